@@ -1,0 +1,1 @@
+"""What the front and the workers share: settings, words, errors, tables, artifacts, the doorbell."""

@@ -1,0 +1,255 @@
+"""The error tree. One class states one fact; `app/api/problems.py` turns it into RFC 9457.
+
+    MasktuneError
+    ├── NotFound                404   not-found
+    ├── NotAllowed              405   method-not-allowed (raised by the router)
+    ├── Unauthenticated         401   unauthenticated
+    ├── Forbidden               403   forbidden
+    ├── Conflict                409
+    │   ├── JobEnded                  job-ended
+    │   ├── JobNotResumable           job-not-resumable
+    │   ├── DatasetInUse              dataset-in-use
+    │   ├── DatasetNotReady           dataset-not-ready
+    │   ├── ModelInUse                model-in-use
+    │   ├── RequestInFlight           request-in-flight
+    │   ├── NotReported               report-not-ready
+    │   └── NotCertifiable            not-certifiable
+    ├── PreconditionFailed      412   precondition-failed
+    ├── PayloadTooLarge         413   payload-too-large
+    ├── UnsupportedMedia        415   unsupported-media-type
+    ├── InvalidInput            422   invalid-input
+    │   ├── IdempotencyMismatch       idempotency-key-reused
+    │   ├── WrongDataset              model-of-another-dataset
+    │   └── BadImage                  bad-image
+    ├── TooManyRequests         429   too-many-requests
+    ├── JobError                500   a stage gave up; its code is in the job's `error`
+    ├── Unavailable             503   unavailable
+    │   └── Overloaded                overloaded
+    └── StorageFull             507   storage-full
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+PROBLEM_BASE = "/problems/"
+"""Problem types are served, with their explanation, by the service itself under this path."""
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One fault of the input. `pointer` is a JSON pointer, or `?name` for a query parameter."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class MasktuneError(Exception):
+    """A fact that a client is told. `detail` says what to do about it; it names no path of the host."""
+
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "The service met an error of its own"
+    status: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: tuple[FieldError, ...] = (),
+        headers: dict[str, str] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers or {}
+        self.extra = extra or {}
+
+    def to_problem(self, instance: str | None = None) -> dict[str, Any]:
+        """The RFC 9457 object."""
+        return problem(type(self), self.detail, instance=instance, errors=self.errors, extra=self.extra)
+
+
+def problem(
+    kind: type[MasktuneError],
+    detail: str,
+    *,
+    instance: str | None = None,
+    errors: tuple[FieldError, ...] = (),
+    extra: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """An RFC 9457 object of this kind; used where there is no exception to carry it."""
+    body: dict[str, Any] = {
+        "type": PROBLEM_BASE + kind.code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+    }
+    if instance is not None:
+        body["instance"] = instance
+    if errors:
+        body["errors"] = [asdict(e) for e in errors]
+    return body | (extra or {})
+
+
+class NotFound(MasktuneError):
+    code = "not-found"
+    title = "There is no such thing"
+    status = 404
+
+
+class NotAllowed(MasktuneError):
+    code = "method-not-allowed"
+    title = "This address does not take that method"
+    status = 405
+
+
+class Unauthenticated(MasktuneError):
+    code = "unauthenticated"
+    title = "A valid key is needed"
+    status = 401
+
+
+class Forbidden(MasktuneError):
+    code = "forbidden"
+    title = "This key may not do that"
+    status = 403
+
+
+class Conflict(MasktuneError):
+    code = "conflict"
+    title = "The state of the resource forbids it"
+    status = 409
+
+
+class JobEnded(Conflict):
+    code = "job-ended"
+    title = "The job has ended"
+
+
+class JobNotResumable(Conflict):
+    code = "job-not-resumable"
+    title = "Only a failed or cancelled job can be resumed"
+
+
+class DatasetInUse(Conflict):
+    code = "dataset-in-use"
+    title = "A job uses the data set"
+
+
+class DatasetNotReady(Conflict):
+    code = "dataset-not-ready"
+    title = "The data set cannot be used"
+
+
+class ModelInUse(Conflict):
+    code = "model-in-use"
+    title = "Something points to the model"
+
+
+class RequestInFlight(Conflict):
+    code = "request-in-flight"
+    title = "The first request with this Idempotency-Key is still being answered"
+
+
+class NotReported(Conflict):
+    code = "report-not-ready"
+    title = "There is no report yet"
+
+
+class NotCertifiable(Conflict):
+    code = "not-certifiable"
+    title = "No threshold can be certified for this risk"
+
+
+class PreconditionFailed(MasktuneError):
+    code = "precondition-failed"
+    title = "The resource has changed since it was read"
+    status = 412
+
+
+class PayloadTooLarge(MasktuneError):
+    code = "payload-too-large"
+    title = "The body is larger than the limit"
+    status = 413
+
+
+class UnsupportedMedia(MasktuneError):
+    code = "unsupported-media-type"
+    title = "This kind of body is not understood here"
+    status = 415
+
+
+class InvalidInput(MasktuneError):
+    code = "invalid-input"
+    title = "The request is not valid"
+    status = 422
+
+    @classmethod
+    def field(cls, pointer: str, code: str, detail: str) -> InvalidInput:
+        """The common case: one field is at fault."""
+        return cls(detail, errors=(FieldError(pointer, code, detail),))
+
+
+class IdempotencyMismatch(InvalidInput):
+    code = "idempotency-key-reused"
+    title = "This Idempotency-Key was used with another body"
+
+
+class WrongDataset(InvalidInput):
+    code = "model-of-another-dataset"
+    title = "The model and the data set do not belong together"
+
+
+class BadImage(InvalidInput):
+    code = "bad-image"
+    title = "The image cannot be read"
+
+
+class TooManyRequests(MasktuneError):
+    code = "too-many-requests"
+    title = "Too many requests"
+    status = 429
+
+
+class JobError(MasktuneError):
+    """A stage gave up for a reason that its owner can act on. `reason` is stable."""
+
+    code = "job-failed"
+    title = "The job failed"
+    status = 500
+
+    def __init__(self, reason: str, detail: str, *, retry: bool = False) -> None:
+        super().__init__(detail, extra={"reason": reason})
+        self.reason = reason
+        self.retry = retry
+
+
+class Unavailable(MasktuneError):
+    code = "unavailable"
+    title = "A part of the service does not answer"
+    status = 503
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+    title = "The service is busy"
+
+
+class StorageFull(MasktuneError):
+    code = "storage-full"
+    title = "There is no space left to store this"
+    status = 507
+
+
+def all_problems() -> list[type[MasktuneError]]:
+    """Every kind of problem, for the documentation that the service serves."""
+    found: list[type[MasktuneError]] = []
+    waiting: list[type[MasktuneError]] = [MasktuneError]
+    while waiting:
+        kind = waiting.pop(0)
+        found.append(kind)
+        waiting.extend(kind.__subclasses__())
+    return found

@@ -1,0 +1,21 @@
+"""Ids: a prefix that names the kind, a time that sorts, and 80 bits of chance (the layout of ULID)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, in lower case
+_PATTERN = re.compile(r"(ds|job|mdl|cal)_[0-9a-hjkmnp-tv-z]{26}")
+
+
+def new_id(prefix: str) -> str:
+    """`prefix_` and 26 characters: 48 bits of milliseconds, 80 random bits. Later ids sort later."""
+    number = (int(time.time() * 1000) << 80) | secrets.randbits(80)
+    return f"{prefix}_{''.join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))}"
+
+
+def is_id(text: str, prefix: str) -> bool:
+    """Whether the text has the shape of an id of this kind; says nothing of its existence."""
+    return text.startswith(prefix + "_") and _PATTERN.fullmatch(text) is not None

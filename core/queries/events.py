@@ -1,0 +1,61 @@
+"""Events of jobs: written with the change they tell of, read in the order of their own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import insert, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from core.session import db_now
+from core.tables import EventRow, JobRow
+from core.vocabulary import EventType
+
+
+def add(session: Session, job_id: str, type: EventType, data: Mapping[str, Any]) -> int:
+    """Append one event and return its number.
+
+    The number is taken by an UPDATE of the job's row, whose lock is held to the commit, so that a
+    reader of "number > last" never misses one that commits late.
+    """
+    seq: int = session.execute(
+        update(JobRow)
+        .where(JobRow.id == job_id)
+        .values(event_seq=JobRow.event_seq + 1)
+        .returning(JobRow.event_seq)
+    ).scalar_one()
+    session.execute(
+        insert(EventRow).values(job_id=job_id, seq=seq, type=type.value, data=dict(data), at=db_now())
+    )
+    return seq
+
+
+def page(session: Session, job_id: str, *, after: int, limit: int) -> list[EventRow]:
+    """The events of one job behind number `after`, in order."""
+    return list(
+        session.scalars(
+            select(EventRow)
+            .where(EventRow.job_id == job_id, EventRow.seq > after)
+            .order_by(EventRow.seq)
+            .limit(limit)
+        )
+    )
+
+
+def heads(session: Session, job_ids: list[str]) -> dict[str, int]:
+    """The newest number of each job: what one poll asks for all followers at once."""
+    rows = session.execute(select(JobRow.id, JobRow.event_seq).where(JobRow.id.in_(job_ids)))
+    return {job_id: seq for job_id, seq in rows}
+
+
+def between(session: Session, ranges: Mapping[str, tuple[int, int]]) -> list[EventRow]:
+    """The events numbered (after, up to] of several jobs, ordered by job and number."""
+    wanted = [(job, n) for job, (after, last) in ranges.items() for n in range(after + 1, last + 1)]
+    return list(
+        session.scalars(
+            select(EventRow)
+            .where(tuple_(EventRow.job_id, EventRow.seq).in_(wanted))
+            .order_by(EventRow.job_id, EventRow.seq)
+        )
+    )

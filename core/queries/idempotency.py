@@ -1,0 +1,54 @@
+"""Remembered answers to POSTs with an Idempotency-Key. Nothing here commits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from core.session import db_now
+from core.tables import IdempotencyRow
+
+
+def begin(session: Session, key: str, fingerprint: str, *, stale_after: float) -> IdempotencyRow | None:
+    """Reserve the key and return None, or return what stands under it.
+
+    A reservation older than `stale_after` seconds belongs to a process that died: it is taken over.
+    """
+    session.execute(
+        delete(IdempotencyRow).where(
+            IdempotencyRow.key == key,
+            IdempotencyRow.status.is_(None),
+            IdempotencyRow.at < db_now() - stale_after,
+        )
+    )
+    found = session.get(IdempotencyRow, key)
+    if found is not None:
+        return found
+    try:
+        with session.begin_nested():
+            session.add(IdempotencyRow(key=key, fingerprint=fingerprint, status=None))
+    except IntegrityError:  # the other request of a race was first
+        return session.scalars(select(IdempotencyRow).where(IdempotencyRow.key == key)).one()
+    return None
+
+
+def finish(session: Session, key: str, *, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    """Store the answer under its key."""
+    session.execute(
+        update(IdempotencyRow)
+        .where(IdempotencyRow.key == key)
+        .values(status=status, headers=dict(headers), body=body, at=db_now())
+    )
+
+
+def forget(session: Session, key: str) -> None:
+    """Free the key of a request that created nothing."""
+    session.execute(delete(IdempotencyRow).where(IdempotencyRow.key == key, IdempotencyRow.status.is_(None)))
+
+
+def purge(session: Session, *, older_than: float) -> None:
+    """Drop what was answered more than `older_than` seconds ago."""
+    session.execute(delete(IdempotencyRow).where(IdempotencyRow.at < db_now() - older_than))

@@ -1,0 +1,115 @@
+"""Models and their aliases as SQL. Nothing here commits."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.errors import ModelInUse, NotFound
+from core.ids import is_id
+from core.session import db_now
+from core.tables import AliasMoveRow, AliasRow, ModelRow
+from core.vocabulary import Arm
+
+
+def get(session: Session, name: str) -> ModelRow:
+    """The model with this id, or the one that this alias points to, or `NotFound`."""
+    model_id = name
+    if not is_id(name, "mdl"):
+        alias = session.get(AliasRow, name)
+        if alias is None:
+            raise NotFound(f"no model and no alias {name!r}; GET /models lists what there is")
+        model_id = alias.model_id
+    row = session.get(ModelRow, model_id)
+    if row is None:
+        raise NotFound(f"no model {model_id}; GET /models lists what there is")
+    return row
+
+
+def add(session: Session, row: ModelRow) -> ModelRow:
+    session.add(row)
+    session.flush()
+    session.refresh(row)
+    return row
+
+
+def listing(
+    session: Session,
+    *,
+    before: tuple[float, str] | None,
+    limit: int,
+    dataset_id: str | None = None,
+    job_id: str | None = None,
+    arm: Arm | None = None,
+) -> list[ModelRow]:
+    """Newest first, behind the (created_at, id) of the last one seen."""
+    query = select(ModelRow).order_by(ModelRow.created_at.desc(), ModelRow.id.desc()).limit(limit)
+    if before is not None:
+        at, last = before
+        query = query.where(
+            (ModelRow.created_at < at) | ((ModelRow.created_at == at) & (ModelRow.id < last))
+        )
+    for column, value in ((ModelRow.dataset_id, dataset_id), (ModelRow.job_id, job_id), (ModelRow.arm, arm)):
+        if value is not None:
+            query = query.where(column == value)
+    return list(session.scalars(query))
+
+
+def delete(session: Session, model_id: str) -> ModelRow:
+    """Remove the row, or `ModelInUse`; the caller removes the artifact after the commit."""
+    row = session.get(ModelRow, model_id, with_for_update=True)
+    if row is None:
+        raise NotFound(f"no model {model_id}; GET /models lists what there is")
+    aliases = list(session.scalars(select(AliasRow.name).where(AliasRow.model_id == model_id)))
+    if aliases:
+        raise ModelInUse(f"model {model_id} is pointed to by {', '.join(aliases)}; move or remove them first")
+    partners = list(session.scalars(select(ModelRow.id).where(ModelRow.erm_id == model_id)))
+    if partners:
+        raise ModelInUse(
+            f"model {model_id} is the ERM half of {', '.join(partners)}; delete those models first"
+        )
+    session.delete(row)
+    session.flush()
+    return row
+
+
+def get_alias(session: Session, name: str, *, lock: bool = False) -> AliasRow | None:
+    return session.get(AliasRow, name, with_for_update=lock)
+
+
+def aliases(session: Session) -> list[AliasRow]:
+    return list(session.scalars(select(AliasRow).order_by(AliasRow.name)))
+
+
+def move_alias(session: Session, name: str, model_id: str) -> AliasRow:
+    """Point the alias at the model, and note the move."""
+    alias = get_alias(session, name, lock=True)
+    version = 1 + max((move.version for move in alias_moves(session, name, limit=1)), default=0)
+    if alias is None:
+        alias = AliasRow(name=name, model_id=model_id, version=version)
+        session.add(alias)
+    alias.model_id, alias.version, alias.updated_at = model_id, version, db_now()
+    session.add(AliasMoveRow(name=name, version=version, model_id=model_id))
+    session.flush()
+    session.refresh(alias)
+    return alias
+
+
+def remove_alias(session: Session, name: str) -> None:
+    alias = get_alias(session, name, lock=True)
+    if alias is None:
+        raise NotFound(f"no alias {name!r}")
+    session.add(AliasMoveRow(name=name, version=alias.version + 1, model_id=None))
+    session.delete(alias)
+    session.flush()
+
+
+def alias_moves(session: Session, name: str, *, limit: int) -> list[AliasMoveRow]:
+    """The moves of an alias, newest first."""
+    query = (
+        select(AliasMoveRow)
+        .where(AliasMoveRow.name == name)
+        .order_by(AliasMoveRow.version.desc())
+        .limit(limit)
+    )
+    return list(session.scalars(query))

@@ -1,0 +1,71 @@
+"""The doorbell: a Celery message that carries a job's id and says "look". It may be lost or doubled."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from core import folder_broker
+
+logger = logging.getLogger(__name__)
+
+QUEUE = "masktune"
+RUN_JOB = "masktune.run_job"
+SWEEP = "masktune.sweep"
+
+
+def make_celery(broker: str, *, socket_timeout: float = 5.0) -> Celery:
+    """A Celery app that can publish. The worker adds its own settings to it."""
+    options: dict[str, Any] = {
+        # A publish to a hung Redis blocks for ever without these.
+        "socket_timeout": socket_timeout,
+        "socket_connect_timeout": 2.0,
+        "socket_keepalive": True,
+    }
+    if broker.startswith(folder_broker.SCHEME + ":"):
+        folder_broker.register()
+        options = folder_broker.options(Path(urlsplit(broker).path))
+        broker = f"{folder_broker.SCHEME}://"
+    app = Celery("masktune", broker=broker, set_as_current=False)
+    app.conf.update(
+        broker_transport_options=options,
+        task_default_queue=QUEUE,
+        task_ignore_result=True,  # the row is the truth; nobody asks a result backend
+        task_serializer="json",
+        accept_content=["json"],
+        broker_connection_timeout=2.0,
+    )
+    return app
+
+
+class Doorbell:
+    """Rings off the caller's path, on one thread; a ring that fails is left to the sweep."""
+
+    def __init__(self, broker: str) -> None:
+        self.celery = make_celery(broker, socket_timeout=1.0)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="doorbell")
+
+    def ring(self, job_id: str) -> None:
+        """Tell the workers to look. Returns at once and never raises."""
+        self._pool.submit(self._publish, job_id)
+
+    def ping(self) -> None:
+        """Raise when the broker does not answer."""
+        with self.celery.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
+        self.celery.close()
+
+    def _publish(self, job_id: str) -> None:
+        try:
+            self.celery.send_task(RUN_JOB, args=(job_id,), retry_policy={"max_retries": 0})
+        except (OperationalError, OSError) as error:
+            logger.warning("job %s was not announced (%s); the sweep will", job_id, error)

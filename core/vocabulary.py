@@ -1,0 +1,166 @@
+"""The words of the service, each with a sentence: the glossary that code, API, docs and logs keep to."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobKind(StrEnum):
+    """What a job does."""
+
+    IMPORT = "import"
+    """Unpack, check and pack an upload into a data set."""
+    ERM = "erm"
+    """Train a classifier by empirical risk minimisation: the plain first training."""
+    MASK = "mask"
+    """Compute a mask set: the saliency of every training image under a model, thresholded."""
+    FINETUNE = "finetune"
+    """Train a model on for one epoch on the images of a mask set, masked."""
+    MASKTUNE = "masktune"
+    """The whole method: erm, mask, finetune, control, calibrate, evaluate."""
+    RETRAIN_HEAD = "retrain_head"
+    """Keep the backbone, retrain the last layer balanced over groups."""
+    EVALUATE = "evaluate"
+    """Measure a model on the splits of a data set."""
+    PREDICT = "predict"
+    """Predict every sample of a split into a file."""
+
+
+class JobState(StrEnum):
+    """Where a job is in its life. The last three are ends: an ended job never changes."""
+
+    QUEUED = "queued"
+    """Waits for a worker: new, given back, or awaiting its next attempt."""
+    RUNNING = "running"
+    """A worker holds its lease."""
+    CANCELLING = "cancelling"
+    """A cancel was asked for while it ran; its child is being ended."""
+    SUCCEEDED = "succeeded"
+    """Every stage is done."""
+    FAILED = "failed"
+    """A stage gave up; `error` says why and what to do."""
+    CANCELLED = "cancelled"
+    """Ended by request."""
+
+    @property
+    def ended(self) -> bool:
+        return self in ENDED
+
+
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+ACTIVE = frozenset(JobState) - ENDED
+RESUMABLE = frozenset({JobState.FAILED, JobState.CANCELLED})
+
+
+class Stage(StrEnum):
+    """One step of a job: reads artifacts, writes one artifact, marks itself done."""
+
+    IMPORT = "import"
+    ERM = "erm"
+    MASK = "mask"
+    FINETUNE = "finetune"
+    CONTROL = "control"
+    RETRAIN_HEAD = "retrain_head"
+    CALIBRATE = "calibrate"
+    EVALUATE = "evaluate"
+    PREDICT = "predict"
+
+
+STAGES: dict[JobKind, tuple[Stage, ...]] = {
+    JobKind.IMPORT: (Stage.IMPORT,),
+    JobKind.ERM: (Stage.ERM, Stage.CALIBRATE, Stage.EVALUATE),
+    JobKind.MASK: (Stage.MASK,),
+    JobKind.FINETUNE: (Stage.FINETUNE, Stage.CALIBRATE, Stage.EVALUATE),
+    JobKind.MASKTUNE: (
+        Stage.ERM,
+        Stage.MASK,
+        Stage.FINETUNE,
+        Stage.CONTROL,
+        Stage.CALIBRATE,
+        Stage.EVALUATE,
+    ),
+    JobKind.EVALUATE: (Stage.CALIBRATE, Stage.EVALUATE),
+    JobKind.PREDICT: (Stage.PREDICT,),
+}
+"""The stages of each kind that can be started, in order."""
+
+
+class DatasetState(StrEnum):
+    """Whether a data set can be used."""
+
+    IMPORTING = "importing"
+    READY = "ready"
+    INVALID = "invalid"
+
+
+class DatasetFormat(StrEnum):
+    """How the files of an upload are laid out."""
+
+    AUTO = "auto"
+    IMAGE_FOLDER = "image_folder"
+    CSV = "csv"
+    WATERBIRDS = "waterbirds"
+    CELEBA = "celeba"
+    BACKGROUNDS_CHALLENGE = "backgrounds_challenge"
+
+
+class Arm(StrEnum):
+    """Which of the models of a comparison this is."""
+
+    ERM = "erm"
+    """The plain training."""
+    MASKTUNE = "masktune"
+    """ERM, then finetuned on masked images."""
+    CONTROL = "control"
+    """ERM, then trained on for the same budget without masks."""
+    IMPORTED = "imported"
+    """Brought by a user as a safetensors file."""
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    READ = "read"
+    PREDICT = "predict"
+    TRAIN = "train"
+    ADMIN = "admin"
+    """Everything, deletes and aliases included."""
+
+
+class EventType(StrEnum):
+    """What an event of a job tells."""
+
+    STATE = "state"
+    STAGE = "stage"
+    PROGRESS = "progress"
+    METRICS = "metrics"
+    LOG = "log"
+
+
+class Decision(StrEnum):
+    """What the reject option decided for one input."""
+
+    ANSWER = "answer"
+    ABSTAIN = "abstain"
+
+
+class AbstainReason(StrEnum):
+    """Why an input was not answered."""
+
+    BELOW_THRESHOLD = "below_threshold"
+    NO_CERTIFIED_THRESHOLD = "no_certified_threshold"
+
+
+class SelectionStatus(StrEnum):
+    """What the threshold of an answer rests on."""
+
+    CERTIFIED = "certified"
+    """A Learn-then-Test certificate on the calibration split."""
+    TARGET_COVERAGE = "target_coverage"
+    """The rank in the calibration split that answers the wanted share."""
+    RAW_THRESHOLD = "raw_threshold"
+    """The client's own number."""
+    NOT_CERTIFIABLE = "not_certifiable"
+    """No threshold keeps the wanted risk at this confidence with these calibration samples."""
+    NONE = "none"
+    """No policy was asked for: every input is answered."""

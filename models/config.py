@@ -1,0 +1,194 @@
+"""Hyperparameters: one frozen object that travels whole, from the request to the checkpoint.
+
+Plain dataclasses, so that the learning needs no web package; `from_json` is strict, so that a
+typing error in a preset or in a checkpoint's side file is found where it is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+Augmentation = Literal["none", "flip", "crop_flip", "flip_affine", "pad_crop", "crop_flip_jitter"]
+Fill = Literal["black", "mean", "blur"]
+OptimizerName = Literal["sgd", "adam", "adamw"]
+Precision = Literal["auto", "fp32", "bf16"]
+ScheduleName = Literal["constant", "multistep", "cosine"]
+Target = Literal["predicted", "label"]
+
+
+class ConfigError(ValueError):
+    """A hyperparameter that cannot be used. `pointer` is its JSON pointer (RFC 6901)."""
+
+    def __init__(self, pointer: str, message: str) -> None:
+        super().__init__(f"{pointer}: {message}")
+        self.pointer = pointer
+        self.message = message
+
+
+class _Json:
+    """Strict conversion to and from plain JSON values, shared by every config object."""
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]  # a mixin of dataclasses only
+
+    @classmethod
+    def from_json(cls, value: object, pointer: str = "") -> Self:
+        if not isinstance(value, dict):
+            raise ConfigError(pointer or "/", "must be an object")
+        hints = typing.get_type_hints(cls)
+        known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # a mixin of dataclasses only
+        for name in value:
+            if name not in known:
+                raise ConfigError(f"{pointer}/{name}", "is not a known field")
+        return cls(**{k: _convert(hints[k], v, f"{pointer}/{k}") for k, v in value.items()})
+
+
+def _convert(hint: Any, value: object, pointer: str) -> Any:
+    """`value` as the annotated type: nested configs, tuples of a plain type, unions, literals."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        for option in args:
+            if _fits(option, value):
+                return _convert(option, value, pointer)
+        raise ConfigError(pointer, f"{value!r} is not one of the accepted kinds")
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(pointer, f"must be one of {', '.join(map(str, args))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(pointer, "must be a list")
+        return tuple(_convert(args[0], v, f"{pointer}/{i}") for i, v in enumerate(value))
+    if isinstance(hint, type) and issubclass(hint, _Json):
+        return value if isinstance(value, hint) else hint.from_json(value, pointer)
+    if not _fits(hint, value):
+        raise ConfigError(pointer, f"must be {getattr(hint, '__name__', hint)}")
+    return float(value) if hint is float else value  # type: ignore[arg-type]  # _fits has checked it
+
+
+def _fits(hint: Any, value: object) -> bool:
+    if hint is type(None):
+        return value is None
+    if hint is bool or isinstance(value, bool):
+        return hint is bool and isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, int | float)
+    if isinstance(hint, type):
+        return isinstance(value, hint) or (issubclass(hint, _Json) and isinstance(value, dict))
+    return typing.get_origin(hint) is not tuple or isinstance(value, list | tuple)
+
+
+def _require(ok: bool, pointer: str, message: str) -> None:
+    if not ok:
+        raise ConfigError(pointer, message)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(_Json):
+    """The optimizer of ERM; the finetune goes on with its state."""
+
+    name: OptimizerName = "sgd"
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        _require(0 < self.learning_rate < 1e3, "/optimizer/learning_rate", "must be above 0")
+        _require(0 <= self.momentum < 1, "/optimizer/momentum", "must be in [0, 1)")
+        _require(self.weight_decay >= 0, "/optimizer/weight_decay", "must not be negative")
+        _require(
+            not self.nesterov or (self.name == "sgd" and self.momentum > 0),
+            "/optimizer/nesterov",
+            "needs sgd with a momentum above 0",
+        )
+
+
+@dataclass(frozen=True)
+class ScheduleConfig(_Json):
+    """The learning rate over the epochs: ×`gamma` at each milestone, or down a half cosine."""
+
+    name: ScheduleName = "constant"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require(0 < self.gamma <= 1, "/schedule/gamma", "must be in (0, 1]")
+        _require(
+            all(m > 0 for m in self.milestones) and list(self.milestones) == sorted(set(self.milestones)),
+            "/schedule/milestones",
+            "must be epochs above 0, in rising order",
+        )
+
+
+@dataclass(frozen=True)
+class MaskingConfig(_Json):
+    """What is masked: pixels whose saliency is above mean + `sigmas`·std of the positive values.
+
+    `share` (0..1) masks that share of each image's pixels instead, the most salient first.
+    `method` is a saliency method, or `random`: as many pixels, at places drawn at random.
+    """
+
+    method: str = "xgradcam"
+    target: Target = "predicted"
+    sigmas: float = 2.0
+    share: float | None = None
+    iterations: int = 1
+    accumulate: bool = True
+    fill: Fill = "black"
+
+    def __post_init__(self) -> None:
+        _require(-10 <= self.sigmas <= 10, "/masking/sigmas", "must be in [-10, 10]")
+        _require(self.share is None or 0 < self.share < 1, "/masking/share", "must be in (0, 1)")
+        _require(1 <= self.iterations <= 3, "/masking/iterations", "must be 1, 2 or 3")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(_Json):
+    """The training on masked images. Without a `learning_rate`: the last one of ERM."""
+
+    epochs: int = 1
+    learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.epochs <= 1000, "/finetune/epochs", "must be in 1..1000")
+        _require(
+            self.learning_rate is None or 0 < self.learning_rate < 1e3,
+            "/finetune/learning_rate",
+            "must be above 0",
+        )
+
+
+@dataclass(frozen=True)
+class Hyperparameters(_Json):
+    """Everything that decides a training, given the data and the number of threads.
+
+    `image_size` is the side, in pixels, of the square that the network sees. `pretrained` is
+    False, True (the library's weights) or the id of one of the service's own models.
+    """
+
+    backbone: str = "small_cnn"
+    pretrained: bool | str = False
+    image_size: int = 28
+    epochs: int = 15
+    batch_size: int = 32
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    augmentation: Augmentation = "none"
+    seed: int = 0
+    precision: Precision = "auto"
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    control: bool = True
+    gpus: int = 1
+
+    def __post_init__(self) -> None:
+        _require(8 <= self.image_size <= 1024, "/image_size", "must be in 8..1024")
+        _require(1 <= self.epochs <= 10_000, "/epochs", "must be in 1..10000")
+        _require(2 <= self.batch_size <= 65_536, "/batch_size", "must be in 2..65536")
+        _require(0 <= self.seed < 2**63, "/seed", "must be in 0..2^63-1")
+        _require(1 <= self.gpus <= 1024, "/gpus", "must be in 1..1024")

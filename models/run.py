@@ -1,0 +1,69 @@
+"""What every long computation is handed: device, threads, progress, and when to stop.
+
+Nothing here is global (law 7): a generator is derived from (seed, stage, epoch), so that an
+epoch draws the same numbers whether or not the process that runs it ran the one before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+
+
+class Progress(NamedTuple):
+    """One report of a running stage. `epoch` counts finished epochs, `step` finished steps of this one."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    images_per_second: float
+    metrics: Mapping[str, float] = {}
+
+
+class Stopped(Exception):
+    """`should_stop` said so. Everything up to the last checkpoint is safe."""
+
+
+def _ignore(_: Progress) -> None:
+    """The default `on_progress`."""
+
+
+def _never() -> bool:
+    """The default `should_stop`."""
+    return False
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and under whose eyes a stage runs. `rank` of `world_size` when DDP is up."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    seed: int = 0
+    on_progress: Callable[[Progress], None] = _ignore
+    should_stop: Callable[[], bool] = _never
+    rank: int = 0
+    world_size: int = 1
+
+    def generator(self, stage: str, epoch: int = 0) -> torch.Generator:
+        """A CPU generator that depends on (seed, stage, epoch) alone."""
+        digest = hashlib.sha256(f"{self.seed}/{stage}/{epoch}".encode()).digest()
+        generator = torch.Generator()
+        generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        return generator
+
+    def check(self) -> None:
+        """Raise `Stopped` when the run should end."""
+        if self.should_stop():
+            raise Stopped
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """`auto` is CUDA where there is a card, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
