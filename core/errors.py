@@ -1,31 +1,31 @@
 """The error tree. One class states one fact; `app/api/problems.py` turns it into RFC 9457.
 
-    MasktuneError
-    ├── NotFound                404   not-found
-    ├── NotAllowed              405   method-not-allowed (raised by the router)
-    ├── Unauthenticated         401   unauthenticated
-    ├── Forbidden               403   forbidden
-    ├── Conflict                409
-    │   ├── JobEnded                  job-ended
-    │   ├── JobNotResumable           job-not-resumable
-    │   ├── DatasetInUse              dataset-in-use
-    │   ├── DatasetNotReady           dataset-not-ready
-    │   ├── ModelInUse                model-in-use
-    │   ├── RequestInFlight           request-in-flight
-    │   ├── NotReported               report-not-ready
-    │   └── NotCertifiable            not-certifiable
-    ├── PreconditionFailed      412   precondition-failed
-    ├── PayloadTooLarge         413   payload-too-large
-    ├── UnsupportedMedia        415   unsupported-media-type
-    ├── InvalidInput            422   invalid-input
-    │   ├── IdempotencyMismatch       idempotency-key-reused
-    │   ├── WrongDataset              model-of-another-dataset
-    │   └── BadImage                  bad-image
-    ├── TooManyRequests         429   too-many-requests
-    ├── JobError                500   a stage gave up; its code is in the job's `error`
-    ├── Unavailable             503   unavailable
-    │   └── Overloaded                overloaded
-    └── StorageFull             507   storage-full
+MasktuneError
+├── NotFound                404   not-found
+├── NotAllowed              405   method-not-allowed (raised by the router)
+├── Unauthenticated         401   unauthenticated
+├── Forbidden               403   forbidden
+├── Conflict                409
+│   ├── JobEnded                  job-ended
+│   ├── JobNotResumable           job-not-resumable
+│   ├── DatasetInUse              dataset-in-use
+│   ├── DatasetNotReady           dataset-not-ready
+│   ├── ModelInUse                model-in-use
+│   ├── RequestInFlight           request-in-flight
+│   ├── NotReported               report-not-ready
+│   └── NotCertifiable            not-certifiable
+├── PreconditionFailed      412   precondition-failed
+├── PayloadTooLarge         413   payload-too-large
+├── UnsupportedMedia        415   unsupported-media-type
+├── InvalidInput            422   invalid-input
+│   ├── IdempotencyMismatch       idempotency-key-reused
+│   ├── WrongDataset              model-of-another-dataset
+│   └── BadImage                  bad-image
+├── TooManyRequests         429   too-many-requests
+├── JobError                500   a stage gave up; its code is in the job's `error`
+├── Unavailable             503   unavailable
+│   └── Overloaded                overloaded
+└── StorageFull             507   storage-full
 """
 
 from __future__ import annotations

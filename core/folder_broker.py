@@ -7,6 +7,7 @@ set aside. It carries doorbells only: losing one costs the period of the sweep.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -16,32 +17,30 @@ from queue import Empty
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, filesystem
-from kombu.utils.encoding import bytes_to_str, str_to_bytes
-from kombu.utils.json import dumps, loads
 
 logger = logging.getLogger(__name__)
 
 SCHEME = "folder"
 
 
-class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
+class Channel(filesystem.Channel):
     """Publishes by rename; takes by rename; sets damaged messages aside."""
 
     @property
     def inbox(self) -> Path:
         return Path(self.data_folder_in)
 
-    def _put(self, queue: str, payload: dict[str, Any], **kwargs: Any) -> None:
+    def _put(self, queue: str, payload: dict[str, Any], **_: Any) -> None:  # type: ignore[override]  # kombu's own two bases differ
         # Wall time, not monotonic time: messages of several processes and boots sort together.
         name = f"{time.time_ns():020d}_{uuid.uuid4().hex}.{queue}.msg"
         hidden = self.inbox / f".{name}"
         with hidden.open("wb") as file:
-            file.write(str_to_bytes(dumps(payload)))
+            file.write(json.dumps(payload).encode())
             file.flush()
             os.fsync(file.fileno())
         hidden.rename(self.inbox / name)
 
-    def _get(self, queue: str) -> dict[str, Any]:
+    def _get(self, queue: str, timeout: object = None) -> dict[str, Any]:
         for name in sorted(self._waiting(queue)):
             taken = self.inbox / f".taken-{name}"
             try:
@@ -49,7 +48,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
             except FileNotFoundError:  # another worker was first
                 continue
             try:
-                message: dict[str, Any] = loads(bytes_to_str(taken.read_bytes()))
+                message: dict[str, Any] = json.loads(taken.read_bytes())
             except ValueError:
                 taken.rename(self.inbox / f".damaged-{name}")
                 logger.warning("set a damaged queue message aside: %s", name)
@@ -73,7 +72,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
             return [e.name for e in entries if e.name.endswith(ending) and not e.name.startswith(".")]
 
 
-class Transport(filesystem.Transport):  # type: ignore[misc]  # kombu has no types
+class Transport(filesystem.Transport):
     """`folder:///path`."""
 
     Channel = Channel

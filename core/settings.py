@@ -77,12 +77,8 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(10.0, gt=0, description="How often a lease is renewed.")
     control_seconds: float = Field(1.0, gt=0, description="How often cancel and fence are looked at.")
     sweep_seconds: float = Field(5.0, gt=0, description="How often lost jobs are looked for.")
-    reannounce_seconds: float = Field(
-        30.0, gt=0, description="When a queued job nobody took is told again."
-    )
-    max_attempts: int = Field(
-        20, ge=1, description="Attempts (lost workers included) before a job fails."
-    )
+    reannounce_seconds: float = Field(30.0, gt=0, description="When a queued job nobody took is told again.")
+    max_attempts: int = Field(20, ge=1, description="Attempts (lost workers included) before a job fails.")
     max_crashes: int = Field(
         3, ge=1, description="Crashes of the child without an epoch of progress before it fails."
     )
@@ -115,8 +111,7 @@ class Settings(BaseSettings):
             unknown = [s for s in scopes.split("+") if s not in set(Scope)]
             if not colon or not secret or unknown:
                 raise ValueError(
-                    "MASKTUNE_API_KEYS must hold scope+scope:secret, "
-                    f"with scopes out of {', '.join(Scope)}"
+                    f"MASKTUNE_API_KEYS must hold scope+scope:secret, with scopes out of {', '.join(Scope)}"
                 )
             found[secret] = frozenset(Scope(s) for s in scopes.split("+"))
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import JSON, Double, Enum, ForeignKey, Index, LargeBinary, String
 from sqlalchemy.dialects.postgresql import JSONB
@@ -12,18 +12,22 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from core.session import db_now
 from core.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
 
-Json = JSON().with_variant(JSONB(), "postgresql")
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
 def _word(kind: type[StrEnum]) -> Enum:
     """A word of the vocabulary as plain text: a new word must not need a migration of a type."""
-    return Enum(kind, native_enum=False, create_constraint=False, length=16, values_callable=list)
+    return Enum(kind, native_enum=False, create_constraint=False, length=16, values_callable=_values)
+
+
+def _values(kind: type[StrEnum]) -> list[str]:
+    return [word.value for word in kind]
 
 
 class Table(DeclarativeBase):
     """The base of all tables; `Table.metadata` is what the migrations are compared with."""
 
-    type_annotation_map = {
+    type_annotation_map: ClassVar = {
         float: Double(),
         str: String(),
         dict[str, Any]: Json,
@@ -172,5 +176,3 @@ class IdempotencyRow(Table):
     headers: Mapped[dict[str, Any]] = mapped_column(default=dict)
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
     at: Mapped[float] = mapped_column(server_default=db_now(), index=True)
-
-

@@ -46,7 +46,7 @@ def page(session: Session, job_id: str, *, after: int, limit: int) -> list[Event
 def heads(session: Session, job_ids: list[str]) -> dict[str, int]:
     """The newest number of each job: what one poll asks for all followers at once."""
     rows = session.execute(select(JobRow.id, JobRow.event_seq).where(JobRow.id.in_(job_ids)))
-    return {job_id: seq for job_id, seq in rows}
+    return {row.id: row.event_seq for row in rows}
 
 
 def between(session: Session, ranges: Mapping[str, tuple[int, int]]) -> list[EventRow]:

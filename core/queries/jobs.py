@@ -252,9 +252,7 @@ def expired(session: Session) -> list[JobRow]:
     """Jobs whose worker fell silent, locked for the caller."""
     query = (
         select(JobRow)
-        .where(
-            JobRow.state.in_((JobState.RUNNING, JobState.CANCELLING)), JobRow.lease_until < db_now()
-        )
+        .where(JobRow.state.in_((JobState.RUNNING, JobState.CANCELLING)), JobRow.lease_until < db_now())
         .order_by(JobRow.id)
         .with_for_update(skip_locked=True)
     )
@@ -270,6 +268,7 @@ def requeue_expired(session: Session, *, max_attempts: int, too_many: Mapping[st
     again = []
     for row in expired(session):
         row.token += 1
+        extra: dict[str, Any]
         if row.state is JobState.CANCELLING:
             state, extra = JobState.CANCELLED, {}
         elif row.attempt >= max_attempts:

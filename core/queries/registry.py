@@ -46,9 +46,7 @@ def listing(
     query = select(ModelRow).order_by(ModelRow.created_at.desc(), ModelRow.id.desc()).limit(limit)
     if before is not None:
         at, last = before
-        query = query.where(
-            (ModelRow.created_at < at) | ((ModelRow.created_at == at) & (ModelRow.id < last))
-        )
+        query = query.where((ModelRow.created_at < at) | ((ModelRow.created_at == at) & (ModelRow.id < last)))
     for column, value in ((ModelRow.dataset_id, dataset_id), (ModelRow.job_id, job_id), (ModelRow.arm, arm)):
         if value is not None:
             query = query.where(column == value)
