@@ -1,0 +1,57 @@
+# The verbs of the project. CI calls the same ones.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: help install install-dev demo test unit lint types laws coverage serve clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "masktune needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(PIP) install --upgrade "pip>=25.1"
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "Installing the Python packages into $(VENV) (the first time takes a minute or two) …"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+	@$(PIP) install --group test --group lint
+	@touch $@
+
+install: $(VENV)/.installed ## the product, into .venv
+install-dev: $(VENV)/.installed-dev ## the product, its tests and linters
+
+demo: install ## a data set, a masktune job, its report and a prediction, from nothing, in two minutes
+	@$(BIN)/masktune demo
+
+serve: install ## the service on http://127.0.0.1:8000, data under ./var
+	@exec $(BIN)/masktune serve
+
+test: install-dev ## every test, with coverage
+	@$(BIN)/coverage erase
+	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+unit: install-dev ## the quick tests: no service, seconds
+	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+lint: install-dev ## ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: install-dev ## mypy, strict
+	@$(BIN)/mypy app worker models core client cli presets tests benchmarks
+
+laws: install-dev ## which room may import which
+	@$(BIN)/lint-imports
+
+clean: ## what building and testing left here
+	@rm -rf build dist .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache
+	@find . -path ./.venv -prune -o -name __pycache__ -print0 | xargs -0 rm -rf

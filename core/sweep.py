@@ -1,0 +1,65 @@
+"""What heals the queue: run every few seconds by every worker and every front, as often as they like.
+
+It settles the jobs of silent workers, tells the workers again of jobs that wait, and forgets what
+has served its time. It is idempotent, and two of them at once do no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.errors import JobError, problem
+from core.queries import datasets, idempotency, jobs
+from core.queue import Doorbell
+from core.session import Database, after_commit
+from core.settings import Settings
+from core.tables import DatasetRow, JobRow
+from core.vocabulary import ENDED, DatasetState
+
+logger = logging.getLogger(__name__)
+
+REMEMBER_ANSWERS_SECONDS = 24 * 3600.0
+"""How long an Idempotency-Key replays its first answer."""
+
+
+def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
+    """Put right, in one transaction, whatever a lost worker, message or process left behind."""
+    with database.begin() as session:
+        for job_id in jobs.requeue_expired(
+            session, max_attempts=settings.max_attempts, too_many=_too_many(settings.max_attempts)
+        ):
+            logger.warning("job %s lost its worker and is queued again", job_id)
+        close_imports(session)
+        idempotency.purge(session, older_than=REMEMBER_ANSWERS_SECONDS)
+        for job_id in jobs.unannounced(session, older_than=settings.reannounce_seconds):
+            after_commit(session, lambda job_id=job_id: doorbell.ring(job_id))  # type: ignore[misc]  # bound now, called later
+
+
+def close_imports(session: Session) -> None:
+    """Turn data sets whose import has ended without them `invalid`, with the reason in their report."""
+    query = (
+        select(DatasetRow.id, JobRow)
+        .join(JobRow, JobRow.id == DatasetRow.job_id)
+        .where(DatasetRow.state == DatasetState.IMPORTING, JobRow.state.in_(ENDED))
+    )
+    for dataset_id, job in session.execute(query).tuples():
+        datasets.finish(
+            session,
+            dataset_id,
+            artifact=None,
+            classes=[],
+            summary={"error": job.error or problem(JobError, f"the import was {job.state.value}")},
+            ready=False,
+        )
+
+
+def _too_many(attempts: int) -> dict[str, object]:
+    return problem(
+        JobError,
+        f"the job was given up after {attempts} attempts whose workers all fell silent; look at the "
+        "workers' logs and memory, then POST /jobs/{id}/resume: it goes on from its last checkpoint",
+        extra={"reason": "too_many_attempts"},
+    )

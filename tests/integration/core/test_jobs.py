@@ -1,0 +1,280 @@
+"""The life of a job in SQL, on SQLite and on PostgreSQL: claim, fence, cancel, end, sweep."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from core.errors import JobEnded, JobNotResumable, NotFound
+from core.ids import new_id
+from core.queries import events, jobs
+from core.session import Database, after_commit
+from core.tables import JobRow
+from core.vocabulary import EventType, JobKind, JobState, Stage
+
+
+def _add(database: Database, **fields: Any) -> str:
+    with database.begin() as session:
+        row = JobRow(id=new_id("job"), kind=JobKind.ERM, params={}, **fields)
+        return jobs.add(session, row).id
+
+
+def _claim(database: Database, lease_seconds: float = 60.0) -> jobs.Lease:
+    with database.begin() as session:
+        row = jobs.claim(session, worker="w", lease_seconds=lease_seconds)
+        assert row is not None
+        return jobs.Lease(row.id, row.token)
+
+
+def _state(database: Database, job_id: str) -> JobState:
+    with database.read() as session:
+        return jobs.get(session, job_id).state
+
+
+def _sweep(database: Database, max_attempts: int = 5) -> list[str]:
+    with database.begin() as session:
+        return jobs.requeue_expired(session, max_attempts=max_attempts, too_many={"detail": "gave up"})
+
+
+def test_the_best_job_is_claimed_first(database: Database) -> None:
+    old, urgent, _late = _add(database), _add(database, priority=5), _add(database, not_before=2e10)
+    assert [_claim(database).job_id, _claim(database).job_id] == [urgent, old]
+    with database.begin() as session:
+        assert jobs.claim(session, worker="w", lease_seconds=1) is None
+
+
+def test_many_workers_claim_each_job_once(database: Database) -> None:
+    made = {_add(database) for _ in range(24)}
+    claimed: list[str] = []
+
+    def work() -> None:
+        while True:
+            with database.begin() as session:
+                row = jobs.claim(session, worker="w", lease_seconds=60)
+            if row is None:
+                return
+            claimed.append(row.id)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == sorted(made)
+
+
+def test_a_lost_lease_writes_nothing(database: Database) -> None:
+    job_id = _add(database)
+    old = _claim(database, lease_seconds=0.0)
+    time.sleep(0.01)
+    assert _sweep(database) == [job_id]
+    new = _claim(database)
+    late_writes = (
+        lambda s: jobs.renew(s, old, lease_seconds=60),
+        lambda s: jobs.write_progress(s, old, {"fraction": 1.0}, advanced=True),
+        lambda s: jobs.finish_stage(s, old, Stage.ERM, {}),
+        lambda s: jobs.set_models(s, old, {"erm": "mdl"}),
+        lambda s: jobs.end(s, old, JobState.SUCCEEDED),
+        lambda s: jobs.release(s, old, reason="late"),
+    )
+    for write in late_writes:
+        with pytest.raises(jobs.LeaseLost), database.begin() as session:
+            write(session)
+    with database.begin() as session:
+        jobs.end(session, new, JobState.SUCCEEDED)
+    assert _state(database, job_id) is JobState.SUCCEEDED
+
+
+def test_an_ended_job_never_changes(database: Database) -> None:
+    job_id = _add(database)
+    lease = _claim(database)
+    with database.begin() as session:
+        jobs.end(session, lease, JobState.SUCCEEDED)
+    with pytest.raises(jobs.LeaseLost), database.begin() as session:
+        jobs.set_metrics(session, lease, {"accuracy": 1.0})
+    with pytest.raises(JobEnded), database.begin() as session:
+        jobs.cancel(session, job_id)
+    with pytest.raises(JobNotResumable), database.begin() as session:
+        jobs.resume(session, job_id)
+
+
+def test_a_queued_job_is_cancelled_at_once(database: Database) -> None:
+    job_id = _add(database)
+    with database.begin() as session:
+        assert jobs.cancel(session, job_id).state is JobState.CANCELLED
+    with database.begin() as session:
+        assert jobs.claim(session, worker="w", lease_seconds=60) is None
+
+
+@pytest.mark.parametrize("how", ["failed", "released", "expired"])
+def test_a_job_cancelled_and_then_lost_ends_cancelled(database: Database, how: str) -> None:
+    job_id = _add(database)
+    lease = _claim(database, lease_seconds=0.0 if how == "expired" else 60.0)
+    with database.begin() as session:
+        assert jobs.cancel(session, job_id).state is JobState.CANCELLING
+    time.sleep(0.01)
+    with database.begin() as session:
+        if how == "failed":
+            jobs.end(session, lease, JobState.FAILED, error={"detail": "crashed"})
+        elif how == "released":
+            jobs.release(session, lease, reason="crashed", crashed=True)
+    if how == "expired":
+        assert _sweep(database) == []
+    with database.read() as session:
+        row = jobs.get(session, job_id)
+    assert (row.state, row.error) == (JobState.CANCELLED, None)
+    assert row.ended_at is not None
+
+
+def test_too_many_attempts_fail_with_the_reason(database: Database) -> None:
+    job_id = _add(database)
+    for _ in range(2):
+        _claim(database, lease_seconds=0.0)
+        time.sleep(0.01)
+        _sweep(database, max_attempts=2)
+    with database.read() as session:
+        row = jobs.get(session, job_id)
+    assert (row.state, row.error, row.attempt) == (JobState.FAILED, {"detail": "gave up"}, 2)
+
+
+def test_a_crash_waits_before_the_next_attempt_and_progress_forgives_it(database: Database) -> None:
+    job_id = _add(database)
+    lease = _claim(database)
+    with database.begin() as session:
+        jobs.release(session, lease, reason="crashed", delay=60, crashed=True)
+    with database.begin() as session:
+        assert jobs.claim(session, worker="w", lease_seconds=60) is None
+        row = jobs.get(session, job_id)
+        assert row.crashes == 1
+        row.not_before = 0.0
+    lease = _claim(database)
+    with database.begin() as session:
+        jobs.write_progress(session, lease, {"fraction": 0.5}, advanced=True)
+    with database.read() as session:
+        assert jobs.get(session, job_id).crashes == 0
+
+
+def test_a_resumed_job_keeps_what_it_did(database: Database) -> None:
+    job_id = _add(database)
+    lease = _claim(database)
+    with database.begin() as session:
+        jobs.finish_stage(session, lease, Stage.ERM, {"artifact": "jobs/j/erm", "seconds": 1.5})
+        jobs.end(session, lease, JobState.FAILED, error={"detail": "no space"})
+    with database.begin() as session:
+        row = jobs.resume(session, job_id)
+    assert (row.state, row.error, row.ended_at) == (JobState.QUEUED, None, None)
+    assert row.done == {"erm": {"artifact": "jobs/j/erm", "seconds": 1.5}}
+
+
+def test_a_stage_recorded_twice_stays_as_it_was(database: Database) -> None:
+    _add(database)
+    lease = _claim(database)
+    with database.begin() as session:
+        jobs.finish_stage(session, lease, Stage.ERM, {"artifact": "first"})
+        row = jobs.finish_stage(session, lease, Stage.ERM, {"artifact": "second"})
+    assert row.done["erm"] == {"artifact": "first"}
+
+
+def test_only_jobs_nobody_was_told_of_are_announced(database: Database) -> None:
+    job_id = _add(database)
+    with database.begin() as session:
+        assert jobs.unannounced(session, older_than=30) == [job_id]
+    with database.begin() as session:
+        assert jobs.unannounced(session, older_than=30) == []
+    with database.begin() as session:
+        assert jobs.unannounced(session, older_than=-1) == [job_id]
+
+
+def test_every_state_has_its_time_and_its_event(database: Database) -> None:
+    job_id = _add(database)
+    lease = _claim(database)
+    with database.begin() as session:
+        jobs.start_stage(session, lease, Stage.ERM)
+        jobs.end(session, lease, JobState.SUCCEEDED)
+    with database.read() as session:
+        row = jobs.get(session, job_id)
+        told = events.page(session, job_id, after=0, limit=100)
+    assert set(row.times) == {"queued", "running", "succeeded"}
+    assert [e.seq for e in told] == [1, 2, 3, 4]
+    assert [e.data.get("state") for e in told if e.type == EventType.STATE] == [
+        "queued",
+        "running",
+        "succeeded",
+    ]
+
+
+def test_concurrent_writers_leave_no_gap_and_no_reader_misses_one(database: Database) -> None:
+    job_id = _add(database)
+    seen: list[int] = []
+    stop = threading.Event()
+
+    def write() -> None:
+        for n in range(25):
+            with database.begin() as session:
+                events.add(session, job_id, EventType.LOG, {"n": n})
+
+    def read() -> None:
+        after = 0
+        while not (stop.is_set() and after == 101):
+            with database.read() as session:
+                rows = events.page(session, job_id, after=after, limit=50)
+            seen.extend(r.seq for r in rows)
+            after = rows[-1].seq if rows else after
+
+    writers = [threading.Thread(target=write) for _ in range(4)]
+    reader = threading.Thread(target=read)
+    for thread in (*writers, reader):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    stop.set()
+    reader.join(timeout=30)
+    assert seen == list(range(1, 102))
+
+
+def test_one_poll_serves_many_followers(database: Database) -> None:
+    first, second = _add(database), _add(database)
+    with database.begin() as session:
+        events.add(session, second, EventType.LOG, {"message": "hello"})
+    with database.read() as session:
+        heads = events.heads(session, [first, second])
+        rows = events.between(session, {first: (0, heads[first]), second: (1, heads[second])})
+    assert heads == {first: 1, second: 2}
+    assert [(r.job_id, r.seq) for r in rows] == [(first, 1), (second, 2)]
+
+
+def test_an_unknown_job_is_not_found(database: Database) -> None:
+    with pytest.raises(NotFound), database.begin() as session:
+        jobs.cancel(session, "job_0")
+
+
+def test_listing_pages_by_time_and_id(database: Database) -> None:
+    made = [_add(database) for _ in range(5)]
+    with database.read() as session:
+        first = jobs.listing(session, before=None, limit=2)
+        rest = jobs.listing(session, before=(first[-1].created_at, first[-1].id), limit=10)
+        assert jobs.counts(session) == {JobState.QUEUED: 5}
+        assert jobs.listing(session, before=None, limit=10, kind=JobKind.MASK) == []
+    assert [r.id for r in (*first, *rest)] == made[::-1]
+
+
+def test_callbacks_run_only_after_a_commit_that_held(database: Database) -> None:
+    ran: list[str] = []
+    with database.begin() as session:
+        after_commit(session, lambda: ran.append("held"))
+        assert ran == []
+    with pytest.raises(RuntimeError), database.begin() as session:  # noqa: PT012  # the block is the point
+        after_commit(session, lambda: ran.append("rolled back"))
+        raise RuntimeError
+    assert ran == ["held"]
+
+
+def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
+    job_id = _add(database)
+    with database.begin() as writer:
+        events.add(writer, job_id, EventType.LOG, {})
+        with database.read() as reader:
+            assert jobs.get(reader, job_id).event_seq == 1

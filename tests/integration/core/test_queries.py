@@ -1,0 +1,151 @@
+"""Data sets, models, aliases and idempotency in SQL, on both engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from core.errors import DatasetInUse, DatasetNotReady, ModelInUse, NotFound
+from core.ids import new_id
+from core.queries import datasets, idempotency, jobs, registry
+from core.session import Database
+from core.tables import DatasetRow, JobRow, ModelRow
+from core.vocabulary import Arm, DatasetState, JobKind
+
+
+def _dataset(database: Database, state: DatasetState = DatasetState.READY) -> str:
+    dataset_id = new_id("ds")
+    with database.begin() as session:
+        row = DatasetRow(
+            id=dataset_id, name="birds", state=state, format="auto", source={}, options={}, job_id="job_1"
+        )
+        row.artifact = f"datasets/{dataset_id}"
+        datasets.add(session, row)
+    return dataset_id
+
+
+def _model(database: Database, **fields: Any) -> str:
+    model_id = new_id("mdl")
+    values = {"arm": Arm.ERM, "backbone": "small_cnn", "classes": ["a", "b"], "image_size": 28} | fields
+    with database.begin() as session:
+        registry.add(session, ModelRow(id=model_id, artifact=f"models/{model_id}", **values))
+    return model_id
+
+
+def test_a_data_set_in_use_is_not_deleted(database: Database) -> None:
+    dataset_id = _dataset(database)
+    with database.begin() as session:
+        job = jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.ERM, params={}, dataset_id=dataset_id))
+    with pytest.raises(DatasetInUse, match=job.id), database.begin() as session:
+        datasets.delete(session, dataset_id)
+    with database.begin() as session:
+        jobs.cancel(session, job.id)
+    with database.begin() as session:
+        datasets.delete(session, dataset_id)
+    with pytest.raises(NotFound), database.read() as session:
+        datasets.get(session, dataset_id)
+
+
+@pytest.mark.parametrize("state", [DatasetState.IMPORTING, DatasetState.INVALID])
+def test_only_a_ready_data_set_is_trained_on(database: Database, state: DatasetState) -> None:
+    dataset_id = _dataset(database, state)
+    with pytest.raises(DatasetNotReady, match=state.value), database.read() as session:
+        datasets.get_ready(session, dataset_id)
+
+
+def test_the_import_writes_what_it_found(database: Database) -> None:
+    dataset_id = _dataset(database, DatasetState.IMPORTING)
+    with database.begin() as session:
+        datasets.finish(
+            session, dataset_id, artifact="datasets/x", classes=["a"], summary={"n": 3}, ready=True
+        )
+    with database.read() as session:
+        row = datasets.get_ready(session, dataset_id)
+    assert (row.artifact, row.classes, row.summary) == ("datasets/x", ["a"], {"n": 3})
+    assert row.ended_at is not None
+
+
+def test_an_alias_stands_where_an_id_may_and_remembers_its_moves(database: Database) -> None:
+    first, second = _model(database), _model(database)
+    for model_id in (first, second, first):
+        with database.begin() as session:
+            registry.move_alias(session, "champion", model_id)
+    with database.begin() as session:
+        assert registry.get(session, "champion").id == first
+        assert [m.model_id for m in registry.alias_moves(session, "champion", limit=9)] == [
+            first,
+            second,
+            first,
+        ]
+        registry.remove_alias(session, "champion")
+        assert registry.move_alias(session, "champion", second).version == 5
+
+
+def test_what_is_pointed_to_stays(database: Database) -> None:
+    erm = _model(database)
+    tuned = _model(database, arm=Arm.MASKTUNE, erm_id=erm)
+    with database.begin() as session:
+        registry.move_alias(session, "champion", tuned)
+    with pytest.raises(ModelInUse, match="champion"), database.begin() as session:
+        registry.delete(session, tuned)
+    with pytest.raises(ModelInUse, match=tuned), database.begin() as session:
+        registry.delete(session, erm)
+    with database.begin() as session:
+        registry.remove_alias(session, "champion")
+        registry.delete(session, tuned)
+        registry.delete(session, erm)
+        assert registry.listing(session, before=None, limit=9) == []
+
+
+@pytest.mark.parametrize("name", ["nobody", "mdl_0", "../x", ""])
+def test_an_unknown_model_is_not_found(database: Database, name: str) -> None:
+    with pytest.raises(NotFound), database.read() as session:
+        registry.get(session, name)
+
+
+def _list_datasets(database: Database) -> list[str]:
+    with database.read() as session:
+        first = datasets.listing(session, before=None, limit=2)
+        rest = datasets.listing(session, before=(first[-1].created_at, first[-1].id), limit=9)
+        return [r.id for r in (*first, *rest)]
+
+
+def _list_models(database: Database) -> list[str]:
+    with database.read() as session:
+        first = registry.listing(session, before=None, limit=2)
+        rest = registry.listing(session, before=(first[-1].created_at, first[-1].id), limit=9)
+        return [r.id for r in (*first, *rest)]
+
+
+@pytest.mark.parametrize(("make", "listing"), [(_dataset, _list_datasets), (_model, _list_models)])
+def test_lists_page_newest_first(
+    database: Database, make: Callable[[Database], str], listing: Callable[[Database], list[str]]
+) -> None:
+    made = [make(database) for _ in range(5)]
+    assert listing(database) == made[::-1]
+
+
+def test_an_idempotency_key_is_reserved_once_and_replayed(database: Database) -> None:
+    with database.begin() as session:
+        assert idempotency.begin(session, "k", "f", stale_after=60) is None
+    with database.begin() as session:
+        found = idempotency.begin(session, "k", "f", stale_after=60)
+        assert found is not None
+        assert found.status is None
+        idempotency.finish(session, "k", status=202, headers={"location": "/jobs/1"}, body=b"{}")
+    with database.begin() as session:
+        idempotency.forget(session, "k")  # frees reservations only, never answers
+        found = idempotency.begin(session, "k", "f", stale_after=60)
+        assert found is not None
+        assert (found.status, found.headers, found.body) == (202, {"location": "/jobs/1"}, b"{}")
+        idempotency.purge(session, older_than=-1)
+        assert idempotency.begin(session, "k", "g", stale_after=60) is None
+
+
+def test_a_reservation_of_a_dead_process_is_taken_over(database: Database) -> None:
+    with database.begin() as session:
+        idempotency.begin(session, "k", "f", stale_after=60)
+    with database.begin() as session:
+        assert idempotency.begin(session, "k", "f", stale_after=-1) is None

@@ -1,0 +1,34 @@
+"""Problems have stable, distinct types, and say what RFC 9457 asks for."""
+
+from __future__ import annotations
+
+from core.errors import FieldError, InvalidInput, JobError, NotFound, all_problems
+
+
+def test_every_problem_has_a_type_of_its_own() -> None:
+    codes = [kind.code for kind in all_problems()]
+    assert len(codes) == len(set(codes))
+
+
+def test_a_problem_carries_the_members_of_the_rfc() -> None:
+    assert NotFound("no job job_1").to_problem("/jobs/job_1") == {
+        "type": "/problems/not-found",
+        "title": "There is no such thing",
+        "status": 404,
+        "detail": "no job job_1",
+        "instance": "/jobs/job_1",
+    }
+
+
+def test_faults_are_named_by_pointer() -> None:
+    body = InvalidInput.field("/epochs", "too_small", "must be above 0").to_problem()
+    assert body["errors"] == [{"pointer": "/epochs", "code": "too_small", "detail": "must be above 0"}]
+
+
+def test_errors_are_listed_in_order() -> None:
+    faults = (FieldError("/a", "x", "1"), FieldError("/b", "y", "2"))
+    assert [e["pointer"] for e in InvalidInput("bad", errors=faults).to_problem()["errors"]] == ["/a", "/b"]
+
+
+def test_a_failed_job_names_its_reason() -> None:
+    assert JobError("out_of_memory", "use a smaller batch_size").to_problem()["reason"] == "out_of_memory"
