@@ -16,6 +16,7 @@ def test_the_rooms_import_as_the_laws_say() -> None:
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
         cwd=ROOT,
         capture_output=True,
+        check=False,
         text=True,
     )
     assert done.returncode == 0, done.stdout
@@ -24,5 +25,7 @@ def test_the_rooms_import_as_the_laws_say() -> None:
 @pytest.mark.parametrize("module", ["app.main", "worker.tasks", "worker.supervisor", "cli.main", "client"])
 def test_what_must_start_quickly_imports_no_torch(module: str) -> None:
     script = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=False, text=True
+    )
     assert done.returncode == 0, done.stderr or f"{module} imports torch"

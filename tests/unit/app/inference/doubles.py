@@ -1,0 +1,47 @@
+"""An engine without a network: it obeys `Engine`, and answers with what it was shown."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.inference import Explain, Scores
+
+
+class EchoEngine:
+    """The first logit of an image is its first pixel. Remembers the size of each batch.
+
+    While `gate` is closed every call waits in the engine.
+    """
+
+    def __init__(self, *, nbytes: int = 1000, failure: Exception | None = None) -> None:
+        self.image_size = 2
+        self.classes = 2
+        self.nbytes = nbytes
+        self.batches: list[int] = []
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.failure = failure
+
+    def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
+        self.batches.append(len(images))
+        self.entered.set()
+        assert self.gate.wait(10)
+        if self.failure is not None:
+            raise self.failure
+        first = images[:, 0, 0, 0].astype(np.float32)
+        logits = np.stack([first, -first], axis=1)
+        maps = None if explain is None else first[:, None, None]
+        return Scores(logits, None, maps)
+
+
+def pictures(*values: int) -> NDArray[np.uint8]:
+    """One image for each value, (n, 3, 2, 2)."""
+    return np.stack([np.full((3, 2, 2), value, np.uint8) for value in values])
+
+
+Waiter = Callable[[Callable[[], bool], float], None]

@@ -1,0 +1,117 @@
+"""The cache of loaded pairs: one load for all who wait, a budget, the least used goes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from app.inference import Pair, Part
+from app.inference.cache import EngineCache
+from core.errors import NotFound
+from tests.unit.app.inference.doubles import EchoEngine
+
+
+def _pair(name: str, erm: str | None = None) -> Pair:
+    return Pair(Part(name, f"models/{name}"), None if erm is None else Part(erm, f"models/{erm}"))
+
+
+class Shelf:
+    """Loads engines of 1000 bytes and remembers which; `gate` holds the loads back."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.loads: list[Pair] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.cache = EngineCache(self.load, max_bytes=max_bytes)
+
+    def load(self, pair: Pair) -> EchoEngine:
+        self.loads.append(pair)
+        assert self.gate.wait(10)
+        if pair.model.id == "missing":
+            raise NotFound("it was deleted")
+        return EchoEngine(nbytes=1000)
+
+
+@pytest.fixture
+def closing() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def _shelf(closing: ExitStack, max_bytes: int = 10_000) -> Shelf:
+    shelf = Shelf(max_bytes)
+    closing.callback(shelf.cache.close)
+    return shelf
+
+
+def test_many_who_ask_at_once_share_one_load(closing: ExitStack) -> None:
+    shelf = _shelf(closing)
+
+    async def ask() -> set[int]:
+        return {id(engine) for engine in await asyncio.gather(*(shelf.cache.get(_pair("a")) for _ in range(20)))}
+
+    assert len(asyncio.run(ask())) == 1
+    assert shelf.loads == [_pair("a")]
+
+
+def test_the_least_used_goes_first(closing: ExitStack) -> None:
+    shelf = _shelf(closing, max_bytes=2000)
+
+    async def ask() -> None:
+        for name in ("a", "b", "a", "c"):
+            await shelf.cache.get(_pair(name))
+
+    asyncio.run(ask())
+    assert shelf.cache.loaded == [_pair("a"), _pair("c")]
+    assert len(shelf.loads) == 3
+
+
+def test_one_model_over_the_budget_is_served_alone(closing: ExitStack) -> None:
+    shelf = _shelf(closing, max_bytes=10)
+    asyncio.run(shelf.cache.get(_pair("a")))
+    asyncio.run(shelf.cache.get(_pair("b")))
+    assert shelf.cache.loaded == [_pair("b")]
+
+
+def test_a_failed_load_is_told_to_each_and_tried_again(closing: ExitStack) -> None:
+    shelf = _shelf(closing)
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            asyncio.run(shelf.cache.get(_pair("missing")))
+    assert len(shelf.loads) == 2
+    assert shelf.cache.loaded == []
+
+
+def test_a_client_that_leaves_does_not_take_the_load_away(closing: ExitStack) -> None:
+    shelf = _shelf(closing)
+    shelf.gate.clear()
+
+    async def ask() -> EchoEngine:
+        first = asyncio.create_task(shelf.cache.get(_pair("a")))
+        second = asyncio.create_task(shelf.cache.get(_pair("a")))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        shelf.gate.set()
+        engine = await second
+        assert isinstance(engine, EchoEngine)
+        return engine
+
+    assert asyncio.run(ask()).nbytes == 1000
+    assert len(shelf.loads) == 1
+
+
+def test_dropping_a_model_forgets_every_pair_with_it(closing: ExitStack) -> None:
+    shelf = _shelf(closing)
+
+    async def ask() -> None:
+        for pair in (_pair("tuned", "erm"), _pair("erm"), _pair("other")):
+            await shelf.cache.get(pair)
+
+    asyncio.run(ask())
+    shelf.cache.drop("erm")
+    assert shelf.cache.loaded == [_pair("other")]
