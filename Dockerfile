@@ -13,7 +13,8 @@ WORKDIR /src
 # The dependencies alone, so that a change of the code does not install PyTorch again.
 COPY pyproject.toml ./
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['s3'], sep='\n')" > /tmp/requirements.txt \
- && pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --requirement /tmp/requirements.txt
+ && if [ -n "$TORCH_INDEX" ]; then pip install --index-url "$TORCH_INDEX" torch torchvision; fi \
+ && pip install --requirement /tmp/requirements.txt
 
 COPY . .
 RUN pip install --no-deps . && python -m compileall -q /opt/masktune/lib

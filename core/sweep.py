@@ -45,7 +45,7 @@ def close_imports(session: Session) -> None:
         .join(JobRow, JobRow.id == DatasetRow.job_id)
         .where(DatasetRow.state == DatasetState.IMPORTING, JobRow.state.in_(ENDED))
     )
-    for dataset_id, job in session.execute(query).tuples():
+    for dataset_id, job in session.execute(query):
         datasets.finish(
             session,
             dataset_id,

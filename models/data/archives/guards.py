@@ -1,0 +1,215 @@
+"""What every archive is held against: names, duplicates, nested archives, a budget of entries and bytes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from models.data.report import FileCode, ImportStopped, ProblemCode, Rejection
+
+CHUNK = 1 << 20  # bytes read at a time
+
+_MAX_NAME = 255  # bytes, of one part: the limit of common file systems
+_MAX_PATH = 1024
+_MAX_DEPTH = 32
+_SHOWN_NAME = 120
+
+# Controls, lone surrogates (undecodable bytes) and the characters that turn text around on a screen.
+FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+_DRIVE = re.compile(r"^[A-Za-z]:")
+_ARCHIVE_SUFFIXES = frozenset(
+    (
+        ".zip",
+        ".tar",
+        ".tgz",
+        ".gz",
+        ".zst",
+        ".tzst",
+        ".bz2",
+        ".tbz2",
+        ".xz",
+        ".txz",
+        ".7z",
+        ".rar",
+        ".jar",
+        ".lz4",
+    )
+)
+_ARCHIVE_MAGIC = (
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"\x1f\x8b",
+    b"\x28\xb5\x2f\xfd",
+    b"BZh",
+    b"\xfd7zXZ\x00",
+    b"7z\xbc\xaf\x27\x1c",
+    b"Rar!",
+)
+_JUNK_NAMES = frozenset((".ds_store", "thumbs.db", "desktop.ini", ".localized"))
+
+
+class ArchiveError(Exception):
+    """An archive that is refused as a whole."""
+
+    def __init__(self, code: ProblemCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """What one archive may unpack to. `max_ratio` (bytes out per byte in) binds past `ratio_grace`."""
+
+    max_entries: int = 1_000_000
+    max_bytes: int = 100 << 30
+    max_ratio: float = 200.0
+    ratio_grace: int = 64 << 20
+
+
+class Budget:
+    """Counts what has come out of an archive of `archive_size` bytes, and stops it at the limits."""
+
+    def __init__(self, limits: ArchiveLimits, archive_size: int, should_stop: Callable[[], bool]) -> None:
+        self.limits = limits
+        self._ratio_bytes = max(limits.ratio_grace, limits.max_ratio * archive_size)
+        self._should_stop = should_stop
+        self._entries = 0
+        self._bytes = 0
+
+    def entry(self) -> None:
+        """One more entry."""
+        self._entries += 1
+        if self._entries > self.limits.max_entries:
+            raise ArchiveError(
+                ProblemCode.TOO_MANY_ENTRIES,
+                f"the archive has more than {self.limits.max_entries} entries: split it",
+            )
+
+    def spend(self, count: int) -> None:
+        """`count` more bytes."""
+        if self._should_stop():
+            raise ImportStopped
+        self._bytes += count
+        if self._bytes > self.limits.max_bytes:
+            raise ArchiveError(
+                ProblemCode.TOO_MANY_BYTES,
+                f"the archive unpacks to more than {self.limits.max_bytes} bytes: split it",
+            )
+        if self._bytes > self._ratio_bytes:
+            raise ArchiveError(
+                ProblemCode.WRONG_RATIO,
+                f"the archive unpacks to more than {self.limits.max_ratio:g} times its size: "
+                "images do not compress like that, so it is taken for a bomb",
+            )
+
+
+class Unpacking:
+    """The one place that writes: each entry is admitted by name, then written by parts below `target`."""
+
+    def __init__(self, target: Path, budget: Budget) -> None:
+        self.budget = budget
+        self.junk: list[Rejection] = []
+        self._target = target
+        self._files: set[str] = set()
+        self._folders: set[str] = {""}
+        self._made: set[PurePosixPath] = {PurePosixPath()}
+
+    def admit(self, name: str, *, folder: bool) -> PurePosixPath | None:
+        """The safe path of an entry, None for junk (noted). Raises `ArchiveError` for a hostile name."""
+        self.budget.entry()
+        path = safe_name(name)
+        if not path.parts and not folder:
+            raise ArchiveError(
+                ProblemCode.BAD_NAME, f"{shown(name)} is not the name of a file: pack it again"
+            )
+        self._claim(path, folder=folder)
+        if is_junk(path):
+            if not folder:
+                self.junk.append(Rejection(str(path), FileCode.JUNK, "was left there by an operating system"))
+            return None
+        if not folder and path.suffix.lower() in _ARCHIVE_SUFFIXES:
+            raise _nested(path)
+        return path
+
+    def make_folder(self, path: PurePosixPath) -> None:
+        """The folder `path` and those above it."""
+        if path not in self._made:
+            self.make_folder(path.parent)
+            (self._target / path).mkdir()
+            self._made.add(path)
+
+    def write(self, path: PurePosixPath, chunks: Iterable[bytes]) -> int:
+        """Write an admitted file; returns its size in bytes. Nothing that exists is ever opened."""
+        self.make_folder(path.parent)
+        size = 0
+        with (self._target / path).open("xb") as file:
+            for chunk in chunks:
+                if size == 0 and (chunk.startswith(_ARCHIVE_MAGIC) or chunk[257:262] == b"ustar"):
+                    raise _nested(path)
+                size += len(chunk)
+                file.write(chunk)
+        return size
+
+    def _claim(self, path: PurePosixPath, *, folder: bool) -> None:
+        """A file takes its name for itself; what differs in case or in Unicode form only is the same name."""
+        key = unicodedata.normalize("NFC", str(path) if path.parts else "").casefold()
+        parents = [key[:end] for end in range(len(key)) if key[end] == "/"]
+        taken = key in self._files or (key in self._folders and not folder)
+        if taken or not self._files.isdisjoint(parents):
+            raise ArchiveError(
+                ProblemCode.DUPLICATE_NAME,
+                f"{shown(str(path))} stands there twice (case does not count): rename one of them",
+            )
+        self._folders.update(parents)
+        (self._folders if folder else self._files).add(key)
+
+
+def safe_name(name: str) -> PurePosixPath:
+    """The relative path an entry's name means. Raises `ArchiveError` for one that no honest archive holds."""
+    if FORBIDDEN.search(name):
+        raise ArchiveError(
+            ProblemCode.BAD_NAME, f"{shown(name)} has control characters or is not UTF-8: rename the file"
+        )
+    if name.startswith(("/", "\\")) or _DRIVE.match(name):
+        raise ArchiveError(
+            ProblemCode.ABSOLUTE_NAME, f"{shown(name)} is absolute: pack the folder from outside"
+        )
+    if ".." in re.split(r"[/\\]", name):
+        raise ArchiveError(
+            ProblemCode.CLIMBING_NAME, f"{shown(name)} climbs out of its folder: pack the folder from outside"
+        )
+    if "\\" in name:
+        raise ArchiveError(
+            ProblemCode.BAD_NAME, f"{shown(name)} has a backslash: pack it with forward slashes"
+        )
+    path = PurePosixPath(name)
+    if (
+        len(path.parts) > _MAX_DEPTH
+        or len(name.encode()) > _MAX_PATH
+        or any(len(part.encode()) > _MAX_NAME for part in path.parts)
+    ):
+        raise ArchiveError(ProblemCode.BAD_NAME, f"{shown(name)} is too long or too deep: shorten it")
+    return path
+
+
+def is_junk(path: PurePosixPath) -> bool:
+    """Whether an operating system left it there (`__MACOSX`, `._x`, `.DS_Store`, `Thumbs.db`)."""
+    name = path.name
+    return "__MACOSX" in path.parts or name.startswith("._") or name.casefold() in _JUNK_NAMES
+
+
+def shown(name: str) -> str:
+    """A name fit to be shown: escaped, quoted and of bounded length."""
+    text = name if len(name) <= _SHOWN_NAME else name[:_SHOWN_NAME] + "…"
+    return ascii(text) if FORBIDDEN.search(text) else repr(text)
+
+
+def _nested(path: PurePosixPath) -> ArchiveError:
+    return ArchiveError(
+        ProblemCode.NESTED_ARCHIVE,
+        f"{shown(str(path))} is an archive itself: unpack it first, or leave it out",
+    )

@@ -1,0 +1,185 @@
+"""Batches of a packed store on the device: resident pixels for small images, decoding workers for large ones.
+
+An image is always the whole picture resized to a square. A mask is laid on that square, and
+augmentation comes after, so that a crop of a masked image is the masked crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.augment import RECIPES, augment
+from models.config import Augmentation
+from models.data.decoding import resize_square, to_unit
+from models.data.store import Store
+from models.data.workers import DecodedPixels
+from models.run import Run
+
+RESIDENT_BYTES = 4 << 30  # small images up to here stay on the device as one uint8 tensor
+
+
+class Batch(NamedTuple):
+    """`images` (B, 3, H, W) float32 in 0..1, masked and augmented; `labels` (B,) int64, both on the device.
+
+    `rows` (B,) int64 are row numbers of the store, on the CPU; `masks` (B, H, W) bool lie on the
+    squares before augmentation. `share` is this rank's part of the global batch, times the ranks.
+    """
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+    masks: Tensor | None = None
+    share: float = 1.0
+
+
+class MaskSource(Protocol):
+    """What is masked of each sample."""
+
+    def masks(self, rows: Tensor, size: int, device: torch.device) -> Tensor:
+        """(B, size, size) bool of the samples `rows` (B,) int64 on the CPU; true is masked."""
+        ...
+
+
+class Masking(NamedTuple):
+    """`fill(images (B, 3, S, S), masks (B, S, S))` gives the images with what is masked filled."""
+
+    source: MaskSource
+    fill: Callable[[Tensor, Tensor], Tensor]
+
+
+class Loader(Protocol):
+    """A number of samples, again and again."""
+
+    @property
+    def images(self) -> int:
+        """Samples in an epoch, of all ranks together."""
+        ...
+
+    def __len__(self) -> int:
+        """Steps in an epoch."""
+        ...
+
+    def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
+        """Shuffled and augmented as `generator` says; without one in stored order, as they are."""
+        ...
+
+
+class PixelSource(Protocol):
+    """The squares of the rows that a loader serves, by position among them."""
+
+    def squares(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """For each (B,) int64 positions: (B, 3, size, size) uint8 on the device."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoaderSettings:
+    """`workers` None: as many as suit the machine. With `masking`, each image is masked first."""
+
+    image_size: int
+    batch_size: int
+    augmentation: Augmentation = "none"
+    masking: Masking | None = None
+    workers: int | None = None
+
+
+def make_loader(store: Store, rows: NDArray[np.int64], settings: LoaderSettings, run: Run) -> StoreLoader:
+    """A loader over the samples `rows` of `store`.
+
+    Where there are several ranks, a shuffled epoch gives each its part of every batch, and an
+    epoch in stored order gives all of it to each.
+    """
+    pixels = store.pixels
+    if pixels is not None and len(rows) * 3 * settings.image_size**2 <= RESIDENT_BYTES:
+        return StoreLoader(
+            ResidentPixels(pixels, rows, settings.image_size, run.device), store, rows, settings, run
+        )
+    return StoreLoader(DecodedPixels(store, rows, settings, run.device), store, rows, settings, run)
+
+
+class StoreLoader:
+    """Rows of a store through a source of pixels: order, masks, augmentation and labels."""
+
+    def __init__(
+        self, source: PixelSource, store: Store, rows: NDArray[np.int64], settings: LoaderSettings, run: Run
+    ) -> None:
+        if len(rows) == 0:
+            raise ValueError("there is no sample to make batches of")
+        self._source = source
+        self._settings = settings
+        self._run = run
+        self._rows = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        self._labels = torch.from_numpy(store.labels[rows]).to(run.device)
+
+    @property
+    def images(self) -> int:
+        return len(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._plan(torch.arange(self.images)))
+
+    def _plan(self, order: Tensor) -> list[Tensor]:
+        """Batch norm cannot normalise a single image, on no rank."""
+        return plan(order, self._settings.batch_size, smallest=2 * self._run.world_size)
+
+    def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
+        if generator is None:
+            whole = self._plan(torch.arange(self.images))
+            for positions, squares in zip(whole, self._source.squares(whole), strict=True):
+                yield self._batch(positions, squares, draws=None, share=1.0)
+            return
+        numbers = RECIPES[self._settings.augmentation].numbers
+        order = torch.randperm(self.images, generator=generator)
+        draws = torch.rand(self.images, numbers, generator=generator)
+        whole = self._plan(order)
+        mine = [positions[self._run.rank :: self._run.world_size] for positions in whole]
+        for of_all, positions, squares in zip(whole, mine, self._source.squares(mine), strict=True):
+            share = len(positions) * self._run.world_size / len(of_all)
+            yield self._batch(positions, squares, draws=draws, share=share)
+
+    def _batch(self, positions: Tensor, squares: Tensor, *, draws: Tensor | None, share: float) -> Batch:
+        device, settings = self._run.device, self._settings
+        images = to_unit(squares)  # (B, 3, S, S)
+        rows = self._rows[positions]
+        masks = None
+        if settings.masking is not None:
+            masks = settings.masking.source.masks(rows, settings.image_size, device)  # (B, S, S)
+            images = settings.masking.fill(images, masks)
+        if draws is not None:
+            images = augment(settings.augmentation, images, draws[positions].to(device, non_blocking=True))
+        labels = self._labels[positions.to(device, non_blocking=True)]
+        return Batch(images, labels, rows, masks, share)
+
+
+def plan(order: Tensor, batch_size: int, *, smallest: int) -> list[Tensor]:
+    """`order` cut into batches; a last one of fewer than `smallest` joins the one before it."""
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    if len(batches) > 1 and len(batches[-1]) < smallest:
+        last = batches.pop()
+        batches[-1] = torch.cat([batches[-1], last])
+    return batches
+
+
+class ResidentPixels:
+    """All squares as one uint8 tensor (N, S, S, 3) on the device, indexed a batch at a time."""
+
+    def __init__(
+        self, pixels: NDArray[np.uint8], rows: NDArray[np.int64], size: int, device: torch.device
+    ) -> None:
+        chunks = [
+            resize_square(torch.from_numpy(pixels[part]).permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
+            for part in np.array_split(rows, max(1, len(rows) // 1024))
+        ]
+        self._squares = torch.cat(chunks).contiguous().to(device)
+
+    def squares(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        for positions in batches:
+            picked = self._squares.index_select(0, positions.to(self._squares.device, non_blocking=True))
+            yield picked.permute(0, 3, 1, 2)

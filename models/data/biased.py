@@ -1,0 +1,64 @@
+"""A shortcut painted on: Biased MNIST as the paper makes it, for any images of two classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+BiasKind = Literal["square"]
+Assignment = Literal["order", "random"]
+
+SQUARE = 4  # pixels
+_RED = np.array([255, 0, 0], dtype=np.uint8)
+
+
+class BiasedImages(NamedTuple):
+    """Images (N, H, W, 3) uint8 with the shortcut painted on those of `painted` (N,) bool."""
+
+    images: NDArray[np.uint8]
+    painted: NDArray[np.bool_]
+
+
+def _square(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A red square of 4×4 pixels in the upper left corner."""
+    painted = images.copy()
+    painted[:, :SQUARE, :SQUARE] = _RED
+    return painted
+
+
+# A kind of shortcut is a function from images (N, H, W, 3) to images of the same shape.
+PAINTERS: Mapping[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {"square": _square}
+
+
+def bias_images(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer[Any]],
+    *,
+    kind: BiasKind = "square",
+    ratio: float = 0.99,
+    assignment: Assignment = "random",
+    rng: np.random.Generator,
+) -> BiasedImages:
+    """Paint `kind` on the share `ratio` of class 0 and on 1 − `ratio` of class 1; the counts are exact.
+
+    `images` (N, H, W, 3) uint8, `labels` (N,) 0 or 1. `random` draws which ones from `rng`;
+    `order` takes the first ones of each class, so sort by digit to get the paper's released set,
+    whose conflicting images are all 4s and 5s. `ratio` 0 is the test with the shortcut on the
+    wrong class. ValueError for anything else.
+    """
+    if kind not in PAINTERS or assignment not in get_args(Assignment):
+        raise ValueError(f"kind must be one of {', '.join(PAINTERS)}, assignment order or random")
+    if not 0 <= ratio <= 1 or not np.isin(labels, (0, 1)).all():
+        raise ValueError("ratio must be in [0, 1] and labels 0 or 1")
+    painted = np.zeros(len(labels), dtype=bool)
+    for label, share in ((0, ratio), (1, 1 - ratio)):
+        rows = np.flatnonzero(np.asarray(labels) == label)
+        if assignment == "random":
+            rows = rng.permutation(rows)
+        painted[rows[: round(share * len(rows))]] = True
+    result = images.copy()
+    result[painted] = PAINTERS[kind](images[painted])
+    return BiasedImages(result, painted)

@@ -1,0 +1,255 @@
+"""Data sets that need no upload: scikit-learn's digits, and MNIST, CIFAR-10 and SVHN from a folder."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.data.biased import Assignment, BiasKind, bias_images
+from models.data.report import ProblemCode
+from models.data.splits import assign_splits
+
+DIGITS = tuple(str(digit) for digit in range(10))
+HALVES = ("0-4", "5-9")
+_BIASED_MNIST_VAL = 12_000  # of the 60,000, as in the paper
+
+
+class SourceError(Exception):
+    """Images that cannot be had. `code`: `unknown_builtin`, `source_unavailable` or `source_damaged`."""
+
+    def __init__(self, code: ProblemCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class BuiltinOptions:
+    """How a builtin data set is made.
+
+    `root` is the folder that holds (or, with `download`, receives) MNIST, CIFAR-10 and SVHN as
+    torchvision lays them out. `size` (pixels) is for digits; the rest for the biased sets.
+    """
+
+    root: Path | None = None
+    download: bool = False
+    seed: int = 0
+    size: int = 28
+    kind: BiasKind = "square"
+    ratio: float = 0.99
+    assignment: Assignment = "random"
+
+
+@dataclass(frozen=True)
+class BuiltinData:
+    """Images (N, H, W, 3) uint8 RGB, labels (N,), split names or None (to be made), groups (N,) or None."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    splits: tuple[str, ...] | None = None
+    groups: NDArray[np.int64] | None = None
+    group_names: tuple[str, ...] = ()
+
+
+class _Part(NamedTuple):
+    """The images of one split."""
+
+    split: str
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+def make_builtin(name: str, options: BuiltinOptions | None = None) -> BuiltinData:
+    """The data set of that name in `BUILTIN`. Raises `SourceError` where it is unknown or cannot be had."""
+    if name not in BUILTIN:
+        raise SourceError(
+            ProblemCode.UNKNOWN_BUILTIN,
+            f"there is no builtin data set {name!r}: use one of {', '.join(BUILTIN)}",
+        )
+    return BUILTIN[name](options or BuiltinOptions())
+
+
+def _digits(options: BuiltinOptions) -> BuiltinData:
+    """1,797 real handwritten digits of 8×8, upsampled; they come with scikit-learn."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    grey = np.round(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    size = (options.size, options.size)
+    upsampled = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)) for image in grey]
+    return BuiltinData(_rgb(np.stack(upsampled)), labels.astype(np.int64), DIGITS)
+
+
+def _biased_digits(options: BuiltinOptions) -> BuiltinData:
+    digits = _digits(options)
+    halves = (digits.labels >= 5).astype(np.int64)
+    splits = np.array(assign_splits([None] * len(halves), halves, seed=options.seed).splits)
+    names = ("train", "val", "calibration", "test")
+    return _biased([_Part(n, digits.images[splits == n], digits.labels[splits == n]) for n in names], options)
+
+
+def _mnist(options: BuiltinOptions) -> BuiltinData:
+    return _joined(_mnist_parts(options), DIGITS)
+
+
+def _biased_mnist(options: BuiltinOptions) -> BuiltinData:
+    """The paper's set: 48,000 images train, 12,000 validate, the test has the square on the wrong class."""
+    train, test = _mnist_parts(options)
+    order = np.random.default_rng(options.seed).permutation(len(train.labels))
+    val_size = min(_BIASED_MNIST_VAL, len(order) // 5)
+    val, rest = order[:val_size], order[val_size:]
+    parts = [
+        _Part("train", train.images[rest], train.labels[rest]),
+        _Part("val", train.images[val], train.labels[val]),
+        test,
+    ]
+    return _biased(parts, options)
+
+
+def _cifar10(options: BuiltinOptions) -> BuiltinData:
+    root = _root(options, "cifar10")
+    from torchvision.datasets import CIFAR10
+
+    def read(train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        data = CIFAR10(root, train=train, download=options.download)
+        return np.asarray(data.data), np.asarray(data.targets, dtype=np.int64)
+
+    names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    return _joined(_torchvision_parts("cifar10", options, read), names)
+
+
+def _svhn(options: BuiltinOptions) -> BuiltinData:
+    root = _root(options, "svhn")
+    from torchvision.datasets import SVHN
+
+    def read(train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        split = "train" if train else "test"
+        data = SVHN(root, split=split, download=options.download)
+        return np.ascontiguousarray(data.data.transpose(0, 2, 3, 1)), np.asarray(data.labels, dtype=np.int64)
+
+    return _joined(_torchvision_parts("svhn", options, read), DIGITS)
+
+
+def _mnist_parts(options: BuiltinOptions) -> list[_Part]:
+    """The idx files where they lie in the folder (packed or not), else through torchvision."""
+    root = _root(options, "mnist")
+    for folder in (root, root / "MNIST" / "raw"):
+        parts = [
+            (
+                name,
+                _idx_file(folder / f"{stem}-images-idx3-ubyte"),
+                _idx_file(folder / f"{stem}-labels-idx1-ubyte"),
+            )
+            for name, stem in (("train", "train"), ("test", "t10k"))
+        ]
+        found = [(name, images, labels) for name, images, labels in parts if images and labels]
+        if len(found) == 2:
+            return [
+                _Part(name, _rgb(_idx(images)), _idx(labels).astype(np.int64))
+                for name, images, labels in found
+            ]
+    from torchvision.datasets import MNIST
+
+    def read(train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        data = MNIST(root, train=train, download=options.download)
+        return _rgb(data.data.numpy()), data.targets.numpy().astype(np.int64)
+
+    return _torchvision_parts("mnist", options, read)
+
+
+def _root(options: BuiltinOptions, name: str) -> Path:
+    if options.root is None:
+        raise SourceError(
+            ProblemCode.SOURCE_UNAVAILABLE,
+            f"{name} does not come with the packages: name a folder that holds it, or upload it",
+        )
+    return options.root
+
+
+def _torchvision_parts(
+    name: str, options: BuiltinOptions, read: Callable[[bool], tuple[NDArray[np.uint8], NDArray[np.int64]]]
+) -> list[_Part]:
+    try:
+        return [_Part("train", *read(True)), _Part("test", *read(False))]
+    except (OSError, RuntimeError) as error:  # torchvision: not found, damaged, or no way to its mirror
+        done = "could not be downloaded either" if options.download else "may not be downloaded"
+        raise SourceError(
+            ProblemCode.SOURCE_UNAVAILABLE,
+            f"{name} is not whole in the configured folder and {done}: put torchvision's {name} files there",
+        ) from error
+
+
+def _idx_file(path: Path) -> Path | None:
+    for candidate in (path, path.with_name(path.name + ".gz")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _idx(path: Path) -> NDArray[np.uint8]:
+    """An idx file of unsigned bytes: two zeros, type 8, the rank, the sizes (big endian), the values."""
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+        shape = np.frombuffer(data, ">u4", count=data[3], offset=4)
+        values = np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
+        raise SourceError(ProblemCode.SOURCE_DAMAGED, f"{path.name} is damaged: fetch it again") from error
+    if data[:3] != b"\x00\x00\x08":
+        raise SourceError(ProblemCode.SOURCE_DAMAGED, f"{path.name} is no idx file of bytes: fetch it again")
+    return values
+
+
+def _rgb(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(grey[..., None], 3, axis=-1)  # (N, H, W) → (N, H, W, 3)
+
+
+def _joined(parts: Sequence[_Part], classes: tuple[str, ...]) -> BuiltinData:
+    splits = tuple(part.split for part in parts for _ in part.labels)
+    images, labels = np.concatenate([p.images for p in parts]), np.concatenate([p.labels for p in parts])
+    return BuiltinData(images, labels, classes, splits)
+
+
+def _biased(parts: Sequence[_Part], options: BuiltinOptions) -> BuiltinData:
+    """0–4 against 5–9, the shortcut painted by `options`, in `test` on the wrong class only."""
+    rng = np.random.default_rng([options.seed, 1])
+    done: list[_Part] = []
+    painted: list[NDArray[np.bool_]] = []
+    for part in parts:
+        order = np.argsort(
+            part.labels, kind="stable"
+        )  # by digit: `order` then paints as the released code does
+        labels = (part.labels[order] >= 5).astype(np.int64)
+        result = bias_images(
+            part.images[order],
+            labels,
+            kind=options.kind,
+            ratio=0.0 if part.split == "test" else options.ratio,
+            assignment=options.assignment,
+            rng=rng,
+        )
+        done.append(_Part(part.split, result.images, labels))
+        painted.append(result.painted)
+    data = _joined(done, HALVES)
+    names = tuple(f"{half} · {state}" for half in HALVES for state in (f"no {options.kind}", options.kind))
+    groups = data.labels * 2 + np.concatenate(painted)
+    return BuiltinData(data.images, data.labels, HALVES, data.splits, groups, names)
+
+
+BUILTIN: Mapping[str, Callable[[BuiltinOptions], BuiltinData]] = {
+    "digits": _digits,
+    "biased-digits": _biased_digits,
+    "mnist": _mnist,
+    "biased-mnist": _biased_mnist,
+    "cifar10": _cifar10,
+    "svhn": _svhn,
+}

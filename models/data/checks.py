@@ -1,0 +1,249 @@
+"""Whether bytes are an image that can be trusted, and the one way they are decoded, here as in training.
+
+Nothing a file claims is believed: its type is read from its content, its size from its header
+before anything is decoded, and then every pixel is decoded once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.data.packing import MAX_PIXELS_SIDE
+from models.data.report import FileCode, Rejection
+
+# suffix → type, as PIL names it. No other decoder is ever tried (EPS, for one, starts a program).
+TYPES: Mapping[str, str] = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+MEDIA_TYPES: Mapping[str, str] = {name: f"image/{name.lower()}" for name in sorted(set(TYPES.values()))}
+
+_MAGIC: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"\xff\xd8\xff"), "JPEG"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "WEBP"),
+    (re.compile(rb"GIF8[79]a"), "GIF"),
+    (re.compile(rb"BM"), "BMP"),
+    (re.compile(rb"II\*\x00|MM\x00\*"), "TIFF"),
+)
+_MARKUP: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"<svg[\s>]", re.IGNORECASE), "an SVG drawing"),
+    (re.compile(rb"<(!doctype\s+html|html|head|body)[\s>]", re.IGNORECASE), "an HTML page"),
+    (re.compile(rb"\s*<\?xml"), "an XML document"),
+)
+
+# What PIL's decoders raise on hostile bytes, by experience; none of it says anything about us,
+# and the size was checked before, so a MemoryError is the file's too.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Warning,  # raised where warnings are errors
+)
+_ORIENTATION = 0x0112  # EXIF tag
+_UPRIGHT: Mapping[int, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _wide_grey(image: Image.Image) -> Image.Image:
+    """16-bit grey to 8 bits: PIL's own conversion would clip everything above 255 to white."""
+    return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+
+
+_TO_RGB: Mapping[str, Callable[[Image.Image], Image.Image]] = {
+    mode: lambda image: image
+    for mode in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+} | dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N"), _wide_grey)
+
+
+class ImageError(Exception):
+    """Bytes that are no usable image."""
+
+    def __init__(self, code: FileCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What one image may cost. Sides and pixels are checked in the header, before anything is decoded."""
+
+    max_bytes: int = 64 << 20
+    max_pixels: int = 50_000_000
+    min_side: int = 8  # pixels
+
+
+@dataclass(frozen=True)
+class CheckedImage:
+    """An image that decoded whole. Sizes are upright pixels; `pixel_hash` is the same for equal pictures.
+
+    `pixels` (H, W, 3) uint8 RGB is kept for small images only (`packing.MAX_PIXELS_SIDE`).
+    """
+
+    width: int
+    height: int
+    type: str
+    sha256: bytes
+    pixel_hash: bytes
+    pixels: NDArray[np.uint8] | None
+
+
+class Picture(NamedTuple):
+    """A decoded image: upright, RGB, and its type as PIL names it."""
+
+    image: Image.Image
+    type: str
+
+
+def image_type(data: bytes) -> str | None:
+    """The type that the content shows (a key of `MEDIA_TYPES`), None for anything else."""
+    return next((name for pattern, name in _MAGIC if pattern.match(data)), None)
+
+
+def decode_image(data: bytes, limits: ImageLimits | None = None) -> Picture:
+    """Decode every pixel: RGB, turned upright as EXIF says. Raises `ImageError`.
+
+    Safe in threads: no global setting of PIL is touched, and PIL decodes without the GIL.
+    """
+    limits = limits or ImageLimits()
+    kind = _require_image(data, limits)
+    try:
+        with Image.open(BytesIO(data), formats=[kind]) as image:
+            _require_size(image.size, limits)
+            # PIL sets it only on the types that can move; phones write stills as MPO, a JPEG with extras
+            if kind != "JPEG" and getattr(image, "is_animated", False):
+                raise ImageError(
+                    FileCode.ANIMATED, "holds several pictures: save the one that counts as a still image"
+                )
+            image.load()
+            return Picture(_rgb(_upright(image)), kind)
+    except _DECODER_ERRORS as error:
+        raise _decoder_error(error, kind) from error
+
+
+def check_image(data: bytes, path: str, limits: ImageLimits | None = None) -> CheckedImage | Rejection:
+    """Decode `data` once and fully, and hold its content against its name (`path`)."""
+    try:
+        picture = decode_image(data, limits)
+    except ImageError as error:
+        return Rejection(path, error.code, error.detail)
+    named = TYPES.get(PurePosixPath(path).suffix.lower())
+    if named is not None and named != picture.type:
+        detail = f"is named as {named} but holds a {picture.type} image: rename it"
+        return Rejection(path, FileCode.MISLABELLED, detail)
+    pixels = np.asarray(picture.image)  # (H, W, 3)
+    height, width = pixels.shape[:2]
+    digest = hashlib.sha256(f"{width}x{height}:".encode())
+    digest.update(pixels.data if pixels.flags.c_contiguous else pixels.tobytes())
+    small = max(height, width) <= MAX_PIXELS_SIDE
+    return CheckedImage(
+        width, height, picture.type, hashlib.sha256(data).digest(), digest.digest(), pixels if small else None
+    )
+
+
+def _require_image(data: bytes, limits: ImageLimits) -> str:
+    if not data:
+        raise ImageError(FileCode.EMPTY_FILE, "has no bytes: upload it again")
+    if len(data) > limits.max_bytes:
+        raise ImageError(
+            FileCode.TOO_LARGE, f"has {len(data)} bytes, at most {limits.max_bytes} are accepted: shrink it"
+        )
+    kind = image_type(data)
+    if kind is None:
+        head = data[:1024]
+        what = next((name for pattern, name in _MARKUP if pattern.search(head)), "no image of a known type")
+        known = ", ".join(MEDIA_TYPES)
+        raise ImageError(FileCode.NOT_AN_IMAGE, f"is {what}: upload pictures as one of {known}")
+    if kind == "WEBP":
+        _require_size(_webp_canvas(data), limits)  # PIL's decoder allocates its canvas as soon as it opens
+    return kind
+
+
+def _webp_canvas(data: bytes) -> tuple[int, int]:
+    """The size that a WebP file claims; (1, 1), which is refused, where it claims none (RFC 9649)."""
+    chunk, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        raise ImageError(FileCode.TRUNCATED, "ends before the image does: upload it again")
+    if chunk == b"VP8X":
+        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+    if chunk == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if chunk == b"VP8 ":
+        return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+    raise ImageError(FileCode.UNDECODABLE, "is a damaged WEBP image: export it again")
+
+
+def _require_size(size: tuple[int, int], limits: ImageLimits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
+        detail = f"has {width}×{height} pixels, at most {limits.max_pixels} are accepted: scale it down"
+        raise ImageError(FileCode.PIXEL_BOMB, detail)
+    if min(size) < limits.min_side:
+        detail = (
+            f"has {width}×{height} pixels, at least {limits.min_side} on each side are needed: leave it out"
+        )
+        raise ImageError(FileCode.TOO_SMALL, detail)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except _DECODER_ERRORS:  # a picture with broken EXIF data is still a picture
+        return image
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode not in _TO_RGB:
+        detail = (
+            f"has pixels of mode {image.mode}, which is not RGB in one way: save it with 8 bits a channel"
+        )
+        raise ImageError(FileCode.UNSUPPORTED_MODE, detail)
+    return _TO_RGB[image.mode](image).convert("RGB")
+
+
+def _decoder_error(error: BaseException, kind: str) -> ImageError:
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return ImageError(FileCode.PIXEL_BOMB, "has more pixels than are accepted: scale it down")
+    if isinstance(error, EOFError) or "truncated" in str(error).lower():
+        return ImageError(FileCode.TRUNCATED, "ends before the image does: upload it again")
+    return ImageError(FileCode.UNDECODABLE, f"is a damaged {kind} image: export it again")

@@ -1,0 +1,37 @@
+"""From a picture to the square that a network sees: one geometry for training, masks and serving."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from models.data.checks import ImageLimits, decode_image
+
+# What stands in a store was checked when it came in, under limits that may have changed since.
+_STORED = ImageLimits(max_bytes=1 << 62, max_pixels=1 << 62, min_side=1)
+
+
+def stored_square(data: bytes, size: int) -> Tensor:
+    """An image of a packed store as (3, size, size) uint8 RGB. Raises `checks.ImageError`."""
+    return square(decode_image(data, _STORED).image, size)
+
+
+def square(picture: Image.Image, size: int) -> Tensor:
+    """The whole of an upright RGB picture, resized to (3, size, size) uint8; nothing is cropped away."""
+    pixels = torch.from_numpy(np.array(picture))  # (H, W, 3)
+    return resize_square(pixels.permute(2, 0, 1).unsqueeze(0), size)[0]
+
+
+def resize_square(images: Tensor, size: int) -> Tensor:
+    """(N, 3, H, W) uint8 → (N, 3, size, size) uint8: bilinear with antialiasing, on the CPU."""
+    if images.shape[2:] == (size, size):
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 (B, 3, H, W) → float32 in 0..1, channels last."""
+    return images.contiguous(memory_format=torch.channels_last).float().div_(255)

@@ -1,0 +1,105 @@
+"""The Background Challenge (ImageNet-9): one tree per way of changing the background.
+
+The release unpacks to `original/val/00_dog/x.JPEG`, `mixed_same/val/…`, `mixed_rand/val/…`,
+`only_fg/val/…` and more, and the training images to `in9l/train/00_dog/…`, `in9l/val/…`
+(or `original/train`). Each variant becomes a group of `test`, from its `test` folder where it
+has one, else its `val`, else the classes directly below it. `train` and `val` come from
+`in9l`, else from `original`; they have no group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from models.data.formats.listing import Listing, is_image_name
+from models.data.formats.manifest import Entry, FormatName, FormatOptions, Manifest, natural_order
+from models.data.report import FileCode, Rejection
+from models.data.splits import SPLITS, canonical_split
+
+VARIANTS = (
+    "original",
+    "mixed_same",
+    "mixed_rand",
+    "mixed_next",
+    "only_fg",
+    "no_fg",
+    "only_bg_b",
+    "only_bg_t",
+)
+_TRAINING = ("in9l", "in9", "original")
+_NEEDED_VARIANTS = 2  # one alone is an ordinary folder of images
+
+
+class _Place(NamedTuple):
+    """What the files below a folder are: their split, their group, and the folder's depth."""
+
+    split: str
+    group: int
+    depth: int
+
+
+def matches(listing: Listing) -> bool:
+    """Two or more of the variants' folders."""
+    return len(set(VARIANTS).intersection(listing.top_folders)) >= _NEEDED_VARIANTS
+
+
+def read(listing: Listing, options: FormatOptions) -> Manifest:
+    """Every image below one of the places named above; the class is the folder below it."""
+    places = _places(listing)
+    variants = tuple(name for name in VARIANTS if name in listing.top_folders)
+    found: list[tuple[str, str, _Place]] = []
+    rejected, ignored = list(listing.rejected), list(listing.ignored)
+    for path in listing.files:
+        parts = path.split("/")
+        place = places.get("/".join(parts[:2])) or places.get(parts[0])
+        if place is None or len(parts) < place.depth + 2:
+            detail = "lies in no folder that the Background Challenge uses, so it was left out"
+            ignored.append(Rejection(path, FileCode.NOT_LISTED, detail))
+        elif not is_image_name(path):
+            detail = "has not the name of an image: save it as JPEG, PNG, WebP, GIF, BMP or TIFF"
+            rejected.append(Rejection(path, FileCode.UNSUPPORTED_TYPE, detail))
+        else:
+            found.append((path, parts[place.depth], place))
+    classes = options.classes or natural_order(name for _, name, _ in found)
+    label_of = {name: label for label, name in enumerate(classes)}
+    entries: list[Entry] = []
+    for path, name, place in found:
+        if name in label_of:
+            entries.append(Entry(path, label_of[name], place.split, place.group))
+        else:
+            detail = f"{name!r} is not in the class list: correct one of them"
+            rejected.append(Rejection(path, FileCode.UNKNOWN_LABEL, detail))
+    given = {place.split for place in places.values()}
+    return Manifest(
+        root=listing.root,
+        format=FormatName.BACKGROUNDS_CHALLENGE,
+        entries=tuple(entries),
+        classes=classes,
+        group_names=variants,
+        splits=tuple(split for split in SPLITS if split in given),
+        rejected=tuple(rejected),
+        ignored=tuple(ignored),
+    )
+
+
+def _places(listing: Listing) -> Mapping[str, _Place]:
+    """folder → what it holds; folders are `variant` or `variant/split`."""
+    inside = {
+        top: {split: name for name in listing.subfolders(top) if (split := canonical_split(name))}
+        for top in listing.top_folders
+        if top in VARIANTS or top in _TRAINING
+    }
+    places: dict[str, _Place] = {}
+    for group, variant in enumerate(name for name in VARIANTS if name in inside):
+        splits = inside[variant]
+        tested = splits.get("test") or splits.get("val")
+        if tested:
+            places[f"{variant}/{tested}"] = _Place("test", group, 2)
+        elif not splits:
+            places[variant] = _Place("test", group, 1)
+    for split in ("train", "val"):
+        source = next((top for top in _TRAINING if split in inside.get(top, {})), None)
+        if source is not None:
+            places.setdefault(f"{source}/{inside[source][split]}", _Place(split, -1, 2))
+    return places

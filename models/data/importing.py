@@ -1,0 +1,228 @@
+"""From an archive, a folder or a builtin name to a packed store and a report that names everything left out.
+
+Two passes in constant memory: every image is decoded once (in threads, since PIL decodes
+without the GIL); then, when the splits are known, the files stream into the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from models.data import inspection
+from models.data.archives import ArchiveError, ArchiveLimits, unpack
+from models.data.builtin import BuiltinOptions, SourceError, make_builtin
+from models.data.checks import CheckedImage, ImageLimits
+from models.data.formats import FormatError, FormatName, FormatOptions, read
+from models.data.inspection import Accepted, Kept
+from models.data.layout import DatasetInfo
+from models.data.packing import Row, StoreWriter, hidden_sibling, publish, sweep_siblings
+from models.data.report import REPORT_FILE, ImportReport, ImportStopped, Problem, Rejection
+from models.data.sources import ArraySource, FolderSource, Source
+from models.data.splits import assign_splits
+
+__all__ = ["ImportOptions", "ImportReport", "ImportStopped", "import_dataset"]
+
+BUILTIN_PREFIX = "builtin:"
+_REPORTS = 200  # calls of on_progress in a whole import, about
+_CHUNK = 4  # images that a thread checks at a time
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """How data are read. `format` None is found out; `seed` decides the splits that are made."""
+
+    name: str = "data set"
+    format: FormatName | None = None
+    seed: int = 0
+    threads: int = 2
+    layout: FormatOptions = field(default_factory=FormatOptions)
+    builtin: BuiltinOptions = field(default_factory=BuiltinOptions)
+    image: ImageLimits = field(default_factory=ImageLimits)
+    archive: ArchiveLimits = field(default_factory=ArchiveLimits)
+
+
+def _ignore(done: int, total: int) -> None:
+    """The default `on_progress`."""
+
+
+def _never() -> bool:
+    """The default `should_stop`."""
+    return False
+
+
+class Watch(NamedTuple):
+    """`on_progress` is told (done, total): each image is checked, then packed. `should_stop` ends it."""
+
+    on_progress: Callable[[int, int], None]
+    should_stop: Callable[[], bool]
+
+    def step(self, done: int, total: int) -> None:
+        """One more step is done. Raises `ImportStopped`."""
+        if self.should_stop():
+            raise ImportStopped
+        if done == total or done % max(1, total // _REPORTS) == 0:
+            self.on_progress(done, total)
+
+
+def import_dataset(
+    source: Path | str,
+    target: Path,
+    options: ImportOptions | None = None,
+    *,
+    on_progress: Callable[[int, int], None] = _ignore,
+    should_stop: Callable[[], bool] = _never,
+) -> ImportReport:
+    """Import `source` into the folder `target`, which appears whole at the end or not at all.
+
+    `source` is a folder, an archive file, or `builtin:NAME`. Whatever is wrong with the data is
+    in the report: `invalid` with its problems, and `target` then holds `report.json` alone;
+    `ready`, and `target` is a packed store with `report.json` in it. An older `target` is
+    replaced. Raises `ImportStopped`, and OSError when the disk fails; neither leaves anything.
+    """
+    options = options or ImportOptions()
+    target = Path(target)
+    watch = Watch(on_progress, should_stop)
+    sweep_siblings(target)
+    with contextlib.ExitStack() as stack:
+        try:
+            opened, junk = _open_source(source, target, options, watch=watch, stack=stack)
+        except (ArchiveError, FormatError, SourceError) as error:
+            report = ImportReport(
+                "invalid", options.name, None, problems=(Problem(error.code, error.detail),)
+            )
+            return _publish_report(report, target)
+        return _import(opened, target, options, junk=junk, watch=watch)
+
+
+def _open_source(
+    source: Path | str, target: Path, options: ImportOptions, *, watch: Watch, stack: contextlib.ExitStack
+) -> tuple[Source, Sequence[Rejection]]:
+    """The images, and the junk that an archive held; `stack` clears away what was unpacked."""
+    if isinstance(source, str) and source.startswith(BUILTIN_PREFIX):
+        name = source.removeprefix(BUILTIN_PREFIX)
+        return ArraySource(name, make_builtin(name, replace(options.builtin, seed=options.seed))), ()
+    folder, junk = Path(source), list[Rejection]()
+    if folder.is_file():
+        scratch = hidden_sibling(target)
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        junk = unpack(folder, scratch / "unpacked", options.archive, should_stop=watch.should_stop)
+        folder = scratch / "unpacked"
+    return FolderSource(read(folder, options.format, options.layout), options.image), junk
+
+
+def _import(
+    source: Source, target: Path, options: ImportOptions, *, junk: Sequence[Rejection], watch: Watch
+) -> ImportReport:
+    contents = source.contents
+    with StoreWriter(target) as writer:
+        kept, rejected = _check_all(source, writer, options, watch)
+        accepted = Accepted(contents, kept)
+        report = ImportReport(
+            state="invalid",
+            name=options.name,
+            format=contents.format,
+            classes=contents.classes,
+            group_names=contents.group_names,
+            rejected=contents.rejected + tuple(rejected),
+            ignored=(*junk, *contents.ignored),
+        )
+        if problems := inspection.first_problems(accepted):
+            return _publish_report(replace(report, count=len(kept), problems=problems), target)
+        assignment = assign_splits(
+            [entry.split for entry in accepted.entries],
+            accepted.labels,
+            groups=accepted.groups,
+            twins=accepted.twins,
+            seed=options.seed,
+        )
+        report = inspection.complete(report, accepted, assignment)
+        if report.problems:
+            return _publish_report(report, target)
+        _pack(source, accepted, assignment.splits, writer=writer, watch=watch)
+        _write_report(report, writer.folder)
+        writer.finish(
+            DatasetInfo(
+                name=options.name,
+                format=contents.format,
+                classes=report.classes,
+                group_names=report.group_names,
+                seed=options.seed,
+                split_record=report.split_record,
+                summary=report.summary(),
+            )
+        )
+        return report
+
+
+def _check_all(
+    source: Source, writer: StoreWriter, options: ImportOptions, watch: Watch
+) -> tuple[list[Kept], list[Rejection]]:
+    kept: list[Kept] = []
+    rejected: list[Rejection] = []
+    count = len(source.contents.entries)
+    for index, result in enumerate(_in_order(source.check, count, options.threads)):
+        watch.step(index + 1, 2 * count)
+        if isinstance(result, Rejection):
+            rejected.append(result)
+            continue
+        kept.append(Kept(index, result.width, result.height, result.sha256, result.pixel_hash))
+        writer.add_pixels(result.pixels)
+    return kept, rejected
+
+
+def _pack(
+    source: Source, accepted: Accepted, splits: Sequence[str], *, writer: StoreWriter, watch: Watch
+) -> None:
+    count = len(source.contents.entries)
+    rows = zip(accepted.kept, accepted.entries, splits, strict=True)
+    for done, (image, entry, split) in enumerate(rows, start=count + 1):
+        data = source.encoded(image.number)
+        writer.add(Row(entry.path, entry.label, split, entry.group, image.width, image.height, data))
+        watch.step(done, 2 * count)
+    watch.step(2 * count, 2 * count)
+
+
+def _in_order(
+    check: Callable[[int], CheckedImage | Rejection], count: int, threads: int
+) -> Iterator[CheckedImage | Rejection]:
+    """Results in order; only a few images are in memory at any time."""
+    leaving = threading.Event()
+
+    def check_some(first: int) -> list[CheckedImage | Rejection]:
+        some = range(first, min(first + _CHUNK, count))
+        return [check(index) for index in some if not leaving.is_set()]
+
+    waiting: deque[Future[list[CheckedImage | Rejection]]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="check") as pool:
+        try:
+            for first in range(0, count, _CHUNK):
+                waiting.append(pool.submit(check_some, first))
+                if len(waiting) > 4 * threads:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            leaving.set()
+            for future in waiting:
+                future.cancel()
+
+
+def _publish_report(report: ImportReport, target: Path) -> ImportReport:
+    folder = hidden_sibling(target)
+    _write_report(report, folder)
+    publish(folder, target)
+    return report
+
+
+def _write_report(report: ImportReport, folder: Path) -> None:
+    text = json.dumps(report.to_json(), indent=1, ensure_ascii=False)
+    (folder / REPORT_FILE).write_text(text, encoding="utf-8")

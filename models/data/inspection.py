@@ -1,0 +1,187 @@
+"""What the accepted images say together: duplicates, leaks between splits, what can be learned."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data.formats import Entry
+from models.data.report import DuplicateSet, ImportReport, Note, NoteCode, Problem, ProblemCode
+from models.data.sources import Contents
+from models.data.splits import SPLITS, Assignment, tally
+
+
+class Kept(NamedTuple):
+    """An accepted image: number in `Contents.entries`, upright size (pixels), hashes of file and picture."""
+
+    number: int
+    width: int
+    height: int
+    sha256: bytes
+    pixel_hash: bytes
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The images that will be packed, in the order of the rows."""
+
+    contents: Contents
+    kept: list[Kept]
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """What each row is."""
+        return [self.contents.entries[image.number] for image in self.kept]
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,)"""
+        return np.array([entry.label for entry in self.entries], dtype=np.int64)
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """(N,), -1: none"""
+        return np.array([entry.group for entry in self.entries], dtype=np.int64)
+
+    @cached_property
+    def twins(self) -> NDArray[np.int64]:
+        """(N,): equal for equal pictures."""
+        numbers: dict[bytes, int] = {}
+        return np.array(
+            [numbers.setdefault(image.pixel_hash, len(numbers)) for image in self.kept], dtype=np.int64
+        )
+
+
+def first_problems(accepted: Accepted) -> tuple[Problem, ...]:
+    """What makes splitting pointless: no image, one class, a given split without an image."""
+    if not accepted.kept:
+        detail = "no image could be used: see the rejected files, or check the layout of the folders"
+        return (Problem(ProblemCode.NO_IMAGES, detail),)
+    classes = accepted.contents.classes
+    present = [classes[label] for label in np.unique(accepted.labels)]
+    if len(present) < 2:
+        detail = f"every image is of the class {present[0]!r}: add images of a second class"
+        return (Problem(ProblemCode.ONE_CLASS, detail),)
+    filled = {entry.split for entry in accepted.entries}
+    return tuple(
+        Problem(
+            ProblemCode.EMPTY_SPLIT,
+            f"the split {split} was given without a usable image: fill it or leave it out",
+        )
+        for split in accepted.contents.splits
+        if split not in filled
+    )
+
+
+def complete(report: ImportReport, accepted: Accepted, assignment: Assignment) -> ImportReport:
+    """The report with counts, duplicates, notes and the final state."""
+    contents = accepted.contents
+    splits = np.array([SPLITS.index(name) for name in assignment.splits])
+    # (split, class) → images
+    table = np.zeros((len(SPLITS), len(contents.classes)), dtype=np.int64)
+    np.add.at(table, (splits, accepted.labels), 1)
+    problems = tuple(_late_problems(table, contents.classes))
+    duplicates = tuple(_duplicates(accepted, assignment.splits))
+    return replace(
+        report,
+        state="invalid" if problems else "ready",
+        count=len(accepted.kept),
+        splits=_counts(accepted, splits),
+        split_record=assignment.record.to_json(),
+        problems=problems,
+        duplicates=duplicates,
+        notes=(
+            *_split_notes(assignment),
+            *_class_notes(table, contents),
+            *_duplicate_notes(duplicates),
+        ),
+    )
+
+
+def _late_problems(table: NDArray[np.int64], classes: tuple[str, ...]) -> Iterator[Problem]:
+    for split, count in zip(SPLITS, table.sum(axis=1), strict=True):
+        if count == 0 and split == "train":
+            yield Problem(
+                ProblemCode.EMPTY_SPLIT, "there is no training image: add some, or leave the splits to us"
+            )
+        elif count == 0:
+            yield Problem(ProblemCode.EMPTY_SPLIT, f"too few images to fill the split {split}: add some")
+    for name, count in zip(classes, table[SPLITS.index("train")], strict=True):
+        if count == 0:
+            detail = (
+                f"the class {name!r} has no usable training image: add some, or remove the class everywhere"
+            )
+            yield Problem(ProblemCode.CLASS_NOT_IN_TRAIN, detail)
+
+
+def _counts(accepted: Accepted, splits: NDArray[np.int64]) -> dict[str, dict[str, Any]]:
+    return {
+        split: {
+            "count": int((splits == code).sum()),
+            "classes": tally(accepted.labels[splits == code], accepted.contents.classes),
+            "groups": tally(accepted.groups[splits == code], accepted.contents.group_names),
+        }
+        for code, split in enumerate(SPLITS)
+    }
+
+
+def _duplicates(accepted: Accepted, splits: Sequence[str]) -> Iterator[DuplicateSet]:
+    rows_of: dict[bytes, list[int]] = defaultdict(list)
+    for row, image in enumerate(accepted.kept):
+        rows_of[image.pixel_hash].append(row)
+    for rows in rows_of.values():
+        if len(rows) > 1:
+            entries = [accepted.entries[row] for row in rows]
+            yield DuplicateSet(
+                paths=tuple(entry.path for entry in entries),
+                splits=tuple(splits[row] for row in rows),
+                labels=tuple(accepted.contents.classes[entry.label] for entry in entries),
+                same_bytes=len({accepted.kept[row].sha256 for row in rows}) == 1,
+            )
+
+
+def _split_notes(assignment: Assignment) -> Iterator[Note]:
+    record = assignment.record
+    if record.made:
+        donors = {cut.donor: cut.donor if record.given else "the data set" for cut in record.made.values()}
+        cuts = "; ".join(
+            f"{split}: {cut.size} of the {cut.donor_size} images of {donors[cut.donor]}"
+            for split, cut in record.made.items()
+        )
+        detail = f"cut by seed {record.seed}, stratified by {' and '.join(record.stratified_by)}: {cuts}"
+        yield Note(NoteCode.SPLITS_MADE, detail)
+
+
+def _class_notes(table: NDArray[np.int64], contents: Contents) -> Iterator[Note]:
+    for split, counts in list(zip(SPLITS, table, strict=True))[1:]:
+        missing = [name for name, count in zip(contents.classes, counts, strict=True) if count == 0]
+        if missing:
+            detail = f"{split} has no image of {_some(missing)}: its figures say nothing about that"
+            yield Note(NoteCode.CLASS_NOT_IN_SPLIT, detail)
+    if contents.empty_classes:
+        detail = f"no image lies in {_some(contents.empty_classes)}, so that is no class"
+        yield Note(NoteCode.EMPTY_CLASS, detail)
+
+
+def _duplicate_notes(duplicates: Iterable[DuplicateSet]) -> Iterator[Note]:
+    counts = Counter(code for duplicate in duplicates for code in duplicate.codes)
+    sentences = {
+        NoteCode.DUPLICATES: "{} pictures stand more than once in a split; all copies were kept",
+        NoteCode.IN_TWO_SPLITS: "{} pictures stand in two splits, so figures of the later one are too good; "
+        "they were kept where they were given: remove them from one",
+        NoteCode.CONFLICTING_LABELS: "{} pictures stand under two labels: at least one of them is wrong",
+    }
+    for code, sentence in sentences.items():
+        if counts[code]:
+            yield Note(code, sentence.format(counts[code]))
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more

@@ -1,0 +1,61 @@
+"""The files of a packed store and what stands in them: shared by its writer and its reader."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import pyarrow as pa
+
+SAMPLES_FILE = "samples.arrow"
+PIXELS_FILE = "pixels.npy"
+DATASET_FILE = "dataset.json"
+VERSION = 1
+
+SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("label", pa.int32(), nullable=False),
+        pa.field("split", pa.dictionary(pa.int8(), pa.string()), nullable=False),
+        pa.field("group", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("sha256", pa.binary(32), nullable=False),
+        pa.field("image", pa.large_binary(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What `dataset.json` says. `split_record` and `summary` are plain JSON values."""
+
+    name: str
+    format: str
+    classes: tuple[str, ...]
+    group_names: tuple[str, ...] = ()
+    seed: int = 0
+    split_record: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self) | {
+            "classes": list(self.classes),
+            "group_names": list(self.group_names),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """From what `to_json` gave; unknown keys are left alone. KeyError when one is missing."""
+        return cls(
+            name=value["name"],
+            format=value["format"],
+            classes=tuple(value["classes"]),
+            group_names=tuple(value["group_names"]),
+            seed=value["seed"],
+            split_record=value["split_record"],
+            summary=value["summary"],
+        )

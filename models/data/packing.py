@@ -1,0 +1,236 @@
+"""Writing a packed store: rows stream through one record batch, and the folder appears whole."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
+from models.data.splits import SPLITS
+
+MAX_PIXELS_SIDE = 64  # pixels: up to here a whole split fits in memory as one uint8 tensor
+_BATCH_ROWS = 1024
+_BATCH_BYTES = 8 << 20
+_SPLIT_NAMES = pa.array(SPLITS, pa.string())
+
+
+class Row(NamedTuple):
+    """A sample to be written; `group` -1 is none, `image` the encoded file, sizes upright pixels."""
+
+    path: str
+    label: int
+    split: str
+    group: int
+    width: int
+    height: int
+    image: bytes
+
+
+class StoreWriter:
+    """Writes into a hidden folder beside `directory`, which takes that name in `finish` and not before.
+
+    Use it in a `with` block: without `finish` (an error, a stop) nothing is left behind; what a
+    killed process left, `sweep_siblings` removes. Memory is one record batch: 8 MiB of images,
+    or the largest image. Pixels, where wanted, are added for every row, in the order of the rows.
+
+        with StoreWriter(folder) as writer:
+            writer.add(Row("cat/1.png", label=0, split="train", group=-1, width=28, height=28, image=data))
+            writer.finish(DatasetInfo("pets", "image_folder", classes=("cat", "dog")))
+    """
+
+    def __init__(self, directory: Path | str) -> None:
+        self.directory = Path(directory)
+        self.folder = hidden_sibling(self.directory)
+        self.count = 0
+        self._pending: list[Row] = []
+        self._pending_bytes = 0
+        self._pixels = _PixelFile(self.folder / PIXELS_FILE)
+        self._file = pa.OSFile(str(self.folder / SAMPLES_FILE), "wb")
+        self._arrow = pa.ipc.new_file(self._file, SCHEMA)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def add(self, row: Row) -> int:
+        """Append a sample; returns its row number."""
+        self._pending.append(row)
+        self._pending_bytes += len(row.image)
+        self.count += 1
+        if len(self._pending) >= _BATCH_ROWS or self._pending_bytes >= _BATCH_BYTES:
+            self._flush()
+        return self.count - 1
+
+    def add_pixels(self, pixels: NDArray[np.uint8] | None) -> None:
+        """The decoded (H, W, 3) of the next row; None, another size or a large one: no pixel file at all."""
+        self._pixels.add(pixels)
+
+    def finish(self, info: DatasetInfo) -> None:
+        """Complete the folder and give it its name; an older one there is replaced."""
+        self._flush()
+        self._close()
+        self._pixels.complete(self.count)
+        text = json.dumps(
+            {"version": VERSION, "count": self.count, **info.to_json()}, indent=2, ensure_ascii=False
+        )
+        (self.folder / DATASET_FILE).write_text(text, encoding="utf-8")
+        publish(self.folder, self.directory)
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        paths, labels, splits, groups, widths, heights, images = zip(*self._pending, strict=True)
+        codes = pa.array([SPLITS.index(split) for split in splits], pa.int8())
+        columns = [
+            pa.array(paths, pa.string()),
+            pa.array(labels, pa.int32()),
+            pa.DictionaryArray.from_arrays(codes, _SPLIT_NAMES),
+            pa.array(groups, pa.int32()),
+            pa.array(widths, pa.int32()),
+            pa.array(heights, pa.int32()),
+            pa.array([hashlib.sha256(image).digest() for image in images], pa.binary(32)),
+            pa.array(images, pa.large_binary()),
+        ]
+        self._arrow.write_batch(pa.record_batch(columns, schema=SCHEMA))
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _close(self) -> None:
+        self._pixels.close()
+        if not self._file.closed:
+            self._arrow.close()
+            self._file.close()
+
+
+class _PixelFile:
+    """A growing .npy of equal small images; it gives up, for good, at the first one that does not fit."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._shape: tuple[int, ...] | None = None
+        self._count = 0
+        self._given_up = False
+
+    def add(self, pixels: NDArray[np.uint8] | None) -> None:
+        if self._given_up:
+            return
+        fits = pixels is not None and max(pixels.shape[:2]) <= MAX_PIXELS_SIDE
+        if pixels is None or not fits or self._shape not in (None, pixels.shape):
+            self.give_up()
+            return
+        if self._file is None:
+            self._shape = pixels.shape
+            self._file = self._path.open("wb")
+            self._write_header()
+        self._file.write(np.ascontiguousarray(pixels).tobytes())
+        self._count += 1
+
+    def complete(self, count: int) -> None:
+        if self._shape is None or self._given_up or self._count != count:
+            self.give_up()
+            return
+        with self._path.open("r+b") as self._file:
+            self._write_header()  # numpy pads its header: the final count has room
+
+    def give_up(self) -> None:
+        self.close()
+        self._given_up = True
+        self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _write_header(self) -> None:
+        assert self._file is not None
+        assert self._shape is not None
+        header: dict[str, Any] = {
+            "descr": "|u1",
+            "fortran_order": False,
+            "shape": (self._count, *self._shape),
+        }
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def hidden_sibling(directory: Path) -> Path:
+    """A new folder beside `directory`, on the same disk, that `sweep_siblings` will find."""
+    folder = directory.parent / f".{directory.name}.partial-{secrets.token_hex(4)}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def sweep_siblings(directory: Path) -> None:
+    """Remove what a killed process left beside `directory`."""
+    for leftover in directory.parent.glob(f".{glob.escape(directory.name)}.partial-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def publish(folder: Path, directory: Path) -> None:
+    """Give the complete `folder` the name `directory`, after its bytes are on disk; replaces an older one."""
+    for path in [*folder.rglob("*"), folder]:
+        _sync(path)
+    if directory.exists():
+        old = hidden_sibling(directory)
+        directory.rename(old / "replaced")
+        folder.rename(directory)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        folder.rename(directory)
+    _sync(directory.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """(H, W, 3) RGB as a PNG file."""
+    buffer = BytesIO()
+    Image.fromarray(pixels, "RGB").save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+class Arrays(NamedTuple):
+    """A data set in memory: images (N, H, W, 3) uint8 RGB, labels (N,), split names, groups (N,) or None."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    splits: Sequence[str]
+    groups: NDArray[np.int64] | None = None
+
+
+def write_arrays(directory: Path | str, arrays: Arrays, info: DatasetInfo) -> None:
+    """Pack images that are already in memory, each as a PNG file named by its number."""
+    groups = np.full(len(arrays.labels), -1) if arrays.groups is None else arrays.groups
+    height, width = arrays.images.shape[1:3]
+    with StoreWriter(directory) as writer:
+        for index, image in enumerate(arrays.images):
+            label, group = int(arrays.labels[index]), int(groups[index])
+            path = f"{arrays.splits[index]}/{index:06d}.png"
+            writer.add(Row(path, label, arrays.splits[index], group, width, height, encode_png(image)))
+            writer.add_pixels(image)
+        writer.finish(info)

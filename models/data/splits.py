@@ -1,0 +1,161 @@
+"""Which images train and which judge: missing splits are cut, stratified, from the ones that were given.
+
+`calibration` serves certificates and nothing else, so it is always cut from data that nothing
+else uses. No torch here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLITS: tuple[str, ...] = ("train", "val", "calibration", "test")
+
+_ALIASES: Mapping[str, str] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "calibration": "calibration",
+    "calib": "calibration",
+    "cal": "calibration",
+    "test": "test",
+    "testing": "test",
+}
+
+# The share of the given `train` that a missing split takes; a given `val` gives half to `calibration`.
+_FROM_TRAIN: Mapping[str, float] = {"val": 0.10, "calibration": 0.15, "test": 0.15}
+_FROM_VAL = 0.5
+
+
+def canonical_split(name: str) -> str | None:
+    """The split that a folder or a CSV cell means (`valid` → `val`), None when it means none."""
+    return _ALIASES.get(name.strip().casefold())
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A split that was made: `size` of the `donor_size` images of `donor`, aimed at `fraction` of them."""
+
+    donor: str
+    fraction: float
+    size: int
+    donor_size: int
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """What was given and what was made, with everything needed to make it again."""
+
+    given: tuple[str, ...]
+    made: Mapping[str, Cut] = field(default_factory=dict)
+    seed: int = 0
+    stratified_by: tuple[str, ...] = ("label",)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self) | {
+            "given": list(self.given),
+            "stratified_by": list(self.stratified_by),
+        }
+
+
+class Assignment(NamedTuple):
+    """A split name per image, in the order of the input, and how it came about."""
+
+    splits: list[str]
+    record: SplitRecord
+
+
+def assign_splits(
+    given: Sequence[str | None],
+    labels: NDArray[np.integer[Any]],
+    *,
+    groups: NDArray[np.integer[Any]] | None = None,
+    twins: NDArray[np.integer[Any]] | None = None,
+    seed: int = 0,
+) -> Assignment:
+    """Fill in the missing splits.
+
+    `given` holds a name of `SPLITS` per image, or None for all of them (all are then `train`).
+    A missing `val` takes 10 % of `train`, `test` 15 %, `calibration` half of a given `val`, else
+    15 % of `train`; a given split only ever shrinks. Cuts are stratified by label, by (label,
+    group) where `groups` (N,) has any (-1: none). Images that share a value of `twins` (N,)
+    (identical pictures) are cut together. Raises ValueError when only some images have a split.
+    """
+    count = len(given)
+    if None in given and any(name is not None for name in given):
+        raise ValueError("either every image has a split or none has")
+    if unknown := set(given) - {None, *SPLITS}:
+        raise ValueError(f"unknown splits {sorted(map(str, unknown))}: use {', '.join(SPLITS)}")
+    names = np.array([name or "train" for name in given], dtype=object)
+    present = tuple(name for name in SPLITS if name in given)
+    grouped = groups is not None and bool((groups >= 0).any())
+    strata = np.asarray(labels, dtype=np.int64)
+    if groups is not None and grouped:
+        strata = strata * (int(groups.max()) + 2) + groups + 1
+    units = np.arange(count) if twins is None else np.asarray(twins)
+    rng = np.random.default_rng([seed, count])
+    made: dict[str, Cut] = {}
+    for donor, wanted in _plan(present).items():
+        rows = np.flatnonzero(names == donor)
+        donor_size, left = len(rows), 1.0
+        for split, fraction in wanted.items():
+            taken = _cut(rows, strata, units, share=fraction / left, rng=rng)
+            names[taken] = split
+            rows = np.setdiff1d(rows, taken, assume_unique=True)
+            made[split] = Cut(donor, fraction, len(taken), donor_size)
+            left -= fraction
+    by = ("label", "group") if grouped else ("label",)
+    return Assignment(names.tolist(), SplitRecord(present, made, seed, by))
+
+
+def _plan(present: Sequence[str]) -> dict[str, dict[str, float]]:
+    """donor → {missing split: share of the donor as given}, in a fixed order: a seed means one cut."""
+    plan: dict[str, dict[str, float]] = {"val": {}, "train": {}}
+    for split, share in _FROM_TRAIN.items():
+        if split in present:
+            continue
+        if split == "calibration" and "val" in present:
+            plan["val"][split] = _FROM_VAL
+        else:
+            plan["train"][split] = share
+    return plan
+
+
+def _cut(
+    rows: NDArray[np.int64],
+    strata: NDArray[np.int64],
+    units: NDArray[Any],
+    *,
+    share: float,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """About `share` of `rows`: shuffled inside each stratum, then taken at even steps.
+
+    Even steps through the strata laid end to end give each stratum its share within one unit,
+    and the whole its share within half a unit. At least one unit is taken where two or more are.
+    """
+    _, first, unit_of = np.unique(units[rows], return_index=True, return_inverse=True)
+    count = len(first)
+    wanted = min(max(round(share * count), 1), count - 1)
+    if wanted < 1:
+        return rows[:0]
+    order = np.lexsort((rng.random(count), strata[rows[first]]))
+    positions = np.floor((np.arange(wanted) + rng.random()) * count / wanted).astype(np.int64)
+    chosen = np.zeros(count, dtype=bool)
+    chosen[order[positions]] = True
+    return rows[chosen[unit_of]]
+
+
+def tally(codes: NDArray[np.int64], names: Sequence[str]) -> dict[str, int]:
+    """{name: how often its number stands in `codes`}, zeros left out, -1 ignored."""
+    counts = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
+    return {name: count for name, count in zip(names, counts, strict=True) if count}

@@ -1,0 +1,184 @@
+"""The packed store: a folder with every image of a data set in one memory-mapped Arrow file.
+
+`samples.arrow` is an uncompressed Arrow IPC file (Feather v2), one row per sample, the image
+as it was uploaded; open it without this project in two lines:
+
+    import pyarrow.feather
+    table = pyarrow.feather.read_table("samples.arrow", memory_map=True)   # table["image"][0].as_py() → bytes
+
+or `pandas.read_feather("samples.arrow", columns=["path", "label", "split", "group"])`.
+Beside it stand `dataset.json` (names, counts, how the splits were made) and, where all images
+have one size of at most 64 px, `pixels.npy` (N, H, W, 3) uint8 RGB. No torch here.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
+from models.data.packing import Row, StoreWriter
+from models.data.splits import SPLITS, tally
+
+__all__ = ["DatasetInfo", "Row", "Sample", "Store", "StoreError", "StoreWriter"]
+
+
+class StoreError(Exception):
+    """A folder that is not a whole packed store: it is missing, damaged or of another version."""
+
+
+class Sample(NamedTuple):
+    """One row without its image. `row` is the sample's id; sizes are pixels, upright; `sha256` is hex."""
+
+    row: int
+    path: str
+    label: int
+    split: str
+    group: int | None
+    width: int
+    height: int
+    sha256: str
+
+
+class Store:
+    """A packed data set, read only. Opening reads the small columns; images stay on disk until asked for.
+
+    It may be handed to other processes: it is pickled as its path and opened again there.
+    """
+
+    def __init__(self, directory: Path, info: DatasetInfo, table: pa.Table) -> None:
+        self.directory = directory
+        self.info = info
+        self.classes = info.classes
+        self.group_names = info.group_names
+        self._table = table
+        self.labels: NDArray[np.int64] = _column(table, "label")  # (N,)
+        self.groups: NDArray[np.int64] = _column(table, "group")  # (N,), -1: none
+        self.splits: NDArray[np.int64] = _split_codes(table)  # (N,), index into SPLITS
+
+    @classmethod
+    def open(cls, directory: Path | str) -> Self:
+        """The store in `directory`. Raises `StoreError` where there is no whole one."""
+        directory = Path(directory)
+        try:
+            value = json.loads((directory / DATASET_FILE).read_text(encoding="utf-8"))
+            info, count, version = DatasetInfo.from_json(value), value["count"], value["version"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{directory.name} is not a packed data set: {DATASET_FILE} cannot be read"
+            ) from error
+        if version != VERSION:
+            raise StoreError(
+                f"{directory.name} has version {version}, this program reads {VERSION}: import it again"
+            )
+        try:
+            table = pa.ipc.open_file(pa.memory_map(str(directory / SAMPLES_FILE))).read_all()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StoreError(f"{directory.name} is damaged: {SAMPLES_FILE} cannot be read") from error
+        if table.schema != SCHEMA or table.num_rows != count:
+            raise StoreError(
+                f"{directory.name} is damaged: {SAMPLES_FILE} does not hold the {count} samples it should"
+            )
+        return cls(directory, info, table)
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).open, (self.directory,)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Samples in each split of `SPLITS`, zeros included."""
+        return dict(zip(SPLITS, np.bincount(self.splits, minlength=len(SPLITS)).tolist(), strict=True))
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether any sample has a group."""
+        return bool((self.groups >= 0).any())
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """{split: {count, classes: {name: n}, groups: {name: n}}}; empty splits are left out."""
+        return {
+            split: {
+                "count": count,
+                "classes": tally(self.labels[self.rows(split=split)], self.classes),
+                "groups": tally(self.groups[self.rows(split=split)], self.group_names),
+            }
+            for split, count in self.counts.items()
+            if count
+        }
+
+    def rows(
+        self, split: str | None = None, label: int | None = None, group: int | None = None
+    ) -> NDArray[np.int64]:
+        """Row numbers, rising, of the samples that meet every condition. ValueError for an unknown split."""
+        keep = np.ones(len(self), dtype=bool)
+        if split is not None:
+            if split not in SPLITS:
+                raise ValueError(f"there is no split {split!r}: use one of {', '.join(SPLITS)}")
+            keep &= self.splits == SPLITS.index(split)
+        if label is not None:
+            keep &= self.labels == label
+        if group is not None:
+            keep &= self.groups == group
+        return np.flatnonzero(keep)
+
+    def sample(self, row: int) -> Sample:
+        """Everything about one row but its image. IndexError when there is none."""
+        self._check(row)
+        group = int(self.groups[row])
+        return Sample(
+            row=row,
+            path=self._table["path"][row].as_py(),
+            label=int(self.labels[row]),
+            split=SPLITS[self.splits[row]],
+            group=None if group < 0 else group,
+            width=self._table["width"][row].as_py(),
+            height=self._table["height"][row].as_py(),
+            sha256=self._table["sha256"][row].as_py().hex(),
+        )
+
+    def image_bytes(self, row: int) -> bytes:
+        """The encoded file as it was uploaded. IndexError when there is no such row."""
+        self._check(row)
+        return bytes(self._table["image"][row].as_py())
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """(N, 2): width and height of each image, in pixels, upright."""
+        return np.stack([_column(self._table, "width"), _column(self._table, "height")], axis=1)
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8] | None:
+        """(N, H, W, 3) RGB, memory-mapped, where all images have one small size; else None."""
+        path = self.directory / PIXELS_FILE
+        if not path.exists():
+            return None
+        try:
+            pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.directory.name} is damaged: {PIXELS_FILE} cannot be read") from error
+        if pixels.ndim != 4 or pixels.shape[0] != len(self) or pixels.dtype != np.uint8:
+            raise StoreError(f"{self.directory.name} is damaged: {PIXELS_FILE} has the wrong shape")
+        return pixels
+
+    def _check(self, row: int) -> None:
+        if not 0 <= row < len(self):
+            raise IndexError(f"there is no sample {row}: they are numbered from 0 to {len(self) - 1}")
+
+
+def _column(table: pa.Table, name: str) -> NDArray[np.int64]:
+    return table[name].to_numpy().astype(np.int64)  # type: ignore[no-any-return]  # pyarrow has no types
+
+
+def _split_codes(table: pa.Table) -> NDArray[np.int64]:
+    """Codes of the dictionary column; the writer's dictionary is SPLITS, in that order."""
+    chunks = [chunk.indices.to_numpy() for chunk in table["split"].chunks]
+    return np.concatenate(chunks).astype(np.int64) if chunks else np.zeros(0, dtype=np.int64)

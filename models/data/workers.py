@@ -1,0 +1,122 @@
+"""Decoding in worker processes, so that the training loop does not wait for large images."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from models.data.decoding import stored_square
+from models.data.store import Store
+
+log = logging.getLogger(__name__)
+
+_PREFETCH = 2  # batches ahead, per worker
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only its free space is looked at
+
+
+class _Settings(Protocol):
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def workers(self) -> int | None: ...
+
+
+class _Squares(Dataset[Tensor]):
+    """Rows of a store as decoded squares; a worker decodes a whole batch at once."""
+
+    def __init__(self, store: Store, rows: NDArray[np.int64], size: int) -> None:
+        self._store, self._rows, self._size = store, rows, size
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitems__(self, positions: Sequence[int]) -> Tensor:
+        """(B, 3, size, size) uint8."""
+        return torch.stack(
+            [stored_square(self._store.image_bytes(int(self._rows[p])), self._size) for p in positions]
+        )
+
+
+class _Plan:
+    """The batches of the epoch that is next; read in the main process."""
+
+    def __init__(self) -> None:
+        self.batches: Sequence[Tensor] = ()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter([positions.tolist() for positions in self.batches])
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class DecodedPixels:
+    """Squares decoded from the memory-mapped store at the size needed, by torch's DataLoader.
+
+    The batches are the same for any number of workers. The workers live as long as this object.
+    """
+
+    def __init__(
+        self, store: Store, rows: NDArray[np.int64], settings: _Settings, device: torch.device
+    ) -> None:
+        self._device = device
+        self._plan = _Plan()
+        workers = fitting_workers(settings, device)
+        self._loader: DataLoader[Tensor] = DataLoader(
+            _Squares(store, rows, settings.image_size),
+            batch_sampler=self._plan,
+            num_workers=workers,
+            collate_fn=_as_is,
+            pin_memory=device.type == "cuda",
+            prefetch_factor=_PREFETCH if workers else None,
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),  # else each epoch would draw from the global one
+        )
+
+    def squares(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        self._plan.batches = batches
+        for squares in self._loader:
+            yield squares.to(self._device, non_blocking=True)
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def fitting_workers(settings: _Settings, device: torch.device, shared_memory: int | None = None) -> int:
+    """As many workers as asked for, or as suit the machine, and no more than shared memory can feed.
+
+    `shared_memory` in bytes; None looks at what is free. A GPU takes more than four to keep busy.
+    """
+    cores = len(os.sched_getaffinity(0))
+    workers = settings.workers
+    if workers is None:
+        workers = min(4 if device.type == "cpu" else 16, cores)
+    free = _free_shared_memory() if shared_memory is None else shared_memory
+    each = (_PREFETCH + 1) * settings.batch_size * 3 * settings.image_size**2
+    fitting = min(workers, free // each)
+    if fitting < workers:
+        log.warning(
+            "%s has room for %d of %d decoding workers (%d MiB each): give the container more, "
+            "such as --shm-size=1g, or the images are decoded more slowly",
+            _SHARED_MEMORY, fitting, workers, max(1, each >> 20),
+        )  # fmt: skip
+    return fitting
+
+
+def _free_shared_memory() -> int:
+    try:
+        state = os.statvfs(_SHARED_MEMORY)
+    except OSError:  # no such place: not Linux, where shared memory has no bound of its own
+        return 1 << 62
+    return state.f_bavail * state.f_frsize

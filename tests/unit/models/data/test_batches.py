@@ -1,0 +1,165 @@
+"""Loaders: every sample once, the same batches however they are decoded, masks before augmentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+from models.data.batches import Batch, LoaderSettings, Masking, StoreLoader, make_loader, plan
+from models.data.decoding import resize_square, square, stored_square
+from models.data.layout import DatasetInfo
+from models.data.packing import Arrays, write_arrays
+from models.data.store import Store
+from models.data.workers import DecodedPixels, fitting_workers
+from models.run import Run
+
+RUN = Run(seed=3)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    images = np.random.default_rng(0).integers(0, 256, (21, 12, 12, 3), dtype=np.uint8)
+    labels = np.arange(21, dtype=np.int64) % 2
+    write_arrays(
+        tmp_path / "s", Arrays(images, labels, ["train"] * 21), DatasetInfo("x", "builtin", ("a", "b"))
+    )
+    return Store.open(tmp_path / "s")
+
+
+def _loader(store: Store, settings: LoaderSettings, run: Run = RUN, *, decoding: bool = False) -> StoreLoader:
+    rows = store.rows("train")
+    if decoding:
+        return StoreLoader(DecodedPixels(store, rows, settings, run.device), store, rows, settings, run)
+    return make_loader(store, rows, settings, run)
+
+
+def _all(batches: list[Batch]) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        torch.cat([b.images for b in batches]),
+        torch.cat([b.labels for b in batches]),
+        torch.cat([b.rows for b in batches]),
+    )
+
+
+def test_stored_order_gives_the_pixels_as_they_are(store: Store) -> None:
+    loader = _loader(store, LoaderSettings(12, 8, "crop_flip"))
+    batches = list(loader.epoch(None))
+    images, labels, rows = _all(batches)
+    assert store.pixels is not None
+    expected = torch.from_numpy(np.array(store.pixels)).permute(0, 3, 1, 2).float() / 255
+    assert torch.equal(images, expected)
+    assert labels.tolist() == store.labels.tolist()
+    assert rows.tolist() == list(range(21))
+    assert len(batches) == len(loader) == 3
+    assert batches[0].images.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("size", [12, 16])
+def test_decoding_gives_the_same_batches_as_resident_pixels(store: Store, workers: int, size: int) -> None:
+    settings_ = LoaderSettings(size, 8, "crop_flip", workers=workers)
+    resident, decoding = _loader(store, settings_), _loader(store, settings_, decoding=True)
+    for epoch in range(2):
+        one = _all(list(resident.epoch(RUN.generator("erm", epoch))))
+        other = _all(list(decoding.epoch(RUN.generator("erm", epoch))))
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    del decoding  # ends its workers
+
+
+def test_epochs_differ_and_repeat_themselves(store: Store) -> None:
+    loader = _loader(store, LoaderSettings(12, 8))
+    first = _all(list(loader.epoch(RUN.generator("erm", 0))))[2]
+    assert sorted(first.tolist()) == list(range(21))
+    assert torch.equal(first, _all(list(loader.epoch(RUN.generator("erm", 0))))[2])
+    assert not torch.equal(first, _all(list(loader.epoch(RUN.generator("erm", 1))))[2])
+
+
+def test_ranks_share_each_batch(store: Store) -> None:
+    settings_ = LoaderSettings(12, 8, "flip_affine")
+    whole = list(_loader(store, settings_).epoch(RUN.generator("erm")))
+    parts = [
+        list(_loader(store, settings_, Run(seed=3, rank=rank, world_size=2)).epoch(RUN.generator("erm")))
+        for rank in range(2)
+    ]
+    for batch, left, right in zip(whole, *parts, strict=True):
+        assert torch.equal(left.images, batch.images[0::2])
+        assert torch.equal(right.images, batch.images[1::2])
+        assert left.share + right.share == pytest.approx(2)
+        assert left.share == pytest.approx(2 * len(left.rows) / len(batch.rows))
+
+
+class _LeftHalf:
+    """Masks the left half of every image."""
+
+    def masks(self, rows: Tensor, size: int, device: torch.device) -> Tensor:
+        masked = torch.zeros(len(rows), size, size, dtype=torch.bool, device=device)
+        masked[:, :, : size // 2] = True
+        return masked
+
+
+def _black(images: Tensor, masks: Tensor) -> Tensor:
+    return images.masked_fill(masks.unsqueeze(1), 0)
+
+
+def test_masks_are_laid_on_the_image_before_it_is_augmented(store: Store) -> None:
+    masking = Masking(_LeftHalf(), _black)
+    plain = list(_loader(store, LoaderSettings(12, 8, "flip")).epoch(RUN.generator("f")))
+    masked = list(_loader(store, LoaderSettings(12, 8, "flip", masking)).epoch(RUN.generator("f")))
+    sides = set()
+    for before, after in zip(plain, masked, strict=True):
+        assert torch.equal(before.rows, after.rows)
+        assert after.masks is not None
+        assert after.masks[:, :, :6].all()
+        assert not after.masks[:, :, 6:].any()
+        for image, other in zip(before.images, after.images, strict=True):
+            side = slice(6, 12) if other[..., :6].any() else slice(0, 6)
+            sides.add(side.start)
+            assert other[..., side].abs().max() == 0  # wherever the flip has put it
+            rest = slice(0, 6) if side.start else slice(6, 12)
+            assert torch.equal(other[..., rest], image[..., rest])
+    assert sides == {0, 6}
+
+
+@given(st.integers(1, 60), st.integers(2, 16), st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_a_plan_loses_nothing_and_leaves_no_rank_with_one_image(n: int, size: int, ranks: int) -> None:
+    batches = plan(torch.arange(n), size, smallest=2 * ranks)
+    assert torch.equal(torch.cat(batches), torch.arange(n))
+    assert len(batches) == 1 or all(len(b) >= min(size, 2 * ranks) for b in batches)
+
+
+def test_small_shared_memory_takes_fewer_workers_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    settings_ = LoaderSettings(224, 32, workers=4)
+    batch = 32 * 3 * 224 * 224
+    cpu = torch.device("cpu")
+    assert fitting_workers(settings_, cpu, shared_memory=100 * batch) == 4
+    assert not caplog.records
+    assert fitting_workers(settings_, cpu, shared_memory=7 * batch) == 2
+    assert fitting_workers(settings_, cpu, shared_memory=1 << 10) == 0
+    assert "--shm-size" in caplog.text
+
+
+def test_no_samples_are_refused(store: Store) -> None:
+    with pytest.raises(ValueError, match="no sample"):
+        make_loader(store, np.zeros(0, dtype=np.int64), LoaderSettings(12, 8), RUN)
+
+
+def test_the_square_is_the_whole_picture(store: Store) -> None:
+    picture = Image.new("RGB", (40, 10), (255, 0, 0))
+    picture.paste((0, 0, 255), (20, 0, 40, 10))
+    seen = square(picture, 8)
+    assert seen.shape == (3, 8, 8)
+    assert seen.dtype == torch.uint8
+    assert seen[0, :, 0].tolist() == [255] * 8
+    assert seen[2, :, -1].tolist() == [255] * 8
+    assert store.pixels is not None
+    same = stored_square(store.image_bytes(4), 12)
+    assert torch.equal(same, torch.from_numpy(np.array(store.pixels[4])).permute(2, 0, 1))
+    assert resize_square(same.unsqueeze(0), 12) is not None

@@ -1,0 +1,230 @@
+"""The whole import: what becomes of good and bad data, and what a stop leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.data.checks import ImageLimits
+from models.data.formats import FormatOptions
+from models.data.importing import ImportOptions, ImportStopped, import_dataset
+from models.data.report import FileCode, ImportReport, NoteCode, ProblemCode
+from models.data.store import Store, StoreError
+
+MakeImage = Callable[..., bytes]
+MakeTree = Callable[[Mapping[str, bytes | str]], Path]
+Pets = Callable[..., dict[str, bytes]]
+
+
+@pytest.fixture
+def pets(make_image: MakeImage) -> Pets:
+    """`count` different images of each of two classes, below `prefix`."""
+
+    def make(count: int = 10, prefix: str = "", start: int = 0) -> dict[str, bytes]:
+        seeds = iter(range(start, start + 2 * count))
+        return {
+            f"{prefix}{name}/{n}.png": make_image(next(seeds))
+            for n in range(count)
+            for name in ("cat", "dog")
+        }
+
+    return make
+
+
+def problems(report: ImportReport) -> set[ProblemCode]:
+    assert report.state == "invalid"
+    return {problem.code for problem in report.problems}
+
+
+def notes(report: ImportReport) -> set[NoteCode]:
+    return {note.code for note in report.notes}
+
+
+def test_a_folder_becomes_a_store(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
+    files = pets()
+    calls: list[tuple[int, int]] = []
+    report = import_dataset(
+        make_tree(files),
+        tmp_path / "ds",
+        ImportOptions(name="pets", seed=5),
+        on_progress=lambda done, total: calls.append((done, total)),
+    )
+    assert (report.state, report.count, report.classes, report.rejected) == ("ready", 20, ("cat", "dog"), ())
+    store = Store.open(tmp_path / "ds")
+    assert {store.sample(row).path: store.image_bytes(row) for row in range(20)} == files
+    assert store.counts == {"train": 12, "val": 2, "calibration": 3, "test": 3}
+    assert {split: counts["count"] for split, counts in report.splits.items()} == store.counts
+    assert store.info.split_record["seed"] == 5
+    assert store.pixels is not None
+    assert notes(report) == {NoteCode.SPLITS_MADE}
+    assert calls == sorted(calls)
+    assert calls[-1] == (40, 40)
+    assert json.loads((tmp_path / "ds" / "report.json").read_text()) == report.to_json()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "tree"]
+
+
+def test_an_archive_becomes_a_store(tmp_path: Path, pets: Pets) -> None:
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+        for name, data in (pets(prefix="pets/") | {"__MACOSX/._x": b"junk"}).items():
+            archive.writestr(name, data)
+    report = import_dataset(tmp_path / "pets.zip", tmp_path / "ds")
+    assert (report.state, report.count) == ("ready", 20)
+    assert [rejection.code for rejection in report.ignored] == [FileCode.JUNK]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "pets.zip"]
+
+
+def test_bad_files_are_named_and_the_rest_is_used(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
+    image = pets()["cat/0.png"]
+    bad = {
+        "cat/cut.png": image[:-30],
+        "cat/page.png": b"<html><body>404</body></html>",
+        "dog/empty.png": b"",
+        "dog/named.jpg": image,
+        "dog/big.png": image + bytes(20_000),
+    }
+    options = ImportOptions(image=ImageLimits(max_bytes=20_000))
+    report = import_dataset(make_tree(pets() | bad), tmp_path / "ds", options)
+    assert report.state == "ready"
+    assert {rejection.path: rejection.code for rejection in report.rejected} == {
+        "cat/cut.png": FileCode.TRUNCATED,
+        "cat/page.png": FileCode.NOT_AN_IMAGE,
+        "dog/empty.png": FileCode.EMPTY_FILE,
+        "dog/named.jpg": FileCode.MISLABELLED,
+        "dog/big.png": FileCode.TOO_LARGE,
+    }
+    assert report.summary()["rejected"]["truncated"] == 1
+    assert len(Store.open(tmp_path / "ds")) == 20
+
+
+def test_one_picture_in_two_splits_is_kept_and_reported(
+    tmp_path: Path, make_tree: MakeTree, pets: Pets
+) -> None:
+    files = pets(prefix="train/") | pets(prefix="val/", start=100) | pets(prefix="test/", start=200)
+    files["test/cat/leak.png"] = files["train/cat/0.png"]
+    files["train/dog/wrong.png"] = files["train/cat/1.png"]
+    report = import_dataset(make_tree(files), tmp_path / "ds")
+    assert (report.state, report.count) == ("ready", 62)
+    leak, wrong = sorted(report.duplicates, key=lambda duplicate: duplicate.paths)
+    assert (leak.paths, leak.splits) == (("test/cat/leak.png", "train/cat/0.png"), ("test", "train"))
+    assert leak.codes == (NoteCode.IN_TWO_SPLITS,)
+    assert wrong.codes == (NoteCode.DUPLICATES, NoteCode.CONFLICTING_LABELS)
+    assert notes(report) >= {NoteCode.IN_TWO_SPLITS, NoteCode.CONFLICTING_LABELS}
+
+
+def test_equal_pictures_go_to_one_split_when_we_make_them(
+    tmp_path: Path, make_tree: MakeTree, make_image: MakeImage
+) -> None:
+    files = {
+        f"{name}/{n}.{end}": make_image(n // 3 + 100 * (name == "dog"), format=kind)
+        for name in ("cat", "dog")
+        for n in range(30)
+        for end, kind in [("png", "PNG")]
+    }
+    files["cat/other.bmp"] = make_image(0, format="BMP")
+    report = import_dataset(make_tree(files), tmp_path / "ds")
+    assert len(report.duplicates) == 20
+    assert all(len(set(duplicate.splits)) == 1 for duplicate in report.duplicates)
+    assert [duplicate.same_bytes for duplicate in report.duplicates].count(False) == 1
+
+
+def test_invalid_data_sets_say_why(
+    tmp_path: Path, make_tree: MakeTree, pets: Pets, make_image: MakeImage
+) -> None:
+    cats = {name: data for name, data in pets().items() if name.startswith("cat")}
+    cases: list[tuple[dict[str, bytes], ProblemCode]] = [
+        (cats, ProblemCode.ONE_CLASS),
+        ({"cat/1.png": b"<html>", "dog/1.png": b""}, ProblemCode.NO_IMAGES),
+        (pets(prefix="train/") | {"val/": b""}, ProblemCode.EMPTY_SPLIT),
+        (pets(prefix="train/") | {"val/cat/1.png": b"x"}, ProblemCode.EMPTY_SPLIT),
+        (pets(prefix="test/"), ProblemCode.EMPTY_SPLIT),
+        (pets(count=1), ProblemCode.EMPTY_SPLIT),
+        (pets(prefix="train/") | {"test/cow/1.png": make_image(99)}, ProblemCode.CLASS_NOT_IN_TRAIN),
+        ({"notes.txt": b""}, ProblemCode.UNKNOWN_FORMAT),
+    ]
+    for number, (files, code) in enumerate(cases):
+        root = make_tree({f"{number}/{name}": data for name, data in files.items()}) / str(number)
+        report = import_dataset(root, tmp_path / "ds")
+        assert code in problems(report), (number, report.problems)
+        assert all(problem.detail for problem in report.problems)
+        assert [path.name for path in (tmp_path / "ds").iterdir()] == ["report.json"]
+        with pytest.raises(StoreError):
+            Store.open(tmp_path / "ds")
+
+
+def test_refused_sources_are_invalid_data_sets(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 and nothing more")
+    assert problems(import_dataset(tmp_path / "a.zip", tmp_path / "ds")) == {ProblemCode.DAMAGED_ARCHIVE}
+    assert problems(import_dataset("builtin:svhn", tmp_path / "ds")) == {ProblemCode.SOURCE_UNAVAILABLE}
+    assert problems(import_dataset("builtin:none", tmp_path / "ds")) == {ProblemCode.UNKNOWN_BUILTIN}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "ds"]
+
+
+def test_builtin_digits(tmp_path: Path) -> None:
+    report = import_dataset("builtin:biased-digits", tmp_path / "ds", ImportOptions(seed=3))
+    store = Store.open(tmp_path / "ds")
+    assert (report.state, len(store), store.classes) == ("ready", 1797, ("0-4", "5-9"))
+    assert store.pixels is not None
+    assert store.pixels.shape == (1797, 28, 28, 3)
+    assert report.splits["test"]["groups"].keys() == {"0-4 · no square", "5-9 · square"}
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
+    tree = make_tree(pets())
+    packed = []
+    for threads in (1, 3):
+        import_dataset(tree, tmp_path / "ds", ImportOptions(seed=1, threads=threads))
+        packed.append((tmp_path / "ds" / "samples.arrow").read_bytes())
+    assert packed[0] == packed[1]
+
+
+@pytest.mark.parametrize("after", [0, 7, 25])
+def test_a_stop_leaves_nothing(tmp_path: Path, make_tree: MakeTree, pets: Pets, after: int) -> None:
+    asked = iter(range(1000))
+    with pytest.raises(ImportStopped):
+        import_dataset(make_tree(pets()), tmp_path / "ds", should_stop=lambda: next(asked) >= after)
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+
+
+def test_what_a_killed_import_left_is_swept_away(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
+    for name in (".ds.partial-dead", ".ds2.partial-alive"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "samples.arrow").touch()
+    import_dataset(make_tree(pets()), tmp_path / "ds")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".ds2.partial-alive", "ds", "tree"]
+
+
+def test_a_class_list_rejects_other_labels(
+    tmp_path: Path, make_tree: MakeTree, pets: Pets, make_image: MakeImage
+) -> None:
+    tree = make_tree(pets() | {"cow/1.png": make_image(999)})
+    options = ImportOptions(layout=FormatOptions(classes=("dog", "cat")))
+    report = import_dataset(tree, tmp_path / "ds", options)
+    assert (report.state, report.classes) == ("ready", ("dog", "cat"))
+    assert [rejection.code for rejection in report.rejected] == [FileCode.UNKNOWN_LABEL]
+    missing = replace(options, layout=FormatOptions(classes=("dog", "cat", "cow", "yak")))
+    assert problems(import_dataset(tree, tmp_path / "ds", missing)) == {ProblemCode.CLASS_NOT_IN_TRAIN}
+
+
+def test_pixels_are_what_the_files_decode_to(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
+    from models.data.checks import decode_image
+
+    import_dataset(make_tree(pets()), tmp_path / "ds")
+    store = Store.open(tmp_path / "ds")
+    assert store.pixels is not None
+    for row in range(len(store)):
+        assert np.array_equal(store.pixels[row], np.asarray(decode_image(store.image_bytes(row)).image))
+
+
+def test_no_torch_is_imported() -> None:
+    names = "importing, store, splits, report, archives, formats, checks, builtin, biased"
+    code = f"import sys; from models.data import {names}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0

@@ -1,0 +1,104 @@
+"""Splits: what is made, from what, and what is never touched."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.data.splits import SPLITS, assign_splits, canonical_split
+
+
+def test_without_splits_everything_is_cut_from_the_data_set() -> None:
+    result = assign_splits([None] * 1000, np.arange(1000) % 4)
+    assert Counter(result.splits) == {"train": 600, "val": 100, "calibration": 150, "test": 150}
+    assert result.record.given == ()
+    assert set(result.record.made) == {"val", "calibration", "test"}
+
+
+def test_train_and_test_keep_the_test() -> None:
+    given_ = ["train"] * 800 + ["test"] * 200
+    result = assign_splits(given_, np.zeros(1000, dtype=int))
+    assert result.splits[800:] == ["test"] * 200
+    assert Counter(result.splits[:800]) == {"train": 600, "val": 80, "calibration": 120}
+
+
+def test_half_of_a_given_val_becomes_calibration() -> None:
+    given_ = ["train"] * 60 + ["val"] * 20 + ["test"] * 20
+    result = assign_splits(given_, np.arange(100) % 2)
+    assert Counter(result.splits[60:80]) == {"val": 10, "calibration": 10}
+    assert result.splits[:60] == ["train"] * 60
+    cut = result.record.made["calibration"]
+    assert (cut.donor, cut.size, cut.donor_size) == ("val", 10, 20)
+
+
+def test_train_and_val_get_their_test_from_train() -> None:
+    result = assign_splits(["train"] * 100 + ["val"] * 20, np.arange(120) % 2)
+    assert Counter(result.splits) == {"train": 85, "test": 15, "val": 10, "calibration": 10}
+
+
+def test_four_given_splits_stay() -> None:
+    result = assign_splits(list(SPLITS), np.zeros(4, dtype=int))
+    assert result.splits == list(SPLITS)
+    assert result.record.made == {}
+
+
+def test_stratified_by_label_and_group() -> None:
+    labels, groups = np.arange(2000) % 2, np.where(np.arange(2000) % 20 < 2, 1, 0)
+    result = assign_splits([None] * 2000, labels, groups=groups)
+    rare = [split for split, group in zip(result.splits, groups, strict=True) if group == 1]
+    assert Counter(rare) == {"train": 120, "val": 20, "calibration": 30, "test": 30}
+    assert result.record.stratified_by == ("label", "group")
+
+
+def test_the_seed_decides() -> None:
+    labels = np.arange(200) % 3
+    first, again, other = (assign_splits([None] * 200, labels, seed=seed).splits for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_a_few_images_still_fill_every_split() -> None:
+    assert set(assign_splits([None] * 6, np.arange(6) % 2).splits) == set(SPLITS)
+
+
+def test_some_with_and_some_without_is_an_error() -> None:
+    with pytest.raises(ValueError, match="either every image"):
+        assign_splits(["train", None], np.zeros(2, dtype=int))
+    with pytest.raises(ValueError, match="unknown splits"):
+        assign_splits(["holdout"], np.zeros(1, dtype=int))
+
+
+def test_names_people_use() -> None:
+    assert canonical_split(" Validation ") == "val"
+    assert canonical_split("cats") is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    given_=st.lists(st.sampled_from(SPLITS), min_size=1, max_size=80)
+    | st.lists(st.none(), min_size=1, max_size=80),
+    data=st.data(),
+)
+def test_given_splits_only_shrink_and_twins_stay_together(
+    given_: list[str | None], data: st.DataObject
+) -> None:
+    count = len(given_)
+    numbers = st.lists(st.integers(0, 3), min_size=count, max_size=count)
+    labels, twins = np.array(data.draw(numbers)), np.array(data.draw(numbers))
+    result = assign_splits(given_, labels, twins=twins, seed=data.draw(st.integers(0, 5)))
+    before = Counter(name or "train" for name in given_)
+    after = Counter(result.splits)
+    assert sum(after.values()) == count
+    assert all(after[split] <= before[split] for split in result.record.given)
+    for old, new in zip(given_, result.splits, strict=True):
+        assert new == (old or "train") or result.record.made[new].donor == (old or "train")
+    for donor in ("train", "val"):
+        rows = [row for row in range(count) if (given_[row] or "train") == donor]
+        for twin in {twins[row] for row in rows}:
+            assert len({result.splits[row] for row in rows if twins[row] == twin}) == 1
+    for split, cut in result.record.made.items():
+        assert cut.size == after[split]

@@ -1,0 +1,150 @@
+"""The packed store: what is written is what is read, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow.feather
+import pytest
+
+from models.data.packing import Arrays, write_arrays
+from models.data.store import DatasetInfo, Row, Store, StoreError, StoreWriter
+
+INFO = DatasetInfo("pets", "image_folder", ("cat", "dog"), ("indoors", "outdoors"), seed=3)
+
+
+@pytest.fixture
+def arrays() -> Arrays:
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 9, 3), dtype=np.uint8)
+    splits = ["train"] * 6 + ["val", "calibration", "test", "test"]
+    return Arrays(images, np.arange(10) % 2, splits, np.array([0, 1, -1, 0, 1, 0, 1, 0, 1, -1]))
+
+
+@pytest.fixture
+def store(tmp_path: Path, arrays: Arrays) -> Store:
+    write_arrays(tmp_path / "ds", arrays, INFO)
+    return Store.open(tmp_path / "ds")
+
+
+def test_everything_comes_back(store: Store, arrays: Arrays) -> None:
+    assert (store.classes, store.group_names, len(store)) == (("cat", "dog"), ("indoors", "outdoors"), 10)
+    assert store.counts == {"train": 6, "val": 1, "calibration": 1, "test": 2}
+    assert store.labels.tolist() == arrays.labels.tolist()
+    assert store.sizes.tolist() == [[9, 8]] * 10
+    sample = store.sample(4)
+    assert (sample.label, sample.split, sample.group, sample.width, sample.height) == (0, "train", 1, 9, 8)
+    assert sample.sha256 == hashlib.sha256(store.image_bytes(4)).hexdigest()
+    assert store.sample(2).group is None
+    assert store.info == INFO
+    assert store.has_groups
+
+
+def test_rows_meet_every_condition(store: Store) -> None:
+    assert store.rows(split="train", label=1).tolist() == [1, 3, 5]
+    assert store.rows(group=1).tolist() == [1, 4, 6, 8]
+    assert store.rows(split="test", label=0, group=0).tolist() == []
+    with pytest.raises(ValueError, match="holdout"):
+        store.rows(split="holdout")
+
+
+def test_counts_by_split_class_and_group(store: Store) -> None:
+    described = store.describe()
+    assert described["train"] == {
+        "count": 6,
+        "classes": {"cat": 3, "dog": 3},
+        "groups": {"indoors": 3, "outdoors": 2},
+    }
+    assert described["test"] == {"count": 2, "classes": {"cat": 1, "dog": 1}, "groups": {"outdoors": 1}}
+
+
+def test_pixels_are_the_images(store: Store, arrays: Arrays) -> None:
+    assert store.pixels is not None
+    assert np.array_equal(store.pixels, arrays.images)
+    assert isinstance(store.pixels, np.memmap)
+
+
+@pytest.mark.parametrize("row", [-1, 10])
+def test_no_such_row(store: Store, row: int) -> None:
+    with pytest.raises(IndexError, match="numbered from 0 to 9"):
+        store.image_bytes(row)
+
+
+def test_a_store_travels_as_its_path(store: Store) -> None:
+    other = pickle.loads(pickle.dumps(store))
+    assert other.image_bytes(3) == store.image_bytes(3)
+
+
+def test_a_known_library_opens_it(store: Store) -> None:
+    table = pyarrow.feather.read_table(store.directory / "samples.arrow", memory_map=True)
+    assert table["image"][7].as_py() == store.image_bytes(7)
+    assert table["split"].to_pylist()[-1] == "test"
+
+
+def test_many_batches_and_odd_sizes(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "ds") as writer:
+        for index in range(2500):
+            row = Row(
+                f"{index}",
+                index % 2,
+                "train",
+                -1,
+                8,
+                8 + index % 2,
+                b"x" * (index % 7) + bytes([index % 256]),
+            )
+            assert writer.add(row) == index
+            writer.add_pixels(np.zeros((8 + index % 2, 8, 3), dtype=np.uint8))
+        writer.finish(INFO)
+    store = Store.open(tmp_path / "ds")
+    assert store.pixels is None
+    assert store.image_bytes(2499) == b"\0" * 0 + b"x" * (2499 % 7) + bytes([2499 % 256])
+    assert [store.sample(row).path for row in (0, 1023, 1024, 2047, 2048)] == [
+        "0",
+        "1023",
+        "1024",
+        "2047",
+        "2048",
+    ]
+
+
+def test_without_finish_nothing_is_left(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "ds") as writer:
+        writer.add(Row("a", 0, "train", -1, 8, 8, b"x"))
+        assert len(list(tmp_path.iterdir())) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_replaces_an_older_one_whole(tmp_path: Path, store: Store, arrays: Arrays) -> None:
+    before = store.image_bytes(0)
+    write_arrays(tmp_path / "ds", arrays._replace(images=255 - arrays.images), INFO)
+    assert [path.name for path in tmp_path.iterdir()] == ["ds"]
+    assert Store.open(tmp_path / "ds").image_bytes(0) != before
+    assert store.image_bytes(0) == before  # a reader that has it open keeps what it had
+
+
+def test_damage_is_named(tmp_path: Path, store: Store) -> None:
+    with pytest.raises(StoreError, match="not a packed data set"):
+        Store.open(tmp_path / "none")
+    header = store.directory / "dataset.json"
+    value = json.loads(header.read_text())
+    header.write_text(json.dumps(value | {"count": 9}))
+    with pytest.raises(StoreError, match="does not hold the 9"):
+        Store.open(store.directory)
+    header.write_text(json.dumps(value | {"version": 99}))
+    with pytest.raises(StoreError, match="import it again"):
+        Store.open(store.directory)
+    header.write_text(json.dumps(value))
+    samples = store.directory / "samples.arrow"
+    samples.write_bytes(samples.read_bytes()[:-200])
+    with pytest.raises(StoreError, match=r"samples\.arrow cannot be read"):
+        Store.open(store.directory)
+
+
+def test_a_pixel_file_of_another_length_is_refused(store: Store) -> None:
+    np.save(store.directory / "pixels.npy", np.zeros((9, 8, 9, 3), dtype=np.uint8))
+    with pytest.raises(StoreError, match="wrong shape"):
+        _ = store.pixels
