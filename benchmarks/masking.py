@@ -1,0 +1,272 @@
+"""The masking stage beside its limit, a plain forward pass, and beside the grad-cam package.
+
+    python -m benchmarks.masking [--device cpu|cuda] [--networks resnet18 …] [--bf16] [--quick]
+
+Random images held in memory, so that no loader is measured. Per network and layout, in turn and
+several times over: `network(images)`; the stage (maps, thresholds, mask set written to disk); the
+package's XGradCAM with the mask in numpy. Figures are medians over the runs. Ends with one JSON
+line; exits with 1 when a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.backbones import Network, build_network
+from models.config import MaskingConfig
+from models.data.batches import Batch
+from models.masking import MaskSet, compute_mask_set
+from models.process import prepare_process
+from models.run import Run
+from models.saliency import Precision
+
+
+class Case(NamedTuple):
+    """`share` is the target: the stage's rate over the forward pass's."""
+
+    size: int
+    batch: int
+    images: int
+    share: float
+
+
+CASES = {
+    "small_cnn": Case(28, 128, 12_800, 0.80),
+    "resnet18": Case(224, 16, 160, 0.95),
+    "resnet50": Case(224, 16, 96, 0.95),
+}
+# On a GPU the batches are large enough to fill it.
+CUDA_CASES = {
+    "small_cnn": Case(28, 1024, 102_400, 0.80),
+    "resnet18": Case(224, 256, 8192, 0.90),
+    "resnet50": Case(224, 256, 8192, 0.90),
+}
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+OVER_LIBRARY = {"contiguous": 2.5, "channels_last": 3.0}
+MOST_DIFFERENT = 1e-5
+MOST_BYTES = 300
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A loader that gives one batch in memory again and again."""
+
+    pixels: Tensor
+    batches: int
+
+    @property
+    def images(self) -> int:
+        return self.batches * len(self.pixels)
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
+        labels = torch.zeros(len(self.pixels), dtype=torch.int64, device=self.pixels.device)
+        for index in range(self.batches):
+            rows = torch.arange(len(self.pixels)) + index * len(self.pixels)
+            yield Batch(self.pixels, labels, rows)
+
+
+class Whole(nn.Module):
+    """One forward and a layer to hook, as the package wants it."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network, self.tap = network, nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network.head(self.tap(self.network.features(images)))
+
+
+def forward_pass(network: Network, loader: Fixed, precision: Precision) -> None:
+    device = loader.pixels.device.type
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+        for batch in loader.epoch(None):
+            network(batch.images)
+
+
+def library_masks(network: Network, loader: Fixed) -> NDArray[np.bool_]:
+    """The masks of the last batch."""
+    from pytorch_grad_cam import XGradCAM
+
+    whole = Whole(network).eval()
+    found: list[NDArray[np.bool_]] = []
+    with XGradCAM(whole, [whole.tap]) as cam:
+        for batch in loader.epoch(None):
+            found = []
+            for heat in cam(batch.images, None):
+                positive = heat[heat > 0]
+                bound = positive.mean() + 2 * positive.std() if positive.size else np.inf
+                found.append(heat > bound)
+    return np.array(found)
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    synchronize(device)
+    start = time.perf_counter()
+    work()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@dataclass(frozen=True)
+class Plan:
+    device: torch.device
+    runs: int
+    precision: Precision
+    library: bool
+    folder: Path
+
+
+def measure(name: str, case: Case, layout: str, plan: Plan) -> dict[str, Any]:
+    """Medians in images/s, and what the masks weigh and where they differ."""
+    network = build_network(name, classes=2, image_size=case.size, seed=1).to(plan.device)
+    network = network.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]  # torch's stub knows no memory_format alone
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(case.batch, 3, case.size, case.size, generator=generator).to(plan.device)
+    loader = Fixed(pixels.contiguous(memory_format=LAYOUTS[layout]), case.images // case.batch)
+    few = Fixed(loader.pixels, max(1, loader.batches // 4))  # the package needs three times as long
+    run, seconds = Run(device=plan.device), dict[str, list[float]](forward=[], stage=[], library=[])
+    folders = (plan.folder / f"{name}-{layout}-{plan.precision}-{i}" for i in range(plan.runs + 1))
+    shown = next(folders)
+    forward_pass(network, few, plan.precision)  # warm
+    compute_mask_set(network, few, MaskingConfig(), run, folder=shown, precision=plan.precision)
+    reference = library_masks(network, Fixed(loader.pixels, 1))
+    for folder in folders:
+        seconds["forward"].append(timed(lambda: forward_pass(network, loader, plan.precision), plan.device))
+        seconds["stage"].append(
+            timed(
+                lambda at=folder: compute_mask_set(  # type: ignore[misc]  # a lambda's default
+                    network, loader, MaskingConfig(), run, folder=at, precision=plan.precision
+                ),
+                plan.device,
+            )
+        )
+        if plan.library:
+            seconds["library"].append(timed(lambda: library_masks(network, few), plan.device))
+    written = sum(path.stat().st_size for path in folder.iterdir())
+    ours = MaskSet.open(shown).masks(torch.arange(case.batch), case.size, torch.device("cpu")).numpy()
+    shares = [f / s for f, s in zip(seconds["forward"], seconds["stage"], strict=True)]
+    return {
+        "network": name,
+        "layout": layout,
+        "precision": plan.precision,
+        "forward": loader.images / statistics.median(seconds["forward"]),
+        "stage": loader.images / statistics.median(seconds["stage"]),
+        "stage_over_forward": statistics.median(shares),
+        "library": few.images / statistics.median(seconds["library"]) if plan.library else None,
+        "pixels_different": int((ours != reference).sum()),
+        "pixels": ours.size,
+        "bytes_per_image": written / loader.images,
+    }
+
+
+def targets(rows: list[dict[str, Any]], cases: dict[str, Case]) -> dict[str, dict[str, Any]]:
+    """bf16 rows are held to the share alone: their masks are meant to differ, and the package has none."""
+    found: dict[str, dict[str, Any]] = {}
+    base = {r["network"]: r["library"] for r in rows if r["layout"] == "contiguous" and r["library"]}
+    for row in rows:
+        key = f"{row['network']}/{row['layout']}/{row['precision']}"
+        aims = {"stage_over_forward": (row["stage_over_forward"], ">=", cases[row["network"]].share)}
+        aims["bytes_per_image"] = (row["bytes_per_image"], "<=", MOST_BYTES)
+        if row["precision"] == "fp32":
+            share = row["pixels_different"] / row["pixels"]
+            aims["pixels_different"] = (share, "<=", MOST_DIFFERENT)
+            if row["network"] in base:
+                gain = row["stage"] / base[row["network"]]
+                aims["stage_over_library"] = (gain, ">=", OVER_LIBRARY[row["layout"]])
+        for aim, (value, sign, bound) in aims.items():
+            ok = value >= bound if sign == ">=" else value <= bound
+            found[f"{key}/{aim}"] = {"value": value, sign: bound, "ok": ok}
+    return found
+
+
+def processor() -> str:
+    """The processor's name where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def show(row: dict[str, Any]) -> None:
+    library = f"{row['library']:9.1f}" if row["library"] else " " * 9
+    print(
+        f"{row['network']:10} {row['layout']:13} {row['precision']:5} {row['forward']:9.1f} "
+        f"{row['stage']:9.1f} {row['stage_over_forward']:6.3f} {library} "
+        f"{row['pixels_different']:6} of {row['pixels']:8} {row['bytes_per_image']:6.1f} B",
+        flush=True,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--networks", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--bf16", action="store_true", help="also with the backbone in bfloat16")
+    parser.add_argument("--quick", action="store_true", help="one short run of each: a smoke test")
+    arguments = parser.parse_args()
+    prepare_process(arguments.threads)
+    device = torch.device(arguments.device)
+    cases = CUDA_CASES if device.type == "cuda" else CASES
+    if arguments.quick:
+        cases = {name: case._replace(images=2 * case.batch) for name, case in cases.items()}
+    runs = 1 if arguments.quick else arguments.runs
+    print(f"{'network':10} {'layout':13} {'type':5} {'forward':>9} {'stage':>9} {'share':>6} {'library':>9}")
+    rows: list[dict[str, Any]] = []
+    precisions: tuple[Precision, ...] = ("fp32", "bf16") if arguments.bf16 else ("fp32",)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.networks:
+            for layout in LAYOUTS:
+                for precision in precisions:
+                    library = precision == "fp32" and layout == "contiguous"
+                    plan = Plan(device, runs, precision, library, Path(folder))
+                    rows.append(measure(name, cases[name], layout, plan))
+                    show(rows[-1])
+    aims = targets(rows, cases)
+    ok = arguments.quick or all(aim["ok"] for aim in aims.values())
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    print(
+        json.dumps(
+            {
+                "benchmark": "masking",
+                "device": where,
+                "threads": arguments.threads,
+                "runs": runs,
+                "torch": torch.__version__,
+                "figures": rows,
+                "targets": aims,
+                "ok": ok,
+            }
+        )
+    )
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""Is the certificate's promise kept, and at what coverage? Simulated calibration splits.
+
+    python -m benchmarks.selective [--draws N] [--quick]
+
+Each population is a risk at each share of coverage; each draw is a calibration split from it, sent
+through `models.selective`. Beside the certificate: the threshold that just meets the target on the
+calibration split (naive), SGR (Geifman and El-Yaniv 2017), and the best there is (oracle). Ends with
+one JSON line; exits with 1 when a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.selective import CalibrationTable
+from models.selective.certify import allowed_errors, certified_step
+
+Floats = NDArray[np.float64]
+_CELLS = 100_000  # of the numerical integral over coverage
+
+
+class Wish(NamedTuple):
+    max_risk: float
+    confidence: float
+
+
+WISHES = (Wish(0.02, 0.99), Wish(0.01, 0.95), Wish(0.05, 0.90))
+SIZES = (500, 2000, 5000)
+
+
+@dataclass(frozen=True)
+class Population:
+    """`error(u)`: how often the input at rank u of 1 (0: the surest) is answered wrongly."""
+
+    name: str
+    error: Callable[[Floats], Floats]
+    levels: int | None = None  # scores are rounded down to so many
+    risk: Floats = field(init=False)  # selective risk at coverage 1/_CELLS … 1
+
+    def __post_init__(self) -> None:
+        rank = (np.arange(_CELLS) + 0.5) / _CELLS
+        object.__setattr__(self, "risk", np.cumsum(self.error(rank)) / np.arange(1, _CELLS + 1))
+
+    def draw(self, n: int, rng: np.random.Generator) -> CalibrationTable:
+        rank = rng.random(n)
+        wrong = rng.random(n) < self.error(rank)
+        return CalibrationTable.build(-self.rounded(rank), ~wrong)
+
+    def rounded(self, rank: Floats) -> Floats:
+        return rank if self.levels is None else np.ceil(rank * self.levels) / self.levels
+
+    def true_risk(self, coverage: float) -> float:
+        return float(self.risk[min(max(round(coverage * _CELLS), 1), _CELLS) - 1])
+
+    def oracle(self, max_risk: float) -> float:
+        fits = np.flatnonzero(self.risk <= max_risk)
+        coverage = (fits[-1] + 1) / _CELLS if len(fits) else 0.0
+        return coverage if self.levels is None else math.floor(coverage * self.levels + 1e-9) / self.levels
+
+
+def power(exponent: float, *, oracle: float, risk: float, floor: float = 0.0) -> Callable[[Floats], Floats]:
+    """Errors that rise with the rank's power, `risk` at coverage `oracle`, from `floor` on."""
+    factor = (risk - floor) * (exponent + 1) / oracle**exponent
+    return lambda u: np.minimum(floor + factor * u**exponent, 1.0)
+
+
+def flat(risk: float) -> Callable[[Floats], Floats]:
+    return lambda u: np.full_like(u, risk)
+
+
+def bump(u: Floats) -> Floats:
+    """Sure of what is wrong: many errors at the top, few in the middle, many at the end."""
+    return np.where(u < 0.1, 0.06, np.minimum(0.004 + 0.8 * u**9, 1.0))
+
+
+# The prototype's population is not kept, only its oracle (85.8 % at 2 %) and three coverages; this is
+# the power that comes nearest to all of them, so the figures below check the procedure, and SGR's
+# the reconstruction.
+PROTOTYPE = "prototype"
+POPULATIONS = (
+    Population(PROTOTYPE, power(7.75, oracle=0.858, risk=0.02)),
+    Population("few errors", power(12, oracle=0.97, risk=0.02)),
+    Population("many errors", power(2, oracle=0.5, risk=0.02)),
+    Population("label noise", power(8, oracle=0.8, risk=0.02, floor=0.008)),
+    Population("sure errors", bump),
+    Population("ties", power(7.75, oracle=0.858, risk=0.02), levels=25),
+    # Risk just above the wish at every coverage: the hardest to refuse.
+    *(Population(f"flat {wish.max_risk:.0%}", flat(1.02 * wish.max_risk)) for wish in WISHES),
+)
+# What the prototype measured there (mean coverage at 2 % with 99 %), and what must be met to a point.
+REFERENCE = {
+    ("certificate", 2000): 0.801,
+    ("certificate", 500): 0.623,
+    ("sgr", 2000): 0.782,
+    ("sgr", 500): 0.0,
+}
+
+
+def certificate(table: CalibrationTable, wish: Wish) -> float:
+    """Coverage answered, as the rank of the threshold; 0 where nothing is certified."""
+    step = certified_step(table, *wish)
+    return 0.0 if step is None else float(-table.thresholds[step])
+
+
+def naive(table: CalibrationTable, wish: Wish) -> float:
+    fits = np.flatnonzero(table.wrong <= wish.max_risk * table.answered)
+    return float(-table.thresholds[fits[-1]]) if len(fits) else 0.0
+
+
+def sgr(table: CalibrationTable, wish: Wish) -> float:
+    """Binary search over the ranks, each step at an equal part of δ."""
+    rounds = math.ceil(math.log2(table.n))
+    allowed = allowed_errors(table.n, wish.max_risk, (1 - wish.confidence) / rounds)
+    low, high, best = 0, len(table.answered) - 1, -1
+    for _ in range(rounds):
+        middle = (low + high + 1) // 2
+        if table.wrong[middle] <= allowed[table.answered[middle]]:
+            low, best = middle, max(best, middle)
+        else:
+            high = middle
+    return float(-table.thresholds[best]) if best >= 0 else 0.0
+
+
+METHODS: dict[str, Callable[[CalibrationTable, Wish], float]] = {
+    "certificate": certificate,
+    "sgr": sgr,
+    "naive": naive,
+}
+
+
+def simulate(
+    population: Population, n: int, *, draws: int, rng: np.random.Generator
+) -> list[dict[str, object]]:
+    """One row a wish: mean coverage and share of violations of each method over the same draws."""
+    tables = [population.draw(n, rng) for _ in range(draws)]
+    rows: list[dict[str, object]] = []
+    for wish in WISHES:
+        row: dict[str, object] = {
+            "population": population.name,
+            "n": n,
+            **wish._asdict(),
+            "oracle": population.oracle(wish.max_risk),
+        }
+        for name, method in METHODS.items():
+            covered = [method(table, wish) for table in tables]
+            broken = sum(c > 0 and population.true_risk(c) > wish.max_risk for c in covered)
+            row |= {f"{name}_coverage": sum(covered) / draws, f"{name}_violations": broken / draws}
+        rows.append(row)
+    return rows
+
+
+def targets(rows: list[dict[str, object]]) -> dict[str, dict[str, object]]:
+    """Every promise kept; the prototype's coverage met to a point."""
+    excess = [
+        (float(row["certificate_violations"]) / (1 - float(row["confidence"])), row)  # type: ignore[arg-type]  # figures
+        for row in rows
+    ]
+    worst, where = max(excess, key=lambda pair: pair[0])
+    found: dict[str, dict[str, object]] = {
+        "violations_over_delta": {
+            "value": worst,
+            "at_most": 1.0,
+            "population": where["population"],
+            "n": where["n"],
+            "ok": worst <= 1.0,
+        }
+    }
+    for (method, n), expected in REFERENCE.items():
+        wish = WISHES[0]
+        (row,) = (
+            r for r in rows if r["population"] == PROTOTYPE and r["n"] == n and r["max_risk"] == wish.max_risk
+        )
+        value = float(row[f"{method}_coverage"])  # type: ignore[arg-type]  # a figure
+        found[f"{method}_coverage_{n}"] = {
+            "value": value,
+            "reference": expected,
+            "within": 0.01,
+            "ok": abs(value - expected) <= 0.01,
+        }
+    return found
+
+
+def show(row: dict[str, object]) -> None:
+    cells = " ".join(f"{row[f'{m}_coverage']:9.3f} {row[f'{m}_violations']:8.4f}" for m in METHODS)
+    print(
+        f"{row['population']:12} {row['n']:5} {row['max_risk']:5.0%} {row['confidence']:5.0%}"
+        f" {row['oracle']:7.3f} {cells}"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--quick", action="store_true", help="100 draws: a smoke test, not a proof")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    draws = 100 if arguments.quick else arguments.draws
+    rng = np.random.default_rng(arguments.seed)
+    start = time.perf_counter()
+    print(
+        f"{'population':12} {'n':>5} {'risk':>5} {'conf':>5} {'oracle':>7} "
+        + " ".join(f"{m[:9]:>9} {'broken':>8}" for m in METHODS)
+    )
+    rows: list[dict[str, object]] = []
+    for population in POPULATIONS:
+        for n in SIZES:
+            for row in simulate(population, n, draws=draws, rng=rng):
+                show(row)
+                rows.append(row)
+    aims = targets(rows)
+    ok = arguments.quick or all(bool(aim["ok"]) for aim in aims.values())
+    print(
+        json.dumps(
+            {
+                "benchmark": "selective",
+                "figures": rows,
+                "targets": aims,
+                "draws": draws,
+                "seconds": round(time.perf_counter() - start, 1),
+                "ok": ok,
+            }
+        )
+    )
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

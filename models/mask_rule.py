@@ -1,0 +1,120 @@
+"""Which pixels are masked, and how: the paper's threshold on a saliency map, and its ablations.
+
+A map's height at a pixel is its bilinear upsampling minus the map's minimum. Masking
+`u > mean + 2·std` there gives the released code's mask exactly: its two min–max scalings are affine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.config import Fill
+from models.saliency.scale import upsample
+
+Size = tuple[int, int]
+"""Height and width of the image, pixels."""
+
+
+def heights(maps: Tensor, size: Size) -> Tensor:
+    """Maps (B, h, w) at the image's size, each above its own minimum: (B, H, W) float32 ≥ 0."""
+    return upsample(maps - maps.amin((1, 2), keepdim=True), size)
+
+
+def thresholds(maps: Tensor, size: Size, *, sigmas: float = 2.0, share: float | None = None) -> Tensor:
+    """The height above which a pixel is masked, (B,) float32.
+
+    Mean + `sigmas` · population std of the heights above the lowest one (the paper), or, with
+    `share`, the height that at most this share of the pixels exceeds. Infinite, so that nothing is
+    masked, for a map that is constant or not finite.
+    """
+    return threshold_heights(heights(maps, size), sigmas=sigmas, share=share)
+
+
+def threshold_heights(raised: Tensor, *, sigmas: float = 2.0, share: float | None = None) -> Tensor:
+    """`thresholds` of what `heights` gave."""
+    flat = raised.flatten(1)  # (B, H·W)
+    low = flat.amin(1, keepdim=True)
+    positive = flat > low
+    count = positive.sum(1)
+    if share is None:
+        above = flat - low  # exactly zero where not positive
+        mean = above.sum(1) / count
+        deviation = (above - mean[:, None]) * positive
+        std = (deviation.square().sum(1) / count).sqrt()
+        bound = low[:, 0] + mean + sigmas * std
+    else:
+        kept = flat.shape[1] - math.floor(share * flat.shape[1])
+        bound = flat.kthvalue(kept, dim=1).values
+    usable = (count > 0) & torch.isfinite(bound) & torch.isfinite(flat.amax(1))
+    return torch.where(usable, bound, torch.inf)
+
+
+def masks(maps: Tensor, bounds: Tensor, size: Size) -> Tensor:
+    """True where a map's height is strictly above its bound (B,): (B, H, W) bool, True is masked."""
+    return heights(maps, size) > bounds[:, None, None]
+
+
+def random_masks(counts: Tensor, rows: Tensor, size: Size, *, seed: int) -> Tensor:
+    """`counts` (B,) pixels of each image at random places, (B, H, W) bool.
+
+    The places depend on (seed, row) alone, never on the batch or the device.
+    """
+    height, width = size
+    device = counts.device
+    pixels = torch.arange(height * width, device=device)
+    start = _mix(rows.to(device) ^ _mix(torch.tensor(seed, device=device)))
+    keys = _mix(start[:, None] + pixels)  # distinct within an image: the mixing is one to one
+    order = keys.sort(1).values
+    last = order.gather(1, (counts.long() - 1).clamp_min(0)[:, None])
+    chosen = (keys <= last) & (counts > 0)[:, None]
+    return chosen.reshape(-1, height, width)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """The finalizer of splitmix64 on int64 (Steele et al. 2014): a bijection that looks random."""
+    x = x + -7046029254386353131
+    x = (x ^ _shift(x, 30)) * -4658895280553007687
+    x = (x ^ _shift(x, 27)) * -7723592293110705685
+    return x ^ _shift(x, 31)
+
+
+def _shift(x: Tensor, by: int) -> Tensor:
+    """Logical right shift: torch's own is arithmetic on int64."""
+    return (x >> by) & ((1 << (64 - by)) - 1)
+
+
+def apply_masks(images: Tensor, masked: Tensor, fill: Fill = "black") -> Tensor:
+    """Images (B, 3, H, W) in 0..1 with the pixels of `masked` (B, H, W) bool replaced; a new tensor.
+
+    `black` is exactly 0 before any normalisation (the paper), `mean` the image's own mean colour,
+    `blur` the image under a Gaussian of a tenth of its side.
+    """
+    return torch.where(masked[:, None], _FILLS[fill](images), images)
+
+
+def _black(images: Tensor) -> Tensor:
+    return images.new_zeros(())
+
+
+def _mean(images: Tensor) -> Tensor:
+    return images.mean((2, 3), keepdim=True)
+
+
+def _blur(images: Tensor) -> Tensor:
+    side = min(images.shape[-2:])
+    radius = min(side - 1, round(0.3 * side))  # three sigmas; reflection needs less than a side
+    places = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (places / (0.1 * side)) ** 2)
+    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, -1)
+    channels = images.shape[1]
+    padded = functional.pad(images, (radius,) * 4, mode="reflect")
+    across = functional.conv2d(padded, kernel, groups=channels)
+    return functional.conv2d(across, kernel.mT, groups=channels)
+
+
+_FILLS: dict[Fill, Callable[[Tensor], Tensor]] = {"black": _black, "mean": _mean, "blur": _blur}

@@ -1,0 +1,156 @@
+"""The masking stage: one forward pass over the training set, its masks kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from models.config import MaskingConfig
+from models.mask_rule import Size, apply_masks, heights, masks, threshold_heights, thresholds
+from models.mask_set import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter, union
+from models.passes import evaluating, watched
+from models.run import Run
+from models.saliency import DEFAULT_METHOD, Precision, saliency
+
+if TYPE_CHECKING:
+    from models.backbones import Network
+    from models.data.batches import Batch, Loader
+
+__all__ = [
+    "RANDOM",
+    "MaskSet",
+    "MaskSetSummary",
+    "apply_masks",
+    "compute_mask_set",
+    "masks",
+    "thresholds",
+    "union",
+]
+
+T = TypeVar("T")
+
+RANDOM = "random"
+"""The ablation among the masking methods: the saliency rule's number of pixels, anywhere."""
+
+
+@dataclass(frozen=True)
+class MaskSetSummary:
+    """What came of it. `masked_share` is masked pixels over all pixels, 0..1.
+
+    `nothing_masked` counts the images without a masked pixel, `non_finite` those among them whose
+    map was not a number: flat and broken maps mask nothing.
+    """
+
+    images: int
+    masked_share: float
+    nothing_masked: int
+    non_finite: int
+    seconds: float
+    images_per_second: float
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def compute_mask_set(
+    network: Network,
+    loader: Loader,
+    config: MaskingConfig,
+    run: Run,
+    *,
+    folder: Path,
+    precision: Precision = "fp32",
+) -> MaskSetSummary:
+    """Masks of everything in `loader`, streamed into `folder` (which must not exist, and appears whole).
+
+    With method `random` the counts are xgradcam's and the places random. `bf16` is for the
+    backbone, and gives slightly other masks. Raises UnknownMethod, Stopped, FileExistsError. With
+    DDP, for rank 0 alone, over a loader of everything.
+    """
+    start = time.perf_counter()
+    tally = _Tally()
+    with evaluating(network):
+        batches = _one_behind(_mask_batches(network, loader, config, run, precision=precision))
+        size, first = next(batches, (None, None))
+        if size is None or first is None:
+            raise ValueError("there is no image to mask")
+        with MaskSetWriter(folder, _header(config, run, size, first, images=loader.images)) as writer:
+            for _, computed in chain([(size, first)], batches):
+                kept = MaskBatch(*(column.cpu() for column in computed))
+                writer.add(kept)
+                tally.add(kept)
+    seconds = time.perf_counter() - start
+    return MaskSetSummary(
+        images=tally.images,
+        masked_share=tally.masked / (tally.images * size[0] * size[1]),
+        nothing_masked=tally.nothing,
+        non_finite=tally.non_finite,
+        seconds=seconds,
+        images_per_second=tally.images / seconds,
+    )
+
+
+@dataclass
+class _Tally:
+    images: int = 0
+    masked: int = 0
+    nothing: int = 0
+    non_finite: int = 0
+
+    def add(self, batch: MaskBatch) -> None:
+        self.images += len(batch.rows)
+        self.masked += int(batch.counts.sum())
+        self.nothing += int((batch.counts == 0).sum())
+        self.non_finite += int((~torch.isfinite(batch.maps).flatten(1).all(1)).sum())
+
+
+def _header(config: MaskingConfig, run: Run, size: Size, first: MaskBatch, *, images: int) -> MaskSetHeader:
+    height, width = first.maps.shape[1:]
+    return MaskSetHeader(
+        method=config.method,
+        target=config.target,
+        sigmas=config.sigmas,
+        share=config.share,
+        size=size,
+        map_size=(height, width),
+        seed=run.seed,
+        images=images,
+    )
+
+
+def _mask_batches(
+    network: Network, loader: Loader, config: MaskingConfig, run: Run, *, precision: Precision
+) -> Iterator[tuple[Size, MaskBatch]]:
+    for batch in watched(loader, run):
+        height, width = batch.images.shape[-2:]
+        yield (height, width), _mask_batch(network, batch, config, precision)
+
+
+def _mask_batch(network: Network, batch: Batch, config: MaskingConfig, precision: Precision) -> MaskBatch:
+    """1. maps  2. their heights at the image's size  3. the threshold  4. how many pixels it masks."""
+    method = DEFAULT_METHOD if config.method == RANDOM else config.method
+    target: Tensor | Literal["predicted"] = batch.labels if config.target == "label" else "predicted"
+    found = saliency(network, batch.images, method=method, target=target, precision=precision)
+    raised = heights(found.maps, (batch.images.shape[2], batch.images.shape[3]))
+    bounds = threshold_heights(raised, sigmas=config.sigmas, share=config.share)
+    counts = (raised > bounds[:, None, None]).sum((1, 2))
+    return MaskBatch(batch.rows, found.maps, bounds, counts, found.targets)
+
+
+def _one_behind(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each given once the next is under way: a GPU is then never waited for."""
+    previous = next(items, None)
+    for item in items:
+        assert previous is not None
+        yield previous
+        previous = item
+    if previous is not None:
+        yield previous

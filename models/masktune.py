@@ -1,0 +1,194 @@
+"""MaskTune (Asgari et al., NeurIPS 2022) on one screen: fit, saliency, mask, finetune, control, evaluate.
+
+Each step is a function of its arguments that a job's stage calls too. One network object goes
+through all of them and holds, after each, the weights that the step ends with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from models.backbones import Network, build_network
+from models.checkpoints import Checkpoint, CheckpointFolder
+from models.config import Hyperparameters
+from models.data.batches import LoaderSettings, Masking, MaskSource, StoreLoader, make_loader
+from models.data.store import Store
+from models.distributed import wait_for_all
+from models.evaluate import Metrics, Names, metrics, predict_logits
+from models.masking import MaskSet, apply_masks, compute_mask_set, union
+from models.run import Run
+from models.train import FitConfig, FitData, FitResult, fit
+
+Arm = Literal["erm", "masktune", "control"]
+_SMALL = 64  # pixels; up to here evaluation takes larger batches than training may
+_SMALL_BATCH = 256
+
+
+class ArmResult(NamedTuple):
+    """One of the models compared: how it was trained, and how it does on each split by name."""
+
+    fit: FitResult
+    metrics: Mapping[str, Metrics]
+
+
+class MaskTuneResult(NamedTuple):
+    """`arms` by name, without control where it was not wanted; `masks` one set per iteration."""
+
+    arms: Mapping[Arm, ArmResult]
+    masks: Sequence[MaskSet]
+
+
+def masktune(
+    network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path
+) -> MaskTuneResult:
+    """The whole of it, in `folder`; called again after it was killed, it goes on where it was."""
+    arms: dict[Arm, ArmResult] = {}
+    # 1. ERM. The network ends as its best epoch on val (plain accuracy, no groups).
+    fitted = fit_erm(network, store, config, run, folder=folder / "erm")
+    arms["erm"] = ArmResult(fitted, evaluate_splits(network, store, config, run))
+    last = CheckpointFolder(folder / "erm").last()
+    start, sets = last, list[MaskSet]()
+    for iteration in range(config.masking.iterations):
+        # 2. What does it look at? One map (h, w) per training image, above its threshold masked.
+        sets.append(compute_masks(network, store, config, run, folder=folder / f"masks-{iteration + 1}"))
+        masked = union(sets) if config.masking.accumulate else sets[-1]  # (B, H, W) bool
+        # 3. One epoch on masked images only, from the last epoch of the training before.
+        tuned = folder / f"finetune-{iteration + 1}"
+        fitted = finetune_on_masks(
+            network, store, config, run, folder=tuned, start=start, masks=masked, iteration=iteration
+        )
+        start = CheckpointFolder(tuned).last()
+    arms["masktune"] = ArmResult(fitted, evaluate_splits(network, store, config, run))
+    if config.control:
+        # 4. The same images in the same order from the same start, not masked: what more epochs alone do.
+        fitted = continue_as_control(network, store, config, run, folder=folder / "control", start=last)
+        arms["control"] = ArmResult(fitted, evaluate_splits(network, store, config, run))
+    return MaskTuneResult(arms, sets)
+
+
+def new_network(store: Store, config: Hyperparameters) -> Network:
+    """Fresh weights of the config's seed, or the library's published ones.
+
+    For a `pretrained` that names a model, `backbones.adopt_weights` does the rest. Raises `BackboneError`.
+    """
+    return build_network(
+        config.backbone,
+        classes=len(store.classes),
+        image_size=config.image_size,
+        pretrained=config.pretrained is True,
+        seed=config.seed,
+    )
+
+
+def fit_erm(network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path) -> FitResult:
+    """Ordinary training; checkpoints in `folder`. The network ends as the best epoch on val."""
+    plan = FitConfig(config.epochs, config.optimizer, config.schedule, precision=config.precision)
+    data = FitData(train_loader(store, config, run), val_loader(store, config, run))
+    return fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder))
+
+
+def compute_masks(
+    network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path
+) -> MaskSet:
+    """The mask set of the training split, in `folder`, which appears whole; one that is there is kept."""
+    if run.rank == 0 and not folder.exists():
+        loader = evaluation_loader(store, store.rows("train"), config, run)
+        compute_mask_set(network, loader, config.masking, run, folder=folder)
+    wait_for_all(run)
+    return MaskSet.open(folder)
+
+
+def finetune_on_masks(
+    network: Network,
+    store: Store,
+    config: Hyperparameters,
+    run: Run,
+    *,
+    folder: Path,
+    start: Checkpoint | None,
+    masks: MaskSource,
+    iteration: int = 0,
+) -> FitResult:
+    """Go on from `start` (weights and optimizer; None: from the network as it is) on masked images only."""
+    epochs = config.finetune.epochs
+    plan = _continued(config, start, epochs=epochs, first_epoch=iteration * epochs)
+    masking = Masking(masks, partial(apply_masks, fill=config.masking.fill))
+    data = FitData(train_loader(store, config, run, masking), val_loader(store, config, run))
+    return fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder), start=start)
+
+
+def continue_as_control(
+    network: Network,
+    store: Store,
+    config: Hyperparameters,
+    run: Run,
+    *,
+    folder: Path,
+    start: Checkpoint | None,
+) -> FitResult:
+    """As many epochs as all finetuning together, from the same `start`, with the same batches, unmasked."""
+    plan = _continued(config, start, epochs=config.masking.iterations * config.finetune.epochs, first_epoch=0)
+    data = FitData(train_loader(store, config, run), val_loader(store, config, run))
+    return fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder), start=start)
+
+
+def _continued(
+    config: Hyperparameters, start: Checkpoint | None, *, epochs: int, first_epoch: int
+) -> FitConfig:
+    """At the finetune's learning rate, or the last one of the training before; the last epoch counts."""
+    before = config.optimizer.learning_rate if start is None else start.learning_rate
+    optimizer = replace(config.optimizer, learning_rate=config.finetune.learning_rate or before)
+    return FitConfig(
+        epochs,
+        optimizer,
+        stage="finetune",
+        first_epoch=first_epoch,
+        select="last",
+        precision=config.precision,
+    )
+
+
+def evaluate_splits(
+    network: Network, store: Store, config: Hyperparameters, run: Run, splits: Sequence[str] = ("val", "test")
+) -> dict[str, Metrics]:
+    """How the network does on each split; groups are measured where there are any."""
+    groups = store.groups if store.has_groups else None
+    names = Names(store.classes, store.group_names)
+    train_groups = np.bincount(store.groups[store.rows("train")] + 1, minlength=1)[1:]
+    found = {}
+    for split in splits:
+        said = predict_logits(network, evaluation_loader(store, store.rows(split), config, run), run)
+        found[split] = metrics(
+            said.labels,
+            said.predictions,
+            groups=None if groups is None else groups[said.rows],
+            train_group_weights=dict(enumerate(train_groups.tolist())),
+            names=names,
+        )
+    return found
+
+
+def train_loader(
+    store: Store, config: Hyperparameters, run: Run, masking: Masking | None = None
+) -> StoreLoader:
+    settings = LoaderSettings(config.image_size, config.batch_size, config.augmentation, masking)
+    return make_loader(store, store.rows("train"), settings, run)
+
+
+def val_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:
+    """This rank's part of the validation split."""
+    return evaluation_loader(store, store.rows("val")[run.rank :: run.world_size], config, run)
+
+
+def evaluation_loader(
+    store: Store, rows: np.ndarray[tuple[int], np.dtype[np.int64]], config: Hyperparameters, run: Run
+) -> StoreLoader:
+    """`rows` as they are, without masks, in batches that suit a forward pass."""
+    batch = max(config.batch_size, _SMALL_BATCH) if config.image_size <= _SMALL else config.batch_size
+    return make_loader(store, rows, LoaderSettings(config.image_size, batch), run)

@@ -1,0 +1,126 @@
+"""Class activation maps from the head alone: one forward pass of the backbone, never its gradient.
+
+Cost beside a plain forward pass: with a linear head (global average pooling and one layer) every
+gradient method is closed form, about one more pass over the activation; with another head, the
+head's forward and backward. `eigencam`, `eigengradcam`, `segeigencam` and `kpcacam` add a
+decomposition an image on the CPU, `ablationcam` C passes of the head (closed form where linear),
+`scorecam` C passes of the network, `fullgrad` a gradient through everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.saliency import channels, components, perturbing
+from models.saliency.evidence import Evidence, look
+from models.saliency.network import NotInEvaluation, Precision, Saliency, SplitNetwork, UnknownMethod
+from models.saliency.scale import to_library_scale, upsample
+
+__all__ = [
+    "DEFAULT_METHOD",
+    "EXPORTABLE_METHODS",
+    "METHODS",
+    "NotInEvaluation",
+    "Precision",
+    "Saliency",
+    "SplitNetwork",
+    "UnknownMethod",
+    "saliency",
+    "saliency_of_activation",
+    "to_library_scale",
+    "upsample",
+]
+
+
+class _Method(NamedTuple):
+    maps: Callable[[Evidence], Tensor]
+    gradient: bool
+
+
+_TABLE = {
+    "xgradcam": _Method(channels.xgradcam, gradient=True),
+    "gradcam": _Method(channels.gradcam, gradient=True),
+    "gradcam++": _Method(channels.gradcam_plusplus, gradient=True),
+    "hirescam": _Method(channels.hirescam, gradient=True),
+    "layercam": _Method(channels.layercam, gradient=True),
+    "gradcamelementwise": _Method(channels.gradcam_elementwise, gradient=True),
+    "finercam": _Method(channels.finercam, gradient=True),
+    "shapleycam": _Method(channels.shapleycam, gradient=True),
+    "eigencam": _Method(components.eigencam, gradient=False),
+    "eigengradcam": _Method(components.eigengradcam, gradient=True),
+    "segeigencam": _Method(components.segeigencam, gradient=True),
+    "kpcacam": _Method(components.kpcacam, gradient=False),
+    "fem": _Method(channels.fem, gradient=False),
+    "scorecam": _Method(perturbing.scorecam, gradient=False),
+    "ablationcam": _Method(perturbing.ablationcam, gradient=False),
+    "fullgrad": _Method(perturbing.fullgrad, gradient=False),
+    "randomcam": _Method(channels.randomcam, gradient=False),
+}
+
+METHODS: tuple[str, ...] = tuple(_TABLE)
+DEFAULT_METHOD = "xgradcam"
+
+EXPORTABLE_METHODS = frozenset({"gradcam", "xgradcam", "hirescam"})
+"""With a linear head these are one product of weights and activation: they can go into a graph."""
+
+
+def saliency(
+    network: SplitNetwork,
+    images: Tensor,
+    *,
+    method: str = DEFAULT_METHOD,
+    target: Literal["predicted"] | Tensor = "predicted",
+    precision: Precision = "fp32",
+    seed: int = 0,
+) -> Saliency:
+    """Maps of `images` (B, 3, H, W) float in 0..1, on the network's device.
+
+    `target` is the predicted class or a class per image (B,) int64. `bf16` runs the backbone in
+    bfloat16: about twice as fast on hardware that has it, and not quite the same masks. `seed` is
+    for `randomcam` alone. Raises UnknownMethod, and NotInEvaluation in training mode.
+    """
+    _check(network, method)
+    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        activation = network.features(images)
+    return _explain(network, activation, method, target=target, images=images, seed=seed)
+
+
+def saliency_of_activation(
+    network: SplitNetwork,
+    activation: Tensor,
+    *,
+    method: str = DEFAULT_METHOD,
+    target: Literal["predicted"] | Tensor = "predicted",
+    seed: int = 0,
+) -> Saliency:
+    """The same, for whoever has run `features` already; not for `scorecam` and `fullgrad` (ValueError)."""
+    _check(network, method)
+    return _explain(network, activation, method, target=target, images=None, seed=seed)
+
+
+def _check(network: SplitNetwork, method: str) -> None:
+    if method not in _TABLE:
+        raise UnknownMethod(f"no saliency method is called {method!r}; there are {', '.join(METHODS)}")
+    if network.training:
+        raise NotInEvaluation("call network.eval() first: in training mode a map depends on the batch")
+
+
+def _explain(
+    network: SplitNetwork,
+    activation: Tensor,
+    method: str,
+    *,
+    target: Literal["predicted"] | Tensor,
+    images: Tensor | None,
+    seed: int,
+) -> Saliency:
+    entry = _TABLE[method]
+    classes = target if isinstance(target, Tensor) else None
+    with torch.inference_mode(False), torch.no_grad():
+        evidence = look(network, activation, classes, images=images, graph=entry.gradient, seed=seed)
+        maps = entry.maps(evidence).clamp_min(0)
+    return Saliency(maps, evidence.logits.detach(), evidence.targets)

@@ -1,0 +1,64 @@
+"""Methods that project onto a principal component. Cost: one small decomposition an image, on the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.saliency.evidence import Evidence
+
+
+def eigencam(evidence: Evidence) -> Tensor:
+    """Muhammad & Yeasin 2020: the activation's first component. Its sign is LAPACK's, as in the package."""
+    return _first_component(evidence.values)
+
+
+def eigengradcam(evidence: Evidence) -> Tensor:
+    """EigenCAM of gradient × activation."""
+    return _first_component(evidence.gradient() * evidence.values)
+
+
+def segeigencam(evidence: Evidence) -> Tensor:
+    """Chung & Ying 2025: EigenCAM of |gradient| × activation, turned so that its larger side is positive."""
+    projection = _first_component(evidence.gradient().abs() * evidence.values)
+    low, high = projection.flatten(1).amin(1), projection.flatten(1).amax(1)
+    return torch.where((low.abs() > high.abs())[:, None, None], -projection, projection)
+
+
+def kpcacam(evidence: Evidence) -> Tensor:
+    """Karmani et al. 2024: the first component of kernel PCA (kernel tanh(⟨x, y⟩ / C + 1)), in float64."""
+    activation = evidence.values
+    b, c, h, w = activation.shape
+    points = _centred(activation).double().cpu()  # (B, h·w, C)
+    kernel = torch.tanh(points @ points.mT / c + 1)
+    kernel = kernel - kernel.mean(1, keepdim=True) - kernel.mean(2, keepdim=True) + kernel.mean((1, 2), True)
+    values, vectors = torch.linalg.eigh(kernel)
+    first = vectors[:, :, -1]
+    sign = first.gather(1, first.abs().argmax(1, keepdim=True)).sign()
+    projection = first * sign * values[:, -1:].clamp_min(0).sqrt()
+    return _refuse_non_finite(projection.float().reshape(b, h, w).to(activation.device), activation)
+
+
+def _centred(tensor: Tensor) -> Tensor:
+    """(B, C, h, w) → places × channels (B, h·w, C), each channel's mean taken off, non-finite as zero."""
+    points = torch.nan_to_num(tensor, nan=0.0, posinf=0.0, neginf=0.0).flatten(2).mT
+    return points - points.mean(1, keepdim=True)
+
+
+def _first_component(tensor: Tensor) -> Tensor:
+    """Places projected onto the first right singular vector, (B, h, w)."""
+    points = _centred(tensor).cpu().numpy()
+    # numpy's LAPACK, one matrix at a time: the sign of a singular vector is its choice, and the
+    # package's maps are made with it.
+    first = np.linalg.svd(points, full_matrices=False).Vh[:, 0, :]
+    projection = np.einsum("bpc,bc->bp", points, first)
+    b, _, h, w = tensor.shape
+    maps = torch.from_numpy(np.ascontiguousarray(projection, np.float32)).reshape(b, h, w)
+    return _refuse_non_finite(maps.to(tensor.device), tensor)
+
+
+def _refuse_non_finite(maps: Tensor, source: Tensor) -> Tensor:
+    """NaN maps for images whose source was not finite: they mask nothing, and are counted."""
+    finite = torch.isfinite(source).flatten(1).all(1)
+    return torch.where(finite[:, None, None], maps, torch.nan)

@@ -1,0 +1,92 @@
+"""One batch seen by one network: the activation, the logits, and the gradient of the head alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.saliency.network import SplitNetwork
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""(logits (B, K), targets (B,)) → one number an image (B,): what the map explains."""
+
+
+def target_logit(logits: Tensor, targets: Tensor) -> Tensor:
+    """The logit of the target class, as in every CAM but Finer-CAM."""
+    return logits.gather(1, targets[:, None])[:, 0]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a method may look at. `activation` and `logits` carry the head's graph where it is needed.
+
+    `images` is None where only an activation was given: the methods that perturb the input refuse then.
+    """
+
+    network: SplitNetwork
+    images: Tensor | None
+    activation: Tensor  # (B, C, h, w) float32
+    logits: Tensor  # (B, K) float32
+    targets: Tensor  # (B,) int64
+    seed: int
+
+    @property
+    def values(self) -> Tensor:
+        """The activation without a graph and without class tokens, (B, C, h, w)."""
+        return self._places(self.activation.detach())
+
+    def _places(self, tensor: Tensor) -> Tensor:
+        spatial = self.network.spatial_channels
+        return tensor if spatial == tensor.shape[1] else tensor[:, :spatial].contiguous()
+
+    def gradient(self, objective: Objective = target_logit) -> Tensor:
+        """d objective / d values, (B, C, h, w).
+
+        With global average pooling and one linear layer it is the layer's row over h·w, the same at
+        every place: an expanded view, and no autograd. Otherwise the head, and nothing before it, is
+        differentiated.
+        """
+        linear = self.network.linear
+        if linear is None:
+            with torch.enable_grad():
+                total = objective(self.logits, self.targets).sum()
+                (gradient,) = torch.autograd.grad(total, self.activation)
+            return self._places(gradient)
+        places = self.activation.shape[-2] * self.activation.shape[-1]
+        rows = self._logit_gradient(objective) @ linear.weight.detach().float() / places  # (B, C)
+        return rows[:, :, None, None].expand_as(self.activation)
+
+    def _logit_gradient(self, objective: Objective) -> Tensor:
+        """d objective / d logits, (B, K): one-hot for the target logit."""
+        if objective is target_logit:
+            return torch.nn.functional.one_hot(self.targets, self.logits.shape[1]).to(self.logits.dtype)
+        with torch.enable_grad():
+            logits = self.logits.detach().clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(objective(logits, self.targets).sum(), logits)
+        return gradient
+
+
+def look(
+    network: SplitNetwork,
+    activation: Tensor,
+    target: Tensor | None,
+    *,
+    images: Tensor | None = None,
+    graph: bool = False,
+    seed: int = 0,
+) -> Evidence:
+    """Run the head on an activation of any float type, in fp32; with `graph`, ready to differentiate."""
+    graph = graph and network.linear is None
+    with torch.set_grad_enabled(graph):
+        leaf = _plain(activation.detach().float()).requires_grad_(graph)
+        logits = network.head(leaf)
+    targets = logits.detach().argmax(1) if target is None else _plain(target.to(logits.device))
+    return Evidence(network, images, leaf, logits, targets, seed)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """A copy of what inference mode made: such a tensor cannot enter a graph."""
+    return tensor.clone() if tensor.is_inference() else tensor

@@ -1,0 +1,84 @@
+"""Methods that ask the network again: exact, slow, for explaining single images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.saliency.channels import combine
+from models.saliency.evidence import Evidence, target_logit
+
+_CHUNK = 64  # perturbed copies in one forward pass: bounds the memory
+
+
+def scorecam(evidence: Evidence) -> Tensor:
+    """Wang et al. 2020: a channel weighs the image's score through it. Cost: C forward passes an image."""
+    images, network = _images(evidence), evidence.network
+    activation = evidence.values
+    weights = torch.empty(activation.shape[:2], device=activation.device)
+    for i, image in enumerate(images):
+        for start in range(0, activation.shape[1], _CHUNK):
+            window = _windows(activation[i, start : start + _CHUNK], image.shape[-2:])
+            logits = network.head(network.features(image * window[:, None]).float())
+            weights[i, start : start + _CHUNK] = logits[:, evidence.targets[i]]
+    return combine(weights.softmax(1), activation)
+
+
+def _windows(channels: Tensor, size: torch.Size) -> Tensor:
+    """Channels (n, h, w) stretched over the image and to 0..1 → (n, H, W)."""
+    # Corners aligned here, unlike in the mask: the paper's code and the package do so.
+    large = nn.functional.interpolate(channels[None], size=size, mode="bilinear", align_corners=True)[0]
+    low = large.amin((1, 2), keepdim=True)
+    return (large - low) / (large.amax((1, 2), keepdim=True) - low + 1e-8)
+
+
+def ablationcam(evidence: Evidence) -> Tensor:
+    """Desai & Ramaswamy 2020: a channel weighs the share of the logit that is lost when it is zero.
+
+    Cost: C passes of the head an image; closed form for a linear head. The package ablates with
+    about −1e7 where the activation's minimum is not exactly 0, and its result then depends on its
+    batch size: not followed.
+    """
+    activation = evidence.values
+    whole = target_logit(evidence.logits.detach(), evidence.targets)  # (B,)
+    linear = evidence.network.linear
+    if linear is not None:
+        lost = linear.weight[evidence.targets].float() * activation.mean((2, 3))
+    else:
+        lost = torch.stack([_lost(evidence, i, whole[i]) for i in range(len(activation))])
+    return combine(lost / whole[:, None], activation)
+
+
+def _lost(evidence: Evidence, index: int, whole: Tensor) -> Tensor:
+    """What the target logit of one image loses without each channel, (C,)."""
+    activation = evidence.activation.detach()[index]
+    channels = evidence.values.shape[1]
+    without = torch.empty(channels, device=activation.device)
+    for start in range(0, channels, _CHUNK):
+        picked = torch.arange(start, min(start + _CHUNK, channels), device=activation.device)
+        copies = activation.expand(len(picked), *activation.shape).clone()
+        copies[torch.arange(len(picked)), picked] = 0
+        without[picked] = evidence.network.head(copies)[:, evidence.targets[index]]
+    return whole - without
+
+
+def fullgrad(evidence: Evidence) -> Tensor:
+    """Srinivas & Fleuret 2019, at the image's size, by the grad-cam package: a whole gradient."""
+    from pytorch_grad_cam import FullGrad
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    network = evidence.network
+    if not isinstance(network, nn.Module):
+        raise TypeError("fullgrad walks the layers: the network must be an nn.Module")
+    held = [(p, p.grad) for p in network.parameters()]
+    with torch.enable_grad(), FullGrad(network, []) as method:
+        maps = method(_images(evidence).clone(), [ClassifierOutputTarget(int(t)) for t in evidence.targets])
+    for parameter, gradient in held:
+        parameter.grad = gradient
+    return torch.from_numpy(maps).to(evidence.activation.device)
+
+
+def _images(evidence: Evidence) -> Tensor:
+    if evidence.images is None:
+        raise ValueError("this method looks at the images again: give images, not an activation")
+    return evidence.images

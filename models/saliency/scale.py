@@ -1,0 +1,53 @@
+"""From a low-resolution map to the image's size, by the one rule that masks, pictures and tests share."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+_EPS = 1e-7  # of the grad-cam package's min–max
+
+
+@lru_cache(maxsize=64)
+def _taps(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """For each target place: its two source places and the share of the second."""
+    centre = (torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5
+    centre = centre.float()
+    left = centre.floor()
+    share = centre - left
+    # Beyond the outer centres the border is repeated exactly (weights 1 and 0), so that a border
+    # at the minimum stays at the minimum: `u > min(u)` decides by equality.
+    inside = (left >= 0) & (left < source - 1)
+    share = torch.where(inside, share, 0.0)
+    left = left.clamp(0, source - 1).long()
+    right = (left + 1).clamp_max(source - 1)
+    return left.to(device), right.to(device), share.to(device)
+
+
+def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, half-pixel centres (`align_corners=False`), (B, h, w) → (B, H, W) float32.
+
+    Element by element, in OpenCV's order of operations: the result of one image does not depend on
+    the batch, and zeros stay exactly zero.
+    """
+    device = maps.device
+    left, right, share = _taps(maps.shape[2], size[1], device)
+    rows = maps[:, :, left] * (1 - share) + maps[:, :, right] * share  # (B, h, W)
+    top, bottom, share = _taps(maps.shape[1], size[0], device)
+    share = share[:, None]
+    return rows[:, top] * (1 - share) + rows[:, bottom] * share
+
+
+def to_library_scale(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (B, h, w) as the grad-cam package returns them: (B, H, W) float32 in 0..1.
+
+    Min–max, upsampling, min–max again, each with its 1e-7. A constant map is 0 everywhere.
+    """
+    return _min_max(upsample(_min_max(maps), size))
+
+
+def _min_max(maps: Tensor) -> Tensor:
+    raised = maps - maps.amin((1, 2), keepdim=True)
+    return raised / (_EPS + raised.amax((1, 2), keepdim=True))

@@ -1,0 +1,137 @@
+"""A promised selective risk: Learn-then-Test with fixed sequences and the exact binomial test.
+
+Angelopoulos et al., Learn then Test (2021). A threshold passes at a level when so few errors among
+its k answered would be that rare if its risk were the target: P(Bin(k, target) ≤ errors) ≤ level.
+Thresholds are tried in falling order from a start that no data chose, until the first that fails.
+The first threshold whose true risk exceeds the target is passed with probability ≤ level, and nothing
+beyond it can be reached otherwise. Two starts share δ = 1 − confidence, as one alone gives up either
+small targets (late start) or much coverage (early start, where a single error stops the walk).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from models.selective.scores import Counts
+from models.selective.table import CalibrationTable
+
+_EARLY_SHARE = 0.25  # of δ, for the early start
+_EARLY_ERRORS = 2  # the early start's room
+_LARGEST_SPLIT = 10_000_000  # samples, where the search for a sufficient number ends
+
+
+class Walk(NamedTuple):
+    """From the first threshold with at least `start` answered, at `level`."""
+
+    start: int
+    level: float
+
+
+@lru_cache(maxsize=256)
+def allowed_errors(n: int, risk: float, level: float) -> Counts:
+    """The most errors that pass among k answered, for k = 0..n; −1 where none would. Read only."""
+    from scipy.special import bdtr, bdtrik  # not scipy.stats: half a second to import
+
+    k = np.arange(n + 1)
+    near = np.floor(np.nan_to_num(bdtrik(level, k, risk)))
+    allowed = np.full(n + 1, -1, np.int64)
+    for errors in (near - 1, near, near + 1):  # in rising order: the inverse is not exact
+        passes = (errors >= 0) & (errors < k) & (bdtr(errors, k, risk) <= level)
+        allowed[passes] = errors[passes]
+    allowed.setflags(write=False)
+    return allowed
+
+
+def walks(n: int, risk: float, confidence: float) -> list[Walk]:
+    """The starts: A, the fewest answered at which 2 errors pass at δ/4, and B at 3δ/4.
+
+    B is the larger of n/2 and the fewest answered that pass without error; alone, with all of δ,
+    where A > n/3. All depend on n and the wish only. Empty where no start lies within n.
+    """
+    delta = 1 - confidence
+    early = _rank(n, risk, _EARLY_SHARE * delta, errors=_EARLY_ERRORS)
+    two = early is not None and early <= n / 3
+    level = (1 - _EARLY_SHARE) * delta if two else delta
+    found = [Walk(early, _EARLY_SHARE * delta)] if two and early is not None else []
+    late = _rank(n, risk, level, errors=0)
+    return found if late is None else [*found, Walk(max(math.ceil(n / 2), late), level)]
+
+
+def _rank(n: int, risk: float, level: float, *, errors: int) -> int | None:
+    """The fewest answered, of at most n, at which `errors` pass."""
+    from scipy.special import bdtr
+
+    if bdtr(errors, n, risk) > level:
+        return None
+    return bisect_left(range(n), True, key=lambda k: bool(k > errors and bdtr(errors, k, risk) <= level))
+
+
+def certified_step(table: CalibrationTable, risk: float, confidence: float) -> int | None:
+    """The index of the lowest threshold of `table` that is certified; None where there is none."""
+    steps = [_last_passing(table, walk, risk) for walk in walks(table.n, risk, confidence)]
+    return max((step for step in steps if step is not None), default=None)
+
+
+def _last_passing(table: CalibrationTable, walk: Walk, risk: float) -> int | None:
+    first = int(np.searchsorted(table.answered, walk.start))
+    answered, wrong = table.answered[first:], table.wrong[first:]
+    passes = wrong <= allowed_errors(table.n, risk, walk.level)[answered]
+    length = len(passes) if passes.all() else int(passes.argmin())
+    return first + length - 1 if length else None
+
+
+def best_certifiable_risk(table: CalibrationTable, confidence: float) -> float | None:
+    """The smallest risk that `table` certifies at `confidence`, to 1 %; None where none under 1 does.
+
+    For planning: a wish that was picked by looking at this figure is no promise any more.
+    """
+    grid = np.geomspace(1e-5, 0.999, 120)
+    certified = [certified_step(table, float(risk), confidence) is not None for risk in grid]
+    if not any(certified):
+        return None
+    first = int(np.argmax(certified))
+    high = float(grid[first])
+    low = float(grid[first - 1]) if first else 0.0
+    while high - low > 0.01 * high:
+        middle = (low + high) / 2
+        if certified_step(table, middle, confidence) is None:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def samples_at_least(risk: float, confidence: float) -> int | None:
+    """Answered samples without one error that certify `risk`: 228 for 2 % at 99 %. None over 10 million."""
+    return _rank(_LARGEST_SPLIT, risk, 1 - confidence, errors=0)
+
+
+def samples_needed(table: CalibrationTable, risk: float, confidence: float) -> int | None:
+    """An estimate, to 5 %, of the calibration samples that would certify `risk` every second time.
+
+    Takes the risk of this table at each coverage for the truth. None where even 10 million would
+    not do: the model errs too often at every start.
+    """
+    n = samples_at_least(risk, confidence) or _LARGEST_SPLIT + 1
+    while n <= _LARGEST_SPLIT:
+        if any(_expected_to_pass(table, walk, n, risk) for walk in walks(n, risk, confidence)):
+            return n
+        n = math.ceil(n * 1.05)
+    return None
+
+
+def _expected_to_pass(table: CalibrationTable, walk: Walk, n: int, risk: float) -> bool:
+    """Whether a start would pass on n samples that err as those of `table` at the same coverage."""
+    from scipy.special import bdtr
+
+    answered = walk.start / n * table.n
+    if not len(table.answered) or answered > table.answered[-1]:
+        return False
+    wrong = np.interp(answered, np.append(0, table.answered), np.append(0, table.wrong))
+    median = math.floor(wrong * n / table.n + 1 / 3)  # of a Poisson number of errors
+    return bool(bdtr(median, walk.start, risk) <= walk.level)

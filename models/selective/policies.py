@@ -1,0 +1,173 @@
+"""The policies of a prediction: from a wish and a calibration table to a threshold."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.selective.certify import (
+    best_certifiable_risk,
+    certified_step,
+    samples_at_least,
+    samples_needed,
+)
+from models.selective.scores import Counts, Floats
+from models.selective.table import DEFAULT_CONFIDENCE, CalibrationTable, OperatingPoint, operating_point
+
+Policy = Literal["coverage", "max_risk", "min_score", "none"]
+Status = Literal["certified", "target_coverage", "raw_threshold", "not_certifiable", "none"]
+
+
+@dataclass(frozen=True)
+class Planning:
+    """What could be certified instead.
+
+    `best_certifiable_risk`: the smallest risk that this split certifies at this confidence (None: none
+    under 1). `samples_at_least`: calibration samples without which the wish is impossible, even
+    with no error among them. `samples_needed`: an estimate for an even chance with this model, its
+    errors as frequent as here (None: it errs too often, and no number would do).
+    """
+
+    best_certifiable_risk: float | None
+    samples_at_least: int | None
+    samples_needed: int | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A policy applied to a calibration table.
+
+    `point.threshold` is None where nothing may be answered, −inf where everything with a finite
+    score is. `planning` is there when the wish is not certifiable.
+    """
+
+    policy: Policy
+    requested: float | None
+    status: Status
+    method: str
+    point: OperatingPoint
+    planning: Planning | None = None
+
+    @property
+    def threshold(self) -> float | None:
+        return self.point.threshold
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values. A threshold of −inf becomes null: `status` tells it from no threshold."""
+        value = dataclasses.asdict(self)
+        if value["point"]["threshold"] == -math.inf:
+            value["point"]["threshold"] = None
+        return value
+
+
+def certify(table: CalibrationTable, *, max_risk: float, confidence: float = DEFAULT_CONFIDENCE) -> Selection:
+    """The lowest threshold whose selective risk is at most `max_risk`, with probability `confidence`.
+
+    The probability is over the draw of the calibration split. The promise is for inputs like those
+    of the split on average: for no single input, no group, no shifted data.
+    """
+    _require(0 < max_risk < 1, "max_risk must be above 0 and below 1")
+    _require(0.5 <= confidence < 1, "the confidence must be in 0.5 … 1")
+    step = certified_step(table, max_risk, confidence)
+    threshold = None if step is None else float(table.thresholds[step])
+    planning = None
+    if threshold is None:
+        planning = Planning(
+            best_certifiable_risk(table, confidence),
+            samples_at_least(max_risk, confidence),
+            samples_needed(table, max_risk, confidence),
+        )
+    return Selection(
+        policy="max_risk",
+        requested=max_risk,
+        status="not_certifiable" if step is None else "certified",
+        method="learn-then-test, two fixed sequences, exact binomial",
+        point=operating_point(table, threshold, confidence=confidence),
+        planning=planning,
+    )
+
+
+def threshold_for_coverage(table: CalibrationTable, coverage: float) -> Selection:
+    """The highest threshold that answers at least this share of the calibration split.
+
+    By rank, and no promise about risk. The coverage of further inputs has `point.coverage_interval`.
+    Coverage 1 answers every finite score.
+    """
+    _require(0 < coverage <= 1, "coverage must be above 0 and at most 1")
+    wanted = math.ceil(coverage * table.n - 1e-9)
+    step = int(np.searchsorted(table.answered, wanted))
+    everything = coverage == 1 or step == len(table.answered)
+    threshold = -math.inf if everything else float(table.thresholds[step])
+    return Selection(
+        policy="coverage",
+        requested=coverage,
+        status="target_coverage",
+        method="rank, Clopper-Pearson interval",
+        point=operating_point(table, threshold),
+    )
+
+
+def threshold_for_score(table: CalibrationTable, min_score: float) -> Selection:
+    """A threshold of the caller's own, on the scale of the score; what it did on the calibration split."""
+    _require(math.isfinite(min_score), "min_score must be a finite number")
+    return Selection(
+        policy="min_score",
+        requested=min_score,
+        status="raw_threshold",
+        method="given threshold, Clopper-Pearson bound",
+        point=operating_point(table, min_score),
+    )
+
+
+def answer_all(table: CalibrationTable) -> Selection:
+    """No policy: every input with a finite score is answered."""
+    return Selection(
+        policy="none",
+        requested=None,
+        status="none",
+        method="none",
+        point=operating_point(table, -math.inf),
+    )
+
+
+def _require(fits: bool, message: str) -> None:
+    if not fits:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class GroupSelection:
+    """One group's (or class's) part of a threshold. `risk_upper` at `confidence`, for this group alone.
+
+    `certified`: its bound is at most the wish. False where it is not, or too few were answered to say.
+    """
+
+    group: int
+    certified: bool | None
+    point: OperatingPoint
+
+
+def by_group(
+    samples: tuple[Floats, NDArray[np.bool_], Counts],
+    threshold: float | None,
+    *,
+    max_risk: float | None = None,
+    confidence: float = DEFAULT_CONFIDENCE,
+) -> list[GroupSelection]:
+    """A threshold's counts in each group: `samples` are (N,) scores, right answers, groups (−1: none).
+
+    A certificate holds on average over all inputs, never for a group: so each has its own bound.
+    """
+    scores, correct, groups = samples
+    found = []
+    for group in np.unique(groups[groups >= 0]).tolist():
+        table = CalibrationTable.build(scores[groups == group], correct[groups == group])
+        point = operating_point(table, threshold, confidence=confidence)
+        certified = None if max_risk is None else point.risk_upper <= max_risk
+        found.append(GroupSelection(group, certified, point))
+    return found

@@ -1,0 +1,70 @@
+"""Scores: how sure the answer is, as log-probabilities in float64.
+
+A score is at most 0, in nats: e^score is a probability, and unlike it the score still tells
+1 − 1e-20 from 1 − 1e-30.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+ScoreName = Literal["max_softmax", "product", "minimum"]
+
+
+class ScoreNeedsErm(ValueError):
+    """This score compares with ERM, and no ERM logits were given."""
+
+
+class Scored(NamedTuple):
+    """The answer that would be given (N,) int64, and how sure it is (N,) float64, NaN where unusable."""
+
+    labels: Counts
+    scores: Floats
+
+
+def log_probabilities(logits: ArrayLike, labels: Counts) -> Floats:
+    """log softmax of (N, K) logits at `labels` (N,), exact near probability 1; NaN for non-finite logits."""
+    z: Floats = np.asarray(logits, np.float64)
+    finite = np.asarray(np.isfinite(z).all(axis=1), bool)
+    z = np.where(finite[:, None], z, 0.0)
+    rows, top = np.arange(len(z)), z.argmax(1)
+    below = z - z[rows, top][:, None]
+    others = np.exp(below)
+    others[rows, top] = 0.0  # log1p of the others keeps what log(1 + others) would round away
+    return np.where(finite, below[rows, labels] - np.log1p(others.sum(1)), np.nan)
+
+
+def score(name: ScoreName, masktune: ArrayLike, erm: ArrayLike | None = None) -> Scored:
+    """Score (N, K) logits. The label is always the mask-tuned model's.
+
+    `max_softmax`: its own log-probability. `product`: plus ERM's of the same label (the paper's
+    product, as a sum of logs). `minimum`: the smaller of the two. Raises ScoreNeedsErm.
+    """
+    labels = np.asarray(masktune).argmax(1).astype(np.int64)
+    own = log_probabilities(masktune, labels)
+    if name == "max_softmax":
+        return Scored(labels, own)
+    if erm is None:
+        raise ScoreNeedsErm(f"the score {name!r} needs the logits of ERM")
+    return Scored(labels, _PAIR_SCORES[name](own, log_probabilities(erm, labels)))
+
+
+_PAIR_SCORES: dict[ScoreName, Callable[[Floats, Floats], Floats]] = {
+    "product": np.add,
+    "minimum": np.minimum,
+}
+SCORES: tuple[ScoreName, ...] = ("max_softmax", *_PAIR_SCORES)
+
+
+def decide(scores: ArrayLike, threshold: float | None) -> NDArray[np.bool_]:
+    """True where an input is answered. None answers nothing, −inf every finite score."""
+    values = np.asarray(scores, np.float64)
+    if threshold is None:
+        return np.zeros(values.shape, bool)
+    return np.isfinite(values) & (values >= threshold)

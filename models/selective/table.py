@@ -1,0 +1,133 @@
+"""The calibration split as counts at thresholds, and what one threshold did there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from models.selective.scores import Counts, Floats
+from models.statistics import Interval, clopper_pearson, upper_bound
+
+DEFAULT_CONFIDENCE = 0.99
+_COVERAGE_CONFIDENCE = 0.95  # two-sided
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationTable:
+    """A calibration split as a step function: at each threshold, how many are answered, how many wrong.
+
+    `thresholds` fall strictly (equal scores are one step), `answered` and `wrong` are counts of the
+    samples at or above each; `n` counts all samples, those with a non-finite score too.
+    """
+
+    thresholds: Floats
+    answered: Counts
+    wrong: Counts
+    n: int
+
+    @classmethod
+    def build(cls, scores: ArrayLike, correct: ArrayLike) -> Self:
+        """From (N,) scores and whether each answer is right; ValueError without a sample."""
+        values, right = np.asarray(scores, np.float64), np.asarray(correct, bool)
+        if values.shape != right.shape or values.ndim != 1 or len(values) == 0:
+            raise ValueError("there must be one score and one verdict a sample, and at least one sample")
+        finite = np.isfinite(values)
+        order = np.argsort(-values[finite], kind="stable")
+        ranked, errors = values[finite][order], ~right[finite][order]
+        last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)[: len(ranked)])
+        return cls(ranked[last], (last + 1).astype(np.int64), np.cumsum(errors)[last], len(values))
+
+    @property
+    def id(self) -> str:
+        """Of the content: the same counts at the same thresholds have the same id."""
+        digest = hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode())
+        return f"cal_{digest.hexdigest()[:16]}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "n": self.n,
+            "thresholds": self.thresholds.tolist(),
+            "answered": self.answered.tolist(),
+            "wrong": self.wrong.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """The inverse of `to_json`, bit for bit. Raises ValueError for what is no table."""
+        try:
+            table = cls(
+                np.array(value["thresholds"], np.float64),
+                np.array(value["answered"], np.int64),
+                np.array(value["wrong"], np.int64),
+                int(value["n"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a calibration table: {error}") from error
+        table._check()
+        return table
+
+    def _check(self) -> None:
+        t, k, e = self.thresholds, self.answered, self.wrong
+        new, errors = np.diff(k, prepend=0), np.diff(e, prepend=0)
+        sound = (
+            t.ndim == 1
+            and t.shape == k.shape == e.shape
+            and np.isfinite(t).all()
+            and (np.diff(t) < 0).all()
+            and (new > 0).all()
+            and ((errors >= 0) & (errors <= new)).all()
+            and (k[-1:] <= self.n).all()
+            and self.n > 0
+        )
+        if not sound:
+            raise ValueError("not a calibration table: its counts do not add up")
+
+    def at(self, threshold: float) -> tuple[int, int]:
+        """(answered, wrong) at any threshold."""
+        step = int(np.searchsorted(-self.thresholds, -threshold, side="right")) - 1
+        return (int(self.answered[step]), int(self.wrong[step])) if step >= 0 else (0, 0)
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What a threshold did on the calibration split.
+
+    `coverage_interval` is Clopper and Pearson's at 95 %, for the coverage among inputs like these;
+    its lower end is the exact law of a rank. `risk` is None where nothing is answered. `risk_upper` is
+    Clopper and Pearson's upper bound at `confidence`: it holds for a threshold that was not chosen
+    by looking at this split.
+    """
+
+    threshold: float | None
+    n: int
+    answered: int
+    errors: int
+    coverage: float
+    coverage_interval: Interval
+    risk: float | None
+    risk_upper: float
+    confidence: float
+
+
+def operating_point(
+    table: CalibrationTable, threshold: float | None, *, confidence: float = DEFAULT_CONFIDENCE
+) -> OperatingPoint:
+    """The counts of `table` at `threshold`, with their bounds."""
+    answered, errors = (0, 0) if threshold is None else table.at(threshold)
+    low, high = clopper_pearson(answered, table.n, confidence=_COVERAGE_CONFIDENCE)
+    return OperatingPoint(
+        threshold=threshold,
+        n=table.n,
+        answered=answered,
+        errors=errors,
+        coverage=answered / table.n,
+        coverage_interval=Interval(float(low), float(high)),
+        risk=errors / answered if answered else None,
+        risk_upper=float(upper_bound(errors, answered, confidence=confidence)),
+        confidence=confidence,
+    )

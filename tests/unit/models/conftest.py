@@ -1,0 +1,33 @@
+"""Fixtures of the learning: a packed store of tiny coloured images, and a run on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.data.layout import DatasetInfo
+from models.data.packing import Arrays, write_arrays
+from models.data.store import Store
+
+StoreFactory = Callable[..., Store]
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> StoreFactory:
+    """`make_store(train=, val=, test=, side=)`: two classes that differ in brightness, noise on top."""
+
+    def make(*, train: int = 24, val: int = 8, test: int = 8, side: int = 16) -> Store:
+        splits = ["train"] * train + ["val"] * val + ["test"] * test
+        rng = np.random.default_rng(7)
+        labels = np.arange(len(splits)) % 2
+        images = rng.integers(0, 128, (len(splits), side, side, 3)) + 100 * labels[:, None, None, None]
+        groups = (labels + np.arange(len(splits)) // 2 % 2 * 2).astype(np.int64)
+        folder = tmp_path / f"store-{train}-{val}-{test}-{side}"
+        info = DatasetInfo("tiny", "builtin", ("dark", "bright"), ("a", "b", "c", "d"))
+        write_arrays(folder, Arrays(images.astype(np.uint8), labels.astype(np.int64), splits, groups), info)
+        return Store.open(folder)
+
+    return make

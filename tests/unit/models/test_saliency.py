@@ -1,0 +1,263 @@
+"""Maps from the head alone, against the grad-cam package and against the definition of each rule."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import pytorch_grad_cam as library
+import torch
+from numpy.typing import NDArray
+from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_kernel
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.saliency import (
+    EXPORTABLE_METHODS,
+    METHODS,
+    NotInEvaluation,
+    UnknownMethod,
+    saliency,
+    saliency_of_activation,
+    to_library_scale,
+    upsample,
+)
+
+LIBRARY = {
+    "xgradcam": library.XGradCAM,
+    "gradcam": library.GradCAM,
+    "gradcam++": library.GradCAMPlusPlus,
+    "hirescam": library.HiResCAM,
+    "layercam": library.LayerCAM,
+    "gradcamelementwise": library.GradCAMElementWise,
+    "finercam": library.FinerCAM,
+    "shapleycam": library.ShapleyCAM,
+    "eigencam": library.EigenCAM,
+    "eigengradcam": library.EigenGradCAM,
+    "segeigencam": library.SegEigenCAM,
+    "fem": library.FEM,
+    "scorecam": library.ScoreCAM,
+    "ablationcam": library.AblationCAM,
+    "fullgrad": library.FullGrad,
+}
+IMAGES = torch.rand(4, 3, 20, 20, generator=torch.Generator().manual_seed(7))
+SIZE = (20, 20)
+
+
+class Tiny(nn.Module):
+    """features: 6 channels of 5×5 after a ReLU; head: pooling and a linear layer, or a smooth one."""
+
+    def __init__(self, *, linear: bool, class_token: bool = False) -> None:
+        super().__init__()
+        self.spatial_channels = 6
+        self.class_token = class_token
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 5, stride=4, padding=1), nn.BatchNorm2d(6), nn.ReLU())
+        self.last = nn.Linear(6, 5)
+        self.smooth = nn.Sequential(
+            nn.MaxPool2d(2, ceil_mode=True), nn.Flatten(), nn.Linear(54, 8), nn.Tanh(), nn.Linear(8, 5)
+        )
+        self.last.weight.data *= 10  # so that the weights, not the bias, choose the class
+        self.linear = self.last if linear else None
+        self.seen_by_head = 0
+
+    def features(self, images: Tensor) -> Tensor:
+        activation: Tensor = self.body(images)
+        token = activation.new_full((len(images), 6, 5, 5), 0.3)
+        return torch.cat([activation, token], 1) if self.class_token else activation
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+    def head(self, activation: Tensor) -> Tensor:
+        self.seen_by_head += len(activation)
+        if self.class_token:
+            extra = self.last(activation[:, 6:].detach().mean((2, 3)))
+            return self.smooth(activation[:, :6]) + extra  # type: ignore[no-any-return]  # a module's call
+        if self.linear is not None:
+            return self.linear(activation.mean((2, 3)))  # type: ignore[no-any-return]  # a module's call
+        return self.smooth(activation)  # type: ignore[no-any-return]  # a module's call
+
+
+def tiny(*, linear: bool, class_token: bool = False) -> Tiny:
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        return Tiny(linear=linear, class_token=class_token).eval()
+
+
+class Whole(nn.Module):
+    """The same network as the package wants it: one forward, and a layer to hook."""
+
+    def __init__(self, network: Tiny) -> None:
+        super().__init__()
+        self.network, self.tap = network, nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network.head(self.tap(self.network.features(images)))
+
+
+def of_library(method: str, network: Tiny) -> NDArray[np.float32]:
+    whole = Whole(network).eval()
+    layers = [] if method == "fullgrad" else [whole.tap]
+    with LIBRARY[method](whole, layers) as cam:
+        return np.asarray(cam(IMAGES.clone(), None), np.float32)
+
+
+@pytest.mark.parametrize("linear", [True, False], ids=["linear head", "smooth head"])
+@pytest.mark.parametrize("method", LIBRARY)
+def test_maps_are_those_of_the_library(method: str, linear: bool) -> None:
+    network = tiny(linear=linear)
+    found = saliency(network, IMAGES, method=method)
+    assert found.maps.dtype == torch.float32
+    assert found.maps.max() > 0
+    assert np.abs(to_library_scale(found.maps, SIZE).numpy() - of_library(method, network)).max() < 1e-5
+
+
+def test_kernel_pca_is_the_librarys_in_float64() -> None:
+    # In float32 its own map is off by percents: tanh(… + 1) leaves few digits to the differences.
+    network = tiny(linear=True)
+    activation = network.features(IMAGES).detach()
+    reference = get_2d_projection_kernel(activation.double().numpy()).clip(0)
+    assert np.allclose(saliency(network, IMAGES, method="kpcacam").maps, reference, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("linear", [True, False], ids=["linear head", "smooth head"])
+def test_a_map_does_not_depend_on_who_shares_the_batch(method: str, linear: bool) -> None:
+    network = tiny(linear=linear)
+    together = to_library_scale(saliency(network, IMAGES, method=method).maps, SIZE)
+    alone = [to_library_scale(saliency(network, x[None], method=method).maps, SIZE) for x in IMAGES]
+    assert torch.allclose(together, torch.cat(alone), atol=2e-6)
+
+
+@pytest.mark.parametrize("linear", [True, False], ids=["linear head", "smooth head"])
+def test_logits_are_the_networks_and_the_target_is_the_largest(linear: bool) -> None:
+    network = tiny(linear=linear)
+    found = saliency(network, IMAGES)
+    expected = network.head(network.features(IMAGES))
+    assert torch.allclose(found.logits, expected, atol=1e-6)
+    assert torch.equal(found.targets, expected.argmax(1))
+    assert not found.logits.requires_grad
+    assert not found.maps.requires_grad
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"eigencam", "kpcacam", "fem", "randomcam"}))
+def test_a_given_class_is_explained(method: str) -> None:
+    network = tiny(linear=False)
+    targets = torch.tensor([4, 3, 2, 1])
+    found = saliency(network, IMAGES, method=method, target=targets)
+    assert torch.equal(found.targets, targets)
+    one = saliency(network, IMAGES[2:3], method=method, target=targets[2:3])
+    assert torch.allclose(found.maps[2], one.maps[0], atol=1e-6)
+    assert not torch.allclose(found.maps, saliency(network, IMAGES, method=method).maps)
+
+
+def test_the_backbone_keeps_no_graph_and_no_parameter_gets_a_gradient() -> None:
+    for method in METHODS:
+        network = tiny(linear=False)
+        saliency(network, IMAGES, method=method)
+        assert all(parameter.grad is None for parameter in network.parameters()), method
+
+
+def test_closed_forms_need_one_pass_of_a_linear_head() -> None:
+    for method in ("xgradcam", "gradcam", "hirescam", "layercam", "gradcam++", "finercam", "ablationcam"):
+        network = tiny(linear=True)
+        saliency(network, IMAGES, method=method)
+        assert network.seen_by_head == len(IMAGES), method
+
+
+def test_gradcam_and_xgradcam_agree_on_a_linear_head() -> None:
+    network = tiny(linear=True)
+    maps = [saliency(network, IMAGES, method=m).maps for m in sorted(EXPORTABLE_METHODS)]
+    for other in maps[1:]:
+        assert torch.allclose(maps[0], other, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["xgradcam", "layercam", "eigencam", "ablationcam"])
+def test_memory_format_changes_nothing(method: str) -> None:
+    network = tiny(linear=True)
+    plain = saliency(network, IMAGES, method=method).maps
+    last = saliency(network, IMAGES.to(memory_format=torch.channels_last), method=method).maps
+    assert torch.allclose(plain, last, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"fullgrad", "scorecam"}))
+def test_an_activation_of_inference_mode_will_do(method: str) -> None:
+    network = tiny(linear=False)
+    with torch.inference_mode():
+        found = saliency_of_activation(network, network.features(IMAGES), method=method)
+    assert torch.allclose(found.maps, saliency(network, IMAGES, method=method).maps, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["fullgrad", "scorecam"])
+def test_methods_that_look_again_need_images(method: str) -> None:
+    network = tiny(linear=False)
+    with pytest.raises(ValueError, match="give images"):
+        saliency_of_activation(network, network.features(IMAGES).detach(), method=method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_class_token_has_no_place_in_the_map(method: str) -> None:
+    network = tiny(linear=False, class_token=True)
+    found = saliency(network, IMAGES, method=method)
+    assert torch.isfinite(found.maps).all()
+    if method in ("xgradcam", "gradcam", "hirescam", "layercam", "eigencam", "fem", "shapleycam"):
+        plain = saliency(tiny(linear=False), IMAGES, method=method, target=found.targets)
+        assert torch.allclose(found.maps, plain.maps, atol=1e-6)
+
+
+def test_randomcam_is_decided_by_its_seed() -> None:
+    network = tiny(linear=True)
+    one, two, other = (saliency(network, IMAGES, method="randomcam", seed=s).maps for s in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+def test_half_precision_in_the_backbone_gives_nearly_the_same_map() -> None:
+    network = tiny(linear=True)
+    exact, rough = (
+        to_library_scale(saliency(network, IMAGES, precision=p).maps, SIZE) for p in ("fp32", "bf16")
+    )
+    assert 0 < (exact - rough).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("method", ["eigencam", "kpcacam", "xgradcam", "hirescam"])
+def test_one_broken_image_harms_no_other(method: str) -> None:
+    network = tiny(linear=True)
+    broken = IMAGES.clone()
+    broken[1, 0, 3, 3] = torch.nan
+    found = saliency(network, broken, method=method).maps
+    assert torch.allclose(found[[0, 2, 3]], saliency(network, IMAGES, method=method).maps[[0, 2, 3]])
+    assert not torch.isfinite(found[1]).all()
+
+
+def test_an_unknown_method_is_told_the_known_ones() -> None:
+    with pytest.raises(UnknownMethod, match="xgradcam"):
+        saliency(tiny(linear=True), IMAGES, method="gradcan")
+
+
+def test_training_mode_is_refused() -> None:
+    with pytest.raises(NotInEvaluation):
+        saliency(tiny(linear=True).train(), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("low", "size"), [((7, 7), (224, 224)), ((4, 4), (28, 28)), ((3, 5), (17, 31)), ((8, 8), (8, 8))]
+)
+def test_upsampling_is_torchs_and_opencvs(low: tuple[int, int], size: tuple[int, int]) -> None:
+    maps = torch.rand(3, *low, generator=torch.Generator().manual_seed(0))
+    found = upsample(maps, size)
+    reference = functional.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    assert torch.allclose(found, reference, atol=1e-6)
+    for ours, low_map in zip(found, maps, strict=True):
+        assert np.allclose(ours, cv2.resize(low_map.numpy(), size[::-1]), atol=1e-6)
+
+
+def test_zeros_stay_exactly_zero() -> None:
+    maps = torch.zeros(1, 4, 4)
+    maps[0, 0, 0] = 0.7
+    assert (upsample(maps, (28, 28)) > 0).sum() < 200
+    assert upsample(maps, (28, 28)).min() == 0
+
+
+def test_a_constant_map_is_dark() -> None:
+    assert to_library_scale(torch.full((1, 3, 3), 5.0), (9, 9)).abs().max() == 0

@@ -1,0 +1,127 @@
+"""Policies without a promise, groups, and the risk–coverage curve."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from models.selective import (
+    CalibrationTable,
+    Selection,
+    answer_all,
+    by_group,
+    certify,
+    decide,
+    risk_coverage,
+    threshold_for_coverage,
+    threshold_for_score,
+)
+
+
+def rising(n: int, seed: int = 0, exponent: float = 8.0) -> CalibrationTable:
+    """Errors rise with the rank: 7 % of all, 2 % at 86 % coverage."""
+    rng = np.random.default_rng(seed)
+    rank = rng.random(n)
+    return CalibrationTable.build(-rank, rng.random(n) >= 0.6 * rank**exponent)
+
+
+# the other policies
+
+
+@pytest.mark.parametrize("coverage", [0.001, 0.25, 0.9, 0.999])
+def test_a_coverage_is_the_least_that_reaches_the_wish(coverage: float) -> None:
+    table = rising(1000)
+    point = threshold_for_coverage(table, coverage).point
+    assert point.answered == math.ceil(coverage * 1000)
+    lower = beta(point.answered, 1001 - point.answered).ppf(0.025)  # the law of a rank
+    assert point.coverage_interval.low == pytest.approx(lower)
+
+
+def test_full_coverage_answers_what_calibration_never_saw() -> None:
+    found = threshold_for_coverage(rising(100), 1.0)
+    assert decide([-1e9, math.nan], found.threshold).tolist() == [True, False]
+    assert found.to_json()["point"]["threshold"] is None
+
+
+def test_a_raw_threshold_says_what_it_did() -> None:
+    found = threshold_for_score(rising(1000), -0.5)
+    assert found.status == "raw_threshold"
+    assert found.point.coverage == pytest.approx(0.5, abs=0.05)
+    bound = beta(found.point.errors + 1, found.point.answered - found.point.errors).ppf(0.99)
+    assert found.point.confidence == 0.99
+    assert found.point.risk_upper == pytest.approx(bound, rel=1e-9)
+
+
+def test_every_selection_is_plain_json() -> None:
+    table = rising(100)
+    found: list[Selection] = [
+        certify(table, max_risk=0.01),
+        certify(table, max_risk=0.3),
+        threshold_for_coverage(table, 0.8),
+        threshold_for_score(table, -0.2),
+        answer_all(table),
+    ]
+    for selection in found:
+        json.dumps(selection.to_json(), allow_nan=False)
+
+
+def test_groups_have_their_own_counts_and_bounds() -> None:
+    scores = np.array([-0.1] * 300 + [-0.1] * 20 + [-2.0] * 20)
+    correct = np.ones(340, bool)
+    correct[300:310] = False
+    groups = np.array([0] * 300 + [1] * 20 + [-1] * 20)
+    large, small = by_group((scores, correct, groups), -1.0, max_risk=0.02)
+    assert (large.certified, large.point.answered, large.point.errors) == (True, 300, 0)
+    assert (small.certified, small.point.risk) == (False, 0.5)
+
+
+# the curve
+
+
+def test_areas_without_ties_are_the_textbook_sums() -> None:
+    correct = np.array([True, True, False, True, False])
+    curve = risk_coverage(CalibrationTable.build(-np.arange(5.0), correct))
+    errors = np.cumsum(~correct)
+    assert curve.aurc == pytest.approx((errors / np.arange(1, 6)).mean())
+    assert curve.augrc == pytest.approx((errors / 5).mean())
+
+
+def test_areas_with_ties_are_the_mean_over_their_orders() -> None:
+    rng = np.random.default_rng(0)
+    scores, correct = rng.integers(0, 3, 9).astype(float), rng.random(9) < 0.6
+    curve = risk_coverage(CalibrationTable.build(scores, correct))
+    drawn: list[tuple[float, float]] = []
+    for _ in range(4000):
+        order = np.lexsort((rng.random(9), -scores))
+        errors: NDArray[np.int64] = np.cumsum(~correct[order])
+        drawn.append((float((errors / np.arange(1, 10)).mean()), float((errors / 9).mean())))
+    assert (curve.aurc, curve.augrc) == pytest.approx(tuple(np.mean(drawn, axis=0)), abs=0.005)
+
+
+def test_the_band_is_wider_than_the_bounds_and_holds_everywhere_at_once() -> None:
+    broken = 0
+    for seed in range(100):
+        curve = risk_coverage(rising(500, seed), points=50)
+        assert all(p.band_low <= p.low <= p.risk <= p.high <= p.band_high for p in curve.points)
+        true = [0.6 / 9 * (-p.threshold) ** 8 for p in curve.points]
+        broken += any(
+            not p.band_low <= risk <= p.band_high for p, risk in zip(curve.points, true, strict=True)
+        )
+    assert broken <= 5
+
+
+def test_the_curve_has_the_points_that_n_decides() -> None:
+    curve = risk_coverage(rising(1000), points=20)
+    assert [p.answered for p in curve.points] == list(range(50, 1001, 50))
+
+
+def test_no_torch_is_needed() -> None:
+    code = "import sys, models.selective; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
