@@ -52,7 +52,9 @@ def test_many_who_ask_at_once_share_one_load(closing: ExitStack) -> None:
     shelf = _shelf(closing)
 
     async def ask() -> set[int]:
-        return {id(engine) for engine in await asyncio.gather(*(shelf.cache.get(_pair("a")) for _ in range(20)))}
+        return {
+            id(engine) for engine in await asyncio.gather(*(shelf.cache.get(_pair("a")) for _ in range(20)))
+        }
 
     assert len(asyncio.run(ask())) == 1
     assert shelf.loads == [_pair("a")]

@@ -1,0 +1,1 @@
+"""The REST front. Only `app.inference` imports torch; the rest starts in under a second."""

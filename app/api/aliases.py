@@ -1,0 +1,98 @@
+"""`/aliases`: names that may stand wherever a model id may."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from sqlalchemy.orm import Session
+
+from app.api.answers import NOT_MODIFIED, Responses
+from app.api.problems import problems
+from app.deps import Admin, Reader, Reading, Writing
+from app.schemas.models import ALIAS_PATTERN, Aliases, AliasTarget, AliasWithHistory, RollbackTarget
+from app.services import aliases
+from app.services.idempotency import Idempotent, fingerprint
+from app.services.representation import conditional, represent
+
+router = APIRouter(prefix="/aliases", tags=["models"])
+
+CREATED: Responses = {201: {"model": AliasWithHistory, "description": "The alias is new."}}
+
+
+def _name(
+    name: Annotated[str, Path(pattern=ALIAS_PATTERN, description="Small letters, digits, `.`, `_` and `-`.")],
+) -> str:
+    return aliases.named(name)
+
+
+AliasName = Annotated[str, Depends(_name)]
+IfMatch = Annotated[str | None, Header(alias="If-Match", description="ETag that the alias must still have.")]
+IfNoneMatch = Annotated[
+    str | None, Header(alias="If-None-Match", description="`*`: only if there is none yet.")
+]
+
+
+@router.get(
+    "", response_model=Aliases, summary="Every alias, by name", responses=NOT_MODIFIED | problems(422)
+)
+def list_aliases(request: Request, session: Reading, caller: Reader) -> Response:
+    return conditional(request, aliases.listing(session))
+
+
+@router.get(
+    "/{name}",
+    response_model=AliasWithHistory,
+    summary="One alias with its history",
+    responses=NOT_MODIFIED | problems(404),
+)
+def get_alias(request: Request, name: AliasName, session: Reading, caller: Reader) -> Response:
+    return conditional(request, aliases.show(session, name))
+
+
+@router.put(
+    "/{name}",
+    response_model=AliasWithHistory,
+    summary="Point an alias at a model",
+    responses=CREATED | problems(404, 409, 412, 413),
+)
+def put_alias(
+    name: AliasName,
+    target: AliasTarget,
+    session: Writing,
+    caller: Admin,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    existed = aliases.check(session, name, if_match=if_match, if_none_match=if_none_match)
+    alias = aliases.point(session, name, target.model)
+    return represent(alias, status=200 if existed else 201, headers={"Location": f"/aliases/{name}"})
+
+
+@router.post(
+    "/{name}/rollback",
+    response_model=AliasWithHistory,
+    summary="Point an alias at the model before",
+    responses=problems(404, 409, 412, 413),
+)
+def roll_back(
+    name: AliasName,
+    caller: Admin,
+    once: Idempotent,
+    target: RollbackTarget | None = None,
+    if_match: IfMatch = None,
+) -> Response:
+    """A rollback is a move of its own, so that a second one leads back: send an Idempotency-Key."""
+    wanted = target or RollbackTarget(version=None)
+
+    def make(session: Session) -> Response:
+        aliases.check(session, name, if_match=if_match, if_none_match=None)
+        return represent(aliases.roll_back(session, name, wanted.version))
+
+    return once.run(fingerprint(wanted), make)
+
+
+@router.delete("/{name}", status_code=204, summary="Remove an alias", responses=problems(404, 412))
+def remove_alias(name: AliasName, session: Writing, caller: Admin, if_match: IfMatch = None) -> None:
+    aliases.check(session, name, if_match=if_match, if_none_match=None)
+    aliases.remove(session, name)

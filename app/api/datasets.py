@@ -1,0 +1,166 @@
+"""`/datasets`: uploads and sources, the import's report, samples and their images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from app.api.answers import NOT_MODIFIED, sends
+from app.api.problems import problems
+from app.deps import Admin, DatasetKey, LoadedDataset, Reader, Reading, Serving, Trainer, Writing
+from app.schemas.common import Page
+from app.schemas.datasets import Dataset, Sample, SourceRequest, UploadRequest
+from app.services import datasets, pagination, samples, uploads
+from app.services.dataset_shapes import describe, report_file
+from app.services.faults import parse_json
+from app.services.files import send_file
+from app.services.idempotency import Idempotent
+from app.services.pagination import Cursor, Limit
+from app.services.representation import conditional
+from core.errors import NotReported, UnsupportedMedia
+from core.queries import datasets as queries
+
+router = APIRouter(prefix="/datasets", tags=["datasets"])
+
+SampleNumber = Annotated[int, Path(description="Number of the sample in its data set.")]
+SplitName = Annotated[
+    Literal["train", "val", "calibration", "test"] | None, Query(description="One split only.")
+]
+ClassName = Annotated[str | None, Query(max_length=200, description="One class only, by its name.")]
+GroupName = Annotated[str | None, Query(max_length=400, description="One group only, by its name.")]
+
+
+def _file_form() -> dict[str, Any]:
+    schema = UploadRequest.model_json_schema()
+    file = {
+        "type": "string",
+        "contentMediaType": "application/octet-stream",
+        "description": "zip, tar, tar.gz or tar.zst",
+    }
+    return schema | {"properties": {"file": file, **schema["properties"]}, "required": ["file", "name"]}
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Upload an archive, or name a source",
+    response_model=Dataset,
+    responses=problems(409, 422, 507),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": SourceRequest.model_json_schema()},
+                "multipart/form-data": {"schema": _file_form()},
+            },
+        }
+    },
+)
+async def create(request: Request, services: Serving, caller: Trainer, once: Idempotent) -> Response:
+    """The import starts by itself: follow its job, or ask until `state` is `ready` or `invalid`."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        asked = parse_json(SourceRequest, await request.body())
+        return await run_in_threadpool(datasets.create_from_source, services, once, asked)
+    if kind == "multipart/form-data":
+        async with uploads.received(request, services.settings.scratch, metrics=services.metrics) as upload:
+            return await run_in_threadpool(datasets.create_from_upload, services, once, upload)
+    raise UnsupportedMedia(
+        "send multipart/form-data with the archive as `file`, or application/json with `source`"
+    )
+
+
+@router.get(
+    "",
+    summary="Data sets, newest first",
+    response_model=Page[Dataset],
+    responses=NOT_MODIFIED | problems(422),
+)
+def list_datasets(
+    request: Request, session: Reading, caller: Reader, limit: Limit = 20, cursor: Cursor = None
+) -> Response:
+    rows = queries.listing(session, before=pagination.decode(cursor), limit=limit + 1)
+    shown, following = pagination.page(rows, limit)
+    return conditional(request, Page[Dataset](data=[describe(row) for row in shown], next_cursor=following))
+
+
+@router.get(
+    "/{dataset_id}",
+    summary="One data set with its report",
+    response_model=Dataset,
+    responses=NOT_MODIFIED | problems(404),
+)
+def get_dataset(request: Request, row: LoadedDataset, services: Serving, caller: Reader) -> Response:
+    return conditional(request, describe(row, services.artifacts))
+
+
+@router.delete(
+    "/{dataset_id}", status_code=204, summary="Delete a data set and its files", responses=problems(404, 409)
+)
+def delete_dataset(dataset_id: DatasetKey, session: Writing, services: Serving, caller: Admin) -> None:
+    datasets.delete(services, session, dataset_id)
+
+
+@router.get(
+    "/{dataset_id}/report",
+    summary="The import's full report: every rejected file, every duplicate",
+    response_class=Response,
+    responses=sends("application/json") | NOT_MODIFIED | problems(404, 409),
+)
+def get_report(request: Request, row: LoadedDataset, services: Serving, caller: Reader) -> Response:
+    file = report_file(row, services.artifacts)
+    if file is None:
+        raise NotReported(f"data set {row.id} is {row.state.value} and its import has written no report")
+    return send_file(request, file, media_type="application/json")
+
+
+@router.get(
+    "/{dataset_id}/samples",
+    summary="Samples, by number",
+    response_model=Page[Sample],
+    responses=NOT_MODIFIED | problems(404, 409, 422),
+)
+def list_samples(
+    request: Request,
+    row: LoadedDataset,
+    services: Serving,
+    caller: Reader,
+    split: SplitName = None,
+    label: ClassName = None,
+    group: GroupName = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Response:
+    store = samples.opened(services, row)
+    page = samples.listing(store, split=split, label=label, group=group, cursor=cursor, limit=limit)
+    return conditional(request, page)
+
+
+@router.get(
+    "/{dataset_id}/samples/{sample}",
+    summary="One sample",
+    response_model=Sample,
+    responses=NOT_MODIFIED | problems(404, 409),
+)
+def get_sample(
+    request: Request, row: LoadedDataset, sample: SampleNumber, services: Serving, caller: Reader
+) -> Response:
+    return conditional(request, samples.describe(samples.opened(services, row), sample))
+
+
+@router.get(
+    "/{dataset_id}/samples/{sample}/image",
+    summary="The image file as it was uploaded",
+    response_class=Response,
+    responses=sends("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
+    | NOT_MODIFIED
+    | problems(404, 409),
+)
+def get_image(
+    request: Request, row: LoadedDataset, sample: SampleNumber, services: Serving, caller: Reader
+) -> Response:
+    data, kind = samples.image(samples.opened(services, row), sample)
+    return conditional(request, data, media_type=kind)

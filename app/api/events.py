@@ -1,0 +1,62 @@
+"""`/jobs/{id}/events`: a stream that can be resumed, or pages, by `Accept`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from app.api.answers import NOT_MODIFIED, sends
+from app.api.problems import problems
+from app.deps import LoadedJob, Reader, Serving
+from app.schemas.common import Page
+from app.schemas.jobs import Event
+from app.services import event_stream
+from app.services.pagination import Cursor, Limit
+from app.services.representation import conditional
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+After = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="Events behind this number only.")]
+LastEventId = Annotated[
+    int | None,
+    Header(alias="Last-Event-ID", ge=0, le=2**31 - 1, description="The same, as an EventSource sends it."),
+]
+
+
+@router.get(
+    "/{job_id}/events",
+    summary="What happened to a job, as it happens",
+    response_model=Page[Event],
+    responses=sends("text/event-stream")
+    | {204: {"description": "As a stream: the job has ended and there is nothing behind that number."}}
+    | NOT_MODIFIED
+    | problems(404, 422),
+)
+async def get_events(
+    request: Request,
+    row: LoadedJob,
+    services: Serving,
+    caller: Reader,
+    after: After = None,
+    last_event_id: LastEventId = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """With `Accept: text/event-stream`: server-sent events. The stream ends behind the event of the
+    job's end; `event: error` carries a problem. Else a page of JSON: behind the last page there may be
+    more later, so ask again with `after`."""
+    begin = next((number for number in (last_event_id, after) if number is not None), 0)
+    if not event_stream.wanted(request.headers.get("accept", "")):
+        page = await run_in_threadpool(event_stream.page, services, row, begin, cursor=cursor, limit=limit)
+        return conditional(request, page, headers={"Vary": "Accept"})
+    if row.state.ended and begin >= row.event_seq:
+        return Response(status_code=204, headers={"Vary": "Accept"})  # an EventSource stops asking
+    return StreamingResponse(
+        event_stream.frames(services.followers, row.id, after=begin),
+        media_type="text/event-stream",
+        # Proxies must not gather what is sent.
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"},
+    )

@@ -1,0 +1,25 @@
+"""`/metrics`: Prometheus reads it. No key."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from app.api.answers import sends
+from app.api.problems import problems
+from app.deps import Reading, Serving
+from app.services.metrics import CONTENT_TYPE
+from core.queries import jobs
+
+router = APIRouter(tags=["service"])
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics in Prometheus' text format",
+    response_class=Response,
+    responses=sends("text/plain") | problems(503),
+)
+def metrics(services: Serving, session: Reading) -> Response:
+    services.metrics.set_jobs(jobs.counts(session))
+    services.metrics.followers.set(len(services.followers))
+    return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})

@@ -1,0 +1,160 @@
+"""`/models`: trained and imported networks, their files, their risk–coverage curves."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.api.answers import NOT_MODIFIED, Responses, sends
+from app.api.problems import problems
+from app.deps import Admin, LoadedModel, Reader, Reading, Serving, Trainer, Writing
+from app.schemas.common import Page
+from app.schemas.models import Model, ModelImport, RiskCoverage
+from app.services import curve_picture, curves, downloads, model_import, models, pagination, uploads
+from app.services.files import WholeFile
+from app.services.idempotency import Idempotent
+from app.services.pagination import DEFAULT_LIMIT, Cursor, Limit
+from app.services.representation import conditional, matches
+from core.errors import UnsupportedMedia
+from core.queries import registry
+from core.vocabulary import Arm
+from models.selective import ScoreName
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+PNG = "image/png"
+CURVE: Responses = {
+    200: {
+        "description": "The curve; by `Accept: image/png` as a picture.",
+        "content": {PNG: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+def _form() -> dict[str, Any]:
+    """The fields of an import as a form has them: a list is sent as JSON."""
+    schema = ModelImport.model_json_schema()
+    schema["properties"]["classes"] |= {"description": 'A JSON list of names: `["cat", "dog"]`.'}
+    file = {"type": "string", "format": "binary", "description": "A safetensors file; never a pickle."}
+    schema["properties"] = {"file": file, **schema["properties"]}
+    schema["required"] = ["file", *schema["required"]]
+    encoding = {"classes": {"contentType": "application/json"}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": schema, "encoding": encoding}},
+        }
+    }
+
+
+@router.get(
+    "",
+    response_model=Page[Model],
+    summary="Models, newest first",
+    responses=NOT_MODIFIED | problems(422),
+)
+def list_models(
+    request: Request,
+    session: Reading,
+    caller: Reader,
+    dataset: Annotated[str | None, Query(max_length=32, description="Of this data set only.")] = None,
+    job: Annotated[str | None, Query(max_length=32, description="Made by this job only.")] = None,
+    arm: Annotated[Arm | None, Query(description="Of this arm only.")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    rows = registry.listing(
+        session,
+        before=pagination.decode(cursor),
+        limit=limit + 1,
+        dataset_id=dataset,
+        job_id=job,
+        arm=arm,
+    )
+    shown, following = pagination.page(rows, limit)
+    page = Page[Model](data=[models.describe(row) for row in shown], next_cursor=following)
+    return conditional(request, page)
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Model,
+    summary="Import a model from a safetensors file",
+    responses=problems(404, 409, 413, 415, 422, 507),
+    openapi_extra=_form(),
+)
+async def import_model(request: Request, services: Serving, caller: Trainer, once: Idempotent) -> Response:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise UnsupportedMedia("send multipart/form-data with the safetensors file as `file` and its fields")
+    async with uploads.received(request, services.settings.scratch, metrics=services.metrics) as upload:
+        return await run_in_threadpool(model_import.create, services, once, upload)
+
+
+@router.get("/{model}", response_model=Model, summary="One model", responses=NOT_MODIFIED | problems(404))
+def get_model(request: Request, row: LoadedModel, caller: Reader) -> Response:
+    return conditional(request, models.describe(row))
+
+
+@router.delete(
+    "/{model}",
+    status_code=204,
+    summary="Delete a model and its files",
+    responses=problems(404, 409),
+)
+def delete_model(row: LoadedModel, session: Writing, services: Serving, caller: Admin) -> None:
+    models.delete(services, session, row.id)
+
+
+@router.get(
+    "/{model}/download",
+    response_class=WholeFile,
+    summary="The weights, or an ONNX graph",
+    responses=sends("application/octet-stream") | NOT_MODIFIED | problems(404, 409, 503),
+)
+def download_model(
+    request: Request,
+    row: LoadedModel,
+    services: Serving,
+    caller: Reader,
+    format: Annotated[
+        downloads.FileFormat, Query(description="`onnx` is exported at the first download.")
+    ] = ("safetensors"),
+) -> Response:
+    file = downloads.prepare(row, services.artifacts, format)
+    headers = {
+        "ETag": file.etag,
+        "Accept-Ranges": "none",
+        "Cache-Control": "private, max-age=31536000, immutable",
+    }
+    if matches(request.headers.get("if-none-match"), file.etag):
+        return Response(status_code=304, headers=headers)
+    return WholeFile(
+        file.path, filename=file.filename, media_type="application/octet-stream", headers=headers
+    )
+
+
+@router.get(
+    "/{model}/risk-coverage",
+    response_model=RiskCoverage,
+    summary="How risk falls as fewer inputs are answered",
+    responses=CURVE | NOT_MODIFIED | problems(404, 409),
+)
+def get_risk_coverage(
+    request: Request,
+    row: LoadedModel,
+    services: Serving,
+    caller: Reader,
+    score: Annotated[ScoreName | None, Query(description="Default: the calibration's.")] = None,
+    points: Annotated[int, Query(ge=2, le=1000, description="Coverages, evenly spaced.")] = 100,
+    coverage: Annotated[float, Query(gt=0, le=1, description="Coverage of the table of groups.")] = 0.9,
+) -> Response:
+    found = curves.curve(row, services.artifacts, curves.Asked(score, points, coverage))
+    if request.headers.get("accept", "").startswith("image/"):
+        return conditional(
+            request, curve_picture.draw(found), media_type="image/png", headers={"Vary": "Accept"}
+        )
+    return conditional(request, found, headers={"Vary": "Accept"})

@@ -1,0 +1,105 @@
+"""What `/openapi.json` says beyond the routes: the words, and the answers that any route may give."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.api.problems import problems
+from app.schemas.problems import Problem
+
+DESCRIPTION = """\
+Train image classifiers past the shortcuts they found, see honestly whether it helped, and serve them
+with saliency maps and a reject option.
+
+Upload a data set (`POST /datasets`), start a `masktune` job (`POST /jobs/masktune`), follow it
+(`GET /jobs/{id}/events`), read its report (`GET /jobs/{id}/report`), and predict (`POST /predict`).
+Errors are RFC 9457 problems; `GET /problems` explains each kind.
+"""
+TAGS = [
+    {"name": "datasets", "description": "Labelled images, checked and packed."},
+    {"name": "jobs", "description": "Work on the device: durable, cancellable, resumable."},
+    {"name": "models", "description": "Trained and imported networks, and aliases that point to them."},
+    {"name": "predict", "description": "Labels, scores, decisions and saliency maps."},
+    {"name": "service", "description": "The service itself: health, metrics, kinds of problems, presets."},
+]
+
+_SECURED = (401, 403)
+_BODY = (413, 415)
+_ANY = (503,)
+
+
+def service_version() -> str:
+    """The installed version; a source tree that was not installed has none."""
+    try:
+        return version("masktune-service")
+    except PackageNotFoundError:
+        return "0.0.0"
+
+
+def install(app: FastAPI, root_path: str) -> None:
+    """Complete the document when it is first asked for."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _complete(app, root_path)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents
+
+
+def _complete(app: FastAPI, root_path: str) -> dict[str, Any]:
+    schema = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        tags=app.openapi_tags,
+        routes=app.routes,
+        servers=[{"url": root_path}] if root_path else None,
+    )
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    components.setdefault("Problem", Problem.model_json_schema(ref_template="#/components/schemas/{model}"))
+    for path in schema["paths"].values():
+        for operation in path.values():
+            _complete_operation(operation)
+    hoisted = _hoist(schema["paths"])
+    components |= {name: shape for name, shape in hoisted.items() if name not in components}
+    for name in ("HTTPValidationError", "ValidationError"):
+        components.pop(name, None)
+    return schema
+
+
+def _complete_operation(operation: dict[str, Any]) -> None:
+    """Add what a route cannot know: keys, body limits, a database that does not answer."""
+    statuses = [
+        *(_SECURED if operation.get("security") else ()),
+        *(_BODY if "requestBody" in operation else ()),
+        *_ANY,
+    ]
+    for status, answer in problems(*statuses).items():
+        operation["responses"].setdefault(str(status), _document(answer))
+    for status, answer in operation["responses"].items():
+        if status >= "4":
+            # FastAPI adds application/json beside what a route declares: problems have one media type.
+            answer.get("content", {}).pop("application/json", None)
+
+
+def _hoist(node: Any) -> dict[str, Any]:
+    """Take the `$defs` out of schemas that routes wrote themselves, and point to the components instead."""
+    found: dict[str, Any] = {}
+    if isinstance(node, dict):
+        found |= node.pop("$defs", {})
+        if str(node.get("$ref", "")).startswith("#/$defs/"):
+            node["$ref"] = node["$ref"].replace("#/$defs/", "#/components/schemas/")
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        found |= _hoist(child)
+    for shape in list(found.values()):
+        found |= _hoist(shape)
+    return found
+
+
+def _document(answer: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in answer.items() if key != "model"}

@@ -1,0 +1,84 @@
+"""Predictions with the reject option."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.api.problems import problems
+from app.deps import Predictor, Services, Serving
+from app.inference import Upload
+from app.schemas.predict import PredictAnswer, PredictQuery, StoredPredictQuery
+from app.services import images, predict
+from app.services.presence import while_present
+from app.services.representation import JSON
+
+router = APIRouter(prefix="/predict", tags=["predict"])
+
+IMAGE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "One image as the body, or several as files of a form, under any field names.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}}
+                    },
+                }
+            },
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+
+@router.get(
+    "",
+    response_model=PredictAnswer,
+    summary="Predict a stored sample",
+    responses=problems(404, 409, 422, 503),
+)
+async def predict_stored(
+    request: Request, services: Serving, caller: Predictor, query: Annotated[StoredPredictQuery, Query()]
+) -> Response:
+    plan, upload = await run_in_threadpool(_plan_stored, services, query)
+    return await while_present(request, _answer(services, plan, query, [upload]))
+
+
+@router.post(
+    "",
+    response_model=PredictAnswer,
+    summary="Predict uploaded images",
+    responses=problems(404, 409, 413, 415, 422, 503),
+    openapi_extra=IMAGE_BODY,
+)
+async def predict_uploaded(
+    request: Request, services: Serving, caller: Predictor, query: Annotated[PredictQuery, Query()]
+) -> Response:
+    uploads = await images.received(request, at_most=services.settings.max_images_per_request)
+    plan = await run_in_threadpool(_plan, services, query)
+    return await while_present(request, _answer(services, plan, query, uploads))
+
+
+def _plan(services: Services, query: PredictQuery) -> predict.Plan:
+    with services.database.read() as session:
+        return predict.plan(session, services, query)
+
+
+def _plan_stored(services: Services, query: StoredPredictQuery) -> tuple[predict.Plan, Upload]:
+    with services.database.read() as session:
+        plan = predict.plan(session, services, query)
+        return plan, images.stored(session, services.stores, plan.model, query.dataset, query.sample)
+
+
+async def _answer(
+    services: Services, plan: predict.Plan, query: PredictQuery, uploads: Sequence[Upload]
+) -> Response:
+    answer = await predict.predict(services, plan, query, uploads)
+    return Response(answer.model_dump_json(), media_type=JSON)

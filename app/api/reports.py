@@ -1,0 +1,40 @@
+"""`/jobs/{id}/report`: did MaskTune help, as JSON or as a page to read."""
+
+from __future__ import annotations
+
+import json
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.answers import NOT_MODIFIED, Responses
+from app.api.problems import problems
+from app.deps import LoadedJob, Reader, Serving
+from app.schemas.reports import Report
+from app.services import reports
+from app.services.negotiation import preferred
+from app.services.representation import JSON, conditional
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+HTML = "text/html"
+PAGE: Responses = {
+    200: {
+        "description": "The report; by `Accept: text/html` one self-contained page.",
+        "content": {HTML: {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.get(
+    "/{job_id}/report",
+    response_model=Report,
+    summary="The before/after report",
+    responses=PAGE | NOT_MODIFIED | problems(404, 409),
+)
+def get_report(request: Request, row: LoadedJob, services: Serving, caller: Reader) -> Response:
+    vary = {"Vary": "Accept"}
+    if preferred(request.headers.get("accept", ""), (JSON, HTML)) == HTML:
+        body = reports.page(row, services.artifacts)
+        return conditional(request, body, media_type=f"{HTML}; charset=utf-8", headers=vary | reports.SEALED)
+    body = json.dumps(reports.read(row, services.artifacts), ensure_ascii=False).encode()
+    return conditional(request, body, headers=vary)

@@ -1,0 +1,157 @@
+"""What routes ask for: the services, a session, a caller with a scope, a resource that exists.
+
+def get(job: LoadedJob, caller: Reader) -> ...          # 404 and 401/403 are settled here
+def cancel(session: Writing, caller: Trainer) -> ...    # committed before the answer leaves
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Path
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.orm import Session
+from starlette.requests import HTTPConnection
+
+from app.inference import Inference
+from app.services.auth import Caller, Keyring
+from app.services.events import Followers
+from app.services.metrics import Metrics
+from app.services.stores import Stores
+from core.artifacts import Artifacts
+from core.errors import NotFound
+from core.ids import is_id
+from core.queries import datasets, jobs, registry
+from core.queue import Doorbell
+from core.session import Database
+from core.settings import Settings
+from core.tables import DatasetRow, JobRow, ModelRow
+from core.vocabulary import Scope
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the process holds for its whole life; lies on `app.state.services`."""
+
+    settings: Settings
+    database: Database
+    artifacts: Artifacts
+    doorbell: Doorbell
+    stores: Stores
+    inference: Inference
+    forward: Callable[[], None]
+    """Raises unless a real forward pass works; a success is believed for a while."""
+    keyring: Keyring
+    followers: Followers
+    metrics: Metrics
+    closing: ExitStack
+    """Closed when the application ends: `closing.callback(engine.close)` for what starts later."""
+
+    def location(self, path: str) -> str:
+        """The path as a client sees it, behind the prefix of a proxy."""
+        return self.settings.root_path.rstrip("/") + path
+
+
+async def _services(connection: HTTPConnection) -> Services:
+    services: Services = connection.app.state.services
+    return services
+
+
+Serving = Annotated[Services, Depends(_services)]
+
+
+# --- sessions -----------------------------------------------------------------------------
+
+
+def _reading(services: Serving) -> Iterator[Session]:
+    with services.database.read() as session:
+        yield session
+
+
+def _writing(services: Serving) -> Iterator[Session]:
+    with services.database.begin() as session:
+        yield session
+
+
+Reading = Annotated[Session, Depends(_reading, scope="function")]
+Writing = Annotated[Session, Depends(_writing, scope="function")]
+"""Committed when the route returns and before its answer leaves; rolled back when it raises."""
+
+
+# --- callers ------------------------------------------------------------------------------
+
+_bearer = HTTPBearer(auto_error=False, description="The key, in the `Authorization` header.")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The key, in a header of its own.")
+
+
+async def identify(
+    services: Serving,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    header: Annotated[str | None, Depends(_header)],
+) -> Caller:
+    return services.keyring.identify(bearer.credentials if bearer is not None else header)
+
+
+class _Needs:
+    """A dependency: the caller, if the key has the scope."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    async def __call__(self, caller: Annotated[Caller, Depends(identify)]) -> Caller:
+        caller.need(self.scope)
+        return caller
+
+
+Reader = Annotated[Caller, Depends(_Needs(Scope.READ))]
+Predictor = Annotated[Caller, Depends(_Needs(Scope.PREDICT))]
+Trainer = Annotated[Caller, Depends(_Needs(Scope.TRAIN))]
+Admin = Annotated[Caller, Depends(_Needs(Scope.ADMIN))]
+
+
+# --- load it or 404 -----------------------------------------------------------------------
+
+DatasetId = Annotated[str, Path(description="Id of a data set.", examples=["ds_06d4k3w8s0q6v7yx3n5m9a1b2c"])]
+JobId = Annotated[str, Path(description="Id of a job.", examples=["job_06d4k3w8s0q6v7yx3n5m9a1b2c"])]
+ModelName = Annotated[str, Path(description="Id of a model, or an alias.", max_length=100)]
+
+
+def dataset_id(dataset_id: DatasetId) -> str:
+    """The id as the path has it, if it has the shape of one; what has not cannot exist."""
+    if not is_id(dataset_id, "ds"):
+        raise NotFound("there is no such data set; GET /datasets lists what there is")
+    return dataset_id
+
+
+def job_id(job_id: JobId) -> str:
+    """The id as the path has it, if it has the shape of one; what has not cannot exist."""
+    if not is_id(job_id, "job"):
+        raise NotFound("there is no such job; GET /jobs lists what there is")
+    return job_id
+
+
+DatasetKey = Annotated[str, Depends(dataset_id)]
+JobKey = Annotated[str, Depends(job_id)]
+
+
+def _dataset(dataset_id: DatasetKey, session: Reading) -> DatasetRow:
+    return datasets.get(session, dataset_id)
+
+
+def _job(job_id: JobKey, session: Reading) -> JobRow:
+    return jobs.get(session, job_id)
+
+
+def _model(model: ModelName, session: Reading) -> ModelRow:
+    if "\0" in model:  # PostgreSQL takes none in a text
+        raise NotFound("there is no such model; GET /models lists what there is")
+    return registry.get(session, model)
+
+
+LoadedDataset = Annotated[DatasetRow, Depends(_dataset)]
+LoadedJob = Annotated[JobRow, Depends(_job)]
+LoadedModel = Annotated[ModelRow, Depends(_model)]
+"""The path parameter is called `model`: an id or an alias."""

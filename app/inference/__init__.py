@@ -1,0 +1,23 @@
+"""The engine room: a loaded pair → one batched forward pass. The only place in the front with torch in it.
+
+Importing this imports no torch; the first prediction, or `check_forward`, does.
+"""
+
+from __future__ import annotations
+
+from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, Inference, Seen, check_forward
+from app.inference.shapes import Engine, Explain, Pair, Part, Scores, Upload
+
+__all__ = [
+    "SLOW_IMAGES",
+    "SLOW_METHODS",
+    "Engine",
+    "Explain",
+    "Inference",
+    "Pair",
+    "Part",
+    "Scores",
+    "Seen",
+    "Upload",
+    "check_forward",
+]

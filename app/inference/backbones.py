@@ -1,0 +1,37 @@
+"""The names of backbones and methods. One that is not known at once imports its library: seconds, once."""
+
+from __future__ import annotations
+
+import difflib
+
+from models.backbones_errors import UnknownBackbone
+
+OWN = ("small_cnn", "resnet32")
+"""Known without an import."""
+
+
+def check_backbone(name: str) -> None:
+    """Raise `UnknownBackbone`, with near matches, unless `models.backbones.build_network` knows the name."""
+    if name in OWN:
+        return
+    from models import backbones_timm, backbones_torchvision  # torch comes with them
+
+    libraries = {"torchvision": backbones_torchvision.names(), "timm": backbones_timm.names()}
+    prefix, slash, plain = name.partition("/")
+    if slash:
+        known = libraries.get(prefix, ())
+    else:
+        plain, known = name, [*OWN, *libraries["torchvision"], *libraries["timm"]]
+    if plain not in known:
+        near = difflib.get_close_matches(plain, known or libraries["timm"], n=5)
+        raise UnknownBackbone(name, near)
+
+
+def check_method(name: str) -> None:
+    """Raise ValueError unless it is a method of `models.saliency`."""
+    if name == "xgradcam":  # the default, known without an import
+        return
+    from models.saliency import METHODS  # torch comes with it
+
+    if name not in METHODS:
+        raise ValueError(f"no saliency method is called {name!r}; there are {', '.join(METHODS)}")

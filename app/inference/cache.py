@@ -1,0 +1,72 @@
+"""Loaded pairs under a memory budget: loaded once, the least used goes first."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+from app.inference.shapes import Engine, Pair
+
+
+class EngineCache:
+    """Engines by pair. One that is put out while it answers lives on until it has answered.
+
+    Loads run one after the other in a thread of their own: two at once would need the memory of two.
+    """
+
+    def __init__(self, load: Callable[[Pair], Engine], *, max_bytes: int) -> None:
+        self._load = load
+        self._max_bytes = max_bytes
+        self._engines: OrderedDict[Pair, Engine] = OrderedDict()
+        self._loading: dict[Pair, Future[Engine]] = {}
+        self._lock = threading.Lock()
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+
+    async def get(self, pair: Pair) -> Engine:
+        """The engine of this pair, loaded when it is not; raises what the load raises."""
+        with self._lock:
+            engine = self._engines.get(pair)
+            if engine is not None:
+                self._engines.move_to_end(pair)
+                return engine
+            loading = self._loading.get(pair)
+            fresh = loading is None
+            if loading is None:
+                loading = self._loading[pair] = self._loader.submit(self._load, pair)
+        if fresh:  # outside the lock: a load that has ended already calls back here and now
+            loading.add_done_callback(partial(self._keep, pair))
+        # Shielded: a client that leaves must not take the load from those who wait for it too.
+        return await asyncio.shield(asyncio.wrap_future(loading))
+
+    def drop(self, model_id: str) -> None:
+        """Forget every pair with this model in it."""
+        with self._lock:
+            for pair in [p for p in self._engines if model_id in (p.model.id, p.erm and p.erm.id)]:
+                del self._engines[pair]
+
+    @property
+    def loaded(self) -> list[Pair]:
+        """Least used first."""
+        with self._lock:
+            return list(self._engines)
+
+    def close(self) -> None:
+        self._loader.shutdown(cancel_futures=True)
+        with self._lock:
+            self._engines.clear()
+
+    def _keep(self, pair: Pair, done: Future[Engine]) -> None:
+        with self._lock:
+            del self._loading[pair]
+            if done.cancelled() or done.exception() is not None:
+                return
+            self._engines[pair] = done.result()
+            total = sum(engine.nbytes for engine in self._engines.values())
+            # The newest stays even where it alone is over the budget: somebody waits for it.
+            while total > self._max_bytes and len(self._engines) > 1:
+                _, oldest = self._engines.popitem(last=False)
+                total -= oldest.nbytes

@@ -1,0 +1,108 @@
+"""The torch engine: a pair of networks on one device, called as one."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.inference.shapes import Explain, Pair, Scores
+from core.artifacts import ArtifactMissing, Artifacts
+from core.errors import NotFound, Unavailable
+from models.backbones import BackboneError, Network, build_network
+from models.data.decoding import to_unit
+from models.export import ModelError, load_model
+from models.process import keep_freed_memory
+from models.run import resolve_device
+from models.saliency import saliency
+
+
+class TorchEngine:
+    """Implements `Engine`. Weights are kept channels last, in float32."""
+
+    def __init__(self, network: Network, erm: Network | None, device: torch.device) -> None:
+        if erm is not None and _interface(erm) != _interface(network):
+            raise ValueError("the two networks of a pair must share their classes and their image size")
+        self._network = _settled(network, device)
+        self._erm = None if erm is None else _settled(erm, device)
+        self._device = device
+
+    @property
+    def image_size(self) -> int:
+        return self._network.spec.image_size
+
+    @property
+    def classes(self) -> int:
+        return self._network.spec.classes
+
+    @property
+    def nbytes(self) -> int:
+        return sum(
+            tensor.nbytes
+            for network in (self._network, self._erm)
+            if network is not None
+            for tensor in network.state_dict().values()
+        )
+
+    def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
+        batch = to_unit(torch.from_numpy(images).to(self._device))  # (N, 3, S, S)
+        with torch.inference_mode():
+            erm_logits = None if self._erm is None else _array(self._erm(batch))
+            if explain is None:
+                return Scores(_array(self._network(batch)), erm_logits)
+        # Outside inference mode: where the head is no linear layer, its gradient is taken.
+        target: Literal["predicted"] | Tensor = "predicted"
+        if explain.target is not None:
+            target = torch.full((len(images),), explain.target, device=self._device)
+        seen = saliency(self._network, batch, method=explain.method, target=target)
+        return Scores(
+            _array(seen.logits), erm_logits, _array(seen.maps), seen.targets.cpu().numpy().astype(np.int64)
+        )
+
+
+def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> TorchEngine:
+    """Read a pair from its artifacts. `NotFound` where a file is gone, `Unavailable` where one is damaged.
+
+    What is loaded stays for long: `gc.freeze` takes it out of sight of the collector, whose full
+    runs are pauses of 90 ms otherwise.
+    """
+    keep_freed_memory()
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    where = resolve_device(device)
+    try:
+        network, _ = load_model(artifacts.folder(pair.model.artifact), where)
+        erm = None if pair.erm is None else load_model(artifacts.folder(pair.erm.artifact), where)[0]
+    except ArtifactMissing as error:
+        raise NotFound(f"the files of model {pair.model.id} are gone; it was deleted") from error
+    except (BackboneError, ModelError) as error:
+        raise Unavailable(f"the files of model {pair.model.id} cannot be used: {error}") from error
+    engine = TorchEngine(network, erm, where)
+    gc.collect()
+    gc.freeze()
+    return engine
+
+
+def probe() -> None:
+    """A real forward pass of a small network, on the CPU; raises when it gives no finite scores."""
+    engine = TorchEngine(build_network("small_cnn", classes=2, image_size=28), None, torch.device("cpu"))
+    scores = engine.run(np.full((1, 3, 28, 28), 127, np.uint8), None)
+    if scores.logits.shape != (1, 2) or not np.isfinite(scores.logits).all():
+        raise Unavailable("a forward pass of a small network gave no finite scores")
+
+
+def _settled(network: Network, device: torch.device) -> Network:
+    network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stub knows no memory_format alone
+    return network.requires_grad_(False)
+
+
+def _interface(network: Network) -> tuple[int, int]:
+    return network.spec.classes, network.spec.image_size
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.detach().float().cpu().numpy()

@@ -1,0 +1,29 @@
+"""An uploaded picture → the square that a network sees: decoded once, by the checks of the import."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.inference.shapes import Upload
+from models.data.checks import MEDIA_TYPES, TYPES, ImageError, ImageLimits, decode_image
+from models.data.decoding import square
+from models.data.report import FileCode
+
+_TYPE_OF_MEDIA = {media: name for name, media in MEDIA_TYPES.items()}
+
+
+def to_square(upload: Upload, size: int, limits: ImageLimits) -> NDArray[np.uint8]:
+    """(3, size, size) uint8 RGB. Raises `ImageError`."""
+    picture = decode_image(upload.data, limits)
+    for claimed in (
+        TYPES.get(PurePosixPath(upload.name or "").suffix.lower()),
+        _TYPE_OF_MEDIA.get(upload.media_type or ""),
+    ):
+        if claimed is not None and claimed != picture.type:
+            detail = f"is called {claimed} but holds a {picture.type} image: name it as what it is"
+            raise ImageError(FileCode.MISLABELLED, detail)
+    pixels: NDArray[np.uint8] = square(picture.image, size).numpy()
+    return pixels

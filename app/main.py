@@ -1,0 +1,115 @@
+"""`create_app()`: wiring, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from app.api import (
+    aliases,
+    datasets,
+    events,
+    health,
+    jobs,
+    metrics,
+    models,
+    openapi,
+    predict,
+    presets,
+    problems,
+    reports,
+    saliency,
+)
+from app.deps import Services
+from app.inference import Inference, check_forward
+from app.middleware.body_limit import BodyLimit
+from app.middleware.observe import Observe
+from app.services import sweeping, uploads
+from app.services.auth import Keyring
+from app.services.events import Followers
+from app.services.forward import ForwardCheck
+from app.services.limits import limit_of
+from app.services.metrics import Metrics
+from app.services.stores import Stores
+from core.artifacts import Artifacts
+from core.queue import Doorbell
+from core.schema import upgrade
+from core.session import Database
+from core.settings import Settings
+
+RESOURCES = (
+    datasets,
+    jobs,
+    events,
+    reports,
+    models,
+    aliases,
+    predict,
+    saliency,
+    presets,
+    health,
+    metrics,
+    problems,
+)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application. It opens nothing until its lifespan starts, and then brings the schema up to date."""
+    settings = settings or Settings()
+    counters = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        settings.check_exposure()
+        await asyncio.to_thread(upgrade, settings.database)
+        with ExitStack() as closing:
+            services = _open(settings, counters, closing)
+            await asyncio.to_thread(uploads.clear_abandoned, settings.scratch)
+            app.state.services = services
+            async with sweeping.swept(services):
+                yield
+            services.followers.stop()
+
+    app = FastAPI(
+        title="masktune",
+        version=openapi.service_version(),
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        responses=problems.problems(422),  # in place of the shape that FastAPI documents
+    )
+    for module in RESOURCES:
+        app.include_router(module.router)
+    problems.install(app, [module.router for module in RESOURCES])
+    openapi.install(app, settings.root_path)
+    app.add_middleware(BodyLimit, limit_of=limit_of(settings))
+    app.add_middleware(Observe, metrics=counters)  # added last: it is the outermost
+    return app
+
+
+def _open(settings: Settings, counters: Metrics, closing: ExitStack) -> Services:
+    settings.scratch.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database)
+    closing.callback(database.close)
+    doorbell = Doorbell(settings.broker)
+    closing.callback(doorbell.close)
+    artifacts = Artifacts(settings.storage, cache=settings.data_dir.absolute() / "cache")
+    inference = Inference(settings, artifacts)
+    closing.callback(inference.close)
+    return Services(
+        settings=settings,
+        database=database,
+        artifacts=artifacts,
+        doorbell=doorbell,
+        stores=Stores(artifacts),
+        inference=inference,
+        forward=ForwardCheck(check_forward),
+        keyring=Keyring(settings.keys),
+        followers=Followers(database, poll_seconds=settings.events_poll_seconds),
+        metrics=counters,
+        closing=closing,
+    )

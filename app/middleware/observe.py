@@ -1,0 +1,76 @@
+"""Every request has an id, a line in the log and its place in the metrics."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.services.metrics import Metrics
+
+logger = logging.getLogger("masktune.access")
+
+_GIVEN = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_QUIET = frozenset({"/livez", "/readyz", "/metrics"})
+"""Asked every few seconds by machines: logged at debug level."""
+
+
+class Observe:
+    """`X-Request-ID` is taken from the client where it is harmless, else drawn; the answer carries it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _GIVEN.fullmatch(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status, streams, begun = 500, False, time.perf_counter()
+
+        async def noting(message: Message) -> None:
+            nonlocal status, streams
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                status = message["status"]
+                streams = headers.get("content-type", "").startswith("text/event-stream")
+            await send(message)
+
+        self.metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, noting)
+        finally:
+            self.metrics.in_flight.dec()
+            self._note(scope, status, None if streams else time.perf_counter() - begun)
+        return None
+
+    def _note(self, scope: Scope, status: int, seconds: float | None) -> None:
+        route = getattr(scope.get("route"), "path", "(none)")
+        method = scope["method"] if scope["method"] in _METHODS else "(other)"
+        self.metrics.requests.labels(method, route, str(status)).inc()
+        if seconds is not None:
+            self.metrics.seconds.labels(method, route).observe(seconds)
+        level = logging.DEBUG if route in _QUIET else logging.INFO
+        if logger.isEnabledFor(level):
+            client = scope.get("client") or ("-",)
+            logger.log(
+                level,
+                "%s %s %s %d %s %s",
+                client[0],
+                scope["method"],
+                scope["path"].encode("unicode_escape").decode(),  # a line break must not forge a line
+                status,
+                "stream" if seconds is None else f"{seconds * 1000:.1f}ms",
+                scope["state"]["request_id"],
+            )
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Others share a label: a client must not be able to grow the metrics."""

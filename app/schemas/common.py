@@ -1,0 +1,70 @@
+"""What the shapes of several resources share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+Item = TypeVar("Item")
+
+
+def rfc3339(seconds: float) -> str:
+    """Seconds since 1970 as RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Time = Annotated[
+    float,
+    PlainSerializer(rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2025-11-03T09:30:00.000Z"]}),
+]
+"""Held as the database has it (seconds since 1970), told as RFC 3339 UTC."""
+
+
+class Strict(BaseModel):
+    """A request body: a field that nobody knows is an error, and so is a number in quotes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Page(BaseModel, Generic[Item]):
+    """A page of a list."""
+
+    data: list[Item]
+    next_cursor: str | None = Field(
+        description="What to send as `cursor` for the next page; null at the end."
+    )
+
+
+def storable(value: Any) -> Any:
+    """Refuse what a database cannot hold in JSON: NUL, lone surrogates, NaN and infinities."""
+    match value:
+        case str():
+            if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+                raise ValueError("must hold no NUL character and no lone surrogate")
+        case float():
+            if value != value or value in (float("inf"), float("-inf")):
+                raise ValueError("must be a finite number")
+        case dict():
+            for key, item in value.items():
+                storable(key)
+                storable(item)
+        case list():
+            for item in value:
+                storable(item)
+        case int():
+            if not isinstance(value, bool) and abs(value) >= 2**63:
+                raise ValueError("must fit in 64 bits")
+    return value
+
+
+Storable = AfterValidator(storable)
+"""Put behind other constraints, which would otherwise be missing from the JSON schema."""
+
+Text = Annotated[str, Storable]
+"""Text that any of the databases can hold."""
+
+Options = Annotated[dict[str, Any], Storable]
+"""A JSON object that any of the databases can hold."""

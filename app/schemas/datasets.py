@@ -1,0 +1,128 @@
+"""Shapes of data sets: what is asked for, and what is told."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from app.schemas.common import Options, Storable, Strict, Time
+from core.vocabulary import DatasetFormat, DatasetState
+from models.data.biased import Assignment, BiasKind
+
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
+    Storable,
+]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1, description="Decides the splits that are made.")]
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
+
+
+class UploadRequest(Strict):
+    """The fields beside the file of an upload."""
+
+    name: Name
+    format: DatasetFormat = Field(DatasetFormat.AUTO, strict=False)  # a word of JSON, not yet the enum
+    options: Options = Field(default={}, description="A JSON object; what it may hold depends on `format`.")
+    seed: Seed = 0
+
+
+class SourceRequest(UploadRequest):
+    """A data set made of what the service can reach itself."""
+
+    source: Annotated[str, StringConstraints(min_length=1, max_length=2000), Storable] = Field(
+        description="`builtin:NAME`, or a `file://…` or `s3://…` address that the operator allows.",
+        examples=["builtin:biased-digits"],
+    )
+
+
+class FormatOptions(Strict):
+    """`options` of an upload or an address."""
+
+    classes: list[ClassName] | None = Field(
+        None, min_length=2, max_length=100_000, description="The class list; other labels are rejected."
+    )
+    target: ClassName = Field("Blond_Hair", description="The attribute of CelebA that is the label.")
+    group: ClassName = Field("Male", description="The attribute of CelebA that makes the groups.")
+
+
+class BuiltinOptions(Strict):
+    """`options` of a builtin data set."""
+
+    download: bool = Field(False, description="Whether MNIST, CIFAR-10 and SVHN may be fetched.")
+    size: int = Field(28, ge=8, le=256, description="Side of the digits in pixels.")
+    kind: BiasKind = Field("square", description="What the shortcut of a biased set looks like.")
+    ratio: float = Field(0.99, gt=0.5, lt=1, description="Share of the first class that has the shortcut.")
+    assignment: Assignment = Field("random", description="`order`: as in the paper's released code.")
+
+
+class Group(BaseModel):
+    """A group of samples; used to measure, never to train."""
+
+    name: str
+    n: int
+    splits: dict[str, int]
+
+
+class Rejected(BaseModel):
+    """A file that is not in the data set, and why."""
+
+    path: str
+    code: str
+    detail: str
+
+
+class Fact(BaseModel):
+    """Something that the owner should know or mend."""
+
+    code: str
+    detail: str
+
+
+class Report(BaseModel):
+    """What the import found. `GET /datasets/{id}/report` has every file; this has the first 1,000."""
+
+    count: int = Field(0, description="Samples in the data set.")
+    problems: list[Fact] = Field([], description="Why it is invalid.")
+    notes: list[Fact] = []
+    rejected: list[Rejected] = Field([], description="The first 1,000; lists of data sets leave them out.")
+    rejected_total: int = 0
+    rejected_by_code: dict[str, int] = {}
+    ignored_by_code: dict[str, int] = {}
+    duplicates_by_code: dict[str, int] = Field(
+        {}, description="Sets of equal pictures; `in_two_splits` stands in two splits."
+    )
+    classes: dict[str, dict[str, int]] = Field({}, description="Split → class → samples.")
+    split_record: dict[str, Any] = Field({}, description="Which splits were given, which made, and how.")
+    error: dict[str, Any] | None = Field(None, description="The problem that ended the import.")
+
+
+class Dataset(BaseModel):
+    """A data set."""
+
+    id: str
+    name: str
+    state: DatasetState
+    format: str = Field(description="As it was found; until then as it was asked for.")
+    source: dict[str, Any]
+    classes: list[str]
+    splits: dict[str, int]
+    groups: list[Group]
+    report: Report | None
+    job: str = Field(description="The import job.")
+    created_at: Time
+    ended_at: Time | None
+
+
+class Sample(BaseModel):
+    """One image of a data set. `id` is its number there."""
+
+    id: int
+    path: str = Field(description="Its name in the upload.")
+    label: str = Field(description="The name of its class.")
+    split: Literal["train", "val", "calibration", "test"]
+    group: str | None
+    width: int
+    height: int
+    sha256: str = Field(description="Of the image file.")

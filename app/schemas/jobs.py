@@ -1,0 +1,193 @@
+"""Shapes of jobs: what each kind takes, and what is told of one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+
+from app.schemas.common import Storable, Strict, Time
+from core.vocabulary import JobKind, JobState, Stage
+from models.config import Augmentation, Fill, OptimizerName, Precision, ScheduleName, Target
+from models.selective import ScoreName
+
+DatasetRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^ds_[0-9a-z]+$")]
+JobRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^job_[0-9a-z]+$")]
+ModelRef = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
+"""An id or an alias."""
+Word = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
+Split = Literal["train", "val", "calibration", "test"]
+
+
+class OptimizerFields(Strict):
+    """The optimizer of ERM; the finetune goes on with its state."""
+
+    name: OptimizerName | None = None
+    learning_rate: float | None = Field(None, gt=0)
+    momentum: float | None = Field(None, ge=0, lt=1)
+    weight_decay: float | None = Field(None, ge=0)
+    nesterov: bool | None = None
+
+
+class ScheduleFields(Strict):
+    """The learning rate over the epochs."""
+
+    name: ScheduleName | None = None
+    milestones: list[int] | None = Field(None, max_length=1000)
+    gamma: float | None = Field(None, gt=0, le=1)
+
+
+class MaskingFields(Strict):
+    """What is masked: saliency above mean + `sigmas`·std of its positive values, or the top `share`."""
+
+    method: Word | None = Field(None, description="A saliency method, or `random`.", examples=["xgradcam"])
+    target: Target | None = None
+    sigmas: float | None = None
+    share: float | None = Field(None, gt=0, lt=1, description="null: by `sigmas`.")
+    iterations: int | None = Field(None, ge=1, le=3)
+    accumulate: bool | None = None
+    fill: Fill | None = None
+
+
+class FinetuneFields(Strict):
+    """The training on masked images."""
+
+    epochs: int | None = Field(None, ge=1, le=1000)
+    learning_rate: float | None = Field(None, gt=0, description="null: the last one of ERM.")
+
+
+class _Preset(Strict):
+    preset: Word | None = Field(
+        None, description="A name out of GET /presets; single fields win over it.", examples=["biased_mnist"]
+    )
+    seed: int | None = Field(None, ge=0, le=2**63 - 1)
+    batch_size: int | None = Field(None, ge=2, le=65_536)
+    precision: Precision | None = None
+
+
+class _Training(_Preset):
+    dataset: DatasetRef
+    backbone: Word | None = Field(
+        None,
+        description="small_cnn, resnet32, or a classifier of torchvision or timm by its name, "
+        "`torchvision/NAME` or `timm/NAME` where both have it.",
+        examples=["small_cnn"],
+    )
+    pretrained: bool | ModelRef | None = Field(
+        None, description="The library's weights, or the id or alias of a model with the same backbone."
+    )
+    image_size: int | None = Field(None, ge=8, le=1024)
+    epochs: int | None = Field(None, ge=1, le=10_000)
+    optimizer: OptimizerFields | None = None
+    schedule: ScheduleFields | None = None
+    augmentation: Augmentation | None = None
+    gpus: int | None = Field(None, ge=1, le=1024, description="Cards of the worker that the job trains on.")
+
+
+class ErmRequest(_Training):
+    """Plain training. Every field but `dataset` has a default that suits the data set."""
+
+
+class MasktuneRequest(_Training):
+    """The whole method. Every field but `dataset` has a default that suits the data set."""
+
+    masking: MaskingFields | None = None
+    finetune: FinetuneFields | None = None
+    control: bool | None = Field(None, description="Train ERM on for the same budget, for comparison.")
+
+
+class MaskRequest(_Preset):
+    """A mask set: the saliency of every training image under a model, thresholded."""
+
+    model: ModelRef = Field(description="Id or alias.")
+    dataset: DatasetRef | None = Field(None, description="Default: the one the model was trained on.")
+    masking: MaskingFields | None = None
+
+
+class FinetuneRequest(_Preset):
+    """Train a model on, on the images of a mask set, masked."""
+
+    mask_set: JobRef = Field(description="Id of a mask job that succeeded.")
+    finetune: FinetuneFields | None = None
+    masking: MaskingFields | None = Field(None, description="Only `fill`, `iterations`, `accumulate` matter.")
+    augmentation: Augmentation | None = None
+    gpus: int | None = Field(None, ge=1, le=1024)
+
+
+class EvaluateRequest(Strict):
+    """Measure a model on the splits of a data set with the same classes."""
+
+    model: ModelRef = Field(description="Id or alias.")
+    dataset: DatasetRef | None = Field(None, description="Default: the one the model was trained on.")
+    splits: list[Split] = Field(["val", "test"], min_length=1, max_length=4)
+
+
+class PredictRequest(Strict):
+    """Predict every sample of a split into a file. At most one of coverage, max_risk and min_score."""
+
+    model: ModelRef = Field(description="Id or alias.")
+    dataset: DatasetRef | None = Field(None, description="Default: the one the model was trained on.")
+    split: Split = "test"
+    output: Literal["parquet", "csv"] = "parquet"
+    coverage: float | None = Field(None, gt=0, le=1)
+    max_risk: float | None = Field(None, gt=0, lt=1)
+    risk_confidence: float | None = Field(None, ge=0.5, lt=1, description="With max_risk only. Default 0.99.")
+    min_score: float | None = Field(None, gt=0, le=1)
+    on_uncertified: Literal["abstain", "error"] = "abstain"
+    score: ScoreName | None = Field(None, description="How sure the model is. Default: the calibration's.")
+    explain: bool = Field(False, description="Add what the model looked at: a column with the raw map.")
+    method: Word = Field("xgradcam", description="Saliency method of `explain`.")
+
+    @model_validator(mode="after")
+    def _one_policy(self) -> PredictRequest:
+        asked = [n for n in ("coverage", "max_risk", "min_score") if getattr(self, n) is not None]
+        if len(asked) > 1:
+            raise ValueError(f"at most one policy: leave all but one of {', '.join(asked)} out")
+        if self.risk_confidence is not None and self.max_risk is None:
+            raise ValueError("risk_confidence goes with max_risk only")
+        return self
+
+
+class Progress(BaseModel):
+    """How far a job is."""
+
+    fraction: float = Field(0.0, description="Of the whole job, 0..1.")
+    stage: Stage | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    eta_seconds: float | None = None
+    images_per_second: float | None = None
+
+
+class Job(BaseModel):
+    """A job."""
+
+    id: str
+    kind: JobKind
+    state: JobState
+    stage: Stage | None
+    dataset: str | None
+    progress: Progress
+    attempt: int
+    params: dict[str, Any] = Field(description="Resolved in full.")
+    inputs: dict[str, Any] = Field(description="The model or mask set that it reads.")
+    models: dict[str, str] = Field(description="Arm → model.")
+    metrics: dict[str, Any]
+    error: dict[str, Any] | None = Field(description="A problem object.")
+    created_at: Time
+    queued_at: Time | None
+    started_at: Time | None
+    cancelling_at: Time | None
+    ended_at: Time | None
+    links: dict[str, str]
+
+
+class Event(BaseModel):
+    """Something that happened to a job. `id` counts up by one from 1, without a gap."""
+
+    id: int
+    type: Literal["state", "stage", "progress", "metrics", "log"]
+    at: Time
+    data: dict[str, Any]

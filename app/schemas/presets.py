@@ -1,0 +1,23 @@
+"""Shapes of presets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class Preset(BaseModel):
+    """Hyperparameters by name: one for each experiment of the paper."""
+
+    name: str
+    title: str
+    description: str
+    data: str | None = Field(description="What it is meant for: `builtin:NAME` or `format:NAME`.")
+    params: dict[str, Any] = Field(description="Fields of a job; those left out keep their defaults.")
+
+
+class Presets(BaseModel):
+    """All of them."""
+
+    data: list[Preset]

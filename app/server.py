@@ -1,0 +1,59 @@
+"""uvicorn with one manner of its own: told to stop, it ends the open event streams at once."""
+
+from __future__ import annotations
+
+import asyncio
+from socket import socket
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.main import create_app
+from core.settings import Settings
+
+
+class Server(uvicorn.Server):
+    """Without it a stream would hold the process until `timeout_graceful_shutdown` cuts it off."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self._loop is not None and self.started:
+            self._loop.call_soon_threadsafe(self._app.state.services.followers.stop)
+
+
+def _logging(level: str) -> dict[str, object]:
+    """One line for each record on standard error, ours and uvicorn's alike."""
+    line = {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": line},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"level": level, "handlers": ["stderr"]},
+    }
+
+
+def make_server(settings: Settings) -> Server:
+    """A server of the API on the address of the settings; `run(sockets=…)` listens on given ones instead."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        log_config=_logging(settings.log_level.upper()),
+        host=settings.host,
+        port=settings.port,
+        root_path=settings.root_path,
+        log_level=settings.log_level,
+        access_log=False,  # `masktune.access` has the line, with the request's id
+        timeout_graceful_shutdown=settings.graceful_shutdown_seconds,
+    )
+    return Server(config, app)

@@ -1,0 +1,105 @@
+"""Aliases: names that point to models, moved under a lock, with a history to go back to."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.schemas.models import Alias, Aliases, AliasMove, AliasWithHistory
+from app.services.representation import etag_of, matches
+from core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
+from core.queries import registry
+from core.tables import AliasRow
+
+HISTORY = 100
+"""Moves that an alias shows."""
+
+
+def listing(session: Session) -> Aliases:
+    return Aliases(data=[Alias(**_fields(row)) for row in registry.aliases(session)])
+
+
+def show(session: Session, name: str) -> AliasWithHistory:
+    """The alias with its moves, or `NotFound`."""
+    row = registry.get_alias(session, name)
+    if row is None:
+        raise NotFound(f"no alias {name!r}; GET /aliases lists what there is")
+    return _with_history(session, row)
+
+
+def named(name: str) -> str:
+    """The name, if an alias may have it: nothing that could be taken for an id."""
+    if name.startswith(("ds_", "job_", "mdl_", "cal_")):
+        raise InvalidInput.field("{name}", "like-an-id", f"{name!r} looks like an id; choose another name")
+    return name
+
+
+def check(session: Session, name: str, *, if_match: str | None, if_none_match: str | None) -> bool:
+    """Lock the alias and hold it against the client's preconditions (RFC 9110, 13.2). Says whether it exists.
+
+    Raises `PreconditionFailed`.
+    """
+    row = registry.get_alias(session, name, lock=True)
+    if row is None:
+        if if_match is not None:
+            raise PreconditionFailed(f"there is no alias {name!r} yet; send no If-Match to create it")
+        return False
+    etag = etag_of(_with_history(session, row).model_dump_json().encode())
+    if if_match is not None and not matches(if_match, etag):
+        raise PreconditionFailed(f"alias {name!r} has moved to {row.model_id}; read it again, then decide")
+    if matches(if_none_match, etag):
+        raise PreconditionFailed(f"alias {name!r} exists already and points to {row.model_id}")
+    return True
+
+
+def point(session: Session, name: str, model: str) -> AliasWithHistory:
+    """Point the alias at a model (an id or another alias). A move to where it points is no move."""
+    target = registry.get(session, model)
+    row = registry.get_alias(session, name, lock=True)
+    if row is None or row.model_id != target.id:
+        try:
+            with session.begin_nested():
+                row = registry.move_alias(session, name, target.id)
+        except IntegrityError as error:  # made by another, or its model deleted, in this moment
+            raise Conflict(
+                f"alias {name!r} or its model changed meanwhile; read them and try again"
+            ) from error
+    return _with_history(session, row)
+
+
+def roll_back(session: Session, name: str, version: int | None) -> AliasWithHistory:
+    """Go back to the model of a version, or to the one before the present one.
+
+    A rollback is a move of its own: rolled back twice, the alias is where it was.
+    """
+    row = registry.get_alias(session, name, lock=True)
+    if row is None:
+        raise NotFound(f"no alias {name!r}; GET /aliases lists what there is")
+    moves = registry.alias_moves(session, name, limit=HISTORY)
+    if version is None:
+        found = next((m.model_id for m in moves if m.model_id not in (None, row.model_id)), None)
+        if found is None:
+            raise Conflict(f"alias {name!r} has pointed to one model only: there is nothing to go back to")
+    else:
+        found = next((m.model_id for m in moves if m.version == version), None)
+        if found is None:
+            raise InvalidInput.field(
+                "/version", "unknown-version", f"alias {name!r} has no version {version} with a model"
+            )
+    return point(session, name, found)
+
+
+def remove(session: Session, name: str) -> None:
+    registry.remove_alias(session, name)
+
+
+def _with_history(session: Session, row: AliasRow) -> AliasWithHistory:
+    moves = registry.alias_moves(session, row.name, limit=HISTORY)
+    return AliasWithHistory(
+        **_fields(row),
+        history=[AliasMove(version=m.version, model=m.model_id, at=m.at) for m in moves],
+    )
+
+
+def _fields(row: AliasRow) -> dict[str, str | int | float]:
+    return {"name": row.name, "model": row.model_id, "version": row.version, "updated_at": row.updated_at}

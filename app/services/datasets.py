@@ -1,0 +1,137 @@
+"""Data sets: created with their import job, looked into, deleted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.deps import Services
+from app.schemas.datasets import BuiltinOptions, FormatOptions, SourceRequest, UploadRequest
+from app.services import sources, uploads
+from app.services.dataset_shapes import describe
+from app.services.faults import parse
+from app.services.idempotency import Once, fingerprint
+from app.services.representation import represent
+from core.errors import InvalidInput
+from core.ids import new_id
+from core.queries import datasets, jobs
+from core.session import after_commit
+from core.tables import DatasetRow, JobRow
+from core.vocabulary import DatasetFormat, DatasetState, JobKind
+
+
+def create_from_upload(services: Services, once: Once, upload: uploads.Upload) -> Response:
+    """The upload becomes an artifact, a row and an import job: all three or none."""
+    request = parse_fields(upload.fields)
+    options = _options(FormatOptions, request.options)
+    dataset_id = new_id("ds")
+    key, kept = f"uploads/{dataset_id}", False
+
+    def keep() -> None:
+        nonlocal kept
+        kept = True
+
+    def make(session: Session) -> Response:
+        after_commit(session, keep)
+        return _create(services, session, dataset_id, request, source={"upload": key}, options=options)
+
+    uploads.store(upload, services.artifacts, key)
+    try:
+        # Two uploads are the same when their bytes are, whatever boundary lies between the parts.
+        return once.run(fingerprint(request, upload.sha256), make)
+    finally:
+        if not kept:
+            services.artifacts.delete(key)
+
+
+def create_from_source(services: Services, once: Once, request: SourceRequest) -> Response:
+    """A data set that the worker makes of a builtin name or an allowed address."""
+    source = sources.resolve(request.source, services.settings.sources)
+    kind = BuiltinOptions if "builtin" in source else FormatOptions
+    if "builtin" in source and request.format is not DatasetFormat.AUTO:
+        raise InvalidInput.field(
+            "/format", "not-applicable", "a builtin data set has no format; leave it out"
+        )
+    options = _options(kind, request.options)
+
+    def make(session: Session) -> Response:
+        return _create(services, session, new_id("ds"), request, source=source, options=options)
+
+    return once.run(fingerprint(request), make)
+
+
+def delete(services: Services, session: Session, dataset_id: str) -> None:
+    """Remove the row now, and the stored files once that has been committed."""
+    row = datasets.delete(session, dataset_id)
+    keys = [key for key in (row.artifact, row.source.get("upload")) if key]
+
+    def remove() -> None:
+        for key in keys:
+            services.stores.forget(key)
+            services.artifacts.delete(key)
+
+    after_commit(session, remove)
+
+
+def parse_fields(fields: Mapping[str, str]) -> UploadRequest:
+    """The form's fields, of which `options` is JSON and `seed` a number in digits."""
+    raw: dict[str, Any] = dict(fields)
+    for name, read in _FORM_FIELDS.items():
+        if name in raw:
+            try:
+                raw[name] = read(raw[name])
+            except (ValueError, RecursionError) as error:
+                raise InvalidInput.field(
+                    f"/{name}", "malformed", f"the field {name} cannot be read"
+                ) from error
+    return parse(UploadRequest, raw)
+
+
+_FORM_FIELDS: dict[str, Callable[[str], Any]] = {"options": json.loads, "seed": int}
+
+
+def _options(kind: type[FormatOptions | BuiltinOptions], options: dict[str, Any]) -> dict[str, Any]:
+    """The options in full, checked here and not by the import."""
+    return parse(kind, options, prefix="/options").model_dump(mode="json")
+
+
+def _create(
+    services: Services,
+    session: Session,
+    dataset_id: str,
+    request: UploadRequest,
+    *,
+    source: dict[str, Any],
+    options: dict[str, Any],
+) -> Response:
+    job = jobs.add(
+        session,
+        JobRow(
+            id=new_id("job"),
+            kind=JobKind.IMPORT,
+            dataset_id=dataset_id,
+            params={"format": request.format, "options": options, "seed": request.seed},
+            inputs={"dataset": dataset_id},
+        ),
+    )
+    row = datasets.add(
+        session,
+        DatasetRow(
+            id=dataset_id,
+            name=request.name,
+            state=DatasetState.IMPORTING,
+            format=request.format,
+            source=source,
+            options=options,
+            job_id=job.id,
+        ),
+    )
+    after_commit(session, partial(services.doorbell.ring, job.id))
+    return represent(
+        describe(row), status=202, headers={"Location": services.location(f"/datasets/{row.id}")}
+    )

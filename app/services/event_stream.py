@@ -1,0 +1,62 @@
+"""Events in the two shapes that a client may ask for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from app.deps import Services
+from app.schemas.common import Page
+from app.schemas.jobs import Event
+from app.services.events import Followers
+from app.services.job_shapes import describe_event
+from app.services.pagination import decode_number, encode_number
+from core.errors import MasktuneError
+from core.queries import events
+from core.tables import JobRow
+
+HEARTBEAT_SECONDS = 15.0
+RETRY = b"retry: 2000\n\n"
+"""Milliseconds that an EventSource waits before it connects again. Sent first, it also tells proxies
+that the stream has begun."""
+HEARTBEAT = b": still here\n\n"
+
+
+def wanted(accept: str) -> bool:
+    """Whether the client asks for a stream; without a word about it, it gets JSON."""
+    kinds = [kind.partition(";")[0].strip().lower() for kind in accept.split(",")]
+    return "text/event-stream" in kinds
+
+
+def page(services: Services, row: JobRow, after: int, *, cursor: str | None, limit: int) -> Page[Event]:
+    """The events behind a number, or behind a cursor."""
+    behind = decode_number(cursor)
+    begin = min(after if behind is None else behind, 2**31 - 1)
+    with services.database.read() as session:
+        rows = events.page(session, row.id, after=begin, limit=limit + 1)
+    shown = rows[:limit]
+    more = len(rows) > limit
+    return Page(
+        data=[describe_event(event) for event in shown],
+        next_cursor=encode_number(shown[-1].seq) if more else None,
+    )
+
+
+async def frames(
+    followers: Followers, job_id: str, *, after: int, heartbeat: float = HEARTBEAT_SECONDS
+) -> AsyncIterator[bytes]:
+    """The stream of a job as server-sent events (WHATWG HTML, section 9.2)."""
+    yield RETRY
+    try:
+        async with aclosing(followers.follow(job_id, after=after, heartbeat=heartbeat)) as found:
+            async for row in found:
+                yield HEARTBEAT if row is None else frame(describe_event(row))
+    except MasktuneError as error:  # the status was sent long ago: the problem comes as an event
+        body = json.dumps(error.to_problem(f"/jobs/{job_id}/events"))
+        yield f"event: error\ndata: {body}\n\n".encode()
+
+
+def frame(event: Event) -> bytes:
+    """One event; JSON has no line breaks, so one line of data carries it."""
+    return f"id: {event.id}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n".encode()

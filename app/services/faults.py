@@ -1,0 +1,76 @@
+"""Faults of the input, with pointers to where they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from core.errors import FieldError, InvalidInput
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def invalid_input(faults: Sequence[Any], body: object, *, prefix: str = "") -> InvalidInput:
+    """Pydantic's faults as one problem with pointers. `body` is what was checked, where it is known."""
+    found = tuple(_fault(fault, body, prefix) for fault in faults)
+    detail = found[0].detail if len(found) == 1 else f"{len(found)} fields are not valid; see errors"
+    return InvalidInput(f"{found[0].pointer}: {detail}" if len(found) == 1 else detail, errors=found)
+
+
+def parse(kind: type[Model], value: object, *, prefix: str = "") -> Model:
+    """A body, or a part of it, as the model; `InvalidInput` with pointers behind `prefix`."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        faults = [fault | {"loc": ("body", *fault["loc"])} for fault in error.errors()]
+        raise invalid_input(faults, value, prefix=prefix) from error
+
+
+def parse_json(kind: type[Model], body: bytes) -> Model:
+    """A JSON body as the model; `InvalidInput` where it is not JSON or does not fit."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput.field("/", "malformed-json", "the body is not JSON in UTF-8") from error
+    return parse(kind, value)
+
+
+def _fault(fault: Mapping[str, Any], body: object, prefix: str) -> FieldError:
+    place, *parts = fault["loc"] or ("body",)
+    code = _CODES.get(fault["type"], fault["type"].replace("_", "-"))
+    if place == "body":
+        pointer = prefix + _body_pointer(parts, body, missing=code == "missing")
+    else:
+        pointer = _MARKS[place].format(parts[0] if parts else "")
+    return FieldError(pointer or "/", code, _DETAILS.get(code, fault["msg"]))
+
+
+def _body_pointer(parts: list[str | int], body: Any, *, missing: bool) -> str:
+    """RFC 6901. Names of union members, which pydantic mixes in, are not in the body and are left out."""
+    pointer, here = "", body
+    for index, part in enumerate(parts):
+        last_key = missing and index == len(parts) - 1 and isinstance(here, dict)
+        if _holds(here, part):
+            here = here[part]
+        elif not last_key:
+            continue
+        pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
+    return pointer
+
+
+def _holds(value: Any, part: str | int) -> bool:
+    if isinstance(value, list):
+        return isinstance(part, int) and part < len(value)
+    return isinstance(value, dict) and part in value
+
+
+_MARKS = {"query": "?{}", "path": "{{{}}}", "header": "{}:", "cookie": "{}="}
+_DETAILS = {
+    "unknown-field": "there is no such field here; GET /openapi.json lists those there are",
+    "json-invalid": "the body is not well-formed JSON",
+    "missing": "this is needed",
+}
+_CODES = {"extra_forbidden": "unknown-field", "missing": "missing"}

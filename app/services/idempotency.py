@@ -1,0 +1,117 @@
+"""Idempotency-Key: the first answer is stored with what it created, in one transaction, and replayed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Header, Request
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.deps import Serving, identify
+from app.services.auth import Caller
+from core.errors import IdempotencyMismatch, RequestInFlight
+from core.queries import idempotency
+from core.session import Database
+from core.tables import IdempotencyRow
+
+STALE_AFTER = 60.0
+"""Seconds after which an unanswered reservation belongs to a process that died. Creating takes far less."""
+REPLAYED = "Idempotency-Replayed"
+
+Plan = TypeVar("Plan")
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="The same key and body replays the first answer (`Idempotency-Replayed: true`); "
+        "another body under the same key is 422; while the first is being answered it is 409.",
+        examples=["5f3c2f0e-upload-1"],
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Once:
+    """Runs a creation at most once per Idempotency-Key, in a transaction of its own."""
+
+    database: Database
+    key: str | None
+    """Digest of (caller, method, path, Idempotency-Key), or None where no key was sent."""
+
+    def run(self, fingerprint: str, make: Callable[[Session], Response]) -> Response:
+        """What `make` answers, or the stored answer of the first request with this key.
+
+        `make` creates within the session it is given; its answer must be a whole one, not a stream.
+        """
+        return self.run_planned(fingerprint, lambda: None, lambda session, _: make(session))
+
+    def run_planned(
+        self, fingerprint: str, plan: Callable[[], Plan], make: Callable[[Session, Plan], Response]
+    ) -> Response:
+        """As `run`; `plan` does what takes long and writes nothing, before the transaction begins."""
+        if self.key is None:
+            planned = plan()
+            with self.database.begin() as session:
+                return make(session, planned)
+        with self.database.begin() as session:
+            found = idempotency.begin(session, self.key, fingerprint, stale_after=STALE_AFTER)
+        if found is not None:
+            return _replay(found, fingerprint)
+        try:
+            planned = plan()
+            with self.database.begin() as session:
+                response = make(session, planned)
+                _store(session, self.key, response)
+        except BaseException:  # nothing was created: the key is free again, whatever it was
+            with self.database.begin() as session:
+                idempotency.forget(session, self.key)
+            raise
+        return response
+
+
+async def _once(
+    request: Request,
+    services: Serving,
+    caller: Annotated[Caller, Depends(identify)],
+    key: IdempotencyKey = None,
+) -> Once:
+    if key is None:
+        return Once(services.database, None)
+    words = "\n".join((caller.id, request.method, request.url.path, key))
+    return Once(services.database, hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest())
+
+
+Idempotent = Annotated[Once, Depends(_once)]
+
+
+def fingerprint(*parts: BaseModel | str) -> str:
+    """A digest of what was asked for: models by their JSON, with their defaults filled in."""
+    digest = hashlib.sha256()
+    for part in parts:
+        text = part.model_dump_json() if isinstance(part, BaseModel) else part
+        digest.update(hashlib.sha256(text.encode()).digest())
+    return digest.hexdigest()
+
+
+def _replay(found: IdempotencyRow, fingerprint: str) -> Response:
+    if found.fingerprint != fingerprint:
+        raise IdempotencyMismatch("this Idempotency-Key came with another body before; use a new key")
+    if found.status is None:
+        raise RequestInFlight(
+            "the first request with this Idempotency-Key is still being answered; ask again shortly",
+            headers={"Retry-After": "1"},
+        )
+    return Response(found.body, status_code=found.status, headers=found.headers | {REPLAYED: "true"})
+
+
+def _store(session: Session, key: str, response: Response) -> None:
+    kept = {name: value for name, value in response.headers.items() if name != "content-length"}
+    idempotency.finish(session, key, status=response.status_code, headers=kept, body=bytes(response.body))

@@ -1,0 +1,86 @@
+"""The images of a request: of a multipart body, of a raw body, or a stored sample."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.orm import Session
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from app.inference import Upload
+from app.services.stores import Stores
+from core.errors import FieldError, InvalidInput, NotFound, UnsupportedMedia, WrongDataset
+from core.ids import is_id
+from core.queries import datasets
+from core.tables import ModelRow
+
+RAW = ("image/", "application/octet-stream")
+MULTIPART = "multipart/form-data"
+
+
+async def received(request: Request, *, at_most: int) -> list[Upload]:
+    """The images of the body, in order. `UnsupportedMedia` or `InvalidInput` for any other body."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == MULTIPART:
+        async with _form(request, at_most) as form:
+            return await _files(form)
+    if not kind.startswith(RAW):
+        raise UnsupportedMedia(
+            f"send one image as the body with its type as Content-Type, or several as {MULTIPART}"
+        )
+    data = await request.body()
+    if not data:
+        raise InvalidInput.field("/", "missing", "the body is empty; send an image")
+    return [Upload(data, media_type=kind)]
+
+
+def stored(session: Session, stores: Stores, model: ModelRow, dataset_id: str, sample: int) -> Upload:
+    """A sample of a data set as it was uploaded. `NotFound`, or `WrongDataset` where the classes differ."""
+    if not is_id(dataset_id, "ds"):
+        raise NotFound("there is no such data set; GET /datasets lists what there is")
+    dataset = datasets.get_ready(session, dataset_id)
+    if list(dataset.classes) != list(model.classes):
+        raise WrongDataset(
+            f"model {model.id} knows the classes {_few(model.classes)}, and data set {dataset_id} has "
+            f"{_few(dataset.classes)}; take a model of this data set",
+            errors=(FieldError("?dataset", "model-of-another-dataset", "its classes are not the model's"),),
+        )
+    assert dataset.artifact is not None
+    store = stores.open(dataset.artifact)
+    if sample >= len(store):
+        raise NotFound(f"data set {dataset_id} has no sample {sample}: they go from 0 to {len(store) - 1}")
+    return Upload(store.image_bytes(sample))
+
+
+@asynccontextmanager
+async def _form(request: Request, at_most: int) -> AsyncIterator[FormData]:
+    try:
+        form = await request.form(max_files=at_most, max_fields=16)
+    except HTTPException as error:  # Starlette's word for a body that cannot be read
+        raise InvalidInput.field(
+            "/", "malformed-multipart", f"{error.detail}; send at most {at_most} images as {MULTIPART}"
+        ) from error
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+async def _files(form: FormData) -> list[Upload]:
+    uploads = []
+    for name, part in form.multi_items():
+        if not isinstance(part, UploadFile):
+            raise InvalidInput.field(
+                f"/{name}", "not-a-file", f"{name} is no file; everything but images goes into the query"
+            )
+        uploads.append(Upload(await part.read(), name=part.filename))
+    if not uploads:
+        raise InvalidInput.field("/file", "missing", "there is no image in the body; send at least one")
+    return uploads
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

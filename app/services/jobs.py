@@ -1,0 +1,35 @@
+"""What is done with a job that exists."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from app.deps import Services
+from core.errors import NotFound, NotReported
+from core.queries import jobs
+from core.session import after_commit
+from core.tables import JobRow
+from core.vocabulary import JobKind, Stage
+
+MEDIA_TYPES = {".parquet": "application/vnd.apache.parquet", ".csv": "text/csv; charset=utf-8"}
+
+
+def resume(services: Services, session: Session, job_id: str) -> JobRow:
+    """Queue it again and ring."""
+    row = jobs.resume(session, job_id)
+    after_commit(session, partial(services.doorbell.ring, row.id))
+    return row
+
+
+def predictions(services: Services, row: JobRow) -> tuple[Path, str]:
+    """The file that a predict job wrote, and its media type."""
+    if row.kind is not JobKind.PREDICT:
+        raise NotFound(f"job {row.id} is no predict job; POST /jobs/predict starts one")
+    result = row.done.get(Stage.PREDICT)
+    if result is None:
+        raise NotReported(f"job {row.id} is {row.state.value}: its file is there once it has succeeded")
+    file = services.artifacts.folder(result["artifact"]) / result["file"]
+    return file, MEDIA_TYPES[file.suffix]

@@ -1,0 +1,30 @@
+"""How large the body of a request may be, by what it is sent to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from core.settings import Settings
+
+FRAMING = 1 << 20
+"""Room for the boundaries and the small fields of a multipart body around the files."""
+
+
+def limit_of(settings: Settings) -> Callable[[Scope], int]:
+    """Uploads and images have limits of their own; JSON, wherever it is sent, has the small one."""
+    upload = settings.max_upload_bytes + FRAMING
+    images = settings.max_image_bytes * settings.max_images_per_request + FRAMING
+    large = {"/datasets": upload, "/models": upload, "/predict": images, "/saliency": images}
+
+    def limit(scope: Scope) -> int:
+        if scope["method"] != "POST":
+            return settings.max_body_bytes
+        kind = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
+        if kind in ("", "application/json") or kind.endswith("+json"):
+            return settings.max_body_bytes
+        return large.get(scope["path"].removeprefix(scope.get("root_path", "")), settings.max_body_bytes)
+
+    return limit

@@ -1,0 +1,145 @@
+"""Models brought from elsewhere: a safetensors file, a backbone, the names of the classes. Never a pickle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.deps import Services
+from app.schemas.models import ModelImport
+from app.services.faults import parse
+from app.services.idempotency import Once, fingerprint
+from app.services.models import describe
+from app.services.representation import represent
+from app.services.uploads import Upload
+from core.errors import FieldError, InvalidInput, WrongDataset
+from core.ids import new_id
+from core.queries import datasets, registry
+from core.session import after_commit
+from core.tables import ModelRow
+from core.vocabulary import Arm
+
+MAX_HEADER_BYTES = 16 << 20
+"""Of the JSON before the weights: a million tensors fit. Checked before anything parses it."""
+
+_STRANGERS = {
+    b"PK\x03\x04": "a zip archive, as torch.save writes",
+    b"\x80": "a pickle",
+    b"\x1f\x8b": "a gzip file",
+}
+
+
+def create(services: Services, once: Once, upload: Upload) -> Response:
+    """The file becomes an artifact and a row: both or none. Raises `InvalidInput` with what does not fit."""
+    request = parse_fields(upload.fields)
+    check_file(upload.path)
+    if request.dataset is not None:
+        _check_dataset(services, request)
+    model_id = new_id("mdl")
+    key, kept = f"models/{model_id}", False
+
+    def keep() -> None:
+        nonlocal kept
+        kept = True
+
+    def make(session: Session) -> Response:
+        after_commit(session, keep)
+        row = registry.add(
+            session,
+            ModelRow(
+                id=model_id,
+                dataset_id=request.dataset,
+                arm=Arm.IMPORTED,
+                backbone=request.backbone,
+                classes=request.classes,
+                image_size=request.image_size,
+                artifact=key,
+            ),
+        )
+        return represent(describe(row), status=201, headers={"Location": f"/models/{row.id}"})
+
+    # Before the transaction: building a network takes seconds, and SQLite has one writer at a time.
+    _take_in(services, upload, request, key)
+    try:
+        return once.run(fingerprint(request, upload.sha256), make)
+    finally:
+        if not kept:
+            services.artifacts.delete(key)
+
+
+def parse_fields(fields: Mapping[str, str]) -> ModelImport:
+    """The form's fields, of which `classes` is a JSON list and `image_size` a number in digits."""
+    raw: dict[str, Any] = dict(fields)
+    for name, read in (("classes", json.loads), ("image_size", int)):
+        if name in raw:
+            try:
+                raw[name] = read(raw[name])
+            except (ValueError, RecursionError) as error:
+                raise InvalidInput.field(
+                    f"/{name}", "malformed", f"the field {name} cannot be read"
+                ) from error
+    request = parse(ModelImport, raw)
+    if len(set(request.classes)) < len(request.classes):
+        raise InvalidInput.field("/classes", "repeated", "each class must have a name of its own")
+    return request
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is not safetensors by its first bytes, and a header that claims too much."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(9)
+    for magic, what in _STRANGERS.items():
+        if head.startswith(magic) and not (len(head) == 9 and head[8:] == b"{"):
+            raise _fault(
+                "not-safetensors",
+                f"the file is {what}; nothing of a pickle is ever read. Convert it where it was made: "
+                "safetensors.torch.save_file(model.state_dict(), 'model.safetensors')",
+            )
+    length = int.from_bytes(head[:8], "little")
+    if len(head) < 9 or head[8:] != b"{" or length > size - 8:
+        raise _fault("not-safetensors", "the file is not a whole safetensors file; send one")
+    if length > MAX_HEADER_BYTES:
+        raise _fault("header-too-large", f"the header may have {MAX_HEADER_BYTES} bytes at most")
+
+
+def _take_in(services: Services, upload: Upload, request: ModelImport, key: str) -> None:
+    from app.inference.files import Unusable, take_in  # torch comes with it
+
+    scratch = Path(tempfile.mkdtemp(prefix="import.", dir=services.settings.scratch))
+    file = upload.path.rename(upload.path.with_name("weights.safetensors"))
+    try:
+        take_in(
+            file,
+            scratch / "model",
+            backbone=request.backbone,
+            classes=tuple(request.classes),
+            image_size=request.image_size,
+        )
+        services.artifacts.put(scratch / "model", key)
+    except Unusable as error:
+        raise _fault("does-not-fit", str(error)) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_dataset(services: Services, request: ModelImport) -> None:
+    assert request.dataset is not None
+    with services.database.read() as session:
+        dataset = datasets.get(session, request.dataset)
+    if list(dataset.classes) != request.classes:
+        raise WrongDataset(
+            f"data set {dataset.id} has the classes {', '.join(dataset.classes[:10])}; give the same",
+            errors=(FieldError("/classes", "model-of-another-dataset", "not those of the data set"),),
+        )
+
+
+def _fault(code: str, detail: str) -> InvalidInput:
+    return InvalidInput.field("/file", code, detail)

@@ -1,0 +1,34 @@
+"""Which of several representations a client would rather have (RFC 9110, 12.5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def preferred(accept: str, offers: Sequence[str]) -> str:
+    """The offer that `Accept` rates highest; the first of the offers where it says nothing of any."""
+    rated = [(_quality(accept, offer), -place, offer) for place, offer in enumerate(offers)]
+    return max(rated)[2]
+
+
+def _quality(accept: str, offer: str) -> float:
+    """0..1 by the most specific range that covers the offer."""
+    kind = offer.partition("/")[0]
+    best, quality = 0, 0.0
+    for part in accept.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        specific = {offer: 3, f"{kind}/*": 2, "*/*": 1}.get(name, 0)
+        if specific > best:
+            best, quality = specific, _q(parameters)
+    return quality
+
+
+def _q(parameters: Sequence[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return min(1.0, max(0.0, float(value)))
+            except ValueError:
+                return 0.0
+    return 1.0

@@ -1,0 +1,88 @@
+"""Opaque cursors: the (created_at, id) of the last one seen, so that a page never shifts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from typing import Annotated, Any, Protocol, TypeVar
+
+from fastapi import Query
+
+from core.errors import InvalidInput
+
+Limit = Annotated[int, Query(ge=1, le=100, description="Most entries of the page.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before; opaque.")]
+DEFAULT_LIMIT = 20
+_ID = re.compile(r"[a-z0-9_]{1,64}")
+
+
+class Dated(Protocol):
+    """What can be listed by age."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def created_at(self) -> float: ...
+
+
+Row = TypeVar("Row", bound=Dated)
+
+
+def encode(at: float, last: str) -> str:
+    """The cursor behind this entry."""
+    return _pack([at, last])
+
+
+def decode(cursor: str | None) -> tuple[float, str] | None:
+    """What `encode` was given, None without a cursor, `InvalidInput` for anything else."""
+    if cursor is None:
+        return None
+    match _unpack(cursor):
+        case [float(at), str(last)] if math.isfinite(at) and _ID.fullmatch(last):
+            return at, last
+    raise _invalid()
+
+
+def encode_number(number: int) -> str:
+    """The cursor behind a numbered entry: a sample's row, an event's number."""
+    return _pack([number])
+
+
+def decode_number(cursor: str | None) -> int | None:
+    """What `encode_number` was given, None without a cursor, `InvalidInput` for anything else."""
+    if cursor is None:
+        return None
+    match _unpack(cursor):
+        case [int(number)] if not isinstance(number, bool) and 0 <= number < 2**63:
+            return number
+    raise _invalid()
+
+
+def page(rows: list[Row], limit: int) -> tuple[list[Row], str | None]:
+    """A page out of `limit + 1` rows asked for, and the cursor of the next one if there is more."""
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    return rows[:limit], encode(last.created_at, last.id)
+
+
+def _pack(value: list[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+def _unpack(cursor: str) -> object:
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        value: object = json.loads(raw)
+    except (binascii.Error, ValueError, RecursionError) as error:
+        raise _invalid() from error
+    return value
+
+
+def _invalid() -> InvalidInput:
+    return InvalidInput.field(
+        "?cursor", "invalid-cursor", "use next_cursor of the page before as it is, or leave cursor out"
+    )

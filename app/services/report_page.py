@@ -1,0 +1,224 @@
+"""What a report's page shows, taken from its JSON: words and figures ready to print, no markup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from app.services import report_words as words
+from app.services.report_shapes import (
+    Arm,
+    Change,
+    Cost,
+    Figure,
+    Item,
+    Look,
+    Reliability,
+    ReportPage,
+    Row,
+    SplitPage,
+)
+
+ARMS = ("erm", "control", "masktune", "imported")
+"""In the order that they are read in: before, with as much training, after."""
+
+Picture = Callable[[str], str]
+"""The name of a picture of the report → a `data:` address."""
+
+
+def build_page(report: words.Json, picture: Picture) -> ReportPage:
+    """Everything that the template prints."""
+    arms = _arms(report)
+    splits = sorted(report["metrics"], key=lambda split: split != "test")
+    pages = [_split(report, split, arms) for split in splits]
+    dataset, gallery = report["dataset"], report.get("gallery") or {}
+    return ReportPage(
+        job=report["job"],
+        kind=report["kind"],
+        dataset=dataset["name"],
+        dataset_id=dataset["id"],
+        facts=_facts(dataset),
+        made=datetime.fromtimestamp(report["created_at"], UTC).strftime("%d %B %Y, %H:%M UTC"),
+        arms=arms,
+        verdict=words.verdict(report),
+        answers=words.answers(report, splits[0] if splits else None),
+        main=pages[0] if pages else None,
+        others=tuple(pages[1:]),
+        gallery_rules=tuple((gallery.get("rule") or {}).items()),
+        gallery=tuple(_item(item, picture) for item in gallery.get("items", ())),
+        masks=words.masks(report.get("masks")),
+        costs=_costs(report["cost"]),
+        total=words.duration(sum(cost["seconds"] or 0 for cost in report["cost"])),
+    )
+
+
+def _arms(report: words.Json) -> tuple[Arm, ...]:
+    found = report["models"]
+    return tuple(
+        Arm(key, words.ARM_NAMES[key], found[key]["id"], found[key]["backbone"])
+        for key in ARMS
+        if key in found
+    )
+
+
+def _facts(dataset: words.Json) -> tuple[str, ...]:
+    splits = ", ".join(f"{n:,} {name}" for name, n in dataset["splits"].items() if n)
+    groups = len(dataset["groups"])
+    return (
+        f"{sum(dataset['splits'].values()):,} images: {splits}",
+        f"{len(dataset['classes'])} classes" + (f", {groups} groups" if groups else ", no groups"),
+    )
+
+
+def _split(report: words.Json, split: str, arms: Sequence[Arm]) -> SplitPage:
+    by_arm: words.Json = report["metrics"][split]
+    keys = [arm.key for arm in arms if arm.key in by_arm]
+    return SplitPage(
+        name=split,
+        n=next((by_arm[key]["n"] for key in keys), 0),
+        summary=_summary(by_arm, keys),
+        groups=_slices(by_arm, keys, "groups"),
+        classes=_slices(by_arm, keys, "classes"),
+        changes=_changes(report["differences"].get(split) or ()),
+        reliability=_reliability(report["reliability"].get(split) or {}, keys),
+        disagreement=words.disagreement((report.get("disagreement") or {}).get(split)),
+    )
+
+
+# --- figures -----------------------------------------------------------------------------------
+
+
+def _summary(by_arm: words.Json, keys: Sequence[str]) -> tuple[Row, ...]:
+    rows = []
+    for statistic, (name, note) in words.STATISTICS.items():
+        figures = [_figure(key, by_arm[key], statistic) for key in keys]
+        there = tuple(figure for figure in figures if figure is not None)
+        if there and not (statistic == "worst_class_accuracy" and _grouped(by_arm, keys)):
+            rows.append(Row(name, note, None, there))
+    return tuple(rows)
+
+
+def _grouped(by_arm: words.Json, keys: Sequence[str]) -> bool:
+    """Where there are groups, the worst of them is the worst case, and not the worst class."""
+    return any(by_arm[key]["worst_group_accuracy"] is not None for key in keys)
+
+
+def _figure(arm: str, metrics: words.Json, statistic: str) -> Figure | None:
+    value = metrics.get(statistic)
+    if value is None:
+        return None
+    low, high, n = None, None, metrics["n"]
+    if statistic == "accuracy":
+        low, high = metrics["low"], metrics["high"]
+    slice = _worst_slice(metrics, statistic)
+    if slice is not None:
+        low, high, n = slice["low"], slice["high"], slice["n"]
+    return Figure(arm, value, low, high, n)
+
+
+def _worst_slice(metrics: words.Json, statistic: str) -> words.Json | None:
+    """The one class or group that a worst-case statistic is about; its interval is the slice's own."""
+    place = {
+        "worst_group_accuracy": ("groups", "worst_group"),
+        "worst_class_accuracy": ("classes", "worst_class"),
+    }
+    if statistic not in place:
+        return None
+    among, name = place[statistic]
+    return next((slice for slice in metrics[among] if slice["name"] == metrics[name]), None)
+
+
+def _slices(by_arm: words.Json, keys: Sequence[str], among: str) -> tuple[Row, ...]:
+    first = by_arm[keys[0]][among] if keys else ()
+    lowest = {key: min((s["accuracy"] for s in by_arm[key][among]), default=None) for key in keys}
+    rows = []
+    for slice in first:
+        figures = []
+        for key in keys:
+            same = next((s for s in by_arm[key][among] if s["id"] == slice["id"]), None)
+            if same is not None:
+                bottom = same["accuracy"] == lowest[key] and len(first) > 1
+                figures.append(Figure(key, same["accuracy"], same["low"], same["high"], same["n"], bottom))
+        rows.append(Row(slice["name"], "", slice["n"], tuple(figures)))
+    return tuple(rows)
+
+
+def _changes(differences: Sequence[words.Json]) -> tuple[Change, ...]:
+    """On one scale for all, so that lengths compare; at least ±5 points, so that noise looks small."""
+    if not differences:
+        return ()
+    low: float = min(-0.05, *(d["low"] for d in differences)) * 1.05
+    high: float = max(0.05, *(d["high"] for d in differences)) * 1.05
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 3)
+
+    return tuple(
+        Change(
+            against=words.ARM_NAMES[d["b"]],
+            statistic=words.STATISTICS[d["statistic"]][0],
+            text=words.points(d["estimate"]),
+            interval=f"{words.points(d['low'])} … {words.points(d['high'])}",
+            detail=f"{d['n']:,} samples; only {words.ARM_NAMES[d['a']]} right on {d['a_only']:,}, "
+            f"only {words.ARM_NAMES[d['b']]} on {d['b_only']:,}",
+            sign="better" if d["low"] > 0 else "worse" if d["high"] < 0 else "unclear",
+            left=place(d["low"]),
+            right=100 - place(d["high"]),
+            at=place(d["estimate"]),
+            zero=place(0.0),
+        )
+        for d in differences
+    )
+
+
+def _reliability(by_arm: words.Json, keys: Sequence[str]) -> tuple[Reliability, ...]:
+    found = []
+    for key in keys:
+        if key in by_arm:
+            bins, n = by_arm[key]["bins"], max(1, by_arm[key]["n"])
+            points = tuple((b["confidence"], b["accuracy"], b["n"] / n) for b in bins)
+            found.append(Reliability(key, words.ARM_NAMES[key], f"{100 * by_arm[key]['ece']:.1f}", points))
+    return tuple(found)
+
+
+# --- pictures and costs ------------------------------------------------------------------------
+
+
+def _item(item: words.Json, picture: Picture) -> Item:
+    looks = tuple(
+        Look(
+            arm=key,
+            name=words.ARM_NAMES[key],
+            label=item["arms"][key]["label"],
+            probability=words.percent(item["arms"][key]["probability"]),
+            right=item["arms"][key]["right"],
+            overlay=picture(item["arms"][key]["overlay"]),
+            mask=picture(item["arms"][key]["mask"]),
+        )
+        for key in ARMS
+        if key in item["arms"]
+    )
+    return Item(
+        sample=item["sample"],
+        path=item["path"],
+        label=item["label"],
+        group=item["group"],
+        rule=item["rule"],
+        moved=None if item["moved"] is None else words.percent(item["moved"]),
+        image=picture(item["image"]),
+        looks=looks,
+    )
+
+
+def _costs(costs: Sequence[words.Json]) -> tuple[Cost, ...]:
+    longest = max((cost["seconds"] or 0 for cost in costs), default=0) or 1
+    return tuple(
+        Cost(
+            stage=words.stage(cost["stage"]),
+            seconds=words.duration(cost["seconds"] or 0),
+            rate="" if not cost["images_per_second"] else f"{cost['images_per_second']:,.0f} images/s",
+            device=cost["device"] or "",
+            share=round(100 * (cost["seconds"] or 0) / longest, 2),
+        )
+        for cost in costs
+    )

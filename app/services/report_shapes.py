@@ -1,0 +1,147 @@
+"""What the template of a report is handed: figures and words ready to print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from app.services import report_words as words
+
+
+@dataclass(frozen=True)
+class Arm:
+    key: str
+    name: str
+    model: str
+    backbone: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A share in 0..1 with its interval, where it has one, on the scale of the chart it stands in."""
+
+    arm: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int | None
+    lowest: bool = False
+
+    @property
+    def name(self) -> str:
+        return words.ARM_NAMES[self.arm]
+
+    @property
+    def text(self) -> str:
+        return words.percent(self.value)
+
+    @property
+    def interval(self) -> str:
+        if self.low is None or self.high is None:
+            return ""
+        return f"{words.percent(self.low)} – {words.percent(self.high)}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A statistic, class or group under each arm."""
+
+    name: str
+    note: str
+    n: int | None
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """MaskTune minus another arm, in points. `left`, `right`, `at` and `zero` are places in percent."""
+
+    against: str
+    statistic: str
+    text: str
+    interval: str
+    detail: str
+    sign: str
+    left: float
+    right: float
+    at: float
+    zero: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """`points` are (confidence, accuracy, share of samples) of the filled bins, in 0..1."""
+
+    arm: str
+    name: str
+    ece: str
+    points: tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One model on one image of the gallery."""
+
+    arm: str
+    name: str
+    label: str
+    probability: str
+    right: bool
+    overlay: str
+    mask: str
+
+
+@dataclass(frozen=True)
+class Item:
+    sample: int
+    path: str
+    label: str
+    group: str | None
+    rule: str
+    moved: str | None
+    image: str
+    looks: tuple[Look, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    stage: str
+    seconds: str
+    rate: str
+    device: str
+    share: float
+    """Of the longest stage, percent."""
+
+
+@dataclass(frozen=True)
+class SplitPage:
+    """One split: every statistic, group and difference."""
+
+    name: str
+    n: int
+    summary: tuple[Row, ...]
+    groups: tuple[Row, ...]
+    classes: tuple[Row, ...]
+    changes: tuple[Change, ...]
+    reliability: tuple[Reliability, ...]
+    disagreement: str | None
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    job: str
+    kind: str
+    dataset: str
+    dataset_id: str
+    facts: tuple[str, ...]
+    made: str
+    arms: tuple[Arm, ...]
+    verdict: words.VerdictWords
+    answers: tuple[words.Answer, ...]
+    main: SplitPage | None
+    others: tuple[SplitPage, ...]
+    gallery_rules: tuple[tuple[str, str], ...]
+    gallery: tuple[Item, ...]
+    masks: tuple[tuple[str, str], ...]
+    costs: tuple[Cost, ...]
+    total: str
+    glossary: tuple[tuple[str, str], ...] = field(default=words.GLOSSARY)

@@ -1,0 +1,71 @@
+"""A job's before/after report: found, and rendered as one self-contained page."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from app.services import report_words as words
+from app.services.predict import data_uri
+from app.services.report_page import Picture, build_page
+from core.artifacts import Artifacts
+from core.errors import NotReported
+from core.tables import JobRow
+from core.vocabulary import STAGES, Stage
+
+FILE = "report.json"
+TEMPLATES = Path(__file__).parent.parent / "templates"
+SEALED = {"Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'"}
+"""The page needs nothing but itself, and may have nothing else."""
+
+
+def read(job: JobRow, artifacts: Artifacts) -> dict[str, Any]:
+    """The report as JSON values, or `NotReported` with the reason why there is none."""
+    report: dict[str, Any] = json.loads(
+        (_folder(job, artifacts) / FILE).read_text(encoding="utf-8"),
+        parse_constant=lambda _: None,  # NaN and infinities are no JSON
+    )
+    return report
+
+
+def page(job: JobRow, artifacts: Artifacts) -> bytes:
+    """The report as HTML: no script, no request to anywhere, pictures inside."""
+    report, folder = read(job, artifacts), _folder(job, artifacts)
+
+    def picture(name: str) -> str:
+        return data_uri((folder / Path(name).name).read_bytes())
+
+    return render(report, picture).encode()
+
+
+def render(report: words.Json, picture: Picture) -> str:
+    """A report's JSON as the page; `picture` finds its pictures."""
+    return _template().render(page=build_page(report, picture))
+
+
+def _folder(job: JobRow, artifacts: Artifacts) -> Path:
+    done = job.done.get(Stage.EVALUATE)
+    if done is not None:
+        return artifacts.folder(done["artifact"])
+    if Stage.EVALUATE not in STAGES.get(job.kind, ()):
+        raise NotReported(
+            f"a job of kind {job.kind.value} makes no report; the kinds that train and evaluate do"
+        )
+    hint = "it comes with the last stage" if not job.state.ended else "resume the job, or start another"
+    raise NotReported(f"job {job.id} is {job.state.value} and has no report: {hint}")
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")

@@ -1,0 +1,93 @@
+"""From a request to the hyperparameters of a job: data set defaults, then the preset, then single fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.inference.backbones import check_backbone, check_method
+from app.services import presets
+from core.errors import InvalidInput
+from core.tables import DatasetRow
+from models.backbones_errors import UnknownBackbone
+from models.config import ConfigError, Hyperparameters
+from models.defaults import default_hyperparameters
+
+NULL_MEANS_SOMETHING = frozenset({"share", "learning_rate"})
+"""null is a value in `masking.share` and `finetune.learning_rate`; elsewhere it is as good as left out."""
+RANDOM = "random"
+"""As a masking method: as many pixels as saliency would mask, at places drawn at random."""
+NOT_PARAMS = frozenset({"dataset", "model", "mask_set", "preset"})
+
+
+def resolve(base: Mapping[str, Any], request: BaseModel, **fixed: Any) -> Hyperparameters:
+    """`base` ← the request's preset ← its single fields ← what is `fixed`. Raises `InvalidInput`."""
+    fields = given(request)
+    preset = getattr(request, "preset", None)
+    layers = ({} if preset is None else presets.get(preset).params, fields, fixed)
+    merged = dict(base)
+    for layer in layers:
+        merged = merge(merged, layer)
+    try:
+        params = Hyperparameters.from_json(merged)
+    except ConfigError as error:
+        raise InvalidInput.field(error.pointer, "invalid-value", error.message) from error
+    _check_names(params, fields)
+    return params
+
+
+def defaults_for(dataset: DatasetRow) -> dict[str, Any]:
+    """What suits this data set, by its sizes and counts."""
+    side = dataset.summary["sizes"]["longer_side_max"]
+    n_train = dataset.summary["splits"]["train"]["count"]
+    return default_hyperparameters(side, n_train, len(dataset.classes)).to_json()
+
+
+def given(request: BaseModel) -> dict[str, Any]:
+    """The hyperparameters that the client itself named."""
+    return {name: value for name, value in _set_fields(request).items() if name not in NOT_PARAMS}
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`; objects are merged field by field."""
+    merged = dict(below)
+    for name, value in above.items():
+        under = merged.get(name)
+        merged[name] = merge(under, value) if isinstance(value, dict) and isinstance(under, dict) else value
+    return merged
+
+
+def _set_fields(model: BaseModel) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in model.model_fields_set:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            found[name] = _set_fields(value)
+        elif value is not None or (
+            name in NULL_MEANS_SOMETHING and type(model).__name__ != "OptimizerFields"
+        ):
+            found[name] = value
+    return found
+
+
+def _check_names(params: Hyperparameters, fields: Mapping[str, Any]) -> None:
+    """Names that only the learning knows; what no client named is known to be right."""
+    if "backbone" in fields:
+        try:
+            check_backbone(params.backbone)
+        except UnknownBackbone as error:
+            raise InvalidInput.field("/backbone", "unknown-backbone", str(error)) from error
+    if "method" in fields.get("masking", {}):
+        check_method_field(params.masking.method, "/masking/method", random=True)
+
+
+def check_method_field(name: str, pointer: str, *, random: bool = False) -> None:
+    """Raise `InvalidInput` unless it is a saliency method, or `random` where masks may be random."""
+    if random and name == RANDOM:
+        return
+    try:
+        check_method(name)
+    except ValueError as error:
+        raise InvalidInput.field(pointer, "unknown-method", str(error)) from error

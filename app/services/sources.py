@@ -1,0 +1,70 @@
+"""Where a data set may come from without an upload: builtin names, and addresses the operator allows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from core.errors import InvalidInput
+
+BUILTIN = "builtin:"
+
+
+def resolve(source: str, allowed: tuple[str, ...]) -> dict[str, Any]:
+    """What a `DatasetRow.source` says: `{"builtin": name}` or `{"address": url}`, normalised.
+
+    Raises `InvalidInput` for what is unknown, climbs, or lies outside the allowed prefixes.
+    """
+    if source.startswith(BUILTIN):
+        return {"builtin": _builtin(source.removeprefix(BUILTIN))}
+    scheme, mark, rest = source.partition("://")
+    check = _SCHEMES.get(scheme)
+    if not mark or check is None:
+        raise _refused("unknown-source", f"{source!r} is none of builtin:NAME, file://… and s3://…")
+    return {"address": check(rest, [a.partition("://")[2] for a in allowed if a.startswith(scheme + "://")])}
+
+
+def _builtin(name: str) -> str:
+    from models.data.builtin import BUILTIN as KNOWN  # brings PIL, which nothing else here needs
+
+    if name not in KNOWN:
+        raise _refused("unknown-builtin", f"there is no builtin {name!r}; there are {', '.join(KNOWN)}")
+    return name
+
+
+def _file(path: str, prefixes: list[str]) -> str:
+    """The address is read as fsspec reads it: nothing is decoded. Links are followed before it is judged."""
+    if "\0" in path or not path.startswith("/"):
+        raise _refused("invalid-address", "a file address has an absolute path: file:///folder/archive.zip")
+    real = Path(os.path.realpath(path))
+    if not any(real.is_relative_to(os.path.realpath(prefix)) for prefix in prefixes):
+        raise _not_allowed()
+    if not real.exists():
+        raise _refused("not-found", "there is nothing at this address")
+    return f"file://{real}"
+
+
+def _s3(key: str, prefixes: list[str]) -> str:
+    parts = key.rstrip("/").split("/")
+    if "\0" in key or any(part in ("", ".", "..") for part in parts):
+        raise _refused("invalid-address", "the address must be s3://BUCKET/KEY without empty parts, . or ..")
+    path = PurePosixPath(*parts)
+    if not any(path.is_relative_to(prefix.strip("/")) for prefix in prefixes if prefix.strip("/")):
+        raise _not_allowed()
+    return f"s3://{path}"
+
+
+_SCHEMES = {"file": _file, "s3": _s3}
+
+
+def _not_allowed() -> InvalidInput:
+    return _refused(
+        "not-allowed",
+        "this address is not below one that the operator allows (MASKTUNE_ALLOWED_SOURCES); "
+        "upload the archive instead, or ask for the address to be allowed",
+    )
+
+
+def _refused(code: str, detail: str) -> InvalidInput:
+    return InvalidInput.field("/source", code, detail)

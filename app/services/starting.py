@@ -1,0 +1,196 @@
+"""Starting a job: everything a client can send is checked here, before it costs time on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.deps import Services
+from app.schemas.jobs import (
+    ErmRequest,
+    EvaluateRequest,
+    FinetuneRequest,
+    MaskRequest,
+    MasktuneRequest,
+    PredictRequest,
+)
+from app.services.idempotency import Once, fingerprint
+from app.services.job_shapes import describe
+from app.services.representation import represent
+from app.services.resolving import check_method_field, defaults_for, resolve
+from core.errors import InvalidInput, WrongDataset
+from core.ids import new_id
+from core.queries import datasets, jobs, registry
+from core.session import after_commit
+from core.tables import DatasetRow, JobRow, ModelRow
+from core.vocabulary import Arm, JobKind, JobState, Stage
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job that may be queued."""
+
+    dataset_id: str
+    params: dict[str, Any]
+    inputs: dict[str, Any] = field(default_factory=dict)
+
+
+def start(services: Services, once: Once, kind: JobKind, request: BaseModel) -> Response:
+    """Plan the job and queue it: 202 with the whole resource."""
+
+    def plan() -> Plan:
+        with services.database.read() as session:
+            return PLANNERS[kind](session, request)
+
+    def make(session: Session, planned: Plan) -> Response:
+        # Locked, and asked again: the data set may have been deleted while the plan was made.
+        session.get(DatasetRow, planned.dataset_id, with_for_update=True)
+        datasets.get_ready(session, planned.dataset_id)
+        job = JobRow(
+            id=new_id("job"),
+            kind=kind,
+            dataset_id=planned.dataset_id,
+            params=planned.params,
+            inputs={"dataset": planned.dataset_id, **planned.inputs},
+        )
+        row = jobs.add(session, job)
+        after_commit(session, partial(services.doorbell.ring, row.id))
+        return represent(
+            describe(row), status=202, headers={"Location": services.location(f"/jobs/{row.id}")}
+        )
+
+    return once.run_planned(fingerprint(kind, request), plan, make)
+
+
+def _erm(session: Session, request: ErmRequest) -> Plan:
+    return _training(session, request, (Arm.ERM,))
+
+
+def _masktune(session: Session, request: MasktuneRequest) -> Plan:
+    return _training(session, request, (Arm.ERM, Arm.MASKTUNE, Arm.CONTROL))
+
+
+def _training(session: Session, request: ErmRequest | MasktuneRequest, arms: tuple[Arm, ...]) -> Plan:
+    dataset = datasets.get_ready(session, request.dataset)
+    fixed = {}
+    if isinstance(request.pretrained, str):
+        fixed["pretrained"] = registry.get(session, request.pretrained).id
+    params = resolve(defaults_for(dataset), request, **fixed)
+    if isinstance(params.pretrained, str):
+        _check_pretrained(registry.get(session, params.pretrained), params.backbone)
+    wanted = [arm for arm in arms if arm is not Arm.CONTROL or params.control]
+    return Plan(dataset.id, params.to_json(), {"model_ids": _new_models(wanted)})
+
+
+def _mask(session: Session, request: MaskRequest) -> Plan:
+    model, dataset = _pair(session, request.model, request.dataset)
+    params = resolve(_base(session, model, dataset), request, **_own(model))
+    return Plan(dataset.id, params.to_json(), {"model": model.id})
+
+
+def _finetune(session: Session, request: FinetuneRequest) -> Plan:
+    mask = jobs.get(session, request.mask_set)
+    if mask.kind is not JobKind.MASK or mask.state is not JobState.SUCCEEDED or Stage.MASK not in mask.done:
+        raise InvalidInput.field(
+            "/mask_set", "not-a-mask-set", f"job {mask.id} is not a mask job that has succeeded"
+        )
+    model, dataset = _pair(session, mask.inputs["model"], mask.dataset_id)
+    params = resolve(mask.params, request, **_own(model))
+    inputs = {"mask_set": mask.id, "model": model.id, "model_ids": _new_models([Arm.MASKTUNE])}
+    return Plan(dataset.id, params.to_json(), inputs)
+
+
+def _evaluate(session: Session, request: EvaluateRequest) -> Plan:
+    model, dataset = _pair(session, request.model, request.dataset)
+    splits = list(dict.fromkeys(request.splits))
+    _check_splits(dataset, splits, "/splits")
+    return Plan(dataset.id, {"splits": splits}, {"model": model.id})
+
+
+def _predict(session: Session, request: PredictRequest) -> Plan:
+    model, dataset = _pair(session, request.model, request.dataset)
+    _check_splits(dataset, [request.split], "/split")
+    check_method_field(request.method, "/method")
+    for policy in ("coverage", "max_risk", "min_score"):
+        if getattr(request, policy) is not None and model.calibration is None:
+            raise InvalidInput.field(
+                f"/{policy}",
+                "not-calibrated",
+                f"model {model.id} has no calibration; an evaluate job makes one",
+            )
+    if request.score not in (None, "max_softmax") and model.erm_id is None:
+        raise InvalidInput.field(
+            "/score", "needs-erm", f"{request.score} compares with an ERM model, and {model.id} has none"
+        )
+    params = request.model_dump(mode="json", exclude={"model", "dataset"})
+    return Plan(dataset.id, params, {"model": model.id})
+
+
+PLANNERS: dict[JobKind, Callable[[Session, Any], Plan]] = {
+    JobKind.ERM: _erm,
+    JobKind.MASK: _mask,
+    JobKind.FINETUNE: _finetune,
+    JobKind.MASKTUNE: _masktune,
+    JobKind.EVALUATE: _evaluate,
+    JobKind.PREDICT: _predict,
+}
+
+
+# --- the parts of a plan ------------------------------------------------------------------
+
+
+def _pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[ModelRow, DatasetRow]:
+    """The model, and a ready data set with its classes: by default the one that it was trained on."""
+    model = registry.get(session, model_name)
+    wanted = dataset_id or model.dataset_id
+    if wanted is None:
+        raise InvalidInput.field("/dataset", "missing", f"model {model.id} was imported: name a data set")
+    dataset = datasets.get_ready(session, wanted)
+    if dataset.classes != model.classes:
+        raise WrongDataset(
+            f"model {model.id} knows the classes {_some(model.classes)}, "
+            f"data set {dataset.id} has {_some(dataset.classes)}; they must be the same, in the same order"
+        )
+    return model, dataset
+
+
+def _base(session: Session, model: ModelRow, dataset: DatasetRow) -> Mapping[str, Any]:
+    """The hyperparameters that the model was trained with; for an imported one, what suits the data."""
+    if model.job_id is not None:
+        return jobs.get(session, model.job_id).params
+    return defaults_for(dataset)
+
+
+def _own(model: ModelRow) -> dict[str, Any]:
+    """What the model decides, whatever a preset says."""
+    return {"backbone": model.backbone, "image_size": model.image_size, "pretrained": False}
+
+
+def _new_models(arms: list[Arm]) -> dict[str, str]:
+    """Ids given out now, so that a stage that is run twice writes the same artifacts."""
+    return {arm.value: new_id("mdl") for arm in arms}
+
+
+def _check_pretrained(model: ModelRow, backbone: str) -> None:
+    if model.backbone != backbone:
+        raise InvalidInput.field(
+            "/pretrained",
+            "other-backbone",
+            f"model {model.id} is a {model.backbone}; name the same backbone, not {backbone}",
+        )
+
+
+def _check_splits(dataset: DatasetRow, splits: Sequence[str], pointer: str) -> None:
+    empty = [split for split in splits if split not in dataset.summary["splits"]]
+    if empty:
+        raise InvalidInput.field(pointer, "empty-split", f"the data set has no samples in {', '.join(empty)}")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" … ({len(names)})" if len(names) > 5 else "")

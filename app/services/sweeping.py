@@ -1,0 +1,39 @@
+"""The sweep in the front: lost jobs are found as long as anything of the service runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.sweep import sweep
+
+if TYPE_CHECKING:
+    from app.deps import Services
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def swept(services: Services) -> AsyncIterator[None]:
+    """Sweep every `sweep_seconds` while the block runs."""
+    task = asyncio.create_task(_keep_sweeping(services))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _keep_sweeping(services: Services) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(sweep, services.database, services.doorbell, services.settings)
+        except (SQLAlchemyError, OSError) as error:  # a database that restarts: the next sweep heals it
+            logger.warning("the sweep failed and will be tried again: %s", error)
+        await asyncio.sleep(services.settings.sweep_seconds)

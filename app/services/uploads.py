@@ -1,0 +1,127 @@
+"""Uploads: streamed into scratch space, hashed on the way, then moved among the artifacts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from app.services.metrics import Metrics
+from app.services.multipart import FormReader
+from core.artifacts import Artifacts
+from core.errors import InvalidInput, StorageFull
+
+ARCHIVE = "archive"
+FACTS = "upload.json"
+BLOCK = 1 << 20
+"""Bytes gathered before they are hashed and written off the event loop."""
+ABANDONED_SECONDS = 86_400.0
+"""An upload in scratch space that is older belongs to a process that was killed."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that arrived whole. `path` is scratch space: it is gone when the request ends."""
+
+    path: Path
+    filename: str
+    size: int
+    sha256: str
+    fields: dict[str, str]
+
+
+class Spool:
+    """Writes and hashes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._digest = hashlib.sha256()
+        self._file: BinaryIO = path.open("wb")
+
+    def write(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._file.write(data)
+        self.size += len(data)
+
+    def close(self) -> str:
+        """Flush; the SHA-256 of everything."""
+        self._file.close()
+        return self._digest.hexdigest()
+
+
+@asynccontextmanager
+async def received(request: Request, scratch: Path, *, metrics: Metrics) -> AsyncIterator[Upload]:
+    """The one file of a multipart body and its fields, in any order.
+
+    Whatever happens, a client that leaves included, the scratch copy is gone behind the block.
+    """
+    root = scratch / "uploads"
+    root.mkdir(parents=True, exist_ok=True)
+    _check_space(request, root)
+    folder = Path(tempfile.mkdtemp(dir=root))
+    try:
+        yield await _receive(request, folder / ARCHIVE, metrics=metrics)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _receive(request: Request, path: Path, *, metrics: Metrics) -> Upload:
+    reader, spool, gathered = FormReader(request.headers.get("content-type", "")), Spool(path), 0
+    try:
+        async for chunk in request.stream():
+            reader.feed(chunk)
+            gathered += len(chunk)
+            if gathered >= BLOCK:
+                await run_in_threadpool(spool.write, reader.form.take())
+                gathered = 0
+        form = reader.finish()
+        await run_in_threadpool(spool.write, form.take())
+    finally:
+        digest = spool.close()
+    if not spool.size:
+        raise InvalidInput.field(
+            "/file", "empty", "the file has no bytes; send a zip, tar, tar.gz or tar.zst"
+        )
+    metrics.upload_bytes.inc(spool.size)
+    return Upload(path, form.filename or "", spool.size, digest, form.fields)
+
+
+def store(upload: Upload, artifacts: Artifacts, key: str) -> None:
+    """Move the file in as an artifact: a folder with `archive` and `upload.json`."""
+    with artifacts.writing(key) as folder:
+        shutil.move(upload.path, folder / ARCHIVE)  # a rename where both lie on one file system
+        facts = {"filename": upload.filename, "bytes": upload.size, "sha256": upload.sha256}
+        (folder / FACTS).write_text(json.dumps(facts))
+
+
+def clear_abandoned(scratch: Path, *, older_than: float = ABANDONED_SECONDS) -> None:
+    """Remove what killed processes left. Fresh ones may be another process's, still arriving."""
+    for folder in (scratch / "uploads").glob("*"):
+        if time.time() - _touched(folder) > older_than:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _touched(folder: Path) -> float:
+    """When something was last written there; a folder that vanished meanwhile was touched just now."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+    except OSError:
+        return time.time()
+
+
+def _check_space(request: Request, root: Path) -> None:
+    """Refuse at once what cannot fit, instead of filling the disk first."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > shutil.disk_usage(root).free:
+        raise StorageFull("there is no space left for an upload of this size; tell the operator")

@@ -1,0 +1,168 @@
+"""A running front, and rows in it without a worker."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.deps import Services
+from app.main import create_app
+from core.ids import new_id
+from core.queries import datasets, jobs, registry
+from core.queries.jobs import Lease
+from core.settings import Settings
+from core.tables import DatasetRow, JobRow, ModelRow
+from core.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
+from models.data.importing import ImportOptions, import_dataset
+
+CLASSES = ["left", "right"]
+
+
+def picture(number: int) -> bytes:
+    """A PNG of its own for each number."""
+    pixels = np.random.default_rng(number).integers(0, 256, (28, 28, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Front:
+    """A front that has started, and what a worker would have done in it."""
+
+    client: TestClient
+    app: FastAPI
+    settings: Settings
+
+    @property
+    def services(self) -> Services:
+        services: Services = self.app.state.services
+        return services
+
+    def dataset(self, *, classes: list[str] = CLASSES) -> str:
+        """A ready data set: 24 pictures in two classes, one file rejected."""
+        dataset_id, key = new_id("ds"), ""
+        key = f"datasets/{dataset_id}"
+        source = self.settings.data_dir / f"source-{dataset_id}"
+        for number in range(24):
+            split = ("train", "val", "calibration", "test")[number % 4]
+            folder = source / split / classes[number // 4 % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number:02}.png").write_bytes(picture(number))
+        (source / "train" / classes[0] / "broken.png").write_bytes(b"<svg onload=alert(1)>")
+        with self.services.artifacts.writing(key) as folder:
+            report = import_dataset(source, folder / "store", ImportOptions(threads=1))
+            for file in (folder / "store").iterdir():
+                file.rename(folder / file.name)
+            (folder / "store").rmdir()
+        facts = {"format": "image_folder", "splits": dict(report.splits), "sizes": {"longer_side_max": 28}}
+        with self.services.database.begin() as session:
+            row = DatasetRow(
+                id=dataset_id,
+                name="pictures",
+                state=DatasetState.IMPORTING,
+                format="auto",
+                source={"upload": f"uploads/{dataset_id}"},
+                options={},
+                job_id=new_id("job"),
+            )
+            datasets.add(session, row)
+            datasets.finish(
+                session,
+                dataset_id,
+                artifact=key,
+                classes=list(report.classes),
+                summary=report.summary() | facts,
+                ready=True,
+            )
+        return dataset_id
+
+    def model(self, dataset_id: str | None, *, classes: list[str] = CLASSES, **fields: Any) -> str:
+        """A model that nobody trained."""
+        row = ModelRow(
+            id=new_id("mdl"),
+            dataset_id=dataset_id,
+            arm=Arm.ERM,
+            backbone="resnet32",
+            classes=classes,
+            image_size=32,
+            artifact="models/none",
+            **fields,
+        )
+        with self.services.database.begin() as session:
+            registry.add(session, row)
+        return row.id
+
+    def job(self, kind: JobKind = JobKind.ERM, **fields: Any) -> str:
+        """A queued job."""
+        row = JobRow(id=new_id("job"), kind=kind, params={}, **fields)
+        with self.services.database.begin() as session:
+            jobs.add(session, row)
+        return row.id
+
+    def claim(self) -> Lease:
+        """Take the oldest queued job, as a worker does."""
+        with self.services.database.begin() as session:
+            row = jobs.claim(session, worker="test", lease_seconds=600)
+            assert row is not None
+            return Lease(row.id, row.token)
+
+    def log(self, lease: Lease, *messages: str) -> None:
+        """One event for each message."""
+        for message in messages:
+            with self.services.database.begin() as session:
+                jobs.log(session, lease, message)
+
+    def finish_stage(self, lease: Lease, stage: Stage, **result: Any) -> None:
+        with self.services.database.begin() as session:
+            jobs.finish_stage(session, lease, stage, result)
+
+    def end(self, lease: Lease, state: JobState = JobState.SUCCEEDED) -> None:
+        error = {"type": "/problems/job-failed", "detail": "no"} if state is JobState.FAILED else None
+        with self.services.database.begin() as session:
+            jobs.end(session, lease, state, error=error)
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Front]:
+    """The front while the block runs."""
+    app = create_app(settings)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield Front(client, app, settings)
+
+
+StartFront = Callable[..., Front]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[StartFront]:
+    """Starts a front of its own with these settings, on SQLite unless they say otherwise."""
+    with ExitStack() as stack:
+
+        def begin(**settings: Any) -> Front:
+            given: dict[str, Any] = {"data_dir": tmp_path, "events_poll_seconds": 0.02} | settings
+            return stack.enter_context(running(Settings(**given)))
+
+        yield begin
+
+
+@pytest.fixture
+def front(start: StartFront) -> Front:
+    """A front on SQLite."""
+    return start()
+
+
+@pytest.fixture
+def either(database_url: str, start: StartFront) -> Front:
+    """A front on each of the two databases."""
+    return start(database_url=database_url)

@@ -1,0 +1,206 @@
+"""A running front over a small data set and three tiny networks with random weights."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.deps import Services
+from app.main import create_app
+from app.services.calibrations import FILE
+from core.ids import new_id
+from core.queries import datasets, registry
+from core.settings import Settings
+from core.tables import DatasetRow, JobRow, ModelRow
+from core.vocabulary import Arm, DatasetState, JobKind, JobState
+from models.backbones import build_network
+from models.data.store import DatasetInfo, Row, StoreWriter
+from models.export import card_of, save_model
+from models.selective import SCORES, CalibrationTable, score
+
+CLASSES = ["left", "right"]
+GROUPS = ["left-dark", "right-light"]
+SAMPLES = 40
+COPIES = 25
+"""Times that each sample counts in the calibration table: enough for a certificate."""
+
+
+def picture(number: int, *, side: int = 28, kind: str = "PNG") -> bytes:
+    """An image of its own for each number."""
+    pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    pixels[:, : side // 2] //= 1 + number % 4
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class World:
+    """What the tests ask about. `model` is the mask-tuned one, `job` the job that made the three."""
+
+    client: TestClient
+    app: FastAPI
+    dataset: str
+    job: str
+    erm: str
+    model: str
+    control: str
+    scores: NDArray[np.float64]
+    """Of every sample under `model`: probabilities, by max softmax."""
+
+    @property
+    def services(self) -> Services:
+        services: Services = self.app.state.services
+        return services
+
+    def query(self, **more: Any) -> dict[str, Any]:
+        """The query for a stored sample, with more or other parameters."""
+        return {"model": self.model, "dataset": self.dataset, "sample": 0} | more
+
+    def ask(self, **query: Any) -> dict[str, Any]:
+        """The answer for a stored sample (0, unless another is named)."""
+        answer = self.client.get("/predict", params=self.query(**query))
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), threads=1)
+    app = create_app(settings)
+    with TestClient(app) as client:
+        yield _furnished(client, app)
+
+
+@pytest.fixture
+def fresh_world(tmp_path: Path) -> Iterator[World]:
+    """One that the test may change."""
+    app = create_app(Settings(data_dir=tmp_path, threads=1))
+    with TestClient(app) as client:
+        yield _furnished(client, app)
+
+
+def _furnished(client: TestClient, app: FastAPI) -> World:
+    services: Services = app.state.services
+    dataset, job = new_id("ds"), new_id("job")
+    ids = {arm: new_id("mdl") for arm in (Arm.ERM, Arm.MASKTUNE, Arm.CONTROL)}
+    _write_store(services, dataset)
+    calibrations, scores = {}, np.zeros(0)
+    for seed, (arm, model) in enumerate(ids.items()):
+        calibrations[model], own = _write_model(services, model, erm_seed=0, seed=seed)
+        scores = own if arm is Arm.MASKTUNE else scores
+    with services.database.begin() as session:
+        datasets.add(session, _dataset_row(dataset, job))
+        session.add(_job_row(job, dataset, ids))
+        for arm, model in ids.items():
+            erm = None if arm is Arm.ERM else ids[Arm.ERM]
+            registry.add(session, _model_row(model, arm, erm, (dataset, job), calibrations[model]))
+    return World(client, app, dataset, job, ids[Arm.ERM], ids[Arm.MASKTUNE], ids[Arm.CONTROL], scores)
+
+
+def _write_store(services: Services, dataset: str) -> None:
+    with services.artifacts.writing(f"datasets/{dataset}") as folder:
+        with StoreWriter(folder) as writer:
+            for number in range(SAMPLES):
+                label = number % 2
+                writer.add(
+                    Row(f"{CLASSES[label]}/{number}.png", label, "test", label, 28, 28, picture(number))
+                )
+            writer.finish(DatasetInfo("pair", "image_folder", tuple(CLASSES), tuple(GROUPS)))
+
+
+def _write_model(
+    services: Services, model: str, *, erm_seed: int, seed: int
+) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    import torch
+
+    from models.data.decoding import stored_square, to_unit
+
+    network = build_network("small_cnn", classes=2, image_size=28, seed=seed)
+    erm = build_network("small_cnn", classes=2, image_size=28, seed=erm_seed)
+    with services.artifacts.writing(f"models/{model}") as folder:
+        save_model(network, card_of(network, tuple(CLASSES), "masktune"), folder)
+    with torch.inference_mode():
+        images = to_unit(torch.stack([stored_square(picture(n), 28) for n in range(SAMPLES)]))
+        logits, erm_logits = network(images).numpy(), erm(images).numpy()
+    tables: dict[str, Any] = {}
+    groups: dict[str, Any] = {}
+    for name in SCORES if seed != erm_seed else ("max_softmax",):
+        values = score(name, logits, erm_logits).scores
+        # The surer half is right, every other one of the rest is wrong.
+        right = (values >= np.median(values)) | (np.arange(SAMPLES) % 2 == 0)
+        tables[name] = CalibrationTable.build(np.repeat(values, COPIES), np.repeat(right, COPIES)).to_json()
+        groups[name] = {
+            group: CalibrationTable.build(values[label::2], right[label::2]).to_json()
+            for label, group in enumerate(GROUPS)
+        }
+    own = score("max_softmax", logits).scores
+    id = new_id("cal")
+    with services.artifacts.writing(f"calibrations/{id}") as folder:
+        (folder / FILE).write_text(json.dumps({"scores": tables, "groups": groups}))
+    row = {
+        "id": id,
+        "artifact": f"calibrations/{id}",
+        "n": SAMPLES * COPIES,
+        "score_name": "max_softmax",
+        "scores": list(tables),
+        "created_at": 1.7e9,
+    }
+    return row, np.exp(own)
+
+
+def _dataset_row(dataset: str, job: str) -> DatasetRow:
+    return DatasetRow(
+        id=dataset,
+        name="pair",
+        state=DatasetState.READY,
+        format="image_folder",
+        source={"builtin": "none"},
+        options={},
+        job_id=job,
+        artifact=f"datasets/{dataset}",
+        classes=CLASSES,
+    )
+
+
+def _job_row(job: str, dataset: str, ids: dict[Arm, str]) -> JobRow:
+    return JobRow(
+        id=job,
+        kind=JobKind.MASKTUNE,
+        state=JobState.SUCCEEDED,
+        dataset_id=dataset,
+        params={"masking": {"sigmas": 1.5}},
+        models={arm.value: model for arm, model in ids.items()},
+    )
+
+
+def _model_row(
+    model: str, arm: Arm, erm: str | None, made: tuple[str, str], calibration: dict[str, Any]
+) -> ModelRow:
+    dataset, job = made
+    figures = {"accuracy": 0.9, "balanced_accuracy": 0.89, "worst_group_accuracy": 0.8, "groups": {"a": 0.8}}
+    return ModelRow(
+        id=model,
+        dataset_id=dataset,
+        job_id=job,
+        arm=arm,
+        backbone="small_cnn",
+        classes=CLASSES,
+        image_size=28,
+        artifact=f"models/{model}",
+        erm_id=erm,
+        calibration=calibration,
+        metrics={"test": figures},
+    )

@@ -1,0 +1,91 @@
+"""`/aliases`: moves with preconditions, a history, and the way back."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.ids import new_id
+from tests.integration.app.serving.conftest import World
+
+
+def test_an_alias_is_made_moved_and_rolled_back(fresh_world: World) -> None:
+    world, client = fresh_world, fresh_world.client
+    made = client.put("/aliases/champion", json={"model": world.erm})
+    assert (made.status_code, made.headers["location"]) == (201, "/aliases/champion")
+    moved = client.put("/aliases/champion", json={"model": world.model})
+    assert (moved.status_code, moved.json()["version"]) == (200, 2)
+    assert client.get("/models/champion").json()["id"] == world.model
+    back = client.post("/aliases/champion/rollback").json()
+    assert (back["model"], back["version"]) == (world.erm, 3)
+    assert [(m["version"], m["model"]) for m in back["history"]] == [
+        (3, world.erm),
+        (2, world.model),
+        (1, world.erm),
+    ]
+    to_two = client.post("/aliases/champion/rollback", json={"version": 2}).json()
+    assert to_two["model"] == world.model
+    assert client.get("/aliases").json()["data"][0]["name"] == "champion"
+
+
+def test_a_move_to_where_it_points_is_none(fresh_world: World) -> None:
+    for _ in range(2):
+        answer = fresh_world.client.put("/aliases/a", json={"model": fresh_world.model})
+    assert answer.json()["version"] == 1
+
+
+def test_preconditions(fresh_world: World) -> None:
+    world, client = fresh_world, fresh_world.client
+    body = {"model": world.model}
+    assert client.put("/aliases/a", json=body, headers={"If-Match": '"x"'}).status_code == 412
+    only_new = {"If-None-Match": "*"}
+    assert client.put("/aliases/a", json=body, headers=only_new).status_code == 201
+    assert client.put("/aliases/a", json=body, headers=only_new).status_code == 412
+    etag = client.get("/aliases/a").headers["etag"]
+    other = {"model": world.control}
+    moved = client.put("/aliases/a", json=other, headers={"If-Match": etag})
+    assert moved.status_code == 200
+    assert moved.headers["etag"] == client.get("/aliases/a").headers["etag"]
+    assert client.put("/aliases/a", json=body, headers={"If-Match": etag}).status_code == 412
+    assert client.post("/aliases/a/rollback", headers={"If-Match": etag}).status_code == 412
+    assert client.delete("/aliases/a", headers={"If-Match": etag}).status_code == 412
+    assert client.get("/aliases/a").json()["model"] == world.control
+
+
+def test_a_rollback_that_is_sent_twice_happens_once(fresh_world: World) -> None:
+    world, client = fresh_world, fresh_world.client
+    for model in (world.erm, world.model):
+        client.put("/aliases/a", json={"model": model})
+    answers = [client.post("/aliases/a/rollback", headers={"Idempotency-Key": "k"}).json() for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert client.get("/aliases/a").json()["model"] == world.erm
+
+
+def test_nothing_to_go_back_to(fresh_world: World) -> None:
+    world, client = fresh_world, fresh_world.client
+    assert client.post("/aliases/a/rollback").status_code == 404
+    client.put("/aliases/a", json={"model": world.model})
+    assert client.post("/aliases/a/rollback").status_code == 409
+    assert client.post("/aliases/a/rollback", json={"version": 7}).status_code == 422
+
+
+def test_removal_is_part_of_the_history(fresh_world: World) -> None:
+    world, client = fresh_world, fresh_world.client
+    client.put("/aliases/a", json={"model": world.model})
+    assert client.delete("/aliases/a").status_code == 204
+    assert client.get("/aliases/a").status_code == 404
+    assert client.delete("/aliases/a").status_code == 404
+    again = client.put("/aliases/a", json={"model": world.model})
+    assert again.status_code == 201
+    assert [m["model"] for m in again.json()["history"]] == [world.model, None, world.model]
+
+
+@pytest.mark.parametrize("name", ["Champion", ".a", "a b", "mdl_x", "job_1", "x" * 65, "é"])
+def test_names_that_an_alias_may_not_have(world: World, name: str) -> None:
+    assert world.client.put(f"/aliases/{name}", json={"model": world.model}).status_code == 422
+
+
+def test_an_alias_needs_a_model_that_is_there(world: World) -> None:
+    for model in (new_id("mdl"), "nobody"):
+        assert world.client.put("/aliases/b", json={"model": model}).status_code == 404
+    assert world.client.put("/aliases/b", json={"model": world.model, "force": True}).status_code == 422
+    assert world.client.get("/aliases/b").status_code == 404

@@ -1,0 +1,146 @@
+"""The engine under load: a bounded queue, clients that leave, shutdown, one load for all."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from app.inference import Explain, Inference, Pair, Part, Upload, check_forward
+from app.inference.batcher import Ask
+from core.artifacts import Artifacts
+from core.errors import BadImage, NotFound, Overloaded, Unavailable
+from core.settings import Settings
+from models.backbones import build_network
+from models.export import card_of, save_model
+from tests.integration.app.serving.conftest import picture
+from tests.unit.app.inference.doubles import EchoEngine, pictures
+
+Waiter = Callable[[Callable[[], bool], float], None]
+
+
+@pytest.fixture
+def inference(artifacts: Artifacts, tmp_path: Path) -> Inference:
+    network = build_network("small_cnn", classes=2, image_size=28)
+    with artifacts.writing("models/mdl_a") as folder:
+        save_model(network, card_of(network, ("a", "b"), "erm"), folder)
+    return Inference(Settings(data_dir=tmp_path, predict_queue=4, threads=1), artifacts)
+
+
+PAIR = Pair(Part("mdl_a", "models/mdl_a"), None)
+
+
+@asynccontextmanager
+async def _busy(inference: Inference) -> AsyncIterator[EchoEngine]:
+    """The engine's thread is held until the block ends."""
+    engine = EchoEngine()
+    engine.gate.clear()
+    held = inference._fast.submit(Ask(engine, pictures(0)))
+    assert await asyncio.to_thread(engine.entered.wait, 10)
+    try:
+        yield engine
+    finally:
+        engine.gate.set()
+        await asyncio.wrap_future(held)
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("never came true")
+
+
+def test_overload_is_a_503_at_once(inference: Inference) -> None:
+    async def run() -> None:
+        await inference.see(PAIR, [Upload(picture(0))])
+        async with _busy(inference):
+            waiting = asyncio.create_task(inference.see(PAIR, [Upload(picture(n)) for n in range(4)]))
+            await _until(lambda: inference.waiting == 4)
+            with pytest.raises(Overloaded) as refusal:
+                await inference.see(PAIR, [Upload(picture(9))])
+            assert refusal.value.status == 503
+            assert int(refusal.value.headers["Retry-After"]) >= 1
+        assert len((await waiting).scores.logits) == 4
+
+    asyncio.run(run())
+    inference.close()
+
+
+def test_a_cancelled_request_frees_its_place(inference: Inference) -> None:
+    async def run() -> None:
+        await inference.see(PAIR, [Upload(picture(0))])
+        async with _busy(inference):
+            gone = asyncio.create_task(inference.see(PAIR, [Upload(picture(n)) for n in range(4)]))
+            await _until(lambda: inference.waiting == 4)
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
+            assert inference.waiting == 0
+            stays = asyncio.create_task(inference.see(PAIR, [Upload(picture(1))]))
+            await _until(lambda: inference.waiting == 1)
+        assert len((await stays).scores.logits) == 1
+
+    asyncio.run(run())
+    inference.close()
+
+
+def test_slow_explanations_do_not_hold_up_predictions(inference: Inference) -> None:
+    async def run() -> None:
+        await inference.see(PAIR, [Upload(picture(0))])
+        async with _busy(inference):
+            explained = await inference.see(PAIR, [Upload(picture(1))], Explain("scorecam"))
+        assert explained.scores.maps is not None
+
+    asyncio.run(run())
+    inference.close()
+
+
+def test_what_was_accepted_is_answered_at_shutdown(inference: Inference) -> None:
+    async def run() -> None:
+        await inference.see(PAIR, [Upload(picture(0))])
+        async with _busy(inference) as engine:
+            waiting = asyncio.create_task(inference.see(PAIR, [Upload(picture(1))]))
+            await _until(lambda: inference.waiting == 1)
+            closing = asyncio.create_task(asyncio.to_thread(inference.close))
+            await asyncio.sleep(0.05)
+            assert not closing.done()
+            engine.gate.set()
+            await closing
+        assert len((await waiting).scores.logits) == 1
+        with pytest.raises(Unavailable):
+            await inference.see(PAIR, [Upload(picture(1))])
+
+    asyncio.run(run())
+
+
+def test_missing_and_damaged_models_say_so(inference: Inference, artifacts: Artifacts) -> None:
+    with artifacts.writing("models/mdl_b") as folder:
+        (folder / "model.json").write_text("{}")
+    for name, error in (("mdl_b", Unavailable), ("mdl_c", NotFound)):
+        with pytest.raises(error):
+            asyncio.run(inference.see(Pair(Part(name, f"models/{name}"), None), [Upload(picture(0))]))
+    inference.close()
+
+
+def test_every_bad_image_is_named(inference: Inference) -> None:
+    uploads = [Upload(b"", "a.png"), Upload(picture(0)), Upload(b"GIF89a"), Upload(picture(1), "x.jpg")]
+    with pytest.raises(BadImage) as refusal:
+        asyncio.run(inference.see(PAIR, uploads))
+    assert [e.pointer for e in refusal.value.errors] == ["/images/0", "/images/2", "/images/3"]
+    inference.close()
+
+
+def test_the_check_is_a_real_forward_pass() -> None:
+    check_forward()
+
+
+def test_the_front_starts_without_torch() -> None:
+    code = "import sys, app.main; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,245 @@
+"""`/models`: shown, listed, deleted, downloaded, imported, judged."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save
+
+from core.ids import new_id
+from core.queries import registry
+from core.tables import JobRow
+from core.vocabulary import JobKind, JobState
+from models.backbones import build_network
+from tests.integration.app.serving.conftest import CLASSES, GROUPS, World
+
+
+def test_a_model_tells_all_of_the_contract(world: World) -> None:
+    answer = world.client.get(f"/models/{world.model}")
+    body = answer.json()
+    assert (body["dataset"], body["job"], body["arm"], body["backbone"]) == (
+        world.dataset,
+        world.job,
+        "masktune",
+        "small_cnn",
+    )
+    assert body["classes"] == CLASSES
+    assert body["erm"] == world.erm
+    assert body["calibration"]["n"] == 1000
+    assert "artifact" not in body["calibration"]
+    assert body["metrics"]["test"]["worst_group_accuracy"] == 0.8
+    assert body["metrics"]["test"]["groups"] == {"a": 0.8}
+    assert body["created_at"].endswith("Z")
+    again = world.client.get(f"/models/{world.model}", headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_listing_filters_and_pages(world: World) -> None:
+    everything = world.client.get("/models").json()["data"]
+    assert {m["id"] for m in everything} == {world.erm, world.model, world.control}
+    by_arm = world.client.get("/models", params={"arm": "control"}).json()["data"]
+    assert [m["id"] for m in by_arm] == [world.control]
+    assert world.client.get("/models", params={"job": new_id("job")}).json()["data"] == []
+    assert len(world.client.get("/models", params={"dataset": world.dataset}).json()["data"]) == 3
+    seen, cursor = [], None
+    while True:
+        page = world.client.get(
+            "/models", params={"limit": 1} | ({"cursor": cursor} if cursor else {})
+        ).json()
+        seen += [m["id"] for m in page["data"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == [m["id"] for m in everything]
+    assert world.client.get("/models", params={"arm": "best"}).status_code == 422
+
+
+def test_deleting_minds_what_points_to_it(fresh_world: World) -> None:
+    world, delete = fresh_world, fresh_world.client.delete
+    world.ask(model=world.control)
+    assert delete(f"/models/{world.erm}").status_code == 409  # the ERM half of two
+    world.client.put("/aliases/champion", json={"model": world.model})
+    assert delete(f"/models/{world.model}").status_code == 409
+    job = new_id("job")
+    with world.services.database.begin() as session:
+        session.add(
+            JobRow(
+                id=job,
+                kind=JobKind.EVALUATE,
+                state=JobState.QUEUED,
+                params={},
+                inputs={"model": world.control},
+            )
+        )
+    refusal = delete(f"/models/{world.control}")
+    assert (refusal.status_code, refusal.json()["type"]) == (409, "/problems/model-in-use")
+    assert job in refusal.json()["detail"]
+    with world.services.database.begin() as session:
+        session.delete(session.get_one(JobRow, job))
+        key = registry.get(session, world.control).artifact
+    assert delete(f"/models/{world.control}").status_code == 204
+    assert not world.services.artifacts.exists(key)
+    assert world.client.get("/predict", params=world.query(model=world.control)).status_code == 404
+    assert world.client.get(f"/models/{world.control}").status_code == 404
+
+
+def test_the_weights_come_as_they_are(world: World, tmp_path: Path) -> None:
+    answer = world.client.get(f"/models/{world.model}/download")
+    assert answer.headers["content-disposition"] == f'attachment; filename="{world.model}.safetensors"'
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(answer.content)
+    with safe_open(file, "pt") as tensors:
+        assert tensors.keys()
+    etag = {"If-None-Match": answer.headers["etag"]}
+    assert world.client.get(f"/models/{world.model}/download", headers=etag).status_code == 304
+    assert world.client.get(f"/models/{world.model}/download", params={"format": "pt"}).status_code == 422
+
+
+def test_the_graph_is_exported_once_and_kept(world: World) -> None:
+    import onnx
+
+    first = world.client.get(f"/models/{world.model}/download", params={"format": "onnx"})
+    assert first.status_code == 200, first.text
+    graph = onnx.load_from_string(first.content).graph
+    assert [output.name for output in graph.output] == ["logits", "activation"]
+    assert world.services.artifacts.exists(f"exports/{world.model}")
+    second = world.client.get(f"/models/{world.model}/download", params={"format": "onnx"})
+    assert second.content == first.content
+
+
+# --- import ---------------------------------------------------------------------------------------
+
+
+def _send(client: TestClient, data: bytes, *, key: str | None = None, **fields: str) -> Any:
+    form = {"backbone": "small_cnn", "classes": json.dumps(CLASSES), "image_size": "28"} | fields
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return client.post("/models", data=form, files={"file": ("weights.safetensors", data)}, headers=headers)
+
+
+def _weights(classes: int = 2) -> bytes:
+    network = build_network("small_cnn", classes=classes, image_size=28, seed=9)
+    return save({name: tensor.contiguous() for name, tensor in network.model.state_dict().items()})
+
+
+def test_an_imported_model_predicts(fresh_world: World) -> None:
+    world = fresh_world
+    answer = _send(world.client, _weights(), dataset=world.dataset)
+    assert answer.status_code == 201, answer.text
+    body = answer.json()
+    assert answer.headers["location"] == f"/models/{body['id']}"
+    assert (body["arm"], body["calibration"], body["dataset"]) == ("imported", None, world.dataset)
+    assert world.ask(model=body["id"])["predictions"][0]["decision"] == "answer"
+
+
+def test_the_same_key_imports_once(fresh_world: World) -> None:
+    world = fresh_world
+    first = _send(world.client, _weights(), key="once")
+    second = _send(world.client, _weights(), key="once")
+    assert second.json() == first.json()
+    assert second.headers["idempotency-replayed"] == "true"
+    assert len(world.client.get("/models", params={"arm": "imported"}).json()["data"]) == 1
+    assert _send(world.client, _weights(), key="once", classes='["a", "b"]').status_code == 422
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (open, ("/tmp/never", "w"))
+
+
+FOREIGN: dict[str, tuple[bytes, str]] = {
+    "pickle": (pickle.dumps(_Evil()), "not-safetensors"),
+    "torch.save": (b"PK\x03\x04" + bytes(60), "not-safetensors"),
+    "nothing like it": (b"hello, world, this is no model", "not-safetensors"),
+    "short": (b"\x01", "not-safetensors"),
+    "claims too much": (struct.pack("<Q", 1 << 40) + b"{}", "not-safetensors"),
+    "huge header": (struct.pack("<Q", 17 << 20) + b"{" + bytes(17 << 20), "header-too-large"),
+    "broken header": (struct.pack("<Q", 5) + b"{nope", "does-not-fit"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_is_no_safetensors_file_is_refused_unread(world: World, name: str) -> None:
+    data, code = FOREIGN[name]
+    refusal = _send(world.client, data)
+    assert refusal.status_code == 422, refusal.text
+    assert refusal.json()["errors"] == [
+        {"pointer": "/file", "code": code, "detail": refusal.json()["errors"][0]["detail"]}
+    ]
+
+
+def test_tensors_must_fit_the_backbone(world: World) -> None:
+    for refusal in (
+        _send(world.client, _weights(classes=3)),
+        _send(world.client, _weights(), backbone="resnet32"),
+        _send(world.client, _weights(), backbone="resnet99"),
+    ):
+        assert (refusal.status_code, refusal.json()["errors"][0]["code"]) == (422, "does-not-fit")
+    assert world.client.get("/models", params={"arm": "imported"}).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"classes": "cat, dog"}, "/classes"),
+        ({"classes": '["cat"]'}, "/classes"),
+        ({"classes": '["cat", "cat"]'}, "/classes"),
+        ({"image_size": "big"}, "/image_size"),
+        ({"image_size": "4"}, "/image_size"),
+        ({"colour": "red"}, "/colour"),
+        ({"backbone": ""}, "/backbone"),
+    ],
+)
+def test_wrong_fields_have_pointers(world: World, fields: dict[str, str], pointer: str) -> None:
+    refusal = _send(world.client, _weights(), key=None, **fields)
+    assert refusal.status_code == 422
+    assert refusal.json()["errors"][0]["pointer"].startswith(pointer)
+
+
+def test_another_data_sets_classes_and_another_body_are_refused(world: World) -> None:
+    wrong = _send(world.client, _weights(), dataset=world.dataset, classes='["up", "down"]')
+    assert (wrong.status_code, wrong.json()["type"]) == (422, "/problems/model-of-another-dataset")
+    assert _send(world.client, _weights(), dataset=new_id("ds")).status_code == 404
+    assert world.client.post("/models", json={"backbone": "small_cnn"}).status_code == 415
+
+
+# --- risk and coverage ----------------------------------------------------------------------------
+
+
+def test_risk_coverage_has_areas_bounds_and_groups(world: World) -> None:
+    body = world.client.get(
+        f"/models/{world.model}/risk-coverage", params={"points": 20, "coverage": 0.5}
+    ).json()
+    assert body["score_name"] == "max_softmax"
+    assert 0 < body["augrc"] < body["aurc"] < 0.5
+    coverages = [p["coverage"] for p in body["points"]]
+    assert coverages == sorted(coverages)
+    assert coverages[-1] == 1
+    for point in body["points"]:
+        assert point["band_low"] <= point["low"] <= point["risk"] <= point["high"] <= point["band_high"]
+        assert point["n_errors"] <= point["n_answered"]
+        assert 0 < point["threshold"] <= 1
+    assert [g["group"] for g in body["groups"]] == GROUPS
+    assert sum(g["n"] for g in body["groups"]) == 40
+    product = world.client.get(f"/models/{world.model}/risk-coverage", params={"score": "product"}).json()
+    assert product["score_name"] == "product"
+
+
+def test_risk_coverage_as_a_picture(world: World) -> None:
+    png = world.client.get(f"/models/{world.model}/risk-coverage", headers={"Accept": "image/png"})
+    assert png.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(png.content)).size == (1152, 720)
+
+
+def test_risk_coverage_needs_a_calibration(fresh_world: World) -> None:
+    imported = _send(fresh_world.client, _weights()).json()["id"]
+    refusal = fresh_world.client.get(f"/models/{imported}/risk-coverage")
+    assert refusal.status_code == 409

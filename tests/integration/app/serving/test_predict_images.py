@@ -1,0 +1,110 @@
+"""The bodies that `POST /predict` takes, and the images that it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.inference import Explain, Pair, Part, Upload
+from core.queries import registry
+from core.tables import ModelRow
+from tests.integration.app.serving.conftest import World, picture
+
+
+def test_one_raw_image_and_a_form_of_several_agree(world: World) -> None:
+    images = [picture(n) for n in (4, 5, 6)]
+    files = [(name, (f"{name}.png", data)) for name, data in zip("abc", images, strict=True)]
+    together = world.client.post("/predict", params={"model": world.model}, files=files).json()["predictions"]
+    assert len(together) == 3
+    for number, data in enumerate(images):
+        alone = world.client.post(
+            "/predict", params={"model": world.model}, content=data, headers={"Content-Type": "image/png"}
+        ).json()["predictions"][0]
+        stored = world.ask(sample=4 + number)["predictions"][0]
+        assert alone == stored
+        assert together[number]["label"] == alone["label"]
+        assert together[number]["score"] == pytest.approx(alone["score"], abs=1e-6)
+
+
+def test_a_map_does_not_depend_on_who_shares_the_batch(world: World) -> None:
+    uploads = [Upload(picture(n)) for n in range(8)]
+    row = registry_row(world, world.model)
+    pair = Pair(Part(row.id, row.artifact), None)
+
+    async def maps() -> tuple[np.ndarray[Any, Any], list[np.ndarray[Any, Any]]]:
+        explain = Explain("xgradcam")
+        see = world.services.inference.see
+        batch = await see(pair, uploads, explain)
+        alone = [await see(pair, [upload], explain) for upload in uploads]
+        assert batch.scores.maps is not None
+        return batch.scores.maps, [a.scores.maps[0] for a in alone if a.scores.maps is not None]
+
+    together, alone = asyncio.run(maps())
+    np.testing.assert_allclose(together, np.stack(alone), rtol=1e-4, atol=1e-6)
+
+
+def registry_row(world: World, model: str) -> ModelRow:
+    with world.services.database.read() as session:
+        return registry.get(session, model)
+
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'></svg>", "not_an_image"),
+    "html": (b"<!doctype html><html><body>hello</body></html>", "not_an_image"),
+    "empty": (b"", "empty_file"),
+    "truncated": (picture(1)[:200], "truncated"),
+    "jpeg called png": (picture(1, kind="JPEG"), "mislabelled"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_image_is_named(world: World, name: str) -> None:
+    data, code = BAD[name]
+    files = [("file", ("good.png", picture(0))), ("file", ("bad.png", data))]
+    refusal = world.client.post("/predict", params={"model": world.model}, files=files)
+    assert refusal.status_code == 422
+    problem = refusal.json()
+    assert problem["type"].endswith("bad-image")
+    (fault,) = problem["errors"]
+    assert fault["pointer"] == "/images/1"
+    assert fault["code"].replace("-", "_") == code
+    assert "bad.png" in fault["detail"]
+
+
+def test_a_pixel_bomb_is_refused_by_its_header(world: World) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
+    refusal = world.client.post(
+        "/predict",
+        params={"model": world.model},
+        content=buffer.getvalue(),
+        headers={"Content-Type": "image/png"},
+    )
+    assert (refusal.status_code, refusal.json()["errors"][0]["code"].replace("-", "_")) == (422, "pixel_bomb")
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
+def test_another_kind_of_body_is_415(world: World, kind: str) -> None:
+    refusal = world.client.post(
+        "/predict", params={"model": world.model}, content=b"{}", headers={"Content-Type": kind}
+    )
+    assert refusal.status_code == 415
+
+
+def test_bodies_that_are_no_form_of_images_are_422(world: World) -> None:
+    ask = world.client.post
+    query = {"model": world.model}
+    garbled = ask(
+        "/predict", params=query, content=b"xx", headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
+    unbounded = ask("/predict", params=query, content=b"xx", headers={"Content-Type": "multipart/form-data"})
+    with_text = ask("/predict", params=query, files={"file": picture(0)}, data={"coverage": "0.5"})
+    many = ask("/predict", params=query, files=[("file", (f"{n}.png", b"x")) for n in range(65)])
+    nothing = ask("/predict", params=query, content=b"", headers={"Content-Type": "image/png"})
+    assert [r.status_code for r in (garbled, unbounded, with_text, many, nothing)] == [422] * 5
+    assert with_text.json()["errors"][0]["pointer"] == "/coverage"

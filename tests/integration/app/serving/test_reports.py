@@ -1,0 +1,72 @@
+"""`/jobs/{id}/report`: JSON or a page by Accept, and why there is none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from core.ids import new_id
+from core.tables import JobRow
+from core.vocabulary import JobKind, JobState
+from tests.integration.app.serving.conftest import World, picture
+from tests.unit.app.report_samples import report
+from tests.unit.app.test_report_page import ITEM
+
+
+@pytest.fixture
+def reported(fresh_world: World) -> World:
+    """A world whose job has a report, with a picture in it and a figure that is no number."""
+    world, key = fresh_world, f"jobs/{fresh_world.job}/report"
+    value = report()
+    value["gallery"]["items"] = [ITEM]
+    value["masks"]["seconds"] = float("nan")
+    with world.services.artifacts.writing(key) as folder:
+        (folder / "report.json").write_text(json.dumps(value))
+        for name in ("7-image.png", "o.png", "m.png"):
+            (folder / name).write_bytes(picture(1))
+    with world.services.database.begin() as session:
+        session.get_one(JobRow, world.job).done = {"evaluate": {"artifact": key}}
+    return world
+
+
+def test_a_program_gets_json(reported: World) -> None:
+    answer = reported.client.get(f"/jobs/{reported.job}/report")
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert body["verdict"]["verdict"] == "helped"
+    assert body["masks"]["seconds"] is None
+    etag = {"If-None-Match": answer.headers["etag"]}
+    assert reported.client.get(f"/jobs/{reported.job}/report", headers=etag).status_code == 304
+
+
+def test_a_person_gets_a_page_that_may_load_nothing(reported: World) -> None:
+    answer = reported.client.get(
+        f"/jobs/{reported.job}/report", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    )
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["vary"] == "Accept"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "MaskTune helped" in answer.text
+    assert answer.text.count("data:image/png;base64,iVBOR") == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "hint"),
+    [
+        (JobKind.MASKTUNE, JobState.RUNNING, "last stage"),
+        (JobKind.MASKTUNE, JobState.FAILED, "resume"),
+        (JobKind.PREDICT, JobState.SUCCEEDED, "makes no report"),
+    ],
+)
+def test_why_there_is_none(fresh_world: World, kind: JobKind, state: JobState, hint: str) -> None:
+    job = new_id("job")
+    with fresh_world.services.database.begin() as session:
+        session.add(JobRow(id=job, kind=kind, state=state, params={}))
+    refusal = fresh_world.client.get(f"/jobs/{job}/report")
+    assert (refusal.status_code, refusal.json()["type"]) == (409, "/problems/report-not-ready")
+    assert hint in refusal.json()["detail"]
+
+
+def test_no_such_job(world: World) -> None:
+    assert world.client.get(f"/jobs/{new_id('job')}/report").status_code == 404

@@ -1,0 +1,283 @@
+"""Data sets: uploads, sources, reports, samples."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from starlette.types import Message
+
+from core.tables import DatasetRow, JobRow
+from tests.integration.app.conftest import CLASSES, Front, StartFront, picture
+
+
+def archive(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for number, name in enumerate(names or ("a/1.png", "b/2.png")):
+            file.writestr(name, picture(number))
+    return buffer.getvalue()
+
+
+def upload(
+    front: Front, data: bytes | None = None, headers: dict[str, str] | None = None, **fields: str
+) -> Any:
+    form = {"name": "mine"} | fields
+    files = {"file": ("mine.zip", archive() if data is None else data)}
+    return front.client.post("/datasets", data=form, files=files, headers=headers)
+
+
+def leftovers(front: Front) -> list[Path]:
+    folder = front.settings.scratch / "uploads"
+    return list(folder.rglob("*")) if folder.exists() else []
+
+
+def stored_uploads(front: Front) -> list[Path]:
+    folder = front.settings.data_dir / "artifacts" / "uploads"
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def test_an_upload_becomes_an_artifact_a_row_and_a_job(either: Front) -> None:
+    data = archive()
+    answer = upload(either, data, format="image_folder", options='{"classes": ["a", "b"]}', seed="7")
+    body = answer.json()
+    assert answer.status_code == 202, body
+    assert answer.headers["Location"] == f"/datasets/{body['id']}"
+    assert either.client.get(answer.headers["Location"]).json() == body
+    assert (body["state"], body["name"], body["report"]) == ("importing", "mine", None)
+    folder = either.services.artifacts.folder(f"uploads/{body['id']}")
+    assert (folder / "archive").read_bytes() == data
+    facts = json.loads((folder / "upload.json").read_text())
+    assert facts == {"filename": "mine.zip", "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    with either.services.database.read() as session:
+        job = session.get_one(JobRow, body["job"])
+        assert (job.kind, job.state, job.dataset_id) == ("import", "queued", body["id"])
+        assert job.params["options"] == {"classes": ["a", "b"], "target": "Blond_Hair", "group": "Male"}
+        assert (job.params["format"], job.params["seed"]) == ("image_folder", 7)
+        assert session.get_one(DatasetRow, body["id"]).source == {"upload": f"uploads/{body['id']}"}
+    assert not leftovers(either)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"name": ""}, "/name"),
+        ({"name": "a\nb"}, "/name"),
+        ({"name": "x" * 201}, "/name"),
+        ({"format": "tiff"}, "/format"),
+        ({"options": "{"}, "/options"),
+        ({"options": "[]"}, "/options"),
+        ({"options": '{"clases": []}'}, "/options/clases"),
+        ({"options": '{"classes": ["a", "b\\u0000"]}'}, "/options"),
+        ({"options": '{"classes": ["a", "\\ud800"]}'}, "/options"),
+        ({"seed": "-1"}, "/seed"),
+        ({"seed": "x"}, "/seed"),
+        ({"colour": "red"}, "/colour"),
+    ],
+)
+def test_faulty_fields_leave_nothing(front: Front, fields: dict[str, str], pointer: str) -> None:
+    answer = upload(front, None, None, **fields)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["pointer"] == pointer
+    assert not leftovers(front)
+    assert not stored_uploads(front)
+    assert front.client.get("/datasets").json()["data"] == []
+
+
+def test_an_empty_file_and_a_missing_one(front: Front) -> None:
+    assert upload(front, b"").json()["errors"][0]["code"] == "empty"
+    answer = front.client.post("/datasets", files={"other": ("x", b"x")})
+    assert answer.json()["errors"][0]["pointer"] == "/file"
+
+
+def test_other_kinds_of_body(front: Front) -> None:
+    for kind in ("text/plain", "application/zip", "application/x-www-form-urlencoded"):
+        answer = front.client.post("/datasets", content=b"x", headers={"Content-Type": kind})
+        assert answer.status_code == 415
+
+
+def test_an_upload_over_the_limit_is_refused_and_leaves_nothing(start: StartFront) -> None:
+    front = start(max_upload_bytes=1024)
+    answer = upload(front, b"x" * (3 * 2**20))
+    assert answer.status_code == 413
+    assert answer.headers["Connection"] == "close"
+    assert not leftovers(front)
+
+
+def post_raw(front: Front, messages: list[Message], headers: list[tuple[bytes, bytes]]) -> list[Message]:
+    """What the application sends, asked as a server asks it."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/datasets",
+        "raw_path": b"/datasets",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"content-type", b"multipart/form-data; boundary=cut"), *headers],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "state": {},
+    }
+    sent: list[Message] = []
+    waiting = iter(messages)
+
+    async def receive() -> Message:
+        return next(waiting)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def run() -> None:
+        await front.app(scope, receive, send)
+
+    anyio.run(run)
+    return sent
+
+
+HEAD = b'--cut\r\nContent-Disposition: form-data; name="file"; filename="a.zip"\r\n\r\n'
+
+
+def test_a_client_that_leaves_leaves_no_file(front: Front) -> None:
+    chunk = {"type": "http.request", "body": b"x" * 2**20, "more_body": True}
+    head = {"type": "http.request", "body": HEAD, "more_body": True}
+    post_raw(front, [head, chunk, chunk, {"type": "http.disconnect"}], [])
+    assert not leftovers(front)
+    assert not stored_uploads(front)
+
+
+def test_an_upload_that_cannot_fit_is_refused_before_it_is_read(start: StartFront) -> None:
+    front = start(max_upload_bytes=2**60)
+    sent = post_raw(front, [], [(b"content-length", str(2**59).encode())])
+    assert sent[0]["status"] == 507
+    assert json.loads(sent[1]["body"])["type"] == "/problems/storage-full"
+
+
+def test_sources(front: Front, tmp_path: Path) -> None:
+    def ask(**fields: Any) -> Any:
+        return front.client.post("/datasets", json={"name": "d"} | fields)
+
+    made = ask(source="builtin:biased-digits", options={"ratio": 0.9}).json()
+    assert made["source"] == {"builtin": "biased-digits"}
+    assert ask(source="builtin:nothing").json()["errors"][0]["code"] == "unknown-builtin"
+    assert ask(source=f"file://{tmp_path}").json()["errors"][0]["code"] == "not-allowed"
+    assert (
+        ask(source="builtin:digits", options={"root": "/"}).json()["errors"][0]["pointer"] == "/options/root"
+    )
+    assert ask(source="builtin:digits", format="csv").json()["errors"][0]["pointer"] == "/format"
+    assert ask().json()["errors"] == [{"pointer": "/source", "code": "missing", "detail": "this is needed"}]
+
+
+def test_an_allowed_folder(start: StartFront, tmp_path: Path) -> None:
+    (tmp_path / "sets").mkdir()
+    front = start(allowed_sources=f"file://{tmp_path}/sets")
+    made = front.client.post("/datasets", json={"name": "d", "source": f"file://{tmp_path}/sets/../sets"})
+    assert made.json()["source"] == {"address": f"file://{tmp_path}/sets"}
+
+
+def test_a_ready_data_set_and_its_report(either: Front) -> None:
+    dataset = either.dataset()
+    body = either.client.get(f"/datasets/{dataset}").json()
+    assert body["state"] == "ready"
+    assert body["classes"] == CLASSES
+    assert body["splits"] == {"train": 6, "val": 6, "calibration": 6, "test": 6}
+    report = body["report"]
+    assert [r["path"] for r in report["rejected"]] == ["train/left/broken.png"]
+    assert report["rejected_total"] == sum(report["rejected_by_code"].values()) == 1
+    full = either.client.get(f"/datasets/{dataset}/report")
+    assert full.json()["rejected"] == report["rejected"]
+    again = either.client.get(f"/datasets/{dataset}/report", headers={"If-None-Match": full.headers["ETag"]})
+    assert again.status_code == 304
+    (listed,) = either.client.get("/datasets").json()["data"]
+    assert (listed["report"]["rejected"], listed["report"]["rejected_total"]) == ([], 1)
+
+
+def test_a_faulty_range_is_passed_over(front: Front) -> None:
+    dataset = front.dataset()
+    answer = front.client.get(f"/datasets/{dataset}/report", headers={"Range": "bytes=z"})
+    assert answer.status_code == 200
+
+
+def test_samples_by_split_class_and_page(front: Front) -> None:
+    dataset = front.dataset()
+    path, seen, cursor = f"/datasets/{dataset}/samples", [], None
+    while True:
+        query: dict[str, Any] = {"split": "train", "limit": 4} | ({"cursor": cursor} if cursor else {})
+        page = front.client.get(path, params=query).json()
+        seen += page["data"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert len(seen) == len({sample["id"] for sample in seen}) == 6
+    assert {sample["split"] for sample in seen} == {"train"}
+    right = front.client.get(path, params={"label": "right", "limit": 100}).json()["data"]
+    assert {sample["label"] for sample in right} == {"right"}
+    assert len(right) == 12
+    assert front.client.get(f"{path}/{right[0]['id']}").json() == right[0]
+    for query, pointer in (
+        ({"label": "up"}, "?label"),
+        ({"group": "x"}, "?group"),
+        ({"split": "x"}, "?split"),
+    ):
+        answer = front.client.get(path, params=query)
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
+
+
+def test_an_image_is_the_file_that_was_uploaded(front: Front) -> None:
+    dataset = front.dataset()
+    sample = front.client.get(f"/datasets/{dataset}/samples").json()["data"][0]
+    path = f"/datasets/{dataset}/samples/{sample['id']}/image"
+    image = front.client.get(path)
+    assert hashlib.sha256(image.content).hexdigest() == sample["sha256"]
+    assert image.headers["Content-Type"] == "image/png"
+    assert image.headers["X-Content-Type-Options"] == "nosniff"
+    assert front.client.get(path, headers={"If-None-Match": image.headers["ETag"]}).status_code == 304
+    for number in (24, -1, 2**70):
+        assert front.client.get(f"/datasets/{dataset}/samples/{number}/image").status_code == 404
+    assert front.client.get(f"/datasets/{dataset}/samples/x/image").status_code == 422
+
+
+def test_samples_of_a_data_set_that_is_not_ready(front: Front) -> None:
+    made = upload(front).json()
+    answer = front.client.get(f"/datasets/{made['id']}/samples")
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/dataset-not-ready")
+    answer = front.client.get(f"/datasets/{made['id']}/report")
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/report-not-ready")
+
+
+def test_deleting(either: Front) -> None:
+    busy = upload(either).json()
+    refused = either.client.delete(f"/datasets/{busy['id']}")
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/dataset-in-use")
+    assert busy["job"] in refused.json()["detail"]
+    dataset = either.dataset()
+    assert either.services.artifacts.exists(f"datasets/{dataset}")
+    assert either.client.delete(f"/datasets/{dataset}").status_code == 204
+    assert not either.services.artifacts.exists(f"datasets/{dataset}")
+    assert either.client.get(f"/datasets/{dataset}").status_code == 404
+    assert either.client.delete(f"/datasets/{dataset}").status_code == 404
+
+
+def test_lists_are_paged_and_conditional(either: Front) -> None:
+    made = [upload(either, name=f"set {number}").json()["id"] for number in range(5)]
+    seen, cursor = [], None
+    while True:
+        query: dict[str, Any] = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = either.client.get("/datasets", params=query)
+        seen += [row["id"] for row in page.json()["data"]]
+        cursor = page.json()["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == made[::-1]
+    etag = either.client.get("/datasets").headers["ETag"]
+    assert either.client.get("/datasets", headers={"If-None-Match": etag}).status_code == 304
+    upload(either, name="one more")
+    assert either.client.get("/datasets", headers={"If-None-Match": etag}).status_code == 200

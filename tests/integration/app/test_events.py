@@ -1,0 +1,238 @@
+"""Events: nothing lost, nothing twice, and an end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.services.event_stream import HEARTBEAT, frames
+from app.services.events import Followers
+from core.ids import new_id
+from core.queries import jobs
+from core.session import Database
+from core.tables import JobRow
+from core.vocabulary import JobKind, JobState
+from tests.integration.app.conftest import Front
+
+STREAM = {"Accept": "text/event-stream"}
+
+
+def parse(text: str) -> list[dict[str, str]]:
+    """The events of a stream; comments and `retry` are left out."""
+    events = []
+    for block in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
+        if "data" in fields:
+            events.append(fields)
+    return events
+
+
+def finished(front: Front, *messages: str) -> str:
+    """A job that logged these messages and succeeded."""
+    job = front.job()
+    lease = front.claim()
+    front.log(lease, *messages)
+    front.end(lease)
+    return job
+
+
+def test_the_stream_of_an_ended_job_is_whole_and_ends(either: Front) -> None:
+    job = finished(either, "a", "b\nc")
+    answer = either.client.get(f"/jobs/{job}/events", headers=STREAM)
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    events = parse(answer.text)
+    assert [event["id"] for event in events] == ["1", "2", "3", "4", "5"]
+    assert [event["event"] for event in events] == ["state", "state", "log", "log", "state"]
+    bodies = [json.loads(event["data"]) for event in events]
+    assert [body["id"] for body in bodies] == [1, 2, 3, 4, 5]
+    assert bodies[3]["data"] == {"message": "b\nc"}
+    assert bodies[-1]["data"]["state"] == "succeeded"
+
+
+def test_a_stream_is_resumed_behind_the_last_id(front: Front) -> None:
+    job = finished(front, "a", "b")
+    path = f"/jobs/{job}/events"
+    resumed = parse(front.client.get(path, headers=STREAM | {"Last-Event-ID": "3"}).text)
+    assert [event["id"] for event in resumed] == ["4", "5"]
+    assert parse(front.client.get(f"{path}?after=3", headers=STREAM).text) == resumed
+    nothing = front.client.get(path, headers=STREAM | {"Last-Event-ID": "5"})
+    assert (nothing.status_code, nothing.content) == (204, b"")
+    refused = front.client.get(path, headers=STREAM | {"Last-Event-ID": "x"})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "Last-Event-ID:")
+    assert front.client.get(f"/jobs/{new_id('job')}/events", headers=STREAM).status_code == 404
+
+
+def test_pages_of_json(front: Front) -> None:
+    job = finished(front, *"abcde")
+    path, seen, cursor = f"/jobs/{job}/events", [], None
+    while True:
+        query: dict[str, Any] = {"limit": 3} | ({"cursor": cursor} if cursor else {})
+        answer = front.client.get(path, params=query)
+        assert answer.headers["Vary"] == "Accept"
+        seen += [event["id"] for event in answer.json()["data"]]
+        cursor = answer.json()["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == list(range(1, 9))
+    assert [event["id"] for event in front.client.get(path, params={"after": 6}).json()["data"]] == [7, 8]
+
+
+def test_a_resumed_job_streams_past_its_first_end(front: Front) -> None:
+    job = front.job()
+    front.client.post(f"/jobs/{job}/cancel")
+    front.client.post(f"/jobs/{job}/resume")
+    front.end(front.claim())
+    states = [
+        json.loads(e["data"])["data"]["state"]
+        for e in parse(front.client.get(f"/jobs/{job}/events", headers=STREAM).text)
+    ]
+    assert states == ["queued", "cancelled", "queued", "running", "succeeded"]
+
+
+# --- the reader itself, on a loop of the test's own ------------------------------------------
+
+
+def queued(database: Database) -> str:
+    with database.begin() as session:
+        return jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.ERM, params={})).id
+
+
+def work(database: Database, messages: int, *, end: bool = True) -> None:
+    """Claim a job, log, and end it: each step a transaction, as a worker's."""
+    with database.begin() as session:
+        row = jobs.claim(session, worker="w", lease_seconds=60)
+        assert row is not None
+        lease = jobs.Lease(row.id, row.token)
+    for number in range(messages):
+        with database.begin() as session:
+            jobs.log(session, lease, str(number))
+    if end:
+        with database.begin() as session:
+            jobs.end(session, lease, JobState.SUCCEEDED)
+
+
+async def ids(followers: Followers, job: str, *, after: int = 0) -> list[int]:
+    async with asyncio.timeout(20):
+        return [row.seq async for row in followers.follow(job, after=after, heartbeat=5) if row is not None]
+
+
+def test_many_followers_at_different_places_each_get_all_of_theirs(database: Database) -> None:
+    quick, slow = queued(database), queued(database)
+
+    async def run() -> list[list[int]]:
+        followers = Followers(database, poll_seconds=0.01)
+        waiting = [
+            asyncio.create_task(ids(followers, job, after=n)) for job in (quick, slow) for n in (0, 2, 5)
+        ]
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(work, database, 20)
+        late = asyncio.create_task(ids(followers, quick))
+        await asyncio.to_thread(work, database, 3)
+        found = await asyncio.gather(*waiting, late)
+        assert len(followers) == 0
+        return found
+
+    last = 23
+    expected = [list(range(n + 1, last + 1)) for n in (0, 2, 5)] + [list(range(n + 1, 7)) for n in (0, 2, 5)]
+    assert asyncio.run(run()) == [*expected, list(range(1, last + 1))]
+
+
+@given(cut=st.lists(st.integers(min_value=1, max_value=9), max_size=6))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_reconnecting_anywhere_loses_and_repeats_nothing(front: Front, cut: list[int]) -> None:
+    job = finished(front, *"abcdefghij")
+
+    async def run() -> list[int]:
+        followers, seen = Followers(front.services.database, poll_seconds=0.01), list[int]()
+        for length in [*cut, 1000]:
+            after = seen[-1] if seen else 0
+            taken = 0
+            async for row in followers.follow(job, after=after, heartbeat=5):
+                assert row is not None
+                seen.append(row.seq)
+                taken += 1
+                if taken == length:
+                    break
+        return seen
+
+    assert asyncio.run(run()) == list(range(1, 14))
+
+
+def test_a_long_history_is_read_in_batches(front: Front) -> None:
+    job = finished(front, *map(str, range(10)))
+    followers = Followers(front.services.database, poll_seconds=60, batch=3)
+    assert asyncio.run(ids(followers, job)) == list(range(1, 14))
+
+
+def test_silence_is_filled_with_heartbeats_and_stopping_ends_the_stream(front: Front) -> None:
+    job = front.job()
+
+    async def run() -> list[bytes]:
+        followers, sent = Followers(front.services.database, poll_seconds=0.01), list[bytes]()
+        async for chunk in frames(followers, job, after=1, heartbeat=0.03):
+            sent.append(chunk)
+            if sent.count(HEARTBEAT) == 2:
+                followers.stop()
+        return sent
+
+    async def limited() -> list[bytes]:
+        async with asyncio.timeout(20):
+            return await run()
+
+    assert asyncio.run(limited())[1:] == [HEARTBEAT, HEARTBEAT]
+
+
+def test_a_database_that_stays_away_ends_the_stream_with_a_problem(front: Front) -> None:
+    job = front.job()
+
+    async def run() -> list[bytes]:
+        followers = Followers(Database(f"sqlite:///{front.settings.data_dir}/empty.db"), poll_seconds=0.001)
+        return [chunk async for chunk in frames(followers, job, after=0)]
+
+    (last,) = asyncio.run(run())[1:]
+    event = parse(last.decode())[0]
+    assert event["event"] == "error"
+    assert "id" not in event
+    assert json.loads(event["data"])["type"] == "/problems/unavailable"
+
+
+def test_a_client_that_leaves_is_forgotten(
+    front: Front, wait_until: Callable[[Callable[[], bool], float], None]
+) -> None:
+    job = front.job()
+
+    async def run() -> None:
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "method": "GET",
+            "path": f"/jobs/{job}/events",
+            "query_string": b"",
+            "headers": [(b"accept", b"text/event-stream")],
+            "state": {},
+        }
+        begun = asyncio.Event()
+        asked = False
+
+        async def receive() -> dict[str, Any]:
+            nonlocal asked
+            if not asked:
+                asked = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            await begun.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message.get("body"):
+                begun.set()
+
+        async with asyncio.timeout(10):
+            await front.app(scope, receive, send)
+
+    asyncio.run(run())
+    wait_until(lambda: len(front.services.followers) == 0, 5)

@@ -1,0 +1,127 @@
+"""Idempotency-Key: created once, answered alike."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.services.idempotency import STALE_AFTER, Once
+from core.errors import RequestInFlight
+from core.queries import idempotency
+from core.session import db_now
+from core.tables import IdempotencyRow
+from tests.integration.app.conftest import Front, StartFront
+from tests.integration.app.test_datasets import archive, stored_uploads, upload
+
+KEY = {"Idempotency-Key": "first"}
+SOURCE = {"name": "d", "source": "builtin:digits"}
+
+
+def names(front: Front) -> list[str]:
+    return [row["name"] for row in front.client.get("/datasets").json()["data"]]
+
+
+def test_the_first_answer_is_replayed(either: Front) -> None:
+    first = either.client.post("/datasets", json=SOURCE, headers=KEY)
+    # The same fields in another order and with defaults spelt out are the same request.
+    again = either.client.post("/datasets", json={"seed": 0, **dict(reversed(SOURCE.items()))}, headers=KEY)
+    assert (again.status_code, again.content) == (202, first.content)
+    assert again.headers["Location"] == first.headers["Location"]
+    assert again.headers["ETag"] == first.headers["ETag"]
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert "Idempotency-Replayed" not in first.headers
+    assert names(either) == ["d"]
+
+
+def test_another_body_under_the_key_is_refused(either: Front) -> None:
+    either.client.post("/datasets", json=SOURCE, headers=KEY)
+    other = either.client.post("/datasets", json=SOURCE | {"name": "e"}, headers=KEY)
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
+    assert names(either) == ["d"]
+
+
+def test_uploads_are_the_same_when_their_bytes_are(either: Front) -> None:
+    first = upload(either, archive("a/1.png", "b/1.png"), headers=KEY)
+    again = upload(either, archive("a/1.png", "b/1.png"), headers=KEY)
+    assert first.request.headers["Content-Type"] != again.request.headers["Content-Type"]
+    assert again.json() == first.json()
+    other = upload(either, archive("a/1.png", "c/1.png"), headers=KEY)
+    assert other.status_code == 422
+    assert [path.name for path in stored_uploads(either)] == [first.json()["id"]]
+
+
+def test_what_was_refused_leaves_the_key_free(either: Front) -> None:
+    assert either.client.post("/jobs/erm", json={"dataset": "ds_1"}, headers=KEY).status_code == 404
+    dataset = either.dataset()
+    first = either.client.post("/jobs/erm", json={"dataset": dataset}, headers=KEY)
+    assert first.status_code == 202
+    assert either.client.post("/jobs/erm", json={"dataset": dataset}, headers=KEY).json() == first.json()
+
+
+def test_a_replay_does_not_ask_whether_it_could_still_be_done(front: Front) -> None:
+    dataset = front.dataset()
+    first = front.client.post("/jobs/erm", json={"dataset": dataset}, headers=KEY)
+    front.end(front.claim())
+    assert front.client.delete(f"/datasets/{dataset}").status_code == 204
+    assert front.client.post("/jobs/erm", json={"dataset": dataset}, headers=KEY).json() == first.json()
+
+
+def test_a_key_is_of_one_address_and_one_caller(start: StartFront) -> None:
+    front = start(api_keys="admin:a,admin:b")
+    answers = [
+        front.client.post("/datasets", json=SOURCE, headers=KEY | {"X-API-Key": key})
+        for key in ("a", "b", "a")
+    ]
+    ids = [answer.json()["id"] for answer in answers]
+    assert ids[0] == ids[2] != ids[1]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 201])
+def test_keys_that_cannot_be_kept(front: Front, key: str) -> None:
+    refused = front.client.post("/datasets", json=SOURCE, headers={"Idempotency-Key": key})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "Idempotency-Key:"
+
+
+def test_one_of_many_at_once_creates(either: Front) -> None:
+    def ask(_: int) -> Any:
+        return either.client.post("/datasets", json=SOURCE, headers=KEY)
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(ask, range(6)))
+    assert {answer.status_code for answer in answers} <= {202, 409}
+    assert len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 1
+    assert names(either) == ["d"]
+
+
+def test_a_request_still_in_flight_is_409(either: Front) -> None:
+    once, entered, leave = Once(either.services.database, "k"), threading.Event(), threading.Event()
+
+    def slow() -> None:
+        entered.set()
+        leave.wait(10)
+
+    def make(session: Session, planned: None) -> Response:
+        return Response(b"made", status_code=202)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(once.run_planned, "f", slow, make)
+        entered.wait(10)
+        with pytest.raises(RequestInFlight):
+            once.run_planned("f", slow, make)
+        leave.set()
+        assert first.result().body == b"made"
+    assert once.run("f", lambda session: Response(b"again")).body == b"made"
+
+
+def test_a_reservation_of_a_process_that_died_is_taken_over(either: Front) -> None:
+    database = either.services.database
+    with database.begin() as session:
+        idempotency.begin(session, "k", "f", stale_after=STALE_AFTER)
+        session.get_one(IdempotencyRow, "k").at = db_now() - STALE_AFTER - 1
+    assert Once(database, "k").run("f", lambda session: Response(b"made")).body == b"made"

@@ -1,0 +1,255 @@
+"""Jobs: what is checked before one is queued, and what can be done with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.ids import new_id
+from core.tables import JobRow
+from core.vocabulary import JobKind, JobState, Stage
+from tests.integration.app.conftest import Front
+
+
+def start(front: Front, kind: str, **body: Any) -> Any:
+    return front.client.post(f"/jobs/{kind}", json=body)
+
+
+def refused(answer: Any, status: int, code: str, pointer: str | None = None) -> None:
+    body = answer.json()
+    assert (answer.status_code, body["type"]) == (status, f"/problems/{code}"), body
+    if pointer is not None:
+        assert [error["pointer"] for error in body["errors"]] == [pointer]
+
+
+def test_a_masktune_job_is_resolved_in_full(either: Front) -> None:
+    dataset = either.dataset()
+    answer = start(
+        either, "masktune", dataset=dataset, preset="biased_mnist", epochs=3, masking={"sigmas": 1}
+    )
+    body = answer.json()
+    assert answer.status_code == 202, body
+    assert answer.headers["Location"] == f"/jobs/{body['id']}"
+    assert either.client.get(answer.headers["Location"]).json() == body
+    assert (body["state"], body["dataset"], body["attempt"]) == ("queued", dataset, 0)
+    params = body["params"]
+    assert (params["epochs"], params["batch_size"], params["masking"]["sigmas"]) == (3, 128, 1.0)
+    assert params["optimizer"]["momentum"] == 0.9
+    assert body["queued_at"].endswith("Z")
+    assert body["ended_at"] is None
+    with either.services.database.read() as session:
+        inputs = session.get_one(JobRow, body["id"]).inputs
+    assert inputs["dataset"] == dataset
+    assert set(inputs["model_ids"]) == {"erm", "masktune", "control"}
+
+
+def test_models_are_named_for_the_arms_that_there_will_be(front: Front) -> None:
+    dataset = front.dataset()
+    for kind, fields, arms in (
+        ("masktune", {"control": False}, {"erm", "masktune"}),
+        ("erm", {}, {"erm"}),
+    ):
+        made = start(front, kind, dataset=dataset, **fields).json()
+        with front.services.database.read() as session:
+            assert set(session.get_one(JobRow, made["id"]).inputs["model_ids"]) == arms
+
+
+def test_defaults_suit_the_data_set(front: Front) -> None:
+    params = start(front, "erm", dataset=front.dataset()).json()["params"]
+    assert (params["backbone"], params["image_size"], params["batch_size"]) == ("small_cnn", 28, 32)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"epoch": 3}, "/epoch"),
+        ({"epochs": 0}, "/epochs"),
+        ({"epochs": "3"}, "/epochs"),
+        ({"epochs": 3.5}, "/epochs"),
+        ({"gpus": 0}, "/gpus"),
+        ({"seed": 2**63}, "/seed"),
+        ({"optimizer": {"nme": "sgd"}}, "/optimizer/nme"),
+        ({"optimizer": {"nesterov": True, "momentum": 0}}, "/optimizer/nesterov"),
+        ({"schedule": {"milestones": [5, 1]}}, "/schedule/milestones"),
+        ({"preset": "nothing"}, "/preset"),
+        ({"masking": {"sigmas": 1}}, "/masking"),
+        ({"backbone": ""}, "/backbone"),
+        ({"augmentation": "twirl"}, "/augmentation"),
+    ],
+)
+def test_faulty_fields(front: Front, fields: dict[str, Any], pointer: str) -> None:
+    refused(start(front, "erm", dataset=front.dataset(), **fields), 422, "invalid-input", pointer)
+    assert front.client.get("/jobs").json()["data"] == []
+
+
+def test_names_that_only_the_learning_knows(front: Front) -> None:
+    dataset = front.dataset()
+    answer = start(front, "masktune", dataset=dataset, backbone="resnet5O")
+    refused(answer, 422, "invalid-input", "/backbone")
+    assert "resnet50" in answer.json()["detail"]
+    answer = start(front, "masktune", dataset=dataset, masking={"method": "xgradcm"})
+    refused(answer, 422, "invalid-input", "/masking/method")
+    for fields in (
+        {"backbone": "timm/resnet50"},
+        {"backbone": "resnet18"},
+        {"masking": {"method": "layercam"}},
+    ):
+        assert start(front, "masktune", dataset=dataset, **fields).status_code == 202
+    refused(
+        start(front, "erm", dataset=dataset, backbone="torchvision/small_cnn"),
+        422,
+        "invalid-input",
+        "/backbone",
+    )
+
+
+def test_data_sets_that_cannot_be_used(front: Front) -> None:
+    refused(start(front, "erm", dataset=new_id("ds")), 404, "not-found")
+    refused(start(front, "erm", dataset="ds_\0"), 422, "invalid-input", "/dataset")
+    importing = front.client.post("/datasets", json={"name": "d", "source": "builtin:digits"}).json()["id"]
+    refused(start(front, "erm", dataset=importing), 409, "dataset-not-ready")
+
+
+def test_starting_from_one_of_our_models(front: Front) -> None:
+    dataset = front.dataset()
+    model = front.model(dataset)
+    refused(start(front, "erm", dataset=dataset, pretrained=model), 422, "invalid-input", "/pretrained")
+    refused(start(front, "erm", dataset=dataset, pretrained=new_id("mdl")), 404, "not-found")
+    made = start(front, "erm", dataset=dataset, pretrained=model, backbone="resnet32")
+    assert made.json()["params"]["pretrained"] == model
+
+
+def test_a_mask_job_takes_what_the_model_is(front: Front) -> None:
+    dataset = front.dataset()
+    body = start(front, "mask", model=front.model(dataset), preset="celeba").json()
+    assert body["dataset"] == dataset
+    assert (body["params"]["backbone"], body["params"]["image_size"]) == ("resnet32", 32)
+    refused(start(front, "mask", model=front.model(None)), 422, "invalid-input", "/dataset")
+    refused(start(front, "mask"), 422, "invalid-input", "/model")
+
+
+def test_a_model_of_another_data_set(front: Front) -> None:
+    dataset, other = front.dataset(), front.dataset(classes=["up", "down"])
+    model = front.model(dataset)
+    for kind in ("mask", "evaluate", "predict"):
+        refused(start(front, kind, model=model, dataset=other), 422, "model-of-another-dataset")
+        refused(start(front, kind, model="nobody"), 404, "not-found")
+        assert start(front, kind, model=model, dataset=dataset).status_code == 202
+
+
+def test_a_finetune_takes_a_mask_set(front: Front) -> None:
+    dataset = front.dataset()
+    model = front.model(dataset)
+    mask = start(front, "mask", model=model, masking={"sigmas": 1}).json()
+    refused(start(front, "finetune", mask_set=mask["id"]), 422, "invalid-input", "/mask_set")
+    lease = front.claim()
+    front.finish_stage(lease, Stage.MASK, artifact=f"jobs/{mask['id']}/mask")
+    front.end(lease)
+    body = start(front, "finetune", mask_set=mask["id"], finetune={"epochs": 2}).json()
+    assert body["inputs"] == {"mask_set": mask["id"], "model": model}
+    assert (body["params"]["finetune"]["epochs"], body["params"]["masking"]["sigmas"]) == (2, 1.0)
+    refused(start(front, "finetune", mask_set=new_id("job")), 404, "not-found")
+    refused(start(front, "finetune", mask_set=front.job()), 422, "invalid-input", "/mask_set")
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"coverage": 0.9, "min_score": 0.5}, "/"),
+        ({"risk_confidence": 0.9}, "/"),
+        ({"coverage": 0}, "/coverage"),
+        ({"max_risk": 1}, "/max_risk"),
+        ({"max_risk": 0.1, "risk_confidence": 0.4}, "/risk_confidence"),
+        ({"coverage": 0.9}, "/coverage"),  # the model has no calibration
+        ({"score": "product"}, "/score"),  # the model has no ERM model
+        ({"explain": True, "method": "random"}, "/method"),
+        ({"output": "xlsx"}, "/output"),
+    ],
+)
+def test_policies_that_cannot_be_kept(front: Front, fields: dict[str, Any], pointer: str) -> None:
+    model = front.model(front.dataset())
+    refused(start(front, "predict", model=model, **fields), 422, "invalid-input", pointer)
+
+
+def test_an_empty_split(front: Front) -> None:
+    dataset = front.dataset()
+    with front.services.database.begin() as session:
+        from core.tables import DatasetRow
+
+        row = session.get_one(DatasetRow, dataset)
+        row.summary = row.summary | {
+            "splits": {k: v for k, v in row.summary["splits"].items() if k != "test"}
+        }
+    model = front.model(dataset)
+    refused(start(front, "evaluate", model=model), 422, "invalid-input", "/splits")
+    refused(start(front, "predict", model=model), 422, "invalid-input", "/split")
+    assert start(front, "evaluate", model=model, splits=["val"]).json()["params"] == {"splits": ["val"]}
+
+
+def test_lists_are_filtered(either: Front) -> None:
+    dataset = new_id("ds")
+    erm, mask = either.job(JobKind.ERM, dataset_id=dataset), either.job(JobKind.MASK)
+
+    def ids(**query: str) -> list[str]:
+        return [row["id"] for row in either.client.get("/jobs", params=query).json()["data"]]
+
+    assert ids() == [mask, erm]
+    assert ids(kind="erm") == ids(dataset=dataset) == [erm]
+    assert ids(state="running") == []
+    assert ids(state="queued", limit="1") == [mask]
+
+
+def test_cancelling_and_resuming(either: Front) -> None:
+    job = either.job()
+    path = f"/jobs/{job}"
+    refused(either.client.post(f"{path}/resume"), 409, "job-not-resumable")
+    assert either.client.post(f"{path}/cancel").json()["state"] == "cancelled"
+    refused(either.client.post(f"{path}/cancel"), 409, "job-ended")
+    resumed = either.client.post(f"{path}/resume")
+    assert (resumed.status_code, resumed.json()["state"], resumed.json()["ended_at"]) == (202, "queued", None)
+    lease = either.claim()
+    assert either.client.post(f"{path}/cancel").json()["state"] == "cancelling"
+    assert either.client.post(f"{path}/cancel").status_code in (202, 409)
+    either.end(lease, JobState.CANCELLED)
+    body = either.client.get(path).json()
+    assert body["state"] == "cancelled"
+    assert None not in (body["started_at"], body["cancelling_at"], body["ended_at"])
+    for verb in ("cancel", "resume"):
+        refused(either.client.post(f"/jobs/{new_id('job')}/{verb}"), 404, "not-found")
+
+
+def test_an_etag_holds_until_the_job_changes(either: Front) -> None:
+    job = either.job()
+    etag = either.client.get(f"/jobs/{job}").headers["ETag"]
+    asking = {"If-None-Match": etag}
+    assert either.client.get(f"/jobs/{job}", headers=asking).status_code == 304
+    either.claim()
+    changed = either.client.get(f"/jobs/{job}", headers=asking)
+    assert (changed.status_code, changed.json()["state"]) == (200, "running")
+
+
+def test_the_file_of_a_predict_job(front: Front) -> None:
+    job = front.job(JobKind.PREDICT)
+    path = f"/jobs/{job}/predictions"
+    refused(front.client.get(path), 409, "report-not-ready")
+    lease = front.claim()
+    key = f"jobs/{job}/predictions"
+    with front.services.artifacts.writing(key) as folder:
+        (folder / "predictions.csv").write_text("sample,label\n0,left\n")
+    front.finish_stage(lease, Stage.PREDICT, artifact=key, file="predictions.csv", rows=1)
+    front.end(lease)
+    answer = front.client.get(path)
+    assert answer.text == "sample,label\n0,left\n"
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert f'filename="{job}.csv"' in answer.headers["Content-Disposition"]
+    assert front.client.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+    assert front.client.get(f"/jobs/{job}").json()["links"]["predictions"] == path
+    refused(front.client.get(f"/jobs/{front.job()}/predictions"), 404, "not-found")
+
+
+def test_presets_are_listed(front: Front) -> None:
+    names = [preset["name"] for preset in front.client.get("/presets").json()["data"]]
+    assert "biased_mnist" in names
+    assert front.client.get("/presets/biased_mnist").json()["params"]["backbone"] == "small_cnn"
+    refused(front.client.get("/presets/nothing"), 404, "not-found")

@@ -1,0 +1,115 @@
+"""Whatever goes wrong is an RFC 9457 problem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from core.ids import new_id
+from tests.integration.app.conftest import Front, StartFront
+
+
+def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
+    body: dict[str, Any] = answer.json()
+    assert answer.status_code == body["status"] == status, body
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert body["type"] == f"/problems/{code}"
+    assert body["title"]
+    assert body["detail"]
+    assert "Traceback" not in answer.text
+    return body
+
+
+def test_unknown_addresses_and_methods(front: Front) -> None:
+    assert problem(front.client.get("/nowhere"), 404, "not-found")["instance"] == "/nowhere"
+    refused = front.client.delete("/livez")
+    problem(refused, 405, "method-not-allowed")
+    assert refused.headers["Allow"] == "GET"
+    assert front.client.put(f"/datasets/{new_id('ds')}").headers["Allow"] == "DELETE, GET"
+    assert front.client.put("/jobs/erm").headers["Allow"] == "POST"
+    problem(front.client.get("/datasets/"), 404, "not-found")
+    problem(front.client.post("/jobs/retrain_head", json={}), 405, "method-not-allowed")
+
+
+def test_no_id_breaks_a_database(either: Front) -> None:
+    for name in ("ds_x", "%00", "ds_" + "0" * 26 + "x", "..", "%F0%9F%92%A9", new_id("ds")):
+        for path in (f"/datasets/{name}", f"/jobs/{name}", f"/models/{name}", f"/jobs/{name}/events"):
+            assert either.client.get(path).status_code in (404, 422), path
+
+
+@pytest.mark.parametrize(
+    ("path", "pointer"),
+    [
+        ("/jobs?limit=0", "?limit"),
+        ("/jobs?limit=101", "?limit"),
+        ("/jobs?limit=x", "?limit"),
+        ("/jobs?cursor=x", "?cursor"),
+        ("/jobs?state=nothing", "?state"),
+        ("/jobs?dataset=%00", "?dataset"),
+        ("/datasets?cursor=%00", "?cursor"),
+    ],
+)
+def test_queries_that_cannot_be_used(front: Front, path: str, pointer: str) -> None:
+    body = problem(front.client.get(path), 422, "invalid-input")
+    assert [error["pointer"] for error in body["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"dataset": NaN}', b"[" * 50_000, b'"x"', b"null"])
+def test_bodies_that_are_not_what_they_should_be(front: Front, body: bytes) -> None:
+    for path in ("/jobs/erm", "/datasets"):
+        answer = front.client.post(path, content=body, headers={"Content-Type": "application/json"})
+        problem(answer, 422, "invalid-input")
+
+
+def test_a_large_json_body_is_refused(front: Front) -> None:
+    refused = front.client.post("/jobs/erm", json={"dataset": "x" * 2**20})
+    problem(refused, 413, "payload-too-large")
+    assert refused.headers["X-Request-ID"]
+
+
+def test_an_unforeseen_failure_shows_nothing_of_the_inside(front: Front) -> None:
+    @front.app.get("/broken")
+    def broken() -> None:
+        raise RuntimeError("/secret/path")
+
+    answer = front.client.get("/broken")
+    body = problem(answer, 500, "internal")
+    assert "secret" not in answer.text
+    assert answer.headers["X-Request-ID"] in body["detail"]
+
+
+def test_a_database_that_lost_its_tables_is_no_crash(front: Front) -> None:
+    """SQLite tells of a missing table as it tells of a locked or unreadable file."""
+    with front.services.database.engine.begin() as connection:
+        connection.execute(text("DROP TABLE events"))
+        connection.execute(text("DROP TABLE jobs"))
+    problem(front.client.get("/jobs"), 503, "unavailable")
+
+
+def test_the_kinds_of_problem_are_explained(front: Front) -> None:
+    kinds = front.client.get("/problems").json()["data"]
+    assert {"not-found", "payload-too-large", "storage-full"} <= {kind["code"] for kind in kinds}
+    for kind in kinds:
+        assert front.client.get(kind["type"]).json() == kind
+    problem(front.client.get("/problems/nothing"), 404, "not-found")
+
+
+def test_keys_and_scopes(start: StartFront) -> None:
+    front = start(api_keys="read:r,read+train:t,admin:a")
+    for path in ("/livez", "/metrics", "/problems"):
+        assert front.client.get(path).status_code == 200
+    refused = front.client.get("/jobs")
+    problem(refused, 401, "unauthenticated")
+    assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+    problem(front.client.get("/jobs", headers={"X-API-Key": "x"}), 401, "unauthenticated")
+    assert front.client.get("/jobs", headers={"X-API-Key": "r"}).status_code == 200
+    assert front.client.get("/jobs", headers={"Authorization": "Bearer t"}).status_code == 200
+    source = {"name": "d", "source": "builtin:digits"}
+    problem(front.client.post("/datasets", json=source, headers={"X-API-Key": "r"}), 403, "forbidden")
+    made = front.client.post("/datasets", json=source, headers={"X-API-Key": "t"})
+    assert made.status_code == 202
+    gone = made.headers["Location"]
+    problem(front.client.delete(gone, headers={"X-API-Key": "t"}), 403, "forbidden")
+    problem(front.client.delete(gone, headers={"X-API-Key": "a"}), 409, "dataset-in-use")

@@ -1,0 +1,128 @@
+"""The service itself: start, health, metrics, its own description."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.main import create_app
+from core.queries import jobs
+from core.session import db_now
+from core.settings import Settings
+from core.tables import JobRow
+from tests.integration.app.conftest import Front, StartFront, running
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_it_answers(front: Front) -> None:
+    assert front.client.get("/livez").json() == {"status": "ok"}
+
+
+def test_it_is_ready_when_every_part_works(front: Front) -> None:
+    body = front.client.get("/readyz").json()
+    assert body["status"] == "ready", body
+    assert {part["name"] for part in body["parts"]} == {"database", "broker", "storage", "forward_pass"}
+
+
+def test_it_says_which_part_fails(start: StartFront, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    front = start(storage_url=f"file://{tmp_path}/file/below", broker_url="redis://127.0.0.1:1/0")
+    answer = front.client.get("/readyz")
+    body = answer.json()
+    assert answer.status_code == body["status"] == 503
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert {part["name"] for part in body["parts"] if not part["ok"]} == {"storage", "broker"}
+    assert str(tmp_path) not in answer.text
+    assert front.client.get("/livez").status_code == 200
+
+
+def test_metrics_tell_of_jobs_requests_and_uploads(either: Front) -> None:
+    either.job()
+    either.client.get("/jobs")
+    either.client.post("/datasets", data={"name": "d"}, files={"file": ("a.zip", b"x" * 100)})
+    told = either.client.get("/metrics")
+    assert told.headers["Content-Type"].startswith("text/plain")
+    assert 'masktune_jobs{state="queued"} 2.0' in told.text
+    assert 'masktune_jobs{state="failed"} 0.0' in told.text
+    assert 'masktune_requests_total{method="GET",route="/jobs",status="200"} 1.0' in told.text
+    assert "masktune_upload_bytes_total 100.0" in told.text
+    assert "masktune_event_followers 0.0" in told.text
+
+
+def test_each_application_counts_for_itself(front: Front, tmp_path: Path) -> None:
+    front.client.get("/jobs")
+    with running(Settings(data_dir=tmp_path / "other")) as other:
+        assert 'route="/jobs"' not in other.client.get("/metrics").text
+
+
+def test_the_front_sweeps(start: StartFront, wait_until: Any) -> None:
+    front = start(sweep_seconds=0.1)
+    job = front.job()
+    front.claim()
+    with front.services.database.begin() as session:
+        session.get_one(JobRow, job).lease_until = db_now() - 1
+
+    def queued_again() -> bool:
+        with front.services.database.read() as session:
+            return jobs.get(session, job).state == "queued"
+
+    wait_until(queued_again, 15)
+
+
+def test_no_key_no_address_but_loopback(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="refusing to listen"),
+        running(Settings(data_dir=tmp_path, host="0.0.0.0")),
+    ):
+        pass
+
+
+def test_a_prefix_of_a_proxy_is_in_the_location(start: StartFront) -> None:
+    front = start(root_path="/masktune")
+    made = front.client.post("/datasets", json={"name": "d", "source": "builtin:digits"})
+    assert made.headers["Location"] == f"/masktune/datasets/{made.json()['id']}"
+
+
+def test_every_operation_documents_its_problems() -> None:
+    document = create_app(Settings()).openapi()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            where = f"{method} {path}"
+            assert operation["summary"], where
+            answers = operation["responses"]
+            assert "HTTPValidationError" not in str(answers), where
+            for status, answer in answers.items():
+                if status >= "400":
+                    assert list(answer["content"]) == ["application/problem+json"], f"{where} {status}"
+            if path not in ("/livez", "/readyz", "/metrics") and not path.startswith("/problems"):
+                assert {"401", "403", "503"} <= set(answers), where
+            if "requestBody" in operation:
+                assert "413" in answers, where
+            if (
+                method == "post"
+                and set(answers) & {"201", "202"}
+                and "cancel" not in path
+                and "resume" not in path
+            ):
+                names = {parameter["name"] for parameter in operation["parameters"]}
+                assert "Idempotency-Key" in names, where
+
+
+def test_the_front_starts_without_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom fastapi.testclient import TestClient\n"
+        "from app.main import create_app\nfrom core.settings import Settings\n"
+        "with TestClient(create_app(Settings(data_dir=Path(sys.argv[1])))) as client:\n"
+        "    assert client.get('/jobs').status_code == 200\n"
+        "    assert client.get('/openapi.json').status_code == 200\n"
+        "sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, check=False, text=True
+    )
+    assert done.returncode == 0, done.stderr

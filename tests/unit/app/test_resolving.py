@@ -1,0 +1,103 @@
+"""Defaults ← preset ← single fields."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.inference.backbones import check_backbone
+from app.schemas.jobs import MasktuneRequest
+from app.services import presets
+from app.services.faults import parse
+from app.services.resolving import defaults_for, merge, resolve
+from core.errors import InvalidInput
+from core.tables import DatasetRow
+from models.config import Hyperparameters
+
+DATASET = "ds_0123456789abcdefghjkmnpqrs"
+
+
+def asked(**fields: Any) -> MasktuneRequest:
+    return parse(MasktuneRequest, {"dataset": DATASET, **fields})
+
+
+def resolved(**fields: Any) -> Hyperparameters:
+    return resolve(Hyperparameters().to_json(), asked(**fields))
+
+
+def fault(**fields: Any) -> tuple[str, str]:
+    with pytest.raises(InvalidInput) as refused:
+        resolved(**fields)
+    return refused.value.errors[0].pointer, refused.value.errors[0].code
+
+
+def test_nothing_asked_for_is_the_defaults() -> None:
+    assert resolved() == Hyperparameters()
+
+
+def test_a_preset_wins_over_defaults_and_fields_over_the_preset() -> None:
+    params = resolved(preset="celeba", epochs=3, optimizer={"learning_rate": 0.5})
+    assert (params.backbone, params.batch_size) == ("torchvision/resnet50", 512)
+    assert (params.epochs, params.optimizer.learning_rate) == (3, 0.5)
+    assert params.optimizer.weight_decay == 1e-4
+
+
+def test_null_is_as_good_as_left_out_but_where_it_means_something() -> None:
+    base = merge(Hyperparameters().to_json(), {"masking": {"share": 0.1}})
+    assert resolve(base, asked(epochs=None, masking={"share": None})).masking.share is None
+    assert resolve(base, asked(epochs=None, masking={"sigmas": 1.0})).masking.share == 0.1
+    assert resolved(optimizer={"learning_rate": None}).optimizer.learning_rate == 0.01
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer", "code"),
+    [
+        ({"masking": {"sigmas": 11.0}}, "/masking/sigmas", "invalid-value"),
+        ({"schedule": {"milestones": [3, 2]}}, "/schedule/milestones", "invalid-value"),
+        ({"optimizer": {"nesterov": True, "momentum": 0.0}}, "/optimizer/nesterov", "invalid-value"),
+        ({"preset": "nothing"}, "/preset", "unknown-preset"),
+    ],
+)
+def test_what_cannot_be_used_is_told_with_its_place(fields: dict[str, Any], pointer: str, code: str) -> None:
+    assert fault(**fields) == (pointer, code)
+
+
+def test_own_backbones_and_the_usual_methods_are_known_without_an_import() -> None:
+    assert resolved(backbone="resnet32", masking={"method": "random"}).backbone == "resnet32"
+    check_backbone("small_cnn")
+
+
+def test_small_images_get_the_small_network() -> None:
+    summary = {"sizes": {"longer_side_max": 28}, "splits": {"train": {"count": 1000}}}
+    assert defaults_for(DatasetRow(summary=summary, classes=["a", "b"]))["backbone"] == "small_cnn"
+    summary = {"sizes": {"longer_side_max": 500}, "splits": {"train": {"count": 1000}}}
+    assert defaults_for(DatasetRow(summary=summary, classes=["a", "b"]))["image_size"] == 224
+
+
+def test_every_preset_is_whole() -> None:
+    found = presets.load()
+    assert "biased_mnist" in found
+    for preset in found.values():
+        assert preset.title
+        assert preset.description
+        Hyperparameters.from_json(preset.params)
+
+
+JSON = st.recursive(
+    st.integers() | st.none(),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=6,
+)
+OBJECTS = st.dictionaries(st.sampled_from("abc"), JSON, max_size=3)
+
+
+@given(below=OBJECTS, above=OBJECTS)
+@settings(max_examples=60, deadline=None)
+def test_merging_keeps_what_is_not_named_and_takes_what_is(
+    below: dict[str, Any], above: dict[str, Any]
+) -> None:
+    merged = merge(below, above)
+    assert merge(merged, above) == merged
+    assert set(merged) == set(below) | set(above)
+    assert merge(below, {}) == below
