@@ -55,7 +55,7 @@ def masktune(
     last = CheckpointFolder(folder / "erm").last()
     start, sets = last, list[MaskSet]()
     for iteration in range(config.masking.iterations):
-        # 2. What does it look at? One map (h, w) per training image, above its threshold masked.
+        # 2. What does it look at now? One map (h, w) per image as it is; what is above its threshold.
         sets.append(compute_masks(network, store, config, run, folder=folder / f"masks-{iteration + 1}"))
         masked = union(sets) if config.masking.accumulate else sets[-1]  # (B, H, W) bool
         # 3. One epoch on masked images only, from the last epoch of the training before.

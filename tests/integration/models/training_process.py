@@ -1,6 +1,6 @@
 """A training as a process of its own: `python training_process.py STORE FOLDER BACKBONE [SECONDS_A_STEP]`.
 
-Prints the digest and the weights' file at the end. Under torchrun it is one rank of it.
+Writes the digest, the epoch taken and the counts of each epoch. Under torchrun it is one rank of it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ def main(store_folder: str, folder: str, backbone: str, pause: str = "0") -> Non
         network = build_network(backbone, classes=2, image_size=32, seed=5)
         data = FitData(train_loader(store, config, run), val_loader(store, config, run))
         plan = FitConfig(config.epochs, config.optimizer)
-        fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(Path(folder)))
+        result = fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(Path(folder)))
         if run.rank == 0:
-            pass
+            counts = [(r.images, r.val_images, r.val_correct) for r in result.history]
+            sys.stdout.write(f"{result.digest} {result.epoch} {counts}\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,174 @@
+"""torchvision's classifiers, cut at the activation that their pooling and last layers see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torchvision.models as tv
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
+from torchvision.models import maxvit
+
+from models.backbones_base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    BuildRequest,
+    Built,
+    Split,
+    chain,
+    flatten,
+    grid_to_tokens,
+    tokens_to_grid,
+)
+from models.backbones_errors import UnsupportedBackbone, WeightsUnavailable
+from models.backbones_weights import renew_classifier, with_local_weights
+
+
+def names() -> Sequence[str]:
+    listed: list[str] = tv.list_models(module=tv)
+    return listed
+
+
+def build(request: BuildRequest) -> Built:
+    """Normalised as the published weights want it, pretrained or not, so that any weights fit."""
+    if request.pretrained and request.weights is None:
+        model = _published(request)
+    else:
+        model = with_local_weights(
+            lambda classes: _make(request, classes, weights=None), request.classes, request.weights
+        )
+    split = _SPLITS.get(type(model))
+    if split is None:
+        raise UnsupportedBackbone(f"{request.name}: no way to split a {type(model).__name__} is known yet")
+    return Built(model, split, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _make(request: BuildRequest, classes: int, *, weights: str | None) -> nn.Module:
+    options: dict[str, Any] = dict(_OPTIONS.get(request.name, {}))
+    if size_option := _SIZED.get(request.name.partition("_")[0]):
+        options |= size_option(request.image_size)
+    try:
+        model: nn.Module = tv.get_model(request.name, weights=weights, num_classes=classes, **options)
+    except ValueError as error:  # a size that the network cannot be built for
+        raise UnsupportedBackbone(f"{request.name} at {request.image_size} pixels: {error}") from error
+    return model
+
+
+def _published(request: BuildRequest) -> nn.Module:
+    published = len(tv.get_model_weights(request.name)["DEFAULT"].meta["categories"])
+    try:
+        model = _make(request, published, weights="DEFAULT")
+    except (OSError, RuntimeError) as error:
+        raise WeightsUnavailable(
+            f"the published weights of {request.name} could not be fetched ({error}): "
+            "leave pretrained off, or give a local file of weights"
+        ) from error
+    renew_classifier(model, old=published, new=request.classes)
+    return model
+
+
+# The auxiliary classifiers of these two only serve training from scratch in their papers.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "googlenet": {"aux_logits": False, "init_weights": True},
+    "inception_v3": {"aux_logits": False, "init_weights": True},
+}
+_SIZED: dict[str, Callable[[int], dict[str, Any]]] = {
+    "vit": lambda side: {"image_size": side},
+    "maxvit": lambda side: {"input_size": (side, side)},
+}
+
+
+def _without_last_pool(model: nn.Module, x: Tensor) -> Tensor:
+    """AlexNet and VGG: `features` ends in a max pooling, which is left to the head."""
+    features = model.get_submodule("features")
+    assert isinstance(features, nn.Sequential)
+    activation: Tensor = features[:-1](x)
+    return activation
+
+
+def _from_last_pool(model: nn.Module, x: Tensor) -> Tensor:
+    features = model.get_submodule("features")
+    assert isinstance(features, nn.Sequential)
+    return _pooled_classifier(model, features[-1](x))
+
+
+def _blocks(*parts: str) -> Callable[[nn.Module, Tensor], Tensor]:
+    """As `chain`, where the last part is a list of blocks."""
+
+    def run(model: nn.Module, x: Tensor) -> Tensor:
+        x = chain(*parts[:-1])(model, x)
+        for block in model.get_submodule(parts[-1]).children():
+            x = block(x)
+        return x
+
+    return run
+
+
+def _inception_features(*parts: str) -> Callable[[nn.Module, Tensor], Tensor]:
+    """As `chain`, after the step that takes ImageNet's statistics back to the network's own."""
+
+    def run(model: nn.Module, x: Tensor) -> Tensor:
+        assert isinstance(model, tv.GoogLeNet | tv.Inception3)
+        return chain(*parts)(model, model._transform_input(x))
+
+    return run
+
+
+def _vit_features(model: nn.Module, x: Tensor) -> Tensor:
+    """The tokens that the last block reads: after it the class token alone decides."""
+    assert isinstance(model, tv.VisionTransformer)
+    tokens = model._process_input(x)  # (B, h·w, C)
+    tokens = torch.cat([model.class_token.expand(x.shape[0], -1, -1), tokens], 1)
+    tokens = model.encoder.dropout(tokens + model.encoder.pos_embedding)
+    for block in list(model.encoder.layers.children())[:-1]:
+        tokens = block(tokens)
+    return tokens_to_grid(tokens, 1)
+
+
+def _vit_head(model: nn.Module, activation: Tensor) -> Tensor:
+    assert isinstance(model, tv.VisionTransformer)
+    tokens = list(model.encoder.layers.children())[-1](grid_to_tokens(activation, 1))
+    return model.heads(model.encoder.ln(tokens)[:, 0])  # type: ignore[no-any-return]  # a module's call
+
+
+def _global_pool(x: Tensor) -> Tensor:
+    return adaptive_avg_pool2d(x, (1, 1))
+
+
+def _mean(x: Tensor) -> Tensor:
+    return x.mean([2, 3])
+
+
+_pooled_fc = chain("avgpool", flatten, "fc")
+_pooled_classifier = chain("avgpool", flatten, "classifier")
+_googlenet = ["conv1", "maxpool1", "conv2", "conv3", "maxpool2", "inception3a", "inception3b", "maxpool3"]
+_googlenet += ["inception4a", "inception4b", "inception4c", "inception4d", "inception4e", "maxpool4"]
+_googlenet += ["inception5a", "inception5b"]
+_inception = ["Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1", "Conv2d_4a_3x3"]
+_inception += ["maxpool2", "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d"]
+_inception += ["Mixed_6e", "Mixed_7a", "Mixed_7b", "Mixed_7c"]
+_resnet = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
+_shufflenet = ["conv1", "maxpool", "stage2", "stage3", "stage4", "conv5"]
+
+_SPLITS: dict[type[nn.Module], Split] = {
+    tv.AlexNet: Split(_without_last_pool, _from_last_pool),
+    tv.ConvNeXt: Split(chain("features"), chain("avgpool", "classifier")),
+    tv.DenseNet: Split(chain("features", torch.relu), chain(_global_pool, flatten, "classifier")),
+    tv.EfficientNet: Split(chain("features"), _pooled_classifier),
+    tv.GoogLeNet: Split(_inception_features(*_googlenet), chain("avgpool", flatten, "dropout", "fc")),
+    tv.Inception3: Split(_inception_features(*_inception), chain("avgpool", "dropout", flatten, "fc")),
+    tv.MNASNet: Split(chain("layers"), chain(_mean, "classifier")),
+    tv.MobileNetV2: Split(chain("features"), chain(_global_pool, flatten, "classifier")),
+    tv.MobileNetV3: Split(chain("features"), _pooled_classifier),
+    tv.RegNet: Split(chain("stem", "trunk_output"), _pooled_fc),
+    tv.ResNet: Split(chain(*_resnet), _pooled_fc),
+    tv.ShuffleNetV2: Split(chain(*_shufflenet), chain(_mean, "fc")),
+    # The last convolution of SqueezeNet is its class scores; what it reads is the activation.
+    tv.SqueezeNet: Split(chain("features"), chain("classifier", flatten)),
+    tv.SwinTransformer: Split(chain("features", "norm", "permute"), chain("avgpool", flatten, "head")),
+    tv.VGG: Split(_without_last_pool, _from_last_pool),
+    tv.VisionTransformer: Split(_vit_features, _vit_head, prefix_tokens=1),
+    maxvit.MaxVit: Split(_blocks("stem", "blocks"), chain("classifier")),
+}

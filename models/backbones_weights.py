@@ -1,0 +1,93 @@
+"""Weights of a library's module: strict loading, files, and a last layer fitted to the classes."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from models.backbones_errors import UnsupportedBackbone, WeightsUnavailable
+
+
+def classifier(model: nn.Module, classes: int) -> tuple[str, nn.Linear | nn.Conv2d]:
+    """The last layer of `classes` outputs and its name."""
+    found = [
+        (name, layer)
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d) and _outputs(layer) == classes
+    ]
+    if not found:
+        raise UnsupportedBackbone("has no last layer that could be fitted to the classes")
+    return found[-1]
+
+
+def _outputs(layer: nn.Linear | nn.Conv2d) -> int:
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+
+
+def renew_classifier(model: nn.Module, *, old: int, new: int) -> None:
+    """Put a fresh last layer of `new` outputs in the place of the one of `old`."""
+    if old == new:
+        return
+    name, layer = classifier(model, old)
+    bias = layer.bias is not None
+    if isinstance(layer, nn.Linear):
+        model.set_submodule(name, nn.Linear(layer.in_features, new, bias=bias))
+    else:
+        model.set_submodule(name, nn.Conv2d(layer.in_channels, new, kernel_size=1, bias=bias))
+
+
+def with_local_weights(make: Callable[[int], nn.Module], classes: int, weights: Path | None) -> nn.Module:
+    """`make(classes)`, with the tensors of `weights` where given, loaded strictly.
+
+    A file for another number of classes gives everything but the last layer, which stays fresh.
+    """
+    model = make(classes)
+    if weights is None:
+        return model
+    state = read_tensors(weights)
+    name, _ = classifier(model, classes)
+    if f"{name}.weight" not in state:
+        raise WeightsUnavailable(f"{weights.name} has no tensor {name}.weight: it is of another network")
+    stored = len(state[f"{name}.weight"])
+    if stored != classes:
+        model = make(stored)
+    load_strictly(model, state, what=weights.name)
+    renew_classifier(model, old=stored, new=classes)
+    return model
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
+    """Load `state`; a tensor missing, left over or of another shape is a `WeightsUnavailable`."""
+    expected = model.state_dict()
+    wrong = sorted(
+        [f"{name} is missing" for name in expected.keys() - state.keys()]
+        + [f"{name} is unknown" for name in state.keys() - expected.keys()]
+        + [
+            f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in state and state[name].shape != tensor.shape
+        ]
+    )
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise WeightsUnavailable(f"{what} does not fit the network: {', '.join(wrong[:3])}{more}")
+    model.load_state_dict(state)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors or PyTorch file. Nothing of it is executed."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise WeightsUnavailable(f"{path.name} is not a readable file of tensors: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsUnavailable(f"{path.name} does not hold a plain dictionary of tensors")
+    return dict(state)

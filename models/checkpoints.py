@@ -1,0 +1,149 @@
+"""Checkpoints: everything an epoch needs of the ones before it, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+_VERSION = 1
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be read, or does not belong to this training. The message says what to do."""
+
+
+class EpochRecord(NamedTuple):
+    """One epoch: its mean loss, and how many images were right, while training and on val (None: no val)."""
+
+    epoch: int
+    learning_rate: float
+    loss: float
+    correct: int
+    images: int
+    val_correct: int | None
+    val_images: int | None
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.images
+
+    @property
+    def val_accuracy(self) -> float | None:
+        if self.val_correct is None or not self.val_images:
+            return None
+        return self.val_correct / self.val_images
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after `epoch` finished epochs.
+
+    `weights` are the library's own tensor names; `identity` names the training that this belongs
+    to; `threads` is the number of torch's, on which sums of floats depend; `best` is the epoch of
+    the best val accuracy so far, the earliest of equals (None: no val).
+    """
+
+    epoch: int
+    weights: Mapping[str, Tensor]
+    optimizer: Mapping[str, Any]
+    learning_rate: float
+    threads: int
+    identity: str
+    best: int | None
+    history: tuple[EpochRecord, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises `CheckpointError`. Nothing in the file is executed."""
+        try:
+            value = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise CheckpointError(f"the checkpoint {path.name} is damaged: {error}") from error
+        if not isinstance(value, dict) or value.pop("version", None) != _VERSION:
+            raise CheckpointError(f"{path.name} is not a checkpoint of this version: start the training anew")
+        try:
+            history = tuple(EpochRecord(**record) for record in value.pop("history"))
+            return cls(**value, history=history)
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"the checkpoint {path.name} does not hold what it should: {error}"
+            ) from error
+
+    def write(self, path: Path) -> None:
+        """Replace `path` in one step, after the bytes are on disk."""
+        value = {field: getattr(self, field) for field in self.__dataclass_fields__}
+        value |= {"version": _VERSION, "history": [r._asdict() for r in self.history]}
+        value |= {"weights": dict(self.weights), "optimizer": dict(self.optimizer)}
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            torch.save(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class CheckpointFolder:
+    """One training's checkpoints: the newest, and the best where that is another one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Add the newest one; then those that nothing needs any more go."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        checkpoint.write(self._file(checkpoint.epoch))
+        keep = {checkpoint.epoch, checkpoint.best}
+        for epoch in self.epochs():
+            if epoch not in keep:
+                self._file(epoch).unlink(missing_ok=True)
+
+    def epochs(self) -> list[int]:
+        """Epochs that can be loaded, rising."""
+        return sorted(int(file.stem.removeprefix("epoch-")) for file in self.path.glob("epoch-*.pt"))
+
+    def load(self, epoch: int) -> Checkpoint:
+        if epoch not in self.epochs():
+            raise CheckpointError(f"there is no checkpoint of epoch {epoch} in {self.path.name}")
+        return Checkpoint.read(self._file(epoch))
+
+    def newest(self) -> Checkpoint | None:
+        epochs = self.epochs()
+        return self.load(epochs[-1]) if epochs else None
+
+    def last(self) -> Checkpoint:
+        """The newest one; `CheckpointError` when there is none."""
+        newest = self.newest()
+        if newest is None:
+            raise CheckpointError(f"there is no checkpoint in {self.path.name}: its training has not run")
+        return newest
+
+    def best(self) -> Checkpoint:
+        """The one of the best val accuracy; the last where nothing was measured on val."""
+        last = self.last()
+        return last if last.best in (None, last.epoch) else self.load(last.best)
+
+    def _file(self, epoch: int) -> Path:
+        return self.path / f"epoch-{epoch:05d}.pt"
+
+
+def weights_digest(module: nn.Module) -> str:
+    """SHA-256 over every parameter and buffer in the order of names: name, type, shape, values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

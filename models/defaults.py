@@ -1,0 +1,33 @@
+"""Hyperparameters that suit a data set, where a request names none. No torch here."""
+
+from __future__ import annotations
+
+from models.config import Hyperparameters, OptimizerConfig
+
+SMALL_SIDE = 64  # pixels; up to here a data set is packed as raw pixels
+_SMALL_CNN_SIDE = 28  # pixels; the paper's side, below which SmallCNN's map gets too coarse
+_FEW = 5_000  # images; with fewer, larger batches would leave the one finetune epoch too few steps
+
+
+def default_hyperparameters(image_size: int | None, n_train: int, classes: int) -> Hyperparameters:
+    """For `n_train` images of side `image_size` (pixels; None where they differ) in `classes` classes.
+
+    Up to 64 px: the paper's SmallCNN at the images' own side, at least 28 px. Else a ResNet-18 at
+    224 px with the paper's crop and flip. Never pretrained: published weights come from a hub that may
+    be out of reach, and a job should not fail for a field that nobody set. Ask for them where a hub
+    can be reached: on photographs they are worth more than anything else here.
+    """
+    if n_train < 1 or classes < 2:
+        raise ValueError("there must be at least one training image and two classes")
+    batch_size = 32 if n_train < _FEW else 128
+    if image_size is not None and image_size <= SMALL_SIDE:
+        side = max(image_size, _SMALL_CNN_SIDE)
+        return Hyperparameters(backbone="small_cnn", image_size=side, epochs=15, batch_size=batch_size)
+    return Hyperparameters(
+        backbone="resnet18",
+        image_size=224,
+        epochs=30,
+        batch_size=batch_size,
+        optimizer=OptimizerConfig(learning_rate=0.01),
+        augmentation="crop_flip",
+    )

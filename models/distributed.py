@@ -1,0 +1,67 @@
+"""More than one device: torch's DistributedDataParallel, one process each, started by torchrun.
+
+Each rank takes its part of every batch and the gradients are averaged, weighted by the parts, so a
+step is that of one process with the whole batch. Batch norm is the exception: as usual with DDP, each
+rank normalises by the statistics of its own part, and the running ones are those of rank 0.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from models.run import Progress, Run
+
+
+@contextmanager
+def joined(run: Run) -> Iterator[Run]:
+    """`run` as this rank's part of it, for as long as the block lasts; `run` itself outside of torchrun.
+
+    On CUDA each rank of a host takes the card of its local rank. Only rank 0 reports progress.
+    """
+    if "RANK" not in os.environ:
+        yield run
+        return
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    device = run.device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        report = run.on_progress if rank == 0 else _silent
+        yield replace(run, device=device, rank=rank, world_size=world_size, on_progress=report)
+    finally:
+        dist.destroy_process_group()
+
+
+def _silent(_: Progress) -> None:
+    pass
+
+
+def shared(network: nn.Module, run: Run) -> nn.Module:
+    """`network` so that its backward averages the gradients of all ranks."""
+    if run.world_size == 1:
+        return network
+    ids = [run.device.index] if run.device.type == "cuda" else None
+    return DistributedDataParallel(network, device_ids=ids)
+
+
+def total(values: Tensor, run: Run) -> Tensor:
+    """The sum over all ranks."""
+    if run.world_size > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def wait_for_all(run: Run) -> None:
+    """Return when every rank has come here."""
+    if run.world_size > 1:
+        dist.barrier()

@@ -1,0 +1,183 @@
+"""A trained network as files: safetensors in its library's tensor names with a card beside it, or ONNX."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from models.backbones import BackboneError, Network, build_network
+from models.backbones_weights import load_strictly, read_tensors
+from models.checkpoints import weights_digest
+from models.data.packing import hidden_sibling, publish, sweep_siblings
+
+Arm = Literal["erm", "masktune", "control", "imported"]
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "model.json"
+_VERSION = 1
+
+
+class ModelError(ValueError):
+    """Files that are not a whole model, or do not belong together. The message says what is wrong."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What weights do not say. `mean` and `std` as in `BackboneSpec`; `digest` is `weights_digest`'s."""
+
+    backbone: str
+    classes: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    arm: Arm
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"version": _VERSION}
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Raises `ModelError` for anything but what `to_json` gave."""
+        if not isinstance(value, dict) or value.get("version") != _VERSION:
+            raise ModelError(f"the card is not of version {_VERSION}")
+        fields = {name: item for name, item in value.items() if name != "version"}
+        try:
+            card = cls(**fields)
+            return replace(card, classes=tuple(card.classes), mean=_rgb(card.mean), std=_rgb(card.std))
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"the card does not hold what it should: {error}") from error
+
+
+def _rgb(values: tuple[float, ...]) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return (red, green, blue)
+
+
+def card_of(
+    network: Network, classes: tuple[str, ...], arm: Arm, hyperparameters: Mapping[str, Any] | None = None
+) -> ModelCard:
+    """The card of `network` as it is now."""
+    spec = network.spec
+    if len(classes) != spec.classes:
+        raise ModelError(f"{len(classes)} class names were given for {spec.classes} outputs")
+    digest = weights_digest(network.model)
+    return ModelCard(
+        spec.name, classes, spec.image_size, spec.mean, spec.std, arm, hyperparameters or {}, digest
+    )
+
+
+def save_model(network: Network, card: ModelCard, folder: Path) -> None:
+    """Write both files into `folder`, which appears whole; an older one is replaced."""
+    if card.digest != weights_digest(network.model):
+        raise ModelError("the card was made for other weights")
+    sweep_siblings(folder)
+    partial = hidden_sibling(folder)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(network.model).items()}
+    save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+    (partial / CARD_FILE).write_text(json.dumps(card.to_json(), indent=1, ensure_ascii=False))
+    publish(partial, folder)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The state of `model`; tensors that share memory are copied, as safetensors wants no sharing."""
+    seen: set[int] = set()
+    state: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        shared = tensor.data_ptr() in seen
+        seen.add(tensor.data_ptr())
+        state[name] = tensor.clone() if shared else tensor
+    return state
+
+
+def load_model(folder: Path, device: torch.device | None = None) -> tuple[Network, ModelCard]:
+    """What `save_model` wrote, in eval mode. Raises `ModelError`, also for weights of another card."""
+    card = read_card(folder)
+    network = _load(folder / WEIGHTS_FILE, card)
+    digest = weights_digest(network.model)
+    if digest != card.digest:
+        raise ModelError(f"{folder.name}: the weights are not those that the card describes")
+    return network.to(device or torch.device("cpu")), card
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card alone; no weights are read."""
+    try:
+        return ModelCard.from_json(json.loads((folder / CARD_FILE).read_text()))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder.name} is not a saved model: {error}") from error
+
+
+def import_safetensors(
+    file: Path, *, backbone: str, classes: tuple[str, ...], image_size: int
+) -> tuple[Network, ModelCard]:
+    """Somebody's weights in the tensor names of the backbone's library, with as many outputs as `classes`.
+
+    Only safetensors: nothing of a pickle is ever read. Raises `ModelError`, `BackboneError`.
+    """
+    fresh = build_network(backbone, classes=len(classes), image_size=image_size)
+    card = card_of(fresh, classes, "imported")
+    network = _load(file, card)
+    return network, card_of(network, classes, "imported")
+
+
+def _load(file: Path, card: ModelCard) -> Network:
+    if file.suffix != ".safetensors":
+        raise ModelError(f"{file.name} is not a safetensors file, and nothing else is loaded")
+    try:
+        network = build_network(card.backbone, classes=len(card.classes), image_size=card.image_size)
+        load_strictly(network.model, read_tensors(file), what=file.name)
+    except BackboneError as error:
+        raise ModelError(str(error)) from error
+    if (network.spec.mean, network.spec.std) != (card.mean, card.std):
+        raise ModelError(f"{card.backbone} of this version normalises otherwise than the card says")
+    return network
+
+
+class _Exported(nn.Module):
+    """Both outputs of one forward pass."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        activation = self.network.features(images)
+        return self.network.head(activation), activation
+
+
+def export_onnx(network: Network, path: Path) -> None:
+    """Write a graph of `images` (B, 3, H, W) in 0..1 → `logits` (B, K), `activation` (B, C, h, w); any B.
+
+    Weights stay inside the file (up to 2 GB). The network must be on the CPU. Raises `ModelError`
+    for a network that cannot be exported.
+    """
+    network.eval()
+    side = network.spec.image_size
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        program = torch.onnx.export(
+            _Exported(network).eval(),
+            (torch.rand(2, 3, side, side),),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits", "activation"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+            verbose=False,
+        )
+        shape = None if program is None else program.model.graph.inputs[0].shape
+        if program is None or shape is None or isinstance(shape[0], int):
+            raise ModelError(f"{network.spec.name} cannot be exported for batches of any size")
+        program.save(partial, external_data=False)
+        partial.replace(path)
+    except torch.onnx.OnnxExporterError as error:
+        raise ModelError(f"{network.spec.name} cannot be exported to ONNX: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,263 @@
+"""The one training loop, for ERM, finetune and control: epochs, checkpoints, seeds, devices."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim import Optimizer
+
+from models.backbones import Network
+from models.backbones_weights import load_strictly
+from models.checkpoints import Checkpoint, CheckpointError, CheckpointFolder, EpochRecord, weights_digest
+from models.config import OptimizerConfig, Precision, ScheduleConfig
+from models.data.batches import Loader
+from models.distributed import shared, total, wait_for_all
+from models.optim import learning_rate, load_optimizer, make_optimizer, set_learning_rate
+from models.run import Progress, Run
+
+_REPORT_SECONDS = 0.3
+
+
+class Diverged(Exception):
+    """The loss is no number any more: the learning rate is too high for this network and these data."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """What decides a training, beside its data and where it starts.
+
+    `stage` and `first_epoch` say which random numbers an epoch draws: two trainings that agree in
+    both see the same batches in the same order. `select` is whose weights the network ends with.
+    """
+
+    epochs: int
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    stage: str = "erm"
+    first_epoch: int = 0
+    select: Literal["best", "last"] = "best"
+    precision: Precision = "auto"
+
+
+class FitData(NamedTuple):
+    """Without `val` the last epoch is the best."""
+
+    train: Loader
+    val: Loader | None = None
+
+
+class FitResult(NamedTuple):
+    """`epoch`, from 1, is the one whose weights the network holds now; `digest` is of those weights."""
+
+    epoch: int
+    history: tuple[EpochRecord, ...]
+    digest: str
+
+
+def fit(
+    network: Network,
+    data: FitData,
+    *,
+    config: FitConfig,
+    run: Run,
+    checkpoints: CheckpointFolder,
+    start: Checkpoint | None = None,
+) -> FitResult:
+    """Train `network` for `config.epochs`, from the newest checkpoint, or `start`, or as it is.
+
+    From `start` come the weights and the state of the optimizer. A training that was killed goes on
+    after its last finished epoch, and on a CPU ends with the same bits as one that was not.
+    Raises `Stopped` when told to, `Diverged`, and `CheckpointError` for checkpoints of another training.
+    """
+    network.to(run.device)
+    optimizer = make_optimizer(network, config.optimizer)
+    identity = _identity(network, data, config=config, run=run, start=start)
+    newest = checkpoints.newest()
+    if newest is not None:
+        _check_resumable(newest, identity, run)
+    origin = newest or start
+    if origin is not None:
+        load_weights(network, origin)
+        load_optimizer(optimizer, dict(origin.optimizer))
+    loop = _Loop(network, shared(network, run), optimizer, config, run)
+    for epoch in range(0 if newest is None else newest.epoch, config.epochs):
+        rate = learning_rate(
+            config.optimizer.learning_rate, config.schedule, epoch=epoch, epochs=config.epochs
+        )
+        record = loop.epoch(data, epoch, rate)
+        newest = _checkpoint(network, optimizer, record, identity=identity, before=newest)
+        if run.rank == 0:
+            checkpoints.save(newest)
+        wait_for_all(run)
+    selected = checkpoints.best() if config.select == "best" else checkpoints.last()
+    load_weights(network, selected)
+    network.eval()
+    return FitResult(selected.epoch, checkpoints.last().history, weights_digest(network.model))
+
+
+def load_weights(network: Network, checkpoint: Checkpoint) -> None:
+    """Put the weights of `checkpoint` into `network`, strictly."""
+    load_strictly(network.model, checkpoint.weights, what=f"the checkpoint of epoch {checkpoint.epoch}")
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """`model` is `network`, wrapped where there are several ranks."""
+
+    network: Network
+    model: nn.Module
+    optimizer: Optimizer
+    config: FitConfig
+    run: Run
+
+    def epoch(self, data: FitData, epoch: int, rate: float) -> EpochRecord:
+        set_learning_rate(self.optimizer, rate)
+        started = time.monotonic()
+        loss, correct, images = self._train(data.train, epoch)
+        if not loss < float("inf"):  # NaN included
+            raise Diverged(
+                f"the loss of epoch {epoch + 1} is {loss}: take a lower learning_rate than {rate:g}"
+            )
+        val_correct, val_images = None, None
+        if data.val is not None:
+            val_correct, val_images = count_correct(self.network, data.val, self.run, self.config.precision)
+        seconds = time.monotonic() - started
+        record = EpochRecord(epoch + 1, rate, loss, correct, images, val_correct, val_images, seconds)
+        self._report(record, len(data.train))
+        return record
+
+    def _train(self, loader: Loader, epoch: int) -> tuple[float, int, int]:
+        """(mean loss, right, seen) of all ranks. Nothing is read from the device but at the end."""
+        run, optimizer, model = self.run, self.optimizer, self.model
+        generator = run.generator(self.config.stage, self.config.first_epoch + epoch)
+        seed = generator.initial_seed() + run.rank
+        meter = _Meter(run, self.config.epochs, epoch, len(loader))
+        sums = torch.zeros(3, dtype=torch.float64, device=run.device)  # loss, right, seen
+        self.network.train()
+        with _seeded(run.device, seed):  # dropout draws from torch's own generator
+            for step, batch in enumerate(loader.epoch(generator), 1):
+                run.check()
+                with autocast(run.device, self.config.precision):
+                    logits = model(batch.images)  # (B, K)
+                    loss = F.cross_entropy(logits.float(), batch.labels)
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss * batch.share)
+                optimizer.step()
+                size = len(batch.labels)
+                right = (logits.argmax(1) == batch.labels).sum()
+                sums += torch.stack([loss.detach() * size, right, right.new_tensor(size)])
+                meter.tick(step, size)
+        summed, right_count, seen = total(sums, run).tolist()
+        return summed / seen, round(right_count), round(seen)
+
+    def _report(self, record: EpochRecord, steps: int) -> None:
+        metrics = {"loss": record.loss, "accuracy": record.accuracy, "learning_rate": record.learning_rate}
+        if record.val_accuracy is not None:
+            metrics["val_accuracy"] = record.val_accuracy
+        speed = record.images / max(record.seconds, 1e-9)
+        self.run.on_progress(Progress(record.epoch, self.config.epochs, 0, steps, speed, metrics))
+
+
+class _Meter:
+    """Reports progress now and then, at most every `_REPORT_SECONDS`."""
+
+    def __init__(self, run: Run, epochs: int, epoch: int, steps: int) -> None:
+        self._run, self._epochs, self._epoch, self._steps = run, epochs, epoch, steps
+        self._started = self._reported = time.monotonic()
+        self._images = 0
+
+    def tick(self, step: int, images: int) -> None:
+        self._images += images * self._run.world_size
+        now = time.monotonic()
+        if now - self._reported >= _REPORT_SECONDS:
+            self._reported = now
+            speed = self._images / (now - self._started)
+            self._run.on_progress(Progress(self._epoch, self._epochs, step, self._steps, speed))
+
+
+def count_correct(
+    network: Network, loader: Loader, run: Run, precision: Precision = "auto"
+) -> tuple[int, int]:
+    """(right, seen) in eval mode; over all ranks, each of which brings its own samples."""
+    network.eval()
+    counts = torch.zeros(2, dtype=torch.int64, device=run.device)
+    with torch.inference_mode(), autocast(run.device, precision):
+        for batch in loader.epoch(None):
+            run.check()
+            right = (network(batch.images).argmax(1) == batch.labels).sum()
+            counts += torch.stack([right, right.new_tensor(len(batch.labels))])
+    right_count, seen = total(counts, run).tolist()
+    return right_count, seen
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """bfloat16 where asked for, and by default on CUDA."""
+    enabled = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Torch's own generators start at `seed` inside the block, and are as before after it."""
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _identity(
+    network: Network, data: FitData, *, config: FitConfig, run: Run, start: Checkpoint | None
+) -> str:
+    """Everything that a resumed training must have in common with the one that was cut off, as JSON."""
+    return json.dumps(
+        {
+            "network": asdict(network.spec),
+            "config": asdict(config),
+            "seed": run.seed,
+            "ranks": run.world_size,
+            "images": data.train.images,
+            "steps": len(data.train),
+            "start": None if start is None else start.identity,
+        },
+        sort_keys=True,
+    )
+
+
+def _check_resumable(newest: Checkpoint, identity: str, run: Run) -> None:
+    if newest.identity != identity:
+        before, now = json.loads(newest.identity), json.loads(identity)
+        differing = ", ".join(key for key in now if now[key] != before.get(key))
+        raise CheckpointError(
+            f"the checkpoints here belong to another training (other {differing}): use a new folder"
+        )
+    threads = torch.get_num_threads()
+    if run.device.type == "cpu" and newest.threads != threads:
+        raise CheckpointError(
+            f"this training ran on {newest.threads} threads and now has {threads}, which would change "
+            f"its result: set the threads to {newest.threads}"
+        )
+
+
+def _checkpoint(
+    network: Network, optimizer: Optimizer, record: EpochRecord, *, identity: str, before: Checkpoint | None
+) -> Checkpoint:
+    history = (*(before.history if before else ()), record)
+    measured = [r for r in history if r.val_accuracy is not None]
+    best = max(measured, key=lambda r: (r.val_accuracy or 0.0, -r.epoch)).epoch if measured else None
+    return Checkpoint(
+        epoch=record.epoch,
+        weights={name: tensor.detach() for name, tensor in network.model.state_dict().items()},
+        optimizer=optimizer.state_dict(),
+        learning_rate=record.learning_rate,
+        threads=torch.get_num_threads(),
+        identity=identity,
+        best=best,
+        history=history,
+    )

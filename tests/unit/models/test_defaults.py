@@ -1,0 +1,37 @@
+"""Defaults fit the data, and can be had without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from models.defaults import default_hyperparameters
+
+
+@pytest.mark.parametrize(
+    ("side", "n_train", "expected"),
+    [
+        (8, 500, ("small_cnn", 28, 32)),
+        (28, 48_000, ("small_cnn", 28, 128)),
+        (64, 500, ("small_cnn", 64, 32)),
+        (65, 500, ("resnet18", 224, 32)),
+        (None, 10_000, ("resnet18", 224, 128)),
+    ],
+)
+def test_defaults(side: int | None, n_train: int, expected: tuple[str, int, int]) -> None:
+    found = default_hyperparameters(side, n_train, 2)
+    assert (found.backbone, found.image_size, found.batch_size) == expected
+    assert found.pretrained is False
+
+
+def test_nothing_to_train_on_is_refused() -> None:
+    with pytest.raises(ValueError, match="two classes"):
+        default_hyperparameters(28, 100, 1)
+
+
+def test_the_front_can_ask_without_torch() -> None:
+    code = "import sys, models.defaults, models.backbones_errors; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

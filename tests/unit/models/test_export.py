@@ -1,0 +1,102 @@
+"""A saved model comes back equal, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from models.backbones import Network, build_network
+from models.checkpoints import weights_digest
+from models.export import (
+    ModelCard,
+    ModelError,
+    card_of,
+    import_safetensors,
+    load_model,
+    read_card,
+    save_model,
+)
+
+CLASSES = ("cat", "dog")
+
+
+@pytest.fixture
+def network() -> Network:
+    return build_network("resnet32", classes=2, image_size=16, seed=4)
+
+
+def test_a_model_comes_back_equal(network: Network, tmp_path: Path) -> None:
+    card = card_of(network, CLASSES, "masktune", {"epochs": 3})
+    save_model(network, card, tmp_path / "m")
+    save_model(network, card, tmp_path / "m")  # again: replaced
+    loaded, read = load_model(tmp_path / "m")
+    assert read == card == read_card(tmp_path / "m")
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["model.json", "model.safetensors"]
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    images = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), network(images))
+    assert not loaded.training
+
+
+def test_the_file_has_the_librarys_own_names(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    network = build_network("timm/test_resnet", classes=2, image_size=64)
+    save_model(network, card_of(network, CLASSES, "erm"), tmp_path / "m")
+    model = timm.create_model("test_resnet", num_classes=2)
+    model.load_state_dict(load_file(tmp_path / "m" / "model.safetensors"), strict=True)
+
+
+def test_an_import_takes_safetensors_of_the_backbone_only(network: Network, tmp_path: Path) -> None:
+    state = {name: t.contiguous() for name, t in network.model.state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors")
+    file = tmp_path / "w.safetensors"
+    loaded, card = import_safetensors(file, backbone="resnet32", classes=CLASSES, image_size=16)
+    assert (card.arm, card.digest) == ("imported", weights_digest(network.model))
+    assert weights_digest(loaded.model) == card.digest
+    with pytest.raises(ModelError, match="does not fit"):
+        import_safetensors(file, backbone="small_cnn", classes=CLASSES, image_size=16)
+    with pytest.raises(ModelError, match="does not fit"):
+        import_safetensors(file, backbone="resnet32", classes=("a", "b", "c"), image_size=16)
+    with pytest.raises(ValueError, match="no backbone"):
+        import_safetensors(file, backbone="resnet33", classes=CLASSES, image_size=16)
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match="nothing else is loaded"):
+        import_safetensors(tmp_path / "w.pt", backbone="resnet32", classes=CLASSES, image_size=16)
+    (tmp_path / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
+    with pytest.raises(ModelError, match="not a readable file"):
+        import_safetensors(tmp_path / "bad.safetensors", backbone="resnet32", classes=CLASSES, image_size=16)
+
+
+def test_weights_of_another_card_are_refused(network: Network, tmp_path: Path) -> None:
+    save_model(network, card_of(network, CLASSES, "erm"), tmp_path / "m")
+    other = build_network("resnet32", classes=2, image_size=16, seed=5)
+    with pytest.raises(ModelError, match="other weights"):
+        save_model(other, card_of(network, CLASSES, "erm"), tmp_path / "n")
+    state = {name: t.contiguous() for name, t in other.model.state_dict().items()}
+    save_file(state, tmp_path / "m" / "model.safetensors")
+    with pytest.raises(ModelError, match="not those that the card describes"):
+        load_model(tmp_path / "m")
+
+
+def test_cards_are_read_strictly(network: Network, tmp_path: Path) -> None:
+    card = card_of(network, CLASSES, "erm")
+    value = json.loads(json.dumps(card.to_json()))
+    assert ModelCard.from_json(value) == card
+    cases: list[object] = [{**value, "version": 2}, {**value, "more": 1}, {**value, "mean": [1, 2]}, [], None]
+    for broken in cases:
+        with pytest.raises(ModelError):
+            ModelCard.from_json(broken)
+    with pytest.raises(ModelError, match="not a saved model"):
+        load_model(tmp_path / "nowhere")
+    with pytest.raises(ModelError, match="3 class names"):
+        card_of(network, ("a", "b", "c"), "erm")
+    save_model(network, card, tmp_path / "m")
+    (tmp_path / "m" / "model.json").write_text(json.dumps(replace(card, std=(1.0, 1.0, 1.0)).to_json()))
+    with pytest.raises(ModelError, match="normalises otherwise"):
+        load_model(tmp_path / "m")

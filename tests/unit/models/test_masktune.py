@@ -1,0 +1,147 @@
+"""The algorithm end to end on tiny images: budgets, starts and orders are the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.checkpoints import CheckpointFolder
+from models.config import FinetuneConfig, Hyperparameters, MaskingConfig, OptimizerConfig, ScheduleConfig
+from models.data.batches import LoaderSettings, Masking, make_loader
+from models.data.store import Store
+from models.masking import MaskSet, apply_masks
+from models.masktune import (
+    compute_masks,
+    continue_as_control,
+    finetune_on_masks,
+    fit_erm,
+    masktune,
+    new_network,
+    train_loader,
+)
+from models.run import Run, Stopped
+
+CONFIG = Hyperparameters(
+    image_size=16,
+    batch_size=8,
+    epochs=2,
+    optimizer=OptimizerConfig(learning_rate=0.02),
+    schedule=ScheduleConfig("multistep", (1,), gamma=0.1),
+    masking=MaskingConfig(sigmas=1.0),
+)
+RUN = Run()
+
+
+class _NoMasks:
+    """Masks nothing."""
+
+    def masks(self, rows: torch.Tensor, size: int, device: torch.device) -> torch.Tensor:
+        return torch.zeros(len(rows), size, size, dtype=torch.bool, device=device)
+
+
+def test_the_whole_of_it_and_again_from_where_it_was_stopped(
+    make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = make_store()
+    straight = masktune(new_network(store, CONFIG), store, CONFIG, RUN, folder=tmp_path / "a")
+    assert set(straight.arms) == {"erm", "masktune", "control"}
+    for arm in straight.arms.values():
+        assert set(arm.metrics) == {"val", "test"}
+        assert arm.metrics["test"].n == 8
+        assert arm.metrics["test"].worst_group_accuracy is not None
+    assert 0 < straight.masks[0].masked_share < 0.5
+
+    questions = 0
+
+    def count() -> bool:
+        nonlocal questions
+        questions += 1
+        return False
+
+    masktune(
+        new_network(store, CONFIG), store, CONFIG, replace(RUN, should_stop=count), folder=tmp_path / "b"
+    )
+    for stop in range(2, questions, 5):
+        asked = iter(range(questions))
+        run = replace(RUN, should_stop=lambda asked=asked, stop=stop: next(asked) == stop)  # type: ignore[misc]  # mypy cannot infer the lambda's defaults
+        folder = tmp_path / f"stop-{stop}"
+        with pytest.raises(Stopped):
+            masktune(new_network(store, CONFIG), store, CONFIG, run, folder=folder)
+        resumed = masktune(new_network(store, CONFIG), store, CONFIG, RUN, folder=folder)
+        digests = {name: arm.fit.digest for name, arm in resumed.arms.items()}
+        assert digests == {name: arm.fit.digest for name, arm in straight.arms.items()}
+
+
+def test_a_finetune_without_a_mask_is_the_control(make_store: Callable[..., Store], tmp_path: Path) -> None:
+    """So both see the same batches from the same start, and only the masks tell them apart."""
+    store = make_store()
+    network = new_network(store, CONFIG)
+    fit_erm(network, store, CONFIG, RUN, folder=tmp_path / "erm")
+    start = CheckpointFolder(tmp_path / "erm").last()
+    bare = finetune_on_masks(
+        network, store, CONFIG, RUN, folder=tmp_path / "bare", start=start, masks=_NoMasks()
+    )
+    control = continue_as_control(network, store, CONFIG, RUN, folder=tmp_path / "control", start=start)
+    assert bare.digest == control.digest
+    assert control.history[0].learning_rate == pytest.approx(0.002)  # ERM's last
+    masks = compute_masks(network, store, CONFIG, RUN, folder=tmp_path / "masks")
+    tuned = finetune_on_masks(
+        network, store, CONFIG, RUN, folder=tmp_path / "tuned", start=start, masks=masks
+    )
+    assert tuned.digest != control.digest
+
+
+def test_iterations_accumulate_and_the_control_has_the_same_budget(
+    make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = make_store()
+    config = replace(
+        CONFIG,
+        masking=replace(CONFIG.masking, iterations=2),
+        finetune=FinetuneConfig(epochs=2, learning_rate=0.005),
+    )
+    result = masktune(new_network(store, config), store, config, RUN, folder=tmp_path / "a")
+    assert len(result.masks) == 2
+    assert [r.learning_rate for r in result.arms["control"].fit.history] == [0.005] * 4
+    assert [r.learning_rate for r in result.arms["masktune"].fit.history] == [0.005] * 2
+    # With masks of nothing, two finetunes of two epochs are the control's four.
+    start = CheckpointFolder(tmp_path / "a" / "erm").last()
+    network = new_network(store, config)
+    for iteration in range(2):
+        folder = tmp_path / f"bare-{iteration}"
+        bare = finetune_on_masks(
+            network, store, config, RUN, folder=folder, start=start, masks=_NoMasks(), iteration=iteration
+        )
+        start = CheckpointFolder(folder).last()
+    assert bare.digest == result.arms["control"].fit.digest
+
+
+def test_without_control_there_is_none(make_store: Callable[..., Store], tmp_path: Path) -> None:
+    store = make_store(train=16)
+    config = replace(CONFIG, control=False, epochs=1, schedule=ScheduleConfig())
+    assert set(masktune(new_network(store, config), store, config, RUN, folder=tmp_path).arms) == {
+        "erm",
+        "masktune",
+    }
+
+
+def test_a_masked_pixel_is_exactly_black_in_the_batch(
+    make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = make_store()
+    masks = compute_masks(new_network(store, CONFIG), store, CONFIG, RUN, folder=tmp_path / "m")
+    assert isinstance(masks, MaskSet)
+    masking = Masking(masks, apply_masks)
+    plain = list(train_loader(store, CONFIG, RUN).epoch(RUN.generator("finetune")))
+    masked = list(train_loader(store, CONFIG, RUN, masking).epoch(RUN.generator("finetune")))
+    for before, after in zip(plain, masked, strict=True):
+        assert after.masks is not None
+        where = after.masks.unsqueeze(1).expand_as(after.images)
+        assert after.images[where].abs().max() == 0
+        assert torch.equal(after.images[~where], before.images[~where])
+    settings = LoaderSettings(16, 8)
+    assert next(iter(make_loader(store, store.rows("test"), settings, RUN).epoch(None))).masks is None

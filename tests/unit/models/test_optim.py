@@ -1,0 +1,58 @@
+"""Learning rates by epoch, and optimizer states that load strictly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from models.config import OptimizerConfig, ScheduleConfig
+from models.optim import OptimizerMismatch, learning_rate, load_optimizer, make_optimizer
+
+
+def _rates(schedule: ScheduleConfig, epochs: int) -> list[float]:
+    return [learning_rate(1.0, schedule, epoch=e, epochs=epochs) for e in range(epochs)]
+
+
+def test_schedules() -> None:
+    assert _rates(ScheduleConfig(), 3) == [1, 1, 1]
+    assert _rates(ScheduleConfig("multistep", (2, 3), gamma=0.5), 5) == [1, 1, 0.5, 0.25, 0.25]
+    cosine = _rates(ScheduleConfig("cosine"), 10)
+    assert cosine == pytest.approx(sorted(cosine, reverse=True))
+    assert cosine[0] == 1
+    assert cosine[5] == pytest.approx(0.5)
+    assert cosine[-1] > 0
+
+
+def _stepped(layer: nn.Linear, config: OptimizerConfig) -> torch.optim.Optimizer:
+    optimizer = make_optimizer(layer, config)
+    layer(torch.ones(2, layer.in_features)).sum().backward()
+    optimizer.step()
+    return optimizer
+
+
+def test_a_loaded_state_is_a_copy() -> None:
+    layer = nn.Linear(3, 2)
+    state = _stepped(layer, OptimizerConfig()).state_dict()
+    before = state["state"][0]["momentum_buffer"].clone()
+    other = make_optimizer(layer, OptimizerConfig())
+    load_optimizer(other, state)
+    other.step()
+    assert torch.equal(state["state"][0]["momentum_buffer"], before)
+
+
+def test_states_of_other_optimizers_and_networks_are_refused() -> None:
+    state = _stepped(nn.Linear(3, 2), OptimizerConfig()).state_dict()
+    with pytest.raises(OptimizerMismatch):
+        load_optimizer(make_optimizer(nn.Linear(3, 2), OptimizerConfig("adam")), state)
+    with pytest.raises(OptimizerMismatch):
+        load_optimizer(make_optimizer(nn.Linear(4, 2), OptimizerConfig()), state)
+    with pytest.raises(OptimizerMismatch):
+        load_optimizer(make_optimizer(nn.Linear(3, 2, bias=False), OptimizerConfig()), state)
+
+
+def test_frozen_parameters_are_not_trained() -> None:
+    layer = nn.Linear(3, 2)
+    layer.weight.requires_grad_(False)
+    (group,) = make_optimizer(layer, OptimizerConfig()).param_groups
+    assert group["params"] == [layer.bias]
