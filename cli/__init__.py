@@ -1,0 +1,1 @@
+"""`masktune`: the service's parts, and the client's commands."""

@@ -1,0 +1,33 @@
+"""`--set optimizer.learning_rate=0.1` as the JSON it stands for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from cli.output import USAGE, fail
+
+
+def assigned(pairs: Iterable[str] | None) -> dict[str, Any]:
+    """`["a.b=1", "c=x"]` → `{"a": {"b": 1}, "c": "x"}`: values are JSON where they can be, else text."""
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not equals or not all(name.split(".")):
+            fail(f"{pair!r} is not key=value", USAGE)
+        *outer, last = name.split(".")
+        at = found
+        for part in outer:
+            at = at.setdefault(part, {})
+            if not isinstance(at, dict):
+                fail(f"{pair!r} goes into {part!r}, which was given a value already", USAGE)
+        at[last] = _value(text)
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

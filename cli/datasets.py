@@ -1,0 +1,153 @@
+"""`masktune datasets …`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.assignments import assigned
+from cli.output import USAGE, age, fail
+from cli.progress import follow, sending
+from cli.session import Session, connected
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from client import Dataset
+
+app = typer.Typer(no_args_is_help=True, help="Upload labelled images and look at what was made of them.")
+
+SHOWN = 20
+"""Rejected files that a table names."""
+
+Id = Annotated[str, typer.Argument(metavar="DATASET", help="Id of the data set, ds_….", show_default=False)]
+
+
+@app.command()
+@connected
+def add(
+    session: Session,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH|SOURCE",
+            help="An archive, a folder, builtin:NAME, or an address that the service may read.",
+            show_default=False,
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Its name; by default that of the file.")] = None,
+    format: Annotated[
+        str, typer.Option(help="image_folder, csv, waterbirds, celeba, backgrounds_challenge, or auto.")
+    ] = "auto",
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the format; may be repeated.")
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Until the import has ended.")] = True,
+) -> None:
+    """Upload a data set (zip, tar, tar.gz, tar.zst, or a folder), or name a source."""
+    options, datasets = assigned(option), session.client.datasets
+    if _is_source(what):
+        dataset = datasets.from_source(what, name=name, format=format, options=options)
+    else:
+        path = Path(what)
+        if not path.exists():
+            fail(f"{what} does not exist", USAGE)
+        with sending(session.console, f"uploading {path.name}") as on_sent:
+            dataset = datasets.upload(path, name=name, format=format, options=options, on_sent=on_sent)
+    session.say(f"data set {dataset.id} is being imported")
+    if wait:
+        if dataset.job and not session.json:
+            follow(session.console, session.client.jobs.watch(dataset.job))
+        dataset = datasets.wait(dataset.id)
+    session.show(dataset, lambda: table(dataset))
+
+
+@app.command("list")
+@connected
+def list_(session: Session) -> None:
+    """Every data set, newest first."""
+    session.show_all(
+        session.client.datasets.list(),
+        ("id", "name", "state", "classes", "samples", "made"),
+        lambda d: (
+            d.id,
+            d.name,
+            d.state,
+            str(len(d.classes)),
+            str(sum(d.splits.values())),
+            age(d.created_at),
+        ),
+    )
+
+
+@app.command()
+@connected
+def show(session: Session, dataset_id: Id) -> None:
+    """One data set: splits, groups, and what its import rejected."""
+    dataset = session.client.datasets.get(dataset_id)
+    session.show(dataset, lambda: table(dataset))
+
+
+@app.command()
+@connected
+def samples(
+    session: Session,
+    dataset_id: Id,
+    split: Annotated[str | None, typer.Option(help="train, val, calibration or test.")] = None,
+    label: Annotated[str | None, typer.Option(help="Of this class alone.")] = None,
+    group: Annotated[str | None, typer.Option(help="Of this group alone.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
+) -> None:
+    """The samples of a data set."""
+    from itertools import islice
+
+    found = session.client.datasets.samples(
+        dataset_id, split=split, label=label, group=group, limit=min(most, 100)
+    )
+    session.show_all(
+        islice(found, most),
+        ("sample", "split", "label", "group", "file"),
+        lambda s: (str(s.id), s.split, s.label, s.group or "–", s.path or "–"),
+    )
+
+
+@app.command()
+@connected
+def delete(session: Session, dataset_id: Id) -> None:
+    """Delete a data set and its images. Refused while a job uses it."""
+    session.client.datasets.delete(dataset_id)
+    session.say(f"data set {dataset_id} is deleted")
+
+
+def table(dataset: Dataset) -> Table:
+    """What there is to know about one data set."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    shown = Table(box=SIMPLE, show_header=False, title=f"data set {dataset.name}", title_justify="left")
+    shown.add_row("id", dataset.id)
+    shown.add_row("state", dataset.state)
+    shown.add_row("format", dataset.format or "–")
+    shown.add_row("classes", ", ".join(dataset.classes) or "–")
+    shown.add_row("splits", _counts(dataset.splits))
+    for group in dataset.groups:
+        shown.add_row("group", f"{group.name}: " + _counts(group.splits))
+    if report := dataset.report:
+        for fact in (*report.problems, *report.notes):
+            shown.add_row(fact.code, fact.detail)
+        named = report.rejected[:SHOWN]
+        for rejected in named:
+            shown.add_row("rejected", f"{rejected.path}: {rejected.detail}")
+        if report.rejected_total > len(named):
+            shown.add_row("", f"and {report.rejected_total - len(named)} more, see --json")
+    return shown
+
+
+def _counts(splits: dict[str, int]) -> str:
+    return ", ".join(f"{split} {n}" for split, n in splits.items()) or "–"
+
+
+def _is_source(what: str) -> bool:
+    return what.startswith("builtin:") or "://" in what

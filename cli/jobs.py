@@ -1,0 +1,189 @@
+"""`masktune jobs …`"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.assignments import assigned
+from cli.output import ENDED_BADLY, age, fail, figure
+from cli.progress import describe, follow
+from cli.session import Session, connected, plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from client import Job
+
+app = typer.Typer(no_args_is_help=True, help="Start trainings, follow them, read what they found.")
+
+Id = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, job_….", show_default=False)]
+
+
+@app.command()
+@connected
+def start(
+    session: Session,
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="masktune, erm, mask, finetune, retrain_head, evaluate or predict.", show_default=False
+        ),
+    ],
+    dataset: Annotated[str | None, typer.Option(help="Id of the data set.")] = None,
+    model: Annotated[str | None, typer.Option(help="Id or alias of the model to start from.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Name of a preset; single fields win over it.")] = None,
+    set: Annotated[  # the option's name
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="A field, dotted: --set optimizer.learning_rate=0.1"),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+) -> None:
+    """Queue a job. Every field has a default that suits the data set."""
+    named = {"dataset": dataset, "model": model, "preset": preset}
+    fields = assigned(set) | {name: value for name, value in named.items() if value is not None}
+    job = session.client.jobs.start(kind, **fields)
+    if not watch:
+        session.show(job, lambda: table(job))
+        return
+    session.say(f"job {job.id} is queued")
+    _watch(session, job.id)
+
+
+@app.command()
+@connected
+def presets(session: Session) -> None:
+    """What --preset may be."""
+    session.show_all(
+        session.client.jobs.presets(),
+        ("preset", "title", "made for"),
+        lambda p: (p.name, p.title, p.data or "–"),
+    )
+
+
+@app.command("list")
+@connected
+def list_(
+    session: Session,
+    kind: Annotated[str | None, typer.Option(help="Of this kind alone.")] = None,
+    state: Annotated[str | None, typer.Option(help="In this state alone.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Of this data set alone.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
+) -> None:
+    """Jobs, newest first."""
+    from itertools import islice
+
+    found = session.client.jobs.list(kind=kind, state=state, dataset=dataset, limit=min(most, 100))
+    session.show_all(
+        islice(found, most),
+        ("id", "kind", "state", "stage", "done", "queued"),
+        lambda j: (j.id, j.kind, j.state, j.stage or "–", f"{j.progress.fraction:.0%}", age(j.created_at)),
+    )
+
+
+@app.command()
+@connected
+def show(session: Session, job_id: Id) -> None:
+    """One job."""
+    job = session.client.jobs.get(job_id)
+    session.show(job, lambda: table(job))
+
+
+@app.command()
+@connected
+def watch(session: Session, job_id: Id) -> None:
+    """Follow a job to its end; with --json, one line per event. Exit code 4 unless it succeeds."""
+    _watch(session, job_id)
+
+
+@app.command()
+@connected
+def cancel(session: Session, job_id: Id) -> None:
+    """Ask a job to end. What it has trained so far is kept, and `resume` goes on from there."""
+    job = session.client.jobs.cancel(job_id)
+    session.show(job, lambda: table(job))
+
+
+@app.command()
+@connected
+def resume(session: Session, job_id: Id) -> None:
+    """Let a failed or cancelled job go on from its last checkpoint."""
+    job = session.client.jobs.resume(job_id)
+    session.show(job, lambda: table(job))
+
+
+@app.command()
+@connected
+def report(
+    session: Session,
+    job_id: Id,
+    save: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write it here: a page (.html) or JSON (.json).")
+    ] = None,
+    open: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+) -> None:
+    """What the job found: before, after, and whether it helped."""
+    jobs = session.client.jobs
+    if save is not None:
+        html = save.suffix.lower() in (".html", ".htm")
+        text = jobs.report_html(job_id) if html else json.dumps(jobs.report(job_id), indent=2)
+        save.write_text(text, encoding="utf-8")
+        session.say(f"the report is in {save}")
+    if open:
+        _open_page(jobs.report_html(job_id))
+    if save is None and not open:
+        from cli.report import render
+
+        found = jobs.report(job_id)
+        session.show(found, lambda: render(found))
+
+
+def table(job: Job) -> Table:
+    """What there is to know about one job."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    shown = Table(box=SIMPLE, show_header=False, title=f"{job.kind} job", title_justify="left")
+    shown.add_row("id", job.id)
+    shown.add_row("state", job.state if job.ended else f"{job.state}: {describe(job)}")
+    shown.add_row("done", f"{job.progress.fraction:.0%}, attempt {job.attempt}")
+    shown.add_row("data set", job.dataset or "–")
+    shown.add_row("started", age(job.created_at))
+    shown.add_row("ended", age(job.ended_at))
+    for arm, model in job.models.items():
+        shown.add_row(f"model {arm}", model or "–")
+    for arm, splits in job.metrics.items():
+        shown.add_row(f"accuracy {arm}", _accuracies(splits))
+    if job.error:
+        shown.add_row("error", job.error.get("detail") or job.error.get("title"))
+    return shown
+
+
+def _accuracies(splits: dict[str, Any]) -> str:
+    told = {split: (figures or {}).get("accuracy") for split, figures in splits.items()}
+    return ", ".join(f"{split} {figure(accuracy)}" for split, accuracy in told.items())
+
+
+def _watch(session: Session, job_id: str) -> None:
+    jobs = session.client.jobs
+    if session.json:
+        for event in jobs.events(job_id):
+            print(json.dumps(plain(event)), flush=True)
+        job = jobs.get(job_id)
+    else:
+        job = follow(session.console, jobs.watch(job_id))
+        session.console.print(table(job))
+    if job.state != "succeeded":
+        why = (job.error or {}).get("detail")
+        fail(f"job {job.id} ended {job.state}" + (f": {why}" if why else ""), ENDED_BADLY)
+
+
+def _open_page(html: str) -> None:
+    import tempfile
+
+    with tempfile.NamedTemporaryFile("w", suffix=".html", delete=False, encoding="utf-8") as page:
+        page.write(html)
+    typer.launch(Path(page.name).as_uri())

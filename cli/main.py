@@ -1,0 +1,34 @@
+"""The command `masktune`: which command is where. Starts without torch and without the service's packages."""
+
+from __future__ import annotations
+
+import typer
+
+from cli import datasets, jobs, models, serve
+from cli.demo import demo
+from cli.predict import predict
+
+HELP = """Train image classifiers past the shortcuts they found, and serve them with a reject option.
+
+`masktune demo` shows it in a minute; `masktune serve` runs the service here.
+The client's commands reach the service at --url (MASKTUNE_URL) with --key (MASKTUNE_KEY).
+"""
+EPILOG = """Exit codes: 0 done; 1 the service said no; 2 the command line is wrong; 3 the service cannot be
+reached; 4 what was waited for ended badly; 130 interrupted.
+"""
+
+app = typer.Typer(
+    name="masktune", help=HELP, epilog=EPILOG, no_args_is_help=True, pretty_exceptions_enable=False
+)
+_PARTS = "The service"
+for command in (serve.serve, serve.api, serve.worker, serve.migrate, demo):
+    app.command(rich_help_panel=_PARTS)(command)
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(models.app, name="models")
+app.command()(predict)
+
+
+def main() -> None:
+    """The entry point."""
+    app()

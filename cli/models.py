@@ -1,0 +1,134 @@
+"""`masktune models …`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cli.output import age, figure
+from cli.progress import sending
+from cli.session import Session, connected
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from client import Alias, Model
+
+app = typer.Typer(no_args_is_help=True, help="Look at trained models, name them, take them away.")
+
+Name = Annotated[str, typer.Argument(metavar="MODEL", help="Id, mdl_…, or an alias.", show_default=False)]
+
+
+@app.command("list")
+@connected
+def list_(
+    session: Session,
+    dataset: Annotated[str | None, typer.Option(help="Of this data set alone.")] = None,
+    job: Annotated[str | None, typer.Option(help="Of this job alone.")] = None,
+    arm: Annotated[str | None, typer.Option(help="erm, masktune, control or imported.")] = None,
+) -> None:
+    """Models, newest first."""
+    session.show_all(
+        session.client.models.list(dataset=dataset, job=job, arm=arm),
+        ("id", "arm", "backbone", "classes", "test accuracy", "worst group", "made"),
+        lambda m: (
+            m.id,
+            m.arm,
+            m.backbone,
+            str(len(m.classes)),
+            figure(_test(m).get("accuracy")),
+            figure(_test(m).get("worst_group_accuracy")),
+            age(m.created_at),
+        ),
+    )
+
+
+@app.command()
+@connected
+def show(session: Session, model: Name) -> None:
+    """One model."""
+    found = session.client.models.get(model)
+    session.show(found, lambda: table(found))
+
+
+@app.command()
+@connected
+def alias(
+    session: Session,
+    name: Annotated[str | None, typer.Argument(help="The alias; without one, all are listed.")] = None,
+    model: Annotated[str | None, typer.Argument(help="What it shall stand for from now on.")] = None,
+) -> None:
+    """List the aliases, show one with its history, or point one at a model."""
+    models = session.client.models
+    if name is None:
+        session.show_all(
+            models.aliases(),
+            ("alias", "model", "moves", "moved"),
+            lambda a: (a.name, a.model, str(a.version), age(a.updated_at)),
+        )
+        return
+    found = models.alias(name) if model is None else models.set_alias(name, model)
+    session.show(found, lambda: _history(found))
+
+
+@app.command()
+@connected
+def download(
+    session: Session,
+    model: Name,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+    format: Annotated[
+        Literal["safetensors", "onnx"], typer.Option(help="What kind of file.")
+    ] = "safetensors",
+) -> None:
+    """Write a model's weights to a file."""
+    target = output or Path(f"{model}.{format}")
+    with sending(session.console, f"downloading {target.name}") as on_received:
+        session.client.models.download(model, target, format=format, on_received=on_received)
+    session.show({"path": str(target)}, lambda: f"the weights are in {target}")
+
+
+@app.command()
+@connected
+def delete(session: Session, model: Name) -> None:
+    """Delete a model. Refused while something points to it."""
+    session.client.models.delete(model)
+    session.say(f"model {model} is deleted")
+
+
+def table(model: Model) -> Table:
+    """What there is to know about one model."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    shown = Table(box=SIMPLE, show_header=False, title=f"{model.arm} model", title_justify="left")
+    shown.add_row("id", model.id)
+    shown.add_row("backbone", f"{model.backbone}, {figure(model.image_size)} px")
+    shown.add_row("classes", ", ".join(model.classes))
+    shown.add_row("data set", model.dataset or "–")
+    shown.add_row("job", model.job or "–")
+    shown.add_row("calibrated on", f"{(model.calibration or {}).get('n', 'no')} samples")
+    for split in ("val", "test"):
+        figures = model.metrics.get(split) or {}
+        shown.add_row(
+            split,
+            f"accuracy {figure(figures.get('accuracy'))}, "
+            f"worst group {figure(figures.get('worst_group_accuracy'))}",
+        )
+    return shown
+
+
+def _history(alias: Alias) -> Table:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    shown = Table("move", "model", "at", box=SIMPLE, title=f"alias {alias.name}", title_justify="left")
+    for move in alias.history:
+        shown.add_row(str(move.version), move.model or "removed", age(move.at))
+    return shown
+
+
+def _test(model: Model) -> dict[str, float]:
+    return model.metrics.get("test") or {}

@@ -1,0 +1,56 @@
+"""What a command says: results on standard output, one line on standard error when it fails.
+
+Exit codes: 0 done · 1 the service said no · 2 the command line is wrong · 3 the service cannot be
+reached · 4 what was waited for ended badly · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from client import ClientError
+
+REFUSED, USAGE, UNREACHABLE, ENDED_BADLY, INTERRUPTED = 1, 2, 3, 4, 130
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say why in one line, and end with this exit code."""
+    print(f"masktune: {' '.join(message.split())}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def fail_with(error: ClientError) -> NoReturn:
+    """The line and the exit code of what the client met."""
+    from client import ProblemError, Unreachable
+
+    if isinstance(error, ProblemError):
+        faults = "".join(f" [{fault.pointer}: {fault.detail}]" for fault in error.errors)
+        fail(f"{error.title}: {error.detail}{faults}", REFUSED)
+    fail(str(error), UNREACHABLE if isinstance(error, Unreachable) else ENDED_BADLY)
+
+
+def console() -> Console:
+    """Where results go. Without a terminal: no colour, and lines are not broken to fit one."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+def figure(value: object, digits: int = 3) -> str:
+    """A number for a table, `–` where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.{digits}f}"
+    return str(value)
+
+
+def age(value: Any) -> str:
+    """A time stamp as a person reads it, in the local zone."""
+    return "–" if value is None else f"{value.astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,111 @@
+"""Child processes that belong together: started, restarted when one crashes, ended together.
+
+A part is tied to this process by its standard input, a pipe that nobody writes to: when this
+process is gone, even by SIGKILL, the pipe ends and so does the part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+
+FIRST_WAIT = 0.5
+"""Seconds before a crashed part is started again; doubled each time."""
+LONGEST_WAIT = 30.0
+STEADY = 60.0
+"""Seconds after which a part's past crashes are forgiven."""
+
+
+class PartFailed(Exception):
+    """A part ended before all were up: starting it again would not help."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A process to keep running. `grace`: seconds from SIGTERM to SIGKILL."""
+
+    name: str
+    command: Sequence[str]
+    environment: dict[str, str]
+    inherited: tuple[int, ...] = ()
+    grace: float = 15.0
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Keeps parts running until `stop` is set. `say` tells a person what happens."""
+
+    parts: Sequence[Part]
+    say: Callable[[str], None]
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by the owner once every part has shown that it works."""
+
+    async def run(self) -> None:
+        """Until `stop`, or until a part ends before `up` (`PartFailed`). No part outlives the return."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for part in self.parts:
+                    group.create_task(self._keep(part))
+        except* PartFailed as failed:
+            raise failed.exceptions[0] from None
+
+    async def _keep(self, part: Part) -> None:
+        wait = FIRST_WAIT
+        while not self.stop.is_set():
+            started = time.monotonic()
+            code = await self._run_once(part)
+            if self.stop.is_set():
+                return
+            if not self.up.is_set():
+                raise PartFailed(f"the {part.name} did not start ({_ending(code)})")
+            if time.monotonic() - started > STEADY:
+                wait = FIRST_WAIT
+            self.say(f"the {part.name} ended ({_ending(code)}); starting it again in {wait:g} s")
+            await _either(self.stop.wait(), asyncio.sleep(wait))
+            wait = min(wait * 2, LONGEST_WAIT)
+
+    async def _run_once(self, part: Part) -> int:
+        process = await asyncio.create_subprocess_exec(
+            *part.command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=sys.stderr.fileno(),  # our own standard output is for what `say` says
+            env=part.environment,
+            pass_fds=part.inherited,
+            # Ctrl-C reaches this process alone, which then ends the parts in order.
+            start_new_session=True,
+        )
+        try:
+            await _either(self.stop.wait(), process.wait())
+        finally:
+            await _end(process, part.grace)
+        assert process.returncode is not None
+        return process.returncode
+
+
+async def _end(process: asyncio.subprocess.Process, grace: float) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), grace)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+async def _either(*awaited: Coroutine[object, object, object]) -> None:
+    """Until one of them is done; the others are given up."""
+    tasks = [asyncio.ensure_future(one) for one in awaited]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,105 @@
+"""`masktune predict …`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.output import USAGE, fail, figure
+from cli.session import Session, connected
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from client import Answer
+
+_POLICY = "When to abstain (at most one)"
+
+
+@connected
+def predict(
+    session: Session,
+    model: Annotated[str, typer.Option("--model", "-m", help="Id or alias.", show_default=False)],
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files.", show_default=False)] = None,
+    dataset: Annotated[str | None, typer.Option(help="Data set of a stored sample.")] = None,
+    sample: Annotated[int | None, typer.Option(help="Number of the stored sample.")] = None,
+    coverage: Annotated[
+        float | None, typer.Option(help="Answer this share of inputs, in (0, 1].", rich_help_panel=_POLICY)
+    ] = None,
+    max_risk: Annotated[
+        float | None,
+        typer.Option(help="Let at most this share of answers be wrong, certified.", rich_help_panel=_POLICY),
+    ] = None,
+    risk_confidence: Annotated[
+        float | None, typer.Option(help="Confidence of --max-risk [0.99].", rich_help_panel=_POLICY)
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Answer from this score on.", rich_help_panel=_POLICY)
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="How many candidates are shown.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Add where the model looks (--json).")] = False,
+    overlay: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write where the model looks as a PNG.")
+    ] = None,
+) -> None:
+    """Predict images, or one stored sample; the model may say that it does not know.
+
+    Abstaining is an answer: the exit code is 0.
+    """
+    stored = dataset is not None and sample is not None
+    if bool(images) == stored or (overlay is not None and len(images or [0]) != 1):
+        fail("give image files, or --dataset and --sample; --overlay takes one image", USAGE)
+    options: dict[str, Any] = {
+        "coverage": coverage,
+        "max_risk": max_risk,
+        "risk_confidence": risk_confidence,
+        "min_score": min_score,
+        "top_k": top_k,
+        "explain": explain or None,
+    }
+    options = {name: value for name, value in options.items() if value is not None}
+    client = session.client
+    names = [path.name for path in images or []]
+    if dataset is not None and sample is not None:
+        names = [f"sample {sample}"]
+        answer = client.predict.sample(model=model, dataset=dataset, sample=sample, **options)
+    else:
+        answer = client.predict.images(model, list(images or []), **options)
+    session.show(answer, lambda: table(answer, names))
+    if overlay is not None:
+        if dataset is not None and sample is not None:
+            picture = client.saliency.sample_picture(model=model, dataset=dataset, sample=sample)
+        else:
+            picture = client.saliency.image_picture(model, (images or [])[0])
+        overlay.write_bytes(picture)
+        session.say(f"where the model looks: {overlay}")
+
+
+def table(answer: Answer, names: list[str]) -> Group:
+    """One row per image, and below it what the decisions rest on."""
+    from rich.box import SIMPLE
+    from rich.console import Group
+    from rich.table import Table
+
+    shown = Table("image", "answer", "score", "candidates", box=SIMPLE)
+    for name, one in zip(names, answer.predictions, strict=True):
+        likely = ", ".join(f"{c.label} {c.probability:.2f}" for c in one.candidates)
+        said = one.label if one.label is not None else f"abstains ({one.abstain_reason})"
+        shown.add_row(name, said, figure(one.score), likely)
+    return Group(shown, basis(answer))
+
+
+def basis(answer: Answer) -> str:
+    """What the decisions rest on, in a sentence."""
+    selection, calibration = answer.selection, answer.selection.calibration
+    if selection.status == "none":
+        return "no policy: every input is answered"
+    told = f"{selection.status}, threshold {figure(selection.threshold)}"
+    if calibration is None:
+        return told
+    return (
+        f"{told}; on {calibration.n} calibration samples: {calibration.n_answered} answered, "
+        f"{calibration.n_errors} of them wrong, risk at most {figure(calibration.risk_upper)}"
+    )

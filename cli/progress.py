@@ -1,0 +1,97 @@
+"""Progress for people: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from client import Job
+
+EVERY = 5.0
+"""Seconds between two plain lines of one stage."""
+
+STAGES = {
+    "import": "checking every image",
+    "erm": "plain training (ERM)",
+    "mask": "finding what the model looks at",
+    "finetune": "training on with that masked",
+    "control": "the same extra training, unmasked",
+    "retrain_head": "retraining the last layer",
+    "calibrate": "calibrating the reject option",
+    "evaluate": "measuring",
+    "predict": "predicting",
+}
+
+
+@contextmanager
+def sending(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar over the bytes of an upload or a download; to be called with (done, total)."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def follow(console: Console, changes: Iterable[Job]) -> Job:
+    """Show the job until `changes` ends; the last one seen."""
+    return _with_bar(console, changes) if console.is_terminal else _with_lines(console, changes)
+
+
+def _with_bar(console: Console, changes: Iterable[Job]) -> Job:
+    with _bar(console) as bar:
+        task = bar.add_task("waiting for a worker", total=1.0, note="")
+        for job in changes:
+            bar.update(task, completed=job.progress.fraction, description=describe(job), note=_note(job))
+            if job.state == "succeeded":
+                bar.update(task, completed=1.0)
+    return job
+
+
+def _with_lines(console: Console, changes: Iterable[Job]) -> Job:
+    said, at = "", 0.0
+    for job in changes:
+        what, now = describe(job), time.monotonic()
+        if what != said or now - at >= EVERY:
+            console.print(f"{job.progress.fraction:4.0%}  {what}  {_note(job)}".rstrip())
+            said, at = what, now
+    return job
+
+
+def describe(job: Job) -> str:
+    """What the job does at the moment, in words."""
+    if job.state != "running":
+        return "waiting for a worker" if job.state == "queued" else job.state
+    if job.stage is None:
+        return "starting"
+    return STAGES.get(job.stage, job.stage)
+
+
+def _note(job: Job) -> str:
+    seen = job.progress
+    parts = []
+    if seen.epoch and (seen.epochs or 0) > 1 and job.state == "running":
+        parts.append(f"epoch {seen.epoch} of {seen.epochs}")
+    if seen.images_per_second:
+        parts.append(f"{seen.images_per_second:,.0f} images/s")
+    return ", ".join(parts)
+
+
+def _bar(console: Console) -> Progress:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description:<34}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("[dim]{task.fields[note]}"),
+        console=console,
+    )

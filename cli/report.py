@@ -1,0 +1,91 @@
+"""The before/after report as a table on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cli.output import figure
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+ARMS = {
+    "erm": "before: plain training (ERM)",
+    "control": "control: trained on unmasked",
+    "masktune": "after: MaskTune",
+}
+FIGURES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "mean over classes",
+    "worst_group_accuracy": "worst group",
+    "train_weighted_accuracy": "groups weighted as in train",
+}
+STATISTICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "the mean over classes",
+    "worst_group_accuracy": "the worst group",
+}
+VERDICTS = {
+    "helped": "MaskTune helped.",
+    "no_detectable_effect": "MaskTune had no detectable effect.",
+    "hurt": "MaskTune hurt.",
+}
+RIVALS = {"control": "the control", "erm": "plain training"}
+
+
+def comparison(report: Mapping[str, Any], split: str = "test") -> Table:
+    """The models of a report side by side: a column per arm, a row per figure and per group."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    metrics: Mapping[str, Any] = (report.get("metrics") or {}).get(split) or {}
+    arms = sorted(metrics, key=[*ARMS, *metrics].index)
+    n = next((metrics[arm]["n"] for arm in arms), 0)
+    table = Table(f"{n} {split} samples", box=SIMPLE)
+    for arm in arms:
+        table.add_column(ARMS.get(arm, arm), justify="right")
+    for name, label in FIGURES.items():
+        if any(metrics[arm].get(name) is not None for arm in arms):
+            table.add_row(label, *(_with_interval(metrics[arm], name) for arm in arms))
+    for group in _group_names(metrics):
+        table.add_row(f"  {group}", *(_group(metrics[arm], group) for arm in arms))
+    return table
+
+
+def verdict(report: Mapping[str, Any]) -> str:
+    """The verdict of a report, and the difference that it rests on."""
+    told = report.get("verdict")
+    if not told:
+        return "There is no verdict: it takes MaskTune and a rival."
+    deciding, rival = told["deciding"], RIVALS.get(told["b"], told["b"])
+    statistic = STATISTICS.get(deciding["statistic"], deciding["statistic"])
+    return (
+        f"{VERDICTS.get(told['verdict'], told['verdict'])} Against {rival}, {statistic} changed by "
+        f"{deciding['estimate']:+.3f} "
+        f"({deciding['confidence']:.0%} interval {deciding['low']:+.3f} to {deciding['high']:+.3f})."
+    )
+
+
+def render(report: Mapping[str, Any]) -> Any:
+    """The whole report for a terminal."""
+    from rich.console import Group
+
+    splits = [split for split in ("val", "test") if (report.get("metrics") or {}).get(split)]
+    return Group(*(comparison(report, split) for split in splits), verdict(report))
+
+
+def _with_interval(metrics: Mapping[str, Any], name: str) -> str:
+    shown = figure(metrics.get(name))
+    if name == "accuracy" and "low" in metrics:
+        return f"{shown} [dim]({figure(metrics['low'])}–{figure(metrics['high'])})[/dim]"
+    return shown
+
+
+def _group_names(metrics: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(group["name"] for told in metrics.values() for group in told["groups"]))
+
+
+def _group(metrics: Mapping[str, Any], name: str) -> str:
+    found = next((group for group in metrics["groups"] if group["name"] == name), None)
+    return "–" if found is None else f"{found['correct']} of {found['n']} = {figure(found['accuracy'])}"

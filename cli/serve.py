@@ -1,0 +1,251 @@
+"""`masktune serve`, `api`, `worker`, `migrate`: the only place here that knows the service's own packages.
+
+They are imported inside the functions, so that the client's commands start without them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.output import USAGE, fail
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on [MASKTUNE_HOST, 127.0.0.1].")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port; 0 picks a free one [MASKTUNE_PORT, 8000].")
+]
+DataDir = Annotated[
+    Path | None, typer.Option(file_okay=False, help="Folder of database, queue and artifacts [./var].")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=64, help="Jobs that run at a time [MASKTUNE_WORKER_SLOTS, 1].")
+]
+Tied = Annotated[bool, typer.Option("--tied", hidden=True, help="End when standard input ends.")]
+
+
+def serve(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    workers: Workers = None,
+    tied: Tied = False,
+) -> None:
+    """Run the whole service here: the API and one worker, nothing else to install.
+
+    Everything is kept in one folder. Ctrl-C or SIGTERM ends both parts; a job that is running is
+    given back and goes on from its last checkpoint at the next start.
+    """
+    settings = _settings(host=host, port=port, data_dir=data_dir, worker_slots=workers)
+    _exit_0_on_sigterm()
+    _tie(tied)
+    _migrate(settings)
+    with _listening(settings) as listener:
+        asyncio.run(_serve(settings, listener))
+
+
+def api(
+    host: Host = None,
+    port: Port = None,
+    fd: Annotated[int | None, typer.Option(hidden=True, help="A socket that listens already.")] = None,
+    tied: Tied = False,
+) -> None:
+    """Run the API alone. Workers find it through the database and the broker of the settings."""
+    settings = _settings(host=host, port=port)
+    _exit_0_on_sigterm()
+    _tie(tied)
+    _migrate(settings)
+    import uvicorn
+
+    config = uvicorn.Config(
+        "app.main:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        root_path=settings.root_path,
+        log_level=settings.log_level,
+        # Without it an open event stream keeps the process for longer than anybody waits.
+        timeout_graceful_shutdown=settings.graceful_shutdown_seconds,
+    )
+    server = uvicorn.Server(config)
+    server.run(sockets=[socket.socket(fileno=fd)] if fd is not None else None)
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def worker(
+    tied: Tied = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Start nothing: only see whether a worker could work here.")
+    ] = False,
+) -> None:
+    """Run one worker alone: as many jobs at a time as MASKTUNE_WORKER_SLOTS says."""
+    settings = _settings()
+    if check:
+        return _check(settings)
+    _tie(tied)
+    from worker.__main__ import main
+
+    raise typer.Exit(main(settings))
+
+
+def migrate() -> None:
+    """Bring the database up to date. The parts do it themselves when they start."""
+    _migrate(_settings())
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    from cli.parts import Keeper, Part, PartFailed
+
+    environment = {
+        **os.environ,
+        "MASKTUNE_DATA_DIR": str(settings.data_dir.absolute()),
+        "MASKTUNE_HOST": settings.host,
+        "MASKTUNE_WORKER_SLOTS": str(settings.worker_slots),
+    }
+    python = (sys.executable, "-m", "cli")
+    number = listener.fileno()
+    keeper = Keeper(
+        parts=(
+            Part(
+                "API",
+                (*python, "api", "--tied", "--fd", str(number)),
+                environment,
+                inherited=(number,),
+                grace=settings.graceful_shutdown_seconds + 5,
+            ),
+            Part("worker", (*python, "worker", "--tied"), environment, grace=settings.end_grace_seconds + 12),
+        ),
+        say=_say,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, keeper.stop.set)
+    greeting = asyncio.create_task(_greet(settings, listener, keeper.up))
+    try:
+        await keeper.run()
+    except PartFailed as failed:
+        fail(f"{failed}; what it said is above", 1)
+    finally:
+        greeting.cancel()
+    _say("masktune has ended")
+
+
+async def _greet(settings: Settings, listener: socket.socket, up: asyncio.Event) -> None:
+    """Say the address once the API answers."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
+    while not await _answers(host, port):
+        await asyncio.sleep(0.2)
+    up.set()
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    _say(f"masktune is ready at {address} (docs at /docs, data in {settings.data_dir}, Ctrl-C ends it)")
+
+
+async def _answers(host: str, port: int) -> bool:
+    """Whether the API serves. The socket listens already: the request waits in it for the API's start."""
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        status = await reader.readline()
+        writer.close()
+    except OSError:
+        return False
+    return b" 200 " in status
+
+
+def _settings(**given: Any) -> Settings:
+    """The settings of the environment, and what the command line says instead; exit 2 if they cannot work."""
+    from core.settings import Settings
+
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        settings.check_exposure()
+    except ValueError as error:
+        fail(_fault(error), USAGE)
+    return settings
+
+
+def _fault(error: ValueError) -> str:
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    faults = [
+        f"{'MASKTUNE_' + '_'.join(map(str, e['loc'])).upper() + ': ' if e['loc'] else ''}{e['msg']}"
+        for e in error.errors()
+    ]
+    return "; ".join(faults)
+
+
+def _migrate(settings: Settings) -> None:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from core import schema
+
+    try:
+        schema.upgrade(settings.database)
+    except (SQLAlchemyError, OSError) as error:
+        fail(f"the database cannot be used: {str(error).splitlines()[0]}", 1)
+
+
+def _check(settings: Settings) -> None:
+    """Exit code 1 where the database or the broker does not answer."""
+    from contextlib import closing
+
+    from kombu.exceptions import OperationalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from core.queue import Doorbell
+    from core.session import Database
+
+    try:
+        with closing(Database(settings.database)) as database, closing(Doorbell(settings.broker)) as doorbell:
+            database.ping()
+            doorbell.ping()
+    except (SQLAlchemyError, OperationalError, OSError) as error:
+        fail(f"a worker cannot work here: {type(error).__name__}", 1)
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    """Bound here and not by the API: port 0 is known at once, and a restart of the API drops no client."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        fail(f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}", 1)
+    with listener:
+        yield listener
+
+
+def _exit_0_on_sigterm() -> None:
+    """A clean end, also before and after the part that handles the signal itself."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+
+
+def _tie(tied: bool) -> None:
+    if tied:
+        from cli.tied import end_with_parent
+
+        end_with_parent()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

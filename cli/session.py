@@ -1,0 +1,113 @@
+"""What every client command shares: where the service is, the key, and how to print."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
+
+import typer
+
+from cli.output import INTERRUPTED, REFUSED, UNREACHABLE, USAGE, console, fail, fail_with
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import Console, RenderableType
+
+    from client import Client
+
+P = ParamSpec("P")
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command's connection and its way of printing."""
+
+    client: Client
+    console: Console
+    json: bool
+
+    def show(self, value: BaseModel | dict[str, Any], table: Callable[[], RenderableType]) -> None:
+        """One thing: as JSON for machines, as a table for people."""
+        if self.json:
+            print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+        else:
+            self.console.print(table())
+
+    def show_all(
+        self, values: Iterable[BaseModel], columns: tuple[str, ...], row: Callable[[Any], tuple[str, ...]]
+    ) -> None:
+        """Many of a kind: a JSON array, or one row each."""
+        if self.json:
+            print(json.dumps([plain(value) for value in values], indent=2, ensure_ascii=False))
+            return
+        from rich.box import SIMPLE
+        from rich.table import Table
+
+        table = Table(*columns, box=SIMPLE)
+        for value in values:
+            table.add_row(*row(value))
+        self.console.print(table)
+
+    def say(self, line: str) -> None:
+        """A sentence for a person; machines get none."""
+        if not self.json:
+            self.console.print(line)
+
+
+def plain(value: BaseModel | dict[str, Any]) -> object:
+    """The JSON values of an answer, the fields included that this version does not know."""
+    return value if isinstance(value, dict) else value.model_dump(mode="json")
+
+
+def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[P, None]:
+    """Give the command a `Session` and the options --url, --key and --json; say its errors in one line."""
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [*list(signature.parameters.values())[1:], *_OPTIONS]
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        import httpx
+
+        from client import Client, ClientError, Unreachable
+
+        url, key, as_json = (kwargs.pop(option.name) for option in _OPTIONS)
+        try:
+            with Client(str(url), key=cast(str | None, key)) as client:
+                command(Session(client, console(), bool(as_json)), *args, **kwargs)
+        except Unreachable as error:
+            fail(f"{error}; is the service running at {url}? `masktune serve` starts one", UNREACHABLE)
+        except ClientError as error:
+            fail_with(error)
+        except httpx.InvalidURL as error:
+            fail(f"{url} is not an address: {error}", USAGE)
+        except OSError as error:
+            fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), REFUSED)
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+    functools.update_wrapper(run, command)
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _option(name: str, default: object, annotation: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+_PANEL = "Connection and output"
+_URL = Annotated[
+    str, typer.Option(envvar="MASKTUNE_URL", help="Where the service is.", rich_help_panel=_PANEL)
+]
+_KEY = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MASKTUNE_KEY", help="A key of the service.", rich_help_panel=_PANEL, show_default=False
+    ),
+]
+_JSON = Annotated[bool, typer.Option("--json", help="JSON for machines.", rich_help_panel=_PANEL)]
+_OPTIONS = (_option("url", DEFAULT_URL, _URL), _option("key", None, _KEY), _option("json", False, _JSON))

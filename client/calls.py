@@ -1,0 +1,142 @@
+"""The flows that all others are made of: send with retries, parse, page through a list."""
+
+from __future__ import annotations
+
+import email.utils
+import itertools
+import random
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from client.errors import ProblemError, UnexpectedAnswer, Unreachable
+from client.shapes import Page
+from client.wire import Body, Emit, EmittingFlow, Flow, Now, Once, Open, Policy, Request, Retry, Sleep
+
+T = TypeVar("T")
+S = TypeVar("S", bound=BaseModel)
+
+_NOT_DONE = frozenset({502, 503, 504})
+_IN_FLIGHT = "request-in-flight"
+
+
+def call(request: Request, shape: type[T]) -> Flow[T]:
+    """Send and parse the JSON answer into `shape`; a `ProblemError` for an answer of 400 and above."""
+    response = yield from fetch(request)
+    return parse(response, shape)
+
+
+def fetch(request: Request) -> Flow[httpx.Response]:
+    """Send, again where that is safe and helps, and return the answer below 400."""
+    response: httpx.Response = yield from _attempts(request, Once)
+    return response
+
+
+def open_body(request: Request) -> Flow[Body]:
+    """As `fetch`, with the body still to be read."""
+    body: Body = yield from _attempts(request, Open)
+    return body
+
+
+def pages(request: Request, shape: type[S]) -> EmittingFlow[S]:
+    """Emit every entry of a list, page after page."""
+    cursor: str | None = None
+    while True:
+        asked = replace(request, query={**request.query, "cursor": cursor})
+        page = yield from call(asked, Page[shape])  # type: ignore[valid-type]  # a shape chosen at run time
+        for entry in page.data:
+            yield Emit(entry)
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+def parse(response: httpx.Response, shape: type[T]) -> T:
+    """The JSON body as `shape`. Unknown fields are kept; missing ones are an `UnexpectedAnswer`."""
+    try:
+        return TypeAdapter(shape).validate_json(response.content)
+    except ValidationError as error:
+        where = f"{response.request.method} {response.request.url.path}"
+        raise UnexpectedAnswer(f"{where} did not answer with a {shape.__name__}: {error}") from error
+
+
+def get(path: str, **query: str | int | float | bool | None) -> Request:
+    return Request(method="GET", path=path, query=query, repeatable=True)
+
+
+def create(path: str, *, json: object = None, key: str | None = None) -> Request:
+    """A POST that creates something once, however often it is sent: it carries an Idempotency-Key."""
+    return Request(method="POST", path=path, json=json, headers=idempotent(key), repeatable=True)
+
+
+def idempotent(key: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": key or uuid.uuid4().hex}
+
+
+def until(ended: Callable[[S], bool], request: Request, shape: type[S], *, timeout: float | None) -> Flow[S]:
+    """Ask again, less and less often (0.1 s to 2 s), until `ended` holds or time is up."""
+    started: float = yield Now()
+    pause = 0.1
+    while True:
+        seen = yield from call(request, shape)
+        now: float = yield Now()
+        if ended(seen) or (timeout is not None and now - started >= timeout):
+            return seen
+        yield Sleep(pause if timeout is None else min(pause, max(timeout - (now - started), 0.01)))
+        pause = min(pause * 1.3, 2.0)
+
+
+def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
+    retry: Retry = yield Policy()
+    for attempt in itertools.count(1):
+        last = attempt >= retry.attempts
+        try:
+            answer: httpx.Response | Body = yield effect(request)
+        except httpx.TransportError as error:
+            if last or not (request.repeatable or isinstance(error, httpx.ConnectError)):
+                raise Unreachable(
+                    f"no answer to {request.method} {request.path} ({_reason(error)})"
+                ) from error
+            wait = _backoff(retry, attempt)
+        else:
+            response = answer.response if isinstance(answer, Body) else answer
+            if response.status_code < 400:
+                return answer
+            problem = ProblemError.of(response)
+            if last or not request.repeatable or not _passing(problem):
+                raise problem
+            asked = _asked_for(retry, response)
+            wait = _backoff(retry, attempt) if asked is None else asked
+        yield Sleep(wait)
+    raise AssertionError("the loop above ends by itself")
+
+
+def _passing(problem: ProblemError) -> bool:
+    """Whether the same request may fare better in a moment."""
+    return problem.status in _NOT_DONE or problem.status == 429 or problem.code == _IN_FLIGHT
+
+
+def _backoff(retry: Retry, attempt: int) -> float:
+    # Full jitter: clients that failed together must not come back together.
+    return random.uniform(0, min(retry.longest, retry.first * 2 ** (attempt - 1)))  # noqa: S311  # no secret
+
+
+def _asked_for(retry: Retry, response: httpx.Response) -> float | None:
+    """Seconds of a `Retry-After` (RFC 9110: seconds, or a date)."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isdigit():
+        return min(float(text), retry.longest_asked)
+    try:
+        at = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return min(max(at.timestamp() - time.time(), 0.0), retry.longest_asked)
+
+
+def _reason(error: httpx.TransportError) -> str:
+    return str(error) or type(error).__name__

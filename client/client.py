@@ -1,0 +1,103 @@
+"""The two clients. They differ in how they wait, and in nothing else."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from client.calls import call, get
+from client.datasets import Datasets
+from client.drivers import AsyncDriver, SyncDriver
+from client.jobs import Jobs
+from client.models import Models
+from client.predict import Predict, Saliency
+from client.resource import D, Operation, Resource
+from client.shapes import Health
+from client.wire import Flow, Retry
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+# Reading waits longest: the first answer of a cold model loads it. Streams are kept alive more often.
+TIMEOUT = httpx.Timeout(connect=5, read=60, write=60, pool=60)
+
+
+def readiness() -> Flow[Health]:
+    """Whether each part of the service works; a 503 problem names the one that does not."""
+    return call(get("/readyz"), Health)
+
+
+class _Resources(Resource[D]):
+    """What both clients offer."""
+
+    def __init__(self, driver: D) -> None:
+        super().__init__(driver)
+        self.datasets: Datasets[D] = Datasets(driver)
+        self.jobs: Jobs[D] = Jobs(driver)
+        self.models: Models[D] = Models(driver)
+        self.predict: Predict[D] = Predict(driver)
+        self.saliency: Saliency[D] = Saliency(driver)
+
+    ready = Operation(readiness)
+
+
+class Client(_Resources[SyncDriver]):
+    """A blocking client. Use it in a `with` block, or `close` it.
+
+    `key` is sent as a bearer token. `transport` replaces the network, e.g. in tests.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        key: str | None = None,
+        timeout: httpx.Timeout | float = TIMEOUT,
+        retry: Retry = Retry(),  # noqa: B008  # frozen
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        http = httpx.Client(base_url=url, headers=_headers(key), timeout=timeout, transport=transport)
+        super().__init__(SyncDriver(http, retry))
+
+    def close(self) -> None:
+        self.driver.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient(_Resources[AsyncDriver]):
+    """The same for asyncio: operations are awaited, lists and streams are iterated with `async for`."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        key: str | None = None,
+        timeout: httpx.Timeout | float = TIMEOUT,
+        retry: Retry = Retry(),  # noqa: B008  # frozen
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        http = httpx.AsyncClient(base_url=url, headers=_headers(key), timeout=timeout, transport=transport)
+        super().__init__(AsyncDriver(http, retry))
+
+    async def aclose(self) -> None:
+        await self.driver.http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _headers(key: str | None) -> dict[str, str]:
+    headers = {"Accept": "application/json", "User-Agent": "masktune-client"}
+    return headers | ({"Authorization": f"Bearer {key}"} if key else {})

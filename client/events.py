@@ -1,0 +1,94 @@
+"""A job's events, followed across dropped connections: each once, in order, none left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TypeVar
+
+import httpx
+
+from client.calls import call, get, open_body
+from client.errors import ProblemError, UnexpectedAnswer, Unreachable
+from client.shapes import ENDED, Event, Job
+from client.sse import Parser, ServerEvent
+from client.wire import Close, Emit, EmittingFlow, Flow, Policy, Read, Request, Retry, Sleep
+
+T = TypeVar("T")
+
+PATIENCE = 12
+"""Connections in a row that may bring nothing new: at least a minute for a service that restarts."""
+
+
+def follow(job_id: str, *, after: int = 0) -> EmittingFlow[Event]:
+    """The events numbered above `after`, those still to come included, until the job has ended.
+
+    A connection that drops is opened again with `Last-Event-ID`. The stream of an ended job is over
+    when the service closes it: a state of `failed` alone is not the end, for the job may be resumed.
+    """
+    return follow_batches(job_id, after=after, tell=_tell_each)
+
+
+def follow_batches(
+    job_id: str, *, after: int, tell: Callable[[list[Event]], EmittingFlow[T]]
+) -> EmittingFlow[T]:
+    """As `follow`; `tell` is given the new events as they arrive, and emits what it makes of them."""
+    last, state, silent = after, "", 0
+    retry: Retry = yield Policy()
+    while True:
+        before, broken, over, parser = last, None, False, Parser()
+        try:
+            body = yield from open_body(_stream(job_id, last))
+            while chunk := (yield Read(body)):
+                new = [event for event in map(_event, parser.feed(chunk)) if event.id > last]
+                if new:
+                    last = new[-1].id
+                    state = _newest_state(new) or state
+                    yield from tell(new)
+            yield Close(body)
+            over = state in ENDED or (yield from _over(job_id, silent=last == before))
+        except (httpx.TransportError, Unreachable) as error:
+            if last == 0 and isinstance(error, Unreachable):
+                raise  # it never was there; a service that restarts is waited for
+            broken = error
+        if over:
+            return
+        silent = 0 if last > before else silent + 1
+        if silent >= PATIENCE:
+            raise Unreachable(f"the events of job {job_id} broke off {silent} times in a row") from broken
+        yield Sleep(min(retry.longest, retry.first * 2**silent))
+
+
+def _tell_each(events: list[Event]) -> EmittingFlow[Event]:
+    for event in events:
+        yield Emit(event)
+
+
+def _newest_state(events: list[Event]) -> str:
+    states = [str(event.data.get("state", "")) for event in events if event.type == "state"]
+    return states[-1] if states else ""
+
+
+def _over(job_id: str, *, silent: bool) -> Flow[bool]:
+    """Whether a stream that ended without a last state has nothing more to tell: the job had ended before."""
+    if not silent:
+        return False
+    job = yield from call(get(f"/jobs/{job_id}"), Job)
+    return job.ended
+
+
+def _stream(job_id: str, last: int) -> Request:
+    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+    if last:
+        headers["Last-Event-ID"] = str(last)
+    return Request(method="GET", path=f"/jobs/{job_id}/events", headers=headers, repeatable=True)
+
+
+def _event(told: ServerEvent) -> Event:
+    try:
+        body = json.loads(told.data)
+        if told.type == "error":  # a problem that arose after the stream had begun
+            raise ProblemError(body, status=500)
+        return Event.model_validate(body)
+    except ValueError as error:
+        raise UnexpectedAnswer(f"event {told.id} of the stream is none: {told.data[:200]!r}") from error

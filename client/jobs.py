@@ -1,0 +1,133 @@
+"""Jobs: started, followed, waited for, cancelled, resumed, and what they found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from client.calls import call, create, fetch, get, pages, until
+from client.downloads import download
+from client.errors import JobNotSucceeded, WaitedTooLong
+from client.events import follow, follow_batches
+from client.resource import D, Listing, Operation, Resource
+from client.shapes import Event, Job, Preset
+from client.wire import Emit, EmittingFlow, Flow, Now, Request
+
+LOOK_SECONDS = 0.2
+"""Between two looks at a job that is watched, unless its state has changed."""
+
+
+def start(kind: str, *, idempotency_key: str | None = None, **fields: Any) -> Flow[Job]:
+    """Queue a job of this kind: `start("masktune", dataset="ds_…", epochs=15)`.
+
+    The fields are those of `POST /jobs/{kind}`; every one but the data set has a default.
+    """
+    return call(create(f"/jobs/{kind}", json=fields, key=idempotency_key), Job)
+
+
+def list_presets() -> EmittingFlow[Preset]:
+    """Hyperparameters by name: what `preset` may be."""
+    return pages(get("/presets"), Preset)
+
+
+def get_job(job_id: str) -> Flow[Job]:
+    """The job as it is now."""
+    return call(get(f"/jobs/{job_id}"), Job)
+
+
+def list_jobs(
+    *,
+    kind: str | None = None,
+    state: str | None = None,
+    dataset: str | None = None,
+    limit: int | None = None,
+) -> EmittingFlow[Job]:
+    """Jobs, newest first, of one kind, state or data set where asked for. `limit`: the size of a page."""
+    return pages(get("/jobs", kind=kind, state=state, dataset=dataset, limit=limit), Job)
+
+
+def cancel(job_id: str) -> Flow[Job]:
+    """Ask for its end. A 409 problem when it has ended already."""
+    return call(Request(method="POST", path=f"/jobs/{job_id}/cancel"), Job)
+
+
+def resume(job_id: str) -> Flow[Job]:
+    """Let a failed or cancelled job go on from its last checkpoint."""
+    return call(Request(method="POST", path=f"/jobs/{job_id}/resume"), Job)
+
+
+def watch(job_id: str) -> EmittingFlow[Job]:
+    """The job now, and again after each change, up to its end."""
+    job = yield from get_job(job_id)
+    yield Emit(job)
+
+    looked = float("-inf")
+
+    def look_again(events: list[Event]) -> EmittingFlow[Job]:
+        nonlocal job, looked
+        now: float = yield Now()
+        # Events come in bursts: one look tells of many. A change of state is never passed over.
+        if now - looked < LOOK_SECONDS and events and all(event.type != "state" for event in events):
+            return
+        looked = now
+        seen = yield from get_job(job_id)
+        if seen != job:
+            job = seen
+            yield Emit(job)
+
+    if not job.ended:
+        yield from follow_batches(job_id, after=0, tell=look_again)
+        # The look after the last event may have met a service that restarts.
+        yield from look_again([])
+
+
+def wait(job_id: str, *, timeout: float | None = None) -> Flow[Job]:
+    """Until it has succeeded. Raises `JobNotSucceeded`, or `WaitedTooLong` after `timeout` seconds."""
+    job = yield from until(lambda seen: seen.ended, get(f"/jobs/{job_id}"), Job, timeout=timeout)
+    if not job.ended:
+        raise WaitedTooLong(f"job {job_id} was still {job.state} after {timeout:g} s")
+    if job.state != "succeeded":
+        raise JobNotSucceeded(job)
+    return job
+
+
+def predictions(job_id: str, target: Path | str) -> Flow[Path]:
+    """Write the file of a predict job to `target`."""
+    return download(get(f"/jobs/{job_id}/predictions"), Path(target))
+
+
+def report(job_id: str) -> Flow[dict[str, Any]]:
+    """The before/after report as JSON values."""
+    request = Request(
+        method="GET",
+        path=f"/jobs/{job_id}/report",
+        headers={"Accept": "application/json"},
+        repeatable=True,
+    )
+    return call(request, dict[str, Any])
+
+
+def report_html(job_id: str) -> Flow[str]:
+    """The before/after report as one page that needs no other file."""
+    request = Request(
+        method="GET", path=f"/jobs/{job_id}/report", headers={"Accept": "text/html"}, repeatable=True
+    )
+    response = yield from fetch(request)
+    return response.text
+
+
+class Jobs(Resource[D]):
+    """`client.jobs`."""
+
+    start = Operation(start)
+    presets = Listing(list_presets)
+    get = Operation(get_job)
+    list = Listing(list_jobs)
+    cancel = Operation(cancel)
+    resume = Operation(resume)
+    events = Listing(follow)
+    watch = Listing(watch)
+    wait = Operation(wait)
+    report = Operation(report)
+    predictions = Operation(predictions)
+    report_html = Operation(report_html)

@@ -1,0 +1,112 @@
+"""Models: listed, named by aliases, downloaded, imported, and judged by their risk-coverage curve."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from client.calls import call, fetch, get, idempotent, pages
+from client.downloads import download
+from client.resource import D, Listing, Operation, Resource
+from client.shapes import Alias, Model
+from client.uploads import CountedFile, OnSent
+from client.wire import EmittingFlow, FilePart, Flow, Request
+
+
+def get_model(model: str) -> Flow[Model]:
+    """One model, by id or alias."""
+    return call(get(f"/models/{model}"), Model)
+
+
+def list_models(
+    *, dataset: str | None = None, job: str | None = None, arm: str | None = None, limit: int | None = None
+) -> EmittingFlow[Model]:
+    """Every model, newest first, of one data set, job or arm where asked for. `limit`: the size of a page."""
+    return pages(get("/models", dataset=dataset, job=job, arm=arm, limit=limit), Model)
+
+
+def delete_model(model: str) -> Flow[None]:
+    """Delete its weights. Refused (409) while something points to it."""
+    yield from fetch(Request(method="DELETE", path=f"/models/{model}", repeatable=True))
+
+
+def download_model(
+    model: str,
+    target: Path | str,
+    *,
+    format: Literal["safetensors", "onnx"] = "safetensors",
+    on_received: OnSent | None = None,
+) -> Flow[Path]:
+    """Write the weights to `target`, which appears whole or not at all."""
+    return download(get(f"/models/{model}/download", format=format), Path(target), on_received)
+
+
+def import_model(
+    path: Path | str,
+    *,
+    backbone: str,
+    classes: list[str],
+    image_size: int,
+    dataset: str | None = None,
+    on_sent: OnSent | None = None,
+    idempotency_key: str | None = None,
+) -> Flow[Model]:
+    """Bring a safetensors file, with its backbone and its classes in the order of the logits."""
+    path = Path(path)
+    form: dict[str, str | list[str]] = {
+        "backbone": backbone,
+        "classes": classes,
+        "image_size": str(image_size),
+    }
+    if dataset is not None:
+        form["dataset"] = dataset
+    request = Request(
+        method="POST",
+        path="/models",
+        form=form,
+        files=(FilePart("file", path.name, partial(CountedFile, path, on_sent)),),
+        headers=idempotent(idempotency_key),
+        repeatable=True,
+    )
+    return call(request, Model)
+
+
+def risk_coverage(model: str) -> Flow[dict[str, Any]]:
+    """The risk-coverage curve on the calibration split, with AURC, AUGRC and bounds."""
+    return call(get(f"/models/{model}/risk-coverage"), dict[str, Any])
+
+
+def list_aliases() -> EmittingFlow[Alias]:
+    """Every alias, by name."""
+    return pages(get("/aliases"), Alias)
+
+
+def get_alias(name: str) -> Flow[Alias]:
+    """One alias with the history of its moves."""
+    return call(get(f"/aliases/{name}"), Alias)
+
+
+def set_alias(name: str, model: str) -> Flow[Alias]:
+    """Let the name stand for this model from now on."""
+    return call(Request(method="PUT", path=f"/aliases/{name}", json={"model": model}, repeatable=True), Alias)
+
+
+def delete_alias(name: str) -> Flow[None]:
+    """Forget the name; the model stays."""
+    yield from fetch(Request(method="DELETE", path=f"/aliases/{name}", repeatable=True))
+
+
+class Models(Resource[D]):
+    """`client.models`."""
+
+    get = Operation(get_model)
+    list = Listing(list_models)
+    delete = Operation(delete_model)
+    download = Operation(download_model)
+    import_ = Operation(import_model)
+    risk_coverage = Operation(risk_coverage)
+    aliases = Listing(list_aliases)
+    alias = Operation(get_alias)
+    set_alias = Operation(set_alias)
+    delete_alias = Operation(delete_alias)

@@ -1,0 +1,255 @@
+"""The answers of the service as frozen objects. Fields that this version does not know are kept."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+DatasetState = Literal["importing", "ready", "invalid"]
+JobState = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Shape(BaseModel):
+    """Frozen, and tolerant: a newer service may say more."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+
+class Page(Shape, Generic[T]):
+    """A part of a list. Without `next_cursor` it is the last."""
+
+    data: list[T]
+    next_cursor: str | None = None
+
+
+class Fact(Shape):
+    """Something that the owner of a data set should know or mend."""
+
+    code: str
+    detail: str
+
+
+class Rejected(Fact):
+    """A file that is not in the data set, and why."""
+
+    path: str
+
+
+class ImportReport(Shape):
+    """What the import found. `problems` make a data set invalid; `rejected` holds the first 1,000 files."""
+
+    count: int = 0
+    problems: list[Fact] = []
+    notes: list[Fact] = []
+    rejected: list[Rejected] = []
+    rejected_total: int = 0
+
+
+class Group(Shape):
+    """Samples that share class and attribute: measured, never trained on."""
+
+    name: str
+    n: int
+    splits: dict[str, int] = {}
+
+
+class Dataset(Shape):
+    """A data set. `splits` counts the samples of each; `report` names what was rejected and why."""
+
+    id: str
+    name: str
+    state: DatasetState
+    format: str | None = None
+    classes: list[str] = []
+    splits: dict[str, int] = {}
+    groups: list[Group] = []
+    report: ImportReport | None = None
+    job: str | None = None
+    created_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class Sample(Shape):
+    """One image of a data set. `id` is its number there, `label` the name of its class."""
+
+    id: int
+    split: str
+    label: str
+    group: str | None = None
+    path: str | None = None
+
+
+class Progress(Shape):
+    """How far a job is. `fraction` (0..1) is of the whole job."""
+
+    fraction: float = 0.0
+    stage: str | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    eta_seconds: float | None = None
+    images_per_second: float | None = None
+
+
+class Job(Shape):
+    """A job. `models` maps each arm to a model's id, `metrics` each arm to its figures."""
+
+    id: str
+    kind: str
+    state: JobState
+    stage: str | None = None
+    dataset: str | None = None
+    progress: Progress = Field(default_factory=Progress)
+    attempt: int = 0
+    params: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
+    models: dict[str, str] = {}
+    metrics: dict[str, Any] = {}
+    error: dict[str, Any] | None = None
+    created_at: datetime | None = None
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    cancelling_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+
+class Preset(Shape):
+    """Hyperparameters by name. `params` are the fields of a job that it sets."""
+
+    name: str
+    title: str = ""
+    description: str = ""
+    data: str | None = None
+    params: dict[str, Any] = {}
+
+
+class Event(Shape):
+    """Something that happened to a job. `id` counts up by one from 1, without a gap."""
+
+    id: int
+    type: str
+    data: dict[str, Any] = {}
+    at: datetime | None = None
+
+
+class Model(Shape):
+    """A trained or imported network."""
+
+    id: str
+    arm: str
+    backbone: str
+    classes: list[str]
+    image_size: int | None = None
+    dataset: str | None = None
+    job: str | None = None
+    erm: str | None = None
+    calibration: dict[str, Any] | None = None
+    metrics: dict[str, Any] = {}
+    created_at: datetime | None = None
+
+
+class AliasMove(Shape):
+    """One move of an alias; a `model` of None removed it."""
+
+    version: int
+    model: str | None
+    at: datetime
+
+
+class Alias(Shape):
+    """A name that stands for a model. `version` counts its moves."""
+
+    name: str
+    model: str
+    version: int = 1
+    updated_at: datetime | None = None
+    history: list[AliasMove] = []
+
+
+class Candidate(Shape):
+    """A class and its probability."""
+
+    label: str
+    probability: float
+
+
+class SaliencyMap(Shape):
+    """Where a model looked at one image. The pictures are PNGs in `data:` addresses."""
+
+    target: str
+    size: tuple[int, int]
+    map: list[list[float]]
+    overlay: str
+    heatmap: str | None = None
+    mask: str | None = None
+    masked_share: float | None = None
+
+
+class SaliencyAnswer(Shape):
+    """One map for each image, in order."""
+
+    model: str
+    method: str
+    images: list[SaliencyMap]
+
+
+class Prediction(Shape):
+    """The answer to one image. `label` is None exactly when the model abstains."""
+
+    decision: Literal["answer", "abstain"]
+    label: str | None
+    abstain_reason: str | None = None
+    score: float | None = None
+    candidates: list[Candidate] = []
+    agreement: dict[str, Any] | None = None
+    saliency: SaliencyMap | None = None
+
+
+class Calibration(Shape):
+    """What the threshold did on the calibration split, which trained and chose nothing."""
+
+    id: str
+    n: int
+    n_answered: int
+    n_errors: int
+    coverage: float
+    coverage_interval: tuple[float, float] | None = None
+    risk: float | None = None
+    risk_upper: float | None = None
+    method: str | None = None
+
+
+class Selection(Shape):
+    """What the decisions rest on: the policy, its threshold, and the calibration behind it."""
+
+    policy: str | None = None
+    requested: Any = None
+    status: str
+    threshold: float | None = None
+    score_name: str | None = None
+    calibration: Calibration | None = None
+
+
+class Answer(Shape):
+    """`predictions` holds one entry per image, in the order they were sent."""
+
+    model: str
+    predictions: list[Prediction]
+    selection: Selection
+
+
+class Health(Shape):
+    """The state of the service's parts, each with `name`, `ok` and `detail`."""
+
+    status: str
+    parts: list[dict[str, Any]] = []

@@ -1,0 +1,59 @@
+"""A parser of server-sent events (WHATWG HTML, section 9.2.6): bytes in, whole events out."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ServerEvent:
+    """One event. `id` is the last one the stream has named."""
+
+    id: str
+    type: str
+    data: str
+
+
+@dataclass
+class Parser:
+    """Feed it bytes as they come; an event that is cut off by the end of the stream is dropped."""
+
+    last_id: str = ""
+    retry_seconds: float | None = None
+    _decoder: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace")
+    )
+    _rest: str = ""
+    _type: str = ""
+    _data: list[str] = field(default_factory=list)
+
+    def feed(self, chunk: bytes) -> list[ServerEvent]:
+        """The events that these bytes complete."""
+        text = self._rest + self._decoder.decode(chunk)
+        # A line may end in \n, \r\n or \r. A \r at the very end may be half of a \r\n: it waits.
+        held = "\r" if text.endswith("\r") else ""
+        lines = text[: len(text) - len(held)].replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        self._rest = lines.pop() + held
+        return [event for event in map(self._line, lines) if event is not None]
+
+    def _line(self, line: str) -> ServerEvent | None:
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            self._data.append(value)
+        elif name == "event":
+            self._type = value
+        elif name == "id" and "\0" not in value:
+            self.last_id = value
+        elif name == "retry" and value.isdigit():
+            self.retry_seconds = int(value) / 1000
+        return None
+
+    def _dispatch(self) -> ServerEvent | None:
+        data, kind = "\n".join(self._data), self._type or "message"
+        empty = not self._data
+        self._data, self._type = [], ""
+        return None if empty else ServerEvent(self.last_id, kind, data)

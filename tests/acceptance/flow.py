@@ -1,0 +1,107 @@
+"""The main job, end to end, as a user's program runs it: over HTTP, with the client and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cli.demo import FIELDS
+from cli.demo_data import CLASSES, write_zip
+from client import Client, Dataset, Job
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def flow(url: str, scratch: Path, *, key: str | None = None) -> None:
+    """Upload, train, report, predict with and without the reject option, explain. Asserts all along."""
+    with Client(url, key=key) as client:
+        dataset = _upload(client, scratch)
+        job = _train(client, dataset)
+        _report(client, job)
+        _predict(client, dataset, job)
+        _registry(client, dataset, job, scratch)
+
+
+def _upload(client: Client, scratch: Path) -> Dataset:
+    archive = scratch / "digits.zip"
+    counts = write_zip(archive)
+    sent: list[int] = []
+    dataset = client.datasets.upload(archive, name="digits", on_sent=lambda now, _: sent.append(now))
+    assert sent[-1] == archive.stat().st_size
+    dataset = client.datasets.wait(dataset.id, timeout=120)
+    assert dataset.classes == list(CLASSES)
+    assert dataset.splits["test"] == counts.test
+    assert sum(dataset.splits.values()) == counts.train + counts.test
+    assert set(dataset.splits) == {"train", "val", "calibration", "test"}
+    assert sum(group.n for group in dataset.groups) == counts.train + counts.test
+    return dataset
+
+
+def _train(client: Client, dataset: Dataset) -> Job:
+    key = "the-only-one"
+    job = client.jobs.start("masktune", dataset=dataset.id, idempotency_key=key, **FIELDS)
+    assert client.jobs.start("masktune", dataset=dataset.id, idempotency_key=key, **FIELDS).id == job.id
+    events = list(client.jobs.events(job.id))
+    assert [event.id for event in events] == list(range(1, len(events) + 1))
+    states = [event.data["state"] for event in events if event.type == "state"]
+    assert (states[0], states[-1]) == ("queued", "succeeded")
+    finished = [e.data["stage"] for e in events if e.type == "stage" and e.data["status"] == "finished"]
+    assert finished == ["erm", "mask", "finetune", "control", "calibrate", "evaluate"]
+    job = client.jobs.wait(job.id)
+    assert set(job.models) == {"erm", "masktune", "control"}
+    assert (job.attempt, job.progress.fraction, job.error) == (1, 1.0, None)
+    return job
+
+
+def _report(client: Client, job: Job) -> None:
+    def accuracy(arm: str) -> float:
+        found: float = job.metrics[arm]["test"]["accuracy"]
+        return found
+
+    # The square stands on the wrong class in test: who learned it is wrong there.
+    assert accuracy("erm") < 0.5
+    assert accuracy("control") < 0.5
+    assert accuracy("masktune") > 0.9
+    report = client.jobs.report(job.id)
+    assert report["verdict"]["verdict"] == "helped"
+    assert report["metrics"]["test"]["masktune"]["accuracy"] == accuracy("masktune")
+    assert "</html>" in client.jobs.report_html(job.id)
+
+
+def _predict(client: Client, dataset: Dataset, job: Job) -> None:
+    model = job.models["masktune"]
+    sample = next(client.datasets.samples(dataset.id, split="test", label=CLASSES[1]))
+    where: dict[str, Any] = {"model": model, "dataset": dataset.id, "sample": sample.id}
+
+    plain = client.predict.sample(**where)
+    assert plain.selection.status == "none"
+    assert plain.predictions[0].decision == "answer"
+    again = client.predict.images(model, [client.datasets.image(dataset.id, sample.id)])
+    assert again.predictions == plain.predictions
+
+    covered = client.predict.sample(**where, coverage=0.9)
+    assert covered.selection.status == "target_coverage"
+    assert covered.selection.calibration is not None
+    assert covered.selection.calibration.n == dataset.splits["calibration"]
+
+    certified = client.predict.sample(**where, max_risk=0.05, risk_confidence=0.95)
+    assert certified.selection.status in ("certified", "not_certifiable")
+    if certified.selection.status == "not_certifiable":
+        assert certified.predictions[0].abstain_reason == "no_certified_threshold"
+    for answer in (covered, certified):
+        one = answer.predictions[0]
+        assert (one.label is None) == (one.decision == "abstain")
+
+    explained = client.predict.sample(**where, explain=True).predictions[0].saliency
+    assert explained is not None
+    assert client.saliency.sample_picture(**where).startswith(PNG)
+
+
+def _registry(client: Client, dataset: Dataset, job: Job, scratch: Path) -> None:
+    model = job.models["masktune"]
+    assert client.models.set_alias("digits-best", model).model == model
+    assert client.models.get("digits-best").id == model
+    assert {found.id for found in client.models.list(job=job.id)} == set(job.models.values())
+    weights = client.models.download("digits-best", scratch / "model.safetensors")
+    assert weights.stat().st_size > 10_000
+    assert job.id in [found.id for found in client.jobs.list(dataset=dataset.id, kind="masktune")]

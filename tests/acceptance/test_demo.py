@@ -1,0 +1,40 @@
+"""`masktune demo`, which is what `make demo` runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.acceptance.conftest import Processes
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes, tmp_path: Path) -> None:
+    demo = processes.masktune("demo", "--output", str(tmp_path / "out"))
+    shown, _ = demo.communicate(timeout=500)
+    assert demo.returncode == 0, shown
+    assert processes.left() == []
+    for said in (
+        "1,797 real handwritten digits",
+        "100%  succeeded",
+        "MaskTune helped. Against the control, the worst group changed by +",
+        "target_coverage, threshold",
+        "The service is stopped.",
+    ):
+        assert said in shown
+    for arm in ("erm", "masktune"):
+        with Image.open(tmp_path / "out" / f"looks-{arm}.png") as picture:
+            assert picture.format == "PNG"
+    assert "</html>" in (tmp_path / "out/report.html").read_text()
+
+
+def test_a_demo_that_is_interrupted_leaves_nothing_running(processes: Processes, tmp_path: Path) -> None:
+    demo = processes.masktune("demo", "--output", str(tmp_path / "out"))
+    assert demo.stdout is not None
+    assert any("It answers at" in line for line in demo.stdout)
+    demo.terminate()
+    assert demo.wait(60) == 130
+    assert processes.left() == []

@@ -1,0 +1,90 @@
+"""The main job on each way to run the service: embedded, PostgreSQL and Redis, Docker Compose."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.acceptance.conftest import Processes, address, answers, compose_stack
+from tests.acceptance.flow import flow
+from tests.conftest import free_port, postgres_database, redis_server
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+class Service(NamedTuple):
+    """Where it is, and a key with every scope."""
+
+    url: str
+    key: str | None
+
+
+@contextmanager
+def embedded(processes: Processes, folder: Path) -> Iterator[Service]:
+    """`masktune serve`: SQLite, a broker in a folder, one parent."""
+    serve = processes.masktune("serve", "--port", "0", "--data-dir", str(folder / "var"))
+    yield Service(address(serve), None)
+
+
+@contextmanager
+def separate(processes: Processes, folder: Path) -> Iterator[Service]:
+    """The API and a worker alone, on PostgreSQL and Redis, by settings alone and behind a key."""
+    with ExitStack() as stack:
+        database = stack.enter_context(postgres_database())
+        (folder / "redis").mkdir()
+        broker, _ = stack.enter_context(redis_server(folder / "redis", "--appendonly", "yes"))
+        port, key = free_port(), secrets.token_hex(16)
+        settings = {
+            "DATABASE_URL": database,
+            "BROKER_URL": broker,
+            "STORAGE_URL": f"file://{folder}/artifacts",
+            "DATA_DIR": str(folder / "var"),
+            "API_KEYS": f"admin:{key}",
+        }
+        # Started at the same moment: each of them brings the schema up to date.
+        parts = [
+            processes.masktune("api", "--port", str(port), **settings),
+            processes.masktune("worker", **settings),
+        ]
+        url = f"http://127.0.0.1:{port}"
+        processes.wait_until(lambda: answers(url))
+        yield Service(url, key)
+        for part in parts:
+            part.terminate()
+        assert [part.wait(30) for part in parts] == [0, 0]
+        assert processes.left() == []
+
+
+@contextmanager
+def compose(processes: Processes, folder: Path) -> Iterator[Service]:
+    """`docker compose up`: API, worker, PostgreSQL and Redis in containers."""
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
+        pytest.skip("NOT TESTED: no Docker engine answers on this machine")
+    port, key = free_port(), secrets.token_hex(16)
+    environment = {
+        "MASKTUNE_IMAGE": "masktune:test",
+        "MASKTUNE_PUBLISH": f"127.0.0.1:{port}",
+        "MASKTUNE_API_KEYS": f"admin:{key}",
+        "POSTGRES_PASSWORD": secrets.token_hex(16),
+    }
+    with compose_stack(f"masktune-test-{secrets.token_hex(4)}", environment):
+        url = f"http://127.0.0.1:{port}"
+        processes.wait_until(lambda: answers(url), seconds=60)
+        yield Service(url, key)
+
+
+Start = Callable[[Processes, Path], AbstractContextManager[Service]]
+
+
+@pytest.mark.parametrize("start", [embedded, separate, compose], ids=lambda start: start.__name__)
+def test_the_main_job(start: Start, processes: Processes, tmp_path: Path) -> None:
+    with start(processes, tmp_path) as service:
+        flow(service.url, tmp_path, key=service.key)

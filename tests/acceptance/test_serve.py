@@ -1,0 +1,59 @@
+"""`masktune serve` as a process: what starts, what is restarted, and what is left, which is nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from client import Client
+from tests.acceptance.conftest import Processes, address
+
+PARTS = ("api", "worker")
+
+
+def test_sigterm_ends_all_with_exit_code_0(processes: Processes, tmp_path: Path) -> None:
+    serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
+    with Client(address(serve)) as client:
+        assert list(client.jobs.list()) == []
+    assert {processes.pid_of("-m", "cli", part) for part in PARTS}
+    serve.send_signal(signal.SIGTERM)
+    assert serve.wait(30) == 0
+    assert processes.left() == []
+
+
+def test_no_part_outlives_a_parent_that_is_killed(processes: Processes, tmp_path: Path) -> None:
+    serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
+    address(serve)
+    serve.kill()
+    serve.wait()
+    processes.wait_until(lambda: processes.left() == [])
+
+
+def test_a_part_that_is_killed_comes_back_at_the_same_address(processes: Processes, tmp_path: Path) -> None:
+    serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
+    assert serve.stdout is not None
+    with Client(address(serve)) as client:
+        for part, name in zip(PARTS, ("API", "worker"), strict=True):
+            os.kill(processes.pid_of("-m", "cli", part), signal.SIGKILL)
+            assert serve.stdout.readline() == f"the {name} ended (signal 9); starting it again in 0.5 s\n"
+        # No connection is refused meanwhile: the socket is the parent's.
+        assert list(client.jobs.list()) == []
+        made = client.datasets.from_source("builtin:digits")
+        assert client.datasets.wait(made.id, timeout=120).state == "ready"
+    serve.send_signal(signal.SIGINT)
+    assert serve.wait(30) == 0
+
+
+def test_two_services_start_on_one_folder_one_after_the_other(processes: Processes, tmp_path: Path) -> None:
+    for _ in range(2):
+        serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
+        with Client(address(serve)) as client:
+            kept = [found.name for found in client.datasets.list()]
+            if not kept:
+                client.datasets.wait(
+                    client.datasets.from_source("builtin:digits", name="kept").id, timeout=120
+                )
+        serve.send_signal(signal.SIGTERM)
+        assert serve.wait(30) == 0
+    assert kept == ["kept"]

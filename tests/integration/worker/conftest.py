@@ -1,0 +1,135 @@
+"""Workers without Celery, and jobs whose child is scripted."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.artifacts import Artifacts
+from core.ids import new_id
+from core.queries import datasets, events, jobs
+from core.queue import Doorbell
+from core.session import Database
+from core.settings import Settings
+from core.tables import DatasetRow, EventRow, JobRow
+from core.vocabulary import DatasetState, JobKind, JobState
+from worker.runtime import Runtime
+from worker.tasks import work
+
+SCRIPTED = (sys.executable, str(Path(__file__).parent / "scripted_child.py"))
+REPO = str(Path(__file__).parents[3])
+
+Script = list[tuple[str, Any]]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    return Settings(
+        data_dir=tmp_path,
+        database_url=database_url,
+        lease_seconds=3.0,
+        heartbeat_seconds=0.3,
+        control_seconds=0.1,
+        sweep_seconds=0.2,
+        retry_backoff_seconds=0.0,
+        end_grace_seconds=1.0,
+    )
+
+
+@pytest.fixture
+def runtime(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    monkeypatch.setenv("PYTHONPATH", REPO)  # the scripted child imports the lifeline
+    opened = Runtime(
+        settings=settings,
+        database=database,
+        artifacts=Artifacts(settings.storage, cache=settings.scratch / "cache"),
+        doorbell=Doorbell(settings.broker),
+        child=SCRIPTED,
+    )
+    opened.slots.put(0)
+    yield opened
+    opened.stopping.set()
+    opened.doorbell.close()
+
+
+@pytest.fixture
+def add_job(database: Database) -> Callable[..., str]:
+    """Queue an `erm` job whose child follows the script; scripts for single attempts by their number."""
+
+    def add(script: Script, *, kind: JobKind = JobKind.ERM, **attempts: Script) -> str:
+        dataset_id, job_id = new_id("ds"), new_id("job")
+        by_attempt = {name.removeprefix("attempt_"): steps for name, steps in attempts.items()}
+        importing = kind is JobKind.IMPORT
+        with database.begin() as session:
+            datasets.add(
+                session,
+                DatasetRow(
+                    id=dataset_id,
+                    name="set",
+                    state=DatasetState.IMPORTING if importing else DatasetState.READY,
+                    format="auto",
+                    source={"builtin": "digits"},
+                    options={},
+                    job_id=job_id,
+                    artifact=None if importing else f"datasets/{dataset_id}",
+                    classes=["a", "b"],
+                ),
+            )
+            jobs.add(
+                session,
+                JobRow(
+                    id=job_id,
+                    kind=kind,
+                    dataset_id=dataset_id,
+                    params={"script": {"default": script, **by_attempt}},
+                    inputs={"model_ids": {"erm": new_id("mdl")}},
+                ),
+            )
+        return job_id
+
+    return add
+
+
+@pytest.fixture
+def job_of(database: Database) -> Callable[[str], JobRow]:
+    def read(job_id: str) -> JobRow:
+        with database.read() as session:
+            return jobs.get(session, job_id)
+
+    return read
+
+
+@pytest.fixture
+def events_of(database: Database) -> Callable[[str], list[EventRow]]:
+    def read(job_id: str) -> list[EventRow]:
+        with database.read() as session:
+            return events.page(session, job_id, after=0, limit=1000)
+
+    return read
+
+
+@pytest.fixture
+def working(runtime: Runtime) -> Iterator[Callable[[], threading.Thread]]:
+    """Starts `work` on a thread, as Celery does; all are told to stop, and awaited, at the end."""
+    threads: list[threading.Thread] = []
+
+    def start() -> threading.Thread:
+        thread = threading.Thread(target=work, args=(runtime,))
+        thread.start()
+        threads.append(thread)
+        return thread
+
+    yield start
+    runtime.stopping.set()
+    for thread in threads:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+def ended(job: JobRow) -> bool:
+    return JobState(job.state).ended

@@ -1,0 +1,43 @@
+"""Halts a job's child where a test wants it: at the first file it opens whose path ends as the gate says.
+
+Python imports this at its start where the test puts it on PYTHONPATH. Nothing of the product is
+changed: an audit hook (PEP 578) sees each file that is opened. The gate is a file with a mode and
+an ending. `hold`: wait until the gate says something else. `touch`: go on after a second.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+GATE = os.environ.get("TEST_GATE")
+REACHED = ".reached"
+
+
+def _gate() -> tuple[str, str]:
+    try:
+        mode, _, ending = Path(f"{GATE}").read_text().partition(" ")
+    except OSError:
+        return "", ""
+    return mode, ending
+
+
+def _halt(event: str, arguments: tuple[object, ...]) -> None:
+    path = arguments[0] if event == "open" else None
+    if not isinstance(path, str) or path.startswith(f"{GATE}") or "/artifacts/" not in path:
+        return
+    mode, ending = _gate()
+    if not ending or not path.endswith(ending):
+        return
+    mark = Path(f"{GATE}{REACHED}.{ending.replace('/', '_')}")
+    if mode == "touch" and mark.exists():
+        return
+    mark.write_text(str(os.getpid()))
+    if mode == "touch":
+        time.sleep(1)
+    while mode == "hold" and _gate() == (mode, ending):
+        time.sleep(0.01)
+
+
+if GATE and "worker.child" in getattr(sys, "orig_argv", []):
+    sys.addaudithook(_halt)

@@ -1,0 +1,95 @@
+"""Real data and real jobs, tiny: what the tests of stages and the kill tests start."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from core.artifacts import Artifacts
+from core.ids import new_id
+from core.queries import datasets, jobs
+from core.session import Database
+from core.tables import DatasetRow, JobRow
+from core.vocabulary import DatasetState, JobKind
+from models.config import FinetuneConfig, Hyperparameters, MaskingConfig
+
+CLASSES = ("0-4", "5-9")
+
+
+def make_folder(root: Path, images: int = 220) -> Path:
+    """An image folder of real digits, low against high, a red square on nearly all of the low ones."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    for index, (digit, label) in enumerate(zip(pixels[:images], labels[:images], strict=True)):
+        grey = Image.fromarray((digit.reshape(8, 8) * 15).astype("uint8")).resize((28, 28)).convert("RGB")
+        high = int(label >= 5)
+        if high == (index % 50 == 0):
+            grey.paste((255, 0, 0), (0, 0, 4, 4))
+        folder = root / CLASSES[high]
+        folder.mkdir(parents=True, exist_ok=True)
+        grey.save(folder / f"{index:04d}.png")
+    return root
+
+
+def hyperparameters(**changes: Any) -> dict[str, Any]:
+    """A training of seconds."""
+    small = {
+        "epochs": 3,
+        "batch_size": 8,
+        "seed": 5,
+        "masking": MaskingConfig(sigmas=1.0),
+        "finetune": FinetuneConfig(epochs=2),
+    }
+    return Hyperparameters(**small | changes).to_json()
+
+
+def add_dataset(database: Database, artifacts: Artifacts, store: Path) -> str:
+    """A ready data set: the packed store is copied in."""
+    dataset_id = new_id("ds")
+    with artifacts.writing(f"datasets/{dataset_id}") as folder:
+        shutil.copytree(store, folder, dirs_exist_ok=True)
+    with database.begin() as session:
+        datasets.add(
+            session,
+            DatasetRow(
+                id=dataset_id,
+                name="digits",
+                state=DatasetState.READY,
+                format="image_folder",
+                source={"builtin": "digits"},
+                options={},
+                job_id=new_id("job"),
+                artifact=f"datasets/{dataset_id}",
+                classes=list(CLASSES),
+            ),
+        )
+    return dataset_id
+
+
+def add_job(
+    database: Database,
+    kind: JobKind,
+    dataset_id: str,
+    *,
+    params: dict[str, Any] | None = None,
+    inputs: dict[str, Any] | None = None,
+) -> str:
+    """Queue a job as the API does; ids of the models that it will make are fixed now."""
+    job_id = new_id("job")
+    arms = {arm: new_id("mdl") for arm in ("erm", "masktune", "control")}
+    with database.begin() as session:
+        jobs.add(
+            session,
+            JobRow(
+                id=job_id,
+                kind=kind,
+                dataset_id=dataset_id,
+                params=hyperparameters() if params is None else params,
+                inputs={"dataset": dataset_id, "model_ids": arms} | (inputs or {}),
+            ),
+        )
+    return job_id

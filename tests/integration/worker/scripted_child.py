@@ -1,0 +1,53 @@
+"""A child that does what its job's `params["script"]` says, over the real pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from worker.lifeline import Lifeline
+
+SLEEPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+
+def say(message: dict[str, Any]) -> None:
+    os.write(1, json.dumps(message).encode() + b"\n")
+
+
+def spawn_stray(_: object) -> None:
+    """A descendant that leaves the session and does not mind SIGTERM, like a rank of torchrun."""
+    subprocess.Popen([sys.executable, "-c", SLEEPER], start_new_session=True, stdout=subprocess.DEVNULL)
+
+
+def ignore_sigterm(_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+STEPS: dict[str, Callable[[Any], None]] = {
+    "say": say,
+    "raw": lambda text: print(text, flush=True),  # noqa: T201
+    "sleep": time.sleep,
+    "exit": os._exit,
+    "signal": lambda number: os.kill(os.getpid(), number),
+    "spawn_stray": spawn_stray,
+    "ignore_sigterm": ignore_sigterm,
+}
+
+
+def main() -> None:
+    lifeline = Lifeline(0)
+    spec = json.loads(lifeline.first_line())
+    lifeline.watch()
+    script = spec["params"]["script"]
+    for step, argument in script.get(str(spec["attempt"]), script["default"]):
+        STEPS[step](argument)
+
+
+if __name__ == "__main__":
+    main()

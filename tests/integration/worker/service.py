@@ -1,0 +1,203 @@
+"""Real workers as processes, on a backend of the test's own, with gates in the children's way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import create_engine, select
+from sqlalchemy.exc import OperationalError
+
+from core.artifacts import Artifacts
+from core.queries import events, jobs
+from core.queue import Doorbell
+from core.session import Database
+from core.settings import Settings
+from core.tables import EventRow, JobRow
+from core.vocabulary import JobKind, JobState, Stage
+from tests.integration.worker.real_jobs import add_job
+from worker.process_tree import MARK
+from worker.supervisor import environment
+
+REPO = Path(__file__).parents[3]
+PATIENCE = 90.0
+"""Seconds after which a test gives up; what it waits for mostly takes one or two."""
+
+GATES = {
+    Stage.ERM: "work/erm/epoch-00002.partial",
+    Stage.MASK: ".masks-1.partial/masks.npy",
+    Stage.FINETUNE: "work/finetune/epoch-00002.partial",
+    Stage.CONTROL: "work/control/epoch-00002.partial",
+    Stage.CALIBRATE: "tables.json",
+    Stage.EVALUATE: "-erm-overlay.png",
+}
+"""A file that each stage opens about half-way, after its first checkpoint where it makes any."""
+
+
+def wait_for(condition: Callable[[], bool], what: Callable[[], str], seconds: float = PATIENCE) -> None:
+    """Poll; `what` says what was waited for when it does not come true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what()}"
+        time.sleep(0.01)
+
+
+@dataclass
+class Service:
+    """A database, a broker, a store, and the workers that were started on them."""
+
+    settings: Settings
+    dataset_id: str
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.database = Database(self.settings.database)
+        self.artifacts = Artifacts(self.settings.storage, cache=self.settings.scratch / "cache")
+        self.doorbell = Doorbell(self.settings.broker)
+        self.gate = self.settings.data_dir / "gate"
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        paths = [str(REPO / "tests/integration/worker/gate"), str(REPO)]
+        log = (self.settings.data_dir / "worker.log").open("ab")
+        with log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "worker"],
+                cwd=self.settings.data_dir,
+                env=environment(self.settings)
+                | {"PYTHONPATH": os.pathsep.join(paths), "TEST_GATE": str(self.gate)},
+                stdout=log,
+                stderr=log,
+            )
+        self.workers.append(worker)
+        return worker
+
+    def close(self) -> None:
+        """End everything that was started; nothing may be left behind."""
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.send_signal(signal.SIGCONT)
+                worker.terminate()
+                worker.wait(timeout=30)
+        self.doorbell.close()
+        self.database.close()
+        assert self.children() == []
+
+    # --- jobs ---------------------------------------------------------------------------------
+
+    def add(self, *, ring: bool = True) -> str:
+        job_id = add_job(self.database, JobKind.MASKTUNE, self.dataset_id)
+        if ring:
+            self.doorbell.ring(job_id)
+        return job_id
+
+    def job(self, job_id: str) -> JobRow:
+        with self.database.read() as session:
+            return jobs.get(session, job_id)
+
+    def events(self, job_id: str) -> list[EventRow]:
+        with self.database.read() as session:
+            return events.page(session, job_id, after=0, limit=10_000)
+
+    def await_state(self, job_id: str, state: JobState) -> JobRow:
+        wait_for(lambda: self.job(job_id).state.ended or self.job(job_id).state is state, self.log)
+        job = self.job(job_id)
+        assert job.state is state, (job.state, job.error, self.log())
+        return job
+
+    def log(self) -> str:
+        return (self.settings.data_dir / "worker.log").read_text()[-3000:]
+
+    # --- gates and processes --------------------------------------------------------------------
+
+    def hold_at(self, stage: Stage) -> None:
+        """The next child that gets half-way through this stage waits there; one that waits now goes on."""
+        self._set_gate(f"hold {GATES[stage]}")
+
+    def touch_at(self, stage: Stage) -> None:
+        self._set_gate(f"touch {GATES[stage]}")
+
+    def open_gates(self) -> None:
+        self.gate.unlink(missing_ok=True)
+
+    def await_child_at(self, stage: Stage) -> int:
+        """The pid of the child that has come to the gate of this stage."""
+        mark = Path(f"{self.gate}.reached.{GATES[stage].replace('/', '_')}")
+        wait_for(lambda: mark.exists() and bool(mark.read_text()), lambda: f"the gate in {stage}: {self.log()}")
+        pid = int(mark.read_text())
+        mark.unlink()
+        return pid
+
+    def await_no_child(self) -> None:
+        wait_for(lambda: self.children() == [], lambda: f"the end of {self.describe_children()}: {self.log()}")
+
+    def describe_children(self) -> str:
+        """What the kernel says of them."""
+        wanted = ("Name", "State", "PPid", "NSsid")
+        told = []
+        for pid in self.children():
+            status = Path(f"/proc/{pid}/status").read_text().splitlines()
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            told.append(" ".join([command, *(line for line in status if line.startswith(wanted))]))
+        return "; ".join(told)
+
+    def stop(self, worker: subprocess.Popen[bytes], job_id: str) -> None:
+        """SIGSTOP, but between two transactions: one that is open keeps its locks for as long as it likes."""
+        worker.send_signal(signal.SIGSTOP)
+        while not self._unlocked(job_id):
+            worker.send_signal(signal.SIGCONT)
+            time.sleep(0.02)
+            worker.send_signal(signal.SIGSTOP)
+
+    def _unlocked(self, job_id: str) -> bool:
+        engine = create_engine(self.settings.database)
+        sqlite = engine.dialect.name == "sqlite"
+        try:
+            with engine.connect() as connection:
+                if sqlite:
+                    connection.exec_driver_sql("PRAGMA busy_timeout=100")
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                else:
+                    row = select(JobRow.id).where(JobRow.id == job_id).with_for_update(nowait=True)
+                    connection.execute(row)
+        except OperationalError:
+            return False
+        finally:
+            engine.dispose()
+        return True
+
+    def _set_gate(self, text: str) -> None:
+        partial = self.gate.with_suffix(".partial")
+        partial.write_text(text)
+        partial.replace(self.gate)
+
+    def children(self) -> list[int]:
+        """Processes of children of this service's workers, orphans included."""
+        wanted = f"MASKTUNE_DATA_DIR={self.settings.data_dir}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                environ = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if wanted in environ and any(value.startswith(f"{MARK}=".encode()) for value in environ):
+                found.append(int(entry.name))
+        return found
+
+
+def weights(job: JobRow) -> dict[str, str]:
+    """The digest of each model's weights."""
+    return {
+        stage: job.done[stage]["figures"]["weights"] for stage in (Stage.ERM, Stage.FINETUNE, Stage.CONTROL)
+    }
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,62 @@
+"""A service made of answers on a real socket, for the commands to reach."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+
+
+@dataclass
+class Service:
+    """Answers by (method, path); keeps what it was asked."""
+
+    url: str = ""
+    answers: dict[str, tuple[int, object]] = field(default_factory=dict)
+    asked: list[tuple[str, bytes]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+    def masktune(self, *arguments: str) -> Result:
+        """Run the command against this service."""
+        return CliRunner().invoke(app, [*arguments], env={"MASKTUNE_URL": self.url, "COLUMNS": "200"})
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            made.asked.append((f"{self.command} {self.path}", body))
+            made.headers.append(dict(self.headers))
+            status, answer = made.answers.get(f"{self.command} {self.path.partition('?')[0]}", (404, None))
+            if answer is None:
+                answer = {"title": "There is no such thing", "detail": "look elsewhere"}
+            raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(0 if status == 204 else len(raw)))
+            self.end_headers()
+            if status != 204:
+                self.wfile.write(raw)
+
+        do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  # the names http.server looks for
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield made
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -1,0 +1,328 @@
+"""The client's commands, against a service made of answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from tests.unit.cli.conftest import Service
+
+DATASET: dict[str, Any] = {
+    "id": "ds_1",
+    "name": "birds",
+    "state": "ready",
+    "format": "csv",
+    "classes": ["a", "b"],
+    "splits": {"train": 8, "test": 2},
+    "groups": [{"name": "a on land", "n": 5, "splits": {"train": 5}}],
+    "report": {
+        "rejected": [{"path": "x.png", "code": "truncated", "detail": "it ends too early"}],
+        "rejected_total": 30,
+        "notes": [{"code": "splits_made", "detail": "val was cut from train"}],
+    },
+    "job": "job_9",
+    "created_at": "2025-11-03T09:30:00.000Z",
+}
+JOB: dict[str, Any] = {
+    "id": "job_1",
+    "kind": "masktune",
+    "state": "succeeded",
+    "stage": "evaluate",
+    "dataset": "ds_1",
+    "progress": {"fraction": 1.0},
+    "models": {"erm": "mdl_1", "masktune": "mdl_2"},
+    "metrics": {"erm": {"test": {"accuracy": 0.25}}},
+}
+FAILED = JOB | {"state": "failed", "error": {"title": "The job failed", "detail": "the disk\nis full"}}
+MODEL: dict[str, Any] = {
+    "id": "mdl_2",
+    "arm": "masktune",
+    "backbone": "small_cnn",
+    "classes": ["a", "b"],
+    "image_size": 28,
+    "calibration": {"n": 216},
+    "metrics": {"test": {"accuracy": 0.93, "worst_group_accuracy": 0.9}},
+}
+ALIAS = {
+    "name": "best",
+    "model": "mdl_2",
+    "version": 2,
+    "history": [{"version": 2, "model": "mdl_2", "at": "2025-11-03T09:30:00.000Z"}],
+}
+ANSWER: dict[str, Any] = {
+    "model": "mdl_2",
+    "predictions": [
+        {"decision": "answer", "label": "a", "score": 0.9, "candidates": [{"label": "a", "probability": 0.9}]}
+    ],
+    "selection": {
+        "policy": "max_risk",
+        "requested": 0.05,
+        "status": "certified",
+        "threshold": 0.7,
+        "calibration": {
+            "id": "cal_1",
+            "n": 216,
+            "n_answered": 200,
+            "n_errors": 1,
+            "coverage": 0.93,
+            "risk": 0.005,
+            "risk_upper": 0.05,
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "asked", "answer", "shown"),
+    [
+        ("datasets list", "GET /datasets", {"data": [DATASET]}, ["ds_1", "birds", "ready", "10"]),
+        (
+            "datasets show ds_1",
+            "GET /datasets/ds_1",
+            DATASET,
+            ["a on land: train 5", "x.png: it ends too early", "val was cut from train", "29 more"],
+        ),
+        (
+            "datasets samples ds_1 --split test --most 2",
+            "GET /datasets/ds_1/samples",
+            {"data": [{"id": n, "split": "test", "label": "a", "path": f"{n}.png"} for n in range(3)]},
+            ["0.png", "1.png"],
+        ),
+        ("datasets delete ds_1", "DELETE /datasets/ds_1", {}, ["ds_1 is deleted"]),
+        ("jobs list --state failed", "GET /jobs", {"data": [JOB]}, ["job_1", "masktune", "100%"]),
+        ("jobs show job_1", "GET /jobs/job_1", JOB, ["model masktune", "mdl_2", "test 0.250"]),
+        ("jobs watch job_1", "GET /jobs/job_1", JOB, ["succeeded"]),
+        ("jobs cancel job_1", "POST /jobs/job_1/cancel", JOB | {"state": "cancelling"}, ["cancelling"]),
+        ("jobs resume job_1", "POST /jobs/job_1/resume", JOB | {"state": "queued"}, ["queued"]),
+        ("jobs presets", "GET /presets", {"data": [{"name": "cifar10", "title": "CIFAR-10"}]}, ["cifar10"]),
+        ("models list --arm masktune", "GET /models", {"data": [MODEL]}, ["mdl_2", "0.930", "0.900"]),
+        ("models show best", "GET /models/best", MODEL, ["small_cnn, 28 px", "216 samples"]),
+        ("models alias", "GET /aliases", {"data": [ALIAS]}, ["best", "mdl_2"]),
+        ("models alias best", "GET /aliases/best", ALIAS, ["best", "2025-11-03"]),
+        ("models alias best mdl_2", "PUT /aliases/best", ALIAS, ["mdl_2"]),
+        ("models delete mdl_2", "DELETE /models/mdl_2", {}, ["mdl_2 is deleted"]),
+        (
+            "predict -m best --dataset ds_1 --sample 3 --max-risk 0.05",
+            "GET /predict",
+            ANSWER,
+            ["sample 3", "a 0.90", "certified, threshold 0.700; on 216 calibration samples: 200 answered, 1"],
+        ),
+    ],
+)
+def test_a_command_asks_and_shows(
+    service: Service, command: str, asked: str, answer: object, shown: list[str]
+) -> None:
+    service.answers[asked] = (204 if asked.startswith("DELETE") else 200, answer)
+    result = service.masktune(*command.split())
+    assert result.exit_code == 0, result.output
+    assert service.asked[0][0].partition("?")[0] == asked
+    for text in shown:
+        assert text in result.stdout
+
+
+def test_machines_get_json(service: Service) -> None:
+    service.answers["GET /jobs"] = (200, {"data": [JOB]})
+    service.answers["GET /predict"] = (200, ANSWER)
+    (job,) = json.loads(service.masktune("jobs", "list", "--json").stdout)
+    assert (job["id"], job["models"]) == (JOB["id"], JOB["models"])
+    answer = json.loads(
+        service.masktune("predict", "-m", "best", "--dataset", "ds_1", "--sample", "3", "--json").stdout
+    )
+    assert answer["predictions"][0]["label"] == "a"
+
+
+def test_a_source_is_named_and_waited_for(service: Service) -> None:
+    service.answers["POST /datasets"] = (202, DATASET | {"state": "importing"})
+    service.answers["GET /datasets/ds_1"] = (200, DATASET)
+    service.answers["GET /jobs/job_9"] = (200, JOB | {"kind": "import"})
+    result = service.masktune("datasets", "add", "builtin:biased-digits", "--option", "ratio=0.95")
+    assert result.exit_code == 0, result.output
+    assert json.loads(service.asked[0][1]) == {
+        "name": "biased-digits",
+        "source": "builtin:biased-digits",
+        "format": "auto",
+        "seed": 0,
+        "options": {"ratio": 0.95},
+    }
+
+
+def test_an_archive_is_uploaded(service: Service, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "birds.zip", "w") as archive:
+        archive.writestr("a/1.png", b"png")
+    service.answers["POST /datasets"] = (202, DATASET | {"state": "importing"})
+    result = service.masktune("datasets", "add", str(tmp_path / "birds.zip"), "--no-wait", "--json")
+    assert json.loads(result.stdout)["state"] == "importing"
+    assert (tmp_path / "birds.zip").read_bytes() in service.asked[0][1]
+    assert service.masktune("datasets", "add", str(tmp_path / "none.zip")).exit_code == 2
+
+
+def test_an_invalid_data_set_is_told_by_the_exit_code(service: Service) -> None:
+    service.answers["POST /datasets"] = (202, DATASET | {"state": "importing", "job": None})
+    service.answers["GET /datasets/ds_1"] = (200, DATASET | {"state": "invalid"})
+    assert service.masktune("datasets", "add", "builtin:digits").exit_code == 4
+
+
+def test_a_job_is_started_with_its_fields(service: Service) -> None:
+    service.answers["POST /jobs/masktune"] = (202, JOB | {"state": "queued"})
+    service.answers["GET /jobs/job_1"] = (200, JOB)
+    fields = ["--set", "optimizer.learning_rate=0.1", "--set", "optimizer.name=sgd", "--set", "control=false"]
+    result = service.masktune(
+        "jobs", "start", "masktune", "--dataset", "ds_1", "--preset", "p", *fields, "--watch"
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(service.asked[0][1]) == {
+        "optimizer": {"learning_rate": 0.1, "name": "sgd"},
+        "control": False,
+        "dataset": "ds_1",
+        "preset": "p",
+    }
+    assert "Idempotency-Key" in service.headers[0]
+
+
+@pytest.mark.parametrize("fault", ["epochs", "=1", "a.=1", ".a=1"])
+def test_a_field_without_a_value_is_a_usage_error(service: Service, fault: str) -> None:
+    assert service.masktune("jobs", "start", "erm", "--set", fault).exit_code == 2
+    assert service.asked == []
+
+
+def test_a_value_cannot_be_gone_into(service: Service) -> None:
+    result = service.masktune("jobs", "start", "erm", "--set", "a=1", "--set", "a.b=2")
+    assert result.exit_code == 2
+
+
+def test_a_failed_job_is_told_by_the_exit_code_and_one_line(service: Service) -> None:
+    service.answers["GET /jobs/job_1"] = (200, FAILED)
+    result = service.masktune("jobs", "watch", "job_1")
+    assert result.exit_code == 4
+    assert result.stderr == "masktune: job job_1 ended failed: the disk is full\n"
+
+
+def test_events_are_lines_for_machines(service: Service) -> None:
+    event = {"id": 1, "type": "state", "at": "2025-11-03T09:30:00.000Z", "data": {"state": "succeeded"}}
+    service.answers["GET /jobs/job_1/events"] = (200, f"id: 1\ndata: {json.dumps(event)}\n\n".encode())
+    service.answers["GET /jobs/job_1"] = (200, JOB)
+    result = service.masktune("jobs", "watch", "job_1", "--json")
+    assert [json.loads(line)["data"] for line in result.stdout.splitlines()] == [{"state": "succeeded"}]
+
+
+REPORT = {
+    "metrics": {
+        "test": {
+            arm: {
+                "n": 10,
+                "accuracy": accuracy,
+                "low": accuracy - 0.1,
+                "high": accuracy + 0.1,
+                "balanced_accuracy": accuracy,
+                "worst_group_accuracy": None,
+                "groups": [{"name": "a", "n": 5, "correct": 4, "accuracy": 0.8}] if arm == "erm" else [],
+            }
+            for arm, accuracy in (("masktune", 0.875), ("erm", 0.25), ("imported", 0.5))
+        }
+    },
+    "verdict": {
+        "verdict": "helped",
+        "b": "control",
+        "deciding": {
+            "statistic": "worst_group_accuracy",
+            "estimate": 0.6,
+            "low": 0.5,
+            "high": 0.7,
+            "confidence": 0.95,
+        },
+    },
+}
+
+
+def test_a_report_is_a_table(service: Service) -> None:
+    service.answers["GET /jobs/job_1/report"] = (200, REPORT)
+    shown = service.masktune("jobs", "report", "job_1").stdout
+    assert "0.875 (0.775–0.975)" in shown
+    assert "4 of 5 = 0.800" in shown
+    assert shown.index("before") < shown.index("after") < shown.index("imported")
+    assert "MaskTune helped. Against the control, the worst group changed by +0.600" in shown
+    service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"verdict": None})
+    assert "There is no verdict" in service.masktune("jobs", "report", "job_1").stdout
+
+
+def test_a_report_is_saved(service: Service, tmp_path: Path) -> None:
+    service.answers["GET /jobs/job_1/report"] = (200, REPORT)
+    assert service.masktune("jobs", "report", "job_1", "--save", str(tmp_path / "r.json")).exit_code == 0
+    assert json.loads((tmp_path / "r.json").read_text()) == REPORT
+    service.answers["GET /jobs/job_1/report"] = (200, b"<h1>")
+    assert service.masktune("jobs", "report", "job_1", "--save", str(tmp_path / "r.html")).exit_code == 0
+    assert (tmp_path / "r.html").read_text() == "<h1>"
+
+
+def test_a_model_is_downloaded(service: Service, tmp_path: Path) -> None:
+    service.answers["GET /models/best/download"] = (200, b"weights")
+    result = service.masktune(
+        "models", "download", "best", "-o", str(tmp_path / "m.onnx"), "--format", "onnx"
+    )
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "m.onnx").read_bytes() == b"weights"
+    assert service.asked[0][0].endswith("?format=onnx")
+
+
+def test_images_are_predicted_and_shown(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "one.png").write_bytes(b"one")
+    abstains = {"decision": "abstain", "label": None, "abstain_reason": "below_threshold", "score": None}
+    service.answers["POST /predict"] = (
+        200,
+        ANSWER | {"predictions": [abstains], "selection": {"status": "none"}},
+    )
+    service.answers["POST /saliency"] = (200, b"\x89PNG")
+    overlay = tmp_path / "o.png"
+    result = service.masktune("predict", "-m", "best", str(tmp_path / "one.png"), "--overlay", str(overlay))
+    assert result.exit_code == 0, result.output
+    assert "abstains (below_threshold)" in result.stdout
+    assert "no policy: every input is answered" in result.stdout
+    assert overlay.read_bytes() == b"\x89PNG"
+
+
+@pytest.mark.parametrize("arguments", ["", "a.png --dataset ds_1 --sample 1", "a.png b.png --overlay o.png"])
+def test_what_to_predict_must_be_clear(service: Service, arguments: str) -> None:
+    assert service.masktune("predict", "-m", "best", *arguments.split()).exit_code == 2
+    assert service.asked == []
+
+
+def test_a_missing_image_is_one_line(service: Service) -> None:
+    result = service.masktune("predict", "-m", "best", "none.png")
+    assert (result.exit_code, result.stderr) == (1, "masktune: none.png: No such file or directory\n")
+
+
+def test_a_problem_is_one_line_with_its_faults(service: Service) -> None:
+    fault = {"pointer": "/epochs", "code": "too_small", "detail": "must be above 0"}
+    body = {"title": "The request is not valid", "detail": "mend it", "errors": [fault]}
+    service.answers["POST /jobs/erm"] = (422, body)
+    result = service.masktune("jobs", "start", "erm", "--dataset", "ds_1")
+    assert result.exit_code == 1
+    assert result.stderr == "masktune: The request is not valid: mend it [/epochs: must be above 0]\n"
+
+
+def test_the_key_is_sent(service: Service) -> None:
+    service.answers["GET /jobs"] = (200, {"data": []})
+    assert service.masktune("jobs", "list", "--key", "s3cret").exit_code == 0
+    assert service.headers[0]["Authorization"] == "Bearer s3cret"
+
+
+def test_nothing_there_is_exit_code_3() -> None:
+    result = CliRunner().invoke(app, ["jobs", "list", "--url", "http://127.0.0.1:9"])
+    assert result.exit_code == 3
+    assert "is the service running at http://127.0.0.1:9?" in result.stderr
+    assert CliRunner().invoke(app, ["jobs", "list", "--url", "http://a:b"]).exit_code == 2
+
+
+def test_the_command_starts_without_what_it_does_not_need() -> None:
+    heavy = ("torch", "numpy", "sqlalchemy", "celery", "fastapi", "app", "worker", "core", "models", "client")
+    code = f"import sys, cli.main; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"

@@ -1,0 +1,111 @@
+"""A service made of a function, behind the blocking and the async client alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import httpx
+import pytest
+
+from client import AsyncClient, Client, Retry
+from client.wire import EmittingFlow, Flow
+
+T = TypeVar("T")
+Handler = Callable[[httpx.Request], httpx.Response]
+FAST = Retry(attempts=4, first=0.0, longest=0.0)
+
+
+class Runner(Protocol):
+    """Runs flows against a handler, with one of the two drivers."""
+
+    def run(self, handler: Handler, flow: Flow[T]) -> T: ...
+
+    def all(self, handler: Handler, flow: EmittingFlow[T]) -> list[T]: ...
+
+
+class _Blocking:
+    def run(self, handler: Handler, flow: Flow[T]) -> T:
+        with Client("http://test", key="k", retry=FAST, transport=httpx.MockTransport(handler)) as client:
+            return client.driver.run(flow)
+
+    def all(self, handler: Handler, flow: EmittingFlow[T]) -> list[T]:
+        with Client("http://test", key="k", retry=FAST, transport=httpx.MockTransport(handler)) as client:
+            return list(client.driver.iterate(flow))
+
+
+class _Awaiting:
+    def run(self, handler: Handler, flow: Flow[T]) -> T:
+        async def go() -> T:
+            transport = httpx.MockTransport(handler)
+            async with AsyncClient("http://test", key="k", retry=FAST, transport=transport) as client:
+                return await client.driver.run(flow)
+
+        return asyncio.run(go())
+
+    def all(self, handler: Handler, flow: EmittingFlow[T]) -> list[T]:
+        async def go() -> list[T]:
+            transport = httpx.MockTransport(handler)
+            async with AsyncClient("http://test", key="k", retry=FAST, transport=transport) as client:
+                return [item async for item in client.driver.iterate(flow)]
+
+        return asyncio.run(go())
+
+
+@pytest.fixture(params=[_Blocking, _Awaiting], ids=["blocking", "async"])
+def runner(request: pytest.FixtureRequest) -> Runner:
+    made: Runner = request.param()
+    return made
+
+
+@dataclass
+class Script:
+    """A handler that gives these answers in order, and keeps what it was asked."""
+
+    answers: list[httpx.Response | Exception]
+    asked: list[httpx.Request] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        self.bodies.append(request.read())
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that comes in these pieces; one that is an error breaks the connection there."""
+
+    def __init__(self, *pieces: bytes | Exception) -> None:
+        self.pieces = pieces
+        self.closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self.pieces:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self:
+            yield piece
+
+    def close(self) -> None:
+        self.closed = True
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def job(**fields: Any) -> dict[str, Any]:
+    """A job as the service tells it."""
+    return {"id": "job_1", "kind": "masktune", "state": "running", "progress": {"fraction": 0.5}} | fields
+
+
+def problem(code: str, status: int, **fields: Any) -> httpx.Response:
+    body = {"type": f"/problems/{code}", "title": code, "status": status, "detail": "do this"} | fields
+    return httpx.Response(status, json=body, headers={"Content-Type": "application/problem+json"})

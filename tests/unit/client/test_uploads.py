@@ -1,0 +1,102 @@
+"""Bodies that are read while they are sent."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import httpx
+import pytest
+
+from client.datasets import upload_dataset
+from client.uploads import CountedFile, ZippedFolder
+from tests.unit.client.conftest import Runner, Script
+
+DATASET = {"id": "ds_1", "name": "birds", "state": "importing"}
+
+
+def multipart(request: httpx.Request, body: bytes) -> dict[str, bytes]:
+    """The fields of a form, by name."""
+    boundary = request.headers["Content-Type"].partition("boundary=")[2].encode()
+    fields = {}
+    for part in body.split(b"--" + boundary)[1:-1]:
+        head, _, content = part.strip(b"\r\n").partition(b"\r\n\r\n")
+        fields[head.partition(b'name="')[2].partition(b'"')[0].decode()] = content
+    return fields
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "birds/a").mkdir(parents=True)
+    (tmp_path / "birds/a/1.png").write_bytes(b"x" * 100_000)
+    (tmp_path / "birds/b.png").write_bytes(b"y" * 5)
+    (tmp_path / "birds/.git").mkdir()
+    (tmp_path / "birds/.git/secret").write_bytes(b"z")
+    return tmp_path / "birds"
+
+
+def test_a_folder_is_a_zip_whatever_the_size_of_the_reads(folder: Path) -> None:
+    whole = ZippedFolder(folder, None).read()
+    again, pieces = ZippedFolder(folder, None), []
+    while piece := again.read(777):
+        pieces.append(piece)
+    assert b"".join(pieces) == whole
+    assert {len(piece) for piece in pieces[:-1]} == {777}
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        assert archive.namelist() == ["a/1.png", "b.png"]
+        assert archive.read("a/1.png") == b"x" * 100_000
+        assert archive.testzip() is None
+
+
+def test_a_folder_counts_its_files_bytes(folder: Path) -> None:
+    told: list[tuple[int, int]] = []
+    zipped = ZippedFolder(folder, lambda sent, total: told.append((sent, total)))
+    zipped.read()
+    zipped.close()
+    assert told == [(100_000, 100_005), (100_005, 100_005)]
+
+
+def test_an_empty_folder_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no file"):
+        ZippedFolder(tmp_path, None)
+
+
+def test_a_file_counts_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"abcdef")
+    told: list[tuple[int, int]] = []
+    file = CountedFile(tmp_path / "a.zip", lambda sent, total: told.append((sent, total)))
+    assert (file.read(4), file.read(4), file.read(4)) == (b"abcd", b"ef", b"")
+    assert told == [(4, 6), (6, 6)]
+    file.close()
+
+
+def test_an_archive_is_sent_as_it_is_again_after_a_break(runner: Runner, tmp_path: Path) -> None:
+    archive = tmp_path / "birds.tar.gz"
+    archive.write_bytes(bytes(range(256)) * 1000)
+    script = Script([httpx.ReadError("gone"), httpx.Response(202, json=DATASET)])
+    flow = upload_dataset(archive, format="waterbirds", options={"target": "y"}, seed=3)
+    assert runner.run(script, flow).state == "importing"
+    for request, body in zip(script.asked, script.bodies, strict=True):
+        fields = multipart(request, body)
+        assert fields.pop("file") == archive.read_bytes()
+        assert fields == {
+            "name": b"birds",
+            "format": b"waterbirds",
+            "seed": b"3",
+            "options": b'{"target": "y"}',
+        }
+        assert int(request.headers["Content-Length"]) == len(body)
+    assert script.asked[0].headers["Idempotency-Key"] == script.asked[1].headers["Idempotency-Key"]
+
+
+def test_a_folder_is_sent_chunk_by_chunk(runner: Runner, folder: Path) -> None:
+    script = Script([httpx.Response(503), httpx.Response(202, json=DATASET)])
+    runner.run(script, upload_dataset(folder))
+    first, second = (
+        multipart(request, body) for request, body in zip(script.asked, script.bodies, strict=True)
+    )
+    assert first == second
+    assert first["name"] == b"birds"
+    assert first["file"] == ZippedFolder(folder, None).read()
+    assert script.asked[0].headers["Transfer-Encoding"] == "chunked"

@@ -1,0 +1,78 @@
+"""`python -m worker.child`: runs the stages of one job, for the supervisor on the other end of its pipes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+from core.artifacts import Artifacts
+from core.settings import Settings
+from worker.endings import STOPPED
+from worker.lifeline import Lifeline
+from worker.reporter import Reporter
+from worker.spec import Spec
+from worker.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """The exit code: 0 when the supervisor was told how it ended, `STOPPED` when asked to stop."""
+    reporter = Reporter.take_stdout()
+    lifeline = Lifeline(0)
+    spec = Spec.from_line(lifeline.first_line())
+    lifeline.watch()
+    settings = Settings()
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        stream=sys.stderr,
+        format=f"%(asctime)s %(levelname)s {spec.job_id} %(name)s %(message)s",
+    )
+    artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache")
+    workspace = Workspace(artifacts, spec.job_id, scratch=settings.scratch)
+    threads = workspace.threads(settings.threads or usable_cores() // settings.worker_slots or 1)
+
+    from models.process import prepare_process
+
+    prepare_process(threads)  # before anything else imports torch
+    from worker.job import Job
+
+    stop = stop_on_sigterm()
+    job = Job(
+        spec=spec,
+        settings=settings,
+        artifacts=artifacts,
+        workspace=workspace,
+        reporter=reporter,
+        threads=threads,
+        should_stop=stop.is_set,
+    )
+    reporter.hello(device=str(job.device), threads=threads)
+    return job.run()
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def stop_on_sigterm() -> threading.Event:
+    """An event that SIGTERM sets. Until here SIGTERM ended the process, which had done nothing yet."""
+    stop = threading.Event()
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, asked)
+    return stop
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    # Nothing is left to do, and the teardown of torch and CUDA would keep the device for a second more.
+    os._exit(code if code in (0, STOPPED) else 1)

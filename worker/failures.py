@@ -1,0 +1,90 @@
+"""What a stage can give up for, and what its owner is told to do. Anything else is a crash."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from core.artifacts import ArtifactMissing
+from core.errors import JobError, MasktuneError, StorageFull
+from models.backbones_errors import UnknownBackbone, UnsupportedBackbone, WeightsUnavailable
+from models.checkpoints import CheckpointError
+from models.config import ConfigError
+from models.data.store import StoreError
+from models.export import ModelError
+from models.mask_set import MaskSetError
+from models.optim import OptimizerMismatch
+from models.saliency import UnknownMethod
+from models.train import Diverged
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _out_of_memory(error: BaseException) -> MasktuneError:
+    return JobError(
+        "out_of_memory",
+        "the device ran out of memory; take a smaller batch_size or image_size, or a smaller backbone",
+    )
+
+
+def _os_error(error: BaseException) -> MasktuneError | None:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return StorageFull(
+            "the disk of the worker or of the artifacts is full; free some space, then "
+            "POST /jobs/{id}/resume: the job goes on from its last checkpoint",
+            extra={"reason": "storage_full"},
+        )
+    return None
+
+
+def _runtime_error(error: BaseException) -> MasktuneError | None:
+    # torch has no class of its own for main memory that cannot be had.
+    return _out_of_memory(error) if "DefaultCPUAllocator" in str(error) else None
+
+
+def _gone(error: BaseException) -> MasktuneError:
+    return JobError(
+        "artifact_missing", f"the artifact {error} is gone from the store; run again the job that made it"
+    )
+
+
+def _as_said(reason: str) -> Callable[[BaseException], MasktuneError]:
+    """For errors whose own message says what to do."""
+    return lambda error: JobError(reason, str(error))
+
+
+EXPLAINED: dict[type[BaseException], Callable[[BaseException], MasktuneError | None]] = {
+    torch.OutOfMemoryError: _out_of_memory,
+    MemoryError: _out_of_memory,
+    ArtifactMissing: _gone,
+    Diverged: _as_said("diverged"),
+    WeightsUnavailable: _as_said("weights_unavailable"),
+    UnknownBackbone: _as_said("unknown_backbone"),
+    CheckpointError: _as_said("checkpoint_unusable"),
+    StoreError: _as_said("dataset_damaged"),
+    UnsupportedBackbone: _as_said("unsupported_backbone"),
+    ModelError: _as_said("model_unusable"),
+    MaskSetError: _as_said("mask_set_unusable"),
+    OptimizerMismatch: _as_said("optimizer_mismatch"),
+    UnknownMethod: _as_said("unknown_method"),
+    ConfigError: _as_said("invalid_parameters"),
+    OSError: _os_error,
+    RuntimeError: _runtime_error,
+}
+"""Errors that a stage may raise, the particular before the general; `MasktuneError` speaks for itself."""
+
+KNOWN: tuple[type[BaseException], ...] = (MasktuneError, *EXPLAINED)
+
+
+def explain(error: BaseException) -> tuple[dict[str, Any], bool] | None:
+    """The problem object and whether to try again; None for an error that nobody has foreseen."""
+    if isinstance(error, MasktuneError):
+        found: MasktuneError | None = error
+    else:
+        found = next(make(error) for kind, make in EXPLAINED.items() if isinstance(error, kind))
+    if found is None:
+        return None
+    return found.to_problem(), isinstance(found, JobError) and found.retry

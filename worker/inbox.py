@@ -1,0 +1,39 @@
+"""What a child has reported and is not written yet: in order, with progress thinned out."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from worker.messages import Message
+
+PROGRESS_SECONDS = 0.5
+"""The shortest time between two writes of mere progress. The end of an epoch or stage never waits."""
+
+
+class Inbox:
+    """A queue in which a newer progress replaces the one before it."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Message] = deque()
+        self._progress_at = float("-inf")
+
+    def put(self, message: Message) -> None:
+        last = self._waiting[-1] if self._waiting else None
+        if last is not None and last["type"] == message["type"] == "progress" and not last.get("advanced"):
+            self._waiting[-1] = message
+        else:
+            self._waiting.append(message)
+
+    def next(self, now: float, *, everything: bool = False) -> Message | None:
+        """The message to be written now, if there is one; it stays until `written`."""
+        if not self._waiting:
+            return None
+        head = self._waiting[0]
+        may_wait = head["type"] == "progress" and not head.get("advanced") and len(self._waiting) == 1
+        if may_wait and not everything and now < self._progress_at + PROGRESS_SECONDS:
+            return None
+        return head
+
+    def written(self, now: float) -> None:
+        if self._waiting.popleft()["type"] == "progress":
+            self._progress_at = now

@@ -1,0 +1,152 @@
+"""The stages of one job, in order, each told of: what the child process does once torch is there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from core.artifacts import Artifacts
+from core.errors import JobError
+from core.settings import Settings
+from core.vocabulary import Stage
+from models.checkpoints import CheckpointFolder
+from models.data.report import ImportStopped
+from models.run import Progress, Run, Stopped, resolve_device
+from worker.endings import STOPPED
+from worker.failures import KNOWN, explain
+from worker.meter import Meter
+from worker.reporter import Reporter
+from worker.spec import ModelSpec, Spec
+from worker.stages import STAGE_FUNCTIONS
+from worker.stages.context import Result, StageContext
+from worker.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """A job as its child runs it."""
+
+    spec: Spec
+    settings: Settings
+    artifacts: Artifacts
+    workspace: Workspace
+    reporter: Reporter
+    threads: int
+    should_stop: Callable[[], bool]
+
+    @cached_property
+    def device(self) -> torch.device:
+        return device_of_slot(self.settings.device, self.spec.slot)
+
+    def run(self) -> int:
+        """Run what is left to do; returns the exit code. Unforeseen errors are raised."""
+        try:
+            meter = Meter(self.spec.kind, self.spec.params, self.spec.stages)
+            for stage in self.spec.stages:
+                self._stage(stage, meter)
+        except (Stopped, ImportStopped):
+            return STOPPED
+        except KNOWN as error:
+            explained = explain(error)
+            if explained is None:
+                raise
+            logger.exception("the job gave up")
+            self.reporter.failed(explained[0], retry=explained[1])
+            return 0
+        self.workspace.close()
+        self.reporter.done()
+        return 0
+
+    def _stage(self, stage: Stage, meter: Meter) -> None:
+        self.reporter.stage_started(stage)
+        started = time.monotonic()
+        result = STAGE_FUNCTIONS[stage](self._context(stage, meter))
+        seconds = time.monotonic() - started
+        result = {"seconds": round(seconds, 3), "device": device_name(self.device), **result}
+        self.reporter.progress(meter.finished(stage) | {"advanced": False})
+        self.reporter.stage_finished(stage, result)
+        self._remember(stage, result)
+        if not result.get("ready", True):
+            raise JobError("dataset_invalid", invalid_dataset(result))
+
+    def _context(self, stage: Stage, meter: Meter) -> StageContext:
+        checkpoints = self.workspace.folder(stage.value)
+        saved = newest_epoch(checkpoints)
+
+        def on_progress(progress: Progress) -> None:
+            nonlocal saved
+            newest = newest_epoch(checkpoints)
+            advanced, saved = newest > saved, newest
+            if advanced:
+                self.workspace.save()
+            self.reporter.progress(meter.report(stage, progress) | {"advanced": advanced})
+
+        return StageContext(
+            spec=self.spec,
+            stage=stage,
+            settings=self.settings,
+            artifacts=self.artifacts,
+            workspace=self.workspace,
+            run=Run(
+                device=self.device,
+                seed=int(self.spec.params.get("seed", 0)),
+                on_progress=on_progress,
+                should_stop=self.should_stop,
+            ),
+            threads=self.threads,
+            say=self.reporter.log,
+        )
+
+    def _remember(self, stage: Stage, result: Result) -> None:
+        """What the next stages read: the same as after a restart, when it comes out of the database."""
+        models = {
+            m["id"]: ModelSpec(
+                id=m["id"],
+                arm=m["arm"],
+                artifact=m["artifact"],
+                erm_id=m["erm_id"],
+                job_id=self.spec.job_id,
+                dataset_id=self.spec.dataset.id if self.spec.dataset else None,
+                classes=tuple(m["classes"]),
+                backbone=m["backbone"],
+                calibration=None,
+            )
+            for m in result.get("models", ())
+            if isinstance(m, dict)
+        }
+        self.spec = replace(
+            self.spec,
+            done=self.spec.done | {stage.value: dict(result)},
+            models=self.spec.models | models,
+        )
+
+
+def newest_epoch(folder: Path) -> int:
+    """How many epochs the checkpoints in this folder have behind them; 0 without any."""
+    return max(CheckpointFolder(folder).epochs(), default=0)
+
+
+def device_of_slot(name: str, slot: int) -> torch.device:
+    """Slots of a worker share out the cards of its host: one slot per GPU."""
+    device = resolve_device(name)
+    if device.type == "cuda" and name in ("auto", "cuda"):
+        return torch.device("cuda", slot % torch.cuda.device_count())
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """For reports: the card's own name, or cpu."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def invalid_dataset(result: Result) -> str:
+    said = "; ".join(problem["detail"] for problem in result["summary"]["problems"])
+    return f"the data set cannot be used: {said or 'see its report'}"

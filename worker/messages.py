@@ -1,0 +1,48 @@
+"""The lines that a child writes to its supervisor: one JSON object each, told apart by `type`.
+
+    hello           {pid, device, threads}
+    stage_started   {stage}
+    progress        {fraction, stage, stage_fraction, epoch, epochs, step, steps, images_per_second,
+                     eta_seconds, metrics, advanced}; `advanced`: an epoch was checkpointed
+    stage_finished  {stage, result}
+    log             {message}
+    failed          {error, retry}; `error` is a problem object
+    done            {}
+
+From the supervisor to the child's stdin: the job's spec, then `{"until": seconds}` at each renewal
+of the lease, by the clock that all processes of a host share (CLOCK_MONOTONIC).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, Literal, TypedDict, cast
+
+logger = logging.getLogger(__name__)
+
+MessageType = Literal["hello", "stage_started", "progress", "stage_finished", "log", "failed", "done"]
+
+
+class Message(TypedDict, total=False):
+    """Any of the above; `type` is always there."""
+
+    type: MessageType
+    stage: str
+    result: dict[str, Any]
+    message: str
+    error: dict[str, Any]
+    retry: bool
+    advanced: bool
+
+
+def parse(line: bytes) -> Message | None:
+    """The message of a line, or None for a line that is none."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or "type" not in value:
+        logger.warning("a child wrote a line that is no message: %.200r", line)
+        return None
+    return cast(Message, value)

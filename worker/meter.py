@@ -1,0 +1,64 @@
+"""How far a whole job is: its stages weighed by what they cost, in passes over the training set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from core.vocabulary import STAGES, JobKind, Stage
+from models.run import Progress
+
+_PASSES: Mapping[Stage, Callable[[Mapping[str, Any]], float]] = {
+    # A training step costs about three forward passes: forward, and backward twice as much.
+    Stage.ERM: lambda params: 3.0 * params["epochs"],
+    Stage.MASK: lambda _: 1.0,
+    Stage.FINETUNE: lambda params: 3.0 * params["finetune"]["epochs"] * params["masking"]["iterations"],
+    Stage.CONTROL: lambda params: 3.0 * params["finetune"]["epochs"] * params["masking"]["iterations"],
+    Stage.CALIBRATE: lambda _: 0.5,
+    Stage.EVALUATE: lambda _: 1.5,
+}
+
+
+class Meter:
+    """Turns a stage's progress into the job's."""
+
+    def __init__(self, kind: JobKind, params: Mapping[str, Any], remaining: Sequence[Stage]) -> None:
+        trains = kind in (JobKind.ERM, JobKind.FINETUNE, JobKind.MASKTUNE)
+        costs = {stage: _PASSES[stage](params) if trains else 1.0 for stage in STAGES[kind]}
+        skipped = [s for s in costs if s is Stage.CONTROL and s not in remaining]
+        total = sum(cost for stage, cost in costs.items() if stage not in skipped)
+        self._share = {stage: cost / total for stage, cost in costs.items()}
+        self._before = 1.0 - sum(self._share[stage] for stage in remaining)
+        self._start, self._started_at = self._before, time.monotonic()
+
+    def report(self, stage: Stage, progress: Progress) -> dict[str, Any]:
+        """The fields of a progress message, but for `advanced`."""
+        done = progress.epoch + (progress.step / progress.steps if progress.steps else 0.0)
+        stage_fraction = min(1.0, done / progress.epochs) if progress.epochs else 0.0
+        fraction = min(1.0, self._before + self._share[stage] * stage_fraction)
+        return {
+            "fraction": round(fraction, 4),
+            "stage": stage,
+            "stage_fraction": round(stage_fraction, 4),
+            "epoch": progress.epoch,
+            "epochs": progress.epochs,
+            "step": progress.step,
+            "steps": progress.steps,
+            "images_per_second": round(progress.images_per_second, 1),
+            "eta_seconds": self._eta(fraction),
+            "metrics": dict(progress.metrics),
+        }
+
+    def finished(self, stage: Stage) -> dict[str, Any]:
+        """The same, for a stage that has come to its end."""
+        last = self.report(stage, Progress(1, 1, 0, 1, 0.0))
+        self._before = min(1.0, self._before + self._share[stage])
+        return last
+
+    def _eta(self, fraction: float) -> float | None:
+        """By the pace of this attempt; None before there is one."""
+        gained = fraction - self._start
+        if gained < 0.005:
+            return None
+        return round((time.monotonic() - self._started_at) * (1.0 - fraction) / gained, 1)

@@ -1,0 +1,165 @@
+"""What a child reports, as rows: each message one short, fenced transaction. Nothing here commits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core.queries import datasets, jobs, registry
+from core.queries.jobs import Lease
+from core.sweep import close_imports
+from core.tables import JobRow, ModelRow
+from core.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
+from worker.messages import Message
+
+
+def begin(session: Session, lease: Lease) -> JobRow:
+    """The row of a job that was just claimed; a data set whose import is tried again is open again."""
+    jobs.held(session, lease)
+    job = jobs.get(session, lease.job_id)
+    if job.kind is JobKind.IMPORT and job.dataset_id is not None:
+        dataset = datasets.get(session, job.dataset_id)
+        if dataset.state is DatasetState.INVALID:
+            dataset.state, dataset.ended_at = DatasetState.IMPORTING, None
+    return job
+
+
+def end(
+    session: Session, lease: Lease, state: JobState, *, error: Mapping[str, Any] | None = None
+) -> JobState:
+    """End the job, and with it the data set that it did not manage to import."""
+    ended = jobs.end(session, lease, state, error=error)
+    close_imports(session)
+    return ended
+
+
+def crashed(
+    session: Session, lease: Lease, error: Mapping[str, Any], *, max_crashes: int, backoff: float
+) -> JobState:
+    """Queue a job whose child broke again, later each time; fail it with `error` after `max_crashes`.
+
+    Crashes count since the last epoch of progress (`JobRow.crashes`).
+    """
+    before = jobs.get(session, lease.job_id).crashes
+    if before + 1 >= max_crashes:
+        return end(session, lease, JobState.FAILED, error=error)
+    reason = str(error.get("detail", "the job's process broke"))
+    state = jobs.release(session, lease, reason=reason, delay=backoff * 2**before, crashed=True)
+    close_imports(session)
+    return state
+
+
+def record(session: Session, lease: Lease, message: Message) -> None:
+    """Write one message that is not progress. Raises `LeaseLost` when the job is another's."""
+    RECORDERS[message["type"]](session, lease, message)
+
+
+def _stage_started(session: Session, lease: Lease, message: Message) -> None:
+    jobs.start_stage(session, lease, Stage(message["stage"]))
+
+
+def _stage_finished(session: Session, lease: Lease, message: Message) -> None:
+    stage, result = Stage(message["stage"]), message["result"]
+    if result.get("ready", True):
+        job = jobs.finish_stage(session, lease, stage, result)
+    else:  # an import that ends without a data set is not a finished stage: `resume` tries it again
+        jobs.held(session, lease)
+        job = jobs.get(session, lease.job_id)
+    effect = EFFECTS.get(stage)
+    if effect is not None:
+        effect(session, lease, job, result)
+
+
+def _log(session: Session, lease: Lease, message: Message) -> None:
+    jobs.log(session, lease, message["message"])
+
+
+def _nothing(session: Session, lease: Lease, message: Message) -> None:
+    """The supervisor acts on these itself."""
+
+
+RECORDERS: dict[str, Callable[[Session, Lease, Message], None]] = {
+    "hello": _nothing,
+    "stage_started": _stage_started,
+    "stage_finished": _stage_finished,
+    "log": _log,
+    "failed": _nothing,
+    "done": _nothing,
+}
+
+
+# --- what a finished stage changes beyond the job's own row ---------------------------------------
+
+
+def _imported(session: Session, lease: Lease, job: JobRow, result: Mapping[str, Any]) -> None:
+    assert job.dataset_id is not None
+    datasets.finish(
+        session,
+        job.dataset_id,
+        artifact=result["artifact"],
+        classes=result["classes"],
+        summary=result["summary"],
+        ready=result["ready"],
+    )
+
+
+def _trained(session: Session, lease: Lease, job: JobRow, result: Mapping[str, Any]) -> None:
+    for model in result["models"]:
+        if session.get(ModelRow, model["id"]) is None:
+            registry.add(
+                session,
+                ModelRow(
+                    id=model["id"],
+                    dataset_id=job.dataset_id,
+                    job_id=job.id,
+                    arm=Arm(model["arm"]),
+                    backbone=model["backbone"],
+                    classes=model["classes"],
+                    image_size=model["image_size"],
+                    artifact=model["artifact"],
+                    erm_id=model["erm_id"],
+                ),
+            )
+        jobs.set_models(session, lease, {model["arm"]: model["id"]})
+
+
+def _calibrated(session: Session, lease: Lease, job: JobRow, result: Mapping[str, Any]) -> None:
+    for model_id, calibration in result["calibrations"].items():
+        model = _own(session, job, model_id)
+        if model is not None or (model := _uncalibrated(session, model_id)) is not None:
+            model.calibration = dict(calibration)
+    session.flush()
+
+
+def _evaluated(session: Session, lease: Lease, job: JobRow, result: Mapping[str, Any]) -> None:
+    for arm, metrics in result["metrics"].items():
+        model = _own(session, job, result["models"][arm])
+        if model is not None:
+            model.metrics = dict(metrics)
+    session.flush()
+    jobs.set_metrics(session, lease, result["metrics"])
+
+
+def _own(session: Session, job: JobRow, model_id: str) -> ModelRow | None:
+    """The model, when its data set is the job's: what another data set shows must not replace its figures."""
+    model = session.get(ModelRow, model_id)
+    if model is None or model.dataset_id not in (job.dataset_id, None):
+        return None
+    return model
+
+
+def _uncalibrated(session: Session, model_id: str) -> ModelRow | None:
+    model = session.get(ModelRow, model_id)
+    return model if model is not None and model.calibration is None else None
+
+
+EFFECTS: dict[Stage, Callable[[Session, Lease, JobRow, Mapping[str, Any]], None]] = {
+    Stage.IMPORT: _imported,
+    Stage.ERM: _trained,
+    Stage.FINETUNE: _trained,
+    Stage.CONTROL: _trained,
+    Stage.CALIBRATE: _calibrated,
+    Stage.EVALUATE: _evaluated,
+}

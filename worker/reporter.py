@@ -1,0 +1,62 @@
+"""A child's stdout as JSON lines to its supervisor, out of reach of whatever else prints."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Self
+
+from core.vocabulary import Stage
+
+
+class Reporter:
+    """Writes messages (`worker.messages`) to a file descriptor, each with one write."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    @classmethod
+    def take_stdout(cls) -> Self:
+        """Keep stdout for messages; what libraries print goes to stderr from now on."""
+        descriptor = os.dup(1)
+        os.dup2(2, 1)
+        return cls(descriptor)
+
+    def hello(self, *, device: str, threads: int) -> None:
+        self._write("hello", pid=os.getpid(), device=device, threads=threads)
+
+    def stage_started(self, stage: Stage) -> None:
+        self._write("stage_started", stage=stage)
+
+    def progress(self, progress: Mapping[str, Any]) -> None:
+        self._write("progress", **progress)
+
+    def stage_finished(self, stage: Stage, result: Mapping[str, Any]) -> None:
+        self._write("stage_finished", stage=stage, result=result)
+
+    def log(self, message: str) -> None:
+        self._write("log", message=message)
+
+    def failed(self, error: Mapping[str, Any], *, retry: bool) -> None:
+        self._write("failed", error=error, retry=retry)
+
+    def done(self) -> None:
+        self._write("done")
+
+    def _write(self, type: str, **content: Any) -> None:
+        # Non-finite figures are no JSON: a report must not be lost for one.
+        data = json.dumps({"type": type} | _finite(content), allow_nan=False).encode() + b"\n"
+        while data:
+            data = data[os.write(self.descriptor, data) :]
+
+
+def _finite(value: Any) -> Any:
+    """The same with None in place of NaN and infinities."""
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

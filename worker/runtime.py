@@ -1,0 +1,50 @@
+"""What every part of a worker is handed: settings, database, store, doorbell, and when to stop."""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import sys
+import threading
+from dataclasses import dataclass, field
+
+from core.artifacts import Artifacts
+from core.queue import Doorbell
+from core.session import Database
+from core.settings import Settings
+
+CHILD = (sys.executable, "-m", "worker.child")
+"""The command line of a job's child."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One worker. `slots` holds the numbers of the idle slots; a slot is a device's worth of work."""
+
+    settings: Settings
+    database: Database
+    artifacts: Artifacts
+    doorbell: Doorbell
+    child: tuple[str, ...] = CHILD
+    name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    stopping: threading.Event = field(default_factory=threading.Event)
+    slots: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
+
+    @classmethod
+    def open(cls, settings: Settings, *, child: tuple[str, ...] = CHILD) -> Runtime:
+        """Connect to what the settings name."""
+        runtime = cls(
+            settings=settings,
+            database=Database(settings.database),
+            artifacts=Artifacts(settings.storage, cache=settings.scratch / "cache"),
+            doorbell=Doorbell(settings.broker),
+            child=child,
+        )
+        for slot in range(settings.worker_slots):
+            runtime.slots.put(slot)
+        return runtime
+
+    def close(self) -> None:
+        self.doorbell.close()
+        self.database.close()

@@ -1,0 +1,117 @@
+"""The models that a job compares, and what they say of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import JobError
+from core.vocabulary import Arm
+from models.backbones import Network
+from models.data.batches import LoaderSettings, StoreLoader, make_loader
+from models.evaluate import Logits, predict_logits
+from models.run import Progress, Run
+from worker.spec import ModelSpec
+from worker.stages.context import StageContext
+from worker.stages.training import load
+
+_SMALL, _SMALL_BATCH, _LARGE_BATCH = 64, 256, 32
+"""Images of up to 64 px are evaluated 256 at a time, larger ones 32."""
+
+
+class Compared(NamedTuple):
+    """`own`: the models that the job made or was given; `all`: with the ERM halves of their pairs. By arm."""
+
+    own: dict[Arm, ModelSpec]
+    all: dict[Arm, ModelSpec]
+
+
+def compared(context: StageContext) -> Compared:
+    """ERM first, then MaskTune, then the control."""
+    made = [m["id"] for result in context.spec.done.values() for m in result.get("models", ()) if "id" in m]
+    own = {context.model(id).arm: context.model(id) for id in made or [context.spec.model] if id}
+    partners = [context.model(m.erm_id) for m in own.values() if m.erm_id in context.spec.models and m.erm_id]
+    everything = {partner.arm: partner for partner in partners} | own
+    order = [arm for arm in Arm if arm in everything]
+    _check_classes(context, everything)
+    return Compared({arm: own[arm] for arm in order if arm in own}, {arm: everything[arm] for arm in order})
+
+
+def partner_of(context: StageContext, model: ModelSpec) -> ModelSpec | None:
+    """The ERM half of the model's pair."""
+    return context.spec.models.get(model.erm_id) if model.erm_id else None
+
+
+def loader_for(
+    context: StageContext, network: Network, rows: NDArray[np.int64], run: Run | None = None
+) -> StoreLoader:
+    """These rows in stored order, at the size that the network sees."""
+    size = network.spec.image_size
+    settings = LoaderSettings(size, _SMALL_BATCH if size <= _SMALL else _LARGE_BATCH)
+    return make_loader(context.store, rows, settings, run or context.run)
+
+
+class Said:
+    """What models say of splits: each is asked once, and its progress is counted among the others'."""
+
+    def __init__(self, context: StageContext, *, passes: int) -> None:
+        self._context, self._passes, self._passed = context, passes, 0
+        self._networks: dict[str, Network] = {}
+
+    def network(self, model: ModelSpec) -> Network:
+        if model.id not in self._networks:
+            self._networks[model.id] = load(self._context, model)[0]
+        return self._networks[model.id]
+
+    def logits(self, model: ModelSpec, split: str) -> Logits:
+        """Of every sample of the split, in stored order."""
+        network = self.network(model)
+        with self.counted() as run:
+            loader = loader_for(self._context, network, self._context.store.rows(split), run)
+            return predict_logits(network, loader, run)
+
+    def counted(self) -> _Counted:
+        """A run whose progress is one of `passes` passes."""
+        passed, self._passed = self._passed, self._passed + 1
+        return _Counted(self._context.run, passed, max(self._passes, self._passed))
+
+
+class _Counted:
+    def __init__(self, run: Run, passed: int, passes: int) -> None:
+        self._run, self._passed, self._passes = run, passed, passes
+
+    def __enter__(self) -> Run:
+        return replace(self._run, on_progress=self._report)
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing is held."""
+
+    def _report(self, progress: Progress) -> None:
+        """Passes become the steps of one epoch; whole counts keep the fraction exact."""
+        steps = progress.steps * self._passes
+        done = progress.steps * self._passed + (progress.step if progress.epoch == 0 else progress.steps)
+        self._run.on_progress(Progress(0, 1, done, steps, progress.images_per_second))
+
+
+def _check_classes(context: StageContext, models: dict[Arm, ModelSpec]) -> None:
+    """A model answers with its own classes: those of another list would be counted wrong silently."""
+    for model in models.values():
+        if model.classes != context.store.classes:
+            raise JobError(
+                "model_of_another_dataset",
+                f"model {model.id} knows the classes {', '.join(model.classes)}, the data set has "
+                f"{', '.join(context.store.classes)}; use a data set with the same list of classes",
+            )
+
+
+def each_split(context: StageContext, splits: list[str]) -> Iterator[str]:
+    """Those of the splits that have samples; the others are said to be empty."""
+    for split in splits:
+        if len(context.store.rows(split)):
+            yield split
+        else:
+            context.say(f"the split {split} has no samples and is left out")

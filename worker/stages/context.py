@@ -1,0 +1,57 @@
+"""What a stage is handed: what to read, where to write, and whom to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from core.artifacts import Artifacts
+from core.settings import Settings
+from core.vocabulary import Stage
+from models.config import Hyperparameters
+from models.data.store import Store
+from models.run import Progress, Run
+from worker.spec import ModelSpec, Spec
+from worker.workspace import Workspace
+
+Result = Mapping[str, Any]
+"""What a finished stage reports: plain JSON values, `artifact` among them."""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """One stage of one job. `threads` are those of the CPU; `say` writes a line into the job's log."""
+
+    spec: Spec
+    stage: Stage
+    settings: Settings
+    artifacts: Artifacts
+    workspace: Workspace
+    run: Run
+    threads: int
+    say: Callable[[str], None]
+
+    @cached_property
+    def params(self) -> Hyperparameters:
+        """Of a training job; ConfigError for another kind."""
+        return Hyperparameters.from_json(self.spec.params)
+
+    @cached_property
+    def store(self) -> Store:
+        """The packed data set that the job reads."""
+        assert self.spec.dataset is not None
+        assert self.spec.dataset.artifact is not None
+        return Store.open(self.artifacts.folder(self.spec.dataset.artifact))
+
+    def key(self, name: str) -> str:
+        """The key of an artifact of this job."""
+        return f"jobs/{self.spec.job_id}/{name}"
+
+    def model(self, model_id: str) -> ModelSpec:
+        return self.spec.models[model_id]
+
+    def progress(self, done: int, total: int, images_per_second: float = 0.0) -> None:
+        """Report a stage that has no epochs."""
+        self.run.on_progress(Progress(0, 1, done, max(1, total), images_per_second))

@@ -1,0 +1,19 @@
+"""ERM: the plain first training."""
+
+from __future__ import annotations
+
+from core.vocabulary import Arm
+from models.distributed import joined
+from models.masktune import fit_erm
+from worker.stages.context import Result, StageContext
+from worker.stages.training import fresh_network, publish
+
+
+def erm(context: StageContext) -> Result:
+    """Train, and keep the best epoch by plain accuracy on val as the job's ERM model."""
+    network, checkpoints = fresh_network(context), context.workspace.folder(context.stage)
+    with joined(context.run) as run:
+        fitted = fit_erm(network, context.store, context.params, run, folder=checkpoints)
+        if run.rank > 0:
+            return {}
+        return publish(context, network, fitted, arm=Arm.ERM, checkpoints=checkpoints)

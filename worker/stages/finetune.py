@@ -1,0 +1,51 @@
+"""Finetune: train on, on masked images only; with `iterations`, mask what is looked at then, and again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.vocabulary import Arm, Stage
+from models.checkpoints import CheckpointFolder
+from models.distributed import joined
+from models.masking import MaskSet, union
+from models.masktune import compute_masks, finetune_on_masks
+from worker.stages.context import Result, StageContext
+from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
+
+
+def finetune(context: StageContext) -> Result:
+    """Tune the masked model from its last checkpoint; the last epoch is the job's MaskTune model."""
+    model = given_model(context)
+    network, card = load(context, model)
+    config, store, start = config_for(context, card), context.store, last_checkpoint(context, model)
+    sets = [MaskSet.open(_first_masks(context))]
+    with joined(context.run) as run:
+        for iteration in range(config.masking.iterations):
+            if iteration > 0:
+                folder = context.workspace.folder(f"masks-{iteration + 1}")
+                sets.append(compute_masks(network, store, config, run, folder=folder))
+            last = iteration == config.masking.iterations - 1
+            checkpoints = context.workspace.folder(
+                context.stage if last else f"{context.stage}-{iteration + 1}"
+            )
+            fitted = finetune_on_masks(
+                network,
+                store,
+                config,
+                run,
+                folder=checkpoints,
+                start=start,
+                masks=union(sets) if config.masking.accumulate else sets[-1],
+                iteration=iteration,
+            )
+            start = CheckpointFolder(checkpoints).last()
+        if run.rank > 0:
+            return {}
+        erm_id = model.id if model.arm is not Arm.MASKTUNE else model.erm_id
+        return publish(context, network, fitted, arm=Arm.MASKTUNE, checkpoints=checkpoints, erm_id=erm_id)
+
+
+def _first_masks(context: StageContext) -> Path:
+    """The mask set that the job was given, or made."""
+    given = context.spec.mask_set
+    return context.artifacts.folder(given.artifact if given else context.spec.done[Stage.MASK]["artifact"])

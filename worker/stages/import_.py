@@ -1,0 +1,182 @@
+"""Import: an upload, a builtin data set or an address becomes a packed store, with a report of every file."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+
+from core.artifacts import ArtifactMissing
+from core.errors import JobError
+from core.settings import Settings
+from core.vocabulary import DatasetFormat
+from models.data.archives import ArchiveLimits
+from models.data.builtin import BuiltinOptions
+from models.data.checks import ImageLimits
+from models.data.formats import FormatName, FormatOptions
+from models.data.importing import BUILTIN_PREFIX, ImportOptions, import_dataset
+from models.data.report import ImportReport, ImportStopped
+from models.data.store import Store
+from worker.spec import DatasetSpec
+from worker.stages.context import Result, StageContext
+
+UPLOADED = "archive"
+"""Name of the one file of an upload's artifact."""
+
+
+def import_(context: StageContext) -> Result:
+    """Import the job's data set; `ready` says whether it can be used. Its full report is in the artifact."""
+    dataset = context.spec.dataset
+    assert dataset is not None
+    target, artifact = context.workspace.folder("store"), f"datasets/{dataset.id}"
+    started = time.monotonic()
+
+    def on_progress(done: int, total: int) -> None:
+        context.progress(done, total, done / 2 / max(time.monotonic() - started, 1e-9))
+
+    report = import_dataset(
+        _source(context, dataset),
+        target,
+        _options(context, dataset),
+        on_progress=on_progress,
+        should_stop=context.run.should_stop,
+    )
+    summary = _summary(report, target)
+    context.artifacts.put(target, artifact)
+    if not context.artifacts.local:
+        shutil.rmtree(target)
+    return {
+        "artifact": artifact,
+        "ready": report.state == "ready",
+        "classes": list(report.classes),
+        "summary": summary,
+        "images_per_second": round(report.count / max(time.monotonic() - started, 1e-9), 1),
+    }
+
+
+def _summary(report: ImportReport, folder: Path) -> dict[str, Any]:
+    """The report without its lists of files, and `sizes` in pixels: what defaults are chosen by."""
+    facts = report.summary() | {
+        "format": report.format,
+        "splits": {name: dict(split) for name, split in report.splits.items()},
+        "split_record": dict(report.split_record),
+        "groups": list(report.group_names),
+    }
+    if report.state == "ready":
+        longer = Store.open(folder).sizes.max(1)  # (N,)
+        facts["sizes"] = {
+            "longer_side_median": int(np.median(longer)),
+            "longer_side_max": int(longer.max()),
+        }
+    return facts
+
+
+def _options(context: StageContext, dataset: DatasetSpec) -> ImportOptions:
+    params, settings = context.spec.params, context.settings
+    asked: dict[str, Any] = dict(params.get("options") or {})
+    seed, format = int(params.get("seed", 0)), params.get("format", DatasetFormat.AUTO)
+    return ImportOptions(
+        name=dataset.name,
+        format=None if format == DatasetFormat.AUTO else FormatName(format),
+        seed=seed,
+        threads=context.threads,
+        layout=_layout(asked),
+        builtin=BuiltinOptions(
+            root=settings.torchvision_root or settings.data_dir.absolute() / "torchvision",
+            seed=seed,
+            **{k: asked[k] for k in ("download", "size", "kind", "ratio", "assignment") if k in asked},
+        ),
+        image=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+        archive=_archive_limits(settings),
+    )
+
+
+def _layout(asked: Mapping[str, Any]) -> FormatOptions:
+    named = {k: asked[k] for k in ("target", "group") if k in asked}
+    classes = asked.get("classes")
+    return FormatOptions(classes=tuple(classes) if classes else None, **named)
+
+
+def _archive_limits(settings: Settings) -> ArchiveLimits:
+    return ArchiveLimits(
+        max_entries=settings.max_archive_entries,
+        max_bytes=settings.max_archive_bytes,
+        max_ratio=settings.max_archive_ratio,
+    )
+
+
+# --- where the images come from ---------------------------------------------------------------
+
+
+def _source(context: StageContext, dataset: DatasetSpec) -> Path | str:
+    ((kind, value),) = dataset.source.items()
+    return _SOURCES[kind](context, value)
+
+
+def _upload(context: StageContext, key: str) -> Path:
+    try:
+        return context.artifacts.folder(key) / UPLOADED
+    except ArtifactMissing:
+        raise JobError("upload_missing", "the uploaded file is gone; upload it again") from None
+
+
+def _builtin(context: StageContext, name: str) -> str:
+    return BUILTIN_PREFIX + name
+
+
+def _address(context: StageContext, address: str) -> Path:
+    """A local path as it is; anything else is copied here first. Allowed addresses only, once more."""
+    if not any(_below(address, prefix) for prefix in context.settings.sources):
+        raise JobError(
+            "source_not_allowed",
+            "this address is not below one that the operator allows (MASKTUNE_ALLOWED_SOURCES)",
+        )
+    scheme, _, rest = address.partition("://")
+    return Path(rest) if scheme == "file" else _fetched(context, address)
+
+
+def _below(address: str, prefix: str) -> bool:
+    """By whole parts of the path, links resolved: `/data-private` is not below `/data`."""
+    (scheme, _, path), (allowed_scheme, _, allowed) = address.partition("://"), prefix.partition("://")
+    if scheme != allowed_scheme or ".." in Path(path).parts:
+        return False
+    if scheme == "file":
+        return Path(path).resolve().is_relative_to(Path(allowed).resolve())
+    return Path(path).is_relative_to(allowed.rstrip("/"))
+
+
+def _fetched(context: StageContext, address: str) -> Path:
+    """A copy of a remote file or tree, counted as it comes."""
+    fs, path = fsspec.core.url_to_fs(address)
+    target = context.workspace.folder("source")
+    shutil.rmtree(target, ignore_errors=True)
+    if not fs.exists(path):
+        raise JobError("source_unavailable", "there is nothing at this address; check its spelling")
+    left = context.settings.max_upload_bytes
+    for name in fs.find(path):
+        relative = name[len(path) :].lstrip("/") or UPLOADED
+        if context.run.should_stop():
+            raise ImportStopped
+        left -= fs.size(name)
+        if left < 0:
+            raise JobError(
+                "source_too_large",
+                f"the address holds more than {context.settings.max_upload_bytes} bytes, which is the limit "
+                "(MASKTUNE_MAX_UPLOAD_BYTES)",
+            )
+        (target / relative).parent.mkdir(parents=True, exist_ok=True)
+        fs.get_file(name, str(target / relative))
+    only = target / UPLOADED
+    return only if only.is_file() else target
+
+
+_SOURCES: dict[str, Callable[[StageContext, str], Path | str]] = {
+    "upload": _upload,
+    "builtin": _builtin,
+    "address": _address,
+}

@@ -1,0 +1,26 @@
+"""Mask: what the model looks at in every training image, thresholded."""
+
+from __future__ import annotations
+
+import shutil
+
+from models.masking import compute_mask_set
+from models.masktune import evaluation_loader
+from worker.stages.context import Result, StageContext
+from worker.stages.training import config_for, given_model, load
+
+
+def mask(context: StageContext) -> Result:
+    """Compute the mask set of the training split in one pass."""
+    network, card = load(context, given_model(context))
+    config = config_for(context, card)
+    loader = evaluation_loader(context.store, context.store.rows("train"), config, context.run)
+    folder, artifact = context.workspace.folder("masks-1"), context.key(context.stage)
+    shutil.rmtree(folder, ignore_errors=True)  # whole, from an attempt that was killed before it said so
+    summary = compute_mask_set(network, loader, config.masking, context.run, folder=folder)
+    context.artifacts.put(folder, artifact)
+    return {
+        "artifact": artifact,
+        "summary": summary.to_json(),
+        "images_per_second": round(summary.images_per_second, 1),
+    }

@@ -1,0 +1,160 @@
+"""Predict: every sample of a split into one file, with the same decisions that the API makes.
+
+The artifact holds `predictions.parquet` (columns `row`, `path`, `label`, `predicted`, `decision`,
+`score`, `probabilities`, `agreement`, and with `explain` `saliency`) or `predictions.csv` (the same,
+with one column `p:CLASS` for each class), and `selection.json`: what the threshold rests on.
+`predicted` is empty exactly when the decision is to abstain; `score` is e^score, in 0..1;
+`agreement` is empty for a model without an ERM half; `saliency` is the low-resolution map, row by row.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from core.vocabulary import Decision
+from models.backbones import Network
+from models.data.batches import Batch
+from models.passes import evaluating, watched
+from models.saliency import saliency
+from models.selective import ScoreName, Selection, decide, score
+from worker.spec import ModelSpec
+from worker.stages.compared import loader_for, partner_of
+from worker.stages.context import Result, StageContext
+from worker.stages.policy import score_name, selection
+from worker.stages.tables import TableWriter, open_writer
+from worker.stages.training import load
+
+
+def predict(context: StageContext) -> Result:
+    """Write the predictions of the job's model for its split."""
+    params, model = context.spec.params, context.model(context.spec.model or "")
+    output, split = params.get("output", "parquet"), params.get("split", "test")
+    pair = _Pair(context, model)
+    chosen = selection(context, model, pair.score_name)
+    started, artifact, file = time.monotonic(), context.key("predictions"), f"predictions.{output}"
+    rows = context.store.rows(split)
+    with context.artifacts.writing(artifact) as folder:
+        writer = open_writer(folder / file, pair.schema(explain=bool(params.get("explain"))), pair.classes)
+        with writer:
+            answered = _write(context, pair, rows, chosen=chosen, writer=writer)
+        _write_selection(folder / "selection.json", context, chosen, pair)
+    seconds = time.monotonic() - started
+    return {
+        "artifact": artifact,
+        "file": file,
+        "rows": len(rows),
+        "answered": answered,
+        "images_per_second": round(len(rows) / max(seconds, 1e-9), 1),
+    }
+
+
+def _write(
+    context: StageContext,
+    pair: _Pair,
+    rows: np.ndarray[tuple[int], np.dtype[np.int64]],
+    *,
+    chosen: Selection | None,
+    writer: TableWriter,
+) -> int:
+    """Row by row in constant memory; returns how many were answered."""
+    answered = 0
+    for batch in pair.batches(rows):
+        table = pair.predicted(batch, chosen)
+        answered += table.pop("answered")
+        writer.write(table)
+    return answered
+
+
+class _Pair:
+    """The model and, where it has one, its ERM half."""
+
+    def __init__(self, context: StageContext, model: ModelSpec) -> None:
+        self._context = context
+        self._network: Network = load(context, model)[0]
+        partner = partner_of(context, model)
+        self._erm = None if partner is None else load(context, partner)[0]
+        self.classes = model.classes
+        self.score_name: ScoreName = score_name(context, model)
+        self._explain = bool(context.spec.params.get("explain"))
+
+    def schema(self, *, explain: bool) -> pa.Schema:
+        fields = [
+            ("row", pa.int64()),
+            ("path", pa.string()),
+            ("label", pa.string()),
+            ("predicted", pa.string()),
+            ("decision", pa.string()),
+            ("score", pa.float64()),
+            ("probabilities", pa.list_(pa.float32(), len(self.classes))),
+            ("agreement", pa.bool_()),
+        ]
+        return pa.schema(fields + ([("saliency", pa.list_(pa.float32()))] if explain else []))
+
+    def batches(self, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Iterator[Batch]:
+        loader = loader_for(self._context, self._network, rows)
+        with evaluating(self._network):
+            yield from watched(loader, self._context.run)
+
+    def predicted(self, batch: Batch, chosen: Selection | None) -> dict[str, Any]:
+        """The columns of one batch, and the count `answered`."""
+        logits, maps = self._forward(batch)
+        erm = None if self._erm is None else _array(self._erm_logits(batch))
+        scored = score(self.score_name, logits, erm)
+        # Without a policy everything is answered, as everywhere.
+        accepts = np.ones(len(logits), bool) if chosen is None else decide(scored.scores, chosen.threshold)
+        store, rows = self._context.store, batch.rows.numpy()
+        names = [self.classes[label] for label in scored.labels]
+        columns: dict[str, Any] = {
+            "row": rows,
+            "path": [store.sample(row).path for row in rows.tolist()],
+            "label": [store.classes[label] for label in store.labels[rows]],
+            "predicted": [name if yes else None for name, yes in zip(names, accepts, strict=True)],
+            "decision": [str(Decision.ANSWER if yes else Decision.ABSTAIN) for yes in accepts],
+            "score": np.exp(scored.scores),
+            "probabilities": _softmax(logits),
+            "agreement": None if erm is None else (erm.argmax(1) == scored.labels),
+            "answered": int(accepts.sum()),
+        }
+        return columns | ({} if maps is None else {"saliency": maps})
+
+    def _forward(self, batch: Batch) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+        """Logits (B, K), and maps (B, h·w) of the same forward pass when they are wanted."""
+        if self._explain:
+            method = self._context.spec.params.get("method", "xgradcam")
+            seen = saliency(self._network, batch.images, method=method)
+            return _array(seen.logits), _array(seen.maps.flatten(1))
+        with torch.inference_mode():
+            return _array(self._network(batch.images)), None
+
+    def _erm_logits(self, batch: Batch) -> torch.Tensor:
+        assert self._erm is not None
+        with torch.inference_mode():
+            found: torch.Tensor = self._erm(batch.images)
+        return found
+
+
+def _write_selection(file: Path, context: StageContext, chosen: Selection | None, pair: _Pair) -> None:
+    facts = {
+        "model": context.spec.model,
+        "classes": list(pair.classes),
+        "score_name": pair.score_name,
+        "selection": None if chosen is None else chosen.to_json(),
+    }
+    file.write_text(json.dumps(facts, indent=1))
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    return tensor.detach().float().cpu().numpy()
+
+
+def _softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(1, keepdims=True), np.float32)

@@ -1,0 +1,232 @@
+"""One job, one child process: start it, keep its lease, write what it reports, end it, settle the job."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+
+from sqlalchemy.orm import Session
+
+from core.errors import MasktuneError
+from core.queries import jobs
+from core.queries.jobs import Lease, LeaseLost
+from core.session import after_commit
+from core.settings import Settings
+from core.vocabulary import JobState
+from worker import records
+from worker.endings import crash_problem
+from worker.inbox import Inbox
+from worker.messages import Message, parse
+from worker.process_tree import ChildProcess
+from worker.runtime import Runtime
+from worker.spec import Spec
+from worker.weather import AWAY
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.2
+"""How long the loop may sleep: a worker that is told to stop does so within this time."""
+_RETRY_SECONDS = 0.5
+"""Between two tries of a database that is away."""
+
+
+class Why(Enum):
+    """Why a child is not watched any longer."""
+
+    EXITED = auto()
+    CANCELLED = auto()
+    STOPPING = auto()
+    """The worker is being stopped: the job goes back to the queue."""
+    LOST = auto()
+    """The lease is gone: nothing may be written any more."""
+
+
+class Supervisor:
+    """Runs one claimed job to its end on this thread. All writes carry the lease's fencing token."""
+
+    def __init__(self, runtime: Runtime, lease: Lease, *, slot: int, claimed_at: float) -> None:
+        self._runtime, self._settings, self._lease, self._slot = runtime, runtime.settings, lease, slot
+        self._inbox = Inbox()
+        self._failed: Message | None = None
+        self._done = False
+        self._kept_until = claimed_at + self._settings.lease_seconds
+        """When the lease runs out unless it is renewed, by this host's monotonic clock: never too late."""
+        self._renew_at = self._control_at = claimed_at
+        self._retry_at = 0.0
+
+    def run(self) -> None:
+        """Return when the job is settled and its child, with all it started, is gone."""
+        try:
+            spec = self._transaction(self._begin)
+        except LeaseLost:
+            return
+        except MasktuneError as error:  # what the job reads is gone: no attempt will find it
+            problem = error.to_problem()
+            self._settle(lambda session: records.end(session, self._lease, JobState.FAILED, error=problem))
+            return
+        if spec is None:
+            return  # the database is away: the lease runs out, and the sweep queues the job again
+        if not spec.stages:  # killed between its last stage and its end
+            self._succeed()
+            return
+        child = ChildProcess(self._runtime.child, environment=environment(self._settings))
+        try:
+            child.send(spec.to_line())
+            why = self._watch(child)
+        finally:
+            child.end(self._settings.end_grace_seconds)
+        logger.info("job %s: %s", self._lease.job_id, why.name.lower())
+        self._conclude(why, child.returncode)
+
+    # --- while the child runs ---------------------------------------------------------------------
+
+    def _watch(self, child: ChildProcess) -> Why:
+        while True:
+            lines, ended = child.read(_LOOK_SECONDS)
+            for message in filter(None, map(parse, lines)):
+                self._notice(message)
+            if self._runtime.stopping.is_set():
+                return Why.STOPPING
+            now = time.monotonic()
+            if now > self._kept_until:
+                logger.warning("job %s: the database was away for longer than the lease", self._lease.job_id)
+                return Why.LOST
+            if now >= self._retry_at:
+                try:
+                    state = self._keep(child, now)
+                    self._write(now, everything=ended)
+                except LeaseLost:
+                    return Why.LOST
+                except AWAY as error:
+                    logger.warning("job %s: the database is away (%s)", self._lease.job_id, error)
+                    self._retry_at = now + _RETRY_SECONDS
+                else:
+                    if state is JobState.CANCELLING:
+                        return Why.CANCELLED
+            if ended:
+                return Why.EXITED
+
+    def _notice(self, message: Message) -> None:
+        if message["type"] == "failed":
+            self._failed = message
+        elif message["type"] == "done":
+            self._done = True
+        else:
+            self._inbox.put(message)
+
+    def _keep(self, child: ChildProcess, now: float) -> JobState:
+        """Look whether the job is still ours and wanted, and renew the lease when it is time."""
+        state = JobState.RUNNING
+        if now >= self._control_at:
+            with self._runtime.database.read() as session:
+                state = jobs.held(session, self._lease)
+            self._control_at = now + self._settings.control_seconds
+        if now >= self._renew_at:
+            with self._runtime.database.begin() as session:
+                jobs.renew(session, self._lease, lease_seconds=self._settings.lease_seconds)
+            self._kept_until = now + self._settings.lease_seconds
+            self._renew_at = now + self._settings.heartbeat_seconds
+            # The child ends itself at that time: a stopped supervisor's child must not outlive the lease.
+            child.send(json.dumps({"until": self._kept_until}).encode())
+        return state
+
+    def _write(self, now: float, *, everything: bool = False) -> None:
+        """Write what has come in, oldest first; what fails stays for the next try."""
+        while (message := self._inbox.next(now, everything=everything)) is not None:
+            with self._runtime.database.begin() as session:
+                self._record(session, message)
+            self._inbox.written(now)
+
+    def _record(self, session: Session, message: Message) -> None:
+        if message["type"] == "progress":
+            progress = {k: v for k, v in message.items() if k not in ("type", "advanced")}
+            jobs.write_progress(session, self._lease, progress, advanced=message.get("advanced", False))
+        else:
+            records.record(session, self._lease, message)
+
+    # --- when it has ended ------------------------------------------------------------------------
+
+    def _conclude(self, why: Why, returncode: int | None) -> None:
+        if why is Why.LOST:
+            logger.warning("job %s: the lease is lost; its next holder goes on", self._lease.job_id)
+        elif why is Why.CANCELLED:
+            self._settle(lambda session: records.end(session, self._lease, JobState.CANCELLED))
+        elif self._done:
+            self._succeed()
+        elif self._failed is not None:
+            self._fail(self._failed)
+        elif why is Why.STOPPING:
+            self._settle(self._give_back)
+        else:
+            self._crash(returncode)
+
+    def _succeed(self) -> None:
+        if self._settle(lambda session: records.end(session, self._lease, JobState.SUCCEEDED)):
+            self._runtime.artifacts.delete(f"jobs/{self._lease.job_id}/work")
+
+    def _fail(self, message: Message) -> None:
+        if message.get("retry"):
+            self._try_again(message["error"])
+        else:
+            self._settle(
+                lambda session: records.end(session, self._lease, JobState.FAILED, error=message["error"])
+            )
+
+    def _crash(self, returncode: int | None) -> None:
+        logger.warning("job %s: its process ended with %s", self._lease.job_id, returncode)
+        self._try_again(crash_problem(returncode, self._settings.max_crashes))
+
+    def _try_again(self, error: dict[str, object]) -> None:
+        self._settle(
+            lambda session: records.crashed(
+                session,
+                self._lease,
+                error,
+                max_crashes=self._settings.max_crashes,
+                backoff=self._settings.retry_backoff_seconds,
+            )
+        )
+
+    def _give_back(self, session: Session) -> None:
+        if jobs.release(session, self._lease, reason="worker stopped") is JobState.QUEUED:
+            after_commit(session, lambda: self._runtime.doorbell.ring(self._lease.job_id))
+
+    def _settle(self, change: Callable[[Session], object]) -> bool:
+        """Write what is left and the end, as often as it takes, while the lease lasts."""
+        while time.monotonic() <= self._kept_until:
+            try:
+                self._write(time.monotonic(), everything=True)
+                with self._runtime.database.begin() as session:
+                    change(session)
+            except LeaseLost:
+                break
+            except AWAY as error:
+                logger.warning("job %s could not be settled (%s)", self._lease.job_id, error)
+                time.sleep(_RETRY_SECONDS)
+            else:
+                return True
+        logger.warning("job %s was not settled here: the lease is lost", self._lease.job_id)
+        return False
+
+    def _begin(self, session: Session) -> Spec:
+        return Spec.build(session, records.begin(session, self._lease), slot=self._slot)
+
+    def _transaction(self, change: Callable[[Session], Spec]) -> Spec | None:
+        try:
+            with self._runtime.database.begin() as session:
+                return change(session)
+        except AWAY as error:
+            logger.warning("job %s could not be started (%s)", self._lease.job_id, error)
+            return None
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment of a child: this process's, with the settings as they are here, without the keys."""
+    told = settings.model_dump(mode="json", exclude={"api_keys"})
+    named = {f"MASKTUNE_{name.upper()}": str(value) for name, value in told.items() if value is not None}
+    own = {name: value for name, value in os.environ.items() if name != "MASKTUNE_API_KEYS"}
+    return own | named

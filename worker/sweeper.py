@@ -1,0 +1,41 @@
+"""The sweep in a worker: a thread of its own, so that a worker whose slots are busy sweeps too."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.sweep import sweep
+from worker.runtime import Runtime
+from worker.weather import AWAY
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def sweeping(runtime: Runtime) -> Iterator[None]:
+    """Sweep every `sweep_seconds` while the block runs."""
+    done = threading.Event()
+    thread = threading.Thread(target=_loop, args=(runtime, done), name="sweep", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(timeout=5)
+
+
+def _loop(runtime: Runtime, done: threading.Event) -> None:
+    while not done.is_set():
+        sweep_once(runtime)
+        done.wait(runtime.settings.sweep_seconds)
+
+
+def sweep_once(runtime: Runtime) -> None:
+    """One sweep; a database that is away is left to the next."""
+    try:
+        sweep(runtime.database, runtime.doorbell, runtime.settings)
+    except AWAY as error:
+        logger.warning("the sweep could not reach the database (%s); it tries again", error)

@@ -1,0 +1,57 @@
+"""The tasks that Celery calls. A message says "look"; what there is to do is read from the database."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from celery import Celery
+
+from core.queries import jobs
+from core.queries.jobs import Lease
+from core.queue import RUN_JOB, SWEEP
+from core.tables import JobRow
+from worker.runtime import Runtime
+from worker.supervisor import Supervisor
+from worker.sweeper import sweep_once
+from worker.weather import AWAY
+
+logger = logging.getLogger(__name__)
+
+
+def register(app: Celery, runtime: Runtime) -> None:
+    """Give the app its two tasks."""
+
+    @app.task(name=RUN_JOB)  # type: ignore[untyped-decorator]  # celery has no types
+    def run_job(job_id: str) -> None:
+        """Look for work. The job that the message names may be taken, ended, or not the best one."""
+        work(runtime)
+
+    @app.task(name=SWEEP)  # type: ignore[untyped-decorator]  # celery has no types
+    def sweep() -> None:
+        sweep_once(runtime)
+
+
+def work(runtime: Runtime) -> None:
+    """Run the best queued job, and the next, until none is left or the worker is stopping."""
+    slot = runtime.slots.get()
+    try:
+        while not runtime.stopping.is_set():
+            claimed_at = time.monotonic()
+            row = _claim(runtime)
+            if row is None:
+                return
+            logger.info("job %s (%s): attempt %d", row.id, row.kind, row.attempt)
+            Supervisor(runtime, Lease(row.id, row.token), slot=slot, claimed_at=claimed_at).run()
+    finally:
+        runtime.slots.put(slot)
+
+
+def _claim(runtime: Runtime) -> JobRow | None:
+    settings = runtime.settings
+    try:
+        with runtime.database.begin() as session:
+            return jobs.claim(session, worker=runtime.name, lease_seconds=settings.lease_seconds)
+    except AWAY as error:
+        logger.warning("no job could be claimed (%s); the sweep will ring again", error)
+        return None

@@ -1,0 +1,102 @@
+"""A job's work folder: checkpoints of running stages and what must be the same at every attempt.
+
+On a local store it lies beside the job's artifacts. On a remote one it is a local folder that is
+copied to the store after each epoch, so that another host can go on: to two places in turn, since an
+object store cannot replace a folder in one step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from core.artifacts import ArtifactMissing, Artifacts
+
+STATE = "state.json"
+
+
+class Workspace:
+    """`jobs/{id}/work`. One attempt at a time writes here: the child outlives neither worker nor lease."""
+
+    def __init__(self, artifacts: Artifacts, job_id: str, *, scratch: Path) -> None:
+        self._artifacts = artifacts
+        self.key = f"jobs/{job_id}/work"
+        self.path = Path(f"{artifacts.root}/{self.key}") if artifacts.local else scratch / "work" / job_id
+        if not artifacts.local:
+            self._fetch()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._saved: dict[str, tuple[int, int]] = self._files()
+
+    def folder(self, name: str) -> Path:
+        """Where a stage keeps its checkpoints; made on first use."""
+        return self.path / name
+
+    def threads(self, wanted: int) -> int:
+        """The number of threads of the first attempt: sums depend on it, so it is part of the state."""
+        state = self._state()
+        if "threads" not in state:
+            state["threads"] = wanted
+            self._write_state(state)
+        return int(state["threads"])
+
+    def save(self) -> None:
+        """Make what is here safe from this host. Called when an epoch was checkpointed."""
+        if self._artifacts.local or self._files() == self._saved:
+            return
+        state = self._state()
+        state["copy"] = state.get("copy", 0) + 1
+        self._write_state(state)
+        self._artifacts.put(self.path, f"{self.key}/{state['copy'] % 2}")
+        self._saved = self._files()
+
+    def close(self) -> None:
+        """The job is done: a local copy of a remote folder has served its time."""
+        if not self._artifacts.local:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def _fetch(self) -> None:
+        """Start from the newest copy: what lies here may be an older attempt's of this host."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        shutil.rmtree(self._artifacts.cache / self.key, ignore_errors=True)
+        copies = []
+        for place in "01":
+            with suppress(ArtifactMissing):
+                folder = self._artifacts.folder(f"{self.key}/{place}")
+                copies.append((json.loads((folder / STATE).read_text())["copy"], folder))
+        if copies:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            max(copies)[1].rename(self.path)
+
+    def _files(self) -> dict[str, tuple[int, int]]:
+        stats = ((p, p.stat()) for p in self.path.rglob("*") if p.is_file())
+        return {str(p.relative_to(self.path)): (s.st_mtime_ns, s.st_size) for p, s in stats}
+
+    def _state(self) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = json.loads((self.path / STATE).read_text())
+        except FileNotFoundError:
+            return {}
+        return state
+
+    def _write_state(self, state: dict[str, Any]) -> None:
+        partial = self.path / f".{STATE}.partial"
+        with partial.open("w") as file:
+            json.dump(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.path / STATE)
+
+
+def copy_files(source: Path, target: Path, names: set[str] | None = None) -> None:
+    """Put the files of one folder into another; linked where the disk allows, as they are never changed."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in sorted(source.iterdir()):
+        if file.is_file() and (names is None or file.name in names):
+            try:
+                os.link(file, target / file.name)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(file, target / file.name)
