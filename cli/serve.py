@@ -66,19 +66,9 @@ def api(
     _exit_0_on_sigterm()
     _tie(tied)
     _migrate(settings)
-    import uvicorn
+    from app.server import make_server
 
-    config = uvicorn.Config(
-        "app.main:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        root_path=settings.root_path,
-        log_level=settings.log_level,
-        # Without it an open event stream keeps the process for longer than anybody waits.
-        timeout_graceful_shutdown=settings.graceful_shutdown_seconds,
-    )
-    server = uvicorn.Server(config)
+    server = make_server(settings)
     server.run(sockets=[socket.socket(fileno=fd)] if fd is not None else None)
     if not server.started:
         raise typer.Exit(1)

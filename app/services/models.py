@@ -9,9 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.deps import Services
 from app.schemas.models import CalibrationRef, Model, ModelMetrics, SplitMetrics
-from app.services.queries import jobs_using_model
 from core.errors import ModelInUse
-from core.queries import registry
+from core.queries import jobs, registry
 from core.session import after_commit
 from core.tables import ModelRow
 
@@ -41,7 +40,7 @@ def calibration_ref(row: ModelRow) -> CalibrationRef | None:
 
 def delete(services: Services, session: Session, model_id: str) -> None:
     """Remove the row now and the files after the commit; `ModelInUse` where something needs it."""
-    users = jobs_using_model(session, model_id)
+    users = jobs.using_model(session, model_id)
     if users:
         raise ModelInUse(f"model {model_id} is used by {', '.join(users)}; cancel or await them first")
     row = registry.delete(session, model_id)

@@ -76,6 +76,12 @@ def using_dataset(session: Session, dataset_id: str) -> list[str]:
     return list(session.scalars(query))
 
 
+def using_model(session: Session, model_id: str) -> list[str]:
+    """Ids of the jobs that have not ended and read or make this model. Active jobs are few."""
+    active = session.scalars(select(JobRow).where(JobRow.state.in_(ACTIVE)))
+    return [row.id for row in active if model_id in _models_of(row)]
+
+
 def counts(session: Session) -> dict[JobState, int]:
     """How many jobs are in each state."""
     rows = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
@@ -301,6 +307,11 @@ def unannounced(session: Session, *, older_than: float, limit: int = 100) -> lis
     if ids:
         session.execute(update(JobRow).where(JobRow.id.in_(ids)).values(announced_at=db_now()))
     return ids
+
+
+def _models_of(row: JobRow) -> set[object]:
+    made = row.inputs.get("model_ids") or {}
+    return {row.inputs.get("model"), row.params.get("pretrained"), *made.values(), *row.models.values()}
 
 
 def _requeued(delay: float) -> dict[str, Any]:

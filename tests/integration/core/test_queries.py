@@ -149,3 +149,15 @@ def test_a_reservation_of_a_dead_process_is_taken_over(database: Database) -> No
         idempotency.begin(session, "k", "f", stale_after=60)
     with database.begin() as session:
         assert idempotency.begin(session, "k", "f", stale_after=-1) is None
+
+
+def test_the_jobs_that_read_or_make_a_model_are_known(database: Database) -> None:
+    inputs = ({"model": "mdl_1"}, {"model_ids": {"erm": "mdl_1"}}, {"model": "mdl_2"})
+    with database.begin() as session:
+        made = [
+            jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.ERM, params={}, inputs=i)).id
+            for i in inputs
+        ]
+        assert sorted(jobs.using_model(session, "mdl_1")) == sorted(made[:2])
+        jobs.cancel(session, made[0])
+        assert jobs.using_model(session, "mdl_1") == [made[1]]
