@@ -17,7 +17,7 @@ RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['p
  && pip install --requirement /tmp/requirements.txt
 
 COPY . .
-RUN pip install --no-deps . && python -m compileall -q /opt/masktune/lib
+RUN pip install --no-deps .
 
 
 FROM python:3.11-slim

@@ -87,7 +87,15 @@ def after_commit(session: Session, callback: Callable[[], None]) -> None:
 def _open(url: str) -> Engine:
     if make_url(url).get_backend_name() == "sqlite":
         return _open_sqlite(url)
-    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=30, pool_recycle=600)
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=30,
+        pool_recycle=600,
+        # Said aloud: of a database in SQL_ASCII the driver would hand out bytes.
+        connect_args={"client_encoding": "utf8"},
+    )
 
 
 def _open_sqlite(url: str) -> Engine:

@@ -250,7 +250,8 @@ def _checkpoint(
 ) -> Checkpoint:
     history = (*(before.history if before else ()), record)
     measured = [r for r in history if r.val_accuracy is not None]
-    best = max(measured, key=lambda r: (r.val_accuracy or 0.0, -r.epoch)).epoch if measured else None
+    # The latest of equals: on a small split many epochs tie, and the finetune goes on from the last one.
+    best = max(measured, key=lambda r: (r.val_accuracy or 0.0, r.epoch)).epoch if measured else None
     return Checkpoint(
         epoch=record.epoch,
         weights={name: tensor.detach() for name, tensor in network.model.state_dict().items()},

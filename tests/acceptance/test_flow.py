@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -74,11 +75,20 @@ def compose(processes: Processes, folder: Path) -> Iterator[Service]:
         "MASKTUNE_PUBLISH": f"127.0.0.1:{port}",
         "MASKTUNE_API_KEYS": f"admin:{key}",
         "POSTGRES_PASSWORD": secrets.token_hex(16),
-    }
+    } | _torch_index()
     with compose_stack(f"masktune-test-{secrets.token_hex(4)}", environment):
         url = f"http://127.0.0.1:{port}"
         processes.wait_until(lambda: answers(url), seconds=60)
         yield Service(url, key)
+
+
+def _torch_index() -> dict[str, str]:
+    """Where PyTorch's own index cannot be reached, the image takes what the package registry has."""
+    try:
+        socket.create_connection(("download.pytorch.org", 443), timeout=3).close()
+    except OSError:
+        return {"TORCH_INDEX": ""}
+    return {}
 
 
 Start = Callable[[Processes, Path], AbstractContextManager[Service]]

@@ -7,12 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from models.data.layout import DatasetInfo
 from models.data.packing import Arrays, write_arrays
 from models.data.store import Store
 
 StoreFactory = Callable[..., Store]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tiny tensors gain nothing from threads, which on a busy machine mostly wait for each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
