@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -138,7 +139,7 @@ class Demo:
 
     def predictions(self, dataset: Dataset, job: Job) -> None:
         """One stored image under each policy, and where the models look."""
-        sample = self._misleading(dataset)
+        sample = self._misleading(dataset, job)
         _heading(self.console, "5. Predictions, with the right to say “I don't know”")
         self._say(f"Test image {sample.id}: a {sample.label} ({sample.group}).")
         policies: dict[str, dict[str, Any]] = {
@@ -183,11 +184,17 @@ class Demo:
             table.add_row(arm, policy, said, figure(one.score), basis(answer))
         return table
 
-    def _misleading(self, dataset: Dataset) -> Sample:
-        """A test image whose square says the wrong class."""
+    def _misleading(self, dataset: Dataset, job: Job) -> Sample:
+        """The first test image with the square on which the two models disagree; without one, the first."""
         from cli.demo_data import CLASSES
 
-        return next(self.client.datasets.samples(dataset.id, split="test", label=CLASSES[1], limit=1))
+        samples = list(islice(self.client.datasets.samples(dataset.id, split="test", label=CLASSES[1]), 40))
+        model = job.models["masktune"]
+        for sample in samples:
+            answer = self.client.predict.sample(model=model, dataset=dataset.id, sample=sample.id)
+            if (answer.predictions[0].agreement or {}).get("agree") is False:
+                return sample
+        return samples[0]
 
     def _say(self, *lines: str) -> None:
         for line in lines:
