@@ -31,7 +31,7 @@ def make_celery(broker: str, *, socket_timeout: float = 5.0) -> Celery:
     if broker.startswith(folder_broker.SCHEME + ":"):
         folder_broker.register()
         options = folder_broker.options(Path(urlsplit(broker).path))
-        broker = f"{folder_broker.SCHEME}://"
+        broker = f"{folder_broker.SCHEME}://localhost/"
     app = Celery("masktune", broker=broker, set_as_current=False)
     app.conf.update(
         broker_transport_options=options,

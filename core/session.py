@@ -23,6 +23,18 @@ from sqlalchemy.types import Double
 
 logger = logging.getLogger(__name__)
 
+_POSTGRESQL = {
+    # Said aloud: of a database in SQL_ASCII the driver would hand out bytes.
+    "client_encoding": "utf8",
+    "connect_timeout": 5,
+    # A peer that vanished is noticed within a minute, not after two hours.
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    # A process that was stopped inside a transaction must not keep its locks: SKIP LOCKED would hide its job.
+    "options": "-c idle_in_transaction_session_timeout=30s",
+}
+
 
 class db_now(GenericFunction[float]):
     """Seconds since 1970 by the database's clock, at the moment of the statement.
@@ -93,8 +105,7 @@ def _open(url: str) -> Engine:
         pool_size=10,
         max_overflow=30,
         pool_recycle=600,
-        # Said aloud: of a database in SQL_ASCII the driver would hand out bytes.
-        connect_args={"client_encoding": "utf8"},
+        connect_args=_POSTGRESQL,
     )
 
 

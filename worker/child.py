@@ -33,7 +33,7 @@ def main() -> int:
         format=f"%(asctime)s %(levelname)s {spec.job_id} %(name)s %(message)s",
     )
     artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache")
-    workspace = Workspace(artifacts, spec.job_id, scratch=settings.scratch)
+    workspace = Workspace.started(artifacts, spec.job_id, scratch=settings.scratch)
     threads = workspace.threads(settings.threads or usable_cores() // settings.worker_slots or 1)
 
     from models.process import prepare_process

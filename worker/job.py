@@ -21,6 +21,7 @@ from models.run import Progress, Run, Stopped, resolve_device
 from worker.endings import STOPPED
 from worker.failures import KNOWN, explain
 from worker.meter import Meter
+from worker.ranks import TRAININGS, Ranks, check_devices
 from worker.reporter import Reporter
 from worker.spec import ModelSpec, Spec
 from worker.stages import STAGE_FUNCTIONS
@@ -49,7 +50,7 @@ class Job:
     def run(self) -> int:
         """Run what is left to do; returns the exit code. Unforeseen errors are raised."""
         try:
-            meter = Meter(self.spec.kind, self.spec.params, self.spec.stages)
+            meter = self.meter()
             for stage in self.spec.stages:
                 self._stage(stage, meter)
         except (Stopped, ImportStopped):
@@ -61,14 +62,14 @@ class Job:
             logger.exception("the job gave up")
             self.reporter.failed(explained[0], retry=explained[1])
             return 0
-        self.workspace.close()
+        self.workspace.close(written_by(self.spec))
         self.reporter.done()
         return 0
 
     def _stage(self, stage: Stage, meter: Meter) -> None:
         self.reporter.stage_started(stage)
         started = time.monotonic()
-        result = STAGE_FUNCTIONS[stage](self._context(stage, meter))
+        result = self._result(stage, meter)
         seconds = time.monotonic() - started
         result = {"seconds": round(seconds, 3), "device": device_name(self.device), **result}
         self.reporter.progress(meter.finished(stage) | {"advanced": False})
@@ -77,7 +78,19 @@ class Job:
         if not result.get("ready", True):
             raise JobError("dataset_invalid", invalid_dataset(result))
 
-    def _context(self, stage: Stage, meter: Meter) -> StageContext:
+    def _result(self, stage: Stage, meter: Meter) -> Result:
+        ranks = int(self.spec.params.get("gpus", 1))
+        if ranks == 1 or stage not in TRAININGS:
+            return STAGE_FUNCTIONS[stage](self.context(stage, meter))
+        check_devices(ranks, self.device)
+        folder = self.workspace.folder(f"ranks-{stage}")
+        return Ranks(ranks, folder, self.reporter.descriptor, self.should_stop).run(self.spec, stage)
+
+    def meter(self) -> Meter:
+        return Meter(self.spec.kind, self.spec.params, self.spec.stages)
+
+    def context(self, stage: Stage, meter: Meter) -> StageContext:
+        """What the stage is handed; its progress goes to the supervisor, and its epochs to the store."""
         checkpoints = self.workspace.folder(stage.value)
         saved = newest_epoch(checkpoints)
 
@@ -127,6 +140,14 @@ class Job:
             done=self.spec.done | {stage.value: dict(result)},
             models=self.spec.models | models,
         )
+
+
+def written_by(spec: Spec) -> list[str]:
+    """The keys of every artifact that the stages of the job reported."""
+    results = list(spec.done.values())
+    models = [m for result in results for m in result.get("models", ()) if isinstance(m, dict)]
+    calibrations = [c for result in results for c in result.get("calibrations", {}).values()]
+    return [made["artifact"] for made in (*results, *models, *calibrations) if made.get("artifact")]
 
 
 def newest_epoch(folder: Path) -> int:

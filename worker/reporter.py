@@ -46,17 +46,17 @@ class Reporter:
 
     def _write(self, type: str, **content: Any) -> None:
         # Non-finite figures are no JSON: a report must not be lost for one.
-        data = json.dumps({"type": type} | _finite(content), allow_nan=False).encode() + b"\n"
+        data = json.dumps({"type": type} | finite(content), allow_nan=False).encode() + b"\n"
         while data:
             data = data[os.write(self.descriptor, data) :]
 
 
-def _finite(value: Any) -> Any:
-    """The same with None in place of NaN and infinities."""
+def finite(value: Any) -> Any:
+    """The same plain value with None in place of NaN and infinities, which are no JSON."""
     if isinstance(value, float):
         return value if abs(value) < float("inf") else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

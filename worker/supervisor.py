@@ -93,7 +93,7 @@ class Supervisor:
                 return Why.STOPPING
             now = time.monotonic()
             if now > self._kept_until:
-                logger.warning("job %s: the database was away for longer than the lease", self._lease.job_id)
+                logger.warning("job %s: the lease could not be renewed in time", self._lease.job_id)
                 return Why.LOST
             if now >= self._retry_at:
                 try:

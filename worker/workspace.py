@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from core.artifacts import ArtifactMissing, Artifacts
 
@@ -26,10 +27,17 @@ class Workspace:
         self._artifacts = artifacts
         self.key = f"jobs/{job_id}/work"
         self.path = Path(f"{artifacts.root}/{self.key}") if artifacts.local else scratch / "work" / job_id
+        self._saved: dict[str, tuple[int, int]] = {}
+
+    @classmethod
+    def started(cls, artifacts: Artifacts, job_id: str, *, scratch: Path) -> Self:
+        """For a new attempt: from the newest copy where the store is remote."""
+        workspace = cls(artifacts, job_id, scratch=scratch)
         if not artifacts.local:
-            self._fetch()
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._saved: dict[str, tuple[int, int]] = self._files()
+            workspace._fetch()
+        workspace.path.mkdir(parents=True, exist_ok=True)
+        workspace._saved = workspace._files()
+        return workspace
 
     def folder(self, name: str) -> Path:
         """Where a stage keeps its checkpoints; made on first use."""
@@ -53,10 +61,18 @@ class Workspace:
         self._artifacts.put(self.path, f"{self.key}/{state['copy'] % 2}")
         self._saved = self._files()
 
-    def close(self) -> None:
-        """The job is done: a local copy of a remote folder has served its time."""
+    def close(self, written: Iterable[str]) -> None:
+        """The job is done. `written` are the artifacts it made: what killed attempts left half-written goes.
+
+        So does the local copy of a remote work folder; the folder itself is left to the supervisor.
+        """
         if not self._artifacts.local:
             shutil.rmtree(self.path, ignore_errors=True)
+            return
+        for key in written:
+            place = Path(f"{self._artifacts.root}/{key}")
+            for partial in place.parent.glob(f".{place.name}.*"):
+                shutil.rmtree(partial, ignore_errors=True)
 
     def _fetch(self) -> None:
         """Start from the newest copy: what lies here may be an older attempt's of this host."""

@@ -25,6 +25,7 @@ from typing import Any
 
 from core.vocabulary import JobKind, Stage
 from models.evaluate import Logits
+from worker.reporter import finite
 from worker.spec import ModelSpec
 from worker.stages.compared import Said, compared, each_split
 from worker.stages.context import Result, StageContext
@@ -50,7 +51,9 @@ def evaluate(context: StageContext) -> Result:
         shown = next((split for split in (GALLERY_SPLIT, *splits) if split in logits), None)
         report["gallery"] = shown and make_gallery(context, models, said, split=shown, folder=folder)
         report["cost"].append(_cost(context, started, logits))
-        (folder / REPORT).write_text(json.dumps(report, indent=1, ensure_ascii=False))
+        (folder / REPORT).write_text(
+            json.dumps(finite(report), indent=1, ensure_ascii=False, allow_nan=False)
+        )
     return {
         "artifact": artifact,
         "models": {arm.value: model.id for arm, model in models.items()},

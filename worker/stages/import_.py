@@ -131,7 +131,7 @@ def _builtin(context: StageContext, name: str) -> str:
 
 def _address(context: StageContext, address: str) -> Path:
     """A local path as it is; anything else is copied here first. Allowed addresses only, once more."""
-    if not any(_below(address, prefix) for prefix in context.settings.sources):
+    if not any(below(address, prefix) for prefix in context.settings.sources):
         raise JobError(
             "source_not_allowed",
             "this address is not below one that the operator allows (MASKTUNE_ALLOWED_SOURCES)",
@@ -140,7 +140,7 @@ def _address(context: StageContext, address: str) -> Path:
     return Path(rest) if scheme == "file" else _fetched(context, address)
 
 
-def _below(address: str, prefix: str) -> bool:
+def below(address: str, prefix: str) -> bool:
     """By whole parts of the path, links resolved: `/data-private` is not below `/data`."""
     (scheme, _, path), (allowed_scheme, _, allowed) = address.partition("://"), prefix.partition("://")
     if scheme != allowed_scheme or ".." in Path(path).parts:

@@ -14,7 +14,7 @@ from core.queries import datasets, jobs
 from core.session import Database
 from core.tables import DatasetRow, JobRow
 from core.vocabulary import DatasetState, JobKind
-from models.config import FinetuneConfig, Hyperparameters, MaskingConfig
+from models.config import Hyperparameters
 
 CLASSES = ("0-4", "5-9")
 
@@ -37,14 +37,8 @@ def make_folder(root: Path, images: int = 220) -> Path:
 
 def hyperparameters(**changes: Any) -> dict[str, Any]:
     """A training of seconds."""
-    small = {
-        "epochs": 3,
-        "batch_size": 8,
-        "seed": 5,
-        "masking": MaskingConfig(sigmas=1.0),
-        "finetune": FinetuneConfig(epochs=2),
-    }
-    return Hyperparameters(**small | changes).to_json()
+    small = {"epochs": 3, "batch_size": 8, "seed": 5, "masking": {"sigmas": 1.0}, "finetune": {"epochs": 2}}
+    return Hyperparameters.from_json(small | changes).to_json()
 
 
 def add_dataset(database: Database, artifacts: Artifacts, store: Path) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import create_engine, select
 from sqlalchemy.exc import OperationalError
@@ -90,8 +91,8 @@ class Service:
 
     # --- jobs ---------------------------------------------------------------------------------
 
-    def add(self, *, ring: bool = True) -> str:
-        job_id = add_job(self.database, JobKind.MASKTUNE, self.dataset_id)
+    def add(self, *, ring: bool = True, params: dict[str, Any] | None = None) -> str:
+        job_id = add_job(self.database, JobKind.MASKTUNE, self.dataset_id, params=params)
         if ring:
             self.doorbell.ring(job_id)
         return job_id
@@ -113,6 +114,11 @@ class Service:
     def log(self) -> str:
         return (self.settings.data_dir / "worker.log").read_text()[-3000:]
 
+    def worker_of(self, job_id: str) -> subprocess.Popen[bytes]:
+        """The process that holds the job's lease."""
+        name = self.job(job_id).worker or ""
+        return next(w for w in self.workers if name.endswith(f":{w.pid}"))
+
     # --- gates and processes --------------------------------------------------------------------
 
     def hold_at(self, stage: Stage) -> None:
@@ -128,13 +134,17 @@ class Service:
     def await_child_at(self, stage: Stage) -> int:
         """The pid of the child that has come to the gate of this stage."""
         mark = Path(f"{self.gate}.reached.{GATES[stage].replace('/', '_')}")
-        wait_for(lambda: mark.exists() and bool(mark.read_text()), lambda: f"the gate in {stage}: {self.log()}")
+        wait_for(
+            lambda: mark.exists() and bool(mark.read_text()), lambda: f"the gate in {stage}: {self.log()}"
+        )
         pid = int(mark.read_text())
         mark.unlink()
         return pid
 
     def await_no_child(self) -> None:
-        wait_for(lambda: self.children() == [], lambda: f"the end of {self.describe_children()}: {self.log()}")
+        wait_for(
+            lambda: self.children() == [], lambda: f"the end of {self.describe_children()}: {self.log()}"
+        )
 
     def describe_children(self) -> str:
         """What the kernel says of them."""

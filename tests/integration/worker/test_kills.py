@@ -19,7 +19,7 @@ from core.tables import JobRow
 from core.vocabulary import STAGES, EventType, JobKind, JobState
 from models.data.importing import import_dataset
 from tests.conftest import free_port, postgres_database
-from tests.integration.worker.real_jobs import add_dataset, make_folder
+from tests.integration.worker.real_jobs import add_dataset, hyperparameters, make_folder
 from tests.integration.worker.service import Service, kill, wait_for, weights
 
 IN_ORDER = STAGES[JobKind.MASKTUNE]
@@ -58,12 +58,13 @@ def _service(folder: Path, store: Path, *, database_url: str = "", broker_url: s
         broker_url=broker_url,
         threads=1,
         device="cpu",
-        lease_seconds=2.0,
+        lease_seconds=3.0,
         heartbeat_seconds=0.3,
         control_seconds=0.1,
         sweep_seconds=0.2,
         reannounce_seconds=0.5,
         retry_backoff_seconds=0.0,
+        end_grace_seconds=1.0,
     )
     schema.upgrade(settings.database)
     service = Service(settings, dataset_id="")
@@ -134,8 +135,11 @@ def check_ended_once(service: Service, job: JobRow, reference: Reference) -> Non
     assert finished == list(IN_ORDER)
     work = f"jobs/{job.id}/work"
     wait_for(lambda: not service.artifacts.exists(work), lambda: f"the end of {work}")
+    root = Path(service.artifacts.root)
+    assert [p for folder in ("jobs", "models", "calibrations") for p in (root / folder).rglob(".*")] == []
 
 
+@pytest.mark.parametrize("backend", ["embedded"], indirect=True)
 def test_the_child_is_killed_in_every_stage(backend: Backend, reference: Reference) -> None:
     service, _ = backend
     service.start_worker()
@@ -152,16 +156,17 @@ def test_the_child_is_killed_in_every_stage(backend: Backend, reference: Referen
 
 def test_the_worker_is_killed_in_every_stage(backend: Backend, reference: Reference) -> None:
     service, _ = backend
-    worker = service.start_worker()
+    service.start_worker()
     service.hold_at(IN_ORDER[0])
     job_id = service.add()
     for stage, after in zip(IN_ORDER, (*IN_ORDER[1:], None), strict=True):
         service.await_child_at(stage)
-        kill(worker.pid)
-        worker.wait()
+        service.start_worker()  # the one that will take over
+        holder = service.worker_of(job_id)
+        kill(holder.pid)
+        holder.wait()
         service.await_no_child()  # its stdin ended
         service.open_gates() if after is None else service.hold_at(after)
-        worker = service.start_worker()
     job = service.await_state(job_id, JobState.SUCCEEDED)
     assert job.attempt == 1 + len(IN_ORDER)
     check_ended_once(service, job, reference)
@@ -188,6 +193,7 @@ def test_the_broker_is_killed_in_every_stage(backend: Backend, reference: Refere
         check_ended_once(service, job, reference)
 
 
+@pytest.mark.parametrize("backend", ["servers"], indirect=True)
 def test_a_stopped_worker_is_fenced(backend: Backend, reference: Reference) -> None:
     service, _ = backend
     first = service.start_worker()
@@ -205,6 +211,7 @@ def test_a_stopped_worker_is_fenced(backend: Backend, reference: Reference) -> N
     check_ended_once(service, service.job(job_id), reference)
 
 
+@pytest.mark.parametrize("backend", ["embedded"], indirect=True)
 def test_duplicate_doorbells_run_nothing_twice(backend: Backend, reference: Reference) -> None:
     service, _ = backend
     service.start_worker()
@@ -222,6 +229,7 @@ def test_duplicate_doorbells_run_nothing_twice(backend: Backend, reference: Refe
     check_ended_once(service, job, reference)
 
 
+@pytest.mark.parametrize("backend", ["embedded"], indirect=True)
 def test_cancel_frees_the_device_in_every_stage_and_resume_goes_on(
     backend: Backend, reference: Reference
 ) -> None:
@@ -245,6 +253,7 @@ def test_cancel_frees_the_device_in_every_stage_and_resume_goes_on(
     assert job.metrics == reference.metrics
 
 
+@pytest.mark.parametrize("backend", ["servers"], indirect=True)
 def test_sigterm_of_a_worker_gives_its_job_to_another(backend: Backend, reference: Reference) -> None:
     service, _ = backend
     first = service.start_worker()
@@ -262,8 +271,31 @@ def test_sigterm_of_a_worker_gives_its_job_to_another(backend: Backend, referenc
     check_ended_once(service, job, reference)
 
 
+@pytest.mark.parametrize("backend", ["servers"], indirect=True)
 def test_a_job_that_nobody_was_told_of_is_found(backend: Backend, reference: Reference) -> None:
     service, _ = backend
     service.start_worker()
     job = service.await_state(service.add(ring=False), JobState.SUCCEEDED)
     check_ended_once(service, job, reference)
+
+
+@pytest.mark.parametrize("backend", ["embedded"], indirect=True)
+def test_ranks_end_with_their_child(backend: Backend) -> None:
+    service, _ = backend
+    service.start_worker()
+    job_id = service.add(params=hyperparameters(gpus=2, epochs=400))
+    wait_for(lambda: bool(service.job(job_id).progress), service.log)  # the ranks are at work
+    processes = service.children()
+    assert len(processes) >= 4  # the child, torchrun, and two ranks
+    child = min(processes, key=_started)
+    kill(child)
+    wait_for(lambda: not set(processes) & set(service.children()), service.describe_children)
+    with service.database.begin() as session:
+        jobs.cancel(session, job_id)
+    service.await_state(job_id, JobState.CANCELLED)
+    assert service.children() == []
+
+
+def _started(pid: int) -> int:
+    """When the process started, in ticks since boot (field 22 of proc(5) stat)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import create_engine, select, text, update
 
 from core.queries import jobs
 from core.session import Database
@@ -301,6 +303,56 @@ def test_a_job_killed_between_its_last_stage_and_its_end_just_ends(
     runtime: Runtime, add_job: AddJob, job_of: JobOf
 ) -> None:
     job_id = add_job([("exit", 1)], attempt_1=[*TRAINED[:-1], ("signal", signal.SIGKILL)])
+    work(runtime)
+    job = job_of(job_id)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+
+
+@contextmanager
+def away(database_url: str) -> Iterator[None]:
+    """A PostgreSQL database that ends every connection and takes none."""
+    address, name = database_url.rsplit("/", 1)
+    admin = create_engine(f"{address}/postgres", isolation_level="AUTOCOMMIT")
+    switch = f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS"
+    ended = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+    with admin.connect() as connection:
+        connection.execute(text(f"{switch} false"))
+        connection.execute(ended, {"name": name})
+        try:
+            yield
+        finally:
+            connection.execute(text(f"{switch} true"))
+    admin.dispose()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_child_goes_on_while_the_database_is_away(
+    database_url: str, add_job: AddJob, job_of: JobOf, working: Working, wait_until: Wait
+) -> None:
+    script = [started("erm"), ("sleep", 0.5), *TRAINED[1:]]
+    job_id = add_job(script)
+    thread = working()
+    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    with away(database_url):
+        time.sleep(1.2)  # the child has finished meanwhile; the lease of 3 s still holds
+    thread.join(20)
+    job = job_of(job_id)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
+    assert set(job.done) == {"erm", "calibrate", "evaluate"}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_database_that_is_away_beyond_the_lease_ends_the_child(
+    database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working, wait_until: Wait
+) -> None:
+    job_id = add_job([started("erm"), ("sleep", 600)], attempt_2=TRAINED)
+    thread = working()
+    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    with away(database_url):
+        wait_until(lambda: strays() == [], 20)
+    thread.join(20)
+    assert job_of(job_id).state is JobState.RUNNING  # nobody could write otherwise
+    sweep_once(runtime)
     work(runtime)
     job = job_of(job_id)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)

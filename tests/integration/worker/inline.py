@@ -1,0 +1,62 @@
+"""A job without processes: its stages run here, and what they report is recorded as a supervisor would."""
+
+from __future__ import annotations
+
+import tempfile
+
+from sqlalchemy.orm import Session
+
+from core.queries import jobs
+from core.queries.jobs import Lease
+from core.vocabulary import JobState
+from worker import records
+from worker.job import Job
+from worker.messages import Message, parse
+from worker.reporter import Reporter
+from worker.runtime import Runtime
+from worker.spec import Spec
+from worker.workspace import Workspace
+
+
+def run_inline(runtime: Runtime) -> bool:
+    """Run the best queued job to its end; False when there is none."""
+    with runtime.database.begin() as session:
+        row = jobs.claim(session, worker="inline", lease_seconds=600)
+        if row is None:
+            return False
+        lease = Lease(row.id, row.token)
+        spec = Spec.build(session, records.begin(session, lease), slot=0)
+    spec = Spec.from_line(spec.to_line())
+    for message in _messages(runtime, spec):
+        with runtime.database.begin() as session:
+            _record(session, lease, message)
+    return True
+
+
+def _messages(runtime: Runtime, spec: Spec) -> list[Message]:
+    settings = runtime.settings
+    with tempfile.TemporaryFile() as said:
+        job = Job(
+            spec=spec,
+            settings=settings,
+            artifacts=runtime.artifacts,
+            workspace=Workspace.started(runtime.artifacts, spec.job_id, scratch=settings.scratch),
+            reporter=Reporter(said.fileno()),
+            threads=settings.threads,
+            should_stop=lambda: False,
+        )
+        assert job.run() == 0
+        said.seek(0)
+        return [message for line in said.readlines() if (message := parse(line)) is not None]
+
+
+def _record(session: Session, lease: Lease, message: Message) -> None:
+    if message["type"] == "progress":
+        progress = {k: v for k, v in message.items() if k not in ("type", "advanced")}
+        jobs.write_progress(session, lease, progress, advanced=False)
+    elif message["type"] == "failed":
+        records.end(session, lease, JobState.FAILED, error=message["error"])
+    elif message["type"] == "done":
+        records.end(session, lease, JobState.SUCCEEDED)
+    else:
+        records.record(session, lease, message)

@@ -1,0 +1,107 @@
+"""The small decisions inside of stages."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from core.ids import is_id, new_id
+from worker.stages.calibrate import calibration_id
+from worker.stages.gallery import moved
+from worker.stages.import_ import below
+from worker.stages.tables import open_writer
+
+SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("predicted", pa.string()),
+        ("probabilities", pa.list_(pa.float32(), 2)),
+        ("agreement", pa.bool_()),
+        ("saliency", pa.list_(pa.float32())),
+    ]
+)
+COLUMNS = {
+    "row": np.array([4, 7]),
+    "predicted": ["a", None],
+    "probabilities": np.array([[0.25, 0.75], [0.5, 0.5]], np.float32),
+    "agreement": None,
+    "saliency": np.array([[1.0, 2.0], [3.0, 4.0]], np.float32),
+}
+
+
+def test_saliency_that_moved() -> None:
+    left, right = np.zeros((1, 2, 2), np.float32), np.zeros((1, 2, 2), np.float32)
+    left[0, 0, 0], right[0, 1, 1] = 5.0, 1.0
+    assert moved(left, right).tolist() == [1.0]
+    assert moved(left, 3 * left).tolist() == [0.0]
+    half = (left / 5 + right).astype(np.float32)
+    assert moved(left, half).tolist() == pytest.approx([0.5])
+    assert np.isnan(moved(left, np.zeros_like(left))).all()
+
+
+def test_a_calibration_has_one_id_a_job_and_model() -> None:
+    job, model = new_id("job"), new_id("mdl")
+    assert calibration_id(job, model) == calibration_id(job, model)
+    assert len({calibration_id(job, model), calibration_id(job, new_id("mdl"))}) == 2
+    assert is_id(calibration_id(job, model), "cal")
+
+
+@pytest.mark.parametrize(
+    ("address", "prefix", "allowed"),
+    [
+        ("file:///data/birds", "file:///data/", True),
+        ("file:///data/birds", "file:///data", True),
+        ("file:///data-private/birds", "file:///data", False),
+        ("file:///data/../etc", "file:///data", False),
+        ("file:///data", "s3://data", False),
+        ("s3://bucket/set/a.zip", "s3://bucket/set/", True),
+        ("s3://bucket/settings", "s3://bucket/set", False),
+        ("s3://bucket/set/../other", "s3://bucket/set", False),
+    ],
+)
+def test_addresses_below_a_prefix(address: str, prefix: str, allowed: bool) -> None:
+    assert below(address, prefix) is allowed
+
+
+def test_a_link_out_of_the_allowed_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "in/link").symlink_to(tmp_path / "out")
+    assert not below(f"file://{tmp_path}/in/link", f"file://{tmp_path}/in")
+
+
+def test_parquet(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "t.parquet", SCHEMA, ["x", "y"]) as writer:
+        writer.write(COLUMNS)
+        writer.write(COLUMNS)
+    table = pq.read_table(tmp_path / "t.parquet")
+    assert table.schema.equals(SCHEMA)
+    assert table.to_pylist()[1] == {
+        "row": 7,
+        "predicted": None,
+        "probabilities": [0.5, 0.5],
+        "agreement": None,
+        "saliency": [3.0, 4.0],
+    }
+    assert table.num_rows == 4
+
+
+def test_csv(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "t.csv", SCHEMA, ["x", "y"]) as writer:
+        writer.write(COLUMNS)
+    with (tmp_path / "t.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {
+        "row": "4",
+        "predicted": "a",
+        "p:x": "0.25",
+        "p:y": "0.75",
+        "agreement": "",
+        "saliency": "1.0 2.0",
+    }
+    assert rows[1]["predicted"] == ""

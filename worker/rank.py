@@ -1,0 +1,77 @@
+"""`python -m worker.rank FOLDER STAGE`: one of the processes that torchrun starts for a training."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from core.artifacts import Artifacts
+from core.settings import Settings
+from core.vocabulary import Stage
+from worker.lifeline import Lifeline
+from worker.ranks import FAILURE, RESULT, SPEC
+from worker.reporter import Reporter
+from worker.spec import Spec
+from worker.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def main(folder: Path, stage: Stage) -> int:
+    """Run this rank's part; the first rank reports, and writes the result."""
+    reporter = Reporter.take_stdout()
+    Lifeline(0).watch()  # nothing is ever written there: its end is the message
+    spec, settings = Spec.from_line((folder / SPEC).read_bytes()), Settings()
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        stream=sys.stderr,
+        format=f"%(asctime)s %(levelname)s {spec.job_id} rank {rank} %(name)s %(message)s",
+    )
+    artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache")
+    workspace = Workspace(artifacts, spec.job_id, scratch=settings.scratch)
+    threads = max(1, workspace.threads(count) // count)
+
+    from models.process import prepare_process
+
+    prepare_process(threads)
+    from worker.failures import KNOWN, explain
+    from worker.job import Job
+    from worker.stages import STAGE_FUNCTIONS
+
+    job = Job(
+        spec=spec,
+        settings=settings,
+        artifacts=artifacts,
+        workspace=workspace,
+        reporter=reporter,
+        threads=threads,
+        should_stop=lambda: False,  # SIGTERM and the end of stdin end a rank where it stands
+    )
+    try:
+        result = STAGE_FUNCTIONS[stage](job.context(stage, job.meter()))
+    except KNOWN as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        logger.exception("rank %d gave up", rank)
+        _write(folder / FAILURE, {"error": explained[0], "retry": explained[1]})
+        return 1
+    if rank == 0:
+        _write(folder / RESULT, dict(result))
+    return 0
+
+
+def _write(path: Path, value: dict[str, object]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(value))
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]), Stage(sys.argv[2]))
+    logging.shutdown()
+    os._exit(code)
