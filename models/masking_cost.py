@@ -1,0 +1,232 @@
+"""What a model's own mask costs it: a shortcut shows as a small mask that changes many answers.
+
+Beside it stand the same mask somewhere else, and as many single pixels anywhere: without them one
+could not tell a mask that hides what matters from one that merely damages the image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluate import Names
+from models.gaze import mean_interval
+from models.statistics import Difference, paired_difference, wilson
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.backbones import Network
+    from models.config import MaskingConfig
+    from models.data.batches import Batch, Loader
+    from models.run import Run
+
+Labels = NDArray[np.int64]
+ArmName = Literal["plain", "own", "elsewhere", "scattered"]
+"""What is masked: nothing; the model's own mask; that mask shifted (wrapping); as many single pixels."""
+
+
+class MaskedAnswers(NamedTuple):
+    """Predictions of N images under each arm, (N,) each; `masked` (N,) is the share of pixels, 0..1."""
+
+    rows: Labels
+    labels: Labels
+    masked: NDArray[np.float64]
+    plain: Labels
+    own: Labels
+    elsewhere: Labels
+    scattered: Labels
+
+
+def answers_under_masks(network: Network, loader: Loader, config: MaskingConfig, run: Run) -> MaskedAnswers:
+    """Four forward passes over `loader` in evaluation mode, one with the maps. Raises Stopped.
+
+    The mask is the one that `config` makes for training. Places depend on (`run.seed`, row) alone.
+    """
+    import torch
+
+    from models.passes import evaluating, watched
+
+    parts = []
+    with evaluating(network), torch.no_grad():
+        for batch in watched(loader, run):
+            parts.append(_answers(network, batch, config, run.seed))
+    return MaskedAnswers(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
+
+
+def _answers(network: Network, batch: Batch, config: MaskingConfig, seed: int) -> tuple[Tensor, ...]:
+    """In the order of `MaskedAnswers`."""
+    import torch
+
+    from models.mask_rule import apply_masks, masks, random_masks, thresholds
+    from models.masking import RANDOM
+    from models.saliency import DEFAULT_METHOD, saliency
+
+    method = DEFAULT_METHOD if config.method == RANDOM else config.method
+    target: Tensor | Literal["predicted"] = batch.labels if config.target == "label" else "predicted"
+    found = saliency(network, batch.images, method=method, target=target)
+    size = (batch.images.shape[2], batch.images.shape[3])
+    own = masks(found.maps, thresholds(found.maps, size, sigmas=config.sigmas, share=config.share), size)
+    counts = own.sum((1, 2))
+    arms = [own, shifted(own, batch.rows, seed=seed), random_masks(counts, batch.rows, size, seed=seed)]
+    said = [network(apply_masks(batch.images, arm, config.fill)).argmax(1) for arm in arms]
+    masked = counts.to(torch.float64) / (size[0] * size[1])
+    return batch.rows, batch.labels, masked, found.logits.argmax(1), *said
+
+
+def shifted(masked: Tensor, rows: Tensor, *, seed: int) -> Tensor:
+    """Masks (B, H, W) bool moved by a random step that is never zero, wrapping: same size, same shape.
+
+    The step depends on (`seed`, row) alone, never on the batch or the device.
+    """
+    import torch
+
+    height, width = masked.shape[1:]
+    draws = [np.random.default_rng([seed, row]).integers(1, height * width) for row in rows.tolist()]
+    steps = torch.tensor(np.array(draws), device=masked.device)
+    down, right = steps // width, steps % width
+    y = (torch.arange(height, device=masked.device) - down[:, None]) % height  # (B, H)
+    x = (torch.arange(width, device=masked.device) - right[:, None]) % width  # (B, W)
+    image = torch.arange(len(masked), device=masked.device)
+    return masked[image[:, None, None], y[:, :, None], x[:, None, :]]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`correct` and `changed` (other answer than on the plain image) of `n`, with 95 % Wilson intervals."""
+
+    name: ArmName
+    n: int
+    correct: int
+    accuracy: float
+    low: float
+    high: float
+    changed: int
+    changed_share: float
+    changed_low: float
+    changed_high: float
+
+
+@dataclass(frozen=True)
+class SliceCost:
+    """The arms over the images of one class or group."""
+
+    id: int
+    name: str
+    n: int
+    masked_share: float
+    arms: tuple[Arm, ...]
+
+
+@dataclass(frozen=True)
+class MaskingCost:
+    """What masks do to the answers on `n` images.
+
+    `masked_share` is the mean share of pixels in the model's own mask, with its 95 % interval;
+    `nothing_masked` images have none. `cost`: accuracy plain − own mask; `beyond_elsewhere`: accuracy
+    with the mask elsewhere − own (negative where the mask helps, as on images that contradict a
+    shortcut). `changes_beyond_elsewhere` counts changed answers instead, so it needs no label and is
+    the one to read where a split mixes both: above 0, the model depends on what its mask hides.
+    """
+
+    n: int
+    masked_share: float
+    masked_low: float
+    masked_high: float
+    nothing_masked: int
+    arms: tuple[Arm, ...]
+    cost: Difference
+    beyond_elsewhere: Difference
+    changes_beyond_elsewhere: Difference
+    classes: tuple[SliceCost, ...]
+    groups: tuple[SliceCost, ...]
+    sentence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        value = dataclasses.asdict(self)
+        for name in ("cost", "beyond_elsewhere", "changes_beyond_elsewhere"):
+            value[name] = value[name]._asdict()
+        return value
+
+
+def masking_cost(
+    answers: MaskedAnswers,
+    *,
+    generator: np.random.Generator,
+    groups: Labels | None = None,
+    names: Names | None = None,
+) -> MaskingCost:
+    """Count what the masks change. `groups` (N,) of the same images, −1: none. ValueError without one."""
+    if len(answers.rows) == 0:
+        raise ValueError("there is no image to mask")
+    names = names or Names()
+    said = _by_arm(answers)
+    right = {arm: predicted == answers.labels for arm, predicted in said.items()}
+    changed = {arm: predicted != answers.plain for arm, predicted in said.items()}
+    arms = _arms(answers, np.ones(len(answers.rows), bool))
+    low, high = mean_interval(answers.masked)
+    return MaskingCost(
+        n=len(answers.rows),
+        masked_share=float(answers.masked.mean()),
+        masked_low=low,
+        masked_high=high,
+        nothing_masked=int((answers.masked == 0).sum()),
+        arms=arms,
+        cost=paired_difference(right["plain"], right["own"], generator=generator),
+        beyond_elsewhere=paired_difference(right["elsewhere"], right["own"], generator=generator),
+        changes_beyond_elsewhere=paired_difference(changed["own"], changed["elsewhere"], generator=generator),
+        classes=_by_slice(answers, answers.labels, names.classes),
+        groups=_by_slice(answers, groups, names.groups) if groups is not None else (),
+        sentence=_sentence(float(answers.masked.mean()), {arm.name: arm for arm in arms}),
+    )
+
+
+def _by_arm(answers: MaskedAnswers) -> dict[ArmName, Labels]:
+    return {
+        "plain": answers.plain,
+        "own": answers.own,
+        "elsewhere": answers.elsewhere,
+        "scattered": answers.scattered,
+    }
+
+
+def _arms(answers: MaskedAnswers, inside: NDArray[np.bool_]) -> tuple[Arm, ...]:
+    n = int(inside.sum())
+    found = []
+    for name, predicted in _by_arm(answers).items():
+        correct = int((predicted == answers.labels)[inside].sum())
+        changed = int((predicted != answers.plain)[inside].sum())
+        found.append(
+            Arm(name, n, correct, correct / n, *wilson(correct, n), changed, changed / n, *wilson(changed, n))
+        )
+    return tuple(found)
+
+
+def _by_slice(answers: MaskedAnswers, slices: Labels, names: Sequence[str]) -> tuple[SliceCost, ...]:
+    found = []
+    for key in np.unique(slices[slices >= 0]).tolist():
+        inside = slices == key
+        name = names[key] if key < len(names) else str(key)
+        share = float(answers.masked[inside].mean())
+        found.append(SliceCost(key, name, int(inside.sum()), share, _arms(answers, inside)))
+    return tuple(found)
+
+
+def _sentence(masked: float, arms: Mapping[ArmName, Arm]) -> str:
+    plain, own, elsewhere = arms["plain"], arms["own"], arms["elsewhere"]
+    return (
+        f"Its own mask, {_percent(masked)} of the image, takes its accuracy from {_percent(plain.accuracy)} "
+        f"to {_percent(own.accuracy)} and changes {_percent(own.changed_share)} of its answers; "
+        f"the same mask somewhere else leaves {_percent(elsewhere.accuracy)} "
+        f"and changes {_percent(elsewhere.changed_share)}."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,245 @@
+"""Simple properties of images, measured without a network: brightness, borders, corners, the file itself.
+
+`models.shortcuts` asks which of them predicts the label.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from models.data.checks import MEDIA_TYPES, ImageLimits, decode_image, image_type
+from models.data.store import Store
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+SIDE = 64  # pixels of the square that a large image is reduced to
+MAX_SOURCE_PIXELS = 1_200_000_000  # to be decoded in all: 5,000 images of 500×375, with room
+MIN_IMAGES = 500  # are measured however large they are
+_CHUNK = 256
+_TYPES = tuple(MEDIA_TYPES)
+_STORED = ImageLimits(max_bytes=1 << 62, max_pixels=1 << 62, min_side=1)  # was checked when it came in
+# What PIL raises over a broken EXIF block; the slow way then decides as everywhere else.
+_BROKEN_EXIF = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
+
+
+class Property(NamedTuple):
+    """A few numbers that a person sees as one thing. `phrase` fits into "… alone tells a from b"."""
+
+    name: str
+    where: str
+    phrase: str
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PropertyTable:
+    """`values` (N, D) float32 of the samples `rows` (N,); each property owns some columns, in order.
+
+    `images` says how many samples were asked for: fewer were measured where images are large.
+    """
+
+    rows: Rows
+    properties: tuple[Property, ...]
+    values: Floats
+    images: int
+
+    def columns(self) -> Iterator[tuple[Property, Floats]]:
+        """Each property with its own columns (N, d)."""
+        start = 0
+        for item in self.properties:
+            stop = start + len(item.features)
+            yield item, self.values[:, start:stop]
+            start = stop
+
+
+def simple_properties(store: Store, rows: Rows, *, limit: int = 5000, threads: int = 2) -> PropertyTable:
+    """Measure the first `limit` of `rows`: shuffle them before. A few milliseconds an image.
+
+    Where images are large it stops at `MAX_SOURCE_PIXELS`, though not before `MIN_IMAGES`. ValueError
+    without a row. Threads decode, since PIL does that without the GIL.
+    """
+    if len(rows) == 0:
+        raise ValueError("there is no sample to measure")
+    wanted = min(limit, len(rows))
+    chosen = rows[: _affordable(store, rows[:wanted])]
+    chunks = [chosen[i : i + _CHUNK] for i in range(0, len(chosen), _CHUNK)]
+    with ThreadPoolExecutor(threads) as pool:
+        values = np.concatenate(list(pool.map(partial(_measure, store), chunks)))
+    return PropertyTable(chosen, _PROPERTIES, values, wanted)
+
+
+def _affordable(store: Store, rows: Rows) -> int:
+    if store.pixels is not None:
+        return len(rows)
+    cost = np.cumsum(store.sizes[rows].prod(1))
+    return max(min(MIN_IMAGES, len(rows)), int(np.searchsorted(cost, MAX_SOURCE_PIXELS, side="right")))
+
+
+def _measure(store: Store, rows: Rows) -> Floats:
+    """(B, D): of the pixels, then of the files."""
+    files = [store.image_bytes(row) for row in rows.tolist()]
+    pixels = np.stack([_reduced(file) for file in files]) if store.pixels is None else store.pixels[rows]
+    sizes = store.sizes[rows].astype(np.float32)  # (B, 2): width, height
+    lengths = np.array([len(file) for file in files], np.float32)
+    kinds = [image_type(file) for file in files]
+    codes = np.array([_TYPES.index(kind) if kind else -1 for kind in kinds], np.float32)
+    of_files = (
+        np.stack([sizes[:, 0], sizes[:, 1], sizes[:, 0] / sizes[:, 1]], 1),
+        np.stack([lengths, lengths / sizes.prod(1)], 1),
+        codes[:, None],
+    )
+    return np.concatenate([*_of_pixels(pixels), *of_files], 1)
+
+
+def _reduced(data: bytes) -> NDArray[np.uint8]:
+    """The whole picture, upright, as (SIDE, SIDE, 3) RGB. A JPEG is decoded at a fraction of its size."""
+    picture = _drafted(data) if image_type(data) == "JPEG" else None
+    if picture is None:
+        picture = decode_image(data, _STORED).image
+    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+def _drafted(data: bytes) -> Image.Image | None:
+    try:
+        with Image.open(BytesIO(data), formats=["JPEG"]) as image:
+            image.draft("RGB", (SIDE, SIDE))  # at least so large: libjpeg halves up to three times
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except _BROKEN_EXIF:
+        return None
+
+
+class _Planes(NamedTuple):
+    """One chunk of pictures: `rgb` (B, H, W, 3), the others (B, H, W), all float32 in 0..255."""
+
+    rgb: Floats
+    luma: Floats
+    steps: Floats  # |difference| to the right and downward neighbours
+
+
+def _of_pixels(pixels: NDArray[np.uint8]) -> Iterator[Floats]:
+    rgb = pixels.astype(np.float32)
+    luma = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
+    steps = np.zeros_like(luma)
+    steps[:, :, :-1] += np.abs(np.diff(luma, axis=2))
+    steps[:, :-1] += np.abs(np.diff(luma, axis=1))
+    planes = _Planes(rgb, luma, steps)
+    for measure in (_brightness, _contrast, _colour, _colourfulness, _sharpness):
+        yield np.stack(list(measure(planes)), 1)
+    for region in _REGIONS.values():
+        yield _region(planes, region)
+
+
+def _brightness(planes: _Planes) -> Iterator[Floats]:
+    yield planes.luma.mean((1, 2))
+
+
+def _contrast(planes: _Planes) -> Iterator[Floats]:
+    yield planes.luma.std((1, 2))
+    yield (planes.luma < 16).mean((1, 2), dtype=np.float32)
+    yield (planes.luma > 239).mean((1, 2), dtype=np.float32)
+
+
+def _opponents(planes: _Planes) -> tuple[Floats, Floats]:
+    """Red against green, yellow against blue (Hasler and Süsstrunk 2003)."""
+    red, green, blue = np.moveaxis(planes.rgb, -1, 0)
+    return red - green, (red + green) / 2 - blue
+
+
+def _colour(planes: _Planes) -> Iterator[Floats]:
+    for opponent in _opponents(planes):
+        yield opponent.mean((1, 2))
+
+
+def _colourfulness(planes: _Planes) -> Iterator[Floats]:
+    for opponent in _opponents(planes):
+        yield opponent.std((1, 2))
+    high, low = planes.rgb.max(-1), planes.rgb.min(-1)
+    yield ((high - low) / np.maximum(high, 1)).mean((1, 2))
+
+
+def _sharpness(planes: _Planes) -> Iterator[Floats]:
+    yield planes.steps.mean((1, 2))
+    yield planes.steps.max((1, 2))
+
+
+def _region(planes: _Planes, region: Region) -> Floats:
+    """Mean red, green and blue of a region, and its mean step: text, rulers and frames are edges."""
+    height, width = planes.luma.shape[1:]
+    place = (slice(None), region.rows(height), region.columns(width))
+    colours = planes.rgb[place].mean((1, 2))
+    return np.concatenate([colours, planes.steps[place].mean((1, 2))[:, None]], 1)
+
+
+Span = Callable[[int], slice]
+"""The side of an image → a part of it."""
+
+
+class Region(NamedTuple):
+    rows: Span
+    columns: Span
+
+
+def _whole(side: int) -> slice:
+    return slice(0, side)
+
+
+def _middle(side: int) -> slice:
+    return slice(side // 4, side - side // 4)
+
+
+def _first(share: float) -> Span:
+    return lambda side: slice(0, max(1, round(side * share)))
+
+
+def _last(share: float) -> Span:
+    return lambda side: slice(side - max(1, round(side * share)), side)
+
+
+_EDGE, _CORNER = 1 / 16, 1 / 8  # of the side
+_REGIONS: dict[str, Region] = {
+    "top edge": Region(_first(_EDGE), _whole),
+    "bottom edge": Region(_last(_EDGE), _whole),
+    "left edge": Region(_whole, _first(_EDGE)),
+    "right edge": Region(_whole, _last(_EDGE)),
+    "top-left corner": Region(_first(_CORNER), _first(_CORNER)),
+    "top-right corner": Region(_first(_CORNER), _last(_CORNER)),
+    "bottom-left corner": Region(_last(_CORNER), _first(_CORNER)),
+    "bottom-right corner": Region(_last(_CORNER), _last(_CORNER)),
+    "centre": Region(_middle, _middle),
+}
+
+
+def _properties(regions: Sequence[str]) -> tuple[Property, ...]:
+    """In the order of `_measure`'s columns."""
+    whole, file = "whole image", "file"
+    look = ("red", "green", "blue", "edges")
+    return (
+        Property("brightness", whole, "the brightness of the image", ("mean",)),
+        Property("contrast", whole, "the contrast of the image", ("spread", "dark share", "bright share")),
+        Property("colour", whole, "the mean colour of the image", ("red–green", "yellow–blue")),
+        Property(
+            "colourfulness",
+            whole,
+            "how colourful the image is",
+            ("red–green", "yellow–blue", "saturation"),
+        ),
+        Property("sharpness", whole, "the sharpness of the image", ("mean edge", "hardest edge")),
+        *(Property(region, region, f"the look of the {region}", look) for region in regions),
+        Property("image size", file, "the size of the image", ("width", "height", "aspect ratio")),
+        Property("file size", file, "the size of the file", ("bytes", "bytes per pixel")),
+        Property("file type", file, "the type of the file", ("type",)),
+    )
+
+
+_PROPERTIES = _properties(tuple(_REGIONS))

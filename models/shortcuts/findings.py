@@ -1,0 +1,260 @@
+"""What the check says: counts and intervals of each property, strong, weak or none, and a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.properties import Property
+from models.statistics import Interval, wilson
+
+Labels = NDArray[np.int64]
+Strength = Literal["strong", "weak", "none"]
+
+ALPHA = 0.05
+STRONG, STRONG_FOR_ONE = 0.5, 0.8
+MIN_PER_CLASS = 10  # sampled images
+
+RULE = (
+    f"strong: the family-wise p-value is at most {ALPHA}, and the lower end of the effect's 95 % interval is "
+    f"at least {STRONG} over all classes, or {STRONG_FOR_ONE} for the class that the property tells best. "
+    "weak: only the p-value is. none: it is not. An effect is 0 at chance and 1 where every image is told."
+)
+
+
+@dataclass(frozen=True)
+class ClassTold:
+    """The class that a property tells best from all others: `hits` of `n`, `false` of `others`.
+
+    `effect` is hits/n − false/others, with Newcombe's 95 % interval (for one class, not for the best
+    of several).
+    """
+
+    name: str
+    n: int
+    hits: int
+    others: int
+    false: int
+    effect: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The same rule, learned on the judged split, on the `n` samples of another `split`."""
+
+    split: str
+    n: int
+    correct: int
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How well one property predicts the class, by 5-fold cross-validation over `n` samples.
+
+    `accuracy` stands against `majority`, the share of the largest class of the same samples;
+    `balanced_accuracy` (classes weigh alike) against `chance`, one over the number of classes.
+    `effect` is the balanced one from 0 at chance to 1. Intervals are 95 %, from Wilson's for each
+    share. `p_value` is family-wise: how often the best of all properties does as well on permuted
+    labels.
+    """
+
+    property: str
+    where: str
+    features: tuple[str, ...]
+    strength: Strength
+    n: int
+    correct: int
+    accuracy: float
+    low: float
+    high: float
+    majority: float
+    balanced_accuracy: float
+    balanced_low: float
+    balanced_high: float
+    chance: float
+    effect: float
+    effect_low: float
+    effect_high: float
+    p_value: float
+    best_class: ClassTold
+    elsewhere: Transfer | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class ShortcutCheck:
+    """All properties, the most telling first. `strength` is the strongest one's.
+
+    `n` samples of `split` were judged of `available`. Classes with fewer than `MIN_PER_CLASS` sampled
+    images, or beyond the largest twenty, are `left_out`; without two classes there are no findings.
+    """
+
+    split: str
+    n: int
+    available: int
+    classes: tuple[str, ...]
+    left_out: tuple[str, ...]
+    permutations: int
+    rule: str
+    strength: Strength
+    sentence: str
+    findings: tuple[Finding, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+class Evidence(NamedTuple):
+    """Cross-validated counts of one property, (K,) a class.
+
+    `hits` rightly said and `said` in all by the balanced rule, of `counts`; `correct` by the accurate one.
+    """
+
+    property: Property
+    hits: Labels
+    said: Labels
+    counts: Labels
+    correct: int
+    p_value: float
+    elsewhere: Transfer | None
+
+
+def finding(evidence: Evidence, names: Sequence[str]) -> Finding:
+    """Judge one property by `RULE`; `names` of the K classes."""
+    n, chance = int(evidence.counts.sum()), 1 / len(names)
+    balanced = float((evidence.hits / evidence.counts).mean())
+    low, high = _mean_interval(evidence.hits, evidence.counts)
+    effect, effect_low, effect_high = ((value - chance) / (1 - chance) for value in (balanced, low, high))
+    told = _best_class(evidence, names)
+    enough = effect_low >= STRONG or (len(names) > 2 and told.low >= STRONG_FOR_ONE)
+    telling: Strength = "strong" if enough else "weak"
+    wilson_low, wilson_high = wilson(evidence.correct, n)
+    found = Finding(
+        property=evidence.property.name,
+        where=evidence.property.where,
+        features=evidence.property.features,
+        strength=telling if evidence.p_value <= ALPHA else "none",
+        n=n,
+        correct=evidence.correct,
+        accuracy=evidence.correct / n,
+        low=wilson_low,
+        high=wilson_high,
+        majority=float(evidence.counts.max() / n),
+        balanced_accuracy=balanced,
+        balanced_low=low,
+        balanced_high=high,
+        chance=chance,
+        effect=effect,
+        effect_low=effect_low,
+        effect_high=effect_high,
+        p_value=evidence.p_value,
+        best_class=told,
+        elsewhere=evidence.elsewhere,
+        sentence="",
+    )
+    return dataclasses.replace(found, sentence=_sentence(found, evidence.property, names))
+
+
+def _mean_interval(hits: Labels, counts: Labels) -> Interval:
+    """Of the mean of independent shares, from Wilson's intervals (Zou and Donner's MOVER, 2008)."""
+    shares = hits / counts
+    ends = np.array([wilson(int(k), int(n)) for k, n in zip(hits, counts, strict=True)])
+    down, up = np.sqrt(((shares[:, None] - ends) ** 2).sum(0)) / len(counts)
+    return Interval(float(shares.mean() - down), float(shares.mean() + up))
+
+
+def _best_class(evidence: Evidence, names: Sequence[str]) -> ClassTold:
+    others = evidence.counts.sum() - evidence.counts
+    false = evidence.said - evidence.hits
+    best = int((evidence.hits / evidence.counts - false / others).argmax())
+    k, n, wrong, rest = (int(column[best]) for column in (evidence.hits, evidence.counts, false, others))
+    effect = k / n - wrong / rest
+    share, false_share = wilson(k, n), wilson(wrong, rest)
+    down = ((k / n - share.low) ** 2 + (false_share.high - wrong / rest) ** 2) ** 0.5
+    up = ((share.high - k / n) ** 2 + (wrong / rest - false_share.low) ** 2) ** 0.5
+    return ClassTold(names[best], n, k, rest, wrong, effect, effect - down, effect + up)
+
+
+_STRENGTHS: tuple[Strength, ...] = get_args(Strength)
+_PLACES = ("corner", "edge", "centre", "image", "file")
+
+
+def arranged(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Strong ones first, then by effect; of those within the best one's interval, the one that says where.
+
+    A painted corner shows in the mean colour of the image too: the corner is the better answer.
+    """
+    ranked = sorted(findings, key=lambda f: (_STRENGTHS.index(f.strength), -_reach(f)[0]))
+    best = ranked[0]
+    if best.strength == "none":
+        return tuple(ranked)
+    alike = [f for f in ranked if f.strength == best.strength and _reach(f)[0] >= _reach(best)[1]]
+    return (*sorted(alike, key=_place), *ranked[len(alike) :])
+
+
+def _reach(found: Finding) -> tuple[float, float]:
+    """The larger of the two effects, and its lower end."""
+    told = found.best_class
+    return max((found.effect, found.effect_low), (told.effect, told.low))
+
+
+def _place(found: Finding) -> int:
+    return next(i for i, word in enumerate(_PLACES) if word in found.where)
+
+
+def summary(found: Sequence[Finding]) -> str:
+    """One sentence for all findings, which are sorted."""
+    best = found[0]
+    if best.strength == "none":
+        return f"No simple property of the image predicts the label better than chance in {best.n} images."
+    others = sum(f.strength != "none" for f in found) - 1
+    more = f" {others} more propert{'ies predict' if others > 1 else 'y predicts'} it too." if others else ""
+    return best.sentence + more
+
+
+def nothing(n: int, left_out: Sequence[str]) -> ShortcutCheck:
+    """The check where there are not two classes to tell apart."""
+    sentence = f"Nothing was judged: fewer than two classes have {MIN_PER_CLASS} sampled images."
+    return ShortcutCheck("", n, n, (), tuple(left_out), 0, RULE, "none", sentence, ())
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _sentence(found: Finding, item: Property, names: Sequence[str]) -> str:
+    subject = item.phrase[0].upper() + item.phrase[1:]
+    what = f"{names[0]} from {names[1]}" if len(names) == 2 else f"the {len(names)} classes apart"
+    if found.strength == "none":
+        return f"{subject} alone does not tell {what} better than chance, as far as {found.n} images show."
+    told = found.best_class
+    if len(names) > 2 and told.effect >= 2 * found.effect:
+        hits, false = _percent(told.hits / told.n), _percent(told.false / told.others)
+        return (
+            f"{subject} alone tells {told.name} from the other classes: "
+            f"it picks out {hits} of {told.name} and {false} of the rest."
+        )
+    said = f"{subject} alone tells {what} with {_plainest(found)}."
+    if found.elsewhere is not None:
+        there = found.elsewhere
+        said += f" On the {there.split} split the same rule is right for {_percent(there.accuracy)}."
+    return said
+
+
+def _plainest(found: Finding) -> str:
+    """The first of the two accuracies that is above its baseline."""
+    if found.low > found.majority:
+        return f"{_percent(found.accuracy)}, chance is {_percent(found.majority)}"
+    right = _percent(found.balanced_accuracy)
+    return f"{right} where all classes weigh alike, chance is {_percent(found.chance)}"
