@@ -137,6 +137,8 @@ def table(dataset: Dataset) -> Table:
     if report := dataset.report:
         for fact in (*report.problems, *report.notes):
             shown.add_row(fact.code, fact.detail)
+        if report.shortcuts is not None:
+            shown.add_row("shortcuts", f"{report.shortcuts['strength']}: {report.shortcuts['sentence']}")
         named = report.rejected[:SHOWN]
         for rejected in named:
             shown.add_row("rejected", f"{rejected.path}: {rejected.detail}")

@@ -105,6 +105,8 @@ class Demo:
             f"Uploaded and checked, image by image: {splits}.",
             "The service cut val (which chooses the checkpoint) and calibration (for step 5) from train.",
         )
+        if dataset.report is not None and dataset.report.shortcuts is not None:
+            self._say("Before anything was trained, it noticed:", f"  {dataset.report.shortcuts['sentence']}")
         return dataset
 
     def training(self, dataset: Dataset) -> Job:

@@ -48,6 +48,8 @@ class ImportReport(Shape):
     notes: list[Fact] = []
     rejected: list[Rejected] = []
     rejected_total: int = 0
+    shortcuts: dict[str, Any] | None = None
+    """Which simple property of an image tells its class; `strength` and `sentence` sum it up."""
 
 
 class Group(Shape):

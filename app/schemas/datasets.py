@@ -95,6 +95,11 @@ class Report(BaseModel):
     )
     classes: dict[str, dict[str, int]] = Field({}, description="Split → class → samples.")
     split_record: dict[str, Any] = Field({}, description="Which splits were given, which made, and how.")
+    shortcuts: dict[str, Any] | None = Field(
+        None,
+        description="Which simple property of an image (a corner, its brightness) tells its class, "
+        "against the majority, with a permutation p-value over all: what a network may lean on.",
+    )
     error: dict[str, Any] | None = Field(None, description="The problem that ended the import.")
 
 

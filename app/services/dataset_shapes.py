@@ -71,6 +71,7 @@ def _report(row: DatasetRow, artifacts: Artifacts | None) -> Report:
         duplicates_by_code=summary.get("duplicates", {}),
         classes={name: split["classes"] for name, split in summary.get("splits", {}).items()},
         split_record=summary.get("split_record", {}),
+        shortcuts=summary.get("shortcuts"),
         error=summary.get("error"),
     )
 

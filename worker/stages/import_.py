@@ -22,6 +22,7 @@ from models.data.formats import FormatName, FormatOptions
 from models.data.importing import BUILTIN_PREFIX, ImportOptions, import_dataset
 from models.data.report import ImportReport, ImportStopped
 from models.data.store import Store
+from models.shortcuts import find_shortcuts
 from worker.spec import DatasetSpec
 from worker.stages.context import Result, StageContext
 
@@ -46,7 +47,7 @@ def import_(context: StageContext) -> Result:
         on_progress=on_progress,
         should_stop=context.run.should_stop,
     )
-    summary = _summary(report, target)
+    summary = _summary(report, target, seed=int(context.spec.params.get("seed", 0)))
     context.artifacts.put(target, artifact)
     if not context.artifacts.local:
         shutil.rmtree(target)
@@ -59,8 +60,12 @@ def import_(context: StageContext) -> Result:
     }
 
 
-def _summary(report: ImportReport, folder: Path) -> dict[str, Any]:
-    """The report without its lists of files, and `sizes` in pixels: what defaults are chosen by."""
+def _summary(report: ImportReport, folder: Path, *, seed: int) -> dict[str, Any]:
+    """The report without its lists of files, and of a usable data set two things more.
+
+    `sizes`, in pixels, is what defaults are chosen by. `shortcuts` says which simple property of an
+    image tells its class: what a network may learn instead, found before one is trained.
+    """
     facts = report.summary() | {
         "format": report.format,
         "splits": {name: dict(split) for name, split in report.splits.items()},
@@ -68,11 +73,13 @@ def _summary(report: ImportReport, folder: Path) -> dict[str, Any]:
         "groups": list(report.group_names),
     }
     if report.state == "ready":
-        longer = Store.open(folder).sizes.max(1)  # (N,)
+        store = Store.open(folder)
+        longer = store.sizes.max(1)  # (N,)
         facts["sizes"] = {
             "longer_side_median": int(np.median(longer)),
             "longer_side_max": int(longer.max()),
         }
+        facts["shortcuts"] = find_shortcuts(store, rng=np.random.default_rng(seed)).to_json()
     return facts
 
 

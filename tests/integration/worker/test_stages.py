@@ -301,6 +301,13 @@ def test_an_upload_becomes_a_packed_store(bench: Bench) -> None:
     assert (bench.folder(str(dataset.artifact)) / "report.json").is_file()
 
 
+def test_the_import_finds_the_painted_square_before_anything_is_trained(bench: Bench) -> None:
+    _, dataset = _import(bench, {"builtin": "biased-digits"})
+    found = dataset.summary["shortcuts"]
+    assert found["strength"] == "strong"
+    assert "top-left corner" in found["sentence"]
+
+
 def test_an_upload_of_one_class_is_invalid_and_says_why(bench: Bench, tmp_path: Path) -> None:
     shutil.copytree(bench.images / CLASSES[0], tmp_path / "only" / CLASSES[0])
     job, dataset = _import(bench, _upload(bench, tmp_path / "only"))
