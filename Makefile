@@ -37,7 +37,7 @@ serve: install ## the service on http://127.0.0.1:8000, data under ./var
 
 test: install-dev ## every test, with coverage
 	@$(BIN)/coverage erase
-	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --durations=20 $(ARGS)
 
 unit: install-dev ## the quick tests: no service, seconds
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
