@@ -1,0 +1,41 @@
+"""Whatever the document allows, the front answers as it says: no server error, no unknown status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import status_code_conformance
+
+from app.main import create_app
+from core.settings import Settings
+from tests.integration.app.conftest import Front
+
+# An event stream of a queued job has no end; test_events.py reads real ones.
+OPERATIONS = [
+    (method, path)
+    for path, methods in create_app(Settings()).openapi()["paths"].items()
+    for method in methods
+    if not path.endswith("/events")
+]
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=lambda part: part)
+def test_the_front_keeps_to_its_document(front: Front, method: str, path: str) -> None:
+    document = schemathesis.openapi.from_asgi("/openapi.json", front.app)
+
+    @given(case=document[path][method].as_strategy())
+    @settings(
+        max_examples=12,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    def check(case: schemathesis.Case[Any]) -> None:
+        case.call_and_validate(checks=[not_a_server_error, status_code_conformance])
+
+    check()
