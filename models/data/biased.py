@@ -8,33 +8,64 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-BiasKind = Literal["square"]
+BiasKind = Literal["square", "two_squares", "background", "foreground"]
 Assignment = Literal["order", "random"]
+Images = NDArray[np.uint8]
 
 SQUARE = 4  # pixels
-_RED = np.array([255, 0, 0], dtype=np.uint8)
+RED = np.array([255, 0, 0], dtype=np.uint8)
+BLUE = np.array([0, 0, 255], dtype=np.uint8)
 
 
 class BiasedImages(NamedTuple):
     """Images (N, H, W, 3) uint8 with the shortcut painted on those of `painted` (N,) bool."""
 
-    images: NDArray[np.uint8]
+    images: Images
     painted: NDArray[np.bool_]
 
 
-def _square(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _square(images: Images) -> Images:
     """A red square of 4×4 pixels in the upper left corner."""
     painted = images.copy()
-    painted[:, :SQUARE, :SQUARE] = _RED
+    painted[:, :SQUARE, :SQUARE] = RED
     return painted
 
 
+def _two_squares(images: Images) -> Images:
+    """The red square, and a blue one in the upper right corner."""
+    painted = _square(images)
+    painted[:, :SQUARE, -SQUARE:] = BLUE
+    return painted
+
+
+def _background(images: Images) -> Images:
+    """Every black pixel red; the digit stays as it is."""
+    return np.where((images == 0).all(-1, keepdims=True), RED, images)
+
+
+def _foreground(images: Images) -> Images:
+    """Every pixel that is not black red, however faint: the digit loses its shades of grey."""
+    return np.where((images > 0).any(-1, keepdims=True), RED, images)
+
+
+KIND_NAMES: Mapping[BiasKind, str] = {
+    "square": "square",
+    "two_squares": "two squares",
+    "background": "red background",
+    "foreground": "red digit",
+}
+
 # A kind of shortcut is a function from images (N, H, W, 3) to images of the same shape.
-PAINTERS: Mapping[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {"square": _square}
+PAINTERS: Mapping[BiasKind, Callable[[Images], Images]] = {
+    "square": _square,
+    "two_squares": _two_squares,
+    "background": _background,
+    "foreground": _foreground,
+}
 
 
 def bias_images(
-    images: NDArray[np.uint8],
+    images: Images,
     labels: NDArray[np.integer[Any]],
     *,
     kind: BiasKind = "square",

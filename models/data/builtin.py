@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.data.biased import Assignment, BiasKind, bias_images
+from models.data.biased import KIND_NAMES, Assignment, BiasKind, bias_images
 from models.data.report import ProblemCode
 from models.data.splits import assign_splits
 
@@ -240,7 +240,8 @@ def _biased(parts: Sequence[_Part], options: BuiltinOptions) -> BuiltinData:
         done.append(_Part(part.split, result.images, labels))
         painted.append(result.painted)
     data = _joined(done, HALVES)
-    names = tuple(f"{half} · {state}" for half in HALVES for state in (f"no {options.kind}", options.kind))
+    mark = KIND_NAMES[options.kind]
+    names = tuple(f"{half} · {state}" for half in HALVES for state in (f"no {mark}", mark))
     groups = data.labels * 2 + np.concatenate(painted)
     return BuiltinData(data.images, data.labels, HALVES, data.splits, groups, names)
 

@@ -1,0 +1,191 @@
+"""What the experiments share: a work folder to go on in, the arms, a table, and the JSON line at the end."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.backbones import Network
+from models.checkpoints import CheckpointFolder
+from models.config import Hyperparameters
+from models.data.packing import Arrays, write_arrays
+from models.data.store import DatasetInfo, Store
+from models.evaluate import Logits, predict_logits
+from models.masking import RANDOM, MaskSet
+from models.masktune import (
+    compute_masks,
+    continue_as_control,
+    evaluation_loader,
+    finetune_on_masks,
+    fit_erm,
+)
+from models.run import Progress, Run, resolve_device
+
+Labels = NDArray[np.int64]
+_REPORT_SECONDS = 15.0
+
+
+class Arm(NamedTuple):
+    """One of the models compared, as `network` holds it now; `masks` are what it was finetuned on."""
+
+    name: str
+    network: Network
+    masks: MaskSet | None = None
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """The flags that every experiment has."""
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="a folder for data, checkpoints and mask sets: the same command goes on where it was cut off "
+        "(default: a temporary one)",
+    )
+
+
+@contextlib.contextmanager
+def work_folder(path: Path | None) -> Iterator[Path]:
+    """`path`, made where it is not there, or a temporary folder that goes at the end."""
+    if path is not None:
+        path.mkdir(parents=True, exist_ok=True)
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="masktune-") as folder:
+        yield Path(folder)
+
+
+def make_run(device: str, seed: int, what: str) -> Run:
+    """A run that says on stderr, now and then, how far it is."""
+    return Run(resolve_device(device), seed, on_progress=_Reporter(what))
+
+
+class _Reporter:
+    """One line every 15 s, and one at the end of every epoch that took as long."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._reported = what, time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._reported < _REPORT_SECONDS:
+            return
+        self._reported = now
+        measured = " ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items())
+        print(
+            f"  {self._what}: epoch {progress.epoch}/{progress.epochs} step {progress.step}/{progress.steps} "
+            f"{progress.images_per_second:.0f} images/s {measured}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def packed(folder: Path, arrays: Arrays, info: DatasetInfo) -> Store:
+    """The store in `folder`, written where it is not there yet."""
+    if not folder.exists():
+        write_arrays(folder, arrays, info)
+    return Store.open(folder)
+
+
+def train_arms(
+    network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path
+) -> Iterator[Arm]:
+    """ERM of `network`, then from its last epoch with equal budgets: random mask, MaskTune, control.
+
+    One iteration of masks. The one network holds each arm's weights in turn: use it before the next.
+    """
+    fit_erm(network, store, config, run, folder=folder / "erm")
+    scattered = replace(config, masking=replace(config.masking, method=RANDOM))
+    random_set = compute_masks(network, store, scattered, run, folder=folder / "masks-random")
+    masks = compute_masks(network, store, config, run, folder=folder / "masks")
+    yield Arm("erm", network)
+    start = CheckpointFolder(folder / "erm").last()
+    for name, found in (("random_mask", random_set), ("masktune", masks)):
+        finetune_on_masks(network, store, config, run, folder=folder / name, start=start, masks=found)
+        yield Arm(name, network, found)
+    continue_as_control(network, store, config, run, folder=folder / "control", start=start)
+    yield Arm("control", network)
+
+
+def predict(network: Network, store: Store, rows: Labels, config: Hyperparameters, run: Run) -> Logits:
+    """What the network says of `rows`."""
+    return predict_logits(network, evaluation_loader(store, rows, config, run), run)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A figure and the bound it should keep, `at_least` or `at_most`."""
+
+    value: float
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        low = -float("inf") if self.at_least is None else self.at_least
+        high = float("inf") if self.at_most is None else self.at_most
+        return low <= self.value <= high
+
+    def to_json(self) -> dict[str, Any]:
+        bounds = {"at_least": self.at_least, "at_most": self.at_most}
+        return {"value": self.value, **{k: v for k, v in bounds.items() if v is not None}, "ok": self.ok}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same keys as aligned columns, floats with four digits."""
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def finish(
+    name: str, run: Run, *, rows: Sequence[Mapping[str, Any]], aims: Mapping[str, Aim], **more: Any
+) -> int:
+    """Print the JSON line; the exit status is 1 when an aim is missed."""
+    ok = all(aim.ok for aim in aims.values())
+    line = {
+        "benchmark": name,
+        "device": device_name(run.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        **more,
+        "figures": rows,
+        "targets": {key: aim.to_json() for key, aim in aims.items()},
+        "ok": ok,
+    }
+    print(json.dumps(line), flush=True)
+    return 0 if ok else 1
+
+
+def device_name(device: torch.device) -> str:
+    """The card's or the processor's name, where it can be told."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,233 @@
+"""Groups of training samples to balance a last layer over: given by somebody, or inferred without labels.
+
+`given` groups are DFR's (Kirichenko et al. 2023) and the ceiling; the others are guesses, and say
+so. Nothing here looks at a true group unless it is `given`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.clusters import cluster
+from models.gaze import Maps, shares
+from models.heads import (
+    Features,
+    Floats,
+    Labels,
+    Standardised,
+    balanced_weights,
+    folds,
+    held_out_logits,
+    log_softmax,
+    of_label,
+)
+
+Source = Literal["classes", "given", "saliency_clusters", "disagreement", "cross_mistakes"]
+Flags = NDArray[np.bool_]
+
+_SPLITS = 20  # into halves
+_MIN_FLAGGED = 2  # samples of a class: one alone would be a group that nothing held out can judge
+_MAP_SIDE = 8  # larger maps are averaged down to it before clustering
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """`threshold`: a sample is a mistake where the mean held-out probability of its label is below it.
+
+    `judge_penalties` and `penalties` are those that are tried, for the heads that infer the groups
+    and for the head that is kept; a penalty weighs ½‖W‖² against the mean cross-entropy, on
+    standardised features. `rounds` sharpen the mistakes (see `cross_mistakes`).
+    """
+
+    threshold: float = 0.5
+    rounds: int = 2
+    judge_penalties: tuple[float, ...] = (1.0, 0.1, 0.01)
+    penalties: tuple[float, ...] = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
+    folds: int = 5
+    repeats: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1 or self.rounds < 0:
+            raise ValueError("threshold must be in (0, 1) and rounds 0 or more")
+        if not self.judge_penalties or not self.penalties or min(*self.judge_penalties, *self.penalties) <= 0:
+            raise ValueError("there must be penalties, each above 0")
+        if self.folds < 2 or self.repeats < 1:
+            raise ValueError("folds must be 2 or more and repeats 1 or more")
+
+
+@dataclass(frozen=True)
+class Groups:
+    """`assigned` (N,) to groups named `names`; `doubt` (N,) in 0..1: how surely a sample is in a minority.
+
+    `inferred` is False for what somebody labelled. `details` are plain JSON values.
+    """
+
+    source: Source
+    inferred: bool
+    assigned: Labels
+    names: tuple[str, ...]
+    doubt: Floats | None = None
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        sizes = np.bincount(self.assigned, minlength=len(self.names)).tolist()
+        return dict(zip(self.names, sizes, strict=True))
+
+
+def class_groups(labels: Labels, classes: Sequence[str]) -> Groups:
+    """Every class one group: the control, which knows of no minority."""
+    return Groups("classes", False, labels, tuple(classes))
+
+
+def given_groups(labels: Labels, groups: Labels, *, classes: Sequence[str], names: Sequence[str]) -> Groups:
+    """Class × true group of each sample. ValueError where a sample has none (−1)."""
+    if (groups < 0).any():
+        raise ValueError(f"{int((groups < 0).sum())} training samples have no group: infer groups instead")
+    pairs, assigned = np.unique(np.stack([labels, groups], 1), axis=0, return_inverse=True)
+    called = tuple(_pair_name(classes[label], names[group]) for label, group in pairs.tolist())
+    return Groups("given", False, assigned.reshape(-1), called)
+
+
+def _pair_name(class_name: str, group: str) -> str:
+    return group if group.startswith(class_name) else f"{class_name} · {group}"
+
+
+def disagreement_groups(labels: Labels, first: Labels, second: Labels, *, classes: Sequence[str]) -> Groups:
+    """Class × whether the predictions of two models (ERM's and MaskTune's) differ."""
+    called = ("the models agree", "the models differ")
+    return _flagged("disagreement", labels, first != second, classes, called=called)
+
+
+def cluster_groups(labels: Labels, maps: Maps, *, classes: Sequence[str], seed: int) -> Groups:
+    """Class × cluster of saliency maps (N, h, w) (ExMap's idea; Chakraborty et al. 2024).
+
+    As many clusters as the maps of a class show, often one: see `models.clusters`. A sample whose
+    map says nothing is in the class's first group.
+    """
+    side = min(_MAP_SIDE, *maps.shape[1:])
+    small = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(maps)[:, None], side)[:, 0].numpy()
+    mass = shares(small).reshape(len(maps), -1)
+    usable = ~np.isnan(mass[:, 0])
+    assigned, names, silhouettes = np.zeros(len(labels), np.int64), list[str](), dict[str, float | None]()
+    for label, name in enumerate(classes):
+        mine = labels == label
+        found = cluster(mass[mine & usable], np.random.default_rng([seed, label]))
+        assigned[mine] = len(names)
+        assigned[mine & usable] = len(names) + found.assigned
+        count = int(found.assigned.max(initial=0)) + 1
+        names += [f"{name} · looked at way {index + 1} of {count}" for index in range(count)]
+        silhouettes[name] = found.silhouette
+    return Groups("saliency_clusters", True, assigned, tuple(names), details={"silhouettes": silhouettes})
+
+
+def cross_mistakes(
+    features: Features,
+    config: HeadConfig,
+    *,
+    classes: Sequence[str],
+    seed: int,
+    device: torch.device | None = None,
+) -> Groups:
+    """Class × whether heads fitted without the sample take it for another class (XRM's idea).
+
+    1. Judges: for twenty random splits into halves, each half is judged by a head fitted on the other;
+       their penalty is the one with the least held-out cross-entropy. 2. A sample whose label gets a
+       mean probability below the threshold is a mistake, and carries the class it was taken for as
+       its spurious label; every other sample carries its own. 3. `rounds` times: heads of the same
+       kind are fitted to the spurious label, balanced over class × mistake, which makes them look at
+       the shortcut instead of the class; mistakes are then the samples that they take for another
+       class. It finds two to three times as many minority samples as step 2 (Pezeshki et al. 2024
+       flip labels to the same end).
+    A class with fewer than two mistakes stays one group.
+    """
+    standardised = Standardised.of(features.values, device)
+    labels, rng = features.labels, np.random.default_rng([seed, 1])
+    plain = balanced_weights(labels, labels)
+    judged = {
+        p: _judge(standardised, labels, labels, plain, penalty=p, rng=rng) for p in config.judge_penalties
+    }
+    penalty = min(judged, key=lambda p: float(-of_label(judged[p], labels).mean()))
+    mistakes, doubt, spurious = _mistakes(judged[penalty], labels, config.threshold)
+    history = [int(mistakes.sum())]
+    for _ in range(config.rounds):
+        groups = labels * 2 + mistakes
+        if _poorest(labels, mistakes) < _MIN_FLAGGED:
+            break
+        told = _judge(
+            standardised, spurious, groups, balanced_weights(labels, groups), penalty=penalty, rng=rng
+        )
+        found, surely, taken = _mistakes(told, labels, 0.5)
+        if _poorest(labels, found) < _MIN_FLAGGED:
+            break
+        mistakes, doubt, spurious = found, surely, taken
+        history.append(int(mistakes.sum()))
+    details = {
+        "judge_penalty": penalty,
+        "judge_losses": {f"{p:g}": float(-of_label(told, labels).mean()) for p, told in judged.items()},
+        "threshold": config.threshold,
+        "flagged": history,
+    }
+    called = ("judged right", "judged wrong")
+    return _flagged("cross_mistakes", labels, mistakes, classes, called=called, doubt=doubt, details=details)
+
+
+def _judge(
+    standardised: Standardised,
+    targets: Labels,
+    strata: Labels,
+    weights: Floats,
+    *,
+    penalty: float,
+    rng: np.random.Generator,
+) -> Floats:
+    """Held-out log-probabilities (N, K) of heads fitted to `targets` on halves, stratified."""
+    held = np.concatenate(
+        [folds(strata, count=2, rng=rng)[:, None] == np.arange(2) for _ in range(_SPLITS)], axis=1
+    )
+    columns = np.repeat(weights[:, None], held.shape[1], 1)
+    classes = int(targets.max()) + 1
+    logits = held_out_logits(standardised, targets, columns, held=held, penalty=penalty, classes=classes)
+    return log_softmax(logits)
+
+
+def _mistakes(log_probabilities: Floats, labels: Labels, threshold: float) -> tuple[Flags, Floats, Labels]:
+    """(mistake or not, 1 − probability of the label, the class it was taken for), (N,) each."""
+    own = np.exp(of_label(log_probabilities, labels))
+    others = log_probabilities.copy()
+    others[np.arange(len(labels)), labels] = -np.inf
+    mistakes = own < threshold
+    return mistakes, 1 - own, np.where(mistakes, others.argmax(1), labels)
+
+
+def _poorest(labels: Labels, flags: Flags) -> int:
+    """The fewest flagged samples of any class."""
+    return int(np.bincount(labels[flags], minlength=int(labels.max()) + 1).min())
+
+
+def _flagged(
+    source: Source,
+    labels: Labels,
+    flags: Flags,
+    classes: Sequence[str],
+    *,
+    called: tuple[str, str],
+    doubt: Floats | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> Groups:
+    """Class × flag; a class with fewer than two samples on one side stays one group."""
+    assigned, names = np.zeros(len(labels), np.int64), list[str]()
+    for label, name in enumerate(classes):
+        mine = labels == label
+        here = int((flags & mine).sum())
+        split = min(here, int(mine.sum()) - here) >= _MIN_FLAGGED
+        assigned[mine] = len(names) + (flags[mine] if split else 0)
+        names += [f"{name} · {state}" for state in called] if split else [name]
+    return Groups(source, True, assigned, tuple(names), doubt, details or {})

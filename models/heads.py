@@ -1,0 +1,255 @@
+"""Linear heads on frozen features: one pass for the features, many heads fitted at once, one installed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.passes import evaluating, watched
+
+if TYPE_CHECKING:
+    from models.backbones import Network
+    from models.data.batches import Loader
+    from models.run import Run
+
+Labels = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_ITERATIONS = 300
+_HISTORY = 20
+_TOLERANCE = 1e-6  # of the largest gradient
+_CONSTANT = 1e-6  # a feature whose std is below it says nothing
+
+
+class HeadError(ValueError):
+    """The last layer cannot be retrained on frozen features. The message says why."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the last layer sees of N samples: `values` (N, D) float32; `logits` (N, K) as it was then.
+
+    `rows` are row numbers of the store, `labels` (N,) classes.
+    """
+
+    rows: Labels
+    labels: Labels
+    values: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+    @property
+    def predictions(self) -> Labels:
+        return np.asarray(self.logits.argmax(1), np.int64)
+
+    @property
+    def classes(self) -> int:
+        return int(self.logits.shape[1])
+
+    def save(self, path: Path) -> None:
+        """One .npz file, which appears whole."""
+        partial = path.with_name(f".{path.name}.partial")
+        with partial.open("wb") as file:
+            np.savez(file, rows=self.rows, labels=self.labels, values=self.values, logits=self.logits)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Raises HeadError for anything but what `save` wrote."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(file["rows"], file["labels"], file["values"], file["logits"])
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise HeadError(f"{path.name} holds no features: {error}") from error
+
+
+def compute_features(network: Network, loader: Loader, run: Run) -> Features:
+    """One forward pass in evaluation mode. Raises Stopped, and HeadError where the last layer is no head.
+
+    A head is a linear layer that sees one vector an image.
+    """
+    layer = linear_layer(network)
+    rows, labels, values, logits = [], [], [], []
+    with evaluating(network), torch.inference_mode(), _inputs_of(layer) as seen:
+        for batch in watched(loader, run):
+            logits.append(network(batch.images).float().cpu())
+            values.append(seen.pop().float().cpu())
+            rows.append(batch.rows)
+            labels.append(batch.labels.cpu())
+    if values[0].ndim != 2:
+        raise HeadError(f"the last layer of {network.spec.name} sees more than one vector an image")
+    return Features(*(torch.cat(part).numpy() for part in (rows, labels, values, logits)))
+
+
+def linear_layer(network: Network) -> nn.Linear:
+    """The last layer; HeadError where it is a convolution, or adds nothing."""
+    layer = network.classifier
+    if not isinstance(layer, nn.Linear) or "bias" not in dict(layer.named_parameters()):
+        detail = "does not end in a linear layer with a bias: take another backbone"
+        raise HeadError(f"{network.spec.name} {detail}")
+    return layer
+
+
+@contextmanager
+def _inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
+    seen: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+class Head(NamedTuple):
+    """Logits of raw features are `values @ weight.T + bias`: weight (K, D), bias (K,) float32."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    def logits(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return values @ self.weight.T + self.bias
+
+
+def install_head(network: Network, head: Head) -> None:
+    """Put `head` in the place of the last layer's weights. HeadError where it does not fit."""
+    layer = linear_layer(network)
+    if layer.weight.shape != head.weight.shape:
+        raise HeadError(f"a head of {head.weight.shape} does not fit the last layer of {network.spec.name}")
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(head.weight))
+        layer.bias.copy_(torch.from_numpy(head.bias))
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """Features with mean 0 and std 1 over the training samples, `values` (N, D) float32 on a device.
+
+    A penalty then means the same for every network.
+    """
+
+    values: Tensor
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32], device: torch.device | None = None) -> Self:
+        raw = torch.from_numpy(values).to(device or torch.device("cpu"))
+        std, mean = torch.std_mean(raw, 0, correction=0)
+        std = torch.where(std < _CONSTANT, torch.ones_like(std), std)
+        return cls((raw - mean) / std, mean, std)
+
+    def head(self, weights: Tensor) -> Head:
+        """Of `weights` (D + 1, K): the head that takes raw features."""
+        weight = weights[:-1] / self.std[:, None]  # (D, K)
+        bias = weights[-1] - self.mean @ weight
+        return Head(weight.T.contiguous().cpu().numpy(), bias.cpu().numpy())
+
+
+def fit_heads(
+    values: Tensor, labels: Tensor, sample_weights: Tensor, *, penalty: float, classes: int
+) -> Tensor:
+    """J multinomial logistic heads at once: weights (J, D + 1, K), the last of D + 1 being the bias.
+
+    `values` (N, D), `labels` (N,) int64, `sample_weights` (N, J) ≥ 0, one column a head; a column's
+    sum does not matter. Each minimises its weighted mean cross-entropy + ½·`penalty`·‖W‖² (no
+    penalty on the bias), by L-BFGS from zero: no randomness, one product with `values` a step.
+    """
+    count, width = values.shape
+    heads = sample_weights.shape[1]
+    shares = (sample_weights / sample_weights.sum(0)).to(values.dtype)  # (N, J)
+    weights = values.new_zeros(width + 1, heads * classes).requires_grad_()
+    targets = labels.view(-1, 1).expand(-1, heads)  # (N, J)
+    optimizer = torch.optim.LBFGS(
+        [weights],
+        max_iter=_ITERATIONS,
+        history_size=_HISTORY,
+        tolerance_grad=_TOLERANCE,
+        tolerance_change=1e-10,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        logits = (values @ weights[:-1] + weights[-1]).view(count, heads, classes)
+        entropy = F.cross_entropy(logits.permute(0, 2, 1), targets, reduction="none")  # (N, J)
+        loss = (shares * entropy).sum() + 0.5 * penalty * weights[:-1].square().sum()
+        torch.autograd.backward(loss)
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return weights.detach().view(width + 1, heads, classes).transpose(0, 1)
+
+
+def held_out_logits(
+    standardised: Standardised,
+    labels: Labels,
+    sample_weights: NDArray[np.float64],
+    *,
+    held: NDArray[np.bool_],
+    penalty: float,
+    classes: int,
+) -> NDArray[np.float32]:
+    """Mean logits (N, K) of each sample over the heads that did not see it.
+
+    Head j is fitted with column j of `sample_weights` (N, J), zero where `held` (N, J) is true;
+    every sample is held by one head or more.
+    """
+    values = standardised.values
+    weights = fit_heads(
+        values,
+        torch.from_numpy(labels).to(values.device),
+        torch.from_numpy(sample_weights * ~held).to(values.device),
+        penalty=penalty,
+        classes=classes,
+    )
+    total = np.zeros((len(labels), classes), np.float32)
+    for head, mine in zip(weights, held.T, strict=True):
+        rows = torch.from_numpy(np.flatnonzero(mine)).to(values.device)
+        total[mine] += (values[rows] @ head[:-1] + head[-1]).cpu().numpy()
+    return np.asarray(total / held.sum(1, keepdims=True), np.float32)
+
+
+def folds(strata: Labels, *, count: int, rng: np.random.Generator) -> Labels:
+    """(N,) fold numbers below `count`; every stratum is spread evenly, at random."""
+    assigned = np.empty(len(strata), np.int64)
+    for stratum in np.unique(strata):
+        rows = rng.permutation(np.flatnonzero(strata == stratum))
+        assigned[rows] = (np.arange(len(rows)) + rng.integers(count)) % count
+    return assigned
+
+
+def log_softmax(logits: NDArray[np.float32]) -> Floats:
+    """(N, K) float64."""
+    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
+
+
+def of_label(log_probabilities: Floats, labels: Labels) -> Floats:
+    """(N, K) → each sample's own label, (N,)."""
+    return np.asarray(log_probabilities[np.arange(len(labels)), labels])
+
+
+def balanced_weights(labels: Labels, groups: Labels, seen: NDArray[np.bool_] | None = None) -> Floats:
+    """(N,) weights under which classes weigh alike, and inside each its groups; zero outside `seen`.
+
+    Classes come first: one whose groups could not be told apart would else weigh less than the others.
+    """
+    inside = np.ones(len(labels), bool) if seen is None else seen
+    weights = np.zeros(len(labels))
+    for label in np.unique(labels[inside]):
+        mine = inside & (labels == label)
+        present, index, counts = np.unique(groups[mine], return_inverse=True, return_counts=True)
+        weights[mine] = (1 / (len(present) * counts))[index]
+    return weights

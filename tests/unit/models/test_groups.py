@@ -1,0 +1,161 @@
+"""Groups without labels: a planted shortcut is found and undone, one that is not there is not invented."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.groups import (
+    Groups,
+    HeadConfig,
+    class_groups,
+    cluster_groups,
+    cross_mistakes,
+    disagreement_groups,
+    given_groups,
+)
+from models.heads import Features
+
+CLASSES = ("cat", "dog")
+CONFIG = HeadConfig()
+
+
+def shortcut_features(*, majority: int = 150, minority: int = 10, width: int = 12, seed: int = 0) -> Features:
+    """Half of the features follow the class faintly, the others a place that goes with it in most samples.
+
+    `rows` are 1000 + the index; groups are (label, place) in the order (0,0) (0,1) (1,0) (1,1).
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([0, 0, 1, 1], [majority, minority, minority, majority])
+    places = np.repeat([0, 1, 0, 1], [majority, minority, minority, majority])
+    half = width // 2
+    core = rng.normal(size=(len(labels), half)) + 0.5 * (2 * labels - 1)[:, None]
+    spurious = rng.normal(size=(len(labels), half)) + 2.0 * (2 * places - 1)[:, None]
+    values = np.concatenate([core, spurious], 1).astype(np.float32)
+    logits = np.stack([-values[:, half], values[:, half]], 1)
+    return Features(1000 + np.arange(len(labels)), labels.astype(np.int64), values, logits)
+
+
+def places(majority: int = 150, minority: int = 10) -> np.ndarray:
+    return np.repeat([0, 1, 0, 1], [majority, minority, minority, majority]).astype(np.int64)
+
+
+def _wrong(groups: Groups) -> np.ndarray:
+    return np.array([name.endswith("judged wrong") for name in groups.names])[groups.assigned]
+
+
+def test_cross_mistakes_find_most_of_the_minority() -> None:
+    features = shortcut_features()
+    groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
+    minority = features.labels != places()
+    wrong = _wrong(groups)
+    assert groups.inferred
+    assert wrong[minority].mean() > 0.7
+    assert minority[wrong].mean() > 0.7
+    assert groups.names == (
+        "cat · judged right",
+        "cat · judged wrong",
+        "dog · judged right",
+        "dog · judged wrong",
+    )
+    assert sum(groups.counts.values()) == len(features.rows)
+    assert groups.details["flagged"][-1] == wrong.sum()
+
+
+def test_sharpening_finds_no_fewer_minority_samples() -> None:
+    features = shortcut_features(seed=2)
+    minority = features.labels != places()
+    found = [
+        int(
+            (
+                _wrong(cross_mistakes(features, replace(CONFIG, rounds=rounds), classes=CLASSES, seed=0))
+                & minority
+            ).sum()
+        )
+        for rounds in (0, 2)
+    ]
+    assert found[1] >= found[0]
+
+
+def test_the_same_seed_gives_the_same_groups() -> None:
+    features = shortcut_features()
+    first, again = (cross_mistakes(features, CONFIG, classes=CLASSES, seed=4) for _ in range(2))
+    assert first.assigned.tolist() == again.assigned.tolist()
+    assert first.doubt is not None
+    assert again.doubt is not None
+    assert first.doubt.tolist() == again.doubt.tolist()
+
+
+def test_without_mistakes_the_groups_are_the_classes() -> None:
+    features = shortcut_features(minority=0)
+    groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
+    assert groups.names == CLASSES
+    assert groups.assigned.tolist() == features.labels.tolist()
+
+
+def test_three_classes() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 60)
+    values = (rng.normal(size=(180, 6)) + np.eye(3).repeat(2, 1)[labels] * 1.5).astype(np.float32)
+    features = Features(np.arange(180), labels, values, values[:, :3])
+    groups = cross_mistakes(features, CONFIG, classes=("a", "b", "c"), seed=0)
+    class_of = [name[0] for name in groups.names]
+    assert [class_of[g] for g in groups.assigned] == [("a", "b", "c")[label] for label in labels]
+
+
+def test_given_groups_are_class_and_group() -> None:
+    labels, given = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 0, 0, 1])
+    groups = given_groups(labels, given, classes=CLASSES, names=("land", "water"))
+    assert groups.names == ("cat · land", "cat · water", "dog · land", "dog · water")
+    assert groups.assigned.tolist() == [0, 1, 2, 2, 3]
+    assert not groups.inferred
+    named = given_groups(
+        labels, given + 2 * labels, classes=CLASSES, names=("cat · x", "cat · y", "dog · x", "dog · y")
+    )
+    assert named.names == ("cat · x", "cat · y", "dog · x", "dog · y")
+    with pytest.raises(ValueError, match="1 training samples have no group"):
+        given_groups(labels, np.array([0, 1, -1, 0, 0]), classes=CLASSES, names=("land", "water"))
+
+
+def test_disagreement() -> None:
+    labels = np.array([0] * 6 + [1] * 6)
+    first = labels.copy()
+    second = np.array([1, 1, 0, 0, 0, 0] + [1] * 5 + [0])
+    groups = disagreement_groups(labels, first, second, classes=CLASSES)
+    assert groups.names == (
+        "cat · the models agree",
+        "cat · the models differ",
+        "dog",
+    )  # one alone is no group
+    assert groups.assigned.tolist() == [1, 1, 0, 0, 0, 0] + [2] * 6
+
+
+def test_clusters_of_maps_that_look_at_two_places() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 40)
+    maps = rng.random((80, 6, 6)).astype(np.float32) * 0.1
+    maps[:20, :2, :2] += 5  # half of the cats by the corner
+    maps[20:, 3:, 3:] += 5
+    maps[50] = 0  # says nothing
+    groups = cluster_groups(labels, maps, classes=CLASSES, seed=0)
+    assert groups.names[:2] == ("cat · looked at way 1 of 2", "cat · looked at way 2 of 2")
+    corner, others = set(groups.assigned[:20].tolist()), set(groups.assigned[20:40].tolist())
+    assert len(corner) == len(others) == 1
+    assert corner != others
+    assert set(groups.assigned[40:].tolist()) == {2}
+
+
+def test_classes_as_groups_are_the_control() -> None:
+    groups = class_groups(np.array([0, 1, 1]), CLASSES)
+    assert groups.counts == {"cat": 1, "dog": 2}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"threshold": 0.0}, {"rounds": -1}, {"penalties": ()}, {"judge_penalties": (0.0,)}, {"folds": 1}],
+)
+def test_settings_that_make_no_sense(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        HeadConfig(**wrong)  # type: ignore[arg-type]  # that is the test

@@ -1,0 +1,158 @@
+"""Linear heads: the optimum is scikit-learn's, held out means held out, a network says what its head says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.backbones import build_network
+from models.data.batches import LoaderSettings, make_loader
+from models.data.store import Store
+from models.heads import (
+    Features,
+    HeadError,
+    Standardised,
+    balanced_weights,
+    compute_features,
+    fit_heads,
+    folds,
+    held_out_logits,
+    install_head,
+)
+from models.run import Run
+
+RUN = Run()
+
+
+def _points(count: int = 80, width: int = 5, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % classes
+    centres = rng.normal(size=(classes, width))
+    return (centres[labels] + rng.normal(size=(count, width))).astype(np.float32), labels.astype(np.int64)
+
+
+def test_the_optimum_is_scikit_learns() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    values, labels = _points()
+    weights = np.stack([np.ones(80), balanced_weights(labels, np.arange(80) % 2 + 2 * labels)], 1)
+    weights[:10, 1] = 0
+    for penalty in (1.0, 0.01):
+        found = fit_heads(
+            torch.from_numpy(values),
+            torch.from_numpy(labels),
+            torch.from_numpy(weights),
+            penalty=penalty,
+            classes=3,
+        )
+        for column in range(2):
+            share = weights[:, column] / weights[:, column].sum()
+            theirs = LogisticRegression(C=1 / penalty, max_iter=5000, tol=1e-8)
+            theirs.fit(values, labels, sample_weight=share)
+            ours = found[column].numpy()
+            logits = values @ ours[:-1] + ours[-1]
+            probabilities = torch.from_numpy(logits).softmax(1).numpy()
+            assert np.allclose(probabilities, theirs.predict_proba(values), atol=2e-3)
+
+
+def test_a_head_on_raw_features_says_what_it_said_on_standardised_ones() -> None:
+    values, labels = _points()
+    raw = values * np.array([100, 1, 0.01, 3, 0], np.float32) + 7  # the last one is constant
+    standardised = Standardised.of(raw)
+    weights = fit_heads(
+        standardised.values, torch.from_numpy(labels), torch.ones(80, 1), penalty=0.1, classes=3
+    )
+    ours = standardised.values @ weights[0][:-1] + weights[0][-1]
+    assert np.allclose(standardised.head(weights[0]).logits(raw), ours.numpy(), atol=1e-3)
+
+
+def test_what_is_held_out_has_no_say() -> None:
+    """Labels of held-out samples may be anything: their logits do not move."""
+    values, labels = _points()
+    standardised = Standardised.of(values)
+    fold = folds(labels, count=4, rng=np.random.default_rng(1))
+    held = fold[:, None] == np.arange(4)
+
+    def first(changed: np.ndarray) -> np.ndarray:
+        logits: np.ndarray = held_out_logits(
+            standardised, changed, np.ones((80, 4)), held=held, penalty=0.1, classes=3
+        )
+        return np.asarray(logits[fold == 0])
+
+    other = np.where(fold == 0, (labels + 1) % 3, labels)
+    assert np.allclose(first(labels), first(other), atol=1e-2)  # the solver's accuracy: heads share its steps
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 2), min_size=6, max_size=50),
+    count=st.integers(2, 5),
+    seed=st.integers(0, 99),
+)
+def test_folds_spread_every_stratum(labels: list[int], count: int, seed: int) -> None:
+    strata = np.array(labels)
+    found = folds(strata, count=count, rng=np.random.default_rng(seed))
+    for stratum in np.unique(strata):
+        sizes = np.bincount(found[strata == stratum], minlength=count)
+        assert sizes.max() - sizes.min() <= 1
+        assert len(sizes) == count
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.booleans()), min_size=1, max_size=40))
+def test_classes_weigh_alike_and_groups_inside_them(samples: list[tuple[int, int, bool]]) -> None:
+    labels, parts, seen = (np.array(column) for column in zip(*samples, strict=True))
+    groups = labels * 4 + parts
+    weights = balanced_weights(labels, groups, seen)
+    assert (weights[~seen] == 0).all()
+    for label in np.unique(labels[seen]):
+        inside = [weights[seen & (groups == g)].sum() for g in np.unique(groups[seen & (labels == label)])]
+        assert np.isclose(sum(inside), 1)
+        assert np.allclose(inside, inside[0])
+
+
+def test_features_are_what_the_last_layer_sees_and_install_puts_a_head_there(
+    make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = make_store()
+    network = build_network("small_cnn", classes=2, image_size=16)
+    loader = make_loader(store, store.rows("train"), LoaderSettings(16, 8), RUN)
+    features = compute_features(network, loader, RUN)
+    layer = network.classifier
+    logits = torch.from_numpy(features.values) @ layer.weight.detach().T
+    assert layer.bias is not None
+    assert np.allclose(logits + layer.bias.detach(), features.logits, atol=1e-5)
+    assert features.rows.tolist() == store.rows("train").tolist()
+    features.save(tmp_path / "f.npz")
+    assert np.array_equal(Features.load(tmp_path / "f.npz").values, features.values)
+
+    standardised = Standardised.of(features.values)
+    weights = fit_heads(
+        standardised.values, torch.from_numpy(features.labels), torch.ones(24, 1), penalty=1.0, classes=2
+    )
+    head = standardised.head(weights[0])
+    before = {name: t.clone() for name, t in network.model.state_dict().items()}
+    install_head(network, head)
+    said = compute_features(network, loader, RUN)
+    assert np.allclose(said.logits, head.logits(features.values), atol=1e-4)
+    changed = [name for name, t in network.model.state_dict().items() if not torch.equal(t, before[name])]
+    assert changed == ["fc.weight", "fc.bias"]
+    with pytest.raises(HeadError, match="does not fit"):
+        install_head(build_network("small_cnn", classes=3, image_size=16), head)
+
+
+def test_what_is_no_linear_head_is_refused(make_store: Callable[..., Store], tmp_path: Path) -> None:
+    store = make_store(side=32)
+    network = build_network("torchvision/squeezenet1_1", classes=2, image_size=64)
+    loader = make_loader(store, store.rows("val"), LoaderSettings(64, 8), RUN)
+    with pytest.raises(HeadError, match="another backbone"):
+        compute_features(network, loader, RUN)
+    (tmp_path / "f.npz").write_bytes(b"no")
+    with pytest.raises(HeadError, match="holds no features"):
+        Features.load(tmp_path / "f.npz")
