@@ -7,10 +7,12 @@ as two of them meet.
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,8 @@ def _open(url: str) -> Engine:
         max_overflow=30,
         pool_recycle=600,
         connect_args=_POSTGRESQL,
+        # A database in SQL_ASCII takes the bytes of "×", and refuses its escape \\u00d7 in a jsonb.
+        json_serializer=partial(json.dumps, ensure_ascii=False),
     )
 
 
