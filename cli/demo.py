@@ -107,7 +107,7 @@ class Demo:
             "The service cut val (which chooses the checkpoint) and calibration (for step 5) from train.",
         )
         if dataset.report is not None and dataset.report.shortcuts is not None:
-            self._say("Before anything was trained, it noticed:", f"  {dataset.report.shortcuts['sentence']}")
+            self._say("Before anything was trained, it noticed:", dataset.report.shortcuts["sentence"])
         return dataset
 
     def training(self, dataset: Dataset) -> Job:
@@ -135,27 +135,29 @@ class Demo:
         _heading(self.console, "4. What changed")
         report = self.client.jobs.report(job.id)
         self.console.print(comparison(report))
-        self._say(*_measured(report), f"[bold]{verdict(report)}[/bold]")
+        self._say(*_measured(report))
+        self._say(f"[bold]{verdict(report)}[/bold]")
         page = self.output / "report.html"
         page.write_text(self.client.jobs.report_html(job.id), encoding="utf-8")
-        self._say(f"The whole report: {page}")
+        self._show("The whole report", page)
 
     def predictions(self, dataset: Dataset, job: Job) -> None:
         """One stored image under each policy, and where the models look."""
         sample = self._misleading(dataset, job)
         _heading(self.console, "5. Predictions, with the right to say “I don't know”")
-        self._say(
-            f"Test image {sample.id}: a {sample.label} ({sample.group}), the first on which they disagree."
-        )
+        self._say(f"Test image {sample.id}, the first on which the models disagree: {sample.group}.")
         policies: dict[str, dict[str, Any]] = {
             "no policy": {},
             f"coverage={COVERAGE:g}": {"coverage": COVERAGE},
             f"max_risk={MAX_RISK:g}": {"max_risk": MAX_RISK, "risk_confidence": CONFIDENCE},
         }
         self.console.print(self._answers(dataset, job, sample, policies))
+        self._say(f"coverage={COVERAGE:g}: answer about {COVERAGE:.0%} of the images.")
         self._say(
-            f"coverage={COVERAGE:g}: answer about {COVERAGE:.0%} of the images.",
-            f"max_risk={MAX_RISK:g}: with {CONFIDENCE:.0%} confidence {MAX_RISK:.0%} wrong answers at most.",
+            f"max_risk={MAX_RISK:g}: of the answers at most {MAX_RISK:.0%} are wrong,",
+            f"with {CONFIDENCE:.0%} confidence.",
+        )
+        self._say(
             "Both hold for images like those of the calibration split. This one is not like them: the square",
             "has changed sides. No certificate says anything about shifted data.",
         )
@@ -166,7 +168,7 @@ class Demo:
                 picture.write_bytes(
                     self.client.saliency.sample_picture(model=model, dataset=dataset.id, sample=sample.id)
                 )
-                self._say(f"Where {arm} looks: {picture}")
+                self._show(f"Where {arm} looks", picture)
 
     def _answers(
         self, dataset: Dataset, job: Job, sample: Sample, policies: dict[str, dict[str, Any]]
@@ -201,9 +203,12 @@ class Demo:
                 return sample
         return samples[0]
 
-    def _say(self, *lines: str) -> None:
-        for line in lines:
-            self.console.print(line)
+    def _show(self, what: str, file: Path) -> None:
+        self.console.print(f"{what}: {file}", soft_wrap=True)
+
+    def _say(self, *sentences: str) -> None:
+        """A paragraph, no wider than one reads with ease."""
+        self.console.print(" ".join(sentences), width=min(self.console.width, 88))
 
 
 @contextlib.contextmanager

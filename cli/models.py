@@ -75,6 +75,18 @@ def alias(
 
 @app.command()
 @connected
+def rollback(
+    session: Session,
+    name: Annotated[str, typer.Argument(help="The alias.", show_default=False)],
+    version: Annotated[int | None, typer.Option(help="The move to go back to; else the one before.")] = None,
+) -> None:
+    """Point an alias at the model that it stood for before."""
+    found = session.client.models.roll_back_alias(name, version=version)
+    session.show(found, lambda: _history(found))
+
+
+@app.command()
+@connected
 def download(
     session: Session,
     model: Name,

@@ -88,4 +88,4 @@ def _group_names(metrics: Mapping[str, Any]) -> list[str]:
 
 def _group(metrics: Mapping[str, Any], name: str) -> str:
     found = next((group for group in metrics["groups"] if group["name"] == name), None)
-    return "–" if found is None else f"{found['correct']} of {found['n']} = {figure(found['accuracy'])}"
+    return "–" if found is None else f"{found['correct']}/{found['n']} = {figure(found['accuracy'])}"

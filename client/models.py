@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from client.calls import call, fetch, get, idempotent, pages
+from client.calls import call, create, fetch, get, idempotent, pages
 from client.downloads import download
 from client.resource import D, Listing, Operation, Resource
 from client.shapes import Alias, Model
@@ -72,9 +72,15 @@ def import_model(
     return call(request, Model)
 
 
-def risk_coverage(model: str) -> Flow[dict[str, Any]]:
-    """The risk-coverage curve on the calibration split, with AURC, AUGRC and bounds."""
-    return call(get(f"/models/{model}/risk-coverage"), dict[str, Any])
+def risk_coverage(
+    model: str, *, score: str | None = None, points: int | None = None, coverage: float | None = None
+) -> Flow[dict[str, Any]]:
+    """The risk-coverage curve on the calibration split, with AURC, AUGRC and bounds.
+
+    `coverage` is that of the table of groups.
+    """
+    query = get(f"/models/{model}/risk-coverage", score=score, points=points, coverage=coverage)
+    return call(query, dict[str, Any])
 
 
 def list_aliases() -> EmittingFlow[Alias]:
@@ -90,6 +96,13 @@ def get_alias(name: str) -> Flow[Alias]:
 def set_alias(name: str, model: str) -> Flow[Alias]:
     """Let the name stand for this model from now on."""
     return call(Request(method="PUT", path=f"/aliases/{name}", json={"model": model}, repeatable=True), Alias)
+
+
+def roll_back_alias(
+    name: str, *, version: int | None = None, idempotency_key: str | None = None
+) -> Flow[Alias]:
+    """Let the name stand for the model of an earlier move; without a `version`, for the one before."""
+    return call(create(f"/aliases/{name}/rollback", json={"version": version}, key=idempotency_key), Alias)
 
 
 def delete_alias(name: str) -> Flow[None]:
@@ -109,4 +122,5 @@ class Models(Resource[D]):
     aliases = Listing(list_aliases)
     alias = Operation(get_alias)
     set_alias = Operation(set_alias)
+    roll_back_alias = Operation(roll_back_alias)
     delete_alias = Operation(delete_alias)

@@ -101,6 +101,8 @@ def _registry(client: Client, dataset: Dataset, job: Job, scratch: Path) -> None
     model = job.models["masktune"]
     assert client.models.set_alias("digits-best", model).model == model
     assert client.models.get("digits-best").id == model
+    client.models.set_alias("digits-best", job.models["erm"])
+    assert client.models.roll_back_alias("digits-best").model == model
     assert {found.id for found in client.models.list(job=job.id)} == set(job.models.values())
     weights = client.models.download("digits-best", scratch / "model.safetensors")
     assert weights.stat().st_size > 10_000

@@ -108,6 +108,7 @@ ANSWER: dict[str, Any] = {
         ("models alias", "GET /aliases", {"data": [ALIAS]}, ["best", "mdl_2"]),
         ("models alias best", "GET /aliases/best", ALIAS, ["best", "2025-11-03"]),
         ("models alias best mdl_2", "PUT /aliases/best", ALIAS, ["mdl_2"]),
+        ("models rollback best --version 1", "POST /aliases/best/rollback", ALIAS, ["mdl_2"]),
         ("models delete mdl_2", "DELETE /models/mdl_2", {}, ["mdl_2 is deleted"]),
         (
             "predict -m best --dataset ds_1 --sample 3 --max-risk 0.05",
@@ -246,7 +247,7 @@ def test_a_report_is_a_table(service: Service) -> None:
     service.answers["GET /jobs/job_1/report"] = (200, REPORT)
     shown = service.masktune("jobs", "report", "job_1").stdout
     assert "0.875 (0.775–0.975)" in shown
-    assert "4 of 5 = 0.800" in shown
+    assert "4/5 = 0.800" in shown
     assert shown.index("before") < shown.index("after") < shown.index("imported")
     assert "MaskTune helped. Against the control, the worst group changed by +0.600" in shown
     service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"verdict": None})

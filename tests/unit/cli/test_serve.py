@@ -57,3 +57,9 @@ def test_migrate_can_be_repeated(tmp_path: Path) -> None:
     for _ in range(2):
         assert masktune("migrate", DATA_DIR=str(tmp_path)) == (0, "")
     assert (tmp_path / "masktune.db").exists()
+
+
+def test_a_worker_can_be_asked_for_without_one(tmp_path: Path) -> None:
+    assert masktune("worker", "--check", DATA_DIR=str(tmp_path)) == (0, "")
+    away = masktune("worker", "--check", DATA_DIR=str(tmp_path), BROKER_URL="redis://127.0.0.1:9/0")
+    assert away == (1, "masktune: a worker cannot work here: OperationalError\n")

@@ -58,8 +58,9 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (models.delete_model("mdl_1"), "DELETE /models/mdl_1", None),
     (models.get_alias("best"), "GET /aliases/best", ALIAS),
     (models.set_alias("best", "mdl_1"), "PUT /aliases/best", ALIAS),
+    (models.roll_back_alias("best"), "POST /aliases/best/rollback", ALIAS),
     (models.delete_alias("best"), "DELETE /aliases/best", None),
-    (models.risk_coverage("best"), "GET /models/best/risk-coverage", {"aurc": 0.1}),
+    (models.risk_coverage("m", points=9), "GET /models/m/risk-coverage?points=9", {"aurc": 0.1}),
     (
         predict.predict_sample(model="best", dataset="ds_1", sample=3, coverage=0.9, explain=True),
         "GET /predict?model=best&dataset=ds_1&sample=3&coverage=0.9&explain=true",
