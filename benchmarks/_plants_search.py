@@ -66,16 +66,20 @@ class Variant:
 
 
 RELEASED, CONTROL = Variant(), Variant(masked=False)
+FROZEN_CONTROL = Variant(frozen=True, masked=False)  # what freezing alone does
 
 
 def search(archive: Path, config: Hyperparameters, run: Run, *, folder: Path, tries: int) -> dict[str, Any]:
-    """Score the released recipe, the control and `tries` variants; test both and the best. JSON values."""
+    """Score the released recipe, the controls and `tries` variants; test those and the best. JSON values.
+
+    `search_seconds` are of this call alone: of the whole search where `folder` held nothing of it.
+    """
     started = time.perf_counter()
     cut = open_plants(archive, folder / "plants-cut", parts=_PARTS)
     space = folder / f"search-{config.image_size}-{config.epochs}-seed-{run.seed}"
     judge = _judge_groups(cut, run, folder=folder)
     rows = []
-    for variant in (RELEASED, CONTROL, *_draw(tries, run.seed)):
+    for variant in (RELEASED, CONTROL, FROZEN_CONTROL, *_draw(tries, run.seed)):
         network = train_variant(variant, cut, config, run, folder=folder, space=space / "cut")
         said = predict(network, cut.store, cut.store.rows("val"), config, run)
         losses = -of_label(log_softmax(said.logits), said.labels)
@@ -88,7 +92,8 @@ def search(archive: Path, config: Hyperparameters, run: Run, *, folder: Path, tr
     spent = time.perf_counter() - started
     whole = open_plants(archive, folder / "plants", parts=10)
     tested = {}
-    for name, variant in {"released": RELEASED, "control": CONTROL, "chosen": chosen}.items():
+    final = {"released": RELEASED, "control": CONTROL, "frozen control": FROZEN_CONTROL, "chosen": chosen}
+    for name, variant in final.items():
         network = train_variant(variant, whole, config, run, folder=folder, space=space / "whole")
         tested[name] = _test(network, whole, config, run)
         print(f"search, {name}: {tested[name]}", flush=True)
@@ -124,6 +129,8 @@ def train_variant(
 ) -> Network:
     """ERM (once for all variants, in `space`), masks, and what the variant makes of them."""
     store = plants.store
+    if variant.frozen and not variant.masked:
+        return _frozen_head(plants, config, run, folder=folder, masks=None)
     network = lite0(len(store.classes), config.image_size, folder)
     fit_erm(network, store, config, run, folder=space / "erm")
     last = CheckpointFolder(space / "erm").last()
@@ -140,7 +147,7 @@ def train_variant(
         place = space / variant.name
         sets.append(compute_masks(looking, store, config, run, folder=place / f"masks-{iteration}"))
         if variant.frozen:
-            return _masked_head(plants, config, run, folder=folder, masks=union(sets))
+            return _frozen_head(plants, config, run, folder=folder, masks=union(sets))
         tuned = place / f"finetune-{iteration}"
         finetune_on_masks(
             network, store, config, run, folder=tuned, start=start, masks=union(sets), iteration=iteration
@@ -150,13 +157,14 @@ def train_variant(
     return network
 
 
-def _masked_head(
-    plants: Plants, config: Hyperparameters, run: Run, *, folder: Path, masks: MaskSource
+def _frozen_head(
+    plants: Plants, config: Hyperparameters, run: Run, *, folder: Path, masks: MaskSource | None
 ) -> Network:
-    """The untouched backbone with a head fitted to masked training images, balanced over the classes."""
+    """The untouched backbone with a head fitted to the (masked) training images, balanced over classes."""
     store = plants.store
     network = lite0(len(store.classes), config.image_size, folder).to(run.device)
-    masking = Masking(masks, partial(apply_masks, fill=config.masking.fill))
+    fill = partial(apply_masks, fill=config.masking.fill)
+    masking = None if masks is None else Masking(masks, fill)
     settings = LoaderSettings(config.image_size, _BATCH, masking=masking)
     features = compute_features(network, make_loader(store, store.rows("train"), settings, run), run)
     groups = class_groups(features.labels, store.classes)
