@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import platform
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks._machine import device_name
 from models.backbones import Network
 from models.checkpoints import CheckpointFolder
 from models.config import Hyperparameters
@@ -177,15 +177,3 @@ def finish(
     }
     print(json.dumps(line), flush=True)
     return 0 if ok else 1
-
-
-def device_name(device: torch.device) -> str:
-    """The card's or the processor's name, where it can be told."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmarks._machine import device_name
 from models.backbones import Network, build_network
 from models.config import MaskingConfig
 from models.data.batches import Batch
@@ -202,16 +202,6 @@ def targets(rows: list[dict[str, Any]], cases: dict[str, Case]) -> dict[str, dic
     return found
 
 
-def processor() -> str:
-    """The processor's name where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def show(row: dict[str, Any]) -> None:
     library = f"{row['library']:9.1f}" if row["library"] else " " * 9
     print(
@@ -250,7 +240,7 @@ def main() -> int:
                     show(rows[-1])
     aims = targets(rows, cases)
     ok = arguments.quick or all(aim["ok"] for aim in aims.values())
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    where = device_name(device)
     print(
         json.dumps(
             {

@@ -17,6 +17,7 @@ from app.services.dataset_shapes import describe
 from app.services.faults import parse
 from app.services.idempotency import Once, fingerprint
 from app.services.representation import represent
+from app.services.tentative import tentative
 from core.errors import InvalidInput
 from core.ids import new_id
 from core.queries import datasets, jobs
@@ -30,23 +31,16 @@ def create_from_upload(services: Services, once: Once, upload: uploads.Upload) -
     request = parse_fields(upload.fields)
     options = _options(FormatOptions, request.options)
     dataset_id = new_id("ds")
-    key, kept = f"uploads/{dataset_id}", False
-
-    def keep() -> None:
-        nonlocal kept
-        kept = True
-
-    def make(session: Session) -> Response:
-        after_commit(session, keep)
-        return _create(services, session, dataset_id, request, source={"upload": key}, options=options)
-
+    key = f"uploads/{dataset_id}"
     uploads.store(upload, services.artifacts, key)
-    try:
+    with tentative(services.artifacts, key) as keep:
+
+        def make(session: Session) -> Response:
+            after_commit(session, keep)
+            return _create(services, session, dataset_id, request, source={"upload": key}, options=options)
+
         # Two uploads are the same when their bytes are, whatever boundary lies between the parts.
         return once.run(fingerprint(request, upload.sha256), make)
-    finally:
-        if not kept:
-            services.artifacts.delete(key)
 
 
 def create_from_source(services: Services, once: Once, request: SourceRequest) -> Response:

@@ -18,6 +18,7 @@ from app.services.faults import parse
 from app.services.idempotency import Once, fingerprint
 from app.services.models import describe
 from app.services.representation import represent
+from app.services.tentative import tentative
 from app.services.uploads import Upload
 from core.errors import FieldError, InvalidInput, WrongDataset
 from core.ids import new_id
@@ -43,35 +44,29 @@ def create(services: Services, once: Once, upload: Upload) -> Response:
     if request.dataset is not None:
         _check_dataset(services, request)
     model_id = new_id("mdl")
-    key, kept = f"models/{model_id}", False
-
-    def keep() -> None:
-        nonlocal kept
-        kept = True
-
-    def make(session: Session) -> Response:
-        after_commit(session, keep)
-        row = registry.add(
-            session,
-            ModelRow(
-                id=model_id,
-                dataset_id=request.dataset,
-                arm=Arm.IMPORTED,
-                backbone=request.backbone,
-                classes=request.classes,
-                image_size=request.image_size,
-                artifact=key,
-            ),
-        )
-        return represent(describe(row), status=201, headers={"Location": f"/models/{row.id}"})
+    key = f"models/{model_id}"
 
     # Before the transaction: building a network takes seconds, and SQLite has one writer at a time.
     _take_in(services, upload, request, key)
-    try:
+    with tentative(services.artifacts, key) as keep:
+
+        def make(session: Session) -> Response:
+            after_commit(session, keep)
+            row = registry.add(
+                session,
+                ModelRow(
+                    id=model_id,
+                    dataset_id=request.dataset,
+                    arm=Arm.IMPORTED,
+                    backbone=request.backbone,
+                    classes=request.classes,
+                    image_size=request.image_size,
+                    artifact=key,
+                ),
+            )
+            return represent(describe(row), status=201, headers={"Location": f"/models/{row.id}"})
+
         return once.run(fingerprint(request, upload.sha256), make)
-    finally:
-        if not kept:
-            services.artifacts.delete(key)
 
 
 def parse_fields(fields: Mapping[str, str]) -> ModelImport:

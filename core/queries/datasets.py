@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import DatasetInUse, DatasetNotReady, NotFound
 from core.queries import jobs
+from core.queries.paging import newest_first
 from core.session import db_now
 from core.tables import DatasetRow
 from core.vocabulary import DatasetState
@@ -45,13 +45,7 @@ def add(session: Session, row: DatasetRow) -> DatasetRow:
 
 def listing(session: Session, *, before: tuple[float, str] | None, limit: int) -> list[DatasetRow]:
     """Newest first, behind the (created_at, id) of the last one seen."""
-    query = select(DatasetRow).order_by(DatasetRow.created_at.desc(), DatasetRow.id.desc()).limit(limit)
-    if before is not None:
-        at, last = before
-        query = query.where(
-            (DatasetRow.created_at < at) | ((DatasetRow.created_at == at) & (DatasetRow.id < last))
-        )
-    return list(session.scalars(query))
+    return newest_first(session, DatasetRow, before=before, limit=limit)
 
 
 def finish(

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import JobEnded, JobNotResumable, NotFound
 from core.queries import events
+from core.queries.paging import newest_first
 from core.session import db_now
 from core.tables import JobRow
 from core.vocabulary import ACTIVE, RESUMABLE, EventType, JobKind, JobState, Stage
@@ -60,14 +61,8 @@ def listing(
     dataset_id: str | None = None,
 ) -> list[JobRow]:
     """Newest first, behind the (created_at, id) of the last one seen."""
-    query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit)
-    if before is not None:
-        at, job_id = before
-        query = query.where((JobRow.created_at < at) | ((JobRow.created_at == at) & (JobRow.id < job_id)))
-    for column, value in ((JobRow.kind, kind), (JobRow.state, state), (JobRow.dataset_id, dataset_id)):
-        if value is not None:
-            query = query.where(column == value)
-    return list(session.scalars(query))
+    where = {JobRow.kind: kind, JobRow.state: state, JobRow.dataset_id: dataset_id}
+    return newest_first(session, JobRow, before=before, limit=limit, where=where)
 
 
 def using_dataset(session: Session, dataset_id: str) -> list[str]:

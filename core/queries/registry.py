@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import ModelInUse, NotFound
 from core.ids import is_id
+from core.queries.paging import newest_first
 from core.session import db_now
 from core.tables import AliasMoveRow, AliasRow, ModelRow
 from core.vocabulary import Arm
@@ -43,14 +44,8 @@ def listing(
     arm: Arm | None = None,
 ) -> list[ModelRow]:
     """Newest first, behind the (created_at, id) of the last one seen."""
-    query = select(ModelRow).order_by(ModelRow.created_at.desc(), ModelRow.id.desc()).limit(limit)
-    if before is not None:
-        at, last = before
-        query = query.where((ModelRow.created_at < at) | ((ModelRow.created_at == at) & (ModelRow.id < last)))
-    for column, value in ((ModelRow.dataset_id, dataset_id), (ModelRow.job_id, job_id), (ModelRow.arm, arm)):
-        if value is not None:
-            query = query.where(column == value)
-    return list(session.scalars(query))
+    where = {ModelRow.dataset_id: dataset_id, ModelRow.job_id: job_id, ModelRow.arm: arm}
+    return newest_first(session, ModelRow, before=before, limit=limit, where=where)
 
 
 def delete(session: Session, model_id: str) -> ModelRow:

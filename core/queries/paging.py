@@ -1,0 +1,32 @@
+"""One way to page through a table: newest first, behind the last row seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from core.tables import DatasetRow, JobRow, ModelRow
+
+Row = TypeVar("Row", DatasetRow, JobRow, ModelRow)
+
+
+def newest_first(
+    session: Session,
+    table: type[Row],
+    *,
+    before: tuple[float, str] | None,
+    limit: int,
+    where: Mapping[InstrumentedAttribute[Any], object] | None = None,
+) -> list[Row]:
+    """At most `limit` rows older than the (created_at, id) `before`; a None in `where` filters nothing."""
+    query = select(table).order_by(table.created_at.desc(), table.id.desc()).limit(limit)
+    if before is not None:
+        at, last = before
+        query = query.where((table.created_at < at) | ((table.created_at == at) & (table.id < last)))
+    for column, value in (where or {}).items():
+        if value is not None:
+            query = query.where(column == value)
+    return list(session.scalars(query))
