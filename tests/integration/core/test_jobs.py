@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -209,7 +210,7 @@ def test_every_state_has_its_time_and_its_event(database: Database) -> None:
 def test_concurrent_writers_leave_no_gap_and_no_reader_misses_one(database: Database) -> None:
     job_id = _add(database)
     seen: list[int] = []
-    stop = threading.Event()
+    written = threading.Event()
 
     def write() -> None:
         for n in range(25):
@@ -217,21 +218,22 @@ def test_concurrent_writers_leave_no_gap_and_no_reader_misses_one(database: Data
                 events.add(session, job_id, EventType.LOG, {"n": n})
 
     def read() -> None:
-        after = 0
-        while not (stop.is_set() and after == 101):
+        last = False
+        while not last:
+            last = written.is_set()  # asked before the read: what came until then must be in it
             with database.read() as session:
-                rows = events.page(session, job_id, after=after, limit=50)
-            seen.extend(r.seq for r in rows)
-            after = rows[-1].seq if rows else after
+                rows = events.page(session, job_id, after=seen[-1] if seen else 0, limit=200)
+            seen.extend(row.seq for row in rows)
+            time.sleep(0.001)  # a reader that spins starves the writers of this process
 
-    writers = [threading.Thread(target=write) for _ in range(4)]
-    reader = threading.Thread(target=read)
-    for thread in (*writers, reader):
-        thread.start()
-    for thread in writers:
-        thread.join()
-    stop.set()
-    reader.join(timeout=30)
+    with ThreadPoolExecutor() as pool:
+        reader = pool.submit(read)
+        try:
+            for writer in [pool.submit(write) for _ in range(4)]:
+                writer.result()
+        finally:
+            written.set()
+        reader.result()
     assert seen == list(range(1, 102))
 
 
