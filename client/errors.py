@@ -84,7 +84,9 @@ class DatasetInvalid(ClientError):
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
-        super().__init__(f"data set {dataset.id} is {dataset.state}: its report says why")
+        problems = dataset.report.problems if dataset.report is not None else []
+        why = "; ".join(problem.detail for problem in problems) or "its report says why"
+        super().__init__(f"data set {dataset.id} is {dataset.state}: {why}")
 
 
 class WaitedTooLong(ClientError):

@@ -13,6 +13,7 @@ import pytest
 from client import (
     AsyncClient,
     Client,
+    Dataset,
     DatasetInvalid,
     JobNotSucceeded,
     ProblemError,
@@ -227,3 +228,9 @@ def test_a_model_is_imported_with_its_classes(runner: Runner, tmp_path: Path) ->
 def test_one_image_is_not_a_list_of_images() -> None:
     with pytest.raises(TypeError, match="put a single one in a list"):
         predict.predict_images("m", b"png")  # type: ignore[arg-type]  # the mistake itself
+
+
+def test_an_invalid_data_set_says_what_is_wrong_with_it() -> None:
+    fact = {"code": "one_class", "detail": "there is one class only: add images of a second"}
+    dataset = Dataset.model_validate(DATASET | {"state": "invalid", "report": {"problems": [fact]}})
+    assert str(DatasetInvalid(dataset)) == f"data set ds_1 is invalid: {fact['detail']}"
