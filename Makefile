@@ -35,12 +35,15 @@ demo: install ## a data set, a masktune job, its report and a prediction, from n
 serve: install ## the service on http://127.0.0.1:8000, data under ./var
 	@exec $(BIN)/masktune serve
 
+# Files of tests run beside each other, one process per core; more than four would only fight for the disk.
+SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 test: install-dev ## every test, with coverage
 	@$(BIN)/coverage erase
-	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --durations=20 $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered --durations=20 $(ARGS)
 
 unit: install-dev ## the quick tests: no service, seconds
-	@$(BIN)/python -m pytest tests/unit $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit $(ARGS)
 
 lint: install-dev ## ruff
 	@$(BIN)/ruff check .

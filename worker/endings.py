@@ -32,3 +32,14 @@ def crash_problem(returncode: int | None, crashes: int) -> dict[str, Any]:
         f"the job's process ended {how}, {crashes} times in a row without finishing an epoch: {hint}; "
         "then POST /jobs/{id}/resume: it goes on from its last checkpoint",
     ).to_problem()
+
+
+def supervision_problem(error: Exception) -> dict[str, Any]:
+    """The problem of a job that the worker itself could not go on with. Only the error's kind is told:
+    its text may hold SQL, paths or addresses."""
+    return JobError(
+        "not_recorded",
+        f"the worker could not write down what the job reported ({type(error).__name__}); the worker's log "
+        "tells the whole error; once its cause is mended, POST /jobs/{id}/resume: the job goes on from its "
+        "last checkpoint",
+    ).to_problem()

@@ -34,6 +34,10 @@ class Inbox:
             return None
         return head
 
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._waiting.clear()
+
     def written(self, now: float) -> None:
         if self._waiting.popleft()["type"] == "progress":
             self._progress_at = now

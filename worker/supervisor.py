@@ -18,7 +18,7 @@ from core.session import after_commit
 from core.settings import Settings
 from core.vocabulary import JobState
 from worker import records
-from worker.endings import crash_problem
+from worker.endings import crash_problem, supervision_problem
 from worker.inbox import Inbox
 from worker.messages import Message, parse
 from worker.process_tree import ChildProcess
@@ -59,7 +59,21 @@ class Supervisor:
         self._retry_at = 0.0
 
     def run(self) -> None:
-        """Return when the job is settled and its child, with all it started, is gone."""
+        """Return when the job is settled and its child, with all it started, is gone.
+
+        An error of our own or of the database that does not pass by itself (a value it refuses) would
+        come again at every attempt: the job fails at once and says so, instead of looking busy until
+        its lease lapses.
+        """
+        try:
+            self._run()
+        except Exception as error:
+            logger.exception("job %s: it could not be supervised", self._lease.job_id)
+            self._inbox.clear()
+            problem = supervision_problem(error)
+            self._settle(lambda session: records.end(session, self._lease, JobState.FAILED, error=problem))
+
+    def _run(self) -> None:
         try:
             spec = self._transaction(self._begin)
         except LeaseLost:

@@ -91,6 +91,38 @@ def test_a_job_succeeds_and_tells_its_story(
     assert [e.seq for e in events_of(job_id)] == list(range(1, len(told) + 1))
 
 
+def test_a_report_that_cannot_be_written_fails_the_job_at_once(
+    runtime: Runtime, database: Database, add_job: AddJob, job_of: JobOf
+) -> None:
+    """Not an outage: no later attempt would do better, and nobody should wait for the lease."""
+    unreadable = finished("erm", artifact="jobs/x/erm")  # a trained stage tells its models; this one does not
+    job_id = add_job([started("erm"), unreadable, ("sleep", 60)])
+    work(runtime)
+    job = job_of(job_id)
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error["reason"] == "not_recorded"
+    assert "KeyError" in job.error["detail"]
+    assert job.attempt == 1
+    assert job.done == {}, "what could not be written whole is not written at all"
+    assert processes_of_children() == []
+
+
+def test_a_value_that_the_database_refuses_fails_the_job_with_a_reason(
+    runtime: Runtime, database: Database, add_job: AddJob, job_of: JobOf
+) -> None:
+    """PostgreSQL takes no NUL in its JSON; SQLite does, and then the job just goes on."""
+    job_id = add_job([("raw", r'{"type": "log", "message": "a\u0000b"}'), *TRAINED])
+    work(runtime)
+    job = job_of(job_id)
+    if database.engine.dialect.name == "postgresql":
+        assert job.state is JobState.FAILED
+        assert job.error is not None
+        assert job.error["reason"] == "not_recorded"
+    else:
+        assert job.state is JobState.SUCCEEDED
+
+
 def test_models_and_figures_of_a_job_are_registered(
     runtime: Runtime, database: Database, add_job: AddJob, job_of: JobOf
 ) -> None:
