@@ -191,16 +191,18 @@ def _migrate(settings: Settings) -> None:
 
 
 def _check(settings: Settings) -> None:
-    """Exit code 1 where the database or the broker does not answer."""
+    """Exit code 1 where the database, the broker or the store of artifacts does not answer."""
     from contextlib import closing
 
     from kombu.exceptions import OperationalError
     from sqlalchemy.exc import SQLAlchemyError
 
+    from core.artifacts import Artifacts
     from core.queue import Doorbell
     from core.session import Database
 
     try:
+        Artifacts(settings.storage, cache=settings.scratch / "cache").check()
         with closing(Database(settings.database)) as database, closing(Doorbell(settings.broker)) as doorbell:
             database.ping()
             doorbell.ping()

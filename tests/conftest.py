@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,7 +22,7 @@ from core import schema
 from core.artifacts import Artifacts
 from core.session import Database
 
-POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432/test"
+POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432"
 REDIS_PORT = 6379
 
 
@@ -36,17 +40,48 @@ def free_port() -> int:
         return port
 
 
+@cache
+def _postgres() -> str | None:
+    """The address of a PostgreSQL without a database: the machine's, else one started here, once.
+
+    None where there is neither a server nor its programs.
+    """
+    if _answers(5432):
+        return POSTGRES
+    if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="masktune-postgres-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    as_user: tuple[str, ...] = ()
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        if shutil.which("runuser") is None:
+            return None
+        shutil.chown(folder, "postgres")
+        as_user = ("runuser", "-u", "postgres", "--")
+    port, data = free_port(), str(folder / "data")
+    initdb = ["initdb", "--auth=trust", "--username=root", "--no-sync", "--encoding=UTF8", "--locale=C"]
+    subprocess.run([*as_user, *initdb, data], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    pg_ctl = [*as_user, "pg_ctl", "--pgdata", data, "--wait"]
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    start = [*pg_ctl, "--options", options, "--log", str(folder / "log"), "start"]
+    subprocess.run(start, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    stop = [*pg_ctl, "--mode", "immediate", "stop"]
+    atexit.register(subprocess.run, stop, cwd=folder, stdout=subprocess.DEVNULL)
+    return f"postgresql+psycopg://root@127.0.0.1:{port}"
+
+
 @contextmanager
 def postgres_database() -> Iterator[str]:
-    """A database of its own on the PostgreSQL of this machine; dropped at the end."""
-    if not _answers(5432):
-        pytest.skip("NOT TESTED: no PostgreSQL answers on 127.0.0.1:5432")
+    """A database of its own, on the PostgreSQL of this machine or on one started here; dropped at the end."""
+    server = _postgres()
+    if server is None:
+        pytest.skip("NOT TESTED: no PostgreSQL answers on 127.0.0.1:5432, and none can be started here")
     name = f"masktune_test_{uuid.uuid4().hex[:12]}"
-    admin = create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
+    admin = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     try:
-        yield POSTGRES.rsplit("/", 1)[0] + "/" + name
+        yield f"{server}/{name}"
     finally:
         with admin.connect() as connection:
             connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))

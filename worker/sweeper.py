@@ -29,7 +29,10 @@ def sweeping(runtime: Runtime) -> Iterator[None]:
 
 def _loop(runtime: Runtime, done: threading.Event) -> None:
     while not done.is_set():
-        sweep_once(runtime)
+        try:
+            sweep_once(runtime)
+        except Exception:  # whatever it was: a worker that does not sweep any more loses jobs in silence
+            logger.exception("the sweep failed; it tries again")
         done.wait(runtime.settings.sweep_seconds)
 
 
