@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from app.api import (
     aliases,
@@ -27,13 +28,14 @@ from app.deps import Services
 from app.inference import Inference, check_forward
 from app.middleware.body_limit import BodyLimit
 from app.middleware.observe import Observe
-from app.services import sweeping, uploads
+from app.services import sweeping, tally, uploads
 from app.services.auth import Keyring
 from app.services.events import Followers
 from app.services.forward import ForwardCheck
 from app.services.limits import limit_of
 from app.services.metrics import Metrics
 from app.services.stores import Stores
+from app.services.tally import Tally
 from core.artifacts import Artifacts
 from core.queue import Doorbell
 from core.schema import upgrade
@@ -69,11 +71,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             services = _open(settings, counters, closing)
             await asyncio.to_thread(uploads.clear_abandoned, settings.scratch)
             app.state.services = services
-            async with sweeping.swept(services):
+            async with sweeping.swept(services), tally.kept(services):
                 yield
             services.followers.stop()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs with scripts of its own: a host without the internet reads it too
+        redoc_url=None,
+        static_url="/docs/static",
         title="masktune",
         version=openapi.service_version(),
         description=openapi.DESCRIPTION,
@@ -111,5 +115,6 @@ def _open(settings: Settings, counters: Metrics, closing: ExitStack) -> Services
         keyring=Keyring(settings.keys),
         followers=Followers(database, poll_seconds=settings.events_poll_seconds),
         metrics=counters,
+        tally=Tally(),
         closing=closing,
     )

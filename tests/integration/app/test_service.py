@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,3 +127,14 @@ def test_the_front_starts_without_torch(tmp_path: Path) -> None:
         [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, check=False, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_of_the_api_needs_no_other_host(front: Front) -> None:
+    page = front.client.get("/docs")
+    assert page.status_code == 200
+    wanted = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page.text)
+    assert len(wanted) >= 3
+    for address in wanted:
+        assert address.startswith("/docs/static/"), address
+        assert front.client.get(address).status_code == 200
+    assert "/openapi.json" in page.text
