@@ -167,6 +167,8 @@ def _fetched(context: StageContext, address: str) -> Path:
     left = context.settings.max_upload_bytes
     for name in fs.find(path):
         relative = name[len(path) :].lstrip("/") or UPLOADED
+        if ".." in Path(relative).parts:  # a key of an object store may be any text
+            raise JobError("source_unsafe", "a name at this address leads out of it (it holds '..')")
         if context.run.should_stop():
             raise ImportStopped
         left -= fs.size(name)

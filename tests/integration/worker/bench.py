@@ -1,0 +1,108 @@
+"""A database, a store and a data set; jobs are run in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core import schema
+from core.ids import new_id
+from core.queries import datasets, events, jobs
+from core.settings import Settings
+from core.tables import DatasetRow, JobRow
+from core.vocabulary import DatasetState, EventType, JobKind, JobState
+from tests.integration.worker.inline import run_inline
+from tests.integration.worker.real_jobs import add_dataset, add_job
+from worker.runtime import Runtime
+
+
+@dataclass
+class Bench:
+    """What the tests of stages work at."""
+
+    runtime: Runtime
+    dataset_id: str
+    images: Path
+
+    def run(self, kind: JobKind, **changes: Any) -> str:
+        return add_job(self.runtime.database, kind, changes.pop("dataset_id", self.dataset_id), **changes)
+
+    def done(self, *job_ids: str) -> list[JobRow]:
+        """Work until nothing is queued; the jobs as they are then."""
+        while run_inline(self.runtime):
+            pass
+        with self.runtime.database.read() as session:
+            return [jobs.get(session, id) for id in job_ids]
+
+    def succeed(self, *job_ids: str) -> list[JobRow]:
+        rows = self.done(*job_ids)
+        assert [(row.state, row.error) for row in rows] == [(JobState.SUCCEEDED, None)] * len(rows)
+        return rows
+
+    def imported(self, source: dict[str, str], **params: Any) -> tuple[JobRow, DatasetRow]:
+        """Import a data set of this source: the job and the data set as they are then."""
+        dataset_id, job_id = new_id("ds"), new_id("job")
+        asked = {"format": "auto", "options": {}, "seed": 0} | params
+        with self.runtime.database.begin() as session:
+            datasets.add(
+                session,
+                DatasetRow(
+                    id=dataset_id,
+                    name="imported",
+                    state=DatasetState.IMPORTING,
+                    format="auto",
+                    source=source,
+                    options=asked["options"],
+                    job_id=job_id,
+                ),
+            )
+            jobs.add(session, JobRow(id=job_id, kind=JobKind.IMPORT, dataset_id=dataset_id, params=asked))
+        (job,) = self.done(job_id)
+        with self.runtime.database.read() as session:
+            return job, datasets.get(session, dataset_id)
+
+    def stop(self, job_id: str, when: Callable[[], bool]) -> JobRow:
+        """Work at the one queued job until `when` says so; the job as it is then, queued again."""
+        assert run_inline(self.runtime, when)
+        with self.runtime.database.read() as session:
+            row = jobs.get(session, job_id)
+        assert row.state is JobState.QUEUED
+        return row
+
+    def folder(self, key: str) -> Path:
+        return self.runtime.artifacts.folder(key)
+
+    def logs(self, job_id: str) -> list[str]:
+        with self.runtime.database.read() as session:
+            told = events.page(session, job_id, after=0, limit=1000)
+        return [e.data["message"] for e in told if e.type == EventType.LOG]
+
+
+@contextmanager
+def opened_bench(folder: Path, store: Path, images: Path | None = None, **changes: Any) -> Iterator[Bench]:
+    """On SQLite below `folder`, with the packed data set `store`; `images` may be imported too.
+
+    `changes` are settings.
+    """
+    usual: dict[str, Any] = {
+        "data_dir": folder,
+        "threads": 1,
+        "device": "cpu",
+        "retry_backoff_seconds": 0.0,
+        "allowed_sources": f"file://{folder}/images",
+    }
+    settings = Settings(**usual | changes)
+    schema.upgrade(settings.database)
+    runtime = Runtime.open(settings)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
+    try:
+        yield Bench(runtime, add_dataset(runtime.database, runtime.artifacts, store), images or folder)
+    finally:
+        torch.set_num_threads(threads)
+        runtime.close()

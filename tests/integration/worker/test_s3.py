@@ -1,0 +1,101 @@
+"""A worker whose artifacts and sources are in S3: a real server of its protocol, started here."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from moto.server import ThreadedMotoServer
+
+from core.artifacts import ArtifactMissing, Artifacts
+from core.vocabulary import DatasetState, JobKind, JobState
+from models.data.importing import import_dataset
+from models.export import load_model
+from tests.integration.worker.bench import Bench, opened_bench
+from tests.integration.worker.real_jobs import make_folder
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The address of an empty bucket; the usual variables of AWS lead to it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "anyone")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "anything")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        name = f"masktune-{uuid.uuid4().hex[:8]}"
+        fs, _ = fsspec.core.url_to_fs(f"s3://{name}")
+        fs.mkdir(name)
+        try:
+            yield f"s3://{name}"
+        finally:
+            fs.invalidate_cache()
+            fsspec.get_filesystem_class("s3").clear_instance_cache()
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def bench(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("s3")
+    images = make_folder(folder / "images", 120)
+    import_dataset(images, folder / "store")
+    settings = {"storage_url": f"{bucket}/artifacts", "allowed_sources": f"{bucket}/sources"}
+    with opened_bench(folder, folder / "store", images, **settings) as opened:
+        yield opened
+
+
+def test_artifacts_appear_whole_are_replaced_and_go(bucket: str, tmp_path: Path) -> None:
+    writer = Artifacts(f"{bucket}/a", cache=tmp_path / "writer")
+    writer.check()
+    with writer.writing("models/mdl_1") as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner/card").write_text("one")
+        assert not writer.exists("models/mdl_1"), "nothing is there before all of it is"
+    reader = Artifacts(f"{bucket}/a", cache=tmp_path / "reader")
+    assert (reader.folder("models/mdl_1") / "inner/card").read_text() == "one"
+    with writer.writing("models/mdl_1") as folder:
+        (folder / "card").write_text("two")
+    late = Artifacts(f"{bucket}/a", cache=tmp_path / "late")
+    assert [p.name for p in late.folder("models/mdl_1").iterdir()] == ["card"]
+    writer.delete("models/mdl_1")
+    writer.delete("models/mdl_1")
+    with pytest.raises(ArtifactMissing):
+        Artifacts(f"{bucket}/a", cache=tmp_path / "last").folder("models/mdl_1")
+
+
+def test_a_job_reads_its_images_from_s3_and_leaves_its_model_there(bench: Bench, bucket: str) -> None:
+    fs, _ = fsspec.core.url_to_fs(bucket)
+    source = f"{bucket}/sources/digits"
+    for file in bench.images.rglob("*.png"):
+        fs.put_file(str(file), f"{source}/{file.relative_to(bench.images).as_posix()}")
+    imported, dataset = bench.imported({"address": source})
+    assert (imported.state, dataset.state) == (JobState.SUCCEEDED, DatasetState.READY)
+    (job,) = bench.succeed(bench.run(JobKind.ERM, dataset_id=dataset.id))
+    assert fs.exists(f"{bucket}/artifacts/models/{job.models['erm']}/.complete")
+    _, card = load_model(bench.folder(f"models/{job.models['erm']}"))
+    assert sorted(card.classes) == sorted(dataset.classes)
+    report = bench.folder(job.done["evaluate"]["artifact"]) / "report.json"
+    assert json.loads(report.read_text())["metrics"]["test"]["erm"]["n"] > 0
+
+
+def test_names_in_a_bucket_cannot_leave_the_folder_they_are_copied_to(bench: Bench, bucket: str) -> None:
+    fs, _ = fsspec.core.url_to_fs(bucket)
+    fs.pipe_file(f"{bucket}/sources/hostile/a/../../../../escaped.png", b"x")
+    job, _ = bench.imported({"address": f"{bucket}/sources/hostile"})
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error["reason"] == "source_unsafe"
+    assert not list(bench.runtime.settings.data_dir.rglob("escaped.png"))
+
+
+def test_an_address_beside_the_allowed_one_is_refused(bench: Bench, bucket: str) -> None:
+    job, _ = bench.imported({"address": f"{bucket}/artifacts"})
+    assert job.error is not None
+    assert job.error["reason"] == "source_not_allowed"
