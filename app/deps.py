@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Path
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
@@ -20,7 +21,9 @@ from app.inference import Inference
 from app.services.auth import Caller, Keyring
 from app.services.events import Followers
 from app.services.metrics import Metrics
+from app.services.rates import Rates
 from app.services.stores import Stores
+from app.services.tally import Tally
 from core.artifacts import Artifacts
 from core.errors import NotFound
 from core.ids import is_id
@@ -45,8 +48,12 @@ class Services:
     forward: Callable[[], None]
     """Raises unless a real forward pass works; a success is believed for a while."""
     keyring: Keyring
+    rates: Rates
+    planners: CapacityLimiter
+    """Threads that only predictions use for their reads: slow requests of other kinds cannot take them."""
     followers: Followers
     metrics: Metrics
+    tally: Tally
     closing: ExitStack
     """Closed when the application ends: `closing.callback(engine.close)` for what starts later."""
 
@@ -92,17 +99,20 @@ async def identify(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
 ) -> Caller:
-    return services.keyring.identify(bearer.credentials if bearer is not None else header)
+    return await services.keyring.identify(bearer.credentials if bearer is not None else header)
 
 
 class _Needs:
-    """A dependency: the caller, if the key has the scope."""
+    """A dependency: the caller, if the key has the scope and has not used up its rate."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
-    async def __call__(self, caller: Annotated[Caller, Depends(identify)]) -> Caller:
+    async def __call__(
+        self, connection: HTTPConnection, services: Serving, caller: Annotated[Caller, Depends(identify)]
+    ) -> Caller:
         caller.need(self.scope)
+        connection.state.headers = await services.rates.count(caller, self.scope)
         return caller
 
 
@@ -115,6 +125,7 @@ Admin = Annotated[Caller, Depends(_Needs(Scope.ADMIN))]
 # --- load it or 404 -----------------------------------------------------------------------
 
 DatasetId = Annotated[str, Path(description="Id of a data set.", examples=["ds_06d4k3w8s0q6v7yx3n5m9a1b2c"])]
+KeyId = Annotated[str, Path(description="Id of a key.", examples=["key_06d4k3w8s0q6v7yx3n5m9a1b2c"])]
 JobId = Annotated[str, Path(description="Id of a job.", examples=["job_06d4k3w8s0q6v7yx3n5m9a1b2c"])]
 ModelName = Annotated[str, Path(description="Id of a model, or an alias.", max_length=100)]
 
@@ -133,6 +144,14 @@ def job_id(job_id: JobId) -> str:
     return job_id
 
 
+def key_id(key_id: KeyId) -> str:
+    """The id as the path has it, if it has the shape of one; what has not cannot exist."""
+    if not is_id(key_id, "key"):
+        raise NotFound("there is no such key; GET /keys lists what there is")
+    return key_id
+
+
+KeyKey = Annotated[str, Depends(key_id)]
 DatasetKey = Annotated[str, Depends(dataset_id)]
 JobKey = Annotated[str, Depends(job_id)]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
+from functools import partial
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
@@ -15,6 +17,7 @@ from app.api import (
     events,
     health,
     jobs,
+    keys,
     metrics,
     models,
     openapi,
@@ -29,11 +32,12 @@ from app.inference import Inference, check_forward
 from app.middleware.body_limit import BodyLimit
 from app.middleware.observe import Observe
 from app.services import sweeping, tally, uploads
-from app.services.auth import Keyring
+from app.services.auth import Keyring, made_keys
 from app.services.events import Followers
 from app.services.forward import ForwardCheck
 from app.services.limits import limit_of
 from app.services.metrics import Metrics
+from app.services.rates import open_rates
 from app.services.stores import Stores
 from app.services.tally import Tally
 from core.artifacts import Artifacts
@@ -52,6 +56,7 @@ RESOURCES = (
     predict,
     saliency,
     presets,
+    keys,
     health,
     metrics,
     problems,
@@ -71,7 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             services = _open(settings, counters, closing)
             await asyncio.to_thread(uploads.clear_abandoned, settings.scratch)
             app.state.services = services
-            async with sweeping.swept(services), tally.kept(services):
+            async with sweeping.swept(services), tally.kept(services), aclosing(services.rates):
                 yield
             services.followers.stop()
 
@@ -112,8 +117,12 @@ def _open(settings: Settings, counters: Metrics, closing: ExitStack) -> Services
         stores=Stores(artifacts),
         inference=inference,
         forward=ForwardCheck(check_forward),
-        keyring=Keyring(settings.keys),
-        followers=Followers(database, poll_seconds=settings.events_poll_seconds),
+        keyring=Keyring(settings.keys, partial(made_keys, database)),
+        rates=open_rates(settings),
+        planners=CapacityLimiter(20),
+        followers=Followers(
+            database, poll_seconds=settings.events_poll_seconds, most=settings.max_event_streams
+        ),
         metrics=counters,
         tally=Tally(),
         closing=closing,

@@ -1,14 +1,18 @@
-"""uvicorn with one manner of its own: told to stop, it ends the open event streams at once."""
+"""uvicorn with two manners of its own: its connections are bounded in time, and told to stop, it ends the
+open event streams at once."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from socket import socket
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
+from app.connection import Connection
 from app.main import create_app
 from core.settings import Settings
 
@@ -43,11 +47,15 @@ def _logging(level: str) -> dict[str, object]:
     }
 
 
-def make_server(settings: Settings) -> Server:
-    """A server of the API on the address of the settings; `run(sockets=…)` listens on given ones instead."""
+def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = None) -> Server:
+    """A server of the API on the address of the settings; `run(sockets=…)` listens on given ones instead.
+
+    `wrap` may put another application around the API, which sees all requests first.
+    """
     app = create_app(settings)
     config = uvicorn.Config(
-        app,
+        app if wrap is None else wrap(app),
+        http=Connection,
         log_config=_logging(settings.log_level.upper()),
         host=settings.host,
         port=settings.port,

@@ -20,10 +20,10 @@ from benchmarks._common import predict, table
 from benchmarks._plants import Plants, cut_earlier, lite0, open_plants
 from models.backbones import Network
 from models.checkpoints import CheckpointFolder
-from models.config import Fill, FinetuneConfig, Hyperparameters, MaskingConfig, Target
+from models.config import Fill, FinetuneConfig, HeadConfig, Hyperparameters, MaskingConfig, Target
 from models.data.batches import LoaderSettings, Masking, MaskSource, make_loader
 from models.evaluate import metrics
-from models.groups import HeadConfig, class_groups, cross_mistakes
+from models.groups import class_groups, cross_mistakes
 from models.heads import compute_features, log_softmax, of_label
 from models.masking import apply_masks, union
 from models.masktune import compute_masks, continue_as_control, finetune_on_masks, fit_erm

@@ -28,12 +28,11 @@ from numpy.typing import NDArray
 from benchmarks._common import Aim, add_machine, finish, make_run, predict, table, train_arms, work_folder
 from benchmarks._plants import Plants, lite0, masked_background, open_plants
 from benchmarks._plants_search import search
-from models.config import Hyperparameters, MaskingConfig, OptimizerConfig
+from models.config import HeadConfig, Hyperparameters, MaskingConfig, OptimizerConfig
 from models.data.batches import LoaderSettings, make_loader
 from models.evaluate import metrics
 from models.groups import (
     Groups,
-    HeadConfig,
     class_groups,
     cluster_groups,
     cross_mistakes,
@@ -136,7 +135,7 @@ def _heads(
         if name != "classes":
             _say_verdict(name, plants, correct[name], correct["classes"], run)
         if name == "cross_mistakes":
-            for report in describe_groups(groups, train, said):
+            for report in describe_groups(groups, rows=train.rows, labels=train.labels, predictions=said):
                 accuracies = ", ".join(f"{a.model} {a.correct}/{a.n}" for a in report.accuracies)
                 print(
                     f"  inferred: {report.name}: {report.n}, held out: {accuracies}; rows {report.examples}"

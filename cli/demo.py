@@ -130,12 +130,14 @@ class Demo:
 
     def report(self, job: Job) -> None:
         """Before and after, and whether it helped."""
-        from cli.report import comparison, verdict
+        from cli.report import comparison, shortcut, verdict
 
         _heading(self.console, "4. What changed")
         report = self.client.jobs.report(job.id)
         self.console.print(comparison(report))
         self._say(*_measured(report))
+        if leaning := shortcut(report):
+            self._say(leaning)
         self._say(f"[bold]{verdict(report)}[/bold]")
         page = self.output / "report.html"
         page.write_text(self.client.jobs.report_html(job.id), encoding="utf-8")

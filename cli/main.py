@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from cli import datasets, jobs, models, serve
+from cli import datasets, jobs, keys, models, serve
 from cli.demo import demo
+from cli.doctor import doctor
 from cli.predict import predict
+from cli.web import web
 
 HELP = """Train image classifiers past the shortcuts they found, and serve them with a reject option.
 
@@ -21,11 +23,12 @@ app = typer.Typer(
     name="masktune", help=HELP, epilog=EPILOG, no_args_is_help=True, pretty_exceptions_enable=False
 )
 _PARTS = "The service"
-for command in (serve.serve, serve.api, serve.worker, serve.migrate, demo):
+for command in (serve.serve, serve.api, serve.worker, serve.migrate, web, demo, doctor):
     app.command(rich_help_panel=_PARTS)(command)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 app.command()(predict)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cli import judged
 from cli.output import age, figure
 from cli.progress import sending
 from cli.session import Session, connected
@@ -100,6 +101,45 @@ def download(
     with sending(session.console, f"downloading {target.name}") as on_received:
         session.client.models.download(model, target, format=format, on_received=on_received)
     session.show({"path": str(target)}, lambda: f"the weights are in {target}")
+
+
+@app.command("risk-coverage")
+@connected
+def risk_coverage(
+    session: Session,
+    model: Name,
+    coverage: Annotated[
+        float | None, typer.Option(help="Groups at the threshold that answers this share [0.9].")
+    ] = None,
+    max_risk: Annotated[
+        float | None, typer.Option(help="Groups at the threshold that is certified for this risk.")
+    ] = None,
+    risk_confidence: Annotated[float | None, typer.Option(help="Of certificate and bounds [0.99].")] = None,
+    score: Annotated[str | None, typer.Option(help="max_softmax, product or minimum.")] = None,
+    points: Annotated[int, typer.Option(min=2, max=1000, help="Coverages of the curve.")] = 10,
+) -> None:
+    """How risk falls as fewer inputs are answered, and what each group and class gets."""
+    found = session.client.models.risk_coverage(
+        model,
+        score=score,
+        points=points,
+        coverage=coverage,
+        max_risk=max_risk,
+        risk_confidence=risk_confidence,
+    )
+    session.show(found, lambda: judged.curve(found))
+
+
+@app.command()
+@connected
+def drift(
+    session: Session,
+    model: Name,
+    days: Annotated[int, typer.Option(min=1, max=90, help="How far back to look.")] = 7,
+) -> None:
+    """Whether what a model is served still looks like its calibration split."""
+    found = session.client.models.drift(model, days=days)
+    session.show(found, lambda: judged.drift(found))
 
 
 @app.command()

@@ -71,6 +71,8 @@ def describe(job: Job) -> str:
         return "waiting for a worker" if job.state == "queued" else job.state
     if job.stage is None:
         return "starting"
+    if job.kind == "retrain_head" and job.stage == "control":
+        return "the same layer without groups"
     return STAGES.get(job.stage, job.stage)
 
 

@@ -14,10 +14,14 @@ ARMS = {
     "erm": "before: plain training (ERM)",
     "control": "control: trained on unmasked",
     "masktune": "after: MaskTune",
+    "retrained": "after: last layer retrained",
 }
+PLAIN_HEAD = "control: last layer without groups"
+NAMES = {"masktune": "MaskTune", "retrained": "The retrained head"}
 FIGURES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "mean over classes",
+    "worst_class_accuracy": "worst class",
     "worst_group_accuracy": "worst group",
     "train_weighted_accuracy": "groups weighted as in train",
 }
@@ -27,9 +31,14 @@ STATISTICS = {
     "worst_group_accuracy": "the worst group",
 }
 VERDICTS = {
-    "helped": "MaskTune helped.",
-    "no_detectable_effect": "MaskTune had no detectable effect.",
-    "hurt": "MaskTune hurt.",
+    "helped": "helped",
+    "no_detectable_effect": "had no detectable effect",
+    "hurt": "hurt",
+}
+READINGS = {
+    "leans": "the model leans on a shortcut",
+    "some_signs": "some signs of a shortcut",
+    "no_sign": "no sign of a shortcut",
 }
 RIVALS = {"control": "the control", "erm": "plain training"}
 
@@ -44,7 +53,8 @@ def comparison(report: Mapping[str, Any], split: str = "test") -> Table:
     n = next((metrics[arm]["n"] for arm in arms), 0)
     table = Table(f"{n} {split} samples", box=SIMPLE)
     for arm in arms:
-        table.add_column(ARMS.get(arm, arm), justify="right")
+        head = PLAIN_HEAD if arm == "control" and "retrained" in arms else ARMS.get(arm, arm)
+        table.add_column(head, justify="right")
     for name, label in FIGURES.items():
         if any(metrics[arm].get(name) is not None for arm in arms):
             table.add_row(label, *(_with_interval(metrics[arm], name) for arm in arms))
@@ -57,14 +67,25 @@ def verdict(report: Mapping[str, Any]) -> str:
     """The verdict of a report, and the difference that it rests on."""
     told = report.get("verdict")
     if not told:
-        return "There is no verdict: it takes MaskTune and a rival."
+        return "There is no verdict: it takes MaskTune or a retrained head, and a rival."
     deciding, rival = told["deciding"], RIVALS.get(told["b"], told["b"])
     statistic = STATISTICS.get(deciding["statistic"], deciding["statistic"])
     return (
-        f"{VERDICTS.get(told['verdict'], told['verdict'])} Against {rival}, {statistic} changed by "
+        f"{NAMES[told.get('a', 'masktune')]} {VERDICTS.get(told['verdict'], told['verdict'])}. "
+        f"Against {rival}, {statistic} changed by "
         f"{deciding['estimate']:+.3f} "
         f"({deciding['confidence']:.0%} interval {deciding['low']:+.3f} to {deciding['high']:+.3f})."
     )
+
+
+def shortcut(report: Mapping[str, Any]) -> str | None:
+    """Whether the model before leans on a shortcut, with the sign of each kind that comes first."""
+    told = report.get("shortcut")
+    if not told:
+        return None
+    signs = {sign["kind"]: sign["sentence"] for sign in reversed(told["signs"]) if sign["found"]}
+    lead = READINGS.get(told["reading"], told["reading"])
+    return " ".join([f"Before: {lead}.", *(signs[kind] for kind in ("failure", "cause") if kind in signs)])
 
 
 def render(report: Mapping[str, Any]) -> Any:
@@ -72,13 +93,15 @@ def render(report: Mapping[str, Any]) -> Any:
     from rich.console import Group
 
     splits = [split for split in ("val", "test") if (report.get("metrics") or {}).get(split)]
-    return Group(*(comparison(report, split) for split in splits), verdict(report))
+    told = [line for line in (shortcut(report), verdict(report)) if line]
+    return Group(*(comparison(report, split) for split in splits), *told)
 
 
 def _with_interval(metrics: Mapping[str, Any], name: str) -> str:
     shown = figure(metrics.get(name))
-    if name == "accuracy" and "low" in metrics:
-        return f"{shown} [dim]({figure(metrics['low'])}–{figure(metrics['high'])})[/dim]"
+    low, high = ("low", "high") if name == "accuracy" else (f"{name}_low", f"{name}_high")
+    if metrics.get(low) is not None:
+        return f"{shown} [dim]({figure(metrics[low])}–{figure(metrics[high])})[/dim]"
     return shown
 
 

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ import typer
 from cli.output import USAGE, fail
 
 if TYPE_CHECKING:
+    from cli.web import App
     from core.settings import Settings
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [MASKTUNE_HOST, 127.0.0.1].")]
@@ -42,7 +43,7 @@ def serve(
     workers: Workers = None,
     tied: Tied = False,
 ) -> None:
-    """Run the whole service here: the API and one worker, nothing else to install.
+    """Run the whole service here: the API with its dashboard and one worker, nothing else to install.
 
     Everything is kept in one folder. Ctrl-C or SIGTERM ends both parts; a job that is running is
     given back and goes on from its last checkpoint at the next start.
@@ -59,6 +60,9 @@ def api(
     host: Host = None,
     port: Port = None,
     fd: Annotated[int | None, typer.Option(hidden=True, help="A socket that listens already.")] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Show the dashboard as well, at / of the same address.")
+    ] = False,
     tied: Tied = False,
 ) -> None:
     """Run the API alone. Workers find it through the database and the broker of the settings."""
@@ -68,8 +72,9 @@ def api(
     _migrate(settings)
     from app.server import make_server
 
-    server = make_server(settings)
-    server.run(sockets=[socket.socket(fileno=fd)] if fd is not None else None)
+    listener = socket.socket(fileno=fd) if fd is not None else None
+    server = make_server(settings, wrap=_with_dashboard(settings, listener) if dashboard else None)
+    server.run(sockets=[listener] if listener is not None else None)
     if not server.started:
         raise typer.Exit(1)
 
@@ -110,7 +115,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         parts=(
             Part(
                 "API",
-                (*python, "api", "--tied", "--fd", str(number)),
+                (*python, "api", "--tied", "--dashboard", "--fd", str(number)),
                 environment,
                 inherited=(number,),
                 grace=settings.graceful_shutdown_seconds + 5,
@@ -132,15 +137,35 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     _say("masktune has ended")
 
 
+def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Callable[[App], App]:
+    """What puts the dashboard beside the API. It speaks to the API where that listens."""
+    from cli.web import Dashboard, beside
+
+    def url() -> str:
+        at = (settings.host, settings.port) if listener is None else listener.getsockname()[:2]
+        return _address(*at)
+
+    return lambda api: beside(api, Dashboard(url))
+
+
 async def _greet(settings: Settings, listener: socket.socket, up: asyncio.Event) -> None:
     """Say the address once the API answers."""
     host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
-    while not await _answers(host, port):
+    while not await _answers(_reachable(host), port):
         await asyncio.sleep(0.2)
     up.set()
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    address = _address(host, port)
     _say(f"masktune is ready at {address} (docs at /docs, data in {settings.data_dir}, Ctrl-C ends it)")
+
+
+def _reachable(host: str) -> str:
+    """An address that this machine reaches, where the socket listens on every one."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  # compared
+
+
+def _address(host: str, port: int) -> str:
+    host = _reachable(host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def _answers(host: str, port: int) -> bool:

@@ -11,6 +11,7 @@ from client.calls import call, get
 from client.datasets import Datasets
 from client.drivers import AsyncDriver, SyncDriver
 from client.jobs import Jobs
+from client.keys import Keys
 from client.models import Models
 from client.predict import Predict, Saliency
 from client.resource import D, Operation, Resource
@@ -37,6 +38,7 @@ class _Resources(Resource[D]):
         self.models: Models[D] = Models(driver)
         self.predict: Predict[D] = Predict(driver)
         self.saliency: Saliency[D] = Saliency(driver)
+        self.keys: Keys[D] = Keys(driver)
 
     ready = Operation(readiness)
 

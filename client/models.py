@@ -1,15 +1,15 @@
-"""Models: listed, named by aliases, downloaded, imported, and judged by their risk-coverage curve."""
+"""Models: listed, named by aliases, downloaded, imported, and judged: risk over coverage, drift."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from client.calls import call, create, fetch, get, idempotent, pages
 from client.downloads import download
 from client.resource import D, Listing, Operation, Resource
-from client.shapes import Alias, Model
+from client.shapes import Alias, Drift, Model, RiskCoverage
 from client.uploads import CountedFile, OnSent
 from client.wire import EmittingFlow, FilePart, Flow, Request
 
@@ -73,14 +73,32 @@ def import_model(
 
 
 def risk_coverage(
-    model: str, *, score: str | None = None, points: int | None = None, coverage: float | None = None
-) -> Flow[dict[str, Any]]:
+    model: str,
+    *,
+    score: str | None = None,
+    points: int | None = None,
+    coverage: float | None = None,
+    max_risk: float | None = None,
+    risk_confidence: float | None = None,
+) -> Flow[RiskCoverage]:
     """The risk-coverage curve on the calibration split, with AURC, AUGRC and bounds.
 
-    `coverage` is that of the table of groups.
+    `coverage` or `max_risk` (one of them) chooses the threshold of the table of groups and classes.
     """
-    query = get(f"/models/{model}/risk-coverage", score=score, points=points, coverage=coverage)
-    return call(query, dict[str, Any])
+    query = get(
+        f"/models/{model}/risk-coverage",
+        score=score,
+        points=points,
+        coverage=coverage,
+        max_risk=max_risk,
+        risk_confidence=risk_confidence,
+    )
+    return call(query, RiskCoverage)
+
+
+def drift(model: str, *, days: int | None = None) -> Flow[Drift]:
+    """Whether what the model was served in the last `days` still looks like its calibration split."""
+    return call(get(f"/models/{model}/drift", days=days), Drift)
 
 
 def list_aliases() -> EmittingFlow[Alias]:
@@ -119,6 +137,7 @@ class Models(Resource[D]):
     download = Operation(download_model)
     import_ = Operation(import_model)
     risk_coverage = Operation(risk_coverage)
+    drift = Operation(drift)
     aliases = Listing(list_aliases)
     alias = Operation(get_alias)
     set_alias = Operation(set_alias)

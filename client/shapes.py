@@ -126,13 +126,16 @@ class Job(Shape):
 
 
 class Preset(Shape):
-    """Hyperparameters by name. `params` are the fields of a job that it sets."""
+    """Hyperparameters by name. `params` are the fields of a job that it sets, `released` more of them
+    that `as_released` adds.
+    """
 
     name: str
     title: str = ""
     description: str = ""
     data: str | None = None
     params: dict[str, Any] = {}
+    released: dict[str, Any] = {}
 
 
 class Event(Shape):
@@ -158,6 +161,106 @@ class Model(Shape):
     calibration: dict[str, Any] | None = None
     metrics: dict[str, Any] = {}
     created_at: datetime | None = None
+
+
+class CurvePoint(Shape):
+    """One threshold of a risk-coverage curve, with its bounds and its part of the band."""
+
+    threshold: float
+    coverage: float
+    risk: float
+    n_answered: int
+    n_errors: int
+    low: float
+    high: float
+    band_low: float
+    band_high: float
+
+
+class GroupRow(Shape):
+    """A group, or a class, at the threshold of its table. The bound is for it alone."""
+
+    group: str
+    n: int
+    n_answered: int
+    n_errors: int
+    coverage: float
+    risk: float | None = None
+    risk_upper: float
+    verdict: Literal["certified", "not_certified", "not_certifiable"]
+    aurc: float | None = None
+
+
+class GroupTable(Shape):
+    """Each group and class at one threshold; `max_risk` is what their bounds are compared with."""
+
+    policy: str
+    requested: float
+    status: str
+    threshold: float | None = None
+    max_risk: float
+    risk_confidence: float
+    groups: list[GroupRow] = []
+    group_coverage_ratio: float | None = None
+    classes: list[GroupRow] = []
+    class_coverage_ratio: float | None = None
+
+
+class RiskCoverage(Shape):
+    """Risk over coverage on the calibration split. `statement` says which bounds hold after looking."""
+
+    model: str
+    score_name: str
+    n: int
+    aurc: float | None = None
+    augrc: float | None = None
+    confidence: float
+    points: list[CurvePoint] = []
+    statement: str
+    table: GroupTable
+
+
+class ShareOf(Shape):
+    """`k` of `n`."""
+
+    k: int
+    n: int
+    share: float | None = None
+
+
+class DriftTest(Shape):
+    """One share on the calibration split and in service."""
+
+    name: str
+    calibration: ShareOf
+    deployed: ShareOf
+    p_value: float
+    p_adjusted: float
+    drifted: bool
+
+
+class Served(Shape):
+    """What was decided for the images that were uploaded."""
+
+    inputs: int
+    answered: int
+    abstained: dict[str, int] = {}
+    coverage: float | None = None
+
+
+class Drift(Shape):
+    """Whether what a model is served still looks like its calibration split."""
+
+    model: str
+    calibration: str
+    days: int
+    since: datetime | None = None
+    served: Served
+    tests: list[DriftTest] = []
+    alpha: float
+    status: Literal["drifted", "no_sign_of_drift", "too_few"]
+    certificate_trusted: bool
+    statement: str
 
 
 class AliasMove(Shape):
@@ -229,6 +332,7 @@ class Calibration(Shape):
     risk: float | None = None
     risk_upper: float | None = None
     method: str | None = None
+    temperature: float = 1.0
 
 
 class Selection(Shape):
@@ -255,3 +359,19 @@ class Health(Shape):
 
     status: str
     parts: list[dict[str, Any]] = []
+
+
+class Key(Shape):
+    """A key, without its secret. With `revoked_at` it opens nothing."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    created_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class NewKey(Key):
+    """A key that has just been made. `secret` is None where its first answer was lost on the way."""
+
+    secret: str | None = None

@@ -8,12 +8,15 @@ from __future__ import annotations
 import ipaddress
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.vocabulary import Scope
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
 
 MiB = 2**20
 GiB = 2**30
@@ -45,6 +48,15 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="Keys as `scope+scope:secret`, separated by commas, e.g. `read+predict:s3cret`.",
     )
+    rate_limits: str = Field(
+        "",
+        description="Requests that a key may make, by the scope they need, e.g. "
+        "`predict=600/minute,train=60/hour`. Default: any number.",
+    )
+    max_active_jobs_per_key: int = Field(
+        0, ge=0, description="Jobs of one key that may wait or run at a time; 0: any number."
+    )
+    max_event_streams: int = Field(500, ge=1, description="Event streams that one process keeps open.")
     root_path: str = Field("", description="Path prefix under which a proxy serves the API.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     graceful_shutdown_seconds: int = Field(
@@ -100,6 +112,7 @@ class Settings(BaseSettings):
         if self.heartbeat_seconds * 2 > self.lease_seconds:
             raise ValueError("MASKTUNE_LEASE_SECONDS must be at least twice MASKTUNE_HEARTBEAT_SECONDS")
         self.keys  # noqa: B018  # parsed now, so that a malformed key fails at start-up
+        self.rates  # noqa: B018  # likewise
         return self
 
     @cached_property
@@ -114,6 +127,27 @@ class Settings(BaseSettings):
                     f"MASKTUNE_API_KEYS must hold scope+scope:secret, with scopes out of {', '.join(Scope)}"
                 )
             found[secret] = frozenset(Scope(s) for s in scopes.split("+"))
+        return found
+
+    @cached_property
+    def rates(self) -> dict[Scope, RateLimitItem]:
+        """Scope that a request needs → how often a key may make such requests."""
+        found: dict[Scope, RateLimitItem] = {}
+        for part in filter(None, (p.strip() for p in self.rate_limits.split(","))):
+            from limits import parse as parse_rate  # half a second to load: for those who limit
+
+            scope, equals, rate = (piece.strip() for piece in part.partition("="))
+            try:
+                known = Scope(scope)
+                limit = parse_rate(rate)
+            except ValueError:
+                equals = ""
+            if not equals or known in found or limit.amount < 1:
+                raise ValueError(
+                    "MASKTUNE_RATE_LIMITS must hold scope=number/unit (second, minute, hour, day), "
+                    f"each scope once, out of {', '.join(Scope)}"
+                )
+            found[known] = limit
         return found
 
     @property

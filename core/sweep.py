@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import JobError, problem
-from core.queries import datasets, idempotency, jobs
+from core.queries import datasets, idempotency, jobs, served
 from core.queue import Doorbell
 from core.session import Database, after_commit
 from core.settings import Settings
@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 REMEMBER_ANSWERS_SECONDS = 24 * 3600.0
 """How long an Idempotency-Key replays its first answer."""
 
+REMEMBER_SERVED_SECONDS = 90 * 24 * 3600.0
+"""How long the counts of what a model was served are kept."""
+
 
 def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
     """Put right, in one transaction, whatever a lost worker, message or process left behind."""
@@ -34,6 +37,7 @@ def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
             logger.warning("job %s lost its worker and is queued again", job_id)
         close_imports(session)
         idempotency.purge(session, older_than=REMEMBER_ANSWERS_SECONDS)
+        served.purge(session, older_than=REMEMBER_SERVED_SECONDS)
         for job_id in jobs.unannounced(session, older_than=settings.reannounce_seconds):
             after_commit(session, lambda job_id=job_id: doorbell.ring(job_id))  # type: ignore[misc]  # bound now, called later
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Double, Enum, ForeignKey, Index, LargeBinary, String
+from sqlalchemy import JSON, BigInteger, Double, Enum, ForeignKey, Index, LargeBinary, String
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from core.session import db_now
-from core.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
+from core.vocabulary import Arm, Counted, DatasetState, JobKind, JobState, Stage
 
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
-def _word(kind: type[StrEnum]) -> Enum:
+def _word(kind: type[StrEnum], *, length: int = 16) -> Enum:
     """A word of the vocabulary as plain text: a new word must not need a migration of a type."""
-    return Enum(kind, native_enum=False, create_constraint=False, length=16, values_callable=_values)
+    return Enum(kind, native_enum=False, create_constraint=False, length=length, values_callable=_values)
 
 
 def _values(kind: type[StrEnum]) -> list[str]:
@@ -37,6 +37,7 @@ class Table(DeclarativeBase):
         Stage: _word(Stage),
         DatasetState: _word(DatasetState),
         Arm: _word(Arm),
+        Counted: _word(Counted, length=32),
     }
 
 
@@ -96,6 +97,8 @@ class JobRow(Table):
     not_before: Mapped[float] = mapped_column(default=0.0)
     announced_at: Mapped[float | None]
     event_seq: Mapped[int] = mapped_column(default=0)
+    owner: Mapped[str | None] = mapped_column(String(64))
+    """Id of the caller who started it, whose active jobs are counted. None: from before this was kept."""
     created_at: Mapped[float] = mapped_column(server_default=db_now())
     ended_at: Mapped[float | None]
 
@@ -103,6 +106,7 @@ class JobRow(Table):
         Index("jobs_queue", "state", "not_before", "priority", "created_at"),
         Index("jobs_lease", "state", "lease_until"),
         Index("jobs_dataset", "dataset_id", "state"),
+        Index("jobs_owner", "owner", "state"),
     )
 
 
@@ -176,3 +180,37 @@ class IdempotencyRow(Table):
     headers: Mapped[dict[str, Any]] = mapped_column(default=dict)
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
     at: Mapped[float] = mapped_column(server_default=db_now(), index=True)
+
+
+class ServedRow(Table):
+    """How often something happened to the images that a model was served in one hour, over all replicas.
+
+    Rows are added to, so that replicas need not know of each other, and the counts outlive them. No
+    foreign key: a replica may write what it counted just before the model was deleted.
+    """
+
+    __tablename__ = "served"
+
+    model_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    calibration_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    """Empty for a model without one: counts under another calibration compare with nothing of this one."""
+    hour: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Hours since 1970, of when it was written."""
+    what: Mapped[Counted] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("served_hour", "hour"),)
+
+
+class KeyRow(Table):
+    """A key that an admin made. A revoked one stays, so that logs and jobs that name it can be understood."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    """SHA-256 of the secret, which is nowhere stored."""
+    scopes: Mapped[list[str]]
+    created_at: Mapped[float] = mapped_column(server_default=db_now())
+    revoked_at: Mapped[float | None]

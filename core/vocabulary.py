@@ -79,6 +79,7 @@ STAGES: dict[JobKind, tuple[Stage, ...]] = {
         Stage.CALIBRATE,
         Stage.EVALUATE,
     ),
+    JobKind.RETRAIN_HEAD: (Stage.RETRAIN_HEAD, Stage.CONTROL, Stage.CALIBRATE, Stage.EVALUATE),
     JobKind.EVALUATE: (Stage.CALIBRATE, Stage.EVALUATE),
     JobKind.PREDICT: (Stage.PREDICT,),
 }
@@ -111,8 +112,10 @@ class Arm(StrEnum):
     """The plain training."""
     MASKTUNE = "masktune"
     """ERM, then finetuned on masked images."""
+    RETRAINED = "retrained"
+    """The backbone of another model, the last layer retrained balanced over groups."""
     CONTROL = "control"
-    """ERM, then trained on for the same budget without masks."""
+    """The same budget without what is judged: trained on without masks, or a last layer without groups."""
     IMPORTED = "imported"
     """Brought by a user as a safetensors file."""
 
@@ -164,3 +167,23 @@ class SelectionStatus(StrEnum):
     """No threshold keeps the wanted risk at this confidence with these calibration samples."""
     NONE = "none"
     """No policy was asked for: every input is answered."""
+
+
+class Counted(StrEnum):
+    """What is counted of the images that a model was served, beside what it decided for them."""
+
+    INPUTS = "inputs"
+    """Images asked about."""
+    ANSWERED = "answered"
+    BELOW_THRESHOLD = "below_threshold"
+    """Abstained from: the score was under the threshold of the request, or not finite."""
+    NO_CERTIFIED_THRESHOLD = "no_certified_threshold"
+    """Abstained from: nothing could be certified."""
+    PAIRS = "pairs"
+    """Answered by the model and its ERM half."""
+    DISAGREEMENTS = "disagreements"
+    """Those of the pairs with two different labels."""
+    SUREST_50 = "surest_50"
+    """Above the threshold that answers 50 % of the calibration split, whatever was asked for."""
+    SUREST_80 = "surest_80"
+    SUREST_95 = "surest_95"

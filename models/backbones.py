@@ -92,7 +92,7 @@ def adopt_weights(network: Network, source: Network) -> None:
     state = dict(source.model.state_dict())
     if network.spec.classes != source.spec.classes:
         own = network.model.state_dict()
-        last = {id(p) for p in network.classifier.parameters()}
+        last = {id(p) for layer in network.classifiers for p in layer.parameters()}
         for key, parameter in network.model.named_parameters():
             if id(parameter) in last:
                 state[key] = own[key]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones_errors import UnsupportedBackbone
-from models.backbones_weights import classifier
+from models.backbones_weights import last_layers
 
 Rgb = tuple[float, float, float]
 IMAGENET_MEAN: Rgb = (0.485, 0.456, 0.406)
@@ -47,22 +47,28 @@ class BuildRequest:
 class Split:
     """Where a module is cut. `head(model, features(model, x))` equals `model(x)`.
 
-    `prefix_tokens` is the number of tokens that have no place in the image (a class token): they
-    ride as `prefix_tokens`·C further channels, equal at every position, behind the C spatial ones.
+    `carried` is the number of channels that have no place in the image (a class token's): they are
+    equal at every position, and lie behind the spatial ones.
     """
 
     features: Callable[[nn.Module, Tensor], Tensor]
     head: Callable[[nn.Module, Tensor], Tensor]
-    prefix_tokens: int = 0
+    carried: int = 0
 
 
 class Built(NamedTuple):
-    """A library's answer to a `BuildRequest`."""
+    """A library's answer to a `BuildRequest`.
+
+    `classifiers` are the names of the layers of class scores, where they are more than the last layer;
+    `size_hint` says which size is known to work.
+    """
 
     model: nn.Module
     split: Split
     mean: Rgb
     std: Rgb
+    classifiers: Sequence[str] = ()
+    size_hint: str = ""
 
 
 class Library(Protocol):
@@ -85,6 +91,8 @@ class Network(nn.Module):
         self.model = built.model
         self.spec = spec
         self._split = built.split
+        self._classifiers = tuple(built.classifiers) or tuple(last_layers(built.model, spec.classes))
+        self._size_hint = built.size_hint
         self._plain = spec.mean == (0.0, 0.0, 0.0) and spec.std == (1.0, 1.0, 1.0)
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
@@ -103,8 +111,8 @@ class Network(nn.Module):
 
         A class token's share of a gradient has no place in the image, so it is left out of a map.
         """
-        if self._split.prefix_tokens:
-            places = activation.shape[1] // (1 + self._split.prefix_tokens)
+        if self._split.carried:
+            places = activation.shape[1] - self._split.carried
             activation = torch.cat([activation[:, :places], activation[:, places:].detach()], 1)
         return self._split.head(self.model, activation)
 
@@ -113,7 +121,7 @@ class Network(nn.Module):
 
     @property
     def spatial_channels(self) -> int:
-        return self.activation_shape[0] // (1 + self._split.prefix_tokens)
+        return self.activation_shape[0] - self._split.carried
 
     @property
     def linear(self) -> nn.Linear | None:
@@ -125,8 +133,14 @@ class Network(nn.Module):
 
     @property
     def classifier(self) -> nn.Linear | nn.Conv2d:
-        """The layer that makes the class scores."""
-        return classifier(self.model, self.spec.classes)[1]
+        """The layer that makes the class scores; the last of `classifiers`."""
+        return self.classifiers[-1]
+
+    @property
+    def classifiers(self) -> list[nn.Linear | nn.Conv2d]:
+        """Every layer of class scores: one in nearly all networks, else the scores are summed from them."""
+        layers = [self.model.get_submodule(name) for name in self._classifiers]
+        return [layer for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
 
     def _probe(self) -> tuple[int, int, int]:
         """Run once to learn the shape of the activation, and refuse one that makes no map."""
@@ -138,32 +152,36 @@ class Network(nn.Module):
                 activation = self.features(torch.rand(1, 3, side, side))
                 _check_activation(activation, self.spec)
                 noise = torch.randn(2, *activation.shape[1:])
-                places = activation.shape[1] // (1 + self._split.prefix_tokens)
+                places = activation.shape[1] - self._split.carried
                 noise[1, places:] = noise[0, places:]  # two images that differ in their positions alone
                 inputs = _classifier_input(self, noise)
         except UnsupportedBackbone:
             raise
         except (RuntimeError, AssertionError, ValueError) as error:  # how networks refuse a size
-            reason = str(error) or "it does not fit"
-            raise UnsupportedBackbone(
-                f"{self.spec.name} cannot be used at {side} pixels: {reason}"
-            ) from error
+            raise wrong_size(self.spec.name, side, error, self._size_hint) from error
         finally:
             self.train(training)
         if torch.equal(inputs.reshape(2, -1)[0], inputs.reshape(2, -1)[1]):
             raise UnsupportedBackbone(
                 f"{self.spec.name}: its class scores do not look at the positions of the image"
             )
-        name, layer = classifier(self.model, self.spec.classes)
         pooled = noise.mean((2, 3))
         if (
-            isinstance(layer, nn.Linear)
+            len(self._classifiers) == 1
+            and isinstance(self.classifier, nn.Linear)
             and inputs.shape == pooled.shape
             and torch.allclose(inputs, pooled, atol=1e-5)
         ):
-            self._linear_name = name
+            self._linear_name = self._classifiers[0]
         _, channels, height, width = activation.shape
         return channels, height, width
+
+
+def wrong_size(name: str, side: int, error: Exception, hint: str) -> UnsupportedBackbone:
+    """What `error`, which a library raised at an image of this size, means to a user."""
+    return UnsupportedBackbone(
+        f"{name} cannot be used at {side} pixels: {str(error) or 'it does not fit'}{hint}"
+    )
 
 
 def _check_activation(activation: object, spec: BackboneSpec) -> None:
@@ -209,22 +227,32 @@ def flatten(x: Tensor) -> Tensor:
     return x.flatten(1)
 
 
-def tokens_to_grid(tokens: Tensor, prefix: int) -> Tensor:
-    """(B, prefix + h·w, C) → (B, C·(1 + prefix), h, w), h = w; see `Split.prefix_tokens`."""
+def tokens_to_grid(tokens: Tensor, prefix: int = 0) -> Tensor:
+    """(B, prefix + h·w, C) → (B, C·(1 + prefix), h, w), h = w; the prefix is carried, see `Split`."""
     batch, length, width = tokens.shape
     side = round((length - prefix) ** 0.5)
     if side * side != length - prefix:
         raise UnsupportedBackbone(f"its {length - prefix} tokens are not a square grid")
     grid = tokens[:, prefix:].transpose(1, 2).reshape(batch, width, side, side)
-    if not prefix:
-        return grid
-    carried = tokens[:, :prefix].reshape(batch, prefix * width, 1, 1).expand(-1, -1, side, side)
-    return torch.cat([grid, carried], 1)
+    return carry(grid, tokens[:, :prefix].flatten(1))
 
 
-def grid_to_tokens(activation: Tensor, prefix: int) -> Tensor:
+def grid_to_tokens(activation: Tensor, prefix: int = 0) -> Tensor:
     """The inverse of `tokens_to_grid`."""
     width = activation.shape[1] // (1 + prefix)
-    tokens = activation[:, :width].flatten(2).transpose(1, 2)
-    carried = activation[:, width:, 0, 0].reshape(activation.shape[0], prefix, width)
-    return torch.cat([carried, tokens], 1) if prefix else tokens
+    grid, carried = uncarry(activation, prefix * width)
+    tokens = grid.flatten(2).transpose(1, 2)
+    return torch.cat([carried.reshape(-1, prefix, width), tokens], 1) if prefix else tokens
+
+
+def carry(grid: Tensor, values: Tensor) -> Tensor:
+    """(B, C, h, w) and (B, D) without a place → (B, C + D, h, w); see `Split.carried`."""
+    if not values.shape[1]:
+        return grid
+    return torch.cat([grid, values[:, :, None, None].expand(-1, -1, *grid.shape[2:])], 1)
+
+
+def uncarry(activation: Tensor, carried: int) -> tuple[Tensor, Tensor]:
+    """The inverse of `carry`."""
+    places = activation.shape[1] - carried
+    return activation[:, :places], activation[:, places:, 0, 0]

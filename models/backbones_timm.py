@@ -1,13 +1,12 @@
-"""timm's classifiers, cut between `forward_features` and `forward_head`."""
+"""timm's classifiers, cut between `forward_features` and `forward_head` where that gives an activation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import timm
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from models.backbones_base import (
@@ -17,9 +16,14 @@ from models.backbones_base import (
     Split,
     grid_to_tokens,
     tokens_to_grid,
+    wrong_size,
 )
-from models.backbones_errors import UnsupportedBackbone, WeightsUnavailable
-from models.backbones_weights import renew_classifier, with_local_weights
+from models.backbones_errors import BackboneError, UnsupportedBackbone, WeightsUnavailable
+from models.backbones_timm_cuts import cut_of
+from models.backbones_weights import last_layers, renew_classifiers, scoring_layers, with_local_weights
+
+
+NO_CLASSIFIER = "is no classifier: timm has it as a part of a larger network"
 
 
 def names() -> Sequence[str]:
@@ -37,17 +41,29 @@ def build(request: BuildRequest) -> Built:
     ):
         options["img_size"] = request.image_size
 
-    def make(classes: int) -> nn.Module:
-        return timm.create_model(request.name, num_classes=classes, **options)
-
-    if request.pretrained and request.weights is None:
-        model = _published(request, options)
-    else:
-        model = with_local_weights(make, request.classes, request.weights)
+    hint = f" (it was made for {published.input_size[-1]} pixels)" if published is not None else ""
+    try:
+        model = _make(request, options)
+        scorers = _classifiers(model, request.classes)
+        split = _split(model, request)
+    except BackboneError:
+        raise
+    except (RuntimeError, AssertionError, ValueError) as error:  # how networks refuse a size
+        raise wrong_size(request.name, request.image_size, error, hint) from error
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     if published is not None:
         mean, std = _rgb(published.mean), _rgb(published.std)
-    return Built(model, _split(model, request), mean, std)
+    return Built(model, split, mean, std, scorers, hint)
+
+
+def _make(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
+    if request.pretrained and request.weights is None:
+        return _published(request, options)
+
+    def make(classes: int) -> nn.Module:
+        return timm.create_model(request.name, num_classes=classes, **options)
+
+    return with_local_weights(make, request.classes, request.weights, _classifiers)
 
 
 def _published(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
@@ -58,8 +74,21 @@ def _published(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
             f"the published weights of {request.name} could not be fetched ({error}): "
             "leave pretrained off, or give a local file of weights"
         ) from error
-    renew_classifier(model, old=int(cast(int, model.num_classes)), new=request.classes)
+    renew_classifiers(model, old=int(cast(int, model.num_classes)), new=request.classes, find=_classifiers)
     return model
+
+
+def _classifiers(model: nn.Module, classes: int) -> list[str]:
+    """Distilled networks have two, those with several branches one each: what timm itself would renew."""
+    if not callable(get_classifier := getattr(model, "get_classifier", None)):  # encoders of larger models
+        raise UnsupportedBackbone(f"a {type(model).__name__} {NO_CLASSIFIER}")
+    own: Any = get_classifier()
+    parts = set(own if isinstance(own, tuple) else (own,))
+    inside = {layer for part in parts for layer in part.modules()}
+    if isinstance(auxiliary := getattr(model, "aux_head", None), nn.Module):  # VOLO's scores of positions
+        inside |= set(auxiliary.modules())
+    found = [name for name in scoring_layers(model, classes) if model.get_submodule(name) in inside]
+    return found or last_layers(model, classes)
 
 
 def _rgb(values: Sequence[float]) -> Rgb:
@@ -69,18 +98,13 @@ def _rgb(values: Sequence[float]) -> Rgb:
 
 def _split(model: nn.Module, request: BuildRequest) -> Split:
     """Choose by what comes out of `forward_features` for one image."""
-    if isinstance(model, VisionTransformer):
-        return _vit(model)
+    if (cut := cut_of(model)) is not None:
+        return cut
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
             out = model.forward_features(torch.rand(1, 3, request.image_size, request.image_size))  # type: ignore[operator]  # every timm model has it
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error) or "it does not fit"
-        raise UnsupportedBackbone(
-            f"{request.name} cannot be used at {request.image_size} pixels: {reason}"
-        ) from error
     finally:
         model.train(training)
     if not isinstance(out, Tensor) or out.ndim not in (3, 4):
@@ -88,7 +112,7 @@ def _split(model: nn.Module, request: BuildRequest) -> Split:
             f"{request.name} gives several activations at once, and a saliency map needs one"
         )
     if out.ndim == 3:
-        return _tokens(int(getattr(model, "num_prefix_tokens", 0)))
+        return _tokens(int(getattr(model, "num_prefix_tokens", 0)), out.shape[2])
     width = int(cast(int, model.num_features))
     return _CHANNELS_LAST if out.shape[1] != width and out.shape[3] == width else _CHANNELS_FIRST
 
@@ -108,28 +132,9 @@ _CHANNELS_LAST = Split(
 )
 
 
-def _tokens(prefix: int) -> Split:
+def _tokens(prefix: int, width: int) -> Split:
     return Split(
         lambda model, x: tokens_to_grid(_features(model, x), prefix),
         lambda model, activation: _head(model, grid_to_tokens(activation, prefix)),
-        prefix,
+        prefix * width,
     )
-
-
-def _vit(model: VisionTransformer) -> Split:
-    """Cut before the last block: after it the class token alone decides, where there is one."""
-    prefix = int(model.num_prefix_tokens)
-
-    def features(model: nn.Module, x: Tensor) -> Tensor:
-        assert isinstance(model, VisionTransformer)
-        tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(x))))  # (B, P + h·w, C)
-        for block in list(model.blocks.children())[:-1]:
-            tokens = block(tokens)
-        return tokens_to_grid(tokens, prefix)
-
-    def head(model: nn.Module, activation: Tensor) -> Tensor:
-        assert isinstance(model, VisionTransformer)
-        tokens = model.norm(model.blocks[-1](grid_to_tokens(activation, prefix)))
-        return cast(Callable[[Tensor], Tensor], model.forward_head)(tokens)
-
-    return Split(features, head, prefix)

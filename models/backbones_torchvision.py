@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,9 +22,10 @@ from models.backbones_base import (
     flatten,
     grid_to_tokens,
     tokens_to_grid,
+    wrong_size,
 )
 from models.backbones_errors import UnsupportedBackbone, WeightsUnavailable
-from models.backbones_weights import renew_classifier, with_local_weights
+from models.backbones_weights import renew_classifiers, with_local_weights
 
 
 def names() -> Sequence[str]:
@@ -42,7 +44,9 @@ def build(request: BuildRequest) -> Built:
     split = _SPLITS.get(type(model))
     if split is None:
         raise UnsupportedBackbone(f"{request.name}: no way to split a {type(model).__name__} is known yet")
-    return Built(model, split, IMAGENET_MEAN, IMAGENET_STD)
+    if isinstance(model, tv.VisionTransformer):
+        split = replace(split, carried=model.hidden_dim)  # its class token
+    return Built(model, split, IMAGENET_MEAN, IMAGENET_STD, size_hint=_size_hint(request.name))
 
 
 def _make(request: BuildRequest, classes: int, *, weights: str | None) -> nn.Module:
@@ -51,9 +55,19 @@ def _make(request: BuildRequest, classes: int, *, weights: str | None) -> nn.Mod
         options |= size_option(request.image_size)
     try:
         model: nn.Module = tv.get_model(request.name, weights=weights, num_classes=classes, **options)
-    except ValueError as error:  # a size that the network cannot be built for
-        raise UnsupportedBackbone(f"{request.name} at {request.image_size} pixels: {error}") from error
+    except (ValueError, AssertionError) as error:  # a size that the network cannot be built for
+        raise wrong_size(request.name, request.image_size, error, _size_hint(request.name)) from error
     return model
+
+
+def published_size(name: str) -> int:
+    """The side in pixels that the published weights are evaluated at."""
+    size: int = tv.get_model_weights(name)["DEFAULT"].transforms().crop_size[0]
+    return size
+
+
+def _size_hint(name: str) -> str:
+    return f" (it was made for {published_size(name)} pixels)"
 
 
 def _published(request: BuildRequest) -> nn.Module:
@@ -65,7 +79,7 @@ def _published(request: BuildRequest) -> nn.Module:
             f"the published weights of {request.name} could not be fetched ({error}): "
             "leave pretrained off, or give a local file of weights"
         ) from error
-    renew_classifier(model, old=published, new=request.classes)
+    renew_classifiers(model, old=published, new=request.classes)
     return model
 
 
@@ -169,6 +183,6 @@ _SPLITS: dict[type[nn.Module], Split] = {
     tv.SqueezeNet: Split(chain("features"), chain("classifier", flatten)),
     tv.SwinTransformer: Split(chain("features", "norm", "permute"), chain("avgpool", flatten, "head")),
     tv.VGG: Split(_without_last_pool, _from_last_pool),
-    tv.VisionTransformer: Split(_vit_features, _vit_head, prefix_tokens=1),
+    tv.VisionTransformer: Split(_vit_features, _vit_head),
     maxvit.MaxVit: Split(_blocks("stem", "blocks"), chain("classifier")),
 }

@@ -14,35 +14,47 @@ from torch import Tensor, nn
 from models.backbones_errors import UnsupportedBackbone, WeightsUnavailable
 
 
-def classifier(model: nn.Module, classes: int) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """The last layer of `classes` outputs and its name."""
-    found = [
-        (name, layer)
+def last_layers(model: nn.Module, classes: int) -> list[str]:
+    """The name of the last layer of `classes` outputs, alone in a list: see `Find`."""
+    found = scoring_layers(model, classes)
+    if not found:
+        raise UnsupportedBackbone("has no last layer that could be fitted to the classes")
+    return found[-1:]
+
+
+def scoring_layers(model: nn.Module, classes: int) -> list[str]:
+    """The names of all layers of `classes` outputs."""
+    return [
+        name
         for name, layer in model.named_modules()
         if isinstance(layer, nn.Linear | nn.Conv2d) and _outputs(layer) == classes
     ]
-    if not found:
-        raise UnsupportedBackbone("has no last layer that could be fitted to the classes")
-    return found[-1]
+
+
+Find = Callable[[nn.Module, int], list[str]]
+"""(model, its number of classes) → the names of the layers that make its class scores."""
 
 
 def _outputs(layer: nn.Linear | nn.Conv2d) -> int:
     return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
-def renew_classifier(model: nn.Module, *, old: int, new: int) -> None:
-    """Put a fresh last layer of `new` outputs in the place of the one of `old`."""
+def renew_classifiers(model: nn.Module, *, old: int, new: int, find: Find = last_layers) -> None:
+    """Put fresh layers of `new` outputs in the place of those of `old` that make the class scores."""
     if old == new:
         return
-    name, layer = classifier(model, old)
-    bias = layer.bias is not None
-    if isinstance(layer, nn.Linear):
-        model.set_submodule(name, nn.Linear(layer.in_features, new, bias=bias))
-    else:
-        model.set_submodule(name, nn.Conv2d(layer.in_channels, new, kernel_size=1, bias=bias))
+    for name in find(model, old):
+        layer = model.get_submodule(name)
+        bias = layer.bias is not None
+        if isinstance(layer, nn.Linear):
+            model.set_submodule(name, nn.Linear(layer.in_features, new, bias=bias))
+        elif isinstance(layer, nn.Conv2d):
+            model.set_submodule(name, nn.Conv2d(layer.in_channels, new, kernel_size=1, bias=bias))
 
 
-def with_local_weights(make: Callable[[int], nn.Module], classes: int, weights: Path | None) -> nn.Module:
+def with_local_weights(
+    make: Callable[[int], nn.Module], classes: int, weights: Path | None, find: Find = last_layers
+) -> nn.Module:
     """`make(classes)`, with the tensors of `weights` where given, loaded strictly.
 
     A file for another number of classes gives everything but the last layer, which stays fresh.
@@ -51,14 +63,14 @@ def with_local_weights(make: Callable[[int], nn.Module], classes: int, weights: 
     if weights is None:
         return model
     state = read_tensors(weights)
-    name, _ = classifier(model, classes)
+    name = find(model, classes)[-1]
     if f"{name}.weight" not in state:
         raise WeightsUnavailable(f"{weights.name} has no tensor {name}.weight: it is of another network")
     stored = len(state[f"{name}.weight"])
     if stored != classes:
         model = make(stored)
     load_strictly(model, state, what=weights.name)
-    renew_classifier(model, old=stored, new=classes)
+    renew_classifiers(model, old=stored, new=classes, find=find)
     return model
 
 

@@ -21,7 +21,10 @@ class CheckpointError(Exception):
 
 
 class EpochRecord(NamedTuple):
-    """One epoch: its mean loss, and how many images were right, while training and on val (None: no val)."""
+    """One epoch: its mean loss, and how many images were right, while training and on val (None: no val).
+
+    `val_batch_mean` is the mean of the accuracies of val's batches, where that chooses the best epoch.
+    """
 
     epoch: int
     learning_rate: float
@@ -31,6 +34,7 @@ class EpochRecord(NamedTuple):
     val_correct: int | None
     val_images: int | None
     seconds: float
+    val_batch_mean: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -49,7 +53,7 @@ class Checkpoint:
 
     `weights` are the library's own tensor names; `identity` names the training that this belongs
     to; `threads` is the number of torch's, on which sums of floats depend; `best` is the epoch of
-    the best val accuracy so far, the earliest of equals (None: no val).
+    the best val accuracy so far (None: no val).
     """
 
     epoch: int

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.statistics import wilson
+from models.statistics import Interval, least_share, mean_share, student, wilson
 
 if TYPE_CHECKING:
     from models.backbones import Network
@@ -64,10 +64,11 @@ class Slice:
 class Metrics:
     """Shares in 0..1 over `n` samples. Classes and groups without a sample are left out.
 
-    `accuracy` is the plain mean, with its 95 % Wilson interval; `balanced_accuracy` the mean over
-    classes; `worst_*` the lowest class or group (its own interval is for one slice, not for the
-    lowest of several); `train_weighted_accuracy` the mean over groups by their share of the training
+    `accuracy` is the plain mean; `balanced_accuracy` the mean over classes; `worst_*` the lowest
+    class or group; `train_weighted_accuracy` the mean over groups by their share of the training
     set, which papers on group robustness call the average. None where there are no groups.
+    `…_low`, `…_high`: 95 % intervals, Wilson's for the plain mean, `statistics.mean_share`'s for the
+    other means, `statistics.least_share`'s for the lowest of several.
     """
 
     n: int
@@ -83,6 +84,14 @@ class Metrics:
     train_weighted_accuracy: float | None
     classes: tuple[Slice, ...]
     groups: tuple[Slice, ...]
+    balanced_accuracy_low: float
+    balanced_accuracy_high: float
+    worst_class_accuracy_low: float
+    worst_class_accuracy_high: float
+    worst_group_accuracy_low: float | None
+    worst_group_accuracy_high: float | None
+    train_weighted_accuracy_low: float | None
+    train_weighted_accuracy_high: float | None
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -119,6 +128,9 @@ def metrics(
     by_group = _slices(right, groups, names.groups) if groups is not None else ()
     worst_class = min(by_class, key=lambda s: s.accuracy)
     worst_group = min(by_group, key=lambda s: s.accuracy, default=None)
+    weighted, weighted_interval = _weighted(by_group, train_group_weights or {})
+    balanced, lowest = mean_share(_counts(by_class)), least_share(_counts(by_class))
+    lowest_group = least_share(_counts(by_group)) if by_group else None
     return Metrics(
         n=n,
         correct=correct,
@@ -130,9 +142,17 @@ def metrics(
         worst_class=worst_class.name,
         worst_group_accuracy=worst_group.accuracy if worst_group else None,
         worst_group=worst_group.name if worst_group else None,
-        train_weighted_accuracy=_weighted(by_group, train_group_weights or {}),
+        train_weighted_accuracy=weighted,
         classes=by_class,
         groups=by_group,
+        balanced_accuracy_low=balanced.low,
+        balanced_accuracy_high=balanced.high,
+        worst_class_accuracy_low=lowest.low,
+        worst_class_accuracy_high=lowest.high,
+        worst_group_accuracy_low=lowest_group.low if lowest_group else None,
+        worst_group_accuracy_high=lowest_group.high if lowest_group else None,
+        train_weighted_accuracy_low=weighted_interval.low if weighted_interval else None,
+        train_weighted_accuracy_high=weighted_interval.high if weighted_interval else None,
     )
 
 
@@ -146,15 +166,27 @@ def _slices(right: NDArray[np.bool_], slices: Labels, names: Sequence[str]) -> t
     return tuple(found)
 
 
-def _weighted(groups: Sequence[Slice], weights: Mapping[int, float]) -> float | None:
-    total = sum(weights.get(s.id, 0) for s in groups)
+def _counts(slices: Sequence[Slice]) -> list[tuple[int, int]]:
+    return [(s.correct, s.n) for s in slices]
+
+
+def _weighted(
+    groups: Sequence[Slice], weights: Mapping[int, float]
+) -> tuple[float, Interval] | tuple[None, None]:
+    """The mean over groups by their weights, and its interval; None where no weight is left."""
+    each = [weights.get(s.id, 0) for s in groups]
+    total = sum(each)
     if total == 0:
-        return None
-    return sum(s.accuracy * weights.get(s.id, 0) for s in groups) / total
+        return None, None
+    mean = sum(s.accuracy * weight for s, weight in zip(groups, each, strict=True)) / total
+    return mean, mean_share(_counts(groups), each)
 
 
 class ReliabilityBin(NamedTuple):
-    """Samples whose top probability is in (`low`, `high`]: mean probability against accuracy."""
+    """Samples whose top probability is in (`low`, `high`]: mean probability against accuracy.
+
+    `accuracy_low`, `accuracy_high`: its 95 % Wilson interval.
+    """
 
     low: float
     high: float
@@ -162,23 +194,55 @@ class ReliabilityBin(NamedTuple):
     correct: int
     confidence: float
     accuracy: float
+    accuracy_low: float
+    accuracy_high: float
 
 
 class Calibration(NamedTuple):
     """`ece` and `mce`: mean and largest gap between confidence and accuracy over the bins.
 
-    `nll` in nats, `brier` over all classes (0..2). Empty bins are left out.
+    A mean of absolute gaps is never 0 on a finite sample: `ece_by_chance` is what a model whose
+    probabilities are all true exceeds in 5 % of samples like this one. `overconfidence` is mean
+    probability − accuracy. `nll` in nats, `brier` over all classes (0..2). Empty bins are left out.
+    `…_low`, `…_high`: 95 % intervals, for `ece` by bootstrap within the bins, else of the mean.
     """
 
+    n: int
     ece: float
+    ece_low: float
+    ece_high: float
+    ece_by_chance: float
     mce: float
+    overconfidence: float
+    overconfidence_low: float
+    overconfidence_high: float
     nll: float
+    nll_low: float
+    nll_high: float
     brier: float
+    brier_low: float
+    brier_high: float
     bins: tuple[ReliabilityBin, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return self._asdict() | {"bins": [found._asdict() for found in self.bins]}
 
-def calibration_error(logits: NDArray[np.float32], labels: Labels, *, bins: int = 15) -> Calibration:
-    """Reliability of softmax probabilities in `bins` equal widths (Guo et al. 2017); logits (N, K)."""
+
+_ECE_DRAWS = 2000
+
+
+def calibration_error(
+    logits: NDArray[np.float32],
+    labels: Labels,
+    *,
+    bins: int = 15,
+    generator: np.random.Generator | None = None,
+) -> Calibration:
+    """Reliability of softmax probabilities in `bins` equal widths (Guo et al. 2017); logits (N, K).
+
+    `generator` draws the interval of `ece`; by default one of seed 0.
+    """
     if len(labels) == 0:
         raise ValueError("there must be at least one sample")
     shifted = logits.astype(np.float64)
@@ -191,14 +255,50 @@ def calibration_error(logits: NDArray[np.float32], labels: Labels, *, bins: int 
     for index in np.unique(place).tolist():
         inside = place == index
         n, correct = int(inside.sum()), int(right[inside].sum())
-        mean = float(top[inside].mean())
-        found.append(ReliabilityBin(index / bins, (index + 1) / bins, n, correct, mean, correct / n))
+        mean, edges = float(top[inside].mean()), (index / bins, (index + 1) / bins)
+        found.append(ReliabilityBin(*edges, n, correct, mean, correct / n, *wilson(correct, n)))
     gaps = [abs(b.confidence - b.accuracy) for b in found]
+    ece = sum(g * b.n for g, b in zip(gaps, found, strict=True)) / len(labels)
+    low, high, by_chance = _ece_bounds(top, right, place, generator or np.random.default_rng(0))
     one_hot = np.eye(logits.shape[1])[labels]
+    losses = -log_probabilities[np.arange(len(labels)), labels]
+    squares = ((probabilities - one_hot) ** 2).sum(1)
+    over = top - right
     return Calibration(
-        ece=sum(g * b.n for g, b in zip(gaps, found, strict=True)) / len(labels),
+        n=len(labels),
+        ece=ece,
+        ece_low=min(low, ece),
+        ece_high=max(high, ece),
+        ece_by_chance=by_chance,
         mce=max(gaps),
-        nll=float(-log_probabilities[np.arange(len(labels)), labels].mean()),
-        brier=float(((probabilities - one_hot) ** 2).sum(1).mean()),
+        overconfidence=float(over.mean()),
+        overconfidence_low=student(over).low,
+        overconfidence_high=student(over).high,
+        nll=float(losses.mean()),
+        nll_low=max(0.0, student(losses).low),
+        nll_high=student(losses).high,
+        brier=float(squares.mean()),
+        brier_low=max(0.0, student(squares).low),
+        brier_high=min(2.0, student(squares).high),
         bins=tuple(found),
     )
+
+
+def _ece_bounds(
+    top: NDArray[np.float64], right: NDArray[np.bool_], place: Labels, generator: np.random.Generator
+) -> tuple[float, float, float]:
+    """(low, high, by chance): 2.5 %, 97.5 % of the bootstrap, 95 % if all probabilities were true.
+
+    A bin's sum of (probability − right) is drawn from a normal distribution of its mean and variance.
+    """
+    size = int(place.max()) + 1
+    counts = np.bincount(place, minlength=size)
+    gap = top - right
+    mean = np.bincount(place, gap, size)
+    spread = np.bincount(place, gap**2, size) - mean**2 / np.maximum(counts, 1)
+    true = np.bincount(place, top * (1 - top), size)
+    normal = generator.standard_normal((_ECE_DRAWS, size))
+    again = np.abs(mean + normal * np.sqrt(np.maximum(spread, 0))).sum(1) / len(top)
+    chance = np.abs(normal * np.sqrt(true)).sum(1) / len(top)
+    low, high = np.quantile(again, [0.025, 0.975]).tolist()
+    return low, high, float(np.quantile(chance, 0.95))

@@ -17,7 +17,7 @@ from models.backbones_weights import load_strictly, read_tensors
 from models.checkpoints import weights_digest
 from models.data.packing import hidden_sibling, publish, sweep_siblings
 
-Arm = Literal["erm", "masktune", "control", "imported"]
+Arm = Literal["erm", "masktune", "retrained", "control", "imported"]
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 _VERSION = 1

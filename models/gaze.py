@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from models.statistics import Interval
+from models.statistics import Interval, student
 
 Labels = NDArray[np.int64]
 Maps = NDArray[np.float32]
@@ -120,14 +120,10 @@ def _moved_share(name: str, distances: Floats) -> MovedShare:
 
 def mean_interval(values: Floats, *, confidence: float = 0.95) -> Interval:
     """Student's interval for the mean of shares, kept within 0..1; (0, 1) of fewer than two."""
-    from scipy.special import stdtrit
-
-    n = len(values)
-    if n < 2:
+    if len(values) < 2:
         return Interval(0.0, 1.0)
-    half = float(stdtrit(n - 1, (1 + confidence) / 2) * values.std(ddof=1) / n**0.5)
-    mean = float(values.mean())
-    return Interval(max(0.0, mean - half), min(1.0, mean + half))
+    low, high = student(values, confidence=confidence)
+    return Interval(max(0.0, low), min(1.0, high))
 
 
 class Gaze(NamedTuple):
@@ -144,7 +140,7 @@ Rule = Literal["most_masked", "most_changed", "disagreeing"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 RULE_WORDS: Mapping[Rule, str] = {
-    "most_masked": "the images of which the first model's mask takes the most",
+    "most_masked": "the images of which the mask of the model before takes the most",
     "most_changed": "the images whose saliency moved most between the two models",
     "disagreeing": "the images on which the two models disagree, those whose saliency moved most first",
 }

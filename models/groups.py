@@ -16,50 +16,29 @@ import torch
 from numpy.typing import NDArray
 
 from models.clusters import cluster
+from models.config import GroupSource, HeadConfig
 from models.gaze import Maps, shares
 from models.heads import (
+    Check,
     Features,
     Floats,
+    HeadError,
     Labels,
     Standardised,
     balanced_weights,
     folds,
     held_out_logits,
     log_softmax,
+    never,
     of_label,
 )
 
-Source = Literal["classes", "given", "saliency_clusters", "disagreement", "cross_mistakes"]
+Source = GroupSource | Literal["classes"]
 Flags = NDArray[np.bool_]
 
 _SPLITS = 20  # into halves
 _MIN_FLAGGED = 2  # samples of a class: one alone would be a group that nothing held out can judge
 _MAP_SIDE = 8  # larger maps are averaged down to it before clustering
-
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """`threshold`: a sample is a mistake where the mean held-out probability of its label is below it.
-
-    `judge_penalties` and `penalties` are those that are tried, for the heads that infer the groups
-    and for the head that is kept; a penalty weighs ½‖W‖² against the mean cross-entropy, on
-    standardised features. `rounds` sharpen the mistakes (see `cross_mistakes`).
-    """
-
-    threshold: float = 0.5
-    rounds: int = 2
-    judge_penalties: tuple[float, ...] = (1.0, 0.1, 0.01)
-    penalties: tuple[float, ...] = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
-    folds: int = 5
-    repeats: int = 2
-
-    def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1 or self.rounds < 0:
-            raise ValueError("threshold must be in (0, 1) and rounds 0 or more")
-        if not self.judge_penalties or not self.penalties or min(*self.judge_penalties, *self.penalties) <= 0:
-            raise ValueError("there must be penalties, each above 0")
-        if self.folds < 2 or self.repeats < 1:
-            raise ValueError("folds must be 2 or more and repeats 1 or more")
 
 
 @dataclass(frozen=True)
@@ -88,11 +67,13 @@ def class_groups(labels: Labels, classes: Sequence[str]) -> Groups:
 
 
 def given_groups(labels: Labels, groups: Labels, *, classes: Sequence[str], names: Sequence[str]) -> Groups:
-    """Class × true group of each sample. ValueError where a sample has none (−1)."""
+    """Class × true group of each sample. HeadError where a sample has none (−1)."""
     if (groups < 0).any():
-        raise ValueError(f"{int((groups < 0).sum())} training samples have no group: infer groups instead")
+        raise HeadError(f"{int((groups < 0).sum())} training samples have no group: infer groups instead")
     pairs, assigned = np.unique(np.stack([labels, groups], 1), axis=0, return_inverse=True)
     called = tuple(_pair_name(classes[label], names[group]) for label, group in pairs.tolist())
+    if len(set(called)) < len(called):  # group names that several classes could have
+        called = tuple(f"{classes[label]} · {names[group]}" for label, group in pairs.tolist())
     return Groups("given", False, assigned.reshape(-1), called)
 
 
@@ -135,6 +116,7 @@ def cross_mistakes(
     classes: Sequence[str],
     seed: int,
     device: torch.device | None = None,
+    check: Check = never,
 ) -> Groups:
     """Class × whether heads fitted without the sample take it for another class (XRM's idea).
 
@@ -146,13 +128,14 @@ def cross_mistakes(
        the shortcut instead of the class; mistakes are then the samples that they take for another
        class. It finds two to three times as many minority samples as step 2 (Pezeshki et al. 2024
        flip labels to the same end).
-    A class with fewer than two mistakes stays one group.
+    A class with fewer than two mistakes stays one group. `check` is called at every step of a fit.
     """
     standardised = Standardised.of(features.values, device)
     labels, rng = features.labels, np.random.default_rng([seed, 1])
     plain = balanced_weights(labels, labels)
     judged = {
-        p: _judge(standardised, labels, labels, plain, penalty=p, rng=rng) for p in config.judge_penalties
+        p: _judge(standardised, labels, labels, plain, penalty=p, rng=rng, check=check)
+        for p in config.judge_penalties
     }
     penalty = min(judged, key=lambda p: float(-of_label(judged[p], labels).mean()))
     mistakes, doubt, spurious = _mistakes(judged[penalty], labels, config.threshold)
@@ -162,7 +145,13 @@ def cross_mistakes(
         if _poorest(labels, mistakes) < _MIN_FLAGGED:
             break
         told = _judge(
-            standardised, spurious, groups, balanced_weights(labels, groups), penalty=penalty, rng=rng
+            standardised,
+            spurious,
+            groups,
+            balanced_weights(labels, groups),
+            penalty=penalty,
+            rng=rng,
+            check=check,
         )
         found, surely, taken = _mistakes(told, labels, 0.5)
         if _poorest(labels, found) < _MIN_FLAGGED:
@@ -187,6 +176,7 @@ def _judge(
     *,
     penalty: float,
     rng: np.random.Generator,
+    check: Check,
 ) -> Floats:
     """Held-out log-probabilities (N, K) of heads fitted to `targets` on halves, stratified."""
     held = np.concatenate(
@@ -194,7 +184,9 @@ def _judge(
     )
     columns = np.repeat(weights[:, None], held.shape[1], 1)
     classes = int(targets.max()) + 1
-    logits = held_out_logits(standardised, targets, columns, held=held, penalty=penalty, classes=classes)
+    logits = held_out_logits(
+        standardised, targets, columns, held=held, penalty=penalty, classes=classes, check=check
+    )
     return log_softmax(logits)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,17 @@ if TYPE_CHECKING:
 
 Labels = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Check = Callable[[], None]
+"""Called at every step of a fit: raises where it should end, as `Run.check` does."""
 
 _ITERATIONS = 300
 _HISTORY = 20
 _TOLERANCE = 1e-6  # of the largest gradient
 _CONSTANT = 1e-6  # a feature whose std is below it says nothing
+
+
+def never() -> None:
+    """The default `check`."""
 
 
 class HeadError(ValueError):
@@ -158,7 +164,13 @@ class Standardised:
 
 
 def fit_heads(
-    values: Tensor, labels: Tensor, sample_weights: Tensor, *, penalty: float, classes: int
+    values: Tensor,
+    labels: Tensor,
+    sample_weights: Tensor,
+    *,
+    penalty: float,
+    classes: int,
+    check: Check = never,
 ) -> Tensor:
     """J multinomial logistic heads at once: weights (J, D + 1, K), the last of D + 1 being the bias.
 
@@ -181,6 +193,7 @@ def fit_heads(
     )
 
     def closure() -> Tensor:
+        check()
         optimizer.zero_grad()
         logits = (values @ weights[:-1] + weights[-1]).view(count, heads, classes)
         entropy = F.cross_entropy(logits.permute(0, 2, 1), targets, reduction="none")  # (N, J)
@@ -200,6 +213,7 @@ def held_out_logits(
     held: NDArray[np.bool_],
     penalty: float,
     classes: int,
+    check: Check = never,
 ) -> NDArray[np.float32]:
     """Mean logits (N, K) of each sample over the heads that did not see it.
 
@@ -213,6 +227,7 @@ def held_out_logits(
         torch.from_numpy(sample_weights * ~held).to(values.device),
         penalty=penalty,
         classes=classes,
+        check=check,
     )
     total = np.zeros((len(labels), classes), np.float32)
     for head, mine in zip(weights, held.T, strict=True):

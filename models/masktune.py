@@ -16,7 +16,7 @@ import numpy as np
 
 from models.backbones import Network, build_network
 from models.checkpoints import Checkpoint, CheckpointFolder
-from models.config import Hyperparameters
+from models.config import Hyperparameters, ScheduleConfig
 from models.data.batches import LoaderSettings, Masking, MaskSource, StoreLoader, make_loader
 from models.data.store import Store
 from models.distributed import wait_for_all
@@ -88,7 +88,13 @@ def new_network(store: Store, config: Hyperparameters) -> Network:
 
 def fit_erm(network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path) -> FitResult:
     """Ordinary training; checkpoints in `folder`. The network ends as the best epoch on val."""
-    plan = FitConfig(config.epochs, config.optimizer, config.schedule, precision=config.precision)
+    plan = FitConfig(
+        config.epochs,
+        config.optimizer,
+        ScheduleConfig() if config.as_released else config.schedule,
+        precision=config.precision,
+        batch_means=config.as_released,
+    )
     data = FitData(train_loader(store, config, run), val_loader(store, config, run))
     return fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder))
 
@@ -98,8 +104,7 @@ def compute_masks(
 ) -> MaskSet:
     """The mask set of the training split, in `folder`, which appears whole; one that is there is kept."""
     if run.rank == 0 and not folder.exists():
-        loader = evaluation_loader(store, store.rows("train"), config, run)
-        compute_mask_set(network, loader, config.masking, run, folder=folder)
+        compute_mask_set(network, map_loader(store, config, run), config.masking, run, folder=folder)
     wait_for_all(run)
     return MaskSet.open(folder)
 
@@ -181,14 +186,26 @@ def train_loader(
     return make_loader(store, store.rows("train"), settings, run)
 
 
+def map_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:
+    """The training split as maps are made of it: in stored order, without augmentation."""
+    settings = LoaderSettings(config.image_size, _forward_batch(config), crop=config.masking.crop)
+    return make_loader(store, store.rows("train"), settings, run)
+
+
 def val_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:
     """This rank's part of the validation split."""
-    return evaluation_loader(store, store.rows("val")[run.rank :: run.world_size], config, run)
+    rows = store.rows("val")[run.rank :: run.world_size]
+    if config.as_released:  # its batches count
+        return make_loader(store, rows, LoaderSettings(config.image_size, config.batch_size), run)
+    return evaluation_loader(store, rows, config, run)
 
 
 def evaluation_loader(
     store: Store, rows: np.ndarray[tuple[int], np.dtype[np.int64]], config: Hyperparameters, run: Run
 ) -> StoreLoader:
     """`rows` as they are, without masks, in batches that suit a forward pass."""
-    batch = max(config.batch_size, _SMALL_BATCH) if config.image_size <= _SMALL else config.batch_size
-    return make_loader(store, rows, LoaderSettings(config.image_size, batch), run)
+    return make_loader(store, rows, LoaderSettings(config.image_size, _forward_batch(config)), run)
+
+
+def _forward_batch(config: Hyperparameters) -> int:
+    return max(config.batch_size, _SMALL_BATCH) if config.image_size <= _SMALL else config.batch_size

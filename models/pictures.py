@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -58,6 +59,27 @@ def mask_image(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
     shown[masked] = 0
     shown[masked & ~_shrunk(masked, by=max(1, min(shown.shape[:2]) // 100))] = _OUTLINE
     return _image(shown)
+
+
+def thumbnail(image: Image.Image, *, side: int) -> Image.Image:
+    """The picture with its longer side at most `side` pixels."""
+    scale = side / max(image.size)
+    if scale >= 1:
+        return image
+    width, height = (max(1, round(scale * length)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def strip(images: Sequence[Image.Image], *, side: int = 112, gap: int = 4) -> Image.Image:
+    """Pictures side by side, each within `side` pixels, `gap` transparent pixels between them."""
+    small = [thumbnail(image, side=side) for image in images]
+    width = sum(image.width for image in small) + gap * (len(small) - 1)
+    row = Image.new("RGBA", (width, max(image.height for image in small)))
+    left = 0
+    for image in small:
+        row.paste(image, (left, 0))
+        left += image.width + gap
+    return row
 
 
 def png(image: Image.Image) -> bytes:

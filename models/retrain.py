@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.groups import Groups, HeadConfig
+from models.config import HeadConfig
+from models.groups import Groups
 from models.heads import (
+    Check,
     Features,
     Head,
     Labels,
@@ -22,6 +24,7 @@ from models.heads import (
     held_out_logits,
     install_head,
     log_softmax,
+    never,
     of_label,
 )
 from models.slices import ModelAccuracy
@@ -71,6 +74,7 @@ def retrain_head(
     *,
     seed: int,
     device: torch.device | None = None,
+    check: Check = never,
 ) -> RetrainedHead:
     """A multinomial logistic head balanced over `groups`, put into `network`, which is otherwise unchanged.
 
@@ -79,10 +83,14 @@ def retrain_head(
     (else strong penalties, which only make small logits, would lose). Of those within one standard
     error of the best the largest is taken: an inferred minority is a few dozen samples, and what
     they cannot tell apart is better decided for the simpler head (Breiman et al. 1984, 3.4.3).
+    `check` is called at every step of a fit.
     """
     standardised = Standardised.of(features.values, device)
     held = _held(groups, config, seed)
-    scored = {p: _cross_fit(standardised, features, groups, held=held, penalty=p) for p in config.penalties}
+    scored = {
+        p: _cross_fit(standardised, features, groups, held=held, penalty=p, check=check)
+        for p in config.penalties
+    }
     candidates = tuple(
         Candidate(p, *_balanced_loss(logits, features.labels, groups.assigned))
         for p, logits in scored.items()
@@ -96,6 +104,7 @@ def retrain_head(
         torch.from_numpy(balanced_weights(features.labels, groups.assigned)[:, None]).to(place),
         penalty=penalty,
         classes=features.classes,
+        check=check,
     )
     head = standardised.head(weights[0])
     install_head(network, head)
@@ -116,11 +125,18 @@ def _cross_fit(
     *,
     held: NDArray[np.bool_],
     penalty: float,
+    check: Check,
 ) -> NDArray[np.float32]:
     """Held-out logits (N, K), means over the repeats."""
     weights = np.stack([balanced_weights(features.labels, groups.assigned, ~mine) for mine in held.T], 1)
     return held_out_logits(
-        standardised, features.labels, weights, held=held, penalty=penalty, classes=features.classes
+        standardised,
+        features.labels,
+        weights,
+        held=held,
+        penalty=penalty,
+        classes=features.classes,
+        check=check,
     )
 
 
@@ -152,14 +168,14 @@ class GroupReport:
 
 
 def describe_groups(
-    groups: Groups, features: Features, predictions: Mapping[str, Labels]
+    groups: Groups, *, rows: Labels, labels: Labels, predictions: Mapping[str, Labels]
 ) -> tuple[GroupReport, ...]:
-    """Each group with examples, and how each model, by name, does on it; `predictions` are (N,) each.
+    """Each group with examples, and how each model, by name, does on it; all arrays are (N,).
 
     On the training samples, so take predictions that did not see them where there are any
     (`RetrainedHead.held_out`).
     """
-    order = np.arange(len(features.rows))
+    order = np.arange(len(rows))
     if groups.doubt is not None:
         order = np.argsort(-groups.doubt, kind="stable")
     found = []
@@ -168,9 +184,9 @@ def describe_groups(
         n = int(mine.sum())
         accuracies = []
         for model, said in predictions.items():
-            right = int((said[mine] == features.labels[mine]).sum())
+            right = int((said[mine] == labels[mine]).sum())
             accuracies.append(ModelAccuracy(model, n, right, right / max(n, 1), *wilson(right, n)))
         members = order[mine[order]]
-        examples = tuple(features.rows[members[:_EXAMPLES]].tolist())
+        examples = tuple(rows[members[:_EXAMPLES]].tolist())
         found.append(GroupReport(name, groups.inferred, n, n / len(mine), examples, tuple(accuracies)))
     return tuple(found)

@@ -67,3 +67,8 @@ def resolve_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """For reports: the card's own name, or cpu."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

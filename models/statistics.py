@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
@@ -38,6 +38,46 @@ def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval
     return Interval(low, high)
 
 
+def least_share(shares: Sequence[tuple[int, int]], *, confidence: float = 0.95) -> Interval:
+    """Interval for the lowest of several independent shares, each (successes, trials) > 0.
+
+    The lowest was picked by looking, so that its own interval sits too low. The lower end is the
+    least of the Wilson ends: where it lies above the true lowest share, that share's own end does.
+    The upper end is the least too, but any of the S shares may have been the lowest by chance, so
+    each gets 1/S of the error (Bonferroni).
+    """
+    upper = 1 - (1 - confidence) / len(shares)
+    low = min(wilson(k, n, confidence=confidence).low for k, n in shares)
+    return Interval(low, min(wilson(k, n, confidence=upper).high for k, n in shares))
+
+
+def mean_share(
+    shares: Sequence[tuple[int, int]], weights: Sequence[float] | None = None, *, confidence: float = 0.95
+) -> Interval:
+    """Interval for the (weighted) mean of independent shares, each (successes, trials) > 0.
+
+    From Wilson's intervals, added in quadrature (MOVER; Zou and Donner, Statistics in Medicine 2008).
+    """
+    parts = np.ones(len(shares)) if weights is None else np.asarray(weights, np.float64)
+    parts = parts / parts.sum()
+    each = np.array([k / n for k, n in shares])
+    ends = np.array([wilson(k, n, confidence=confidence) for k, n in shares])
+    down, up = np.sqrt(((parts[:, None] * (each[:, None] - ends)) ** 2).sum(0))
+    mean = float(parts @ each)
+    return Interval(max(0.0, float(mean - down)), min(1.0, float(mean + up)))
+
+
+def student(values: Floats, *, confidence: float = 0.95) -> Interval:
+    """Student's interval for the mean of (N,) values; without width for a single one."""
+    from scipy.special import stdtrit
+
+    n, mean = len(values), float(values.mean())
+    if n < 2:
+        return Interval(mean, mean)
+    half = float(stdtrit(n - 1, (1 + confidence) / 2) * values.std(ddof=1) / n**0.5)
+    return Interval(mean - half, mean + half)
+
+
 def clopper_pearson(successes: ArrayLike, trials: ArrayLike, *, confidence: float) -> tuple[Floats, Floats]:
     """The exact two-sided interval, elementwise; (0, 1) without trials. For promises: never too narrow."""
     tail = (1 - confidence) / 2
@@ -60,7 +100,13 @@ def upper_bound(successes: ArrayLike, trials: ArrayLike, *, confidence: ArrayLik
     return np.where(inner, bound, 1.0)
 
 
-Statistic = Literal["accuracy", "balanced_accuracy", "worst_group_accuracy"]
+Statistic = Literal[
+    "accuracy",
+    "balanced_accuracy",
+    "worst_class_accuracy",
+    "worst_group_accuracy",
+    "train_weighted_accuracy",
+]
 
 
 class Difference(NamedTuple):
@@ -80,6 +126,7 @@ class Difference(NamedTuple):
     resamples: int
 
 
+_PART = 1_000_000  # counts drawn at a time
 _PRIOR = 0.5  # pairs added to each discordant cell of a stratum before resampling
 
 
@@ -89,6 +136,7 @@ def paired_difference(
     *,
     generator: np.random.Generator,
     strata: NDArray[np.int64] | None = None,
+    weights: Floats | None = None,
     statistic: Statistic = "accuracy",
     confidence: float = 0.95,
     resamples: int = 10_000,
@@ -96,23 +144,29 @@ def paired_difference(
 ) -> Difference:
     """Percentile interval of a paired bootstrap on the same (N,) samples, stratified.
 
-    `strata` (N,) are the groups for `worst_group_accuracy` (the worst group is found anew in each
-    resample, for each of the two), the classes for `balanced_accuracy`, and not needed for
-    `accuracy`. Drawing a stratum's samples anew is drawing its four counts (right or wrong, by a and
-    by b) from a multinomial: that is what is done. Half a pair is added to each of the two
-    discordant counts first (after Agresti and Min, Statistics in Medicine 2005): with few
+    `strata` (N,) are the groups or classes of a worst case (the worst is found anew in each resample,
+    for each of the two), the classes for `balanced_accuracy`, the groups for
+    `train_weighted_accuracy`, whose `weights` (S,) are those of the strata in rising order, and not
+    needed for `accuracy`. Drawing a stratum's samples anew is drawing its four counts (right or
+    wrong, by a and by b) from a multinomial: that is what is done. Half a pair is added to each of
+    the two discordant counts first (after Agresti and Min, Statistics in Medicine 2005): with few
     discordant pairs the plain bootstrap finds an effect too often, see benchmarks/verdict.py.
     `estimate` is plain.
     """
     if statistic != "accuracy" and strata is None:
         raise ValueError(f"{statistic} needs strata")
+    if statistic == "train_weighted_accuracy" and weights is None:
+        raise ValueError("train_weighted_accuracy needs weights")
     if strata is None or statistic == "accuracy":
         strata = np.zeros(len(correct_a), np.int64)
     table = paired_table(correct_a, correct_b, strata)
-    estimate = _DIFFERENCES[statistic](table[None].astype(np.float64))[0]
-    drawn = _resampled(table, generator, resamples=resamples, prior=prior)
+    if statistic != "train_weighted_accuracy" or weights is None:
+        weights = np.ones(len(table))
+    difference = _DIFFERENCES[statistic]
+    estimate = difference(table[None].astype(np.float64), weights)[0]
+    drawn = [difference(part, weights) for part in _resampled(table, generator, resamples, prior=prior)]
     tail = (1 - confidence) / 2
-    low, high = np.quantile(_DIFFERENCES[statistic](drawn), [tail, 1 - tail])
+    low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
     return Difference(
         statistic=statistic,
         estimate=float(estimate),
@@ -139,12 +193,15 @@ def paired_table(
 
 
 def _resampled(
-    table: NDArray[np.int64], generator: np.random.Generator, *, resamples: int, prior: float
-) -> Floats:
-    """`resamples` drawn tables (R, S, 4), each stratum at its own size."""
+    table: NDArray[np.int64], generator: np.random.Generator, resamples: int, *, prior: float
+) -> Iterator[Floats]:
+    """`resamples` drawn tables (R, S, 4), each stratum at its own size, in parts."""
     weights = table + np.array([0.0, prior, prior, 0.0])
     shares = weights / weights.sum(1, keepdims=True)
-    return generator.multinomial(table.sum(1), shares, size=(resamples, len(table))).astype(np.float64)
+    part = max(1, _PART // table.size)
+    for start in range(0, resamples, part):
+        size = (min(part, resamples - start), len(table))
+        yield generator.multinomial(table.sum(1), shares, size=size).astype(np.float64)
 
 
 def _accuracies(tables: Floats) -> tuple[Floats, Floats]:
@@ -153,21 +210,66 @@ def _accuracies(tables: Floats) -> tuple[Floats, Floats]:
     return (tables[..., 0] + tables[..., 1]) / total, (tables[..., 0] + tables[..., 2]) / total
 
 
-def _mean_difference(tables: Floats) -> Floats:
+def _mean_difference(tables: Floats, weights: Floats) -> Floats:
     a, b = _accuracies(tables)
-    return np.asarray(a.mean(-1) - b.mean(-1))
+    return np.asarray((a - b) @ (weights / weights.sum()))
 
 
-def _worst_difference(tables: Floats) -> Floats:
+def _worst_difference(tables: Floats, weights: Floats) -> Floats:
     a, b = _accuracies(tables)
     return np.asarray(a.min(-1) - b.min(-1))
 
 
-_DIFFERENCES: dict[Statistic, Callable[[Floats], Floats]] = {
+_DIFFERENCES: dict[Statistic, Callable[[Floats, Floats], Floats]] = {
     "accuracy": _mean_difference,
     "balanced_accuracy": _mean_difference,
+    "worst_class_accuracy": _worst_difference,
     "worst_group_accuracy": _worst_difference,
+    "train_weighted_accuracy": _mean_difference,
 }
+
+
+def compare(
+    correct_a: NDArray[np.bool_],
+    correct_b: NDArray[np.bool_],
+    *,
+    classes: NDArray[np.int64],
+    groups: NDArray[np.int64] | None = None,
+    train_group_weights: Mapping[int, float] | None = None,
+    generator: Callable[[Statistic], np.random.Generator],
+) -> tuple[Difference, ...]:
+    """a − b in every statistic that (N,) samples allow; `generator` gives each its own random numbers.
+
+    `groups` (N,) may hold −1, none: such samples are left out of what is about groups.
+    """
+    cases: list[tuple[Statistic, NDArray[np.int64]]] = [
+        ("accuracy", classes),
+        ("balanced_accuracy", classes),
+        ("worst_class_accuracy", classes),
+    ]
+    groups = np.full(len(classes), -1) if groups is None else groups
+    weights = np.array(
+        [(train_group_weights or {}).get(g, 0.0) for g in np.unique(groups[groups >= 0]).tolist()]
+    )
+    if len(weights):
+        cases.append(("worst_group_accuracy", groups))
+    if weights.any():
+        cases.append(("train_weighted_accuracy", groups))
+    found = []
+    for statistic, strata in cases:
+        known = strata >= 0
+        found.append(
+            paired_difference(
+                correct_a[known],
+                correct_b[known],
+                generator=generator(statistic),
+                strata=strata[known],
+                weights=weights,
+                statistic=statistic,
+            )
+        )
+    return tuple(found)
+
 
 VerdictName = Literal["helped", "no_detectable_effect", "hurt"]
 
@@ -180,44 +282,20 @@ class Verdict(NamedTuple):
     average: Difference
 
 
-def verdict(
-    correct_masktune: NDArray[np.bool_],
-    correct_control: NDArray[np.bool_],
-    *,
-    classes: NDArray[np.int64],
-    groups: NDArray[np.int64] | None,
-    generator: np.random.Generator,
-) -> Verdict:
-    """Did MaskTune help, against the control of equal budget, on (N,) samples that trained neither?
+def verdict(differences: Sequence[Difference]) -> Verdict:
+    """Did MaskTune help, by its `differences` to the control of equal budget on samples that trained neither?
 
-    The rule: the 95 % interval of `paired_difference` of worst-group accuracy, where `groups` (−1:
-    none) are known, else of balanced accuracy over `classes`. Above 0: helped. Below 0: hurt.
-    Otherwise no detectable effect. Its error is simulated by benchmarks/verdict.py: where the two
-    are equally good it says helped or hurt in at most 4 % of draws in the worst of 31 settings
-    (nominal 5 %; without the half pairs 6 %), in most settings in under 1 %. A gain of 5 points in
-    a worst group of 642 is seen in 98 %, one of 20 points in a group of 20 in 16 %.
+    The rule: the 95 % interval of the difference in worst-group accuracy, where it is among them (groups
+    are known), else in balanced accuracy. Above 0: helped. Below 0: hurt. Otherwise no detectable
+    effect. Its error is simulated by benchmarks/verdict.py, docs/REPORT.md has the figures.
     It judges one statistic: a model that helped the worst group may have lost on average, which is
-    why that difference is given too.
+    why that difference is given too. ValueError where one that is needed is missing.
     """
-    if groups is not None and (groups >= 0).any():
-        known = groups >= 0
-        deciding = paired_difference(
-            correct_masktune[known],
-            correct_control[known],
-            strata=groups[known],
-            statistic="worst_group_accuracy",
-            generator=generator,
-        )
-    else:
-        deciding = paired_difference(
-            correct_masktune,
-            correct_control,
-            strata=classes,
-            statistic="balanced_accuracy",
-            generator=generator,
-        )
-    average = paired_difference(correct_masktune, correct_control, generator=generator)
-    return Verdict(_name(deciding), deciding, average)
+    named = {difference.statistic: difference for difference in differences}
+    deciding = named.get("worst_group_accuracy") or named.get("balanced_accuracy")
+    if deciding is None or "accuracy" not in named:
+        raise ValueError("a verdict needs the difference in accuracy and in worst-group or balanced accuracy")
+    return Verdict(_name(deciding), deciding, named["accuracy"])
 
 
 def _name(difference: Difference) -> VerdictName:

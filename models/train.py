@@ -36,6 +36,9 @@ class FitConfig:
 
     `stage` and `first_epoch` say which random numbers an epoch draws: two trainings that agree in
     both see the same batches in the same order. `select` is whose weights the network ends with.
+    `batch_means` chooses the best epoch as the paper's code does: the first of the highest mean of
+    batch means on val. Else it is the latest of the highest accuracy: where many epochs tie, as on a
+    small split, the finetune goes on from the last one.
     """
 
     epochs: int
@@ -45,6 +48,7 @@ class FitConfig:
     first_epoch: int = 0
     select: Literal["best", "last"] = "best"
     precision: Precision = "auto"
+    batch_means: bool = False
 
 
 class FitData(NamedTuple):
@@ -126,11 +130,21 @@ class _Loop:
             raise Diverged(
                 f"the loss of epoch {epoch + 1} is {loss}: take a lower learning_rate than {rate:g}"
             )
-        val_correct, val_images = None, None
+        val = None
         if data.val is not None:
-            val_correct, val_images = count_correct(self.network, data.val, self.run, self.config.precision)
+            val = count(self.network, data.val, self.run, self.config.precision)
         seconds = time.monotonic() - started
-        record = EpochRecord(epoch + 1, rate, loss, correct, images, val_correct, val_images, seconds)
+        record = EpochRecord(
+            epoch=epoch + 1,
+            learning_rate=rate,
+            loss=loss,
+            correct=correct,
+            images=images,
+            val_correct=val and val.correct,
+            val_images=val and val.images,
+            seconds=seconds,
+            val_batch_mean=val.batch_mean if val and self.config.batch_means else None,
+        )
         self._report(record, len(data.train))
         return record
 
@@ -183,19 +197,28 @@ class _Meter:
             self._run.on_progress(Progress(self._epoch, self._epochs, step, self._steps, speed))
 
 
-def count_correct(
-    network: Network, loader: Loader, run: Run, precision: Precision = "auto"
-) -> tuple[int, int]:
-    """(right, seen) in eval mode; over all ranks, each of which brings its own samples."""
+class Count(NamedTuple):
+    """Right of seen; `batch_mean` is the mean of the batches' accuracies, which weighs a smaller last one
+    as much as the others.
+    """
+
+    correct: int
+    images: int
+    batch_mean: float
+
+
+def count(network: Network, loader: Loader, run: Run, precision: Precision = "auto") -> Count:
+    """In eval mode; over all ranks, each of which brings its own samples."""
     network.eval()
-    counts = torch.zeros(2, dtype=torch.int64, device=run.device)
+    sums = torch.zeros(4, dtype=torch.float64, device=run.device)  # right, seen, accuracies, batches
     with torch.inference_mode(), autocast(run.device, precision):
         for batch in loader.epoch(None):
             run.check()
             right = (network(batch.images).argmax(1) == batch.labels).sum()
-            counts += torch.stack([right, right.new_tensor(len(batch.labels))])
-    right_count, seen = total(counts, run).tolist()
-    return right_count, seen
+            size = right.new_tensor(len(batch.labels))
+            sums += torch.stack([right.double(), size, right / size.double(), torch.ones_like(size)])
+    correct, images, accuracies, batches = total(sums, run).tolist()
+    return Count(round(correct), round(images), accuracies / batches)
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
@@ -249,9 +272,6 @@ def _checkpoint(
     network: Network, optimizer: Optimizer, record: EpochRecord, *, identity: str, before: Checkpoint | None
 ) -> Checkpoint:
     history = (*(before.history if before else ()), record)
-    measured = [r for r in history if r.val_accuracy is not None]
-    # The latest of equals: on a small split many epochs tie, and the finetune goes on from the last one.
-    best = max(measured, key=lambda r: (r.val_accuracy or 0.0, r.epoch)).epoch if measured else None
     return Checkpoint(
         epoch=record.epoch,
         weights={name: tensor.detach() for name, tensor in network.model.state_dict().items()},
@@ -259,6 +279,15 @@ def _checkpoint(
         learning_rate=record.learning_rate,
         threads=torch.get_num_threads(),
         identity=identity,
-        best=best,
+        best=_best(history),
         history=history,
     )
+
+
+def _best(history: tuple[EpochRecord, ...]) -> int | None:
+    """See `FitConfig.batch_means`; `max` takes the first of equals."""
+    if history[-1].val_batch_mean is not None:
+        return max(history, key=lambda r: r.val_batch_mean or 0.0).epoch
+    if history[-1].val_accuracy is not None:
+        return max(history, key=lambda r: (r.val_accuracy or 0.0, r.epoch)).epoch
+    return None

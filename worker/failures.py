@@ -15,6 +15,7 @@ from models.checkpoints import CheckpointError
 from models.config import ConfigError
 from models.data.store import StoreError
 from models.export import ModelError
+from models.heads import HeadError
 from models.mask_set import MaskSetError
 from models.optim import OptimizerMismatch
 from models.saliency import UnknownMethod
@@ -68,6 +69,7 @@ EXPLAINED: dict[type[BaseException], Callable[[BaseException], MasktuneError | N
     UnsupportedBackbone: _as_said("unsupported_backbone"),
     ModelError: _as_said("model_unusable"),
     MaskSetError: _as_said("mask_set_unusable"),
+    HeadError: _as_said("head_not_retrainable"),
     OptimizerMismatch: _as_said("optimizer_mismatch"),
     UnknownMethod: _as_said("unknown_method"),
     ConfigError: _as_said("invalid_parameters"),

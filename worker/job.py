@@ -17,7 +17,7 @@ from core.settings import Settings
 from core.vocabulary import Stage
 from models.checkpoints import CheckpointFolder
 from models.data.report import ImportStopped
-from models.run import Progress, Run, Stopped, resolve_device
+from models.run import Progress, Run, Stopped, device_name, resolve_device
 from worker.endings import STOPPED
 from worker.failures import KNOWN, explain
 from worker.meter import Meter
@@ -161,11 +161,6 @@ def device_of_slot(name: str, slot: int) -> torch.device:
     if device.type == "cuda" and name in ("auto", "cuda"):
         return torch.device("cuda", slot % torch.cuda.device_count())
     return device
-
-
-def device_name(device: torch.device) -> str:
-    """For reports: the card's own name, or cpu."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def invalid_dataset(result: Result) -> str:

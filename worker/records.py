@@ -160,6 +160,7 @@ EFFECTS: dict[Stage, Callable[[Session, Lease, JobRow, Mapping[str, Any]], None]
     Stage.ERM: _trained,
     Stage.FINETUNE: _trained,
     Stage.CONTROL: _trained,
+    Stage.RETRAIN_HEAD: _trained,
     Stage.CALIBRATE: _calibrated,
     Stage.EVALUATE: _evaluated,
 }

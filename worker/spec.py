@@ -16,7 +16,10 @@ from core.vocabulary import STAGES, Arm, JobKind, Stage
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set. `source` and `options` matter to its import, the rest to everybody else."""
+    """A data set. `source` and `options` matter to its import, the rest to everybody else.
+
+    `shortcuts`: what its import found (`models.shortcuts.ShortcutCheck` as JSON).
+    """
 
     id: str
     name: str
@@ -25,6 +28,7 @@ class DatasetSpec:
     options: dict[str, Any]
     artifact: str | None
     classes: tuple[str, ...]
+    shortcuts: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Spec:
         mask_set = _mask_set(session, job)
         given = mask_set.model_id if mask_set else job.inputs.get("model")
         model = registry.get(session, given).id if given else None
-        names = [*filter(None, [model]), *job.models.values(), *_pretrained(job)]
+        names = [*filter(None, [model]), *job.models.values(), *_named(job)]
         return cls(
             job_id=job.id,
             kind=job.kind,
@@ -131,6 +135,7 @@ def _dataset(session: Session, job: JobRow) -> DatasetSpec | None:
         options=row.options,
         artifact=row.artifact,
         classes=tuple(row.classes),
+        shortcuts=(row.summary or {}).get("shortcuts"),
     )
 
 
@@ -142,10 +147,10 @@ def _mask_set(session: Session, job: JobRow) -> MaskSetSpec | None:
     return MaskSetSpec(maker.id, maker.done[Stage.MASK]["artifact"], maker.inputs["model"])
 
 
-def _pretrained(job: JobRow) -> list[str]:
-    """The model that a training starts from, when it is one of the service's own."""
-    start = job.params.get("pretrained")
-    return [start] if isinstance(start, str) else []
+def _named(job: JobRow) -> list[str]:
+    """Models in the parameters: what a training starts from, when it is one of ours; a second opinion."""
+    named = (job.params.get("pretrained"), job.params.get("second_model"))
+    return [name for name in named if isinstance(name, str)]
 
 
 def _models(session: Session, names: list[str]) -> dict[str, ModelSpec]:

@@ -54,6 +54,7 @@ async def get_events(
         return conditional(request, page, headers={"Vary": "Accept"})
     if row.state.ended and begin >= row.event_seq:
         return Response(status_code=204, headers={"Vary": "Accept"})  # an EventSource stops asking
+    services.followers.check_room()
     return StreamingResponse(
         event_stream.frames(services.followers, row.id, after=begin),
         media_type="text/event-stream",

@@ -19,6 +19,7 @@ from app.schemas.jobs import (
     MaskRequest,
     MasktuneRequest,
     PredictRequest,
+    RetrainHeadRequest,
 )
 from app.services import jobs, pagination, starting
 from app.services.files import send_file
@@ -63,6 +64,13 @@ def start_finetune(body: FinetuneRequest, services: Serving, caller: Trainer, on
 )
 def start_masktune(body: MasktuneRequest, services: Serving, caller: Trainer, once: Idempotent) -> Response:
     return starting.start(services, once, JobKind.MASKTUNE, body)
+
+
+@router.post("/retrain_head", summary="Retrain the last layer, balanced over groups", **STARTING)
+def start_retrain_head(
+    body: RetrainHeadRequest, services: Serving, caller: Trainer, once: Idempotent
+) -> Response:
+    return starting.start(services, once, JobKind.RETRAIN_HEAD, body)
 
 
 @router.post("/evaluate", summary="Measure a model", **STARTING)

@@ -1,4 +1,4 @@
-"""`/models`: trained and imported networks, their files, their risk–coverage curves."""
+"""`/models`: trained and imported networks, their files, their risk–coverage curves, their drift."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from app.api.answers import NOT_MODIFIED, Responses, sends
 from app.api.problems import problems
 from app.deps import Admin, LoadedModel, Reader, Reading, Serving, Trainer, Writing
 from app.schemas.common import Page
-from app.schemas.models import Model, ModelImport, RiskCoverage
-from app.services import curve_picture, curves, downloads, model_import, models, pagination, uploads
+from app.schemas.drift import Drift
+from app.schemas.models import Model, ModelImport, RiskCoverage, RiskCoverageQuery
+from app.services import curve_picture, curves, downloads, drift, model_import, models, pagination, uploads
 from app.services.files import WholeFile
 from app.services.idempotency import Idempotent
 from app.services.pagination import DEFAULT_LIMIT, Cursor, Limit
@@ -20,7 +21,6 @@ from app.services.representation import conditional, matches
 from core.errors import UnsupportedMedia
 from core.queries import registry
 from core.vocabulary import Arm
-from models.selective import ScoreName
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -141,20 +141,34 @@ def download_model(
     "/{model}/risk-coverage",
     response_model=RiskCoverage,
     summary="How risk falls as fewer inputs are answered",
-    responses=CURVE | NOT_MODIFIED | problems(404, 409),
+    responses=CURVE | NOT_MODIFIED | problems(404, 409, 422),
 )
 def get_risk_coverage(
     request: Request,
     row: LoadedModel,
     services: Serving,
     caller: Reader,
-    score: Annotated[ScoreName | None, Query(description="Default: the calibration's.")] = None,
-    points: Annotated[int, Query(ge=2, le=1000, description="Coverages, evenly spaced.")] = 100,
-    coverage: Annotated[float, Query(gt=0, le=1, description="Coverage of the table of groups.")] = 0.9,
+    asked: Annotated[RiskCoverageQuery, Query()],
 ) -> Response:
-    found = curves.curve(row, services.artifacts, curves.Asked(score, points, coverage))
+    found = curves.curve(row, services.artifacts, asked)
     if request.headers.get("accept", "").startswith("image/"):
         return conditional(
             request, curve_picture.draw(found), media_type="image/png", headers={"Vary": "Accept"}
         )
     return conditional(request, found, headers={"Vary": "Accept"})
+
+
+@router.get(
+    "/{model}/drift",
+    response_model=Drift,
+    summary="Whether what is served still looks like the calibration split",
+    responses=NOT_MODIFIED | problems(404, 409, 422),
+)
+def get_drift(
+    request: Request,
+    row: LoadedModel,
+    services: Serving,
+    caller: Reader,
+    days: Annotated[int, Query(ge=1, le=90, description="How far back to look.")] = 7,
+) -> Response:
+    return conditional(request, drift.drift(services, row, days=days))

@@ -24,10 +24,11 @@ TAGS = [
     {"name": "jobs", "description": "Work on the device: durable, cancellable, resumable."},
     {"name": "models", "description": "Trained and imported networks, and aliases that point to them."},
     {"name": "predict", "description": "Labels, scores, decisions and saliency maps."},
+    {"name": "keys", "description": "Who may call, and for what."},
     {"name": "service", "description": "The service itself: health, metrics, kinds of problems, presets."},
 ]
 
-_SECURED = (401, 403)
+_SECURED = (401, 403, 429)
 _BODY = (413, 415)
 _ANY = (503,)
 

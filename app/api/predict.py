@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from app.api.problems import problems
 from app.deps import Predictor, Services, Serving
@@ -47,8 +47,8 @@ IMAGE_BODY: dict[str, Any] = {
 async def predict_stored(
     request: Request, services: Serving, caller: Predictor, query: Annotated[StoredPredictQuery, Query()]
 ) -> Response:
-    plan, upload = await run_in_threadpool(_plan_stored, services, query)
-    return await while_present(request, _answer(services, plan, query, [upload]))
+    plan, upload = await run_sync(_plan_stored, services, query, limiter=services.planners)
+    return await while_present(request, _answer(services, plan, query, [upload], deployed=False))
 
 
 @router.post(
@@ -62,8 +62,8 @@ async def predict_uploaded(
     request: Request, services: Serving, caller: Predictor, query: Annotated[PredictQuery, Query()]
 ) -> Response:
     uploads = await images.received(request, at_most=services.settings.max_images_per_request)
-    plan = await run_in_threadpool(_plan, services, query)
-    return await while_present(request, _answer(services, plan, query, uploads))
+    plan = await run_sync(_plan, services, query, limiter=services.planners)
+    return await while_present(request, _answer(services, plan, query, uploads, deployed=True))
 
 
 def _plan(services: Services, query: PredictQuery) -> predict.Plan:
@@ -78,7 +78,12 @@ def _plan_stored(services: Services, query: StoredPredictQuery) -> tuple[predict
 
 
 async def _answer(
-    services: Services, plan: predict.Plan, query: PredictQuery, uploads: Sequence[Upload]
+    services: Services,
+    plan: predict.Plan,
+    query: PredictQuery,
+    uploads: Sequence[Upload],
+    *,
+    deployed: bool,
 ) -> Response:
-    answer = await predict.predict(services, plan, query, uploads)
+    answer = await predict.predict(services, plan, query, uploads, deployed=deployed)
     return Response(answer.model_dump_json(), media_type=JSON)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -42,6 +43,7 @@ class Batcher:
         self._max_waiting = max_waiting
         self._queue: deque[Ask] = deque()
         self._waiting = 0  # images in the queue
+        self._coming = 0  # images that have a place in it and are being decoded
         self._busy = False
         self._closed = False
         self._seconds_per_image = 0.0
@@ -53,10 +55,21 @@ class Batcher:
         """Images that wait for the engine now."""
         return self._waiting
 
-    def check_room(self, images: int) -> None:
-        """Raise `Overloaded` when so many more images would not be taken: worth asking before decoding."""
+    @contextmanager
+    def room(self, images: int) -> Iterator[None]:
+        """Keep places for images that are still to be decoded, or raise `Overloaded` before they are.
+
+        Decoding may take longer than the engine: without it, requests would gather there unbounded. To
+        be left just before `submit`.
+        """
         with self._changed:
             self._check(images)
+            self._coming += images
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._coming -= images
 
     def submit(self, ask: Ask) -> Future[Scores]:
         """Queue the request, or raise `Overloaded`. Cancelling the future takes it out again."""
@@ -80,10 +93,11 @@ class Batcher:
         if self._closed:
             raise Unavailable("the service is shutting down; ask another replica, or again in a moment")
         # A request larger than the whole queue still gets its turn when nobody waits.
-        if self._waiting and self._waiting + images > self._max_waiting:
-            seconds = max(1, round(self._waiting * self._seconds_per_image + 0.5))
+        held = self._waiting + self._coming
+        if held and held + images > self._max_waiting:
+            seconds = max(1, round(held * self._seconds_per_image + 0.5))
             raise Overloaded(
-                f"{self._waiting} images wait for the engine already; try again in {seconds} s",
+                f"{held} images wait for the engine already; try again in {seconds} s",
                 headers={"Retry-After": str(seconds)},
             )
 

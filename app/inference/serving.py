@@ -50,6 +50,8 @@ class Inference:
         self._slow = Batcher(max_batch=SLOW_IMAGES, max_waiting=4 * SLOW_IMAGES, name="explain")
         self._cache = EngineCache(self._load, max_bytes=settings.models_in_memory_bytes)
         self._decoders = ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0))), thread_name_prefix="decode")
+        # Of their own: to draw for one client must not keep the image of another from being decoded.
+        self._drawers = ThreadPoolExecutor(2, thread_name_prefix="draw")
 
     async def see(self, pair: Pair, uploads: Sequence[Upload], explain: Explain | None = None) -> Seen:
         """Scores of the images, in order. Raises `BadImage`, `Overloaded`, and what a load raises.
@@ -57,9 +59,9 @@ class Inference:
         Cancelling it gives its place in the queue back.
         """
         lane = self._slow if explain is not None and explain.method in SLOW_METHODS else self._fast
-        lane.check_room(len(uploads))
-        engine = await self._cache.get(pair)
-        squares = await self._decode(uploads, engine.image_size)
+        with lane.room(len(uploads)):
+            engine = await self._cache.get(pair)
+            squares = await self._decode(uploads, engine.image_size)
         scores = await asyncio.wrap_future(lane.submit(Ask(engine, squares, explain)))
         return Seen(squares, scores)
 
@@ -76,8 +78,8 @@ class Inference:
             )
 
     async def draw(self, work: Callable[[], T]) -> T:
-        """Run what makes pictures off the event loop, among the decoders."""
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+        """Run what makes pictures off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._drawers, work)
 
     def forget(self, model_id: str) -> None:
         """Drop what is loaded of a model that is being deleted."""
@@ -94,6 +96,7 @@ class Inference:
         self._slow.close()
         self._cache.close()
         self._decoders.shutdown(cancel_futures=True)
+        self._drawers.shutdown(cancel_futures=True)
 
     def _load(self, pair: Pair) -> Engine:
         from app.inference.engine import load  # torch comes with it

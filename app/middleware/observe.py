@@ -20,7 +20,9 @@ _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class Observe:
-    """`X-Request-ID` is taken from the client where it is harmless, else drawn; the answer carries it."""
+    """Adds to each answer what its request's state has as `headers`, where a dependency had no answer yet.
+
+    `X-Request-ID` is taken from the client where it is harmless, else drawn; the answer carries it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
@@ -39,6 +41,8 @@ class Observe:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
+                for name, value in scope["state"].get("headers", {}).items():
+                    headers[name] = value
                 status = message["status"]
                 streams = headers.get("content-type", "").startswith("text/event-stream")
             await send(message)

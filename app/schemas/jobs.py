@@ -8,7 +8,16 @@ from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from app.schemas.common import Storable, Strict, Time
 from core.vocabulary import JobKind, JobState, Stage
-from models.config import Augmentation, Fill, OptimizerName, Precision, ScheduleName, Target
+from models.config import (
+    Augmentation,
+    Crop,
+    Fill,
+    GroupSource,
+    OptimizerName,
+    Precision,
+    ScheduleName,
+    Target,
+)
 from models.selective import ScoreName
 
 DatasetRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^ds_[0-9a-z]+$")]
@@ -47,6 +56,11 @@ class MaskingFields(Strict):
     iterations: int | None = Field(None, ge=1, le=3)
     accumulate: bool | None = None
     fill: Fill | None = None
+    crop: Crop | None = Field(
+        None,
+        description="The part of the image that the map is made of. Its mask is stretched over the whole "
+        "image: a fault of the paper's code, to be measured.",
+    )
 
 
 class FinetuneFields(Strict):
@@ -82,6 +96,12 @@ class _Training(_Preset):
     schedule: ScheduleFields | None = None
     augmentation: Augmentation | None = None
     gpus: int | None = Field(None, ge=1, le=1024, description="Cards of the worker that the job trains on.")
+    as_released: bool | None = Field(
+        None,
+        description="Train as the paper's code does where it departs from its text: the schedule is never "
+        "stepped, the best epoch has the highest mean of batch means, and what the preset lists under "
+        "`released` is set.",
+    )
 
 
 class ErmRequest(_Training):
@@ -112,6 +132,36 @@ class FinetuneRequest(_Preset):
     masking: MaskingFields | None = Field(None, description="Only `fill`, `iterations`, `accumulate` matter.")
     augmentation: Augmentation | None = None
     gpus: int | None = Field(None, ge=1, le=1024)
+
+
+class HeadFields(Strict):
+    """How groups are inferred, and how the last layer is fitted; penalties are tried in turn."""
+
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="A mistake: a label with a held-out probability below it."
+    )
+    rounds: int | None = Field(None, ge=0, le=20, description="That sharpen the mistakes.")
+    judge_penalties: list[float] | None = Field(None, min_length=1, max_length=20)
+    penalties: list[float] | None = Field(None, min_length=1, max_length=20)
+    folds: int | None = Field(None, ge=2, le=20)
+    repeats: int | None = Field(None, ge=1, le=20)
+
+
+class RetrainHeadRequest(Strict):
+    """Keep a model's backbone, retrain its last layer balanced over groups, given or inferred."""
+
+    model: ModelRef = Field(description="Id or alias, mostly of an ERM model.")
+    dataset: DatasetRef | None = Field(None, description="Default: the one the model was trained on.")
+    groups: GroupSource | None = Field(
+        None,
+        description="given: those of the data set. cross_mistakes (default): what heads that were fitted on "
+        "other samples get wrong. disagreement: where `second_model` differs. saliency_clusters: by where "
+        "the model looks. All but `given` are inferred, and marked so.",
+    )
+    second_model: ModelRef | None = Field(None, description="With `disagreement` only: id or alias.")
+    head: HeadFields | None = None
+    seed: int | None = Field(None, ge=0, le=2**63 - 1)
+    control: bool | None = Field(None, description="Fit the same layer without groups, for comparison.")
 
 
 class EvaluateRequest(Strict):

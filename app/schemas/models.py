@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.schemas.common import Strict, Text, Time
-from core.vocabulary import Arm
+from core.vocabulary import Arm, SelectionStatus
+from models.selective import GroupVerdict, ScoreName
 
 ALIAS_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
@@ -39,6 +40,9 @@ class CalibrationRef(BaseModel):
     n: int = Field(description="Samples of the calibration split.")
     score_name: str | None = Field(None, description="The score that is used when none is asked for.")
     scores: list[str] = Field(description="Scores that may be asked for.")
+    temperature: float | None = Field(
+        None, description="Of the probabilities that are shown, fitted on the validation split."
+    )
     created_at: Time | None = None
 
 
@@ -99,6 +103,24 @@ class RollbackTarget(Strict):
     )
 
 
+class RiskCoverageQuery(BaseModel):
+    """Which curve, and which threshold for the table of groups: at most one of `coverage` and `max_risk`."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    score: ScoreName | None = Field(None, description="Default: the calibration's.")
+    points: int = Field(100, ge=2, le=1000, description="Coverages, evenly spaced.")
+    coverage: float | None = Field(
+        None, gt=0, le=1, description="The table's threshold answers this share. Default 0.9."
+    )
+    max_risk: float | None = Field(
+        None, gt=0, lt=1, description="Or: the table's threshold is certified for this risk."
+    )
+    risk_confidence: float | None = Field(
+        None, ge=0.5, lt=1, description="Of certificate and bounds in the table. Default 0.99."
+    )
+
+
 class CurvePoint(BaseModel):
     """One threshold on the calibration split, with 95 % bounds on its selective risk.
 
@@ -118,16 +140,47 @@ class CurvePoint(BaseModel):
 
 
 class GroupRow(BaseModel):
-    """One group of the calibration split. A certificate says nothing about a group."""
+    """One group, or one class, of the calibration split at the threshold of the table.
+
+    A certificate says nothing about a group: so each has its own bound. The bounds hold one by one.
+    """
 
     group: str
     n: int
-    n_answered: int = Field(description="At `threshold`.")
+    n_answered: int
     n_errors: int
     coverage: float
     risk: float | None = Field(description="Null where nothing is answered.")
-    risk_upper: float = Field(description="Clopper and Pearson's upper bound at 99 %, for this group alone.")
+    risk_upper: float = Field(
+        description="Clopper and Pearson's upper bound at `risk_confidence`, for this group alone."
+    )
+    verdict: GroupVerdict = Field(
+        description="`certified`: the bound is at most the table's `max_risk`. `not_certified`: it is not. "
+        "`not_certifiable`: so few are answered that it could not be, even without an error."
+    )
     aurc: float | None
+
+
+class GroupTable(BaseModel):
+    """Each group and each class at one threshold."""
+
+    policy: Literal["coverage", "max_risk"]
+    requested: float = Field(description="The coverage, or the risk, that the threshold is for.")
+    status: SelectionStatus
+    threshold: float | None = Field(description="On the scale of `score`; null where there is none.")
+    max_risk: float = Field(
+        description="What the bounds are compared with: the risk asked for, else the bound of the whole "
+        "split at this threshold."
+    )
+    risk_confidence: float
+    groups: list[GroupRow] = Field(description="Empty where the data set has no groups.")
+    group_coverage_ratio: float | None = Field(
+        description="Least coverage of a group over the largest; 1 is even. Null under two groups."
+    )
+    classes: list[GroupRow] = Field(
+        description="By the true class; empty for a calibration without class counts."
+    )
+    class_coverage_ratio: float | None
 
 
 class RiskCoverage(BaseModel):
@@ -145,9 +198,14 @@ class RiskCoverage(BaseModel):
     )
     confidence: float = Field(description="Of each pair of bounds.")
     points: list[CurvePoint] = Field(description="In rising coverage.")
-    coverage: float = Field(description="The coverage that the table of groups is for.")
-    threshold: float | None
-    groups: list[GroupRow] = Field(description="Empty where the data set has no groups.")
+    chosen_before_looking: Literal["low, high"] = Field(
+        "low, high", description="The bounds for a point that was fixed before the curve was seen."
+    )
+    chosen_after_looking: Literal["band_low, band_high"] = Field(
+        "band_low, band_high", description="The only bounds for a point that was picked off the curve."
+    )
+    statement: str = Field(description="The same in a sentence.")
+    table: GroupTable
 
 
 ClassName = Annotated[Text, StringConstraints(min_length=1, max_length=200)]

@@ -64,7 +64,10 @@ class StoredPredictQuery(PredictQuery):
 
 
 class Candidate(BaseModel):
-    """A class and its softmax probability under the served model."""
+    """A class and its softmax probability under the served model, at the calibration's temperature.
+
+    Only for showing: decisions compare `score`, which knows no temperature.
+    """
 
     label: str
     probability: float
@@ -117,6 +120,11 @@ class CalibrationUse(BaseModel):
     )
     risk_confidence: float
     method: str
+    temperature: float = Field(
+        1.0,
+        description="Of the candidates' probabilities, fitted on the validation split; 1: as they are. "
+        "Neither scores nor thresholds have it.",
+    )
     created_at: Time | None
 
 

@@ -15,6 +15,9 @@ class Preset(BaseModel):
     description: str
     data: str | None = Field(description="What it is meant for: `builtin:NAME` or `format:NAME`.")
     params: dict[str, Any] = Field(description="Fields of a job; those left out keep their defaults.")
+    released: dict[str, Any] = Field(
+        description="Fields that `as_released` sets beside them: what the paper's code does on these data."
+    )
 
 
 class Presets(BaseModel):

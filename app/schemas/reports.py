@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Report(BaseModel):
-    """What a job's models do on splits that trained none of them. Arms: erm, masktune, control, imported."""
+    """What a job's models do on splits that trained none of them.
+
+    Arms: erm, masktune, retrained, control, imported.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -22,13 +25,40 @@ class Report(BaseModel):
     reliability: dict[str, Any] = Field(
         description="By split and arm: how far probabilities are to be believed."
     )
-    differences: dict[str, Any] = Field(description="By split: MaskTune minus each other arm, paired.")
+    differences: dict[str, Any] = Field(
+        description="By split: MaskTune or the retrained head minus each other arm, paired."
+    )
     verdict: dict[str, Any] | None = Field(
         description="helped, no_detectable_effect or hurt, and what decided it."
     )
     disagreement: dict[str, Any] = Field(
-        description="By split: how often ERM and MaskTune answer differently."
+        description="By split: how often ERM and the model after it answer differently."
+    )
+    shortcut: dict[str, Any] | None = Field(
+        None, description="Signs that the model before leans on a shortcut, what they come to, and the rule."
+    )
+    properties: dict[str, Any] | None = Field(
+        None, description="Which simple property of the images tells the class, as the import found it."
+    )
+    masking_cost: dict[str, Any] = Field(
+        {},
+        description="By split and arm: answers under the model's own mask, and under it elsewhere.",
+    )
+    slices: dict[str, Any] | None = Field(
+        None, description="Inferred: clusters of saliency maps of each class, and each model on them."
+    )
+    gaze: dict[str, Any] | None = Field(
+        None, description="Mean saliency map of each class and arm; the share of saliency that moved."
+    )
+    risk_coverage: dict[str, Any] = Field(
+        {}, description="By split and arm: selective risk over coverage, with pointwise bounds and a band."
+    )
+    certified: dict[str, Any] = Field(
+        {}, description="By arm: the share of inputs that it may answer under some certified risks."
     )
     masks: dict[str, Any] | None = Field(description="What was masked of the training images.")
     cost: list[dict[str, Any]] = Field(description="Seconds, images per second and device of each stage.")
+    groups: dict[str, Any] | None = Field(
+        None, description="What a last layer was balanced over, `inferred` or given, and each model on it."
+    )
     gallery: dict[str, Any] | None = Field(description="The same images under each model, picked by rule.")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 from core.artifacts import Artifacts
 from core.errors import Conflict, InvalidInput
 from core.tables import ModelRow
-from models.selective import CalibrationTable, ScoreName
+from models.selective import CalibrationTable, Reference, ScoreName, Share, references
 
 FILE = "tables.json"
 DEFAULT_SCORE: ScoreName = "max_softmax"
@@ -19,12 +19,24 @@ DEFAULT_SCORE: ScoreName = "max_softmax"
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """The tables of one model by score, and those of the split's groups (group → table) by score."""
+    """The tables of one model by score, and those of the split's groups and classes (name → table) by score.
+
+    `disagreement` is that of the model and its ERM half on the split, None where it is not known;
+    `temperature` is for the probabilities that are shown.
+    """
 
     id: str
     created_at: float | None
     tables: Mapping[str, CalibrationTable]
     groups: Mapping[str, Mapping[str, CalibrationTable]]
+    classes: Mapping[str, Mapping[str, CalibrationTable]] = field(default_factory=dict)
+    disagreement: Share | None = None
+    temperature: float = 1.0
+
+    @cached_property
+    def references(self) -> Mapping[str, tuple[Reference, ...]]:
+        """The thresholds that are watched in service, by score."""
+        return {name: references(table) for name, table in self.tables.items()}
 
 
 def of(model: ModelRow, artifacts: Artifacts) -> Calibration | None:
@@ -72,8 +84,20 @@ def score_name(asked: ScoreName | None, model: ModelRow) -> ScoreName:
 def _read(artifacts: Artifacts, key: str, id: str, created_at: float | None) -> Calibration:
     raw: dict[str, Any] = json.loads((artifacts.folder(key) / FILE).read_text(encoding="utf-8"))
     tables = {name: CalibrationTable.from_json(table) for name, table in raw["scores"].items()}
-    groups = {
-        name: {group: CalibrationTable.from_json(table) for group, table in by_group.items()}
-        for name, by_group in raw.get("groups", {}).items()
+    agreement, temperature = raw.get("agreement"), raw.get("temperature")
+    return Calibration(
+        id,
+        created_at,
+        tables,
+        groups=_parts(raw.get("groups", {})),
+        classes=_parts(raw.get("classes", {})),
+        disagreement=None if agreement is None else Share(agreement["disagree"], agreement["n"]),
+        temperature=1.0 if temperature is None else temperature["value"],
+    )
+
+
+def _parts(raw: Mapping[str, Any]) -> dict[str, dict[str, CalibrationTable]]:
+    return {
+        score: {name: CalibrationTable.from_json(table) for name, table in by_name.items()}
+        for score, by_name in raw.items()
     }
-    return Calibration(id, created_at, tables, groups)

@@ -40,7 +40,7 @@ def _plot(axes: Axes, curve: RiskCoverage) -> None:
         color=ACCENT,
         alpha=0.10,
         linewidth=0,
-        label=f"{confidence}, all points at once",
+        label=f"{confidence}, all points at once (a target chosen after looking)",
     )
     axes.fill_between(
         coverage,
@@ -49,7 +49,7 @@ def _plot(axes: Axes, curve: RiskCoverage) -> None:
         color=ACCENT,
         alpha=0.22,
         linewidth=0,
-        label=f"{confidence}, one point chosen beforehand",
+        label=f"{confidence}, one point chosen before looking",
     )
     axes.plot(coverage, [100 * point.risk for point in curve.points], color=ACCENT, linewidth=2, label="risk")
     _frame(axes, curve)

@@ -1,42 +1,50 @@
-"""Risk over coverage on a model's calibration split: the curve, its areas, each group at one coverage."""
+"""Risk over coverage on a model's calibration split: the curve, its areas, each group at one threshold."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
 
-from app.schemas.models import CurvePoint, GroupRow, RiskCoverage
+from app.schemas.models import CurvePoint, GroupRow, GroupTable, RiskCoverage, RiskCoverageQuery
 from app.services import calibrations
+from app.services.calibrations import Calibration
 from app.services.models import calibration_ref
 from app.services.selection import probability
 from core.artifacts import Artifacts
+from core.errors import FieldError, InvalidInput
 from core.tables import ModelRow
+from core.vocabulary import SelectionStatus
 from models.selective import (
+    DEFAULT_CONFIDENCE,
     CalibrationTable,
+    GroupSelection,
     ScoreName,
+    Selection,
+    by_group,
+    certify,
+    coverage_ratio,
     operating_point,
     risk_coverage,
     threshold_for_coverage,
 )
 
+DEFAULT_COVERAGE = 0.9
+STATEMENT = (
+    "With {confidence:g} % confidence each pair of bounds low … high holds for one point that was chosen "
+    "before looking at this curve, and the band band_low … band_high for all points at once. For a target "
+    "chosen after looking only the band holds; a max_risk chosen after looking is not certified either."
+)
 
-class Asked(NamedTuple):
-    """`points` evenly spaced coverages; the table of groups is for the one `coverage`, in (0, 1]."""
 
-    score: ScoreName | None
-    points: int
-    coverage: float
-
-
-def curve(row: ModelRow, artifacts: Artifacts, asked: Asked) -> RiskCoverage:
+def curve(row: ModelRow, artifacts: Artifacts, asked: RiskCoverageQuery) -> RiskCoverage:
     """Raises `Conflict` for a model without a calibration, `InvalidInput` for a score it has none for."""
+    _check(asked)
     calibration = calibrations.needed(row, artifacts)
     reference = calibration_ref(row)
     assert reference is not None
     name = calibrations.score_name(asked.score, row)
     table = calibration.tables[name]
     found = risk_coverage(table, points=asked.points)
-    threshold = threshold_for_coverage(table, asked.coverage).threshold
     return RiskCoverage(
         model=row.id,
         calibration=reference,
@@ -59,21 +67,66 @@ def curve(row: ModelRow, artifacts: Artifacts, asked: Asked) -> RiskCoverage:
             )
             for point in found.points
         ],
-        coverage=asked.coverage,
-        threshold=probability(threshold),
-        groups=[_group(group, table, threshold) for group, table in calibration.groups.get(name, {}).items()],
+        statement=STATEMENT.format(confidence=100 * found.confidence),
+        table=_table(calibration, name, asked),
     )
 
 
-def _group(name: str, table: CalibrationTable, threshold: float | None) -> GroupRow:
-    point = operating_point(table, threshold)
+def _check(asked: RiskCoverageQuery) -> None:
+    if asked.coverage is not None and asked.max_risk is not None:
+        raise InvalidInput(
+            "at most one policy: coverage and max_risk were given; leave one out",
+            errors=tuple(
+                FieldError(f"?{name}", "one-policy", "leave all policies but one out")
+                for name in ("coverage", "max_risk")
+            ),
+        )
+
+
+def _table(calibration: Calibration, name: ScoreName, asked: RiskCoverageQuery) -> GroupTable:
+    table = calibration.tables[name]
+    confidence = asked.risk_confidence or DEFAULT_CONFIDENCE
+    chosen = _chosen(table, asked, confidence)
+    bar = chosen.threshold
+    wish = asked.max_risk
+    if wish is None:
+        wish = operating_point(table, bar, confidence=confidence).risk_upper
+
+    def parts(tables: Mapping[str, CalibrationTable]) -> list[GroupSelection]:
+        return by_group(tables, bar, max_risk=wish, confidence=confidence)
+
+    groups, classes = calibration.groups.get(name, {}), calibration.classes.get(name, {})
+    by_name, by_class = parts(groups), parts(classes)
+    return GroupTable(
+        policy="coverage" if asked.max_risk is None else "max_risk",
+        requested=chosen.requested or 0.0,
+        status=SelectionStatus(chosen.status),
+        threshold=probability(bar),
+        max_risk=wish,
+        risk_confidence=confidence,
+        groups=[_row(group, groups[group.name]) for group in by_name],
+        group_coverage_ratio=coverage_ratio(by_name),
+        classes=[_row(group, classes[group.name]) for group in by_class],
+        class_coverage_ratio=coverage_ratio(by_class),
+    )
+
+
+def _chosen(table: CalibrationTable, asked: RiskCoverageQuery, confidence: float) -> Selection:
+    if asked.max_risk is not None:
+        return certify(table, max_risk=asked.max_risk, confidence=confidence)
+    return threshold_for_coverage(table, asked.coverage or DEFAULT_COVERAGE)
+
+
+def _row(group: GroupSelection, table: CalibrationTable) -> GroupRow:
+    point = group.point
     return GroupRow(
-        group=name,
+        group=group.name,
         n=point.n,
         n_answered=point.answered,
         n_errors=point.errors,
         coverage=point.coverage,
         risk=point.risk,
         risk_upper=point.risk_upper,
+        verdict=group.verdict,
         aurc=risk_coverage(table, points=1).aurc,
     )

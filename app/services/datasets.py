@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.deps import Services
 from app.schemas.datasets import BuiltinOptions, FormatOptions, SourceRequest, UploadRequest
-from app.services import sources, uploads
+from app.services import quotas, sources, uploads
 from app.services.dataset_shapes import describe
 from app.services.faults import parse
 from app.services.idempotency import Once, fingerprint
@@ -37,7 +37,9 @@ def create_from_upload(services: Services, once: Once, upload: uploads.Upload) -
 
         def make(session: Session) -> Response:
             after_commit(session, keep)
-            return _create(services, session, dataset_id, request, source={"upload": key}, options=options)
+            return _create(
+                services, session, dataset_id, once.caller, request, source={"upload": key}, options=options
+            )
 
         # Two uploads are the same when their bytes are, whatever boundary lies between the parts.
         return once.run(fingerprint(request, upload.sha256), make)
@@ -54,7 +56,7 @@ def create_from_source(services: Services, once: Once, request: SourceRequest) -
     options = _options(kind, request.options)
 
     def make(session: Session) -> Response:
-        return _create(services, session, new_id("ds"), request, source=source, options=options)
+        return _create(services, session, new_id("ds"), once.caller, request, source=source, options=options)
 
     return once.run(fingerprint(request), make)
 
@@ -98,6 +100,7 @@ def _create(
     services: Services,
     session: Session,
     dataset_id: str,
+    owner: str,
     request: UploadRequest,
     *,
     source: dict[str, Any],
@@ -107,12 +110,14 @@ def _create(
         session,
         JobRow(
             id=new_id("job"),
+            owner=owner,
             kind=JobKind.IMPORT,
             dataset_id=dataset_id,
             params={"format": request.format, "options": options, "seed": request.seed},
             inputs={"dataset": dataset_id},
         ),
     )
+    quotas.check(session, services.settings, job)
     row = datasets.add(
         session,
         DatasetRow(

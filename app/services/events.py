@@ -16,7 +16,7 @@ from typing import NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from core.errors import MasktuneError, NotFound, Unavailable
+from core.errors import MasktuneError, NotFound, Overloaded, Unavailable
 from core.queries import events, jobs
 from core.session import Database
 from core.tables import EventRow
@@ -61,8 +61,10 @@ class _News(NamedTuple):
 class Followers:
     """The open streams of this process, and the reader that feeds them while there are any."""
 
-    def __init__(self, database: Database, *, poll_seconds: float, batch: int = BATCH) -> None:
-        self._database, self._poll_seconds, self._batch = database, poll_seconds, batch
+    def __init__(
+        self, database: Database, *, poll_seconds: float, batch: int = BATCH, most: int = 500
+    ) -> None:
+        self._database, self._poll_seconds, self._batch, self._most = database, poll_seconds, batch, most
         self._followers: set[_Follower] = set()
         self._reader: asyncio.Task[None] | None = None
         self._hunger = asyncio.Event()
@@ -71,12 +73,21 @@ class Followers:
     def __len__(self) -> int:
         return len(self._followers)
 
+    def check_room(self) -> None:
+        """Raise `Overloaded` when the process keeps open as many streams as it may."""
+        if len(self._followers) >= self._most:
+            raise Overloaded(
+                f"{self._most} event streams are open already; follow again shortly, or ask another replica",
+                headers={"Retry-After": "5"},
+            )
+
     async def follow(self, job_id: str, *, after: int, heartbeat: float) -> AsyncGenerator[EventRow | None]:
         """Every event behind number `after`, in order, up to the one that tells the job's end.
 
         None is a heartbeat: nothing came for `heartbeat` seconds. The stream ends early when the
-        process stops, and raises `MasktuneError` when the events cannot be read.
+        process stops, and raises `MasktuneError` when the events cannot be read or too many read them.
         """
+        self.check_room()  # again: many may have been let in at once, before the first of them began
         follower = _Follower(job_id, after)
         self._followers.add(follower)
         self._start()

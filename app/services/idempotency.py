@@ -43,6 +43,8 @@ class Once:
     """Runs a creation at most once per Idempotency-Key, in a transaction of its own."""
 
     database: Database
+    caller: str
+    """Id of who asks: the owner of a job that this creates."""
     key: str | None
     """Digest of (caller, method, path, Idempotency-Key), or None where no key was sent."""
 
@@ -84,9 +86,10 @@ async def _once(
     key: IdempotencyKey = None,
 ) -> Once:
     if key is None:
-        return Once(services.database, None)
+        return Once(services.database, caller.id, None)
     words = "\n".join((caller.id, request.method, request.url.path, key))
-    return Once(services.database, hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest())
+    digest = hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()
+    return Once(services.database, caller.id, digest)
 
 
 Idempotent = Annotated[Once, Depends(_once)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from app.schemas.jobs import Event, Job, Progress
 from core.tables import EventRow, JobRow
-from core.vocabulary import JobKind, JobState
+from core.vocabulary import STAGES, JobKind, JobState, Stage
 
-_REPORTING = frozenset({JobKind.ERM, JobKind.FINETUNE, JobKind.MASKTUNE, JobKind.EVALUATE})
+_REPORTING = frozenset(kind for kind, stages in STAGES.items() if Stage.EVALUATE in stages)
 
 
 def describe(row: JobRow) -> Job:

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from app.deps import Services
+from app.services import quotas
 from core.errors import NotFound, NotReported
 from core.queries import jobs
 from core.session import after_commit
@@ -20,6 +21,7 @@ MEDIA_TYPES = {".parquet": "application/vnd.apache.parquet", ".csv": "text/csv; 
 def resume(services: Services, session: Session, job_id: str) -> JobRow:
     """Queue it again and ring."""
     row = jobs.resume(session, job_id)
+    quotas.check(session, services.settings, row)
     after_commit(session, partial(services.doorbell.ring, row.id))
     return row
 

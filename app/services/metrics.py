@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from threading import Lock
+from typing import NamedTuple
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from core.vocabulary import JobState
+from core.vocabulary import Counted, JobState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+MOST_MODELS = 64
+"""Models with a label of their own, the first to be served; all others share `(other)`."""
+_OTHERS = "(other)"
+_OUTCOMES = (Counted.ANSWERED, Counted.BELOW_THRESHOLD, Counted.NO_CERTIFIED_THRESHOLD)
+
+
+class _Series(NamedTuple):
+    """Of one model, looked up once: a request must not pay for it."""
+
+    outcomes: Mapping[Counted, Counter]
+    agree: Counter
+    disagree: Counter
 
 
 class Metrics:
@@ -34,12 +50,48 @@ class Metrics:
             "masktune_upload_bytes", "Bytes of archives received.", registry=self.registry
         )
         self.followers = Gauge("masktune_event_followers", "Open event streams.", registry=self.registry)
+        self.predictions = Counter(
+            "masktune_predictions",
+            "Images sent to a model, by what it decided; coverage is the rate of answered over that of all.",
+            ("model", "outcome"),
+            registry=self.registry,
+        )
+        self.pairs = Counter(
+            "masktune_pair_predictions",
+            "Images that both a model and its ERM half were asked about, by whether their labels agree.",
+            ("model", "agree"),
+            registry=self.registry,
+        )
+        self._series: dict[str, _Series] = {}
+        self._lock = Lock()
         self._jobs = Gauge("masktune_jobs", "Jobs in each state.", ("state",), registry=self.registry)
 
     def set_jobs(self, counts: dict[JobState, int]) -> None:
         """States without a job are told as 0, so that a graph has no holes."""
         for state in JobState:
             self._jobs.labels(state.value).set(counts.get(state, 0))
+
+    def served(self, model: str, counts: Mapping[Counted, int]) -> None:
+        """Count what a model was served. Series are bounded: 5 a model, for `MOST_MODELS` and the rest."""
+        series = self._series.get(model) or self._new_series(model)
+        for what, counter in series.outcomes.items():
+            if counts.get(what):
+                counter.inc(counts[what])
+        pairs, apart = counts.get(Counted.PAIRS, 0), counts.get(Counted.DISAGREEMENTS, 0)
+        series.agree.inc(pairs - apart)
+        series.disagree.inc(apart)
+
+    def _new_series(self, model: str) -> _Series:
+        with self._lock:
+            name = model if len(self._series) < MOST_MODELS else _OTHERS
+            series = _Series(
+                {what: self.predictions.labels(name, what.value) for what in _OUTCOMES},
+                self.pairs.labels(name, "true"),
+                self.pairs.labels(name, "false"),
+            )
+            if name is model:
+                self._series[model] = series
+        return series
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""

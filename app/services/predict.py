@@ -14,13 +14,14 @@ from sqlalchemy.orm import Session
 from app.deps import Services
 from app.inference import Explain, Pair, Part, Scores, Seen, Upload
 from app.schemas.predict import Agreement, Candidate, PredictAnswer, Prediction, PredictQuery, SaliencyMap
-from app.services import calibrations, selection
+from app.services import calibrations, selection, tally
+from app.services.calibrations import Calibration
 from app.services.selection import Chosen
 from core.queries import registry
 from core.tables import ModelRow
 from core.vocabulary import Decision
 from models import pictures
-from models.selective import score
+from models.selective import Scored, ScoreName, probabilities, score
 
 EXPLAIN_METHOD = "xgradcam"
 """The method of the masks; where the head is linear it costs next to nothing."""
@@ -33,6 +34,7 @@ class Plan:
     model: ModelRow
     pair: Pair
     chosen: Chosen
+    calibration: Calibration | None = None
 
 
 def plan(session: Session, services: Services, query: PredictQuery) -> Plan:
@@ -41,10 +43,11 @@ def plan(session: Session, services: Services, query: PredictQuery) -> Plan:
     model = registry.get(session, query.model)
     name = calibrations.score_name(query.score, model)
     find = calibrations.needed if wish.policy in ("coverage", "max_risk") else calibrations.of
-    chosen = selection.choose(wish, find(model, services.artifacts), name)
+    calibration = find(model, services.artifacts)
+    chosen = selection.choose(wish, calibration, name)
     if query.on_uncertified == "error":
         selection.require_certified(chosen)
-    return Plan(model, pair_of(session, model), chosen)
+    return Plan(model, pair_of(session, model), chosen, calibration)
 
 
 def pair_of(session: Session, model: ModelRow) -> Pair:
@@ -54,21 +57,44 @@ def pair_of(session: Session, model: ModelRow) -> Pair:
 
 
 async def predict(
-    services: Services, plan: Plan, query: PredictQuery, uploads: Sequence[Upload]
+    services: Services, plan: Plan, query: PredictQuery, uploads: Sequence[Upload], *, deployed: bool
 ) -> PredictAnswer:
-    """Answer, or abstain from, each image. Raises `BadImage` and `Overloaded`."""
+    """Answer, or abstain from, each image. Raises `BadImage` and `Overloaded`.
+
+    `deployed`: these are inputs from the world, and are counted; to look at a stored sample is not.
+    """
     explain = Explain(EXPLAIN_METHOD) if query.explain else None
     seen = await services.inference.see(plan.pair, uploads, explain)
+    scored = _scored(plan.chosen.answer.score_name, seen)
     if explain is None:
-        return answer(plan, seen, query.top_k)
-    return await services.inference.draw(lambda: answer(plan, seen, query.top_k))
+        found = answer(plan, seen, scored, query.top_k)
+    else:
+        found = await services.inference.draw(lambda: answer(plan, seen, scored, query.top_k))
+    if deployed:
+        _count(services, plan, seen, scored, found)
+    return found
 
 
-def answer(plan: Plan, seen: Seen, top_k: int) -> PredictAnswer:
+def _scored(name: ScoreName, seen: Seen) -> Scored:
+    return score(name, seen.scores.logits, seen.scores.erm_logits)
+
+
+def _count(services: Services, plan: Plan, seen: Seen, scored: Scored, found: PredictAnswer) -> None:
+    """For the metrics of this process, and for the drift of the model over all of them."""
+    calibration, watched = plan.calibration, calibrations.score_name(None, plan.model)
+    if watched != plan.chosen.answer.score_name:
+        scored = _scored(watched, seen)
+    references = () if calibration is None else calibration.references[watched]
+    counts = tally.count(found.predictions, scored.scores.tolist(), references)
+    services.metrics.served(plan.model.id, counts)
+    services.tally.add(plan.model.id, "" if calibration is None else calibration.id, counts)
+
+
+def answer(plan: Plan, seen: Seen, scored: Scored, top_k: int) -> PredictAnswer:
     """The scores as decisions."""
     classes, scores = plan.model.classes, seen.scores
-    scored = score(plan.chosen.answer.score_name, scores.logits, scores.erm_logits)
-    ranked = _candidates(scores.logits, classes, top_k)
+    temperature = 1.0 if plan.calibration is None else plan.calibration.temperature
+    ranked = _candidates(scores.logits, classes, top_k, temperature)
     predictions = []
     for number, (label, value) in enumerate(zip(scored.labels.tolist(), scored.scores.tolist(), strict=True)):
         decision, reason = plan.chosen.decide(value)
@@ -86,17 +112,15 @@ def answer(plan: Plan, seen: Seen, top_k: int) -> PredictAnswer:
     return PredictAnswer(model=plan.model.id, predictions=predictions, selection=plan.chosen.answer)
 
 
-def _candidates(logits: NDArray[np.float32], classes: list[str], top_k: int) -> list[list[Candidate]]:
+def _candidates(
+    logits: NDArray[np.float32], classes: list[str], top_k: int, temperature: float
+) -> list[list[Candidate]]:
     """The `top_k` classes of each input, the likeliest first; equals in the order of the classes."""
-    z = logits.astype(np.float64)
-    finite = np.asarray(np.isfinite(z).all(axis=1), np.bool_)
-    z = np.where(finite[:, None], z, 0.0)
-    odds = np.exp(z - z.max(1, keepdims=True))
-    probabilities = odds / odds.sum(1, keepdims=True)
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    shown = probabilities(logits, temperature)
+    order = np.argsort(-shown, axis=1, kind="stable")[:, :top_k]
     return [
-        [Candidate(label=classes[k], probability=row[k]) for k in best] if usable else []
-        for row, best, usable in zip(probabilities.tolist(), order.tolist(), finite.tolist(), strict=True)
+        [] if math.isnan(row[0]) else [Candidate(label=classes[k], probability=row[k]) for k in best]
+        for row, best in zip(shown.tolist(), order.tolist(), strict=True)
     ]
 
 

@@ -11,7 +11,7 @@ from app.schemas.presets import Preset
 from core.errors import InvalidInput
 from models.config import Hyperparameters
 
-_WORDS = ("title", "description", "data")
+_WORDS = ("title", "description", "data", "released")
 
 
 @cache
@@ -37,11 +37,14 @@ def get(name: str) -> Preset:
 
 def _read(name: str, raw: dict[str, Any]) -> Preset:
     params = {key: value for key, value in raw.items() if key not in _WORDS}
-    Hyperparameters.from_json(params)
+    released = raw.get("released", {})
+    for fields in (params, released):
+        Hyperparameters.from_json(fields)
     return Preset(
         name=name,
         title=raw.get("title", name),
         description=raw.get("description", ""),
         data=raw.get("data"),
         params=params,
+        released=released,
     )

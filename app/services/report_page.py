@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from app.services import report_figures as figures
 from app.services import report_words as words
 from app.services.report_shapes import (
     Arm,
@@ -19,7 +20,7 @@ from app.services.report_shapes import (
     SplitPage,
 )
 
-ARMS = ("erm", "control", "masktune", "imported")
+ARMS = ("erm", "control", "masktune", "retrained", "imported")
 """In the order that they are read in: before, with as much training, after."""
 
 Picture = Callable[[str], str]
@@ -30,7 +31,7 @@ def build_page(report: words.Json, picture: Picture) -> ReportPage:
     """Everything that the template prints."""
     arms = _arms(report)
     splits = sorted(report["metrics"], key=lambda split: split != "test")
-    pages = [_split(report, split, arms) for split in splits]
+    pages = [_split(report, split, arms, main=split == splits[0]) for split in splits]
     dataset, gallery = report["dataset"], report.get("gallery") or {}
     return ReportPage(
         job=report["job"],
@@ -44,10 +45,15 @@ def build_page(report: words.Json, picture: Picture) -> ReportPage:
         answers=words.answers(report, splits[0] if splits else None),
         main=pages[0] if pages else None,
         others=tuple(pages[1:]),
-        gallery_rules=tuple((gallery.get("rule") or {}).items()),
+        gallery_rules=tuple((words.rule(rule), said) for rule, said in (gallery.get("rule") or {}).items()),
+        gallery_turns=gallery.get("turns", ""),
         gallery=tuple(_item(item, picture) for item in gallery.get("items", ())),
         masks=words.masks(report.get("masks")),
         costs=_costs(report["cost"]),
+        judged=words.judged_name(report),
+        question=words.question(report),
+        changed=words.judged(report) in report["models"],
+        glossary=words.glossary(report),
         total=words.duration(sum(cost["seconds"] or 0 for cost in report["cost"])),
     )
 
@@ -70,7 +76,7 @@ def _facts(dataset: words.Json) -> tuple[str, ...]:
     )
 
 
-def _split(report: words.Json, split: str, arms: Sequence[Arm]) -> SplitPage:
+def _split(report: words.Json, split: str, arms: Sequence[Arm], *, main: bool) -> SplitPage:
     by_arm: words.Json = report["metrics"][split]
     keys = [arm.key for arm in arms if arm.key in by_arm]
     return SplitPage(
@@ -80,8 +86,10 @@ def _split(report: words.Json, split: str, arms: Sequence[Arm]) -> SplitPage:
         groups=_slices(by_arm, keys, "groups"),
         classes=_slices(by_arm, keys, "classes"),
         changes=_changes(report["differences"].get(split) or ()),
-        reliability=_reliability(report["reliability"].get(split) or {}, keys),
-        disagreement=words.disagreement((report.get("disagreement") or {}).get(split)),
+        reliability=_reliability(split, report["reliability"].get(split) or {}, keys) if main else (),
+        disagreement=words.disagreement(
+            (report.get("disagreement") or {}).get(split), words.judged_name(report)
+        ),
     )
 
 
@@ -91,8 +99,8 @@ def _split(report: words.Json, split: str, arms: Sequence[Arm]) -> SplitPage:
 def _summary(by_arm: words.Json, keys: Sequence[str]) -> tuple[Row, ...]:
     rows = []
     for statistic, (name, note) in words.STATISTICS.items():
-        figures = [_figure(key, by_arm[key], statistic) for key in keys]
-        there = tuple(figure for figure in figures if figure is not None)
+        found = [_figure(key, by_arm[key], statistic) for key in keys]
+        there = tuple(figure for figure in found if figure is not None)
         if there and not (statistic == "worst_class_accuracy" and _grouped(by_arm, keys)):
             rows.append(Row(name, note, None, there))
     return tuple(rows)
@@ -107,25 +115,9 @@ def _figure(arm: str, metrics: words.Json, statistic: str) -> Figure | None:
     value = metrics.get(statistic)
     if value is None:
         return None
-    low, high, n = None, None, metrics["n"]
-    if statistic == "accuracy":
-        low, high = metrics["low"], metrics["high"]
-    slice = _worst_slice(metrics, statistic)
-    if slice is not None:
-        low, high, n = slice["low"], slice["high"], slice["n"]
-    return Figure(arm, value, low, high, n)
-
-
-def _worst_slice(metrics: words.Json, statistic: str) -> words.Json | None:
-    """The one class or group that a worst-case statistic is about; its interval is the slice's own."""
-    place = {
-        "worst_group_accuracy": ("groups", "worst_group"),
-        "worst_class_accuracy": ("classes", "worst_class"),
-    }
-    if statistic not in place:
-        return None
-    among, name = place[statistic]
-    return next((slice for slice in metrics[among] if slice["name"] == metrics[name]), None)
+    ends = {"accuracy": ("low", "high")}.get(statistic, (f"{statistic}_low", f"{statistic}_high"))
+    low, high = (metrics.get(end) for end in ends)
+    return Figure(arm, value, low, high, metrics["n"])
 
 
 def _slices(by_arm: words.Json, keys: Sequence[str], among: str) -> tuple[Row, ...]:
@@ -133,18 +125,21 @@ def _slices(by_arm: words.Json, keys: Sequence[str], among: str) -> tuple[Row, .
     lowest = {key: min((s["accuracy"] for s in by_arm[key][among]), default=None) for key in keys}
     rows = []
     for slice in first:
-        figures = []
+        found = []
         for key in keys:
             same = next((s for s in by_arm[key][among] if s["id"] == slice["id"]), None)
             if same is not None:
                 bottom = same["accuracy"] == lowest[key] and len(first) > 1
-                figures.append(Figure(key, same["accuracy"], same["low"], same["high"], same["n"], bottom))
-        rows.append(Row(slice["name"], "", slice["n"], tuple(figures)))
+                found.append(Figure(key, same["accuracy"], same["low"], same["high"], same["n"], bottom))
+        rows.append(Row(slice["name"], "", slice["n"], tuple(found)))
     return tuple(rows)
 
 
 def _changes(differences: Sequence[words.Json]) -> tuple[Change, ...]:
     """On one scale for all, so that lengths compare; at least ±5 points, so that noise looks small."""
+    grouped = any(d["statistic"] == "worst_group_accuracy" for d in differences)
+    hidden = ("balanced_accuracy", "worst_class_accuracy") if grouped else ()
+    differences = [d for d in differences if d["statistic"] not in hidden]
     if not differences:
         return ()
     low: float = min(-0.05, *(d["low"] for d in differences)) * 1.05
@@ -171,14 +166,18 @@ def _changes(differences: Sequence[words.Json]) -> tuple[Change, ...]:
     )
 
 
-def _reliability(by_arm: words.Json, keys: Sequence[str]) -> tuple[Reliability, ...]:
-    found = []
-    for key in keys:
-        if key in by_arm:
-            bins, n = by_arm[key]["bins"], max(1, by_arm[key]["n"])
-            points = tuple((b["confidence"], b["accuracy"], b["n"] / n) for b in bins)
-            found.append(Reliability(key, words.ARM_NAMES[key], f"{100 * by_arm[key]['ece']:.1f}", points))
-    return tuple(found)
+def _reliability(split: str, by_arm: words.Json, keys: Sequence[str]) -> tuple[Reliability, ...]:
+    return tuple(
+        Reliability(
+            arm=key,
+            name=words.ARM_NAMES[key],
+            ece=f"{100 * by_arm[key]['ece']:.1f}",
+            note=words.reliability(by_arm[key]),
+            figure=figures.reliability(key, by_arm[key], name=f"sure-{split}-{key}"),
+        )
+        for key in keys
+        if key in by_arm
+    )
 
 
 # --- pictures and costs ------------------------------------------------------------------------
@@ -203,7 +202,7 @@ def _item(item: words.Json, picture: Picture) -> Item:
         path=item["path"],
         label=item["label"],
         group=item["group"],
-        rule=item["rule"],
+        rule=words.rule(item["rule"]),
         moved=None if item["moved"] is None else words.percent(item["moved"]),
         image=picture(item["image"]),
         looks=looks,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from markupsafe import Markup
+
 from app.services import report_words as words
 
 
@@ -53,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Change:
-    """MaskTune minus another arm, in points. `left`, `right`, `at` and `zero` are places in percent."""
+    """The judged arm minus another one, in points. `left`, `right`, `at` and `zero` are places in percent."""
 
     against: str
     statistic: str
@@ -69,12 +71,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Reliability:
-    """`points` are (confidence, accuracy, share of samples) of the filled bins, in 0..1."""
+    """How far the probabilities of a model are to be believed; `note` says what chance would make of it."""
 
     arm: str
     name: str
     ece: str
-    points: tuple[tuple[float, float, float], ...]
+    note: str
+    figure: Markup
 
 
 @dataclass(frozen=True)
@@ -140,8 +143,14 @@ class ReportPage:
     main: SplitPage | None
     others: tuple[SplitPage, ...]
     gallery_rules: tuple[tuple[str, str], ...]
+    gallery_turns: str
     gallery: tuple[Item, ...]
     masks: tuple[tuple[str, str], ...]
     costs: tuple[Cost, ...]
     total: str
+    judged: str = words.ARM_NAMES["masktune"]
+    """The arm that the others are compared with, as it stands inside of a sentence."""
+    question: str = "Did MaskTune help?"
+    changed: bool = True
+    """Whether there is a model after the one before."""
     glossary: tuple[tuple[str, str], ...] = field(default=words.GLOSSARY)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 Json = Mapping[str, Any]
 
-ARM_NAMES = {"erm": "ERM", "control": "Control", "masktune": "MaskTune", "imported": "Imported"}
+ARM_NAMES = {
+    "erm": "ERM",
+    "control": "Control",
+    "masktune": "MaskTune",
+    "retrained": "Retrained head",
+    "imported": "Imported",
+}
 
 STATISTICS = {
     "accuracy": ("Average accuracy", "right answers over all answers"),
@@ -24,6 +30,7 @@ STAGES = {
     "erm": "ERM training",
     "mask": "Masks",
     "finetune": "Finetune on masked images",
+    "retrain_head": "Retraining the last layer",
     "control": "Control training",
     "calibrate": "Calibration",
     "evaluate": "Evaluation",
@@ -40,8 +47,44 @@ GLOSSARY = (
         "Group",
         "Samples that share a class and a circumstance, such as the background. Measured, never trained on.",
     ),
-    ("Interval", "95 %: for a share Wilson's, for a difference by paired bootstrap over the same samples."),
+    (
+        "Interval",
+        "95 %. For a share Wilson's; for the lowest of several, one that allows for its having been picked; "
+        "for a difference by paired bootstrap over the same samples.",
+    ),
 )
+
+
+_HEAD_GLOSSARY = {
+    "MaskTune": (
+        "Retrained head",
+        "The backbone of the model before, its last layer fitted anew, balanced over groups of the training "
+        "set.",
+    ),
+    "Control": (
+        "Control",
+        "The same layer fitted on the same features, its penalty chosen by the same rule, but balanced over "
+        "classes alone. What the retrained head gains over it is due to the groups.",
+    ),
+    "Group": ("Group", "Samples that share a class and a circumstance, such as the background."),
+}
+
+
+def judged(report: Json) -> str:
+    """The arm that the others are compared with."""
+    return "retrained" if "retrained" in report["models"] else "masktune"
+
+
+def judged_name(report: Json) -> str:
+    """As it stands inside of a sentence."""
+    return _QUESTIONS[judged(report)][0]
+
+
+def glossary(report: Json) -> tuple[tuple[str, str], ...]:
+    """What the words of this report mean."""
+    if judged(report) == "masktune":
+        return GLOSSARY
+    return tuple(_HEAD_GLOSSARY.get(word, (word, meaning)) for word, meaning in GLOSSARY)
 
 
 class VerdictWords(NamedTuple):
@@ -84,9 +127,9 @@ def duration(seconds: float) -> str:
 
 
 _VERDICTS = {
-    "helped": ("good", "MaskTune helped"),
+    "helped": ("good", "{} helped"),
     "no_detectable_effect": ("neutral", "No detectable effect"),
-    "hurt": ("bad", "MaskTune hurt"),
+    "hurt": ("bad", "{} hurt"),
 }
 
 
@@ -97,7 +140,8 @@ def verdict(report: Json) -> VerdictWords:
         return VerdictWords(
             "neutral",
             "No comparison",
-            "This job has no MaskTune model beside another one on the test split: there is nothing to judge.",
+            "This job has no MaskTune model and no retrained head beside another model on the test split: "
+            "there is nothing to judge.",
             "",
         )
     tone, title = _VERDICTS[found["verdict"]]
@@ -105,7 +149,7 @@ def verdict(report: Json) -> VerdictWords:
     name = STATISTICS[deciding["statistic"]][0]
     rival = _the(found["b"])
     sentence = (
-        f"On the {found['split']} split, its {name.lower()} is "
+        f"On {deciding['n']:,} samples of the {found['split']} split, its {name.lower()} is "
         f"{_beside(deciding['estimate'])} that of {rival} "
         f"(95\u00a0% interval {points(deciding['low'])} to {points(deciding['high'])}). "
         f"Average accuracy: {points(average['estimate'])} points."
@@ -114,63 +158,158 @@ def verdict(report: Json) -> VerdictWords:
         f"The rule: the 95\u00a0% interval of the difference in {name.lower()} lies above zero (helped), "
         "below zero (hurt), or covers it (no detectable effect)."
     )
-    return VerdictWords(tone, title, sentence, rule)
+    name = _QUESTIONS[found["a"]][0]
+    return VerdictWords(tone, title.format(name[0].upper() + name[1:]), sentence, rule)
 
 
 def answers(report: Json, split: str | None) -> tuple[Answer, ...]:
-    """Does the model lean on a shortcut, did MaskTune help, may I trust the new one?"""
+    """Does the model lean on a shortcut, did the other one help, may I trust the new one?"""
     by_arm = report["metrics"].get(split) if split else None
     if not by_arm:
         return ()
     before = by_arm.get("erm") or by_arm.get("imported")
-    after = by_arm.get("masktune")
+    after = by_arm.get(judged(report))
     found = []
     if before is not None:
-        seen_before = _before(report, split)
-        found.append(Answer("Does the model lean on a shortcut?", _leans(before, seen_before)))
+        found.append(Answer("Does the model lean on a shortcut?", _leans(report.get("shortcut"))))
     if before is not None and after is not None:
-        found.append(Answer("Did MaskTune help?", _helped(before, by_arm.get("control"), after)))
-        found.append(Answer("May I trust the new one?", _trust(after)))
+        _, other = _QUESTIONS[judged(report)]
+        found.append(Answer(question(report), _helped(before, by_arm.get("control"), after, other)))
+        found.append(
+            Answer(
+                "May I trust the new one?", _trust(after, (report.get("certified") or {}).get(judged(report)))
+            )
+        )
     return tuple(found)
 
 
-def _before(report: Json, split: str | None) -> Json | None:
-    """What the model before did on the validation split, where another one is judged."""
-    by_arm = report["metrics"].get("val") if split != "val" else None
-    return None if not by_arm else by_arm.get("erm") or by_arm.get("imported")
+_QUESTIONS = {
+    "masktune": ("MaskTune", "the same training without masks"),
+    "retrained": ("the retrained head", "the same head without groups"),
+}
+"""What is asked about, and what the control is."""
 
 
-def _leans(metrics: Json, validation: Json | None) -> str:
-    worst, name = _worst(metrics)
-    gap = metrics["accuracy"] - worst
-    kind = "group" if metrics["worst_group_accuracy"] is not None else "class"
-    figures = (
-        f"right on {percent(metrics['accuracy'])} overall and on {percent(worst)} in its worst {kind}, {name}"
-    )
-    if validation is not None and validation["accuracy"] - metrics["accuracy"] >= 0.1:
-        figures += f"; on the validation split it is right on {percent(validation['accuracy'])}"
-    if gap >= 0.1 or worst < 0.5:
-        return f"There are signs of it. Before, it is {figures}."
-    return f"Not that these figures would show. Before, it is {figures}."
+def question(report: Json) -> str:
+    """The second of the three."""
+    return f"Did {judged_name(report)} help?"
 
 
-def _helped(before: Json, control: Json | None, after: Json) -> str:
+READINGS = {
+    "leans": ("bad", "It leans on a shortcut"),
+    "some_signs": ("neutral", "There are some signs of it"),
+    "no_sign": ("good", "No sign of it"),
+}
+
+
+def rule(name: str) -> str:
+    """A rule of the gallery as words."""
+    return name.replace("_", " ")
+
+
+SIGNS = {
+    "groups": "Its worst group",
+    "slices": "Ways of looking",
+    "shift": "Test beside validation",
+    "mask": "Its own mask",
+    "property": "A simple property of the images",
+}
+
+
+def _leans(found: Json | None) -> str:
+    """The reading, with the first sign of each kind."""
+    if not found:
+        return "This report has not looked for one."
+    _, title = READINGS[found["reading"]]
+    kinds: dict[str, str] = {}
+    for sign in found["signs"]:
+        if sign["found"]:
+            kinds.setdefault(sign["kind"], sign["sentence"])
+    if not kinds:
+        return f"{title} in {len(found['signs'])} places that were looked at. That is no proof of absence."
+    return f"{title}. " + " ".join(kinds.values())
+
+
+def _helped(before: Json, control: Json | None, after: Json, other: str) -> str:
     then, _ = _worst(before)
     now, name = _worst(after)
     sentence = f"The worst case went from {percent(then)} to {percent(now)} ({name})"
     if control is not None:
-        sentence += f"; the same training without masks reaches {percent(_worst(control)[0])}"
+        sentence += f"; {other} reaches {percent(_worst(control)[0])}"
     return (
         sentence + f". On average: {percent(before['accuracy'])} before, {percent(after['accuracy'])} after."
     )
 
 
-def _trust(after: Json) -> str:
+def _trust(after: Json, certified: Json | None) -> str:
     worst, name = _worst(after)
-    return (
+    sentence = (
         f"It errs on {percent(1 - after['accuracy'])} of the inputs, and on {percent(1 - worst)} in {name}. "
-        "Let it abstain where it is unsure: ask for a coverage, or for a risk that is certified."
     )
+    wishes = certified["wishes"] if certified else []
+    kept = next((wish for wish in wishes if wish["status"] == "certified"), None)
+    if kept is None or certified is None:
+        return sentence + "Let it abstain where it is unsure: no certificate for that is in this report."
+    return (
+        sentence
+        + f"Where it may abstain, at most {whole_percent(kept['max_risk'])} of its answers are wrong if "
+        f"it answers the surest {percent(kept['coverage'])}: certified with "
+        f"{whole_percent(certified['confidence'])} confidence, for inputs like its calibration split alone."
+    )
+
+
+SPLITS = {
+    "calibration": "Inputs like those of training, which trained nothing: what a certificate is about.",
+    "test": "The test split.",
+    "val": "The validation split.",
+}
+
+
+def whole_percent(share: float) -> str:
+    return f"{100 * share:g}\u00a0%"
+
+
+def wish(found: Json) -> tuple[str, str]:
+    """What a certificate for one risk allows, and what that rests on."""
+    if found["status"] != "certified":
+        return "none", "not certifiable"
+    return percent(found["coverage"]), f"{found['errors']} of {found['answered']:,} wrong"
+
+
+def best_risk(found: float | None) -> str:
+    return "none" if found is None else percent(found)
+
+
+def moved(found: Json | None, after: str | None) -> str | None:
+    if found is None or found["mean"] is None or after is None:
+        return None
+    return (
+        f"From the model before to {ARM_NAMES[after]}, {percent(found['mean'])} of the saliency moved "
+        f"elsewhere, on average over {found['n']:,} images (95\u00a0% interval {100 * found['low']:.1f} – "
+        f"{100 * found['high']:.1f}; half of the images between {100 * found['quartiles'][0]:.0f} and "
+        f"{100 * found['quartiles'][2]:.0f}\u00a0%)."
+    )
+
+
+def agreement(found: Json | None) -> str | None:
+    """How well inferred slices meet the true groups."""
+    if not found:
+        return None
+    says = {"follows": "follow", "partly": "partly follow", "misses": "do not follow"}[found["reading"]]
+    value, low, high = (f"{found[key]:.2f}" for key in ("adjusted_mutual_information", "low", "high"))
+    return (
+        f"Here the true groups are known: the slices {says} them (adjusted mutual information {value}, "
+        f"{low} – {high}, over {found['n']:,} images; 0 is chance, 1 is the same)."
+    )
+
+
+def whole_classes(names: Sequence[str], cut: int) -> str:
+    """The classes that were not cut."""
+    if not names:
+        return "" if cut else "No image has a map that says where it is looked at."
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    images = "The images" if cut else "All images"
+    return f"{images} of {listed} are looked at in one way, as far as the maps show."
 
 
 def _worst(metrics: Json) -> tuple[float, str]:
@@ -189,14 +328,34 @@ def _the(arm: str) -> str:
     return {"control": "the control", "erm": "ERM"}.get(arm, ARM_NAMES.get(arm, arm))
 
 
-def disagreement(found: Json | None) -> str | None:
+def disagreement(found: Json | None, after: str) -> str | None:
     if not found:
         return None
     return (
-        f"ERM and MaskTune give different answers on {found['disagree']:,} of {found['n']:,} samples: "
+        f"ERM and {after} give different answers on {found['disagree']:,} of {found['n']:,} samples: "
         f"{percent(found['share'])} ({percent(found['low'])} – {percent(found['high'])}). "
         "A larger share on new inputs, which needs no labels, is an alarm that they are not like these."
     )
+
+
+def reliability(found: Json) -> str:
+    """Over- or underconfident, and whether chance alone would explain the error."""
+    if "overconfidence" not in found:
+        return ""
+    over = found["overconfidence"]
+    sure = (
+        "no surer than right" if abs(over) < 0.0005 else f"{'surer' if over > 0 else 'less sure'} than right"
+    )
+    said = (
+        f"interval {100 * found['ece_low']:.1f} – {100 * found['ece_high']:.1f}, n = {found['n']:,}; "
+        f"on average {sure}, by {100 * abs(over):.1f} points. "
+    )
+    chance = f"{100 * found['ece_by_chance']:.1f}"
+    if found["ece"] <= found["ece_by_chance"]:
+        return (
+            said + f"True probabilities would be off by up to {chance} on so few samples: no fault is shown."
+        )
+    return said + f"True probabilities would be off by at most {chance} on as many samples."
 
 
 def masks(summary: Json | None) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from app.services import report_words as words
 from app.services.predict import data_uri
+from app.services.report_groups import build_groups
 from app.services.report_page import Picture, build_page
+from app.services.report_sections import build_gaze, build_shortcut, build_trust
 from core.artifacts import Artifacts
 from core.errors import NotReported
 from core.tables import JobRow
@@ -44,7 +46,16 @@ def page(job: JobRow, artifacts: Artifacts) -> bytes:
 
 def render(report: words.Json, picture: Picture) -> str:
     """A report's JSON as the page; `picture` finds its pictures."""
-    return _template().render(page=build_page(report, picture))
+    page = build_page(report, picture)
+    keys = tuple(arm.key for arm in page.arms)
+    return _template().render(
+        page=page,
+        arms=page.arms,
+        shortcut=build_shortcut(report, keys, picture),
+        groups=build_groups(report.get("groups"), keys, picture),
+        gaze=build_gaze(report, keys, picture),
+        trust=build_trust(report, keys),
+    )
 
 
 def _folder(job: JobRow, artifacts: Artifacts) -> Path:

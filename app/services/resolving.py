@@ -12,7 +12,7 @@ from app.services import presets
 from core.errors import InvalidInput
 from core.tables import DatasetRow
 from models.backbones_errors import UnknownBackbone
-from models.config import ConfigError, Hyperparameters
+from models.config import ConfigError, Hyperparameters, RetrainConfig
 from models.defaults import default_hyperparameters
 
 NULL_MEANS_SOMETHING = frozenset({"share", "learning_rate"})
@@ -25,10 +25,8 @@ NOT_PARAMS = frozenset({"dataset", "model", "mask_set", "preset"})
 def resolve(base: Mapping[str, Any], request: BaseModel, **fixed: Any) -> Hyperparameters:
     """`base` ← the request's preset ← its single fields ← what is `fixed`. Raises `InvalidInput`."""
     fields = given(request)
-    preset = getattr(request, "preset", None)
-    layers = ({} if preset is None else presets.get(preset).params, fields, fixed)
     merged = dict(base)
-    for layer in layers:
+    for layer in (*_preset(request, fields), fields, fixed):
         merged = merge(merged, layer)
     try:
         params = Hyperparameters.from_json(merged)
@@ -36,6 +34,24 @@ def resolve(base: Mapping[str, Any], request: BaseModel, **fixed: Any) -> Hyperp
         raise InvalidInput.field(error.pointer, "invalid-value", error.message) from error
     _check_names(params, fields)
     return params
+
+
+def _preset(request: BaseModel, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """What the request's preset sets, in layers."""
+    name = getattr(request, "preset", None)
+    if name is None:
+        return ()
+    preset = presets.get(name)
+    return (preset.params, preset.released) if fields.get("as_released") else (preset.params,)
+
+
+def resolve_head(request: BaseModel, **fixed: Any) -> RetrainConfig:
+    """The defaults ← the request's fields ← what is `fixed`. Raises `InvalidInput`."""
+    merged = merge(merge(RetrainConfig().to_json(), given(request)), fixed)
+    try:
+        return RetrainConfig.from_json(merged)
+    except ConfigError as error:
+        raise InvalidInput.field(error.pointer, "invalid-value", error.message) from error
 
 
 def defaults_for(dataset: DatasetRow) -> dict[str, Any]:

@@ -144,6 +144,7 @@ def _use(selection: Selection, calibration: Calibration) -> CalibrationUse:
         risk_upper=selection.requested if certified and selection.requested else point.risk_upper,
         risk_confidence=point.confidence,
         method=selection.method,
+        temperature=calibration.temperature,
         created_at=calibration.created_at,
     )
 

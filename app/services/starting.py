@@ -19,11 +19,13 @@ from app.schemas.jobs import (
     MaskRequest,
     MasktuneRequest,
     PredictRequest,
+    RetrainHeadRequest,
 )
+from app.services import quotas
 from app.services.idempotency import Once, fingerprint
 from app.services.job_shapes import describe
 from app.services.representation import represent
-from app.services.resolving import check_method_field, defaults_for, resolve
+from app.services.resolving import check_method_field, defaults_for, resolve, resolve_head
 from core.errors import InvalidInput, WrongDataset
 from core.ids import new_id
 from core.queries import datasets, jobs, registry
@@ -55,11 +57,13 @@ def start(services: Services, once: Once, kind: JobKind, request: BaseModel) -> 
         job = JobRow(
             id=new_id("job"),
             kind=kind,
+            owner=once.caller,
             dataset_id=planned.dataset_id,
             params=planned.params,
             inputs={"dataset": planned.dataset_id, **planned.inputs},
         )
         row = jobs.add(session, job)
+        quotas.check(session, services.settings, row)
         after_commit(session, partial(services.doorbell.ring, row.id))
         return represent(
             describe(row), status=202, headers={"Location": services.location(f"/jobs/{row.id}")}
@@ -106,6 +110,21 @@ def _finetune(session: Session, request: FinetuneRequest) -> Plan:
     return Plan(dataset.id, params.to_json(), inputs)
 
 
+def _retrain_head(session: Session, request: RetrainHeadRequest) -> Plan:
+    model, dataset = _pair(session, request.model, request.dataset)
+    fixed = {}
+    if request.second_model is not None:
+        second, _ = _pair(session, request.second_model, dataset.id)
+        if second.id == model.id:
+            raise InvalidInput.field("/second_model", "same-model", "a model never disagrees with itself")
+        fixed["second_model"] = second.id
+    params = resolve_head(request, **fixed)
+    if params.groups == "given":
+        _check_grouped(dataset)
+    arms = [Arm.RETRAINED, Arm.CONTROL] if params.control else [Arm.RETRAINED]
+    return Plan(dataset.id, params.to_json(), {"model": model.id, "model_ids": _new_models(arms)})
+
+
 def _evaluate(session: Session, request: EvaluateRequest) -> Plan:
     model, dataset = _pair(session, request.model, request.dataset)
     splits = list(dict.fromkeys(request.splits))
@@ -137,6 +156,7 @@ PLANNERS: dict[JobKind, Callable[[Session, Any], Plan]] = {
     JobKind.MASK: _mask,
     JobKind.FINETUNE: _finetune,
     JobKind.MASKTUNE: _masktune,
+    JobKind.RETRAIN_HEAD: _retrain_head,
     JobKind.EVALUATE: _evaluate,
     JobKind.PREDICT: _predict,
 }
@@ -161,9 +181,16 @@ def _pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[Mo
 
 
 def _base(session: Session, model: ModelRow, dataset: DatasetRow) -> Mapping[str, Any]:
-    """The hyperparameters that the model was trained with; for an imported one, what suits the data."""
-    if model.job_id is not None:
-        return jobs.get(session, model.job_id).params
+    """The hyperparameters that the model was trained with; for an imported one, what suits the data.
+
+    Those of a retrained head are its backbone's.
+    """
+    found: ModelRow | None = model
+    while found is not None and found.job_id is not None:
+        job = jobs.get(session, found.job_id)
+        if job.kind is not JobKind.RETRAIN_HEAD:
+            return job.params
+        found = session.get(ModelRow, job.inputs["model"])
     return defaults_for(dataset)
 
 
@@ -190,6 +217,19 @@ def _check_splits(dataset: DatasetRow, splits: Sequence[str], pointer: str) -> N
     empty = [split for split in splits if split not in dataset.summary["splits"]]
     if empty:
         raise InvalidInput.field(pointer, "empty-split", f"the data set has no samples in {', '.join(empty)}")
+
+
+def _check_grouped(dataset: DatasetRow) -> None:
+    """Every training sample has a group."""
+    train = dataset.summary["splits"]["train"]
+    grouped = sum(train["groups"].values())
+    if grouped < train["count"]:
+        raise InvalidInput.field(
+            "/groups",
+            "no-groups",
+            f"{train['count'] - grouped:,} of {train['count']:,} training samples have no group; upload the "
+            "data set with groups, or have them inferred: cross_mistakes",
+        )
 
 
 def _some(names: list[str]) -> str:

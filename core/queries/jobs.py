@@ -77,6 +77,18 @@ def using_model(session: Session, model_id: str) -> list[str]:
     return [row.id for row in active if model_id in _models_of(row)]
 
 
+def active_of(session: Session, owner: str) -> int:
+    """How many of this caller's jobs have not ended.
+
+    Held until the transaction ends against whoever else counts for the same owner, so that two requests
+    at once cannot both take the last place: PostgreSQL by a lock on the name, SQLite by its one writer.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(owner, 0))))
+    query = select(func.count()).where(JobRow.owner == owner, JobRow.state.in_(ACTIVE))
+    return session.execute(query).scalar_one()
+
+
 def counts(session: Session) -> dict[JobState, int]:
     """How many jobs are in each state."""
     rows = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
@@ -306,7 +318,8 @@ def unannounced(session: Session, *, older_than: float, limit: int = 100) -> lis
 
 def _models_of(row: JobRow) -> set[object]:
     made = row.inputs.get("model_ids") or {}
-    return {row.inputs.get("model"), row.params.get("pretrained"), *made.values(), *row.models.values()}
+    read = {row.inputs.get("model"), row.params.get("pretrained"), row.params.get("second_model")}
+    return read | {*made.values(), *row.models.values()}
 
 
 def _requeued(delay: float) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from core.tables import DatasetRow, JobRow, ModelRow
+from core.tables import DatasetRow, JobRow, KeyRow, ModelRow
 
-Row = TypeVar("Row", DatasetRow, JobRow, ModelRow)
+Row = TypeVar("Row", DatasetRow, JobRow, KeyRow, ModelRow)
 
 
 def newest_first(

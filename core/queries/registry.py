@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import ModelInUse, NotFound
 from core.ids import is_id
+from core.queries import served
 from core.queries.paging import newest_first
 from core.session import db_now
 from core.tables import AliasMoveRow, AliasRow, ModelRow
@@ -62,6 +63,7 @@ def delete(session: Session, model_id: str) -> ModelRow:
             f"model {model_id} is the ERM half of {', '.join(partners)}; delete those models first"
         )
     session.delete(row)
+    served.forget(session, model_id)
     session.flush()
     return row
 

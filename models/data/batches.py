@@ -1,7 +1,7 @@
 """Batches of a packed store on the device: resident pixels for small images, decoding workers for large ones.
 
-An image is always the whole picture resized to a square. A mask is laid on that square, and
-augmentation comes after, so that a crop of a masked image is the masked crop.
+An image is the whole picture resized to a square (or, where it is asked for, its middle). A mask is
+laid on that square, and augmentation comes after, so that a crop of a masked image is the masked crop.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.augment import RECIPES, augment
-from models.config import Augmentation
-from models.data.decoding import resize_square, to_unit
+from models.config import Augmentation, Crop
+from models.data.decoding import cropped, resize_square, to_unit
 from models.data.store import Store
 from models.data.workers import DecodedPixels
 from models.run import Run
@@ -81,13 +81,17 @@ class PixelSource(Protocol):
 
 @dataclass(frozen=True)
 class LoaderSettings:
-    """`workers` None: as many as suit the machine. With `masking`, each image is masked first."""
+    """`workers` None: as many as suit the machine. With `masking`, each image is masked first.
+
+    `crop` is for maps alone: a loader that masks has none.
+    """
 
     image_size: int
     batch_size: int
     augmentation: Augmentation = "none"
     masking: Masking | None = None
     workers: int | None = None
+    crop: Crop = "none"
 
 
 def make_loader(store: Store, rows: NDArray[np.int64], settings: LoaderSettings, run: Run) -> StoreLoader:
@@ -98,9 +102,7 @@ def make_loader(store: Store, rows: NDArray[np.int64], settings: LoaderSettings,
     """
     pixels = store.pixels
     if pixels is not None and len(rows) * 3 * settings.image_size**2 <= RESIDENT_BYTES:
-        return StoreLoader(
-            ResidentPixels(pixels, rows, settings.image_size, run.device), store, rows, settings, run
-        )
+        return StoreLoader(ResidentPixels(pixels, rows, settings, run.device), store, rows, settings, run)
     return StoreLoader(DecodedPixels(store, rows, settings, run.device), store, rows, settings, run)
 
 
@@ -171,10 +173,14 @@ class ResidentPixels:
     """All squares as one uint8 tensor (N, S, S, 3) on the device, indexed a batch at a time."""
 
     def __init__(
-        self, pixels: NDArray[np.uint8], rows: NDArray[np.int64], size: int, device: torch.device
+        self,
+        pixels: NDArray[np.uint8],
+        rows: NDArray[np.int64],
+        settings: LoaderSettings,
+        device: torch.device,
     ) -> None:
         chunks = [
-            resize_square(torch.from_numpy(pixels[part]).permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
+            _squares(torch.from_numpy(pixels[part]), settings)
             for part in np.array_split(rows, max(1, len(rows) // 1024))
         ]
         self._squares = torch.cat(chunks).contiguous().to(device)
@@ -183,3 +189,9 @@ class ResidentPixels:
         for positions in batches:
             picked = self._squares.index_select(0, positions.to(self._squares.device, non_blocking=True))
             yield picked.permute(0, 3, 1, 2)
+
+
+def _squares(pixels: Tensor, settings: LoaderSettings) -> Tensor:
+    """(N, H, W, 3) → (N, S, S, 3), uint8."""
+    images = cropped(pixels.permute(0, 3, 1, 2), settings.crop)
+    return resize_square(images, settings.image_size).permute(0, 2, 3, 1)

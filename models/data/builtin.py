@@ -19,7 +19,6 @@ from models.data.splits import assign_splits
 
 DIGITS = tuple(str(digit) for digit in range(10))
 HALVES = ("0-4", "5-9")
-_BIASED_MNIST_VAL = 12_000  # of the 60,000, as in the paper
 
 
 class SourceError(Exception):
@@ -103,16 +102,7 @@ def _mnist(options: BuiltinOptions) -> BuiltinData:
 
 def _biased_mnist(options: BuiltinOptions) -> BuiltinData:
     """The paper's set: 48,000 images train, 12,000 validate, the test has the square on the wrong class."""
-    train, test = _mnist_parts(options)
-    order = np.random.default_rng(options.seed).permutation(len(train.labels))
-    val_size = min(_BIASED_MNIST_VAL, len(order) // 5)
-    val, rest = order[:val_size], order[val_size:]
-    parts = [
-        _Part("train", train.images[rest], train.labels[rest]),
-        _Part("val", train.images[val], train.labels[val]),
-        test,
-    ]
-    return _biased(parts, options)
+    return _biased(_held_out(_mnist_parts(options), options), options)
 
 
 def _cifar10(options: BuiltinOptions) -> BuiltinData:
@@ -124,7 +114,7 @@ def _cifar10(options: BuiltinOptions) -> BuiltinData:
         return np.asarray(data.data), np.asarray(data.targets, dtype=np.int64)
 
     names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-    return _joined(_torchvision_parts("cifar10", options, read), names)
+    return _joined(_held_out(_torchvision_parts("cifar10", options, read), options), names)
 
 
 def _svhn(options: BuiltinOptions) -> BuiltinData:
@@ -136,7 +126,19 @@ def _svhn(options: BuiltinOptions) -> BuiltinData:
         data = SVHN(root, split=split, download=options.download)
         return np.ascontiguousarray(data.data.transpose(0, 2, 3, 1)), np.asarray(data.labels, dtype=np.int64)
 
-    return _joined(_torchvision_parts("svhn", options, read), DIGITS)
+    return _joined(_held_out(_torchvision_parts("svhn", options, read), options), DIGITS)
+
+
+def _held_out(parts: Sequence[_Part], options: BuiltinOptions) -> list[_Part]:
+    """A fifth of the training images, drawn at random, validates, as in the paper."""
+    train, test = parts
+    order = np.random.default_rng(options.seed).permutation(len(train.labels))
+    val, rest = np.split(order, [len(order) // 5])
+    return [
+        _Part("train", train.images[rest], train.labels[rest]),
+        _Part("val", train.images[val], train.labels[val]),
+        test,
+    ]
 
 
 def _mnist_parts(options: BuiltinOptions) -> list[_Part]:

@@ -8,21 +8,36 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from models.config import Crop
 from models.data.checks import ImageLimits, decode_image
 
 # What stands in a store was checked when it came in, under limits that may have changed since.
 _STORED = ImageLimits(max_bytes=1 << 62, max_pixels=1 << 62, min_side=1)
 
 
-def stored_square(data: bytes, size: int) -> Tensor:
+def stored_square(data: bytes, size: int, crop: Crop = "none") -> Tensor:
     """An image of a packed store as (3, size, size) uint8 RGB. Raises `checks.ImageError`."""
-    return square(decode_image(data, _STORED).image, size)
+    return square(decode_image(data, _STORED).image, size, crop)
 
 
-def square(picture: Image.Image, size: int) -> Tensor:
-    """The whole of an upright RGB picture, resized to (3, size, size) uint8; nothing is cropped away."""
+def square(picture: Image.Image, size: int, crop: Crop = "none") -> Tensor:
+    """An upright RGB picture, resized to (3, size, size) uint8; without a `crop` the whole of it."""
     pixels = torch.from_numpy(np.array(picture))  # (H, W, 3)
-    return resize_square(pixels.permute(2, 0, 1).unsqueeze(0), size)[0]
+    return resize_square(cropped(pixels.permute(2, 0, 1).unsqueeze(0), crop), size)[0]
+
+
+def cropped(images: Tensor, crop: Crop) -> Tensor:
+    """The middle of images (N, 3, H, W): see `config.MaskingConfig`. A view."""
+    height, width = images.shape[2:]
+    shorter = min(height, width)
+    sides = {
+        "none": (height, width),
+        "centre": (round(height * 7 / 8), round(width * 7 / 8)),
+        "square": (shorter, shorter),
+    }
+    high, wide = sides[crop]
+    top, left = (height - high) // 2, (width - wide) // 2
+    return images[:, :, top : top + high, left : left + wide]
 
 
 def resize_square(images: Tensor, size: int) -> Tensor:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from models.config import Crop
 from models.data.decoding import stored_square
 from models.data.store import Store
 
@@ -29,13 +30,15 @@ class _Settings(Protocol):
     def batch_size(self) -> int: ...
     @property
     def workers(self) -> int | None: ...
+    @property
+    def crop(self) -> Crop: ...
 
 
 class _Squares(Dataset[Tensor]):
     """Rows of a store as decoded squares; a worker decodes a whole batch at once."""
 
-    def __init__(self, store: Store, rows: NDArray[np.int64], size: int) -> None:
-        self._store, self._rows, self._size = store, rows, size
+    def __init__(self, store: Store, rows: NDArray[np.int64], size: int, crop: Crop) -> None:
+        self._store, self._rows, self._size, self._crop = store, rows, size, crop
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -43,7 +46,10 @@ class _Squares(Dataset[Tensor]):
     def __getitems__(self, positions: Sequence[int]) -> Tensor:
         """(B, 3, size, size) uint8."""
         return torch.stack(
-            [stored_square(self._store.image_bytes(int(self._rows[p])), self._size) for p in positions]
+            [
+                stored_square(self._store.image_bytes(int(self._rows[p])), self._size, self._crop)
+                for p in positions
+            ]
         )
 
 
@@ -73,7 +79,7 @@ class DecodedPixels:
         self._plan = _Plan()
         workers = fitting_workers(settings, device)
         self._loader: DataLoader[Tensor] = DataLoader(
-            _Squares(store, rows, settings.image_size),
+            _Squares(store, rows, settings.image_size, settings.crop),
             batch_sampler=self._plan,
             num_workers=workers,
             collate_fn=_as_is,

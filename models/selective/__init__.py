@@ -1,18 +1,22 @@
 """The reject option: scores, the calibration table, thresholds with a promise. No torch.
 
 An input is answered when its score is finite and at least the threshold. Coverage is the share of
-inputs that are answered, selective risk the share of answers that are wrong.
+inputs that are answered, selective risk the share of answers that are wrong. What is promised, and what
+is not: docs/ABSTENTION.md.
 """
 
 from models.selective.certify import best_certifiable_risk, samples_at_least, samples_needed
 from models.selective.curve import CurvePoint, RiskCoverage, risk_coverage
+from models.selective.drift import REFERENCES, Comparison, Reference, Share, compare, references
 from models.selective.policies import (
     GroupSelection,
+    GroupVerdict,
     Planning,
     Selection,
     answer_all,
     by_group,
     certify,
+    coverage_ratio,
     threshold_for_coverage,
     threshold_for_score,
 )
@@ -26,27 +30,38 @@ from models.selective.scores import (
     score,
 )
 from models.selective.table import DEFAULT_CONFIDENCE, CalibrationTable, OperatingPoint, operating_point
+from models.selective.temperature import fit_temperature, probabilities
 
 __all__ = [
     "DEFAULT_CONFIDENCE",
+    "REFERENCES",
     "SCORES",
     "CalibrationTable",
+    "Comparison",
     "CurvePoint",
     "GroupSelection",
+    "GroupVerdict",
     "OperatingPoint",
     "Planning",
+    "Reference",
     "RiskCoverage",
     "ScoreName",
     "ScoreNeedsErm",
     "Scored",
     "Selection",
+    "Share",
     "answer_all",
     "best_certifiable_risk",
     "by_group",
     "certify",
+    "compare",
+    "coverage_ratio",
     "decide",
+    "fit_temperature",
     "log_probabilities",
     "operating_point",
+    "probabilities",
+    "references",
     "risk_coverage",
     "samples_at_least",
     "samples_needed",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.selective.certify import (
     best_certifiable_risk,
@@ -16,8 +16,8 @@ from models.selective.certify import (
     samples_at_least,
     samples_needed,
 )
-from models.selective.scores import Counts, Floats
 from models.selective.table import DEFAULT_CONFIDENCE, CalibrationTable, OperatingPoint, operating_point
+from models.statistics import upper_bound
 
 Policy = Literal["coverage", "max_risk", "min_score", "none"]
 Status = Literal["certified", "target_coverage", "raw_threshold", "not_certifiable", "none"]
@@ -140,34 +140,51 @@ def _require(fits: bool, message: str) -> None:
         raise ValueError(message)
 
 
+GroupVerdict = Literal["certified", "not_certified", "not_certifiable"]
+
+
 @dataclass(frozen=True)
 class GroupSelection:
-    """One group's (or class's) part of a threshold. `risk_upper` at `confidence`, for this group alone.
+    """One group's (or class's) part of a threshold. `point.risk_upper` is for this group alone.
 
-    `certified`: its bound is at most the wish. False where it is not, or too few were answered to say.
+    `certified`: its bound is at most the risk asked for. `not_certifiable`: so few are answered that
+    its bound would be larger even without an error.
     """
 
-    group: int
-    certified: bool | None
+    name: str
+    verdict: GroupVerdict
     point: OperatingPoint
 
 
 def by_group(
-    samples: tuple[Floats, NDArray[np.bool_], Counts],
+    tables: Mapping[str, CalibrationTable],
     threshold: float | None,
     *,
-    max_risk: float | None = None,
+    max_risk: float,
     confidence: float = DEFAULT_CONFIDENCE,
 ) -> list[GroupSelection]:
-    """A threshold's counts in each group: `samples` are (N,) scores, right answers, groups (−1: none).
+    """What a threshold did in each group, against `max_risk`.
 
-    A certificate holds on average over all inputs, never for a group: so each has its own bound.
+    A certificate holds on average over all inputs, never for a group: so each has its own bound at
+    `confidence`. They hold one by one, not all at once.
     """
-    scores, correct, groups = samples
     found = []
-    for group in np.unique(groups[groups >= 0]).tolist():
-        table = CalibrationTable.build(scores[groups == group], correct[groups == group])
+    for name, table in tables.items():
         point = operating_point(table, threshold, confidence=confidence)
-        certified = None if max_risk is None else point.risk_upper <= max_risk
-        found.append(GroupSelection(group, certified, point))
+        found.append(GroupSelection(name, _verdict(point, max_risk), point))
     return found
+
+
+def coverage_ratio(groups: Sequence[GroupSelection]) -> float | None:
+    """The least coverage of a group over the largest: 1 is even. None without two groups or an answer."""
+    coverages = [group.point.coverage for group in groups]
+    if len(coverages) < 2 or max(coverages) == 0:
+        return None
+    return min(coverages) / max(coverages)
+
+
+def _verdict(point: OperatingPoint, max_risk: float) -> GroupVerdict:
+    if point.risk_upper <= max_risk:
+        return "certified"
+    at_best = float(upper_bound(0, point.answered, confidence=point.confidence))
+    return "not_certified" if at_best <= max_risk else "not_certifiable"

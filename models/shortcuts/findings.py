@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.properties import Property
-from models.statistics import Interval, wilson
+from models.statistics import mean_share, wilson
 
 Labels = NDArray[np.int64]
 Strength = Literal["strong", "weak", "none"]
@@ -134,7 +134,7 @@ def finding(evidence: Evidence, names: Sequence[str]) -> Finding:
     """Judge one property by `RULE`; `names` of the K classes."""
     n, chance = int(evidence.counts.sum()), 1 / len(names)
     balanced = float((evidence.hits / evidence.counts).mean())
-    low, high = _mean_interval(evidence.hits, evidence.counts)
+    low, high = mean_share(list(zip(evidence.hits.tolist(), evidence.counts.tolist(), strict=True)))
     effect, effect_low, effect_high = ((value - chance) / (1 - chance) for value in (balanced, low, high))
     told = _best_class(evidence, names)
     enough = effect_low >= STRONG or (len(names) > 2 and told.low >= STRONG_FOR_ONE)
@@ -164,14 +164,6 @@ def finding(evidence: Evidence, names: Sequence[str]) -> Finding:
         sentence="",
     )
     return dataclasses.replace(found, sentence=_sentence(found, evidence.property, names))
-
-
-def _mean_interval(hits: Labels, counts: Labels) -> Interval:
-    """Of the mean of independent shares, from Wilson's intervals (Zou and Donner's MOVER, 2008)."""
-    shares = hits / counts
-    ends = np.array([wilson(int(k), int(n)) for k, n in zip(hits, counts, strict=True)])
-    down, up = np.sqrt(((shares[:, None] - ends) ** 2).sum(0)) / len(counts)
-    return Interval(float(shares.mean() - down), float(shares.mean() + up))
 
 
 def _best_class(evidence: Evidence, names: Sequence[str]) -> ClassTold:

@@ -14,6 +14,7 @@ from worker.stages.finetune import finetune
 from worker.stages.import_ import import_
 from worker.stages.mask import mask
 from worker.stages.predict import predict
+from worker.stages.retrain_head import retrain_head
 
 StageFunction = Callable[[StageContext], Result]
 
@@ -23,6 +24,7 @@ STAGE_FUNCTIONS: Mapping[Stage, StageFunction] = {
     Stage.MASK: mask,
     Stage.FINETUNE: finetune,
     Stage.CONTROL: control,
+    Stage.RETRAIN_HEAD: retrain_head,
     Stage.CALIBRATE: calibrate,
     Stage.EVALUATE: evaluate,
     Stage.PREDICT: predict,

@@ -3,7 +3,14 @@
 The artifact `calibrations/{id}` holds `tables.json`:
 
     {"id", "model", "dataset", "split": "calibration", "n",
-     "scores": {score: CalibrationTable}, "groups": {score: {group: CalibrationTable}}}
+     "scores": {score: CalibrationTable},
+     "groups": {score: {group: CalibrationTable}}, "classes": {score: {true class: CalibrationTable}},
+     "agreement": {"n", "disagree"} of ERM and the model, or null without an ERM model,
+     "temperature": {"value", "split": "val", "n"}}
+
+The temperature is for the probabilities that are shown, and is fitted on `val`: fitted here it would
+have seen the samples that a certificate counts errors on, and the promise is that nothing has. `val`
+chose the checkpoint, so its loss is a little too good to be true; no promise rests on it.
 """
 
 from __future__ import annotations
@@ -11,17 +18,20 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.evaluate import Logits
-from models.selective import SCORES, CalibrationTable, Scored, ScoreName, score
+from models.selective import SCORES, CalibrationTable, Scored, ScoreName, fit_temperature, score
 from worker.spec import ModelSpec
 from worker.stages.compared import Said, compared, partner_of
 from worker.stages.context import Result, StageContext
 
 SPLIT = "calibration"
+TEMPERATURE_SPLIT = "val"
 DEFAULT_SCORE: ScoreName = "max_softmax"
 TABLES = "tables.json"
 
@@ -32,9 +42,13 @@ def calibrate(context: StageContext) -> Result:
         context.say("the data set has no calibration split: its models serve without a certificate")
         return {"artifact": None, "calibrations": {}}
     own, everything = compared(context)
-    said = Said(context, passes=len(everything))
+    warmed = len(own) if len(context.store.rows(TEMPERATURE_SPLIT)) else 0
+    said = Said(context, passes=len(everything) + warmed)
     logits = {model.id: said.logits(model, SPLIT) for model in everything.values()}
-    calibrations = {model.id: _calibrated(context, model, logits) for model in own.values()}
+    calibrations = {
+        model.id: _calibrated(context, model, logits, temperature=_temperature(said, context, model))
+        for model in own.values()
+    }
     return {
         "artifact": next(iter(calibrations.values()))["artifact"],
         "calibrations": calibrations,
@@ -46,45 +60,64 @@ def calibration_id(job_id: str, model_id: str) -> str:
     return f"cal_{hashlib.sha256(f'{job_id}/{model_id}'.encode()).hexdigest()[:26]}"
 
 
-def _calibrated(context: StageContext, model: ModelSpec, logits: dict[str, Logits]) -> dict[str, Any]:
+def _temperature(said: Said, context: StageContext, model: ModelSpec) -> dict[str, Any]:
+    """1 for a data set without a validation split."""
+    if not len(context.store.rows(TEMPERATURE_SPLIT)):
+        return {"value": 1.0, "split": TEMPERATURE_SPLIT, "n": 0}
+    seen = said.logits(model, TEMPERATURE_SPLIT)
+    value = fit_temperature(seen.logits, seen.labels)
+    return {"value": value, "split": TEMPERATURE_SPLIT, "n": len(seen.labels)}
+
+
+def _calibrated(
+    context: StageContext, model: ModelSpec, logits: Mapping[str, Logits], *, temperature: dict[str, Any]
+) -> dict[str, Any]:
     partner = partner_of(context, model)
-    tables, groups = _tables(context, logits[model.id], logits[partner.id] if partner else None)
+    own, erm = logits[model.id], logits[partner.id] if partner else None
     assert context.spec.dataset is not None
-    id, n = calibration_id(context.spec.job_id, model.id), len(logits[model.id].labels)
+    id, n = calibration_id(context.spec.job_id, model.id), len(own.labels)
     facts = {"id": id, "model": model.id, "dataset": context.spec.dataset.id, "split": SPLIT, "n": n}
+    tables = _tables(context, own, erm)
+    facts |= tables | {"agreement": _agreement(own, erm), "temperature": temperature}
     with context.artifacts.writing(f"calibrations/{id}") as folder:
-        (folder / TABLES).write_text(json.dumps(facts | {"scores": tables, "groups": groups}))
+        (folder / TABLES).write_text(json.dumps(facts))
     return {
         "id": id,
         "artifact": f"calibrations/{id}",
         "n": n,
         "score_name": DEFAULT_SCORE,
-        "scores": list(tables),
+        "scores": list(tables["scores"]),
+        "temperature": temperature["value"],
         "created_at": time.time(),
     }
 
 
-def _tables(
-    context: StageContext, own: Logits, erm: Logits | None
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """By score, and by score and group."""
-    tables: dict[str, Any] = {}
-    groups: dict[str, dict[str, Any]] = {}
+def _tables(context: StageContext, own: Logits, erm: Logits | None) -> dict[str, dict[str, Any]]:
+    """By score; and by score and group, and by score and class."""
+    store = context.store
+    found: dict[str, dict[str, Any]] = {"scores": {}, "groups": {}, "classes": {}}
     for name in SCORES if erm is not None else (DEFAULT_SCORE,):
         scored = score(name, own.logits, None if erm is None else erm.logits)
         right = scored.labels == own.labels
-        tables[name] = CalibrationTable.build(scored.scores, right).to_json()
-        groups[name] = _by_group(context, own, scored)
-    return tables, groups
-
-
-def _by_group(context: StageContext, said: Logits, scored: Scored) -> dict[str, Any]:
-    """A certificate says nothing about a group: so each has counts of its own to look at."""
-    store = context.store
-    of_sample, right = store.groups[said.rows], scored.labels == said.labels
-    found = {}
-    for group in np.unique(of_sample[of_sample >= 0]).tolist():
-        inside = of_sample == group
-        table = CalibrationTable.build(scored.scores[inside], right[inside])
-        found[store.group_names[group]] = table.to_json()
+        found["scores"][name] = CalibrationTable.build(scored.scores, right).to_json()
+        found["groups"][name] = _parts(store.groups[own.rows], store.group_names, scored, right)
+        found["classes"][name] = _parts(own.labels, store.classes, scored, right)
     return found
+
+
+def _parts(
+    of_sample: NDArray[np.int64], names: tuple[str, ...], scored: Scored, right: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """A certificate says nothing about a group or a class: so each has counts of its own to look at."""
+    found = {}
+    for part in np.unique(of_sample[of_sample >= 0]).tolist():
+        inside = of_sample == part
+        found[names[part]] = CalibrationTable.build(scored.scores[inside], right[inside]).to_json()
+    return found
+
+
+def _agreement(own: Logits, erm: Logits | None) -> dict[str, int] | None:
+    """How often the two models differ here: what their disagreement in service is compared with."""
+    if erm is None:
+        return None
+    return {"n": len(own.labels), "disagree": int((own.predictions != erm.predictions).sum())}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import JobError
-from core.vocabulary import Arm
+from core.vocabulary import Arm, JobKind
 from models.backbones import Network
 from models.data.batches import LoaderSettings, StoreLoader, make_loader
 from models.evaluate import Logits, predict_logits
@@ -24,21 +24,28 @@ _SMALL, _SMALL_BATCH, _LARGE_BATCH = 64, 256, 32
 
 
 class Compared(NamedTuple):
-    """`own`: the models that the job made or was given; `all`: with the ERM halves of their pairs. By arm."""
+    """`own`: the models that the job made or was given; `all`: with those that they came from. By arm."""
 
     own: dict[Arm, ModelSpec]
     all: dict[Arm, ModelSpec]
 
 
 def compared(context: StageContext) -> Compared:
-    """ERM first, then MaskTune, then the control."""
+    """ERM first, then what came of it, then the control."""
     made = [m["id"] for result in context.spec.done.values() for m in result.get("models", ()) if "id" in m]
     own = {context.model(id).arm: context.model(id) for id in made or [context.spec.model] if id}
     partners = [context.model(m.erm_id) for m in own.values() if m.erm_id in context.spec.models and m.erm_id]
+    if context.spec.kind is JobKind.RETRAIN_HEAD and context.spec.model:
+        partners.append(context.model(context.spec.model))  # its backbone may be a MaskTune model's
     everything = {partner.arm: partner for partner in partners} | own
     order = [arm for arm in Arm if arm in everything]
     _check_classes(context, everything)
     return Compared({arm: own[arm] for arm in order if arm in own}, {arm: everything[arm] for arm in order})
+
+
+def judged_arm(arms: Collection[Arm]) -> Arm:
+    """The one that the others are compared with: a retrained head where there is one, else MaskTune."""
+    return Arm.RETRAINED if Arm.RETRAINED in arms else Arm.MASKTUNE
 
 
 def partner_of(context: StageContext, model: ModelSpec) -> ModelSpec | None:

@@ -1,15 +1,23 @@
-"""Control: ERM trained on for the budget of the finetune, without masks. What more epochs alone would do."""
+"""Control: the same budget without what is judged, so that a difference is due to that alone."""
 
 from __future__ import annotations
 
-from core.vocabulary import Arm
+from core.vocabulary import Arm, JobKind
 from models.distributed import joined
+from models.groups import class_groups
 from models.masktune import continue_as_control
+from worker.stages.compared import Said
 from worker.stages.context import Result, StageContext
+from worker.stages.heads import fit, publish_head, training_features
 from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
 
 
 def control(context: StageContext) -> Result:
+    """Of a retrained head: the same fit without groups. Else: ERM trained on without masks."""
+    return (_plain_head if context.spec.kind is JobKind.RETRAIN_HEAD else _trained_on)(context)
+
+
+def _trained_on(context: StageContext) -> Result:
     """Train on from the checkpoint that the finetune started from, with the same batches."""
     model = given_model(context)
     network, card = load(context, model)
@@ -20,3 +28,15 @@ def control(context: StageContext) -> Result:
         if run.rank > 0:
             return {}
         return publish(context, network, fitted, arm=Arm.CONTROL, checkpoints=checkpoints, erm_id=model.id)
+
+
+def _plain_head(context: StageContext) -> Result:
+    """Fit the head on the same features, by the same rule for its penalty, balanced over classes alone."""
+    network, card = load(context, given_model(context))
+    said = Said(context, passes=2)
+    features = training_features(context, network, said)
+    groups = class_groups(features.labels, context.store.classes)
+    found = fit(context, network, features, groups, said)
+    return publish_head(
+        context, network, found, features, arm=Arm.CONTROL, hyperparameters=card.hyperparameters
+    )

@@ -2,38 +2,50 @@
 
 The artifact `jobs/{id}/report` holds `report.json` and the pictures that its gallery names:
 
-    {"version": 1, "job", "kind", "created_at",
+    {"version": 2, "job", "kind", "created_at",
      "dataset": {"id", "name", "classes", "groups", "splits": {split: n}},
      "models": {arm: {"id", "backbone", "image_size"}},
      "metrics": {split: {arm: models.evaluate.Metrics}},            # each figure with n and interval
      "reliability": {split: {arm: models.evaluate.Calibration}},
-     "differences": {split: [{"a": "masktune", "b": arm, …models.statistics.Difference}]},
+     "differences": {split: [{"a": "masktune" or "retrained", "b": arm, …models.statistics.Difference}]},
      "verdict": {"verdict", "split", "a", "b", "deciding": Difference, "average": Difference} or null,
      "disagreement": {split: {"n", "disagree", "share", "low", "high"}},
      "masks": models.masking.MaskSetSummary or null,
      "cost": [{"stage", "seconds", "images_per_second", "device"}],
+     "groups": worker.stages.grouped or null,
      "gallery": {"rule": {name: sentence}, "pool": n, "items": [worker.stages.gallery.Item]}}
 
-Arms are `erm`, `masktune`, `control`, `imported`; a key is absent where the job has no such model.
+Arms are `erm`, `masktune`, `retrained`, `control`, `imported`; a key is absent where the job has no such
+model.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from core.vocabulary import JobKind, Stage
-from models.evaluate import Logits
+from core.vocabulary import Arm, JobKind, Stage
+from models.evaluate import Logits, Metrics
+from models.leaning import Leaning, of_groups, of_mask, of_property, of_shift, of_slices, read
+from models.masking_cost import MaskingCost
+from models.run import device_name
+from models.slices import InferredSlices
 from worker.reporter import finite
 from worker.spec import ModelSpec
 from worker.stages.compared import Said, compared, each_split
 from worker.stages.context import Result, StageContext
 from worker.stages.figures import Figures
-from worker.stages.gallery import GALLERY_SPLIT, make_gallery, shown_in_gallery
+from worker.stages.gallery import GALLERY_SPLIT, make_gallery
+from worker.stages.grouped import make_groups
+from worker.stages.inferred import cut, make_slices
+from worker.stages.looks import costs_of_masks, look, make_gaze, shown
+from worker.stages.risk import make_risk
 
 REPORT = "report.json"
-_TIMED = (Stage.ERM, Stage.MASK, Stage.FINETUNE, Stage.CONTROL, Stage.CALIBRATE)
+_TIMED = (Stage.ERM, Stage.MASK, Stage.FINETUNE, Stage.RETRAIN_HEAD, Stage.CONTROL, Stage.CALIBRATE)
 
 
 def evaluate(context: StageContext) -> Result:
@@ -42,15 +54,16 @@ def evaluate(context: StageContext) -> Result:
     asked = context.spec.params.get("splits") if context.spec.kind is JobKind.EVALUATE else None
     splits = list(each_split(context, asked or ["val", "test"]))
     started = time.monotonic()
-    said = Said(context, passes=len(models) * len(splits) + len(shown_in_gallery(models)))
+    said = Said(context, passes=(len(models) + len(shown(models))) * len(splits) + len(shown(models)))
     logits = {split: {arm: said.logits(m, split) for arm, m in models.items()} for split in splits}
+    rate = _images(logits) / max(time.monotonic() - started, 1e-9)
     figures = Figures(context, logits)
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
-        report = _facts(context, models, said) | figures.report()
-        shown = next((split for split in (GALLERY_SPLIT, *splits) if split in logits), None)
-        report["gallery"] = shown and make_gallery(context, models, said, split=shown, folder=folder)
-        report["cost"].append(_cost(context, started, logits))
+        report = _facts(context, models, said) | figures.report() | make_risk(context, models, logits)
+        report |= _looked(context, models, said, figures, logits, folder)
+        report["groups"] = make_groups(context, models, said, folder=folder)
+        report["cost"].append(_cost(context, started, rate))
         (folder / REPORT).write_text(
             json.dumps(finite(report), indent=1, ensure_ascii=False, allow_nan=False)
         )
@@ -63,13 +76,60 @@ def evaluate(context: StageContext) -> Result:
     }
 
 
+def _looked(
+    context: StageContext,
+    models: dict[Arm, ModelSpec],
+    said: Said,
+    figures: Figures,
+    logits: Mapping[str, Mapping[Arm, Logits]],
+    folder: Path,
+) -> dict[str, Any]:
+    """Where each model looks, what that costs it, and whether it looks like a shortcut."""
+    split = next((split for split in (GALLERY_SPLIT, *logits) if split in logits), None)
+    if split is None:
+        return {"gaze": None, "gallery": None, "slices": None, "masking_cost": {}, "shortcut": None}
+    looks = look(context, models, said, split=split)
+    costs = costs_of_masks(context, models, said, splits=list(logits))
+    slices = cut(context, looks, logits[split])
+    return {
+        "gaze": make_gaze(context, models, said, looks, folder=folder),
+        "gallery": make_gallery(context, said.network(models[looks.before]), looks, folder=folder),
+        "slices": make_slices(context, models, said, looks, slices, folder=folder),
+        "masking_cost": {
+            split: {arm.value: cost.to_json() for arm, cost in by_arm.items()}
+            for split, by_arm in costs.items()
+        },
+        "shortcut": leaning(context, looks.before, figures.metrics, costs, slices).to_json(),
+    }
+
+
+def leaning(
+    context: StageContext,
+    arm: Arm,
+    metrics: Mapping[str, Mapping[Arm, Metrics]],
+    costs: Mapping[str, Mapping[Arm, MaskingCost]],
+    slices: InferredSlices,
+) -> Leaning:
+    """The signs that the model before leans on a shortcut, on the splits that there are."""
+    last = list(metrics)[-1]  # test, where it is evaluated
+    signs = [of_groups(metrics[last][arm], split=last)]
+    if {"val", "test"} <= metrics.keys():
+        signs.append(of_shift(metrics["val"][arm], metrics["test"][arm]))
+    signs.append(of_slices(slices, model=arm.value))
+    signs += [of_mask(by_arm[arm], split=split) for split, by_arm in costs.items()]
+    dataset = context.spec.dataset
+    if dataset is not None and dataset.shortcuts is not None:
+        signs.append(of_property(dataset.shortcuts))
+    return read([sign for sign in signs if sign is not None])
+
+
 def _facts(context: StageContext, models: dict[Any, ModelSpec], said: Said) -> dict[str, Any]:
     """What was compared, on what, and what it cost so far."""
     store, dataset = context.store, context.spec.dataset
     assert dataset is not None
     sizes = {arm: said.network(model).spec.image_size for arm, model in models.items()}
     return {
-        "version": 1,
+        "version": 2,
         "job": context.spec.job_id,
         "kind": context.spec.kind,
         "created_at": time.time(),
@@ -84,6 +144,7 @@ def _facts(context: StageContext, models: dict[Any, ModelSpec], said: Said) -> d
             arm.value: {"id": m.id, "backbone": m.backbone, "image_size": sizes[arm]}
             for arm, m in models.items()
         },
+        "properties": dataset.shortcuts,
         "masks": context.spec.done.get(Stage.MASK, {}).get("summary"),
         "cost": [
             {"stage": stage, **{k: done.get(k) for k in ("seconds", "images_per_second", "device")}}
@@ -93,12 +154,15 @@ def _facts(context: StageContext, models: dict[Any, ModelSpec], said: Said) -> d
     }
 
 
-def _cost(context: StageContext, started: float, logits: dict[str, dict[Any, Logits]]) -> dict[str, Any]:
-    seconds = time.monotonic() - started
-    images = sum(len(said.rows) for by_arm in logits.values() for said in by_arm.values())
+def _images(logits: Mapping[str, Mapping[Arm, Logits]]) -> int:
+    return sum(len(said.rows) for by_arm in logits.values() for said in by_arm.values())
+
+
+def _cost(context: StageContext, started: float, rate: float) -> dict[str, Any]:
+    """The stage's own seconds; `rate` is that of the plain forward passes in it."""
     return {
         "stage": context.stage,
-        "seconds": round(seconds, 3),
-        "images_per_second": round(images / max(seconds, 1e-9), 1),
-        "device": context.run.device.type,
+        "seconds": round(time.monotonic() - started, 3),
+        "images_per_second": round(rate, 1),
+        "device": device_name(context.run.device),
     }

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from core.vocabulary import Arm
 from models.evaluate import Logits, Metrics, Names, calibration_error, metrics
-from models.statistics import Difference, Statistic, Verdict, paired_difference, verdict, wilson
+from models.statistics import Difference, compare, verdict, wilson
+from worker.stages.compared import judged_arm
 from worker.stages.context import StageContext
 
 JUDGED_SPLIT = "test"
 """The verdict is about the split that no choice was made on."""
 
 _RIVALS = (Arm.CONTROL, Arm.ERM)
-"""MaskTune is judged against the first of these that there is."""
+"""The judged arm is compared with the first of these that there is."""
 
 
 class Figures:
@@ -32,10 +33,10 @@ class Figures:
         return {
             "metrics": {
                 split: {arm.value: m.to_json() for arm, m in by_arm.items()}
-                for split, by_arm in self._metrics.items()
+                for split, by_arm in self.metrics.items()
             },
             "reliability": {
-                split: {arm.value: _reliability(said) for arm, said in by_arm.items()}
+                split: {arm.value: self._reliability(split, arm) for arm in by_arm}
                 for split, by_arm in self._logits.items()
             },
             "differences": {split: self._differences(split) for split in self._logits},
@@ -47,13 +48,11 @@ class Figures:
 
     def plain(self, arm: Arm) -> dict[str, Any]:
         """Plain numbers by split, for the job and the model."""
-        return {split: _plain(by_arm[arm]) for split, by_arm in self._metrics.items()}
+        return {split: _plain(by_arm[arm]) for split, by_arm in self.metrics.items()}
 
     @cached_property
-    def _metrics(self) -> dict[str, dict[Arm, Metrics]]:
+    def metrics(self) -> dict[str, dict[Arm, Metrics]]:
         store = self._store
-        in_train = store.groups[store.rows("train")]
-        weights = dict(enumerate(np.bincount(in_train[in_train >= 0]).tolist()))
         names = Names(store.classes, store.group_names)
         return {
             split: {
@@ -61,13 +60,18 @@ class Figures:
                     said.labels,
                     said.predictions,
                     groups=store.groups[said.rows] if store.has_groups else None,
-                    train_group_weights=weights,
+                    train_group_weights=self._train_group_weights,
                     names=names,
                 )
                 for arm, said in by_arm.items()
             }
             for split, by_arm in self._logits.items()
         }
+
+    @cached_property
+    def _train_group_weights(self) -> dict[int, float]:
+        in_train = self._store.groups[self._store.rows("train")]
+        return dict(enumerate(np.bincount(in_train[in_train >= 0]).tolist()))
 
     def _right(self, split: str, arm: Arm) -> NDArray[np.bool_]:
         said = self._logits[split][arm]
@@ -77,61 +81,65 @@ class Figures:
         """The bootstrap's, by the job's seed and what is compared: the same figures at every attempt."""
         return np.random.default_rng([self._seed & 0xFFFFFFFF, *name.encode()])
 
+    @cached_property
+    def _compared(self) -> dict[str, dict[Arm, tuple[Difference, ...]]]:
+        """By split and rival: the judged arm − the rival, in every statistic that the split allows."""
+        return {
+            split: {
+                rival: self._compare(split, judged_arm(by_arm), rival)
+                for rival in by_arm
+                if judged_arm(by_arm) in by_arm and rival is not judged_arm(by_arm)
+            }
+            for split, by_arm in self._logits.items()
+        }
+
+    def _compare(self, split: str, judged: Arm, rival: Arm) -> tuple[Difference, ...]:
+        said = self._logits[split][judged]
+        return compare(
+            self._right(split, judged),
+            self._right(split, rival),
+            classes=said.labels,
+            groups=self._store.groups[said.rows],
+            train_group_weights=self._train_group_weights,
+            generator=lambda statistic: self._generator(f"{split}/{rival}/{statistic}"),
+        )
+
     def _differences(self, split: str) -> list[dict[str, Any]]:
-        """MaskTune − each other arm, in every statistic that the split allows."""
-        by_arm = self._logits[split]
-        if Arm.MASKTUNE not in by_arm:
-            return []
-        said = by_arm[Arm.MASKTUNE]
-        groups = self._store.groups[said.rows]
-        known = groups >= 0
-        cases: list[tuple[Statistic, NDArray[np.int64] | None, NDArray[np.bool_]]] = [
-            ("accuracy", None, np.ones(len(groups), bool)),
-            ("balanced_accuracy", said.labels, np.ones(len(groups), bool)),
+        judged = judged_arm(self._logits[split])
+        return [
+            {"a": judged.value, "b": rival.value, **difference._asdict()}
+            for rival, differences in self._compared[split].items()
+            for difference in differences
         ]
-        if known.any():
-            cases.append(("worst_group_accuracy", groups, known))
-        found = []
-        for rival in (arm for arm in by_arm if arm is not Arm.MASKTUNE):
-            for statistic, strata, use in cases:
-                difference = paired_difference(
-                    self._right(split, Arm.MASKTUNE)[use],
-                    self._right(split, rival)[use],
-                    generator=self._generator(f"{split}/{rival}/{statistic}"),
-                    strata=None if strata is None else strata[use],
-                    statistic=statistic,
-                )
-                found.append({"a": Arm.MASKTUNE.value, "b": rival.value, **difference._asdict()})
-        return found
 
     def _verdict(self) -> dict[str, Any] | None:
-        by_arm = self._logits.get(JUDGED_SPLIT, {})
-        rival = next((arm for arm in _RIVALS if arm in by_arm), None)
-        if Arm.MASKTUNE not in by_arm or rival is None:
+        """Of two of the very differences that are listed."""
+        compared = self._compared.get(JUDGED_SPLIT, {})
+        rival = next((arm for arm in _RIVALS if arm in compared), None)
+        if rival is None:
             return None
-        said = by_arm[Arm.MASKTUNE]
-        found: Verdict = verdict(
-            self._right(JUDGED_SPLIT, Arm.MASKTUNE),
-            self._right(JUDGED_SPLIT, rival),
-            classes=said.labels,
-            groups=self._store.groups[said.rows] if self._store.has_groups else None,
-            generator=self._generator("verdict"),
-        )
+        found = verdict(compared[rival])
         return {
             "verdict": found.verdict,
             "split": JUDGED_SPLIT,
-            "a": Arm.MASKTUNE.value,
+            "a": judged_arm(self._logits[JUDGED_SPLIT]).value,
             "b": rival.value,
-            "deciding": _plain_difference(found.deciding),
-            "average": _plain_difference(found.average),
+            "deciding": found.deciding._asdict(),
+            "average": found.average._asdict(),
         }
 
+    def _reliability(self, split: str, arm: Arm) -> dict[str, Any]:
+        said = self._logits[split][arm]
+        generator = self._generator(f"{split}/{arm}/reliability")
+        return calibration_error(said.logits, said.labels, generator=generator).to_json()
+
     def _disagreement(self, split: str) -> dict[str, Any] | None:
-        """How often ERM and MaskTune answer differently: an alarm for shift that needs no labels."""
+        """How often ERM and the judged arm answer differently: an alarm for shift that needs no labels."""
         by_arm = self._logits[split]
-        if not {Arm.ERM, Arm.MASKTUNE} <= by_arm.keys():
+        judged = judged_arm(by_arm)
+        if not {Arm.ERM, judged} <= by_arm.keys():
             return None
-        differ = by_arm[Arm.ERM].predictions != by_arm[Arm.MASKTUNE].predictions
+        differ = by_arm[Arm.ERM].predictions != by_arm[judged].predictions
         n, disagree = len(differ), int(differ.sum())
         low, high = wilson(disagree, n)
         return {"n": n, "disagree": disagree, "share": disagree / n, "low": low, "high": high}
@@ -146,12 +154,3 @@ def _plain(found: Metrics) -> dict[str, Any]:
         "train_weighted_accuracy": found.train_weighted_accuracy,
         "groups": {group.name: group.accuracy for group in found.groups} or None,
     }
-
-
-def _plain_difference(difference: Difference) -> dict[str, Any]:
-    return difference._asdict()
-
-
-def _reliability(said: Logits) -> dict[str, Any]:
-    found = calibration_error(said.logits, said.labels)
-    return found._asdict() | {"bins": [b._asdict() for b in found.bins], "n": len(said.labels)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from models.masking import compute_mask_set
-from models.masktune import evaluation_loader
+from models.masktune import map_loader
 from worker.stages.context import Result, StageContext
 from worker.stages.training import config_for, given_model, load
 
@@ -14,7 +14,7 @@ def mask(context: StageContext) -> Result:
     """Compute the mask set of the training split in one pass."""
     network, card = load(context, given_model(context))
     config = config_for(context, card)
-    loader = evaluation_loader(context.store, context.store.rows("train"), config, context.run)
+    loader = map_loader(context.store, config, context.run)
     folder, artifact = context.workspace.folder("masks-1"), context.key(context.stage)
     shutil.rmtree(folder, ignore_errors=True)  # whole, from an attempt that was killed before it said so
     summary = compute_mask_set(network, loader, config.masking, context.run, folder=folder)

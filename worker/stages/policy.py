@@ -50,10 +50,18 @@ def selection(context: StageContext, model: ModelSpec, score_name: ScoreName) ->
     if chosen.status == "not_certifiable" and params.get("on_uncertified") == "error":
         raise JobError(
             "not_certifiable",
-            f"no threshold keeps the risk at {chosen.requested} with {table.n} calibration samples; ask for "
-            "a larger risk, a lower confidence, or calibrate on more samples",
+            f"no threshold keeps the risk at {chosen.requested} with {table.n} calibration samples; "
+            f"{_possible(chosen)}; ask for a larger risk, a lower confidence, or calibrate on more samples",
         )
     return chosen
+
+
+def _possible(chosen: Selection) -> str:
+    """What could be certified instead, and what the wish would take."""
+    assert chosen.planning is not None
+    best, needed = chosen.planning.best_certifiable_risk, chosen.planning.samples_needed
+    least = "they certify no risk under 1" if best is None else f"the least that they certify is {best:.4g}"
+    return least + ("" if needed is None else f", and about {needed} samples would do")
 
 
 def _coverage(table: CalibrationTable, value: float, confidence: float) -> Selection:

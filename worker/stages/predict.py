@@ -3,13 +3,15 @@
 The artifact holds `predictions.parquet` (columns `row`, `path`, `label`, `predicted`, `decision`,
 `score`, `probabilities`, `agreement`, and with `explain` `saliency`) or `predictions.csv` (the same,
 with one column `p:CLASS` for each class), and `selection.json`: what the threshold rests on.
-`predicted` is empty exactly when the decision is to abstain; `score` is e^score, in 0..1;
+`predicted` is empty exactly when the decision is to abstain; `score` is e^score, in 0..1, and empty
+where it is not finite, which abstains; `probabilities` are shown at the calibration's temperature;
 `agreement` is empty for a model without an ERM half; `saliency` is the low-resolution map, row by row.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +26,7 @@ from models.backbones import Network
 from models.data.batches import Batch
 from models.passes import evaluating, watched
 from models.saliency import saliency
-from models.selective import ScoreName, Selection, decide, score
+from models.selective import ScoreName, Selection, decide, probabilities, score
 from worker.spec import ModelSpec
 from worker.stages.compared import loader_for, partner_of
 from worker.stages.context import Result, StageContext
@@ -83,6 +85,7 @@ class _Pair:
         self._erm = None if partner is None else load(context, partner)[0]
         self.classes = model.classes
         self.score_name: ScoreName = score_name(context, model)
+        self._temperature = float((model.calibration or {}).get("temperature") or 1.0)
         self._explain = bool(context.spec.params.get("explain"))
 
     def schema(self, *, explain: bool) -> pa.Schema:
@@ -108,8 +111,8 @@ class _Pair:
         logits, maps = self._forward(batch)
         erm = None if self._erm is None else _array(self._erm_logits(batch))
         scored = score(self.score_name, logits, erm)
-        # Without a policy everything is answered, as everywhere.
-        accepts = np.ones(len(logits), bool) if chosen is None else decide(scored.scores, chosen.threshold)
+        # Without a policy every finite score is answered, as everywhere.
+        accepts = decide(scored.scores, -math.inf if chosen is None else chosen.threshold)
         store, rows = self._context.store, batch.rows.numpy()
         names = [self.classes[label] for label in scored.labels]
         columns: dict[str, Any] = {
@@ -118,8 +121,8 @@ class _Pair:
             "label": [store.classes[label] for label in store.labels[rows]],
             "predicted": [name if yes else None for name, yes in zip(names, accepts, strict=True)],
             "decision": [str(Decision.ANSWER if yes else Decision.ABSTAIN) for yes in accepts],
-            "score": np.exp(scored.scores),
-            "probabilities": _softmax(logits),
+            "score": [math.exp(v) if math.isfinite(v) else None for v in scored.scores.tolist()],
+            "probabilities": probabilities(logits, self._temperature).astype(np.float32),
             "agreement": None if erm is None else (erm.argmax(1) == scored.labels),
             "answered": int(accepts.sum()),
         }
@@ -153,8 +156,3 @@ def _write_selection(file: Path, context: StageContext, chosen: Selection | None
 
 def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     return tensor.detach().float().cpu().numpy()
-
-
-def _softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(1, keepdims=True), np.float32)

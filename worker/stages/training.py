@@ -1,9 +1,11 @@
-"""What the three trainings share: where they start, and what they leave behind."""
+"""What the trainings share: where they start, and what they leave behind."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from core.artifacts import ArtifactMissing
 from core.vocabulary import Arm, Stage
@@ -50,9 +52,11 @@ def last_checkpoint(context: StageContext, model: ModelSpec) -> Checkpoint | Non
     if model.job_id is not None and model.arm in _STAGE_OF:
         try:
             folder = context.artifacts.folder(f"jobs/{model.job_id}/{_STAGE_OF[model.arm]}")
-            return CheckpointFolder(folder).last()
+            newest = CheckpointFolder(folder).newest()
         except ArtifactMissing:
-            pass
+            newest = None
+        if newest is not None:  # a retrained last layer leaves none
+            return newest
     context.say(f"model {model.id} has no checkpoint: it is tuned with a fresh optimizer, from its weights")
     return None
 
@@ -67,28 +71,15 @@ def publish(
     erm_id: str | None = None,
 ) -> Result:
     """Write the model and the checkpoints it came from; returns what the stage reports."""
-    model_id = context.spec.inputs["model_ids"][arm]
-    key, artifact = f"models/{model_id}", context.key(context.stage)
-    card = card_of(network, context.store.classes, arm.value, context.params.to_json())
-    with context.artifacts.writing(key) as folder:
-        save_model(network, card, folder)
+    artifact = context.key(context.stage)
+    model = publish_model(context, network, arm=arm, erm_id=erm_id, params=context.params.to_json())
     with context.artifacts.writing(artifact) as folder:
         copy_files(checkpoints, folder)
     seconds = sum(record.seconds for record in fitted.history)
     images = sum(record.images for record in fitted.history)
     return {
         "artifact": artifact,
-        "models": [
-            {
-                "id": model_id,
-                "arm": arm,
-                "backbone": card.backbone,
-                "classes": list(card.classes),
-                "image_size": card.image_size,
-                "artifact": key,
-                "erm_id": erm_id,
-            }
-        ],
+        "models": [model],
         "seconds": round(seconds, 3),
         "images_per_second": round(images / seconds, 1) if seconds else None,
         "figures": {
@@ -96,6 +87,26 @@ def publish(
             "weights": fitted.digest,
             "history": [_epoch(record) for record in fitted.history],
         },
+    }
+
+
+def publish_model(
+    context: StageContext, network: Network, *, arm: Arm, erm_id: str | None, params: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the model under the id that the job has for this arm; returns it as a stage reports it."""
+    model_id = context.spec.inputs["model_ids"][arm]
+    key = f"models/{model_id}"
+    card = card_of(network, context.store.classes, arm.value, params)
+    with context.artifacts.writing(key) as folder:
+        save_model(network, card, folder)
+    return {
+        "id": model_id,
+        "arm": arm,
+        "backbone": card.backbone,
+        "classes": list(card.classes),
+        "image_size": card.image_size,
+        "artifact": key,
+        "erm_id": erm_id,
     }
 
 

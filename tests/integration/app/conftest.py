@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from app.connection import Connection
 from app.deps import Services
 from app.main import create_app
+from app.server import Server
 from core.ids import new_id
 from core.queries import datasets, jobs, registry
 from core.queries.jobs import Lease
@@ -166,3 +172,77 @@ def front(start: StartFront) -> Front:
 def either(database_url: str, start: StartFront) -> Front:
     """A front on each of the two databases."""
     return start(database_url=database_url)
+
+
+class Impatient(Connection):
+    """The server's own protocol, with times that a test can wait for."""
+
+    TICK, HEAD_SECONDS, BODY_SECONDS, ANSWER_SECONDS = 0.05, 0.4, 0.4, 0.4
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A real server on a socket of its own."""
+
+    app: FastAPI
+    server: Server
+    address: tuple[str, int]
+
+    @property
+    def services(self) -> Services:
+        services: Services = self.app.state.services
+        return services
+
+    def job(self) -> str:
+        """A job that waits for a worker."""
+        row = JobRow(id=new_id("job"), kind=JobKind.ERM, params={})
+        with self.services.database.begin() as session:
+            jobs.add(session, row)
+        return row.id
+
+    def connect(self, sent: bytes = b"", *, seconds: float = 10) -> socket.socket:
+        """A connection on which this was sent; to wait longer than `seconds` for it fails the test."""
+        connection = socket.create_connection(self.address, timeout=seconds)
+        connection.sendall(sent)
+        return connection
+
+    def ask(self, sent: bytes) -> bytes:
+        """All that comes back until the server closes."""
+        with self.connect(sent) as connection:
+            return rest(connection)
+
+
+def rest(connection: socket.socket) -> bytes:
+    """What still comes until the server closes; `TimeoutError` if it does not."""
+    found = b""
+    while piece := connection.recv(65_536):
+        found += piece
+    return found
+
+
+@pytest.fixture
+def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
+    """Starts real servers with these settings."""
+    with ExitStack() as stack:
+
+        def begin(**settings: Any) -> Listening:
+            app = create_app(Settings(**({"data_dir": tmp_path} | settings)))
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            config = uvicorn.Config(
+                app, http=Impatient, log_config=None, access_log=False, timeout_graceful_shutdown=2
+            )
+            server = Server(config, app)
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+            thread.start()
+
+            def end() -> None:
+                server.handle_exit(signal.SIGTERM, None)
+                thread.join(20)
+
+            stack.callback(end)
+            while not server.started:
+                assert thread.is_alive()
+                thread.join(0.01)
+            return Listening(app, server, listener.getsockname())
+
+        yield begin

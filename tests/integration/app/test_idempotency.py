@@ -100,7 +100,7 @@ def test_one_of_many_at_once_creates(either: Front) -> None:
 
 
 def test_a_request_still_in_flight_is_409(either: Front) -> None:
-    once, entered, leave = Once(either.services.database, "k"), threading.Event(), threading.Event()
+    once, entered, leave = Once(either.services.database, "anyone", "k"), threading.Event(), threading.Event()
 
     def slow() -> None:
         entered.set()
@@ -124,4 +124,4 @@ def test_a_reservation_of_a_process_that_died_is_taken_over(either: Front) -> No
     with database.begin() as session:
         idempotency.begin(session, "k", "f", stale_after=STALE_AFTER)
         session.get_one(IdempotencyRow, "k").at = db_now() - STALE_AFTER - 1
-    assert Once(database, "k").run("f", lambda session: Response(b"made")).body == b"made"
+    assert Once(database, "anyone", "k").run("f", lambda session: Response(b"made")).body == b"made"

@@ -59,6 +59,13 @@ TIMM = [
     ("timm/deit_tiny_distilled_patch16_224", 64),
     ("timm/swin_tiny_patch4_window7_224", 64),
     ("timm/mixer_s32_224", 64),
+    ("timm/cait_xxs24_224", 64),
+    ("timm/coat_lite_tiny", 64),
+    ("timm/crossvit_tiny_240", 120),
+    ("timm/efficientvim_m1", 128),
+    ("timm/halonet_h1", 256),
+    ("timm/tnt_s_patch16_224", 64),
+    ("timm/volo_d1_224", 64),
 ]
 
 
@@ -87,10 +94,15 @@ def test_every_torchvision_classifier_is_of_a_family_that_is_known() -> None:
         assert inspect.getmodule(tv.get_model_builder(name)) in known, name
 
 
-@pytest.mark.parametrize("name", ["timm/cait_xxs24_224", "timm/crossvit_tiny_240"])
-def test_networks_that_make_no_map_are_refused(name: str) -> None:
-    with pytest.raises(UnsupportedBackbone, match=name.removeprefix("timm/")):
-        build_network(name, classes=2, image_size=240)
+@pytest.mark.parametrize(
+    ("name", "side", "made_for"),
+    [("timm/halonet_h1", 224, 256), ("timm/crossvit_tiny_240", 224, 240), ("torchvision/vit_b_16", 65, 224)],
+)
+def test_a_size_that_a_network_cannot_take_is_refused_with_one_that_it_can(
+    name: str, side: int, made_for: int
+) -> None:
+    with pytest.raises(UnsupportedBackbone, match=f"at {side} pixels.*made for {made_for} pixels"):
+        build_network(name, classes=2, image_size=side)
 
 
 def test_real_weights_from_a_local_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
@@ -10,6 +11,7 @@ from core.queries import jobs
 from core.queries.jobs import Lease
 from core.vocabulary import JobState
 from worker import records
+from worker.endings import STOPPED
 from worker.job import Job
 from worker.messages import Message, parse
 from worker.reporter import Reporter
@@ -18,8 +20,12 @@ from worker.spec import Spec
 from worker.workspace import Workspace
 
 
-def run_inline(runtime: Runtime) -> bool:
-    """Run the best queued job to its end; False when there is none."""
+def _never() -> bool:
+    return False
+
+
+def run_inline(runtime: Runtime, should_stop: Callable[[], bool] = _never) -> bool:
+    """Run the best queued job to its end, or until it is stopped and queued again; False without one."""
     with runtime.database.begin() as session:
         row = jobs.claim(session, worker="inline", lease_seconds=600)
         if row is None:
@@ -27,13 +33,17 @@ def run_inline(runtime: Runtime) -> bool:
         lease = Lease(row.id, row.token)
         spec = Spec.build(session, records.begin(session, lease), slot=0)
     spec = Spec.from_line(spec.to_line())
-    for message in _messages(runtime, spec):
+    code, messages = _messages(runtime, spec, should_stop)
+    for message in messages:
         with runtime.database.begin() as session:
             _record(session, lease, message)
+    if code == STOPPED:
+        with runtime.database.begin() as session:
+            jobs.release(session, lease, reason="stopped")
     return True
 
 
-def _messages(runtime: Runtime, spec: Spec) -> list[Message]:
+def _messages(runtime: Runtime, spec: Spec, should_stop: Callable[[], bool]) -> tuple[int, list[Message]]:
     settings = runtime.settings
     with tempfile.TemporaryFile() as said:
         job = Job(
@@ -43,11 +53,12 @@ def _messages(runtime: Runtime, spec: Spec) -> list[Message]:
             workspace=Workspace.started(runtime.artifacts, spec.job_id, scratch=settings.scratch),
             reporter=Reporter(said.fileno()),
             threads=settings.threads,
-            should_stop=lambda: False,
+            should_stop=should_stop,
         )
-        assert job.run() == 0
+        code = job.run()
+        assert code in (0, STOPPED)
         said.seek(0)
-        return [message for line in said.readlines() if (message := parse(line)) is not None]
+        return code, [message for line in said.readlines() if (message := parse(line)) is not None]
 
 
 def _record(session: Session, lease: Lease, message: Message) -> None:

@@ -74,7 +74,7 @@ def add_job(
 ) -> str:
     """Queue a job as the API does; ids of the models that it will make are fixed now."""
     job_id = new_id("job")
-    arms = {arm: new_id("mdl") for arm in ("erm", "masktune", "control")}
+    arms = {arm: new_id("mdl") for arm in ("erm", "masktune", "retrained", "control")}
     with database.begin() as session:
         jobs.add(
             session,

@@ -7,22 +7,18 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import Image
 from sqlalchemy import select
 
-from core import schema
 from core.ids import new_id
-from core.queries import datasets, events, jobs, registry
-from core.settings import Settings
+from core.queries import registry
 from core.tables import DatasetRow, JobRow, ModelRow
-from core.vocabulary import STAGES, Arm, DatasetState, EventType, JobKind, JobState, Stage
+from core.vocabulary import STAGES, Arm, DatasetState, JobKind, JobState, Stage
 from models.backbones import build_network
 from models.checkpoints import weights_digest
 from models.data.importing import import_dataset
@@ -30,64 +26,19 @@ from models.data.store import Store
 from models.export import card_of, load_model, save_model
 from models.masking import MaskSet
 from models.selective import CalibrationTable
-from tests.integration.worker.inline import run_inline
-from tests.integration.worker.real_jobs import CLASSES, add_dataset, add_job, hyperparameters, make_folder
+from tests.integration.worker.bench import Bench, opened_bench
+from tests.integration.worker.real_jobs import CLASSES, hyperparameters, make_folder
 from tests.integration.worker.service import weights
-from worker.runtime import Runtime
 from worker.tasks import work
-
-
-@dataclass
-class Bench:
-    """A database, a store and a data set; jobs are run in this process."""
-
-    runtime: Runtime
-    dataset_id: str
-    images: Path
-
-    def run(self, kind: JobKind, **changes: Any) -> str:
-        return add_job(self.runtime.database, kind, changes.pop("dataset_id", self.dataset_id), **changes)
-
-    def done(self, *job_ids: str) -> list[JobRow]:
-        """Work until nothing is queued; the jobs as they are then."""
-        while run_inline(self.runtime):
-            pass
-        with self.runtime.database.read() as session:
-            return [jobs.get(session, id) for id in job_ids]
-
-    def succeed(self, *job_ids: str) -> list[JobRow]:
-        rows = self.done(*job_ids)
-        assert [(row.state, row.error) for row in rows] == [(JobState.SUCCEEDED, None)] * len(rows)
-        return rows
-
-    def folder(self, key: str) -> Path:
-        return self.runtime.artifacts.folder(key)
-
-    def logs(self, job_id: str) -> list[str]:
-        with self.runtime.database.read() as session:
-            told = events.page(session, job_id, after=0, limit=1000)
-        return [e.data["message"] for e in told if e.type == EventType.LOG]
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("stages")
-    settings = Settings(
-        data_dir=folder,
-        threads=1,
-        device="cpu",
-        retry_backoff_seconds=0.0,
-        allowed_sources=f"file://{folder}/images",
-    )
-    schema.upgrade(settings.database)
-    runtime = Runtime.open(settings)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
     images = make_folder(folder / "images")
     import_dataset(images, folder / "store")
-    yield Bench(runtime, add_dataset(runtime.database, runtime.artifacts, folder / "store"), images)
-    torch.set_num_threads(threads)
-    runtime.close()
+    with opened_bench(folder, folder / "store", images) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +98,9 @@ def test_the_report_holds_figures_verdict_cost_and_pictures(bench: Bench, masktu
         ("masktune", "control"),
     }
     assert report["verdict"]["b"] == "control"
+    listed = {(d["b"], d["statistic"]): d for d in report["differences"]["test"]}
+    for told in (report["verdict"]["deciding"], report["verdict"]["average"]):
+        assert {"a": "masktune", "b": "control"} | told == listed["control", told["statistic"]]
     assert report["verdict"]["verdict"] in {"helped", "no_detectable_effect", "hurt"}
     assert [c["stage"] for c in report["cost"]] == [s.value for s in STAGES[JobKind.MASKTUNE]]
     assert report["masks"] == masktune.done["mask"]["summary"]
@@ -261,25 +215,7 @@ def test_iterations_mask_again(bench: Bench, masktune: JobRow) -> None:
 
 
 def _import(bench: Bench, source: dict[str, str], **params: Any) -> tuple[JobRow, DatasetRow]:
-    dataset_id, job_id = new_id("ds"), new_id("job")
-    asked = {"format": "auto", "options": {}, "seed": 0} | params
-    with bench.runtime.database.begin() as session:
-        datasets.add(
-            session,
-            DatasetRow(
-                id=dataset_id,
-                name="imported",
-                state=DatasetState.IMPORTING,
-                format="auto",
-                source=source,
-                options=asked["options"],
-                job_id=job_id,
-            ),
-        )
-        jobs.add(session, JobRow(id=job_id, kind=JobKind.IMPORT, dataset_id=dataset_id, params=asked))
-    job = bench.done(job_id)[0]
-    with bench.runtime.database.read() as session:
-        return job, datasets.get(session, dataset_id)
+    return bench.imported(source, **params)
 
 
 def _upload(bench: Bench, folder: Path) -> dict[str, str]:

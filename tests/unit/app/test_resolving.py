@@ -1,5 +1,6 @@
 """Defaults ← preset ← single fields."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from app.services.faults import parse
 from app.services.resolving import defaults_for, merge, resolve
 from core.errors import InvalidInput
 from core.tables import DatasetRow
-from models.config import Hyperparameters
+from models.config import Hyperparameters, MaskingConfig
 
 DATASET = "ds_0123456789abcdefghjkmnpqrs"
 
@@ -41,6 +42,37 @@ def test_a_preset_wins_over_defaults_and_fields_over_the_preset() -> None:
     assert (params.backbone, params.batch_size) == ("torchvision/resnet50", 512)
     assert (params.epochs, params.optimizer.learning_rate) == (3, 0.5)
     assert params.optimizer.weight_decay == 1e-4
+
+
+def test_as_released_sets_what_the_preset_lists_and_fields_win_over_it() -> None:
+    plain, released = (resolved(preset="waterbirds", as_released=wanted) for wanted in (False, True))
+    assert (plain.pretrained, plain.masking.crop, plain.as_released) == (True, "none", False)
+    assert (released.pretrained, released.masking.crop, released.as_released) == (False, "centre", True)
+    assert resolved(preset="celeba", as_released=True).pretrained is True
+    assert resolved(preset="celeba", as_released=True).masking.crop == "square"
+    assert resolved(preset="waterbirds", as_released=True, pretrained=True).pretrained is True
+    assert resolved(as_released=True) == replace(Hyperparameters(), as_released=True)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"method": "scorecam"},
+        {"method": "random"},
+        {"target": "label"},
+        {"sigmas": -0.5},
+        {"share": 0.1},
+        {"iterations": 3},
+        {"accumulate": False},
+        {"fill": "blur"},
+        {"crop": "square"},
+    ],
+    ids=str,
+)
+def test_every_option_of_the_masks_reaches_the_job_and_leaves_the_others(option: dict[str, Any]) -> None:
+    masking = resolved(preset="cifar10", masking=option).masking
+    assert masking == replace(MaskingConfig(), **option)
+    assert masking != MaskingConfig()
 
 
 def test_null_is_as_good_as_left_out_but_where_it_means_something() -> None:
@@ -81,7 +113,7 @@ def test_every_preset_is_whole() -> None:
     for preset in found.values():
         assert preset.title
         assert preset.description
-        Hyperparameters.from_json(preset.params)
+        Hyperparameters.from_json(merge(preset.params, preset.released))
 
 
 JSON = st.recursive(

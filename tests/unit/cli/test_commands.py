@@ -79,6 +79,52 @@ ANSWER: dict[str, Any] = {
     },
 }
 
+CURVE: dict[str, Any] = {
+    "model": "mdl_2",
+    "score_name": "max_softmax",
+    "n": 216,
+    "aurc": 0.01,
+    "confidence": 0.95,
+    "points": [
+        {"threshold": 0.7, "coverage": 0.5, "risk": 0.02, "n_answered": 108, "n_errors": 2}
+        | {"low": 0.01, "high": 0.04, "band_low": 0.0, "band_high": 0.09}
+    ],
+    "statement": "after looking only the band holds",
+    "table": {
+        "policy": "max_risk",
+        "requested": 0.05,
+        "status": "certified",
+        "threshold": 0.7,
+        "max_risk": 0.05,
+        "risk_confidence": 0.99,
+        "groups": [
+            {"group": "dark", "n": 20, "n_answered": 10, "n_errors": 0, "coverage": 0.5, "risk": 0.0}
+            | {"risk_upper": 0.37, "verdict": "not_certifiable"}
+        ],
+        "group_coverage_ratio": 0.5,
+    },
+}
+DRIFT: dict[str, Any] = {
+    "model": "mdl_2",
+    "calibration": "cal_1",
+    "days": 2,
+    "served": {"inputs": 30, "answered": 15, "coverage": 0.5},
+    "tests": [
+        {
+            "name": "disagreement",
+            "calibration": {"k": 1, "n": 100, "share": 0.01},
+            "deployed": {"k": 9, "n": 10, "share": 0.9},
+            "p_value": 1e-9,
+            "p_adjusted": 4e-9,
+            "drifted": True,
+        }
+    ],
+    "alpha": 0.01,
+    "status": "drifted",
+    "certificate_trusted": False,
+    "statement": "its certificates should not be trusted any more",
+}
+
 
 @pytest.mark.parametrize(
     ("command", "asked", "answer", "shown"),
@@ -109,6 +155,18 @@ ANSWER: dict[str, Any] = {
         ("models alias best", "GET /aliases/best", ALIAS, ["best", "2025-11-03"]),
         ("models alias best mdl_2", "PUT /aliases/best", ALIAS, ["mdl_2"]),
         ("models rollback best --version 1", "POST /aliases/best/rollback", ALIAS, ["mdl_2"]),
+        (
+            "models risk-coverage best --max-risk 0.05",
+            "GET /models/best/risk-coverage",
+            CURVE,
+            ["0.0100 … 0.0400", "dark", "not certifiable", "groups 0.500", "only the band holds"],
+        ),
+        (
+            "models drift best --days 2",
+            "GET /models/best/drift",
+            DRIFT,
+            ["30 inputs in 2 days", "9 of 10 (0.900)", "yes", "not be trusted"],
+        ),
         ("models delete mdl_2", "DELETE /models/mdl_2", {}, ["mdl_2 is deleted"]),
         (
             "predict -m best --dataset ds_1 --sample 3 --max-risk 0.05",
@@ -214,7 +272,7 @@ def test_events_are_lines_for_machines(service: Service) -> None:
     assert [json.loads(line)["data"] for line in result.stdout.splitlines()] == [{"state": "succeeded"}]
 
 
-REPORT = {
+REPORT: dict[str, Any] = {
     "metrics": {
         "test": {
             arm: {
@@ -250,8 +308,39 @@ def test_a_report_is_a_table(service: Service) -> None:
     assert "4/5 = 0.800" in shown
     assert shown.index("before") < shown.index("after") < shown.index("imported")
     assert "MaskTune helped. Against the control, the worst group changed by +0.600" in shown
+    assert "shortcut" not in shown
     service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"verdict": None})
     assert "There is no verdict" in service.masktune("jobs", "report", "job_1").stdout
+
+
+def test_a_report_says_whether_the_model_leaned_on_a_shortcut(service: Service) -> None:
+    signs = [
+        {"kind": "failure", "found": False, "sentence": "Its worst group is fine."},
+        {"kind": "failure", "found": True, "sentence": "It is right on 10.0 % of the test split."},
+        {"kind": "cause", "found": True, "sentence": "Its own mask is small."},
+        {"kind": "cause", "found": True, "sentence": "A corner tells the class."},
+    ]
+    told = REPORT | {"shortcut": {"reading": "leans", "signs": signs}}
+    service.answers["GET /jobs/job_1/report"] = (200, told)
+    shown = " ".join(service.masktune("jobs", "report", "job_1").stdout.split())
+    expected = (
+        "the model leans on a shortcut. It is right on 10.0 % of the test split. Its own mask is small."
+    )
+    assert f"Before: {expected}" in shown
+    assert "A corner" not in shown
+    told = REPORT | {"shortcut": {"reading": "no_sign", "signs": signs[:1]}}
+    service.answers["GET /jobs/job_1/report"] = (200, told)
+    assert "Before: no sign of a shortcut. MaskTune helped." in " ".join(
+        service.masktune("jobs", "report", "job_1").stdout.split()
+    )
+
+
+def test_every_figure_of_a_report_has_its_interval_where_there_is_one(service: Service) -> None:
+    masktune = REPORT["metrics"]["test"]["masktune"]
+    ends = {"worst_group_accuracy_low": 0.5, "worst_group_accuracy_high": 0.955}
+    metrics = {"test": {"masktune": masktune | {"worst_group_accuracy": 0.8} | ends}}
+    service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"metrics": metrics})
+    assert "0.800 (0.500–0.955)" in service.masktune("jobs", "report", "job_1").stdout
 
 
 def test_a_report_is_saved(service: Service, tmp_path: Path) -> None:

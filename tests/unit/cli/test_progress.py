@@ -51,3 +51,5 @@ def test_states_have_their_words() -> None:
     assert [describe(job) for job in JOBS][-2:] == ["newer", "succeeded"]
     cancelling = Job.model_validate({"id": "job_1", "kind": "erm", "state": "cancelling", "stage": "erm"})
     assert describe(cancelling) == "cancelling"
+    plain = Job.model_validate({"id": "j", "kind": "retrain_head", "state": "running", "stage": "control"})
+    assert describe(plain) == "the same layer without groups"

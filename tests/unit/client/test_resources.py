@@ -44,6 +44,30 @@ ANSWER = {
     ],
     "selection": {"policy": "min_score", "requested": 0.5, "status": "raw_threshold", "threshold": 0.5},
 }
+CURVE = {
+    "model": "mdl_1",
+    "score_name": "max_softmax",
+    "n": 9,
+    "confidence": 0.95,
+    "statement": "only the band",
+    "table": {
+        "policy": "max_risk",
+        "requested": 0.1,
+        "status": "not_certifiable",
+        "max_risk": 0.1,
+        "risk_confidence": 0.99,
+    },
+}
+DRIFT = {
+    "model": "mdl_1",
+    "calibration": "cal_1",
+    "days": 2,
+    "served": {"inputs": 0, "answered": 0},
+    "alpha": 0.01,
+    "status": "too_few",
+    "certificate_trusted": True,
+    "statement": "too few",
+}
 MAPS = {"model": "mdl_1", "method": "xgradcam", "images": []}
 
 CASES: list[tuple[Flow[Any], str, object]] = [
@@ -61,7 +85,12 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (models.set_alias("best", "mdl_1"), "PUT /aliases/best", ALIAS),
     (models.roll_back_alias("best"), "POST /aliases/best/rollback", ALIAS),
     (models.delete_alias("best"), "DELETE /aliases/best", None),
-    (models.risk_coverage("m", points=9), "GET /models/m/risk-coverage?points=9", {"aurc": 0.1}),
+    (
+        models.risk_coverage("m", points=9, max_risk=0.1),
+        "GET /models/m/risk-coverage?points=9&max_risk=0.1",
+        CURVE,
+    ),
+    (models.drift("m", days=2), "GET /models/m/drift?days=2", DRIFT),
     (
         predict.predict_sample(model="best", dataset="ds_1", sample=3, coverage=0.9, explain=True),
         "GET /predict?model=best&dataset=ds_1&sample=3&coverage=0.9&explain=true",

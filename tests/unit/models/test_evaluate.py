@@ -61,6 +61,13 @@ def test_groups_are_measured_and_empty_ones_left_out() -> None:
     ]
     assert (found.worst_group, found.worst_group_accuracy) == ("water", 0.5)
     assert found.train_weighted_accuracy == pytest.approx(0.9 * 0.75 + 0.1 * 0.5)
+    for name in (
+        "balanced_accuracy",
+        "worst_class_accuracy",
+        "worst_group_accuracy",
+        "train_weighted_accuracy",
+    ):
+        assert getattr(found, f"{name}_low") < getattr(found, name) < getattr(found, f"{name}_high")
     json.dumps(found.to_json(), allow_nan=False)
 
 
@@ -79,6 +86,24 @@ def test_reliability_of_a_known_case() -> None:
     assert found.mce == pytest.approx(0.3, abs=1e-4)
     assert found.nll == pytest.approx(-(np.log(0.8) + np.log(0.2) + 2 * np.log(0.5)) / 4, abs=1e-4)
     assert found.brier == pytest.approx(((0.04 + 0.04) + (0.64 + 0.64) + 2 * 0.5) / 4, abs=1e-4)
+    assert found.overconfidence == pytest.approx(0.15, abs=1e-4)
+    for bin in found.bins:
+        assert bin.accuracy_low < bin.accuracy < bin.accuracy_high
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_the_error_of_true_probabilities_is_not_above_chance() -> None:
+    rng = np.random.default_rng(0)
+    above = {"true": 0, "too sure": 0}
+    for _ in range(200):
+        logits = np.stack([rng.normal(0, 2, 300), np.zeros(300)], 1).astype(np.float32)
+        labels = (rng.random(300) > 1 / (1 + np.exp(-logits[:, 0]))).astype(np.int64)
+        for name, scale in (("true", 1), ("too sure", 3)):
+            found = calibration_error(logits * np.float32(scale), labels)
+            assert found.ece_low <= found.ece <= found.ece_high
+            above[name] += found.ece > found.ece_by_chance
+    assert above["true"] <= 20  # 5 % of 200, and three standard deviations
+    assert above["too sure"] >= 195
 
 
 def test_logits_do_not_depend_on_the_batches_and_the_mode_is_given_back() -> None:

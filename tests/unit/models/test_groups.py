@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.config import HeadConfig
 from models.groups import (
     Groups,
-    HeadConfig,
     class_groups,
     cluster_groups,
     cross_mistakes,
@@ -117,6 +117,8 @@ def test_given_groups_are_class_and_group() -> None:
     assert named.names == ("cat · x", "cat · y", "dog · x", "dog · y")
     with pytest.raises(ValueError, match="1 training samples have no group"):
         given_groups(labels, np.array([0, 1, -1, 0, 0]), classes=CLASSES, names=("land", "water"))
+    alike = given_groups(np.array([0, 1]), np.array([0, 0]), classes=("a", "ab"), names=("abroad",))
+    assert alike.names == ("a · abroad", "ab · abroad")
 
 
 def test_disagreement() -> None:

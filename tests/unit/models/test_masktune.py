@@ -22,8 +22,10 @@ from models.masktune import (
     masktune,
     new_network,
     train_loader,
+    val_loader,
 )
 from models.run import Run, Stopped
+from models.train import count
 
 CONFIG = Hyperparameters(
     image_size=16,
@@ -127,6 +129,49 @@ def test_without_control_there_is_none(make_store: Callable[..., Store], tmp_pat
         "erm",
         "masktune",
     }
+
+
+def test_as_released_never_steps_the_schedule(make_store: Callable[..., Store], tmp_path: Path) -> None:
+    store = make_store(train=16)
+    rates = {}
+    for as_released in (False, True):
+        config, folder = replace(CONFIG, as_released=as_released), tmp_path / str(as_released)
+        network = new_network(store, config)
+        erm = fit_erm(network, store, config, RUN, folder=folder / "erm")
+        start = CheckpointFolder(folder / "erm").last()
+        tuned = finetune_on_masks(
+            network, store, config, RUN, folder=folder / "tuned", start=start, masks=_NoMasks()
+        )
+        rates[as_released] = [record.learning_rate for record in (*erm.history, *tuned.history)]
+    assert rates == {False: pytest.approx([0.02, 0.002, 0.002]), True: [0.02, 0.02, 0.02]}
+
+
+def test_as_released_the_best_epoch_is_the_first_of_the_highest_mean_of_batch_means(
+    make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    """Eleven images of val in batches of 8: the three of the last batch weigh as much as the eight."""
+    store, config = make_store(train=16, val=11), replace(CONFIG, epochs=6, schedule=ScheduleConfig())
+    histories = {}
+    for as_released in (False, True):
+        config = replace(config, as_released=as_released)
+        network = new_network(store, config)
+        fitted = fit_erm(network, store, config, RUN, folder=tmp_path / str(as_released))
+        histories[as_released] = fitted.history
+        scores = [r.val_batch_mean if as_released else r.val_accuracy for r in fitted.history]
+        best = [r.epoch for r, score in zip(fitted.history, scores, strict=True) if score == max(scores)]  # type: ignore[type-var]  # never None here
+        assert fitted.epoch == (best[0] if as_released else best[-1])
+    plain, released = histories[False], histories[True]
+    assert [r.val_correct for r in plain] == [r.val_correct for r in released]
+    assert [r.val_batch_mean for r in plain] == [None] * 6
+    assert [r.val_batch_mean for r in released] != [r.val_accuracy for r in released]
+    network = new_network(store, config)
+    batches = val_loader(store, config, RUN)
+    assert [len(batch.rows) for batch in batches.epoch(None)] == [8, 3]
+    means = [
+        float((network(batch.images).argmax(1) == batch.labels).float().mean())
+        for batch in batches.epoch(None)
+    ]
+    assert count(network, batches, RUN).batch_mean == pytest.approx(sum(means) / 2)
 
 
 def test_a_masked_pixel_is_exactly_black_in_the_batch(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.pictures import colors, heatmap, mask_image, overlay, png
+from models.pictures import colors, heatmap, mask_image, overlay, png, strip, thumbnail
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (240, 300, 3), np.uint8)
 TINY = np.random.default_rng(1).integers(0, 256, (28, 28, 3), np.uint8)
@@ -67,3 +67,22 @@ def test_a_png_opens_again() -> None:
     data = png(overlay(TINY, np.eye(7)))
     assert data.startswith(b"\x89PNG")
     assert Image.open(io.BytesIO(data)).size == (224, 224)
+
+
+def test_thumbnails_keep_their_shape_and_are_never_enlarged() -> None:
+    image = Image.new("RGB", (300, 150))
+    assert thumbnail(image, side=100).size == (100, 50)
+    assert thumbnail(image, side=400).size == (300, 150)
+    assert thumbnail(Image.new("RGB", (900, 1)), side=90).size == (90, 1)
+
+
+def test_a_strip_shows_each_picture_once_with_nothing_between_them() -> None:
+    reds = [Image.new("RGB", (40, 40), (value, 0, 0)) for value in (50, 150, 250)]
+    row = strip(reds, side=20, gap=3)
+    assert (row.size, row.mode) == ((66, 20), "RGBA")
+    assert [row.getpixel((x, 10)) for x in (10, 33, 56)] == [
+        (50, 0, 0, 255),
+        (150, 0, 0, 255),
+        (250, 0, 0, 255),
+    ]
+    assert row.getpixel((21, 10)) == (0, 0, 0, 0)

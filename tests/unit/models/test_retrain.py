@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from models.backbones import build_network
-from models.groups import HeadConfig, class_groups, cross_mistakes, given_groups
+from models.config import HeadConfig
+from models.groups import class_groups, cross_mistakes, given_groups
 from models.heads import Features
 from models.retrain import RetrainedHead, describe_groups, retrain_head
 from tests.unit.models.test_groups import CLASSES, places, shortcut_features
@@ -65,7 +66,7 @@ def test_a_report_of_groups_counts_every_model_and_shows_the_surest_first() -> N
     train = shortcut_features()
     groups = cross_mistakes(train, HeadConfig(), classes=CLASSES, seed=0)
     said = {"erm": train.predictions, "oracle": train.labels}
-    reports = describe_groups(groups, train, said)
+    reports = describe_groups(groups, rows=train.rows, labels=train.labels, predictions=said)
     assert [r.name for r in reports] == list(groups.names)
     assert sum(r.n for r in reports) == len(train.rows)
     assert groups.doubt is not None

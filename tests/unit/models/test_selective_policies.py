@@ -18,6 +18,7 @@ from models.selective import (
     answer_all,
     by_group,
     certify,
+    coverage_ratio,
     decide,
     risk_coverage,
     threshold_for_coverage,
@@ -73,13 +74,31 @@ def test_every_selection_is_plain_json() -> None:
 
 
 def test_groups_have_their_own_counts_and_bounds() -> None:
-    scores = np.array([-0.1] * 300 + [-0.1] * 20 + [-2.0] * 20)
-    correct = np.ones(340, bool)
+    scores, groups = np.full(360, -0.1), np.repeat([0, 1, 2], [300, 30, 30])
+    correct = np.ones(360, bool)
     correct[300:310] = False
-    groups = np.array([0] * 300 + [1] * 20 + [-1] * 20)
-    large, small = by_group((scores, correct, groups), -1.0, max_risk=0.02)
-    assert (large.certified, large.point.answered, large.point.errors) == (True, 300, 0)
-    assert (small.certified, small.point.risk) == (False, 0.5)
+    tables = {
+        name: CalibrationTable.build(scores[groups == id], correct[groups == id])
+        for id, name in enumerate(("large", "wrong", "small"))
+    }
+    large, wrong, small = by_group(tables, -1.0, max_risk=0.2)
+    assert (large.verdict, large.point.answered, large.point.errors) == ("certified", 300, 0)
+    assert (wrong.verdict, wrong.point.risk) == ("not_certified", pytest.approx(1 / 3))
+    assert small.verdict == "certified"
+    assert [g.verdict for g in by_group(tables, -1.0, max_risk=0.02)] == [
+        "certified",
+        "not_certifiable",
+        "not_certifiable",
+    ]
+    assert {g.verdict for g in by_group(tables, None, max_risk=0.5)} == {"not_certifiable"}
+
+
+def test_the_ratio_of_coverages_is_least_over_largest() -> None:
+    half, whole = (CalibrationTable.build([-3.0, -1.0], [True, True]) for _ in range(2))
+    tables = {"half": half, "whole": CalibrationTable.build([-1.0, -1.0], [True, True])}
+    assert coverage_ratio(by_group(tables, -2.0, max_risk=0.5)) == 0.5
+    assert coverage_ratio(by_group({"one": whole}, -2.0, max_risk=0.5)) is None
+    assert coverage_ratio(by_group(tables, None, max_risk=0.5)) is None
 
 
 # the curve

@@ -7,9 +7,21 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
-from models.statistics import clopper_pearson, paired_difference, paired_table, upper_bound, verdict, wilson
+from models.statistics import (
+    Verdict,
+    clopper_pearson,
+    compare,
+    least_share,
+    mean_share,
+    paired_difference,
+    paired_table,
+    upper_bound,
+    verdict,
+    wilson,
+)
 
 Bools = NDArray[np.bool_]
+Labels = NDArray[np.int64]
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (0, 10), (3, 10), (10, 10), (57, 60), (500, 1000)])
@@ -108,6 +120,12 @@ def test_the_worst_group_needs_groups() -> None:
         )
 
 
+def judged(a: Bools, b: Bools, *, classes: Labels, groups: Labels | None = None) -> Verdict:
+    return verdict(
+        compare(a, b, classes=classes, groups=groups, generator=lambda _: np.random.default_rng(0))
+    )
+
+
 @pytest.mark.parametrize(
     ("minority", "expected"),
     [
@@ -118,9 +136,7 @@ def test_the_worst_group_needs_groups() -> None:
 )
 def test_the_worst_group_decides_where_there_are_groups(minority: list[int], expected: str) -> None:
     a, b, groups = outcomes([[900, 0, 50, 50], minority])
-    found = verdict(
-        a, b, classes=np.zeros(len(a), np.int64), groups=groups, generator=np.random.default_rng(0)
-    )
+    found = judged(a, b, classes=np.zeros(len(a), np.int64), groups=groups)
     assert found.verdict == expected
     assert found.deciding.statistic == "worst_group_accuracy"
     assert found.average.statistic == "accuracy"
@@ -128,9 +144,9 @@ def test_the_worst_group_decides_where_there_are_groups(minority: list[int], exp
 
 
 @pytest.mark.parametrize("groups", [None, np.full(400, -1)])
-def test_balanced_accuracy_decides_where_there_are_none(groups: NDArray[np.int64] | None) -> None:
+def test_balanced_accuracy_decides_where_there_are_none(groups: Labels | None) -> None:
     a, b, classes = outcomes([[200, 0, 0, 0], [100, 80, 5, 15]])
-    found = verdict(a, b, classes=classes, groups=groups, generator=np.random.default_rng(0))
+    found = judged(a, b, classes=classes, groups=groups)
     assert (found.verdict, found.deciding.statistic) == ("helped", "balanced_accuracy")
     assert found.deciding.estimate == pytest.approx(75 / 200 / 2)
 
@@ -138,6 +154,75 @@ def test_balanced_accuracy_decides_where_there_are_none(groups: NDArray[np.int64
 def test_samples_without_a_group_are_left_out_of_the_groups() -> None:
     a, b, groups = outcomes([[50, 0, 0, 0], [0, 0, 50, 0]])
     groups[50:] = -1
-    found = verdict(a, b, classes=np.zeros(100, np.int64), groups=groups, generator=np.random.default_rng(0))
+    found = judged(a, b, classes=np.zeros(100, np.int64), groups=groups)
     assert (found.deciding.n, found.average.n) == (50, 100)
     assert found.verdict == "no_detectable_effect"
+
+
+def test_a_verdict_needs_the_difference_that_decides() -> None:
+    a, b, _ = outcomes([[20, 5, 5, 20]])
+    only = paired_difference(a, b, generator=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="balanced accuracy"):
+        verdict([only])
+
+
+def test_every_statistic_is_compared_and_weights_are_those_of_training() -> None:
+    # Group 0: a better by 0.5; group 1: b better by 0.2. In training group 0 is nine times as frequent.
+    a, b, groups = outcomes([[25, 50, 0, 25], [60, 0, 20, 20]])
+    found = {
+        d.statistic: d
+        for d in compare(
+            a,
+            b,
+            classes=groups,
+            groups=groups,
+            train_group_weights={0: 90, 1: 10},
+            generator=lambda _: np.random.default_rng(0),
+        )
+    }
+    assert list(found) == [
+        "accuracy",
+        "balanced_accuracy",
+        "worst_class_accuracy",
+        "worst_group_accuracy",
+        "train_weighted_accuracy",
+    ]
+    assert found["accuracy"].estimate == pytest.approx(0.15)
+    assert found["worst_group_accuracy"].estimate == pytest.approx(0.60 - 0.25)
+    assert found["train_weighted_accuracy"].estimate == pytest.approx(0.9 * 0.5 - 0.1 * 0.2)
+    assert found["train_weighted_accuracy"].low < 0.43 < found["train_weighted_accuracy"].high
+    with pytest.raises(ValueError, match="needs weights"):
+        paired_difference(
+            a,
+            b,
+            strata=groups,
+            statistic="train_weighted_accuracy",
+            generator=np.random.default_rng(0),
+        )
+
+
+@pytest.mark.parametrize("true", [(0.9, 0.9, 0.9, 0.9), (0.6, 0.9, 0.95, 0.9)])
+def test_the_interval_of_the_lowest_share_holds_its_confidence(true: tuple[float, ...]) -> None:
+    rng = np.random.default_rng(0)
+    held = alone = 0
+    for _ in range(1000):
+        counts = [(int(rng.binomial(60, p)), 60) for p in true]
+        low, high = least_share(counts)
+        held += low <= min(true) <= high
+        own = wilson(*min(counts))
+        alone += own.low <= min(true) <= own.high
+        assert low <= min(counts)[0] / 60 <= high
+    assert held >= 940  # 0.95, less three standard deviations of the simulation would be 929
+    assert (alone < 900) == (len(set(true)) == 1)  # what the correction is for
+
+
+def test_the_interval_of_a_mean_of_shares_holds_its_confidence() -> None:
+    rng = np.random.default_rng(0)
+    true, sizes, weights = np.array([0.95, 0.6, 0.8]), [200, 30, 80], [0.7, 0.1, 0.2]
+    held = 0
+    for _ in range(1000):
+        counts = [(int(rng.binomial(n, p)), n) for n, p in zip(sizes, true, strict=True)]
+        low, high = mean_share(counts, weights)
+        held += low <= true @ weights <= high
+    assert 930 <= held <= 975
+    assert mean_share([(3, 10)]) == pytest.approx(wilson(3, 10))

@@ -17,7 +17,7 @@ from models.data.batches import Batch
 from models.data.store import Store
 from models.masktune import train_loader, val_loader
 from models.run import Progress, Run, Stopped
-from models.train import Diverged, FitConfig, FitData, FitResult, count_correct, fit
+from models.train import Diverged, FitConfig, FitData, FitResult, count, fit
 
 CONFIG = Hyperparameters(image_size=16, batch_size=8, epochs=3, augmentation="flip")
 PLAN = FitConfig(3, CONFIG.optimizer)
@@ -112,7 +112,7 @@ def test_counts_are_of_every_sample_once(make_store: Callable[..., Store], tmp_p
     store = make_store(train=25, val=7)  # 25 = 3 batches of 8 and one left over, which joins the third
     network, result = _fit(store, tmp_path / "c")
     assert [(r.images, r.val_images) for r in result.history] == [(25, 7)] * 3
-    right, seen = count_correct(network, val_loader(store, CONFIG, RUN), RUN)
+    right, seen, _ = count(network, val_loader(store, CONFIG, RUN), RUN)
     assert (right, seen) == (result.history[result.epoch - 1].val_correct, 7)
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from core.ids import is_id, new_id
 from worker.stages.calibrate import calibration_id
-from worker.stages.gallery import moved
+from worker.stages.gallery import by_turns
 from worker.stages.import_ import below
+from worker.stages.looks import evenly
 from worker.stages.tables import open_writer
 
 SCHEMA = pa.schema(
@@ -34,14 +35,16 @@ COLUMNS = {
 }
 
 
-def test_saliency_that_moved() -> None:
-    left, right = np.zeros((1, 2, 2), np.float32), np.zeros((1, 2, 2), np.float32)
-    left[0, 0, 0], right[0, 1, 1] = 5.0, 1.0
-    assert moved(left, right).tolist() == [1.0]
-    assert moved(left, 3 * left).tolist() == [0.0]
-    half = (left / 5 + right).astype(np.float32)
-    assert moved(left, half).tolist() == pytest.approx([0.5])
-    assert np.isnan(moved(left, np.zeros_like(left))).all()
+def test_classes_take_turns_in_the_gallery() -> None:
+    labels = np.array([0, 0, 0, 1, 0, 2, 1])
+    assert by_turns([0, 1, 2, 3, 4, 5, 6], labels) == [0, 3, 5, 1, 6, 2, 4]
+    assert by_turns([4, 2, 1], labels) == [4, 2, 1]
+    assert by_turns([], labels) == []
+
+
+@pytest.mark.parametrize(("rows", "count", "kept"), [(5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1, 1, [0])])
+def test_a_sample_of_rows_is_evenly_spaced(rows: int, count: int, kept: list[int]) -> None:
+    assert evenly(np.arange(rows) + 7, count).tolist() == [7 + place for place in kept]
 
 
 def test_a_calibration_has_one_id_a_job_and_model() -> None:

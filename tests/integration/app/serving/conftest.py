@@ -34,6 +34,7 @@ GROUPS = ["left-dark", "right-light"]
 SAMPLES = 40
 COPIES = 25
 """Times that each sample counts in the calibration table: enough for a certificate."""
+TEMPERATURE = 2.0
 
 
 def picture(number: int, *, side: int = 28, kind: str = "PNG") -> bytes:
@@ -137,6 +138,7 @@ def _write_model(
         logits, erm_logits = network(images).numpy(), erm(images).numpy()
     tables: dict[str, Any] = {}
     groups: dict[str, Any] = {}
+    classes: dict[str, Any] = {}
     for name in SCORES if seed != erm_seed else ("max_softmax",):
         values = score(name, logits, erm_logits).scores
         # The surer half is right, every other one of the rest is wrong.
@@ -146,16 +148,26 @@ def _write_model(
             group: CalibrationTable.build(values[label::2], right[label::2]).to_json()
             for label, group in enumerate(GROUPS)
         }
+        classes[name] = dict(zip(CLASSES, groups[name].values(), strict=True))
+    apart = COPIES * int((logits.argmax(1) != erm_logits.argmax(1)).sum())
+    facts = {
+        "scores": tables,
+        "groups": groups,
+        "classes": classes,
+        "agreement": None if seed == erm_seed else {"n": SAMPLES * COPIES, "disagree": apart},
+        "temperature": {"value": TEMPERATURE, "split": "val", "n": SAMPLES},
+    }
     own = score("max_softmax", logits).scores
     id = new_id("cal")
     with services.artifacts.writing(f"calibrations/{id}") as folder:
-        (folder / FILE).write_text(json.dumps({"scores": tables, "groups": groups}))
+        (folder / FILE).write_text(json.dumps(facts))
     row = {
         "id": id,
         "artifact": f"calibrations/{id}",
         "n": SAMPLES * COPIES,
         "score_name": "max_softmax",
         "scores": list(tables),
+        "temperature": TEMPERATURE,
         "created_at": 1.7e9,
     }
     return row, np.exp(own)

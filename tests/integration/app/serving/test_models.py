@@ -20,7 +20,7 @@ from core.queries import registry
 from core.tables import JobRow
 from core.vocabulary import JobKind, JobState
 from models.backbones import build_network
-from tests.integration.app.serving.conftest import CLASSES, GROUPS, World
+from tests.integration.app.serving.conftest import CLASSES, GROUPS, SAMPLES, World
 
 
 def test_a_model_tells_all_of_the_contract(world: World) -> None:
@@ -214,10 +214,8 @@ def test_another_data_sets_classes_and_another_body_are_refused(world: World) ->
 # --- risk and coverage ----------------------------------------------------------------------------
 
 
-def test_risk_coverage_has_areas_bounds_and_groups(world: World) -> None:
-    body = world.client.get(
-        f"/models/{world.model}/risk-coverage", params={"points": 20, "coverage": 0.5}
-    ).json()
+def test_risk_coverage_has_areas_and_bounds_and_says_which_of_them_hold(world: World) -> None:
+    body = world.client.get(f"/models/{world.model}/risk-coverage", params={"points": 20}).json()
     assert body["score_name"] == "max_softmax"
     assert 0 < body["augrc"] < body["aurc"] < 0.5
     coverages = [p["coverage"] for p in body["points"]]
@@ -227,10 +225,43 @@ def test_risk_coverage_has_areas_bounds_and_groups(world: World) -> None:
         assert point["band_low"] <= point["low"] <= point["risk"] <= point["high"] <= point["band_high"]
         assert point["n_errors"] <= point["n_answered"]
         assert 0 < point["threshold"] <= 1
-    assert [g["group"] for g in body["groups"]] == GROUPS
-    assert sum(g["n"] for g in body["groups"]) == 40
+    assert body["chosen_before_looking"] == "low, high"
+    assert body["chosen_after_looking"] == "band_low, band_high"
+    assert "after looking only the band holds" in body["statement"]
     product = world.client.get(f"/models/{world.model}/risk-coverage", params={"score": "product"}).json()
     assert product["score_name"] == "product"
+
+
+def test_groups_and_classes_have_their_own_rows(world: World) -> None:
+    address = f"/models/{world.model}/risk-coverage"
+    table = world.client.get(address, params={"coverage": 0.5}).json()["table"]
+    assert (table["policy"], table["requested"], table["status"]) == ("coverage", 0.5, "target_coverage")
+    for rows, names, ratio in (
+        (table["groups"], GROUPS, table["group_coverage_ratio"]),
+        (table["classes"], CLASSES, table["class_coverage_ratio"]),
+    ):
+        assert [row["group"] for row in rows] == names
+        assert sum(row["n"] for row in rows) == SAMPLES
+        coverages = [row["coverage"] for row in rows]
+        assert ratio == pytest.approx(min(coverages) / max(coverages))
+        # 20 samples a group, against the bound of the whole split with 25 copies of each.
+        assert {row["verdict"] for row in rows} == {"not_certifiable"}
+        assert all(row["risk"] <= row["risk_upper"] for row in rows)
+
+
+def test_the_table_at_a_certificate(world: World) -> None:
+    address = f"/models/{world.model}/risk-coverage"
+    wish = {"max_risk": 0.3, "risk_confidence": 0.9}
+    table = world.client.get(address, params=wish).json()["table"]
+    assert (table["policy"], table["requested"], table["status"]) == ("max_risk", 0.3, "certified")
+    assert (table["max_risk"], table["risk_confidence"]) == (0.3, 0.9)
+    served = world.ask(**wish)["selection"]
+    assert table["threshold"] == served["threshold"]
+    for row in table["groups"]:
+        assert (row["verdict"] == "certified") == (row["risk_upper"] <= 0.3)
+    refusal = world.client.get(address, params={"coverage": 0.5, "max_risk": 0.1})
+    assert (refusal.status_code, len(refusal.json()["errors"])) == (422, 2)
+    assert world.client.get(address, params={"max_risk": 1}).status_code == 422
 
 
 def test_risk_coverage_as_a_picture(world: World) -> None:

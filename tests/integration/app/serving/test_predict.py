@@ -16,7 +16,7 @@ from core.ids import new_id
 from core.queries import datasets, registry
 from core.tables import DatasetRow, ModelRow
 from core.vocabulary import Arm, DatasetState
-from tests.integration.app.serving.conftest import CLASSES, SAMPLES, World
+from tests.integration.app.serving.conftest import CLASSES, SAMPLES, TEMPERATURE, World
 
 
 def test_without_a_policy_every_input_is_answered(world: World) -> None:
@@ -30,6 +30,25 @@ def test_without_a_policy_every_input_is_answered(world: World) -> None:
     assert body["selection"]["status"] == "none"
     assert body["selection"]["threshold"] is None
     assert prediction["saliency"] is None
+
+
+def test_the_temperature_is_for_the_shown_probabilities_alone(fresh_world: World) -> None:
+    world, bare = fresh_world, new_id("mdl")
+    with world.services.database.begin() as session:
+        row = registry.get(session, world.model)
+        fields = {"backbone": row.backbone, "classes": CLASSES, "image_size": 28, "artifact": row.artifact}
+        registry.add(session, ModelRow(id=bare, arm=Arm.IMPORTED, **fields))
+    for sample in range(5):
+        query = {"sample": sample, "min_score": 0.6}
+        warm, plain = world.ask(**query), world.ask(model=bare, **query)
+        (one,), (other,) = warm["predictions"], plain["predictions"]
+        for same in ("decision", "label", "score"):
+            assert one[same] == other[same]
+        assert other["candidates"][0]["probability"] == pytest.approx(other["score"])
+        odds, shown = ([c["probability"] for c in p["candidates"]] for p in (other, one))
+        assert (shown[0] / shown[1]) ** TEMPERATURE == pytest.approx(odds[0] / odds[1], rel=1e-4)
+        assert warm["selection"]["calibration"]["temperature"] == TEMPERATURE
+        assert warm["selection"]["threshold"] == plain["selection"]["threshold"]
 
 
 def test_the_same_query_has_the_same_answer(world: World) -> None:

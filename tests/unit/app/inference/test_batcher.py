@@ -89,9 +89,13 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(batcher: Batche
     with pytest.raises(Overloaded) as refusal:
         batcher.submit(Ask(engine, pictures(6, 7)))
     assert int(refusal.value.headers["Retry-After"]) >= 1
-    batcher.check_room(1)
-    with pytest.raises(Overloaded):
-        batcher.check_room(2)
+    with batcher.room(1):  # the last place is being decoded for
+        with pytest.raises(Overloaded), batcher.room(1):
+            pass
+        with pytest.raises(Overloaded):
+            batcher.submit(Ask(engine, pictures(6)))
+    with pytest.raises(Overloaded), batcher.room(2):
+        pass
     engine.gate.set()
     assert len(waiting.result(10).logits) == 5
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from models.data.batches import Batch, LoaderSettings, Masking, StoreLoader, make_loader, plan
-from models.data.decoding import resize_square, square, stored_square
+from models.data.decoding import cropped, resize_square, square, stored_square
 from models.data.layout import DatasetInfo
 from models.data.packing import Arrays, write_arrays
 from models.data.store import Store
@@ -106,6 +106,24 @@ class _LeftHalf:
 
 def _black(images: Tensor, masks: Tensor) -> Tensor:
     return images.masked_fill(masks.unsqueeze(1), 0)
+
+
+@pytest.mark.parametrize("decoding", [False, True])
+def test_the_middle_of_the_images_is_asked_for_in_maps_alone(store: Store, decoding: bool) -> None:
+    """12 pixels: `centre` leaves one out on either side, whether the pixels are resident or decoded."""
+    assert store.pixels is not None
+    whole = torch.from_numpy(np.array(store.pixels)).permute(0, 3, 1, 2)
+    for crop, expected in (("none", whole), ("square", whole), ("centre", whole[:, :, 1:11, 1:11])):
+        settings_ = LoaderSettings(12, 8, workers=0, crop=crop)  # type: ignore[arg-type]  # mypy widens a tuple of literals
+        images, _, _ = _all(list(_loader(store, settings_, decoding=decoding).epoch(None)))
+        assert torch.equal(images, resize_square(expected, 12).float() / 255)
+
+
+def test_the_middle_of_a_wide_image_is_as_wide_as_it_is_high() -> None:
+    images = torch.arange(6 * 8).view(1, 1, 6, 8).expand(1, 3, 6, 8)
+    assert torch.equal(cropped(images, "square"), images[..., 1:7])
+    assert torch.equal(cropped(images.mT, "square"), images.mT[:, :, 1:7])
+    assert cropped(images, "centre").shape == (1, 3, 5, 7)
 
 
 def test_masks_are_laid_on_the_image_before_it_is_augmented(store: Store) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -106,3 +108,38 @@ def test_a_damaged_file_is_named(tmp_path: Path, write_mnist: WriteMnist) -> Non
     with pytest.raises(SourceError, match="t10k-images") as damaged:
         make_builtin("mnist", BuiltinOptions(root=tmp_path / "root"))
     assert damaged.value.code is ProblemCode.SOURCE_DAMAGED
+
+
+@pytest.mark.parametrize("name", ["cifar10", "svhn"])
+def test_a_fifth_of_the_training_images_validates(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the paper. torchvision's readers check sums of the real files, so a double stands for them."""
+
+    def read(root: Path, train: bool = True, split: str = "train", **_: Any) -> SimpleNamespace:
+        count = 50 if train and split == "train" else 20
+        pixels = (
+            np.zeros((count, 32, 32, 3), np.uint8) + np.arange(count, dtype=np.uint8)[:, None, None, None]
+        )
+        channels_first = pixels.transpose(0, 3, 1, 2)
+        labels = np.arange(count) % 10
+        return SimpleNamespace(
+            data=pixels if name == "cifar10" else channels_first, targets=labels, labels=labels
+        )
+
+    readers = ModuleType("torchvision.datasets")
+    readers.__dict__.update(CIFAR10=read, SVHN=read)
+    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", readers)
+    data, again, other = (make_builtin(name, BuiltinOptions(root=tmp_path, seed=seed)) for seed in (1, 1, 2))
+    assert data.splits is not None
+    assert {split: data.splits.count(split) for split in set(data.splits)} == {
+        "train": 40,
+        "val": 10,
+        "test": 20,
+    }
+    shown = data.images[:, 0, 0, 0].tolist()
+    assert sorted(shown[:50]) == list(range(50))
+    assert (data.labels == data.images[:, 0, 0, 0] % 10).all()
+    assert np.array_equal(again.images, data.images)
+    assert not np.array_equal(other.images, data.images)

@@ -1,0 +1,162 @@
+"""One connection of the server: heads of requests are bounded in bytes and time, bodies in their pace.
+
+uvicorn's own protocol waits for ever for the rest of a head or a body, and takes a head of any size. With
+it, a client that sends a byte now and then holds a connection for as long as it likes (slowloris), and one
+that sends a header without an end fills the memory, both before anybody asks for its key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from asyncio import TimerHandle
+from http import HTTPStatus
+from typing import ClassVar, cast
+
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+
+class Connection(HttpToolsProtocol):
+    """Looks at itself every second. A client that is made to wait (back pressure) is not called slow."""
+
+    MAX_HEAD_BYTES: ClassVar = 64 << 10
+    """Of request line and headers together; proxies take 8 to 32 KiB."""
+    HEAD_SECONDS: ClassVar = 10.0
+    """From the connection, or the first byte of a later request on it, to the end of the head."""
+    BODY_SECONDS: ClassVar = 20.0
+    """How far a body may be behind its pace: a short stop of the network is nobody's attack."""
+    BODY_PACE: ClassVar = 500
+    """Bytes per second that a body must reach on the whole (as in Apache's mod_reqtimeout)."""
+    ANSWER_SECONDS: ClassVar = 60.0
+    """How long an answer may wait for a client that does not read on."""
+    TICK: ClassVar = 1.0
+
+    _body = False
+    """A body is arriving, be its request answered already or not; else a head is awaited or arriving."""
+    _bytes = 0
+    """Of that part, so far. What came in one piece with the end of the part before is not counted."""
+    _waited = 0.0
+    """Seconds that this part has been waited for."""
+    _stuck = 0.0
+    """Seconds that the client has read nothing of an answer."""
+    _timer: TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self.TICK, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_looking()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self) -> None:
+        self._stop_looking()  # another protocol takes over
+        super().handle_websocket_upgrade()
+
+    # --- what arrives -------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if not self._body:
+            self._bytes += len(data)
+        super().data_received(data)
+        if not self._body and self._bytes > self.MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, self._too_large())
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._waited = 0.0
+
+    def on_headers_complete(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.MAX_HEAD_BYTES:  # it came in one piece
+            self.app = self._answer_too_large
+        self._begin(body=True)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._begin(body=False)
+        super().on_message_complete()
+
+    def _begin(self, *, body: bool) -> None:
+        self._body, self._bytes, self._waited = body, 0, 0.0
+
+    # --- the clock ----------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        if self.transport.is_closing():
+            return
+        self._timer = self.loop.call_later(self.TICK, self._look)
+        if self._awaited():
+            self._waited += self.TICK
+        self._stuck = self._stuck + self.TICK if self.flow.write_paused else 0.0
+        if self._stuck >= self.ANSWER_SECONDS:
+            self.transport.abort()  # to close would wait until the client has read it all
+        elif self._body and self._bytes < (self._waited - self.BODY_SECONDS) * self.BODY_PACE:
+            self._refuse(
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"a body must come at {self.BODY_PACE} bytes/s at least; send it again",
+            )
+        elif not self._body and self._waited >= self.HEAD_SECONDS:
+            self._refuse(
+                HTTPStatus.REQUEST_TIMEOUT, f"the head of a request must come within {self.HEAD_SECONDS:g} s"
+            )
+
+    def _awaited(self) -> bool:
+        """Whether it is the client's turn."""
+        if self._body:
+            return not self.flow.read_paused and not self.cycle.waiting_for_100_continue
+        return self._answering() is None
+
+    def _answering(self) -> RequestResponseCycle | None:
+        """The request that is being answered, if there is one."""
+        newest = cast("RequestResponseCycle | None", self.cycle)  # None until the first
+        return None if newest is None or newest.response_complete else newest
+
+    def _stop_looking(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- the answers --------------------------------------------------------------------------
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(HTTPStatus.BAD_REQUEST, "this is no request as RFC 9112 has it")
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Say why, unless an answer has begun, and close; the application learns that the client is gone."""
+        answering = self._answering()
+        if answering is None or not answering.response_started:
+            headers, body = _problem(status, detail)
+            lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+            lines += [name + b": " + value for name, value in headers]
+            self.transport.write(b"\r\n".join([*lines, b"", body]))
+        if answering is not None:
+            answering.disconnected = True
+            answering.message_event.set()
+        self.transport.close()
+
+    def _too_large(self) -> str:
+        return f"request line and headers may have {self.MAX_HEAD_BYTES} bytes at most; send less"
+
+    async def _answer_too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        headers, body = _problem(status, self._too_large())
+        await send({"type": "http.response.start", "status": status.value, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _problem(status: HTTPStatus, detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Headers and body of a problem that has no kind but its status (RFC 9457, 4.2.1)."""
+    problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+    body = json.dumps(problem).encode()
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    return headers, body

@@ -1,0 +1,134 @@
+"""Rate limits: how often a key may make requests, by the scope that they need.
+
+The counts lie in Redis where the broker is one, shared by all replicas; else in this process, so that
+several processes allow as many times the rate. The algorithm and its atomic script are `limits`': a
+sliding window of two counters, which never lets more than the rate through in any window's time at an
+even pace, and forgets nothing at a window's edge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from app.services.auth import Caller
+from core.errors import TooManyRequests
+from core.settings import Settings
+from core.vocabulary import Scope
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+    from limits.aio.strategies import RateLimiter
+
+logger = logging.getLogger(__name__)
+
+REDIS_SECONDS = 0.25
+"""How long a request waits for Redis; it answers in less than a millisecond when it is well."""
+REST_SECONDS = 5.0
+"""How long Redis is left alone after it did not answer: a hung one must not delay every request."""
+
+
+class _State(NamedTuple):
+    """Where a key stands: the requests left, and the seconds until there are more."""
+
+    passed: bool
+    left: int
+    seconds: int
+
+
+class Rates:
+    """The limits of this service and their counts. For the event loop's own thread; it never blocks it."""
+
+    def __init__(
+        self,
+        limits: Mapping[Scope, RateLimitItem],
+        limiter: RateLimiter | None = None,
+        *,
+        close: Callable[[], Awaitable[None]] | None = None,
+        patience: float = REDIS_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limits, self._limiter, self._close = limits, limiter, close
+        self._patience, self._clock = patience, clock
+        self._away_until = float("-inf")
+
+    async def count(self, caller: Caller, scope: Scope) -> dict[str, str]:
+        """Count a request. Returns the headers that tell how many are left, or raises `TooManyRequests`.
+
+        Without an answer of Redis the request passes: the limits keep the service fair among keys that
+        are trusted with it, and to refuse all of them while Redis restarts would be the outage itself.
+        What protects the process (bounded queues, bodies, streams) does not depend on it.
+        """
+        limit = self._limits.get(scope)
+        if limit is None or self._limiter is None or self._clock() < self._away_until:
+            return {}
+        try:
+            async with asyncio.timeout(self._patience):
+                state = await _hit(self._limiter, limit, caller.id, scope.value)
+        except _failures() as error:
+            self._away_until = self._clock() + REST_SECONDS
+            logger.warning("rate limits are not counted for %g s: %r", REST_SECONDS, error)
+            return {}
+        headers = _headers(scope, limit, state)
+        if not state.passed:
+            raise TooManyRequests(
+                f"this key may make {limit.amount} requests for {scope.value} in {limit.get_expiry()} s; "
+                f"try again in {state.seconds} s",
+                headers=headers | {"Retry-After": str(state.seconds)},
+            )
+        return headers
+
+    async def aclose(self) -> None:
+        """Give the connections back."""
+        if self._close is not None:
+            await self._close()
+
+
+def open_rates(settings: Settings) -> Rates:
+    """The limits of the settings, on the storage that goes with the broker."""
+    if not settings.rates:
+        return Rates({})
+    # Half a second to load, for those who limit.
+    from limits.aio.storage import MemoryStorage, RedisStorage
+    from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+    if not settings.broker.startswith(("redis://", "rediss://")):
+        return Rates(settings.rates, SlidingWindowCounterRateLimiter(MemoryStorage()))
+    from redis.asyncio import BlockingConnectionPool
+
+    pool = BlockingConnectionPool.from_url(
+        settings.broker,
+        max_connections=32,
+        timeout=REDIS_SECONDS,
+        socket_connect_timeout=REDIS_SECONDS,
+        socket_timeout=REDIS_SECONDS,
+    )
+    options: dict[str, Any] = {"connection_pool": pool}  # documented, but not in the types
+    storage = RedisStorage(
+        f"async+{settings.broker}", implementation="redispy", key_prefix="masktune-rate", **options
+    )
+    return Rates(settings.rates, SlidingWindowCounterRateLimiter(storage), close=pool.disconnect)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from redis.exceptions import RedisError
+
+    return (RedisError, OSError, TimeoutError)
+
+
+async def _hit(limiter: RateLimiter, limit: RateLimitItem, *names: str) -> _State:
+    passed = await limiter.hit(limit, *names)
+    reset, left = await limiter.get_window_stats(limit, *names)
+    return _State(passed, left if passed else 0, max(1, math.ceil(reset - time.time())))
+
+
+def _headers(scope: Scope, limit: RateLimitItem, state: _State) -> dict[str, str]:
+    """As draft-ietf-httpapi-ratelimit-headers (from its version 8 on) spells them."""
+    return {
+        "RateLimit-Policy": f'"{scope.value}";q={limit.amount};w={limit.get_expiry()}',
+        "RateLimit": f'"{scope.value}";r={state.left};t={state.seconds}',
+    }

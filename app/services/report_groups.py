@@ -1,0 +1,110 @@
+"""The groups that a last layer was balanced over, as the report's page shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.services import report_words as words
+from app.services.report_shapes import Figure, Row
+
+_SOURCES = {
+    "given": (
+        "The groups of the data set, which somebody labelled. Here they were trained on: a ceiling for what "
+        "a guess could reach."
+    ),
+    "cross_mistakes": (
+        "A guess. A sample is in the second group of its class where heads that were fitted without it take "
+        "it for another class."
+    ),
+    "disagreement": "A guess. A sample is in the second group of its class where two models disagree on it.",
+    "saliency_clusters": "A guess. The samples of a class are told apart by where in them the model looks.",
+}
+
+
+_UNDIVIDED = (
+    "No class was divided: there was nothing to balance over, and the retrained head equals its control."
+)
+_ADVICE = {
+    "cross_mistakes": (
+        " A backbone that fits every sample it was trained on leaves no mistakes to find: try a model that "
+        "was trained for fewer epochs."
+    ),
+    "disagreement": " The two models answer alike on the samples that they were trained on.",
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    sample: int
+    path: str
+    image: str
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One group: how each model does on it, who is in it."""
+
+    row: Row
+    share: str
+    known: str
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class GroupsPage:
+    """`inferred` groups are nobody's labels, and the page says so at each of them."""
+
+    inferred: bool
+    title: str
+    lead: str
+    warning: str
+    note: str
+    rows: tuple[GroupRow, ...]
+
+
+def build_groups(
+    section: words.Json | None, arms: tuple[str, ...], picture: Callable[[str], str]
+) -> GroupsPage | None:
+    """The report's section `groups`; None where the job retrained no head. `arms` in reading order."""
+    if not section:
+        return None
+    inferred = section["inferred"]
+    return GroupsPage(
+        inferred=inferred,
+        title="The groups that were inferred" if inferred else "The groups that were balanced",
+        lead=f"{_SOURCES[section['source']]} The last layer was balanced over them; the backbone stayed.",
+        warning="" if section["divided"] else _UNDIVIDED + _ADVICE.get(section["source"], ""),
+        note=_note(section),
+        rows=tuple(_group(part, arms, picture) for part in section["slices"]),
+    )
+
+
+def _group(part: words.Json, arms: tuple[str, ...], picture: Callable[[str], str]) -> GroupRow:
+    found = part["accuracies"]
+    figures = tuple(
+        Figure(arm, found[arm]["accuracy"], found[arm]["low"], found[arm]["high"], found[arm]["n"])
+        for arm in arms
+        if arm in found and found[arm]["n"]
+    )
+    known = part["true_groups"] or {} if part["inferred"] else {}
+    return GroupRow(
+        row=Row(part["name"], "", part["n"], figures),
+        share=words.percent(part["share"]),
+        known=", ".join(f"{n:,} of “{name}”" for name, n in known.items()),
+        examples=tuple(Example(e["sample"], e["path"], picture(e["image"])) for e in part["examples"]),
+    )
+
+
+def _note(section: words.Json) -> str:
+    seen = [words.ARM_NAMES[arm] for arm, held_out in section["held_out"].items() if not held_out]
+    note = f"Accuracies are of the {section['n']:,} training samples."
+    if len(seen) < len(section["held_out"]):
+        note += " Those of the new heads come from heads like them that did not see the sample"
+        note += f"; {' and '.join(seen)} had seen all of them, and looks better for it." if seen else "."
+    if section["inferred"]:
+        note += (
+            " A group that was inferred from mistakes is hard by construction: what the change is worth "
+            "is said by the verdict, on samples that trained nothing."
+        )
+    return note

@@ -1,0 +1,334 @@
+"""The evidence on a report's page: signs of a shortcut, slices, where models look, what may be trusted.
+
+Each builder takes the report's JSON and returns what the template prints; None where the report has
+no such section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from app.services import report_figures as figures
+from app.services import report_words as words
+from app.services.report_shapes import Figure, Row
+
+Picture = Callable[[str], str]
+PROPERTIES = 6
+"""Rows of the table of simple properties; the JSON has them all."""
+
+
+@dataclass(frozen=True)
+class Sign:
+    found: bool
+    what: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class MaskCost:
+    """One model on one split under masks; each figure as (share, interval)."""
+
+    arm: str
+    name: str
+    split: str
+    n: int
+    masked: tuple[str, str]
+    cells: tuple[tuple[str, str], ...]
+    changed: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class PropertyRow:
+    name: str
+    strength: str
+    accuracy: tuple[str, str]
+    majority: str
+    effect: tuple[str, str]
+    p_value: str
+    elsewhere: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Properties:
+    sentence: str
+    rule: str
+    n: int
+    split: str
+    elsewhere: str | None
+    rows: tuple[PropertyRow, ...]
+    more: int
+
+
+@dataclass(frozen=True)
+class Slice:
+    row: Row
+    picture: str | None
+    shown: int
+
+
+@dataclass(frozen=True)
+class CutClass:
+    name: str
+    slices: tuple[Slice, ...]
+    agreement: str | None
+
+
+@dataclass(frozen=True)
+class Slices:
+    model: str
+    split: str
+    n: int
+    of: int
+    rule: str
+    cut: tuple[CutClass, ...]
+    whole: str
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """Does the model before lean on a shortcut?"""
+
+    tone: str
+    title: str
+    model: str
+    signs: tuple[Sign, ...]
+    rule: str
+    costs: tuple[MaskCost, ...]
+    properties: Properties | None
+    slices: Slices | None
+
+
+@dataclass(frozen=True)
+class MeanLook:
+    """A class's mean image, plain and under each model's mean map."""
+
+    name: str
+    n: int
+    averaged: int
+    image: str
+    arms: tuple[tuple[str, str, str], ...]
+    moved: str | None
+
+
+@dataclass(frozen=True)
+class Gaze:
+    split: str
+    n: int
+    of: int
+    moved: str | None
+    means: tuple[MeanLook, ...]
+
+
+@dataclass(frozen=True)
+class Wish:
+    risk: str
+    figures: tuple[tuple[str, str, str], ...]
+    """(arm, share that would be answered or a refusal, what it rests on)."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    confidence: str
+    n: int
+    wishes: tuple[Wish, ...]
+    best: tuple[tuple[str, str], ...]
+    curves: tuple[tuple[str, str, Markup], ...]
+    """(split, caption, figure)."""
+
+
+def build_shortcut(report: words.Json, arms: Sequence[str], picture: Picture) -> Shortcut | None:
+    found = report.get("shortcut")
+    if not found:
+        return None
+    tone, title = words.READINGS[found["reading"]]
+    return Shortcut(
+        tone=tone,
+        title=title,
+        model=words.ARM_NAMES[(report.get("gaze") or {}).get("before", arms[0])],
+        signs=tuple(
+            Sign(sign["found"], words.SIGNS[sign["name"]], sign["sentence"])
+            for sign in sorted(found["signs"], key=lambda sign: not sign["found"])
+        ),
+        rule=found["rule"],
+        costs=_costs(report.get("masking_cost") or {}, arms),
+        properties=_properties(report.get("properties")),
+        slices=_slices(report.get("slices"), arms, picture),
+    )
+
+
+def _costs(by_split: words.Json, arms: Sequence[str]) -> tuple[MaskCost, ...]:
+    rows = []
+    for split, by_arm in by_split.items():
+        for arm in (arm for arm in arms if arm in by_arm):
+            cost = by_arm[arm]
+            told = {each["name"]: each for each in cost["arms"]}
+            rows.append(
+                MaskCost(
+                    arm=arm,
+                    name=words.ARM_NAMES[arm],
+                    split=split,
+                    n=cost["n"],
+                    masked=_told(cost["masked_share"], cost["masked_low"], cost["masked_high"]),
+                    cells=tuple(
+                        _told(told[m]["accuracy"], told[m]["low"], told[m]["high"])
+                        for m in ("plain", "own", "elsewhere")
+                    ),
+                    changed=tuple(
+                        _told(told[m]["changed_share"], told[m]["changed_low"], told[m]["changed_high"])
+                        for m in ("own", "elsewhere")
+                    ),
+                )
+            )
+    return tuple(rows)
+
+
+def _told(share: float, low: float, high: float) -> tuple[str, str]:
+    return words.percent(share), f"{100 * low:.1f} – {100 * high:.1f}"
+
+
+def _properties(check: words.Json | None) -> Properties | None:
+    if not check or not check["findings"]:
+        return None
+    findings = check["findings"]
+    elsewhere = next((f["elsewhere"]["split"] for f in findings if f["elsewhere"]), None)
+    return Properties(
+        sentence=check["sentence"],
+        rule=check["rule"],
+        n=check["n"],
+        split=check["split"],
+        elsewhere=elsewhere,
+        rows=tuple(_property(found) for found in findings[:PROPERTIES]),
+        more=max(0, len(findings) - PROPERTIES),
+    )
+
+
+def _property(found: words.Json) -> PropertyRow:
+    there = found["elsewhere"]
+    return PropertyRow(
+        name=found["property"],
+        strength=found["strength"],
+        accuracy=_told(found["accuracy"], found["low"], found["high"]),
+        majority=words.percent(found["majority"]),
+        effect=(
+            f"{found['effect']:.2f}".replace("-", "−"),
+            f"{found['effect_low']:.2f} – {found['effect_high']:.2f}".replace("-", "−"),
+        ),
+        p_value=f"{found['p_value']:.3f}",
+        elsewhere=None if not there else _told(there["accuracy"], there["low"], there["high"]),
+    )
+
+
+def _slices(section: words.Json | None, arms: Sequence[str], picture: Picture) -> Slices | None:
+    if not section:
+        return None
+    cut = tuple(
+        CutClass(
+            name=each["class_name"],
+            slices=tuple(
+                _slice(part, arms, picture) for part in section["slices"] if part["label"] == each["label"]
+            ),
+            agreement=words.agreement(each["agreement"]),
+        )
+        for each in section["classes"]
+        if each["slices"] > 1
+    )
+    return Slices(
+        model=words.ARM_NAMES[section["model"]],
+        split=section["split"],
+        n=section["n"],
+        of=section["of"],
+        rule=section["rule"],
+        cut=cut,
+        whole=words.whole_classes(
+            [e["class_name"] for e in section["classes"] if e["slices"] == 1], len(cut)
+        ),
+    )
+
+
+def _slice(part: words.Json, arms: Sequence[str], picture: Picture) -> Slice:
+    told = {each["model"]: each for each in part["accuracies"]}
+    return Slice(
+        row=Row(
+            f"Slice {part['index'] + 1}",
+            f"{words.percent(part['share'])} of its class",
+            part["n"],
+            tuple(
+                Figure(arm, told[arm]["accuracy"], told[arm]["low"], told[arm]["high"], told[arm]["n"])
+                for arm in arms
+                if arm in told
+            ),
+        ),
+        picture=picture(part["picture"]) if part["picture"] else None,
+        shown=part["shown"],
+    )
+
+
+def build_gaze(report: words.Json, arms: Sequence[str], picture: Picture) -> Gaze | None:
+    section = report.get("gaze")
+    if not section:
+        return None
+    movement = section["movement"] or {"all": None, "classes": []}
+    by_class = {each["name"]: each for each in movement["classes"]}
+    return Gaze(
+        split=section["split"],
+        n=section["n"],
+        of=section["of"],
+        moved=words.moved(movement["all"], section["after"]),
+        means=tuple(
+            MeanLook(
+                name=each["class"],
+                n=each["n"],
+                averaged=each["averaged"],
+                image=picture(each["image"]),
+                arms=tuple(
+                    (arm, words.ARM_NAMES[arm], picture(each["arms"][arm]))
+                    for arm in arms
+                    if arm in each["arms"]
+                ),
+                moved=_moved(by_class.get(each["class"])),
+            )
+            for each in section["pictures"]
+        ),
+    )
+
+
+def _moved(share: words.Json | None) -> str | None:
+    if share is None or share["mean"] is None:
+        return None
+    value, interval = _told(share["mean"], share["low"], share["high"])
+    return f"{value} ({interval})"
+
+
+def build_trust(report: words.Json, arms: Sequence[str]) -> Trust | None:
+    curves = report.get("risk_coverage")
+    if not curves:
+        return None
+    certified: Mapping[str, words.Json] = report.get("certified") or {}
+    keys = [arm for arm in arms if arm in certified]
+    first = certified[keys[0]] if keys else None
+    return Trust(
+        confidence="" if first is None else words.whole_percent(first["confidence"]),
+        n=0 if first is None else first["n"],
+        wishes=()
+        if first is None
+        else tuple(
+            Wish(
+                words.whole_percent(wish["max_risk"]),
+                tuple((arm, *words.wish(certified[arm]["wishes"][at])) for arm in keys),
+            )
+            for at, wish in enumerate(first["wishes"])
+        ),
+        best=tuple((arm, words.best_risk(certified[arm]["best_certifiable_risk"])) for arm in keys),
+        curves=tuple(
+            (split, words.SPLITS.get(split, ""), _curves(curves[split], arms, f"risk-{split}"))
+            for split in ("calibration", "test", "val")
+            if split in curves and (split != "val" or "test" not in curves)
+        ),
+    )
+
+
+def _curves(by_arm: words.Json, arms: Sequence[str], name: str) -> Markup:
+    return figures.risk_coverage([(arm, by_arm[arm]) for arm in arms if arm in by_arm], name=name)

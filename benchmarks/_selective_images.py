@@ -1,0 +1,263 @@
+"""The reject option on real images, for benchmarks.selective: trained pairs, their scores, the figures."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks._common import packed, predict
+from benchmarks._plants import BACKBONE, lite0, open_plants
+from models.backbones import Network
+from models.checkpoints import CheckpointFolder
+from models.config import Hyperparameters, OptimizerConfig
+from models.data.builtin import BuiltinOptions, make_builtin
+from models.data.packing import Arrays
+from models.data.store import DatasetInfo, Store
+from models.evaluate import Logits
+from models.masktune import compute_masks, finetune_on_masks, new_network, train_loader, val_loader
+from models.run import Run
+from models.selective import (
+    SCORES,
+    CalibrationTable,
+    Scored,
+    decide,
+    risk_coverage,
+    score,
+    threshold_for_coverage,
+)
+from models.selective.certify import certified_step
+from models.statistics import upper_bound
+from models.train import FitConfig, FitData, fit
+
+ERM_ALONE = "erm"
+HALVES = 100  # times that the held-out images are cut in two, at random
+_COVERAGE = 0.9
+_POOL_PARTS = 3  # one part in three of the plants' training images is held out
+_COVERAGES = (1.0, 0.95, 0.9, 0.85)  # of the tables in papers
+
+
+class Wish(NamedTuple):
+    max_risk: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A data set, how it is trained on, and the certificate that is asked for.
+
+    `val` is the held-out pool, drawn as the training images were; nothing is selected on it. `test` is
+    the given one.
+    """
+
+    name: str
+    store: Store
+    config: Hyperparameters
+    wish: Wish
+    network: Network
+
+
+def mnist_setting(folder: Path, root: Path, *, epochs: int, seed: int) -> Setting:
+    """Biased MNIST with random assignment: `test` has the square on the wrong class only."""
+    config = _preset("biased_mnist", epochs, seed)
+    place = folder / f"biased-mnist-random-{seed}"
+    if not place.exists():
+        made = make_builtin("biased-mnist", BuiltinOptions(root=root, seed=seed, assignment="random"))
+        assert made.splits is not None
+        assert made.groups is not None
+        arrays = Arrays(made.images, made.labels, list(made.splits), made.groups)
+        packed(place, arrays, DatasetInfo("Biased MNIST", "builtin", made.classes, made.group_names))
+    store = Store.open(place)
+    return Setting(f"Biased MNIST {seed}", store, config, Wish(0.01, 0.95), new_network(store, config))
+
+
+def plants_setting(folder: Path, archive: Path, *, epochs: int, seed: int, size: int = 96) -> Setting:
+    """The plants: `test` is balanced over the groups, the pool is 95 % one background as training is."""
+    store = open_plants(archive, folder / f"plants-{_POOL_PARTS}", parts=_POOL_PARTS).store
+    config = Hyperparameters(
+        backbone=BACKBONE, image_size=size, epochs=epochs, augmentation="flip", seed=seed
+    )
+    config = replace(config, optimizer=OptimizerConfig(learning_rate=0.003))
+    network = lite0(len(store.classes), config.image_size, folder)
+    return Setting(f"plants {size} px {seed}", store, config, Wish(0.10, 0.90), network)
+
+
+def preset_setting(name: str, folder: Path, root: Path, *, epochs: int | None, seed: int) -> Setting:
+    """CIFAR-10 or SVHN by their presets: a fifth of the training images is the pool, as in the paper."""
+    config = _preset(name, epochs, seed)
+    place = folder / f"{name}-{seed}"
+    if not place.exists():
+        made = make_builtin(name, BuiltinOptions(root=root, seed=seed))
+        assert made.splits is not None
+        splits = np.array(made.splits)
+        train = np.random.default_rng(seed).permutation(np.flatnonzero(splits == "train"))
+        splits[train[: len(train) // 5]] = "val"
+        arrays = Arrays(made.images, made.labels, splits.tolist())
+        packed(place, arrays, DatasetInfo(name, "builtin", made.classes))
+    store = Store.open(place)
+    return Setting(f"{name} {seed}", store, config, Wish(0.02, 0.95), new_network(store, config))
+
+
+def _preset(name: str, epochs: int | None, seed: int) -> Hyperparameters:
+    raw = tomllib.loads((resources.files("presets") / f"{name}.toml").read_text())
+    fields = {key: value for key, value in raw.items() if key not in {"description", "title", "data"}}
+    config = replace(Hyperparameters.from_json(fields), seed=seed)
+    return config if epochs is None else replace(config, epochs=epochs)
+
+
+# --- the pair -----------------------------------------------------------------------------
+
+
+class Answers(NamedTuple):
+    """What one score says of N samples: whether the answer is right, how sure it is, the group (−1: none)."""
+
+    right: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    groups: NDArray[np.int64]
+
+    def at(self, rows: NDArray[np.int64]) -> Answers:
+        return Answers(self.right[rows], self.scores[rows], self.groups[rows])
+
+
+def answers(setting: Setting, run: Run, *, folder: Path) -> dict[str, dict[str, Answers]]:
+    """Train ERM and MaskTune, or go on where `folder` ends; {split: {score: Answers}}."""
+    network, store, config = setting.network, setting.store, setting.config
+    plan = FitConfig(
+        config.epochs, config.optimizer, config.schedule, select="last", precision=config.precision
+    )
+    place = folder / f"{setting.name.replace(' ', '-')}-epochs-{config.epochs}"
+    data = FitData(train_loader(store, config, run), val_loader(store, config, run))
+    fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(place / "erm"))
+    erm = _said(network, setting, run)
+    masks = compute_masks(network, store, config, run, folder=place / "masks")
+    start = CheckpointFolder(place / "erm").last()
+    finetune_on_masks(network, store, config, run, folder=place / "masktune", start=start, masks=masks)
+    tuned = _said(network, setting, run)
+    return {split: _answers(store, erm[split], tuned[split]) for split in erm}
+
+
+def _said(network: Network, setting: Setting, run: Run) -> dict[str, Logits]:
+    store, config = setting.store, setting.config
+    return {split: predict(network, store, store.rows(split), config, run) for split in ("val", "test")}
+
+
+def _answers(store: Store, erm: Logits, tuned: Logits) -> dict[str, Answers]:
+    def judged(scored: Scored) -> Answers:
+        return Answers(scored.labels == tuned.labels, scored.scores, store.groups[tuned.rows])
+
+    found = {ERM_ALONE: judged(score("max_softmax", erm.logits))}
+    return found | {name: judged(score(name, tuned.logits, erm.logits)) for name in SCORES}
+
+
+# --- the figures --------------------------------------------------------------------------
+
+
+def rows(setting: Setting, said: Mapping[str, Mapping[str, Answers]]) -> Iterator[dict[str, Any]]:
+    """One row a case, score and policy, means over `HALVES` random cuts.
+
+    Cases: `like` calibrates on one half of the pool and tests on the other; `shifted` tests on `test`
+    instead; `calibrated there` cuts `test` in two.
+    """
+    pool, test = said["val"], said["test"]
+    cases = {"like": (pool, None), "shifted": (pool, test), "calibrated there": (test, None)}
+    for case, (source, other) in cases.items():
+        for name in source:
+            cut = list(_cuts(source[name], None if other is None else other[name]))
+            yield from _policies(setting, case, name, cut)
+
+
+def _cuts(source: Answers, other: Answers | None) -> Iterator[tuple[Answers, Answers]]:
+    rng = np.random.default_rng(0)  # the same cuts for every score
+    for _ in range(HALVES):
+        order = rng.permutation(len(source.right))
+        first, second = order[: len(order) // 2], order[len(order) // 2 :]
+        yield source.at(first), (source.at(second) if other is None else other)
+
+
+def _policies(
+    setting: Setting, case: str, name: str, cuts: Sequence[tuple[Answers, Answers]]
+) -> Iterator[dict[str, Any]]:
+    tables = [CalibrationTable.build(a.scores, a.right) for a, _ in cuts]
+    tests = [test for _, test in cuts]
+    wish = setting.wish
+    policies: dict[str, list[float | None]] = {
+        f"certificate {wish.max_risk:.0%} at {wish.confidence:.0%}": [
+            _certified(table, wish) for table in tables
+        ],
+        f"coverage {_COVERAGE:.0%}": [threshold_for_coverage(table, _COVERAGE).threshold for table in tables],
+        "none": [-np.inf] * len(cuts),
+    }
+    for policy, thresholds in policies.items():
+        yield {
+            "set": setting.name,
+            "case": case,
+            "score": name,
+            "policy": policy,
+            "delta": 1 - wish.confidence,
+        } | _figures(setting, policy, thresholds, tests)
+
+
+def _certified(table: CalibrationTable, wish: Wish) -> float | None:
+    step = certified_step(table, *wish)  # without the planning of `certify`, which costs a hundred walks
+    return None if step is None else float(table.thresholds[step])
+
+
+def _figures(
+    setting: Setting, policy: str, thresholds: Sequence[float | None], tests: Sequence[Answers]
+) -> dict[str, Any]:
+    taken = [decide(test.scores, bar) for test, bar in zip(tests, thresholds, strict=True)]
+    counts = np.array([(len(t), t.sum(), (t & ~a.right).sum()) for t, a in zip(taken, tests, strict=True)])
+    answering = counts[counts[:, 1] > 0]
+    risk = answering[:, 2] / answering[:, 1]
+    found: dict[str, Any] = {
+        "certified": sum(bar is not None for bar in thresholds) / len(thresholds),
+        "coverage": float((counts[:, 1] / counts[:, 0]).mean()),
+        "error": float(answering[:, 2].sum() / answering[:, 1].sum()) if len(answering) else None,
+    }
+    if policy.startswith("certificate"):
+        # A test half has its own noise: broken is only what it shows to be above the target at 99 %.
+        low = 1 - upper_bound(answering[:, 1] - answering[:, 2], answering[:, 1], confidence=0.99)
+        found["above_target"] = float((risk > setting.wish.max_risk).mean()) if len(risk) else 0.0
+        found["surely_above"] = float((low > setting.wish.max_risk).mean()) if len(risk) else 0.0
+    else:
+        found |= {"above_target": None, "surely_above": None}
+    return found | _by_group(setting.store, taken, tests)
+
+
+def _by_group(store: Store, taken: Sequence[NDArray[np.bool_]], tests: Sequence[Answers]) -> dict[str, Any]:
+    """Coverage and error in each group that the tests have, over all cuts together."""
+    groups, answered = np.concatenate([a.groups for a in tests]), np.concatenate(taken)
+    wrong = answered & ~np.concatenate([a.right for a in tests])
+    found, shares = {}, []
+    for group in np.unique(groups[groups >= 0]).tolist():
+        inside = groups == group
+        n, k, e = int(inside.sum()), int(answered[inside].sum()), int(wrong[inside].sum())
+        shares.append(k / n)
+        found[store.group_names[group]] = f"{k / n:.3f}/{'-' if k == 0 else f'{e / k:.4f}'}"
+    ratio = min(shares) / max(shares) if shares and max(shares) > 0 else None
+    return {"coverage_ratio": ratio, "groups": found}
+
+
+def areas(setting: Setting, said: Mapping[str, Mapping[str, Answers]]) -> Iterator[dict[str, Any]]:
+    """AURC and AUGRC (×1000) on pool and test, and the error at the coverages that papers print."""
+    for split, by_score in said.items():
+        for name, found in by_score.items():
+            table = CalibrationTable.build(found.scores, found.right)
+            curve = risk_coverage(table, points=1)
+            errors = {}
+            for coverage in _COVERAGES:
+                point = threshold_for_coverage(table, coverage).point
+                errors[f"error@{coverage:.0%}"] = point.risk
+            yield {
+                "set": setting.name,
+                "split": split,
+                "score": name,
+                "aurc": 1000 * (curve.aurc or 0.0),
+                "augrc": 1000 * (curve.augrc or 0.0),
+            } | errors

@@ -1,0 +1,108 @@
+"""`masktune web`: the dashboard alone; and the dashboard beside the API, at one address.
+
+Only this module knows both `app` and `web`. In one process the dashboard speaks to the API over
+loopback HTTP like any other client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HOME = "/ui"
+
+
+def web(
+    url: Annotated[
+        str, typer.Option(envvar="MASKTUNE_URL", help="Where the API is, as this process reaches it.")
+    ] = "http://127.0.0.1:8000",
+    host: Annotated[
+        str, typer.Option(envvar="MASKTUNE_WEB_HOST", help="Address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="MASKTUNE_WEB_PORT", min=1, max=65535, help="Port to listen on.")
+    ] = 8080,
+) -> None:
+    """Run the dashboard alone. `masktune serve` has it already; this is for compose and clusters.
+
+    It holds no key of its own: with keys configured at the API, each visitor is asked for one.
+    """
+    from web.app import serve
+
+    serve(url, host, port)
+
+
+class Dashboard:
+    """The dashboard, loaded when somebody first looks: the API's first answer does not wait for it."""
+
+    def __init__(self, url: Callable[[], str]) -> None:
+        self._url = url
+        self._loading: asyncio.Task[FastAPI] | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._end = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._load())
+        app = await asyncio.shield(self._loading)
+        await app(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """End its background work, if it ever began."""
+        self._end.set()
+        if self._running is not None:
+            with suppress(asyncio.CancelledError):
+                await self._running
+
+    async def _load(self) -> FastAPI:
+        app = await asyncio.to_thread(self._make)
+        ready = asyncio.Event()
+        # One task enters and leaves its lifespan, as the server does with the API's.
+        self._running = asyncio.create_task(self._run(app, ready))
+        await ready.wait()
+        return app
+
+    def _make(self) -> FastAPI:
+        from web.app import create_dashboard
+
+        return create_dashboard(self._url())
+
+    async def _run(self, app: FastAPI, ready: asyncio.Event) -> None:
+        try:
+            async with app.router.lifespan_context(app):
+                ready.set()
+                await self._end.wait()
+        finally:
+            ready.set()
+
+
+def beside(api: App, dashboard: Dashboard) -> App:
+    """One application: `/` and what is under `/ui` is the dashboard's, all else the API's."""
+
+    async def both(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket") and _of_pages(scope):
+            return await dashboard(scope, receive, send)
+        try:
+            return await api(scope, receive, send)
+        finally:
+            if scope["type"] == "lifespan":
+                await dashboard.aclose()
+
+    return both
+
+
+def _of_pages(scope: Scope) -> bool:
+    path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
+    return path in ("", "/", HOME) or path.startswith(f"{HOME}/")

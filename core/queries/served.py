@@ -1,0 +1,75 @@
+"""Counts of what models were served, by the hour. Nothing here commits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from core.session import db_now
+from core.tables import ServedRow
+from core.vocabulary import Counted
+
+HOUR = 3600
+
+
+class Key(NamedTuple):
+    """What is counted: of which model, under which calibration ("": none)."""
+
+    model_id: str
+    calibration_id: str
+    what: Counted
+
+
+class Totals(NamedTuple):
+    """Sums over the hours that were asked for; the first of them with a count, None without any."""
+
+    counts: dict[Counted, int]
+    first_hour: int | None
+
+
+def add(session: Session, counts: Mapping[Key, int]) -> None:
+    """Add to the present hour. One statement that adds in the database: no replica overwrites another."""
+    if not counts:
+        return
+    hour = _hour(session)
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    # In one order everywhere: two replicas that lock the same rows must not wait for each other.
+    rows = [{**key._asdict(), "hour": hour, "count": counts[key]} for key in sorted(counts)]
+    statement = insert(ServedRow).values(rows)
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[ServedRow.model_id, ServedRow.calibration_id, ServedRow.hour, ServedRow.what],
+            set_={"count": ServedRow.count + statement.excluded.count},
+        )
+    )
+
+
+def totals(session: Session, model_id: str, calibration_id: str, *, hours: int) -> Totals:
+    """Over the last `hours`, the present one included."""
+    here = (
+        ServedRow.model_id == model_id,
+        ServedRow.calibration_id == calibration_id,
+        ServedRow.hour > _hour(session) - hours,
+    )
+    query = select(ServedRow.what, func.sum(ServedRow.count)).where(*here).group_by(ServedRow.what)
+    counts = {what: int(count) for what, count in session.execute(query)}
+    first = session.execute(select(func.min(ServedRow.hour)).where(*here)).scalar_one()
+    return Totals(counts, first)
+
+
+def forget(session: Session, model_id: str) -> None:
+    """Of a model that is being deleted."""
+    session.execute(delete(ServedRow).where(ServedRow.model_id == model_id))
+
+
+def purge(session: Session, *, older_than: float) -> None:
+    """Drop what was counted more than `older_than` seconds ago."""
+    session.execute(delete(ServedRow).where(ServedRow.hour < _hour(session) - int(older_than // HOUR)))
+
+
+def _hour(session: Session) -> int:
+    return int(session.execute(select(db_now())).scalar_one() // HOUR)

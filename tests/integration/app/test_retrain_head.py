@@ -1,0 +1,89 @@
+"""`POST /jobs/retrain_head`: what is resolved, and what is refused before anything is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.ids import new_id
+from core.tables import DatasetRow, JobRow
+from tests.integration.app.conftest import Front
+from tests.integration.app.test_jobs import refused, start
+
+
+def grouped(front: Front, dataset_id: str, *, missing: int = 0) -> None:
+    """Give all training samples a group, but for so many."""
+    with front.services.database.begin() as session:
+        row = session.get_one(DatasetRow, dataset_id)
+        train = row.summary["splits"]["train"]
+        known = train | {"groups": {"left on the left": train["count"] - missing}}
+        row.summary = row.summary | {"splits": row.summary["splits"] | {"train": known}}
+
+
+def test_it_is_resolved_in_full(either: Front) -> None:
+    dataset = either.dataset()
+    model = either.model(dataset)
+    body = start(either, "retrain_head", model=model, head={"rounds": 1}, seed=4).json()
+    assert (body["kind"], body["dataset"], body["inputs"]) == ("retrain_head", dataset, {"model": model})
+    params = body["params"]
+    assert (params["groups"], params["second_model"], params["seed"]) == ("cross_mistakes", None, 4)
+    assert (params["head"]["rounds"], params["head"]["folds"], params["control"]) == (1, 5, True)
+    with either.services.database.read() as session:
+        made = session.get_one(JobRow, body["id"]).inputs["model_ids"]
+    assert set(made) == {"retrained", "control"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"groups": "given"}, "/groups"),  # the data set has none
+        ({"groups": "astrology"}, "/groups"),
+        ({"groups": "disagreement"}, "/second_model"),
+        ({"epochs": 3}, "/epochs"),
+        ({"seed": -1}, "/seed"),
+        ({"head": {"threshold": 1}}, "/head/threshold"),
+        ({"head": {"penalties": []}}, "/head/penalties"),
+        ({"head": {"penalties": [1.0, 0.0]}}, "/head/penalties"),
+        ({"head": {"folds": 1}}, "/head/folds"),
+    ],
+)
+def test_faulty_fields(front: Front, fields: dict[str, Any], pointer: str) -> None:
+    model = front.model(front.dataset())
+    refused(start(front, "retrain_head", model=model, **fields), 422, "invalid-input", pointer)
+    assert front.client.get("/jobs").json()["data"] == []
+
+
+def test_given_groups_must_be_those_of_every_training_sample(front: Front) -> None:
+    dataset = front.dataset()
+    model = front.model(dataset)
+    grouped(front, dataset, missing=1)
+    answer = start(front, "retrain_head", model=model, groups="given")
+    refused(answer, 422, "invalid-input", "/groups")
+    assert "1 of 6 training samples" in answer.json()["errors"][0]["detail"]
+    grouped(front, dataset)
+    assert start(front, "retrain_head", model=model, groups="given").status_code == 202
+
+
+def test_the_second_model_is_another_one_of_the_same_classes(front: Front) -> None:
+    dataset = front.dataset()
+    model, second = front.model(dataset), front.model(dataset)
+    foreign = front.model(None, classes=["up", "down"])
+    asked = {"model": model, "groups": "disagreement"}
+    refused(start(front, "retrain_head", **asked, second_model=model), 422, "invalid-input", "/second_model")
+    refused(start(front, "retrain_head", **asked, second_model=new_id("mdl")), 404, "not-found")
+    refused(start(front, "retrain_head", **asked, second_model=foreign), 422, "model-of-another-dataset")
+    refused(
+        start(front, "retrain_head", model=model, second_model=second), 422, "invalid-input", "/second_model"
+    )
+    made = start(front, "retrain_head", **asked, second_model=second).json()
+    assert made["params"]["second_model"] == second
+    assert front.client.delete(f"/models/{second}").status_code == 409  # the job reads it
+
+
+def test_a_mask_set_of_a_retrained_model_takes_the_training_of_its_backbone(front: Front) -> None:
+    dataset = front.dataset()
+    trained = front.model(dataset, job_id=start(front, "erm", dataset=dataset, epochs=7).json()["id"])
+    retrained = front.model(dataset, job_id=start(front, "retrain_head", model=trained).json()["id"])
+    params = start(front, "mask", model=retrained).json()["params"]
+    assert (params["epochs"], params["backbone"]) == (7, "resnet32")

@@ -1,0 +1,412 @@
+"""What an attacker would try, one short test each: the door that is opened here is the real one.
+
+docs/SECURITY.md says what is defended where. What belongs to one part alone is attacked at that part, in
+more ways than here: archives (tests/unit/models/data/test_archives.py), images (test_checks.py there),
+multipart bodies (tests/unit/app/test_multipart.py), bodies over their limit (test_body_limit.py there).
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import pickle
+import socket
+import struct
+import time
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.artifacts import Artifacts
+from core.ids import new_id
+from models.data.archives import ArchiveError, ArchiveLimits, unpack
+from models.data.checks import CheckedImage, check_image
+from models.data.report import FileCode, ProblemCode
+from tests.integration.app.conftest import Front, Impatient, Listening, StartFront
+
+Listen = Callable[..., Listening]
+HEAD = b"GET /livez HTTP/1.1\r\nHost: a\r\n"
+ADMIN = {"Authorization": "Bearer root"}
+
+
+def code_of(answer: Any) -> str:
+    """The code of the one fault of a 422."""
+    assert answer.status_code == 422, answer.text
+    code: str = answer.json()["errors"][0]["code"]
+    return code
+
+
+# --- addresses: the service must not fetch what the attacker cannot reach (SSRF) --------------
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What was resolved or connected to by name or address: nothing may be."""
+    asked: list[object] = []
+    for name in ("getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, name, lambda *a, **k: asked.append(a))
+    return asked
+
+
+REFUSED = {"not-allowed", "unknown-source", "unknown-builtin", "invalid-address", "not-found"}
+SOURCES = [
+    "http://169.254.169.254/latest/meta-data/iam/security-credentials/",  # the cloud's keys
+    "http://[fd00:ec2::254]/latest/meta-data/",
+    "http://127.0.0.1:6379/",  # the broker
+    "https://localhost/x.zip",
+    "http://0x7f000001/x.zip",  # loopback in another spelling
+    "http://metadata.google.internal/x.zip",
+    "http://rebind.attacker.example/x.zip",  # a name that turns to loopback between check and use
+    "https://attacker.example/redirects-to-loopback.zip",
+    "gopher://127.0.0.1:6379/_FLUSHALL",
+    "ftp://attacker.example/x.zip",
+    "simplecache::http://127.0.0.1/x.zip",  # how fsspec chains protocols
+    "s3://sets.attacker.example/x.zip",
+    "s3://sets/../other/x.zip",
+    "s3://setsandmore/x.zip",  # begins like the bucket that is allowed
+    "file:///etc/passwd",
+    "file://localhost/etc/passwd",
+    "file://attacker.example/share/x.zip",
+    "file://{allowed}/../secret.zip",
+    "file://{allowed}/%2e%2e/secret.zip",
+    "file://{allowed}andmore/x.zip",
+    "file://{allowed}/link.zip",  # a link that leads out
+    "builtin:../../etc/passwd",
+]
+
+
+def test_no_source_leads_to_where_the_operator_did_not_allow(
+    start: StartFront, tmp_path: Path, network: list[object]
+) -> None:
+    """It would make the service read its own network, its host's files or its cloud's keys."""
+    allowed = tmp_path / "allowed"
+    for folder in (allowed, tmp_path / "allowedandmore"):
+        folder.mkdir()
+    for file in (tmp_path / "secret.zip", tmp_path / "allowedandmore" / "x.zip"):
+        file.write_bytes(b"secret")
+    (allowed / "link.zip").symlink_to(tmp_path / "secret.zip")
+    front = start(allowed_sources=f"file://{allowed}/,s3://sets/")
+    for source in SOURCES:
+        answer = front.client.post("/datasets", json={"name": "d", "source": source.format(allowed=allowed)})
+        assert code_of(answer) in REFUSED, source
+    assert network == []
+    assert front.client.get("/datasets").json()["data"] == []
+
+
+# --- paths: nothing outside the data folder is read or written --------------------------------
+
+CLIMBS = ["../../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "/etc/passwd"]
+
+
+def test_no_name_in_a_path_leads_to_a_file(front: Front) -> None:
+    """It would read any file that the service can."""
+    places = (
+        f"/datasets/{front.dataset()}/samples/{{}}/image",
+        "/datasets/{}",
+        "/models/{}/download",
+        "/jobs/{}/predictions",
+        "/docs/static/{}",
+    )
+    for place, climb in itertools.product(places, CLIMBS):
+        path = place.format(climb)
+        answer = front.client.get(path)
+        assert answer.status_code in (404, 405, 422), path
+        assert "root:" not in answer.text
+
+
+@pytest.mark.parametrize("key", ["../x", "/etc/x", "a/../../x", "..", "", "."])
+def test_no_artifact_lies_outside_the_store(artifacts: Artifacts, key: str) -> None:
+    """A key that got a name from outside would write or delete there."""
+    for use in (artifacts.folder, artifacts.delete, artifacts.exists):
+        with pytest.raises(ValueError, match="not an artifact key"):
+            use(key)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("../evil.png", ProblemCode.CLIMBING_NAME), ("/tmp/evil.png", ProblemCode.ABSOLUTE_NAME)],
+)
+def test_no_archive_writes_outside_its_folder(tmp_path: Path, name: str, code: ProblemCode) -> None:
+    """It would overwrite the service's own files (zip slip)."""
+    (tmp_path / "a.zip").write_bytes(zipped(name, b"evil"))
+    with pytest.raises(ArchiveError) as refused:
+        unpack(tmp_path / "a.zip", tmp_path / "in" / "out")
+    assert refused.value.code is code
+    assert not list(tmp_path.rglob("evil.png"))
+
+
+def zipped(name: str, data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+# --- bombs: small files that grow -------------------------------------------------------------
+
+
+def test_an_archive_that_grows_a_thousandfold_is_stopped(tmp_path: Path) -> None:
+    """It would fill the disk."""
+    bomb = tmp_path / "bomb.zip"
+    bomb.write_bytes(zipped("a.png", bytes(64 << 20)))
+    assert bomb.stat().st_size < 100_000
+    with pytest.raises(ArchiveError) as refused:
+        unpack(bomb, tmp_path / "out", ArchiveLimits(ratio_grace=1 << 20))
+    assert refused.value.code is ProblemCode.WRONG_RATIO
+    assert [path.name for path in tmp_path.iterdir()] == ["bomb.zip"]
+
+
+def test_an_image_that_claims_billions_of_pixels_is_never_decoded() -> None:
+    """It would take 10 GB of memory from 100 bytes."""
+    header = struct.pack(">LLBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    refused = check_image(png, "a.png")
+    assert not isinstance(refused, CheckedImage)
+    assert refused.code is FileCode.PIXEL_BOMB
+
+
+class _Opens:
+    """Unpickled, it would make the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, (self.path,))
+
+
+def test_a_pickle_is_never_read(front: Front, tmp_path: Path) -> None:
+    """It would run the attacker's code: a .pt file is a program."""
+    mark = tmp_path / "ran"
+    plain = pickle.dumps(_Opens(mark))
+    for data in (plain, zipped("archive/data.pkl", plain), b"\x80\x02" + plain):
+        answer = front.client.post(
+            "/models",
+            files={"file": ("model.safetensors", data)},
+            data={"backbone": "small_cnn", "classes": '["a", "b"]', "image_size": "28"},
+        )
+        assert code_of(answer) == "not-safetensors"
+    assert not mark.exists()
+
+
+# --- injection: what is sent stays data ----------------------------------------------------------
+
+INJECTIONS = ["' OR '1'='1", "x'; DROP TABLE keys; --", "${jndi:ldap://a/b}", "{{7*7}}", "%00", "<script>"]
+
+
+def test_text_is_never_part_of_a_query_or_a_page(start: StartFront) -> None:
+    """It would read or drop other people's rows, or run in a reader's browser."""
+    front = start(api_keys="admin:root")
+    front.client.headers.update(ADMIN)
+    for text in INJECTIONS:
+        made = front.client.post("/keys", json={"name": text, "scopes": ["read"]})
+        assert made.json()["name"] == text
+        for path, name in (("/jobs", "dataset"), ("/jobs", "kind"), ("/keys", "cursor"), ("/models", "job")):
+            answer = front.client.get(path, params={name: text})
+            assert answer.status_code == 422 or answer.json()["data"] == [], f"{path}?{name}={text}"
+        assert front.client.get(f"/models/{text}").status_code in (404, 405)
+    listed = front.client.get("/keys")
+    assert [key["name"] for key in listed.json()["data"]] == INJECTIONS[::-1]
+    assert listed.headers["Content-Type"] == "application/json"
+    assert listed.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"X-Request-ID: a\rSet-Cookie: evil=1",
+        b"X-Request-ID: a%0d%0aSet-Cookie: evil=1",
+        b"X-Request-ID: a\x00b",
+        b"X-Request-ID: " + "a\u010d\u010aSet-Cookie:evil".encode(),
+    ],
+)
+def test_no_header_of_a_request_becomes_one_of_the_answer(listen: Listen, header: bytes) -> None:
+    """It would set cookies, or split the answer in two."""
+    answer = listen().ask(HEAD + header + b"\r\nConnection: close\r\n\r\n")
+    assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 "))
+    assert b"set-cookie" not in answer.lower()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde",
+        b"GET /livez HTTP/1.1\r\nHost : a\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+    ids=["two lengths", "two sizes", "a space before the colon", "TLS"],
+)
+def test_a_request_that_can_be_read_in_two_ways_is_not_read(listen: Listen, request_: bytes) -> None:
+    """It would smuggle a second request past a proxy that reads it in the other way."""
+    answer = listen().ask(request_)
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"content-type: application/problem+json" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+# --- slow and endless: a connection that is held costs the attacker nothing --------------------
+
+
+def test_a_head_that_never_ends_is_cut_off(listen: Listen) -> None:
+    """A few thousand of them would take every connection that the process may have (slowloris)."""
+    begun = time.monotonic()
+    with listen().connect(HEAD) as connection:
+        answer = trickled(connection, b"X-a: b\r\n")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == 408
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"], ids=["new", "kept alive"])
+def test_a_connection_without_a_request_is_cut_off(listen: Listen, first: bytes) -> None:
+    """Empty lines before a request are no request: they would keep it open for ever."""
+    with listen().connect(first) as connection:
+        assert b"HTTP/1.1 408 " in trickled(connection, b"\r\n")
+
+
+def test_a_body_that_trickles_is_cut_off_and_leaves_nothing(listen: Listen, tmp_path: Path) -> None:
+    """It would hold a connection, a place in memory and a scratch file for months."""
+    server = listen()
+    head = b"POST /datasets HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n"
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.zip"\r\n\r\n'
+    for kind, begun in ((b"application/json", b"["), (b"multipart/form-data; boundary=b", form)):
+        with server.connect(head + b"Content-Type: " + kind + b"\r\n\r\n" + begun) as connection:
+            assert trickled(connection, b" ").startswith(b"HTTP/1.1 408 ")
+    until(lambda: not list((tmp_path / "scratch").rglob("uploads/*")))
+
+
+def test_a_body_that_nobody_waits_for_is_cut_off_too(listen: Listen) -> None:
+    """After a 401 the rest of the body is thrown away: that must not go on for ever either."""
+    head = b"GET /jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+    with listen(api_keys="read:r").connect(head) as connection:
+        assert trickled(connection, b" ").startswith(b"HTTP/1.1 401 ")
+
+
+def test_who_does_not_read_the_answer_is_cut_off(listen: Listen) -> None:
+    """It would keep every answer in the server's memory, for as long as it likes."""
+    server = listen()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(server.address)
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
+        until(lambda: any(c.flow.write_paused for c in server.server.server_state.connections))
+        until(lambda: not server.server.server_state.connections)
+
+
+def test_a_header_without_an_end_does_not_fill_the_memory(listen: Listen) -> None:
+    """The parser keeps a header until it has all of it."""
+    with listen().connect(HEAD + b"X-a: ") as connection:
+        sent = 0
+        try:
+            while sent < 64 << 20:
+                connection.sendall(b"a" * 65_536)
+                sent += 65_536
+            pytest.fail("64 MiB of one header were taken")
+        except OSError:
+            pass
+    assert sent < 16 << 20  # what the sockets hold in between
+
+
+@pytest.mark.parametrize("head", [b"X-a: " + b"a" * 80_000, b"X-a: b\r\n" * 10_000], ids=["long", "many"])
+def test_oversized_headers_are_a_431(listen: Listen, head: bytes) -> None:
+    """Each would be parsed, copied and logged before anybody asks for a key."""
+    server = listen()
+    answer = server.ask(HEAD + head + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"application/problem+json" in answer
+    assert server.ask(HEAD + b"X-a: " + b"a" * 30_000 + b"\r\nConnection: close\r\n\r\n")[9:12] == b"200"
+
+
+def test_honest_clients_are_not_slow(listen: Listen, tmp_path: Path) -> None:
+    """The limits must not hit a stream that waits for news, a pause within a body, or a kept connection."""
+    server = listen()
+    stream = (
+        f"GET /jobs/{server.job()}/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n".encode()
+    )
+    body = b'{"name": "d", "source": "builtin:digits"}'
+    head = (
+        b"POST /datasets HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    )
+    with server.connect(stream) as streaming, server.connect(head % len(body)) as paused:
+        assert streaming.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        time.sleep(Impatient.HEAD_SECONDS * 0.6)
+        paused.sendall(body)
+        assert paused.recv(65_536).startswith(b"HTTP/1.1 202 ")
+        time.sleep(Impatient.HEAD_SECONDS * 2)
+        assert len(server.services.followers) == 1
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for it, 10 s at most."""
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def trickled(connection: socket.socket, piece: bytes) -> bytes:
+    """What the server says, until it closes, to a client that sends this every 30 ms."""
+    connection.settimeout(0.03)
+    deadline, found = time.monotonic() + 20, b""
+    while time.monotonic() < deadline:
+        try:
+            connection.sendall(piece)
+            heard = connection.recv(65_536)
+        except TimeoutError:
+            continue
+        except OSError:  # closed while we sent
+            return found
+        if not heard:
+            return found
+        found += heard
+    raise AssertionError(f"still open after 20 s; it said {found!r}")
+
+
+# --- many: idle event streams ---------------------------------------------------------------------
+
+
+def test_idle_event_streams_are_bounded(listen: Listen) -> None:
+    """Thousands of them would take the process' connections from everybody else."""
+    server = listen(max_event_streams=2)
+    stream = f"GET /jobs/{server.job()}/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n".encode()
+    open_ = [server.connect(stream + b"\r\n") for _ in range(2)]
+    assert all(connection.recv(65_536).startswith(b"HTTP/1.1 200 ") for connection in open_)
+    until(lambda: len(server.services.followers) == 2)
+    refused = server.ask(stream + b"Connection: close\r\n\r\n")
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 5" in refused
+    assert b"/problems/overloaded" in refused
+    assert server.ask(HEAD + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    open_.pop().close()
+    until(lambda: len(server.services.followers) == 1)
+    open_.append(server.connect(stream + b"\r\n"))
+    assert open_[-1].recv(65_536).startswith(b"HTTP/1.1 200 ")
+    for connection in open_:
+        connection.close()
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+def test_only_an_admin_sees_or_makes_keys(start: StartFront) -> None:
+    """A key that could make keys would make itself an admin."""
+    front = start(api_keys="read+predict:r,train:t,admin:root")
+    one = f"/keys/{new_id('key')}"
+    for method, path in (("GET", "/keys"), ("POST", "/keys"), ("GET", one), ("DELETE", one)):
+        body = {"name": "mine", "scopes": ["admin"]} if method == "POST" else None
+        for secret, status in ((None, 401), ("x", 401), ("r", 403), ("t", 403)):
+            headers = {} if secret is None else {"X-API-Key": secret}
+            refused = front.client.request(method, path, headers=headers, json=body)
+            assert refused.status_code == status, f"{method} {path} with {secret}"
+    assert front.client.get("/keys", headers=ADMIN).json()["data"] == []

@@ -1,0 +1,139 @@
+"""The reject option of batch jobs: what is calibrated, and that a score that is not finite abstains."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from core.ids import new_id
+from core.queries import registry
+from core.tables import JobRow, ModelRow
+from core.vocabulary import Arm, JobKind
+from models.backbones import Network, build_network
+from models.data.batches import LoaderSettings, make_loader
+from models.data.importing import import_dataset
+from models.data.store import Store
+from models.evaluate import Logits, predict_logits
+from models.export import card_of, load_model, save_model
+from models.run import Run
+from models.selective import CalibrationTable, fit_temperature, probabilities, score
+from tests.integration.worker.bench import Bench, opened_bench
+from tests.integration.worker.real_jobs import CLASSES, make_folder
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("abstention")
+    import_dataset(make_folder(folder / "images"), folder / "store")
+    with opened_bench(folder, folder / "store") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def evaluated(bench: Bench) -> JobRow:
+    """A model with an ERM half, both with random weights, calibrated by an evaluate job."""
+    erm = _imported(bench, build_network("small_cnn", classes=2, image_size=28, seed=1), None)
+    model = _imported(bench, build_network("small_cnn", classes=2, image_size=28, seed=2), erm)
+    (job,) = bench.succeed(bench.run(JobKind.EVALUATE, inputs={"model": model}, params={}))
+    return job
+
+
+def _imported(bench: Bench, network: Network, erm: str | None) -> str:
+    model_id = new_id("mdl")
+    arm = Arm.ERM if erm is None else Arm.MASKTUNE
+    with bench.runtime.artifacts.writing(f"models/{model_id}") as folder:
+        save_model(network, card_of(network, CLASSES, arm.value), folder)
+    row = ModelRow(
+        id=model_id, arm=arm, backbone="small_cnn", classes=list(CLASSES), image_size=28, erm_id=erm
+    )
+    row.artifact = f"models/{model_id}"
+    with bench.runtime.database.begin() as session:
+        registry.add(session, row)
+    return model_id
+
+
+def _said(bench: Bench, store: Store, model_id: str, split: str) -> Logits:
+    with bench.runtime.database.read() as session:
+        network, _ = load_model(bench.folder(registry.get(session, model_id).artifact))
+    run = Run(torch.device("cpu"), 0)
+    return predict_logits(network, make_loader(store, store.rows(split), LoaderSettings(28, 256), run), run)
+
+
+def test_each_part_is_measured_on_the_split_that_is_its_own(bench: Bench, evaluated: JobRow) -> None:
+    store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
+    (model_id, calibration), *_ = evaluated.done["calibrate"]["calibrations"].items()
+    raw: dict[str, Any] = json.loads((bench.folder(calibration["artifact"]) / "tables.json").read_text())
+    with bench.runtime.database.read() as session:
+        row = registry.get(session, model_id)
+    assert row.calibration is not None
+    assert row.erm_id is not None
+    own, erm = (_said(bench, store, id, "calibration") for id in (model_id, row.erm_id))
+    assert raw["agreement"] == {
+        "n": len(own.rows),
+        "disagree": int((own.predictions != erm.predictions).sum()),
+    }
+    for label, name in enumerate(CLASSES):
+        inside = own.labels == label
+        values = score("minimum", own.logits, erm.logits).scores[inside]
+        table = CalibrationTable.from_json(raw["classes"]["minimum"][name])
+        assert (table.n, table.wrong[-1]) == (inside.sum(), (own.predictions != own.labels)[inside].sum())
+        assert np.allclose(
+            np.sort(values), np.sort(np.repeat(table.thresholds, np.diff(table.answered, prepend=0)))
+        )
+    val = _said(bench, store, model_id, "val")
+    assert raw["temperature"]["split"] == "val"
+    assert raw["temperature"]["n"] == len(val.rows)
+    assert raw["temperature"]["value"] == pytest.approx(fit_temperature(val.logits, val.labels), rel=1e-4)
+    assert row.calibration["temperature"] == raw["temperature"]["value"]
+
+
+def test_a_batch_shows_probabilities_at_the_temperature_and_decides_without(
+    bench: Bench, evaluated: JobRow
+) -> None:
+    store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
+    (model_id, calibration), *_ = evaluated.done["calibrate"]["calibrations"].items()
+    params = {"split": "test", "output": "parquet", "coverage": 0.5}
+    (job,) = bench.succeed(bench.run(JobKind.PREDICT, inputs={"model": model_id}, params=params))
+    rows = pq.read_table(bench.folder(job.done["predict"]["artifact"]) / "predictions.parquet").to_pylist()
+    logits = _said(bench, store, model_id, "test").logits
+    shown = np.array([row["probabilities"] for row in rows])
+    assert np.allclose(shown, probabilities(logits, calibration["temperature"]), atol=1e-5)
+    assert np.allclose([row["score"] for row in rows], probabilities(logits).max(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", [{}, {"min_score": 0.5}])
+def test_a_score_that_is_not_finite_abstains(bench: Bench, policy: dict[str, float]) -> None:
+    network = build_network("small_cnn", classes=2, image_size=28, seed=3)
+    broken = list(network.model.parameters())[-1]
+    with torch.no_grad():
+        broken[0] = float("nan")
+    model = _imported(bench, network, None)
+    if policy:  # it needs a calibration, which here answers nothing
+        bench.succeed(bench.run(JobKind.EVALUATE, inputs={"model": model}, params={}))
+    asked = [{"split": "test", "output": output} | policy for output in ("parquet", "csv")]
+    parquet, text = bench.succeed(
+        *(bench.run(JobKind.PREDICT, inputs={"model": model}, params=params) for params in asked)
+    )
+    folder = bench.folder(parquet.done["predict"]["artifact"])
+    for row in pq.read_table(folder / "predictions.parquet").to_pylist():
+        assert (row["decision"], row["predicted"], row["score"]) == ("abstain", None, None)
+    assert parquet.done["predict"]["answered"] == text.done["predict"]["answered"] == 0
+    file = bench.folder(text.done["predict"]["artifact"]) / "predictions.csv"
+    with file.open(newline="") as lines:
+        assert {(row["decision"], row["score"]) for row in csv.DictReader(lines)} == {("abstain", "")}
+
+
+def test_the_refusal_of_a_batch_says_what_could_be_certified(bench: Bench, evaluated: JobRow) -> None:
+    (model_id, *_) = evaluated.done["calibrate"]["calibrations"]
+    asked = {"split": "test", "output": "csv", "max_risk": 0.001, "on_uncertified": "error"}
+    (refused,) = bench.done(bench.run(JobKind.PREDICT, inputs={"model": model_id}, params=asked))
+    assert refused.error is not None
+    assert refused.error["reason"] == "not_certifiable"
+    assert "certify" in refused.error["detail"]

@@ -1,0 +1,154 @@
+"""The report of real jobs: what it finds on a painted square, and that nothing odd breaks it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.services.predict import data_uri
+from app.services.reports import render
+from core.ids import new_id
+from core.queries import registry
+from core.tables import JobRow, ModelRow
+from core.vocabulary import Arm, JobKind
+from models.backbones import build_network
+from models.data.importing import import_dataset
+from models.export import card_of, save_model
+from tests.integration.worker.bench import Bench, opened_bench
+from tests.integration.worker.real_jobs import CLASSES, hyperparameters, make_folder
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("reports")
+    images = make_folder(folder / "images" / "squares")
+    import_dataset(images, folder / "store")
+    with opened_bench(folder, folder / "store", images) as opened:
+        yield opened
+
+
+def read(bench: Bench, job: JobRow) -> tuple[dict[str, Any], str]:
+    """The report as JSON, and as the page with all its pictures found."""
+    folder = bench.folder(job.done["evaluate"]["artifact"])
+    report = json.loads((folder / "report.json").read_text())
+    return report, render(report, lambda name: data_uri((folder / name).read_bytes()))
+
+
+def untrained(bench: Bench, classes: tuple[str, ...]) -> str:
+    """A model that knows these classes and was never trained."""
+    model_id = new_id("mdl")
+    network = build_network("small_cnn", classes=len(classes), image_size=28, seed=3)
+    with bench.runtime.artifacts.writing(f"models/{model_id}") as folder:
+        save_model(network, card_of(network, classes, "imported"), folder)
+    with bench.runtime.database.begin() as session:
+        row = ModelRow(
+            id=model_id,
+            arm=Arm.IMPORTED,
+            backbone="small_cnn",
+            classes=list(classes),
+            image_size=28,
+            artifact=f"models/{model_id}",
+        )
+        registry.add(session, row)
+    return model_id
+
+
+def test_every_part_of_a_report_has_its_figures_with_n_and_interval(bench: Bench) -> None:
+    job = bench.succeed(bench.run(JobKind.MASKTUNE))[0]
+    report, page = read(bench, job)
+    assert "3. May I trust the new one?" in page
+    n = report["dataset"]["splits"]["test"]
+    for arm in ("erm", "masktune"):
+        cost = report["masking_cost"]["test"][arm]
+        assert cost["n"] == n
+        assert cost["masked_low"] <= cost["masked_share"] <= cost["masked_high"]
+        assert {each["n"] for each in cost["arms"]} == {n}
+        assert cost["arms"][0]["correct"] == report["metrics"]["test"][arm]["correct"]
+        means = report["gaze"]["mean_maps"][arm]
+        assert sum(mean["n"] + mean["undefined"] for mean in means) == n
+        for mean in means:
+            assert np.sum(mean["map"]) == pytest.approx(1)
+    moved = report["gaze"]["movement"]["all"]
+    assert 0 < moved["low"] <= moved["mean"] <= moved["high"] <= 1
+    assert moved["n"] + moved["undefined"] == n
+    slices = report["slices"]
+    assert sum(part["n"] for part in slices["slices"]) == n - sum(c["undefined"] for c in slices["classes"])
+    assert {told["model"] for part in slices["slices"] for told in part["accuracies"]} == set(
+        report["models"]
+    )
+    for split, by_arm in report["risk_coverage"].items():
+        for arm, curve in by_arm.items():
+            assert curve["n"] == report["dataset"]["splits"][split]
+            last = curve["points"][-1]
+            assert last["low"] <= last["risk"] <= last["high"]
+            if split != "calibration":
+                wrong = curve["n"] - report["metrics"][split][arm]["correct"]
+                assert (last["coverage"], last["errors"]) == (1, wrong)
+    assert set(report["certified"]) == {"erm", "masktune", "control"}
+    reliability = report["reliability"]["test"]["masktune"]
+    assert sum(b["n"] for b in reliability["bins"]) == reliability["n"] == n
+
+
+def test_a_painted_square_is_found_in_the_model_and_in_the_data(bench: Bench) -> None:
+    _, dataset = bench.imported({"builtin": "biased-digits"})
+    job = bench.succeed(bench.run(JobKind.ERM, dataset_id=dataset.id))[0]
+    report, page = read(bench, job)
+    assert report["shortcut"]["reading"] == "leans"
+    found = {sign["name"] for sign in report["shortcut"]["signs"] if sign["found"]}
+    assert {"shift", "property"} <= found
+    assert report["properties"]["findings"][0]["property"] == "top-left corner"
+    assert "It leans on a shortcut" in page
+    assert "top-left corner" in page
+    assert report["gaze"]["after"] is None
+    assert report["gaze"]["movement"] is None
+    assert {item["rule"] for item in report["gallery"]["items"]} <= {"most_masked", "mistaken"}
+
+
+def test_no_shortcut_is_seen_where_there_is_none(bench: Bench) -> None:
+    _, dataset = bench.imported({"builtin": "digits"})
+    params = hyperparameters(epochs=6, batch_size=32, masking={"sigmas": 2.0})
+    job = bench.succeed(bench.run(JobKind.ERM, dataset_id=dataset.id, params=params))[0]
+    report, page = read(bench, job)
+    assert report["metrics"]["test"]["erm"]["accuracy"] > 0.9
+    assert report["shortcut"]["reading"] == "no_sign", report["shortcut"]["signs"]
+    assert "That is no proof of absence." in page
+
+
+def test_the_same_job_writes_the_same_figures(bench: Bench) -> None:
+    given = {"model": untrained(bench, CLASSES)}
+    jobs = bench.succeed(*(bench.run(JobKind.EVALUATE, inputs=given, params={}) for _ in range(2)))
+    first, second = (read(bench, job)[0] for job in jobs)
+    for report in (first, second):
+        for changing in ("job", "created_at", "cost"):
+            del report[changing]
+    assert first == second
+
+
+def test_nothing_to_look_at_and_few_samples_break_nothing(bench: Bench) -> None:
+    """Images of one colour: no map has a place, no mask a pixel; three samples of a class to test."""
+    folder, shades = bench.images.parent / "flat", iter(range(256))
+    for split, count in (("train", 20), ("val", 2), ("test", 3)):
+        for name in ("a", "b", "c"):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                shade = next(shades)
+                path = folder / split / name / f"{index}.png"
+                Image.new("RGB", (28, 28), (shade, shade, shade)).save(path)
+    _, dataset = bench.imported({"address": f"file://{folder}"})
+    given = {"model": untrained(bench, tuple(dataset.classes))}
+    asked = {"splits": ["test"]}
+    job = bench.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs=given, params=asked)
+    report, page = read(bench, bench.succeed(job)[0])
+    cost = report["masking_cost"]["test"]["imported"]
+    assert (cost["n"], cost["nothing_masked"], cost["cost"]["estimate"]) == (9, 9, 0)
+    assert [(c["n"], c["undefined"], c["slices"]) for c in report["slices"]["classes"]] == [(0, 3, 0)] * 3
+    assert {item["rule"] for item in report["gallery"]["items"]} == {"mistaken"}
+    assert report["verdict"] is None
+    assert "No comparison" in page
+    assert "No image has a map that says where it is looked at." in page
+    assert "3. May I trust it?" in page

@@ -1,0 +1,187 @@
+"""A last layer retrained over groups, as a job: what it leaves, what it says, how it goes on when stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+from sqlalchemy import select
+
+from core.tables import JobRow, ModelRow
+from core.vocabulary import STAGES, Arm, JobKind, Stage
+from models.checkpoints import weights_digest
+from models.config import RetrainConfig
+from models.data.importing import import_dataset
+from models.data.store import Store
+from models.export import load_model
+from tests.integration.worker.bench import Bench, opened_bench
+from tests.integration.worker.real_jobs import hyperparameters
+from worker.stages.heads import FEATURES, MEMBERS, Members
+
+QUICK = {"penalties": [10.0, 0.1], "judge_penalties": [0.1], "folds": 2, "repeats": 1}
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    return RetrainConfig.from_json({"head": QUICK, "seed": 3} | changes).to_json()
+
+
+def small() -> dict[str, Any]:
+    return hyperparameters(image_size=16, epochs=1, batch_size=32, control=False, finetune={"epochs": 1})
+
+
+def make_grouped(root: Path, images: int = 500) -> Path:
+    """Real digits, low against high, a white square on nine of ten low ones and one of ten high ones."""
+    pixels, digits = load_digits(return_X_y=True)
+    lines = ["path,label,group"]
+    root.mkdir()
+    for index, (grey, digit) in enumerate(zip(pixels[:images], digits[:images], strict=True)):
+        picture = (grey.reshape(8, 8) * 15).astype("uint8").repeat(2, 0).repeat(2, 1)
+        high = int(digit >= 5)
+        square = high == (index // 7 % 10 == 0)
+        if square:
+            picture[:4, :4] = 255
+        name = f"{index:04d}.png"
+        Image.fromarray(picture).save(root / name)
+        lines.append(f"{name},{('low', 'high')[high]},{('plain', 'square')[square]}")
+    (root / "labels.csv").write_text("\n".join(lines))
+    return root
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("heads")
+    report = import_dataset(make_grouped(folder / "images"), folder / "store")
+    assert (report.state, set(report.group_names)) == ("ready", {"plain", "square"})
+    with opened_bench(folder, folder / "store") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def erm(bench: Bench) -> JobRow:
+    return bench.succeed(bench.run(JobKind.MASKTUNE, params=small()))[0]
+
+
+def report_of(bench: Bench, job: JobRow) -> dict[str, Any]:
+    folder = bench.folder(job.done["evaluate"]["artifact"])
+    found: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def given(bench: Bench, erm: JobRow) -> JobRow:
+    model = {"model": erm.models["erm"]}
+    return bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=config(groups="given"), inputs=model))[0]
+
+
+def test_only_the_last_layer_is_new(bench: Bench, erm: JobRow, given: JobRow) -> None:
+    assert tuple(Stage(s) for s in given.done) == STAGES[JobKind.RETRAIN_HEAD]
+    with bench.runtime.database.read() as session:
+        rows = {r.arm: r for r in session.scalars(select(ModelRow).where(ModelRow.job_id == given.id))}
+    assert {arm.value: row.id for arm, row in rows.items()} == given.models
+    assert set(rows) == {Arm.RETRAINED, Arm.CONTROL}
+    before, _ = load_model(bench.folder(f"models/{erm.models['erm']}"))
+    for row in rows.values():
+        assert row.erm_id == erm.models["erm"]
+        assert row.calibration is not None
+        assert set(row.metrics) == {"val", "test"}
+        network, card = load_model(bench.folder(row.artifact))
+        stage = {Arm.RETRAINED: "retrain_head", Arm.CONTROL: "control"}[row.arm]
+        assert weights_digest(network.model) == given.done[stage]["figures"]["weights"]
+        assert (card.arm, card.hyperparameters["retrain_head"]["groups"]) == (row.arm, "given")
+        old, new = before.model.state_dict(), network.model.state_dict()
+        changed = {name for name in old if not old[name].equal(new[name])}
+        last = {id(parameter) for parameter in network.classifier.parameters()}
+        assert changed == {name for name, p in network.model.named_parameters() if id(p) in last}
+
+
+def test_true_groups_win_the_minority_back(bench: Bench, given: JobRow) -> None:
+    report = report_of(bench, given)
+    figures = report["metrics"]["val"]
+    assert set(figures) == {"erm", "retrained", "control"}
+    assert figures["retrained"]["worst_group_accuracy"] > figures["erm"]["worst_group_accuracy"]
+    assert {(d["a"], d["b"]) for d in report["differences"]["test"]} == {
+        ("retrained", "erm"),
+        ("retrained", "control"),
+    }
+    assert (report["verdict"]["a"], report["verdict"]["b"]) == ("retrained", "control")
+    assert [c["stage"] for c in report["cost"]] == [s.value for s in STAGES[JobKind.RETRAIN_HEAD]]
+
+
+def test_the_report_shows_the_groups(bench: Bench, erm: JobRow, given: JobRow) -> None:
+    model = {"model": erm.models["erm"]}
+    guessed = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=config(), inputs=model))[0]
+    store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
+    n = store.counts["train"]
+    for job, inferred in ((given, False), (guessed, True)):
+        section = report_of(bench, job)["groups"]
+        assert (section["inferred"], section["n"]) == (inferred, n)
+        assert section["held_out"] == {"erm": False, "retrained": True, "control": True}
+        assert sum(part["n"] for part in section["slices"]) == n
+        members = Members.load(bench.folder(job.done["retrain_head"]["artifact"]) / MEMBERS)
+        for number, part in enumerate(section["slices"]):
+            mine = members.assigned == number
+            assert part["inferred"] is inferred
+            right = int((members.before == members.labels)[mine].sum())
+            assert (part["accuracies"]["erm"]["n"], part["accuracies"]["erm"]["correct"]) == (
+                part["n"],
+                right,
+            )
+            assert sum(part["true_groups"].values()) == part["n"]
+            assert 0 < len(part["examples"]) <= 8
+            assert {e["sample"] for e in part["examples"]} <= set(members.rows[mine].tolist())
+            folder = bench.folder(job.done["evaluate"]["artifact"])
+            assert all(Image.open(folder / e["image"]).size == (224, 224) for e in part["examples"])
+    assert section["divided"]
+    assert len(section["slices"]) == 4  # of either class those judged right and wrong
+
+
+def test_clusters_and_no_control(bench: Bench, erm: JobRow) -> None:
+    clusters = config(groups="saliency_clusters", control=False)
+    model = {"model": erm.models["erm"]}
+    job = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=clusters, inputs=model))[0]
+    assert Stage.CONTROL not in job.done
+    report = report_of(bench, job)
+    assert report["verdict"]["b"] == "erm"
+    section = report["groups"]
+    assert (section["source"], section["inferred"]) == ("saliency_clusters", True)
+    assert section["control_penalty"] is None
+
+
+def test_the_head_of_a_masktune_model_by_where_it_differs_from_erm(bench: Bench, erm: JobRow) -> None:
+    model = {"model": erm.models["masktune"]}
+    asked = config(groups="disagreement", second_model=erm.models["erm"])
+    job = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=asked, inputs=model))[0]
+    report = report_of(bench, job)
+    assert set(report["models"]) == {"erm", "masktune", "retrained", "control"}
+    assert report["groups"]["source"] == "disagreement"
+    assert report["groups"]["held_out"] == {"masktune": False, "retrained": True, "control": True}
+
+
+def test_its_models_are_masked_and_tuned_like_others(bench: Bench, given: JobRow) -> None:
+    mask = bench.run(JobKind.MASK, inputs={"model": given.models["control"]}, params=small())
+    tuned = bench.succeed(mask, bench.run(JobKind.FINETUNE, inputs={"mask_set": mask}, params=small()))[1]
+    assert any("fresh optimizer" in line for line in bench.logs(tuned.id))  # a fit leaves no checkpoint
+
+
+def test_it_goes_on_with_the_features_of_the_last_attempt(bench: Bench, erm: JobRow, given: JobRow) -> None:
+    model = {"model": erm.models["erm"]}
+    job_id = bench.run(JobKind.RETRAIN_HEAD, params=config(groups="given"), inputs=model)
+    features = Path(f"{bench.runtime.artifacts.root}/jobs/{job_id}/work/features/{FEATURES}")
+    looks = 0
+
+    def stop_in_the_fit() -> bool:
+        nonlocal looks
+        looks += features.is_file()
+        return looks > 3
+
+    assert bench.stop(job_id, stop_in_the_fit).done == {}
+    written = features.stat().st_mtime_ns
+    job = bench.succeed(job_id)[0]
+    assert features.stat().st_mtime_ns == written
+    for stage in ("retrain_head", "control"):
+        assert job.done[stage]["figures"] == given.done[stage]["figures"]

@@ -1,0 +1,114 @@
+"""The page of a retrained head: guessed groups are marked, its words are those of its own comparison."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app.services.report_groups import build_groups
+from app.services.report_page import build_page
+from app.services.reports import render
+from models.statistics import wilson
+from tests.unit.app.report_samples import report
+from tests.unit.app.test_report_page import _picture, _read
+
+RIGHT = {"erm": (0.2, 0.99, 0.99, 0.25), "control": (0.25, 0.99, 0.98, 0.3), "masktune": (0.9,) * 4}
+
+
+def accuracies(correct: int, n: int) -> dict[str, Any]:
+    low, high = wilson(correct, n)
+    return {"n": n, "correct": correct, "accuracy": correct / n, "low": low, "high": high}
+
+
+def part(name: str, *, inferred: bool, n: int, right: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "inferred": inferred,
+        "n": n,
+        "share": n / 1010,
+        "accuracies": {
+            "erm": accuracies(right, n),
+            "control": accuracies(1, n),
+            "retrained": accuracies(n, n),
+        },
+        "true_groups": {"5-9 <with> square": n},
+        "examples": [{"sample": 7, "path": "<b>7</b>.png", "image": "group-7.png"}],
+    }
+
+
+def retrained_report(source: str) -> dict[str, Any]:
+    """What the evaluation of a `retrain_head` job writes."""
+    value: dict[str, Any] = json.loads(json.dumps(report(right=RIGHT)))
+    for place in (value["models"], *value["metrics"].values(), *value["reliability"].values()):
+        place["retrained"] = place.pop("masktune")
+    for difference in value["differences"]["test"]:
+        difference["a"] = "retrained"
+    value["verdict"]["a"] = "retrained"
+    inferred = source != "given"
+    value["groups"] = {
+        "source": source,
+        "inferred": inferred,
+        "divided": True,
+        "split": "train",
+        "n": 1010,
+        "details": {},
+        "penalty": 1.0,
+        "control_penalty": 3.0,
+        "held_out": {"erm": False, "control": True, "retrained": True},
+        "slices": [
+            part("5-9 · judged right", inferred=inferred, n=900, right=890),
+            part("5-9 · judged wrong", inferred=inferred, n=110, right=8),
+        ],
+    }
+    return value | {"kind": "retrain_head", "masks": None}
+
+
+@pytest.mark.parametrize("source", ["cross_mistakes", "disagreement", "saliency_clusters", "given"])
+def test_groups_that_nobody_labelled_are_marked_as_inferred(source: str) -> None:
+    html = render(retrained_report(source), _picture)
+    text = _read(html).text
+    assert ("inferred: nobody labelled them" in text) == (source != "given")
+    assert html.count('<span class="tag">inferred</span>') == (0 if source == "given" else 2)
+    assert "5-9 · judged wrong" in text
+    assert html.count("base64,group-7.png") == 2
+    assert "&lt;b&gt;7&lt;/b&gt;.png" in html
+    assert ("110 of “5-9 <with> square”" in text) == (source != "given")
+
+
+def test_every_model_stands_at_every_group_with_its_interval() -> None:
+    value = retrained_report("cross_mistakes")
+    page = build_groups(value["groups"], ("erm", "control", "retrained"), _picture)
+    assert page is not None
+    for group in page.rows:
+        assert [figure.name for figure in group.row.figures] == ["ERM", "Control", "Retrained head"]
+        assert all(f.low is not None and f.low <= f.value for f in group.row.figures)
+    assert page.rows[1].row.figures[0].value == 8 / 110
+    assert "ERM had seen all of them" in page.note
+    assert build_groups(None, ("erm",), _picture) is None
+
+
+def test_what_was_not_divided_is_said() -> None:
+    value = retrained_report("cross_mistakes")
+    assert "No class was divided" not in render(value, _picture)
+    value["groups"]["divided"] = False
+    assert "No class was divided" in render(value, _picture)
+
+
+def test_the_words_are_those_of_a_retrained_head() -> None:
+    value = retrained_report("cross_mistakes")
+    page = build_page(value, _picture)
+    assert page.verdict.title == "The retrained head helped"
+    assert page.answers[1].question == "Did the retrained head help?"
+    assert "the same head without groups reaches" in page.answers[1].answer
+    glossary = dict(page.glossary)
+    assert "balanced over classes alone" in glossary["Control"]
+    assert "MaskTune" not in glossary
+    assert "MaskTune" not in _read(render(value, _picture)).text
+
+
+def test_other_reports_have_no_such_section() -> None:
+    text = _read(render(report(), _picture)).text
+    assert "inferred: nobody labelled them" not in text
+    assert "without masks" in dict(build_page(report(), _picture).glossary)["Control"]

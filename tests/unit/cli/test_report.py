@@ -1,0 +1,41 @@
+"""The report on a terminal names what was compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cli.report import comparison, verdict
+
+DECIDING = {
+    "statistic": "worst_group_accuracy",
+    "estimate": 0.1,
+    "low": 0.05,
+    "high": 0.15,
+    "confidence": 0.95,
+}
+TOLD: dict[str, Any] = {"verdict": "helped", "b": "control", "deciding": DECIDING}
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (TOLD, "MaskTune helped. Against the control, the worst group"),
+        (TOLD | {"a": "retrained"}, "The retrained head helped. Against the control, the worst group"),
+        (TOLD | {"a": "retrained", "verdict": "hurt", "b": "erm"}, "The retrained head hurt. Against plain"),
+    ],
+)
+def test_the_verdict_names_the_judged_model(told: dict[str, Any], said: str) -> None:
+    assert verdict({"verdict": told}).startswith(said)
+
+
+def test_the_control_of_a_retrained_head_is_not_a_training() -> None:
+    figures = {"n": 5, "accuracy": 0.8, "low": 0.4, "high": 0.9, "groups": []}
+    heads = comparison({"metrics": {"test": {"control": figures, "retrained": figures}}})
+    assert [str(column.header) for column in heads.columns][1:] == [
+        "control: last layer without groups",
+        "after: last layer retrained",
+    ]
+    masked = comparison({"metrics": {"test": {"control": figures, "masktune": figures}}})
+    assert str(masked.columns[1].header) == "control: trained on unmasked"

@@ -1,0 +1,139 @@
+"""Signs of a shortcut: each found where its figures say so, and only there; both kinds make a reading."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.evaluate import Metrics, Names, metrics
+from models.leaning import Sign, of_groups, of_mask, of_property, of_shift, of_slices, read
+from models.masking_cost import MaskedAnswers, MaskingCost, masking_cost
+from models.slices import InferredSlices, Looked, infer_slices
+
+Labels = NDArray[np.int64]
+
+
+def measured(*shares: float, n: int = 200) -> Metrics:
+    """A group of `n` samples for each share of right answers."""
+    groups = np.repeat(np.arange(len(shares)), n)
+    right = np.concatenate([np.arange(n) < round(share * n) for share in shares])
+    return metrics(
+        np.zeros(len(groups), np.int64),
+        np.where(right, 0, 1),
+        groups=groups,
+        names=Names(("a",), ("land", "water", "air")[: len(shares)]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("shares", "found"),
+    [((0.95, 0.6), True), ((0.95, 0.95), False), ((0.99, 0.96), False), ((0.95, 0.94, 0.5), True)],
+)
+def test_a_worst_group_far_below_the_average_is_a_sign(shares: tuple[float, ...], found: bool) -> None:
+    sign = of_groups(measured(*shares), split="test")
+    assert sign is not None
+    assert (sign.found, sign.kind, sign.n) == (found, "failure", 200 * len(shares))
+    assert f"{100 * min(shares):.1f} %" in sign.sentence
+
+
+def test_a_gap_that_chance_would_make_is_no_sign() -> None:
+    few = of_groups(measured(0.9, 0.6, n=10), split="test")
+    assert few is not None
+    assert not few.found
+
+
+def test_one_group_or_none_cannot_be_compared() -> None:
+    assert of_groups(measured(0.5), split="test") is None
+    labels = np.zeros(10, np.int64)
+    assert of_groups(metrics(labels, labels), split="test") is None
+
+
+@pytest.mark.parametrize(("test", "found"), [(0.5, True), (0.97, False), (0.99, False)])
+def test_what_does_not_hold_on_the_test_split_is_a_sign(test: float, found: bool) -> None:
+    assert of_shift(measured(0.99), measured(test)).found is found
+
+
+def cut(wrong: tuple[float, float]) -> InferredSlices:
+    """One class that is looked at in two corners, so many wrong answers in each."""
+    rng = np.random.default_rng(0)
+    way = np.arange(120) % 2
+    maps = 0.05 * rng.random((120, 5, 5))
+    maps[way == 0, 0, 0] += 1
+    maps[way == 1, 4, 4] += 1
+    said = np.where(np.arange(120) // 2 < 60 * np.array(wrong)[way], 1, 0)
+    return infer_slices(
+        Looked(np.arange(120), np.zeros(120, np.int64), maps.astype(np.float32)),
+        classes=("a",),
+        predictions={"erm": said, "other": np.zeros(120, np.int64)},
+        rng=rng,
+    )
+
+
+def test_slices_of_one_class_that_differ_are_a_sign_for_the_model_that_errs_there() -> None:
+    found = cut((0.0, 0.8))
+    erm, other = of_slices(found, model="erm"), of_slices(found, model="other")
+    assert erm is not None
+    assert other is not None
+    assert (erm.found, other.found) == (True, False)
+    assert "60 images that it looks at alike are right on 20.0 %" in erm.sentence
+
+
+def test_slices_alike_are_no_sign_and_a_class_in_one_piece_says_nothing() -> None:
+    alike = of_slices(cut((0.1, 0.15)), model="erm")
+    assert alike is not None
+    assert not alike.found
+    flat = Looked(np.arange(30), np.zeros(30, np.int64), np.ones((30, 2, 2), np.float32))
+    said = {"erm": np.zeros(30, np.int64)}
+    whole = infer_slices(flat, classes=("a",), predictions=said, rng=np.random.default_rng(0))
+    assert of_slices(whole, model="erm") is None
+
+
+def cost(changed: float, elsewhere: float, masked: float) -> MaskingCost:
+    n = 200
+    labels = np.zeros(n, np.int64)
+    own, other = (np.where(np.arange(n) < share * n, 1, 0) for share in (changed, elsewhere))
+    answers = MaskedAnswers(np.arange(n), labels, np.full(n, masked), labels, own, other, other)
+    return masking_cost(answers, generator=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("changed", "elsewhere", "masked", "found"),
+    [
+        (0.5, 0.02, 0.03, True),
+        (0.5, 0.02, 0.4, False),  # a large mask damages the image
+        (0.5, 0.45, 0.03, False),  # so does the same mask elsewhere
+        (0.08, 0.0, 0.03, False),  # too few answers
+    ],
+)
+def test_a_small_mask_that_changes_much_is_a_sign(
+    changed: float, elsewhere: float, masked: float, found: bool
+) -> None:
+    assert of_mask(cost(changed, elsewhere, masked), split="val").found is found
+
+
+def test_a_simple_property_is_a_sign_where_it_is_rated_strong() -> None:
+    check = {"n": 90, "sentence": "The corner tells a from b.", "findings": [{"p_value": 0.005}]}
+    for strength, found in (("strong", True), ("weak", False), ("none", False)):
+        sign = of_property(check | {"strength": strength})
+        assert sign is not None
+        assert (sign.found, sign.kind, sign.n) == (found, "cause", 90)
+    assert of_property({"findings": []}) is None
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause", "reading"),
+    [
+        (True, True, "leans"),
+        (True, False, "some_signs"),
+        (False, True, "some_signs"),
+        (False, False, "no_sign"),
+    ],
+)
+def test_a_failure_and_a_cause_together_are_a_shortcut(failure: bool, cause: bool, reading: str) -> None:
+    found = read([Sign("shift", "failure", failure, 9, "…"), Sign("mask", "cause", cause, 9, "…")])
+    assert found.reading == reading
+    assert json.loads(json.dumps(found.to_json()))["signs"][1]["found"] is cause
+    assert read([]).reading == "no_sign"

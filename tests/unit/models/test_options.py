@@ -1,0 +1,65 @@
+"""Every option of the paper changes what is trained, from the hyperparameters to the weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.config import Hyperparameters, MaskingConfig
+from models.data.store import Store
+from models.masking import RANDOM
+from models.masktune import compute_masks, masktune, new_network
+from models.run import Run
+from models.saliency import METHODS
+
+CONFIG = Hyperparameters(
+    image_size=16, batch_size=8, epochs=1, masking=MaskingConfig(sigmas=1.0), control=False
+)
+OPTIONS: list[dict[str, Any]] = [
+    {"method": "gradcam++"},
+    {"method": RANDOM},
+    {"target": "label"},
+    {"sigmas": 0.0},
+    {"share": 0.3},
+    {"iterations": 2},
+    {"iterations": 3},
+    {"iterations": 2, "accumulate": False},
+    {"fill": "mean"},
+    {"fill": "blur"},
+    {"crop": "centre"},
+]
+
+
+def tuned(store: Store, folder: Path, **masking: Any) -> str:
+    """The digest of the MaskTune model's weights."""
+    config = replace(CONFIG, masking=replace(CONFIG.masking, **masking))
+    result = masktune(new_network(store, config), store, config, Run(), folder=folder)
+    assert len(result.masks) == config.masking.iterations
+    return result.arms["masktune"].fit.digest
+
+
+def test_no_two_options_train_the_same_model(make_store: Callable[..., Store], tmp_path: Path) -> None:
+    store = make_store(train=16, val=2, test=2)
+    digests = [tuned(store, tmp_path / "plain")]
+    for index, option in enumerate([*OPTIONS, {}]):
+        shutil.copytree(tmp_path / "plain" / "erm", tmp_path / str(index) / "erm")  # need not train again
+        digests.append(tuned(store, tmp_path / str(index), **option))
+    assert len(set(digests)) == len(OPTIONS) + 1
+    assert digests[0] == digests[-1]
+
+
+@pytest.mark.parametrize("method", [*METHODS, RANDOM])
+def test_every_method_masks_the_training_split(
+    method: str, make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = make_store(train=4, val=2, test=2)
+    config = replace(CONFIG, image_size=28, masking=MaskingConfig(method=method, sigmas=0.0))
+    masks = compute_masks(new_network(store, config), store, config, Run(), folder=tmp_path / "masks")
+    assert masks.header.method == method
+    assert masks.rows.tolist() == store.rows("train").tolist()
+    assert 0 < masks.masked_share < 1

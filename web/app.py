@@ -1,0 +1,93 @@
+"""`create_dashboard()`: the dashboard as an ASGI application, to be served alone or beside the API."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
+from nicegui import app as pages_app
+from nicegui import ui
+
+from web import connection, files
+from web.pages import dataset, datasets, job, jobs, model, models, new_job, report, try_it  # noqa: F401
+from web.shell import STATIC
+
+HOME = "/ui"
+"""Where the pages are; `/` leads there."""
+
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # Vue compiles its templates in the browser
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self' ws: wss:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+"""Nothing is asked of any other machine, and no other page may put this one in a frame."""
+
+
+def create_dashboard(url: str) -> FastAPI:
+    """The dashboard of the API at `url`. Once in a process: NiceGUI knows one application."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        connections = connection.connect(url)
+        yield
+        await connections.aclose()
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request, and the API has its own
+    outer = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    outer.add_api_route("/", _home, include_in_schema=False)
+    outer.add_api_route("/livez", _alive, include_in_schema=False)
+    outer.middleware("http")(_sealed)
+    pages_app.include_router(files.router)
+    pages_app.add_static_files("/static", STATIC)
+    ui.run_with(
+        outer,
+        mount_path=HOME,
+        title="masktune",
+        dark=None,
+        language="en-US",
+        tailwind=False,  # a compiler of style sheets in the browser; the look is in one file
+        show_welcome_message=False,
+        favicon=_ICON,
+    )
+    return outer
+
+
+def serve(url: str, host: str, port: int) -> None:
+    """Run the dashboard alone until SIGTERM."""
+    import uvicorn
+
+    uvicorn.run(create_dashboard(url), host=host, port=port, access_log=False, timeout_graceful_shutdown=5)
+
+
+async def _home(request: Request) -> Response:
+    # Relative, so that it holds behind any prefix.
+    return RedirectResponse(HOME.removeprefix("/") + "/")
+
+
+async def _alive() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+async def _sealed(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await answer(request)
+    response.headers.setdefault("Content-Security-Policy", POLICY)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" '
+    'fill="#e8ecfb"/><path d="M0 7a7 7 0 0 1 7-7h25L0 32z" fill="#2f4fc4"/></svg>'
+)

@@ -1,0 +1,93 @@
+"""The way to the API: one client per key, over connections that all pages share.
+
+The key is the visitor's own. It lives in a cookie of the browser that no script can read, comes
+with every page, and is never part of an address.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import httpx
+from nicegui import ui
+from starlette.requests import Request
+
+from client import AsyncClient, Retry
+
+KEY_COOKIE = "masktune_key"
+THEME_COOKIE = "masktune_theme"
+_KEYS_HELD = 64
+"""Clients that are kept; one for each key that was used of late."""
+_RETRY = Retry(attempts=2)
+"""A person waits: rather say at once that the service is away."""
+
+
+class Connections:
+    """Clients of one API. `url` is where it is, as the server sees it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        # A transport of our own: no proxy of the environment stands between; a page that follows a job
+        # holds a connection for as long, so that their number has no limit.
+        self._transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None))
+        self._clients: OrderedDict[str | None, AsyncClient] = OrderedDict()
+
+    def of(self, key: str | None) -> AsyncClient:
+        """The client that speaks with this key, or with none."""
+        if key not in self._clients:
+            self._clients[key] = AsyncClient(self.url, key=key, transport=self._transport, retry=_RETRY)
+        self._clients.move_to_end(key)
+        while len(self._clients) > _KEYS_HELD:
+            self._clients.popitem(last=False)  # not closed: its transport is everybody's
+        return self._clients[key]
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+class NotConnected(Exception):
+    """A page was asked for before `connect`."""
+
+
+_connections: Connections | None = None  # NiceGUI's app is one per process, and so is this
+
+
+def connect(url: str) -> Connections:
+    """Let every page speak to the API at this address."""
+    global _connections
+    _connections = Connections(url)
+    return _connections
+
+
+def connections() -> Connections:
+    if _connections is None:
+        raise NotConnected("web.connection.connect(url) comes first")
+    return _connections
+
+
+def key_of(request: Request) -> str | None:
+    return request.cookies.get(KEY_COOKIE) or None
+
+
+def api_for(request: Request) -> AsyncClient:
+    """The API with the key of this request."""
+    return connections().of(key_of(request))
+
+
+def request() -> Request:
+    """The request that the present page answers."""
+    found = ui.context.client.request
+    assert found is not None, "outside of a page"
+    return found
+
+
+def api() -> AsyncClient:
+    """The API with the key of the visitor whose page this is."""
+    return api_for(request())
+
+
+def here(path: str, asked: Request | None = None) -> str:
+    """A path of the dashboard as the browser must ask for it, behind any prefix."""
+    asked = asked or request()
+    prefix = asked.headers.get("X-Forwarded-Prefix", "") + asked.scope.get("root_path", "")
+    return f"{prefix}{path}"

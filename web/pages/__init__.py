@@ -1,0 +1,1 @@
+"""One module per page; importing them registers the pages."""

@@ -1,0 +1,101 @@
+"""One data set: its report while it grows, the shortcuts that were seen, its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from nicegui import ui
+
+from client import Dataset, Job, Sample
+from web.connection import api
+from web.paging import Pager
+from web.shell import button, confirmed, guarded, html, page
+from web.widgets import choice, pages_of
+
+SPLITS = ("train", "val", "calibration", "test")
+SAMPLES = 36
+"""On a page."""
+LOOK_SECONDS = 1.0
+EVERY = ""
+"""The choice that filters nothing."""
+
+
+@page("/datasets/{dataset_id}", "Data set", "/")
+async def show(dataset_id: str) -> None:
+    found = await api().datasets.get(dataset_id)
+    with ui.element("div").classes("title-row"):
+        html("dataset_title", d=found)
+        with ui.element("div").classes("actions"):
+            if found.state == "ready":
+                button("Train on it", lambda: ui.navigate.to(f"/jobs/new?dataset={found.id}"))
+            button("Delete", lambda: _delete(found), "danger")
+    if found.state == "importing":
+        await _growing(found)
+        return
+    html("dataset_report", d=found, splits=[s for s in SPLITS if found.splits.get(s)])
+    if found.state == "ready":
+        await _samples(found)
+
+
+async def _growing(dataset: Dataset) -> None:
+    """The import as it goes; the whole page anew when it has ended."""
+    job = (dataset.model_extra or {}).get("job") or dataset.job
+    holder = ui.element("div").props("aria-live=polite")
+    connection = api()
+
+    @guarded
+    async def look() -> None:
+        seen = await connection.datasets.get(dataset.id)
+        if seen.state != "importing":
+            timer.deactivate()
+            ui.navigate.reload()
+            return
+        importing: Job | None = await connection.jobs.get(job) if job else None
+        holder.clear()
+        with holder:
+            html("importing", job=importing)
+
+    timer = ui.timer(LOOK_SECONDS, look)
+    await look()
+
+
+async def _samples(dataset: Dataset) -> None:
+    """The images, by split, class and group, a page at a time."""
+    ui.html("<h2>Samples</h2>", sanitize=False)
+    splits = {EVERY: "every split"} | {s: s for s in SPLITS if dataset.splits.get(s)}
+    labels = {EVERY: "every class"} | {name: name for name in dataset.classes}
+    groups = {EVERY: "every group"} | {group.name: group.name for group in dataset.groups}
+    connection = api()
+
+    async def draw() -> None:
+        listed = connection.datasets.samples(
+            dataset.id,
+            split=split.value or None,
+            label=label.value or None,
+            group=(group.value or None) if group else None,
+            limit=SAMPLES + 1,
+        )
+        pager = Pager(listed, SAMPLES)
+        await pager.page()
+        holder.clear()
+        with holder:
+            await pages_of(pager, lambda samples: _grid(dataset, samples))
+
+    redraw: Callable[..., Awaitable[None]] = guarded(lambda *_: draw())
+    with ui.element("div").classes("form").style("margin-bottom: 16px"):
+        split = choice("Split", splits, EVERY, on_change=redraw)
+        label = choice("Class", labels, EVERY, on_change=redraw, search=len(labels) > 12)
+        group = choice("Group", groups, EVERY, on_change=redraw) if dataset.groups else None
+    holder = ui.element("div")
+    await draw()
+
+
+def _grid(dataset: Dataset, samples: list[Sample]) -> None:
+    html("samples", dataset=dataset.id, samples=samples, pick=None)
+
+
+@guarded
+async def _delete(dataset: Dataset) -> None:
+    if await confirmed(f"Delete “{dataset.name}” with its images? This cannot be undone.", "Delete it"):
+        await api().datasets.delete(dataset.id)
+        ui.navigate.to("/")

@@ -1,0 +1,35 @@
+"""The first page: what this is, a place to drop an archive, every data set."""
+
+from __future__ import annotations
+
+from nicegui import ui
+
+from client import Dataset
+from web.connection import api
+from web.paging import Pager
+from web.shell import button, guarded, html, page
+from web.widgets import pages_of
+
+PER_PAGE = 20
+BUILTIN = "builtin:biased-digits"
+
+
+@page("/", "Data sets")
+async def show() -> None:
+    found = Pager(api().datasets.list(limit=PER_PAGE + 1), PER_PAGE)
+    first = await found.page()  # before anything is drawn: a service that is away shows one message
+    html("home", empty=not first)
+    if not first:
+        button("Try it with a built-in data set", _builtin, "second")
+    ui.html("<h2>Your data sets</h2>", sanitize=False)
+    await pages_of(found, _table)
+
+
+def _table(datasets: list[Dataset]) -> None:
+    html("datasets", datasets=datasets)
+
+
+@guarded
+async def _builtin() -> None:
+    made = await api().datasets.from_source(BUILTIN, name="digits with a square")
+    ui.navigate.to(f"/datasets/{made.id}")

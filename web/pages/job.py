@@ -1,0 +1,131 @@
+"""One job, live: its stage, its curves, its log; cancel, resume, and where it leads."""
+
+from __future__ import annotations
+
+import asyncio
+
+from nicegui import background_tasks, ui
+
+from client import AsyncClient, ClientError, Job
+from web import words
+from web.charts import svg
+from web.connection import api
+from web.shell import button, confirmed, guarded, html, page, rendered
+from web.story import Story
+
+DRAW_SECONDS = 0.7
+AWAY_SECONDS = 3.0
+"""Before a service that went away is asked for events again."""
+REPORTED = ("masktune", "erm", "finetune", "retrain_head", "evaluate")
+
+
+@page("/jobs/{job_id}", "Job", "/jobs")
+async def show(job_id: str) -> None:
+    job = await api().jobs.get(job_id)
+    view = View(api(), job)
+    view.build()
+    following = background_tasks.create(view.follow(), name=f"follow {job.id}")
+    ui.context.client.on_delete(following.cancel)
+
+
+class View:
+    """The page of one job: events come in as they happen, the page is drawn a little later, if any came."""
+
+    def __init__(self, connection: AsyncClient, job: Job) -> None:
+        self.connection = connection
+        self.job = job
+        self.story = Story()
+        self.dirty = True
+        self.away = ""
+
+    def build(self) -> None:
+        with ui.element("div").classes("title-row"):
+            self.title = ui.html(sanitize=False)
+            self.actions = ui.element("div").classes("actions")
+        self.head = ui.html(sanitize=False)
+        self.curves = ui.html(sanitize=False)
+        self.log = ui.html(sanitize=False)
+        html("job_params", job=self.job)
+        self.drawn_for: tuple[str, bool] | None = None
+        self.draw()
+        ui.timer(DRAW_SECONDS, self.draw)
+
+    def draw(self) -> None:
+        """Everything that may have changed, if anything did."""
+        if not self.dirty:
+            return
+        self.dirty = False
+        job, story = self.job, self.story
+        self.title.content = rendered("job_title", job=job)
+        self.head.content = rendered(
+            "job_head", job=job, stages=stages(job, story), progress=self._progress(), away=self.away
+        )
+        self.curves.content = rendered("charts", charts=[svg(chart) for chart in story.charts])
+        self.log.content = rendered("job_log", lines=story.log)
+        if self.drawn_for != (job.state, bool(job.models)):
+            self.drawn_for = (job.state, bool(job.models))
+            self.actions.clear()
+            with self.actions:
+                self._buttons()
+
+    def _progress(self) -> dict[str, object]:
+        """The newest figures: those of an event, else those of the job."""
+        newest = self.story.progress or self.job.progress.model_dump()
+        return {"fraction": self.job.progress.fraction} | dict(newest)
+
+    def _buttons(self) -> None:
+        job = self.job
+        if job.state == "succeeded" and job.kind in REPORTED:
+            button("Read the report", lambda: ui.navigate.to(f"/jobs/{job.id}/report"))
+        if job.state == "succeeded" and job.kind == "predict":
+            button("Download the predictions", lambda: ui.navigate.to(f"/files/jobs/{job.id}/predictions"))
+        if not job.ended and job.state != "cancelling":
+            button("Cancel", self.cancel, "danger")
+        if job.state in ("failed", "cancelled"):
+            button("Resume", self.resume)
+
+    async def follow(self) -> None:
+        """Take in every event up to the job's end, across a service that restarts."""
+        last = 0
+        while True:
+            try:
+                async for event in self.connection.jobs.events(self.job.id, after=last):
+                    last = event.id
+                    self.story.add(event)
+                    self.away, self.dirty = "", True
+                    if event.type in ("state", "stage"):
+                        self.job = await self.connection.jobs.get(self.job.id)
+                self.job = await self.connection.jobs.get(self.job.id)
+                self.away, self.dirty = "", True
+                if self.job.ended:
+                    return
+            except ClientError as error:
+                self.away, self.dirty = str(error), True
+            await asyncio.sleep(AWAY_SECONDS)
+
+    async def cancel(self) -> None:
+        if await confirmed(
+            "Cancel this job? What it has trained so far is kept: it can be resumed.", "Cancel it"
+        ):
+            await guarded(self._cancel)()
+
+    async def _cancel(self) -> None:
+        self.job = await self.connection.jobs.cancel(self.job.id)
+        self.dirty = True
+
+    async def resume(self) -> None:
+        await guarded(self._resume)()
+
+    async def _resume(self) -> None:
+        self.job = await self.connection.jobs.resume(self.job.id)
+        ui.navigate.reload()
+
+
+def stages(job: Job, story: Story) -> list[tuple[str, str, str]]:
+    """(name, class, words) of each stage: done, now, or still to come."""
+    found = []
+    for stage in words.STAGES_OF.get(job.kind, ()):
+        done = stage in story.finished or job.state == "succeeded"
+        state = "done" if done else "now" if stage == job.stage and job.state == "running" else ""
+        found.append((stage, state, words.STAGES[stage]))
+    return found

@@ -1,0 +1,265 @@
+"""One model: how often it is wrong, what it would refuse, the names that stand for it, its files."""
+
+from __future__ import annotations
+
+import asyncio
+
+from nicegui import ui
+
+from client import AsyncClient, ClientError, Model, ProblemError, RiskCoverage
+from web import words
+from web.charts import svg
+from web.connection import api
+from web.selection import CURVE_POINTS, Shown, curve_chart, point_at, point_of, refused, statement
+from web.shell import button, confirmed, guarded, html, page, rendered
+from web.widgets import choice
+
+STRIP = 24
+"""Stored samples that are shown as answered or refused."""
+AT_A_TIME = 6
+CONFIDENCES = {0.9: "90 %", 0.95: "95 %", 0.99: "99 %"}
+QUIET_SECONDS = 0.15
+"""After the last move of a slider, before the service is asked."""
+
+
+@page("/models/{model_id}", "Model", "/models")
+async def show(model_id: str) -> None:
+    connection = api()
+    model = await connection.models.get(model_id)
+    with ui.element("div").classes("title-row"):
+        html("model_title", m=model)
+        with ui.element("div").classes("actions"):
+            button("Try it", lambda: ui.navigate.to(f"/try?model={model.id}"))
+            button("Delete", lambda: _delete(connection, model), "danger")
+    html("model_figures", m=model)
+    if model.calibration:
+        try:
+            found = await connection.models.risk_coverage(model.id, points=CURVE_POINTS)
+        except ProblemError as error:
+            html("notice", tone="unsure", text=error.detail)
+        else:
+            view = RejectOption(connection, model, found)
+            view.build()
+            ui.timer(0.1, view.fill, once=True)
+    else:
+        html(
+            "notice",
+            tone="unsure",
+            text="This model is not calibrated: it answers every input. "
+            "A job that trains or measures it on a data set with a calibration split calibrates it.",
+        )
+    await _drift(connection, model)
+    await Names(connection, model).build()
+    html("model_files", m=model)
+
+
+class RejectOption:
+    """The curve with its slider, the groups at the chosen threshold, and what would be refused."""
+
+    def __init__(self, connection: AsyncClient, model: Model, found: RiskCoverage) -> None:
+        self.connection, self.model, self.found = connection, model, found
+        self.asked = 0
+        self.shown: list[Shown] = []
+        self.threshold: float | None = None
+
+    def build(self) -> None:
+        html("reject_title", n=self.found.n)
+        with ui.element("div").classes("split"):
+            with ui.element("div").classes("card"):
+                self.curve = ui.html(sanitize=False)
+            with ui.element("div").classes("card"):
+                self.by = choice(
+                    "Choose by",
+                    {
+                        "coverage": "coverage: how many are answered",
+                        "max_risk": "risk: how many may be wrong",
+                    },
+                    "coverage",
+                    on_change=self._by,
+                )
+                self.says = ui.label().classes("caption").style("margin: 16px 0 0; font-weight: 600")
+                self.slider = ui.slider(min=1, max=100, value=90, on_change=self._moved)
+                self.slider.props('aria-label="Coverage or risk in percent"')
+                self.confidence = choice("Confidence", CONFIDENCES, 0.95, on_change=self._moved)
+                self.confidence.set_visibility(False)
+                self.facts = ui.html(sanitize=False).props("aria-live=polite")
+        self.strip = ui.html(sanitize=False)
+        self.groups = ui.html(sanitize=False)
+        self.waiting = ui.timer(QUIET_SECONDS, self._settled, active=False, once=False)
+
+    async def fill(self) -> None:
+        """What takes a few requests: after the page is there."""
+        await guarded(self._ask)()
+        await guarded(self._strip)()
+
+    def _by(self, *_: object) -> None:
+        risk = self.by.value == "max_risk"
+        self.confidence.set_visibility(risk)
+        self.slider.props(f"min={0.5 if risk else 1} max={30 if risk else 100} step={0.5 if risk else 1}")
+        self.slider.value = 5 if risk else 90
+        self._moved()
+
+    def _moved(self, *_: object) -> None:
+        """Show at once what the curve knows; ask for the rest when the slider rests."""
+        value = float(self.slider.value or 0) / 100
+        if self.by.value == "coverage":
+            at = point_at(self.found.points, value)
+            self.says.text = f"Answer {words.percent(value, 0)} of the inputs"
+            self.curve.content = svg(curve_chart(self.found, at))
+        else:
+            self.says.text = f"At most {words.percent(value)} of the answers may be wrong"
+        self.waiting.activate()
+
+    async def _settled(self) -> None:
+        self.waiting.deactivate()
+        await guarded(self._ask)()
+
+    async def _ask(self) -> None:
+        """The table at this threshold, and with it the certificate."""
+        self.asked += 1
+        number, value = self.asked, float(self.slider.value or 0) / 100
+        if self.by.value == "coverage":
+            self.says.text = f"Answer {words.percent(value, 0)} of the inputs"
+            found = await self.connection.models.risk_coverage(
+                self.model.id, points=CURVE_POINTS, coverage=value
+            )
+        else:
+            found = await self.connection.models.risk_coverage(
+                self.model.id,
+                points=CURVE_POINTS,
+                max_risk=value,
+                risk_confidence=float(self.confidence.value or 0.95),
+            )
+        if number != self.asked:
+            return  # a later move is on its way
+        table = found.table
+        self.threshold = table.threshold
+        at = point_of(found.points, table.threshold)
+        self.curve.content = svg(curve_chart(found, at))
+        self.facts.content = rendered(
+            "reject_facts", table=table, at=at, statement=statement(table, at, found)
+        )
+        self.groups.content = rendered("reject_groups", table=table)
+        self._draw_strip()
+
+    async def _strip(self) -> None:
+        """A few stored samples with the scores that the model gives them."""
+        if self.model.dataset is None:
+            return
+        dataset, seen = self.model.dataset, []
+        async for sample in self.connection.datasets.samples(dataset, split="test", limit=100):
+            seen.append(sample)
+            if len(seen) == 100:
+                break
+        every = max(1, len(seen) // STRIP)
+        gate = asyncio.Semaphore(AT_A_TIME)
+
+        async def look(number: int, label: str) -> Shown:
+            async with gate:
+                answer = await self.connection.predict.sample(
+                    model=self.model.id, dataset=dataset, sample=number, top_k=1
+                )
+            said = answer.predictions[0]
+            return Shown(number, label, said.label or "–", said.score)
+
+        shown = await asyncio.gather(*(look(s.id, s.label) for s in seen[::every][:STRIP]))
+        self.shown = sorted(shown, key=lambda s: -(s.score or 0))
+        self._draw_strip()
+
+    def _draw_strip(self) -> None:
+        if self.shown:
+            out = refused(self.shown, self.threshold)
+            self.strip.content = rendered(
+                "strip",
+                dataset=self.model.dataset,
+                shown=list(zip(self.shown, out, strict=True)),
+                refused=sum(out),
+            )
+
+
+class Names:
+    """The aliases: pointed here, taken back."""
+
+    def __init__(self, connection: AsyncClient, model: Model) -> None:
+        self.connection, self.model = connection, model
+
+    async def build(self) -> None:
+        ui.html("<h2>Names</h2>", sanitize=False)
+        html("aliases_title")
+        self.holder = ui.element("div")
+        with ui.element("div").classes("actions").style("align-items: end"):
+            self.name = ui.input("Alias", placeholder="birds-best").props("outlined dense stack-label")
+            button("Let it stand for this model", self.point, "second")
+        await self.draw()
+
+    async def draw(self) -> None:
+        """Those that point here, with their last moves."""
+        here = [a.name async for a in self.connection.models.aliases() if a.model == self.model.id]
+        aliases = [await self.connection.models.alias(name) for name in here[:10]]
+        self.holder.clear()
+        with self.holder:
+            for alias in aliases:
+                with ui.element("div").classes("card"):
+                    html("alias", alias=alias)
+                    with ui.element("div").classes("actions"):
+                        if len({move.model for move in alias.history if move.model}) > 1:
+                            button(
+                                "Back to the model before", lambda name=alias.name: self.back(name), "second"
+                            )
+                        button("Forget the name", lambda name=alias.name: self.forget(name), "danger")
+
+    @property
+    def _name(self) -> str:
+        return str(self.name.value or "").strip()
+
+    async def point(self) -> None:
+        if not self._name:
+            ui.notify("Write the alias first.", type="warning")
+            return
+        await guarded(self._point)()
+
+    async def _point(self) -> None:
+        await self.connection.models.set_alias(self._name, self.model.id)
+        ui.notify(f"{self._name} now stands for this model.", type="positive")
+        self.name.value = ""
+        await self.draw()
+
+    async def back(self, name: str) -> None:
+        async def move() -> None:
+            moved = await self.connection.models.roll_back_alias(name)
+            ui.notify(f"{name} stands for {moved.model} again.", type="positive")
+            await self.draw()
+
+        await guarded(move)()
+
+    async def forget(self, name: str) -> None:
+        async def remove() -> None:
+            await self.connection.models.delete_alias(name)
+            await self.draw()
+
+        if await confirmed(
+            f"Forget the name {name}? The model stays; programs that ask for the name do not.", "Forget it"
+        ):
+            await guarded(remove)()
+
+
+async def _drift(connection: AsyncClient, model: Model) -> None:
+    """Whether what it was served still looks like its calibration split."""
+    if model.calibration:
+        try:
+            html("drift", drift=await connection.models.drift(model.id))
+        except ClientError:
+            html(
+                "notice",
+                tone="",
+                text="What this model was served cannot be compared with its calibration split.",
+            )
+
+
+async def _delete(connection: AsyncClient, model: Model) -> None:
+    async def remove() -> None:
+        await connection.models.delete(model.id)
+        ui.navigate.to("/models")
+
+    if await confirmed("Delete this model and its files? This cannot be undone.", "Delete it"):
+        await guarded(remove)()

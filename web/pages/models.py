@@ -1,0 +1,41 @@
+"""Every model, and the names that stand for some of them."""
+
+from __future__ import annotations
+
+from nicegui import ui
+
+from client import Model
+from web import words
+from web.connection import api
+from web.paging import Pager
+from web.shell import guarded, html, page
+from web.widgets import choice, pages_of
+
+PER_PAGE = 25
+
+
+@page("/models", "Models")
+async def show() -> None:
+    connection = api()
+    aliases = [alias async for alias in connection.models.aliases()]
+    named: dict[str, list[str]] = {}
+    for alias in aliases:
+        named.setdefault(alias.model, []).append(alias.name)
+    held = Pager(connection.models.list(limit=PER_PAGE + 1), PER_PAGE)
+    await held.page()
+
+    async def draw(pager: Pager[Model]) -> None:
+        await pager.page()
+        holder.clear()
+        with holder:
+            await pages_of(pager, lambda models: html("models", models=models, named=named))
+
+    @guarded
+    async def filtered(*_: object) -> None:
+        await draw(Pager(connection.models.list(arm=arm.value or None, limit=PER_PAGE + 1), PER_PAGE))
+
+    html("models_title", aliases=aliases)
+    with ui.element("div").style("max-width: 280px; margin-bottom: 16px"):
+        arm = choice("Arm", {"": "every arm"} | words.ARMS, "", on_change=filtered)
+    holder = ui.element("div")
+    await draw(held)

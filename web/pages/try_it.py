@@ -1,0 +1,225 @@
+"""Try it: one image, the decision with its reasons, and where both models look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nicegui import events, ui
+
+from client import Answer, AsyncClient, ClientError, Model, SaliencyAnswer
+from web import words
+from web.connection import api, here
+from web.files import Dropped, shelf
+from web.shell import guarded, html, page, told
+from web.widgets import choice
+
+POLICIES = {
+    "none": "always answer",
+    "coverage": "answer the surest share of inputs",
+    "max_risk": "keep the share of wrong answers below",
+    "min_score": "answer from this score on",
+}
+START = {"coverage": 90.0, "max_risk": 5.0, "min_score": 90.0}
+"""Percent."""
+LISTED = 100
+PICKS = 18
+"""Stored samples to pick from."""
+
+
+@page("/try", "Try it")
+async def show(
+    model: str = "", sample: int | None = None, policy: str = "none", value: float | None = None
+) -> None:
+    connection = api()
+    names = await _models(connection)
+    if not names:
+        html("nothing_to_try")
+        return
+    if model and model not in names:
+        names[model] = model
+    desk = Desk(connection, names)
+    desk.build(model or next(iter(names)), policy if policy in POLICIES else "none", value)
+    ui.on("masktune-uploaded", desk.dropped)
+    await desk.chosen()
+    if sample is not None:
+        await desk.stored(sample)
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What is looked at: a stored sample, or an image that was dropped."""
+
+    name: str
+    dataset: str | None = None
+    sample: int | None = None
+    image: bytes | None = None
+
+
+class Desk:
+    """The model, the policy, the image, and what comes of them."""
+
+    def __init__(self, connection: AsyncClient, names: dict[str, str]) -> None:
+        self.connection = connection
+        self.names = names
+        self.model: Model | None = None
+        self.picked: Picked | None = None
+
+    def build(self, model: str, policy: str, value: float | None) -> None:
+        html("try_title")
+        with ui.element("div").classes("split"):
+            with ui.element("div"):
+                with ui.element("div").classes("card"):
+                    with ui.element("div").classes("form"):
+                        self.chosen_model = choice(
+                            "Model", self.names, model, on_change=guarded(self.chosen), search=True
+                        )
+                        self.chosen_model.classes("whole")
+                        self.policy = choice(
+                            "When to answer", POLICIES, policy, on_change=guarded(self._policy)
+                        )
+                        self.value = ui.number(
+                            "Percent", value=value, min=0.1, max=100, on_change=guarded(self.again)
+                        )
+                        self.value.props("outlined dense debounce=400 step=any")
+                    self.value.set_visibility(policy != "none")
+                    if policy != "none" and value is None:
+                        self.value.value = START[policy]
+                html("try_drop")
+                self.picks = ui.element("div")
+            self.result = ui.element("div").props('aria-live=polite role=region aria-label="Result"')
+        with self.result:
+            html("try_waiting")
+
+    async def chosen(self, *_: object) -> None:
+        """Another model: other samples to pick from, another answer."""
+        self.model = await self.connection.models.get(str(self.chosen_model.value))
+        self.picks.clear()
+        if self.model.dataset is not None:
+            try:
+                await self._picks(self.model.dataset)
+            except ClientError as error:
+                with self.picks:
+                    html("notice", tone="", text=told(error)[1])
+        await self.again()
+
+    async def _picks(self, dataset: str) -> None:
+        found = []
+        async for sample in self.connection.datasets.samples(dataset, split="test", limit=100):
+            found.append(sample)
+            if len(found) == 100:
+                break
+        every = max(1, len(found) // PICKS)
+        with self.picks:
+            html("try_picks")
+            with ui.element("ul").classes("samples"):
+                for sample in found[::every][:PICKS]:
+                    with ui.element("li"), ui.element("button").classes("pick") as picked:
+                        picked.props(f'type=button aria-label="Sample {sample.id}"')
+                        picked.on("click", guarded(lambda _, number=sample.id: self.stored(number)))
+                        html("try_pick", dataset=dataset, sample=sample)
+
+    async def _policy(self, *_: object) -> None:
+        policy = str(self.policy.value)
+        self.value.set_visibility(policy != "none")
+        if policy != "none":
+            self.value.value = START[policy]  # which asks again by itself, where it changes something
+        await self.again()
+
+    async def stored(self, number: int) -> None:
+        assert self.model is not None
+        self.picked = Picked(f"sample {number}", dataset=self.model.dataset, sample=number)
+        await self.again()
+
+    async def dropped(self, event: events.GenericEventArguments) -> None:
+        image: Dropped | None = shelf.take(str(event.args.get("token")))
+        if image is None:
+            ui.notify("That image is gone; drop it again.", type="warning")
+            return
+        self.picked = Picked(image.name, image=image.data)
+        await guarded(self.again)()
+
+    async def again(self, *_: object) -> None:
+        """Ask for the present image under the present policy, and show it."""
+        if self.picked is None or self.model is None:
+            return
+        try:
+            answer = await self._predict(self.picked)
+            looks = await self._looks(self.picked, self.model)
+        except ClientError as error:
+            title, detail = told(error)
+            self.result.clear()
+            with self.result:
+                html("try_trouble", title=title, detail=detail, name=self.picked.name)
+            return
+        self.result.clear()
+        with self.result:
+            html(
+                "answer",
+                answer=answer,
+                said=answer.predictions[0],
+                looks=looks,
+                picked=self.picked,
+                source=self._source(),
+            )
+
+    async def _predict(self, picked: Picked) -> Answer:
+        model, policy = str(self.chosen_model.value), str(self.policy.value)
+        options: dict[str, Any] = {"top_k": 5}
+        if policy != "none":
+            options[policy] = min(1.0, float(self.value.value or START[policy]) / 100)
+        if policy == "max_risk":
+            options["risk_confidence"] = 0.95
+        predict = self.connection.predict
+        if picked.image is not None:
+            return await predict.images(model, [picked.image], **options)
+        assert picked.dataset is not None
+        assert picked.sample is not None
+        return await predict.sample(model=model, dataset=picked.dataset, sample=picked.sample, **options)
+
+    async def _looks(self, picked: Picked, model: Model) -> list[tuple[str, Any]]:
+        """Where the model, and the one before it, look: (name, map)."""
+        found = []
+        for name, of in ((words.arm("erm"), model.erm), (words.arm(model.arm), model.id)):
+            if of is None:
+                continue
+            try:
+                found.append((name, (await self._explain(picked, of)).images[0]))
+            except ClientError:  # the model before may have been deleted; the answer stands without it
+                continue
+        return found
+
+    async def _explain(self, picked: Picked, model: str) -> SaliencyAnswer:
+        saliency = self.connection.saliency
+        if picked.image is not None:
+            return await saliency.images(model, [picked.image])
+        assert picked.dataset is not None
+        assert picked.sample is not None
+        return await saliency.sample(model=model, dataset=picked.dataset, sample=picked.sample)
+
+    def _source(self) -> str | None:
+        """Where the stored image is; a dropped one is in its maps alone."""
+        if self.picked is None or self.picked.sample is None:
+            return None
+        return here(f"/files/datasets/{self.picked.dataset}/samples/{self.picked.sample}/image")
+
+
+async def _models(connection: AsyncClient) -> dict[str, str]:
+    """What may be tried: the aliases first, then the newest models."""
+    found = {alias.name: f"{alias.name} (alias)" async for alias in connection.models.aliases()}
+    listed = [model async for model in _first(connection)]
+    # The tuned ones first: of each job they are what one came for.
+    for model in sorted(listed, key=lambda m: m.arm not in ("masktune", "retrained")):
+        found[model.id] = (
+            f"{words.arm(model.arm)} · {model.backbone} · {words.ago(model.created_at)} · {model.id[-6:]}"
+        )
+    return found
+
+
+async def _first(connection: AsyncClient) -> Any:
+    count = 0
+    async for model in connection.models.list(limit=100):
+        yield model
+        count += 1
+        if count == LISTED:
+            return

@@ -1,0 +1,150 @@
+"""What every page stands in: the frame, its errors, and the prompt for a key."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, ParamSpec
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from nicegui import ui
+
+from client import ClientError, ProblemError, UnexpectedAnswer, Unreachable
+from web import words
+from web.connection import THEME_COOKIE, connections, here, key_of, request
+
+P = ParamSpec("P")
+logger = logging.getLogger(__name__)
+
+PLACES = (("/", "Data sets"), ("/jobs", "Jobs"), ("/models", "Models"), ("/try", "Try it"))
+
+STATIC = Path(__file__).parent / "static"
+_VERSION = max(int(file.stat().st_mtime) for file in STATIC.iterdir())
+"""In the addresses of the two files, so that a browser's cache holds no old ones."""
+
+_templates = Environment(
+    loader=PackageLoader("web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.globals["words"] = words
+
+
+def html(template: str, **values: Any) -> ui.html:
+    """A template of this package as a part of the page. What it is given is escaped."""
+    return ui.html(rendered(template, **values), sanitize=False)
+
+
+def rendered(template: str, **values: Any) -> str:
+    return _templates.get_template(f"{template}.html.j2").render(here=here, **values)
+
+
+def page(
+    path: str, title: str, place: str = ""
+) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Any]]:
+    """Register a page: its frame, then what the function builds, or the error that it met.
+
+    `place` is the entry of the navigation that it belongs to.
+    """
+
+    def register(build: Callable[P, Awaitable[None]]) -> Callable[P, Any]:
+        @functools.wraps(build)
+        async def show(*args: P.args, **kwargs: P.kwargs) -> None:
+            _frame(title, place or path)
+            with ui.element("div").classes("content").props("id=content tabindex=-1") as content:
+                try:
+                    await build(*args, **kwargs)
+                except ClientError as error:
+                    content.clear()
+                    with content:
+                        trouble(error)
+
+        # A first look at a model loads it: that takes longer than NiceGUI's three seconds.
+        return ui.page(path, title=f"{title} · masktune", dark=None, response_timeout=90)(show)
+
+    return register
+
+
+def _frame(title: str, place: str) -> None:
+    theme = request().cookies.get(THEME_COOKIE, "auto")
+    ui.add_head_html(rendered("head", version=_VERSION))
+    ui.dark_mode({"light": False, "dark": True}.get(theme))
+    with ui.header(fixed=False, elevated=False).classes("frame"):
+        html(
+            "frame", places=PLACES, place=place, theme=theme, keyed=key_of(request()) is not None, title=title
+        )
+
+
+def trouble(error: ClientError) -> None:
+    """An error as a part of the page: what happened and what to do."""
+    if isinstance(error, ProblemError) and error.status == 401:
+        html("key", wrong=key_of(request()) is not None, next=_asked_for())
+        return
+    title, detail = told(error)
+    html("trouble", title=title, detail=detail, away=isinstance(error, Unreachable), error=error)
+
+
+def _asked_for() -> str:
+    """The path of this page as the browser knows it."""
+    return request().headers.get("X-Forwarded-Prefix", "") + request().url.path
+
+
+def told(error: ClientError) -> tuple[str, str]:
+    """An error's title and what a person can do about it."""
+    match error:
+        case Unreachable():
+            return (
+                "The service does not answer",
+                f"Nothing answers at {connections().url}. It may be starting, or have stopped: "
+                "`masktune serve` starts it. What was running goes on from its last checkpoint.",
+            )
+        case ProblemError(status=404):
+            return "There is nothing here", error.detail
+        case ProblemError(status=403):
+            return "This key may not do that", error.detail
+        case ProblemError():
+            faults = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in error.errors)
+            return error.title, faults or error.detail
+        case UnexpectedAnswer():
+            return "The service answered in a way that this dashboard does not know", str(error)[:400]
+        case _:
+            return "That did not work", str(error)
+
+
+def guarded(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
+    """A handler of an event whose errors are said in a notice and leave the page as it is."""
+
+    @functools.wraps(handler)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            await handler(*args, **kwargs)
+        except ClientError as error:
+            title, detail = told(error)
+            ui.notify(
+                f"{title}. {detail}", type="negative", multi_line=True, timeout=9000, close_button="Close"
+            )
+
+    return run
+
+
+def button(text: str, on_click: Callable[..., Any], kind: str = "") -> ui.button:
+    """A button in the dashboard's own dress. `kind`: "", "second" or "danger"."""
+    return (
+        ui.button(text, on_click=on_click, color=None).props("unelevated no-caps").classes(f"button {kind}")
+    )
+
+
+async def confirmed(question: str, yes: str) -> bool:
+    """Whether the visitor means it."""
+    with ui.dialog() as dialog, ui.card().props("role=document"):
+        ui.label(question)
+        with ui.element("div").classes("actions"):
+            button(yes, lambda: dialog.submit(True), "danger")
+            button("Leave it", lambda: dialog.submit(False), "second")
+    answer = await dialog
+    dialog.delete()
+    return bool(answer)

@@ -1,0 +1,61 @@
+"""Parts that several pages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from nicegui import ui
+
+from web.paging import Pager
+from web.shell import button, guarded
+
+T = TypeVar("T")
+
+
+async def pages_of(pager: Pager[T], draw: Callable[[list[T]], object]) -> None:
+    """The pages of a list under buttons that turn them; no buttons where one page holds it all."""
+    holder = ui.element("div")
+    entries = await pager.page()
+    with holder:
+        draw(entries)
+    if not pager.more:
+        return
+    with ui.element("div").classes("pager"):
+        back = button("Previous", lambda: turn(-1), "second")
+        label = ui.label().props("aria-live=polite")
+        on = button("Next", lambda: turn(1), "second")
+
+    def tell() -> None:
+        label.text = f"page {pager.number + 1}"
+        back.set_enabled(pager.number > 0)
+        on.set_enabled(pager.more)
+
+    @guarded
+    async def turn(by: int) -> None:
+        entries = await pager.turn(by)
+        holder.clear()
+        with holder:
+            draw(entries)
+        tell()
+
+    tell()
+
+
+def choice(
+    label: str,
+    options: list[str] | Mapping[Any, str],
+    value: Any = None,
+    *,
+    on_change: Callable[..., Any] | None = None,
+    search: bool = False,
+) -> ui.select:
+    """One of several; `search` for lists that are long."""
+    found = ui.select(
+        options if isinstance(options, list) else dict(options),
+        value=value,
+        label=label,
+        on_change=on_change,
+        with_input=search,
+    )
+    return found.props(f'outlined dense options-dense behavior=menu aria-label="{label}"')

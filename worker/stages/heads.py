@@ -1,0 +1,123 @@
+"""What a retrained head and its control share: features, the fit, and the artifact that they leave.
+
+The artifact `jobs/{id}/{stage}` of either holds `head.json` (models.retrain.RetrainedHead.to_json) and
+`members.npz`, arrays over the training split in stored order: `rows`, `labels`, `assigned` (the group
+of each), `doubt` (empty where the source has none), `before` (what the given model says), `held_out`
+(what heads like this one say of samples that they did not see).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from core.vocabulary import Arm
+from models.backbones import Network
+from models.checkpoints import weights_digest
+from models.config import RetrainConfig
+from models.groups import Groups
+from models.heads import Features, Labels, compute_features
+from models.retrain import RetrainedHead, retrain_head
+from models.run import Progress
+from worker.stages.compared import Said, loader_for
+from worker.stages.context import Result, StageContext
+from worker.stages.training import given_model, publish_model
+
+FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"
+
+
+def training_features(context: StageContext, network: Network, said: Said) -> Features:
+    """Of the training split; kept in the work folder for the control, and for the next attempt."""
+    folder = context.workspace.folder("features")
+    file = folder / FEATURES
+    with said.counted() as run:
+        if not file.is_file():
+            loader = loader_for(context, network, context.store.rows("train"), run)
+            features = compute_features(network, loader, run)
+            folder.mkdir(parents=True, exist_ok=True)
+            features.save(file)
+            context.workspace.save()
+    return Features.load(file)
+
+
+def fit(
+    context: StageContext, network: Network, features: Features, groups: Groups, said: Said
+) -> RetrainedHead:
+    """Fit a head balanced over `groups` and put it into the network."""
+    config = RetrainConfig.from_json(context.spec.params)
+    with said.counted() as run:
+        run.on_progress(Progress(0, 1, 0, 1, 0.0))
+        found = retrain_head(
+            network,
+            features,
+            groups,
+            config.head,
+            seed=run.seed,
+            device=run.device,
+            check=run.check,
+        )
+        run.on_progress(Progress(1, 1, 1, 1, 0.0))
+    return found
+
+
+def publish_head(
+    context: StageContext,
+    network: Network,
+    found: RetrainedHead,
+    features: Features,
+    *,
+    arm: Arm,
+    hyperparameters: Mapping[str, Any],
+) -> Result:
+    """Write the model and the artifact; returns what the stage reports.
+
+    The model's ERM half is the given model's where it has one, else the given model itself.
+    """
+    given, artifact = given_model(context), context.key(context.stage)
+    params = {**hyperparameters, "retrain_head": context.spec.params}
+    model = publish_model(context, network, arm=arm, erm_id=given.erm_id or given.id, params=params)
+    with context.artifacts.writing(artifact) as folder:
+        Members.of(found, features).save(folder / MEMBERS)
+        (folder / HEAD).write_text(json.dumps(found.to_json(), ensure_ascii=False))
+    return {
+        "artifact": artifact,
+        "models": [model],
+        "figures": {
+            "weights": weights_digest(network.model),
+            "penalty": found.penalty,
+            "groups": found.groups.counts,
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Members:
+    """The training split as a fit saw it, (N,) each; see the module."""
+
+    rows: Labels
+    labels: Labels
+    assigned: Labels
+    doubt: np.ndarray[tuple[int], np.dtype[np.float64]]
+    before: Labels
+    held_out: Labels
+
+    @classmethod
+    def of(cls, found: RetrainedHead, features: Features) -> Self:
+        groups = found.groups
+        doubt = np.empty(0) if groups.doubt is None else groups.doubt
+        return cls(
+            features.rows, features.labels, groups.assigned, doubt, features.predictions, found.held_out
+        )
+
+    def save(self, file: Path) -> None:
+        np.savez_compressed(file, **{name: getattr(self, name) for name in self.__dataclass_fields__})
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        with np.load(file, allow_pickle=False) as arrays:
+            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})

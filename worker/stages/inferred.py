@@ -1,0 +1,101 @@
+"""Slices inferred from where the model before looks, for whoever has no groups.
+
+The report's section `slices`:
+
+models.slices.InferredSlices as JSON, and
+{"split", "n", "of", "model": arm, "left_out": classes that were not cut},
+each slice with "picture": file or null, `shown` of its examples side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.vocabulary import Arm
+from models.evaluate import Logits
+from models.gaze import Labels
+from models.pictures import overlay, png, strip
+from models.slices import InferredSlice, InferredSlices, Looked, infer_slices
+from worker.spec import ModelSpec
+from worker.stages.compared import Said
+from worker.stages.context import StageContext
+from worker.stages.gallery import squares_of
+from worker.stages.looks import Looks, largest_classes
+
+_SHOWN = 5  # images of a slice
+_PICTURED = 24  # slices: more than a person looks at
+
+
+def cut(context: StageContext, looks: Looks, logits: Mapping[Arm, Logits]) -> InferredSlices:
+    """Cut the classes of the pool by the first model's maps, and judge every model on each slice."""
+    store, kept = context.store, largest_classes(context.store, looks.rows)
+    inside = kept.labels >= 0
+    rows = looks.rows[inside]
+    found = infer_slices(
+        Looked(
+            rows,
+            kept.labels[inside],
+            looks.seen[looks.before].maps[inside],
+            store.groups[rows] if store.has_groups else None,
+        ),
+        classes=store.classes,
+        predictions={arm.value: _of_rows(said, rows) for arm, said in logits.items()},
+        rng=np.random.default_rng([context.run.seed & 0xFFFFFFFF, *b"slices"]),
+    )
+    return replace(found, classes=tuple(found.classes[code] for code in kept.codes))
+
+
+def _of_rows(said: Logits, rows: Labels) -> Labels:
+    """Predictions for `rows`, which are among the split's, both in rising order."""
+    return said.predictions[np.searchsorted(said.rows, rows)]
+
+
+def make_slices(
+    context: StageContext,
+    models: Mapping[Arm, ModelSpec],
+    said: Said,
+    looks: Looks,
+    found: InferredSlices,
+    *,
+    folder: Path,
+) -> dict[str, Any]:
+    """The section; pictures of slices of classes that were cut are written into `folder`."""
+    cut_classes = {each.label for each in found.classes if each.slices > 1}
+    pictured = [part for part in found.slices if part.label in cut_classes][:_PICTURED]
+    pictures = {
+        (part.label, part.index): _picture(context, models, said, looks, part, folder) for part in pictured
+    }
+    value = found.to_json()
+    for part in value["slices"]:
+        part["picture"] = pictures.get((part["label"], part["index"]))
+        part["shown"] = min(_SHOWN, len(part["examples"])) if part["picture"] else 0
+    return value | {
+        "split": looks.split,
+        "n": len(looks.rows),
+        "of": looks.of,
+        "model": looks.before.value,
+        "left_out": list(largest_classes(context.store, looks.rows).left_out),
+    }
+
+
+def _picture(
+    context: StageContext,
+    models: Mapping[Arm, ModelSpec],
+    said: Said,
+    looks: Looks,
+    part: InferredSlice,
+    folder: Path,
+) -> str:
+    """The first examples side by side, with what is salient to the model that was asked."""
+    rows = np.array(part.examples[:_SHOWN], np.int64)
+    maps = looks.seen[looks.before].maps[np.searchsorted(looks.rows, rows)]
+    squares = squares_of(context, said.network(models[looks.before]), rows)
+    name = f"slice-{part.label}-{part.index}.png"
+    images = [overlay(pixels, map) for pixels, map in zip(squares, maps, strict=True)]
+    (folder / name).write_bytes(png(strip(images)))
+    return name

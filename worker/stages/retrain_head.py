@@ -1,0 +1,91 @@
+"""Retrain head: the backbone stays, the last layer is fitted anew, balanced over groups given or inferred."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from core.vocabulary import Arm
+from models.backbones import Network
+from models.config import GroupSource, RetrainConfig
+from models.gaze import Maps
+from models.groups import Groups, cluster_groups, cross_mistakes, disagreement_groups, given_groups
+from models.heads import Features, Labels
+from models.passes import evaluating, watched
+from models.saliency import saliency
+from worker.stages.compared import Said, loader_for
+from worker.stages.context import Result, StageContext
+from worker.stages.heads import fit, publish_head, training_features
+from worker.stages.training import given_model, load
+
+
+def retrain_head(context: StageContext) -> Result:
+    """Fit the last layer of the given model on its own features of the training split.
+
+    Killed, it goes on with the features that were computed; the fits draw what they drew before.
+    """
+    network, card = load(context, given_model(context))
+    said = Said(context, passes=3)  # over the features, for the groups, and the fits
+    features = training_features(context, network, said)
+    groups = _SOURCES[config_of(context).groups](context, network, features, said)
+    if len(groups.names) <= len(context.store.classes):
+        context.say("no class was divided into groups: the head will be the same as its control")
+    found = fit(context, network, features, groups, said)
+    return publish_head(
+        context, network, found, features, arm=Arm.RETRAINED, hyperparameters=card.hyperparameters
+    )
+
+
+def config_of(context: StageContext) -> RetrainConfig:
+    return RetrainConfig.from_json(context.spec.params)
+
+
+# --- where the groups come from ---------------------------------------------------------------
+
+
+def _given(context: StageContext, network: Network, features: Features, said: Said) -> Groups:
+    store = context.store
+    groups = store.groups[features.rows]
+    return given_groups(features.labels, groups, classes=store.classes, names=store.group_names)
+
+
+def _cross_mistakes(context: StageContext, network: Network, features: Features, said: Said) -> Groups:
+    return cross_mistakes(
+        features,
+        config_of(context).head,
+        classes=context.store.classes,
+        seed=context.run.seed,
+        device=context.run.device,
+        check=context.run.check,
+    )
+
+
+def _disagreement(context: StageContext, network: Network, features: Features, said: Said) -> Groups:
+    second = said.logits(context.model(config_of(context).second_model or ""), "train")
+    return disagreement_groups(
+        features.labels, features.predictions, second.predictions, classes=context.store.classes
+    )
+
+
+def _saliency_clusters(context: StageContext, network: Network, features: Features, said: Said) -> Groups:
+    maps = _maps_of_labels(context, network, features.rows, said)
+    return cluster_groups(features.labels, maps, classes=context.store.classes, seed=context.run.seed)
+
+
+def _maps_of_labels(context: StageContext, network: Network, rows: Labels, said: Said) -> Maps:
+    """What speaks for the label of each image, (N, h, w): as ExMap explains them."""
+    maps = []
+    with said.counted() as run, evaluating(network):
+        for batch in watched(loader_for(context, network, rows, run), run):
+            maps.append(saliency(network, batch.images, target=batch.labels).maps.float().cpu())
+    return np.asarray(torch.cat(maps).numpy(), np.float32)
+
+
+_SOURCES: Mapping[GroupSource, Callable[[StageContext, Network, Features, Said], Groups]] = {
+    "given": _given,
+    "saliency_clusters": _saliency_clusters,
+    "disagreement": _disagreement,
+    "cross_mistakes": _cross_mistakes,
+}
