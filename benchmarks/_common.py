@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks._machine import device_name
+from benchmarks._machine import device_name, load_average
 from models.backbones import Network
 from models.checkpoints import CheckpointFolder
 from models.config import Hyperparameters
@@ -169,6 +169,7 @@ def finish(
         "benchmark": name,
         "device": device_name(run.device),
         "threads": torch.get_num_threads(),
+        "load_average": load_average(),
         "torch": torch.__version__,
         **more,
         "figures": rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -18,3 +19,8 @@ def device_name(device: torch.device) -> str:
         return platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def load_average() -> float:
+    """Of the last minute: above the number of threads, other work shared the cores with the benchmark."""
+    return round(os.getloadavg()[0], 1)

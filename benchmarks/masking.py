@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks._machine import device_name
+from benchmarks._machine import device_name, load_average
 from models.backbones import Network, build_network
 from models.config import MaskingConfig
 from models.data.batches import Batch
@@ -261,6 +261,7 @@ def main() -> int:
                 "benchmark": "masking",
                 "device": where,
                 "threads": arguments.threads,
+                "load_average": load_average(),
                 "runs": runs,
                 "torch": torch.__version__,
                 "figures": rows,

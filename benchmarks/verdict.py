@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.statistics import Statistic, paired_difference
+from models.statistics import PRIOR, Statistic, paired_difference
 
 TARGET = 0.05
 RESAMPLES = 1000
@@ -87,7 +87,7 @@ def simulate(setting: Setting, draws: int, rng: np.random.Generator) -> dict[str
         table = rng.multinomial(setting.sizes, probabilities)
         kinds = np.concatenate([np.repeat(np.arange(4), row) for row in table])
         a, b = kinds < 2, kinds % 2 == 0
-        for suffix, prior in (("", {}), ("_plain", {"prior": 0.0})):
+        for suffix, prior in (("", PRIOR), ("_plain", 0.0)):
             found = paired_difference(
                 a,
                 b,
@@ -95,7 +95,7 @@ def simulate(setting: Setting, draws: int, rng: np.random.Generator) -> dict[str
                 statistic=setting.statistic,
                 generator=rng,
                 resamples=RESAMPLES,
-                **prior,
+                prior=prior,
             )
             named[f"helped{suffix}"] += found.low > 0
             named[f"hurt{suffix}"] += found.high < 0

@@ -44,7 +44,7 @@ from models.masking import MaskSet, compute_mask_set
 from models.process import prepare_process
 from models.retrain import describe_groups, retrain_head
 from models.run import Run
-from models.statistics import verdict
+from models.statistics import compare, verdict
 
 WORST_GROUP = 0.87
 Labels = NDArray[np.int64]
@@ -201,13 +201,14 @@ def _say_verdict(
     name: str, plants: Plants, ours: NDArray[np.bool_], control: NDArray[np.bool_], run: Run
 ) -> None:
     test = plants.store.rows("test")
-    found = verdict(
+    differences = compare(
         ours,
         control,
         classes=plants.store.labels[test],
         groups=plants.store.groups[test],
-        generator=np.random.default_rng(run.seed),
+        generator=lambda _: np.random.default_rng(run.seed),
     )
+    found = verdict(differences)
     difference = found.deciding
     print(
         f"{name} against its control, worst group: {found.verdict}, "

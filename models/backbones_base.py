@@ -157,7 +157,7 @@ class Network(nn.Module):
                 inputs = _classifier_input(self, noise)
         except UnsupportedBackbone:
             raise
-        except (RuntimeError, AssertionError, ValueError) as error:  # how networks refuse a size
+        except SIZE_ERRORS as error:
             raise wrong_size(self.spec.name, side, error, self._size_hint) from error
         finally:
             self.train(training)
@@ -175,6 +175,10 @@ class Network(nn.Module):
             self._linear_name = self._classifiers[0]
         _, channels, height, width = activation.shape
         return channels, height, width
+
+
+SIZE_ERRORS = (RuntimeError, AssertionError, ValueError, IndexError)
+"""How the libraries' networks refuse a size."""
 
 
 def wrong_size(name: str, side: int, error: Exception, hint: str) -> UnsupportedBackbone:

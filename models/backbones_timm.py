@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones_base import (
+    SIZE_ERRORS,
     BuildRequest,
     Built,
     Rgb,
@@ -21,7 +22,6 @@ from models.backbones_base import (
 from models.backbones_errors import BackboneError, UnsupportedBackbone, WeightsUnavailable
 from models.backbones_timm_cuts import cut_of
 from models.backbones_weights import last_layers, renew_classifiers, scoring_layers, with_local_weights
-
 
 NO_CLASSIFIER = "is no classifier: timm has it as a part of a larger network"
 
@@ -48,7 +48,7 @@ def build(request: BuildRequest) -> Built:
         split = _split(model, request)
     except BackboneError:
         raise
-    except (RuntimeError, AssertionError, ValueError) as error:  # how networks refuse a size
+    except SIZE_ERRORS as error:
         raise wrong_size(request.name, request.image_size, error, hint) from error
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     if published is not None:

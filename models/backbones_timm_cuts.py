@@ -7,19 +7,20 @@ several scales do. So the last block (of a stage) belongs to the head. The funct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models.backbones_base import Split, carry, grid_to_tokens, tokens_to_grid, uncarry
+from models.backbones_base import Split, grid_to_tokens, tokens_to_grid
+from models.backbones_timm_scales import coat, crossvit, efficientvim, scores_of
 
 
 def cut_of(model: nn.Module) -> Split | None:
     """The cut of this kind of network; None where `forward_features` gives one activation already."""
     for base in type(model).__mro__:
-        name = f"{base.__module__.rpartition('.')[2]}.{base.__name__}"
+        name = f"{base.__module__.removeprefix('timm.models.')}.{base.__name__}"
         if (cut := _CUTS.get(name)) is not None:
             return cut(model)
     return None
@@ -36,9 +37,114 @@ def _vit(model: Any) -> Split:
         return tokens_to_grid(tokens, prefix)
 
     def head(model: Any, activation: Tensor) -> Tensor:
-        return _scores(model, model.norm(model.blocks[-1](grid_to_tokens(activation, prefix))))
+        return scores_of(model, model.norm(model.blocks[-1](grid_to_tokens(activation, prefix))))
 
     return Split(features, head, prefix * int(model.embed_dim))
+
+
+def _eva(model: Any) -> Split | None:
+    """Before the last block, where the class token decides. The rotary positions depend on the grid alone."""
+    prefix = int(model.num_prefix_tokens)
+    if model.global_pool != "token":
+        return None
+
+    def features(model: Any, x: Tensor) -> Tensor:
+        tokens, rope = model._pos_embed(model.patch_embed(x))
+        tokens = model.norm_pre(tokens)
+        for index, block in enumerate(list(model.blocks)[:-1]):
+            tokens = block(tokens, rope=_of_block(model.rope_mixed, rope, index))
+        return tokens_to_grid(tokens, prefix)
+
+    def head(model: Any, activation: Tensor) -> Tensor:
+        rope = None
+        if model.rope is not None:
+            if model.dynamic_img_size or not hasattr(model.rope, "feat_shape"):
+                rope = model.rope.get_embed(shape=tuple(activation.shape[2:]))
+            else:
+                rope = model.rope.get_embed()
+        last = model.blocks[-1]
+        tokens = last(grid_to_tokens(activation, prefix), rope=_of_block(model.rope_mixed, rope, -1))
+        return scores_of(model, model.norm(tokens))
+
+    return Split(features, head, prefix * int(model.embed_dim))
+
+
+def _naflexvit(model: Any) -> Split | None:
+    """As Eva, for images of one size: none of its masks is needed."""
+    prefix = int(model.num_prefix_tokens)
+    if model.global_pool != "token":
+        return None
+
+    def run(model: Any, block: Any, tokens: Tensor, rope: Any) -> Tensor:
+        out: Tensor = block(tokens) if rope is None else block(tokens, rope=rope)
+        return out
+
+    def features(model: Any, x: Tensor) -> Tensor:
+        embedded = model._forward_embeds(x, None, None, None)
+        tokens, rope = embedded["patches"], embedded.get("rope_embeds")
+        for index, block in enumerate(list(model.blocks)[:-1]):
+            tokens = run(model, block, tokens, _of_block(model.rope_is_mixed, rope, index))
+        return tokens_to_grid(tokens, prefix)
+
+    def head(model: Any, activation: Tensor) -> Tensor:
+        rope = None if model.rope is None else model.rope.get_embed(shape=tuple(activation.shape[2:]))
+        last = _of_block(model.rope_is_mixed, rope, -1)
+        tokens = run(model, model.blocks[-1], grid_to_tokens(activation, prefix), last)
+        return scores_of(model, model.norm(tokens))
+
+    return Split(features, head, prefix * int(model.embed_dim))
+
+
+def _of_block(mixed: bool, rope: Any, index: int) -> Any:
+    """The rotary positions of one block: their own where they are mixed, else those of all."""
+    return rope[index] if mixed and rope is not None else rope
+
+
+def _relpos(model: Any) -> Split | None:
+    """Before the last block, where the class token decides."""
+    if model.global_pool != "token":
+        return None
+
+    def features(model: Any, x: Tensor) -> Tensor:
+        tokens = _with_class_token(model, model.patch_embed(x))
+        for block in list(model.blocks)[:-1]:
+            tokens = block(tokens, shared_rel_pos=_shared_bias(model))
+        return tokens_to_grid(tokens, 1)
+
+    def head(model: Any, activation: Tensor) -> Tensor:
+        tokens = model.blocks[-1](grid_to_tokens(activation, 1), shared_rel_pos=_shared_bias(model))
+        return scores_of(model, model.norm(tokens))
+
+    return Split(features, head, int(model.embed_dim))
+
+
+def _shared_bias(model: Any) -> Any:
+    return None if model.shared_rel_pos is None else model.shared_rel_pos.get_bias()
+
+
+def _mvitv2(model: Any) -> Split | None:
+    """Before the last block of the last stage, where the class token decides."""
+    if model.global_pool != "token":
+        return None
+
+    def features(model: Any, x: Tensor) -> Tensor:
+        tokens, size = model.patch_embed(x)
+        tokens = _with_class_token(model, tokens)
+        if model.pos_embed is not None:
+            tokens = tokens + model.pos_embed
+        *earlier, last = model.stages
+        for stage in earlier:
+            tokens, size = stage(tokens, size)
+        for block in list(last.blocks)[:-1]:
+            tokens, size = block(tokens, size)
+        return tokens_to_grid(tokens, 1)
+
+    def head(model: Any, activation: Tensor) -> Tensor:
+        last, size = model.stages[-1].blocks[-1], list(activation.shape[2:])
+        tokens, _ = last(grid_to_tokens(activation, 1), size)
+        return scores_of(model, model.norm(tokens))
+
+    return Split(features, head, int(model.stages[-1].blocks[-1].norm1.normalized_shape[0]))
 
 
 def _convit(model: Any) -> Split:
@@ -56,7 +162,7 @@ def _convit(model: Any) -> Split:
         return tokens_to_grid(tokens, 1)
 
     def head(model: Any, activation: Tensor) -> Tensor:
-        return _scores(model, model.norm(model.blocks[-1](grid_to_tokens(activation, 1))))
+        return scores_of(model, model.norm(model.blocks[-1](grid_to_tokens(activation, 1))))
 
     return Split(features, head, int(model.embed_dim))
 
@@ -72,7 +178,7 @@ def _cait(_: Any) -> Split:
         token = model.cls_token.expand(tokens.shape[0], -1, -1)
         for block in model.blocks_token_only:
             token = block(tokens, token)
-        return _scores(model, model.norm(torch.cat([token, tokens], 1)))
+        return scores_of(model, model.norm(torch.cat([token, tokens], 1)))
 
     return Split(features, head)
 
@@ -94,7 +200,7 @@ def _xcit(_: Any) -> Split:
         tokens = _with_class_token(model, grid_to_tokens(activation))
         for block in model.cls_attn_blocks:
             tokens = block(tokens)
-        return _scores(model, model.norm(tokens))
+        return scores_of(model, model.norm(tokens))
 
     return Split(features, head)
 
@@ -110,7 +216,7 @@ def _volo(_: Any) -> Split:
         tokens = _with_class_token(model, grid_to_tokens(activation))
         for block in model.post_network:
             tokens = block(tokens)
-        return _scores(model, model.norm(tokens))
+        return scores_of(model, model.norm(tokens))
 
     return Split(features, head)
 
@@ -134,7 +240,7 @@ def _tnt(model: Any) -> Split:
         last, tokens = model.blocks[-1], grid_to_tokens(activation, 1)
         tokens = tokens + last.drop_path(last.attn_out(last.norm_out(tokens)))
         tokens = tokens + last.drop_path(last.mlp(last.norm_mlp(tokens)))
-        return _scores(model, model.norm(tokens))
+        return scores_of(model, model.norm(tokens))
 
     return Split(features, head, int(model.embed_dim))
 
@@ -169,176 +275,28 @@ def _pit(model: Any) -> Split:
 
     def head(model: Any, activation: Tensor) -> Tensor:
         tokens = model.transformers[-1].blocks[-1](grid_to_tokens(activation, prefix))
-        return _scores(model, model.norm(tokens[:, :prefix]))
+        return scores_of(model, model.norm(tokens[:, :prefix]))
 
     return Split(features, head, prefix * int(model.embed_dim))
-
-
-def _coat(model: Any) -> Split:
-    """CoaT-Lite before its last block; CoaT, which ends in three scales, before its last parallel block."""
-    if model.parallel_blocks is None:
-        return _coat_lite(model)
-    sides = [int(model.get_submodule(f"patch_embed{scale}").grid_size[0]) for scale in (2, 3, 4)]
-    widths = [int(model.get_parameter(f"cls_token{scale}").shape[2]) for scale in (2, 3, 4)]
-
-    def parallel(model: Any, block: Any, scales: Sequence[Tensor]) -> list[Tensor]:
-        embedded = [
-            model.get_submodule(f"cpe{scale}")(tokens, (side, side))
-            for scale, tokens, side in zip((2, 3, 4), scales, sides, strict=True)
-        ]
-        # The first scale goes through the block untouched and is asked for nothing.
-        return list(block(None, *embedded, sizes=[None, *((side, side) for side in sides)])[1:])
-
-    def features(model: Any, x: Tensor) -> Tensor:
-        scales = [_coat_stage(model, 1, x)]
-        for scale in (2, 3, 4):
-            scales.append(_coat_stage(model, scale, _spatial(scales[-1])))
-        scales = scales[1:]
-        for block in list(model.parallel_blocks)[:-1]:
-            scales = parallel(model, block, scales)
-        return stack_scales(scales)
-
-    def head(model: Any, activation: Tensor) -> Tensor:
-        scales = parallel(model, model.parallel_blocks[-1], unstack_scales(activation, widths, sides))
-        normed = [model.get_submodule(f"norm{s}")(x) for s, x in zip((2, 3, 4), scales, strict=True)]
-        return _scores(model, normed)
-
-    return Split(features, head, sum(widths))
-
-
-def _coat_lite(model: Any) -> Split:
-    def features(model: Any, x: Tensor) -> Tensor:
-        for scale in (1, 2, 3):
-            x = _spatial(_coat_stage(model, scale, x))
-        return tokens_to_grid(_coat_stage(model, 4, x, leave=1), 1)
-
-    def head(model: Any, activation: Tensor) -> Tensor:
-        tokens = grid_to_tokens(activation, 1)
-        return _scores(model, model.norm4(model.serial_blocks4[-1](tokens, size=activation.shape[2:])))
-
-    return Split(features, head, int(model.cls_token4.shape[2]))
-
-
-def _coat_stage(model: Any, scale: int, x: Tensor, leave: int = 0) -> Tensor:
-    """Tokens (B, 1 + h·w, C) of one serial stage; its last `leave` blocks are not run."""
-    embed = model.get_submodule(f"patch_embed{scale}")
-    tokens = torch.cat([model.get_parameter(f"cls_token{scale}").expand(x.shape[0], -1, -1), embed(x)], 1)
-    blocks = list(model.get_submodule(f"serial_blocks{scale}"))
-    for block in blocks[: len(blocks) - leave]:
-        tokens = block(tokens, size=embed.grid_size)
-    return tokens
-
-
-def _spatial(tokens: Tensor) -> Tensor:
-    """(B, 1 + h·w, C) → (B, C, h, w), contiguous: the next stage's convolution is timm's bit for bit."""
-    return tokens_to_grid(tokens[:, 1:]).contiguous()
-
-
-def _crossvit(model: Any) -> Split:
-    """Before the last block, with both branches on one grid."""
-    widths = [int(width) for width in model.embed_dim]
-    lengths = [model.get_parameter(f"pos_embed_{branch}").shape[1] for branch in range(len(widths))]
-    sides = [round((length - 1) ** 0.5) for length in lengths]
-
-    def features(model: Any, x: Tensor) -> Tensor:
-        branches = model._embed(x)
-        for block in list(model.blocks)[:-1]:
-            branches = block(branches)
-        return stack_scales(branches)
-
-    def head(model: Any, activation: Tensor) -> Tensor:
-        branches = model.blocks[-1](unstack_scales(activation, widths, sides))
-        return _scores(model, [norm(x) for norm, x in zip(model.norm, branches, strict=True)])
-
-    return Split(features, head, sum(widths))
-
-
-def _efficientvim(model: Any) -> Split:
-    """Before the last block of the last stage. Hidden states of earlier stages have no place: carried."""
-    widths = [int(width) for width in model.embed_dim[:-1]]
-
-    def features(model: Any, x: Tensor) -> Tensor:
-        x = model.patch_embed(x)
-        states: list[Tensor] = []
-        *earlier, last = model.stages
-        for stage, norm in zip(earlier, model.norm, strict=False):
-            _, x, state = stage(x)
-            states.append(norm(state.transpose(1, 2)).mean(1))  # the head averages them: (B, C)
-        for block in list(last.blocks)[:-1]:
-            x, _ = block(x)
-        return carry(x, torch.cat(states, 1))
-
-    def head(model: Any, activation: Tensor) -> Tensor:
-        grid, carried = uncarry(activation, sum(widths))
-        grid, state = model.stages[-1].blocks[-1](grid)
-        seen = [part[:, :, None] for part in torch.split(carried, widths, 1)]
-        seen.append(model.norm[-2](state.transpose(1, 2)).transpose(1, 2))
-        seen.append(model.norm[-1](grid).flatten(2))
-        return _scores(model, seen)
-
-    return Split(features, head, sum(widths))
-
-
-def _scores(model: Any, tokens: Tensor | Sequence[Tensor]) -> Tensor:
-    scores: Tensor = model.forward_head(tokens)
-    return scores
 
 
 def _with_class_token(model: Any, tokens: Tensor) -> Tensor:
     return torch.cat([model.cls_token.expand(tokens.shape[0], -1, -1), tokens], 1)
 
 
-def stack_scales(scales: Sequence[Tensor]) -> Tensor:
-    """Tokens (B, 1 + hᵢ², Cᵢ) of several scales → (B, 2·ΣCᵢ, h, h) on the finest grid.
-
-    A coarse token is repeated over the cells that it covers (nearest neighbour); class tokens are carried.
-    """
-    grids = [tokens_to_grid(tokens[:, 1:]) for tokens in scales]
-    side = max(grid.shape[-1] for grid in grids)
-    fine = [grid if grid.shape[-1] == side else _repeated(grid, side) for grid in grids]
-    return carry(torch.cat(fine, 1), torch.cat([tokens[:, 0] for tokens in scales], 1))
-
-
-def unstack_scales(activation: Tensor, widths: Sequence[int], sides: Sequence[int]) -> list[Tensor]:
-    """The inverse: a coarse token is the mean of its cells, so its gradient is shared among them."""
-    grid, carried = uncarry(activation, sum(widths))
-    grids, tokens = torch.split(grid, list(widths), 1), torch.split(carried, list(widths), 1)
-    parts = zip(grids, tokens, sides, strict=True)
-    return [
-        torch.cat([token[:, None], grid_to_tokens(_averaged(part, side))], 1) for part, token, side in parts
-    ]
-
-
-def _covering(side: int, fine: int, device: torch.device) -> Tensor:
-    """Which of `side` coarse positions covers each of `fine` cells, (fine,) int64."""
-    return torch.arange(fine, device=device) * side // fine
-
-
-def _repeated(grid: Tensor, fine: int) -> Tensor:
-    covering = _covering(grid.shape[-1], fine, grid.device)
-    return grid[:, :, covering][:, :, :, covering]
-
-
-def _averaged(grid: Tensor, side: int) -> Tensor:
-    fine = grid.shape[-1]
-    if side == fine:
-        return grid
-    covers = torch.arange(side, device=grid.device)[:, None] == _covering(
-        side, fine, grid.device
-    )  # (side, fine)
-    share = covers.to(grid.dtype) / covers.sum(1, keepdim=True)
-    return share @ grid @ share.T
-
-
-_CUTS: dict[str, Callable[[Any], Split]] = {
+_CUTS: dict[str, Callable[[Any], Split | None]] = {
     "cait.Cait": _cait,
-    "coat.CoaT": _coat,
+    "coat.CoaT": coat,
     "convit.ConVit": _convit,
-    "crossvit.CrossVit": _crossvit,
-    "efficientvim.EfficientViM": _efficientvim,
+    "crossvit.CrossVit": crossvit,
+    "efficientvim.EfficientViM": efficientvim,
+    "eva.Eva": _eva,
+    "mvitv2.MultiScaleVit": _mvitv2,
+    "naflexvit.NaFlexVit": _naflexvit,
     "pit.PoolingVisionTransformer": _pit,
     "tnt.TNT": _tnt,
     "vision_transformer.VisionTransformer": _vit,
+    "vision_transformer_relpos.VisionTransformerRelPos": _relpos,
     "volo.VOLO": _volo,
     "xcit.Xcit": _xcit,
 }

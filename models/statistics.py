@@ -127,7 +127,7 @@ class Difference(NamedTuple):
 
 
 _PART = 1_000_000  # counts drawn at a time
-_PRIOR = 0.5  # pairs added to each discordant cell of a stratum before resampling
+PRIOR = 0.5  # pairs added to each discordant cell of a stratum before resampling
 
 
 def paired_difference(
@@ -140,7 +140,7 @@ def paired_difference(
     statistic: Statistic = "accuracy",
     confidence: float = 0.95,
     resamples: int = 10_000,
-    prior: float = _PRIOR,
+    prior: float = PRIOR,
 ) -> Difference:
     """Percentile interval of a paired bootstrap on the same (N,) samples, stratified.
 

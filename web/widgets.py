@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from nicegui import ui
+from nicegui import events, ui
 
 from web.paging import Pager
 from web.shell import button, guarded
@@ -59,3 +59,23 @@ def choice(
         with_input=search,
     )
     return found.props(f'outlined dense options-dense behavior=menu aria-label="{label}"')
+
+
+class Slide(ui.element):
+    """The browser's own slider, which keys and screen readers know. `on_move` is called as it moves."""
+
+    def __init__(
+        self, label: str, *, low: float, high: float, step: float, value: float, on_move: Callable[[], object]
+    ) -> None:
+        super().__init__("input")
+        self.classes("slide").props(f'type=range min={low} max={high} step={step} aria-label="{label}"')
+        # As an attribute ("^" to Vue) it is where the slider starts; as a property, each drawing of the page
+        # would put the slider back.
+        self.props["^value"] = value
+        self.at = value
+        self._on_move = on_move
+        self.on("input", self._moved, throttle=0.06, js_handler="(event) => emit(Number(event.target.value))")
+
+    def _moved(self, event: events.GenericEventArguments) -> None:
+        self.at = float(event.args)
+        self._on_move()

@@ -56,6 +56,13 @@ class Report(BaseModel):
     certified: dict[str, Any] = Field(
         {}, description="By arm: the share of inputs that it may answer under some certified risks."
     )
+    temperature: dict[str, Any] = Field(
+        {},
+        description="By arm: what the probabilities that are shown are divided by, and where it was fitted.",
+    )
+    reliability_shown: dict[str, Any] = Field(
+        {}, description="As `reliability`, of the probabilities at that temperature."
+    )
     masks: dict[str, Any] | None = Field(description="What was masked of the training images.")
     cost: list[dict[str, Any]] = Field(description="Seconds, images per second and device of each stage.")
     groups: dict[str, Any] | None = Field(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from app.services import report_figures as figures
+from app.services import report_notes as notes
 from app.services import report_words as words
 from app.services.report_shapes import (
     Arm,
@@ -45,10 +46,10 @@ def build_page(report: words.Json, picture: Picture) -> ReportPage:
         answers=words.answers(report, splits[0] if splits else None),
         main=pages[0] if pages else None,
         others=tuple(pages[1:]),
-        gallery_rules=tuple((words.rule(rule), said) for rule, said in (gallery.get("rule") or {}).items()),
+        gallery_rules=tuple((notes.rule(rule), said) for rule, said in (gallery.get("rule") or {}).items()),
         gallery_turns=gallery.get("turns", ""),
         gallery=tuple(_item(item, picture) for item in gallery.get("items", ())),
-        masks=words.masks(report.get("masks")),
+        masks=notes.masks(report.get("masks")),
         costs=_costs(report["cost"]),
         judged=words.judged_name(report),
         question=words.question(report),
@@ -86,8 +87,8 @@ def _split(report: words.Json, split: str, arms: Sequence[Arm], *, main: bool) -
         groups=_slices(by_arm, keys, "groups"),
         classes=_slices(by_arm, keys, "classes"),
         changes=_changes(report["differences"].get(split) or ()),
-        reliability=_reliability(split, report["reliability"].get(split) or {}, keys) if main else (),
-        disagreement=words.disagreement(
+        reliability=_reliability(report, split, keys) if main else (),
+        disagreement=notes.disagreement(
             (report.get("disagreement") or {}).get(split), words.judged_name(report)
         ),
     )
@@ -166,13 +167,17 @@ def _changes(differences: Sequence[words.Json]) -> tuple[Change, ...]:
     )
 
 
-def _reliability(split: str, by_arm: words.Json, keys: Sequence[str]) -> tuple[Reliability, ...]:
+def _reliability(report: words.Json, split: str, keys: Sequence[str]) -> tuple[Reliability, ...]:
+    by_arm: words.Json = report["reliability"].get(split) or {}
+    shown: words.Json = (report.get("reliability_shown") or {}).get(split) or {}
+    temperatures: words.Json = report.get("temperature") or {}
     return tuple(
         Reliability(
             arm=key,
             name=words.ARM_NAMES[key],
             ece=f"{100 * by_arm[key]['ece']:.1f}",
-            note=words.reliability(by_arm[key]),
+            note=notes.reliability(by_arm[key]),
+            shown=notes.shown(shown.get(key), temperatures.get(key)),
             figure=figures.reliability(key, by_arm[key], name=f"sure-{split}-{key}"),
         )
         for key in keys
@@ -202,7 +207,7 @@ def _item(item: words.Json, picture: Picture) -> Item:
         path=item["path"],
         label=item["label"],
         group=item["group"],
-        rule=words.rule(item["rule"]),
+        rule=notes.rule(item["rule"]),
         moved=None if item["moved"] is None else words.percent(item["moved"]),
         image=picture(item["image"]),
         looks=looks,

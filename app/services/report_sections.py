@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from app.services import report_figures as figures
+from app.services import report_notes as notes
 from app.services import report_words as words
 from app.services.report_shapes import Figure, Row
 
@@ -149,7 +150,7 @@ def build_shortcut(report: words.Json, arms: Sequence[str], picture: Picture) ->
         title=title,
         model=words.ARM_NAMES[(report.get("gaze") or {}).get("before", arms[0])],
         signs=tuple(
-            Sign(sign["found"], words.SIGNS[sign["name"]], sign["sentence"])
+            Sign(sign["found"], notes.SIGNS[sign["name"]], sign["sentence"])
             for sign in sorted(found["signs"], key=lambda sign: not sign["found"])
         ),
         rule=found["rule"],
@@ -230,7 +231,7 @@ def _slices(section: words.Json | None, arms: Sequence[str], picture: Picture) -
             slices=tuple(
                 _slice(part, arms, picture) for part in section["slices"] if part["label"] == each["label"]
             ),
-            agreement=words.agreement(each["agreement"]),
+            agreement=notes.agreement(each["agreement"]),
         )
         for each in section["classes"]
         if each["slices"] > 1
@@ -242,7 +243,7 @@ def _slices(section: words.Json | None, arms: Sequence[str], picture: Picture) -
         of=section["of"],
         rule=section["rule"],
         cut=cut,
-        whole=words.whole_classes(
+        whole=notes.whole_classes(
             [e["class_name"] for e in section["classes"] if e["slices"] == 1], len(cut)
         ),
     )
@@ -276,7 +277,7 @@ def build_gaze(report: words.Json, arms: Sequence[str], picture: Picture) -> Gaz
         split=section["split"],
         n=section["n"],
         of=section["of"],
-        moved=words.moved(movement["all"], section["after"]),
+        moved=notes.moved(movement["all"], section["after"]),
         means=tuple(
             MeanLook(
                 name=each["class"],
@@ -317,13 +318,13 @@ def build_trust(report: words.Json, arms: Sequence[str]) -> Trust | None:
         else tuple(
             Wish(
                 words.whole_percent(wish["max_risk"]),
-                tuple((arm, *words.wish(certified[arm]["wishes"][at])) for arm in keys),
+                tuple((arm, *notes.wish(certified[arm]["wishes"][at])) for arm in keys),
             )
             for at, wish in enumerate(first["wishes"])
         ),
-        best=tuple((arm, words.best_risk(certified[arm]["best_certifiable_risk"])) for arm in keys),
+        best=tuple((arm, notes.best_risk(certified[arm]["best_certifiable_risk"])) for arm in keys),
         curves=tuple(
-            (split, words.SPLITS.get(split, ""), _curves(curves[split], arms, f"risk-{split}"))
+            (split, notes.SPLITS.get(split, ""), _curves(curves[split], arms, f"risk-{split}"))
             for split in ("calibration", "test", "val")
             if split in curves and (split != "val" or "test" not in curves)
         ),

@@ -71,12 +71,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How far the probabilities of a model are to be believed; `note` says what chance would make of it."""
+    """How far the probabilities of a model are to be believed; `note` says what chance would make of it.
+
+    `shown` is about the probabilities at the model's temperature, which predictions show.
+    """
 
     arm: str
     name: str
     ece: str
     note: str
+    shown: str
     figure: Markup
 
 

@@ -27,7 +27,7 @@ async def show(dataset_id: str) -> None:
         html("dataset_title", d=found)
         with ui.element("div").classes("actions"):
             if found.state == "ready":
-                button("Train on it", lambda: ui.navigate.to(f"/jobs/new?dataset={found.id}"))
+                button("Train on it", lambda: ui.navigate.to(f"/new?dataset={found.id}"))
             button("Delete", lambda: _delete(found), "danger")
     if found.state == "importing":
         await _growing(found)

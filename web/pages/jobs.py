@@ -40,7 +40,7 @@ async def show(dataset: str = "") -> None:
 
     with ui.element("div").classes("title-row"):
         html("jobs_title", dataset=dataset)
-        button("New job", lambda: ui.navigate.to(f"/jobs/new?dataset={dataset}"))
+        button("New job", lambda: ui.navigate.to(f"/new?dataset={dataset}"))
     async for found in connection.datasets.list(limit=100):
         names[found.id] = found.name
         if len(names) == 100:  # one page: a name that is missing shows as an id

@@ -12,7 +12,7 @@ from web.charts import svg
 from web.connection import api
 from web.selection import CURVE_POINTS, Shown, curve_chart, point_at, point_of, refused, statement
 from web.shell import button, confirmed, guarded, html, page, rendered
-from web.widgets import choice
+from web.widgets import Slide, choice
 
 STRIP = 24
 """Stored samples that are shown as answered or refused."""
@@ -78,8 +78,11 @@ class RejectOption:
                     on_change=self._by,
                 )
                 self.says = ui.label().classes("caption").style("margin: 16px 0 0; font-weight: 600")
-                self.slider = ui.slider(min=1, max=100, value=90, on_change=self._moved)
-                self.slider.props('aria-label="Coverage or risk in percent"')
+                self.coverage = Slide(
+                    "Coverage in percent", low=1, high=100, step=1, value=90, on_move=self._moved
+                )
+                self.risk = Slide("Risk in percent", low=0.5, high=30, step=0.5, value=5, on_move=self._moved)
+                self.risk.set_visibility(False)
                 self.confidence = choice("Confidence", CONFIDENCES, 0.95, on_change=self._moved)
                 self.confidence.set_visibility(False)
                 self.facts = ui.html(sanitize=False).props("aria-live=polite")
@@ -95,13 +98,17 @@ class RejectOption:
     def _by(self, *_: object) -> None:
         risk = self.by.value == "max_risk"
         self.confidence.set_visibility(risk)
-        self.slider.props(f"min={0.5 if risk else 1} max={30 if risk else 100} step={0.5 if risk else 1}")
-        self.slider.value = 5 if risk else 90
+        self.risk.set_visibility(risk)
+        self.coverage.set_visibility(not risk)
         self._moved()
+
+    @property
+    def _value(self) -> float:
+        return (self.coverage if self.by.value == "coverage" else self.risk).at / 100
 
     def _moved(self, *_: object) -> None:
         """Show at once what the curve knows; ask for the rest when the slider rests."""
-        value = float(self.slider.value or 0) / 100
+        value = self._value
         if self.by.value == "coverage":
             at = point_at(self.found.points, value)
             self.says.text = f"Answer {words.percent(value, 0)} of the inputs"
@@ -117,7 +124,7 @@ class RejectOption:
     async def _ask(self) -> None:
         """The table at this threshold, and with it the certificate."""
         self.asked += 1
-        number, value = self.asked, float(self.slider.value or 0) / 100
+        number, value = self.asked, self._value
         if self.by.value == "coverage":
             self.says.text = f"Answer {words.percent(value, 0)} of the inputs"
             found = await self.connection.models.risk_coverage(

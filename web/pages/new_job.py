@@ -21,7 +21,7 @@ LISTED = 200
 """Data sets and models in the choices, the newest."""
 
 
-@page("/jobs/new", "New job", "/jobs")
+@page("/new", "New job", "/jobs")
 async def show(dataset: str = "", model: str = "", kind: str = "masktune") -> None:
     connection = api()
     datasets = {d.id: d for d in await _newest(connection.datasets.list(limit=100)) if d.state == "ready"}

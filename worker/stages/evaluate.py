@@ -10,13 +10,19 @@ The artifact `jobs/{id}/report` holds `report.json` and the pictures that its ga
      "differences": {split: [{"a": "masktune" or "retrained", "b": arm, …models.statistics.Difference}]},
      "verdict": {"verdict", "split", "a", "b", "deciding": Difference, "average": Difference} or null,
      "disagreement": {split: {"n", "disagree", "share", "low", "high"}},
+     "shortcut": models.leaning.Leaning or null,                    # does the model before lean on one?
+     "properties": models.shortcuts.ShortcutCheck or null,          # what the import found
+     "masking_cost": {split: {arm: models.masking_cost.MaskingCost}},
+     "slices": worker.stages.inferred or null, "gaze": worker.stages.looks or null,
+     "risk_coverage", "certified", "temperature", "reliability_shown": worker.stages.risk,
      "masks": models.masking.MaskSetSummary or null,
      "cost": [{"stage", "seconds", "images_per_second", "device"}],
      "groups": worker.stages.grouped or null,
-     "gallery": {"rule": {name: sentence}, "pool": n, "items": [worker.stages.gallery.Item]}}
+     "gallery": {"rule": {name: sentence}, "turns", "split", "pool": n, "items": [worker.stages.gallery]}}
 
 Arms are `erm`, `masktune`, `retrained`, `control`, `imported`; a key is absent where the job has no such
-model.
+model. A stage that is killed starts over: its figures depend on the models, the data and the job's
+seed alone.
 """
 
 from __future__ import annotations

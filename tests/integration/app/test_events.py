@@ -201,6 +201,23 @@ def test_a_database_that_stays_away_ends_the_stream_with_a_problem(front: Front)
     assert json.loads(event["data"])["type"] == "/problems/unavailable"
 
 
+def test_no_more_streams_than_the_process_may_keep(front: Front) -> None:
+    job = front.job()
+
+    async def run() -> list[bytes]:
+        followers = Followers(front.services.database, poll_seconds=0.01, most=1)
+        first = followers.follow(job, after=0, heartbeat=5)
+        await anext(first)
+        # Let in before the first had begun: it learns in its stream what a later one is told by a 503.
+        late = [chunk async for chunk in frames(followers, job, after=0)]
+        await first.aclose()
+        assert len(followers) == 0
+        return late
+
+    (last,) = asyncio.run(run())[1:]
+    assert json.loads(parse(last.decode())[0]["data"])["type"] == "/problems/overloaded"
+
+
 def test_a_client_that_leaves_is_forgotten(
     front: Front, wait_until: Callable[[Callable[[], bool], float], None]
 ) -> None:

@@ -64,6 +64,9 @@ TIMM = [
     ("timm/crossvit_tiny_240", 120),
     ("timm/efficientvim_m1", 128),
     ("timm/halonet_h1", 256),
+    ("timm/mvitv2_small_cls", 64),
+    ("timm/vit_small_patch16_lingbot", 64),
+    ("timm/vit_relpos_medium_patch16_cls_224", 64),
     ("timm/tnt_s_patch16_224", 64),
     ("timm/volo_d1_224", 64),
 ]

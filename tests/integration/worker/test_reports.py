@@ -90,6 +90,9 @@ def test_every_part_of_a_report_has_its_figures_with_n_and_interval(bench: Bench
                 wrong = curve["n"] - report["metrics"][split][arm]["correct"]
                 assert (last["coverage"], last["errors"]) == (1, wrong)
     assert set(report["certified"]) == {"erm", "masktune", "control"}
+    shown = report["reliability_shown"]["test"]["masktune"]
+    assert shown["n"] == n
+    assert f"at temperature {report['temperature']['masktune']['value']:.2f}" in page
     reliability = report["reliability"]["test"]["masktune"]
     assert sum(b["n"] for b in reliability["bins"]) == reliability["n"] == n
 

@@ -57,6 +57,13 @@ ALIAS = {
     "version": 2,
     "history": [{"version": 2, "model": "mdl_2", "at": "2025-11-03T09:30:00.000Z"}],
 }
+KEY: dict[str, Any] = {
+    "id": "key_1",
+    "name": "line",
+    "scopes": ["read", "predict"],
+    "created_at": "2025-11-03T09:30:00.000Z",
+    "revoked_at": None,
+}
 ANSWER: dict[str, Any] = {
     "model": "mdl_2",
     "predictions": [
@@ -168,6 +175,14 @@ DRIFT: dict[str, Any] = {
             ["30 inputs in 2 days", "9 of 10 (0.900)", "yes", "not be trusted"],
         ),
         ("models delete mdl_2", "DELETE /models/mdl_2", {}, ["mdl_2 is deleted"]),
+        ("keys list", "GET /keys", {"data": [KEY]}, ["key_1", "line", "read, predict", "2025-11-03"]),
+        (
+            "keys create line --scope read --scope predict",
+            "POST /keys",
+            KEY | {"secret": "mt_x"},
+            ["key_1 may read, predict", "mt_x"],
+        ),
+        ("keys revoke key_1", "DELETE /keys/key_1", {}, ["key_1 is revoked"]),
         (
             "predict -m best --dataset ds_1 --sample 3 --max-risk 0.05",
             "GET /predict",
@@ -402,6 +417,20 @@ def test_the_key_is_sent(service: Service) -> None:
     service.answers["GET /jobs"] = (200, {"data": []})
     assert service.masktune("jobs", "list", "--key", "s3cret").exit_code == 0
     assert service.headers[0]["Authorization"] == "Bearer s3cret"
+
+
+def test_a_key_is_made_with_these_scopes(service: Service) -> None:
+    service.answers["POST /keys"] = (201, KEY | {"secret": "mt_x"})
+    made = service.masktune("keys", "create", "line", "--json")
+    assert json.loads(made.stdout)["secret"] == "mt_x"
+    assert json.loads(service.asked[0][1]) == {"name": "line", "scopes": ["read", "predict"]}
+    assert service.masktune("keys", "create", "line", "--scope", "root").exit_code == 2
+
+
+def test_a_secret_that_was_lost_on_its_way_is_told(service: Service) -> None:
+    service.answers["POST /keys"] = (201, KEY | {"secret": None})
+    result = service.masktune("keys", "create", "line")
+    assert (result.exit_code, "revoke it" in result.stderr) == (1, True)
 
 
 def test_nothing_there_is_exit_code_3() -> None:

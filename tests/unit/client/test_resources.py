@@ -21,6 +21,7 @@ from client import (
     WaitedTooLong,
     datasets,
     jobs,
+    keys,
     models,
     predict,
 )
@@ -31,6 +32,7 @@ from tests.unit.client.conftest import FAST, Chunks, Runner, Script, job, proble
 DATASET = {"id": "ds_1", "name": "birds", "state": "ready"}
 MODEL = {"id": "mdl_1", "arm": "erm", "backbone": "small_cnn", "classes": ["a", "b"]}
 ALIAS = {"name": "best", "model": "mdl_1", "version": 2, "updated_at": "2025-11-03T09:30:00Z"}
+KEY = {"id": "key_1", "name": "line 1", "scopes": ["read"], "revoked_at": None}
 ANSWER = {
     "model": "mdl_1",
     "predictions": [
@@ -107,6 +109,9 @@ CASES: list[tuple[Flow[Any], str, object]] = [
         MAPS,
     ),
     (predict.explain_images("best", [b"png"]), "POST /saliency?model=best&format=json", MAPS),
+    (keys.make_key("line 1", ["read"]), "POST /keys", KEY | {"secret": "mt_x"}),
+    (keys.get_key("key_1"), "GET /keys/key_1", KEY),
+    (keys.revoke_key("key_1"), "DELETE /keys/key_1", None),
     (readiness(), "GET /readyz", {"status": "ready", "parts": []}),
 ]
 
@@ -127,7 +132,7 @@ def test_every_operation_asks_for_its_resource() -> None:
 
 def test_the_two_clients_have_the_same_methods() -> None:
     def shape(client: Client | AsyncClient) -> dict[str, set[str]]:
-        groups = ("datasets", "jobs", "models", "predict", "saliency")
+        groups = ("datasets", "jobs", "keys", "models", "predict", "saliency")
         return {name: {m for m in dir(getattr(client, name)) if m[0] != "_"} for name in groups}
 
     client, other = Client(), AsyncClient()
@@ -155,9 +160,10 @@ def test_the_async_client_awaits_and_iterates() -> None:
         (lambda: jobs.list_jobs(state="failed"), job()),
         (lambda: models.list_models(arm="erm"), MODEL),
         (models.list_aliases, ALIAS),
+        (keys.list_keys, KEY),
         (jobs.list_presets, {"name": "cifar10", "params": {"epochs": 300}}),
     ],
-    ids=["datasets", "samples", "jobs", "models", "aliases", "presets"],
+    ids=["datasets", "samples", "jobs", "models", "aliases", "keys", "presets"],
 )
 def test_lists_give_their_shapes(runner: Runner, make: Callable[[], Any], listed: dict[str, Any]) -> None:
     (found,) = runner.all(Script([httpx.Response(200, json={"data": [listed]})]), make())

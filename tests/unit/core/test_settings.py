@@ -55,3 +55,20 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings()
     assert settings.port == 9001
     assert settings.sources == ("file:///data/", "s3://bucket/")
+
+
+def test_rate_limits_are_read_by_scope() -> None:
+    rates = Settings(rate_limits="predict=600/minute, train=60/hour").rates
+    assert {scope: (rate.amount, rate.get_expiry()) for scope, rate in rates.items()} == {
+        Scope.PREDICT: (600, 60),
+        Scope.TRAIN: (60, 3600),
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["predict", "predict=", "predict=0/minute", "predict=9/fortnight", "x=1/hour", "read=1/hour,read=2/hour"],
+)
+def test_a_rate_limit_that_cannot_be_read_fails_at_start_up(text: str) -> None:
+    with pytest.raises(ValidationError, match="MASKTUNE_RATE_LIMITS"):
+        Settings(rate_limits=text)

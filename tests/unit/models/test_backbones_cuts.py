@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from models.backbones import Network, adopt_weights, build_network
-from models.backbones_timm_cuts import stack_scales, unstack_scales
+from models.backbones_timm_scales import stack_scales, unstack_scales
 from models.saliency import saliency
 
 CUT = {

@@ -208,7 +208,7 @@ def test_the_interval_of_the_lowest_share_holds_its_confidence(true: tuple[float
     for _ in range(1000):
         counts = [(int(rng.binomial(60, p)), 60) for p in true]
         low, high = least_share(counts)
-        held += low <= min(true) <= high
+        held += bool(low <= min(true) <= high)
         own = wilson(*min(counts))
         alone += own.low <= min(true) <= own.high
         assert low <= min(counts)[0] / 60 <= high
@@ -223,6 +223,6 @@ def test_the_interval_of_a_mean_of_shares_holds_its_confidence() -> None:
     for _ in range(1000):
         counts = [(int(rng.binomial(n, p)), n) for n, p in zip(sizes, true, strict=True)]
         low, high = mean_share(counts, weights)
-        held += low <= true @ weights <= high
+        held += bool(low <= true @ weights <= high)
     assert 930 <= held <= 975
     assert mean_share([(3, 10)]) == pytest.approx(wilson(3, 10))

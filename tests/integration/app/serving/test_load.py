@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -68,6 +69,30 @@ def test_overload_is_a_503_at_once(inference: Inference) -> None:
             assert refusal.value.status == 503
             assert int(refusal.value.headers["Retry-After"]) >= 1
         assert len((await waiting).scores.logits) == 4
+
+    asyncio.run(run())
+    inference.close()
+
+
+def test_what_is_being_decoded_has_a_place_in_the_queue_too(inference: Inference) -> None:
+    async def run() -> None:
+        await inference.see(PAIR, [Upload(picture(0))])
+        broken = [inference.see(PAIR, [Upload(b"GIF89a")]) for _ in range(10)]
+        outcomes = await asyncio.gather(*broken, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [BadImage] * 4 + [Overloaded] * 6
+        assert len((await inference.see(PAIR, [Upload(picture(n)) for n in range(4)])).scores.logits) == 4
+
+    asyncio.run(run())
+    inference.close()
+
+
+def test_pictures_that_are_drawn_do_not_hold_up_predictions(inference: Inference) -> None:
+    async def run() -> None:
+        done = threading.Event()
+        drawing = [asyncio.ensure_future(inference.draw(done.wait)) for _ in range(20)]
+        assert len((await inference.see(PAIR, [Upload(picture(0))])).scores.logits) == 1
+        done.set()
+        await asyncio.gather(*drawing)
 
     asyncio.run(run())
     inference.close()

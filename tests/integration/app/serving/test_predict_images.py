@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from anyio import to_thread
 from PIL import Image
 
 from app.inference import Explain, Pair, Part, Upload
@@ -108,3 +111,36 @@ def test_bodies_that_are_no_form_of_images_are_422(world: World) -> None:
     nothing = ask("/predict", params=query, content=b"", headers={"Content-Type": "image/png"})
     assert [r.status_code for r in (garbled, unbounded, with_text, many, nothing)] == [422] * 5
     assert with_text.json()["errors"][0]["pointer"] == "/coverage"
+
+
+def test_slow_requests_of_other_kinds_do_not_take_the_threads_of_predictions(fresh_world: World) -> None:
+    portal, done = fresh_world.client.portal, threading.Event()
+    assert portal is not None
+
+    async def threads() -> int:
+        return int(to_thread.current_default_thread_limiter().total_tokens)
+
+    async def slow() -> None:
+        await to_thread.run_sync(done.wait)
+
+    # As many as there are threads: uploads on their way to a slow store, imports of models, exports.
+    held = [portal.start_task_soon(slow) for _ in range(portal.call(threads))]
+    try:
+        asked = portal.start_task_soon(_post, fresh_world)
+        assert asked.result(30) == 200
+    finally:
+        done.set()
+        for one in held:
+            one.result(10)
+
+
+async def _post(world: World) -> int:
+    transport = httpx.ASGITransport(world.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        answer = await client.post(
+            "/predict",
+            params={"model": world.model},
+            content=picture(1),
+            headers={"Content-Type": "image/png"},
+        )
+        return answer.status_code

@@ -1,0 +1,122 @@
+"""The smaller sentences of a report's page: what a table or a picture in it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.services.report_words import ARM_NAMES, Json, percent
+
+SIGNS = {
+    "groups": "Its worst group",
+    "slices": "Ways of looking",
+    "shift": "Test beside validation",
+    "mask": "Its own mask",
+    "property": "A simple property of the images",
+}
+
+
+SPLITS = {
+    "calibration": "Inputs like those of training, which trained nothing: what a certificate is about.",
+    "test": "The test split.",
+    "val": "The validation split.",
+}
+
+
+def rule(name: str) -> str:
+    """A rule of the gallery as words."""
+    return name.replace("_", " ")
+
+
+def whole_classes(names: Sequence[str], cut: int) -> str:
+    """The classes that were not cut."""
+    if not names:
+        return "" if cut else "No image has a map that says where it is looked at."
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    images = "The images" if cut else "All images"
+    return f"{images} of {listed} are looked at in one way, as far as the maps show."
+
+
+def agreement(found: Json | None) -> str | None:
+    """How well inferred slices meet the true groups."""
+    if not found:
+        return None
+    says = {"follows": "follow", "partly": "partly follow", "misses": "do not follow"}[found["reading"]]
+    value, low, high = (f"{found[key]:.2f}" for key in ("adjusted_mutual_information", "low", "high"))
+    return (
+        f"Here the true groups are known: the slices {says} them (adjusted mutual information {value}, "
+        f"{low} – {high}, over {found['n']:,} images; 0 is chance, 1 is the same)."
+    )
+
+
+def moved(found: Json | None, after: str | None) -> str | None:
+    if found is None or found["mean"] is None or after is None:
+        return None
+    return (
+        f"From the model before to {ARM_NAMES[after]}, {percent(found['mean'])} of the saliency moved "
+        f"elsewhere, on average over {found['n']:,} images (95\u00a0% interval {100 * found['low']:.1f} – "
+        f"{100 * found['high']:.1f}; half of the images between {100 * found['quartiles'][0]:.0f} and "
+        f"{100 * found['quartiles'][2]:.0f}\u00a0%)."
+    )
+
+
+def masks(summary: Json | None) -> tuple[tuple[str, str], ...]:
+    """What was masked of the training images, as (figure, what it is)."""
+    if not summary:
+        return ()
+    return (
+        (percent(summary["masked_share"]), "of the training pixels are masked"),
+        (f"{summary['images']:,}", "training images have a mask"),
+        (f"{summary['nothing_masked']:,}", "of them have nothing masked: their map is flat"),
+        (f"{summary['images_per_second']:,.0f}", "images a second"),
+    )
+
+
+def disagreement(found: Json | None, after: str) -> str | None:
+    if not found:
+        return None
+    return (
+        f"ERM and {after} give different answers on {found['disagree']:,} of {found['n']:,} samples: "
+        f"{percent(found['share'])} ({percent(found['low'])} – {percent(found['high'])}). "
+        "A larger share on new inputs, which needs no labels, is an alarm that they are not like these."
+    )
+
+
+def wish(found: Json) -> tuple[str, str]:
+    """What a certificate for one risk allows, and what that rests on."""
+    if found["status"] != "certified":
+        return "none", "not certifiable"
+    return percent(found["coverage"]), f"{found['errors']} of {found['answered']:,} wrong"
+
+
+def best_risk(found: float | None) -> str:
+    return "none" if found is None else percent(found)
+
+
+def reliability(found: Json) -> str:
+    """Over- or underconfident, and whether chance alone would explain the error."""
+    if "overconfidence" not in found:
+        return ""
+    over = found["overconfidence"]
+    sure = (
+        "no surer than right" if abs(over) < 0.0005 else f"{'surer' if over > 0 else 'less sure'} than right"
+    )
+    said = (
+        f"interval {100 * found['ece_low']:.1f} – {100 * found['ece_high']:.1f}, n = {found['n']:,}; "
+        f"on average {sure}, by {100 * abs(over):.1f} points. "
+    )
+    chance = f"{100 * found['ece_by_chance']:.1f}"
+    if found["ece"] <= found["ece_by_chance"]:
+        return (
+            said + f"True probabilities would be off by up to {chance} on so few samples: no fault is shown."
+        )
+    return said + f"True probabilities would be off by at most {chance} on as many samples."
+
+
+def shown(found: Json | None, temperature: Json | None) -> str:
+    """What the temperature makes of it."""
+    if not found or not temperature:
+        return ""
+    return (
+        f"As predictions show them, at temperature {temperature['value']:.2f}: "
+        f"{100 * found['ece']:.1f} points off ({100 * found['ece_low']:.1f} – {100 * found['ece_high']:.1f})."
+    )

@@ -1,0 +1,69 @@
+"""One address for the dashboard and the API: who gets which request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+
+import pytest
+
+from cli.web import Dashboard, beside
+
+
+class Noted(Dashboard):
+    """A dashboard that notes what it was asked, in place of showing it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: "")
+        self.asked: list[str] = []
+        self.closed = False
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        self.asked.append(scope["path"])
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def _nothing(*_: object) -> Any:
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "mine"),
+    [
+        ("/", "", True),
+        ("/ui", "", True),
+        ("/ui/jobs", "", True),
+        ("/jobs", "", False),
+        ("/uiother", "", False),
+        ("/docs", "", False),
+        ("/masktune/ui/", "/masktune", True),
+        ("/masktune/", "/masktune", True),
+        ("/masktune/models", "/masktune", False),
+    ],
+)
+def test_the_pages_and_the_api_share_an_address(path: str, root: str, mine: bool) -> None:
+    dashboard, others = Noted(), []
+
+    async def api(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        others.append(scope["path"])
+
+    asyncio.run(beside(api, dashboard)({"type": "http", "path": path, "root_path": root}, _nothing, _nothing))
+    assert (dashboard.asked, others) == (([path], []) if mine else ([], [path]))
+
+
+def test_the_dashboard_ends_with_the_api() -> None:
+    dashboard = Noted()
+
+    async def api(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        raise RuntimeError("the API did not start")
+
+    with pytest.raises(RuntimeError):
+        asyncio.run(beside(api, dashboard)({"type": "lifespan"}, _nothing, _nothing))
+    assert dashboard.closed
+
+
+def test_a_dashboard_that_nobody_looked_at_ends_at_once() -> None:
+    asyncio.run(Dashboard(lambda: "").aclose())

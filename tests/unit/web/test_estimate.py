@@ -1,0 +1,74 @@
+"""What a job may cost: measured where it was, else a guess that says that it is one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from web.estimate import OVERHEAD, Measured, Plan, estimate, measured, work
+
+PLAN = Plan("masktune", {"train": 1000, "val": 100, "calibration": 200, "test": 300}, epochs=10, side=28)
+EARLIER = Measured(
+    "job_1", "small_cnn", 28, "ds_1",
+    {"erm": 1100.0, "mask": 1000.0, "finetune": 1100.0, "control": 1100.0, "calibrate": 600.0, "evaluate": 600.0}, "cpu",
+)  # fmt: skip
+
+
+def test_the_work_of_a_masktune_job() -> None:
+    assert work(PLAN) == {
+        "erm": 11_000, "mask": 1000, "finetune": 1100, "control": 1100, "calibrate": 600, "evaluate": 1800,
+    }  # fmt: skip
+
+
+def test_without_a_control_there_is_less() -> None:
+    found = work(replace(PLAN, control=False))
+    assert "control" not in found
+    assert found["evaluate"] == 1200
+
+
+def test_a_measured_rate_is_used_and_named() -> None:
+    found = estimate(PLAN, [EARLIER])
+    assert found.measured
+    assert "job_1" in found.basis
+    assert found.seconds == pytest.approx(OVERHEAD + 10 + 1 + 1 + 1 + 1 + 3)
+
+
+@pytest.mark.parametrize(
+    "other", [replace(EARLIER, backbone="resnet50"), replace(EARLIER, image_size=224, rates={})]
+)
+def test_another_network_measures_nothing(other: Measured) -> None:
+    found = estimate(replace(PLAN, image_size=28), [other])
+    assert not found.measured
+    assert found.basis.startswith("a guess")
+
+
+def test_more_epochs_cost_more_and_larger_images_cost_more() -> None:
+    base = estimate(PLAN, []).seconds
+    assert estimate(replace(PLAN, epochs=100), []).seconds > base
+    assert estimate(replace(PLAN, image_size=64), []).seconds > base
+
+
+@pytest.mark.parametrize(
+    ("side", "network", "epochs"), [(28, "small_cnn", 15), (64, "small_cnn", 15), (500, "resnet18", 30)]
+)
+def test_what_the_service_is_expected_to_choose(side: int, network: str, epochs: int) -> None:
+    plan = Plan("erm", {"train": 10}, side=side)
+    assert (plan.network, plan.passes) == (network, epochs)
+
+
+def test_the_expected_choice_is_the_one_of_the_service() -> None:
+    from models.defaults import default_hyperparameters
+
+    for side in (28, 64, 65, 500):
+        chosen, plan = default_hyperparameters(side, 1000, 2), Plan("erm", {"train": 1000}, side=side)
+        assert (plan.network, plan.passes) == (chosen.backbone, chosen.epochs)
+
+
+def test_a_report_s_cost_is_read() -> None:
+    cost = [
+        {"stage": "erm", "images_per_second": 50, "device": "cpu"},
+        {"stage": "mask", "images_per_second": None},
+    ]
+    found = measured("job_2", None, {"backbone": "resnet18", "image_size": 224}, cost)
+    assert (found.rates, found.device) == ({"erm": 50.0}, "cpu")
