@@ -137,6 +137,11 @@ class Network(nn.Module):
         return self.classifiers[-1]
 
     @property
+    def classifier_names(self) -> tuple[str, ...]:
+        """Where `classifiers` are in `model`."""
+        return self._classifiers
+
+    @property
     def classifiers(self) -> list[nn.Linear | nn.Conv2d]:
         """Every layer of class scores: one in nearly all networks, else the scores are summed from them."""
         layers = [self.model.get_submodule(name) for name in self._classifiers]

@@ -176,6 +176,7 @@ class Hyperparameters(_Json):
 
     `image_size` is the side, in pixels, of the square that the network sees. `pretrained` is
     False, True (the library's weights) or the id of one of the service's own models.
+    `freeze_backbone` trains the class scores' layer alone, on features that stay as they were.
 
     `as_released` trains as the paper's code does where it departs from the text: the schedule is
     never stepped, and ERM's best epoch is the first with the highest mean of batch means on val.
@@ -196,8 +197,14 @@ class Hyperparameters(_Json):
     control: bool = True
     gpus: int = 1
     as_released: bool = False
+    freeze_backbone: bool = False
 
     def __post_init__(self) -> None:
+        _require(
+            not self.freeze_backbone or self.pretrained is not False,
+            "/freeze_backbone",
+            "needs `pretrained`: nothing is learnt from features of random weights",
+        )
         _require(8 <= self.image_size <= 1024, "/image_size", "must be in 8..1024")
         _require(1 <= self.epochs <= 10_000, "/epochs", "must be in 1..10000")
         _require(2 <= self.batch_size <= 65_536, "/batch_size", "must be in 2..65536")

@@ -94,6 +94,7 @@ def fit_erm(network: Network, store: Store, config: Hyperparameters, run: Run, *
         ScheduleConfig() if config.as_released else config.schedule,
         precision=config.precision,
         batch_means=config.as_released,
+        freeze_backbone=config.freeze_backbone,
     )
     data = FitData(train_loader(store, config, run), val_loader(store, config, run))
     return fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder))
@@ -156,6 +157,7 @@ def _continued(
         first_epoch=first_epoch,
         select="last",
         precision=config.precision,
+        freeze_backbone=config.freeze_backbone,
     )
 
 

@@ -36,9 +36,10 @@ class FitConfig:
 
     `stage` and `first_epoch` say which random numbers an epoch draws: two trainings that agree in
     both see the same batches in the same order. `select` is whose weights the network ends with.
-    `batch_means` chooses the best epoch as the paper's code does: the first of the highest mean of
-    batch means on val. Else it is the latest of the highest accuracy: where many epochs tie, as on a
-    small split, the finetune goes on from the last one.
+    `freeze_backbone` trains the layers of class scores alone; the rest runs as in evaluation, so
+    that its batch norm keeps its statistics. `batch_means` chooses the best epoch as the paper's code
+    does: the first of the highest mean of batch means on val. Else it is the latest of the highest
+    accuracy: where many epochs tie, as on a small split, the finetune goes on from the last one.
     """
 
     epochs: int
@@ -49,6 +50,7 @@ class FitConfig:
     select: Literal["best", "last"] = "best"
     precision: Precision = "auto"
     batch_means: bool = False
+    freeze_backbone: bool = False
 
 
 class FitData(NamedTuple):
@@ -82,6 +84,7 @@ def fit(
     Raises `Stopped` when told to, `Diverged`, and `CheckpointError` for checkpoints of another training.
     """
     network.to(run.device)
+    _choose_trained(network, config)
     optimizer = make_optimizer(network, config.optimizer)
     identity = _identity(network, data, config=config, run=run, start=start)
     newest = checkpoints.newest()
@@ -105,6 +108,14 @@ def fit(
     load_weights(network, selected)
     network.eval()
     return FitResult(selected.epoch, checkpoints.last().history, weights_digest(network.model))
+
+
+def _choose_trained(network: Network, config: FitConfig) -> None:
+    """Which parameters have gradients: all, or the classifiers' alone."""
+    network.requires_grad_(not config.freeze_backbone)
+    if config.freeze_backbone:
+        for layer in network.classifiers:
+            layer.requires_grad_(True)
 
 
 def load_weights(network: Network, checkpoint: Checkpoint) -> None:
@@ -155,7 +166,7 @@ class _Loop:
         seed = generator.initial_seed() + run.rank
         meter = _Meter(run, self.config.epochs, epoch, len(loader))
         sums = torch.zeros(3, dtype=torch.float64, device=run.device)  # loss, right, seen
-        self.network.train()
+        self.network.train(not self.config.freeze_backbone)
         with _seeded(run.device, seed):  # dropout draws from torch's own generator
             for step, batch in enumerate(loader.epoch(generator), 1):
                 run.check()

@@ -88,7 +88,7 @@ async def sample_image(request: Request, dataset: str, sample: int) -> Response:
         data = await api_for(request).datasets.image(dataset, sample)
     except ClientError as error:
         return _refused(error)
-    return Response(data, media_type=_kind(data), headers=FOREVER)
+    return Response(data, media_type=media_type(data), headers=FOREVER)
 
 
 @router.get("/files/saliency")
@@ -157,7 +157,7 @@ async def upload_dataset(request: Request) -> Response:
         if not isinstance(file, UploadFile) or not file.filename:
             return _say(422, "Choose an archive: zip, tar, tar.gz or tar.zst.")
         with tempfile.TemporaryDirectory(prefix="masktune-web-") as folder:
-            path = Path(folder) / _harmless(file.filename)
+            path = Path(folder) / harmless_name(file.filename)
             with path.open("wb") as target:
                 while chunk := await file.read(1 << 20):
                     target.write(chunk)
@@ -221,12 +221,13 @@ def _once(path: Path, filename: str) -> Response:
     return FileResponse(path, filename=filename, background=BackgroundTask(path.unlink, missing_ok=True))
 
 
-def _harmless(filename: str) -> str:
+def harmless_name(filename: str) -> str:
     """A file's name without a path; its ending tells the service what the archive is."""
-    return Path(filename.replace("\\", "/")).name or "upload"
+    name = Path(filename.replace("\\", "/")).name[-200:]
+    return name if name.strip(". ") else "upload"
 
 
-def _kind(data: bytes) -> str:
+def media_type(data: bytes) -> str:
     """By the first bytes; anything else is not shown as an image."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"

@@ -96,6 +96,11 @@ class _Training(_Preset):
     schedule: ScheduleFields | None = None
     augmentation: Augmentation | None = None
     gpus: int | None = Field(None, ge=1, le=1024, description="Cards of the worker that the job trains on.")
+    freeze_backbone: bool | None = Field(
+        None,
+        description="Train the last layer alone, on the features of the `pretrained` weights: what "
+        "`retrain_head` by cross-mistakes does best with.",
+    )
     as_released: bool | None = Field(
         None,
         description="Train as the paper's code does where it departs from its text: the schedule is never "

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.web import Dashboard, beside
+from cli.web import App, Dashboard, beside
 
 
 class Noted(Dashboard):
@@ -28,6 +28,10 @@ class Noted(Dashboard):
 
 async def _nothing(*_: object) -> Any:
     return {}
+
+
+async def _asked(app: App, scope: MutableMapping[str, Any]) -> None:
+    await app(scope, _nothing, _nothing)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +54,7 @@ def test_the_pages_and_the_api_share_an_address(path: str, root: str, mine: bool
     async def api(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         others.append(scope["path"])
 
-    asyncio.run(beside(api, dashboard)({"type": "http", "path": path, "root_path": root}, _nothing, _nothing))
+    asyncio.run(_asked(beside(api, dashboard), {"type": "http", "path": path, "root_path": root}))
     assert (dashboard.asked, others) == (([path], []) if mine else ([], [path]))
 
 
@@ -61,7 +65,7 @@ def test_the_dashboard_ends_with_the_api() -> None:
         raise RuntimeError("the API did not start")
 
     with pytest.raises(RuntimeError):
-        asyncio.run(beside(api, dashboard)({"type": "lifespan"}, _nothing, _nothing))
+        asyncio.run(_asked(beside(api, dashboard), {"type": "lifespan"}))
     assert dashboard.closed
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.backbones import Network, build_network
 from models.checkpoints import CheckpointError, CheckpointFolder, weights_digest
-from models.config import Hyperparameters, OptimizerConfig, OptimizerName, ScheduleConfig
+from models.config import ConfigError, Hyperparameters, OptimizerConfig, OptimizerName, ScheduleConfig
 from models.data.batches import Batch
 from models.data.store import Store
 from models.masktune import train_loader, val_loader
@@ -187,3 +187,26 @@ def test_the_loop_is_plain_sgd(tmp_path: Path) -> None:
                 parameter.sub_(gradient, alpha=0.05)
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_frozen_backbone_keeps_every_bit_but_the_last_layer_learns(
+    make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    """Batch norm's running statistics included: they are not parameters, and would move in train mode."""
+    before = build_network("resnet32", classes=2, image_size=16).model.state_dict()
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    plan = replace(PLAN, freeze_backbone=True)
+    network, straight = _fit(make_store(), tmp_path / "straight", plan, backbone="resnet32")
+    layer = {f"{name}.{part}" for name in network.classifier_names for part in ("weight", "bias")}
+    moved = {name for name, t in network.model.state_dict().items() if not torch.equal(t, before[name])}
+    assert moved == layer
+    with pytest.raises(Stopped):
+        _fit(make_store(), tmp_path / "cut", plan, Run(should_stop=_StopAfter(5)), backbone="resnet32")
+    assert _fit(make_store(), tmp_path / "cut", plan, backbone="resnet32")[1].digest == straight.digest
+
+
+def test_freezing_random_weights_is_refused() -> None:
+    with pytest.raises(ConfigError, match="needs `pretrained`") as refused:
+        Hyperparameters(freeze_backbone=True)
+    assert refused.value.pointer == "/freeze_backbone"
+    assert Hyperparameters(freeze_backbone=True, pretrained="mdl_1").freeze_backbone

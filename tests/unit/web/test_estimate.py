@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from web.estimate import OVERHEAD, Measured, Plan, estimate, measured, work
 
 PLAN = Plan("masktune", {"train": 1000, "val": 100, "calibration": 200, "test": 300}, epochs=10, side=28)
-EARLIER = Measured(
-    "job_1", "small_cnn", 28, "ds_1",
-    {"erm": 1100.0, "mask": 1000.0, "finetune": 1100.0, "control": 1100.0, "calibrate": 600.0, "evaluate": 600.0}, "cpu",
-)  # fmt: skip
+RATES = {
+    "erm": 1100.0,
+    "mask": 1000.0,
+    "finetune": 1100.0,
+    "control": 1100.0,
+    "calibrate": 600.0,
+    "evaluate": 600.0,
+}
+EARLIER = Measured("job_1", "small_cnn", 28, "ds_1", RATES, "cpu")
 
 
 def test_the_work_of_a_masktune_job() -> None:
@@ -66,7 +72,7 @@ def test_the_expected_choice_is_the_one_of_the_service() -> None:
 
 
 def test_a_report_s_cost_is_read() -> None:
-    cost = [
+    cost: list[dict[str, Any]] = [
         {"stage": "erm", "images_per_second": 50, "device": "cpu"},
         {"stage": "mask", "images_per_second": None},
     ]

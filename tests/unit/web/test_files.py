@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from web.files import Dropped, Shelf, _harmless, _kind
+from web.files import Dropped, Shelf, harmless_name, media_type
 
 
 def test_an_image_is_taken_once() -> None:
@@ -29,10 +29,11 @@ def test_the_shelf_holds_the_last_few() -> None:
         ("C:\\data\\a.tar.gz", "a.tar.gz"),
         ("..", "upload"),
         ("", "upload"),
+        ("a" * 300 + ".zip", "a" * 196 + ".zip"),
     ],
 )
 def test_a_name_keeps_its_ending_and_no_path(given: str, kept: str) -> None:
-    assert _harmless(given) == kept
+    assert harmless_name(given) == kept
 
 
 @pytest.mark.parametrize(
@@ -46,4 +47,4 @@ def test_a_name_keeps_its_ending_and_no_path(given: str, kept: str) -> None:
     ],
 )
 def test_only_images_are_shown_as_images(data: bytes, kind: str) -> None:
-    assert _kind(data) == kind
+    assert media_type(data) == kind
