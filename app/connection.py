@@ -26,20 +26,24 @@ class Connection(HttpToolsProtocol):
     """From the connection, or the first byte of a later request on it, to the end of the head."""
     BODY_SECONDS: ClassVar = 20.0
     """How far a body may be behind its pace: a short stop of the network is nobody's attack."""
-    BODY_PACE: ClassVar = 500
+    PACE: ClassVar = 500
     """Bytes per second that a body must reach on the whole (as in Apache's mod_reqtimeout)."""
     ANSWER_SECONDS: ClassVar = 60.0
-    """How long an answer may wait for a client that does not read on."""
+    """How far a client may be behind that pace in reading an answer."""
     TICK: ClassVar = 1.0
 
     _body = False
     """A body is arriving, be its request answered already or not; else a head is awaited or arriving."""
     _bytes = 0
     """Of that part, so far. What came in one piece with the end of the part before is not counted."""
+    _piece = 0
+    """Bytes that arrived together, last."""
     _waited = 0.0
     """Seconds that this part has been waited for."""
-    _stuck = 0.0
-    """Seconds that the client has read nothing of an answer."""
+    _unsent = 0
+    """Bytes of answers that the client had not read when it was last looked at."""
+    _behind = 0.0
+    """Seconds that it is behind in reading them."""
     _timer: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -57,20 +61,26 @@ class Connection(HttpToolsProtocol):
     # --- what arrives -------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        self._piece = len(data)
         if not self._body:
             self._bytes += len(data)
         super().data_received(data)
         if not self._body and self._bytes > self.MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, self._too_large())
 
+    def resume_writing(self) -> None:
+        self._behind = 0.0  # it has read 48 KiB
+        super().resume_writing()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._waited = 0.0
 
     def on_headers_complete(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self.MAX_HEAD_BYTES:  # it came in one piece
-            self.app = self._answer_too_large
+        if max(self._bytes, self._piece) > self.MAX_HEAD_BYTES:  # most requests are spared the sum
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > self.MAX_HEAD_BYTES:  # and came to its end before anybody looked
+                self.app = self._answer_too_large
         self._begin(body=True)
         super().on_headers_complete()
 
@@ -88,23 +98,32 @@ class Connection(HttpToolsProtocol):
     # --- the clock ----------------------------------------------------------------------------
 
     def _look(self) -> None:
-        if self.transport.is_closing():
-            return
         self._timer = self.loop.call_later(self.TICK, self._look)
         if self._awaited():
             self._waited += self.TICK
-        self._stuck = self._stuck + self.TICK if self.flow.write_paused else 0.0
-        if self._stuck >= self.ANSWER_SECONDS:
-            self.transport.abort()  # to close would wait until the client has read it all
-        elif self._body and self._bytes < (self._waited - self.BODY_SECONDS) * self.BODY_PACE:
+        unsent = self.transport.get_write_buffer_size()
+        read = max(0, self._unsent - unsent)
+        self._behind = max(0.0, self._behind + self.TICK - read / self.PACE) if unsent else 0.0
+        self._unsent = unsent
+        if self._behind >= self.ANSWER_SECONDS:
+            self.transport.abort()
+        elif self.transport.is_closing():
+            pass  # once the client has read the rest
+        elif self._body and self._bytes < (self._waited - self.BODY_SECONDS) * self.PACE:
             self._refuse(
                 HTTPStatus.REQUEST_TIMEOUT,
-                f"a body must come at {self.BODY_PACE} bytes/s at least; send it again",
+                f"a body must come at {self.PACE} bytes/s at least; send it again",
             )
         elif not self._body and self._waited >= self.HEAD_SECONDS:
+            self._give_up_head()
+
+    def _give_up_head(self) -> None:
+        if self._bytes:
             self._refuse(
                 HTTPStatus.REQUEST_TIMEOUT, f"the head of a request must come within {self.HEAD_SECONDS:g} s"
             )
+        else:  # a pool keeps connections for later: it would take a 408 for the answer of its next request
+            self.transport.close()
 
     def _awaited(self) -> bool:
         """Whether it is the client's turn."""

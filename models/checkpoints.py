@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
+import pickle  # nosec B403  # for the name of its error
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -97,15 +97,14 @@ def estimate(plan: Plan, earlier: Sequence[Measured]) -> Estimate:
     jobs = [m for m in earlier if m.backbone == plan.network and plan.image_size in (None, m.image_size)]
     known = max(jobs, key=lambda m: len(m.rates), default=None)
     trained, looked = _guessed(plan)
-    total, from_measured = OVERHEAD, 0
+    total, guessed = OVERHEAD, 0.0
     for stage, images in work(plan).items():
         rate = known.rates.get(stage) if known is not None else None
         if not rate:
             rate = trained if stage in ("erm", "finetune", "control") else looked
-        else:
-            from_measured += 1
+            guessed += images / rate
         total += images / rate
-    if known is not None and from_measured:
+    if known is not None and guessed < (total - OVERHEAD) / 2:
         return Estimate(
             total, f"measured: job {known.job} ran {known.backbone} on {known.device or 'this machine'}", True
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import tempfile
 import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
@@ -158,9 +160,7 @@ async def upload_dataset(request: Request) -> Response:
             return _say(422, "Choose an archive: zip, tar, tar.gz or tar.zst.")
         with tempfile.TemporaryDirectory(prefix="masktune-web-") as folder:
             path = Path(folder) / harmless_name(file.filename)
-            with path.open("wb") as target:
-                while chunk := await file.read(1 << 20):
-                    target.write(chunk)
+            await asyncio.to_thread(_save, file.file, path)
             name = str(form.get("name") or "").strip() or path.name.partition(".")[0]
             try:
                 made = await api.datasets.upload(path, name=name, format=str(form.get("format") or "auto"))
@@ -199,6 +199,11 @@ async def _may_upload(request: Request, api: AsyncClient) -> Response | None:
 
 
 # --- answers -----------------------------------------------------------------------------------
+
+
+def _save(source: BinaryIO, path: Path) -> None:
+    with path.open("wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
 
 
 def _refused(error: ClientError) -> Response:

@@ -100,7 +100,7 @@ def told(error: ClientError) -> tuple[str, str]:
             return (
                 "The service does not answer",
                 f"Nothing answers at {connections().url}. It may be starting, or have stopped: "
-                "`masktune serve` starts it. What was running goes on from its last checkpoint.",
+                "“masktune serve” starts it. What was running goes on from its last checkpoint.",
             )
         case ProblemError(status=404):
             return "There is nothing here", error.detail

@@ -153,11 +153,11 @@ def visitor(browser: Browser, service: str) -> Iterator[Visitor]:
 
 @pytest.fixture(scope="module")
 def archive(folder: Path) -> Path:
-    """300 digits with a red square on every 0-4: one folder per class."""
+    """200 digits with a red square on every 0-4: one folder per class."""
     target = folder / "digits.zip"
     pixels, digits = load_digits(return_X_y=True)
     with zipfile.ZipFile(target, "w") as zipped:
-        for number in range(300):
+        for number in range(200):
             side = Image.fromarray((pixels[number].reshape(8, 8) * 15).astype("uint8")).resize((28, 28))
             picture = side.convert("RGB")
             if digits[number] < 5:

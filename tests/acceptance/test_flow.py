@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 
 from tests.acceptance.conftest import Processes, address, answers, compose_stack
@@ -55,7 +56,7 @@ def separate(processes: Processes, folder: Path) -> Iterator[Service]:
             processes.masktune("worker", **settings),
         ]
         url = f"http://127.0.0.1:{port}"
-        processes.wait_until(lambda: answers(url))
+        processes.wait_until(lambda: answers(url), seconds=60)
         yield Service(url, key)
         for part in parts:
             part.terminate()
@@ -65,20 +66,24 @@ def separate(processes: Processes, folder: Path) -> Iterator[Service]:
 
 @contextmanager
 def compose(processes: Processes, folder: Path) -> Iterator[Service]:
-    """`docker compose up`: API, worker, PostgreSQL and Redis in containers."""
+    """`docker compose up`: API, worker, dashboard, PostgreSQL and Redis in containers."""
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
         pytest.skip("NOT TESTED: no Docker engine answers on this machine")
-    port, key = free_port(), secrets.token_hex(16)
+    port, web_port, key = free_port(), free_port(), secrets.token_hex(16)
     environment = {
         "MASKTUNE_IMAGE": "masktune:test",
         "MASKTUNE_PUBLISH": f"127.0.0.1:{port}",
+        "MASKTUNE_WEB_PUBLISH": f"127.0.0.1:{web_port}",
         "MASKTUNE_API_KEYS": f"admin:{key}",
         "POSTGRES_PASSWORD": secrets.token_hex(16),
     } | _torch_index()
     with compose_stack(f"masktune-test-{secrets.token_hex(4)}", environment):
         url = f"http://127.0.0.1:{port}"
         processes.wait_until(lambda: answers(url), seconds=60)
+        dashboard = httpx.get(f"http://127.0.0.1:{web_port}/", follow_redirects=True, timeout=30)
+        assert dashboard.status_code == 200
+        assert "masktune" in dashboard.text
         yield Service(url, key)
 
 

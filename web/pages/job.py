@@ -10,10 +10,12 @@ from client import AsyncClient, ClientError, Job
 from web import words
 from web.charts import svg
 from web.connection import api
-from web.shell import button, confirmed, guarded, html, page, rendered
+from web.shell import button, confirmed, guarded, html, page, rendered, told
 from web.story import Story
 
 DRAW_SECONDS = 0.7
+BREATH = 200
+"""Events of a long past that are taken in at a time; other pages have their turn in between."""
 AWAY_SECONDS = 3.0
 """Before a service that went away is asked for events again."""
 REPORTED = ("masktune", "erm", "finetune", "retrain_head", "evaluate")
@@ -93,6 +95,8 @@ class View:
                     last = event.id
                     self.story.add(event)
                     self.away, self.dirty = "", True
+                    if event.id % BREATH == 0:
+                        await asyncio.sleep(0)
                     if event.type in ("state", "stage"):
                         self.job = await self.connection.jobs.get(self.job.id)
                 self.job = await self.connection.jobs.get(self.job.id)
@@ -100,7 +104,7 @@ class View:
                 if self.job.ended:
                     return
             except ClientError as error:
-                self.away, self.dirty = str(error), True
+                self.away, self.dirty = ". ".join(told(error)), True
             await asyncio.sleep(AWAY_SECONDS)
 
     async def cancel(self) -> None:

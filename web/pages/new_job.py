@@ -15,6 +15,11 @@ from web.widgets import choice
 
 KINDS = ("masktune", "erm", "retrain_head", "evaluate")
 BACKBONES = ("small_cnn", "resnet32", "resnet18", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16")
+GROUPS = {
+    "": "groups that are inferred from mistakes",
+    "given": "the groups of the data set",
+    "saliency_clusters": "groups inferred from where the model looks",
+}
 LOOKED_AT = 8
 """Earlier jobs whose reports tell what they took."""
 LISTED = 200
@@ -71,6 +76,7 @@ class Form:
                     )
                 self.says = ui.label().classes("quiet small").style("margin: 10px 0 16px")
                 with ui.element("div").classes("form") as self.of_model:
+                    self.groups = choice("Balanced over", GROUPS, "")
                     self.model = choice("Model to start from", self._models(), model or None, search=True)
                 with ui.element("div") as self.of_training:
                     self._training(changed)
@@ -95,7 +101,7 @@ class Form:
                 self.batch_size = _number("Batch size", changed, low=2)
                 self.learning_rate = _number("Learning rate", changed, low=0, step="any")
                 self.weight_decay = _number("Weight decay", changed, low=0, step="any")
-                augmentations = {"": "as the preset says", "none": "none", "crop_flip": "crop and flip"}
+                augmentations = {"": "the service chooses", "none": "none", "crop_flip": "crop and flip"}
                 self.augmentation = choice("Augmentation", augmentations, "")
                 self.seed = _number("Seed", changed, low=0)
                 self.pretrained = ui.switch("Start from published weights", on_change=changed)
@@ -123,6 +129,7 @@ class Form:
         self.of_training.set_visibility(kind in ("masktune", "erm"))
         self.of_masks.set_visibility(kind == "masktune")
         self.of_model.set_visibility(kind in ("retrain_head", "evaluate"))
+        self.groups.set_visibility(kind == "retrain_head")
         dataset = self.datasets[str(self.dataset.value)]
         plan = await self._plan(kind, dataset)
         self.cost.clear()
@@ -161,7 +168,8 @@ class Form:
         """What is sent: the fields that somebody filled, and no others."""
         kind = str(self.kind.value)
         if kind in ("retrain_head", "evaluate"):
-            return {"dataset": self.dataset.value, "model": self.model.value}
+            groups = self.groups.value or None if kind == "retrain_head" else None
+            return _given(dataset=self.dataset.value, model=self.model.value, groups=groups)
         found: dict[str, Any] = {
             "preset": self.preset.value or None,
             "backbone": _chosen(self.backbone),
@@ -216,7 +224,7 @@ async def _newest(listed: Any) -> list[Any]:
 
 
 def _number(label: str, on_change: Any, *, low: float | None = None, step: str = "1") -> ui.number:
-    found = ui.number(label, min=low, on_change=on_change, placeholder="as the preset says")
+    found = ui.number(label, min=low, on_change=on_change, placeholder="the service chooses")
     return found.props(f"outlined dense stack-label step={step} debounce=300")
 
 

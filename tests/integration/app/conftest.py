@@ -228,6 +228,8 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
         def begin(**settings: Any) -> Listening:
             app = create_app(Settings(**({"data_dir": tmp_path} | settings)))
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            # Small, so that who does not read an answer is noticed before the kernel has taken it all.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
             config = uvicorn.Config(
                 app, http=Impatient, log_config=None, access_log=False, timeout_graceful_shutdown=2
             )

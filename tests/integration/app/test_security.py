@@ -22,10 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
 from app.connection import Connection
+from app.server import make_server
 from core.artifacts import Artifacts
 from core.ids import new_id
+from core.settings import Settings
 from models.data.archives import ArchiveError, ArchiveLimits, unpack
 from models.data.checks import CheckedImage, check_image
 from models.data.report import FileCode, ProblemCode
@@ -276,6 +279,18 @@ def test_a_connection_without_a_request_is_cut_off(listen: Listen, first: bytes)
         assert b"HTTP/1.1 408 " in trickled(connection, b"\r\n")
 
 
+def test_a_silent_connection_is_closed_in_silence(listen: Listen) -> None:
+    """A 408 would be taken for the answer of the request that comes late."""
+    with listen().connect() as connection:
+        assert connection.recv(100) == b""
+
+
+def test_the_service_is_served_with_these_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests here lower the times only."""
+    monkeypatch.setattr(uvicorn.Config, "configure_logging", lambda self: None)  # not this process'
+    assert make_server(Settings(data_dir=tmp_path)).config.http is Connection
+
+
 def test_a_body_that_trickles_is_cut_off_and_leaves_nothing(listen: Listen, tmp_path: Path) -> None:
     """It would hold a connection, a place in memory and a scratch file for months."""
     server = listen()
@@ -294,13 +309,14 @@ def test_a_body_that_nobody_waits_for_is_cut_off_too(listen: Listen) -> None:
         assert trickled(connection, b" ").startswith(b"HTTP/1.1 401 ")
 
 
-def test_who_does_not_read_the_answer_is_cut_off(listen: Listen) -> None:
+@pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"], ids=["kept open", "closing"])
+def test_who_does_not_read_the_answer_is_cut_off(listen: Listen, last: bytes) -> None:
     """It would keep every answer in the server's memory, for as long as it likes."""
     server = listen()
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(server.address)
-        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n" + last + b"\r\n")
         held = server.server.server_state.connections
         until(lambda: any(isinstance(one, Connection) and one.flow.write_paused for one in held))
         until(lambda: not held)
@@ -355,6 +371,22 @@ def until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_who_reads_slowly_gets_it_all(listen: Listen) -> None:
+    """A download over a thin line is longer than any limit, and no attack."""
+    server = listen()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(server.address)
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        found, begun = b"", time.monotonic()
+        while piece := connection.recv(4096):
+            found += piece
+            time.sleep(0.04)
+    assert time.monotonic() - begun > 2 * Impatient.ANSWER_SECONDS
+    head, _, body = found.partition(b"\r\n\r\n")
+    assert f"content-length: {len(body)}".encode() in head
 
 
 def trickled(connection: socket.socket, piece: bytes) -> bytes:

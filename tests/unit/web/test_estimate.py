@@ -49,6 +49,11 @@ def test_another_network_measures_nothing(other: Measured) -> None:
     assert found.basis.startswith("a guess")
 
 
+def test_an_estimate_that_is_mostly_guessed_says_so() -> None:
+    found = estimate(PLAN, [replace(EARLIER, rates={"mask": 1000.0})])
+    assert not found.measured
+
+
 def test_more_epochs_cost_more_and_larger_images_cost_more() -> None:
     base = estimate(PLAN, []).seconds
     assert estimate(replace(PLAN, epochs=100), []).seconds > base
