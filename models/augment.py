@@ -99,11 +99,13 @@ class _Affine(NamedTuple):
 def _sample(images: Tensor, to: _Affine, *, mode: str, padding: str) -> Tensor:
     """The images at `origin` + c·`across` + r·`down`, c and r the output's pixel centres in -1..1.
 
-    Torch's affine_grid gives the same numbers at three times the cost.
+    Torch's affine_grid gives the same numbers at several times the cost; x and y apart are faster still.
     """
-    columns, rows = (_centres(side, images).view(1, -1, 1) for side in (images.shape[3], images.shape[2]))
-    line = to.origin.unsqueeze(1) + columns * to.across.unsqueeze(1)  # (B, W, 2)
-    grid = (rows * to.down.unsqueeze(1)).unsqueeze(2) + line.unsqueeze(1)  # (B, H, W, 2)
+    columns, rows = (_centres(side, images) for side in (images.shape[3], images.shape[2]))
+    top = to.origin.unsqueeze(2) + to.across.unsqueeze(2) * columns  # (B, 2, W)
+    left = to.down.unsqueeze(2) * rows  # (B, 2, H)
+    x, y = (left.unsqueeze(3) + top.unsqueeze(2)).unbind(1)  # (B, H, W)
+    grid = torch.stack([x, y], 3)
     return F.grid_sample(images, grid, mode=mode, padding_mode=padding, align_corners=False)
 
 

@@ -100,8 +100,10 @@ def compute_features(network: Network, loader: Loader, run: Run) -> Features:
 
 
 def linear_layer(network: Network) -> nn.Linear:
-    """The last layer; HeadError where it is a convolution, or adds nothing."""
+    """The last layer; HeadError where it is a convolution, adds nothing, or is one of several."""
     layer = network.classifier
+    if len(network.classifiers) > 1:
+        raise HeadError(f"{network.spec.name} sums the scores of several last layers: take another backbone")
     if not isinstance(layer, nn.Linear) or "bias" not in dict(layer.named_parameters()):
         detail = "does not end in a linear layer with a bias: take another backbone"
         raise HeadError(f"{network.spec.name} {detail}")

@@ -11,7 +11,7 @@ PROGRESS_SECONDS = 0.5
 
 
 class Inbox:
-    """A queue in which a newer progress replaces the one before it."""
+    """A queue in which a newer progress replaces the one before it, unless that told of an epoch."""
 
     def __init__(self) -> None:
         self._waiting: deque[Message] = deque()
@@ -19,7 +19,7 @@ class Inbox:
 
     def put(self, message: Message) -> None:
         last = self._waiting[-1] if self._waiting else None
-        if last is not None and last["type"] == message["type"] == "progress" and not last.get("advanced"):
+        if last is not None and message["type"] == "progress" and _mere(last):
             self._waiting[-1] = message
         else:
             self._waiting.append(message)
@@ -29,7 +29,7 @@ class Inbox:
         if not self._waiting:
             return None
         head = self._waiting[0]
-        may_wait = head["type"] == "progress" and not head.get("advanced") and len(self._waiting) == 1
+        may_wait = _mere(head) and len(self._waiting) == 1
         if may_wait and not everything and now < self._progress_at + PROGRESS_SECONDS:
             return None
         return head
@@ -41,3 +41,8 @@ class Inbox:
     def written(self, now: float) -> None:
         if self._waiting.popleft()["type"] == "progress":
             self._progress_at = now
+
+
+def _mere(message: Message) -> bool:
+    """Progress that the next one replaces: no epoch is in it, neither its checkpoint nor its figures."""
+    return message["type"] == "progress" and not message.get("advanced") and not message.get("metrics")

@@ -18,7 +18,7 @@ from core.tables import KeyRow
 from core.vocabulary import Scope
 
 MOST = 1000
-"""Valid keys at a time: a request is compared with every one, which takes 0.3 ms then."""
+"""Valid keys at a time: a request is compared with every one, which takes 0.1 to 0.2 ms then."""
 
 
 def create(services: Services, once: Once, request: KeyRequest) -> Response:

@@ -30,7 +30,7 @@ def test_unknown_addresses_and_methods(front: Front) -> None:
     assert front.client.put(f"/datasets/{new_id('ds')}").headers["Allow"] == "DELETE, GET"
     assert front.client.put("/jobs/erm").headers["Allow"] == "POST"
     problem(front.client.get("/datasets/"), 404, "not-found")
-    problem(front.client.post("/jobs/retrain_head", json={}), 405, "method-not-allowed")
+    problem(front.client.post("/jobs/distil", json={}), 405, "method-not-allowed")
 
 
 def test_no_id_breaks_a_database(either: Front) -> None:

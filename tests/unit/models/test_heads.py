@@ -24,6 +24,7 @@ from models.heads import (
     folds,
     held_out_logits,
     install_head,
+    linear_layer,
 )
 from models.run import Run
 
@@ -156,3 +157,10 @@ def test_what_is_no_linear_head_is_refused(make_store: Callable[..., Store], tmp
     (tmp_path / "f.npz").write_bytes(b"no")
     with pytest.raises(HeadError, match="holds no features"):
         Features.load(tmp_path / "f.npz")
+
+
+def test_a_network_that_sums_several_last_layers_is_refused() -> None:
+    """Its logits are the sum of both: a head fitted to one of them would not be what is served."""
+    network = build_network("timm/deit_tiny_distilled_patch16_224", classes=2, image_size=32)
+    with pytest.raises(HeadError, match="several last layers"):
+        linear_layer(network)

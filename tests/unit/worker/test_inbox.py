@@ -68,3 +68,17 @@ def test_nothing_but_superseded_progress_is_dropped_and_order_holds(kinds: list[
     for number in set(range(len(kinds))) - set(got):
         assert kinds[number] == "progress"
         assert kinds[number + 1] in ("progress", "epoch")
+
+
+def test_the_figures_of_an_epoch_are_never_replaced() -> None:
+    """They come with the progress before the checkpoint's, and a curve with holes would be drawn."""
+    inbox = Inbox()
+    for step in range(3):
+        inbox.put({"type": "progress", "message": f"epoch {step}", "metrics": {"loss": 1.0 / (step + 1)}})
+        inbox.put(progress(step))
+        inbox.put(progress(step + 10))
+    seen = []
+    while (message := inbox.next(0.0, everything=True)) is not None:
+        seen.append(message["message"])
+        inbox.written(0.0)
+    assert seen == ["epoch 0", "epoch 1", "epoch 2", "12"]
