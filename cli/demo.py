@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import ENDED_BADLY, console, fail, fail_with, figure
+from cli.output import ENDED_BADLY, INTERRUPTED, console, fail, fail_with, figure
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +62,8 @@ def demo(
         fail_with(error)
     except ServiceFailed as error:
         fail(str(error), ENDED_BADLY)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 class ServiceFailed(Exception):
@@ -286,6 +288,7 @@ def _heading(shown: Console, text: str) -> None:
 
 
 def _interrupted(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not break the clearing up
     raise KeyboardInterrupt
 
 

@@ -34,6 +34,7 @@ class Message(TypedDict, total=False):
     error: dict[str, Any]
     retry: bool
     advanced: bool
+    metrics: dict[str, float]
 
 
 def parse(line: bytes) -> Message | None:
