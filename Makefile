@@ -36,7 +36,8 @@ serve: install ## the service on http://127.0.0.1:8000, data under ./var
 	@exec $(BIN)/masktune serve
 
 # Files of tests run beside each other, one process per core; more than four would only fight for the disk.
-SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+# In the order of the tree, so that the long ones come first and the short ones fill up the end.
+SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 test: install-dev ## every test, with coverage
 	@$(BIN)/coverage erase
