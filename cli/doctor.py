@@ -156,15 +156,13 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
     from core.session import Database
 
-    kind = "SQLite in the data folder" if not settings.database_url else settings.database.split(":")[0]
-    try:
+    def ping() -> None:
         with closing(Database(settings.database)) as database:
             database.ping()
-    except (SQLAlchemyError, OSError) as error:
-        advice = "see MASKTUNE_DATABASE_URL, and whether the server runs"
-        yield Finding("database", "wrong", f"{kind}: {_first_line(error)}", advice)
-    else:
-        yield Finding("database", "ok", kind)
+
+    kind = "SQLite in the data folder" if not settings.database_url else settings.database.split(":")[0]
+    advice = "see MASKTUNE_DATABASE_URL, and whether the server runs"
+    yield _part("database", kind, ping, (SQLAlchemyError, OSError), advice)
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
@@ -172,28 +170,35 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
     from core.queue import Doorbell
 
-    kind = "a folder in the data folder" if not settings.broker_url else settings.broker.split(":")[0]
-    try:
+    def ping() -> None:
         with closing(Doorbell(settings.broker)) as doorbell:
             doorbell.ping()
-    except (OperationalError, OSError) as error:
-        advice = "see MASKTUNE_BROKER_URL, and whether the server runs"
-        yield Finding("broker", "wrong", f"{kind}: {_first_line(error)}", advice)
-    else:
-        yield Finding("broker", "ok", kind)
+
+    kind = "a folder in the data folder" if not settings.broker_url else settings.broker.split(":")[0]
+    advice = "see MASKTUNE_BROKER_URL, and whether the server runs"
+    yield _part("broker", kind, ping, (OperationalError, OSError), advice)
 
 
 def _storage(settings: Settings) -> Iterator[Finding]:
     from core.artifacts import Artifacts
 
-    kind = "the data folder" if not settings.storage_url else settings.storage
-    try:
+    def check() -> None:
         Artifacts(settings.storage, cache=settings.scratch / "cache").check()
-    except Exception as error:  # noqa: BLE001  # each file system has errors of its own kind
-        advice = "see MASKTUNE_STORAGE_URL, and the credentials in the environment"
-        yield Finding("storage", "wrong", f"{kind}: {_first_line(error)}", advice)
-    else:
-        yield Finding("storage", "ok", kind)
+
+    kind = "the data folder" if not settings.storage_url else settings.storage
+    advice = "see MASKTUNE_STORAGE_URL, and the credentials in the environment"
+    yield _part("storage", kind, check, (Exception,), advice)  # each file system has errors of its own kind
+
+
+def _part(
+    name: str, kind: str, check: Callable[[], None], errors: tuple[type[Exception], ...], advice: str
+) -> Finding:
+    """Whether a part of the service answers; `errors` say that it does not."""
+    try:
+        check()
+    except errors as error:
+        return Finding(name, "wrong", f"{kind}: {_first_line(error)}", advice)
+    return Finding(name, "ok", kind)
 
 
 def _first_line(error: Exception) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.services.background import in_background
 from core.sweep import sweep
 
 if TYPE_CHECKING:
@@ -21,13 +22,8 @@ logger = logging.getLogger(__name__)
 @asynccontextmanager
 async def swept(services: Services) -> AsyncIterator[None]:
     """Sweep every `sweep_seconds` while the block runs."""
-    task = asyncio.create_task(_keep_sweeping(services))
-    try:
+    async with in_background(_keep_sweeping(services)):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def _keep_sweeping(services: Services) -> None:

@@ -12,13 +12,14 @@ import asyncio
 import logging
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.schemas.predict import Prediction
+from app.services.background import in_background
 from core.queries import served
 from core.queries.served import Key
 from core.vocabulary import AbstainReason, Counted
@@ -94,13 +95,10 @@ def count(
 @asynccontextmanager
 async def kept(services: Services) -> AsyncIterator[None]:
     """Write every `FLUSH_SECONDS` while the block runs, and once at its end."""
-    task = asyncio.create_task(_keep_writing(services))
     try:
-        yield
+        async with in_background(_keep_writing(services)):
+            yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
         await asyncio.to_thread(_write, services)
 
 

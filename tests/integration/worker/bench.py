@@ -12,10 +12,12 @@ import torch
 
 from core import schema
 from core.ids import new_id
-from core.queries import datasets, events, jobs
+from core.queries import datasets, events, jobs, registry
 from core.settings import Settings
-from core.tables import DatasetRow, JobRow
-from core.vocabulary import DatasetState, EventType, JobKind, JobState
+from core.tables import DatasetRow, JobRow, ModelRow
+from core.vocabulary import Arm, DatasetState, EventType, JobKind, JobState
+from models.backbones import build_network
+from models.export import card_of, save_model
 from tests.integration.worker.inline import run_inline
 from tests.integration.worker.real_jobs import add_dataset, add_job
 from worker.runtime import Runtime
@@ -65,6 +67,24 @@ class Bench:
         (job,) = self.done(job_id)
         with self.runtime.database.read() as session:
             return job, datasets.get(session, dataset_id)
+
+    def untrained(self, classes: tuple[str, ...]) -> str:
+        """A model that knows these classes and was never trained, as if it had been imported."""
+        model_id = new_id("mdl")
+        network = build_network("small_cnn", classes=len(classes), image_size=28, seed=3)
+        with self.runtime.artifacts.writing(f"models/{model_id}") as folder:
+            save_model(network, card_of(network, classes, "imported"), folder)
+        with self.runtime.database.begin() as session:
+            row = ModelRow(
+                id=model_id,
+                arm=Arm.IMPORTED,
+                backbone="small_cnn",
+                classes=list(classes),
+                image_size=28,
+                artifact=f"models/{model_id}",
+            )
+            registry.add(session, row)
+        return model_id
 
     def stop(self, job_id: str, when: Callable[[], bool]) -> JobRow:
         """Work at the one queued job until `when` says so; the job as it is then, queued again."""

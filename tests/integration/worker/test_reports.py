@@ -12,13 +12,9 @@ from PIL import Image
 
 from app.services.predict import data_uri
 from app.services.reports import render
-from core.ids import new_id
-from core.queries import registry
-from core.tables import JobRow, ModelRow
-from core.vocabulary import Arm, JobKind
-from models.backbones import build_network
+from core.tables import JobRow
+from core.vocabulary import JobKind
 from models.data.importing import import_dataset
-from models.export import card_of, save_model
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import CLASSES, hyperparameters, make_folder
 
@@ -37,25 +33,6 @@ def read(bench: Bench, job: JobRow) -> tuple[dict[str, Any], str]:
     folder = bench.folder(job.done["evaluate"]["artifact"])
     report = json.loads((folder / "report.json").read_text())
     return report, render(report, lambda name: data_uri((folder / name).read_bytes()))
-
-
-def untrained(bench: Bench, classes: tuple[str, ...]) -> str:
-    """A model that knows these classes and was never trained."""
-    model_id = new_id("mdl")
-    network = build_network("small_cnn", classes=len(classes), image_size=28, seed=3)
-    with bench.runtime.artifacts.writing(f"models/{model_id}") as folder:
-        save_model(network, card_of(network, classes, "imported"), folder)
-    with bench.runtime.database.begin() as session:
-        row = ModelRow(
-            id=model_id,
-            arm=Arm.IMPORTED,
-            backbone="small_cnn",
-            classes=list(classes),
-            image_size=28,
-            artifact=f"models/{model_id}",
-        )
-        registry.add(session, row)
-    return model_id
 
 
 def test_every_part_of_a_report_has_its_figures_with_n_and_interval(bench: Bench) -> None:
@@ -123,7 +100,7 @@ def test_no_shortcut_is_seen_where_there_is_none(bench: Bench) -> None:
 
 
 def test_the_same_job_writes_the_same_figures(bench: Bench) -> None:
-    given = {"model": untrained(bench, CLASSES)}
+    given = {"model": bench.untrained(CLASSES)}
     jobs = bench.succeed(*(bench.run(JobKind.EVALUATE, inputs=given, params={}) for _ in range(2)))
     first, second = (read(bench, job)[0] for job in jobs)
     for report in (first, second):
@@ -143,7 +120,7 @@ def test_nothing_to_look_at_and_few_samples_break_nothing(bench: Bench) -> None:
                 path = folder / split / name / f"{index}.png"
                 Image.new("RGB", (28, 28), (shade, shade, shade)).save(path)
     _, dataset = bench.imported({"address": f"file://{folder}"})
-    given = {"model": untrained(bench, tuple(dataset.classes))}
+    given = {"model": bench.untrained(tuple(dataset.classes))}
     asked = {"splits": ["test"]}
     job = bench.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs=given, params=asked)
     report, page = read(bench, bench.succeed(job)[0])

@@ -19,11 +19,10 @@ from core.ids import new_id
 from core.queries import registry
 from core.tables import DatasetRow, JobRow, ModelRow
 from core.vocabulary import STAGES, Arm, DatasetState, JobKind, JobState, Stage
-from models.backbones import build_network
 from models.checkpoints import weights_digest
 from models.data.importing import import_dataset
 from models.data.store import Store
-from models.export import card_of, load_model, save_model
+from models.export import load_model
 from models.masking import MaskSet
 from models.selective import CalibrationTable
 from tests.integration.worker.bench import Bench, opened_bench
@@ -167,20 +166,7 @@ def test_a_risk_that_cannot_be_certified(bench: Bench, masktune: JobRow) -> None
 
 
 def test_an_imported_model_is_evaluated_masked_and_tuned(bench: Bench) -> None:
-    model_id = new_id("mdl")
-    network = build_network("small_cnn", classes=2, image_size=28, seed=3)
-    with bench.runtime.artifacts.writing(f"models/{model_id}") as folder:
-        save_model(network, card_of(network, CLASSES, "imported"), folder)
-    with bench.runtime.database.begin() as session:
-        row = ModelRow(
-            id=model_id,
-            arm=Arm.IMPORTED,
-            backbone="small_cnn",
-            classes=list(CLASSES),
-            image_size=28,
-            artifact=f"models/{model_id}",
-        )
-        registry.add(session, row)
+    model_id = bench.untrained(CLASSES)
     given = {"model": model_id}
     evaluate = bench.run(JobKind.EVALUATE, inputs=given, params={"splits": ["test"]})
     mask = bench.run(JobKind.MASK, inputs=given)
