@@ -20,6 +20,13 @@ class Interval(NamedTuple):
     high: float
 
 
+class Share(NamedTuple):
+    """`k` of `n`."""
+
+    k: int
+    n: int
+
+
 def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
     """Wilson's score interval for a share (1927), (0, 1) without trials.
 
@@ -302,3 +309,36 @@ def _name(difference: Difference) -> VerdictName:
     if difference.low > 0:
         return "helped"
     return "hurt" if difference.high < 0 else "no_detectable_effect"
+
+
+def fisher(first: Share, second: Share) -> float:
+    """Fisher's exact test of two shares, two-sided as twice the smaller tail; 1 where one has no sample.
+
+    It stays exact for a threshold that is a rank of `first`, ties included: that at most x of m new
+    scores lie at or above the k-th of n means that the first k + x of all n + m hold at least k of
+    the n, and if all come from one source that number is hypergeometric, which is Fisher's one tail.
+    That x or more lie there bounds the count above the (k + 1)-th in the same way: the other tail.
+    """
+    if first.n == 0 or second.n == 0:
+        return 1.0
+    drawn = first.k + second.k
+    low, high = max(0, drawn - second.n), min(first.n, drawn)
+    mass = _hypergeometric(first.n, second.n, drawn, np.arange(low, high + 1))
+    place = first.k - low
+    return min(1.0, 2 * float(min(mass[: place + 1].sum(), mass[place:].sum())))
+
+
+def _hypergeometric(
+    n: int, m: int, drawn: int, count: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """P(`count` of the n among `drawn` out of n + m), each."""
+    from scipy.special import gammaln
+
+    def log_choose(
+        total: int, of: np.ndarray[tuple[int], np.dtype[np.int64]]
+    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return np.asarray(math.lgamma(total + 1) - gammaln(of + 1) - gammaln(total - of + 1))
+
+    logs = log_choose(n, count) + log_choose(m, drawn - count)
+    mass = np.exp(logs - logs.max())  # the support is complete: its sum is the norm
+    return np.asarray(mass / mass.sum())

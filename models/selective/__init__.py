@@ -7,7 +7,7 @@ is not: docs/ABSTENTION.md.
 
 from models.selective.certify import best_certifiable_risk, samples_at_least, samples_needed
 from models.selective.curve import CurvePoint, RiskCoverage, risk_coverage
-from models.selective.drift import REFERENCES, Comparison, Reference, Share, compare, references
+from models.selective.drift import REFERENCES, Comparison, Reference, compare, references
 from models.selective.policies import (
     GroupSelection,
     GroupVerdict,
@@ -31,6 +31,7 @@ from models.selective.scores import (
 )
 from models.selective.table import DEFAULT_CONFIDENCE, CalibrationTable, OperatingPoint, operating_point
 from models.selective.temperature import fit_temperature, probabilities
+from models.statistics import Share
 
 __all__ = [
     "DEFAULT_CONFIDENCE",

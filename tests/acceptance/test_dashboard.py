@@ -43,6 +43,7 @@ OFFLINE = "http://127.0.0.1:9"
 """A proxy that refuses: published weights cannot be fetched, on any machine."""
 PATIENCE = 90_000
 """Milliseconds for what a job has to do first; two shared cores may be slow."""
+expect.set_options(timeout=30_000)
 SCREENSHOTS = Path(os.environ.get("MASKTUNE_SCREENSHOTS") or ROOT / "build/screenshots")
 
 
@@ -305,7 +306,7 @@ def test_a_field_that_cannot_be_is_said_where_it_is_asked(visitor: Visitor, data
     visitor.goto(f"/ui/new?dataset={dataset}")
     visitor.page.get_by_label("Network", exact=True).fill("no_such_network")
     visitor.button("Start the job").click()
-    expect(visitor.page.locator(".q-notification")).to_contain_text("no_such_network")
+    expect(visitor.page.get_by_role("alert")).to_contain_text("no_such_network", timeout=PATIENCE)
     assert urlsplit(visitor.page.url).path == "/ui/new"
 
 

@@ -10,7 +10,7 @@ from client import AsyncClient, ClientError, Dataset, Model, Preset
 from web import words
 from web.connection import api
 from web.estimate import Measured, Plan, estimate, measured
-from web.shell import button, guarded, html, page
+from web.shell import button, guarded, html, page, told
 from web.widgets import choice
 
 KINDS = ("masktune", "erm", "retrain_head", "evaluate")
@@ -83,8 +83,10 @@ class Form:
                 with ui.element("div") as self.of_masks:
                     self._masks(changed)
             with ui.element("div"):
-                self.cost = ui.element("div").props("aria-live=polite")
+                # Above the cost, whose height follows the fields: a button must not move from under a click.
+                self.wrong = ui.element("div").props("role=alert")
                 button("Start the job", self.start)
+                self.cost = ui.element("div").props("aria-live=polite").style("margin-top: 16px")
 
     def _training(self, changed: Any) -> None:
         titles = {"": "none: what suits the data set"} | {
@@ -188,15 +190,20 @@ class Form:
         return {"dataset": self.dataset.value} | _given(**found)
 
     async def start(self) -> None:
-        await guarded(self._start)()
-
-    async def _start(self) -> None:
+        """Start the job and go to it; what is wrong stays beside the button until the next try."""
+        self.wrong.clear()
         kind = str(self.kind.value)
         if kind in ("retrain_head", "evaluate") and not self.model.value:
-            ui.notify("Choose the model to start from.", type="warning")
-            return
-        job = await self.connection.jobs.start(kind, **self.fields())
+            return self._refused("There is no model yet", "Choose the model to start from.")
+        try:
+            job = await self.connection.jobs.start(kind, **self.fields())
+        except ClientError as error:
+            return self._refused(*told(error))
         ui.navigate.to(f"/jobs/{job.id}")
+
+    def _refused(self, title: str, detail: str) -> None:
+        with self.wrong:
+            html("refused", title=title, detail=detail)
 
 
 async def _earlier(connection: AsyncClient) -> list[Measured]:

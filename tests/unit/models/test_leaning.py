@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from models.evaluate import Metrics, Names, metrics
 from models.leaning import Sign, of_groups, of_mask, of_property, of_shift, of_slices, read
 from models.masking_cost import MaskedAnswers, MaskingCost, masking_cost
-from models.slices import InferredSlices, Looked, infer_slices
+from models.slices import ClassSlices, InferredSlice, InferredSlices, Looked, ModelAccuracy, infer_slices
+from models.statistics import wilson
 
 Labels = NDArray[np.int64]
 
@@ -89,6 +90,25 @@ def test_slices_alike_are_no_sign_and_a_class_in_one_piece_says_nothing() -> Non
     said = {"erm": np.zeros(30, np.int64)}
     whole = infer_slices(flat, classes=("a",), predictions=said, rng=np.random.default_rng(0))
     assert of_slices(whole, model="erm") is None
+
+
+def test_one_pair_of_many_that_differs_as_chance_would_have_it_is_no_sign() -> None:
+    def slices(*corrects: int) -> InferredSlices:
+        found = tuple(
+            InferredSlice(
+                i // 2, "a", i % 2, 50, 0.5, (), [], (ModelAccuracy("erm", 50, k, k / 50, *wilson(k, 50)),)
+            )
+            for i, k in enumerate(corrects)
+        )
+        told = tuple(ClassSlices(i, "a", 100, 0, 2, None, None, None) for i in range(len(corrects) // 2))
+        return InferredSlices(True, "", told, found)
+
+    alone = of_slices(slices(45, 34), model="erm")
+    among_ten = of_slices(slices(45, 34, *[45] * 18), model="erm")
+    assert alone is not None
+    assert among_ten is not None
+    assert (alone.found, among_ten.found) == (True, False)
+    assert "of 10 such pairs" in among_ten.sentence
 
 
 def cost(changed: float, elsewhere: float, masked: float) -> MaskingCost:

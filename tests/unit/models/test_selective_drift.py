@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, fisher_exact
 
 from models.selective import REFERENCES, CalibrationTable, Share, compare, decide, references
-from models.selective.drift import fisher
+from models.statistics import fisher
 
 shares = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
