@@ -18,7 +18,7 @@ from tests.integration.app.conftest import CLASSES, Front, StartFront, picture
 
 
 def archive(*names: str) -> bytes:
-    """The same bytes for the same names, whenever it is called: an entry's date is the first that zip knows."""
+    """The same bytes for the same names, whenever it is called: its entries have no date of today."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         for number, name in enumerate(names or ("a/1.png", "b/2.png")):
