@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install install-dev demo test unit lint types laws coverage serve clean
+.PHONY: help install install-dev demo test unit lint types laws coverage serve docs clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
-	@$(PIP) install --group test --group lint
+	@$(PIP) install --group test --group lint --group docs
 	@touch $@
 
 install: $(VENV)/.installed ## the product, into .venv
@@ -35,9 +35,10 @@ demo: install ## a data set, a masktune job, its report and a prediction, from n
 serve: install ## the service on http://127.0.0.1:8000, data under ./var
 	@exec $(BIN)/masktune serve
 
-# Files of tests run beside each other, one process per core; more than four would only fight for the disk.
-# In the order of the tree, so that the long ones come first and the short ones fill up the end.
-SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+# Files of tests run beside each other, one process more than there are cores, for many tests wait; more than four
+# would only fight for the disk. In the order of the tree, so that the long ones come first and the short ones fill
+# up the end.
+SIDE_BY_SIDE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 3 ? n + 1 : 4))) --dist=loadfile --no-loadscope-reorder
 
 test: install-dev ## every test, with coverage
 	@$(BIN)/coverage erase
@@ -55,6 +56,10 @@ types: install-dev ## mypy, strict
 
 laws: install-dev ## which room may import which
 	@$(BIN)/lint-imports
+
+docs: install-dev ## the documentation as pages: build/docs/index.html
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "build/docs/index.html"
 
 clean: ## what building and testing left here
 	@rm -rf build dist .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache

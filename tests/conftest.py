@@ -22,6 +22,9 @@ from core import schema
 from core.artifacts import Artifacts
 from core.session import Database
 
+# Before torch comes: as many files of tests run side by side as there are cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432"
 REDIS_PORT = 6379
 

@@ -29,7 +29,12 @@ class Processes:
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def masktune(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
-        """Start the command with these settings and no others."""
+        """Start the command with these settings and no others, but for one thread a training.
+
+        As many files of tests run side by side as there are cores, and two trainings of two threads
+        each on two cores take twice as long as with one.
+        """
+        settings = {"THREADS": "1"} | settings
         log = (self.folder / f"{arguments[0]}.log").open("w")
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
         process = subprocess.Popen(
@@ -37,7 +42,7 @@ class Processes:
             cwd=self.folder,
             env=ours
             | {f"MASKTUNE_{name}": value for name, value in settings.items()}
-            | {MARK: self.mark, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"},
+            | {MARK: self.mark, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -70,8 +75,21 @@ class Processes:
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
-    made = Processes(tmp_path)
-    yield made
+    with started(tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Processes]:
+    """What is started in here is ended at the end, and nothing may be left of it."""
+    made = Processes(folder)
+    try:
+        yield made
+    finally:
+        _end(made)
+
+
+def _end(made: Processes) -> None:
     for process in made.started:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
