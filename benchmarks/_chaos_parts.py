@@ -1,0 +1,252 @@
+"""What benchmarks.chaos starts and breaks: the service's processes, and the servers under them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MARK = "MASKTUNE_CHAOS"
+"""In the environment of all that is started, and so of all that it starts."""
+_PATIENCE = 60.0
+
+
+def free_port() -> int:
+    """A port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for_port(port: int, what: str) -> None:
+    """Raises TimeoutError."""
+    deadline = time.monotonic() + _PATIENCE
+    while not answers(port):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} does not answer on port {port}")
+        time.sleep(0.05)
+
+
+def marked(mark: str) -> dict[int, str]:
+    """The living processes that carry the mark: pid → command line."""
+    needle = f"{MARK}={mark}".encode()
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):  # it ended meanwhile, or is somebody else's
+                if needle in (entry / "environ").read_bytes().split(b"\0"):
+                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+                    if command:  # a zombie has none
+                        found[int(entry.name)] = command
+    return found
+
+
+@dataclass
+class Part:
+    """A process that may be killed, stopped and started again."""
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str]
+    folder: Path
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        """Start it where it does not run."""
+        if self.alive:
+            return
+        with (self.folder / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, cwd=self.folder, env=dict(self.environment), stdout=log, stderr=log
+            )
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def signal(self, number: int) -> None:
+        """Send it, where somebody is there."""
+        if self.alive:
+            assert self.process is not None
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self.signal(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait()
+
+    def end(self) -> None:
+        """SIGTERM, also to one that is stopped; `kill -9` after a minute."""
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        if self.process is not None:
+            try:
+                self.process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+class Redis(Part):
+    """A redis-server of its own; with `persistent` it keeps an append-only file, else it forgets all."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], *, persistent: bool) -> None:
+        binary = shutil.which("redis-server")
+        if binary is None:
+            raise SystemExit("NOT RUN: this needs a redis-server")
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        command = [
+            binary,
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(folder),
+        ]
+        command += ["--appendonly", "yes" if persistent else "no", "--maxmemory-policy", "noeviction"]
+        super().__init__("redis", command, environment, folder)
+
+
+class Postgres:
+    """A cluster of its own, with everything durable that is durable by default."""
+
+    def __init__(self, folder: Path) -> None:
+        if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
+            raise SystemExit("NOT RUN: this needs PostgreSQL's initdb and pg_ctl")
+        self._folder = folder / "postgres"
+        self._folder.mkdir()
+        self._as_user: list[str] = []
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            folder.chmod(0o755)
+            shutil.chown(self._folder, "postgres")
+            self._as_user = ["runuser", "-u", "postgres", "--"]
+        self.port = free_port()
+        self.url = f"postgresql+psycopg://masktune@127.0.0.1:{self.port}/postgres"
+        self._data = str(self._folder / "data")
+        self._run(
+            "initdb", "--auth=trust", "--username=masktune", "--encoding=UTF8", "--locale=C", self._data
+        )
+        self.start()
+
+    def start(self) -> None:
+        options = (
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder} "
+            "-c max_connections=200"
+        )
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "--pgdata", self._data, "--wait", "--options", options, "--log", log, "start")
+
+    def crash(self) -> None:
+        """Stop it as a power cut would: nothing is flushed, and the next start recovers from the log."""
+        self._run("pg_ctl", "--pgdata", self._data, "--mode", "immediate", "stop")
+
+    def end(self) -> None:
+        with suppress(subprocess.CalledProcessError):
+            self._run("pg_ctl", "--pgdata", self._data, "--mode", "fast", "stop")
+
+    def _run(self, *command: str) -> None:
+        subprocess.run([*self._as_user, *command], cwd=self._folder, check=True, stdout=subprocess.DEVNULL)
+
+
+@dataclass
+class Stack:
+    """One service: an API, workers, and the servers where they are not embedded."""
+
+    folder: Path
+    settings: dict[str, str]
+    environment: dict[str, str]
+    mark: str
+    api: Part
+    api_port: int
+    workers: list[Part]
+    redis: Redis | None
+    postgres: Postgres | None
+
+    @classmethod
+    def open(cls, folder: Path, mark: str, *, servers: bool, persistent: bool, workers: int) -> Stack:
+        """Start everything; `servers`: PostgreSQL and Redis, else SQLite and the folder broker."""
+        folder.mkdir()
+        ours = {k: v for k, v in os.environ.items() if not k.startswith("MASKTUNE_")} | {MARK: mark}
+        redis = Redis(folder, ours, persistent=persistent) if servers else None
+        postgres = Postgres(folder) if servers else None
+        settings = {
+            "DATA_DIR": str(folder / "data"),
+            "THREADS": "1",
+            "DEVICE": "cpu",
+            "LEASE_SECONDS": "3",
+            "HEARTBEAT_SECONDS": "0.3",
+            "CONTROL_SECONDS": "0.1",
+            "SWEEP_SECONDS": "0.5",
+            "REANNOUNCE_SECONDS": "2",
+            "RETRY_BACKOFF_SECONDS": "0.1",
+            # Kills are not the job's fault: neither bound may end a job here.
+            "MAX_ATTEMPTS": "100000",
+            "MAX_CRASHES": "100000",
+        }
+        if redis is not None and postgres is not None:
+            settings |= {"BROKER_URL": redis.url, "DATABASE_URL": postgres.url}
+            redis.start()
+            wait_for_port(redis.port, "Redis")
+        environment = ours | {f"MASKTUNE_{k}": v for k, v in settings.items()}
+        environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        port = free_port()
+        masktune = [sys.executable, "-m", "cli"]
+        stack = cls(
+            folder=folder,
+            settings=settings,
+            environment=environment,
+            mark=mark,
+            api=Part("api", [*masktune, "api", "--port", str(port)], environment, folder),
+            api_port=port,
+            workers=[
+                Part(f"worker-{i + 1}", [*masktune, "worker"], environment, folder) for i in range(workers)
+            ],
+            redis=redis,
+            postgres=postgres,
+        )
+        stack.start()
+        return stack
+
+    def start(self) -> None:
+        """Start what does not run."""
+        if self.redis is not None:
+            self.redis.start()
+        self.api.start()
+        for worker in self.workers:
+            worker.signal(signal.SIGCONT)
+            worker.start()
+        wait_for_port(self.api_port, "the API")
+
+    def children(self) -> dict[int, str]:
+        """Processes that are none of the parts: the workers' children, and theirs."""
+        parts = [self.api, *self.workers, *([self.redis] if self.redis else [])]
+        known = {part.process.pid for part in parts if part.process is not None}
+        return {pid: command for pid, command in marked(self.mark).items() if pid not in known}
+
+    def end(self) -> None:
+        """End everything."""
+        for part in (*self.workers, self.api, *([self.redis] if self.redis else [])):
+            part.end()
+        if self.postgres is not None:
+            self.postgres.end()
