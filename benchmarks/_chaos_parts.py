@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -67,11 +68,15 @@ class Part:
     environment: Mapping[str, str]
     folder: Path
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _starting: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def start(self) -> None:
-        """Start it where it does not run."""
-        if self.alive:
-            return
+        """Start it where it does not run; from any thread."""
+        with self._starting:
+            if not self.alive:
+                self._start()
+
+    def _start(self) -> None:
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.command, cwd=self.folder, env=dict(self.environment), stdout=log, stderr=log

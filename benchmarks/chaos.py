@@ -25,6 +25,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 import uuid
 import zipfile
@@ -173,9 +174,11 @@ class Chaos:
         self.references: dict[int, dict[str, str]] = {}
         self.posted: dict[str, int] = {}
         self.strikes: Counter[str] = Counter()
-        self._later: list[tuple[float, Callable[[], None]]] = []
+        self._later: list[threading.Timer] = []
 
     def close(self) -> None:
+        for timer in self._later:
+            timer.join()
         self.client.close()
         self.doorbell.close()
         self.database.close()
@@ -202,7 +205,6 @@ class Chaos:
                 if len(self.posted) < number:
                     self._post(len(self.posted))
             time.sleep(self.rng.uniform(0.2, 2.0) * self.pause)
-            self._do_what_is_due()
             strike = self.rng.choices(*self._strikes())[0]
             if strike():
                 self.strikes[strike.__name__] += 1
@@ -213,9 +215,8 @@ class Chaos:
 
     def calm(self, patience: float) -> None:
         """Start whatever is down, resume what was cancelled, and wait until all have ended."""
-        for _, due in self._later:
-            due()
-        self._later.clear()
+        for timer in self._later:
+            timer.join()
         self.stack.start()
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
@@ -351,14 +352,10 @@ class Chaos:
         self.posted[job.id] = seed
 
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
-        self._later.append((time.monotonic() + seconds, action))
-
-    def _do_what_is_due(self) -> None:
-        now = time.monotonic()
-        due = [action for at, action in self._later if at <= now]
-        self._later = [(at, action) for at, action in self._later if at > now]
-        for action in due:
-            action()
+        """On a thread of its own: a stopped worker may hold SQLite's lock, and this one wait for it."""
+        timer = threading.Timer(seconds, action)
+        timer.start()
+        self._later.append(timer)
 
     def _row(self, job_id: str) -> JobRow:
         with self.database.read() as session:

@@ -244,6 +244,12 @@ class StorageFull(MasktuneError):
     status = 507
 
 
+class StorageNotWritable(MasktuneError):
+    code = "storage-not-writable"
+    title = "The storage cannot be written"
+    status = 507
+
+
 def all_problems() -> list[type[MasktuneError]]:
     """Every kind of problem, for the documentation that the service serves."""
     found: list[type[MasktuneError]] = []

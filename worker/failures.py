@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from core.artifacts import ArtifactMissing
-from core.errors import JobError, MasktuneError, StorageFull
+from core.errors import JobError, MasktuneError, StorageFull, StorageNotWritable
 from models.backbones_errors import UnknownBackbone, UnsupportedBackbone, WeightsUnavailable
 from models.checkpoints import CheckpointError
 from models.config import ConfigError
@@ -22,6 +22,7 @@ from models.saliency import UnknownMethod
 from models.train import Diverged
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_OURS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def _out_of_memory(error: BaseException) -> MasktuneError:
@@ -37,6 +38,12 @@ def _os_error(error: BaseException) -> MasktuneError | None:
             "the disk of the worker or of the artifacts is full; free some space, then "
             "POST /jobs/{id}/resume: the job goes on from its last checkpoint",
             extra={"reason": "storage_full"},
+        )
+    if isinstance(error, OSError) and error.errno in _NOT_OURS:
+        return StorageNotWritable(
+            "the worker may not write its folder or the artifacts (read-only, or another user's); let it, "
+            "then POST /jobs/{id}/resume: the job goes on from its last checkpoint",
+            extra={"reason": "storage_not_writable"},
         )
     return None
 

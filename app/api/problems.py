@@ -155,11 +155,13 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     return answer
 
 
-def storage_error(error: OSError) -> errors.StorageFull | None:
-    """The problem that a full disk or an exhausted quota is, or None for any other fault."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return None
-    return errors.StorageFull("there is no space left to store this; free some, or tell the operator")
+def storage_error(error: OSError) -> MasktuneError | None:
+    """The problem that a full or read-only disk or an exhausted quota is, or None for any other fault."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return errors.StorageFull("there is no space left to store this; free some, or tell the operator")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return errors.StorageNotWritable("the service may not write its storage; tell the operator")
+    return None
 
 
 _FRAMEWORK: dict[int, type[MasktuneError]] = {

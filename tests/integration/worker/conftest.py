@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, EventRow, JobRow
 from core.vocabulary import DatasetState, JobKind, JobState
+from models.data.importing import import_dataset
+from tests.conftest import postgres_database
+from tests.integration.worker.real_jobs import make_folder
+from tests.integration.worker.service import Backend, Redis, Reference, open_service, weights
 from worker.runtime import Runtime
 from worker.tasks import work
 
@@ -133,3 +138,35 @@ def working(runtime: Runtime) -> Iterator[Callable[[], threading.Thread]]:
 
 def ended(job: JobRow) -> bool:
     return JobState(job.state).ended
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    folder = tmp_path_factory.mktemp("reference")
+    report = import_dataset(make_folder(folder / "images"), folder / "store")
+    assert report.state == "ready"
+    service = open_service(folder / "run", folder / "store")
+    try:
+        service.start_worker()
+        job = service.await_state(service.add(), JobState.SUCCEEDED)
+        assert job.attempt == 1
+        assert len(set(weights(job).values())) == 3
+        return Reference(folder / "store", weights(job), job.metrics)
+    finally:
+        service.close()
+
+
+@pytest.fixture(params=["embedded", "servers"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path, reference: Reference) -> Iterator[Backend]:
+    """SQLite with the folder broker, and PostgreSQL with Redis."""
+    with ExitStack() as stack:
+        if request.param == "embedded":
+            opened = Backend(open_service(tmp_path, reference.store), None)
+        else:
+            database = stack.enter_context(postgres_database())
+            redis = Redis(tmp_path)
+            stack.callback(redis.kill)
+            service = open_service(tmp_path, reference.store, database_url=database, broker_url=redis.url)
+            opened = Backend(service, redis)
+        stack.callback(opened.service.close)
+        yield opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,19 +11,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pytest
 from sqlalchemy import create_engine, select
 from sqlalchemy.exc import OperationalError
 
+from core import schema
 from core.artifacts import Artifacts
 from core.queries import events, jobs
 from core.queue import Doorbell
 from core.session import Database
 from core.settings import Settings
 from core.tables import EventRow, JobRow
-from core.vocabulary import JobKind, JobState, Stage
-from tests.integration.worker.real_jobs import add_job
+from core.vocabulary import STAGES, EventType, JobKind, JobState, Stage
+from tests.conftest import free_port
+from tests.integration.worker.real_jobs import add_dataset, add_job
 from worker.process_tree import MARK
 from worker.supervisor import environment
 
@@ -30,6 +34,7 @@ REPO = Path(__file__).parents[3]
 PATIENCE = 90.0
 """Seconds after which a test gives up; what it waits for mostly takes one or two."""
 
+IN_ORDER = STAGES[JobKind.MASKTUNE]
 GATES = {
     Stage.ERM: "work/erm/epoch-00002.partial",
     Stage.MASK: ".masks-1.partial/masks.npy",
@@ -202,11 +207,92 @@ class Service:
         return found
 
 
+class Redis:
+    """A redis-server of the test's own that keeps nothing, and may be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        binary = shutil.which("redis-server")
+        if binary is None:
+            pytest.skip("NOT TESTED: there is no redis-server on this machine")
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._command = [
+            binary,
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(folder),
+        ]
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class Backend(NamedTuple):
+    service: Service
+    redis: Redis | None
+
+
+class Reference(NamedTuple):
+    """A packed data set, and what an unbroken job makes of it."""
+
+    store: Path
+    weights: dict[str, str]
+    metrics: dict[str, object]
+
+
+def open_service(folder: Path, store: Path, **changes: Any) -> Service:
+    """A service with quick leases on a packed data set; `changes` are settings."""
+    folder.mkdir(exist_ok=True)
+    usual: dict[str, Any] = {
+        "data_dir": folder,
+        "threads": 1,
+        "device": "cpu",
+        "lease_seconds": 3.0,
+        "heartbeat_seconds": 0.3,
+        "control_seconds": 0.1,
+        "sweep_seconds": 0.2,
+        "reannounce_seconds": 0.5,
+        "retry_backoff_seconds": 0.0,
+        "end_grace_seconds": 1.0,
+    }
+    settings = Settings(**(usual | changes))
+    schema.upgrade(settings.database)
+    service = Service(settings, dataset_id="")
+    service.dataset_id = add_dataset(service.database, service.artifacts, store)
+    return service
+
+
 def weights(job: JobRow) -> dict[str, str]:
     """The digest of each model's weights."""
     return {
         stage: job.done[stage]["figures"]["weights"] for stage in (Stage.ERM, Stage.FINETUNE, Stage.CONTROL)
     }
+
+
+def check_ended_once(service: Service, job: JobRow, reference: Reference) -> None:
+    assert job.state is JobState.SUCCEEDED
+    assert weights(job) == reference.weights
+    assert job.metrics == reference.metrics
+    told = service.events(job.id)
+    assert [e.seq for e in told] == list(range(1, len(told) + 1))
+    ends = [e for e in told if e.type == EventType.STATE and JobState(e.data["state"]).ended]
+    assert [e.data["state"] for e in ends] == ["succeeded"]
+    finished = [e.data["stage"] for e in told if e.type == EventType.STAGE and e.data["status"] == "finished"]
+    assert finished == list(IN_ORDER)
+    work = f"jobs/{job.id}/work"
+    wait_for(lambda: not service.artifacts.exists(work), lambda: f"the end of {work}")
+    root = Path(service.artifacts.root)
+    assert [p for folder in ("jobs", "models", "calibrations") for p in (root / folder).rglob(".*")] == []
 
 
 def kill(pid: int) -> None:

@@ -24,6 +24,8 @@ from worker.failures import KNOWN, explain
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out_of_memory"),
         (OSError(errno.ENOSPC, "No space left on device"), "storage_full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "storage_full"),
+        (OSError(errno.EROFS, "Read-only file system"), "storage_not_writable"),
+        (PermissionError(errno.EACCES, "Permission denied"), "storage_not_writable"),
         (Diverged("take a lower learning_rate"), "diverged"),
         (WeightsUnavailable("give a file"), "weights_unavailable"),
         (UnknownBackbone("resnet5", ["resnet50"]), "unknown_backbone"),
@@ -65,7 +67,7 @@ def test_other_errors_of_the_service_speak_for_themselves() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("a bug"), PermissionError(errno.EACCES, "no"), OSError(errno.EIO, "x")]
+    "error", [RuntimeError("a bug"), OSError(errno.EIO, "x")]
 )
 def test_unforeseen(error: Exception) -> None:
     assert explain(error) is None

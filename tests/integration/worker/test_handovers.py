@@ -1,0 +1,129 @@
+"""A job changes hands, or is stopped: it runs once at a time, and what it leaves is whole."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from core.queries import jobs
+from core.vocabulary import JobState
+from tests.integration.worker.real_jobs import hyperparameters
+from tests.integration.worker.service import (
+    IN_ORDER,
+    Backend,
+    Reference,
+    check_ended_once,
+    kill,
+    wait_for,
+    weights,
+)
+
+
+@pytest.mark.parametrize("backend", ["servers"], indirect=True)
+def test_a_stopped_worker_is_fenced(backend: Backend, reference: Reference) -> None:
+    service, _ = backend
+    first = service.start_worker()
+    service.hold_at(IN_ORDER[2])
+    job_id = service.add()
+    service.await_child_at(IN_ORDER[2])
+    service.stop(first, job_id)
+    service.await_no_child()  # its lease ran out
+    service.open_gates()
+    service.start_worker()
+    job = service.await_state(job_id, JobState.SUCCEEDED)
+    first.send_signal(signal.SIGCONT)
+    other = service.await_state(service.add(), JobState.SUCCEEDED)  # by whichever worker
+    assert (job.attempt, other.attempt) == (2, 1)
+    check_ended_once(service, service.job(job_id), reference)
+
+
+@pytest.mark.parametrize("backend", ["embedded"], indirect=True)
+def test_duplicate_doorbells_run_nothing_twice(backend: Backend, reference: Reference) -> None:
+    service, _ = backend
+    service.start_worker()
+    service.start_worker()
+    service.hold_at(IN_ORDER[0])
+    job_id = service.add()
+    for _ in range(20):
+        service.doorbell.ring(job_id)
+    service.await_child_at(IN_ORDER[0])
+    service.open_gates()
+    job = service.await_state(job_id, JobState.SUCCEEDED)
+    for _ in range(5):
+        service.doorbell.ring(job_id)
+    assert job.attempt == 1
+    check_ended_once(service, job, reference)
+
+
+@pytest.mark.parametrize("backend", ["embedded"], indirect=True)
+def test_cancel_frees_the_device_in_every_stage_and_resume_goes_on(
+    backend: Backend, reference: Reference
+) -> None:
+    service, _ = backend
+    service.start_worker()
+    service.touch_at(IN_ORDER[0])
+    job_id = service.add()
+    for stage, after in zip(IN_ORDER, (*IN_ORDER[1:], None), strict=True):
+        service.await_child_at(stage)
+        with service.database.begin() as session:
+            jobs.cancel(session, job_id)
+        job = service.await_state(job_id, JobState.CANCELLED)
+        assert service.children() == []  # when it says so, the device is free
+        assert stage not in job.done
+        service.open_gates() if after is None else service.touch_at(after)
+        with service.database.begin() as session:
+            jobs.resume(session, job_id)
+        service.doorbell.ring(job_id)
+    job = service.await_state(job_id, JobState.SUCCEEDED)
+    assert weights(job) == reference.weights
+    assert job.metrics == reference.metrics
+
+
+@pytest.mark.parametrize("backend", ["servers"], indirect=True)
+def test_sigterm_of_a_worker_gives_its_job_to_another(backend: Backend, reference: Reference) -> None:
+    service, _ = backend
+    first = service.start_worker()
+    service.touch_at(IN_ORDER[0])
+    job_id = service.add()
+    service.await_child_at(IN_ORDER[0])
+    first.terminate()
+    assert first.wait(timeout=30) == 0
+    assert service.children() == []
+    assert service.job(job_id).state is JobState.QUEUED
+    service.open_gates()
+    service.start_worker()
+    job = service.await_state(job_id, JobState.SUCCEEDED)
+    assert (job.attempt, job.crashes) == (2, 0)
+    check_ended_once(service, job, reference)
+
+
+@pytest.mark.parametrize("backend", ["servers"], indirect=True)
+def test_a_job_that_nobody_was_told_of_is_found(backend: Backend, reference: Reference) -> None:
+    service, _ = backend
+    service.start_worker()
+    job = service.await_state(service.add(ring=False), JobState.SUCCEEDED)
+    check_ended_once(service, job, reference)
+
+
+@pytest.mark.parametrize("backend", ["embedded"], indirect=True)
+def test_ranks_end_with_their_child(backend: Backend) -> None:
+    service, _ = backend
+    service.start_worker()
+    job_id = service.add(params=hyperparameters(gpus=2, epochs=400))
+    wait_for(lambda: bool(service.job(job_id).progress), service.log)  # the ranks are at work
+    processes = service.children()
+    assert len(processes) >= 4  # the child, torchrun, and two ranks
+    child = min(processes, key=_started)
+    kill(child)
+    wait_for(lambda: not set(processes) & set(service.children()), service.describe_children)
+    with service.database.begin() as session:
+        jobs.cancel(session, job_id)
+    service.await_state(job_id, JobState.CANCELLED)
+    assert service.children() == []
+
+
+def _started(pid: int) -> int:
+    """When the process started, in ticks since boot (field 22 of proc(5) stat)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])

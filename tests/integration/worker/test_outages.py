@@ -1,0 +1,148 @@
+"""A disk that is full or read-only, a database that goes away: the job says so or waits, and goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from benchmarks._chaos_parts import Postgres
+from core.queries import jobs
+from core.tables import JobRow
+from core.vocabulary import JobState, Stage
+from tests.integration.worker.service import Reference, Service, open_service, weights
+
+SMALL = 24 * 2**20
+"""Bytes of the disk that fills up."""
+
+
+def _mount(*arguments: str) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(
+            f"NOT TESTED: this machine lets nobody mount a disk of the test's own ({done.stderr.strip()})"
+        )
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of the test's own, mounted twice: the second place can be made read-only."""
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        pytest.skip("NOT TESTED: only root may mount a disk of the test's own")
+    inside, place = tmp_path / "disk", tmp_path / "artifacts"
+    inside.mkdir()
+    place.mkdir()
+    _mount("-t", "tmpfs", "-o", f"size={SMALL}", "masktune-test", str(inside))
+    try:
+        _mount("--bind", str(inside), str(place))
+        yield place
+    finally:
+        for mounted in (place, inside):
+            subprocess.run(["umount", "--lazy", str(mounted)], check=False, capture_output=True)
+
+
+@contextmanager
+def service_on(disk: Path, folder: Path, store: Path) -> Iterator[Service]:
+    service = open_service(folder / "data", store, storage_url=f"file://{disk}")
+    try:
+        yield service
+    finally:
+        service.close()
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(2**16))
+    assert shutil.disk_usage(path.parent).free == 0
+
+
+def go_on(service: Service, job_id: str) -> None:
+    """As `POST /jobs/{id}/resume` does."""
+    with service.database.begin() as session:
+        jobs.resume(session, job_id)
+    service.doorbell.ring(job_id)
+
+
+def check_equal(job: JobRow, reference: Reference) -> None:
+    """It is what a job makes that nothing happened to."""
+    assert weights(job) == reference.weights
+    assert job.metrics == reference.metrics
+
+
+def test_a_full_disk_fails_the_job_with_words_and_resume_goes_on(
+    disk: Path, tmp_path: Path, reference: Reference
+) -> None:
+    with service_on(disk, tmp_path, reference.store) as service:
+        service.start_worker()
+        service.hold_at(Stage.FINETUNE)
+        job_id = service.add()
+        service.await_child_at(Stage.FINETUNE)
+        filler = tmp_path / "disk/filler"
+        fill(filler)
+        service.open_gates()
+        job = service.await_state(job_id, JobState.FAILED)
+        assert job.error is not None
+        assert (job.error["status"], job.error["reason"]) == (507, "storage_full")
+        assert "resume" in job.error["detail"]
+        assert str(tmp_path) not in str(job.error)
+        assert Stage.MASK in job.done
+        filler.unlink()
+        go_on(service, job_id)
+        check_equal(service.await_state(job_id, JobState.SUCCEEDED), reference)
+
+
+def test_a_read_only_folder_fails_the_job_with_words_and_resume_goes_on(
+    disk: Path, tmp_path: Path, reference: Reference
+) -> None:
+    with service_on(disk, tmp_path, reference.store) as service:
+        service.start_worker()
+        service.hold_at(Stage.FINETUNE)
+        job_id = service.add()
+        service.await_child_at(Stage.FINETUNE)
+        _mount("-o", "remount,bind,ro", str(disk))
+        service.open_gates()
+        job = service.await_state(job_id, JobState.FAILED)
+        assert job.error is not None
+        assert (job.error["status"], job.error["reason"]) == (507, "storage_not_writable")
+        assert str(tmp_path) not in str(job.error)
+        _mount("-o", "remount,bind,rw", str(disk))
+        go_on(service, job_id)
+        check_equal(service.await_state(job_id, JobState.SUCCEEDED), reference)
+
+
+def test_a_database_that_is_away_for_longer_than_a_lease_is_waited_for(
+    tmp_path: Path, reference: Reference
+) -> None:
+    if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
+        pytest.skip("NOT TESTED: there is no initdb and pg_ctl on this machine")
+    place = Path(tmp_path / "server")
+    place.mkdir()
+    for folder in (place, *place.parents[:3]):
+        folder.chmod(0o755)  # the server is another user's
+    postgres = Postgres(place)
+    try:
+        service = open_service(tmp_path / "data", reference.store, database_url=postgres.url)
+        try:
+            service.start_worker()
+            service.hold_at(Stage.FINETUNE)
+            job_id = service.add()
+            service.await_child_at(Stage.FINETUNE)
+            service.open_gates()
+            postgres.crash()
+            time.sleep(2 * service.settings.lease_seconds)
+            postgres.start()
+            job = service.await_state(job_id, JobState.SUCCEEDED)
+            assert job.attempt <= 2  # its lease ran out meanwhile, or it was renewed in time
+            check_equal(job, reference)
+        finally:
+            service.close()
+    finally:
+        postgres.end()
