@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 MARK = "MASKTUNE_CHAOS"
 """In the environment of all that is started, and so of all that it starts."""
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 
 
 def free_port() -> int:

@@ -64,7 +64,7 @@ FIELDS: dict[str, Any] = {
 IMAGES = 160
 _ARMS = 3
 _LEASE_SECONDS = 3.0
-_PATIENT = Retry(attempts=60, longest=1.0)
+_PATIENT = Retry(attempts=400, longest=1.0)
 
 
 def main() -> int:
