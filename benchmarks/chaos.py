@@ -83,6 +83,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the strikes")
     parser.add_argument("--work", type=Path, help="keep everything, logs too, in this new folder")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))  # what was started is ended then, too
     rows = []
     with _work(arguments.work) as folder:
         for backend in arguments.backend:
