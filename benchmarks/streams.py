@@ -1,0 +1,208 @@
+"""Hundreds of event streams on one API process: what they cost, and whether each event comes once, in order.
+
+    python -m benchmarks.streams [--streams 400] [--jobs 20] [--every 0.5] [--seconds 20]
+
+Starts `masktune api` on SQLite in a folder of its own, claims jobs as a worker would, and tells an event
+of each at an interval, while the client's streams (`client.jobs.events`) follow them. The process's own CPU
+time over a quiet stretch is the figure, so that other work on the machine does not count. Then the API is
+killed and started again at the same address: the streams come back with `Last-Event-ID`. At the end the
+jobs end, the streams with them, and every stream must have had every number from 1, once and in order.
+Needs Linux (/proc). Ends with one JSON line; exits with 1 when a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks._chaos_parts import ROOT, Part, free_port, wait_for_port
+from benchmarks._common import table
+from benchmarks._machine import load_average
+from client import AsyncClient
+from core import schema
+from core.ids import new_id
+from core.queries import events, jobs
+from core.queries.jobs import Lease
+from core.session import Database
+from core.settings import Settings
+from core.tables import JobRow
+from core.vocabulary import EventType, JobKind, JobState
+
+MOST_OF_A_CORE = 0.15
+PER_CLIENT = 50
+"""A client's connections: httpx keeps at most 100."""
+_WARM_SECONDS = 4.0
+
+
+@dataclass
+class Followed:
+    """What came on the streams, by job: one list of numbers for each."""
+
+    numbers: dict[str, list[list[int]]] = field(default_factory=dict)
+    open: int = 0
+
+
+def main() -> int:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--streams", type=int, default=400)
+    parser.add_argument("--jobs", type=int, default=20)
+    parser.add_argument("--every", type=float, default=0.5, help="seconds between two events of a job")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of the stretch that is measured")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="masktune-streams-") as name:
+        folder = Path(name)
+        settings = Settings(data_dir=folder / "data")
+        settings.data_dir.mkdir()
+        schema.upgrade(settings.database)
+        database = Database(settings.database)
+        api = _api(folder, settings, streams=arguments.streams)
+        try:
+            figures = asyncio.run(_measure(api, database, arguments))
+        finally:
+            api.end()
+            database.close()
+    print(table([figures]))
+    targets = {
+        "cpu_of_a_core": {"value": figures["cpu_of_a_core"], "at_most": MOST_OF_A_CORE},
+        "streams_wrong": {"value": figures["streams_wrong"], "at_most": 0},
+        "streams_not_open": {"value": arguments.streams - figures["open"], "at_most": 0},
+    }
+    ok = all(target["value"] <= target["at_most"] for target in targets.values())
+    line = {"benchmark": "streams", "load_average": load_average(), "figures": figures, "targets": targets}
+    print(json.dumps(line | {"ok": ok}))
+    return 0 if ok else 1
+
+
+def _api(folder: Path, settings: Settings, *, streams: int) -> Part:
+    port = free_port()
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
+    environment = ours | {
+        "MASKTUNE_DATA_DIR": str(settings.data_dir),
+        "MASKTUNE_PORT": str(port),
+        "MASKTUNE_MAX_EVENT_STREAMS": str(streams + 10),
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-m", "cli", "api", "--port", str(port)]
+    part = Part("api", command, environment, folder)
+    part.start()
+    wait_for_port(port, "the API")
+    return part
+
+
+async def _measure(api: Part, database: Database, arguments: argparse.Namespace) -> dict[str, float]:
+    url = f"http://127.0.0.1:{api.environment['MASKTUNE_PORT']}"
+    leases = _claimed(database, arguments.jobs)
+    found = Followed({lease.job_id: [] for lease in leases})
+    stop = asyncio.Event()
+    teller = asyncio.create_task(_tell(database, leases, arguments.every, stop))
+    clients = [AsyncClient(url) for _ in range(-(-arguments.streams // PER_CLIENT))]
+    names = list(found.numbers)
+    followers = [
+        asyncio.create_task(_follow(clients[n // PER_CLIENT], names[n % len(names)], found))
+        for n in range(arguments.streams)
+    ]
+    await asyncio.sleep(_WARM_SECONDS)
+    while found.open < arguments.streams:
+        await asyncio.sleep(0.2)
+    opened = found.open
+    before, events_before, began = _cpu_seconds(api), _received(found), time.monotonic()
+    await asyncio.sleep(arguments.seconds)
+    lasted = time.monotonic() - began
+    cpu, received = _cpu_seconds(api) - before, _received(found) - events_before
+    await asyncio.to_thread(api.kill)
+    await asyncio.sleep(2 * arguments.every)  # these are told while nobody is there
+    await asyncio.to_thread(api.start)
+    await asyncio.to_thread(wait_for_port, int(api.environment["MASKTUNE_PORT"]), "the API")
+    await asyncio.sleep(10 * arguments.every)
+    stop.set()
+    await teller
+    last = await asyncio.to_thread(_end, database, leases)
+    await asyncio.gather(*followers)
+    for client in clients:
+        await client.aclose()
+    wrong = sum(
+        numbers != list(range(1, last[job] + 1)) for job, told in found.numbers.items() for numbers in told
+    )
+    return {
+        "streams": arguments.streams,
+        "jobs": arguments.jobs,
+        "open": opened,
+        "seconds": lasted,
+        "events_per_second": received / lasted,
+        "cpu_of_a_core": cpu / lasted,
+        "events_of_a_stream": max(last.values()),
+        "streams_wrong": wrong,
+    }
+
+
+async def _follow(client: AsyncClient, job: str, found: Followed) -> None:
+    numbers: list[int] = []
+    found.numbers[job].append(numbers)
+    async for event in client.jobs.events(job):
+        found.open += not numbers
+        numbers.append(event.id)
+
+
+def _received(found: Followed) -> int:
+    return sum(len(numbers) for told in found.numbers.values() for numbers in told)
+
+
+def _claimed(database: Database, number: int) -> list[Lease]:
+    """So many jobs, each held by this process."""
+    leases = []
+    for _ in range(number):
+        with database.begin() as session:
+            row = JobRow(id=new_id("job"), kind=JobKind.ERM, params={}, inputs={})
+            jobs.add(session, row)
+        with database.begin() as session:
+            taken = jobs.claim(session, worker=f"benchmark:{uuid.uuid4().hex}", lease_seconds=3600)
+            assert taken is not None
+            leases.append(Lease(taken.id, taken.token))
+    return leases
+
+
+async def _tell(database: Database, leases: list[Lease], every: float, stop: asyncio.Event) -> None:
+    """An event of every job at the interval, in one transaction, until `stop`."""
+
+    def tell(step: int) -> None:
+        with database.begin() as session:
+            for lease in leases:
+                data = {"fraction": step / 10_000, "stage": "erm", "epoch": 1, "step": step}
+                events.add(session, lease.job_id, EventType.PROGRESS, data)
+
+    step = 0
+    while not stop.is_set():
+        step += 1
+        await asyncio.to_thread(tell, step)
+        await asyncio.sleep(every)
+
+
+def _end(database: Database, leases: list[Lease]) -> dict[str, int]:
+    """End every job; the number of its last event."""
+    with database.begin() as session:
+        for lease in leases:
+            jobs.end(session, lease, JobState.SUCCEEDED)
+    with database.read() as session:
+        return events.heads(session, [lease.job_id for lease in leases])
+
+
+def _cpu_seconds(part: Part) -> float:
+    """User and system time of the process since its start (fields 14 and 15 of proc(5) stat)."""
+    assert part.process is not None
+    fields = Path(f"/proc/{part.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
