@@ -52,7 +52,7 @@ lint: install-dev ## ruff
 	@$(BIN)/ruff format --check .
 
 types: install-dev ## mypy, strict
-	@$(BIN)/mypy app worker models core client cli web presets tests benchmarks
+	@$(BIN)/mypy app worker models core client cli web presets tests benchmarks docs examples
 
 laws: install-dev ## which room may import which
 	@$(BIN)/lint-imports

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from anyio import CapacityLimiter
 from fastapi import Depends, Path
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
@@ -22,6 +23,7 @@ from app.services.auth import Caller, Keyring
 from app.services.events import Followers
 from app.services.metrics import Metrics
 from app.services.rates import Rates
+from app.services.sharing import Shared
 from app.services.stores import Stores
 from app.services.tally import Tally
 from core.artifacts import Artifacts
@@ -32,7 +34,11 @@ from core.queue import Doorbell
 from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow
+from core.tracing import Tracing
 from core.vocabulary import Scope
+
+if TYPE_CHECKING:
+    from app.services.predict import Plan
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,12 @@ class Services:
     rates: Rates
     planners: CapacityLimiter
     """Threads that only predictions use for their reads: slow requests of other kinds cannot take them."""
+    plans: Shared[Plan]
+    """What predictions read, shared by those who ask the same at the same time."""
     followers: Followers
     metrics: Metrics
     tally: Tally
+    tracing: Tracing
     closing: ExitStack
     """Closed when the application ends: `closing.callback(engine.close)` for what starts later."""
 
@@ -116,8 +125,19 @@ class _Needs:
         return caller
 
 
+_predictor = _Needs(Scope.PREDICT)
+
+
+async def predictor(connection: HTTPConnection, services: Services) -> Caller:
+    """What `Predictor` gives, without FastAPI's solver: for the route that must be fast."""
+    scheme, secret = get_authorization_scheme_param(connection.headers.get("authorization"))
+    bearer = secret if scheme.lower() == "bearer" and secret else None
+    key = bearer if bearer is not None else connection.headers.get("x-api-key")
+    return await _predictor(connection, services, await services.keyring.identify(key))
+
+
 Reader = Annotated[Caller, Depends(_Needs(Scope.READ))]
-Predictor = Annotated[Caller, Depends(_Needs(Scope.PREDICT))]
+Predictor = Annotated[Caller, Depends(_predictor)]
 Trainer = Annotated[Caller, Depends(_Needs(Scope.TRAIN))]
 Admin = Annotated[Caller, Depends(_Needs(Scope.ADMIN))]
 

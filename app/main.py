@@ -29,15 +29,17 @@ from app.api import (
 )
 from app.deps import Services
 from app.inference import Inference, check_forward
+from app.middleware.admission import Admission
 from app.middleware.body_limit import BodyLimit
 from app.middleware.observe import Observe
-from app.services import sweeping, tally, uploads
+from app.services import images, sweeping, tally, uploads
 from app.services.auth import Keyring, made_keys
 from app.services.events import Followers
 from app.services.forward import ForwardCheck
 from app.services.limits import limit_of
 from app.services.metrics import Metrics
 from app.services.rates import open_rates
+from app.services.sharing import Shared
 from app.services.stores import Stores
 from app.services.tally import Tally
 from core.artifacts import Artifacts
@@ -45,16 +47,17 @@ from core.queue import Doorbell
 from core.schema import upgrade
 from core.session import Database
 from core.settings import Settings
+from core.tracing import Tracing, open_tracing
 
 RESOURCES = (
+    predict,  # first: a router is asked after all those before it, which costs more than a small network
+    saliency,
     datasets,
     jobs,
     events,
     reports,
     models,
     aliases,
-    predict,
-    saliency,
     presets,
     keys,
     health,
@@ -63,17 +66,21 @@ RESOURCES = (
 )
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application. It opens nothing until its lifespan starts, and then brings the schema up to date."""
+def create_app(settings: Settings | None = None, tracing: Tracing | None = None) -> FastAPI:
+    """The application. It opens nothing until its lifespan starts, and then brings the schema up to date.
+
+    `tracing`: in place of what the settings ask for.
+    """
     settings = settings or Settings()
-    counters = Metrics()
+    counters = Metrics(openapi.service_version())
+    traces = tracing or open_tracing(settings, "masktune-api")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.check_exposure()
         await asyncio.to_thread(upgrade, settings.database)
         with ExitStack() as closing:
-            services = _open(settings, counters, closing)
+            services = _open(settings, counters, traces, closing)
             await asyncio.to_thread(uploads.clear_abandoned, settings.scratch)
             app.state.services = services
             async with sweeping.swept(services), tally.kept(services), aclosing(services.rates):
@@ -96,34 +103,41 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app, [module.router for module in RESOURCES])
     openapi.install(app, settings.root_path)
     app.add_middleware(BodyLimit, limit_of=limit_of(settings))
-    app.add_middleware(Observe, metrics=counters)  # added last: it is the outermost
+    app.add_middleware(Admission, most=settings.predict_queue)
+    app.add_middleware(Observe, metrics=counters)  # added last: only a request's span is around it
+    traces.instrument(app)
     return app
 
 
-def _open(settings: Settings, counters: Metrics, closing: ExitStack) -> Services:
+def _open(settings: Settings, counters: Metrics, tracing: Tracing, closing: ExitStack) -> Services:
     settings.scratch.mkdir(parents=True, exist_ok=True)
+    closing.callback(tracing.close)
     database = Database(settings.database)
     closing.callback(database.close)
     doorbell = Doorbell(settings.broker)
     closing.callback(doorbell.close)
     artifacts = Artifacts(settings.storage, cache=settings.data_dir.absolute() / "cache")
-    inference = Inference(settings, artifacts)
+    stores = Stores(artifacts)
+    inference = Inference(settings, artifacts, partial(images.of_model, database, stores))
     closing.callback(inference.close)
+    planners = CapacityLimiter(20)
     return Services(
         settings=settings,
         database=database,
         artifacts=artifacts,
         doorbell=doorbell,
-        stores=Stores(artifacts),
+        stores=stores,
         inference=inference,
         forward=ForwardCheck(check_forward),
         keyring=Keyring(settings.keys, partial(made_keys, database)),
         rates=open_rates(settings),
-        planners=CapacityLimiter(20),
+        planners=planners,
+        plans=Shared(planners),
         followers=Followers(
             database, poll_seconds=settings.events_poll_seconds, most=settings.max_event_streams
         ),
         metrics=counters,
         tally=Tally(),
+        tracing=tracing,
         closing=closing,
     )

@@ -13,7 +13,9 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app.connection import Connection
+from app.inference import prepare_process
 from app.main import create_app
+from core import logs
 from core.settings import Settings
 
 
@@ -35,28 +37,17 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._app.state.services.followers.stop)
 
 
-def _logging(level: str) -> dict[str, object]:
-    """One line for each record on standard error, ours and uvicorn's alike."""
-    line = {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"line": line},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"level": level, "handlers": ["stderr"]},
-    }
-
-
 def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = None) -> Server:
     """A server of the API on the address of the settings; `run(sockets=…)` listens on given ones instead.
 
     `wrap` may put another application around the API, which sees all requests first.
     """
+    prepare_process()
     app = create_app(settings)
     config = uvicorn.Config(
         app if wrap is None else wrap(app),
         http=Connection,
-        log_config=_logging(settings.log_level.upper()),
+        log_config=logs.config(settings.log_level, settings.log_format),
         host=settings.host,
         port=settings.port,
         root_path=settings.root_path,

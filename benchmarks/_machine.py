@@ -24,3 +24,8 @@ def device_name(device: torch.device) -> str:
 def load_average() -> float:
     """Of the last minute: above the number of threads, other work shared the cores with the benchmark."""
     return round(os.getloadavg()[0], 1)
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0))

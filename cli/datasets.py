@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import completion
 from cli.assignments import assigned
 from cli.output import USAGE, age, fail
 from cli.progress import follow, sending
@@ -22,7 +23,15 @@ app = typer.Typer(no_args_is_help=True, help="Upload labelled images and look at
 SHOWN = 20
 """Rejected files that a table names."""
 
-Id = Annotated[str, typer.Argument(metavar="DATASET", help="Id of the data set, ds_….", show_default=False)]
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET",
+        help="Id of the data set, ds_….",
+        show_default=False,
+        autocompletion=completion.datasets,
+    ),
+]
 
 
 @app.command()
@@ -39,7 +48,11 @@ def add(
     ],
     name: Annotated[str | None, typer.Option(help="Its name; by default that of the file.")] = None,
     format: Annotated[
-        str, typer.Option(help="image_folder, csv, waterbirds, celeba, backgrounds_challenge, or auto.")
+        str,
+        typer.Option(
+            help="image_folder, csv, waterbirds, celeba, backgrounds_challenge, or auto.",
+            autocompletion=completion.words(*completion.FORMATS),
+        ),
     ] = "auto",
     option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the format; may be repeated.")
@@ -95,7 +108,12 @@ def show(session: Session, dataset_id: Id) -> None:
 def samples(
     session: Session,
     dataset_id: Id,
-    split: Annotated[str | None, typer.Option(help="train, val, calibration or test.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="train, val, calibration or test.", autocompletion=completion.words(*completion.SPLITS)
+        ),
+    ] = None,
     label: Annotated[str | None, typer.Option(help="Of this class alone.")] = None,
     group: Annotated[str | None, typer.Option(help="Of this group alone.")] = None,
     most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,

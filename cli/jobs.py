@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli import completion
 from cli.assignments import assigned
 from cli.output import ENDED_BADLY, age, fail, figure
 from cli.progress import describe, follow
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Start trainings, follow them, read what they found.")
 
-Id = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, job_….", show_default=False)]
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB", help="Id of the job, job_….", show_default=False, autocompletion=completion.jobs
+    ),
+]
 
 
 @app.command()
@@ -30,12 +36,22 @@ def start(
     kind: Annotated[
         str,
         typer.Argument(
-            help="masktune, erm, mask, finetune, retrain_head, evaluate or predict.", show_default=False
+            help="masktune, erm, mask, finetune, retrain_head, evaluate or predict.",
+            show_default=False,
+            autocompletion=completion.words(*completion.KINDS),
         ),
     ],
-    dataset: Annotated[str | None, typer.Option(help="Id of the data set.")] = None,
-    model: Annotated[str | None, typer.Option(help="Id or alias of the model to start from.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Name of a preset; single fields win over it.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Id of the data set.", autocompletion=completion.datasets)
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Id or alias of the model to start from.", autocompletion=completion.models),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Name of a preset; single fields win over it.", autocompletion=completion.presets),
+    ] = None,
     set: Annotated[  # the option's name
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="A field, dotted: --set optimizer.learning_rate=0.1"),
@@ -68,9 +84,19 @@ def presets(session: Session) -> None:
 @connected
 def list_(
     session: Session,
-    kind: Annotated[str | None, typer.Option(help="Of this kind alone.")] = None,
-    state: Annotated[str | None, typer.Option(help="In this state alone.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Of this data set alone.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="Of this kind alone.", autocompletion=completion.words("import", *completion.KINDS)
+        ),
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(help="In this state alone.", autocompletion=completion.words(*completion.STATES)),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Of this data set alone.", autocompletion=completion.datasets)
+    ] = None,
     most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
 ) -> None:
     """Jobs, newest first."""

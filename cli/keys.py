@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli import completion
 from cli.output import REFUSED, age, fail
 from cli.session import Session, connected
 
@@ -57,7 +58,12 @@ def list_(session: Session) -> None:
 @connected
 def revoke(
     session: Session,
-    id: Annotated[str, typer.Argument(metavar="KEY", help="Its id, key_….", show_default=False)],
+    id: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEY", help="Its id, key_….", show_default=False, autocompletion=completion.keys
+        ),
+    ],
 ) -> None:
     """Let a key open nothing from now on."""
     session.client.keys.revoke(id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli import datasets, jobs, keys, models, serve
+from cli.backup import backup, restore
 from cli.demo import demo
 from cli.doctor import doctor
 from cli.predict import predict
@@ -23,7 +24,7 @@ app = typer.Typer(
     name="masktune", help=HELP, epilog=EPILOG, no_args_is_help=True, pretty_exceptions_enable=False
 )
 _PARTS = "The service"
-for command in (serve.serve, serve.api, serve.worker, serve.migrate, web, demo, doctor):
+for command in (serve.serve, serve.api, serve.worker, serve.migrate, backup, restore, web, demo, doctor):
     app.command(rich_help_panel=_PARTS)(command)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(jobs.app, name="jobs")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli import judged
+from cli import completion, judged
 from cli.output import age, figure
 from cli.progress import sending
 from cli.session import Session, connected
@@ -15,20 +15,37 @@ from cli.session import Session, connected
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from client import Alias, Model
+    from client import Alias, Model, RiskCoverageOptions
 
 app = typer.Typer(no_args_is_help=True, help="Look at trained models, name them, take them away.")
 
-Name = Annotated[str, typer.Argument(metavar="MODEL", help="Id, mdl_…, or an alias.", show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Id, mdl_…, or an alias.",
+        show_default=False,
+        autocompletion=completion.models,
+    ),
+]
 
 
 @app.command("list")
 @connected
 def list_(
     session: Session,
-    dataset: Annotated[str | None, typer.Option(help="Of this data set alone.")] = None,
-    job: Annotated[str | None, typer.Option(help="Of this job alone.")] = None,
-    arm: Annotated[str | None, typer.Option(help="erm, masktune, control or imported.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Of this data set alone.", autocompletion=completion.datasets)
+    ] = None,
+    job: Annotated[
+        str | None, typer.Option(help="Of this job alone.", autocompletion=completion.jobs)
+    ] = None,
+    arm: Annotated[
+        str | None,
+        typer.Option(
+            help="erm, masktune, control or imported.", autocompletion=completion.words(*completion.ARMS)
+        ),
+    ] = None,
 ) -> None:
     """Models, newest first."""
     session.show_all(
@@ -56,10 +73,42 @@ def show(session: Session, model: Name) -> None:
 
 @app.command()
 @connected
+def add(
+    session: Session,
+    file: Annotated[
+        Path, typer.Argument(dir_okay=False, help="A safetensors file; never a pickle.", show_default=False)
+    ],
+    backbone: Annotated[str, typer.Option(help="Its architecture: a name that jobs take.")],
+    classes: Annotated[
+        list[str],
+        typer.Option("--class", metavar="NAME", help="In the order of the logits; once for each."),
+    ],
+    image_size: Annotated[int, typer.Option(min=8, help="Side in pixels of what it was trained on.")],
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Data set that it goes with.", autocompletion=completion.datasets),
+    ] = None,
+) -> None:
+    """Bring a model of your own: weights under the names that its library gives them."""
+    with sending(session.console, f"uploading {file.name}") as on_sent:
+        found = session.client.models.import_(
+            file, backbone=backbone, classes=classes, image_size=image_size, dataset=dataset, on_sent=on_sent
+        )
+    session.show(found, lambda: table(found))
+
+
+@app.command()
+@connected
 def alias(
     session: Session,
-    name: Annotated[str | None, typer.Argument(help="The alias; without one, all are listed.")] = None,
-    model: Annotated[str | None, typer.Argument(help="What it shall stand for from now on.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="The alias; without one, all are listed.", autocompletion=completion.aliases),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(help="What it shall stand for from now on.", autocompletion=completion.models),
+    ] = None,
 ) -> None:
     """List the aliases, show one with its history, or point one at a model."""
     models = session.client.models
@@ -78,7 +127,9 @@ def alias(
 @connected
 def rollback(
     session: Session,
-    name: Annotated[str, typer.Argument(help="The alias.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="The alias.", show_default=False, autocompletion=completion.aliases)
+    ],
     version: Annotated[int | None, typer.Option(help="The move to go back to; else the one before.")] = None,
 ) -> None:
     """Point an alias at the model that it stood for before."""
@@ -115,19 +166,32 @@ def risk_coverage(
         float | None, typer.Option(help="Groups at the threshold that is certified for this risk.")
     ] = None,
     risk_confidence: Annotated[float | None, typer.Option(help="Of certificate and bounds [0.99].")] = None,
-    score: Annotated[str | None, typer.Option(help="max_softmax, product or minimum.")] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help="max_softmax, product or minimum.", autocompletion=completion.words(*completion.SCORES)
+        ),
+    ] = None,
     points: Annotated[int, typer.Option(min=2, max=1000, help="Coverages of the curve.")] = 10,
+    plot: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Draw the curve into this PNG as well.")
+    ] = None,
 ) -> None:
     """How risk falls as fewer inputs are answered, and what each group and class gets."""
-    found = session.client.models.risk_coverage(
-        model,
-        score=score,
-        points=points,
-        coverage=coverage,
-        max_risk=max_risk,
-        risk_confidence=risk_confidence,
-    )
+    models = session.client.models
+    asked: RiskCoverageOptions = {
+        "score": score,
+        "coverage": coverage,
+        "max_risk": max_risk,
+        "risk_confidence": risk_confidence,
+    }
+    if plot is not None:  # with the service's own number of points: a picture has room for more than a table
+        plot.write_bytes(models.risk_coverage_picture(model, **asked))
+    asked["points"] = points
+    found = models.risk_coverage(model, **asked)
     session.show(found, lambda: judged.curve(found))
+    if plot is not None:
+        session.say(f"the curve is drawn in {plot}")
 
 
 @app.command()

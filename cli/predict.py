@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli import completion
 from cli.output import USAGE, fail, figure
 from cli.session import Session, connected
 
@@ -21,9 +22,17 @@ _POLICY = "When to abstain (at most one)"
 @connected
 def predict(
     session: Session,
-    model: Annotated[str, typer.Option("--model", "-m", help="Id or alias.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="Id or alias.", show_default=False, autocompletion=completion.models
+        ),
+    ],
     images: Annotated[list[Path] | None, typer.Argument(help="Image files.", show_default=False)] = None,
-    dataset: Annotated[str | None, typer.Option(help="Data set of a stored sample.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Data set of a stored sample.", autocompletion=completion.datasets),
+    ] = None,
     sample: Annotated[int | None, typer.Option(help="Number of the stored sample.")] = None,
     coverage: Annotated[
         float | None, typer.Option(help="Answer this share of inputs, in (0, 1].", rich_help_panel=_POLICY)

@@ -48,7 +48,7 @@ def serve(
     Everything is kept in one folder. Ctrl-C or SIGTERM ends both parts; a job that is running is
     given back and goes on from its last checkpoint at the next start.
     """
-    settings = _settings(host=host, port=port, data_dir=data_dir, worker_slots=workers)
+    settings = read_settings(host=host, port=port, data_dir=data_dir, worker_slots=workers)
     _exit_0_on_sigterm()
     _tie(tied)
     _migrate(settings)
@@ -66,7 +66,7 @@ def api(
     tied: Tied = False,
 ) -> None:
     """Run the API alone. Workers find it through the database and the broker of the settings."""
-    settings = _settings(host=host, port=port)
+    settings = read_settings(host=host, port=port)
     _exit_0_on_sigterm()
     _tie(tied)
     _migrate(settings)
@@ -86,7 +86,7 @@ def worker(
     ] = False,
 ) -> None:
     """Run one worker alone: as many jobs at a time as MASKTUNE_WORKER_SLOTS says."""
-    settings = _settings()
+    settings = read_settings()
     if check:
         return _check(settings)
     _tie(tied)
@@ -97,7 +97,7 @@ def worker(
 
 def migrate() -> None:
     """Bring the database up to date. The parts do it themselves when they start."""
-    _migrate(_settings())
+    _migrate(read_settings())
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
@@ -180,7 +180,7 @@ async def _answers(host: str, port: int) -> bool:
     return b" 200 " in status
 
 
-def _settings(**given: Any) -> Settings:
+def read_settings(**given: Any) -> Settings:
     """The settings of the environment, and what the command line says instead; exit 2 if they cannot work."""
     from core.settings import Settings
 

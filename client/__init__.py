@@ -19,6 +19,7 @@ from client.errors import (
     Unreachable,
     WaitedTooLong,
 )
+from client.models import RiskCoverageOptions
 from client.predict import Image, PredictOptions, SaliencyOptions
 from client.shapes import (
     Alias,
@@ -86,6 +87,7 @@ __all__ = [
     "Progress",
     "Retry",
     "RiskCoverage",
+    "RiskCoverageOptions",
     "SaliencyAnswer",
     "SaliencyMap",
     "SaliencyOptions",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from client.calls import call, create, fetch, get, idempotent, pages
 from client.downloads import download
@@ -54,11 +56,7 @@ def import_model(
 ) -> Flow[Model]:
     """Bring a safetensors file, with its backbone and its classes in the order of the logits."""
     path = Path(path)
-    form: dict[str, str | list[str]] = {
-        "backbone": backbone,
-        "classes": classes,
-        "image_size": str(image_size),
-    }
+    form = {"backbone": backbone, "classes": json.dumps(classes), "image_size": str(image_size)}
     if dataset is not None:
         form["dataset"] = dataset
     request = Request(
@@ -72,28 +70,31 @@ def import_model(
     return call(request, Model)
 
 
-def risk_coverage(
-    model: str,
-    *,
-    score: str | None = None,
-    points: int | None = None,
-    coverage: float | None = None,
-    max_risk: float | None = None,
-    risk_confidence: float | None = None,
-) -> Flow[RiskCoverage]:
-    """The risk-coverage curve on the calibration split, with AURC, AUGRC and bounds.
+class RiskCoverageOptions(TypedDict, total=False):
+    """What may be asked of a curve. `coverage` or `max_risk`, one of them, chooses the table's threshold."""
 
-    `coverage` or `max_risk` (one of them) chooses the threshold of the table of groups and classes.
-    """
-    query = get(
-        f"/models/{model}/risk-coverage",
-        score=score,
-        points=points,
-        coverage=coverage,
-        max_risk=max_risk,
-        risk_confidence=risk_confidence,
-    )
-    return call(query, RiskCoverage)
+    score: str | None
+    """The score that decides; by default the calibration's."""
+    points: int | None
+    """Coverages of the curve, evenly spaced; by default 100."""
+    coverage: float | None
+    """In (0, 1]."""
+    max_risk: float | None
+    """In (0, 1)."""
+    risk_confidence: float | None
+    """Of certificate and bounds, in [0.5, 1)."""
+
+
+def risk_coverage(model: str, **options: Unpack[RiskCoverageOptions]) -> Flow[RiskCoverage]:
+    """The risk-coverage curve on the calibration split, with AURC, AUGRC, bounds and a table of groups."""
+    return call(get(f"/models/{model}/risk-coverage", **options), RiskCoverage)
+
+
+def risk_coverage_picture(model: str, **options: Unpack[RiskCoverageOptions]) -> Flow[bytes]:
+    """The same curve drawn, as a PNG."""
+    request = replace(get(f"/models/{model}/risk-coverage", **options), headers={"Accept": "image/png"})
+    response = yield from fetch(request)
+    return response.content
 
 
 def drift(model: str, *, days: int | None = None) -> Flow[Drift]:
@@ -137,6 +138,7 @@ class Models(Resource[D]):
     download = Operation(download_model)
     import_ = Operation(import_model)
     risk_coverage = Operation(risk_coverage)
+    risk_coverage_picture = Operation(risk_coverage_picture)
     drift = Operation(drift)
     aliases = Listing(list_aliases)
     alias = Operation(get_alias)

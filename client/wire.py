@@ -42,7 +42,7 @@ class Request:
     path: str
     query: Query = field(default_factory=dict)
     json: object = None
-    form: Mapping[str, str | list[str]] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
     files: tuple[FilePart, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -59,6 +60,11 @@ class Settings(BaseSettings):
     max_event_streams: int = Field(500, ge=1, description="Event streams that one process keeps open.")
     root_path: str = Field("", description="Path prefix under which a proxy serves the API.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    log_format: Literal["text", "json"] = Field("text", description="Lines for people, or JSON for machines.")
+    traces: bool = Field(
+        False,
+        description="Send OpenTelemetry traces (extra `otel`); OTEL_EXPORTER_OTLP_ENDPOINT says where to.",
+    )
     graceful_shutdown_seconds: int = Field(
         10, ge=1, description="How long open requests may go on after SIGTERM."
     )
@@ -100,10 +106,19 @@ class Settings(BaseSettings):
     end_grace_seconds: float = Field(3.0, gt=0, description="From SIGTERM of a child to its SIGKILL.")
 
     # --- serving ----------------------------------------------------------------------------
+    engine: Literal["auto", "torch"] = Field(
+        "auto",
+        description="What serves. auto: ONNX Runtime where its answers equal torch's, else torch.",
+    )
     models_in_memory_bytes: int = Field(
         2 * GiB, ge=0, description="Budget of loaded models; the least used goes first."
     )
     predict_queue: int = Field(256, ge=1, description="Images that may wait for the engine.")
+    predict_wait_seconds: float = Field(
+        2.0,
+        gt=0,
+        description="How long an image may have to wait for the engine; above, requests are refused.",
+    )
     predict_batch: int = Field(64, ge=1, description="Most images of one forward pass.")
     events_poll_seconds: float = Field(0.5, gt=0, description="How often new events are read, per process.")
 
@@ -113,6 +128,10 @@ class Settings(BaseSettings):
             raise ValueError("MASKTUNE_LEASE_SECONDS must be at least twice MASKTUNE_HEARTBEAT_SECONDS")
         self.keys  # noqa: B018  # parsed now, so that a malformed key fails at start-up
         self.rates  # noqa: B018  # likewise
+        if self.traces and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+            raise ValueError(
+                "MASKTUNE_TRACES needs the packages of the extra `otel`: pip install 'masktune-service[otel]'"
+            )
         return self
 
     @cached_property
@@ -185,3 +204,10 @@ class Settings(BaseSettings):
                 f"refusing to listen on {self.host or 'every address'} without a key: "
                 "set MASKTUNE_API_KEYS, or MASKTUNE_HOST=127.0.0.1"
             )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even what it lies in
+        return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Double, Enum, ForeignKey, Index, LargeBinary, String
+from sqlalchemy import JSON, BigInteger, Double, Enum, ForeignKey, Index, LargeBinary, String, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -22,6 +22,11 @@ def _word(kind: type[StrEnum], *, length: int = 16) -> Enum:
 
 def _values(kind: type[StrEnum]) -> list[str]:
     return [word.value for word in kind]
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """What an index is limited to, on both kinds of database."""
+    return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
 
 
 class Table(DeclarativeBase):
@@ -95,19 +100,36 @@ class JobRow(Table):
     worker: Mapped[str | None] = mapped_column(String(120))
     lease_until: Mapped[float | None]
     not_before: Mapped[float] = mapped_column(default=0.0)
+    """No worker takes it earlier. Of a job that was queued again: since when it may be taken again."""
     announced_at: Mapped[float | None]
     event_seq: Mapped[int] = mapped_column(default=0)
     owner: Mapped[str | None] = mapped_column(String(64))
     """Id of the caller who started it, whose active jobs are counted. None: from before this was kept."""
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    """Of the request that started it: `X-Request-ID`. It stands in the lines that its worker logs."""
+    traceparent: Mapped[str | None] = mapped_column(String(55))
+    """Of that request's span, where traces are made (W3C Trace Context)."""
     created_at: Mapped[float] = mapped_column(server_default=db_now())
     ended_at: Mapped[float | None]
 
     __table_args__ = (
-        Index("jobs_queue", "state", "not_before", "priority", "created_at"),
+        Index("jobs_newest", "created_at", "id"),
         Index("jobs_lease", "state", "lease_until"),
         Index("jobs_dataset", "dataset_id", "state"),
         Index("jobs_owner", "owner", "state"),
     )
+
+
+# Of the few that wait among the many that have ended: the order in which they are claimed, and who was not
+# told of. A claim of one in 100,000 that wait took 175 ms without.
+Index("jobs_next", JobRow.priority.desc(), JobRow.created_at, JobRow.id, **_where("state = 'queued'"))
+Index(
+    "jobs_untold",
+    JobRow.announced_at,
+    JobRow.not_before,
+    JobRow.created_at,
+    **_where("state = 'queued'"),
+)
 
 
 class EventRow(Table):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
+from contextlib import closing
 
-from core import schema
+from core import logs, schema
 from core.settings import Settings
+from core.tracing import open_tracing
 from worker.celery import run
 from worker.runtime import Runtime
 from worker.sweeper import sweeping
@@ -15,18 +16,11 @@ from worker.sweeper import sweeping
 def main(settings: Settings | None = None) -> int:
     """Serve jobs until SIGTERM, which gives running jobs back; returns the exit code."""
     settings = settings or Settings()
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    logs.setup(settings.log_level, settings.log_format)
+    tracing = open_tracing(settings, "masktune-worker")
     schema.upgrade(settings.database)
-    runtime = Runtime.open(settings)
-    try:
-        with sweeping(runtime):
-            return run(runtime)
-    finally:
-        runtime.close()
+    with closing(Runtime.open(settings, tracing=tracing)) as runtime, sweeping(runtime):
+        return run(runtime)
 
 
 if __name__ == "__main__":

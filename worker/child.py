@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 from types import FrameType
 
+from core import logs
 from core.artifacts import Artifacts
 from core.settings import Settings
 from worker.endings import STOPPED
@@ -27,11 +27,7 @@ def main() -> int:
     spec = Spec.from_line(lifeline.first_line())
     lifeline.watch()
     settings = Settings()
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        stream=sys.stderr,
-        format=f"%(asctime)s %(levelname)s {spec.job_id} %(name)s %(message)s",
-    )
+    logs.setup(settings.log_level, settings.log_format, job_id=spec.job_id, request_id=spec.request_id)
     artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache")
     workspace = Workspace.started(artifacts, spec.job_id, scratch=settings.scratch)
     threads = workspace.threads(settings.threads or usable_cores() // settings.worker_slots or 1)

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from core import logs
 from core.artifacts import Artifacts
 from core.settings import Settings
 from core.vocabulary import Stage
@@ -26,10 +27,12 @@ def main(folder: Path, stage: Stage) -> int:
     Lifeline(0).watch()  # nothing is ever written there: its end is the message
     spec, settings = Spec.from_line((folder / SPEC).read_bytes()), Settings()
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        stream=sys.stderr,
-        format=f"%(asctime)s %(levelname)s {spec.job_id} rank {rank} %(name)s %(message)s",
+    logs.setup(
+        settings.log_level,
+        settings.log_format,
+        job_id=spec.job_id,
+        request_id=spec.request_id,
+        rank=str(rank),
     )
     artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache")
     workspace = Workspace(artifacts, spec.job_id, scratch=settings.scratch)

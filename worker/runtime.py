@@ -13,6 +13,7 @@ from core.artifacts import Artifacts
 from core.queue import Doorbell
 from core.session import Database
 from core.settings import Settings
+from core.tracing import Tracing
 
 CHILD = (sys.executable, "-m", "worker.child")
 """The command line of a job's child."""
@@ -26,19 +27,23 @@ class Runtime:
     database: Database
     artifacts: Artifacts
     doorbell: Doorbell
+    tracing: Tracing = field(default_factory=Tracing)
     child: tuple[str, ...] = CHILD
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     stopping: threading.Event = field(default_factory=threading.Event)
     slots: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
 
     @classmethod
-    def open(cls, settings: Settings, *, child: tuple[str, ...] = CHILD) -> Runtime:
+    def open(
+        cls, settings: Settings, *, child: tuple[str, ...] = CHILD, tracing: Tracing | None = None
+    ) -> Runtime:
         """Connect to what the settings name."""
         runtime = cls(
             settings=settings,
             database=Database(settings.database),
             artifacts=Artifacts(settings.storage, cache=settings.scratch / "cache"),
             doorbell=Doorbell(settings.broker),
+            tracing=tracing or Tracing(),
             child=child,
         )
         for slot in range(settings.worker_slots):
@@ -47,4 +52,5 @@ class Runtime:
 
     def close(self) -> None:
         self.doorbell.close()
+        self.tracing.close()
         self.database.close()

@@ -70,6 +70,8 @@ class Spec:
     params: dict[str, Any]
     inputs: dict[str, Any]
     slot: int
+    request_id: str | None = None
+    """Of the request that started the job: for the log."""
     model: str | None = None
     dataset: DatasetSpec | None = None
     mask_set: MaskSetSpec | None = None
@@ -91,6 +93,7 @@ class Spec:
             params=job.params,
             inputs=job.inputs,
             slot=slot,
+            request_id=job.request_id,
             model=model,
             dataset=_dataset(session, job),
             mask_set=mask_set,

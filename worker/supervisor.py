@@ -16,6 +16,7 @@ from core.queries import jobs
 from core.queries.jobs import Lease, LeaseLost
 from core.session import after_commit
 from core.settings import Settings
+from core.tracing import Attempt
 from core.vocabulary import JobState
 from worker import records
 from worker.endings import crash_problem, supervision_problem
@@ -48,8 +49,11 @@ class Why(Enum):
 class Supervisor:
     """Runs one claimed job to its end on this thread. All writes carry the lease's fencing token."""
 
-    def __init__(self, runtime: Runtime, lease: Lease, *, slot: int, claimed_at: float) -> None:
+    def __init__(
+        self, runtime: Runtime, lease: Lease, *, slot: int, claimed_at: float, trace: Attempt | None = None
+    ) -> None:
         self._runtime, self._settings, self._lease, self._slot = runtime, runtime.settings, lease, slot
+        self._trace = trace or Attempt()
         self._inbox = Inbox()
         self._failed: Message | None = None
         self._done = False
@@ -94,6 +98,7 @@ class Supervisor:
         finally:
             child.end(self._settings.end_grace_seconds)
         logger.info("job %s: %s", self._lease.job_id, why.name.lower())
+        self._trace.ended(why.name.lower(), failed=why is Why.LOST or (why is Why.EXITED and not self._done))
         self._conclude(why, child.returncode)
 
     # --- while the child runs ---------------------------------------------------------------------
@@ -130,6 +135,10 @@ class Supervisor:
         elif message["type"] == "done":
             self._done = True
         else:
+            if message["type"] == "stage_started":
+                self._trace.stage_started(message["stage"])
+            elif message["type"] == "stage_finished":
+                self._trace.stage_finished(message["stage"])
             self._inbox.put(message)
 
     def _keep(self, child: ChildProcess, now: float) -> JobState:

@@ -7,6 +7,7 @@ import time
 
 from celery import Celery
 
+from core import logs
 from core.queries import jobs
 from core.queries.jobs import Lease
 from core.queue import RUN_JOB, SWEEP
@@ -41,8 +42,13 @@ def work(runtime: Runtime) -> None:
             row = _claim(runtime)
             if row is None:
                 return
-            logger.info("job %s (%s): attempt %d", row.id, row.kind, row.attempt)
-            Supervisor(runtime, Lease(row.id, row.token), slot=slot, claimed_at=claimed_at).run()
+            with (
+                logs.bound(job_id=row.id, request_id=row.request_id),
+                runtime.tracing.attempt(row) as attempt,
+            ):
+                logger.info("job %s (%s): attempt %d", row.id, row.kind, row.attempt)
+                lease = Lease(row.id, row.token)
+                Supervisor(runtime, lease, slot=slot, claimed_at=claimed_at, trace=attempt).run()
     finally:
         runtime.slots.put(slot)
 

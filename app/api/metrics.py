@@ -20,6 +20,8 @@ router = APIRouter(tags=["service"])
     responses=sends("text/plain") | problems(503),
 )
 def metrics(services: Serving, session: Reading) -> Response:
-    services.metrics.set_jobs(jobs.counts(session))
+    services.metrics.set_jobs(jobs.counts(session), oldest_queued=jobs.oldest_queued_seconds(session))
     services.metrics.followers.set(len(services.followers))
+    services.metrics.set_loaded(services.inference.loaded)
+    services.metrics.waiting.set(services.inference.waiting)
     return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})

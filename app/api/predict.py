@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import lru_cache, partial
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
 
 from app.api.problems import problems
-from app.deps import Predictor, Services, Serving
+from app.deps import Predictor, Services, Serving, predictor
 from app.inference import Upload
 from app.schemas.predict import PredictAnswer, PredictQuery, StoredPredictQuery
 from app.services import images, predict
 from app.services.presence import while_present
 from app.services.representation import JSON
+
+
+class _Direct(APIRoute):
+    """`POST /predict` without FastAPI's solver, which costs more than the forward pass of a small network.
+
+    FastAPI documents the route, and answers every request whose query is not plainly well-formed.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        solved = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            query = parsed(request.scope["query_string"])
+            if query is None:
+                return await solved(request)
+            services: Services = request.app.state.services
+            caller = await predictor(request, services)
+            return await predict_uploaded(request, services, caller, query)
+
+        return handle
+
+
+@lru_cache(maxsize=1024)
+def parsed(query: bytes) -> PredictQuery | None:
+    """The query, or None where FastAPI should have a word about it."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    fields = dict(pairs)
+    if len(fields) < len(pairs) or "" in fields.values():
+        return None
+    try:
+        return PredictQuery.model_validate(fields)
+    except ValidationError:
+        return None
+
 
 router = APIRouter(prefix="/predict", tags=["predict"])
 
@@ -51,19 +89,25 @@ async def predict_stored(
     return await while_present(request, _answer(services, plan, query, [upload], deployed=False))
 
 
-@router.post(
-    "",
-    response_model=PredictAnswer,
-    summary="Predict uploaded images",
-    responses=problems(404, 409, 413, 415, 422, 503),
-    openapi_extra=IMAGE_BODY,
-)
 async def predict_uploaded(
     request: Request, services: Serving, caller: Predictor, query: Annotated[PredictQuery, Query()]
 ) -> Response:
     uploads = await images.received(request, at_most=services.settings.max_images_per_request)
-    plan = await run_sync(_plan, services, query, limiter=services.planners)
+    services.inference.check_room(len(uploads))
+    plan = await services.plans.get(query, partial(_plan, services, query))
     return await while_present(request, _answer(services, plan, query, uploads, deployed=True))
+
+
+router.add_api_route(
+    "",
+    predict_uploaded,
+    methods=["POST"],
+    response_model=PredictAnswer,
+    summary="Predict uploaded images",
+    responses=problems(404, 409, 413, 415, 422, 503),
+    openapi_extra=IMAGE_BODY,
+    route_class_override=_Direct,
+)
 
 
 def _plan(services: Services, query: PredictQuery) -> predict.Plan:

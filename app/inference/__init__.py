@@ -5,6 +5,7 @@ Importing this imports no torch; the first prediction, or `check_forward`, does.
 
 from __future__ import annotations
 
+from app.inference.process import prepare_process
 from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, Inference, Seen, check_forward
 from app.inference.shapes import Engine, Explain, Pair, Part, Scores, Upload
 
@@ -20,4 +21,5 @@ __all__ = [
     "Seen",
     "Upload",
     "check_forward",
+    "prepare_process",
 ]

@@ -5,6 +5,7 @@ A fixed wait of 2 ms costs a lone client five times its rate; the engine's own w
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -38,9 +39,16 @@ class Batcher:
     waits frees its place at once.
     """
 
-    def __init__(self, *, max_batch: int, max_waiting: int, name: str = "engine") -> None:
+    def __init__(
+        self, *, max_batch: int, max_waiting: int, max_seconds: float = math.inf, name: str = "engine"
+    ) -> None:
+        """`max_waiting` images, or as many as take `max_seconds` by the pace of late, may wait.
+
+        Half a batch may wait however slow the engine is: it is answered together.
+        """
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._max_seconds = max_seconds
         self._queue: deque[Ask] = deque()
         self._waiting = 0  # images in the queue
         self._coming = 0  # images that have a place in it and are being decoded
@@ -54,6 +62,11 @@ class Batcher:
     def waiting(self) -> int:
         """Images that wait for the engine now."""
         return self._waiting
+
+    def check(self, images: int) -> None:
+        """Raise `Overloaded` where there is no room for so many now; no place is kept."""
+        with self._changed:
+            self._check(images)
 
     @contextmanager
     def room(self, images: int) -> Iterator[None]:
@@ -94,8 +107,10 @@ class Batcher:
             raise Unavailable("the service is shutting down; ask another replica, or again in a moment")
         # A request larger than the whole queue still gets its turn when nobody waits.
         held = self._waiting + self._coming
-        if held and held + images > self._max_waiting:
-            seconds = max(1, round(held * self._seconds_per_image + 0.5))
+        wait = held * self._seconds_per_image
+        late = held > self._max_batch // 2 and wait > self._max_seconds
+        if held and (late or held + images > self._max_waiting):
+            seconds = max(1, round(wait + 0.5))
             raise Overloaded(
                 f"{held} images wait for the engine already; try again in {seconds} s",
                 headers={"Retry-After": str(seconds)},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import os
 from typing import Literal
 
 import numpy as np
@@ -17,13 +15,14 @@ from core.errors import NotFound, Unavailable
 from models.backbones import BackboneError, Network, build_network
 from models.data.decoding import to_unit
 from models.export import ModelError, load_model
-from models.process import keep_freed_memory
 from models.run import resolve_device
-from models.saliency import saliency
+from models.saliency import saliency, saliency_of_activation
 
 
 class TorchEngine:
     """Implements `Engine`. Weights are kept channels last, in float32."""
+
+    name = "torch"
 
     def __init__(self, network: Network, erm: Network | None, device: torch.device) -> None:
         if erm is not None and _interface(erm) != _interface(network):
@@ -31,6 +30,10 @@ class TorchEngine:
         self._network = _settled(network, device)
         self._erm = None if erm is None else _settled(erm, device)
         self._device = device
+
+    @property
+    def on_cuda(self) -> bool:
+        return self._device.type == "cuda"
 
     @property
     def image_size(self) -> int:
@@ -56,23 +59,38 @@ class TorchEngine:
             if explain is None:
                 return Scores(_array(self._network(batch)), erm_logits)
         # Outside inference mode: where the head is no linear layer, its gradient is taken.
-        target: Literal["predicted"] | Tensor = "predicted"
-        if explain.target is not None:
-            target = torch.full((len(images),), explain.target, device=self._device)
-        seen = saliency(self._network, batch, method=explain.method, target=target)
-        return Scores(
-            _array(seen.logits), erm_logits, _array(seen.maps), seen.targets.cpu().numpy().astype(np.int64)
+        seen = saliency(
+            self._network, batch, method=explain.method, target=self._targets(explain, len(images))
         )
+        return Scores(_array(seen.logits), erm_logits, _array(seen.maps), _integers(seen.targets))
+
+    def alone(self) -> TorchEngine:
+        """The served model without its ERM model."""
+        return TorchEngine(self._network, None, self._device)
+
+    def explain(
+        self, activation: NDArray[np.float32], logits: NDArray[np.float32], explain: Explain
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Maps (N, h, w) and targets (N,) from what another engine computed of the same network.
+
+        `activation` (N, C, h, w), `logits` (N, K). Not for `scorecam` and `fullgrad` (ValueError).
+        """
+        target = self._targets(explain, len(logits))
+        if not isinstance(target, Tensor):
+            target = torch.from_numpy(logits).argmax(1).to(self._device)
+        features = torch.from_numpy(activation).to(self._device)
+        seen = saliency_of_activation(self._network, features, method=explain.method, target=target)
+        return _array(seen.maps), _integers(seen.targets)
+
+    def _targets(self, explain: Explain, images: int) -> Literal["predicted"] | Tensor:
+        if explain.target is None:
+            return "predicted"
+        return torch.full((images,), explain.target, device=self._device)
 
 
 def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> TorchEngine:
-    """Read a pair from its artifacts. `NotFound` where a file is gone, `Unavailable` where one is damaged.
-
-    What is loaded stays for long: `gc.freeze` takes it out of sight of the collector, whose full
-    runs are pauses of 90 ms otherwise.
-    """
-    keep_freed_memory()
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    """Read a pair from its artifacts. `NotFound` where a file is gone, `Unavailable` where one is damaged."""
+    torch.set_num_threads(threads)
     where = resolve_device(device)
     try:
         network, _ = load_model(artifacts.folder(pair.model.artifact), where)
@@ -81,10 +99,7 @@ def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> Torc
         raise NotFound(f"the files of model {pair.model.id} are gone; it was deleted") from error
     except (BackboneError, ModelError) as error:
         raise Unavailable(f"the files of model {pair.model.id} cannot be used: {error}") from error
-    engine = TorchEngine(network, erm, where)
-    gc.collect()
-    gc.freeze()
-    return engine
+    return TorchEngine(network, erm, where)
 
 
 def probe() -> None:
@@ -102,6 +117,10 @@ def _settled(network: Network, device: torch.device) -> Network:
 
 def _interface(network: Network) -> tuple[int, int]:
     return network.spec.classes, network.spec.image_size
+
+
+def _integers(tensor: Tensor) -> NDArray[np.int64]:
+    return tensor.cpu().numpy().astype(np.int64)
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from pathlib import Path
 
 from models.backbones import BackboneError
 from models.export import ModelError, export_onnx, import_safetensors, load_model, save_model
+
+_NICENESS = 10
 
 
 class Unusable(ValueError):
@@ -23,15 +27,23 @@ def take_in(file: Path, folder: Path, *, backbone: str, classes: tuple[str, ...]
 
 
 def main(folder: str, target: str) -> None:
-    """Export the model in `folder` to the ONNX file `target`, in a process of its own.
+    """Export the model in `folder` to the ONNX file `target`; `app.inference.graphs` runs it.
 
-    An export takes seconds and traces Python: in the front it would hold up everybody.
+    Gives way to predictions, and ends with the process that holds its standard input.
     """
-    network, _ = load_model(Path(folder))
+    os.nice(_NICENESS)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
+        network, _ = load_model(Path(folder))
         export_onnx(network, Path(target))
     except ModelError as error:
         sys.exit(str(error))
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):  # not sys.stdin, whose lock the interpreter wants when it ends
+        pass
+    os._exit(1)
 
 
 if __name__ == "__main__":

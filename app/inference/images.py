@@ -18,12 +18,13 @@ _TYPE_OF_MEDIA = {media: name for name, media in MEDIA_TYPES.items()}
 def to_square(upload: Upload, size: int, limits: ImageLimits) -> NDArray[np.uint8]:
     """(3, size, size) uint8 RGB. Raises `ImageError`."""
     picture = decode_image(upload.data, limits)
-    for claimed in (
-        TYPES.get(PurePosixPath(upload.name or "").suffix.lower()),
-        _TYPE_OF_MEDIA.get(upload.media_type or ""),
-    ):
+    for claimed in (_type_of_name(upload.name), _TYPE_OF_MEDIA.get(upload.media_type or "")):
         if claimed is not None and claimed != picture.type:
             detail = f"is called {claimed} but holds a {picture.type} image: name it as what it is"
             raise ImageError(FileCode.MISLABELLED, detail)
     pixels: NDArray[np.uint8] = square(picture.image, size).numpy()
     return pixels
+
+
+def _type_of_name(name: str | None) -> str | None:
+    return TYPES.get(PurePosixPath(name).suffix.lower()) if name else None

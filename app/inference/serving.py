@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -13,7 +16,9 @@ from numpy.typing import NDArray
 
 from app.inference.batcher import Ask, Batcher
 from app.inference.cache import EngineCache
+from app.inference.courier import awaited
 from app.inference.shapes import Engine, Explain, Pair, Scores, Upload
+from app.inference.upgrades import IMAGES, Proven, Squares, Upgrades
 from core.artifacts import Artifacts
 from core.errors import BadImage, FieldError, InvalidInput
 from core.settings import Settings
@@ -37,18 +42,37 @@ class Seen(NamedTuple):
     scores: Scores
 
 
+def _nothing(model: str, count: int) -> list[bytes]:
+    return []
+
+
 class Inference:
     """The serving half of a process. Imports torch when it is first used, and not before."""
 
-    def __init__(self, settings: Settings, artifacts: Artifacts) -> None:
+    def __init__(
+        self, settings: Settings, artifacts: Artifacts, stored: Callable[[str, int], list[bytes]] = _nothing
+    ) -> None:
+        """`stored(model, n)`: up to n encoded images of the data set that a model was trained on."""
         self._settings = settings
         self._artifacts = artifacts
+        self._stored = stored
+        self._threads = settings.threads or len(os.sched_getaffinity(0))
         self._limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
         self._fast = Batcher(
-            max_batch=settings.predict_batch, max_waiting=settings.predict_queue, name="predict"
+            max_batch=settings.predict_batch,
+            max_waiting=settings.predict_queue,
+            max_seconds=settings.predict_wait_seconds,
+            name="predict",
         )
         self._slow = Batcher(max_batch=SLOW_IMAGES, max_waiting=4 * SLOW_IMAGES, name="explain")
-        self._cache = EngineCache(self._load, max_bytes=settings.models_in_memory_bytes)
+        self._cache = EngineCache(self._load, max_bytes=settings.models_in_memory_bytes, loaded=self._loaded)
+        self._upgrades = Upgrades(
+            artifacts,
+            possible=_possible,
+            prove=self._prove,
+            samples=self._samples,
+            replace=self._cache.replace,
+        )
         self._decoders = ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0))), thread_name_prefix="decode")
         # Of their own: to draw for one client must not keep the image of another from being decoded.
         self._drawers = ThreadPoolExecutor(2, thread_name_prefix="draw")
@@ -60,10 +84,15 @@ class Inference:
         """
         lane = self._slow if explain is not None and explain.method in SLOW_METHODS else self._fast
         with lane.room(len(uploads)):
-            engine = await self._cache.get(pair)
+            engine = self._cache.ready(pair) or await self._cache.get(pair)
             squares = await self._decode(uploads, engine.image_size)
-        scores = await asyncio.wrap_future(lane.submit(Ask(engine, squares, explain)))
+        scores = await awaited(lane.submit(Ask(engine, squares, explain)))
+        self._upgrades.show(pair, squares)
         return Seen(squares, scores)
+
+    def check_room(self, images: int) -> None:
+        """Raise `Overloaded` at once where `see` would: a refusal should cost as little as it can."""
+        self._fast.check(images)
 
     async def check_method(self, explain: Explain, *, images: int) -> None:
         """Raise `InvalidInput` for a saliency method that there is not, or too many images for a slow one."""
@@ -83,6 +112,7 @@ class Inference:
 
     def forget(self, model_id: str) -> None:
         """Drop what is loaded of a model that is being deleted."""
+        self._upgrades.forget(model_id)
         self._cache.drop(model_id)
 
     @property
@@ -90,8 +120,14 @@ class Inference:
         """Images in the two queues, for the metrics."""
         return self._fast.waiting + self._slow.waiting
 
+    @property
+    def loaded(self) -> Mapping[str, int]:
+        """How many pairs each kind of engine has in memory."""
+        return Counter(engine.name for engine in self._cache.engines)
+
     def close(self) -> None:
         """Answer what was accepted, then end every thread."""
+        self._upgrades.close()
         self._fast.close()
         self._slow.close()
         self._cache.close()
@@ -101,19 +137,42 @@ class Inference:
     def _load(self, pair: Pair) -> Engine:
         from app.inference.engine import load  # torch comes with it
 
-        return load(pair, self._artifacts, device=self._settings.device, threads=self._settings.threads)
+        engine = load(pair, self._artifacts, device=self._settings.device, threads=self._threads)
+        _settle()
+        return engine
+
+    def _loaded(self, pair: Pair, engine: Engine) -> None:
+        if self._settings.engine == "auto":
+            self._upgrades.consider(pair, engine)
+
+    def _prove(self, pair: Pair, engine: Engine, images: Squares) -> Proven:
+        from app.inference.proving import prove  # torch and ONNX Runtime come with it
+
+        proven = prove(pair, engine, images, artifacts=self._artifacts, threads=self._threads)
+        _settle()
+        return proven
+
+    def _samples(self, pair: Pair, size: int) -> list[Squares]:
+        """Images of the model's data set as squares; what does not decode any more is left out."""
+        from app.inference.images import to_square
+
+        squares = []
+        for data in self._stored(pair.model.id, IMAGES):
+            with suppress(ImageError):
+                squares.append(to_square(Upload(data), size, self._limits))
+        return squares
 
     async def _decode(self, uploads: Sequence[Upload], size: int) -> NDArray[np.uint8]:
         from app.inference.images import to_square  # torch comes with it, and an engine has brought it
 
-        loop = asyncio.get_running_loop()
-        decoded = await asyncio.gather(
-            *(
-                loop.run_in_executor(self._decoders, to_square, upload, size, self._limits)
-                for upload in uploads
-            ),
-            return_exceptions=True,
-        )
+        decoding = [
+            awaited(self._decoders.submit(to_square, upload, size, self._limits)) for upload in uploads
+        ]
+        decoded: list[Squares | BaseException]
+        if len(decoding) == 1:
+            with suppress(ImageError):  # it is told below, with its place
+                return (await decoding[0])[None]
+        decoded = await asyncio.gather(*decoding, return_exceptions=True)
         squares, faults = [], []
         for number, (upload, outcome) in enumerate(zip(uploads, decoded, strict=True)):
             if isinstance(outcome, ImageError):
@@ -126,6 +185,18 @@ class Inference:
         if faults:
             raise BadImage("; ".join(fault.detail for fault in faults[:3]), errors=tuple(faults))
         return np.stack(squares)
+
+
+def _possible(engine: Engine) -> bool:
+    from app.inference.proving import possible  # torch and ONNX Runtime come with it
+
+    return possible(engine)
+
+
+def _settle() -> None:
+    """What was loaded stays for long: out of sight of the collector, whose full runs pause for 90 ms."""
+    gc.collect()
+    gc.freeze()
 
 
 def _methods() -> tuple[str, ...]:

@@ -25,6 +25,15 @@ class Pair:
     model: Part
     erm: Part | None
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The model, and its ERM model where it has one."""
+        return (self.model,) if self.erm is None else (self.model, self.erm)
+
+    def has(self, model_id: str) -> bool:
+        """Whether this model is one of the two."""
+        return any(part.id == model_id for part in self.parts)
+
 
 @dataclass(frozen=True)
 class Explain:
@@ -87,7 +96,15 @@ def _concatenated(parts: Sequence[NDArray[Number] | None]) -> NDArray[Number] | 
 
 
 class Engine(Protocol):
-    """A loaded pair. Called from one thread at a time; images are (N, 3, S, S) uint8 RGB."""
+    """A loaded pair, run as one call. Images are (N, 3, S, S) uint8 RGB.
+
+    Predictions and slow explanations call it from a thread each, at the same time.
+    """
+
+    @property
+    def name(self) -> str:
+        """What runs the networks: `torch`, `onnxruntime`."""
+        ...
 
     @property
     def image_size(self) -> int:

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.services.metrics import Metrics
+from core import logs
 
 logger = logging.getLogger("masktune.access")
 
@@ -48,11 +49,12 @@ class Observe:
             await send(message)
 
         self.metrics.in_flight.inc()
-        try:
-            await self.app(scope, receive, noting)
-        finally:
-            self.metrics.in_flight.dec()
-            self._note(scope, status, None if streams else time.perf_counter() - begun)
+        with logs.bound(request_id=request_id):
+            try:
+                await self.app(scope, receive, noting)
+            finally:
+                self.metrics.in_flight.dec()
+                self._note(scope, status, None if streams else time.perf_counter() - begun)
         return None
 
     def _note(self, scope: Scope, status: int, seconds: float | None) -> None:
@@ -66,13 +68,13 @@ class Observe:
             client = scope.get("client") or ("-",)
             logger.log(
                 level,
-                "%s %s %s %d %s %s",
+                "%s %s %s %d %s",
                 client[0],
                 scope["method"],
                 scope["path"].encode("unicode_escape").decode(),  # a line break must not forge a line
                 status,
                 "stream" if seconds is None else f"{seconds * 1000:.1f}ms",
-                scope["state"]["request_id"],
+                extra={"method": method, "route": route, "status": status, "seconds": seconds},
             )
 
 

@@ -24,7 +24,7 @@ PolicyName = Literal["coverage", "max_risk", "min_score", "none"]
 class Query(BaseModel):
     """Query parameters. An unknown one is an error: a policy that is misspelt must not be passed over."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
 
 class PredictQuery(Query):

@@ -38,7 +38,7 @@ def create_from_upload(services: Services, once: Once, upload: uploads.Upload) -
         def make(session: Session) -> Response:
             after_commit(session, keep)
             return _create(
-                services, session, dataset_id, once.caller, request, source={"upload": key}, options=options
+                services, session, dataset_id, once, request, source={"upload": key}, options=options
             )
 
         # Two uploads are the same when their bytes are, whatever boundary lies between the parts.
@@ -56,7 +56,7 @@ def create_from_source(services: Services, once: Once, request: SourceRequest) -
     options = _options(kind, request.options)
 
     def make(session: Session) -> Response:
-        return _create(services, session, new_id("ds"), once.caller, request, source=source, options=options)
+        return _create(services, session, new_id("ds"), once, request, source=source, options=options)
 
     return once.run(fingerprint(request), make)
 
@@ -100,7 +100,7 @@ def _create(
     services: Services,
     session: Session,
     dataset_id: str,
-    owner: str,
+    once: Once,
     request: UploadRequest,
     *,
     source: dict[str, Any],
@@ -110,7 +110,9 @@ def _create(
         session,
         JobRow(
             id=new_id("job"),
-            owner=owner,
+            owner=once.caller,
+            request_id=once.origin.request_id,
+            traceparent=once.origin.traceparent,
             kind=JobKind.IMPORT,
             dataset_id=dataset_id,
             params={"format": request.format, "options": options, "seed": request.seed},

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from threading import Lock
 from typing import Literal, NamedTuple
 
-from app.services.models import onnx_key
+from app.inference import Part, graphs
 from core.artifacts import Artifacts
-from core.errors import Conflict, Unavailable
 from core.tables import ModelRow
 
 FileFormat = Literal["safetensors", "onnx"]
-EXPORT_SECONDS = 600
-ONNX_FILE = "model.onnx"
-_exporting = Lock()  # one at a time: each takes about the memory of a training
 
 
 class Download(NamedTuple):
@@ -37,25 +30,7 @@ def _weights(row: ModelRow, artifacts: Artifacts) -> Path:
 
 
 def _graph(row: ModelRow, artifacts: Artifacts) -> Path:
-    key = onnx_key(row.id)
-    with _exporting:
-        if not artifacts.exists(key):
-            _export(artifacts.folder(row.artifact), artifacts, key)
-    return artifacts.folder(key) / ONNX_FILE
-
-
-def _export(model: Path, artifacts: Artifacts, key: str) -> None:
-    with artifacts.writing(key) as folder:
-        command = [sys.executable, "-m", "app.inference.files", str(model), str(folder / ONNX_FILE)]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=EXPORT_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise Unavailable("the export did not end in time; try again when the service is idle") from error
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-            raise Conflict(f"this network cannot be exported to ONNX: {last}; download the safetensors file")
+    return graphs.graph(Part(row.id, row.artifact), artifacts)
 
 
 _FILES: dict[FileFormat, Callable[[ModelRow, Artifacts], Path]] = {"safetensors": _weights, "onnx": _graph}

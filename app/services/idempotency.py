@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header, Request
@@ -18,6 +18,7 @@ from core.errors import IdempotencyMismatch, RequestInFlight
 from core.queries import idempotency
 from core.session import Database
 from core.tables import IdempotencyRow
+from core.tracing import Origin
 
 STALE_AFTER = 60.0
 """Seconds after which an unanswered reservation belongs to a process that died. Creating takes far less."""
@@ -47,6 +48,8 @@ class Once:
     """Id of who asks: the owner of a job that this creates."""
     key: str | None
     """Digest of (caller, method, path, Idempotency-Key), or None where no key was sent."""
+    origin: Origin = field(default_factory=Origin)
+    """The request, for the logs and traces of what it starts."""
 
     def run(self, fingerprint: str, make: Callable[[Session], Response]) -> Response:
         """What `make` answers, or the stored answer of the first request with this key.
@@ -85,11 +88,12 @@ async def _once(
     caller: Annotated[Caller, Depends(identify)],
     key: IdempotencyKey = None,
 ) -> Once:
+    origin = Origin(request.state.request_id, services.tracing.traceparent())
     if key is None:
-        return Once(services.database, caller.id, None)
+        return Once(services.database, caller.id, None, origin)
     words = "\n".join((caller.id, request.method, request.url.path, key))
     digest = hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()
-    return Once(services.database, caller.id, digest)
+    return Once(services.database, caller.id, digest, origin)
 
 
 Idempotent = Annotated[Once, Depends(_once)]

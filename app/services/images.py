@@ -12,10 +12,13 @@ from starlette.requests import Request
 
 from app.inference import Upload
 from app.services.stores import Stores
+from core.artifacts import ArtifactMissing
 from core.errors import FieldError, InvalidInput, NotFound, UnsupportedMedia, WrongDataset
 from core.ids import is_id
 from core.queries import datasets
-from core.tables import ModelRow
+from core.session import Database
+from core.tables import DatasetRow, ModelRow
+from models.data.store import StoreError
 
 RAW = ("image/", "application/octet-stream")
 MULTIPART = "multipart/form-data"
@@ -53,6 +56,21 @@ def stored(session: Session, stores: Stores, model: ModelRow, dataset_id: str, s
     if sample >= len(store):
         raise NotFound(f"data set {dataset_id} has no sample {sample}: they go from 0 to {len(store) - 1}")
     return Upload(store.image_bytes(sample))
+
+
+def of_model(database: Database, stores: Stores, model_id: str, count: int) -> list[bytes]:
+    """Up to `count` images of the data set that the model was trained on, spread evenly over it."""
+    with database.read() as session:
+        model = session.get(ModelRow, model_id)
+        dataset = session.get(DatasetRow, model.dataset_id) if model and model.dataset_id else None
+    if dataset is None or dataset.artifact is None:
+        return []
+    try:
+        store = stores.open(dataset.artifact)
+    except (ArtifactMissing, StoreError):  # deleted meanwhile
+        return []
+    step = max(1, len(store) // count)
+    return [store.image_bytes(row) for row in range(0, len(store), step)[:count]]
 
 
 @asynccontextmanager

@@ -1,4 +1,8 @@
-"""Prometheus metrics, one registry per application: what is counted, and in which words."""
+"""Prometheus metrics, one registry per application: what is counted, and in which words.
+
+Names keep to Prometheus' conventions: base units (seconds, bytes) as suffixes, `_total` on counters (the
+library adds it), one prefix. `deploy/grafana` and `deploy/prometheus` ask for them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from core.vocabulary import Counted, JobState
@@ -15,6 +19,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 MOST_MODELS = 64
 """Models with a label of their own, the first to be served; all others share `(other)`."""
+ENGINES = ("onnxruntime", "torch")
 _OTHERS = "(other)"
 _OUTCOMES = (Counted.ANSWERED, Counted.BELOW_THRESHOLD, Counted.NO_CERTIFIED_THRESHOLD)
 
@@ -30,14 +35,14 @@ class _Series(NamedTuple):
 class Metrics:
     """Add a metric of your own with `registry=metrics.registry`."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: str = "0.0.0") -> None:
         self.registry = CollectorRegistry()
         labels = ("method", "route", "status")
         self.requests = Counter(
             "masktune_requests", "Requests answered, by route template.", labels, registry=self.registry
         )
         self.seconds = Histogram(
-            "masktune_request_seconds",
+            "masktune_request_duration_seconds",
             "Seconds from a request's head to the end of its answer (event streams are left out).",
             ("method", "route"),
             buckets=_SECONDS,
@@ -64,12 +69,38 @@ class Metrics:
         )
         self._series: dict[str, _Series] = {}
         self._lock = Lock()
+        self._loaded = Gauge(
+            "masktune_models_loaded",
+            "Pairs in memory, by what runs them.",
+            ("engine",),
+            registry=self.registry,
+        )
+        self.waiting = Gauge(
+            "masktune_images_waiting", "Images that wait for an engine.", registry=self.registry
+        )
         self._jobs = Gauge("masktune_jobs", "Jobs in each state.", ("state",), registry=self.registry)
+        self._oldest = Gauge(
+            "masktune_oldest_queued_job_age_seconds",
+            "How long the job that has waited longest for a worker has waited; 0 where none waits.",
+            registry=self.registry,
+        )
+        build = Gauge("masktune_build_info", "1, with the version.", ("version",), registry=self.registry)
+        build.labels(version).set(1)
+        ProcessCollector(registry=self.registry)
 
-    def set_jobs(self, counts: dict[JobState, int]) -> None:
-        """States without a job are told as 0, so that a graph has no holes."""
+    def set_jobs(self, counts: Mapping[JobState, int], *, oldest_queued: float) -> None:
+        """What the database says of jobs; every replica says the same. `oldest_queued`: in seconds.
+
+        States without a job are told as 0, so that a graph has no holes.
+        """
         for state in JobState:
             self._jobs.labels(state.value).set(counts.get(state, 0))
+        self._oldest.set(oldest_queued)
+
+    def set_loaded(self, counts: Mapping[str, int]) -> None:
+        """Both engines are told, also where they run nothing."""
+        for engine in ENGINES:
+            self._loaded.labels(engine).set(counts.get(engine, 0))
 
     def served(self, model: str, counts: Mapping[Counted, int]) -> None:
         """Count what a model was served. Series are bounded: 5 a model, for `MOST_MODELS` and the rest."""

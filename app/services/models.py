@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.deps import Services
+from app.inference import graphs
 from app.schemas.models import CalibrationRef, Model, ModelMetrics, SplitMetrics
 from core.errors import ModelInUse
 from core.queries import jobs, registry
@@ -44,13 +45,8 @@ def delete(services: Services, session: Session, model_id: str) -> None:
     if users:
         raise ModelInUse(f"model {model_id} is used by {', '.join(users)}; cancel or await them first")
     row = registry.delete(session, model_id)
-    keys = [row.artifact, onnx_key(row.id), *([row.calibration["artifact"]] if row.calibration else [])]
+    keys = [row.artifact, graphs.key(row.id), *([row.calibration["artifact"]] if row.calibration else [])]
     after_commit(session, partial(_remove, services, row.id, keys))
-
-
-def onnx_key(model_id: str) -> str:
-    """Where the exported graph of a model is kept."""
-    return f"exports/{model_id}"
 
 
 def _remove(services: Services, model_id: str, keys: list[str]) -> None:

@@ -13,21 +13,39 @@ CLIENT_GONE = 499
 """nginx's status for it; nobody receives it, the log and the metrics do."""
 
 
+WATCH_AFTER_SECONDS = 0.05
+"""Most answers are there by then: to watch from the start would cost each of them a task."""
+
+
 async def while_present(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
     """The answer that `work` makes. When the client goes first, the work is cancelled.
 
     The body must have been read: what is received from now on is the client's leaving only.
     """
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_gone(request))
+    loop, here, gone = asyncio.get_running_loop(), asyncio.current_task(), False
+    watching: asyncio.Task[None] | None = None
+    assert here is not None
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        here.cancel()
+
+    def begin() -> None:
+        nonlocal watching
+        watching = loop.create_task(watch())
+
+    timer = loop.call_later(WATCH_AFTER_SECONDS, begin)
     try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else Response(status_code=CLIENT_GONE)
+        return await work
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        here.uncancel()
+        return Response(status_code=CLIENT_GONE)
     finally:
-        unfinished = [each for each in (task, watch) if each.cancel()]
-        await asyncio.gather(*unfinished, return_exceptions=True)
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        timer.cancel()
+        if watching is not None:
+            watching.cancel()

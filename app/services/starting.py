@@ -58,6 +58,8 @@ def start(services: Services, once: Once, kind: JobKind, request: BaseModel) -> 
             id=new_id("job"),
             kind=kind,
             owner=once.caller,
+            request_id=once.origin.request_id,
+            traceparent=once.origin.traceparent,
             dataset_id=planned.dataset_id,
             params=planned.params,
             inputs={"dataset": planned.dataset_id, **planned.inputs},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -135,3 +136,12 @@ def compose_stack(name: str, environment: dict[str, str]) -> Iterator[None]:
         yield
     finally:
         compose("down", "--volumes", "--timeout", "20")
+
+
+def torch_index() -> dict[str, str]:
+    """Where PyTorch's own index cannot be reached, the image takes what the package registry has."""
+    try:
+        socket.create_connection(("download.pytorch.org", 443), timeout=3).close()
+    except OSError:
+        return {"TORCH_INDEX": ""}
+    return {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.acceptance.conftest import Processes, address, answers, compose_stack
+from tests.acceptance.conftest import Processes, address, answers, compose_stack, torch_index
 from tests.acceptance.flow import flow
 from tests.conftest import free_port, postgres_database, redis_server
 
@@ -77,7 +76,7 @@ def compose(processes: Processes, folder: Path) -> Iterator[Service]:
         "MASKTUNE_WEB_PUBLISH": f"127.0.0.1:{web_port}",
         "MASKTUNE_API_KEYS": f"admin:{key}",
         "POSTGRES_PASSWORD": secrets.token_hex(16),
-    } | _torch_index()
+    } | torch_index()
     with compose_stack(f"masktune-test-{secrets.token_hex(4)}", environment):
         url = f"http://127.0.0.1:{port}"
         processes.wait_until(lambda: answers(url), seconds=60)
@@ -85,15 +84,6 @@ def compose(processes: Processes, folder: Path) -> Iterator[Service]:
         assert dashboard.status_code == 200
         assert "masktune" in dashboard.text
         yield Service(url, key)
-
-
-def _torch_index() -> dict[str, str]:
-    """Where PyTorch's own index cannot be reached, the image takes what the package registry has."""
-    try:
-        socket.create_connection(("download.pytorch.org", 443), timeout=3).close()
-    except OSError:
-        return {"TORCH_INDEX": ""}
-    return {}
 
 
 Start = Callable[[Processes, Path], AbstractContextManager[Service]]

@@ -194,11 +194,13 @@ class Form:
         self.wrong.clear()
         kind = str(self.kind.value)
         if kind in ("retrain_head", "evaluate") and not self.model.value:
-            return self._refused("There is no model yet", "Choose the model to start from.")
+            self._refused("There is no model yet", "Choose the model to start from.")
+            return
         try:
             job = await self.connection.jobs.start(kind, **self.fields())
         except ClientError as error:
-            return self._refused(*told(error))
+            self._refused(*told(error))
+            return
         ui.navigate.to(f"/jobs/{job.id}")
 
     def _refused(self, title: str, detail: str) -> None:

@@ -189,6 +189,31 @@ def test_only_jobs_nobody_was_told_of_are_announced(database: Database) -> None:
         assert jobs.unannounced(session, older_than=-1) == [job_id]
 
 
+def _oldest(database: Database) -> float:
+    with database.read() as session:
+        return jobs.oldest_queued_seconds(session)
+
+
+def test_the_longest_wait_is_since_a_job_was_queued_last(database: Database) -> None:
+    assert _oldest(database) == 0
+    _add(database, not_before=2e10)  # held back: it does not wait for a worker
+    assert _oldest(database) == 0
+    _add(database, created_at=time.time() - 1000)
+    assert 900 < _oldest(database) < 1100
+    lease = _claim(database)
+    assert _oldest(database) == 0
+    with database.begin() as session:
+        jobs.release(session, lease, reason="worker stopped")
+    assert _oldest(database) < 100
+    _claim(database, lease_seconds=-1)
+    _sweep(database)
+    assert _oldest(database) < 100
+    with database.begin() as session:
+        jobs.cancel(session, lease.job_id)
+        jobs.resume(session, lease.job_id)
+    assert _oldest(database) < 100
+
+
 def test_every_state_has_its_time_and_its_event(database: Database) -> None:
     job_id = _add(database)
     lease = _claim(database)

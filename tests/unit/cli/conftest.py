@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,10 +16,11 @@ from cli.main import app
 
 @dataclass
 class Service:
-    """Answers by (method, path); keeps what it was asked."""
+    """Answers by (method, path), where it matters by the headers as well; keeps what it was asked."""
 
     url: str = ""
     answers: dict[str, tuple[int, object]] = field(default_factory=dict)
+    by_headers: dict[str, Callable[[dict[str, str]], object]] = field(default_factory=dict)
     asked: list[tuple[str, bytes]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
@@ -37,7 +38,10 @@ def service() -> Iterator[Service]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             made.asked.append((f"{self.command} {self.path}", body))
             made.headers.append(dict(self.headers))
-            status, answer = made.answers.get(f"{self.command} {self.path.partition('?')[0]}", (404, None))
+            asked = f"{self.command} {self.path.partition('?')[0]}"
+            status, answer = made.answers.get(asked, (404, None))
+            if asked in made.by_headers:
+                status, answer = 200, made.by_headers[asked](made.headers[-1])
             if answer is None:
                 answer = {"title": "There is no such thing", "detail": "look elsewhere"}
             raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()

@@ -377,6 +377,28 @@ def test_a_model_is_downloaded(service: Service, tmp_path: Path) -> None:
     assert service.asked[0][0].endswith("?format=onnx")
 
 
+def test_a_model_of_ones_own_is_added(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "own.safetensors").write_bytes(b"weights")
+    service.answers["POST /models"] = (201, MODEL)
+    command = "models add own.safetensors --backbone small_cnn --class a --class b --image-size 28"
+    result = service.masktune(*command.replace("own", str(tmp_path / "own")).split())
+    assert result.exit_code == 0, result.output
+    assert "mdl_2" in result.stdout
+    sent = service.asked[0][1]
+    assert (b"weights" in sent, b"small_cnn" in sent, b'["a", "b"]' in sent) == (True, True, True)
+
+
+def test_the_curve_is_drawn(service: Service, tmp_path: Path) -> None:
+    def curve(request: dict[str, str]) -> object:
+        return b"\x89PNG" if request["Accept"] == "image/png" else CURVE
+
+    service.by_headers["GET /models/best/risk-coverage"] = curve
+    result = service.masktune("models", "risk-coverage", "best", "--plot", str(tmp_path / "curve.png"))
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "curve.png").read_bytes() == b"\x89PNG"
+    assert ["points" in asked for asked, _ in service.asked] == [False, True]
+
+
 def test_images_are_predicted_and_shown(service: Service, tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(b"one")
     abstains = {"decision": "abstain", "label": None, "abstain_reason": "below_threshold", "score": None}

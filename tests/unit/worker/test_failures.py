@@ -66,9 +66,7 @@ def test_other_errors_of_the_service_speak_for_themselves() -> None:
     assert explained[0]["type"] == "/problems/not-found"
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("a bug"), OSError(errno.EIO, "x")]
-)
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(errno.EIO, "x")])
 def test_unforeseen(error: Exception) -> None:
     assert explain(error) is None
     assert not isinstance(ZeroDivisionError(), KNOWN)

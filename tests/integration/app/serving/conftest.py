@@ -79,7 +79,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), threads=1)
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), threads=1, engine="torch")
     app = create_app(settings)
     with TestClient(app) as client:
         yield _furnished(client, app)
@@ -88,7 +88,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def fresh_world(tmp_path: Path) -> Iterator[World]:
     """One that the test may change."""
-    app = create_app(Settings(data_dir=tmp_path, threads=1))
+    app = create_app(Settings(data_dir=tmp_path, threads=1, engine="torch"))
     with TestClient(app) as client:
         yield _furnished(client, app)
 

@@ -30,7 +30,7 @@ def inference(artifacts: Artifacts, tmp_path: Path) -> Inference:
     network = build_network("small_cnn", classes=2, image_size=28)
     with artifacts.writing("models/mdl_a") as folder:
         save_model(network, card_of(network, ("a", "b"), "erm"), folder)
-    return Inference(Settings(data_dir=tmp_path, predict_queue=4, threads=1), artifacts)
+    return Inference(Settings(data_dir=tmp_path, predict_queue=4, threads=1, engine="torch"), artifacts)
 
 
 PAIR = Pair(Part("mdl_a", "models/mdl_a"), None)
@@ -67,6 +67,8 @@ def test_overload_is_a_503_at_once(inference: Inference) -> None:
             with pytest.raises(Overloaded) as refusal:
                 await inference.see(PAIR, [Upload(picture(9))])
             assert refusal.value.status == 503
+            with pytest.raises(Overloaded):
+                inference.check_room(1)
             assert int(refusal.value.headers["Retry-After"]) >= 1
         assert len((await waiting).scores.logits) == 4
 

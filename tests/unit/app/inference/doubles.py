@@ -18,6 +18,7 @@ class EchoEngine:
     """
 
     def __init__(self, *, nbytes: int = 1000, failure: Exception | None = None) -> None:
+        self.name = "echo"
         self.image_size = 2
         self.classes = 2
         self.nbytes = nbytes

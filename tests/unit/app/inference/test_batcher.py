@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -98,6 +99,24 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(batcher: Batche
         pass
     engine.gate.set()
     assert len(waiting.result(10).logits) == 5
+
+
+def test_a_slow_engine_has_a_shorter_queue() -> None:
+    batcher, engine = Batcher(max_batch=4, max_waiting=100, max_seconds=0.05), EchoEngine()
+    _hold(batcher, engine)
+    held = [batcher.submit(Ask(engine, pictures(value))) for value in range(8)]  # its pace is not known yet
+    time.sleep(0.3)
+    engine.gate.set()
+    for answer in held:
+        answer.result(10)
+    engine.entered.clear()
+    _hold(batcher, engine)
+    some = [batcher.submit(Ask(engine, pictures(value))) for value in range(3)]
+    with pytest.raises(Overloaded):
+        batcher.submit(Ask(engine, pictures(9)))
+    engine.gate.set()
+    assert [answer.result(10).logits[0, 0] for answer in some] == [0, 1, 2]
+    batcher.close()
 
 
 def test_a_request_larger_than_the_queue_gets_its_turn_when_nobody_waits(batcher: Batcher) -> None:

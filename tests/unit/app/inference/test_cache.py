@@ -117,3 +117,46 @@ def test_dropping_a_model_forgets_every_pair_with_it(closing: ExitStack) -> None
     asyncio.run(ask())
     shelf.cache.drop("erm")
     assert shelf.cache.loaded == [_pair("other")]
+
+
+def test_a_better_engine_takes_over_only_from_the_one_it_was_made_for(closing: ExitStack) -> None:
+    shelf, better = _shelf(closing), EchoEngine()
+
+    async def ask() -> tuple[object, object]:
+        old = await shelf.cache.get(_pair("a"))
+        assert shelf.cache.replace(_pair("a"), old, better)
+        assert not shelf.cache.replace(_pair("a"), old, EchoEngine())
+        now = await shelf.cache.get(_pair("a"))
+        shelf.cache.drop("a")
+        assert not shelf.cache.replace(_pair("a"), better, old)
+        return now, shelf.cache.ready(_pair("a"))
+
+    assert asyncio.run(ask()) == (better, None)
+    assert len(shelf.loads) == 1
+
+
+def test_a_larger_engine_puts_the_least_used_out(closing: ExitStack) -> None:
+    shelf = _shelf(closing, max_bytes=2500)
+
+    async def ask() -> None:
+        await shelf.cache.get(_pair("a"))
+        old = await shelf.cache.get(_pair("b"))
+        shelf.cache.replace(_pair("b"), old, EchoEngine(nbytes=2000))
+
+    asyncio.run(ask())
+    assert shelf.cache.loaded == [_pair("b")]
+
+
+def test_it_tells_of_each_engine_that_came_in(closing: ExitStack) -> None:
+    told: list[tuple[Pair, int]] = []
+    cache = EngineCache(
+        lambda pair: EchoEngine(nbytes=7),
+        max_bytes=10,
+        # The engine is in the cache by then: whoever wants to replace it can.
+        loaded=lambda pair, engine: told.append((pair, sum(e.nbytes for e in cache.engines if e is engine))),
+    )
+    closing.callback(cache.close)
+    asyncio.run(cache.get(_pair("a")))
+    asyncio.run(cache.get(_pair("a")))
+    cache.close()
+    assert told == [(_pair("a"), 7)]

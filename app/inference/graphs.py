@@ -1,0 +1,84 @@
+"""ONNX graphs of models: exported once, kept as artifacts, written by a process of their own.
+
+An export traces Python for seconds and takes about the memory of a training: in the front it would hold
+up everybody. It runs niced, so that predictions come first, and ends when the front does.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Event, Lock
+
+from app.inference.shapes import Part
+from core.artifacts import ArtifactMissing, Artifacts
+from core.errors import Conflict, NotFound, Unavailable
+
+EXPORT_SECONDS = 600
+FILE = "model.onnx"
+_POLL_SECONDS = 0.1
+_exporting = Lock()  # one at a time in this process
+
+
+def key(model_id: str) -> str:
+    """The artifact that holds a model's graph."""
+    return f"exports/{model_id}"
+
+
+def graph(part: Part, artifacts: Artifacts, *, stop: Event | None = None) -> Path:
+    """The graph's file on this disk, exported now where there is none.
+
+    Raises `Conflict` for a network that cannot be exported, `NotFound` where the model is gone, and
+    `Unavailable` where the export took too long or `stop` was set.
+    """
+    with _exporting:
+        if not artifacts.exists(key(part.id)):
+            _export(part, artifacts, stop or Event())
+    return artifacts.folder(key(part.id)) / FILE
+
+
+def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:
+    gone = NotFound(f"the files of model {part.id} are gone; it was deleted")
+    try:
+        source = artifacts.folder(part.artifact)
+    except ArtifactMissing as error:
+        raise gone from error
+    with artifacts.writing(key(part.id)) as folder:
+        _run([str(source), str(folder / FILE)], stop)
+    if not artifacts.exists(part.artifact):  # deleted meanwhile: nobody would ever remove the graph
+        artifacts.delete(key(part.id))
+        raise gone
+
+
+def _run(arguments: list[str], stop: Event) -> None:
+    """`app.inference.files` in a process; its standard input is open for as long as this process lives."""
+    with TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.inference.files", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        with process:
+            try:
+                _await(process, stop)
+            finally:
+                process.kill()
+        if process.returncode:
+            said.seek(0)
+            last = (said.read().strip().splitlines() or ["it ended without a word"])[-1]
+            raise Conflict(f"this network cannot be exported to ONNX: {last}; download the safetensors file")
+
+
+def _await(process: subprocess.Popen[bytes], stop: Event) -> None:
+    deadline = time.monotonic() + EXPORT_SECONDS
+    while process.poll() is None:
+        if stop.wait(_POLL_SECONDS):
+            raise Unavailable("the service is shutting down; ask another replica, or again in a moment")
+        if time.monotonic() > deadline:
+            raise Unavailable("the export did not end in time; try again when the service is idle")

@@ -1,0 +1,37 @@
+"""Whether a graph may answer in torch's place, on this machine and on real images."""
+
+from __future__ import annotations
+
+from app.inference import graphs
+from app.inference.engine import TorchEngine
+from app.inference.onnx_engine import TOLERANCE, Graphs, OnnxEngine, cuda_available, difference
+from app.inference.shapes import Engine, Pair
+from app.inference.upgrades import Proven, Squares
+from core.artifacts import Artifacts
+
+
+def possible(engine: Engine) -> bool:
+    """Whether ONNX Runtime runs where this engine does. On a GPU only `onnxruntime-gpu` can."""
+    return isinstance(engine, TorchEngine) and (not engine.on_cuda or cuda_available())
+
+
+def prove(pair: Pair, engine: Engine, images: Squares, *, artifacts: Artifacts, threads: int) -> Proven:
+    """Build the ONNX Runtime engine of a pair that torch serves, and compare their answers.
+
+    All images at once, and one alone: other sizes of batch take other kernels.
+    """
+    if not isinstance(engine, TorchEngine):
+        return Proven(None, "it is not torch that serves it")
+    files = [artifacts.folder(graphs.key(part.id)) / graphs.FILE for part in pair.parts]
+    candidate = OnnxEngine(
+        Graphs(files[0], files[1] if pair.erm else None), engine, threads=threads, cuda=engine.on_cuda
+    )
+    for some in (images, images[:1]):
+        found = difference(candidate.run(some, None), engine.run(some, None))
+        if not found.passes:
+            return Proven(
+                None,
+                f"{found.labels} of {found.images} labels differ between ONNX Runtime and torch, and logits "
+                f"by up to {found.logit:.1e} (allowed: {TOLERANCE:g})",
+            )
+    return Proven(candidate, f"equal to torch on {len(images)} real images")

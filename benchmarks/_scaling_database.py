@@ -1,0 +1,222 @@
+"""What jobs cost the database: one real job counted statement by statement, then queries over long tables."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastapi.testclient import TestClient
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.orm import Session
+
+from app.main import create_app
+from core.ids import new_id
+from core.queries import jobs
+from core.queries.jobs import Lease
+from core.session import Database
+from core.settings import Settings
+from core.sweep import sweep
+from core.tables import JobRow
+from core.vocabulary import JobKind, JobState
+from worker.runtime import Runtime
+from worker.tasks import work
+
+JOB = {"backbone": "small_cnn", "batch_size": 4}
+"""Small batches: epochs of some seconds, as real ones have, of so few images."""
+REPEATS = 30
+
+
+@contextmanager
+def own_database(server: str) -> Iterator[str]:
+    """A database of its own on the server of this address; dropped at the end."""
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    name = f"masktune_bench_{uuid.uuid4().hex[:8]}"
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield f"{server.rpartition('/')[0]}/{name}"
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
+
+class JobCost(NamedTuple):
+    """Of one whole `masktune` job, from its request to its end."""
+
+    id: str
+    seconds: float
+    """From its claim to its end."""
+    statements: int
+    """That its worker sent."""
+    commits: int
+    database_ms: float
+    """Spent in those statements and commits, as the worker sees it."""
+    events: int
+    event_bytes: int
+    row_bytes: int
+    artifact_bytes: int
+
+
+def run_jobs(url: str, folder: Path, epochs: tuple[int, ...]) -> list[JobCost]:
+    """Run real jobs on the digits that come with the packages, in the worker's own code."""
+    settings = Settings(data_dir=folder, database_url=url, rate_limits="")
+    with TestClient(create_app(settings)) as client:
+        dataset = client.post("/datasets", json={"name": "digits", "source": "builtin:digits"}).json()["id"]
+        with closing(Runtime.open(settings)) as runtime:
+            work(runtime)
+            return [_run_job(client, runtime, {"dataset": dataset, "epochs": n, **JOB}) for n in epochs]
+
+
+def _run_job(client: TestClient, runtime: Runtime, body: dict[str, object]) -> JobCost:
+    store = runtime.settings.data_dir / "artifacts"
+    before = tree_bytes(store)
+    job = client.post("/jobs/masktune", json=body).json()["id"]
+    with counted(runtime.database) as count:
+        work(runtime)
+    with runtime.database.read() as session:
+        row = jobs.get(session, job)
+        assert row.state is JobState.SUCCEEDED, row.error
+        of_events = text("SELECT count(*), sum(pg_column_size(e.*)) FROM events e WHERE job_id = :id")
+        events, event_bytes = session.execute(of_events, {"id": job}).one()
+        row_bytes = session.scalar(text("SELECT pg_column_size(j.*) FROM jobs j WHERE id = :id"), {"id": job})
+        seconds = row.times["succeeded"] - row.times["running"]
+    return JobCost(
+        job,
+        seconds,
+        count.statements,
+        count.commits,
+        1e3 * count.seconds,
+        events,
+        event_bytes,
+        row_bytes or 0,
+        tree_bytes(store) - before,
+    )
+
+
+class Count:
+    """Statements and commits of one engine."""
+
+    statements = commits = 0
+    seconds = 0.0
+    began = 0.0
+
+
+@contextmanager
+def counted(database: Database) -> Iterator[Count]:
+    count = Count()
+    engine = database.engine
+
+    def begins(*_: Any) -> None:
+        count.began = time.perf_counter()
+
+    def ends(*_: Any) -> None:
+        count.statements += 1
+        count.seconds += time.perf_counter() - count.began
+
+    def commits(*_: Any) -> None:
+        count.commits += 1
+
+    listeners = ("before_cursor_execute", begins), ("after_cursor_execute", ends), ("commit", commits)
+    for name, listener in listeners:
+        event.listen(engine, name, listener)
+    yield count
+    for name, listener in listeners:
+        event.remove(engine, name, listener)
+
+
+# --- long tables --------------------------------------------------------------------------
+
+
+def lengthen(database: Database, like: str, *, queued: int, ended: int) -> None:
+    """So many jobs in the queue and behind it, each a copy of a job that was really run."""
+    with database.begin() as session:
+        session.execute(text("DELETE FROM jobs WHERE id LIKE 'job_copy%'"))
+        columns = [column.name for column in JobRow.__table__.columns]
+        for state, count in (("queued", queued), ("succeeded", ended)):
+            changed = {
+                "id": f"'job_copy_{state}_' || i",
+                "state": f"'{state}'",
+                "created_at": "j.created_at - i",
+                "ended_at": "NULL" if state == "queued" else "j.created_at",
+                "announced_at": "extract(epoch from clock_timestamp()) + 3600",
+                "priority": "(i % 3)",
+                "owner": "'k' || (i % 50)",
+            }
+            values = ", ".join(changed.get(name, f"j.{name}") for name in columns)
+            session.execute(
+                text(
+                    f"INSERT INTO jobs ({', '.join(columns)}) SELECT {values} "
+                    "FROM jobs j, generate_series(1, :count) i WHERE j.id = :like"
+                ),
+                {"count": count, "like": like},
+            )
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE jobs"))
+
+
+class Silent:
+    """A doorbell that nobody hears: the broker is measured apart."""
+
+    def ring(self, job_id: str) -> None:
+        pass
+
+
+def timings(database: Database, settings: Settings) -> dict[str, float]:
+    """Operation → milliseconds, the median of some; what they write is rolled back or undone."""
+    held: list[Lease] = []
+
+    def queue(session: Session) -> None:
+        jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.ERM, params={}))
+
+    def claim(session: Session) -> None:
+        row = jobs.claim(session, worker="bench", lease_seconds=600)
+        assert row is not None
+        held.append(Lease(row.id, row.token))
+
+    def progress(session: Session) -> None:
+        jobs.write_progress(session, held[0], {"fraction": 0.5, "stage": "erm"}, advanced=False)
+
+    operations: dict[str, Callable[[Session], object]] = {
+        "queue a job": queue,
+        "claim the best": claim,
+        "write progress": progress,
+        "renew the lease": lambda session: jobs.renew(session, held[0], lease_seconds=600),
+        "look for cancel": lambda session: jobs.held(session, held[0]),
+        "list a page": lambda session: jobs.listing(session, before=None, limit=20),
+        "list a page of one state": lambda session: jobs.listing(
+            session, before=None, limit=20, state=JobState.QUEUED
+        ),
+        "count by state (/metrics)": jobs.counts,
+        "oldest that waits (/metrics)": jobs.oldest_queued_seconds,
+    }
+    found: dict[str, float] = {}
+    for name, operation in operations.items():
+        found[name] = _median(lambda operation=operation: _commit(database, operation))  # type: ignore[misc]  # bound now
+    found["sweep"] = _median(lambda: sweep(database, Silent(), settings))  # type: ignore[arg-type]  # rings as one
+    return found
+
+
+def _commit(database: Database, operation: Callable[[Session], object]) -> None:
+    with database.begin() as session:
+        operation(session)
+
+
+def _median(run: Callable[[], None]) -> float:
+    run()
+    spent = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        run()
+        spent.append(1e3 * (time.perf_counter() - began))
+    return statistics.median(spent)
+
+
+def tree_bytes(folder: Path) -> int:
+    """Of all files below it."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

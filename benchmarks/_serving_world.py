@@ -1,0 +1,225 @@
+"""The world that `benchmarks.serving` measures in: models, real images, and services as processes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_digits, load_sample_images
+
+from core.artifacts import Artifacts
+from core.ids import new_id
+from core.queries import datasets, registry
+from core.schema import upgrade
+from core.session import Database
+from core.settings import Settings
+from core.tables import DatasetRow, ModelRow
+from core.vocabulary import Arm, DatasetState
+from models.backbones import build_network
+from models.data.store import DatasetInfo, Row, StoreWriter
+from models.export import card_of, save_model
+
+CLASSES = ("a", "b")
+_PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A network and what is sent to it. Weights are random: they decide no speed."""
+
+    backbone: str
+    side: int
+    content_type: str
+    images: Sequence[bytes]
+    stored: int
+    """Images of the packed data set."""
+
+    @property
+    def bodies(self) -> list[str]:
+        return [base64.b64encode(image).decode() for image in self.images]
+
+
+@dataclass(frozen=True)
+class Furnished:
+    """Ids of one kind: its data set, the ERM model, and a model tuned from it (the pair)."""
+
+    dataset: str
+    alone: str
+    pair: str
+    folder: Path
+    """Of the ERM model's files."""
+
+
+def digits() -> Kind:
+    """Handwritten digits as PNG, 28 px."""
+    images = load_digits().images[:64]
+    return Kind("small_cnn", 28, "image/png", [_encoded(i * 15.9, (28, 28), "PNG") for i in images], 512)
+
+
+def photographs() -> Kind:
+    """Cuts of two photographs as JPEG, 500×375."""
+    china, flower = load_sample_images().images
+    corners = [(top, left) for top in (0, 20, 40) for left in (0, 40, 80)]
+    cuts = [picture[top:, left:] for top, left in corners for picture in (china, flower)]
+    return Kind("resnet50", 224, "image/jpeg", [_encoded(cut, (500, 375), "JPEG") for cut in cuts], 256)
+
+
+def _encoded(pixels: NDArray[np.float64], size: tuple[int, int], kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).convert("RGB").resize(size).save(buffer, kind, quality=90)
+    return buffer.getvalue()
+
+
+def furnish(folder: Path, kind: Kind) -> Furnished:
+    """Write a data set and two models of the kind into the service's data folder."""
+    settings = Settings(data_dir=folder)
+    upgrade(settings.database)
+    database, artifacts = Database(settings.database), Artifacts(settings.storage, cache=folder / "cache")
+    dataset, alone, pair = new_id("ds"), new_id("mdl"), new_id("mdl")
+    with artifacts.writing(f"datasets/{dataset}") as place, StoreWriter(place) as writer:
+        for row in range(kind.stored):
+            data = kind.images[row % len(kind.images)]
+            width, height = Image.open(io.BytesIO(data)).size
+            writer.add(Row(f"{row}", row % 2, "test", -1, width, height, data))
+        writer.finish(DatasetInfo("bench", "image_folder", CLASSES, ()))
+    with database.begin() as session:
+        datasets.add(
+            session,
+            DatasetRow(
+                id=dataset, name="bench", state=DatasetState.READY, format="image_folder", source={},
+                options={}, job_id=new_id("job"), artifact=f"datasets/{dataset}", classes=list(CLASSES),
+                summary={"splits": {"test": {"count": kind.stored}}},
+            ),
+        )  # fmt: skip
+        for seed, (model, arm) in enumerate(((alone, Arm.ERM), (pair, Arm.MASKTUNE))):
+            network = build_network(kind.backbone, classes=2, image_size=kind.side, seed=seed)
+            with artifacts.writing(f"models/{model}") as place:
+                save_model(network, card_of(network, CLASSES, arm.value), place)
+            registry.add(
+                session,
+                ModelRow(
+                    id=model, dataset_id=dataset, arm=arm, backbone=kind.backbone, classes=list(CLASSES),
+                    image_size=kind.side, artifact=f"models/{model}", metrics={},
+                    erm_id=alone if arm is Arm.MASKTUNE else None,
+                ),
+            )  # fmt: skip
+    database.close()
+    return Furnished(dataset, alone, pair, artifacts.folder(f"models/{alone}"))
+
+
+class Server(NamedTuple):
+    """A service that runs: its port, and the process groups it consists of."""
+
+    port: int
+    groups: Sequence[int]
+
+    def cpu_seconds(self) -> float:
+        """What its processes have used so far. It tells services apart where others keep the cores busy."""
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has ended
+                fields = stat.read_text().rpartition(")")[2].split()
+                if int(fields[2]) in self.groups:
+                    ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def masktune(folder: Path, *parts: str) -> Iterator[Server]:
+    """The service's parts on this data folder."""
+    port = free_port()
+    environment = {
+        "MASKTUNE_DATA_DIR": str(folder),
+        "MASKTUNE_PORT": str(port),
+        "MASKTUNE_LOG_LEVEL": "warning",  # as the others are: no line for each request
+    }
+    commands = [[sys.executable, "-m", "cli", part] for part in parts]
+    with _running(commands, environment) as groups:
+        _await(f"http://127.0.0.1:{port}/livez")
+        yield Server(port, groups)
+
+
+@contextmanager
+def rival(name: str, model: Path, kind: Kind) -> Iterator[Server]:
+    """One of `benchmarks._rivals`."""
+    port = free_port()
+    with _running([[sys.executable, "-m", "benchmarks._rivals", name, str(model), str(port)]], {}) as groups:
+        _await(_ask(port, kind, "/predict"))
+        yield Server(port, groups)
+
+
+def warm(port: int, kind: Kind, model: str, engines: int) -> None:
+    """Ask until ONNX Runtime serves `engines` pairs; a graph is exported meanwhile."""
+    ask = _ask(port, kind, f"/predict?model={model}")
+    deadline = time.monotonic() + 2 * _PATIENCE
+    wanted = f'masktune_models_loaded{{engine="onnxruntime"}} {engines}.0'
+    while True:
+        urlopen(ask, timeout=_PATIENCE).close()
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            if wanted in answer.read().decode():
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError("no graph took over")
+        time.sleep(0.5)
+
+
+def _ask(port: int, kind: Kind, path: str) -> Request:
+    head = {"Content-Type": kind.content_type}
+    return Request(f"http://127.0.0.1:{port}{path}", data=kind.images[0], headers=head, method="POST")
+
+
+@contextmanager
+def _running(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> Iterator[Sequence[int]]:
+    processes = [
+        subprocess.Popen(
+            command, env=os.environ | environment, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, start_new_session=True,
+        )
+        for command in commands
+    ]  # fmt: skip
+    try:
+        yield [process.pid for process in processes]
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)  # LitServe leaves its workers behind
+            process.wait()
+
+
+def _await(request: Request | str) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            urlopen(request, timeout=10).close()
+        except (URLError, OSError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,147 @@
+"""What breaks first as jobs and images grow:  python -m benchmarks.scaling
+
+Measured on a real PostgreSQL: what one whole job costs the database and the disk, and how long each query
+takes over a long queue and a long history. Measured in processes of their own: what an image costs an
+import. Simulated: how many workers a day's jobs need, and what these do to the database. docs/SCALING.md
+says what follows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from benchmarks._common import Aim, finish, make_run, table
+from benchmarks._scaling_database import JobCost, lengthen, own_database, run_jobs, timings
+from benchmarks._scaling_images import ImportCost, measure
+from benchmarks._scaling_simulation import Load, fewest
+from core.session import Database
+from core.settings import Settings
+
+SERVER = "postgresql+psycopg://root@127.0.0.1:5432/test"
+DAYS = (10, 1_000, 100_000)
+WAIT_SECONDS = 600.0
+
+Rows = list[dict[str, Any]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", default=os.environ.get("MASKTUNE_DATABASE_URL", SERVER))
+    parser.add_argument("--queued", type=int, nargs="+", default=[100, 1_000, 10_000, 100_000])
+    parser.add_argument("--ended", type=int, nargs="+", default=[10_000, 1_000_000])
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--images", type=int, nargs="+", default=[5_000, 20_000], help="Small ones.")
+    parser.add_argument("--photographs", type=int, default=500, help="JPEGs of 448 × 448.")
+    parser.add_argument("--job-minutes", type=float, nargs="+", default=[2.0, 20.0])
+    asked = parser.parse_args()
+    run = make_run("cpu", 0, "scaling")
+    with tempfile.TemporaryDirectory(prefix="masktune-scaling-") as name:
+        folder = Path(name)
+        with own_database(asked.server) as url:
+            costs = run_jobs(url, folder / "var", (asked.epochs, 4 * asked.epochs))
+            _say(
+                f"Whole masktune jobs (digits, {asked.epochs} and {4 * asked.epochs} epochs)",
+                [cost._asdict() for cost in costs],
+            )
+            queries = _queries(url, costs[0].id, asked.queued, asked.ended)
+        images = [measure(folder, images=n, side=28, kind="PNG") for n in sorted(asked.images)]
+        images.append(measure(folder, images=asked.photographs, side=448, kind="JPEG"))
+    _say("Imports", [one._asdict() for one in images])
+    per_image = _growth(images)
+    longest = queries[-1]
+    days = _days(costs, longest, asked.job_minutes)
+    _say(f"Workers so that 95 in 100 jobs wait at most {WAIT_SECONDS / 60:.0f} min (simulated)", days)
+    # Of a quiet machine a tenth of it. Without their indexes the first three took 0.2 to 1.2 s.
+    aims = {
+        "claim_ms": Aim(longest["claim the best"], at_most=50.0),
+        "list_ms": Aim(longest["list a page"], at_most=50.0),
+        "sweep_ms": Aim(longest["sweep"], at_most=50.0),
+        "metrics_ms": Aim(
+            longest["count by state (/metrics)"] + longest["oldest that waits (/metrics)"], at_most=500.0
+        ),
+        "import_memory_bytes_per_image": Aim(per_image, at_most=2_000.0),
+    }
+    return finish(
+        "scaling",
+        run,
+        rows=queries,
+        aims=aims,
+        jobs=[cost._asdict() for cost in costs],
+        imports=[one._asdict() for one in images],
+        simulated=days,
+    )
+
+
+def _queries(url: str, job: str, queued: list[int], ended: list[int]) -> Rows:
+    """Longer queues behind the shortest history, then longer histories behind the longest queue."""
+    sizes = [(n, ended[0]) for n in queued] + [(queued[-1], n) for n in ended[1:]]
+    rows: Rows = []
+    with closing(Database(url)) as database:
+        for waiting, done in sizes:
+            lengthen(database, job, queued=waiting, ended=done)
+            rows.append({"queued": waiting, "ended": done, **timings(database, Settings(database_url=url))})
+    operations = [name for name in rows[0] if name not in ("queued", "ended")]
+    _say(
+        "Milliseconds of a whole transaction, by queued / ended jobs",
+        [
+            {"operation": name} | {f"{row['queued']:,} / {row['ended']:,}": row[name] for row in rows}
+            for name in operations
+        ],
+    )
+    return rows
+
+
+def _growth(images: list[ImportCost]) -> float:
+    """Bytes of memory that each further small image costs its import."""
+    small = [one for one in images if one.side == images[0].side]
+    first, last = small[0], small[-1]
+    return (last.peak_mib - first.peak_mib) * 2**20 / (last.images - first.images)
+
+
+def _days(costs: list[JobCost], query: dict[str, Any], minutes: list[float]) -> Rows:
+    """What the database has to do for the workers that the simulation finds, with one front beside them.
+
+    A second of training costs what the longer job cost more than the shorter.
+    """
+    rows: Rows = []
+    short, long = costs
+    per_second = (long.statements - short.statements) / (long.seconds - short.seconds)
+    spent = min(cost.database_ms / cost.statements for cost in costs)  # the less disturbed of the two
+    events = (long.events - short.events) / (long.seconds - short.seconds)
+    width = long.event_bytes / long.events
+    for mean in minutes:
+        for jobs in DAYS:
+            began = time.perf_counter()
+            found = fewest(Load(jobs, 60 * mean), wait_p95=WAIT_SECONDS)
+            sweeps = (found.workers + 1) / Settings().sweep_seconds
+            rows.append(
+                {
+                    "jobs a day": jobs,
+                    "minutes each": mean,
+                    "workers": found.workers,
+                    "busy": found.busy,
+                    "wait p95 s": found.wait_p95,
+                    "statements/s": per_second * found.running_peak,
+                    "sweeps/s": sweeps,
+                    "connections busy": (per_second * found.running_peak * spent + sweeps * query["sweep"])
+                    / 1e3,
+                    "rows a day": round(jobs * (1 + short.events + events * 60 * mean)),
+                    "GB a day": jobs * (short.row_bytes + width * (short.events + events * 60 * mean)) / 1e9,
+                    "simulated in s": time.perf_counter() - began,
+                }
+            )
+    return rows
+
+
+def _say(title: str, rows: Rows) -> None:
+    print(f"\n{title}\n\n{table(rows)}", flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,95 @@
+"""What the shell offers after a Tab: fixed words at once, ids and names as the service has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from client import Client
+
+Offer = tuple[str, str]
+"""A word, and what is shown beside it by the shells that can."""
+
+MOST = 50
+"""Of each kind, newest first: nobody picks out of more."""
+PATIENCE = 2.0  # seconds; who presses Tab does not wait for a service that is away
+
+KINDS = ("masktune", "erm", "mask", "finetune", "retrain_head", "evaluate", "predict")
+FORMATS = ("auto", "image_folder", "csv", "waterbirds", "celeba", "backgrounds_challenge")
+SOURCES = ("digits", "biased-digits", "mnist", "biased-mnist", "cifar10", "svhn")
+STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
+SPLITS = ("train", "val", "calibration", "test")
+ARMS = ("erm", "masktune", "control", "imported")
+SCORES = ("max_softmax", "product", "minimum")
+
+
+def words(*offered: str) -> Callable[[str], list[str]]:
+    """Offers these, whatever the service says."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in offered if word.startswith(incomplete)]
+
+    return complete
+
+
+def datasets(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Ids of data sets, with their names."""
+    return _asked(ctx, incomplete, lambda client: ((d.id, d.name) for d in client.datasets.list(limit=MOST)))
+
+
+def jobs(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Ids of jobs, with their kinds and states."""
+    return _asked(
+        ctx, incomplete, lambda client: ((j.id, f"{j.kind}, {j.state}") for j in client.jobs.list(limit=MOST))
+    )
+
+
+def models(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Aliases first, then ids of models."""
+
+    def named(client: Client) -> Iterable[Offer]:
+        yield from aliased(client)
+        yield from ((m.id, f"{m.arm}, {m.backbone}") for m in client.models.list(limit=MOST))
+
+    return _asked(ctx, incomplete, named)
+
+
+def aliases(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Aliases, with what they stand for."""
+    return _asked(ctx, incomplete, aliased)
+
+
+def presets(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Names of presets."""
+    return _asked(ctx, incomplete, lambda client: ((p.name, p.title) for p in client.jobs.presets()))
+
+
+def keys(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Ids of keys that open something."""
+    return _asked(
+        ctx,
+        incomplete,
+        lambda client: ((k.id, k.name) for k in client.keys.list(limit=MOST) if k.revoked_at is None),
+    )
+
+
+def aliased(client: Client) -> Iterable[Offer]:
+    return ((a.name, a.model) for a in client.models.aliases())
+
+
+def _asked(ctx: typer.Context, incomplete: str, offered: Callable[[Client], Iterable[Offer]]) -> list[Offer]:
+    """What the service has, or nothing where it says no: a Tab is never answered with an error."""
+    import httpx
+
+    from client import DEFAULT_URL, Client, ClientError, Retry
+
+    url, key = ctx.params.get("url") or DEFAULT_URL, ctx.params.get("key")
+    try:
+        with Client(url, key=key, timeout=PATIENCE, retry=Retry(attempts=1)) as client:
+            return [offer for offer in islice(offered(client), MOST) if offer[0].startswith(incomplete)]
+    except (ClientError, httpx.InvalidURL):
+        return []

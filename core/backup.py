@@ -1,0 +1,190 @@
+"""A copy of the service in a folder, and the service again from the folder, on either kind of database.
+
+    backup.json          the revision of the tables, how many rows and files there are
+    tables/NAME.jsonl    one row a line, in the order of the database; bytes in base64
+    artifacts/…          the store, file by file
+
+The rows are read in one snapshot, and the files after them: an artifact is written before the row that
+names it and never changed, so that every file a row names is there, unless it was deleted meanwhile.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from alembic.migration import MigrationContext
+from sqlalchemy import JSON, Connection, LargeBinary, MetaData, Table, func, select
+
+from core import schema
+from core.artifacts import MARKER, Artifacts
+from core.session import Database
+
+ABOUT, TABLES, FILES = "backup.json", "tables", "artifacts"
+_ROWS = 500
+"""Rows that are inserted at a time."""
+
+
+class NotRestorable(Exception):
+    """The folder or the service is not one that can be restored from or into; the text says why."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a backup holds."""
+
+    revision: str
+    rows: dict[str, int]
+    """Table → rows."""
+    files: int
+    bytes: int
+    """Of the files."""
+
+
+def save(database: str, artifacts: Artifacts | None, folder: Path) -> Contents:
+    """Copy all rows and, where a store is given, all files into `folder`, which must be new or empty.
+
+    The service may go on meanwhile. `backup.json` is written last: a folder without it is no backup.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise NotRestorable(f"{folder} holds something already; name a new folder")
+    (folder / TABLES).mkdir()
+    with closing(Database(database)) as opened, opened.engine.connect() as plain:
+        connection = plain.execution_options(read_only=True, **_snapshot(plain))
+        revision = MigrationContext.configure(connection).get_current_revision()
+        if revision is None:
+            raise NotRestorable("the database has no tables; there is nothing to copy")
+        rows = {table.name: _write(connection, table, folder) for table in _tables(connection)}
+    sizes = [] if artifacts is None else list(_fetch(artifacts, folder / FILES))
+    contents = Contents(revision, rows, len(sizes), sum(sizes))
+    (folder / ABOUT).write_text(json.dumps(asdict(contents), indent=2) + "\n")
+    return contents
+
+
+def restore(folder: Path, database: str, artifacts: Artifacts) -> Contents:
+    """Fill an empty database and the store from `folder`, and bring the tables up to date.
+
+    Nothing may run on them meanwhile. Raises `NotRestorable`, and changes nothing, where the folder is no
+    whole backup, is of a newer version, or the database has rows. Broken off, it is begun again: the rows
+    come in one transaction, after the files.
+    """
+    contents = _contents(folder)
+    if not schema.knows(contents.revision):
+        raise NotRestorable(f"the backup is of a newer version ({contents.revision}); update masktune first")
+    with closing(Database(database)) as opened:
+        with opened.engine.connect() as connection:
+            if any(connection.scalar(select(func.count()).select_from(t)) for t in _tables(connection)):
+                raise NotRestorable("the database has rows already; name an empty one")
+        if contents.files:
+            _store(folder / FILES, artifacts)
+        schema.upgrade(database)
+        schema.downgrade(database, contents.revision)
+        with opened.engine.begin() as connection:
+            for table in _tables(connection):
+                _read(connection, table, folder, contents.rows.get(table.name, 0))
+    schema.upgrade(database)
+    return contents
+
+
+# --- rows ---------------------------------------------------------------------------------
+
+
+def _snapshot(connection: Connection) -> dict[str, str]:
+    """Options by which all tables are read as they are at one moment; SQLite's readers see that anyway."""
+    return {"isolation_level": "REPEATABLE READ"} if connection.dialect.name == "postgresql" else {}
+
+
+def _tables(connection: Connection) -> list[Table]:
+    """The tables as they are, not as the code has them: a backup may be older. Referenced ones first."""
+    found = MetaData()
+    found.reflect(connection)
+    for table in found.tables.values():
+        for column in table.columns:
+            if isinstance(column.type, JSON):
+                column.type.none_as_null = True
+    return [table for table in found.sorted_tables if table.name != "alembic_version"]
+
+
+def _write(connection: Connection, table: Table, folder: Path) -> int:
+    count = 0
+    with (folder / TABLES / f"{table.name}.jsonl").open("w", encoding="utf-8") as file:
+        rows = connection.execution_options(yield_per=_ROWS).execute(table.select())
+        for row in rows.mappings():
+            file.write(json.dumps(dict(row), default=_text, ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def _read(connection: Connection, table: Table, folder: Path, expected: int) -> None:
+    binary = [column.name for column in table.columns if isinstance(column.type, LargeBinary)]
+    count = 0
+    with (folder / TABLES / f"{table.name}.jsonl").open(encoding="utf-8") as file:
+        while rows := [_row(line, binary) for line in islice(file, _ROWS)]:
+            connection.execute(table.insert(), rows)
+            count += len(rows)
+    if count != expected:
+        raise NotRestorable(f"table {table.name} has {count} rows in the backup and should have {expected}")
+
+
+def _row(line: str, binary: Iterable[str]) -> dict[str, Any]:
+    row: dict[str, Any] = json.loads(line)
+    return row | {name: base64.b64decode(row[name]) for name in binary if row[name] is not None}
+
+
+def _text(value: object) -> str:
+    assert isinstance(value, (bytes, memoryview))
+    return base64.b64encode(value).decode()
+
+
+# --- files --------------------------------------------------------------------------------
+
+
+def _fetch(artifacts: Artifacts, folder: Path) -> Iterator[int]:
+    """Copy the store's files, and tell the size of each. What is being written has a hidden name."""
+    for name in artifacts.fs.find(artifacts.root) if artifacts.fs.exists(artifacts.root) else ():
+        relative = PurePosixPath(name[len(artifacts.root) :].lstrip("/"))
+        if any(part.startswith(".") and part != MARKER for part in relative.parts):
+            continue
+        target = folder / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            artifacts.fs.get_file(name, str(target))
+        except FileNotFoundError:  # deleted since it was listed
+            continue
+        yield target.stat().st_size
+
+
+def _store(folder: Path, artifacts: Artifacts) -> None:
+    """Copy the files into the store; the markers, which make them exist in an object store, last."""
+    files = [PurePosixPath(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
+    for file in (file for file in files if file.name != MARKER):
+        target = f"{artifacts.root}/{file}"
+        artifacts.fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+        artifacts.fs.put_file(str(folder / file), target)
+    if not artifacts.local:
+        for marked in _marked(files):
+            artifacts.fs.pipe_file(f"{artifacts.root}/{marked}/{MARKER}", b"")
+
+
+def _marked(files: list[PurePosixPath]) -> set[PurePosixPath]:
+    """The folders that get a marker: those that have one, or all where a local store had none.
+
+    Which folder is a key only its writer knows (`models/…`, `jobs/…/erm`); a marker too many does no harm.
+    """
+    found = {file.parent for file in files if file.name == MARKER}
+    every = {parent for file in files for parent in file.parents if len(parent.parts) > 1}
+    return found or every
+
+
+def _contents(folder: Path) -> Contents:
+    try:
+        return Contents(**json.loads((folder / ABOUT).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise NotRestorable(f"{folder} is no whole backup: it has no {ABOUT} that can be read") from error

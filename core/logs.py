@@ -1,0 +1,104 @@
+"""The log of every process: lines for people or JSON for machines, with the request and the job of each.
+
+What a block of code works for is bound to its context (`bound`), what a whole process works for is given
+to `setup`; both end up on every record, whoever logs it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+Format = Literal["text", "json"]
+LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+_NOTHING: Mapping[str, str] = {}
+_bound: ContextVar[Mapping[str, str]] = ContextVar("masktune_log_fields", default=_NOTHING)
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "fields"}
+"""Attributes that every record has; any other came with `extra`."""
+
+
+@contextmanager
+def bound(**fields: str | None) -> Iterator[None]:
+    """Say on every record of this context what it is for: `request_id`, `job_id`. None is left out.
+
+    A thread that is started inside does not inherit it; a task and `asyncio.to_thread` do.
+    """
+    token = _bound.set({**_bound.get(), **_known(fields)})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def config(level: str, format: Format = "text", **fields: str | None) -> dict[str, Any]:
+    """For `logging.config.dictConfig`: one handler on standard error. `fields` are on every record."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"fields": {"()": Fields, "process": _known(fields)}},
+        "formatters": {"line": {"()": JsonFormatter if format == "json" else LineFormatter}},
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["fields"]},
+        },
+        "root": {"level": level.upper(), "handlers": ["stderr"]},
+    }
+
+
+def setup(level: str, format: Format = "text", **fields: str | None) -> None:
+    """Make it this process's log."""
+    logging.config.dictConfig(config(level, format, **fields))
+
+
+class Fields(logging.Filter):
+    """Puts `fields` on a record: those of the process, then those that are bound where it is logged."""
+
+    def __init__(self, process: Mapping[str, str] = _NOTHING) -> None:
+        super().__init__()
+        self._process = process
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.fields = {**self._process, **_bound.get()}
+        return True
+
+
+class LineFormatter(logging.Formatter):
+    """One line for a person; the fields stand in brackets at its end."""
+
+    def __init__(self) -> None:
+        super().__init__(LINE)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the library's name
+        fields: Mapping[str, str] = getattr(record, "fields", _NOTHING)
+        told = " ".join(f"{name}={value}" for name, value in fields.items())
+        return super().formatMessage(record) + (f" [{told}]" if told else "")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object on one line: `time` (RFC 3339, UTC), `level`, `logger`, `message`, the fields, what
+    was given as `extra`, and `exception` with its traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", _NOTHING),
+            **{name: value for name, value in vars(record).items() if name not in _STANDARD},
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack"] = self.formatStack(record.stack_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def _known(fields: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,115 @@
+"""Traces by OpenTelemetry. Only `core.tracing` imports this: its packages are those of an extra."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.environment_variables import OTEL_SERVICE_NAME
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from core.tracing import Attempt, Tracing
+
+if TYPE_CHECKING:
+    from core.tables import JobRow
+
+_TRACEPARENT = "traceparent"
+_QUIET = "livez,readyz,metrics"
+"""Asked every few seconds by machines: a span of each would bury the others."""
+
+
+def exporting(part: str) -> OpenTelemetry:
+    """Spans are sent by OTLP over HTTP, in batches, to where `OTEL_EXPORTER_OTLP_ENDPOINT` says.
+
+    `OTEL_SERVICE_NAME` wins over `part`.
+    """
+    named = os.environ.get(OTEL_SERVICE_NAME) or part
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: named}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return OpenTelemetry(provider)
+
+
+class OpenTelemetry(Tracing):
+    """Spans of one process, by the provider that it is given."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("masktune")
+        self._propagator = TraceContextTextMapPropagator()
+
+    @property
+    def resource(self) -> Mapping[str, object]:
+        """What every span says of this process."""
+        return self._provider.resource.attributes
+
+    def traceparent(self) -> str | None:
+        carrier: dict[str, str] = {}
+        self._propagator.inject(carrier)
+        return carrier.get(_TRACEPARENT)
+
+    @contextmanager
+    def attempt(self, job: JobRow) -> Iterator[Attempt]:
+        """A child of the request's span: the trace goes from the request to the end of its job."""
+        parent = self._propagator.extract({_TRACEPARENT: job.traceparent} if job.traceparent else {})
+        attributes = {
+            "masktune.job.id": job.id,
+            "masktune.job.kind": job.kind.value,
+            "masktune.job.attempt": job.attempt,
+        }
+        with self._tracer.start_as_current_span(
+            f"job {job.kind.value}", parent, kind=SpanKind.CONSUMER, attributes=attributes
+        ) as span:
+            spans = _Spans(self._tracer, span)
+            try:
+                yield spans
+            finally:
+                spans.close()
+
+    def instrument(self, app: Any) -> None:
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+        FastAPIInstrumentor.instrument_app(
+            app,
+            tracer_provider=self._provider,
+            excluded_urls=_QUIET,
+            exclude_spans=["receive", "send"],  # one for each piece of an upload or an event stream
+        )
+
+    def close(self) -> None:
+        self._provider.shutdown()
+
+
+class _Spans(Attempt):
+    """The open spans of one attempt; stages follow each other."""
+
+    def __init__(self, tracer: trace.Tracer, span: Span) -> None:
+        self._tracer, self._span = tracer, span
+        self._stages: dict[str, Span] = {}
+
+    def stage_started(self, stage: str) -> None:
+        self._stages[stage] = self._tracer.start_span(f"stage {stage}", trace.set_span_in_context(self._span))
+
+    def stage_finished(self, stage: str) -> None:
+        span = self._stages.pop(stage, None)
+        if span is not None:
+            span.set_status(Status(StatusCode.OK))
+            span.end()
+
+    def ended(self, why: str, *, failed: bool) -> None:
+        self._span.set_attribute("masktune.job.outcome", why)
+        if failed:
+            self._span.set_status(Status(StatusCode.ERROR, why))
+
+    def close(self) -> None:
+        """End the spans of stages that were cut off."""
+        for span in self._stages.values():
+            span.end()
+        self._stages.clear()

@@ -1,0 +1,61 @@
+"""The commands, as `--help` tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from cli.main import EPILOG, app
+from reference_pages.markdown import code, sections, table
+
+NAME = "masktune"
+
+
+def commands() -> str:
+    """Every command with its arguments and options."""
+    told = []
+    for path, command in walk():
+        context = command.make_context(path, [], resilient_parsing=True)
+        records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+        rows = [(code(names), text) for names, text in filter(None, records) if names != "--help"]
+        usage = " ".join(command.get_usage(context).removeprefix("Usage:").split())
+        told += [
+            f"## {path}",
+            f"```text\n{usage}\n```",
+            command.help or "",
+            table(("argument or option", ""), rows),
+        ]
+    return sections([" ".join(EPILOG.split()), *told])
+
+
+def variables() -> list[tuple[str, str, str]]:
+    """Environment variables that stand for an option: (variable, commands, what it is)."""
+    found: dict[str, tuple[list[str], str]] = {}
+    for path, command in walk():
+        for parameter in command.params:
+            if isinstance(parameter.envvar, str):
+                of, _ = found.setdefault(parameter.envvar, ([], str(getattr(parameter, "help", "") or "")))
+                of.append(path.removeprefix(f"{NAME} "))
+    return [(code(name), _few(of), text) for name, (of, text) in sorted(found.items())]
+
+
+def walk() -> Iterator[tuple[str, Any]]:
+    """(path, command) of each command that does something, in the order of `--help`."""
+    yield from _below(NAME, typer.main.get_command(app))
+
+
+def _below(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    # Which class a group has is typer's own business, and has changed.
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield path, command
+        return
+    for name, each in inner.items():
+        if not each.hidden:
+            yield from _below(f"{path} {name}", each)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(code(name) for name in names) if len(names) <= 2 else "every client's command"

@@ -1,0 +1,196 @@
+"""ONNX Runtime in torch's place: the same answers and maps, taken over under load, freed with its pair."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from app.inference import Explain, Inference, Pair, Part, Seen, Upload, graphs
+from app.inference.engine import TorchEngine, load
+from app.inference.onnx_engine import TOLERANCE, Graphs, OnnxEngine, difference
+from app.inference.proving import prove
+from app.inference.shapes import Scores
+from core.artifacts import Artifacts
+from core.settings import Settings
+from models.backbones import build_network
+from models.export import card_of, export_onnx, save_model
+from tests.integration.app.serving.conftest import picture
+
+HEADS = {"small_cnn": 28, "resnet18": 64}
+"""One head with a hidden layer, whose gradient is taken, and one that is a pooling and a linear layer."""
+
+
+@dataclass(frozen=True)
+class Both:
+    """A pair in torch and in ONNX Runtime, and images for it."""
+
+    torch: TorchEngine
+    onnx: OnnxEngine
+    images: NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Both:
+    folder, side = tmp_path_factory.mktemp("graphs"), HEADS[request.param]
+    networks = [build_network(request.param, classes=3, image_size=side, seed=seed) for seed in (1, 2)]
+    files = [folder / f"{n}.onnx" for n in range(2)]
+    for network, file in zip(networks, files, strict=True):
+        export_onnx(network, file)
+    served = TorchEngine(networks[0], networks[1], torch.device("cpu"))
+    images = np.random.default_rng(0).integers(0, 256, (9, 3, side, side), dtype=np.uint8)
+    return Both(served, OnnxEngine(Graphs(files[0], files[1]), served, threads=1, cuda=False), images)
+
+
+def _close(found: Scores, expected: Scores) -> None:
+    assert difference(found, expected).passes
+    if expected.maps is None or found.maps is None:
+        assert found.maps is expected.maps is None
+        return
+    np.testing.assert_allclose(found.maps, expected.maps, rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(found.targets, expected.targets)
+
+
+@pytest.mark.parametrize(
+    "explain",
+    [
+        None,
+        Explain("xgradcam"),
+        Explain("gradcam", target=2),
+        Explain("layercam"),
+        Explain("scorecam"),
+        Explain("fullgrad"),
+    ],
+    ids=lambda explain: explain and explain.method,
+)
+def test_it_says_what_torch_says(both: Both, explain: Explain | None) -> None:
+    images = both.images[:2] if explain and explain.method == "scorecam" else both.images
+    _close(both.onnx.run(images, explain), both.torch.run(images, explain))
+
+
+def test_an_explained_answer_is_the_same_answer(both: Both) -> None:
+    plain, explained = (both.onnx.run(both.images, explain) for explain in (None, Explain("xgradcam")))
+    np.testing.assert_array_equal(plain.logits, explained.logits)
+    np.testing.assert_array_equal(explained.targets, plain.logits.argmax(1))
+
+
+def test_neither_answers_nor_maps_depend_on_who_shares_the_batch(both: Both) -> None:
+    together = both.onnx.run(both.images, Explain("xgradcam"))
+    for number in range(len(both.images)):
+        alone = both.onnx.run(both.images[number : number + 1], Explain("xgradcam"))
+        _close(alone, together.rows(number, number + 1))
+
+
+def test_the_memory_of_the_graphs_is_counted(both: Both) -> None:
+    half = both.torch.alone().nbytes
+    assert both.torch.nbytes == 2 * half
+    assert both.onnx.nbytes > 2.5 * half
+
+
+@pytest.mark.parametrize(
+    ("change", "passes"),
+    [
+        ([0, 0], True),
+        ([TOLERANCE / 2, 0], True),
+        ([2 * TOLERANCE, 0], False),
+        ([np.nan, 0], False),
+    ],
+)
+def test_what_passes(change: list[float], passes: bool) -> None:
+    logits = np.array([[0.2, 0.1], [0.3, 0.9]], np.float32)
+    found = difference(Scores(logits + np.array(change, np.float32), logits), Scores(logits, logits))
+    assert found.passes is passes
+    assert not difference(Scores(logits, -logits), Scores(logits, logits)).passes  # the ERM half counts too
+    close = np.array([[0.50001, 0.5]], np.float32)
+    assert not difference(Scores(close[:, ::-1], None), Scores(close, None)).passes  # another label
+
+
+def _saved(artifacts: Artifacts, name: str, *, seed: int = 0) -> Part:
+    network = build_network("small_cnn", classes=2, image_size=28, seed=seed)
+    part = Part(name, f"models/{name}")
+    with artifacts.writing(part.artifact) as folder:
+        save_model(network, card_of(network, ("a", "b"), "erm"), folder)
+    return part
+
+
+def test_a_graph_of_other_weights_may_not_answer(artifacts: Artifacts) -> None:
+    part = _saved(artifacts, "mdl_a")
+    with artifacts.writing(graphs.key("mdl_a")) as folder:
+        export_onnx(build_network("small_cnn", classes=2, image_size=28, seed=5), folder / graphs.FILE)
+    pair = Pair(part, None)
+    engine = load(pair, artifacts, device="cpu", threads=1)
+    images = np.random.default_rng(0).integers(0, 256, (8, 3, 28, 28), dtype=np.uint8)
+    proven = prove(pair, engine, images, artifacts=artifacts, threads=1)
+    assert proven.engine is None
+    assert "differ between ONNX Runtime and torch" in proven.why
+
+
+def _stored(model: str, count: int) -> list[bytes]:
+    return [b"damaged", *(picture(number) for number in range(count - 1))]
+
+
+@pytest.fixture
+def inference(artifacts: Artifacts, tmp_path: Path) -> Iterator[Inference]:
+    made = Inference(Settings(data_dir=tmp_path, threads=1), artifacts, _stored)
+    yield made
+    made.close()
+
+
+@pytest.mark.slow
+def test_a_graph_is_made_proven_and_takes_over_under_load(inference: Inference, artifacts: Artifacts) -> None:
+    """From the first request on, with the export in a process of its own: no answer fails or differs."""
+    pair = Pair(_saved(artifacts, "mdl_a", seed=1), _saved(artifacts, "mdl_e", seed=2))
+
+    async def run() -> list[Scores]:
+        found = []
+        async with asyncio.timeout(200):
+            while inference.loaded.get("onnxruntime") != 1:
+                found += [seen.scores for seen in await asyncio.gather(*(ask() for _ in range(8)))]
+                await asyncio.sleep(0.05)
+            found.append((await ask()).scores)
+        return found
+
+    async def ask() -> Seen:
+        return await inference.see(pair, [Upload(picture(3))])
+
+    answers = asyncio.run(run())
+    assert inference.loaded == {"onnxruntime": 1}
+    assert len(answers) > 8
+    for scores in answers:
+        assert difference(scores, answers[0]).passes
+    assert artifacts.exists(graphs.key("mdl_a"))
+    assert artifacts.exists(graphs.key("mdl_e"))
+
+
+def test_closing_ends_an_export(inference: Inference, artifacts: Artifacts) -> None:
+    pair = Pair(_saved(artifacts, "mdl_a"), None)
+    asyncio.run(inference.see(pair, [Upload(picture(0))]))
+    inference.close()
+    assert not artifacts.exists(graphs.key("mdl_a"))
+    assert list((Path(artifacts.root) / "exports").iterdir()) == []
+
+
+def test_what_goes_out_of_the_cache_leaves_the_memory(artifacts: Artifacts, tmp_path: Path) -> None:
+    """Frozen for the collector (`gc.freeze`), but freed by its last reference."""
+    settings = Settings(data_dir=tmp_path, threads=1, engine="torch", models_in_memory_bytes=1)
+    inference = Inference(settings, artifacts)
+    pairs = [Pair(_saved(artifacts, f"mdl_{name}"), None) for name in "ab"]
+
+    async def engine_of(pair: Pair) -> object:
+        await inference.see(pair, [Upload(picture(0))])
+        return inference._cache.ready(pair)
+
+    first = weakref.ref(asyncio.run(engine_of(pairs[0])))
+    assert first() is not None
+    asyncio.run(engine_of(pairs[1]))
+    gc.collect()
+    assert first() is None
+    inference.close()

@@ -1,0 +1,50 @@
+"""A service that was restored from a backup answers as the one that was saved."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from core.artifacts import Artifacts
+from core.backup import restore, save
+from core.settings import Settings
+from tests.conftest import postgres_database
+from tests.integration.app.serving.conftest import World
+
+
+def answers(client: TestClient, world: World) -> list[Any]:
+    """Predictions with and without the reject option, the map, the models, the samples."""
+    asked = [
+        client.get("/predict", params=world.query(coverage=0.5, explain=True)),
+        client.get("/predict", params=world.query(max_risk=0.5, risk_confidence=0.9, sample=3)),
+        client.get("/predict", params=world.query(model="best")),
+        client.get(f"/models/{world.model}"),
+        client.get(f"/jobs/{world.job}"),
+        client.get(f"/datasets/{world.dataset}/samples", params={"split": "test"}),
+    ]
+    assert [answer.status_code for answer in asked] == [200] * len(asked)
+    return [answer.json() for answer in asked]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_restored_service_answers_the_same(fresh_world: World, kind: str, tmp_path: Path) -> None:
+    assert fresh_world.client.put("/aliases/best", json={"model": fresh_world.model}).status_code in (
+        200,
+        201,
+    )
+    before = answers(fresh_world.client, fresh_world)
+    services = fresh_world.services
+    save(services.settings.database, services.artifacts, tmp_path / "backup")
+    with ExitStack() as stack:
+        url = stack.enter_context(postgres_database()) if kind == "postgresql" else ""
+        settings = Settings(data_dir=tmp_path / "restored", database_url=url, threads=1)
+        restored = create_app(settings)
+        artifacts = Artifacts(settings.storage, cache=tmp_path / "cache")
+        restore(tmp_path / "backup", settings.database, artifacts)
+        client = stack.enter_context(TestClient(restored))
+        assert answers(client, fresh_world) == before

@@ -1,0 +1,132 @@
+"""An alias that moves and a memory that is too small, under load: nothing fails, no answer is a mix."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from core.settings import Settings
+from tests.integration.app.serving.conftest import World, _furnished, picture
+
+PICTURES = 6
+
+
+@pytest.fixture
+def cramped(tmp_path: Path) -> Any:
+    """A world whose memory holds one pair at a time."""
+    settings = Settings(data_dir=tmp_path, threads=1, engine="torch", models_in_memory_bytes=1)
+    app = create_app(settings)
+    with TestClient(app) as client:
+        yield _furnished(client, app)
+
+
+class Load:
+    """Clients that ask for one name without a pause, and what they were told."""
+
+    def __init__(self, world: World, http: httpx.AsyncClient) -> None:
+        self._world, self._http = world, http
+        self.statuses: set[int] = set()
+        self.told: list[tuple[int, dict[str, Any]]] = []
+
+    async def ask(self, model: str, number: int) -> dict[str, Any]:
+        """What a model says of a picture; whatever happened is noted."""
+        answer = await self._http.post(
+            "/predict",
+            params={"model": model},
+            content=picture(number),
+            headers={"Content-Type": "image/png"},
+        )
+        self.statuses.add(answer.status_code)
+        body: dict[str, Any] = answer.json()
+        if answer.status_code == 200:
+            self.told.append((number, body))
+        return body
+
+    @asynccontextmanager
+    async def on(self, *models: str) -> AsyncIterator[None]:
+        """Eight clients for each name while the block runs."""
+        stop = asyncio.Event()
+
+        async def client(model: str, number: int) -> None:
+            while not stop.is_set():
+                await self.ask(model, number % PICTURES)
+                number += 1
+
+        clients = [asyncio.create_task(client(model, n)) for model in models for n in range(8)]
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.gather(*clients)
+
+
+@asynccontextmanager
+async def _load(world: World) -> AsyncIterator[tuple[Load, httpx.AsyncClient]]:
+    transport = httpx.ASGITransport(world.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as http:
+        yield Load(world, http), http
+
+
+def _signature(body: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells the models apart: labels of both halves, and the score to five digits."""
+    (prediction,) = body["predictions"]
+    agreement = prediction["agreement"]
+    return prediction["label"], agreement["erm"], agreement["masktune"], round(prediction["score"], 5)
+
+
+def _in_the_loop(world: World, run: Any) -> None:
+    assert world.client.portal is not None
+    world.client.portal.call(run)
+
+
+def test_a_move_under_load_fails_nobody_and_mixes_nothing(fresh_world: World) -> None:
+    world = fresh_world
+
+    async def run() -> None:
+        async with _load(world) as (load, http):
+            models = [world.model, world.control, world.erm]
+            expected = {
+                (model, n): _signature(await load.ask(model, n)) for model in models for n in range(PICTURES)
+            }
+            load.told.clear()
+            await http.put("/aliases/champion", json={"model": models[0]})
+            async with load.on("champion"):
+                for move in range(1, 13):
+                    moved = models[move % 3]
+                    assert (await http.put("/aliases/champion", json={"model": moved})).status_code == 200
+                    # Who asks after the move is answered by where it points now.
+                    assert (await load.ask("champion", 0))["model"] == moved
+                    await asyncio.sleep(0.05)
+            assert load.statuses == {200}
+            assert {body["model"] for _, body in load.told} == set(models)
+            assert len(load.told) > 100
+            for number, body in load.told:
+                label, erm, own, score = _signature(body)
+                wanted = expected[body["model"], number]
+                assert (label, erm, own) == wanted[:3]
+                assert score == pytest.approx(wanted[3], abs=2e-5)
+            assert len({expected[model, 0] for model in models}) == 3  # else a mix could not be seen
+
+    _in_the_loop(world, run)
+
+
+def test_more_models_than_fit_in_memory_are_all_answered(cramped: World) -> None:
+    world = cramped
+
+    async def run() -> None:
+        async with _load(world) as (load, _):
+            async with load.on(world.model, world.control, world.erm):
+                await asyncio.sleep(2)
+            assert load.statuses == {200}
+            assert {body["model"] for _, body in load.told} == {world.model, world.control, world.erm}
+            assert len(world.services.inference._cache.loaded) == 1
+
+    _in_the_loop(world, run)

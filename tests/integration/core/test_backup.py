@@ -1,0 +1,291 @@
+"""Backup and restore of rows and files, from either kind of database to either, with running writers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from core import schema
+from core.artifacts import Artifacts
+from core.backup import NotRestorable, restore, save
+from core.ids import new_id
+from core.queries import jobs
+from core.session import Database
+from core.tables import JobRow, KeyRow, ModelRow
+from core.vocabulary import Arm, JobKind
+from tests.conftest import postgres_database
+
+ROOT = Path(__file__).parents[3]
+
+MakeDatabase = Callable[[str], str]
+
+
+@pytest.fixture
+def make_database(tmp_path: Path) -> Iterator[MakeDatabase]:
+    """Addresses of empty databases of a kind."""
+    with ExitStack() as stack:
+
+        def make(kind: str) -> str:
+            if kind == "sqlite":
+                return f"sqlite:///{tmp_path}/{new_id('job')}.db"
+            return stack.enter_context(postgres_database())
+
+        yield make
+
+
+@pytest.fixture
+def other_artifacts(tmp_path: Path) -> Artifacts:
+    return Artifacts(f"file://{tmp_path}/restored", cache=tmp_path / "other-cache")
+
+
+def furnish(url: str, artifacts: Artifacts) -> str:
+    """A service with something of every kind in it; the id of its job."""
+    schema.upgrade(url)
+    with artifacts.writing("models/mdl_1") as folder:
+        (folder / "model.json").write_text("{}")
+        (folder / "deep").mkdir()
+        (folder / "deep" / "weights").write_bytes(bytes(1000))
+    with artifacts.writing("jobs/job_1/erm") as folder:
+        (folder / "net").write_bytes(b"n")
+    with closing(Database(url)) as database, database.begin() as session:
+        job = jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.ERM, params={"×": [1.5, None]}))
+        session.add(KeyRow(id="key_1", name="x", digest=bytes(range(32)), scopes=["read"]))
+        session.add(
+            ModelRow(
+                id="mdl_1",
+                arm=Arm.ERM,
+                backbone="small_cnn",
+                classes=["left", "×"],
+                image_size=28,
+                artifact="models/mdl_1",
+            )
+        )
+    return job.id
+
+
+def rows(url: str) -> dict[str, list[dict[str, Any]]]:
+    with closing(Database(url)) as database, database.engine.connect() as connection:
+        found = sa.MetaData()
+        found.reflect(connection)
+        return {
+            table.name: [dict(row) for row in connection.execute(table.select()).mappings()]
+            for table in found.sorted_tables
+        }
+
+
+def nulls(url: str) -> int:
+    """Jobs whose error is SQL's NULL, which is what the queries compare with."""
+    with closing(Database(url)) as database, database.engine.connect() as connection:
+        found: int = connection.execute(sa.text("SELECT count(*) FROM jobs WHERE error IS NULL")).scalar_one()
+        return found
+
+
+@pytest.mark.parametrize("target", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("source", ["sqlite", "postgresql"])
+def test_what_is_restored_is_what_was_saved(
+    source: str,
+    target: str,
+    make_database: MakeDatabase,
+    artifacts: Artifacts,
+    other_artifacts: Artifacts,
+    tmp_path: Path,
+) -> None:
+    first, second = make_database(source), make_database(target)
+    furnish(first, artifacts)
+    saved = save(first, artifacts, tmp_path / "backup")
+    assert restore(tmp_path / "backup", second, other_artifacts) == saved
+    assert rows(second) == rows(first)
+    assert nulls(second) == nulls(first) == 1
+    assert (saved.files, saved.bytes) == (3, 1003)
+    weights = other_artifacts.folder("models/mdl_1") / "deep" / "weights"
+    assert weights.read_bytes() == bytes(1000)
+
+
+def test_a_job_that_was_saved_can_be_claimed_where_it_was_restored(
+    make_database: MakeDatabase, artifacts: Artifacts, other_artifacts: Artifacts, tmp_path: Path
+) -> None:
+    first, second = make_database("sqlite"), make_database("postgresql")
+    job = furnish(first, artifacts)
+    save(first, artifacts, tmp_path / "backup")
+    restore(tmp_path / "backup", second, other_artifacts)
+    with closing(Database(second)) as database, database.begin() as session:
+        row = jobs.claim(session, worker="w", lease_seconds=60)
+        assert row is not None
+        assert row.id == job
+        assert row.params == {"×": [1.5, None]}
+
+
+def test_a_backup_of_an_older_version_is_brought_up_to_date(
+    make_database: MakeDatabase, artifacts: Artifacts, other_artifacts: Artifacts, tmp_path: Path
+) -> None:
+    first, second = make_database("sqlite"), make_database("postgresql")
+    job = furnish(first, artifacts)
+    schema.downgrade(first, "0003")
+    assert save(first, artifacts, tmp_path / "backup").revision == "0003"
+    restore(tmp_path / "backup", second, other_artifacts)
+    with closing(Database(second)) as database:
+        assert schema.is_current(database)
+        with database.read() as session:
+            assert jobs.get(session, job).request_id is None
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_backup_is_one_moment_of_a_service_that_goes_on(
+    kind: str, make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    """Every event's number must be that of its job, which is written in the same transaction."""
+    url = make_database(kind)
+    job, done = furnish(url, artifacts), threading.Event()
+    with closing(Database(url)) as database:
+        with database.begin() as session:
+            row = jobs.claim(session, worker="w", lease_seconds=600)
+            assert row is not None
+            lease = jobs.Lease(job, row.token)
+
+        def write() -> None:
+            while not done.is_set():
+                with database.begin() as session:
+                    jobs.log(session, lease, "on it")
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for number in range(5):
+                save(url, None, tmp_path / f"backup-{number}")
+        finally:
+            done.set()
+            writer.join()
+    for number in range(5):
+        copy = make_database("sqlite")
+        restore(tmp_path / f"backup-{number}", copy, artifacts)
+        found = rows(copy)
+        assert len(found["events"]) == found["jobs"][0]["event_seq"] > 1
+
+
+def test_an_object_store_is_copied_with_what_makes_its_keys_exist(
+    make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    first, second = (Artifacts(f"memory://{new_id('ds')}", cache=tmp_path / new_id("ds")) for _ in range(2))
+    url = make_database("sqlite")
+    furnish(url, first)
+    save(url, first, tmp_path / "backup")
+    restore(tmp_path / "backup", make_database("sqlite"), second)
+    assert second.exists("models/mdl_1")
+    assert (second.folder("models/mdl_1") / "deep" / "weights").read_bytes() == bytes(1000)
+
+
+def test_files_of_a_local_store_exist_in_an_object_store(
+    make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    """They have no markers, without which nothing in an object store exists."""
+    url = make_database("sqlite")
+    furnish(url, artifacts)
+    save(url, artifacts, tmp_path / "backup")
+    remote = Artifacts(f"memory://{new_id('ds')}", cache=tmp_path / "remote-cache")
+    restore(tmp_path / "backup", make_database("sqlite"), remote)
+    assert remote.exists("models/mdl_1")
+    assert (remote.folder("models/mdl_1") / "deep" / "weights").read_bytes() == bytes(1000)
+    assert remote.folder("jobs/job_1/erm").is_dir()
+
+
+def test_nothing_is_restored_over_rows(
+    make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    url = make_database("sqlite")
+    furnish(url, artifacts)
+    save(url, artifacts, tmp_path / "backup")
+    before = rows(url)
+    with pytest.raises(NotRestorable, match="rows already"):
+        restore(tmp_path / "backup", url, artifacts)
+    assert rows(url) == before
+
+
+def test_half_a_backup_is_none(make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path) -> None:
+    url, other = make_database("sqlite"), make_database("sqlite")
+    furnish(url, artifacts)
+    save(url, artifacts, tmp_path / "backup")
+    (tmp_path / "backup" / "backup.json").rename(tmp_path / "about")
+    with pytest.raises(NotRestorable, match="no whole backup"):
+        restore(tmp_path / "backup", other, artifacts)
+    (tmp_path / "about").rename(tmp_path / "backup" / "backup.json")
+    jobs_file = tmp_path / "backup" / "tables" / "jobs.jsonl"
+    jobs_file.write_text("")
+    with pytest.raises(NotRestorable, match="table jobs has 0 rows"):
+        restore(tmp_path / "backup", other, artifacts)
+    assert all(not found for name, found in rows(other).items() if name != "alembic_version")
+
+
+def test_a_backup_of_a_newer_version_is_refused(
+    make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    url = make_database("sqlite")
+    furnish(url, artifacts)
+    saved = save(url, artifacts, tmp_path / "backup")
+    about = tmp_path / "backup" / "backup.json"
+    about.write_text(about.read_text().replace(f'"{saved.revision}"', '"9999"'))
+    with pytest.raises(NotRestorable, match="newer version"):
+        restore(tmp_path / "backup", make_database("sqlite"), artifacts)
+
+
+def test_a_folder_that_holds_something_is_refused(
+    make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    url = make_database("sqlite")
+    furnish(url, artifacts)
+    with pytest.raises(NotRestorable, match="name a new folder"):
+        save(url, artifacts, tmp_path)
+
+
+def test_the_commands(make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path) -> None:
+    first, second = make_database("sqlite"), make_database("sqlite")
+    furnish(first, artifacts)
+
+    def masktune(database: str, storage: str, *words: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {
+            "MASKTUNE_DATABASE_URL": database,
+            "MASKTUNE_STORAGE_URL": storage,
+            "MASKTUNE_DATA_DIR": str(tmp_path),
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, "-m", "cli", *words]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    folder = str(tmp_path / "backup")
+    saved = masktune(first, f"file://{tmp_path}/artifacts", "backup", folder)
+    assert (saved.returncode, saved.stdout.startswith("saved: ")) == (0, True), saved.stderr
+    restored = masktune(second, f"file://{tmp_path}/elsewhere", "restore", folder)
+    assert (restored.returncode, restored.stdout.startswith("restored: ")) == (0, True), restored.stderr
+    assert rows(second) == rows(first)
+    again = masktune(second, f"file://{tmp_path}/elsewhere", "restore", folder)
+    assert (again.returncode, "rows already" in again.stderr) == (1, True)
+
+
+def test_the_databases_own_tools(make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path) -> None:
+    """What docs/OPERATIONS.md says for a database that is too large to be copied row by row."""
+    if shutil.which("pg_dump") is None or shutil.which("pg_restore") is None:
+        pytest.skip("NOT TESTED: there is no pg_dump on this machine")
+    first, second = make_database("postgresql"), make_database("postgresql")
+    furnish(first, artifacts)
+    plain = {url: url.replace("postgresql+psycopg://", "postgresql://") for url in (first, second)}
+    dump = str(tmp_path / "masktune.dump")
+    for command in (
+        ["pg_dump", "--format=custom", f"--file={dump}", plain[first]],
+        ["pg_restore", "--no-owner", "--exit-on-error", f"--dbname={plain[second]}", dump],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert rows(second) == rows(first)
+    schema.upgrade(second)
+    assert rows(second) == rows(first)

@@ -1,0 +1,145 @@
+"""From torch to a graph: proven first, on real images, and only while torch is still what answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+
+from app.inference import Pair, Part, graphs
+from app.inference.shapes import Engine
+from app.inference.upgrades import FEWEST, Proven, Squares, Upgrades
+from core.artifacts import Artifacts
+from tests.unit.app.inference.doubles import EchoEngine, Waiter, pictures
+
+PAIR = Pair(Part("mdl_a", "models/mdl_a"), Part("mdl_e", "models/mdl_e"))
+
+
+class Bench:
+    """Upgrades over graphs that are there; remembers what was compared and what replaced what."""
+
+    def __init__(self, artifacts: Artifacts, samples: int, proven: Callable[[], Proven]) -> None:
+        for part in PAIR.parts:
+            for key in (part.artifact, graphs.key(part.id)):
+                with artifacts.writing(key) as folder:
+                    (folder / graphs.FILE).write_bytes(b"graph")
+        self.torch = EchoEngine()
+        self.compared: list[int] = []
+        self.replaced: list[tuple[Engine, Engine]] = []
+        self._samples, self._proven = samples, proven
+        self.possible = True
+        self.upgrades = Upgrades(
+            artifacts,
+            possible=lambda engine: self.possible,
+            prove=self._prove,
+            samples=self._stored,
+            replace=self._replace,
+        )
+
+    def _prove(self, pair: Pair, engine: Engine, images: Squares) -> Proven:
+        self.compared.append(len(images))
+        return self._proven()
+
+    def _stored(self, pair: Pair, size: int) -> Sequence[Squares]:
+        return list(pictures(*range(self._samples))) if self._samples else []
+
+    def _replace(self, pair: Pair, old: Engine, new: Engine) -> bool:
+        self.replaced.append((old, new))
+        return True
+
+
+FASTER = EchoEngine()
+
+
+@pytest.fixture
+def bench(artifacts: Artifacts) -> Iterator[Callable[..., Bench]]:
+    with ExitStack() as stack:
+
+        def make(samples: int, proven: Callable[[], Proven] = lambda: Proven(FASTER, "equal")) -> Bench:
+            made = Bench(artifacts, samples, proven)
+            stack.callback(made.upgrades.close)
+            return made
+
+        yield make
+
+
+def test_a_proven_graph_takes_over(bench: Callable[..., Bench], wait_until: Waiter) -> None:
+    made = bench(FEWEST)
+    made.upgrades.consider(PAIR, made.torch)
+    wait_until(lambda: made.replaced == [(made.torch, FASTER)], 10)
+    assert made.compared == [FEWEST]
+
+
+def test_without_stored_images_those_of_clients_are_collected(
+    bench: Callable[..., Bench], wait_until: Waiter
+) -> None:
+    made = bench(0)
+    made.upgrades.show(PAIR, pictures(1))  # before anybody wants any
+    made.upgrades.consider(PAIR, made.torch)
+    wait_until(lambda: bool(made.upgrades._wanting), 10)
+    for number in range(FEWEST):
+        assert made.compared == []
+        made.upgrades.show(PAIR, pictures(number))
+    wait_until(lambda: made.replaced == [(made.torch, FASTER)], 10)
+    assert made.compared == [FEWEST]
+    made.upgrades.show(PAIR, np.zeros((64, 3, 2, 2), np.uint8))
+    assert made.compared == [FEWEST]
+
+
+def test_nothing_is_collected_for_a_model_that_is_deleted(
+    bench: Callable[..., Bench], wait_until: Waiter
+) -> None:
+    made = bench(0)
+    made.upgrades.consider(PAIR, made.torch)
+    wait_until(lambda: bool(made.upgrades._wanting), 10)
+    made.upgrades.forget("mdl_e")
+    made.upgrades.show(PAIR, pictures(*range(FEWEST)))
+    assert made.compared == []
+
+
+def test_a_graph_that_differs_never_answers_and_is_not_tried_again(
+    bench: Callable[..., Bench], wait_until: Waiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = bench(FEWEST, lambda: Proven(None, "2 of 8 labels differ"))
+    made.upgrades.consider(PAIR, made.torch)
+    wait_until(lambda: "2 of 8 labels differ" in caplog.text, 10)
+    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.close()
+    assert (made.replaced, made.compared) == ([], [FEWEST])
+
+
+def test_where_no_other_engine_runs_nothing_is_exported(
+    bench: Callable[..., Bench], artifacts: Artifacts
+) -> None:
+    made = bench(FEWEST)
+    made.possible = False
+    artifacts.delete(graphs.key(PAIR.model.id))
+    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades._thread.submit(int).result(10)  # behind it
+    assert made.compared == []
+    assert not artifacts.exists(graphs.key(PAIR.model.id))
+
+
+def test_whatever_fails_leaves_torch_answering(
+    bench: Callable[..., Bench], wait_until: Waiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> Proven:
+        raise RuntimeError("the library has something against this graph")
+
+    made = bench(FEWEST, fail)
+    made.upgrades.consider(PAIR, made.torch)
+    wait_until(lambda: "something against" in caplog.text, 10)
+    assert made.replaced == []
+
+
+def test_a_model_that_is_gone_stays_as_it_is(
+    bench: Callable[..., Bench], artifacts: Artifacts, wait_until: Waiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = bench(FEWEST)
+    for key in (PAIR.model.artifact, graphs.key(PAIR.model.id)):
+        artifacts.delete(key)
+    made.upgrades.consider(PAIR, made.torch)
+    wait_until(lambda: "are gone" in caplog.text, 10)
+    assert made.replaced == []

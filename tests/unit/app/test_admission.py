@@ -1,0 +1,48 @@
+"""As many predictions as may be in flight are let in; the others are told at once, and nobody else is."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from app.middleware.admission import Admission
+
+
+class App:
+    """Answers when it is let go; `/fails` raises."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["query_string"] == b"fail":
+            raise RuntimeError("it fails")
+        if scope["path"].endswith("predict"):
+            await self.go.wait()
+        await PlainTextResponse("done")(scope, receive, send)
+
+
+def test_those_beyond_the_bound_are_refused_and_places_come_back() -> None:
+    async def run() -> None:
+        inner = App()
+        gate = Admission(inner, most=2)
+        transport = httpx.ASGITransport(gate, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            assert (await http.post("/saliency?fail")).status_code == 500  # its place comes back too
+            inside = [asyncio.create_task(http.post(path)) for path in ("/predict", "/behind/predict")]
+            while gate.inside < 2:
+                await asyncio.sleep(0)
+            refused = await http.post("/predict")
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert refused.json()["type"] == "/problems/overloaded"
+            assert (await http.get("/livez")).status_code == 200
+            inner.go.set()
+            assert [(await one).status_code for one in inside] == [200, 200]
+            assert (await http.post("/predict")).status_code == 200
+            assert gate.inside == 0
+
+    asyncio.run(run())

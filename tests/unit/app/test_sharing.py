@@ -1,0 +1,100 @@
+"""Shared reads: fewer than requests, and never begun before the request that gets them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from anyio import CapacityLimiter
+
+from app.services.sharing import Shared
+from core.errors import NotFound
+
+
+class Source:
+    """A value that changes; each read waits at the gate, and gives what the value was when it began."""
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.reads = 0
+        self.begun = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def read(self) -> int:
+        seen = self.value
+        self.reads += 1
+        self.begun.set()
+        assert self.gate.wait(10)
+        if seen < 0:
+            raise NotFound("gone")
+        return seen
+
+
+def test_who_asks_at_once_shares_a_read() -> None:
+    async def run() -> None:
+        source, shared = Source(), Shared[int](CapacityLimiter(4))
+        assert await asyncio.gather(*(shared.get("a", source.read) for _ in range(20))) == [0] * 20
+        assert source.reads == 1
+
+    asyncio.run(run())
+
+
+def test_nobody_is_told_what_was_true_before_they_asked() -> None:
+    async def run() -> None:
+        source, shared = Source(), Shared[int](CapacityLimiter(4))
+        source.gate.clear()
+        first = asyncio.create_task(shared.get("a", source.read))
+        assert await asyncio.to_thread(source.begun.wait, 10)
+        source.value = 1  # the read that is under way has not seen it
+        later = [asyncio.create_task(shared.get("a", source.read)) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        source.gate.set()
+        assert await first == 0
+        assert await asyncio.gather(*later) == [1] * 5
+        assert source.reads == 2
+
+    asyncio.run(run())
+
+
+def test_keys_do_not_wait_for_each_other() -> None:
+    async def run() -> None:
+        slow, quick, shared = Source(), Source(), Shared[int](CapacityLimiter(4))
+        slow.gate.clear()
+        waiting = asyncio.create_task(shared.get("a", slow.read))
+        assert await asyncio.to_thread(slow.begun.wait, 10)
+        assert await shared.get("b", quick.read) == 0
+        slow.gate.set()
+        await waiting
+
+    asyncio.run(run())
+
+
+def test_a_failure_reaches_everybody_and_is_not_kept() -> None:
+    async def run() -> None:
+        source, shared = Source(), Shared[int](CapacityLimiter(4))
+        source.value = -1
+        found = await asyncio.gather(
+            *(shared.get("a", source.read) for _ in range(3)), return_exceptions=True
+        )
+        assert [type(each) for each in found] == [NotFound] * 3
+        source.value = 4
+        assert await shared.get("a", source.read) == 4
+
+    asyncio.run(run())
+
+
+def test_one_who_leaves_does_not_take_the_read_along() -> None:
+    async def run() -> None:
+        source, shared = Source(), Shared[int](CapacityLimiter(4))
+        source.gate.clear()
+        leaves, stays = (asyncio.create_task(shared.get("a", source.read)) for _ in range(2))
+        assert await asyncio.to_thread(source.begun.wait, 10)
+        leaves.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaves
+        source.gate.set()
+        assert await stays == 0
+
+    asyncio.run(run())

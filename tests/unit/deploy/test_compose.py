@@ -1,0 +1,79 @@
+"""The Compose files: every part of ours is sealed, and each GPU worker has a card of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from core.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+OURS = ("api", "web", "worker", "worker-gpu")
+NEEDED = {"POSTGRES_PASSWORD": "p", "MASKTUNE_API_KEYS": "admin:k"}
+
+Service = dict[str, Any]
+
+
+def composed(*words: str) -> dict[str, Service]:
+    """The services as Docker Compose understands them."""
+    docker = shutil.which("docker")
+    asked = docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False)
+    if docker is None or not asked or asked.returncode:
+        pytest.skip("NOT TESTED: there is no docker compose on this machine")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
+    command = [docker, "compose", "--env-file", "/dev/null", *words, "config", "--format", "json"]
+    done = subprocess.run(command, cwd=ROOT, env=kept | NEEDED, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Service] = json.loads(done.stdout)["services"]
+    return found
+
+
+def written() -> dict[str, Service]:
+    found: dict[str, Service] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    return found
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_part_is_sealed(name: str) -> None:
+    service = written()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["tmpfs"] == ["/tmp"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_settings_exist(name: str) -> None:
+    known = {f"MASKTUNE_{field.upper()}" for field in Settings.model_fields}
+    known |= {"MASKTUNE_URL", "MASKTUNE_WEB_HOST", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+    assert set(written()[name]["environment"]) <= known
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_each_gpu_worker_has_a_card_of_its_own(count: int) -> None:
+    files = ("-f", "docker-compose.yml", "-f", "docker-compose.gpus.yml")
+    services = composed(*files, "--profile", f"gpus-{count}")
+    workers = {name: service for name, service in services.items() if name.startswith("worker-gpu")}
+    cards = [
+        device["device_ids"]
+        for service in workers.values()
+        for device in service["deploy"]["resources"]["reservations"]["devices"]
+    ]
+    assert sorted(cards) == [[str(number)] for number in range(count)]
+    assert services["worker"]["deploy"]["replicas"] == 0
+    for service in workers.values():
+        assert service["command"] == ["masktune", "worker"]
+        assert service["environment"]["MASKTUNE_DEVICE"] == "cuda"
+        assert service["read_only"] is True
+        assert set(service["depends_on"]) == {"postgres", "redis"}
+
+
+def test_without_a_profile_no_gpu_is_asked_for() -> None:
+    assert set(composed()) == {"api", "web", "worker", "postgres", "redis"}

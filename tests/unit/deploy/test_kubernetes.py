@@ -1,0 +1,173 @@
+"""The Kubernetes manifests: valid by Kubernetes' own schemas, of one piece, sealed, and true to the code."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from app.main import create_app
+from cli.main import app as command_line
+from core.settings import Settings
+
+ROOT = Path(__file__).parents[3] / "deploy" / "kubernetes"
+FOLDERS = [ROOT / "base", ROOT / "gpu", ROOT / "autoscaling"]
+VERSION = "1.33"
+"""The oldest that is still maintained somewhere; what is valid there is valid in what follows."""
+
+Manifest = dict[str, Any]
+
+
+def kustomization(folder: Path) -> Manifest:
+    found: Manifest = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    return found
+
+
+def plain(folder: Path) -> Iterator[Manifest]:
+    """The manifests that the folder's kustomization names, without the labels that it adds."""
+    for name in kustomization(folder)["resources"]:
+        path = (folder / name).resolve()
+        if path.is_dir():
+            yield from plain(path)
+        else:
+            yield from yaml.safe_load_all(path.read_text())
+
+
+def rendered(folder: Path) -> list[Manifest]:
+    """As `kubectl apply -k` would send them."""
+    kustomize = shutil.which("kustomize")
+    kubectl = shutil.which("kubectl")
+    if kustomize is None and kubectl is None:
+        pytest.skip("NOT TESTED: there is neither kustomize nor kubectl on this machine")
+    command = [kustomize, "build"] if kustomize else [str(kubectl), "kustomize"]
+    done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+BY_NAME = {f"{m['kind']}/{m['metadata']['name']}": m for folder in FOLDERS for m in plain(folder)}
+DEPLOYMENTS = {name: m for name, m in BY_NAME.items() if m["kind"] == "Deployment"}
+PODS = {name: m["spec"]["template"]["spec"] for name, m in DEPLOYMENTS.items()}
+over_deployments = pytest.mark.parametrize("name", DEPLOYMENTS)
+
+
+def container(name: str) -> Manifest:
+    (found,) = PODS[name]["containers"]
+    return dict(found)
+
+
+@pytest.mark.parametrize("manifest", BY_NAME.values(), ids=BY_NAME)
+def test_a_manifest_is_valid(manifest: Manifest) -> None:
+    kubernetes_validate.validate(manifest, VERSION, strict=True)
+
+
+def test_the_check_itself_finds_a_misspelt_field() -> None:
+    """A validation that lets everything pass would look the same as one that found nothing."""
+    bad = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "dat": {}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(bad, VERSION, strict=True)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_what_kustomize_makes_is_valid(folder: Path) -> None:
+    found = rendered(folder)
+    assert len(found) == len(list(plain(folder)))
+    for manifest in found:
+        kubernetes_validate.validate(manifest, VERSION, strict=True)
+        if manifest["kind"] == "Deployment":
+            labels = manifest["spec"]["template"]["metadata"]["labels"]
+            assert manifest["spec"]["selector"]["matchLabels"].items() <= labels.items()
+            assert labels["app.kubernetes.io/part-of"] == "masktune"  # what the network policy is about
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_file_is_named_by_its_kustomization(folder: Path) -> None:
+    named = {(folder / name).resolve() for name in kustomization(folder)["resources"]}
+    assert set(folder.glob("*.yaml")) - {folder / "kustomization.yaml"} <= named
+    assert all(path.exists() for path in named)
+
+
+@over_deployments
+def test_fronts_and_workers_are_scaled_apart(name: str) -> None:
+    """A number in the manifest would undo, at every apply, what somebody or an autoscaler has set."""
+    assert "replicas" not in DEPLOYMENTS[name]["spec"]
+
+
+@over_deployments
+def test_a_pod_is_sealed(name: str) -> None:
+    pod, inside = PODS[name]["securityContext"], container(name)["securityContext"]
+    assert pod["runAsNonRoot"] is True
+    assert pod["runAsUser"] >= 10_000
+    assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert PODS[name]["automountServiceAccountToken"] is False
+    assert inside == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+@over_deployments
+def test_a_pod_can_write_where_it_must(name: str) -> None:
+    mounted = {mount["mountPath"]: mount["name"] for mount in container(name)["volumeMounts"]}
+    assert set(mounted.values()) == {volume["name"] for volume in PODS[name]["volumes"]}
+    assert "/tmp" in mounted
+    assert name == "Deployment/masktune-web" or "/data" in mounted
+
+
+@over_deployments
+def test_a_pod_runs_a_command_of_ours(name: str) -> None:
+    program, command, *_ = container(name)["args"]
+    known = {one.callback.__name__ for one in command_line.registered_commands if one.callback}
+    assert program == "masktune"
+    assert command in known
+
+
+@over_deployments
+def test_memory_is_bounded(name: str) -> None:
+    assert "memory" in container(name)["resources"]["limits"]
+    assert {"cpu", "memory"} <= set(container(name)["resources"]["requests"])
+
+
+def test_the_settings_exist() -> None:
+    names = {f"MASKTUNE_{field.upper()}" for field in Settings.model_fields}
+    names |= {"MASKTUNE_URL", "MASKTUNE_WEB_HOST"}  # the dashboard's own
+    given = set(BY_NAME["ConfigMap/masktune"]["data"])
+    given |= {variable["name"] for name in DEPLOYMENTS for variable in container(name).get("env", ())}
+    assert given <= names
+    Settings(
+        **{k.removeprefix("MASKTUNE_").lower(): v for k, v in BY_NAME["ConfigMap/masktune"]["data"].items()}
+    )
+
+
+def test_the_probes_ask_for_routes_that_exist() -> None:
+    api = container("Deployment/masktune-api")
+    asked = {probe["httpGet"]["path"] for key, probe in api.items() if key.endswith("Probe")}
+    assert asked == {"/livez", "/readyz"}
+    assert asked <= set(create_app(Settings()).openapi()["paths"])
+
+
+@pytest.mark.parametrize("name", [name for name, m in BY_NAME.items() if m["kind"] == "Service"])
+def test_a_service_leads_to_a_port_of_its_pods(name: str) -> None:
+    service = BY_NAME[name]["spec"]
+    (target,) = (
+        deployment
+        for deployment, m in DEPLOYMENTS.items()
+        if service["selector"].items() <= m["spec"]["template"]["metadata"]["labels"].items()
+    )
+    ports = {port["name"] for port in container(target)["ports"]}
+    assert {port["targetPort"] for port in service["ports"]} <= ports
+
+
+def test_the_autoscalers_scale_what_is_there() -> None:
+    scaled = [m["spec"]["scaleTargetRef"] for m in BY_NAME.values() if m["kind"] == "HorizontalPodAutoscaler"]
+    assert {f"{one['kind']}/{one['name']}" for one in scaled} == {
+        "Deployment/masktune-api",
+        "Deployment/masktune-worker",
+    }
