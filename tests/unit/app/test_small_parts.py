@@ -110,7 +110,14 @@ def test_a_full_disk_is_told_as_one() -> None:
     found = storage_error(failed.value)
     assert found is not None
     assert found.status == 507
-    assert storage_error(OSError(errno.EACCES, "no")) is None
+
+
+def test_a_store_that_may_not_be_written_is_told_and_other_faults_are_not() -> None:
+    for number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        found = storage_error(OSError(number, "no"))
+        assert found is not None
+        assert (found.code, found.status) == ("storage-not-writable", 507)
+    assert storage_error(OSError(errno.EIO, "no")) is None
 
 
 def test_only_old_uploads_are_abandoned(tmp_path: Path) -> None:

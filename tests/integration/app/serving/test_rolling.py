@@ -1,0 +1,126 @@
+"""Two replicas, replaced one after the other under load: no request is lost that a balancer sends on."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from core.settings import Settings
+from tests.conftest import free_port
+from tests.integration.app.serving.conftest import _furnished, picture
+
+CLIENTS = 4
+
+
+class Replica:
+    """A `masktune api` that may be ended and started again at its address."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        given = {"DATA_DIR": str(folder), "PORT": str(self.port), "ENGINE": "torch", "THREADS": "1"}
+        self._environment = os.environ | {f"MASKTUNE_{name}": value for name, value in given.items()}
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen([sys.executable, "-m", "cli", "api"], env=self._environment)
+
+    def replace(self) -> int:
+        """The exit code of the old one, once the new one is ready."""
+        self._process.send_signal(signal.SIGTERM)
+        code = self._process.wait(60)
+        self.start()
+        self.await_ready()
+        return code
+
+    def await_ready(self) -> None:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                httpx.get(f"{self.url}/readyz", timeout=5).raise_for_status()
+            except httpx.HTTPError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            else:
+                return
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class Balancer:
+    """Takes turns, and sends a request on to the other one where the first is away or says 503."""
+
+    def __init__(self, first: Replica, second: Replica) -> None:
+        self._turns = itertools.cycle([(first, second), (second, first)])
+        self.sent_on = 0
+
+    def ask(self, http: httpx.Client, model: str, number: int) -> int:
+        """The status of the answer; 0 where neither gave one."""
+        status = 0
+        for attempt, replica in enumerate(next(self._turns)):
+            self.sent_on += attempt
+            try:
+                answer = http.post(
+                    f"{replica.url}/predict",
+                    params={"model": model},
+                    content=picture(number % 6),
+                    headers={"Content-Type": "image/png"},
+                    timeout=60,
+                )
+            except httpx.TransportError:
+                continue
+            status = answer.status_code
+            if status != 503:
+                break
+        return status
+
+
+@pytest.mark.slow
+def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
+    app = create_app(Settings(data_dir=tmp_path, threads=1, engine="torch"))
+    with TestClient(app) as client:
+        world = _furnished(client, app)
+    with ExitStack() as stack:
+        replicas = [Replica(tmp_path) for _ in range(2)]
+        for replica in replicas:
+            stack.callback(replica.close)
+        for replica in replicas:
+            replica.await_ready()
+        balancer, stop = Balancer(*replicas), threading.Event()
+
+        def load(first: int) -> Counter[int]:
+            told: Counter[int] = Counter()
+            with httpx.Client() as http:
+                for number in itertools.count(first):
+                    if stop.is_set():
+                        return told
+                    told[balancer.ask(http, world.model, number)] += 1
+            return told
+
+        with ThreadPoolExecutor(CLIENTS) as threads:
+            clients = [threads.submit(load, n) for n in range(CLIENTS)]
+            try:
+                codes = [replica.replace() for replica in replicas]
+            finally:
+                stop.set()
+            told = sum((each.result(60) for each in clients), Counter[int]())
+    assert codes == [0, 0]
+    assert balancer.sent_on > 0, "no request met a replica that was away"
+    assert set(told) == {200}
+    assert told.total() > 4 * CLIENTS
