@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -123,26 +124,27 @@ def test_a_database_that_is_away_for_longer_than_a_lease_is_waited_for(
 ) -> None:
     if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
         pytest.skip("NOT TESTED: there is no initdb and pg_ctl on this machine")
-    place = Path(tmp_path / "server")
-    place.mkdir()
-    for folder in (place, *place.parents[:3]):
-        folder.chmod(0o755)  # the server is another user's
-    postgres = Postgres(place)
-    try:
-        service = open_service(tmp_path / "data", reference.store, database_url=postgres.url)
+    with TemporaryDirectory(prefix="masktune-postgres-") as place:  # tmp_path is closed to the server's user
+        postgres = Postgres(Path(place))
         try:
-            service.start_worker()
-            service.hold_at(Stage.FINETUNE)
-            job_id = service.add()
-            service.await_child_at(Stage.FINETUNE)
-            service.open_gates()
-            postgres.crash()
-            time.sleep(2 * service.settings.lease_seconds)
-            postgres.start()
-            job = service.await_state(job_id, JobState.SUCCEEDED)
-            assert job.attempt <= 2  # its lease ran out meanwhile, or it was renewed in time
-            check_equal(job, reference)
+            _away(postgres, tmp_path, reference)
         finally:
-            service.close()
+            postgres.end()
+
+
+def _away(postgres: Postgres, folder: Path, reference: Reference) -> None:
+    service = open_service(folder / "data", reference.store, database_url=postgres.url)
+    try:
+        service.start_worker()
+        service.hold_at(Stage.FINETUNE)
+        job_id = service.add()
+        service.await_child_at(Stage.FINETUNE)
+        service.open_gates()
+        postgres.crash()
+        time.sleep(2 * service.settings.lease_seconds)
+        postgres.start()
+        job = service.await_state(job_id, JobState.SUCCEEDED)
+        assert job.attempt <= 2  # its lease ran out meanwhile, or it was renewed in time
+        check_equal(job, reference)
     finally:
-        postgres.end()
+        service.close()
