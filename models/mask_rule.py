@@ -39,13 +39,13 @@ def threshold_heights(raised: Tensor, *, sigmas: float = 2.0, share: float | Non
     """`thresholds` of what `heights` gave."""
     flat = raised.flatten(1)  # (B, H·W)
     low = flat.amin(1, keepdim=True)
-    positive = flat > low
+    above = flat - low
+    positive = above > 0
     count = positive.sum(1)
     if share is None:
-        above = flat - low  # exactly zero where not positive
         mean = above.sum(1) / count
-        deviation = (above - mean[:, None]) * positive
-        std = (deviation.square().sum(1) / count).sqrt()
+        deviation = above.sub_(mean[:, None]).mul_(positive)
+        std = (deviation.square_().sum(1) / count).sqrt()
         bound = low[:, 0] + mean + sigmas * std
     else:
         kept = flat.shape[1] - math.floor(share * flat.shape[1])
