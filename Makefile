@@ -40,6 +40,9 @@ serve: install ## the service on http://127.0.0.1:8000, data under ./var
 # up the end.
 SIDE_BY_SIDE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 3 ? n + 1 : 4))) --dist=loadfile --no-loadscope-reorder
 
+# Compiled files are kept, whatever the shell says: each of some hundred processes would compile ours anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 test: install-dev ## every test, with coverage
 	@$(BIN)/coverage erase
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered --durations=20 $(ARGS)
