@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -15,18 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from benchmarks._service import environment, free_port
+
 MARK = "MASKTUNE_CHAOS"
 """In the environment of all that is started, and so of all that it starts."""
 _PATIENCE = 180.0
-
-
-def free_port() -> int:
-    """A port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def answers(port: int) -> bool:
@@ -136,14 +130,13 @@ class Redis(Part):
 class Postgres:
     """A cluster of its own, with everything durable that is durable by default."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
             raise SystemExit("NOT RUN: this needs PostgreSQL's initdb and pg_ctl")
-        self._folder = folder / "postgres"
-        self._folder.mkdir()
+        # Not in a folder of ours: PostgreSQL refuses to run as root, and its user may not enter that.
+        self._folder = Path(tempfile.mkdtemp(prefix="masktune-postgres-"))
         self._as_user: list[str] = []
-        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-            folder.chmod(0o755)
+        if os.geteuid() == 0:
             shutil.chown(self._folder, "postgres")
             self._as_user = ["runuser", "-u", "postgres", "--"]
         self.port = free_port()
@@ -169,6 +162,7 @@ class Postgres:
     def end(self) -> None:
         with suppress(subprocess.CalledProcessError):
             self._run("pg_ctl", "--pgdata", self._data, "--mode", "fast", "stop")
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, *command: str) -> None:
         subprocess.run([*self._as_user, *command], cwd=self._folder, check=True, stdout=subprocess.DEVNULL)
@@ -192,9 +186,9 @@ class Stack:
     def open(cls, folder: Path, mark: str, *, servers: bool, persistent: bool, workers: int) -> Stack:
         """Start everything; `servers`: PostgreSQL and Redis, else SQLite and the folder broker."""
         folder.mkdir()
-        ours = {k: v for k, v in os.environ.items() if not k.startswith("MASKTUNE_")} | {MARK: mark}
-        redis = Redis(folder, ours, persistent=persistent) if servers else None
-        postgres = Postgres(folder) if servers else None
+        marked_only = environment() | {MARK: mark}
+        redis = Redis(folder, marked_only, persistent=persistent) if servers else None
+        postgres = Postgres() if servers else None
         settings = {
             "DATA_DIR": str(folder / "data"),
             "THREADS": "1",
@@ -213,20 +207,17 @@ class Stack:
             settings |= {"BROKER_URL": redis.url, "DATABASE_URL": postgres.url}
             redis.start()
             wait_for_port(redis.port, "Redis")
-        environment = ours | {f"MASKTUNE_{k}": v for k, v in settings.items()}
-        environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        given = environment(**settings) | {MARK: mark, "OMP_NUM_THREADS": "1"}
         port = free_port()
         masktune = [sys.executable, "-m", "cli"]
         stack = cls(
             folder=folder,
             settings=settings,
-            environment=environment,
+            environment=given,
             mark=mark,
-            api=Part("api", [*masktune, "api", "--port", str(port)], environment, folder),
+            api=Part("api", [*masktune, "api", "--port", str(port)], given, folder),
             api_port=port,
-            workers=[
-                Part(f"worker-{i + 1}", [*masktune, "worker"], environment, folder) for i in range(workers)
-            ],
+            workers=[Part(f"worker-{i + 1}", [*masktune, "worker"], given, folder) for i in range(workers)],
             redis=redis,
             postgres=postgres,
         )

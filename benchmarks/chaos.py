@@ -24,14 +24,13 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import threading
 import time
 import uuid
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ from sklearn.datasets import load_digits
 from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks._chaos_parts import Stack, marked
-from benchmarks._common import table
+from benchmarks._common import table, work_folder
 from benchmarks._machine import load_average
 from client import Client, ClientError, Retry
 from core.artifacts import Artifacts
@@ -85,9 +84,9 @@ def main() -> int:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))  # what was started is ended then, too
     rows = []
-    with _work(arguments.work) as folder:
+    with work_folder(arguments.work) as folder:
         for backend in arguments.backend:
-            rows.append(_run(folder / backend, backend, arguments))
+            rows.append(_run(folder.resolve() / backend, backend, arguments))
     wrong = {f"{row['backend']}/{name}": row[name] for row in rows for name in WRONGS}
     print(table([{k: v for k, v in row.items() if k != "strikes"} for row in rows]))
     for row in rows:
@@ -97,16 +96,6 @@ def main() -> int:
     line = {"benchmark": "chaos", "load_average": load_average(), "figures": rows, "targets": targets}
     print(json.dumps(line | {"seed": arguments.seed, "workers": arguments.workers, "ok": ok}))
     return 0 if ok else 1
-
-
-@contextmanager
-def _work(path: Path | None) -> Iterator[Path]:
-    if path is not None:
-        path.mkdir(parents=True)
-        yield path.resolve()
-        return
-    with tempfile.TemporaryDirectory(prefix="masktune-chaos-") as folder:
-        yield Path(folder)
 
 
 def _run(folder: Path, backend: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -276,7 +265,7 @@ class Chaos:
         if not children:
             return False
         with suppress(ProcessLookupError):
-            _kill(self.rng.choice(children))
+            os.kill(self.rng.choice(children), signal.SIGKILL)
         return True
 
     def kill_worker(self) -> bool:
@@ -420,10 +409,6 @@ def _digest(artifacts: Artifacts, model: ModelRow) -> str:
         found.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
         found.update(tensor.tobytes())
     return found.hexdigest()
-
-
-def _kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
 
 
 def _write_digits(archive: Path) -> None:

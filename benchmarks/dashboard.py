@@ -15,24 +15,20 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from benchmarks._chaos_parts import ROOT
+from benchmarks._browser import FLAGS, chromium
 from benchmarks._common import table
 from benchmarks._machine import load_average
+from benchmarks._service import served
 from client import Client
 from core.ids import new_id
 from core.queries import jobs
@@ -41,16 +37,6 @@ from core.settings import Settings
 from core.tables import JobRow
 from core.vocabulary import JobKind, JobState
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PAGES = {
     "data sets": ("/ui/", "table tbody tr, .card"),
     "a data set": ("/ui/datasets/{dataset}", ".samples img, figure img"),
@@ -97,7 +83,7 @@ def main() -> int:
 def _measure(folder: Path, *, images: int, ended: int, visits: int) -> dict[str, float]:
     archive = folder / "images.zip"
     _write_images(archive, images)
-    with _service(folder) as url, Client(url) as client:
+    with served(folder) as url, Client(url) as client:
         began = time.monotonic()
         dataset = client.datasets.upload(archive, name="many")
         dataset = client.datasets.wait(dataset.id, timeout=1800)
@@ -109,7 +95,7 @@ def _measure(folder: Path, *, images: int, ended: int, visits: int) -> dict[str,
 def _visit(url: str, dataset: str, visits: int) -> dict[str, float]:
     from playwright.sync_api import sync_playwright
 
-    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    binary = chromium()
     if binary is None:
         raise SystemExit("NOT RUN: this needs chromium")
     seconds: dict[str, list[float]] = {name: [] for name in PAGES}
@@ -156,28 +142,6 @@ def _add_jobs(data: Path, dataset: str, number: int) -> None:
             row.error = error if state is JobState.FAILED else None
             row.ended_at = time.time()
     database.close()
-
-
-@contextmanager
-def _service(folder: Path) -> Iterator[str]:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cli", "serve", "--port", "0"],
-        cwd=folder,
-        env=ours | {"MASKTUNE_DATA_DIR": str(folder / "data"), "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=(folder / "serve.log").open("w"),
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        address = next((line for line in process.stdout if "ready at " in line), "")
-        if not address:
-            raise RuntimeError("the service ended before it was ready")
-        yield address.partition("ready at ")[2].split()[0]
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,7 @@ exits with 1 when the job takes more than 1.15 times the sum of the stages.
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks._common import Aim, finish, table, work_folder
+from benchmarks._service import served
 from client import Client, Job
 from core.artifacts import Artifacts
 from core.settings import Settings
@@ -47,7 +45,6 @@ from models.run import Run, resolve_device
 
 MOST = 1.15
 SPLITS = ("calibration", "val", "test")
-ROOT = Path(__file__).parents[1]
 T = TypeVar("T")
 
 
@@ -133,38 +130,10 @@ def _artifacts(folder: Path) -> Artifacts:
 
 @contextmanager
 def _service(folder: Path, arguments: argparse.Namespace) -> Iterator[Client]:
-    """The embedded default on a free port; ended, with what it started, at the end of the block."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
-    settings = {
-        "MASKTUNE_DATA_DIR": str(folder / "data"),
-        "MASKTUNE_TORCHVISION_ROOT": str(arguments.mnist.resolve()),
-        "MASKTUNE_DEVICE": "cpu",
-        "MASKTUNE_THREADS": str(arguments.threads),
-        "PYTHONPATH": str(ROOT),
-    }
-    with (folder / "serve.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "serve", "--port", "0"],
-            cwd=folder,
-            env=ours | settings,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-    try:
-        with Client(_address(process)) as client:
-            yield client
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-
-
-def _address(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "ready at " in line:
-            return line.partition("ready at ")[2].split()[0]
-    raise RuntimeError("the service ended before it was ready")
+    """The embedded default on a free port."""
+    mnist, threads = str(arguments.mnist.resolve()), str(arguments.threads)
+    with served(folder, TORCHVISION_ROOT=mnist, DEVICE="cpu", THREADS=threads) as url, Client(url) as client:
+        yield client
 
 
 def _arguments() -> argparse.Namespace:

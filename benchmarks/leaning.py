@@ -10,8 +10,6 @@ or the test split is worse by 10 to 40 points, or the mask changes that much mor
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -19,13 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks import _simulation
 from models.evaluate import Metrics, Names, metrics
 from models.leaning import MANY_CHANGES, Sign, of_groups, of_mask, of_shift, of_slices, read
 from models.masking_cost import MaskedAnswers, masking_cost
 from models.slices import ClassSlices, InferredSlice, InferredSlices, ModelAccuracy
 from models.statistics import wilson
 
-TARGET = 0.05
 INNOCENT = {
     "failure": Sign("property", "cause", True, 1, "a property that is the task itself"),
     "cause": Sign("groups", "failure", True, 1, "a group that is hard for everybody"),
@@ -151,10 +149,8 @@ def seen(setting: Setting, draws: int, rng: np.random.Generator) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    assert __doc__ is not None
+    arguments = _simulation.arguments(__doc__.splitlines()[0])
     rng = np.random.default_rng(arguments.seed)
     start = time.perf_counter()
     print(f"{'setting':44} {'true gap':>8} {'leans':>7}")
@@ -165,17 +161,13 @@ def main() -> int:
         figures.append({"setting": setting.name, "effect": setting.effect, "leans": share})
         if setting.effect == 0:
             worst = max(worst, share)
-    # Three standard errors of a share, so that a good rule does not fail by chance.
-    allowed = TARGET + 3 * (TARGET * (1 - TARGET) / arguments.draws) ** 0.5
-    ok = worst <= allowed
-    targets = {"worst_null_error": {"value": worst, "at_most": TARGET, "with_simulation_error": allowed}}
-    seconds = round(time.perf_counter() - start, 1)
-    print(
-        json.dumps(
-            {"benchmark": "leaning", "figures": figures, "targets": targets, "seconds": seconds, "ok": ok}
-        )
+    return _simulation.finish(
+        "leaning",
+        worst=worst,
+        draws=arguments.draws,
+        figures=figures,
+        seconds=time.perf_counter() - start,
     )
-    return 0 if ok else 1
 
 
 if __name__ == "__main__":

@@ -23,9 +23,10 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks._chaos_parts import ROOT, Part, free_port, wait_for_port
+from benchmarks._chaos_parts import Part, wait_for_port
 from benchmarks._common import table
 from benchmarks._machine import load_average
+from benchmarks._service import environment, free_port
 from client import AsyncClient
 from core import schema
 from core.ids import new_id
@@ -86,15 +87,9 @@ def main() -> int:
 
 def _api(folder: Path, settings: Settings, *, streams: int) -> Part:
     port = free_port()
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
-    environment = ours | {
-        "MASKTUNE_DATA_DIR": str(settings.data_dir),
-        "MASKTUNE_PORT": str(port),
-        "MASKTUNE_MAX_EVENT_STREAMS": str(streams + 10),
-        "PYTHONPATH": str(ROOT),
-    }
+    given = environment(DATA_DIR=str(settings.data_dir), PORT=str(port), MAX_EVENT_STREAMS=str(streams + 10))
     command = [sys.executable, "-m", "cli", "api", "--port", str(port)]
-    part = Part("api", command, environment, folder)
+    part = Part("api", command, given, folder)
     part.start()
     wait_for_port(port, "the API")
     return part

@@ -9,9 +9,7 @@ paired counts and asks for the 95 % interval, with the rule's prior and, beside 
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import sys
 import time
 from typing import NamedTuple
@@ -19,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import _simulation
 from models.statistics import PRIOR, Statistic, paired_difference
 
-TARGET = 0.05
 RESAMPLES = 1000
 
 
@@ -103,10 +101,8 @@ def simulate(setting: Setting, draws: int, rng: np.random.Generator) -> dict[str
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    assert __doc__ is not None
+    arguments = _simulation.arguments(__doc__.splitlines()[0])
     rng = np.random.default_rng(arguments.seed)
     start = time.perf_counter()
     print(f"{'setting':26} {'statistic':22} {'discord.':>8} {'gain':>5} {'helped':>7} {'hurt':>7}   plain")
@@ -121,17 +117,13 @@ def main() -> int:
         figures.append(setting._asdict() | rates)
         if setting.gain == 0:
             worst = max(worst, rates["helped"] + rates["hurt"])
-    # Three standard errors of a share, so that a good rule does not fail by chance.
-    allowed = TARGET + 3 * (TARGET * (1 - TARGET) / arguments.draws) ** 0.5
-    ok = worst <= allowed
-    targets = {"worst_null_error": {"value": worst, "at_most": TARGET, "with_simulation_error": allowed}}
-    seconds = round(time.perf_counter() - start, 1)
-    print(
-        json.dumps(
-            {"benchmark": "verdict", "figures": figures, "targets": targets, "seconds": seconds, "ok": ok}
-        )
+    return _simulation.finish(
+        "verdict",
+        worst=worst,
+        draws=arguments.draws,
+        figures=figures,
+        seconds=time.perf_counter() - start,
     )
-    return 0 if ok else 1
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ MasktuneError
 
 from __future__ import annotations
 
+import errno
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -248,6 +249,15 @@ class StorageNotWritable(MasktuneError):
     code = "storage-not-writable"
     title = "The storage cannot be written"
     status = 507
+
+
+def storage_fault(error: OSError) -> type[StorageFull | StorageNotWritable] | None:
+    """The problem that a full or read-only disk or an exhausted quota is; None for any other fault."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return StorageNotWritable
+    return None
 
 
 def all_problems() -> list[type[MasktuneError]]:

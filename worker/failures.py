@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from core.artifacts import ArtifactMissing
-from core.errors import JobError, MasktuneError, StorageFull, StorageNotWritable
+from core.errors import JobError, MasktuneError, StorageFull, StorageNotWritable, storage_fault
 from models.backbones_errors import UnknownBackbone, UnsupportedBackbone, WeightsUnavailable
 from models.checkpoints import CheckpointError
 from models.config import ConfigError
@@ -21,8 +20,18 @@ from models.optim import OptimizerMismatch
 from models.saliency import UnknownMethod
 from models.train import Diverged
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_NOT_OURS = (errno.EROFS, errno.EACCES, errno.EPERM)
+_STORAGE: dict[type[MasktuneError], tuple[str, str]] = {
+    StorageFull: (
+        "storage_full",
+        "the disk of the worker or of the artifacts is full; free some space, then "
+        "POST /jobs/{id}/resume: the job goes on from its last checkpoint",
+    ),
+    StorageNotWritable: (
+        "storage_not_writable",
+        "the worker may not write its folder or the artifacts (read-only, or another user's); let it, "
+        "then POST /jobs/{id}/resume: the job goes on from its last checkpoint",
+    ),
+}
 
 
 def _out_of_memory(error: BaseException) -> MasktuneError:
@@ -33,19 +42,11 @@ def _out_of_memory(error: BaseException) -> MasktuneError:
 
 
 def _os_error(error: BaseException) -> MasktuneError | None:
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return StorageFull(
-            "the disk of the worker or of the artifacts is full; free some space, then "
-            "POST /jobs/{id}/resume: the job goes on from its last checkpoint",
-            extra={"reason": "storage_full"},
-        )
-    if isinstance(error, OSError) and error.errno in _NOT_OURS:
-        return StorageNotWritable(
-            "the worker may not write its folder or the artifacts (read-only, or another user's); let it, "
-            "then POST /jobs/{id}/resume: the job goes on from its last checkpoint",
-            extra={"reason": "storage_not_writable"},
-        )
-    return None
+    kind = storage_fault(error) if isinstance(error, OSError) else None
+    if kind is None:
+        return None
+    reason, detail = _STORAGE[kind]
+    return kind(detail, extra={"reason": reason})
 
 
 def _runtime_error(error: BaseException) -> MasktuneError | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import inspect
 import json
 import logging
@@ -155,13 +154,16 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     return answer
 
 
+_STORAGE: dict[type[MasktuneError], str] = {
+    errors.StorageFull: "there is no space left to store this; free some, or tell the operator",
+    errors.StorageNotWritable: "the service may not write its storage; tell the operator",
+}
+
+
 def storage_error(error: OSError) -> MasktuneError | None:
     """The problem that a full or read-only disk or an exhausted quota is, or None for any other fault."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return errors.StorageFull("there is no space left to store this; free some, or tell the operator")
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return errors.StorageNotWritable("the service may not write its storage; tell the operator")
-    return None
+    kind = errors.storage_fault(error)
+    return None if kind is None else kind(_STORAGE[kind])
 
 
 _FRAMEWORK: dict[int, type[MasktuneError]] = {

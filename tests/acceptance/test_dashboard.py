@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,22 +22,13 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sklearn.datasets import load_digits
 
+from benchmarks._browser import FLAGS, chromium
 from client import Client
 from tests.acceptance.conftest import ROOT, Processes, address, answers
 from tests.conftest import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 OFFLINE = "http://127.0.0.1:9"
 """A proxy that refuses: published weights cannot be fetched, on any machine."""
 PATIENCE = 90_000
@@ -105,7 +95,7 @@ class Visitor:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    binary = chromium()
     if binary is None:
         pytest.skip("NOT TESTED: no chromium on this machine (apt-get install chromium)")
     with sync_playwright() as playwright:

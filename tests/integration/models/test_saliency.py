@@ -5,7 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-import pytorch_grad_cam as library
 import torch
 from numpy.typing import NDArray
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_kernel
@@ -22,24 +21,8 @@ from models.saliency import (
     to_library_scale,
     upsample,
 )
+from tests.integration.models.cam_library import LIBRARY, Whole
 
-LIBRARY = {
-    "xgradcam": library.XGradCAM,
-    "gradcam": library.GradCAM,
-    "gradcam++": library.GradCAMPlusPlus,
-    "hirescam": library.HiResCAM,
-    "layercam": library.LayerCAM,
-    "gradcamelementwise": library.GradCAMElementWise,
-    "finercam": library.FinerCAM,
-    "shapleycam": library.ShapleyCAM,
-    "eigencam": library.EigenCAM,
-    "eigengradcam": library.EigenGradCAM,
-    "segeigencam": library.SegEigenCAM,
-    "fem": library.FEM,
-    "scorecam": library.ScoreCAM,
-    "ablationcam": library.AblationCAM,
-    "fullgrad": library.FullGrad,
-}
 IMAGES = torch.rand(4, 3, 20, 20, generator=torch.Generator().manual_seed(7))
 SIZE = (20, 20)
 
@@ -82,17 +65,6 @@ def tiny(*, linear: bool, class_token: bool = False) -> Tiny:
     with torch.random.fork_rng():
         torch.manual_seed(11)
         return Tiny(linear=linear, class_token=class_token).eval()
-
-
-class Whole(nn.Module):
-    """The same network as the package wants it: one forward, and a layer to hook."""
-
-    def __init__(self, network: Tiny) -> None:
-        super().__init__()
-        self.network, self.tap = network, nn.Identity()
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network.head(self.tap(self.network.features(images)))
 
 
 def of_library(method: str, network: Tiny) -> NDArray[np.float32]:

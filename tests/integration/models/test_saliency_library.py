@@ -14,33 +14,7 @@ from torch import Tensor, nn
 from models.backbones import Network, build_network
 from models.masking import masks, thresholds
 from models.saliency import saliency, to_library_scale
-
-FAST = {
-    "xgradcam": library.XGradCAM,
-    "gradcam": library.GradCAM,
-    "gradcam++": library.GradCAMPlusPlus,
-    "hirescam": library.HiResCAM,
-    "layercam": library.LayerCAM,
-    "gradcamelementwise": library.GradCAMElementWise,
-    "finercam": library.FinerCAM,
-    "shapleycam": library.ShapleyCAM,
-    "eigencam": library.EigenCAM,
-    "eigengradcam": library.EigenGradCAM,
-    "segeigencam": library.SegEigenCAM,
-    "fem": library.FEM,
-}
-SLOW = {"scorecam": library.ScoreCAM, "ablationcam": library.AblationCAM, "fullgrad": library.FullGrad}
-
-
-class Whole(nn.Module):
-    """One forward and a layer to hook, as the package wants it."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network, self.tap = network, nn.Identity()
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network.head(self.tap(self.network.features(images)))
+from tests.integration.models.cam_library import FAST, LIBRARY, Whole
 
 
 def of_library(cam: type, network: Network, images: Tensor) -> NDArray[np.float32]:
@@ -76,12 +50,12 @@ def test_not_one_mask_pixel_differs(name: str, size: int, images: int) -> None:
     assert ours.any()
 
 
-@pytest.mark.parametrize("method", FAST | SLOW)
+@pytest.mark.parametrize("method", LIBRARY)
 @pytest.mark.parametrize(("name", "size"), [("small_cnn", 28), ("resnet32", 32), ("resnet18", 64)])
 def test_maps_are_those_of_the_library(name: str, size: int, method: str) -> None:
     built, pictures = network(name, size), photographs(3, size)
     ours = to_library_scale(saliency(built, pictures, method=method).maps, (size, size)).numpy()
-    assert np.abs(ours - of_library((FAST | SLOW)[method], built, pictures)).max() < 1e-5
+    assert np.abs(ours - of_library(LIBRARY[method], built, pictures)).max() < 1e-5
 
 
 @pytest.mark.parametrize("method", FAST)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks._chaos_parts import Redis
 from core.artifacts import Artifacts
 from core.ids import new_id
 from core.queries import datasets, events, jobs
@@ -22,7 +25,7 @@ from core.vocabulary import DatasetState, JobKind, JobState
 from models.data.importing import import_dataset
 from tests.conftest import postgres_database
 from tests.integration.worker.real_jobs import make_folder
-from tests.integration.worker.service import Backend, Redis, Reference, open_service, weights
+from tests.integration.worker.service import Backend, Reference, open_service, weights
 from worker.runtime import Runtime
 from worker.tasks import work
 
@@ -164,7 +167,10 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path, reference: Reference
             opened = Backend(open_service(tmp_path, reference.store), None)
         else:
             database = stack.enter_context(postgres_database())
-            redis = Redis(tmp_path)
+            if shutil.which("redis-server") is None:
+                pytest.skip("NOT TESTED: there is no redis-server on this machine")
+            redis = Redis(tmp_path, os.environ, persistent=False)
+            redis.start()
             stack.callback(redis.kill)
             service = open_service(tmp_path, reference.store, database_url=database, broker_url=redis.url)
             opened = Backend(service, redis)

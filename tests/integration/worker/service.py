@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
 from sqlalchemy import create_engine, select
 from sqlalchemy.exc import OperationalError
 
+from benchmarks._chaos_parts import Redis
 from core import schema
 from core.artifacts import Artifacts
 from core.queries import events, jobs
@@ -25,7 +24,6 @@ from core.session import Database
 from core.settings import Settings
 from core.tables import EventRow, JobRow
 from core.vocabulary import STAGES, EventType, JobKind, JobState, Stage
-from tests.conftest import free_port
 from tests.integration.worker.real_jobs import add_dataset, add_job
 from worker.process_tree import MARK
 from worker.supervisor import environment
@@ -100,6 +98,13 @@ class Service:
         job_id = add_job(self.database, JobKind.MASKTUNE, self.dataset_id, params=params)
         if ring:
             self.doorbell.ring(job_id)
+        return job_id
+
+    def add_held_at(self, stage: Stage) -> str:
+        """A job whose child waits at the gate of this stage."""
+        self.hold_at(stage)
+        job_id = self.add()
+        self.await_child_at(stage)
         return job_id
 
     def job(self, job_id: str) -> JobRow:
@@ -205,36 +210,6 @@ class Service:
             if wanted in environ and any(value.startswith(f"{MARK}=".encode()) for value in environ):
                 found.append(int(entry.name))
         return found
-
-
-class Redis:
-    """A redis-server of the test's own that keeps nothing, and may be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        binary = shutil.which("redis-server")
-        if binary is None:
-            pytest.skip("NOT TESTED: there is no redis-server on this machine")
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._command = [
-            binary,
-            "--port",
-            str(self.port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-            str(folder),
-        ]
-        self.start()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 class Backend(NamedTuple):

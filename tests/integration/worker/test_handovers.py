@@ -25,9 +25,7 @@ from tests.integration.worker.service import (
 def test_a_stopped_worker_is_fenced(backend: Backend, reference: Reference) -> None:
     service, _ = backend
     first = service.start_worker()
-    service.hold_at(IN_ORDER[2])
-    job_id = service.add()
-    service.await_child_at(IN_ORDER[2])
+    job_id = service.add_held_at(IN_ORDER[2])
     service.stop(first, job_id)
     service.await_no_child()  # its lease ran out
     service.open_gates()

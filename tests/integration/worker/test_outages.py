@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -83,9 +82,7 @@ def test_a_full_disk_fails_the_job_with_words_and_resume_goes_on(
 ) -> None:
     with service_on(disk, tmp_path, reference.store) as service:
         service.start_worker()
-        service.hold_at(Stage.FINETUNE)
-        job_id = service.add()
-        service.await_child_at(Stage.FINETUNE)
+        job_id = service.add_held_at(Stage.FINETUNE)
         filler = tmp_path / "disk/filler"
         fill(filler)
         service.open_gates()
@@ -105,9 +102,7 @@ def test_a_read_only_folder_fails_the_job_with_words_and_resume_goes_on(
 ) -> None:
     with service_on(disk, tmp_path, reference.store) as service:
         service.start_worker()
-        service.hold_at(Stage.FINETUNE)
-        job_id = service.add()
-        service.await_child_at(Stage.FINETUNE)
+        job_id = service.add_held_at(Stage.FINETUNE)
         _mount("-o", "remount,bind,ro", str(disk))
         service.open_gates()
         job = service.await_state(job_id, JobState.FAILED)
@@ -124,21 +119,18 @@ def test_a_database_that_is_away_for_longer_than_a_lease_is_waited_for(
 ) -> None:
     if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
         pytest.skip("NOT TESTED: there is no initdb and pg_ctl on this machine")
-    with TemporaryDirectory(prefix="masktune-postgres-") as place:  # tmp_path is closed to the server's user
-        postgres = Postgres(Path(place))
-        try:
-            _away(postgres, tmp_path, reference)
-        finally:
-            postgres.end()
+    postgres = Postgres()
+    try:
+        _away(postgres, tmp_path, reference)
+    finally:
+        postgres.end()
 
 
 def _away(postgres: Postgres, folder: Path, reference: Reference) -> None:
     service = open_service(folder / "data", reference.store, database_url=postgres.url)
     try:
         service.start_worker()
-        service.hold_at(Stage.FINETUNE)
-        job_id = service.add()
-        service.await_child_at(Stage.FINETUNE)
+        job_id = service.add_held_at(Stage.FINETUNE)
         service.open_gates()
         postgres.crash()
         time.sleep(2 * service.settings.lease_seconds)

@@ -1,0 +1,57 @@
+"""The service as a process, for benchmarks: with the settings that are given, and no others of this shell."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's, with `MASKTUNE_…` as given: `environment(THREADS="1")`."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
+    return ours | {f"MASKTUNE_{name}": value for name, value in settings.items()} | {"PYTHONPATH": str(ROOT)}
+
+
+def free_port() -> int:
+    """A port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def served(folder: Path, **settings: str) -> Iterator[str]:
+    """The address of `masktune serve` on a free port, its data in `folder`/data.
+
+    Ended, with what it started, at the end of the block. RuntimeError where it does not come up.
+    """
+    with (folder / "serve.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "serve", "--port", "0"],
+            cwd=folder,
+            env=environment(DATA_DIR=str(folder / "data"), **settings),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        yield _address(process)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "ready at " in line:
+            return line.partition("ready at ")[2].split()[0]
+    raise RuntimeError("the service ended before it was ready")
