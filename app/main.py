@@ -39,7 +39,7 @@ from app.services.forward import ForwardCheck
 from app.services.limits import limit_of
 from app.services.metrics import Metrics
 from app.services.rates import open_rates
-from app.services.sharing import Shared
+from app.services.sharing import KEPT_SECONDS, Shared
 from app.services.stores import Stores
 from app.services.tally import Tally
 from core.artifacts import Artifacts
@@ -102,6 +102,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         app.include_router(module.router)
     problems.install(app, [module.router for module in RESOURCES])
     openapi.install(app, settings.root_path)
+    app.add_middleware(predict.Direct, answer=problems.answerer(app))
     app.add_middleware(BodyLimit, limit_of=limit_of(settings))
     app.add_middleware(Admission, most=settings.predict_queue)
     app.add_middleware(Observe, metrics=counters)  # added last: only a request's span is around it
@@ -132,7 +133,7 @@ def _open(settings: Settings, counters: Metrics, tracing: Tracing, closing: Exit
         keyring=Keyring(settings.keys, partial(made_keys, database)),
         rates=open_rates(settings),
         planners=planners,
-        plans=Shared(planners),
+        plans=Shared(planners, keep=KEPT_SECONDS, written=lambda: database.commits),
         followers=Followers(
             database, poll_seconds=settings.events_poll_seconds, most=settings.max_event_streams
         ),

@@ -7,6 +7,7 @@ as two of them meet.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import sqlite3
@@ -64,6 +65,9 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = _open(url)
         self._reader = self.engine.execution_options(read_only=True)
+        self._count = itertools.count(1)
+        self.commits = 0
+        """Grows with every commit of this process, before whoever asked for it hears of it."""
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -80,6 +84,7 @@ class Database:
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
             session.commit()
+            self.commits = next(self._count)
             callbacks: list[Callable[[], None]] = session.info.pop("after_commit", [])
         for callback in callbacks:
             callback()

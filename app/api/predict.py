@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache, partial
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.routing import APIRoute
 from pydantic import ValidationError
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import problems
 from app.deps import Predictor, Services, Serving, predictor
@@ -20,25 +20,46 @@ from app.services import images, predict
 from app.services.presence import while_present
 from app.services.representation import JSON
 
+_PATH = "/predict"
+Answerer = Callable[[Request, Exception], Awaitable[Response | None]]
+"""What an exception is answered with; None where nothing handles it."""
 
-class _Direct(APIRoute):
-    """`POST /predict` without FastAPI's solver, which costs more than the forward pass of a small network.
+
+class Direct:
+    """`POST /predict` without FastAPI's router and solver, which cost more than a small network.
 
     FastAPI documents the route, and answers every request whose query is not plainly well-formed.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        solved = super().get_route_handler()
+    def __init__(self, app: ASGIApp, answer: Answerer) -> None:
+        self.app, self.answer = app, answer
 
-        async def handle(request: Request) -> Response:
-            query = parsed(request.scope["query_string"])
-            if query is None:
-                return await solved(request)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = _query(scope)
+        if query is None:
+            return await self.app(scope, receive, send)
+        scope["route"] = _ROUTE
+        request = Request(scope, receive)
+        try:
             services: Services = request.app.state.services
             caller = await predictor(request, services)
-            return await predict_uploaded(request, services, caller, query)
+            response = await predict_uploaded(request, services, caller, query)
+        except Exception as error:
+            handled = await self.answer(request, error)
+            if handled is None:
+                raise
+            response = handled
+        await response(scope, receive, send)
+        return None
 
-        return handle
+
+def _query(scope: Scope) -> PredictQuery | None:
+    """What is asked for, where `Direct` may answer it."""
+    if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(_PATH):
+        return None
+    if scope["path"].removeprefix(scope.get("root_path", "")) != _PATH:
+        return None
+    return parsed(scope["query_string"])
 
 
 @lru_cache(maxsize=1024)
@@ -54,7 +75,7 @@ def parsed(query: bytes) -> PredictQuery | None:
         return None
 
 
-router = APIRouter(prefix="/predict", tags=["predict"])
+router = APIRouter(prefix=_PATH, tags=["predict"])
 
 IMAGE_BODY: dict[str, Any] = {
     "requestBody": {
@@ -106,8 +127,8 @@ router.add_api_route(
     summary="Predict uploaded images",
     responses=problems(404, 409, 413, 415, 422, 503),
     openapi_extra=IMAGE_BODY,
-    route_class_override=_Direct,
 )
+_ROUTE = router.routes[-1]
 
 
 def _plan(services: Services, query: PredictQuery) -> predict.Plan:

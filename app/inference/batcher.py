@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from app.inference.shapes import Engine, Explain, Scores
 from core.errors import Overloaded, Unavailable
+from models.selective import judge
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,8 @@ class Batcher:
         self._closed = False
         self._seconds_per_image = 0.0
         self._changed = threading.Condition()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
 
     @property
     def waiting(self) -> int:
@@ -90,8 +92,8 @@ class Batcher:
             self._check(len(ask.images))
             self._queue.append(ask)
             self._waiting += len(ask.images)
-            if not self._busy:
-                self._start()
+            if not self._busy:  # a busy thread looks for more by itself, and a wake-up is not cheap
+                self._changed.notify()
         ask.answer.add_done_callback(partial(self._forget, ask))
         return ask.answer
 
@@ -99,8 +101,8 @@ class Batcher:
         """Answer what was accepted, accept nothing more, and end the thread."""
         with self._changed:
             self._closed = True
-            self._changed.wait_for(lambda: not self._busy)
-        self._thread.shutdown()
+            self._changed.notify()
+        self._thread.join()
 
     def _check(self, images: int) -> None:
         if self._closed:
@@ -116,15 +118,35 @@ class Batcher:
                 headers={"Retry-After": str(seconds)},
             )
 
-    def _start(self) -> None:
-        """Hand the next batch to the thread. The lock is held."""
-        batch = self._take()
-        self._busy = bool(batch)
-        if batch:
-            running = self._thread.submit(_run, batch, self._max_batch)
-            running.add_done_callback(partial(self._deliver, batch, time.perf_counter()))
-        else:
-            self._changed.notify_all()
+    def _work(self) -> None:
+        """The thread."""
+        while self._answer_batch():
+            pass  # nothing of a batch is held while the next is awaited
+
+    def _answer_batch(self) -> bool:
+        """Run the next batch, once there is one, and answer it. False when all is answered and closed."""
+        batch = self._next()
+        if not batch:
+            return False
+        began = time.perf_counter()
+        outcomes = run(batch, self._max_batch)
+        took = (time.perf_counter() - began) / sum(len(ask.images) for ask in batch)
+        self._seconds_per_image += 0.2 * (took - self._seconds_per_image)
+        for ask, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                ask.answer.set_exception(outcome)
+            else:
+                ask.answer.set_result(outcome)
+        return True
+
+    def _next(self) -> list[Ask]:
+        """The next batch, once there is one; empty when the queue is closed and everything answered."""
+        with self._changed:
+            while not (batch := self._take()) and not self._closed:
+                self._busy = False
+                self._changed.wait()
+            self._busy = bool(batch)
+            return batch
 
     def _take(self) -> list[Ask]:
         """The oldest request and those behind it for the same engine, as many as fit one batch."""
@@ -133,32 +155,16 @@ class Batcher:
         images = 0
         while self._queue:
             ask = self._queue.popleft()
-            fits = not batch or (
-                ask.engine is batch[0].engine and images + len(ask.images) <= self._max_batch
-            )
-            if not fits:
+            more = images + len(ask.images)
+            if batch and (ask.engine is not batch[0].engine or more > self._max_batch):
                 left.append(ask)
                 continue
             self._waiting -= len(ask.images)
             if ask.answer.set_running_or_notify_cancel():
                 batch.append(ask)
-                images += len(ask.images)
+                images = more
         self._queue = left
         return batch
-
-    def _deliver(self, batch: list[Ask], began: float, done: Future[list[Scores]]) -> None:
-        """In the engine's thread, after each batch: start the next, then answer those who wait."""
-        images = sum(len(ask.images) for ask in batch)
-        with self._changed:
-            took = (time.perf_counter() - began) / images
-            self._seconds_per_image += 0.2 * (took - self._seconds_per_image)
-            self._start()
-        error = done.exception()
-        for number, ask in enumerate(batch):
-            if error is None:
-                ask.answer.set_result(done.result()[number])
-            else:
-                ask.answer.set_exception(error)
 
     def _forget(self, ask: Ask, answer: Future[Scores]) -> None:
         """Take a cancelled request out of the queue, if it is still there."""
@@ -170,21 +176,31 @@ class Batcher:
                 self._waiting -= len(ask.images)
 
 
-def _run(batch: Sequence[Ask], max_batch: int) -> list[Scores]:
-    """One call of the engine for each kind of question in the batch; the answers in its order."""
+def run(batch: Sequence[Ask], max_batch: int) -> list[Scores | BaseException]:
+    """One call of the engine for each kind of question in the batch; what came of each, in its order."""
     kinds: dict[Explain | None, list[int]] = {}
     for number, ask in enumerate(batch):
         kinds.setdefault(ask.explain, []).append(number)
-    answers: dict[int, Scores] = {}
+    outcomes: dict[int, Scores | BaseException] = {}
     for explain, numbers in kinds.items():
-        images = np.concatenate([batch[n].images for n in numbers])
-        # One request may be larger than a batch; several together never are.
-        pieces = [images[i : i + max_batch] for i in range(0, len(images), max_batch)]
-        engine = batch[numbers[0]].engine
-        scores = Scores.joined([engine.run(piece, explain) for piece in pieces])
+        try:
+            scores = _scores(batch[numbers[0]].engine, [batch[n].images for n in numbers], explain, max_batch)
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it is for those who asked
+            outcomes.update(dict.fromkeys(numbers, error))
+            continue
         first = 0
         for n in numbers:
             last = first + len(batch[n].images)
-            answers[n] = scores.rows(first, last)
+            outcomes[n] = scores.rows(first, last)
             first = last
-    return [answers[n] for n in range(len(batch))]
+    return [outcomes[n] for n in range(len(batch))]
+
+
+def _scores(
+    engine: Engine, images: Sequence[NDArray[np.uint8]], explain: Explain | None, max_batch: int
+) -> Scores:
+    together = images[0] if len(images) == 1 else np.concatenate(images)
+    # One request may be larger than a batch; several together never are.
+    pieces = [together[i : i + max_batch] for i in range(0, len(together), max_batch)]
+    scores = Scores.joined([engine.run(piece, explain) for piece in pieces])
+    return scores._replace(judged=judge(scores.logits, scores.erm_logits))

@@ -23,6 +23,7 @@ class TorchEngine:
     """Implements `Engine`. Weights are kept channels last, in float32."""
 
     name = "torch"
+    quick = False
 
     def __init__(self, network: Network, erm: Network | None, device: torch.device) -> None:
         if erm is not None and _interface(erm) != _interface(network):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.inference.shapes import Upload
 from models.data.checks import MEDIA_TYPES, TYPES, ImageError, ImageLimits, decode_image
-from models.data.decoding import square
+from models.data.decoding import square_array
 from models.data.report import FileCode
 
 _TYPE_OF_MEDIA = {media: name for name, media in MEDIA_TYPES.items()}
@@ -22,8 +22,7 @@ def to_square(upload: Upload, size: int, limits: ImageLimits) -> NDArray[np.uint
         if claimed is not None and claimed != picture.type:
             detail = f"is called {claimed} but holds a {picture.type} image: name it as what it is"
             raise ImageError(FileCode.MISLABELLED, detail)
-    pixels: NDArray[np.uint8] = square(picture.image, size).numpy()
-    return pixels
+    return square_array(picture.image, size)
 
 
 def _type_of_name(name: str | None) -> str | None:

@@ -49,6 +49,8 @@ class OnnxEngine:
     """
 
     name = "onnxruntime"
+    quick = False
+    """Set by who measured it."""
 
     def __init__(self, graphs: Graphs, torch_engine: TorchEngine, *, threads: int, cuda: bool) -> None:
         self._model = _session(graphs.model, threads, cuda=cuda)

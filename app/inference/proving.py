@@ -6,6 +6,7 @@ from app.inference import graphs
 from app.inference.engine import TorchEngine
 from app.inference.onnx_engine import TOLERANCE, Graphs, OnnxEngine, cuda_available, difference
 from app.inference.shapes import Engine, Pair
+from app.inference.turns import is_quick
 from app.inference.upgrades import Proven, Squares
 from core.artifacts import Artifacts
 
@@ -23,9 +24,8 @@ def prove(pair: Pair, engine: Engine, images: Squares, *, artifacts: Artifacts, 
     if not isinstance(engine, TorchEngine):
         return Proven(None, "it is not torch that serves it")
     files = [artifacts.folder(graphs.key(part.id)) / graphs.FILE for part in pair.parts]
-    candidate = OnnxEngine(
-        Graphs(files[0], files[1] if pair.erm else None), engine, threads=threads, cuda=engine.on_cuda
-    )
+    pair_of_graphs = Graphs(files[0], files[1] if pair.erm else None)
+    candidate = _candidate(pair_of_graphs, engine, images, threads)
     for some in (images, images[:1]):
         found = difference(candidate.run(some, None), engine.run(some, None))
         if not found.passes:
@@ -35,3 +35,13 @@ def prove(pair: Pair, engine: Engine, images: Squares, *, artifacts: Artifacts, 
                 f"by up to {found.logit:.1e} (allowed: {TOLERANCE:g})",
             )
     return Proven(candidate, f"equal to torch on {len(images)} real images")
+
+
+def _candidate(files: Graphs, engine: TorchEngine, images: Squares, threads: int) -> OnnxEngine:
+    """With one thread where that is quick enough for the event loop, else with all of them."""
+    if not engine.on_cuda:
+        alone = OnnxEngine(files, engine, threads=1, cuda=False)
+        alone.quick = is_quick(alone, images)
+        if alone.quick:
+            return alone
+    return OnnxEngine(files, engine, threads=threads, cuda=engine.on_cuda)

@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.selective import Judged
+
 
 @dataclass(frozen=True)
 class Part:
@@ -56,13 +58,15 @@ class Scores(NamedTuple):
     """Raw outputs for N images of K classes, float32.
 
     `logits` (N, K); `erm_logits` (N, K), None without an ERM model; `maps` (N, h, w) raw and of
-    low resolution, with their `targets` (N,) int64, both None unless they were asked for.
+    low resolution, with their `targets` (N,) int64, both None unless they were asked for. Engines leave
+    `judged` to the batcher, which judges a batch at once.
     """
 
     logits: NDArray[np.float32]
     erm_logits: NDArray[np.float32] | None
     maps: NDArray[np.float32] | None = None
     targets: NDArray[np.int64] | None = None
+    judged: Judged | None = None
 
     def rows(self, first: int, last: int) -> Scores:
         """Those of the images from `first` up to, not including, `last`."""
@@ -71,6 +75,7 @@ class Scores(NamedTuple):
             None if self.erm_logits is None else self.erm_logits[first:last],
             None if self.maps is None else self.maps[first:last],
             None if self.targets is None else self.targets[first:last],
+            None if self.judged is None else self.judged.rows(first, last),
         )
 
     @classmethod
@@ -117,6 +122,11 @@ class Engine(Protocol):
     @property
     def nbytes(self) -> int:
         """Memory that the weights take, in bytes."""
+        ...
+
+    @property
+    def quick(self) -> bool:
+        """Whether it may run on the event loop (`turns`)."""
         ...
 
     def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores: ...

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.headers import header
 from core.errors import PayloadTooLarge, problem
 
 LimitOf = Callable[[Scope], int]
@@ -28,8 +28,8 @@ class BodyLimit:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         limit = self.limit_of(scope)
-        declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > limit:
+        declared = header(scope, b"content-length")
+        if declared.isdigit() and int(declared) > limit:
             return await _refuse(scope, send, limit)
         await _Counted(self.app, limit).run(scope, receive, send)
         return None

@@ -7,15 +7,17 @@ import re
 import secrets
 import time
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.headers import header
 from app.services.metrics import Metrics
 from core import logs
 
 logger = logging.getLogger("masktune.access")
 
 _GIVEN = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_STREAM = b"text/event-stream"
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines: logged at debug level."""
 
@@ -31,7 +33,7 @@ class Observe:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = header(scope, b"x-request-id").decode("latin-1")
         request_id = given if _GIVEN.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         status, streams, begun = 500, False, time.perf_counter()
@@ -39,13 +41,12 @@ class Observe:
         async def noting(message: Message) -> None:
             nonlocal status, streams
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                status, headers = message["status"], list(message.get("headers", ()))
+                streams = any(n == b"content-type" and v.startswith(_STREAM) for n, v in headers)
+                headers += ((b"x-request-id", request_id.encode()), _NO_SNIFFING)
                 for name, value in scope["state"].get("headers", {}).items():
-                    headers[name] = value
-                status = message["status"]
-                streams = headers.get("content-type", "").startswith("text/event-stream")
+                    headers.append((name.lower().encode(), value.encode()))
+                message = {**message, "headers": headers}
             await send(message)
 
         self.metrics.in_flight.inc()
@@ -60,9 +61,7 @@ class Observe:
     def _note(self, scope: Scope, status: int, seconds: float | None) -> None:
         route = getattr(scope.get("route"), "path", "(none)")
         method = scope["method"] if scope["method"] in _METHODS else "(other)"
-        self.metrics.requests.labels(method, route, str(status)).inc()
-        if seconds is not None:
-            self.metrics.seconds.labels(method, route).observe(seconds)
+        self.metrics.answered(method, route, status, seconds)
         level = logging.DEBUG if route in _QUIET else logging.INFO
         if logger.isEnabledFor(level):
             client = scope.get("client") or ("-",)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from app.headers import header
 from core.settings import Settings
 
 FRAMING = 1 << 20
@@ -22,7 +22,7 @@ def limit_of(settings: Settings) -> Callable[[Scope], int]:
     def limit(scope: Scope) -> int:
         if scope["method"] != "POST":
             return settings.max_body_bytes
-        kind = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
+        kind = header(scope, b"content-type").decode("latin-1").partition(";")[0].strip().lower()
         if kind in ("", "application/json") or kind.endswith("+json"):
             return settings.max_body_bytes
         return large.get(scope["path"].removeprefix(scope.get("root_path", "")), settings.max_body_bytes)

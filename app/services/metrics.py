@@ -67,6 +67,7 @@ class Metrics:
             ("model", "agree"),
             registry=self.registry,
         )
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._series: dict[str, _Series] = {}
         self._lock = Lock()
         self._loaded = Gauge(
@@ -87,6 +88,22 @@ class Metrics:
         build = Gauge("masktune_build_info", "1, with the version.", ("version",), registry=self.registry)
         build.labels(version).set(1)
         ProcessCollector(registry=self.registry)
+
+    def answered(self, method: str, route: str, status: int, seconds: float | None) -> None:
+        """Count a request and, unless it is None, how long its answer took.
+
+        All three names come of bounded sets: what is looked up once is kept.
+        """
+        key = (method, route, status)
+        series = self._answers.get(key)
+        if series is None:
+            series = self._answers[key] = (
+                self.requests.labels(method, route, str(status)),
+                self.seconds.labels(method, route),
+            )
+        series[0].inc()
+        if seconds is not None:
+            series[1].observe(seconds)
 
     def set_jobs(self, counts: Mapping[JobState, int], *, oldest_queued: float) -> None:
         """What the database says of jobs; every replica says the same. `oldest_queued`: in seconds.

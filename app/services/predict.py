@@ -21,7 +21,7 @@ from core.queries import registry
 from core.tables import ModelRow
 from core.vocabulary import Decision
 from models import pictures
-from models.selective import Scored, ScoreName, probabilities, score
+from models.selective import Scored, ScoreName, probabilities
 
 EXPLAIN_METHOD = "xgradcam"
 """The method of the masks; where the head is linear it costs next to nothing."""
@@ -76,7 +76,9 @@ async def predict(
 
 
 def _scored(name: ScoreName, seen: Seen) -> Scored:
-    return score(name, seen.scores.logits, seen.scores.erm_logits)
+    judged = seen.scores.judged
+    assert judged is not None  # the batcher's work
+    return judged.score(name)
 
 
 def _count(services: Services, plan: Plan, seen: Seen, scored: Scored, found: PredictAnswer) -> None:

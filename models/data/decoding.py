@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -24,6 +25,14 @@ def square(picture: Image.Image, size: int, crop: Crop = "none") -> Tensor:
     """An upright RGB picture, resized to (3, size, size) uint8; without a `crop` the whole of it."""
     pixels = torch.from_numpy(np.array(picture))  # (H, W, 3)
     return resize_square(cropped(pixels.permute(2, 0, 1).unsqueeze(0), crop), size)[0]
+
+
+def square_array(picture: Image.Image, size: int) -> NDArray[np.uint8]:
+    """`square` of the whole picture as an array: what has the size already is not taken through torch."""
+    if picture.size == (size, size):
+        return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+    pixels: NDArray[np.uint8] = square(picture, size).numpy()
+    return pixels
 
 
 def cropped(images: Tensor, crop: Crop) -> Tensor:

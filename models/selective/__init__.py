@@ -22,10 +22,12 @@ from models.selective.policies import (
 )
 from models.selective.scores import (
     SCORES,
+    Judged,
     Scored,
     ScoreName,
     ScoreNeedsErm,
     decide,
+    judge,
     log_probabilities,
     score,
 )
@@ -42,6 +44,7 @@ __all__ = [
     "CurvePoint",
     "GroupSelection",
     "GroupVerdict",
+    "Judged",
     "OperatingPoint",
     "Planning",
     "Reference",
@@ -59,6 +62,7 @@ __all__ = [
     "coverage_ratio",
     "decide",
     "fit_temperature",
+    "judge",
     "log_probabilities",
     "operating_point",
     "probabilities",

@@ -40,19 +40,45 @@ def log_probabilities(logits: ArrayLike, labels: Counts) -> Floats:
     return np.where(finite, below[rows, labels] - np.log1p(others.sum(1)), np.nan)
 
 
+class Judged(NamedTuple):
+    """All that the scores are made of: the label of each input (N,), and its log-probability (N,) by the
+    model itself and by ERM (None without its logits)."""
+
+    labels: Counts
+    own: Floats
+    erm: Floats | None
+
+    def score(self, name: ScoreName) -> Scored:
+        """See `score`."""
+        if name == "max_softmax":
+            return Scored(self.labels, self.own)
+        if self.erm is None:
+            raise ScoreNeedsErm(f"the score {name!r} needs the logits of ERM")
+        return Scored(self.labels, _PAIR_SCORES[name](self.own, self.erm))
+
+    def rows(self, first: int, last: int) -> Judged:
+        """Those from `first` up to, not including, `last`."""
+        erm = None if self.erm is None else self.erm[first:last]
+        return Judged(self.labels[first:last], self.own[first:last], erm)
+
+
+def judge(masktune: ArrayLike, erm: ArrayLike | None = None) -> Judged:
+    """Judge (N, K) logits. The label is always the mask-tuned model's."""
+    labels = np.asarray(masktune).argmax(1).astype(np.int64)
+    return Judged(
+        labels,
+        log_probabilities(masktune, labels),
+        None if erm is None else log_probabilities(erm, labels),
+    )
+
+
 def score(name: ScoreName, masktune: ArrayLike, erm: ArrayLike | None = None) -> Scored:
     """Score (N, K) logits. The label is always the mask-tuned model's.
 
     `max_softmax`: its own log-probability. `product`: plus ERM's of the same label (the paper's
     product, as a sum of logs). `minimum`: the smaller of the two. Raises ScoreNeedsErm.
     """
-    labels = np.asarray(masktune).argmax(1).astype(np.int64)
-    own = log_probabilities(masktune, labels)
-    if name == "max_softmax":
-        return Scored(labels, own)
-    if erm is None:
-        raise ScoreNeedsErm(f"the score {name!r} needs the logits of ERM")
-    return Scored(labels, _PAIR_SCORES[name](own, log_probabilities(erm, labels)))
+    return judge(masktune, erm if name != "max_softmax" else None).score(name)
 
 
 _PAIR_SCORES: dict[ScoreName, Callable[[Floats, Floats], Floats]] = {

@@ -98,3 +98,39 @@ def test_one_who_leaves_does_not_take_the_read_along() -> None:
         assert await stays == 0
 
     asyncio.run(run())
+
+
+def test_what_was_read_is_kept_for_a_moment_and_until_something_is_written_here() -> None:
+    async def run() -> None:
+        now, written, source = 0.0, 0, Source()
+        shared = Shared[int](CapacityLimiter(4), keep=0.1, written=lambda: written, clock=lambda: now)
+
+        async def reads() -> int:
+            await shared.get("a", source.read)
+            return source.reads
+
+        assert [await reads(), await reads()] == [1, 1]
+        written += 1
+        assert [await reads(), await reads()] == [2, 2]
+        now += 0.11
+        assert [await reads(), await reads()] == [3, 3]
+
+    asyncio.run(run())
+
+
+def test_a_write_during_the_read_makes_it_stale() -> None:
+    async def run() -> None:
+        written, source = 0, Source()
+
+        def read() -> int:
+            nonlocal written
+            value = source.read()
+            written += 1  # it may or may not be in what was read
+            return value
+
+        shared = Shared[int](CapacityLimiter(4), keep=60.0, written=lambda: written)
+        await shared.get("a", read)
+        await shared.get("a", source.read)
+        assert source.reads == 2
+
+    asyncio.run(run())

@@ -19,6 +19,7 @@ class EchoEngine:
 
     def __init__(self, *, nbytes: int = 1000, failure: Exception | None = None) -> None:
         self.name = "echo"
+        self.quick = False
         self.image_size = 2
         self.classes = 2
         self.nbytes = nbytes

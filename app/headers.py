@@ -1,0 +1,14 @@
+"""Headers of a request as they lie in its scope: for what looks at every request."""
+
+from __future__ import annotations
+
+from starlette.types import Scope
+
+
+def header(scope: Scope, name: bytes) -> bytes:
+    """The first header of this (lower case) name, or nothing. Starlette's own look-up encodes and copies."""
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return b""
