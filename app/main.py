@@ -32,7 +32,7 @@ from app.inference import Inference, check_forward
 from app.middleware.admission import Admission
 from app.middleware.body_limit import BodyLimit
 from app.middleware.observe import Observe
-from app.services import images, sweeping, tally, uploads
+from app.services import gauges, images, sweeping, tally, uploads
 from app.services.auth import Keyring, made_keys
 from app.services.events import Followers
 from app.services.forward import ForwardCheck
@@ -83,7 +83,12 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
             services = _open(settings, counters, traces, closing)
             await asyncio.to_thread(uploads.clear_abandoned, settings.scratch)
             app.state.services = services
-            async with sweeping.swept(services), tally.kept(services), aclosing(services.rates):
+            async with (
+                sweeping.swept(services),
+                tally.kept(services),
+                gauges.kept(services),
+                aclosing(services.rates),
+            ):
                 yield
             services.followers.stop()
 

@@ -10,9 +10,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,8 +21,11 @@ import typer
 from cli.output import USAGE, fail
 
 if TYPE_CHECKING:
+    from cli.parts import Part
     from cli.web import App
     from core.settings import Settings
+
+PYTHON = (sys.executable, "-m", "cli")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [MASKTUNE_HOST, 127.0.0.1].")]
 Port = Annotated[
@@ -53,7 +57,7 @@ def serve(
     _tie(tied)
     _migrate(settings)
     with _listening(settings) as listener:
-        asyncio.run(_serve(settings, listener))
+        asyncio.run(_keep(settings, _service(settings, listener), listener))
 
 
 def api(
@@ -63,20 +67,23 @@ def api(
     dashboard: Annotated[
         bool, typer.Option("--dashboard", help="Show the dashboard as well, at / of the same address.")
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes that share the address [MASKTUNE_API_PROCESSES, 1]."),
+    ] = None,
     tied: Tied = False,
 ) -> None:
     """Run the API alone. Workers find it through the database and the broker of the settings."""
-    settings = read_settings(host=host, port=port)
+    settings = read_settings(host=host, port=port, api_processes=processes)
     _exit_0_on_sigterm()
     _tie(tied)
     _migrate(settings)
-    from app.server import make_server
-
-    listener = socket.socket(fileno=fd) if fd is not None else None
-    server = make_server(settings, wrap=_with_dashboard(settings, listener) if dashboard else None)
-    server.run(sockets=[listener] if listener is not None else None)
-    if not server.started:
-        raise typer.Exit(1)
+    if settings.api_processes == 1 or fd is not None:
+        _api_alone(settings, fd, dashboard=dashboard)
+    elif dashboard:
+        fail("a dashboard keeps its pages in one process: run it apart, with `masktune web`", USAGE)
+    else:
+        _api_together(settings)
 
 
 def worker(
@@ -100,30 +107,72 @@ def migrate() -> None:
     _migrate(read_settings())
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
-    from cli.parts import Keeper, Part, PartFailed
+def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
+    """In this process; on a socket that is there already, where its number is given."""
+    from app.server import make_server
 
-    environment = {
+    listener = socket.socket(fileno=fd) if fd is not None else None
+    server = make_server(settings, wrap=_with_dashboard(settings, listener) if dashboard else None)
+    server.run(sockets=[listener] if listener is not None else None)
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def _api_together(settings: Settings) -> None:
+    """As many processes as the settings say, each with a socket of its own at the same address."""
+    from cli.parts import Part
+
+    with _sharing(settings) as listeners, TemporaryDirectory(prefix="masktune-metrics-") as metrics:
+        environment = {
+            **_environment(settings),
+            "MASKTUNE_MODELS_IN_MEMORY_BYTES": str(settings.models_in_memory_bytes // len(listeners)),
+            "PROMETHEUS_MULTIPROC_DIR": metrics,
+        }
+        parts = [
+            Part(
+                f"API process {number}",
+                (*PYTHON, "api", "--tied", "--fd", str(listener.fileno())),
+                environment,
+                inherited=(listener.fileno(),),
+                grace=settings.graceful_shutdown_seconds + 5,
+            )
+            for number, listener in enumerate(listeners, 1)
+        ]
+        asyncio.run(_keep(settings, parts, listeners[0]))
+
+
+def _service(settings: Settings, listener: socket.socket) -> Sequence[Part]:
+    """The API with the dashboard, and a worker."""
+    from cli.parts import Part
+
+    environment, number = _environment(settings), listener.fileno()
+    return (
+        Part(
+            "API",
+            (*PYTHON, "api", "--tied", "--dashboard", "--fd", str(number)),
+            environment,
+            inherited=(number,),
+            grace=settings.graceful_shutdown_seconds + 5,
+        ),
+        Part("worker", (*PYTHON, "worker", "--tied"), environment, grace=settings.end_grace_seconds + 12),
+    )
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """What the command line said, for the parts."""
+    return {
         **os.environ,
         "MASKTUNE_DATA_DIR": str(settings.data_dir.absolute()),
         "MASKTUNE_HOST": settings.host,
         "MASKTUNE_WORKER_SLOTS": str(settings.worker_slots),
     }
-    python = (sys.executable, "-m", "cli")
-    number = listener.fileno()
-    keeper = Keeper(
-        parts=(
-            Part(
-                "API",
-                (*python, "api", "--tied", "--dashboard", "--fd", str(number)),
-                environment,
-                inherited=(number,),
-                grace=settings.graceful_shutdown_seconds + 5,
-            ),
-            Part("worker", (*python, "worker", "--tied"), environment, grace=settings.end_grace_seconds + 12),
-        ),
-        say=_say,
-    )
+
+
+async def _keep(settings: Settings, parts: Sequence[Part], listener: socket.socket) -> None:
+    """Run the parts until a signal ends them, and say when they are ready."""
+    from cli.parts import Keeper, PartFailed
+
+    keeper = Keeper(parts=parts, say=_say)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, keeper.stop.set)
@@ -233,6 +282,26 @@ def _check(settings: Settings) -> None:
             doorbell.ping()
     except (SQLAlchemyError, OperationalError, OSError) as error:
         fail(f"a worker cannot work here: {type(error).__name__}", 1)
+
+
+@contextmanager
+def _sharing(settings: Settings) -> Iterator[list[socket.socket]]:
+    """A listening socket for each process: the kernel deals new connections out among them.
+
+    Bound here, they outlive a process that crashes: its connections wait for its next start.
+    """
+    with _listening(
+        settings
+    ) as first:  # refuses an address that another service has, which sharing would not
+        host, port = first.getsockname()[:2]
+        family = first.family
+    with ExitStack() as opened:
+        yield [
+            opened.enter_context(
+                socket.create_server((host, port), family=family, backlog=2048, reuse_port=True)
+            )
+            for _ in range(settings.api_processes)
+        ]
 
 
 @contextmanager

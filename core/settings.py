@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     # --- the front ------------------------------------------------------------------------
     host: str = Field("127.0.0.1", description="Address to listen on. Without keys: loopback only.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    api_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes of `masktune api`. Each holds the models it serves, and its own limits.",
+    )
     api_keys: SecretStr = Field(
         SecretStr(""),
         description="Keys as `scope+scope:secret`, separated by commas, e.g. `read+predict:s3cret`.",

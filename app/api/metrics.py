@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from app.api.answers import sends
 from app.api.problems import problems
 from app.deps import Reading, Serving
+from app.services import gauges
 from app.services.metrics import CONTENT_TYPE
 from core.queries import jobs
 
@@ -21,7 +22,5 @@ router = APIRouter(tags=["service"])
 )
 def metrics(services: Serving, session: Reading) -> Response:
     services.metrics.set_jobs(jobs.counts(session), oldest_queued=jobs.oldest_queued_seconds(session))
-    services.metrics.followers.set(len(services.followers))
-    services.metrics.set_loaded(services.inference.loaded)
-    services.metrics.waiting.set(services.inference.waiting)
+    gauges.refresh(services)
     return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})

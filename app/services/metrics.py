@@ -6,12 +6,15 @@ library adds it), one prefix. `deploy/grafana` and `deploy/prometheus` ask for t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from core.vocabulary import Counted, JobState
 
@@ -49,12 +52,20 @@ class Metrics:
             registry=self.registry,
         )
         self.in_flight = Gauge(
-            "masktune_requests_in_flight", "Requests being answered.", registry=self.registry
+            "masktune_requests_in_flight",
+            "Requests being answered.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
         self.upload_bytes = Counter(
             "masktune_upload_bytes", "Bytes of archives received.", registry=self.registry
         )
-        self.followers = Gauge("masktune_event_followers", "Open event streams.", registry=self.registry)
+        self.followers = Gauge(
+            "masktune_event_followers",
+            "Open event streams.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self.predictions = Counter(
             "masktune_predictions",
             "Images sent to a model, by what it decided; coverage is the rate of answered over that of all.",
@@ -75,17 +86,34 @@ class Metrics:
             "Pairs in memory, by what runs them.",
             ("engine",),
             registry=self.registry,
+            multiprocess_mode="livesum",
         )
         self.waiting = Gauge(
-            "masktune_images_waiting", "Images that wait for an engine.", registry=self.registry
+            "masktune_images_waiting",
+            "Images that wait for an engine.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
-        self._jobs = Gauge("masktune_jobs", "Jobs in each state.", ("state",), registry=self.registry)
+        self._jobs = Gauge(
+            "masktune_jobs",
+            "Jobs in each state.",
+            ("state",),
+            registry=self.registry,
+            multiprocess_mode="mostrecent",
+        )
         self._oldest = Gauge(
             "masktune_oldest_queued_job_age_seconds",
             "How long the job that has waited longest for a worker has waited; 0 where none waits.",
             registry=self.registry,
+            multiprocess_mode="mostrecent",
         )
-        build = Gauge("masktune_build_info", "1, with the version.", ("version",), registry=self.registry)
+        build = Gauge(
+            "masktune_build_info",
+            "1, with the version.",
+            ("version",),
+            registry=self.registry,
+            multiprocess_mode="max",
+        )
         build.labels(version).set(1)
         ProcessCollector(registry=self.registry)
 
@@ -142,5 +170,30 @@ class Metrics:
         return series
 
     def render(self) -> bytes:
-        """Everything in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """Everything in Prometheus' text format; of all processes that share the address, as one."""
+        folder = _shared_folder()
+        if folder is None:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together, str(folder))  # type: ignore[no-untyped-call]  # as it is there
+        return generate_latest(together)
+
+    def close(self) -> None:
+        """What this process holds open is no more. What it counted stays counted."""
+        if _shared_folder() is not None:
+            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+def forget_the_dead() -> None:
+    """Take the gauges of processes away that were killed before they could `close`."""
+    folder = _shared_folder()
+    for file in [] if folder is None else folder.glob("gauge_live*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not Path(f"/proc/{pid}").exists():
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _shared_folder() -> Path | None:
+    """Where the processes of one address keep their values together; None for a process of its own."""
+    name = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(name) if name else None

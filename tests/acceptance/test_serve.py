@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
+
+import httpx
 
 from client import Client
 from tests.acceptance.conftest import Processes, address
@@ -57,3 +60,47 @@ def test_two_services_start_on_one_folder_one_after_the_other(processes: Process
         serve.send_signal(signal.SIGTERM)
         assert serve.wait(30) == 0
     assert kept == ["kept"]
+
+
+def test_several_processes_share_an_address_and_are_measured_as_one(
+    processes: Processes, tmp_path: Path
+) -> None:
+    together = processes.masktune("api", "--port", "0", "--processes", "2", DATA_DIR=str(tmp_path / "var"))
+    url = address(together)
+    for _ in range(40):  # each on a connection of its own
+        assert httpx.get(f"{url}/livez").status_code == 200
+    assert _counted(url) >= 40  # those of the greeting beside
+
+    first, _ = (int(line.split()[0]) for line in processes.left() if "--tied" in line)
+    os.kill(first, signal.SIGKILL)
+    assert together.stdout is not None
+    assert "ended (signal 9); starting it again in 0.5 s" in together.stdout.readline()
+    for _ in range(40):  # none is refused: some wait for the process that starts
+        assert httpx.get(f"{url}/livez", timeout=60).status_code == 200
+    assert _counted(url) >= 80  # what the killed one counted is kept
+    together.send_signal(signal.SIGTERM)
+    assert together.wait(30) == 0
+    assert processes.left() == []
+
+
+def _counted(url: str) -> float:
+    """Answers to /livez by all processes, as any one of them tells."""
+    found = re.search(
+        r'^masktune_requests_total\{method="GET",route="/livez",status="200"\} (\S+)$',
+        httpx.get(f"{url}/metrics").text,
+        re.MULTILINE,
+    )
+    assert found is not None
+    return float(found[1])
+
+
+def test_an_address_that_is_taken_is_refused_to_several_processes_too(
+    processes: Processes, tmp_path: Path
+) -> None:
+    data = str(tmp_path / "var")
+    first = processes.masktune("api", "--port", "0", "--processes", "2", DATA_DIR=data)
+    port = address(first).rpartition(":")[2]
+    second = processes.masktune("api", "--port", port, "--processes", "2", DATA_DIR=data)
+    assert second.wait(60) == 1
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(30) == 0

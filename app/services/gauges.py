@@ -1,0 +1,43 @@
+"""What a process says of itself now: set when it is asked, and every few seconds for those that are not.
+
+Of several processes at one address only one is asked, and the others' values are what they last set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from app.services.background import in_background
+from app.services.metrics import forget_the_dead
+
+if TYPE_CHECKING:
+    from app.deps import Services
+
+SECONDS = 5.0
+
+
+def refresh(services: Services) -> None:
+    """Set the gauges of this process."""
+    services.metrics.followers.set(len(services.followers))
+    services.metrics.set_loaded(services.inference.loaded)
+    services.metrics.waiting.set(services.inference.waiting)
+
+
+@asynccontextmanager
+async def kept(services: Services) -> AsyncIterator[None]:
+    """Refresh them while the block runs; take them away at its end."""
+    forget_the_dead()
+    try:
+        async with in_background(_keep_refreshing(services)):
+            yield
+    finally:
+        services.metrics.close()
+
+
+async def _keep_refreshing(services: Services) -> None:
+    while True:
+        refresh(services)
+        await asyncio.sleep(SECONDS)
