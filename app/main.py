@@ -101,6 +101,8 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         openapi_tags=openapi.TAGS,
         lifespan=lifespan,
         redirect_slashes=False,
+        # `tracing` does that; looking for somebody else's providers costs every request 5 µs.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         responses=problems.problems(422),  # in place of the shape that FastAPI documents
     )
     for module in RESOURCES:

@@ -140,12 +140,13 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def masktune(folder: Path, *parts: str) -> Iterator[Server]:
-    """The service's parts on this data folder."""
+def masktune(folder: Path, *parts: str, processes: int = 1) -> Iterator[Server]:
+    """The service's parts on this data folder; `processes` of its API."""
     port = free_port()
     environment = {
         "MASKTUNE_DATA_DIR": str(folder),
         "MASKTUNE_PORT": str(port),
+        "MASKTUNE_API_PROCESSES": str(processes),
         "MASKTUNE_LOG_LEVEL": "warning",  # as the others are: no line for each request
     }
     commands = [[sys.executable, "-m", "cli", part] for part in parts]

@@ -21,6 +21,7 @@ SECONDS = 5.0
 
 def refresh(services: Services) -> None:
     """Set the gauges of this process."""
+    services.metrics.set_in_flight()
     services.metrics.followers.set(len(services.followers))
     services.metrics.set_loaded(services.inference.loaded)
     services.metrics.waiting.set(services.inference.waiting)

@@ -51,7 +51,9 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.in_flight = Gauge(
+        self.inside = 0
+        """Requests being answered; for the event loop's thread. The gauge is set of it when it is read."""
+        self._in_flight = Gauge(
             "masktune_requests_in_flight",
             "Requests being answered.",
             registry=self.registry,
@@ -142,6 +144,9 @@ class Metrics:
             self._jobs.labels(state.value).set(counts.get(state, 0))
         self._oldest.set(oldest_queued)
 
+    def set_in_flight(self) -> None:
+        self._in_flight.set(self.inside)
+
     def set_loaded(self, counts: Mapping[str, int]) -> None:
         """Both engines are told, also where they run nothing."""
         for engine in ENGINES:
@@ -154,8 +159,9 @@ class Metrics:
             if counts.get(what):
                 counter.inc(counts[what])
         pairs, apart = counts.get(Counted.PAIRS, 0), counts.get(Counted.DISAGREEMENTS, 0)
-        series.agree.inc(pairs - apart)
-        series.disagree.inc(apart)
+        if pairs:
+            series.agree.inc(pairs - apart)
+            series.disagree.inc(apart)
 
     def _new_series(self, model: str) -> _Series:
         with self._lock:

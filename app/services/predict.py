@@ -118,12 +118,18 @@ def _candidates(
     logits: NDArray[np.float32], classes: list[str], top_k: int, temperature: float
 ) -> list[list[Candidate]]:
     """The `top_k` classes of each input, the likeliest first; equals in the order of the classes."""
-    shown = probabilities(logits, temperature)
-    order = np.argsort(-shown, axis=1, kind="stable")[:, :top_k]
     return [
-        [] if math.isnan(row[0]) else [Candidate(label=classes[k], probability=row[k]) for k in best]
-        for row, best in zip(shown.tolist(), order.tolist(), strict=True)
+        []
+        if math.isnan(row[0])
+        else [Candidate(label=classes[k], probability=row[k]) for k in _best(row, top_k)]
+        for row in probabilities(logits, temperature).tolist()
     ]
+
+
+def _best(row: list[float], count: int) -> list[int]:
+    if math.isnan(row[0]):
+        return []
+    return sorted(range(len(row)), key=row.__getitem__, reverse=True)[:count]
 
 
 def _agreement(scores: Scores, number: int, classes: list[str]) -> Agreement:

@@ -60,13 +60,21 @@ class Shared(Generic[T]):
     async def get(self, key: Hashable, read: Callable[[], T]) -> T:
         """What `read` returns or raises, begun after this call; or what was kept."""
         kept = self._kept.get(key)
-        if kept is not None and self._fresh(kept):
-            return kept.value
+        if kept is not None and self._written() == kept.written:
+            age = self._clock() - kept.begun
+            if age < self._keep:
+                if age > self._keep / 2 and key not in self._reading:
+                    self._begin(key, read)  # ahead of time: a busy process takes long to read
+                return kept.value
+        return await asyncio.shield(self._begin(key, read))  # one who leaves does not take it from the others
+
+    def _begin(self, key: Hashable, read: Callable[[], T]) -> asyncio.Task[T]:
+        """The read that begins next, which may be there already."""
         coming = self._next.get(key)
         if coming is None:
             coming = self._next[key] = asyncio.create_task(self._read(key, read))
             coming.add_done_callback(_heard)
-        return await asyncio.shield(coming)  # one who leaves does not take it from the others
+        return coming
 
     async def _read(self, key: Hashable, read: Callable[[], T]) -> T:
         before, own = self._reading.get(key), self._next[key]
@@ -82,9 +90,6 @@ class Shared(Generic[T]):
         finally:
             if self._reading.get(key) is own:
                 del self._reading[key]
-
-    def _fresh(self, kept: _Kept[T]) -> bool:
-        return self._clock() - kept.begun < self._keep and self._written() == kept.written
 
     def _store(self, key: Hashable, kept: _Kept[T]) -> None:
         if not self._keep:

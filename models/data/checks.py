@@ -233,6 +233,8 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
     if image.mode not in _TO_RGB:
         detail = (
             f"has pixels of mode {image.mode}, which is not RGB in one way: save it with 8 bits a channel"

@@ -40,11 +40,15 @@ def fit_temperature(logits: ArrayLike, labels: Counts) -> float:
 
 def probabilities(logits: ArrayLike, temperature: float = 1.0) -> Floats:
     """softmax(logits / T) of (N, K) logits, float64; NaN in the rows that are not finite."""
-    z: Floats = np.asarray(logits, np.float64)
-    finite = np.isfinite(z).all(axis=1, keepdims=True)
-    z = np.where(finite, z, 0.0) / temperature
-    odds = np.exp(z - z.max(1, keepdims=True))
-    return np.where(finite, odds / odds.sum(1, keepdims=True), np.nan)
+    z: Floats = np.array(logits, np.float64)
+    finite = np.isfinite(z)
+    if not finite.all():  # rare, and what follows is on the way of every answer
+        z[~finite.all(axis=1)] = np.nan
+    z -= z.max(1, keepdims=True)
+    z /= temperature
+    np.exp(z, out=z)
+    z /= z.sum(1, keepdims=True)
+    return z
 
 
 def _expected(z: Floats, beta: float) -> Floats:

@@ -134,3 +134,24 @@ def test_a_write_during_the_read_makes_it_stale() -> None:
         assert source.reads == 2
 
     asyncio.run(run())
+
+
+def test_it_is_read_again_before_it_is_too_old_and_nobody_waits_for_that() -> None:
+    async def run() -> None:
+        now, source = 0.0, Source()
+        shared = Shared[int](CapacityLimiter(4), keep=0.1, clock=lambda: now)
+        await shared.get("a", source.read)
+        source.value = 1
+        source.gate.clear()
+        now += 0.06
+        assert [await shared.get("a", source.read) for _ in range(3)] == [0, 0, 0]
+        assert await asyncio.to_thread(source.begun.wait, 10)
+        now += 0.03
+        source.gate.set()
+        while source.reads < 2 or await shared.get("a", source.read) == 0:
+            await asyncio.sleep(0.01)
+        assert source.reads == 2
+        now += 0.02  # the first would be too old now
+        assert await shared.get("a", source.read) == 1
+
+    asyncio.run(run())
