@@ -1,4 +1,5 @@
-"""One connection of the server: heads of requests are bounded in bytes and time, bodies in their pace.
+"""One connection of the server: heads of requests are bounded in bytes and time, bodies in their pace, and
+predictions in their number (`middleware.admission`).
 
 uvicorn's own protocol waits for ever for the rest of a head or a body, and takes a head of any size. With
 it, a client that sends a byte now and then holds a connection for as long as it likes (slowloris), and one
@@ -16,6 +17,9 @@ from typing import ClassVar, cast
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.headers import new_request_id
+from app.middleware.admission import Gate
+
 
 class Connection(HttpToolsProtocol):
     """Looks at itself every second. A client that is made to wait (back pressure) is not called slow."""
@@ -32,6 +36,9 @@ class Connection(HttpToolsProtocol):
     """How far a client may be behind that pace in reading an answer."""
     TICK: ClassVar = 1.0
 
+    gate: ClassVar[Gate | None] = None
+    """What bounds the predictions in flight (`guarded`)."""
+
     _body = False
     """A body is arriving, be its request answered already or not; else a head is awaited or arriving."""
     _bytes = 0
@@ -45,6 +52,8 @@ class Connection(HttpToolsProtocol):
     _behind = 0.0
     """Seconds that it is behind in reading them."""
     _timer: TimerHandle | None = None
+    _turned_away = False
+    """The request whose head came last was refused for the gate; the rest of its body is read and dropped."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
@@ -82,15 +91,22 @@ class Connection(HttpToolsProtocol):
             if size > self.MAX_HEAD_BYTES:  # and came to its end before anybody looked
                 self.app = self._answer_too_large
         self._begin(body=True)
-        super().on_headers_complete()
+        path = self._refused_path()
+        self._turned_away = path is not None
+        if path is None:
+            super().on_headers_complete()
+        else:
+            self._turn_away(path)
 
     def on_body(self, body: bytes) -> None:
         self._bytes += len(body)
-        super().on_body(body)
+        if not self._turned_away:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._begin(body=False)
-        super().on_message_complete()
+        if not self._turned_away:
+            super().on_message_complete()
 
     def _begin(self, *, body: bool) -> None:
         self._body, self._bytes, self._waited = body, 0, 0.0
@@ -127,7 +143,7 @@ class Connection(HttpToolsProtocol):
 
     def _awaited(self) -> bool:
         """Whether it is the client's turn."""
-        if self._body:
+        if self._body and not self._turned_away:
             return not self.flow.read_paused and not self.cycle.waiting_for_100_continue
         return self._answering() is None
 
@@ -149,7 +165,8 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Say why, unless an answer has begun, and close; the application learns that the client is gone."""
         answering = self._answering()
-        if answering is None or not answering.response_started:
+        answered = self._body and self._turned_away
+        if not answered and (answering is None or not answering.response_started):
             headers, body = _problem(status, detail)
             lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
             lines += [name + b": " + value for name, value in headers]
@@ -159,6 +176,30 @@ class Connection(HttpToolsProtocol):
             answering.message_event.set()
         self.transport.close()
 
+    def _refused_path(self) -> str | None:
+        """Where the request that begins here is one that the gate has no room for, its path."""
+        if self.gate is None or not self.gate.full or self.parser.get_method() != b"POST":
+            return None
+        if self._answering() is not None:  # behind another (pipelining): in its turn
+            return None
+        return self.gate.covers(self.url.partition(b"?")[0].decode("latin-1"))
+
+    def _turn_away(self, path: str) -> None:
+        """Answer 503 here and now: no task, no application."""
+        assert self.gate is not None
+        headers, body = self.gate.refusal(path)
+        stays = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        headers += [*self.server_state.default_headers, (b"x-request-id", new_request_id().encode())]
+        if not stays:
+            headers.append((b"connection", b"close"))
+        lines = [b"HTTP/1.1 503 Service Unavailable"]
+        lines += [name + b": " + value for name, value in headers]
+        self.transport.write(b"\r\n".join([*lines, b"", body]))
+        if not stays:
+            self.transport.close()
+        self.server_state.total_requests += 1
+        self.gate.refused(path)
+
     def _too_large(self) -> str:
         return f"request line and headers may have {self.MAX_HEAD_BYTES} bytes at most; send less"
 
@@ -167,6 +208,11 @@ class Connection(HttpToolsProtocol):
         headers, body = _problem(status, self._too_large())
         await send({"type": "http.response.start", "status": status.value, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def guarded(protocol: type[Connection], gate: Gate) -> type[Connection]:
+    """This protocol, which asks that gate."""
+    return type(protocol.__name__, (protocol,), {"gate": gate})
 
 
 def _problem(status: HTTPStatus, detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:

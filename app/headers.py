@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from starlette.types import Scope
 
 
@@ -12,3 +14,8 @@ def header(scope: Scope, name: bytes) -> bytes:
             found: bytes = value
             return found
     return b""
+
+
+def new_request_id() -> str:
+    """16 hex digits. Ids are told apart, not kept secret: the kernel's random numbers would cost more."""
+    return f"{random.getrandbits(64):016x}"

@@ -29,7 +29,7 @@ from app.api import (
 )
 from app.deps import Services
 from app.inference import Inference, check_forward
-from app.middleware.admission import Admission
+from app.middleware.admission import Admission, Gate
 from app.middleware.body_limit import BodyLimit
 from app.middleware.observe import Observe
 from app.services import gauges, images, sweeping, tally, uploads
@@ -43,6 +43,7 @@ from app.services.sharing import KEPT_SECONDS, Shared
 from app.services.stores import Stores
 from app.services.tally import Tally
 from core.artifacts import Artifacts
+from core.errors import Overloaded
 from core.queue import Doorbell
 from core.schema import upgrade
 from core.session import Database
@@ -105,13 +106,15 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         telemetry={"tracing": False, "metrics": False, "logs": False},
         responses=problems.problems(422),  # in place of the shape that FastAPI documents
     )
+    gate = app.state.gate = Gate(settings.predict_queue)
+    gate.refused = partial(counters.answered, "POST", status=Overloaded.status, seconds=None)
     for module in RESOURCES:
         app.include_router(module.router)
     problems.install(app, [module.router for module in RESOURCES])
     openapi.install(app, settings.root_path)
     app.add_middleware(predict.Direct, answer=problems.answerer(app))
     app.add_middleware(BodyLimit, limit_of=limit_of(settings))
-    app.add_middleware(Admission, most=settings.predict_queue)
+    app.add_middleware(Admission, gate=gate)
     app.add_middleware(Observe, metrics=counters)  # added last: only a request's span is around it
     traces.instrument(app)
     return app

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from app.connection import Connection
+from app.connection import Connection, guarded
 from app.inference import prepare_process
 from app.main import create_app
 from core import logs
@@ -46,7 +46,7 @@ def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = 
     app = create_app(settings)
     config = uvicorn.Config(
         app if wrap is None else wrap(app),
-        http=Connection,
+        http=guarded(Connection, app.state.gate),
         log_config=logs.config(settings.log_level, settings.log_format),
         host=settings.host,
         port=settings.port,

@@ -119,9 +119,13 @@ class Settings(BaseSettings):
     models_in_memory_bytes: int = Field(
         2 * GiB, ge=0, description="Budget of loaded models; the least used goes first."
     )
-    predict_queue: int = Field(256, ge=1, description="Images that may wait for the engine.")
+    predict_queue: int = Field(
+        64,
+        ge=1,
+        description="Requests for predictions in flight, and images that wait for the engine, at most.",
+    )
     predict_wait_seconds: float = Field(
-        2.0,
+        0.25,
         gt=0,
         description="How long an image may have to wait for the engine; above, requests are refused.",
     )

@@ -22,6 +22,10 @@ from app.inference.shapes import Engine, Explain, Scores
 from core.errors import Overloaded, Unavailable
 from models.selective import judge
 
+_BATCH_SECONDS = 0.25
+_LEAST_BATCH = 8
+"""Where a batch takes longer than that, it has so few images; on a CPU they are as fast as 64."""
+
 
 @dataclass(frozen=True, eq=False)
 class Ask:
@@ -148,15 +152,21 @@ class Batcher:
             self._busy = bool(batch)
             return batch
 
+    def _limit(self) -> int:
+        """Images of one batch: a slow engine gains nothing by more, and those who come next wait for all."""
+        if not self._seconds_per_image:
+            return self._max_batch
+        return min(self._max_batch, max(_LEAST_BATCH, int(_BATCH_SECONDS / self._seconds_per_image)))
+
     def _take(self) -> list[Ask]:
         """The oldest request and those behind it for the same engine, as many as fit one batch."""
         batch: list[Ask] = []
         left: deque[Ask] = deque()
-        images = 0
+        images, limit = 0, self._limit()
         while self._queue:
             ask = self._queue.popleft()
             more = images + len(ask.images)
-            if batch and (ask.engine is not batch[0].engine or more > self._max_batch):
+            if batch and (ask.engine is not batch[0].engine or more > limit):
                 left.append(ask)
                 continue
             self._waiting -= len(ask.images)

@@ -1,48 +1,79 @@
 """More predictions in flight than could wait for the engine: refused before anything looks at them.
 
 Where a network is small the event loop is what overload fills, not the engine's queue. A refusal must cost
-a small part of an answer then, or twice the rate would leave no time for answers, nor for /livez.
+a small part of an answer then, or twice the rate would leave no time for answers, nor for /livez. So our own
+server asks the `Gate` when a request's head is there, before there is a task for it; `Admission` asks it
+under any other server.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import Overloaded, problem
 
 _PATHS = ("/predict", "/saliency")
+_RETRY_SECONDS = 1
+
+Headers = list[tuple[bytes, bytes]]
 
 
-class Admission:
-    """Lets `most` requests for predictions and maps in at a time, and answers 503 to the others at once."""
+class Gate:
+    """Counts requests for predictions and maps that are being answered; `most` of them at a time."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self.app, self.most = app, most
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.inside = 0
+        detail = f"{most} requests are being answered already; try again in {_RETRY_SECONDS} s"
+        self._bodies = {
+            path: json.dumps(problem(Overloaded, detail, instance=path)).encode() for path in _PATHS
+        }
+        self.refused: Callable[[str], None] = _nobody
+        """Is told of each request that a server refused by itself, with its path."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].endswith(
-            _PATHS
-        ):  # a prefix of a proxy may be before it
-            return await self.app(scope, receive, send)
-        if self.inside >= self.most:
-            return await self._refuse(scope, send)
-        self.inside += 1
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            self.inside -= 1
-        return None
+    @property
+    def full(self) -> bool:
+        return self.inside >= self.most
 
-    async def _refuse(self, scope: Scope, send: Send) -> None:
-        detail = f"{self.inside} requests are being answered already; try again in 1 s"
-        body = json.dumps(problem(Overloaded, detail, instance=scope["path"])).encode()
+    def covers(self, path: str) -> str | None:
+        """The path of ours that this is, which may have the prefix of a proxy before it; else None."""
+        return next((ours for ours in _PATHS if path.endswith(ours)), None)
+
+    def refusal(self, path: str) -> tuple[Headers, bytes]:
+        """Headers and body of the 503 for one of our paths."""
+        body = self._bodies[path]
         headers = [
             (b"content-type", b"application/problem+json"),
             (b"content-length", str(len(body)).encode()),
-            (b"retry-after", b"1"),
+            (b"retry-after", str(_RETRY_SECONDS).encode()),
         ]
-        await send({"type": "http.response.start", "status": Overloaded.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        return headers, body
+
+
+class Admission:
+    """Lets as many requests in as the gate has room for, and answers 503 to the others at once."""
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self.app, self.gate = app, gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = self.gate.covers(scope["path"]) if scope["type"] == "http" else None
+        if path is None:
+            return await self.app(scope, receive, send)
+        if self.gate.full:
+            headers, body = self.gate.refusal(path)
+            await send({"type": "http.response.start", "status": Overloaded.status, "headers": headers})
+            return await send({"type": "http.response.body", "body": body})
+        self.gate.inside += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.gate.inside -= 1
+        return None
+
+
+def _nobody(path: str) -> None:
+    """Is told and does nothing."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import random
 import re
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.headers import header
+from app.headers import header, new_request_id
 from app.services.metrics import Metrics
 from core import logs
 
@@ -33,9 +32,8 @@ class Observe:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        # Told apart, not kept secret: the kernel's random numbers cost more than the rest of this.
         given = header(scope, b"x-request-id").decode("latin-1")
-        request_id = given if _GIVEN.fullmatch(given) else f"{random.getrandbits(64):016x}"
+        request_id = given if _GIVEN.fullmatch(given) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         status, streams, begun = 500, False, time.perf_counter()
 

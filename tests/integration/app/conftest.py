@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.connection import Connection
+from app.connection import Connection, guarded
 from app.deps import Services
 from app.main import create_app
 from app.server import Server
@@ -231,7 +231,11 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
             # Small, so that who does not read an answer is noticed before the kernel has taken it all.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
             config = uvicorn.Config(
-                app, http=Impatient, log_config=None, access_log=False, timeout_graceful_shutdown=2
+                app,
+                http=guarded(Impatient, app.state.gate),
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=2,
             )
             server = Server(config, app)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

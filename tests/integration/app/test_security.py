@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import pickle
+import re
 import socket
 import struct
 import time
@@ -32,7 +33,7 @@ from core.settings import Settings
 from models.data.archives import ArchiveError, ArchiveLimits, unpack
 from models.data.checks import CheckedImage, check_image
 from models.data.report import FileCode, ProblemCode
-from tests.integration.app.conftest import Front, Impatient, Listening, StartFront
+from tests.integration.app.conftest import Front, Impatient, Listening, StartFront, rest
 
 Listen = Callable[..., Listening]
 HEAD = b"GET /livez HTTP/1.1\r\nHost: a\r\n"
@@ -288,7 +289,10 @@ def test_a_silent_connection_is_closed_in_silence(listen: Listen) -> None:
 def test_the_service_is_served_with_these_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests here lower the times only."""
     monkeypatch.setattr(uvicorn.Config, "configure_logging", lambda self: None)  # not this process'
-    assert make_server(Settings(data_dir=tmp_path)).config.http is Connection
+    http = make_server(Settings(data_dir=tmp_path)).config.http
+    assert isinstance(http, type)
+    assert issubclass(http, Connection)
+    assert vars(http).keys() - vars(type("", (), {})).keys() == {"gate"}
 
 
 def test_a_body_that_trickles_is_cut_off_and_leaves_nothing(listen: Listen, tmp_path: Path) -> None:
@@ -344,6 +348,48 @@ def test_oversized_headers_are_a_431(listen: Listen, head: bytes) -> None:
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert b"application/problem+json" in answer
     assert server.ask(HEAD + b"X-a: " + b"a" * 30_000 + b"\r\nConnection: close\r\n\r\n")[9:12] == b"200"
+
+
+PREDICT = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: %d\r\n%s\r\n%s"
+
+
+def test_beyond_its_bound_a_prediction_is_refused_at_once_and_the_connection_goes_on(listen: Listen) -> None:
+    server = listen(predict_queue=1)
+    gate = server.app.state.gate
+    gate.inside = 1
+    with server.connect() as connection:
+        for path in (b"/predict?model=a", b"/saliency?model=a"):
+            connection.sendall(PREDICT % (path, 9_000, b"", b"x" * 4_000))
+            answer = connection.recv(65_536)  # before its body is there
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 1\r\n" in head
+            assert re.search(rb"x-request-id: [0-9a-f]{16}\b", head)
+            problem = json.loads(body)
+            assert (problem["type"], problem["status"]) == ("/problems/overloaded", 503)
+            assert problem["instance"] == path.partition(b"?")[0].decode()
+            connection.sendall(b"x" * 5_000)  # the rest, which nobody keeps
+        connection.sendall(HEAD + b"\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        gate.inside = 0
+        connection.sendall(PREDICT % (b"/predict?model=a", 1, b"Connection: close\r\n", b"x"))
+        assert b" 404 " in rest(connection)[:20]
+    told = server.ask(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").decode()
+    for route in ("/predict", "/saliency"):
+        assert f'masktune_requests_total{{method="POST",route="{route}",status="503"}} 1.0' in told
+    assert 'masktune_requests_total{method="POST",route="/predict",status="404"} 1.0' in told
+
+
+def test_who_is_refused_has_no_more_time_than_others(listen: Listen) -> None:
+    server = listen(predict_queue=1)
+    server.app.state.gate.inside = 1
+    with server.connect(PREDICT % (b"/predict", 9_000, b"", b"")) as connection:
+        answer = trickled(connection, b"x")
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert answer.count(b"HTTP/1.1") == 1  # it is closed without another answer
+    closing = server.ask(PREDICT % (b"/predict", 0, b"Connection: close\r\n", b""))
+    assert b"connection: close" in closing
+    assert server.ask(b"POST /predict HTTP/1.0\r\nContent-Length: 0\r\n\r\n").startswith(b"HTTP/1.1 503 ")
 
 
 def test_honest_clients_are_not_slow(listen: Listen, tmp_path: Path) -> None:

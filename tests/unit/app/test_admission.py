@@ -8,7 +8,7 @@ import httpx
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from app.middleware.admission import Admission
+from app.middleware.admission import Admission, Gate
 
 
 class App:
@@ -28,8 +28,8 @@ class App:
 def test_those_beyond_the_bound_are_refused_and_places_come_back() -> None:
     async def run() -> None:
         inner = App()
-        gate = Admission(inner, most=2)
-        transport = httpx.ASGITransport(gate, raise_app_exceptions=False)
+        gate = Gate(2)
+        transport = httpx.ASGITransport(Admission(inner, gate), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             assert (await http.post("/saliency?fail")).status_code == 500  # its place comes back too
             inside = [asyncio.create_task(http.post(path)) for path in ("/predict", "/behind/predict")]
