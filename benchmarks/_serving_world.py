@@ -123,20 +123,26 @@ def furnish(folder: Path, kind: Kind) -> Furnished:
 
 
 class Server(NamedTuple):
-    """A service that runs: its port, and the process groups it consists of."""
+    """A service that runs: its port, and the processes that were started for it."""
 
     port: int
-    groups: Sequence[int]
+    pids: Sequence[int]
 
     def cpu_seconds(self) -> float:
-        """What its processes have used so far. It tells services apart where others keep the cores busy."""
-        ticks = 0
+        """What they and their descendants have used so far. It tells services apart on a busy machine."""
+        ticks: dict[int, int] = {}
+        parents: dict[int, int] = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):  # it has ended
                 fields = stat.read_text().rpartition(")")[2].split()
-                if int(fields[2]) in self.groups:
-                    ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+                pid = int(stat.parent.name)
+                parents[pid], ticks[pid] = int(fields[1]), int(fields[11]) + int(fields[12])
+        return sum(ticks[pid] for pid in ticks if self._is_ours(pid, parents)) / os.sysconf("SC_CLK_TCK")
+
+    def _is_ours(self, pid: int, parents: dict[int, int]) -> bool:
+        while pid and pid not in self.pids:
+            pid = parents.get(pid, 0)
+        return bool(pid)
 
 
 @contextmanager
@@ -150,18 +156,18 @@ def masktune(folder: Path, *parts: str, processes: int = 1) -> Iterator[Server]:
         "MASKTUNE_LOG_LEVEL": "warning",  # as the others are: no line for each request
     }
     commands = [[sys.executable, "-m", "cli", part] for part in parts]
-    with _running(commands, environment) as groups:
+    with _running(commands, environment) as pids:
         _await(f"http://127.0.0.1:{port}/livez")
-        yield Server(port, groups)
+        yield Server(port, pids)
 
 
 @contextmanager
 def rival(name: str, model: Path, kind: Kind) -> Iterator[Server]:
     """One of `benchmarks._rivals`."""
     port = free_port()
-    with _running([[sys.executable, "-m", "benchmarks._rivals", name, str(model), str(port)]], {}) as groups:
+    with _running([[sys.executable, "-m", "benchmarks._rivals", name, str(model), str(port)]], {}) as pids:
         _await(_ask(port, kind, "/predict"))
-        yield Server(port, groups)
+        yield Server(port, pids)
 
 
 def warm(port: int, kind: Kind, model: str, engines: int) -> None:
