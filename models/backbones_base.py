@@ -48,12 +48,15 @@ class Split:
     """Where a module is cut. `head(model, features(model, x))` equals `model(x)`.
 
     `carried` is the number of channels that have no place in the image (a class token's): they are
-    equal at every position, and lie behind the spatial ones.
+    equal at every position, and lie behind the spatial ones. `pool` names the max pooling that the head
+    begins with, where it does; `tail` is the head behind it.
     """
 
     features: Callable[[nn.Module, Tensor], Tensor]
     head: Callable[[nn.Module, Tensor], Tensor]
     carried: int = 0
+    pool: str = ""
+    tail: Callable[[nn.Module, Tensor], Tensor] | None = None
 
 
 class Built(NamedTuple):
@@ -118,6 +121,16 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self._split.head(self.model, self.features(images))
+
+    @property
+    def max_pool(self) -> nn.Module | None:
+        """The max pooling that the head begins with, where that is known: `head` is it and `tail`."""
+        return self.model.get_submodule(self._split.pool) if self._split.pool else None
+
+    def tail(self, pooled: Tensor) -> Tensor:
+        """Logits (B, K) of what `max_pool` gave."""
+        assert self._split.tail is not None
+        return self._split.tail(self.model, pooled)
 
     @property
     def spatial_channels(self) -> int:

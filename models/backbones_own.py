@@ -95,6 +95,8 @@ def _stage(inputs: int, outputs: int, *, stride: int) -> nn.Sequential:
 _SMALL_CNN = Split(
     chain("block1", "pool1", "block2"),
     chain("pool2", flatten, "hidden", "fc"),
+    pool="pool2",
+    tail=chain(flatten, "hidden", "fc"),
 )
 _RESNET32 = Split(
     chain("conv1", "bn1", "relu", "layer1", "layer2", "layer3"),

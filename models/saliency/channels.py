@@ -30,11 +30,11 @@ def gradcam(evidence: Evidence) -> Tensor:
 
 def xgradcam(evidence: Evidence) -> Tensor:
     """Fu et al. 2020: a channel weighs its gradient averaged by activation. Linear head: closed form."""
-    activation, gradient = evidence.values, evidence.gradient()
+    activation = evidence.values
     total = activation.sum(_PLACES)
     if evidence.network.linear is not None:  # the gradient is the same at every place
-        return combine(gradient[:, :, 0, 0] * (total / (total + 1e-7)), activation)
-    return combine((gradient * activation).sum(_PLACES) / (total + 1e-7), activation)
+        return combine(evidence.gradient()[:, :, 0, 0] * (total / (total + 1e-7)), activation)
+    return combine(evidence.summed_gradient_times_values() / (total + 1e-7), activation)
 
 
 def hirescam(evidence: Evidence) -> Tensor:

@@ -32,6 +32,8 @@ class Evidence:
     logits: Tensor  # (B, K) float32
     targets: Tensor  # (B,) int64
     seed: int
+    pooled: Tensor | None = None
+    """What the head's max pooling made of the activation, (B, C, h', w'), where it begins with one."""
 
     @property
     def values(self) -> Tensor:
@@ -59,6 +61,19 @@ class Evidence:
         rows = self._logit_gradient(objective) @ linear.weight.detach().float() / places  # (B, C)
         return rows[:, :, None, None].expand_as(self.activation)
 
+    def summed_gradient_times_values(self) -> Tensor:
+        """Σ over the places of gradient × values, (B, C).
+
+        Max pooling hands each of its gradients to the one place whose value it passed on: the sum over what
+        was pooled is the same, and a quarter of the work.
+        """
+        if self.pooled is None:
+            return (self.gradient() * self.values).sum((2, 3))
+        with torch.enable_grad():
+            total = target_logit(self.logits, self.targets).sum()
+            (gradient,) = torch.autograd.grad(total, self.pooled)
+        return (gradient * self.pooled.detach()).sum((2, 3))
+
     def _logit_gradient(self, objective: Objective) -> Tensor:
         """d objective / d logits, (B, K): one-hot for the target logit."""
         if objective is target_logit:
@@ -82,9 +97,11 @@ def look(
     graph = graph and network.linear is None
     with torch.set_grad_enabled(graph):
         leaf = _plain(activation.detach().float()).requires_grad_(graph)
-        logits = network.head(leaf)
+        pool = network.max_pool if graph else None
+        pooled = None if pool is None else pool(leaf)
+        logits = network.head(leaf) if pooled is None else network.tail(pooled)
     targets = logits.detach().argmax(1) if target is None else _plain(target.to(logits.device))
-    return Evidence(network, images, leaf, logits, targets, seed)
+    return Evidence(network, images, leaf, logits, targets, seed, pooled)
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -21,6 +21,13 @@ class SplitNetwork(Protocol):
         """The last layer, where the head is exactly global average pooling and this layer; else None."""
 
     @property
+    def max_pool(self) -> nn.Module | None:
+        """The max pooling that the head begins with, where it does: `head` is it and then `tail`."""
+
+    def tail(self, pooled: Tensor, /) -> Tensor:
+        """What `max_pool` gave → logits (B, K)."""
+
+    @property
     def spatial_channels(self) -> int:
         """How many of the C channels belong to places of the image; the rest carry class tokens."""
 

@@ -21,6 +21,7 @@ from models.saliency import (
     to_library_scale,
     upsample,
 )
+from models.saliency.evidence import look
 from tests.integration.models.cam_library import LIBRARY, Whole
 
 IMAGES = torch.rand(4, 3, 20, 20, generator=torch.Generator().manual_seed(7))
@@ -41,6 +42,7 @@ class Tiny(nn.Module):
         )
         self.last.weight.data *= 10  # so that the weights, not the bias, choose the class
         self.linear = self.last if linear else None
+        self.max_pool = None if linear or class_token else self.smooth[0]
         self.seen_by_head = 0
 
     def features(self, images: Tensor) -> Tensor:
@@ -59,6 +61,10 @@ class Tiny(nn.Module):
         if self.linear is not None:
             return self.linear(activation.mean((2, 3)))  # type: ignore[no-any-return]  # a module's call
         return self.smooth(activation)  # type: ignore[no-any-return]  # a module's call
+
+    def tail(self, pooled: Tensor) -> Tensor:
+        self.seen_by_head += len(pooled)
+        return self.smooth[1:](pooled)  # type: ignore[no-any-return]  # a module's call
 
 
 def tiny(*, linear: bool, class_token: bool = False) -> Tiny:
@@ -135,6 +141,16 @@ def test_closed_forms_need_one_pass_of_a_linear_head() -> None:
         network = tiny(linear=True)
         saliency(network, IMAGES, method=method)
         assert network.seen_by_head == len(IMAGES), method
+
+
+def test_a_sum_over_what_was_pooled_is_the_sum_over_all_places() -> None:
+    network = tiny(linear=False)
+    with torch.no_grad():
+        activation = network.features(IMAGES)
+    seen, again = (look(network, activation, None, graph=True) for _ in range(2))
+    assert seen.pooled is not None
+    expected = (again.gradient() * again.values).sum((2, 3))
+    torch.testing.assert_close(seen.summed_gradient_times_values(), expected)
 
 
 def test_gradcam_and_xgradcam_agree_on_a_linear_head() -> None:
