@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +15,10 @@ from cli.session import Session, connected
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from client import Answer
+    from client import Answer, Client
 
+_MOST = 64
+"""Images of one request, as the service takes them by default."""
 _POLICY = "When to abstain (at most one)"
 
 
@@ -75,7 +78,7 @@ def predict(
         names = [f"sample {sample}"]
         answer = client.predict.sample(model=model, dataset=dataset, sample=sample, **options)
     else:
-        answer = client.predict.images(model, list(images or []), **options)
+        answer = _in_pieces(client, model, images or [], options)
     session.show(answer, lambda: table(answer, names))
     if overlay is not None:
         if dataset is not None and sample is not None:
@@ -84,6 +87,19 @@ def predict(
             picture = client.saliency.image_picture(model, (images or [])[0])
         overlay.write_bytes(picture)
         session.say(f"where the model looks: {overlay}")
+
+
+def _in_pieces(client: Client, model: str, images: Sequence[Path], options: dict[str, Any]) -> Answer:
+    """One answer for any number of images: a request takes only so many."""
+    answer = client.predict.images(model, list(images[:_MOST]), **options)
+    predictions = list(answer.predictions)
+    for first in range(_MOST, len(images), _MOST):
+        # By its id: an alias that moves meanwhile must not mix two models.
+        piece = client.predict.images(answer.model, list(images[first : first + _MOST]), **options)
+        if piece.selection != answer.selection:
+            fail(f"model {answer.model} was calibrated anew meanwhile; ask again", 1)
+        predictions += piece.predictions
+    return answer.model_copy(update={"predictions": predictions})
 
 
 def table(answer: Answer, names: list[str]) -> Group:

@@ -415,6 +415,29 @@ def test_images_are_predicted_and_shown(service: Service, tmp_path: Path) -> Non
     assert overlay.read_bytes() == b"\x89PNG"
 
 
+def test_many_images_go_in_pieces_to_one_model(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.predict._MOST", 1)
+    images = [tmp_path / f"{name}.png" for name in "abc"]
+    for image in images:
+        image.write_bytes(b"png")
+    service.answers["POST /predict"] = (200, ANSWER)
+    result = service.masktune("predict", "-m", "best", *map(str, images))
+    assert result.exit_code == 0, result.output
+    assert [asked for asked, _ in service.asked] == [
+        f"POST /predict?model={model}" for model in ("best", "mdl_2", "mdl_2")
+    ]
+    assert all(image.name in result.stdout for image in images)
+
+    def changing(_: dict[str, str]) -> object:
+        return ANSWER | {"selection": {"status": "none", "threshold": len(service.asked)}}
+
+    service.by_headers["POST /predict"] = changing
+    result = service.masktune("predict", "-m", "best", *map(str, images))
+    assert (result.exit_code, "calibrated anew" in result.stderr) == (1, True)
+
+
 @pytest.mark.parametrize("arguments", ["", "a.png --dataset ds_1 --sample 1", "a.png b.png --overlay o.png"])
 def test_what_to_predict_must_be_clear(service: Service, arguments: str) -> None:
     assert service.masktune("predict", "-m", "best", *arguments.split()).exit_code == 2
