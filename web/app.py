@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from nicegui import app as pages_app
 from nicegui import ui
 
-from web import connection, files
+from web import connection, files, uploads
 from web.pages import dataset, datasets, job, jobs, model, models, new_job, report, try_it  # noqa: F401
 from web.shell import STATIC
 
@@ -49,6 +49,7 @@ def create_dashboard(url: str) -> FastAPI:
     outer.add_api_route("/livez", _alive, include_in_schema=False)
     outer.middleware("http")(_sealed)
     pages_app.include_router(files.router)
+    pages_app.include_router(uploads.router)
     pages_app.add_static_files("/static", STATIC)
     ui.run_with(
         outer,

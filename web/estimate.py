@@ -44,6 +44,13 @@ class Plan:
         return (self.image_size or self.side or GUESSED_SIDE) <= SMALL_SIDE
 
     @property
+    def counted(self) -> tuple[str, int]:
+        """The images that the job is about, with their name."""
+        if self.kind in ("evaluate", "predict"):
+            return "Images", sum(self.images.values())
+        return "Training images", self.images.get("train", 0)
+
+    @property
     def network(self) -> str:
         return self.backbone or ("small_cnn" if self.small else "resnet18")
 
@@ -88,6 +95,12 @@ def work(plan: Plan) -> dict[str, int]:
             return erm | more | {"calibrate": erm["calibrate"] * models, "evaluate": rest * models}
         case "retrain_head":
             return {"retrain_head": train + val, "calibrate": erm["calibrate"] * 2, "evaluate": rest * 2}
+        case "mask":
+            return {"mask": train}
+        case "finetune":
+            return {"finetune": tuned, "calibrate": erm["calibrate"], "evaluate": rest}
+        case "predict":  # a pass as measuring is; reports tell of no other
+            return {"evaluate": sum(plan.images.values())}
         case _:
             return {"calibrate": erm["calibrate"], "evaluate": rest}
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 from client import Event
@@ -29,19 +28,23 @@ class Epoch:
 
 @dataclass
 class Story:
-    """What has been told of a job so far. `add` takes its events in order."""
+    """What has been told of a job so far. Its events may come in any order: `add` goes by their numbers."""
 
-    epochs: list[Epoch] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
     finished: dict[str, float] = field(default_factory=dict)
     """Stage → seconds."""
     progress: Mapping[str, Any] = field(default_factory=dict)
-    rates: list[float] = field(default_factory=list)
+    """Of the newest event."""
+    skipped: int = 0
+    """Events at the beginning of which only what is drawn was read."""
+    _progressed: int = 0
+    _epochs: dict[int, Epoch] = field(default_factory=dict)
+    _lines: dict[int, str] = field(default_factory=dict)
+    """Both by the number of their event."""
 
     def add(self, event: Event) -> None:
         match event.type:
             case "progress":
-                self._progress(event.data)
+                self._progress(event)
             case "stage":
                 self._stage(event)
             case "log":
@@ -52,19 +55,35 @@ class Story:
                 pass
 
     @property
+    def log(self) -> list[str]:
+        """The newest lines, the last one last."""
+        return [self._lines[number] for number in sorted(self._lines)[-LOG_LINES:]]
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        """In order. A job that was interrupted trains its last epoch again: the later figures count."""
+        kept: list[Epoch] = []
+        for number in sorted(self._epochs):
+            epoch = self._epochs[number]
+            while kept and kept[-1].stage == epoch.stage and kept[-1].number >= epoch.number:
+                kept.pop()
+            kept.append(epoch)
+        return kept
+
+    @property
     def charts(self) -> list[Chart]:
         """Loss and accuracy over the epochs of all trainings."""
-        if not self.epochs:
+        epochs = self.epochs
+        if not epochs:
             return []
-        numbered = list(enumerate(self.epochs, start=1))
-        parts = [n + 0.5 for (n, a), (_, b) in pairwise(numbered) if a.stage != b.stage]
+        numbered, parts = _side_by_side(epochs)
         loss = Line("training loss", [(n, e.loss) for n, e in numbered])
         train = Line("training accuracy", [(n, e.accuracy) for n, e in numbered])
         val = Line("validation accuracy", [(n, e.val_accuracy) for n, e in numbered])
-        last = self.epochs[-1]
+        total, last = numbered[-1]
         return [
             Chart(
-                f"Training loss after {len(self.epochs)} epochs: {_figure(last.loss)}",
+                f"Training loss after {total} epochs: {_figure(last.loss)}",
                 "epochs, one training after the other",
                 "loss",
                 [loss],
@@ -72,7 +91,7 @@ class Story:
                 whole_x=True,
             ),
             Chart(
-                f"Accuracy after {len(self.epochs)} epochs: validation {_figure(last.val_accuracy)}",
+                f"Accuracy after {total} epochs: validation {_figure(last.val_accuracy)}",
                 "epochs, one training after the other",
                 "accuracy",
                 [val, train],
@@ -83,20 +102,19 @@ class Story:
             ),
         ]
 
-    def _progress(self, data: Mapping[str, Any]) -> None:
-        self.progress = data
+    def _progress(self, event: Event) -> None:
+        data = event.data
+        if event.id >= self._progressed:
+            self._progressed, self.progress = event.id, data
         metrics, stage = data.get("metrics") or {}, str(data.get("stage"))
         if stage in TRAINED and metrics.get("loss") is not None:
-            epoch = Epoch(
+            self._epochs[event.id] = Epoch(
                 stage,
                 int(data.get("epoch") or 0),
                 metrics.get("loss"),
                 metrics.get("accuracy"),
                 metrics.get("val_accuracy"),
             )
-            # A job that was interrupted trains its last epoch again: the later figures count.
-            kept = [e for e in self.epochs if not (e.stage == stage and e.number >= epoch.number)]
-            self.epochs = [*kept, epoch]
 
     def _stage(self, event: Event) -> None:
         stage, status = str(event.data.get("stage")), event.data.get("status")
@@ -112,8 +130,23 @@ class Story:
 
     def _say(self, event: Event, line: str) -> None:
         at = event.at.strftime("%H:%M:%S") if event.at is not None else ""
-        self.log.append(f"{at}  {line}")
-        del self.log[:-LOG_LINES]
+        self._lines[event.id] = f"{at}  {line}"
+        if len(self._lines) > 2 * LOG_LINES:
+            for number in sorted(self._lines)[:-LOG_LINES]:
+                del self._lines[number]
+
+
+def _side_by_side(epochs: Sequence[Epoch]) -> tuple[list[tuple[int, Epoch]], list[float]]:
+    """The epochs numbered through all trainings, some of which may be missing; and where trainings meet."""
+    numbered: list[tuple[int, Epoch]] = []
+    parts: list[float] = []
+    before = 0
+    for epoch in epochs:
+        if numbered and numbered[-1][1].stage != epoch.stage:
+            before = numbered[-1][0]
+            parts.append(before + 0.5)
+        numbered.append((before + epoch.number, epoch))
+    return numbered, parts
 
 
 def _figure(value: float | None) -> str:

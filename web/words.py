@@ -34,8 +34,11 @@ KINDS = {
     ),
     "evaluate": ("Measure a model", "Accuracy by class and group on splits that trained nothing."),
     "mask": ("Mask set", "What a model looks at in every training image, kept for a finetune."),
-    "finetune": ("Finetune", "Train a model on, on the images of a mask set, masked."),
-    "predict": ("Predict a split", "Every sample of a split, into a file."),
+    "finetune": (
+        "Finetune",
+        "Train the model of a mask set on, on its images, masked; calibrate and measure it.",
+    ),
+    "predict": ("Predict a split", "What a model says of every sample of a split, in a file to download."),
     "import": ("Import", "Check and pack the images of an upload."),
 }
 
@@ -102,6 +105,16 @@ STATUSES = {
     "not_certifiable": "Not certifiable",
     "none": "Every input is answered",
 }
+
+POLICIES = {
+    "none": "always answer",
+    "coverage": "answer the surest share of inputs",
+    "max_risk": "keep the share of wrong answers below",
+    "min_score": "answer from this score on",
+}
+"""When a model answers."""
+POLICY_START = {"coverage": 90.0, "max_risk": 5.0, "min_score": 90.0}
+"""Percent."""
 
 ABSTAINED = {
     "below_threshold": "It is not sure enough: its score is below the threshold.",
@@ -177,6 +190,22 @@ def doing(state: str, stage: str | None) -> str:
     if state == "running":
         return STAGES.get(stage or "", "starting")
     return state
+
+
+def asked(kind: str, params: Json) -> str:
+    """What a job that trains nothing was asked for, in a sentence; nothing of the others."""
+    if kind == "mask":
+        masking = params.get("masking") or {}
+        share, sigmas = masking.get("share"), float(masking.get("sigmas") or 0)
+        above = (
+            f"the {percent(share, 0)} that count most" if share else f"all above mean + {sigmas:g} deviations"
+        )
+        return f"Looks at every training image with {masking.get('method')}; masks {above}."
+    if kind == "predict":
+        policy = next((name for name in POLICY_START if params.get(name) is not None), "none")
+        when = POLICIES[policy] + ("" if policy == "none" else f": {percent(params[policy])}")
+        return f"Every sample of the {params.get('split')} split, as {params.get('output')}; {when}."
+    return ""
 
 
 def verdict(report: Json) -> tuple[str, str, str]:

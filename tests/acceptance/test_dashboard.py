@@ -24,6 +24,10 @@ from sklearn.datasets import load_digits
 
 from benchmarks._browser import FLAGS, chromium
 from client import Client
+from core.queries import events
+from core.session import Database
+from core.settings import Settings
+from core.vocabulary import EventType
 from tests.acceptance.conftest import ROOT, Processes, address, answers
 from tests.conftest import free_port
 
@@ -279,6 +283,41 @@ def test_a_job_is_cancelled_and_resumed(visitor: Visitor, dataset: str) -> None:
         visitor.looked_at("jobs")
 
 
+def test_of_a_long_job_only_what_is_drawn_is_read(visitor: Visitor, dataset: str, folder: Path) -> None:
+    page = visitor.page
+    with Client(visitor.url) as client:
+        job = client.jobs.start("erm", dataset=dataset, epochs=9_000, backbone="small_cnn")
+        visitor.goto(f"/ui/jobs/{job.id}")
+        expect(page_log(visitor)).to_contain_text("erm begins", timeout=PATIENCE)
+        _add_events(folder / "var", job.id, 5_000)
+
+        # --- opened late: its beginning, its newest lines, and its curve as it grows
+        visitor.goto(f"/ui/jobs/{job.id}")
+        expect(page.get_by_text("This job is long")).to_be_visible()
+        expect(page_log(visitor)).to_contain_text("erm begins")
+        expect(page_log(visitor)).to_contain_text("the newest line")
+        curve = page.locator("svg.chart").first
+        seen = curve.get_attribute("aria-label")
+        expect(curve).not_to_have_attribute("aria-label", str(seen))
+        client.jobs.cancel(job.id)
+        expect(visitor.badge("cancelled")).to_be_visible(timeout=PATIENCE)
+        expect(page_log(visitor)).to_contain_text("cancelled")
+        lines = str(page_log(visitor).text_content()).split("\n")
+        assert len(lines) == len(set(lines)), "an event was told twice"
+        visitor.looked_at("long-job")
+
+
+def _add_events(data: Path, job: str, number: int) -> None:
+    """So many reports from within an epoch, and a line of the log."""
+    database = Database(Settings(data_dir=data).database)
+    within = {"stage": "erm", "epoch": 1, "epochs": 9_000, "fraction": 0.0, "metrics": {}}
+    with database.begin() as session:
+        for _ in range(number):
+            events.add(session, job, EventType.PROGRESS, within)
+        events.add(session, job, EventType.LOG, {"message": "the newest line"})
+    database.close()
+
+
 def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
     visitor.goto(f"/ui/new?dataset={dataset}&kind=erm")
     visitor.page.get_by_text("Fields that win over the preset").click()
@@ -296,8 +335,131 @@ def test_a_field_that_cannot_be_is_said_where_it_is_asked(visitor: Visitor, data
     visitor.goto(f"/ui/new?dataset={dataset}")
     visitor.page.get_by_label("Network", exact=True).fill("no_such_network")
     visitor.button("Start the job").click()
-    expect(visitor.page.get_by_role("alert")).to_contain_text("no_such_network", timeout=PATIENCE)
+    field = visitor.page.locator(".q-field", has=visitor.page.get_by_label("Network", exact=True))
+    expect(field.get_by_role("alert")).to_contain_text("no_such_network", timeout=PATIENCE)
+    expect(visitor.page.locator(".callout.bad")).to_contain_text("See Network.")
     assert urlsplit(visitor.page.url).path == "/ui/new"
+    visitor.looked_at("wrong-field")
+
+
+@pytest.fixture(scope="module")
+def model(service: str, dataset: str) -> str:
+    """A network that was trained for a moment."""
+    with Client(service) as client:
+        job = client.jobs.start("erm", dataset=dataset, epochs=1, backbone="small_cnn")
+        return client.jobs.wait(job.id, timeout=120).models["erm"]
+
+
+def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(
+    visitor: Visitor, dataset: str, model: str
+) -> None:
+    page = visitor.page
+    visitor.goto("/ui/new?kind=finetune")
+    visitor.button("Start the job").click()
+    expect(page.get_by_text("Choose a mask set.")).to_be_visible()
+    expect(page.get_by_text("There is no mask set yet")).to_be_visible()
+
+    # --- from a model to what it looks at
+    visitor.choose("What to do", "Mask set")
+    expect(page.get_by_text("What a model looks at in every training image")).to_be_visible()
+    expect(visitor.heading("What it may cost")).to_be_visible()
+    visitor.looked_at("new-mask")
+    visitor.button("Start the job").click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    expect(visitor.badge("succeeded")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Looks at every training image with xgradcam")).to_be_visible()
+    expect(page.get_by_role("link", name="its model")).to_have_attribute("href", re.compile(model))
+    visitor.looked_at("mask")
+
+    # --- trained on
+    visitor.button("Finetune on it").click()
+    expect(visitor.heading("What it may cost")).to_be_visible()
+    page.get_by_label("Epochs on masked images").fill("1")
+    visitor.looked_at("new-finetune")
+    visitor.button("Start the job").click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    expect(visitor.badge("succeeded")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("link", name="its mask set")).to_be_visible()
+    expect(visitor.button("Read the report")).to_be_visible()
+
+    # --- and a split of it in a file
+    visitor.goto(f"/ui/new?dataset={dataset}")
+    visitor.choose("What to do", "Predict a split")
+    visitor.choose("File", "CSV")
+    visitor.choose("When to answer", "answer the surest share of inputs")
+    page.get_by_label("Answer this percentage").fill("80")
+    visitor.looked_at("new-predict")
+    visitor.button("Start the job").click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    expect(visitor.badge("succeeded")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Every sample of the test split, as csv")).to_contain_text("80.0")
+    visitor.looked_at("predict")
+    with page.expect_download() as downloading:
+        visitor.button("Download the predictions").click()
+    assert downloading.value.path().read_text().startswith("row,path,label,predicted,decision")
+
+
+def test_what_a_model_cannot_do_is_said_beside_the_field(
+    visitor: Visitor, model: str, tmp_path: Path
+) -> None:
+    with Client(visitor.url) as client:
+        names = client.models.get(model).classes[::-1]
+        weights = client.models.download(model, tmp_path / "weights.safetensors")
+        other = client.models.import_(weights, backbone="small_cnn", classes=names, image_size=28)
+    visitor.goto(f"/ui/new?kind=predict&model={other.id}")
+    visitor.button("Start the job").click()
+    expect(visitor.page.get_by_text("Choose a data set.")).to_be_visible()
+    visitor.choose("Data set", "digits, there already")
+    visitor.choose("When to answer", "answer from this score on")
+    visitor.button("Start the job").click()
+    expect(visitor.page.get_by_text("they must be the same, in the same order")).to_be_visible()
+
+
+def test_a_model_is_imported_and_a_wrong_file_says_what_is_wrong(
+    visitor: Visitor, model: str, tmp_path: Path
+) -> None:
+    page = visitor.page
+    with Client(visitor.url) as client:
+        weights = client.models.download(model, tmp_path / "weights.safetensors")
+    visitor.goto("/ui/models")
+    page.get_by_text("Import a model").click()
+    says = page.locator("#model-drop .drop-says")
+    visitor.button("Import the model").click()
+    expect(says).to_have_text("Choose a file first.")
+
+    # --- what is wrong stands beside its field, before the file is sent
+    pickled = tmp_path / "model.pt"
+    pickled.write_bytes(b"PK\x03\x04" + bytes(64))
+    page.get_by_label("Weights of a model").set_input_files(pickled)
+    page.get_by_label("Name, an alias").fill("Not So")
+    visitor.button("Import the model").click()
+    expect(page.get_by_text("Name the network.")).to_be_visible()
+    expect(page.locator(".field-wrong")).to_have_count(3)
+    visitor.looked_at("import-wrong")
+    page.get_by_label("Network").fill("small_cnn")
+    page.get_by_label("Image size in pixels").fill("28")
+    page.get_by_label("Name, an alias").fill("brought")
+    page.get_by_label("Classes, one on a line").fill("0-4\n5-9")
+    visitor.button("Import the model").click()
+    expect(says).to_contain_text("a zip archive, as torch.save writes", timeout=PATIENCE)
+    visitor.looked_at("import-pickle")
+    expect(page.locator(".field-wrong")).to_have_count(0)
+
+    # --- weights of another network, then the right one
+    page.get_by_label("Weights of a model").set_input_files(weights)
+    page.get_by_label("Network").fill("resnet18")
+    visitor.button("Import the model").click()
+    expect(page.locator("#model-drop.failed .drop-says")).to_contain_text("resnet18", timeout=PATIENCE)
+    visitor.looked_at("import-misfit")
+    page.get_by_label("Weights of a model").set_input_files(weights)
+    page.get_by_label("Network").fill("small_cnn")
+    page.get_by_label("Classes, one on a line").fill("")
+    page.get_by_label("Data set that it belongs to").select_option(label="digits, there already (2 classes)")
+    visitor.button("Import the model").click()
+    page.wait_for_url("**/ui/models/mdl_*")
+    expect(visitor.heading("Imported")).to_be_visible()
+    expect(visitor.badge("brought")).to_be_visible()
+    visitor.looked_at("imported")
 
 
 def test_wrong_files_are_refused_in_words(visitor: Visitor, service: str) -> None:

@@ -10,6 +10,7 @@ from client import AsyncClient, ClientError, Job
 from web import words
 from web.charts import svg
 from web.connection import api
+from web.history import Fetch, begin, fetching, past
 from web.shell import button, confirmed, guarded, html, page, rendered, told
 from web.story import Story
 
@@ -60,10 +61,15 @@ class View:
         job, story = self.job, self.story
         self.title.content = rendered("job_title", job=job)
         self.head.content = rendered(
-            "job_head", job=job, stages=stages(job, story), progress=self._progress(), away=self.away
+            "job_head",
+            job=job,
+            stages=stages(job, story),
+            progress=self._progress(),
+            away=self.away,
+            asked=words.asked(job.kind, job.params),
         )
         self.curves.content = rendered("charts", charts=[svg(chart) for chart in story.charts])
-        self.log.content = rendered("job_log", lines=story.log)
+        self.log.content = rendered("job_log", lines=story.log, skipped=story.skipped)
         if self.drawn_for != (job.state, bool(job.models)):
             self.drawn_for = (job.state, bool(job.models))
             self.actions.clear()
@@ -81,14 +87,43 @@ class View:
             button("Read the report", lambda: ui.navigate.to(f"/jobs/{job.id}/report"))
         if job.state == "succeeded" and job.kind == "predict":
             button("Download the predictions", lambda: ui.navigate.to(f"/files/jobs/{job.id}/predictions"))
+        if job.state == "succeeded" and job.kind == "mask":
+            button("Finetune on it", lambda: ui.navigate.to(f"/new?kind=finetune&mask_set={job.id}"))
         if not job.ended and job.state != "cancelling":
             button("Cancel", self.cancel, "danger")
         if job.state in ("failed", "cancelled"):
             button("Resume", self.resume)
 
     async def follow(self) -> None:
-        """Take in every event up to the job's end, across a service that restarts."""
-        last = 0
+        """Take in every event up to the job's end, across a service that restarts; of a long past only
+        what is drawn.
+        """
+        fetch = fetching(self.connection, self.job.id)
+        while True:
+            try:
+                start = await begin(fetch)
+                break
+            except ClientError as error:
+                self.away, self.dirty = ". ".join(told(error)), True
+                await asyncio.sleep(AWAY_SECONDS)
+        self.story.skipped = start
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen(start))
+            if start:
+                tasks.create_task(self._look_back(fetch, start))
+
+    async def _look_back(self, fetch: Fetch, upto: int) -> None:
+        """Fill in what was before, while the newest is on the page already."""
+        try:
+            async for events in past(fetch, upto):
+                for event in events:
+                    self.story.add(event)
+                self.dirty = True
+        except ClientError:  # the page stands without it; a visitor who wants it loads the page again
+            return
+
+    async def _listen(self, last: int) -> None:
+        """The events behind that number, each once, as they come."""
         while True:
             try:
                 async for event in self.connection.jobs.events(self.job.id, after=last):
@@ -128,8 +163,10 @@ class View:
 def stages(job: Job, story: Story) -> list[tuple[str, str, str]]:
     """(name, class, words) of each stage: done, now, or still to come."""
     found = []
-    for stage in words.STAGES_OF.get(job.kind, ()):
-        done = stage in story.finished or job.state == "succeeded"
+    order = words.STAGES_OF.get(job.kind, ())
+    before = order[: order.index(job.stage)] if job.stage in order else ()
+    for stage in order:
+        done = stage in story.finished or stage in before or job.state == "succeeded"
         state = "done" if done else "now" if stage == job.stage and job.state == "running" else ""
         found.append((stage, state, words.STAGES[stage]))
     return found

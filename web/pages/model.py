@@ -30,6 +30,8 @@ async def show(model_id: str) -> None:
         html("model_title", m=model)
         with ui.element("div").classes("actions"):
             button("Try it", lambda: ui.navigate.to(f"/try?model={model.id}"))
+            kind, text = ("predict", "Predict a split") if model.calibration else ("evaluate", "Measure it")
+            button(text, lambda: ui.navigate.to(f"/new?kind={kind}&model={model.id}"), "second")
             button("Delete", lambda: _delete(connection, model), "danger")
     html("model_figures", m=model)
     if model.calibration:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from client import Model
+from client import Dataset, Model
 from web import words
 from web.connection import api
+from web.job_kinds import BACKBONES
 from web.paging import Pager
 from web.shell import guarded, html, page
 from web.widgets import choice, pages_of
 
 PER_PAGE = 25
+OFFERED = 100
 
 
 @page("/models", "Models")
@@ -22,7 +24,7 @@ async def show() -> None:
     for alias in aliases:
         named.setdefault(alias.model, []).append(alias.name)
     held = Pager(connection.models.list(limit=PER_PAGE + 1), PER_PAGE)
-    await held.page()
+    first = await held.page()
 
     async def draw(pager: Pager[Model]) -> None:
         await pager.page()
@@ -35,7 +37,18 @@ async def show() -> None:
         await draw(Pager(connection.models.list(arm=arm.value or None, limit=PER_PAGE + 1), PER_PAGE))
 
     html("models_title", aliases=aliases)
+    html("import_model", datasets=await _datasets(), backbones=BACKBONES, empty=not first)
     with ui.element("div").style("max-width: 280px; margin-bottom: 16px"):
         arm = choice("Arm", {"": "every arm"} | words.ARMS, "", on_change=filtered)
     holder = ui.element("div")
     await draw(held)
+
+
+async def _datasets() -> list[Dataset]:
+    """Those that a model may belong to, the newest."""
+    found = []
+    async for dataset in api().datasets.list(limit=OFFERED):
+        found.append(dataset)
+        if len(found) == OFFERED:
+            break
+    return [dataset for dataset in found if dataset.state == "ready"]

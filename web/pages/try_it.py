@@ -10,18 +10,10 @@ from nicegui import events, ui
 from client import Answer, AsyncClient, ClientError, Model, SaliencyAnswer
 from web import words
 from web.connection import api, here
-from web.files import Dropped, shelf
 from web.shell import guarded, html, page, told
+from web.uploads import Dropped, shelf
 from web.widgets import choice
 
-POLICIES = {
-    "none": "always answer",
-    "coverage": "answer the surest share of inputs",
-    "max_risk": "keep the share of wrong answers below",
-    "min_score": "answer from this score on",
-}
-START = {"coverage": 90.0, "max_risk": 5.0, "min_score": 90.0}
-"""Percent."""
 LISTED = 100
 PICKS = 18
 """Stored samples to pick from."""
@@ -39,7 +31,7 @@ async def show(
     if model and model not in names:
         names[model] = model
     desk = Desk(connection, names)
-    desk.build(model or next(iter(names)), policy if policy in POLICIES else "none", value)
+    desk.build(model or next(iter(names)), policy if policy in words.POLICIES else "none", value)
     ui.on("masktune-uploaded", desk.dropped)
     await desk.chosen()
     if sample is not None:
@@ -76,7 +68,7 @@ class Desk:
                         )
                         self.chosen_model.classes("whole")
                         self.policy = choice(
-                            "When to answer", POLICIES, policy, on_change=guarded(self._policy)
+                            "When to answer", words.POLICIES, policy, on_change=guarded(self._policy)
                         )
                         self.value = ui.number(
                             "Percent", value=value, min=0.1, max=100, on_change=guarded(self.again)
@@ -84,7 +76,7 @@ class Desk:
                         self.value.props("outlined dense debounce=400 step=any")
                     self.value.set_visibility(policy != "none")
                     if policy != "none" and value is None:
-                        self.value.value = START[policy]
+                        self.value.value = words.POLICY_START[policy]
                 html("try_drop")
                 self.picks = ui.element("div")
             self.result = ui.element("div").props('aria-live=polite role=region aria-label="Result"')
@@ -123,7 +115,9 @@ class Desk:
         policy = str(self.policy.value)
         self.value.set_visibility(policy != "none")
         if policy != "none":
-            self.value.value = START[policy]  # which asks again by itself, where it changes something
+            self.value.value = words.POLICY_START[
+                policy
+            ]  # which asks again by itself, where it changes something
         await self.again()
 
     async def stored(self, number: int) -> None:
@@ -167,7 +161,7 @@ class Desk:
         model, policy = str(self.chosen_model.value), str(self.policy.value)
         options: dict[str, Any] = {"top_k": 5}
         if policy != "none":
-            options[policy] = min(1.0, float(self.value.value or START[policy]) / 100)
+            options[policy] = min(1.0, float(self.value.value or words.POLICY_START[policy]) / 100)
         if policy == "max_risk":
             options["risk_confidence"] = 0.95
         predict = self.connection.predict

@@ -31,43 +31,81 @@ const says = (drop, text, failed = false) => {
   drop.querySelector(".drop-says").textContent = text;
   drop.classList.toggle("failed", failed);
 };
+const fieldsOf = (drop) => [...document.querySelectorAll(`[data-for="${drop.id}"]`)];
 
-function send(drop, file) {
-  const request = new XMLHttpRequest();
-  const form = new FormData();
-  for (const field of document.querySelectorAll(`[data-for="${drop.id}"]`)) form.append(field.name, field.value);
-  form.append("file", file);
+// What is wrong with a field stands beneath it; the first such field gets the cursor.
+function mark(drop, faults) {
+  for (const field of fieldsOf(drop)) {
+    const fault = faults[field.name];
+    field.parentElement.querySelector(".field-wrong")?.remove();
+    field.toggleAttribute("aria-invalid", Boolean(fault));
+    if (!fault) continue;
+    const told = Object.assign(document.createElement("small"), { className: "field-wrong", textContent: fault });
+    told.setAttribute("role", "alert");
+    field.after(told);
+  }
+  fieldsOf(drop).find((field) => faults[field.name])?.focus();
+}
+
+// The file is the whole body, its fields stand in the address: the server need not take a form apart.
+// First it is asked whether it would take it, for an answer while the file is on its way may not arrive.
+async function send(drop, file) {
+  const fields = fieldsOf(drop).map((field) => [field.name, field.value]);
+  const to = `${drop.dataset.to}?${new URLSearchParams([...fields, ["filename", file.name], ["size", file.size]])}`;
+  const failed = (answer, status) => {
+    drop.classList.remove("busy");
+    drop.querySelector("input[type=file]").value = "";
+    mark(drop, answer.fields || {});
+    says(drop, answer.detail || `The upload was refused (${status}).`, true);
+  };
+  mark(drop, {});
   drop.classList.add("busy");
   says(drop, `sending ${file.name} …`);
+  try {
+    const asked = await fetch(to, { method: "POST", headers: { "X-Masktune": "ask" } });
+    if (!asked.ok) return failed(await asked.json().catch(() => ({})), asked.status);
+  } catch {
+    return failed({ detail: "The dashboard does not answer. Try again." });
+  }
+  const request = new XMLHttpRequest(); // fetch tells nothing of what is sent
   request.upload.onprogress = (event) => {
     if (!event.lengthComputable) return;
     drop.querySelector(".bar > i").style.width = `${(100 * event.loaded) / event.total}%`;
     if (event.loaded === event.total) says(drop, `${file.name} is sent; the service is taking it in …`);
   };
-  const failed = (text) => {
-    drop.classList.remove("busy");
-    drop.querySelector("input[type=file]").value = "";
-    says(drop, text, true);
-  };
-  request.onerror = () => failed("The connection broke off. Try again.");
+  request.onerror = () => failed({ detail: "The connection broke off. Try again." });
   request.onload = () => {
     let answer = {};
     try { answer = JSON.parse(request.responseText); } catch { /* told below */ }
-    if (request.status >= 400) return failed(answer.detail || `The upload was refused (${request.status}).`);
+    if (request.status >= 400) return failed(answer, request.status);
     if (answer.next) { window.location.assign(answer.next); return; }
     drop.classList.remove("busy");
     drop.querySelector("input[type=file]").value = "";
     says(drop, file.name);
     emitEvent("masktune-uploaded", answer);
   };
-  request.open("POST", drop.dataset.to);
+  request.open("POST", to);
   request.setRequestHeader("X-Masktune", "upload"); // a form of another site cannot set it
-  request.send(form);
+  request.setRequestHeader("Content-Type", "application/octet-stream");
+  request.send(file);
 }
 
+// A file is sent as soon as it is chosen, or held until its form is filled.
+function chosen(drop, file) {
+  if (!drop.hasAttribute("data-held")) return send(drop, file);
+  drop.held = file;
+  says(drop, `${file.name}, ${(file.size / 1e6).toFixed(1)} MB`);
+}
+
+document.addEventListener("click", (event) => {
+  const drop = document.getElementById(event.target.closest("[data-send]")?.dataset.send);
+  if (!drop || drop.classList.contains("busy")) return;
+  if (drop.held) send(drop, drop.held);
+  else says(drop, "Choose a file first.", true);
+});
 document.addEventListener("change", (event) => {
   const drop = event.target.closest?.(".drop");
-  if (drop && event.target.files?.length) send(drop, event.target.files[0]);
+  if (drop && event.target.files?.length) chosen(drop, event.target.files[0]);
 });
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
@@ -75,6 +113,6 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
     if (kind !== "dragleave") event.preventDefault(); // a file dropped beside must not replace the page
     if (!drop) return;
     drop.classList.toggle("over", kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files.length) send(drop, event.dataTransfer.files[0]);
+    if (kind === "drop" && event.dataTransfer.files.length) chosen(drop, event.dataTransfer.files[0]);
   });
 }

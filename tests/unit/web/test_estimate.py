@@ -83,3 +83,18 @@ def test_a_report_s_cost_is_read() -> None:
     ]
     found = measured("job_2", None, {"backbone": "resnet18", "image_size": 224}, cost)
     assert (found.rates, found.device) == ({"erm": 50.0}, "cpu")
+
+
+def test_what_looks_at_a_model_passes_only_the_images_that_it_looks_at() -> None:
+    assert work(replace(PLAN, kind="mask")) == {"mask": 1000}
+    assert work(replace(PLAN, kind="finetune", finetune_epochs=2)) == {
+        "finetune": 2200, "calibrate": 200, "evaluate": 600,
+    }  # fmt: skip
+    assert work(replace(PLAN, kind="predict", images={"test": 300})) == {"evaluate": 300}
+
+
+@pytest.mark.parametrize(
+    ("kind", "counted"), [("mask", ("Training images", 1000)), ("predict", ("Images", 1600))]
+)
+def test_the_images_that_a_job_is_about(kind: str, counted: tuple[str, int]) -> None:
+    assert replace(PLAN, kind=kind).counted == counted

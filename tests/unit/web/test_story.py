@@ -65,3 +65,35 @@ def test_a_long_log_keeps_its_end() -> None:
     story = _told(*[("log", {"message": str(n)}) for n in range(LOG_LINES + 50)])
     assert len(story.log) == LOG_LINES
     assert story.log[-1].endswith(str(LOG_LINES + 49))
+
+
+def test_events_may_come_in_any_order() -> None:
+    told = [
+        Event(id=number, type=type, data=data, at=AT)
+        for number, (type, data) in enumerate(
+            [
+                ("stage", {"stage": "erm", "status": "started"}),
+                _epoch("erm", 1, 2.0),
+                _epoch("erm", 2, 1.0),
+                _epoch("erm", 2, 0.9),
+                ("log", {"message": "the end"}),
+            ],
+            start=1,
+        )
+    ]
+    story, backwards = Story(), Story()
+    for event in told:
+        story.add(event)
+    for event in [*told[3:], *told[:3]]:
+        backwards.add(event)
+    assert backwards.log == story.log
+    assert backwards.epochs == story.epochs
+    assert [e.loss for e in story.epochs] == [2.0, 0.9]
+    assert backwards.progress == told[3].data
+
+
+def test_an_epoch_that_was_left_out_keeps_its_place() -> None:
+    story = _told(_epoch("erm", 1, 2.0), _epoch("erm", 50, 1.0), _epoch("finetune", 3, 0.5))
+    loss, _ = story.charts
+    assert list(loss.lines[0].points) == [(1, 2.0), (50, 1.0), (53, 0.5)]
+    assert loss.title.startswith("Training loss after 53 epochs")

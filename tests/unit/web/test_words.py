@@ -96,3 +96,17 @@ def test_without_a_second_model_there_is_no_verdict() -> None:
 def test_every_stage_of_every_kind_has_words() -> None:
     assert {stage for stages in words.STAGES_OF.values() for stage in stages} <= words.STAGES.keys()
     assert words.STAGES_OF.keys() == words.KINDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "said"),
+    [
+        ("mask", {"masking": {"method": "xgradcam", "sigmas": 2.0}}, "masks all above mean + 2 deviations."),
+        ("mask", {"masking": {"method": "random", "share": 0.1}}, "masks the 10\u00a0% that count most."),
+        ("predict", {"split": "test", "output": "csv"}, "as csv; always answer."),
+        ("predict", {"split": "val", "output": "csv", "max_risk": 0.05}, "wrong answers below: 5.0\u00a0%."),
+        ("erm", {"epochs": 3}, ""),
+    ],
+)
+def test_what_a_job_was_asked_for(kind: str, params: dict[str, object], said: str) -> None:
+    assert words.asked(kind, params).endswith(said)

@@ -1,0 +1,76 @@
+"""Uploads: images that are kept for a moment, names, what is wrong with a form before a file is sent."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from web.connection import connect
+from web.uploads import LARGEST_IMAGE, Brought, Dropped, Shelf, harmless_name, router
+
+
+def test_an_image_is_taken_once() -> None:
+    shelf = Shelf()
+    token = shelf.put(Dropped("a.png", b"1"))
+    assert shelf.take(token) == Dropped("a.png", b"1")
+    assert shelf.take(token) is None
+
+
+def test_the_shelf_holds_the_last_few() -> None:
+    shelf = Shelf(room=2)
+    first, *others = [shelf.put(Dropped(str(n), b"")) for n in range(3)]
+    assert shelf.take(first) is None
+    assert all(shelf.take(token) for token in others)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("birds.zip", "birds.zip"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\data\\a.tar.gz", "a.tar.gz"),
+        ("..", "upload"),
+        ("", "upload"),
+        ("a" * 300 + ".zip", "a" * 196 + ".zip"),
+    ],
+)
+def test_a_name_keeps_its_ending_and_no_path(given: str, kept: str) -> None:
+    assert harmless_name(given) == kept
+
+
+@pytest.mark.parametrize(
+    ("form", "wrong"),
+    [
+        (Brought("resnet18", "cat\ndog", "224"), []),
+        (Brought("resnet18", "", "224", dataset="ds_1", name="birds-best"), []),
+        (Brought(), ["/backbone", "/image_size", "/classes"]),
+        (Brought("resnet18", "cat\n \n", "-1"), ["/image_size", "/classes"]),
+        (Brought("resnet18", "cat\ndog", "224", name="Birds Best"), ["/name"]),
+    ],
+)
+def test_a_form_says_what_is_wrong_before_the_file_is_sent(form: Brought, wrong: list[str]) -> None:
+    assert [fault.pointer for fault in form.faults()] == wrong
+
+
+def test_classes_stand_one_on_a_line() -> None:
+    assert Brought(classes=" cat \r\n\nbig dog\n").named == ["cat", "big dog"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "said"),
+    [
+        ("/upload/dataset", {}, 403, "this dashboard's own pages"),
+        ("/upload/dataset?size=1000000000000000000", {"X-Masktune": "ask"}, 507, "has room for"),
+        ("/upload/model?size=1000000000000000000", {"X-Masktune": "ask"}, 507, "has room for"),
+        (f"/upload/image?size={LARGEST_IMAGE + 1}", {"X-Masktune": "ask"}, 413, "too large: at most"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_it_is_sent(
+    path: str, headers: dict[str, str], status: int, said: str
+) -> None:
+    connect("http://127.0.0.1:9")
+    app = FastAPI()
+    app.include_router(router)
+    answer = TestClient(app).post(path, headers=headers)
+    assert (answer.status_code, said in answer.json()["detail"]) == (status, True)
