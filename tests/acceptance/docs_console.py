@@ -1,14 +1,20 @@
 """The commands of the documentation, run as a reader would: page by page, in one shell, outputs compared.
 
 A page's ```console blocks hold lines that begin with `$ ` (continued by `> `) and what they print. Its
-```python blocks are programs. Both are run, unless the line above says why not:
+```python blocks are programs. Both are run, unless the line above says why not; such a command is looked at
+by `docs_checks` instead:
 
     <!-- not run: needs a Docker engine -->
+
+With `<!-- runs until Ctrl-C -->` the parts of the service that the block starts run beside what comes after
+them, at an address and in a data folder of their own. At the end of the block they get their Ctrl-C, and must
+end with 0. With `<!-- cancelled: trains for minutes -->` a job is cancelled once the service has taken it.
 
 Outputs are compared where they are stable. `…` stands for any text, alone on a line for any lines; numbers
 with a decimal point, shares, dates and secrets may differ. With `<!-- figures vary -->` above the block all
 other numbers may too, and with `<!-- answers vary -->` whatever stands behind the first word of a line. Ids
-may differ as well: an id of the page stands for the one that the service gave, in the commands after it.
+may differ as well: an id of the page stands for the one that the service gave, in the commands after it, and
+`ds_…` for the last id of its kind that was printed.
 
     python -m tests.acceptance.docs_console PAGE…     runs the pages in this order and writes what was printed
 """
@@ -16,19 +22,23 @@ may differ as well: an id of the page stands for the one that the service gave, 
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.acceptance.docs_pages import Command, blocks
+from tests.acceptance.docs_shell import Part, Shell, lasts
+from tests.conftest import free_port
+
 ID = re.compile(r"\b(?:ds|job|mdl|key|cal)_[0-9a-z]{10,}\b")
+ENDED = (0, 1, 130)
+"""What a part of the service may end with after Ctrl-C; Celery's worker says 1."""
 HOME = "127.0.0.1:8000"
-"""Where the pages say that the service is."""
-_FENCE = re.compile(r"^```(\w+)\s*$")
-_MARK = re.compile(r"^<!-- (not run: (?P<why>.+)|(?P<vary>figures|answers) vary) -->$")
-_DONE = "the-command-has-ended"
+"""Where the pages say that the service is; the README says it by name."""
+_LATEST = re.compile(r"\b(ds|job|mdl)_…")
 _VARIES = re.compile(
     r"(?P<id>\b(?:ds|job|mdl|key|cal)_[0-9a-z]{10,}\b)"
     r"|(?P<any>…)"
@@ -48,125 +58,92 @@ _PATTERNS = {
 
 
 @dataclass
-class Command:
-    """One command of a page, and the lines that it prints there."""
-
-    line: int
-    text: str
-    printed: list[str] = field(default_factory=list)
-
-    @property
-    def where(self) -> str:
-        return f"line {self.line}: {self.text}"
-
-
-@dataclass
-class Block:
-    """A fenced block: what is in it, why it is not run, and which lines of the page its text takes."""
-
-    language: str
-    first: int
-    last: int
-    commands: list[Command]
-    not_run: str | None = None
-    varies: str | None = None
-    """`figures`, or `answers` as well."""
-
-
-def blocks(page: Path) -> list[Block]:
-    """The console and Python blocks of a page, in order."""
-    lines = page.read_text(encoding="utf-8").splitlines()
-    found: list[Block] = []
-    at = 0
-    while at < len(lines):
-        fence = _FENCE.match(lines[at])
-        if fence is None:
-            at += 1
-            continue
-        end = lines.index("```", at + 1)
-        if fence[1] in ("console", "python"):
-            body = lines[at + 1 : end]
-            program = [Command(at + 2, "python - <<'EOF'\n" + "\n".join(body) + "\nEOF")]
-            commands = program if fence[1] == "python" else _commands(body, at + 2)
-            not_run, varies = _marks(lines[:at])
-            found.append(Block(fence[1], at + 1, end, commands, not_run, varies))
-        at = end + 1
-    return found
-
-
-def _commands(body: list[str], first: int) -> list[Command]:
-    found: list[Command] = []
-    for number, line in enumerate(body, first):
-        if line.startswith("$ "):
-            found.append(Command(number, line.removeprefix("$ ")))
-        elif not found:
-            raise ValueError(f"line {number}: a console block begins with a command")
-        elif line.startswith("> ") and not found[-1].printed:
-            found[-1].text += "\n" + line.removeprefix("> ")
-        else:
-            found[-1].printed.append(line)
-    return found
-
-
-def _marks(above: list[str]) -> tuple[str | None, str | None]:
-    not_run: str | None = None
-    varies: str | None = None
-    for line in reversed(above):
-        mark = _MARK.match(line)
-        if mark is None:
-            break
-        not_run, varies = mark["why"] or not_run, mark["vary"] or varies
-    return not_run, varies
-
-
-class Shell:
-    """One bash for a whole page: variables and the folder last from command to command."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self._bash = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, command: str) -> tuple[list[str], int]:
-        """The lines it printed, errors among them, and its exit code."""
-        assert self._bash.stdin is not None
-        assert self._bash.stdout is not None
-        # By eval, so that a quote that does not end is an error and not a wait for more.
-        typed = f"eval {shlex.quote(command)} </dev/null"
-        self._bash.stdin.write(f"{typed}\nprintf '\\n%s %s\\n' {_DONE} $?\n")
-        self._bash.stdin.flush()
-        printed: list[str] = []
-        for line in self._bash.stdout:
-            if line.startswith(f"{_DONE} "):
-                if printed and not printed[-1]:
-                    printed.pop()
-                return printed, int(line.split()[1])
-            printed.append(line.rstrip())
-        raise AssertionError(f"the shell ended in {command!r}")
-
-    def close(self) -> None:
-        self._bash.communicate()
-
-
-@dataclass
 class Reader:
     """Somebody who types a page's commands. `service` is where the service really is, host and port."""
 
-    shell: Shell
+    folder: Path
+    environment: dict[str, str]
     service: str
+    stand_ins: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    """What the pages name and nobody has → what is there instead, made when it is first asked for."""
     ids: dict[str, str] = field(default_factory=dict)
     """Id in the page → id that the service gave."""
+    latest: dict[str, str] = field(default_factory=dict)
+    """Kind of an id → the last one that was printed."""
+    _shell: Shell | None = None
+
+    @property
+    def shell(self) -> Shell:
+        """That of the page which is read."""
+        if self._shell is None:
+            self._shell = Shell(self.folder, self.environment)
+        return self._shell
+
+    def turn_the_page(self) -> None:
+        """What a page has set ends with it."""
+        if self._shell is not None:
+            self._shell.close()
+        self._shell = None
 
     def type(self, command: Command) -> tuple[list[str], int]:
-        typed = ID.sub(lambda found: self.ids.get(found[0], found[0]), command.text)
-        printed, code = self.shell.run(typed.replace(HOME, self.service))
+        printed, code = self.shell.run(self._here(command.text))
+        for found in ID.findall("\n".join(printed)):
+            self.latest[found.partition("_")[0]] = found
         return [line.replace(self.service, HOME) for line in printed], code
+
+    def type_and_cancel(self, command: Command) -> tuple[list[str], int]:
+        """Type what starts a job, and end the job."""
+        printed, code = self.type(command)
+        if code == 0 and "jobs start" in command.text:
+            code = self.shell.run(f"masktune jobs cancel {self.latest['job']}")[1]
+        return printed, code
+
+    @contextmanager
+    def beside(self) -> Iterator[Callable[[Command], tuple[list[str], int]]]:
+        """Types; but a part of the service runs beside what follows, and gets its Ctrl-C at the end."""
+        home, port = self.service, free_port()
+        running: list[Part] = []
+        with tempfile.TemporaryDirectory() as name:
+
+            def start(command: Command) -> tuple[list[str], int]:
+                if not lasts(command.text):
+                    up = all(part.comes_up() for part in running)
+                    return self.type(command) if up else (running[-1].said(), 1)
+                typed, log = self._here(command.text), Path(name) / f"{len(running)}.log"
+                log.touch()
+                given = re.search(r"--port (\d+)", typed)
+                at = f"127.0.0.1:{given[1] if given else port}"
+                running.append(Part(self.shell, typed, self.shell.begin(typed, log), log, at))
+                if " web" not in typed:
+                    self.service = at
+                    self.shell.run(f"export MASKTUNE_URL=http://{at}")
+                if command.printed and not running[-1].comes_up():
+                    return running[-1].said(), 1
+                return [line.replace(at, HOME).replace(name, "var") for line in running[-1].said()], 0
+
+            self.shell.run(f"export MASKTUNE_DATA_DIR={name} MASKTUNE_PORT={port}")
+            try:
+                yield start
+            finally:
+                up = [part.comes_up() for part in running]
+                for part in reversed(running):
+                    part.interrupt()
+                codes = [part.ended() for part in running]
+                self.service = home
+                self.shell.run(f"unset MASKTUNE_DATA_DIR MASKTUNE_PORT; export MASKTUNE_URL=http://{home}")
+            for part, came, code in zip(running, up, codes, strict=True):
+                told = "\n".join([f"{part.command}\nended with {code}:", *part.said()])
+                assert came, told
+                assert code in ENDED, told
+
+    def _here(self, text: str) -> str:
+        """The command with what is there in place of what the page names."""
+        text = ID.sub(lambda found: self.ids.get(found[0], found[0]), text)
+        text = _LATEST.sub(lambda found: self.latest.get(found[1], found[0]), text)
+        for name, made in self.stand_ins.items():
+            if name in text:
+                text = text.replace(name, made())
+        return text.replace("localhost:8000", HOME).replace(HOME, self.service)
 
     def compare(self, expected: list[str], printed: list[str], *, varies: str | None) -> str | None:
         """None where they agree, and then the ids are learned; else what was printed instead."""
@@ -236,26 +213,32 @@ def _literal(text: str) -> str:
 
 def read(page: Path, reader: Reader) -> Iterator[str]:
     """Type what is to be run of a page; what went otherwise than it says, one text each."""
+    reader.turn_the_page()
     for block in blocks(page):
         if block.not_run is not None:
             continue
-        for command in block.commands:
-            printed, code = reader.type(command)
-            if code:
-                yield f"{page.name}, {command.where}\nended with {code}:\n" + "\n".join(printed)
-                return  # what follows rests on it
-            instead = reader.compare(command.printed, printed, varies=block.varies)
-            if instead is not None:
-                yield f"{page.name}, {command.where}\nprinted:\n{instead}"
-                return
+        plainly = reader.type_and_cancel if block.cancelled else reader.type
+        with reader.beside() if block.lasts else nullcontext(plainly) as type_:
+            for command in block.commands:
+                printed, code = type_(command)
+                if code:
+                    yield f"{page.name}, {command.where}\nended with {code}:\n" + "\n".join(printed)
+                    return  # what follows rests on it
+                logs = block.lasts and lasts(command.text) and command.printed  # which no page shows
+                expected = ["…", *command.printed, "…"] if logs else command.printed
+                instead = reader.compare(expected, printed, varies=block.varies)
+                if instead is not None:
+                    yield f"{page.name}, {command.where}\nprinted:\n{instead}"
+                    return
 
 
 def rewrite(page: Path, reader: Reader) -> None:
     """Put what the commands print now where it differs from the page, and the ids of now everywhere."""
     lines = page.read_text(encoding="utf-8").splitlines()
     changed: list[tuple[int, int, list[str]]] = []
+    reader.turn_the_page()
     for block in blocks(page):
-        if block.not_run is not None:
+        if block.not_run is not None or block.lasts or block.cancelled:
             continue
         for command in block.commands:
             printed, code = reader.type(command)
@@ -276,15 +259,11 @@ def rewrite(page: Path, reader: Reader) -> None:
 
 
 def main() -> None:
-    import tempfile
-
-    from tests.acceptance.conftest import started
     from tests.acceptance.docs_service import reading
 
-    with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as processes:
-        with reading(processes, Path(folder)) as reader:
-            for page in sys.argv[1:]:
-                rewrite(Path(page), reader)
+    with tempfile.TemporaryDirectory() as folder, reading(Path(folder)) as reader:
+        for page in sys.argv[1:]:
+            rewrite(Path(page), reader)
 
 
 if __name__ == "__main__":

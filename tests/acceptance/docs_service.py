@@ -3,39 +3,139 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
+from urllib.request import Request, urlopen
 
-from tests.acceptance.conftest import MARK, ROOT, Processes, address
-from tests.acceptance.docs_console import Reader, Shell
+import pytest
+
+from tests.acceptance.conftest import MARK, ROOT, address, started
+from tests.acceptance.docs_console import Reader
+from tests.conftest import free_port, postgres_database, redis_server
 
 KEY = "the-key-of-the-documentation"
+BUCKETS = ("bucket", "masktune", "images")
+"""Those that the pages name."""
+NOTEBOOK = """# Stands for a notebook, which shows what it is given.
+from typing import Any
+
+
+class HTML:
+    def __init__(self, data: str) -> None:
+        assert "</html>" in data
+
+
+class Image:
+    def __init__(self, data: bytes) -> None:
+        assert data.startswith(b"\\x89PNG")
+
+
+def display(shown: Any) -> None:
+    print(type(shown).__name__)
+"""
 
 
 @contextmanager
-def reading(processes: Processes, folder: Path) -> Iterator[Reader]:
+def reading(folder: Path, *, key: str | None = KEY) -> Iterator[Reader]:
     """A reader in `folder`, which has the data folder `var` of a service and the examples.
 
-    The service has a key, and so has the reader's shell: what the pages say holds without one as well.
+    With a key, the service has it and so has the reader's shell: what is said holds without one.
     """
-    serve = processes.masktune(
-        "serve", "--port", "0", "--data-dir", str(folder / "var"), API_KEYS=f"admin:{KEY}"
-    )
-    url = address(serve)
+    if shutil.which("bash") is None or shutil.which("curl") is None:
+        pytest.skip("NOT TESTED: the commands of the documentation take bash and curl")
+    keys = {} if key is None else {"API_KEYS": f"admin:{key}"}
+    _furnish(folder)
+    with ExitStack() as stack:
+        processes = stack.enter_context(started(folder))
+        # The tutorial's own command, but for the port: its data folder is `var`, where it is typed.
+        serve = processes.masktune("serve", PORT="0", **keys)
+        url = address(serve)
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
+        environment = {
+            "HOME": str(folder / "home"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, (os.environ.get("PYTHONPATH"), str(ROOT), str(folder / "notebook")))
+            ),
+            "MASKTUNE_URL": url,
+            "OMP_NUM_THREADS": "2",
+            MARK: processes.mark,
+        }
+        if key is not None:
+            environment["MASKTUNE_KEY"] = key
+        where = url.removeprefix("http://")
+        reader = Reader(folder, ours | environment, where, _stand_ins(stack, folder, where))
+        stack.callback(reader.turn_the_page)
+        yield reader
+
+
+def _furnish(folder: Path) -> None:
+    """What a reader has: a home, the checkout's files, a notebook."""
+    (folder / "home").mkdir()
+    (folder / "home/.curlrc").write_text("fail-with-body\nsilent\n")  # what is refused is an error
+    (folder / "data").mkdir()
     (folder / "examples").symlink_to(ROOT / "examples")
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
-    environment = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT)))),
-        "MASKTUNE_URL": url,
-        "MASKTUNE_KEY": KEY,
-        "OMP_NUM_THREADS": "2",
-        MARK: processes.mark,
-    }
-    shell = Shell(folder, ours | environment)
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "notebook/IPython").mkdir(parents=True)
+    (folder / "notebook/IPython/__init__.py").touch()
+    (folder / "notebook/IPython/display.py").write_text(NOTEBOOK)
+
+
+@contextmanager
+def _object_store() -> Iterator[dict[str, str]]:
+    """A server of S3's protocol with the pages' buckets; the variables that lead to it."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
     try:
-        yield Reader(shell, url.removeprefix("http://"))
+        host, port = server.get_host_and_port()
+        for name in BUCKETS:
+            urlopen(Request(f"http://{host}:{port}/{name}", method="PUT")).close()
+        yield {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "anyone",
+            "AWS_SECRET_ACCESS_KEY": "anything",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
     finally:
-        shell.close()
+        server.stop()
+
+
+def _stand_ins(stack: ExitStack, folder: Path, service: str) -> Mapping[str, Callable[[], str]]:
+    """Servers of this machine and folders of the reader, for those that only the pages have."""
+
+    @cache
+    def bucket() -> str:
+        variables = stack.enter_context(_object_store()).items()
+        return " ".join(f"{name}={value}" for name, value in variables)
+
+    @cache
+    def broker() -> str:
+        (folder / "redis").mkdir()
+        return stack.enter_context(redis_server(folder / "redis"))[0]
+
+    @cache
+    def team() -> str:
+        return stack.enter_context(postgres_database())
+
+    @cache
+    def larger() -> str:
+        return stack.enter_context(postgres_database())
+
+    return {
+        "postgresql+psycopg://masktune:…@db.internal:5432/masktune": team,
+        "postgresql+psycopg://…": larger,
+        "redis://redis.internal:6379/0": broker,
+        "MASKTUNE_STORAGE_URL=": lambda: f"{bucket()} MASKTUNE_STORAGE_URL=",
+        "http://api:8000": lambda: f"http://{service}",
+        "--port 8080": lambda: f"--port {free_port()}",
+        "file:///data/": lambda: f"file://{folder}/data/",
+        " /data/": lambda: f" {folder}/data/",
+        "=…": lambda: "=anything",
+        "admin:…": lambda: f"admin:{KEY}",
+    }

@@ -1,0 +1,264 @@
+"""What can be said of a command without running it: what it names is there, and it is spelt right.
+
+Each check takes the words of one simple command, with the variables that stand before it, and raises
+`Wrong` where it would fail for whoever types it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from itertools import pairwise, takewhile
+from typing import Any
+from unittest import mock
+
+import yaml
+from packaging.requirements import Requirement
+from typer.testing import CliRunner
+
+from cli.main import app
+from core.settings import Settings
+from tests.acceptance.conftest import ROOT
+
+DISTRIBUTION = "masktune-service"
+COMPOSE_NEEDS = {"POSTGRES_PASSWORD": "p", "MASKTUNE_API_KEYS": "admin:k"}
+SETTINGS = {f"MASKTUNE_{name.upper()}" for name in Settings.model_fields}
+CLIENT_SETTINGS = {"MASKTUNE_URL", "MASKTUNE_KEY", "MASKTUNE_WEB_HOST", "MASKTUNE_WEB_PORT"}
+_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)=")
+END = "--the-end"
+"""An option that no command has: with it nothing is run, and a parser that takes the rest names it alone."""
+_ENDS = {"&&", "||", ";", "|", "&"}
+
+
+class Wrong(Exception):
+    """The command would not do what the page says."""
+
+
+def check(text: str) -> None:
+    """Look at every command of a line; `Wrong` where one cannot be right, or nothing is known about it."""
+    for words in simple(text):
+        variables = list(takewhile(_VARIABLE.match, words))
+        for variable in variables:
+            _variable(variable.partition("=")[0])
+        if len(variables) == len(words):
+            continue
+        program, *rest = words[len(variables) :]
+        program = program.rpartition("/")[2]
+        if program not in CHECKS:
+            raise Wrong(f"nothing is known about {program}")
+        CHECKS[program](rest)
+
+
+def simple(text: str) -> Iterator[list[str]]:
+    """The simple commands of a line, without what they are redirected to."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="|&;>")
+    lexer.whitespace_split = True
+    words: list[str] = []
+    for word in lexer:
+        if word in _ENDS:
+            yield words
+            words = []
+        else:
+            words.append(word)
+    if ">" in words:
+        words = words[: words.index(">")]
+    yield words
+
+
+def _variable(name: str) -> None:
+    if name.startswith("MASKTUNE_") and name not in SETTINGS | CLIENT_SETTINGS:
+        raise Wrong(f"there is no setting {name}")
+
+
+def masktune(words: list[str]) -> None:
+    """Its own parser takes the words: it complains of the one that is added here and of no other."""
+    done = CliRunner().invoke(app, [*words, END])
+    if done.exit_code != 2 or f"No such option: {END}" not in done.output:
+        raise Wrong(done.output)
+
+
+def python(words: list[str]) -> None:
+    """The program is there. A benchmark's own parser takes the words, and complains of `END` alone."""
+    if words[0] != "-m":
+        if not (ROOT / words[0]).is_file():
+            raise Wrong(f"there is no {words[0]}")
+        return
+    if not words[1].startswith("benchmarks."):
+        if importlib.util.find_spec(words[1]) is None:
+            raise Wrong(f"there is no module {words[1]}")
+        return
+    module = importlib.import_module(words[1])
+    told = io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", [words[1], *words[2:], END]),
+        contextlib.redirect_stderr(told),
+        contextlib.suppress(SystemExit),
+    ):
+        module.main()
+    if not told.getvalue().rstrip().endswith(f"error: unrecognized arguments: {END}"):
+        raise Wrong(told.getvalue())
+
+
+def make(words: list[str]) -> None:
+    """There are such targets."""
+    done = subprocess.run(
+        ["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise Wrong(done.stderr)
+
+
+def docker(words: list[str]) -> None:
+    """`docker compose` by Docker itself where it is there; files, profiles and services in any case."""
+    if words[0] == "build":
+        _exists("Dockerfile")
+        return
+    if words[0] != "compose":
+        raise Wrong(f"nothing is known about docker {words[0]}")
+    options = words[1:] or ["up"]  # a text may name `docker compose` alone
+    profiles: list[str] = []
+    files: list[str] = []
+    at = 0
+    while options[at].startswith("-"):
+        (profiles if options[at] == "--profile" else files).append(options[at + 1])
+        at += 2
+    verb, rest = options[at], options[at + 1 :]
+    if verb not in ("up", "build", "exec", "down", "config"):
+        raise Wrong(f"nothing is known about docker compose {verb}")
+    services: dict[str, Any] = {}
+    for file in files or ["docker-compose.yml"]:
+        services |= yaml.safe_load(_exists(file).replace("!override", ""))["services"]
+    known = {profile for service in services.values() for profile in service.get("profiles", ())}
+    named = [word.partition("=")[0] for before, word in pairwise(rest) if before == "--scale"]
+    if verb == "exec":
+        named.append(next(word for word in rest if not word.startswith("-")))
+    if not set(profiles) <= known or not set(named) <= set(services):
+        raise Wrong(f"{profiles} of {sorted(known)}, {named} of {sorted(services)}")
+    if (
+        shutil.which("docker")
+        and not subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode
+    ):
+        command = ["docker", "compose", "--env-file", os.devnull, *options[:at], "config", "--quiet"]
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | COMPOSE_NEEDS, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise Wrong(done.stderr)
+
+
+def kubectl(words: list[str]) -> None:
+    """The folders, the deployments and the settings are there."""
+    for option, word in pairwise(words):
+        if option == "-k":
+            _exists(f"{word}/kustomization.yaml")
+        elif option == "deployment":
+            _deployed(word)
+    for word in words:
+        found = re.match(r"--from-literal=(MASKTUNE_\w+)=", word)
+        if found:
+            _variable(found[1])
+
+
+def _deployed(name: str) -> None:
+    for path in (ROOT / "deploy/kubernetes").rglob("*.yaml"):
+        for manifest in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            if manifest["kind"] == "Deployment" and manifest["metadata"]["name"] == name:
+                return
+    raise Wrong(f"nothing deploys {name}")
+
+
+def pip(words: list[str]) -> None:
+    """The extra or the group is one of ours; other packages are among those that we need."""
+    project = tomllib.loads(_exists("pyproject.toml"))
+    wanted = [word for word in words[1:] if not word.startswith("-") and "//" not in word]
+    if "--group" in words:
+        groups = wanted
+        if not set(groups) <= set(project["dependency-groups"]):
+            raise Wrong(f"{groups} of {list(project['dependency-groups'])}")
+        return
+    needed = {Requirement(one).name for one in project["project"]["dependencies"]} | {DISTRIBUTION}
+    for one in map(Requirement, wanted):
+        if one.name not in needed or not one.extras <= set(project["project"]["optional-dependencies"]):
+            raise Wrong(f"{one} is nothing of ours")
+
+
+def copied(words: list[str]) -> None:
+    """What is copied is there."""
+    _exists(words[0])
+
+
+def git(words: list[str]) -> None:
+    """Only what everybody has."""
+    if words[0] not in ("clone", "pull"):
+        raise Wrong(f"nothing is known about git {words[0]}")
+
+
+def sourced(words: list[str]) -> None:
+    """The Makefile makes that environment."""
+    if "VENV := .venv\n" not in _exists("Makefile") or words != [".venv/bin/activate"]:
+        raise Wrong("make install makes another environment")
+
+
+def ci(words: list[str]) -> None:
+    """CI's own script."""
+    if not os.access(ROOT / ".ci/run", os.X_OK):
+        raise Wrong("there is no .ci/run to execute")
+
+
+def bandit(words: list[str]) -> None:
+    """The rooms that it looks into, and its settings."""
+    for word in words:
+        if not word.startswith("-") and not (ROOT / word).exists():
+            raise Wrong(f"there is no {word}")
+
+
+def hooks(words: list[str]) -> None:
+    """Its configuration is there."""
+    _exists(".pre-commit-config.yaml")
+
+
+def anything(words: list[str]) -> None:
+    """A command that has nothing of ours in it."""
+
+
+def exported(words: list[str]) -> None:
+    """The variables are settings."""
+    for word in words:
+        _variable(word.partition("=")[0])
+
+
+def _exists(name: str) -> str:
+    path = ROOT / name
+    if not path.is_file():
+        raise Wrong(f"there is no {name}")
+    return path.read_text(encoding="utf-8")
+
+
+CHECKS: dict[str, Callable[[list[str]], None]] = {
+    "masktune": masktune,
+    "python": python,
+    "python3": python,
+    "python3.11": python,
+    "make": make,
+    "docker": docker,
+    "kubectl": kubectl,
+    "pip": pip,
+    "cp": copied,
+    "git": git,
+    "source": sourced,
+    "run": ci,
+    "pre-commit": hooks,
+    "bandit": bandit,
+    "cd": anything,
+    "export": exported,
+}
