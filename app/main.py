@@ -32,7 +32,7 @@ from app.inference import Inference, check_forward
 from app.middleware.admission import Admission, Gate
 from app.middleware.body_limit import BodyLimit
 from app.middleware.observe import Observe
-from app.services import gauges, images, sweeping, tally, uploads
+from app.services import calibrations, gauges, images, sweeping, tally, uploads
 from app.services.auth import Keyring, made_keys
 from app.services.events import Followers
 from app.services.forward import ForwardCheck
@@ -106,7 +106,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         telemetry={"tracing": False, "metrics": False, "logs": False},
         responses=problems.problems(422),  # in place of the shape that FastAPI documents
     )
-    gate = app.state.gate = Gate(settings.predict_queue)
+    gate = app.state.gate = Gate(settings.predict_in_flight)
     gate.refused = partial(counters.answered, "POST", status=Overloaded.status, seconds=None)
     for module in RESOURCES:
         app.include_router(module.router)
@@ -129,7 +129,12 @@ def _open(settings: Settings, counters: Metrics, tracing: Tracing, closing: Exit
     closing.callback(doorbell.close)
     artifacts = Artifacts(settings.storage, cache=settings.data_dir.absolute() / "cache")
     stores = Stores(artifacts)
-    inference = Inference(settings, artifacts, partial(images.of_model, database, stores))
+    inference = Inference(
+        settings,
+        artifacts,
+        partial(images.of_model, database, stores),
+        partial(calibrations.ground, database, stores, artifacts),
+    )
     closing.callback(inference.close)
     planners = CapacityLimiter(20)
     return Services(

@@ -57,7 +57,7 @@ from models.export import export_onnx, load_model
 from models.process import keep_freed_memory
 
 CLIENTS = (1, 8, 32)
-LET_IN = Settings().predict_queue
+LET_IN = Settings().predict_in_flight
 """As many clients as one process lets in at a time."""
 OPEN_CONNECTIONS = 1024
 """More than may wait: with fewer, the rest would wait in the client and nothing would be refused."""

@@ -112,18 +112,18 @@ class Settings(BaseSettings):
     end_grace_seconds: float = Field(3.0, gt=0, description="From SIGTERM of a child to its SIGKILL.")
 
     # --- serving ----------------------------------------------------------------------------
-    engine: Literal["auto", "torch"] = Field(
+    engine: Literal["auto", "torch", "openvino-bf16", "openvino-int8"] = Field(
         "auto",
-        description="What serves. auto: ONNX Runtime where its answers equal torch's, else torch.",
+        description="What serves. auto: ONNX Runtime where its answers equal torch's, else torch. "
+        "openvino-…: less precision (extra `openvino`), calibrated anew, where that is good enough.",
     )
     models_in_memory_bytes: int = Field(
         2 * GiB, ge=0, description="Budget of loaded models; the least used goes first."
     )
-    predict_queue: int = Field(
-        64,
-        ge=1,
-        description="Requests for predictions in flight, and images that wait for the engine, at most.",
+    predict_in_flight: int = Field(
+        64, ge=1, description="Requests for predictions and maps that are answered at a time, per process."
     )
+    predict_queue: int = Field(256, ge=1, description="Images that may wait for the engine.")
     predict_wait_seconds: float = Field(
         0.25,
         gt=0,
@@ -141,6 +141,11 @@ class Settings(BaseSettings):
         if self.traces and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
             raise ValueError(
                 "MASKTUNE_TRACES needs the packages of the extra `otel`: pip install 'masktune-service[otel]'"
+            )
+        if self.engine.startswith("openvino") and not _is_installed("openvino"):
+            raise ValueError(
+                f"MASKTUNE_ENGINE={self.engine} needs the packages of the extra `openvino`: "
+                "pip install 'masktune-service[openvino]'"
             )
         return self
 

@@ -5,15 +5,18 @@ Importing this imports no torch; the first prediction, or `check_forward`, does.
 
 from __future__ import annotations
 
+from app.inference.calibration import Calibration
 from app.inference.process import prepare_process
 from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, Inference, Seen, check_forward
-from app.inference.shapes import Engine, Explain, Pair, Part, Scores, Upload
+from app.inference.shapes import Engine, Explain, Ground, Pair, Part, Scores, Upload
 
 __all__ = [
     "SLOW_IMAGES",
     "SLOW_METHODS",
+    "Calibration",
     "Engine",
     "Explain",
+    "Ground",
     "Inference",
     "Pair",
     "Part",

@@ -27,6 +27,10 @@ _LEAST_BATCH = 8
 """Where a batch takes longer than that, it has so few images; on a CPU they are as fast as 64."""
 
 
+_ALWAYS = 2
+"""Requests that may wait however many images they bring."""
+
+
 @dataclass(frozen=True, eq=False)
 class Ask:
     """What one request wants of an engine: all of its images, (n, 3, S, S) uint8."""
@@ -49,7 +53,8 @@ class Batcher:
     ) -> None:
         """`max_waiting` images, or as many as take `max_seconds` by the pace of late, may wait.
 
-        Half a batch may wait however slow the engine is: it is answered together.
+        Half a batch may wait however slow the engine is, for it is answered together, and so may two
+        requests of any size: who sends many images must not be shut out by one other who does.
         """
         self._max_batch = max_batch
         self._max_waiting = max_waiting
@@ -57,6 +62,7 @@ class Batcher:
         self._queue: deque[Ask] = deque()
         self._waiting = 0  # images in the queue
         self._coming = 0  # images that have a place in it and are being decoded
+        self._decoding = 0  # the requests that they are of
         self._busy = False
         self._closed = False
         self._seconds_per_image = 0.0
@@ -84,11 +90,13 @@ class Batcher:
         with self._changed:
             self._check(images)
             self._coming += images
+            self._decoding += 1
         try:
             yield
         finally:
             with self._changed:
                 self._coming -= images
+                self._decoding -= 1
 
     def submit(self, ask: Ask) -> Future[Scores]:
         """Queue the request, or raise `Overloaded`. Cancelling the future takes it out again."""
@@ -114,7 +122,8 @@ class Batcher:
         # A request larger than the whole queue still gets its turn when nobody waits.
         held = self._waiting + self._coming
         wait = held * self._seconds_per_image
-        late = held > self._max_batch // 2 and wait > self._max_seconds
+        few = held <= self._max_batch // 2 or len(self._queue) + self._decoding < _ALWAYS
+        late = wait > self._max_seconds and not few
         if held and (late or held + images > self._max_waiting):
             seconds = max(1, round(wait + 0.5))
             raise Overloaded(

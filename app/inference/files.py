@@ -10,7 +10,7 @@ from pathlib import Path
 from models.backbones import BackboneError
 from models.export import ModelError, export_onnx, import_safetensors, load_model, save_model
 
-_NICENESS = 10
+NICENESS = 10
 
 
 class Unusable(ValueError):
@@ -31,8 +31,8 @@ def main(folder: str, target: str) -> None:
 
     Gives way to predictions, and ends with the process that holds its standard input.
     """
-    os.nice(_NICENESS)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.nice(NICENESS)
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         network, _ = load_model(Path(folder))
         export_onnx(network, Path(target))
@@ -40,7 +40,8 @@ def main(folder: str, target: str) -> None:
         sys.exit(str(error))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait, in a thread of its own, for standard input to close; then end the process."""
     while os.read(0, 1):  # not sys.stdin, whose lock the interpreter wants when it ends
         pass
     os._exit(1)

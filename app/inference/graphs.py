@@ -48,17 +48,21 @@ def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:
     except ArtifactMissing as error:
         raise gone from error
     with artifacts.writing(key(part.id)) as folder:
-        _run([str(source), str(folder / FILE)], stop)
+        failed = "this network cannot be exported to ONNX; download the safetensors file"
+        apart("app.inference.files", [str(source), str(folder / FILE)], stop, failed=failed)
     if not artifacts.exists(part.artifact):  # deleted meanwhile: nobody would ever remove the graph
         artifacts.delete(key(part.id))
         raise gone
 
 
-def _run(arguments: list[str], stop: Event) -> None:
-    """`app.inference.files` in a process; its standard input is open for as long as this process lives."""
+def apart(module: str, arguments: list[str], stop: Event, *, failed: str) -> None:
+    """Run a module in a process; its standard input is open for as long as this process lives.
+
+    Raises `Conflict` with `failed` and its last word, and `Unavailable` as `graph` does.
+    """
     with TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.inference.files", *arguments],
+            [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=said,
@@ -72,7 +76,7 @@ def _run(arguments: list[str], stop: Event) -> None:
         if process.returncode:
             said.seek(0)
             last = (said.read().strip().splitlines() or ["it ended without a word"])[-1]
-            raise Conflict(f"this network cannot be exported to ONNX: {last}; download the safetensors file")
+            raise Conflict(f"{failed}: {last}")
 
 
 def _await(process: subprocess.Popen[bytes], stop: Event) -> None:

@@ -11,13 +11,14 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from app.inference.calibration import Calibration
 from app.inference.engine import TorchEngine
 from app.inference.shapes import Explain, Scores
 
 TOLERANCE = 1e-4
 """Most that a logit may differ from torch's: of 1, or of the largest logit where that is more."""
 
-_OF_IMAGES = frozenset({"fullgrad", "scorecam"})
+OF_IMAGES = frozenset({"fullgrad", "scorecam"})
 """Methods that perturb the images: no activation is enough for them."""
 
 
@@ -51,6 +52,7 @@ class OnnxEngine:
     name = "onnxruntime"
     quick = False
     """Set by who measured it."""
+    calibration: Calibration | None = None
 
     def __init__(self, graphs: Graphs, torch_engine: TorchEngine, *, threads: int, cuda: bool) -> None:
         self._model = _session(graphs.model, threads, cuda=cuda)
@@ -75,7 +77,7 @@ class OnnxEngine:
         erm_logits = None if self._erm is None else _outputs(self._erm, batch, "logits")[0]
         if explain is None:
             return Scores(_outputs(self._model, batch, "logits")[0], erm_logits)
-        if explain.method in _OF_IMAGES:
+        if explain.method in OF_IMAGES:
             seen = self._torch.run(images, explain)
             return Scores(seen.logits, erm_logits, seen.maps, seen.targets)
         logits, activation = _outputs(self._model, batch, "logits", "activation")

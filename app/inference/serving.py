@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from threading import Event
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 
 from app.inference.batcher import Ask, Batcher
 from app.inference.cache import EngineCache
+from app.inference.calibration import Calibration
 from app.inference.courier import awaited
-from app.inference.shapes import Engine, Explain, Pair, Scores, Upload
+from app.inference.reductions import Reductions
+from app.inference.shapes import Engine, Explain, Ground, Pair, Scores, Upload
 from app.inference.turns import Turns
 from app.inference.upgrades import IMAGES, Proven, Squares, Upgrades
 from core.artifacts import Artifacts
-from core.errors import BadImage, FieldError, InvalidInput
+from core.errors import BadImage, Conflict, FieldError, InvalidInput
 from core.settings import Settings
 from models.data.checks import ImageError, ImageLimits
 
@@ -44,10 +47,12 @@ SMALL_PIXELS = 96 * 96
 
 
 class Seen(NamedTuple):
-    """`squares` (n, 3, S, S) uint8 is what the networks saw."""
+    """`squares` (n, 3, S, S) uint8 is what the networks saw; `calibration` is the own one of the engine that
+    answered, where it has one."""
 
     squares: NDArray[np.uint8]
     scores: Scores
+    calibration: Calibration | None = None
 
 
 def _is_small(uploads: Sequence[Upload]) -> bool:
@@ -58,13 +63,24 @@ def _nothing(model: str, count: int) -> list[bytes]:
     return []
 
 
+def _no_ground(pair: Pair) -> Ground:
+    raise Conflict("there are no data sets here to measure it on")
+
+
 class Inference:
     """The serving half of a process. Imports torch when it is first used, and not before."""
 
     def __init__(
-        self, settings: Settings, artifacts: Artifacts, stored: Callable[[str, int], list[bytes]] = _nothing
+        self,
+        settings: Settings,
+        artifacts: Artifacts,
+        stored: Callable[[str, int], list[bytes]] = _nothing,
+        ground: Callable[[Pair], Ground] = _no_ground,
     ) -> None:
-        """`stored(model, n)`: up to n encoded images of the data set that a model was trained on."""
+        """`stored(model, n)`: up to n encoded images of the data set that a model was trained on.
+
+        `ground(pair)`: what it was calibrated on, or a `Conflict` that says why there is nothing.
+        """
         self._settings = settings
         self._artifacts = artifacts
         self._stored = stored
@@ -87,6 +103,13 @@ class Inference:
             samples=self._samples,
             replace=self._cache.replace,
         )
+        self._reductions = Reductions(
+            ground=ground,
+            reduce=self._reduce,
+            busy=lambda: self.waiting > 0,
+            current=self._cache.ready,
+            replace=self._cache.replace,
+        )
         self._decoders = ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0))), thread_name_prefix="decode")
         # Of their own: to draw for one client must not keep the image of another from being decoded.
         self._drawers = ThreadPoolExecutor(2, thread_name_prefix="draw")
@@ -106,14 +129,28 @@ class Inference:
             squares = await self._decode(uploads, engine.image_size)
         scores = await awaited(lane.submit(Ask(engine, squares, explain)))
         self._upgrades.show(pair, squares)
-        return Seen(squares, scores)
+        return Seen(squares, scores, engine.calibration)
 
     async def _see_now(self, pair: Pair, engine: Engine, upload: Upload) -> Seen:
         """One small image for a quick engine: decoded here, and run in the next turn. Raises `ImageError`."""
         from app.inference.images import to_square  # torch comes with it, and an engine has brought it
 
         squares = to_square(upload, engine.image_size, self._small)[None]
-        return Seen(squares, await self._turns.submit(Ask(engine, squares)))
+        return Seen(squares, await self._turns.submit(Ask(engine, squares)), engine.calibration)
+
+    def calibration(self, pair: Pair, *, stands_for: str | None) -> Calibration | None:
+        """That of the engine which answers for a pair now, where it has one of its own.
+
+        One that was measured on another split than the model's calibration of today (`stands_for`) goes, and
+        torch answers until another is measured.
+        """
+        engine = self._cache.ready(pair)
+        if engine is None or engine.calibration is None:
+            return None
+        if engine.calibration.stands_for != stands_for:
+            self._cache.drop(pair.model.id)
+            return None
+        return engine.calibration
 
     def check_room(self, images: int) -> None:
         """Raise `Overloaded` at once where `see` would: a refusal should cost as little as it can."""
@@ -152,6 +189,7 @@ class Inference:
 
     def close(self) -> None:
         """Answer what was accepted, then end every thread."""
+        self._reductions.close()
         self._upgrades.close()
         self._fast.close()
         self._slow.close()
@@ -167,13 +205,34 @@ class Inference:
         return engine
 
     def _loaded(self, pair: Pair, engine: Engine) -> None:
-        if self._settings.engine == "auto":
+        if self._settings.engine != "torch":
             self._upgrades.consider(pair, engine)
+        if self._settings.engine.startswith("openvino"):
+            self._reductions.consider(pair, engine)
 
     def _prove(self, pair: Pair, engine: Engine, images: Squares) -> Proven:
         from app.inference.proving import prove  # torch and ONNX Runtime come with it
 
         proven = prove(pair, engine, images, artifacts=self._artifacts, threads=self._threads)
+        _settle()
+        return proven
+
+    def _reduce(
+        self, pair: Pair, engine: Engine, ground: Ground, *, pause: Callable[[], None], stop: Event
+    ) -> Proven:
+        from app.inference.reducing import reduce  # torch, ONNX Runtime and OpenVINO come with it
+
+        proven = reduce(
+            pair,
+            engine,
+            ground,
+            pause=pause,
+            stop=stop,
+            int8=self._settings.engine == "openvino-int8",
+            artifacts=self._artifacts,
+            scratch=self._settings.scratch,
+            threads=self._threads,
+        )
         _settle()
         return proven
 

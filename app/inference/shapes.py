@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from app.inference.calibration import Calibration
+from models.data.store import Store
 from models.selective import Judged
 
 
@@ -100,6 +102,13 @@ def _concatenated(parts: Sequence[NDArray[Number] | None]) -> NDArray[Number] | 
     return np.concatenate(there) if there else None
 
 
+class Ground(NamedTuple):
+    """The packed data set that a model was calibrated on, and the id of that calibration."""
+
+    store: Store
+    calibration: str
+
+
 class Engine(Protocol):
     """A loaded pair, run as one call. Images are (N, 3, S, S) uint8 RGB.
 
@@ -108,7 +117,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """What runs the networks: `torch`, `onnxruntime`."""
+        """What runs the networks: `torch`, `onnxruntime`, `openvino`."""
         ...
 
     @property
@@ -127,6 +136,11 @@ class Engine(Protocol):
     @property
     def quick(self) -> bool:
         """Whether it may run on the event loop (`turns`)."""
+        ...
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Its own, which alone may judge its answers; None: it says what torch says, the model's holds."""
         ...
 
     def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores: ...

@@ -4,39 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
-from core.artifacts import Artifacts
-from core.errors import Conflict, InvalidInput
-from core.tables import ModelRow
-from models.selective import CalibrationTable, Reference, ScoreName, Share, references
+from app.inference import Calibration, Ground, Pair
+from app.services.stores import Stores
+from core.artifacts import ArtifactMissing, Artifacts
+from core.errors import Conflict, InvalidInput, NotFound
+from core.session import Database
+from core.tables import DatasetRow, ModelRow
+from models.data.store import StoreError
+from models.selective import CalibrationTable, ScoreName, Share
 
 FILE = "tables.json"
 DEFAULT_SCORE: ScoreName = "max_softmax"
-
-
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """The tables of one model by score, and those of the split's groups and classes (name → table) by score.
-
-    `disagreement` is that of the model and its ERM half on the split, None where it is not known;
-    `temperature` is for the probabilities that are shown.
-    """
-
-    id: str
-    created_at: float | None
-    tables: Mapping[str, CalibrationTable]
-    groups: Mapping[str, Mapping[str, CalibrationTable]]
-    classes: Mapping[str, Mapping[str, CalibrationTable]] = field(default_factory=dict)
-    disagreement: Share | None = None
-    temperature: float = 1.0
-
-    @cached_property
-    def references(self) -> Mapping[str, tuple[Reference, ...]]:
-        """The thresholds that are watched in service, by score."""
-        return {name: references(table) for name, table in self.tables.items()}
 
 
 def of(model: ModelRow, artifacts: Artifacts) -> Calibration | None:
@@ -80,9 +61,33 @@ def score_name(asked: ScoreName | None, model: ModelRow) -> ScoreName:
     return asked
 
 
+def ground(database: Database, stores: Stores, artifacts: Artifacts, pair: Pair) -> Ground:
+    """What another engine of this pair is to be measured on: the data set of the model's own calibration.
+
+    `Conflict` says why there is nothing.
+    """
+    with database.read() as session:
+        model = session.get(ModelRow, pair.model.id)
+        if model is None:
+            raise NotFound("it was deleted")
+        if model.calibration is None:
+            raise Conflict("it has no calibration: POST /jobs/evaluate with it and a data set makes one")
+        if (model.erm_id is None) != (pair.erm is None):
+            raise Conflict("it is asked without the ERM model that it was calibrated with")
+        facts = _facts(artifacts, model.calibration["artifact"])
+        dataset = session.get(DatasetRow, facts.get("dataset"))
+    gone = Conflict("the data set that it was calibrated on is gone")
+    if dataset is None or dataset.artifact is None:
+        raise gone
+    try:
+        return Ground(stores.open(dataset.artifact), model.calibration["id"])
+    except (ArtifactMissing, StoreError) as error:
+        raise gone from error
+
+
 @lru_cache(maxsize=256)
 def _read(artifacts: Artifacts, key: str, id: str, created_at: float | None) -> Calibration:
-    raw: dict[str, Any] = json.loads((artifacts.folder(key) / FILE).read_text(encoding="utf-8"))
+    raw = _facts(artifacts, key)
     tables = {name: CalibrationTable.from_json(table) for name, table in raw["scores"].items()}
     agreement, temperature = raw.get("agreement"), raw.get("temperature")
     return Calibration(
@@ -94,6 +99,11 @@ def _read(artifacts: Artifacts, key: str, id: str, created_at: float | None) -> 
         disagreement=None if agreement is None else Share(agreement["disagree"], agreement["n"]),
         temperature=1.0 if temperature is None else temperature["value"],
     )
+
+
+def _facts(artifacts: Artifacts, key: str) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((artifacts.folder(key) / FILE).read_text(encoding="utf-8"))
+    return facts
 
 
 def _parts(raw: Mapping[str, Any]) -> dict[str, dict[str, CalibrationTable]]:

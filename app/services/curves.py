@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from app.inference import Calibration
 from app.schemas.models import CurvePoint, GroupRow, GroupTable, RiskCoverage, RiskCoverageQuery
 from app.services import calibrations
-from app.services.calibrations import Calibration
 from app.services.models import calibration_ref
 from app.services.selection import probability
 from core.artifacts import Artifacts

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from app.deps import Services
+from app.inference import Calibration
 from app.schemas.drift import Drift, DriftStatus, DriftTest, Served, ShareOf
 from app.services import calibrations
-from app.services.calibrations import Calibration
+from app.services.predict import in_service, pair_of
 from app.services.tally import ABSTAINED, SUREST
 from core.queries import served
 from core.queries.served import HOUR, Totals
@@ -27,10 +28,12 @@ _STATEMENTS: dict[DriftStatus, str] = {
 
 def drift(services: Services, row: ModelRow, *, days: int) -> Drift:
     """Over the last `days`. Raises `Conflict` for a model without a calibration."""
-    calibration = calibrations.needed(row, services.artifacts)
+    standing = calibrations.needed(row, services.artifacts)
     name = calibrations.score_name(None, row)
     services.tally.flush(services.database)  # what this replica counted; the others are seconds behind
     with services.database.read() as session:
+        calibration = in_service(services, pair_of(session, row), standing)
+        assert calibration is not None  # the standing one at least
         totals = served.totals(session, row.id, calibration.id, hours=24 * days)
     tests = compare(_shares(calibration, calibration.references[name], totals.counts), alpha=ALPHA)
     status = _status(tests)

@@ -22,7 +22,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 MOST_MODELS = 64
 """Models with a label of their own, the first to be served; all others share `(other)`."""
-ENGINES = ("onnxruntime", "torch")
+ENGINES = ("onnxruntime", "openvino", "torch")
 _OTHERS = "(other)"
 _OUTCOMES = (Counted.ANSWERED, Counted.BELOW_THRESHOLD, Counted.NO_CERTIFIED_THRESHOLD)
 
@@ -148,7 +148,7 @@ class Metrics:
         self._in_flight.set(self.inside)
 
     def set_loaded(self, counts: Mapping[str, int]) -> None:
-        """Both engines are told, also where they run nothing."""
+        """All engines are told, also where they run nothing."""
         for engine in ENGINES:
             self._loaded.labels(engine).set(counts.get(engine, 0))
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from app.deps import Services
-from app.inference import Explain, Pair, Part, Scores, Seen, Upload
+from app.inference import Calibration, Explain, Pair, Part, Scores, Seen, Upload
 from app.schemas.predict import Agreement, Candidate, PredictAnswer, Prediction, PredictQuery, SaliencyMap
 from app.services import calibrations, selection, tally
-from app.services.calibrations import Calibration
-from app.services.selection import Chosen
+from app.services.selection import Chosen, Wish
 from core.queries import registry
 from core.tables import ModelRow
 from core.vocabulary import Decision
@@ -29,12 +28,18 @@ EXPLAIN_METHOD = "xgradcam"
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a prediction takes from the database; an alias that moves later changes nothing in it."""
+    """All that a prediction takes from the database; an alias that moves later changes nothing in it.
+
+    `chosen` is by `calibration`: that of the engine that answers when the plan is made, where it has one of
+    its own, else `standing`, the model's. Whether that engine answers in the end, `judged` looks at.
+    """
 
     model: ModelRow
     pair: Pair
+    wish: Wish
     chosen: Chosen
-    calibration: Calibration | None = None
+    calibration: Calibration | None
+    standing: Calibration | None
 
 
 def plan(session: Session, services: Services, query: PredictQuery) -> Plan:
@@ -43,11 +48,32 @@ def plan(session: Session, services: Services, query: PredictQuery) -> Plan:
     model = registry.get(session, query.model)
     name = calibrations.score_name(query.score, model)
     find = calibrations.needed if wish.policy in ("coverage", "max_risk") else calibrations.of
-    calibration = find(model, services.artifacts)
+    standing, pair = find(model, services.artifacts), pair_of(session, model)
+    calibration = in_service(services, pair, standing)
     chosen = selection.choose(wish, calibration, name)
     if query.on_uncertified == "error":
         selection.require_certified(chosen)
-    return Plan(model, pair_of(session, model), chosen, calibration)
+    return Plan(model, pair, wish, chosen, calibration, standing)
+
+
+def in_service(services: Services, pair: Pair, standing: Calibration | None) -> Calibration | None:
+    """The calibration that holds for what answers now: the engine's own, or the model's (`standing`)."""
+    own = services.inference.calibration(pair, stands_for=None if standing is None else standing.id)
+    return standing if own is None else own
+
+
+def judged(plan: Plan, query: PredictQuery, seen: Seen) -> Plan:
+    """The plan by the calibration of the engine that answered; nearly always the plan itself.
+
+    Between a plan and its answer an engine may take over, or leave the memory. Raises `NotCertifiable`.
+    """
+    calibration = plan.standing if seen.calibration is None else seen.calibration
+    if calibration is plan.calibration:
+        return plan
+    chosen = selection.choose(plan.wish, calibration, plan.chosen.answer.score_name)
+    if query.on_uncertified == "error":
+        selection.require_certified(chosen)
+    return replace(plan, chosen=chosen, calibration=calibration)
 
 
 def pair_of(session: Session, model: ModelRow) -> Pair:
@@ -65,6 +91,7 @@ async def predict(
     """
     explain = Explain(EXPLAIN_METHOD) if query.explain else None
     seen = await services.inference.see(plan.pair, uploads, explain)
+    plan = judged(plan, query, seen)
     scored = _scored(plan.chosen.answer.score_name, seen)
     if explain is None:
         found = answer(plan, seen, scored, query.top_k)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from app.inference import Calibration
 from app.schemas.predict import CalibrationUse, PolicyName, PredictQuery, SelectionAnswer
-from app.services.calibrations import Calibration
 from core.errors import FieldError, InvalidInput, NotCertifiable
 from core.vocabulary import AbstainReason, Decision, SelectionStatus
 from models import selective

@@ -354,7 +354,7 @@ PREDICT = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Le
 
 
 def test_beyond_its_bound_a_prediction_is_refused_at_once_and_the_connection_goes_on(listen: Listen) -> None:
-    server = listen(predict_queue=1)
+    server = listen(predict_in_flight=1)
     gate = server.app.state.gate
     gate.inside = 1
     with server.connect() as connection:
@@ -381,7 +381,7 @@ def test_beyond_its_bound_a_prediction_is_refused_at_once_and_the_connection_goe
 
 
 def test_who_is_refused_has_no_more_time_than_others(listen: Listen) -> None:
-    server = listen(predict_queue=1)
+    server = listen(predict_in_flight=1)
     server.app.state.gate.inside = 1
     with server.connect(PREDICT % (b"/predict", 9_000, b"", b"")) as connection:
         answer = trickled(connection, b"x")

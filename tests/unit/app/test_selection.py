@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from app.inference import Calibration
 from app.schemas.predict import PredictQuery
-from app.services.calibrations import Calibration
 from app.services.selection import Chosen, Wish, choose, probability, require_certified, wish
 from core.errors import InvalidInput, NotCertifiable
 from core.vocabulary import AbstainReason, Decision, SelectionStatus

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -72,3 +74,13 @@ def test_rate_limits_are_read_by_scope() -> None:
 def test_a_rate_limit_that_cannot_be_read_fails_at_start_up(text: str) -> None:
     with pytest.raises(ValidationError, match="MASKTUNE_RATE_LIMITS"):
         Settings(rate_limits=text)
+
+
+@pytest.mark.parametrize("engine", ["openvino-bf16", "openvino-int8"])
+def test_without_openvino_the_start_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, engine: Literal["openvino-bf16", "openvino-int8"]
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ValidationError, match=rf"{engine}.*masktune-service\[openvino\]"):
+        Settings(engine=engine)
+    assert Settings().engine == "auto"

@@ -119,6 +119,22 @@ def test_a_slow_engine_has_a_shorter_queue() -> None:
     batcher.close()
 
 
+def test_who_sends_many_images_is_not_shut_out_by_one_other() -> None:
+    batcher, engine = Batcher(max_batch=4, max_waiting=100, max_seconds=0.001), EchoEngine()
+    _hold(batcher, engine)
+    time.sleep(0.2)
+    engine.gate.set()
+    batcher.submit(Ask(engine, pictures(1))).result(10)  # its pace is known
+    engine.entered.clear()
+    _hold(batcher, engine)
+    large = [batcher.submit(Ask(engine, pictures(*range(4)))) for _ in range(2)]
+    with pytest.raises(Overloaded):
+        batcher.submit(Ask(engine, pictures(1)))
+    engine.gate.set()
+    assert [len(answer.result(10).logits) for answer in large] == [4, 4]
+    batcher.close()
+
+
 def test_a_request_larger_than_the_queue_gets_its_turn_when_nobody_waits(batcher: Batcher) -> None:
     engine = EchoEngine()
     assert len(batcher.submit(Ask(engine, pictures(*range(9)))).result(10).logits) == 9

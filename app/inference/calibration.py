@@ -1,0 +1,33 @@
+"""A calibration as it is served: what the answers were right about on a split that chose nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from models.selective import CalibrationTable, Reference, Share, references
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The tables of one model by score, and those of the split's groups and classes (name → table) by score.
+
+    `disagreement` is that of the model and its ERM half on the split, None where it is not known;
+    `temperature` is for the probabilities that are shown. `stands_for`: of an engine that answers unlike
+    torch, the id of the model's calibration whose split it was measured on; None: the model's own.
+    """
+
+    id: str
+    created_at: float | None
+    tables: Mapping[str, CalibrationTable]
+    groups: Mapping[str, Mapping[str, CalibrationTable]]
+    classes: Mapping[str, Mapping[str, CalibrationTable]] = field(default_factory=dict)
+    disagreement: Share | None = None
+    temperature: float = 1.0
+    stands_for: str | None = None
+
+    @cached_property
+    def references(self) -> Mapping[str, tuple[Reference, ...]]:
+        """The thresholds that are watched in service, by score."""
+        return {name: references(table) for name, table in self.tables.items()}

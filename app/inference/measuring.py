@@ -1,0 +1,151 @@
+"""An engine that answers unlike torch, measured: its accuracy beside torch's, and a calibration of its own.
+
+`val`, which chooses the checkpoint, chooses here too: whether the engine is good enough. The calibration
+split chooses nothing; on it the new tables are counted, as the worker's `calibrate` stage counts torch's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.inference.calibration import Calibration
+from app.inference.shapes import Engine, Ground
+from core.errors import Conflict
+from models.data.decoding import stored_square
+from models.data.store import Store
+from models.selective import SCORES, CalibrationTable, Scored, Share, fit_temperature, score
+from models.statistics import Difference, paired_difference
+
+MOST_WORSE = 0.01
+"""Share of `val` by which an engine's accuracy may be below torch's."""
+CHOOSING, CALIBRATING = "val", "calibration"
+_BATCH = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What an engine says of samples `rows` (N,): `logits`, `erm_logits` (N, K); `labels` (N,), the truth."""
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    erm_logits: NDArray[np.float32] | None
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        return np.asarray(self.logits.argmax(1) == self.labels)
+
+
+class Measured(NamedTuple):
+    """`calibration` None: the engine may not answer; `why` has the figures of both engines either way."""
+
+    calibration: Calibration | None
+    why: str
+
+
+def measure(
+    candidate: Engine, torch_engine: Engine, ground: Ground, *, pause: Callable[[], None]
+) -> Measured:
+    """Ask both engines about `val`, and both about the calibration split where that is worth it.
+
+    `pause` is called before each batch; what it raises ends the measurement. `Conflict` where the data
+    set has no such split.
+    """
+    store = ground.store
+
+    def asked(engine: Engine, split: str) -> Answers:
+        return answers(engine, store, store.rows(split), pause=pause)
+
+    for split in (CHOOSING, CALIBRATING):
+        if not len(store.rows(split)):
+            raise Conflict(f"the data set that it was calibrated on has no {split} split to measure with")
+    chosen_on = asked(candidate, CHOOSING)
+    gap = difference(chosen_on, asked(torch_engine, CHOOSING))
+    on_val = f"{gap.estimate:+.4f} ({gap.low:+.4f} … {gap.high:+.4f}) on {gap.n} {CHOOSING} samples"
+    if not fit(gap):
+        return Measured(None, f"its accuracy less torch's is {on_val} (allowed: {-MOST_WORSE:g})")
+    own, torchs = asked(candidate, CALIBRATING), asked(torch_engine, CALIBRATING)
+    temperature = fit_temperature(chosen_on.logits, chosen_on.labels)
+    found = calibrated(own, store, temperature=temperature, stands_for=ground.calibration)
+    return Measured(
+        found,
+        f"accuracy {own.right.mean():.4f}, torch's {torchs.right.mean():.4f}, on n = {len(own.rows)} "
+        f"{CALIBRATING} samples; the difference is {on_val}; calibration {found.id}",
+    )
+
+
+def answers(engine: Engine, store: Store, rows: NDArray[np.int64], *, pause: Callable[[], None]) -> Answers:
+    """Of the samples `rows` (N,), at least one, decoded as the worker decodes them."""
+    logits, erm_logits = [], []
+    for first in range(0, len(rows), _BATCH):
+        pause()
+        said = engine.run(squares(store, rows[first : first + _BATCH], engine.image_size), None)
+        logits.append(said.logits)
+        if said.erm_logits is not None:
+            erm_logits.append(said.erm_logits)
+    erm = np.concatenate(erm_logits) if erm_logits else None
+    return Answers(rows, store.labels[rows], np.concatenate(logits), erm)
+
+
+def squares(store: Store, rows: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+    """(N, 3, size, size) of the samples `rows` (N,)."""
+    return np.stack([stored_square(store.image_bytes(row), size).numpy() for row in rows.tolist()])
+
+
+def difference(candidate: Answers, torchs: Answers) -> Difference:
+    """The candidate's accuracy less torch's, on the same samples."""
+    return paired_difference(candidate.right, torchs.right, generator=np.random.default_rng(0))
+
+
+def fit(gap: Difference) -> bool:
+    """Whether an engine with this difference may answer; by counts, which do not round."""
+    return gap.b_only - gap.a_only <= MOST_WORSE * gap.n
+
+
+def calibrated(said: Answers, store: Store, *, temperature: float, stands_for: str) -> Calibration:
+    """The tables of what an engine said of the calibration split; the id is that of their content."""
+    tables: dict[str, CalibrationTable] = {}
+    groups: dict[str, Mapping[str, CalibrationTable]] = {}
+    classes: dict[str, Mapping[str, CalibrationTable]] = {}
+    for name in SCORES if said.erm_logits is not None else SCORES[:1]:
+        scored = score(name, said.logits, said.erm_logits)
+        tables[name] = CalibrationTable.build(scored.scores, scored.labels == said.labels)
+        groups[name] = _parts(store.groups[said.rows], store.group_names, scored, said)
+        classes[name] = _parts(said.labels, store.classes, scored, said)
+    content = [stands_for, temperature, {name: table.to_json() for name, table in tables.items()}]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return Calibration(
+        f"cal_{digest[:26]}",
+        time.time(),
+        tables,
+        groups,
+        classes,
+        disagreement=_disagreement(said),
+        temperature=temperature,
+        stands_for=stands_for,
+    )
+
+
+def _parts(
+    of_sample: NDArray[np.int64], names: tuple[str, ...], scored: Scored, said: Answers
+) -> dict[str, CalibrationTable]:
+    found = {}
+    for part in np.unique(of_sample[of_sample >= 0]).tolist():
+        inside = of_sample == part
+        right = scored.labels[inside] == said.labels[inside]
+        found[names[part]] = CalibrationTable.build(scored.scores[inside], right)
+    return found
+
+
+def _disagreement(said: Answers) -> Share | None:
+    if said.erm_logits is None:
+        return None
+    return Share(int((said.logits.argmax(1) != said.erm_logits.argmax(1)).sum()), len(said.rows))

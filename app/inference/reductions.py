@@ -1,0 +1,107 @@
+"""From torch to an engine of less precision: measured on the model's own splits, then it takes over.
+
+It is asked for by name (`MASKTUNE_ENGINE`), as it is no better engine but another trade: its answers differ
+from torch's, so it answers only with a calibration of its own. Measured when a model is served, on
+the machine that serves it: bfloat16 and int8 round as this CPU's kernels do.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from app.inference.shapes import Engine, Ground, Pair
+from app.inference.upgrades import Proven
+from core.errors import MasktuneError, Unavailable
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.05
+_MOST_WAITED = 1.0
+"""Seconds that one batch of a measurement gives way to predictions."""
+
+
+class Reducer(Protocol):
+    """Builds the engine of a pair and measures it beside torch; `pause` before each batch."""
+
+    def __call__(
+        self, pair: Pair, engine: Engine, ground: Ground, *, pause: Callable[[], None], stop: threading.Event
+    ) -> Proven: ...
+
+
+class Reductions:
+    """Pairs that are to be served in less precision, one after the other, in one thread.
+
+    `ground` gives what a model was calibrated on, and raises where it never was; `busy` says that predictions
+    wait; `current` and `replace` are the cache's.
+    """
+
+    def __init__(
+        self,
+        *,
+        ground: Callable[[Pair], Ground],
+        reduce: Reducer,
+        busy: Callable[[], bool],
+        current: Callable[[Pair], Engine | None],
+        replace: Callable[[Pair, Engine, Engine], bool],
+    ) -> None:
+        self._ground, self._reduce, self._busy = ground, reduce, busy
+        self._current, self._replace = current, replace
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reduce")
+        self._stop = threading.Event()
+        self._refused: dict[Pair, str] = {}
+        """By the calibration that it was measured for: a new one is worth another look."""
+
+    def consider(self, pair: Pair, engine: Engine) -> None:
+        """Measure the other engine of a pair that torch (`engine`) serves now. Returns at once."""
+        if not self._stop.is_set():
+            self._thread.submit(self._guarded, pair, engine)
+
+    def close(self) -> None:
+        """End what is being measured, and the thread."""
+        self._stop.set()
+        self._thread.shutdown(cancel_futures=True)
+
+    def _consider(self, pair: Pair, engine: Engine) -> None:
+        current = self._current(pair)
+        if current is None or current.calibration is not None:
+            return
+        ground = self._ground(pair)
+        if self._refused.get(pair) == ground.calibration:
+            return
+        proven = self._reduce(pair, engine, ground, pause=self._pause, stop=self._stop)
+        if proven.engine is None:
+            self._refused[pair] = ground.calibration
+            self._stays(pair, proven.why)
+        elif self._install(pair, proven.engine):
+            logger.info("model %s is served by %s: %s", pair.model.id, proven.engine.name, proven.why)
+
+    def _install(self, pair: Pair, engine: Engine) -> bool:
+        """In place of torch, or of ONNX Runtime, which may have taken over meanwhile."""
+        while (current := self._current(pair)) is not None and current.calibration is None:
+            if self._replace(pair, current, engine):
+                return True
+        return False
+
+    def _pause(self) -> None:
+        until = time.monotonic() + _MOST_WAITED
+        while self._busy() and time.monotonic() < until and not self._stop.wait(_POLL_SECONDS):
+            pass
+        if self._stop.is_set():
+            raise Unavailable("the service is shutting down")
+
+    def _stays(self, pair: Pair, why: str) -> None:
+        logger.warning("model %s is not served in less precision: %s", pair.model.id, why)
+
+    def _guarded(self, pair: Pair, engine: Engine) -> None:
+        try:
+            self._consider(pair, engine)
+        except MasktuneError as error:
+            if not self._stop.is_set():
+                self._stays(pair, error.detail)
+        except Exception:  # torch goes on answering, whatever a library has against the graph
+            logger.exception("model %s is not served in less precision", pair.model.id)
