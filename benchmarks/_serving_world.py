@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -139,6 +140,19 @@ class Server(NamedTuple):
                 parents[pid], ticks[pid] = int(fields[1]), int(fields[11]) + int(fields[12])
         return sum(ticks[pid] for pid in ticks if self._is_ours(pid, parents)) / os.sysconf("SC_CLK_TCK")
 
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Let it run in the block only: some services take a sixth of a core with nothing to do."""
+        self._signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.pids:
+            os.killpg(pid, number)
+
     def _is_ours(self, pid: int, parents: dict[int, int]) -> bool:
         while pid and pid not in self.pids:
             pid = parents.get(pid, 0)
@@ -204,6 +218,7 @@ def _running(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> 
     finally:
         for process in processes:
             process.terminate()
+            os.killpg(process.pid, signal.SIGCONT)  # one that sleeps hears nothing
         for process in processes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(30)

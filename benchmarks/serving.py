@@ -8,9 +8,9 @@ engine's own rate is ONNX Runtime's, called directly with ready pixels. Weights 
 masktune runs twice: as one process, and as one for each core (`masktune api --processes`).
 
 The cores of a rented machine change their pace by half from one minute to the next. So every service runs
-from the beginning, and each round measures all of them one after the other; a ratio is the median of what
-the rounds had, each within itself. Ends with one JSON line; exits with 1 when a target is missed. `cpu_ms`
-is what an answer cost the service's processes, `busy` the load average.
+from the beginning (the others sleep meanwhile), and each round measures all of them one after the other; a
+ratio is the median of what the rounds had, each within itself. Ends with one JSON line; exits with 1 when a
+target is missed. `cpu_ms` is what an answer cost the service's processes, `busy` the load average.
 """
 
 from __future__ import annotations
@@ -132,6 +132,9 @@ def main() -> int:
                 for service in ("empty", "naive", "litserve")
                 for kind in ((small, large) if service != "empty" else (small,))
             }
+            for server in rivals.values():
+                with server.awake():
+                    pass  # asleep from now on
             alone = running.enter_context(masktune(folder, "api"))
             together = running.enter_context(masktune(folder, "api", processes=usable_cores()))
             _warm(alone, together, (small, large), worlds)
@@ -139,7 +142,8 @@ def main() -> int:
             for _ in range(arguments.rounds):
                 for (service, network), server in rivals.items():
                     kind = small if network == small.backbone else large
-                    bench.clients(service, kind, server, "/predict", CLIENTS if kind is small else (1, 8))
+                    with server.awake():
+                        bench.clients(service, kind, server, "/predict", CLIENTS if kind is small else (1, 8))
                 for kind in (small, large):
                     _engine_rates(engines[kind.backbone], kind, bench)
                     _masktune(bench, alone, together, kind, worlds[kind.backbone])
