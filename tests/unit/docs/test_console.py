@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.docs_console import Command, Reader, Shell, blocks, read, rewrite
+from tests.acceptance.docs_console import Reader, read, rewrite
+from tests.acceptance.docs_pages import Command, blocks
 
 PAGE = """\
 # A page
@@ -38,9 +39,9 @@ $ not a command
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
-    shell = Shell(tmp_path, dict(os.environ))
-    yield Reader(shell, "127.0.0.1:4711")
-    shell.close()
+    made = Reader(tmp_path, dict(os.environ), "127.0.0.1:4711")
+    yield made
+    made.turn_the_page()
 
 
 def page(folder: Path, text: str) -> Path:
