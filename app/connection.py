@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.headers import new_request_id
-from app.middleware.admission import Gate
+from app.middleware.admission import Gate, Headers
 
 
 class Connection(HttpToolsProtocol):
@@ -167,14 +167,17 @@ class Connection(HttpToolsProtocol):
         answering = self._answering()
         answered = self._body and self._turned_away
         if not answered and (answering is None or not answering.response_started):
-            headers, body = _problem(status, detail)
-            lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
-            lines += [name + b": " + value for name, value in headers]
-            self.transport.write(b"\r\n".join([*lines, b"", body]))
+            self._write(status, *_problem(status, detail))
         if answering is not None:
             answering.disconnected = True
             answering.message_event.set()
         self.transport.close()
+
+    def _write(self, status: HTTPStatus, headers: Headers, body: bytes) -> None:
+        """A whole answer, past the application."""
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+        lines += [name + b": " + value for name, value in headers]
+        self.transport.write(b"\r\n".join([*lines, b"", body]))
 
     def _refused_path(self) -> str | None:
         """Where the request that begins here is one that the gate has no room for, its path."""
@@ -192,9 +195,7 @@ class Connection(HttpToolsProtocol):
         headers += [*self.server_state.default_headers, (b"x-request-id", new_request_id().encode())]
         if not stays:
             headers.append((b"connection", b"close"))
-        lines = [b"HTTP/1.1 503 Service Unavailable"]
-        lines += [name + b": " + value for name, value in headers]
-        self.transport.write(b"\r\n".join([*lines, b"", body]))
+        self._write(HTTPStatus.SERVICE_UNAVAILABLE, headers, body)
         if not stays:
             self.transport.close()
         self.server_state.total_requests += 1
@@ -215,7 +216,7 @@ def guarded(protocol: type[Connection], gate: Gate) -> type[Connection]:
     return type(protocol.__name__, (protocol,), {"gate": gate})
 
 
-def _problem(status: HTTPStatus, detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def _problem(status: HTTPStatus, detail: str) -> tuple[Headers, bytes]:
     """Headers and body of a problem that has no kind but its status (RFC 9457, 4.2.1)."""
     problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
     body = json.dumps(problem).encode()

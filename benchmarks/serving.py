@@ -33,8 +33,9 @@ import torch
 from numpy.typing import NDArray
 
 from app.inference.engine import TorchEngine
+from app.inference.graph_engine import Graphs
 from app.inference.images import to_square
-from app.inference.onnx_engine import Graphs, OnnxEngine
+from app.inference.onnx_engine import OnnxEngine
 from app.inference.shapes import Explain, Upload
 from benchmarks._common import Aim, table
 from benchmarks._load import Plan, Seen, load

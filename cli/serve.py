@@ -120,8 +120,6 @@ def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
 
 def _api_together(settings: Settings) -> None:
     """As many processes as the settings say, each with a socket of its own at the same address."""
-    from cli.parts import Part
-
     with _sharing(settings) as listeners, TemporaryDirectory(prefix="masktune-metrics-") as metrics:
         environment = {
             **_environment(settings),
@@ -129,13 +127,7 @@ def _api_together(settings: Settings) -> None:
             "PROMETHEUS_MULTIPROC_DIR": metrics,
         }
         parts = [
-            Part(
-                f"API process {number}",
-                (*PYTHON, "api", "--tied", "--fd", str(listener.fileno())),
-                environment,
-                inherited=(listener.fileno(),),
-                grace=settings.graceful_shutdown_seconds + 5,
-            )
+            _api_part(settings, f"API process {number}", listener, environment)
             for number, listener in enumerate(listeners, 1)
         ]
         asyncio.run(_keep(settings, parts, listeners[0]))
@@ -145,16 +137,26 @@ def _service(settings: Settings, listener: socket.socket) -> Sequence[Part]:
     """The API with the dashboard, and a worker."""
     from cli.parts import Part
 
-    environment, number = _environment(settings), listener.fileno()
+    environment = _environment(settings)
     return (
-        Part(
-            "API",
-            (*PYTHON, "api", "--tied", "--dashboard", "--fd", str(number)),
-            environment,
-            inherited=(number,),
-            grace=settings.graceful_shutdown_seconds + 5,
-        ),
+        _api_part(settings, "API", listener, environment, "--dashboard"),
         Part("worker", (*PYTHON, "worker", "--tied"), environment, grace=settings.end_grace_seconds + 12),
+    )
+
+
+def _api_part(
+    settings: Settings, name: str, listener: socket.socket, environment: dict[str, str], *more: str
+) -> Part:
+    """A process of the API on a socket that is there already."""
+    from cli.parts import Part
+
+    number = listener.fileno()
+    return Part(
+        name,
+        (*PYTHON, "api", "--tied", "--fd", str(number), *more),
+        environment,
+        inherited=(number,),
+        grace=settings.graceful_shutdown_seconds + 5,
     )
 
 

@@ -154,9 +154,9 @@ async def upload_model(
 @router.post("/image")
 async def upload_image(request: Request, filename: str = "", size: int = 0) -> Response:
     """Keep an image until the page that it was dropped on asks for it."""
-    declared = request.headers.get("content-length", "")
-    if max(size, int(declared) if declared.isdecimal() else 0) > LARGEST_IMAGE:
-        return say(413, f"This image is too large: at most {words.size(LARGEST_IMAGE)}.")
+    too_large = say(413, f"This image is too large: at most {words.size(LARGEST_IMAGE)}.")
+    if _declared(request, size) > LARGEST_IMAGE:
+        return too_large
     refused = await _may_upload(request, api_for(request), size) or _asked(request)
     if refused is not None:
         return refused
@@ -164,7 +164,7 @@ async def upload_image(request: Request, filename: str = "", size: int = 0) -> R
     async for chunk in request.stream():
         data += chunk
         if len(data) > LARGEST_IMAGE:
-            return say(413, f"This image is too large: at most {words.size(LARGEST_IMAGE)}.")
+            return too_large
     return JSONResponse({"token": shelf.put(Dropped(filename or "image", bytes(data)))})
 
 
@@ -172,8 +172,7 @@ async def _may_upload(request: Request, api: AsyncClient, size: int) -> Response
     """Before a byte of the file is taken: our own page, a key that is known, and room for it?"""
     if request.headers.get("x-masktune") not in ("ask", "upload"):
         return say(403, "Uploads come from this dashboard's own pages.")
-    declared = request.headers.get("content-length", "")
-    size = max(size, int(declared) if declared.isdecimal() else 0)
+    size = _declared(request, size)
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if size > free:
         return say(
@@ -185,6 +184,12 @@ async def _may_upload(request: Request, api: AsyncClient, size: int) -> Response
     except ClientError as error:
         return refusal(error)
     return None
+
+
+def _declared(request: Request, size: int) -> int:
+    """Bytes of the file: as the page says when it asks, as the header says when it sends."""
+    length = request.headers.get("content-length", "")
+    return max(size, int(length) if length.isdecimal() else 0)
 
 
 def _asked(request: Request) -> Response | None:

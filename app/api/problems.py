@@ -92,10 +92,7 @@ def answerer(app: FastAPI) -> Callable[[Request, Exception], Awaitable[Response 
     async def answer(request: Request, error: Exception) -> Response | None:
         for kind in type(error).__mro__:
             if kind is not Exception and kind in app.exception_handlers:
-                handler = cast(
-                    Callable[[Request, Exception], Awaitable[Response]], app.exception_handlers[kind]
-                )
-                return await handler(request, error)
+                return await cast(Handler, app.exception_handlers[kind])(request, error)
         return None  # the server's own middleware answers what nobody foresaw
 
     return answer

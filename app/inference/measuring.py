@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from app.inference.shapes import Engine, Ground
 from core.errors import Conflict
 from models.data.decoding import stored_square
 from models.data.store import Store
-from models.selective import SCORES, CalibrationTable, Scored, Share, fit_temperature, score
+from models.selective import Share, count_split, fit_temperature
 from models.statistics import Difference, paired_difference
 
 MOST_WORSE = 0.01
@@ -112,37 +112,24 @@ def fit(gap: Difference) -> bool:
 
 def calibrated(said: Answers, store: Store, *, temperature: float, stands_for: str) -> Calibration:
     """The tables of what an engine said of the calibration split; the id is that of their content."""
-    tables: dict[str, CalibrationTable] = {}
-    groups: dict[str, Mapping[str, CalibrationTable]] = {}
-    classes: dict[str, Mapping[str, CalibrationTable]] = {}
-    for name in SCORES if said.erm_logits is not None else SCORES[:1]:
-        scored = score(name, said.logits, said.erm_logits)
-        tables[name] = CalibrationTable.build(scored.scores, scored.labels == said.labels)
-        groups[name] = _parts(store.groups[said.rows], store.group_names, scored, said)
-        classes[name] = _parts(said.labels, store.classes, scored, said)
-    content = [stands_for, temperature, {name: table.to_json() for name, table in tables.items()}]
+    counted = count_split(
+        said.logits,
+        said.erm_logits,
+        said.labels,
+        classes=store.classes,
+        groups=store.groups[said.rows],
+        group_names=store.group_names,
+    )
+    content = [stands_for, temperature, {name: table.to_json() for name, table in counted.scores.items()}]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return Calibration(
         f"cal_{digest[:26]}",
         time.time(),
-        tables,
-        groups,
-        classes,
+        *counted,
         disagreement=_disagreement(said),
         temperature=temperature,
         stands_for=stands_for,
     )
-
-
-def _parts(
-    of_sample: NDArray[np.int64], names: tuple[str, ...], scored: Scored, said: Answers
-) -> dict[str, CalibrationTable]:
-    found = {}
-    for part in np.unique(of_sample[of_sample >= 0]).tolist():
-        inside = of_sample == part
-        right = scored.labels[inside] == said.labels[inside]
-        found[names[part]] = CalibrationTable.build(scored.scores[inside], right)
-    return found
 
 
 def _disagreement(said: Answers) -> Share | None:

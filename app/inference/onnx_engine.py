@@ -5,28 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from app.inference.calibration import Calibration
 from app.inference.engine import TorchEngine
+from app.inference.graph_engine import GraphEngine, Graphs
 from app.inference.shapes import Explain, Scores
 
 TOLERANCE = 1e-4
 """Most that a logit may differ from torch's: of 1, or of the largest logit where that is more."""
-
-OF_IMAGES = frozenset({"fullgrad", "scorecam"})
-"""Methods that perturb the images: no activation is enough for them."""
-
-
-class Graphs(NamedTuple):
-    """The files of a pair's graphs; `erm` None where the pair has no ERM model."""
-
-    model: Path
-    erm: Path | None
 
 
 @dataclass(frozen=True)
@@ -42,47 +32,28 @@ class Difference:
         return self.logit <= TOLERANCE and self.labels == 0  # NaN passes nothing
 
 
-class OnnxEngine:
-    """Implements `Engine`. Logits and activations come from the graphs, maps from torch's head on them.
-
-    It keeps the torch network of the served model: a head that is no linear layer is differentiated,
-    and two methods perturb the input. The ERM model's torch network is let go.
-    """
+class OnnxEngine(GraphEngine):
+    """Implements `Engine`."""
 
     name = "onnxruntime"
-    quick = False
-    """Set by who measured it."""
-    calibration: Calibration | None = None
 
     def __init__(self, graphs: Graphs, torch_engine: TorchEngine, *, threads: int, cuda: bool) -> None:
-        self._model = _session(graphs.model, threads, cuda=cuda)
-        self._erm = None if graphs.erm is None else _session(graphs.erm, threads, cuda=cuda)
-        self._torch = torch_engine.alone()
-        self._graph_bytes = sum(path.stat().st_size for path in graphs if path is not None)
+        erm = None if graphs.erm is None else _Graph(graphs.erm, threads, cuda=cuda)
+        super().__init__(graphs, _Graph(graphs.model, threads, cuda=cuda), erm, torch_engine)
 
-    @property
-    def image_size(self) -> int:
-        return self._torch.image_size
+    def perturbed(self, images: NDArray[np.uint8], batch: NDArray[np.float32], explain: Explain) -> Scores:
+        return self._torch.run(images, explain)
 
-    @property
-    def classes(self) -> int:
-        return self._torch.classes
 
-    @property
-    def nbytes(self) -> int:
-        return self._graph_bytes + self._torch.nbytes
+class _Graph:
+    """A session of ONNX Runtime; it may run in several threads at once."""
 
-    def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
-        batch = np.divide(images, np.float32(255), dtype=np.float32)  # (N, 3, S, S)
-        erm_logits = None if self._erm is None else _outputs(self._erm, batch, "logits")[0]
-        if explain is None:
-            return Scores(_outputs(self._model, batch, "logits")[0], erm_logits)
-        if explain.method in OF_IMAGES:
-            seen = self._torch.run(images, explain)
-            return Scores(seen.logits, erm_logits, seen.maps, seen.targets)
-        logits, activation = _outputs(self._model, batch, "logits", "activation")
-        maps, targets = self._torch.explain(activation, logits, explain)
-        return Scores(logits, erm_logits, maps, targets)
+    def __init__(self, path: Path, threads: int, *, cuda: bool) -> None:
+        self._session = _session(path, threads, cuda=cuda)
+
+    def run(self, batch: NDArray[np.float32], *names: str) -> list[NDArray[np.float32]]:
+        found: list[NDArray[np.float32]] = self._session.run(list(names), {"images": batch})
+        return found
 
 
 def cuda_available() -> bool:
@@ -115,10 +86,3 @@ def _session(path: Path, threads: int, *, cuda: bool) -> onnxruntime.InferenceSe
     if cuda:
         providers = [("CUDAExecutionProvider", {"use_tf32": "0"}), *providers]  # TF32 is off by 1e-3
     return onnxruntime.InferenceSession(path, options, providers=providers)
-
-
-def _outputs(
-    session: onnxruntime.InferenceSession, batch: NDArray[np.float32], *names: str
-) -> list[NDArray[np.float32]]:
-    found: list[NDArray[np.float32]] = session.run(list(names), {"images": batch})
-    return found

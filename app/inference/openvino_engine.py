@@ -13,72 +13,41 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from app.inference.calibration import Calibration
 from app.inference.engine import TorchEngine
-from app.inference.onnx_engine import OF_IMAGES, Graphs
+from app.inference.graph_engine import GraphEngine, Graphs
 from app.inference.shapes import Explain, Scores
 
 Precision: TypeAlias = Literal["bf16", "f32"]
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(GraphEngine):
     """Implements `Engine`. `precision` is that of floating point: `f32` for graphs that are int8 themselves.
 
-    A map is torch's head on the activation of the same pass, as in `OnnxEngine`: it explains this answer.
+    Its calibration is set by who measured it; without one it must not answer.
     """
 
     name = "openvino"
-    quick = False
-    """Set by who measured it; so is its calibration, without which it must not answer."""
-    calibration: Calibration | None = None
 
     def __init__(
         self, graphs: Graphs, torch_engine: TorchEngine, *, threads: int, precision: Precision
     ) -> None:
-        self._model = _Graph(graphs.model, threads, precision)
-        self._erm = None if graphs.erm is None else _Graph(graphs.erm, threads, precision)
-        self._torch = torch_engine.alone()
-        self._graph_bytes = sum(path.stat().st_size for path in graphs if path is not None)
-
-    @property
-    def image_size(self) -> int:
-        return self._torch.image_size
-
-    @property
-    def classes(self) -> int:
-        return self._torch.classes
-
-    @property
-    def nbytes(self) -> int:
-        """At most: bfloat16 weights take half of their graph's file."""
-        return self._graph_bytes + self._torch.nbytes
-
-    @property
-    def precision(self) -> str:
+        model = _Graph(graphs.model, threads, precision)
+        erm = None if graphs.erm is None else _Graph(graphs.erm, threads, precision)
+        super().__init__(graphs, model, erm, torch_engine)
+        self.precision = model.precision
         """What floating point is done in: `f32` also where the CPU has no bfloat16."""
-        return self._model.precision
 
-    def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
-        batch = np.divide(images, np.float32(255), dtype=np.float32)  # (N, 3, S, S)
-        erm_logits = None if self._erm is None else self._erm.run(batch, "logits")[0]
-        if explain is None:
-            return Scores(self._model.run(batch, "logits")[0], erm_logits)
-        logits, activation = self._model.run(batch, "logits", "activation")
-        if explain.method in OF_IMAGES:
-            seen = self._perturbed(images, logits, explain)
-            return Scores(logits, erm_logits, seen.maps, seen.targets)
-        maps, targets = self._torch.explain(activation, logits, explain)
-        return Scores(logits, erm_logits, maps, targets)
-
-    def _perturbed(self, images: NDArray[np.uint8], logits: NDArray[np.float32], explain: Explain) -> Scores:
+    def perturbed(self, images: NDArray[np.uint8], batch: NDArray[np.float32], explain: Explain) -> Scores:
         """By torch alone, each image for the class that was answered, which torch might not have."""
+        logits = self._model.run(batch, "logits")[0]
         targets = logits.argmax(1).tolist() if explain.target is None else [explain.target] * len(images)
-        return Scores.joined(
+        seen = Scores.joined(
             [
                 self._torch.run(images[n : n + 1], Explain(explain.method, target))
                 for n, target in enumerate(targets)
             ]
         )
+        return seen._replace(logits=logits)
 
 
 class _Graph:

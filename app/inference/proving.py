@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from app.inference import graphs
 from app.inference.engine import TorchEngine
-from app.inference.onnx_engine import TOLERANCE, Graphs, OnnxEngine, cuda_available, difference
+from app.inference.graph_engine import Graphs
+from app.inference.onnx_engine import TOLERANCE, OnnxEngine, cuda_available, difference
 from app.inference.shapes import Engine, Pair
 from app.inference.turns import is_quick
 from app.inference.upgrades import Proven, Squares

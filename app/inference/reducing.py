@@ -11,8 +11,8 @@ import numpy as np
 
 from app.inference import graphs
 from app.inference.engine import TorchEngine
+from app.inference.graph_engine import Graphs
 from app.inference.measuring import measure, squares
-from app.inference.onnx_engine import Graphs
 from app.inference.openvino_engine import OpenVinoEngine, Precision
 from app.inference.quantizing import IMAGES
 from app.inference.shapes import Engine, Ground, Pair

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -53,21 +54,14 @@ class Metrics:
         )
         self.inside = 0
         """Requests being answered; for the event loop's thread. The gauge is set of it when it is read."""
-        self._in_flight = Gauge(
-            "masktune_requests_in_flight",
-            "Requests being answered.",
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
+        # Of several processes at one address: their sum, or what the database last told one of them.
+        own = partial(Gauge, registry=self.registry, multiprocess_mode="livesum")
+        told = partial(Gauge, registry=self.registry, multiprocess_mode="mostrecent")
+        self._in_flight = own("masktune_requests_in_flight", "Requests being answered.")
         self.upload_bytes = Counter(
             "masktune_upload_bytes", "Bytes of archives received.", registry=self.registry
         )
-        self.followers = Gauge(
-            "masktune_event_followers",
-            "Open event streams.",
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
+        self.followers = own("masktune_event_followers", "Open event streams.")
         self.predictions = Counter(
             "masktune_predictions",
             "Images sent to a model, by what it decided; coverage is the rate of answered over that of all.",
@@ -83,40 +77,14 @@ class Metrics:
         self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._series: dict[str, _Series] = {}
         self._lock = Lock()
-        self._loaded = Gauge(
-            "masktune_models_loaded",
-            "Pairs in memory, by what runs them.",
-            ("engine",),
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
-        self.waiting = Gauge(
-            "masktune_images_waiting",
-            "Images that wait for an engine.",
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
-        self._jobs = Gauge(
-            "masktune_jobs",
-            "Jobs in each state.",
-            ("state",),
-            registry=self.registry,
-            multiprocess_mode="mostrecent",
-        )
-        self._oldest = Gauge(
+        self._loaded = own("masktune_models_loaded", "Pairs in memory, by what runs them.", ("engine",))
+        self.waiting = own("masktune_images_waiting", "Images that wait for an engine.")
+        self._jobs = told("masktune_jobs", "Jobs in each state.", ("state",))
+        self._oldest = told(
             "masktune_oldest_queued_job_age_seconds",
             "How long the job that has waited longest for a worker has waited; 0 where none waits.",
-            registry=self.registry,
-            multiprocess_mode="mostrecent",
         )
-        build = Gauge(
-            "masktune_build_info",
-            "1, with the version.",
-            ("version",),
-            registry=self.registry,
-            multiprocess_mode="max",
-        )
-        build.labels(version).set(1)
+        told("masktune_build_info", "1, with the version.", ("version",)).labels(version).set(1)
         ProcessCollector(registry=self.registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float | None) -> None:

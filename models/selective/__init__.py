@@ -6,6 +6,7 @@ is not: docs/ABSTENTION.md.
 """
 
 from models.selective.certify import best_certifiable_risk, samples_at_least, samples_needed
+from models.selective.counting import SplitTables, count_split
 from models.selective.curve import CurvePoint, RiskCoverage, risk_coverage
 from models.selective.drift import REFERENCES, Comparison, Reference, compare, references
 from models.selective.policies import (
@@ -54,11 +55,13 @@ __all__ = [
     "Scored",
     "Selection",
     "Share",
+    "SplitTables",
     "answer_all",
     "best_certifiable_risk",
     "by_group",
     "certify",
     "compare",
+    "count_split",
     "coverage_ratio",
     "decide",
     "fit_temperature",

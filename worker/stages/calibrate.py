@@ -21,11 +21,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.evaluate import Logits
-from models.selective import SCORES, CalibrationTable, Scored, ScoreName, fit_temperature, score
+from models.selective import CalibrationTable, ScoreName, count_split, fit_temperature
 from worker.spec import ModelSpec
 from worker.stages.compared import Said, compared, partner_of
 from worker.stages.context import Result, StageContext
@@ -95,25 +92,23 @@ def _calibrated(
 def _tables(context: StageContext, own: Logits, erm: Logits | None) -> dict[str, dict[str, Any]]:
     """By score; and by score and group, and by score and class."""
     store = context.store
-    found: dict[str, dict[str, Any]] = {"scores": {}, "groups": {}, "classes": {}}
-    for name in SCORES if erm is not None else (DEFAULT_SCORE,):
-        scored = score(name, own.logits, None if erm is None else erm.logits)
-        right = scored.labels == own.labels
-        found["scores"][name] = CalibrationTable.build(scored.scores, right).to_json()
-        found["groups"][name] = _parts(store.groups[own.rows], store.group_names, scored, right)
-        found["classes"][name] = _parts(own.labels, store.classes, scored, right)
-    return found
+    counted = count_split(
+        own.logits,
+        None if erm is None else erm.logits,
+        own.labels,
+        classes=store.classes,
+        groups=store.groups[own.rows],
+        group_names=store.group_names,
+    )
+    return {
+        "scores": {name: table.to_json() for name, table in counted.scores.items()},
+        "groups": {name: _written(parts) for name, parts in counted.groups.items()},
+        "classes": {name: _written(parts) for name, parts in counted.classes.items()},
+    }
 
 
-def _parts(
-    of_sample: NDArray[np.int64], names: tuple[str, ...], scored: Scored, right: NDArray[np.bool_]
-) -> dict[str, Any]:
-    """A certificate says nothing about a group or a class: so each has counts of its own to look at."""
-    found = {}
-    for part in np.unique(of_sample[of_sample >= 0]).tolist():
-        inside = of_sample == part
-        found[names[part]] = CalibrationTable.build(scored.scores[inside], right[inside]).to_json()
-    return found
+def _written(parts: Mapping[str, CalibrationTable]) -> dict[str, Any]:
+    return {part: table.to_json() for part, table in parts.items()}
 
 
 def _agreement(own: Logits, erm: Logits | None) -> dict[str, int] | None:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from app.inference import Explain, Inference, Pair, Part, Seen, Upload, graphs
 from app.inference.engine import TorchEngine, load
-from app.inference.onnx_engine import TOLERANCE, Graphs, OnnxEngine, difference
+from app.inference.graph_engine import Graphs
+from app.inference.onnx_engine import TOLERANCE, OnnxEngine, difference
 from app.inference.proving import prove
 from app.inference.shapes import Scores
 from core.artifacts import Artifacts

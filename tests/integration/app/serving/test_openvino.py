@@ -23,7 +23,7 @@ from PIL import Image
 from app.deps import Services
 from app.inference import Explain, Pair, Part
 from app.inference.engine import TorchEngine
-from app.inference.onnx_engine import Graphs
+from app.inference.graph_engine import Graphs
 from app.main import create_app
 from app.services.calibrations import FILE
 from core.ids import new_id

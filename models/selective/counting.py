@@ -1,0 +1,55 @@
+"""A split counted by every score: over all of it, and over each of its groups and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from models.selective.scores import SCORES, Counts, Scored, judge
+from models.selective.table import CalibrationTable
+
+
+class SplitTables(NamedTuple):
+    """Tables by score; and by score and group, and by score and true class, both by their names."""
+
+    scores: dict[str, CalibrationTable]
+    groups: dict[str, Mapping[str, CalibrationTable]]
+    classes: dict[str, Mapping[str, CalibrationTable]]
+
+
+def count_split(
+    logits: ArrayLike,
+    erm_logits: ArrayLike | None,
+    labels: Counts,
+    *,
+    classes: Sequence[str],
+    groups: Counts,
+    group_names: Sequence[str],
+) -> SplitTables:
+    """Of N samples: `logits`, `erm_logits` (N, K), `labels` the truth (N,), `groups` (N,), −1 for none.
+
+    Every score that the logits allow: without ERM's, `max_softmax` alone.
+    """
+    judged = judge(logits, erm_logits)
+    right = judged.labels == labels
+    found = SplitTables({}, {}, {})
+    for name in SCORES if erm_logits is not None else SCORES[:1]:
+        scored = judged.score(name)
+        found.scores[name] = CalibrationTable.build(scored.scores, right)
+        found.groups[name] = _parts(groups, group_names, scored, right)
+        found.classes[name] = _parts(labels, classes, scored, right)
+    return found
+
+
+def _parts(
+    of_sample: Counts, names: Sequence[str], scored: Scored, right: NDArray[np.bool_]
+) -> dict[str, CalibrationTable]:
+    """A certificate says nothing about a group or a class: so each has counts of its own to look at."""
+    found = {}
+    for part in np.unique(of_sample[of_sample >= 0]).tolist():
+        inside = of_sample == part
+        found[names[part]] = CalibrationTable.build(scored.scores[inside], right[inside])
+    return found
