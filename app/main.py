@@ -18,6 +18,7 @@ from app.api import (
     health,
     jobs,
     keys,
+    limits,
     metrics,
     models,
     openapi,
@@ -62,6 +63,7 @@ RESOURCES = (
     presets,
     keys,
     health,
+    limits,
     metrics,
     problems,
 )

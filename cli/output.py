@@ -27,12 +27,13 @@ def fail(message: str, code: int) -> NoReturn:
 
 def fail_with(error: ClientError) -> NoReturn:
     """The line and the exit code of what the client met."""
-    from client import ProblemError, Unreachable
+    from client import ProblemError, TooLarge, Unreachable
 
     if isinstance(error, ProblemError):
         faults = "".join(f" [{fault.pointer}: {fault.detail}]" for fault in error.errors)
         fail(f"{error.title}: {error.detail}{faults}", REFUSED)
-    fail(str(error), UNREACHABLE if isinstance(error, Unreachable) else ENDED_BADLY)
+    codes = {TooLarge: REFUSED, Unreachable: UNREACHABLE}
+    fail(str(error), codes.get(type(error), ENDED_BADLY))
 
 
 def console() -> Console:

@@ -12,6 +12,7 @@ from client.datasets import Datasets
 from client.drivers import AsyncDriver, SyncDriver
 from client.jobs import Jobs
 from client.keys import Keys
+from client.limits import service_limits
 from client.models import Models
 from client.predict import Predict, Saliency
 from client.resource import D, Operation, Resource
@@ -41,6 +42,7 @@ class _Resources(Resource[D]):
         self.keys: Keys[D] = Keys(driver)
 
     ready = Operation(readiness)
+    limits = Operation(service_limits)
 
 
 class Client(_Resources[SyncDriver]):

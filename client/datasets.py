@@ -10,6 +10,7 @@ from typing import Any
 
 from client.calls import call, create, fetch, get, idempotent, pages, until
 from client.errors import DatasetInvalid, WaitedTooLong
+from client.limits import check_upload
 from client.resource import D, Listing, Operation, Resource
 from client.shapes import Dataset, Sample
 from client.uploads import CountedFile, OnSent, ZippedFolder
@@ -27,6 +28,8 @@ def upload_dataset(
     idempotency_key: str | None = None,
 ) -> Flow[Dataset]:
     """Upload an archive, or a folder that is zipped while it is sent. The import goes on after the return.
+
+    Raises `TooLarge`, with nothing sent, for what is above the service's limit.
 
     `seed` decides the splits that are made where the files name none.
     """
@@ -48,7 +51,8 @@ def upload_dataset(
         headers=idempotent(idempotency_key),
         repeatable=True,
     )
-    return call(request, Dataset)
+    yield from check_upload(path)
+    return (yield from call(request, Dataset))
 
 
 def from_source(

@@ -2,6 +2,7 @@
 
 ClientError
 ├── ProblemError        the service said no: an RFC 9457 problem
+├── TooLarge            a file is larger than the service takes; nothing of it was sent
 ├── Unreachable         no answer came, however often it was asked for
 ├── UnexpectedAnswer    an answer came, and it is not one of this service
 ├── JobNotSucceeded     a job that was waited for failed or was cancelled
@@ -62,6 +63,18 @@ class ProblemError(ClientError):
         return cls(body, status=response.status_code)
 
 
+class TooLarge(ClientError):
+    """The file has `size` bytes, and the service takes `limit`. It was asked first, and nothing was sent."""
+
+    def __init__(self, name: str, size: int, limit: int) -> None:
+        self.size, self.limit = size, limit
+        super().__init__(
+            f"{name} has {_gigabytes(size)} and the service takes {_gigabytes(limit)} at most: nothing was "
+            "sent. Send less, ask its operator to raise MASKTUNE_MAX_UPLOAD_BYTES, or let the service read "
+            "the archive where it is, as a source"
+        )
+
+
 class Unreachable(ClientError):
     """No answer came: the service is not running, or the network between is broken."""
 
@@ -101,3 +114,7 @@ def _field_errors(found: object) -> list[FieldError]:
         for entry in found
         if isinstance(entry, dict)
     ]
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

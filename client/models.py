@@ -10,6 +10,7 @@ from typing import Literal, TypedDict, Unpack
 
 from client.calls import call, create, fetch, get, idempotent, pages
 from client.downloads import download
+from client.limits import check_upload
 from client.resource import D, Listing, Operation, Resource
 from client.shapes import Alias, Drift, Model, RiskCoverage
 from client.uploads import CountedFile, OnSent
@@ -54,7 +55,10 @@ def import_model(
     on_sent: OnSent | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Model]:
-    """Bring a safetensors file, with its backbone and its classes in the order of the logits."""
+    """Bring a safetensors file, with its backbone and its classes in the order of the logits.
+
+    Raises `TooLarge`, with nothing sent, for a file above the service's limit.
+    """
     path = Path(path)
     form = {"backbone": backbone, "classes": json.dumps(classes), "image_size": str(image_size)}
     if dataset is not None:
@@ -67,7 +71,8 @@ def import_model(
         headers=idempotent(idempotency_key),
         repeatable=True,
     )
-    return call(request, Model)
+    yield from check_upload(path)
+    return (yield from call(request, Model))
 
 
 class RiskCoverageOptions(TypedDict, total=False):

@@ -100,7 +100,8 @@ class Progress(Shape):
 
 
 class Job(Shape):
-    """A job. `models` maps each arm to a model's id, `metrics` each arm to its figures."""
+    """A job. `models` maps each arm to a model's id, `metrics` each arm to its figures; `events` is the
+    number of its newest event."""
 
     id: str
     kind: str
@@ -114,6 +115,7 @@ class Job(Shape):
     models: dict[str, str] = {}
     metrics: dict[str, Any] = {}
     error: dict[str, Any] | None = None
+    events: int = 0
     created_at: datetime | None = None
     queued_at: datetime | None = None
     started_at: datetime | None = None
@@ -139,7 +141,8 @@ class Preset(Shape):
 
 
 class Event(Shape):
-    """Something that happened to a job. `id` counts up by one from 1, without a gap."""
+    """Something that happened to a job. `id` counts up by one from 1; of a job that ended some days ago,
+    what only moved its bar is gone."""
 
     id: int
     type: str
@@ -359,6 +362,19 @@ class Health(Shape):
 
     status: str
     parts: list[dict[str, Any]] = []
+
+
+class Limits(Shape):
+    """How large what is sent may be: bytes, unless the name says otherwise."""
+
+    max_body_bytes: int
+    max_upload_bytes: int
+    max_image_bytes: int
+    max_image_pixels: int
+    max_images_per_request: int
+    max_archive_entries: int
+    max_archive_bytes: int
+    max_archive_ratio: float
 
 
 class Key(Shape):

@@ -15,6 +15,13 @@ _CHUNK = 1 << 16
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of those that a folder's zip would hold: what goes with each is not counted."""
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(found.stat().st_size for found in _visible_files(path))
+
+
 class CountedFile:
     """A file that tells how far it was read."""
 

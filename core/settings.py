@@ -109,6 +109,12 @@ class Settings(BaseSettings):
     retry_backoff_seconds: float = Field(
         5.0, ge=0, description="Wait after the first crash; doubles each time."
     )
+    progress_days: float = Field(
+        7.0,
+        ge=0,
+        description="Days from a job's end until its progress within epochs is forgotten; the figures of "
+        "epochs, stages and the log stay.",
+    )
     end_grace_seconds: float = Field(3.0, gt=0, description="From SIGTERM of a child to its SIGKILL.")
 
     # --- serving ----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import JobError, problem
-from core.queries import datasets, idempotency, jobs, served
+from core.queries import datasets, events, idempotency, jobs, served
 from core.queue import Doorbell
 from core.session import Database, after_commit
 from core.settings import Settings
@@ -27,9 +27,14 @@ REMEMBER_ANSWERS_SECONDS = 24 * 3600.0
 REMEMBER_SERVED_SECONDS = 90 * 24 * 3600.0
 """How long the counts of what a model was served are kept."""
 
+THINNED_AT_A_TIME = 5
+"""Jobs whose events one sweep thins out: on SQLite nobody else writes meanwhile."""
+
 
 def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
-    """Put right, in one transaction, whatever a lost worker, message or process left behind."""
+    """Put right, in one transaction, whatever a lost worker, message or process left behind; then thin out
+    the events of a few jobs that ended long ago.
+    """
     with database.begin() as session:
         for job_id in jobs.requeue_expired(
             session, max_attempts=settings.max_attempts, too_many=_too_many(settings.max_attempts)
@@ -40,6 +45,8 @@ def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
         served.purge(session, older_than=REMEMBER_SERVED_SECONDS)
         for job_id in jobs.unannounced(session, older_than=settings.reannounce_seconds):
             after_commit(session, lambda job_id=job_id: doorbell.ring(job_id))  # type: ignore[misc]  # bound now, called later
+    with database.begin() as session:
+        events.thin(session, older_than=settings.progress_days * 86_400, at_a_time=THINNED_AT_A_TIME)
 
 
 def close_imports(session: Session) -> None:

@@ -103,6 +103,9 @@ class JobRow(Table):
     """No worker takes it earlier. Of a job that was queued again: since when it may be taken again."""
     announced_at: Mapped[float | None]
     event_seq: Mapped[int] = mapped_column(default=0)
+    """Number of its newest event."""
+    thinned_at: Mapped[float | None]
+    """Since when it has only those of its events that are worth keeping."""
     owner: Mapped[str | None] = mapped_column(String(64))
     """Id of the caller who started it, whose active jobs are counted. None: from before this was kept."""
     request_id: Mapped[str | None] = mapped_column(String(64))
@@ -130,10 +133,14 @@ Index(
     JobRow.created_at,
     **_where("state = 'queued'"),
 )
+Index("jobs_whole", JobRow.ended_at, **_where("ended_at IS NOT NULL AND thinned_at IS NULL"))
 
 
 class EventRow(Table):
-    """An event of a job. `seq` is the job's own number, taken under the row lock: no gaps, no overtaking."""
+    """An event of a job. `seq` is the job's own number, taken under the row lock: no gaps, no overtaking.
+
+    Gaps come later, of jobs that ended long ago: `core.queries.events.thin`.
+    """
 
     __tablename__ = "events"
 

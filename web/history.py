@@ -40,32 +40,19 @@ def fetching(connection: AsyncClient, job: str) -> Fetch:
     return fetch
 
 
-async def begin(fetch: Fetch) -> int:
+def beginning(newest: int) -> int:
     """The number behind which a job is read whole: 0 for a short one."""
-    last = await newest(fetch)
-    return last - TAIL if last > WHOLE else 0
-
-
-async def newest(fetch: Fetch) -> int:
-    """The number of the newest event, in less than 2·log₂(n) requests."""
-    first = await fetch(0, PAGE)
-    if len(first) < PAGE:
-        return len(first)
-    low, high = PAGE, PAGE
-    while await fetch(high, 1):
-        low, high = high + 1, 2 * high
-    while low < high:  # the newest is one of low … high
-        middle = (low + high + 1) // 2
-        if await fetch(middle - 1, 1):
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return newest - TAIL if newest > WHOLE else 0
 
 
 async def past(fetch: Fetch, upto: int) -> AsyncIterator[list[Event]]:
     """Of the events up to that number, those that are drawn, in no order: stages first, then epochs."""
-    first, last = await fetch(0, PAGE), await fetch(upto - 1, 1)
+    first = await fetch(0, PAGE)
+    if first and first[-1].id > len(first):
+        async for page in _thinned(fetch, first, upto):
+            yield page
+        return
+    last = await fetch(upto - 1, 1)
     yield list(_drawn(first + last))
     gaps, order = list[_Gap](), count()
 
@@ -87,6 +74,16 @@ async def past(fetch: Fetch, upto: int) -> AsyncIterator[list[Event]]:
         if between > PAGE and page:
             open_between(low, page[0])
             open_between(page[-1], high)
+
+
+async def _thinned(fetch: Fetch, first: list[Event], upto: int) -> AsyncIterator[list[Event]]:
+    """Of a job that ended days ago only what is drawn is left: numbers have gaps, and all of it is read."""
+    page = first
+    for _ in range(LOOKS):
+        yield [event for event in page if event.id <= upto]
+        if len(page) < PAGE or page[-1].id >= upto:
+            return
+        page = await fetch(page[-1].id, PAGE)
 
 
 _Gap: TypeAlias = tuple[float, int, int, Event, Event]

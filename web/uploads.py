@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -100,7 +101,7 @@ async def upload_dataset(
 ) -> Response:
     """Take an archive in and send it on; the answer says where its page is."""
     api = api_for(request)
-    refused = await _may_upload(request, api, size) or _asked(request)
+    refused = await _may_upload(request, api, size, "max_upload_bytes") or _asked(request)
     if refused is not None:
         return refused
     async with _received(request, filename) as path:
@@ -125,7 +126,7 @@ async def upload_model(
     """Take weights in, send them on, give the model its name; the answer says where its page is."""
     api, brought = api_for(request), Brought(backbone, classes, image_size, dataset, name)
     faults = brought.faults()
-    refused = await _may_upload(request, api, size)
+    refused = await _may_upload(request, api, size, "max_upload_bytes")
     if refused is None and faults:
         refused = say(422, "Fill in what is marked.", faults)
     refused = refused or _asked(request)
@@ -157,7 +158,7 @@ async def upload_image(request: Request, filename: str = "", size: int = 0) -> R
     too_large = say(413, f"This image is too large: at most {words.size(LARGEST_IMAGE)}.")
     if _declared(request, size) > LARGEST_IMAGE:
         return too_large
-    refused = await _may_upload(request, api_for(request), size) or _asked(request)
+    refused = await _may_upload(request, api_for(request), size, "max_image_bytes") or _asked(request)
     if refused is not None:
         return refused
     data = bytearray()
@@ -168,8 +169,10 @@ async def upload_image(request: Request, filename: str = "", size: int = 0) -> R
     return JSONResponse({"token": shelf.put(Dropped(filename or "image", bytes(data)))})
 
 
-async def _may_upload(request: Request, api: AsyncClient, size: int) -> Response | None:
-    """Before a byte of the file is taken: our own page, a key that is known, and room for it?"""
+async def _may_upload(
+    request: Request, api: AsyncClient, size: int, limit: Literal["max_upload_bytes", "max_image_bytes"]
+) -> Response | None:
+    """Before a byte of the file is taken: our own page, a key that is known, room for it, not too large?"""
     if request.headers.get("x-masktune") not in ("ask", "upload"):
         return say(403, "Uploads come from this dashboard's own pages.")
     size = _declared(request, size)
@@ -181,8 +184,13 @@ async def _may_upload(request: Request, api: AsyncClient, size: int) -> Response
     try:
         async for _ in api.datasets.list(limit=1):
             break
+        most: int = getattr(await api.limits(), limit)
     except ClientError as error:
         return refusal(error)
+    if size > most:
+        return say(
+            413, f"This file has {words.size(size)}, and the service takes {words.size(most)} at most."
+        )
     return None
 
 

@@ -61,7 +61,7 @@ def make_worker(runtime: Runtime) -> Celery:
 
 
 def run(runtime: Runtime) -> int:
-    """Work until SIGTERM; returns the exit code."""
+    """Work until SIGTERM or Ctrl-C; returns the exit code."""
     app = make_worker(runtime)
 
     def stop(**_: Any) -> None:
@@ -83,6 +83,8 @@ def run(runtime: Runtime) -> int:
         quiet=True,
     )
     worker.start()
+    if runtime.stopping.is_set():
+        return 0  # asked to, by SIGTERM or Ctrl-C; Celery calls the latter a failure
     return int(worker.exitcode or 0)
 
 

@@ -231,6 +231,7 @@ class Job(BaseModel):
     models: dict[str, str] = Field(description="Arm → model.")
     metrics: dict[str, Any]
     error: dict[str, Any] | None = Field(description="A problem object.")
+    events: int = Field(description="Number of its newest event.")
     created_at: Time
     queued_at: Time | None
     started_at: Time | None
@@ -240,7 +241,8 @@ class Job(BaseModel):
 
 
 class Event(BaseModel):
-    """Something that happened to a job. `id` counts up by one from 1, without a gap."""
+    """Something that happened to a job. `id` counts up by one from 1; of a job that ended some days ago
+    (`MASKTUNE_PROGRESS_DAYS`), what only moved its bar is gone."""
 
     id: int
     type: Literal["state", "stage", "progress", "metrics", "log"]

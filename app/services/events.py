@@ -54,6 +54,8 @@ class _News(NamedTuple):
     """What one poll found: new events, the newest number of each job, the jobs that have ended."""
 
     rows: list[EventRow]
+    read_to: dict[str, int]
+    """Up to where the events of each job were looked for."""
     heads: dict[str, int]
     ended: set[str]
 
@@ -160,9 +162,12 @@ class Followers:
         news = await run_in_threadpool(self._fetch, after, fresh)
         for row in news.rows:
             for follower in groups[row.job_id]:
-                if row.seq == follower.position + 1:
+                if row.seq > follower.position:
                     follower.position = row.seq
                     follower.waiting.append(row)
+        for job_id, last in news.read_to.items():  # what was not found up to there is gone for good
+            for follower in groups[job_id]:
+                follower.position = max(follower.position, last)
         behind = [_settle(follower, news) for group in groups.values() for follower in group]
         return any(behind)
 
@@ -183,7 +188,8 @@ class Followers:
                     left -= last - after[job_id]
             rows = events.between(session, ranges) if ranges else []
         states |= {row.job_id: JobState(row.data["state"]) for row in rows if row.type == EventType.STATE}
-        return _News(rows, heads, {job_id for job_id, state in states.items() if state.ended})
+        read_to = {job_id: last for job_id, (_, last) in ranges.items()}
+        return _News(rows, read_to, heads, {job_id for job_id, state in states.items() if state.ended})
 
 
 def _settle(follower: _Follower, news: _News) -> bool:

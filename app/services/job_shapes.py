@@ -27,6 +27,7 @@ def describe(row: JobRow) -> Job:
         models=row.models,
         metrics=row.metrics,
         error=row.error,
+        events=row.event_seq,
         created_at=row.created_at,
         queued_at=row.times.get(JobState.QUEUED),
         started_at=row.times.get(JobState.RUNNING),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import insert, select, tuple_, update
+from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from core.session import db_now
@@ -59,3 +59,29 @@ def between(session: Session, ranges: Mapping[str, tuple[int, int]]) -> list[Eve
             .order_by(EventRow.job_id, EventRow.seq)
         )
     )
+
+
+def thin(session: Session, *, older_than: float, at_a_time: int) -> list[str]:
+    """Forget what only moved the bar of jobs that ended more than `older_than` seconds ago.
+
+    Epochs with their figures, stages, states and the log stay, so that numbers have gaps from then on.
+    Returns the jobs, `at_a_time` at most: a day of training may have 100,000 such events.
+    """
+    jobs = list(
+        session.scalars(
+            select(JobRow.id)
+            .where(JobRow.thinned_at.is_(None), JobRow.ended_at < db_now() - older_than)
+            .order_by(JobRow.ended_at)
+            .limit(at_a_time)
+            .with_for_update(skip_locked=True)
+        )
+    )
+    if jobs:
+        figures = func.coalesce(EventRow.data["metrics"].as_string(), "{}")
+        session.execute(
+            delete(EventRow)
+            .where(EventRow.job_id.in_(jobs), EventRow.type == EventType.PROGRESS.value, figures == "{}")
+            .execution_options(synchronize_session=False)
+        )
+        session.execute(update(JobRow).where(JobRow.id.in_(jobs)).values(thinned_at=db_now()))
+    return jobs

@@ -268,6 +268,7 @@ def resume(session: Session, job_id: str) -> JobRow:
         raise JobNotResumable(f"job {job_id} is {row.state.value}; only failed or cancelled jobs resume")
     row.state, row.error, row.ended_at = JobState.QUEUED, None, None
     row.attempt, row.crashes, row.not_before, row.announced_at = 0, 0, db_now(), None
+    row.thinned_at = None  # it will have new events
     session.flush()
     _enter(session, job_id, JobState.QUEUED, reason="resumed")
     session.refresh(row)

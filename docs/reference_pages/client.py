@@ -11,6 +11,7 @@ from pydantic import BaseModel
 import client as package
 from client import AsyncClient, Client
 from client.client import readiness
+from client.limits import service_limits
 from client.resource import Listing, Operation, Resource
 from reference_pages.markdown import code, sections, table
 
@@ -41,10 +42,12 @@ def client() -> str:
 
 
 def _both() -> str:
-    lines = []
+    lines, both = [], {"ready": readiness, "limits": service_limits}
     for one in (Client, AsyncClient):
         lines += [f"## {one.__name__}", _python(one.__name__, inspect.signature(one)), _doc(one)]
-    return sections([*lines, "## Operations", f"### client.ready\n\n{_doc(readiness)}"])
+    return sections(
+        [*lines, "## Operations", *(f"### client.{name}\n\n{_doc(of)}" for name, of in both.items())]
+    )
 
 
 def _operations(resource: type[Any]) -> str:

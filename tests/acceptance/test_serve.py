@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import httpx
+import pytest
 
 from client import Client
 from tests.acceptance.conftest import Processes, address
@@ -23,6 +24,16 @@ def test_sigterm_ends_all_with_exit_code_0(processes: Processes, tmp_path: Path)
     serve.send_signal(signal.SIGTERM)
     assert serve.wait(30) == 0
     assert processes.left() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_that_is_asked_to_end_says_0(
+    processes: Processes, tmp_path: Path, number: signal.Signals
+) -> None:
+    worker = processes.masktune("worker", DATA_DIR=str(tmp_path / "var"))
+    processes.wait_until(lambda: " ready." in (tmp_path / "worker.log").read_text(), seconds=60)
+    worker.send_signal(number)
+    assert worker.wait(30) == 0
 
 
 def test_no_part_outlives_a_parent_that_is_killed(processes: Processes, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ BUILTIN = "builtin:biased-digits"
 async def show() -> None:
     found = Pager(api().datasets.list(limit=PER_PAGE + 1), PER_PAGE)
     first = await found.page()  # before anything is drawn: a service that is away shows one message
-    html("home", empty=not first)
+    html("home", empty=not first, largest=(await api().limits()).max_upload_bytes)
     if not first:
         button("Try it with a built-in data set", _builtin, "second")
     ui.html("<h2>Your data sets</h2>", sanitize=False)

@@ -10,7 +10,7 @@ from client import AsyncClient, ClientError, Job
 from web import words
 from web.charts import svg
 from web.connection import api
-from web.history import Fetch, begin, fetching, past
+from web.history import Fetch, beginning, fetching, past
 from web.shell import button, confirmed, guarded, html, page, rendered, told
 from web.story import Story
 
@@ -77,9 +77,9 @@ class View:
                 self._buttons()
 
     def _progress(self) -> dict[str, object]:
-        """The newest figures: those of an event, else those of the job."""
-        newest = self.story.progress or self.job.progress.model_dump()
-        return {"fraction": self.job.progress.fraction} | dict(newest)
+        """The newest figures: those of an event while it goes on, else those of the job."""
+        newest = {} if self.job.ended else self.story.progress
+        return self.job.progress.model_dump() | dict(newest)
 
     def _buttons(self) -> None:
         job = self.job
@@ -99,14 +99,7 @@ class View:
         what is drawn.
         """
         fetch = fetching(self.connection, self.job.id)
-        while True:
-            try:
-                start = await begin(fetch)
-                break
-            except ClientError as error:
-                self.away, self.dirty = ". ".join(told(error)), True
-                await asyncio.sleep(AWAY_SECONDS)
-        self.story.skipped = start
+        self.story.skipped = start = beginning(self.job.events)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen(start))
             if start:

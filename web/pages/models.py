@@ -37,7 +37,13 @@ async def show() -> None:
         await draw(Pager(connection.models.list(arm=arm.value or None, limit=PER_PAGE + 1), PER_PAGE))
 
     html("models_title", aliases=aliases)
-    html("import_model", datasets=await _datasets(), backbones=BACKBONES, empty=not first)
+    html(
+        "import_model",
+        datasets=await _datasets(),
+        backbones=BACKBONES,
+        empty=not first,
+        largest=(await connection.limits()).max_upload_bytes,
+    )
     with ui.element("div").style("max-width: 280px; margin-bottom: 16px"):
         arm = choice("Arm", {"": "every arm"} | words.ARMS, "", on_change=filtered)
     holder = ui.element("div")

@@ -9,13 +9,14 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import delete
 
 from app.services.event_stream import HEARTBEAT, frames
 from app.services.events import Followers
 from core.ids import new_id
 from core.queries import jobs
 from core.session import Database
-from core.tables import JobRow
+from core.tables import EventRow, JobRow
 from core.vocabulary import JobKind, JobState
 from tests.integration.app.conftest import Front
 
@@ -65,6 +66,18 @@ def test_a_stream_is_resumed_behind_the_last_id(front: Front) -> None:
     refused = front.client.get(path, headers=STREAM | {"Last-Event-ID": "x"})
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "Last-Event-ID:")
     assert front.client.get(f"/jobs/{new_id('job')}/events", headers=STREAM).status_code == 404
+
+
+def test_a_stream_goes_over_what_is_gone(either: Front) -> None:
+    job = finished(either, *"abcdef")
+    with either.services.database.begin() as session:
+        session.execute(delete(EventRow).where(EventRow.job_id == job, EventRow.seq.in_((1, 4, 5, 7))))
+    path = f"/jobs/{job}/events"
+    assert [event["id"] for event in parse(either.client.get(path, headers=STREAM).text)] == [*"23689"]
+    resumed = either.client.get(path, headers=STREAM | {"Last-Event-ID": "4"})
+    assert [event["id"] for event in parse(resumed.text)] == [*"689"]
+    assert [event["id"] for event in either.client.get(path).json()["data"]] == [2, 3, 6, 8, 9]
+    assert either.client.get(f"/jobs/{job}").json()["events"] == 9
 
 
 def test_pages_of_json(front: Front) -> None:

@@ -24,6 +24,16 @@ def test_it_answers(front: Front) -> None:
     assert front.client.get("/livez").json() == {"status": "ok"}
 
 
+def test_it_tells_without_a_key_what_may_be_sent(start: StartFront) -> None:
+    front = start(api_keys="read:secret", max_upload_bytes=5_000, max_image_bytes=4_000)
+    told = front.client.get("/limits")
+    assert told.json()["max_upload_bytes"] == 5_000
+    assert told.json()["max_image_bytes"] == 4_000
+    assert front.client.get("/datasets").status_code == 401
+    again = front.client.get("/limits", headers={"If-None-Match": told.headers["ETag"]})
+    assert again.status_code == 304
+
+
 def test_it_is_ready_when_every_part_works(front: Front) -> None:
     body = front.client.get("/readyz").json()
     assert body["status"] == "ready", body
@@ -100,7 +110,7 @@ def test_every_operation_documents_its_problems() -> None:
             for status, answer in answers.items():
                 if status >= "400":
                     assert list(answer["content"]) == ["application/problem+json"], f"{where} {status}"
-            if path not in ("/livez", "/readyz", "/metrics") and not path.startswith("/problems"):
+            if path not in ("/livez", "/readyz", "/limits", "/metrics") and not path.startswith("/problems"):
                 assert {"401", "403", "503"} <= set(answers), where
             if "requestBody" in operation:
                 assert "413" in answers, where

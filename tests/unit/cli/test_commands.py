@@ -31,6 +31,16 @@ DATASET: dict[str, Any] = {
     "job": "job_9",
     "created_at": "2025-11-03T09:30:00.000Z",
 }
+LIMITS = {
+    "max_body_bytes": 1_000,
+    "max_upload_bytes": 2_000_000,
+    "max_image_bytes": 1_000,
+    "max_image_pixels": 1_000,
+    "max_images_per_request": 4,
+    "max_archive_entries": 10,
+    "max_archive_bytes": 1_000,
+    "max_archive_ratio": 2.0,
+}
 JOB: dict[str, Any] = {
     "id": "job_1",
     "kind": "masktune",
@@ -236,6 +246,17 @@ def test_an_archive_is_uploaded(service: Service, tmp_path: Path) -> None:
     assert json.loads(result.stdout)["state"] == "importing"
     assert (tmp_path / "birds.zip").read_bytes() in service.asked[0][1]
     assert service.masktune("datasets", "add", str(tmp_path / "none.zip")).exit_code == 2
+
+
+def test_an_archive_that_is_too_large_is_not_sent(service: Service, tmp_path: Path) -> None:
+    archive = tmp_path / "birds.zip"
+    archive.write_bytes(bytes(3_000_000))
+    service.answers["GET /limits"] = (200, LIMITS)
+    result = service.masktune("datasets", "add", str(archive))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("masktune: birds.zip has 3.0 MB and the service takes 2.0 MB at most")
+    assert len(result.stderr.splitlines()) == 1
+    assert [asked for asked, _ in service.asked] == ["GET /limits"]
 
 
 def test_an_invalid_data_set_is_told_by_the_exit_code(service: Service) -> None:

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from client import TooLarge
 from client.datasets import upload_dataset
+from client.limits import ASKED_ABOVE
+from client.models import import_model
 from client.uploads import CountedFile, ZippedFolder
+from client.wire import Flow
 from tests.unit.client.conftest import Runner, Script
 
+LIMITS = {
+    "max_body_bytes": 1_000,
+    "max_upload_bytes": ASKED_ABOVE + 5,
+    "max_image_bytes": 1_000,
+    "max_image_pixels": 1_000,
+    "max_images_per_request": 4,
+    "max_archive_entries": 10,
+    "max_archive_bytes": 1_000,
+    "max_archive_ratio": 2.0,
+}
 DATASET = {"id": "ds_1", "name": "birds", "state": "importing"}
 
 
@@ -100,3 +116,52 @@ def test_a_folder_is_sent_chunk_by_chunk(runner: Runner, folder: Path) -> None:
     assert first["name"] == b"birds"
     assert first["file"] == ZippedFolder(folder, None).read()
     assert script.asked[0].headers["Transfer-Encoding"] == "chunked"
+
+
+def _archive(folder: Path, size: int) -> Path:
+    target = folder / "birds.zip"
+    target.write_bytes(bytes(size))
+    return target
+
+
+def _zipped(folder: Path, size: int) -> Path:
+    target = folder / "birds"
+    target.mkdir()
+    (target / "1.png").write_bytes(bytes(size - 2))
+    (target / "2.png").write_bytes(bytes(2))
+    return target
+
+
+@pytest.mark.parametrize("made", [_archive, _zipped])
+def test_what_is_too_large_is_not_sent(
+    runner: Runner, tmp_path: Path, made: Callable[[Path, int], Path]
+) -> None:
+    path = made(tmp_path, ASKED_ABOVE + 6)
+    sends: list[Flow[Any]] = [
+        upload_dataset(path),
+        import_model(path, backbone="small_cnn", classes=["a", "b"], image_size=28),
+    ]
+    for send in sends:
+        script = Script([httpx.Response(200, json=LIMITS)])
+        with pytest.raises(TooLarge, match=f"{path.name} has 1.0 MB .* nothing was sent") as caught:
+            runner.run(script, send)
+        assert (caught.value.size, caught.value.limit) == (ASKED_ABOVE + 6, ASKED_ABOVE + 5)
+        assert [request.url.path for request in script.asked] == ["/limits"]
+
+
+def test_what_just_fits_is_sent(runner: Runner, tmp_path: Path) -> None:
+    script = Script([httpx.Response(200, json=LIMITS), httpx.Response(202, json=DATASET)])
+    runner.run(script, upload_dataset(_archive(tmp_path, ASKED_ABOVE + 5)))
+    assert len(script.bodies[1]) > ASKED_ABOVE
+
+
+def test_a_service_that_tells_no_limits_is_sent_to(runner: Runner, tmp_path: Path) -> None:
+    script = Script([httpx.Response(404, json={}), httpx.Response(202, json=DATASET)])
+    runner.run(script, upload_dataset(_archive(tmp_path, ASKED_ABOVE + 9)))
+    assert len(script.asked) == 2
+
+
+def test_a_small_file_asks_for_no_limits(runner: Runner, tmp_path: Path) -> None:
+    script = Script([httpx.Response(202, json=DATASET)])
+    runner.run(script, upload_dataset(_archive(tmp_path, ASKED_ABOVE)))
+    assert len(script.asked) == 1

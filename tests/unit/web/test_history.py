@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
 
 from client import Event
-from web.history import LOOKS, PAGE, TAIL, WHOLE, Fetch, begin, newest, past
+from web.history import LOOKS, PAGE, TAIL, WHOLE, Fetch, beginning, past
 from web.story import Story
 
 
@@ -23,7 +23,11 @@ class Told:
     async def fetch(self, after: int, limit: int) -> list[Event]:
         self.asked += 1
         assert limit <= PAGE
-        return self.events[after : after + limit]
+        return list(islice((event for event in self.events if event.id > after), limit))
+
+    def thin(self) -> None:
+        """As the service does of a job that ended days ago."""
+        self.events = [e for e in self.events if e.type != "progress" or e.data.get("metrics")]
 
 
 def _training(stage: str, epochs: int, steps: int) -> list[tuple[str, dict[str, Any]]]:
@@ -47,16 +51,23 @@ def _looked_back(fetch: Fetch, upto: int) -> Story:
     return story
 
 
-@pytest.mark.parametrize("number", [0, 1, 99, 100, 101, 199, 200, 201, 1000, 1001, 54_321])
-def test_the_newest_number_is_found_in_few_requests(number: int) -> None:
-    told = Told([("log", {})] * number)
-    assert asyncio.run(newest(told.fetch)) == number
-    assert told.asked <= 30
-
-
 @pytest.mark.parametrize(("number", "start"), [(1, 0), (WHOLE, 0), (WHOLE + 1, WHOLE + 1 - TAIL)])
 def test_a_short_job_is_read_from_its_first_event(number: int, start: int) -> None:
-    assert asyncio.run(begin(Told([("log", {})] * number).fetch)) == start
+    assert beginning(number) == start
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(10, 1000), (3, 20_000), (700, 30)])
+def test_of_a_thinned_job_everything_that_is_left_is_read(epochs: int, steps: int) -> None:
+    told = Told(_training("erm", epochs, steps) + _training("finetune", 2, steps))
+    upto = len(told.events)
+    told.thin()
+    story = _looked_back(told.fetch, upto)
+    assert [(e.stage, e.number) for e in story.epochs] == [
+        *(("erm", n) for n in range(1, epochs + 1)),
+        *(("finetune", n) for n in range(1, 3)),
+    ]
+    assert set(story.finished) == {"erm", "finetune"}
+    assert told.asked == len(told.events) // PAGE + 1
 
 
 def test_every_stage_and_every_epoch_of_a_slow_training_is_found() -> None:
