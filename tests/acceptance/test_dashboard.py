@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 from sklearn.datasets import load_digits
 
 from benchmarks._browser import FLAGS, chromium
@@ -38,6 +38,8 @@ OFFLINE = "http://127.0.0.1:9"
 PATIENCE = 90_000
 """Milliseconds for what a job has to do first; two shared cores may be slow."""
 expect.set_options(timeout=30_000)
+WIDE: ViewportSize = {"width": 1440, "height": 900}
+NARROW: ViewportSize = {"width": 390, "height": 844}
 SCREENSHOTS = Path(os.environ.get("MASKTUNE_SCREENSHOTS") or ROOT / "build/screenshots")
 
 
@@ -78,23 +80,32 @@ class Visitor:
         self.page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
 
     def looked_at(self, name: str) -> None:
-        """A screenshot, wide and narrow, and what axe says about the page."""
-        # Half faded in, nothing has its colours yet.
-        self.page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running')")
+        """In both themes: what axe says of it, and a screenshot; then a narrow window, which must hold it."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.set_viewport_size(WIDE)
+        was_dark = self.page.evaluate("Quasar.Dark.isActive")
+        for dark in (True, False):
+            self.page.evaluate(f"Quasar.Dark.set({str(dark).lower()})")
+            # Half faded in, nothing has its colours yet.
+            self.page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running')")
+            self._accessible(f"{name}, {'dark' if dark else 'light'}")
+            self.page.screenshot(path=SCREENSHOTS / f"{name}{'-dark' if dark else ''}.png")
+        self.page.evaluate(f"Quasar.Dark.set({str(was_dark).lower()})")
+        self.page.set_viewport_size(NARROW)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}-narrow.png", full_page=True)
+        width = self.page.evaluate("document.documentElement.scrollWidth")
+        assert width <= NARROW["width"], f"{name} is wider than a narrow window: {width} px"
+        self._accessible(f"{name}, narrow")
+        self.page.set_viewport_size(WIDE)
+
+    def _accessible(self, what: str) -> None:
         found = Axe().run(self.page).response["violations"]
         bad = [
             f"{v['id']}: {v['nodes'][0]['html'][:120]}"
             for v in found
             if v["impact"] in ("serious", "critical")
         ]
-        assert bad == [], f"{name}: {bad}"
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
-        self.page.set_viewport_size({"width": 390, "height": 844})
-        self.page.screenshot(path=SCREENSHOTS / f"{name}-narrow.png")
-        width = self.page.evaluate("document.documentElement.scrollWidth")
-        assert width <= 390, f"{name} is wider than a narrow window: {width} px"
-        self.page.set_viewport_size({"width": 1280, "height": 800})
+        assert bad == [], f"{what}: {bad}"
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +147,7 @@ def service(folder: Path, browser: Browser) -> Iterator[str]:
 
 @pytest.fixture
 def visitor(browser: Browser, service: str) -> Iterator[Visitor]:
-    with_page = browser.new_page(viewport={"width": 1280, "height": 800})
+    with_page = browser.new_page(viewport=WIDE)
     with_page.set_default_timeout(20_000)
     made = Visitor(with_page, service)
     yield made
@@ -507,7 +518,7 @@ def test_alone_it_asks_for_a_key_and_says_when_the_service_is_away(
     )
     processes.masktune("web", "--port", str(web_port), URL=url)
     processes.wait_until(lambda: answers(url), seconds=60)
-    page = browser.new_page()
+    page = browser.new_page(viewport=WIDE)
     visitor = Visitor(page, f"http://127.0.0.1:{web_port}")
     processes.wait_until(lambda: _alive(f"{visitor.url}/livez"), seconds=60)
 
