@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from app.inference.shapes import Upload
 from models.data.checks import MEDIA_TYPES, TYPES, ImageError, ImageLimits, decode_image
-from models.data.decoding import square_array
+from models.data.decoding import square_array, square_of_pixels
+from models.data.plain_png import decode_plain_png
 from models.data.report import FileCode
 
 _TYPE_OF_MEDIA = {media: name for name, media in MEDIA_TYPES.items()}
@@ -17,12 +18,21 @@ _TYPE_OF_MEDIA = {media: name for name, media in MEDIA_TYPES.items()}
 
 def to_square(upload: Upload, size: int, limits: ImageLimits) -> NDArray[np.uint8]:
     """(3, size, size) uint8 RGB. Raises `ImageError`."""
+    pixels = decode_plain_png(upload.data, limits)
+    if pixels is not None:
+        _require_type(upload, "PNG")
+        return square_of_pixels(pixels, size)
     picture = decode_image(upload.data, limits)
-    for claimed in (_type_of_name(upload.name), _TYPE_OF_MEDIA.get(upload.media_type or "")):
-        if claimed is not None and claimed != picture.type:
-            detail = f"is called {claimed} but holds a {picture.type} image: name it as what it is"
-            raise ImageError(FileCode.MISLABELLED, detail)
+    _require_type(upload, picture.type)
     return square_array(picture.image, size)
+
+
+def _require_type(upload: Upload, kind: str) -> None:
+    """Raise `ImageError` where the client calls it something else."""
+    for claimed in (_type_of_name(upload.name), _TYPE_OF_MEDIA.get(upload.media_type or "")):
+        if claimed is not None and claimed != kind:
+            detail = f"is called {claimed} but holds a {kind} image: name it as what it is"
+            raise ImageError(FileCode.MISLABELLED, detail)
 
 
 def _type_of_name(name: str | None) -> str | None:

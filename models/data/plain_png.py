@@ -1,0 +1,70 @@
+"""PNG files of the plainest kind, decoded outside Python: the same pixels in half the time.
+
+PIL's Python takes two thirds of what a small image costs. What has anything unusual about it (a palette, an
+alpha channel, 16 bits, interlacing, text, EXIF data, a second picture, a damaged or missing chunk) is left to
+`checks.decode_image`, which knows what to make of it and what to say about it.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.io import decode_png
+
+from models.data.checks import ImageLimits
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_IHDR = struct.Struct(">IIBBBBB")
+_CHUNK = struct.Struct(">I4s")
+_SUM = struct.Struct(">I")
+_HEAD = len(_SIGNATURE) + _CHUNK.size + _IHDR.size
+_PLAIN = {(8, 0, 0, 0, 0), (8, 2, 0, 0, 0)}
+"""Bit depth, colour (grey, RGB), compression, filter, interlacing (none) that are taken (PNG, 11.2.1)."""
+_PIXELS, _END = b"IDAT", b"IEND"
+_WITHOUT_EFFECT: Mapping[bytes, int] = {b"pHYs": 9, b"tIME": 7, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
+"""Chunks that change no pixel of what PIL gives either, and their bytes."""
+
+
+def decode_plain_png(data: bytes, limits: ImageLimits) -> NDArray[np.uint8] | None:
+    """(3, H, W) uint8 RGB; None for all that is not a whole, plain PNG within the limits."""
+    if not _is_plain(data, limits):
+        return None
+    buffer = torch.from_numpy(np.frombuffer(bytearray(data), np.uint8))
+    try:
+        image = decode_png(buffer)  # (1 or 3, H, W)
+    except RuntimeError:  # damaged: PIL says how
+        return None
+    pixels: NDArray[np.uint8] = image.numpy()
+    return pixels if len(pixels) == 3 else np.repeat(pixels, 3, axis=0)
+
+
+def _is_plain(data: bytes, limits: ImageLimits) -> bool:
+    """By its header, and by name, length and sum of all its chunks.
+
+    libpng looks at the sums too, but complains of them on standard error.
+    """
+    if len(data) < _HEAD or len(data) > limits.max_bytes or not data.startswith(_SIGNATURE):
+        return False
+    length, name = _CHUNK.unpack_from(data, len(_SIGNATURE))
+    width, height, *rest = _IHDR.unpack_from(data, len(_SIGNATURE) + _CHUNK.size)
+    if (length, name) != (_IHDR.size, b"IHDR") or tuple(rest) not in _PLAIN:
+        return False
+    if width * height > limits.max_pixels or min(width, height) < limits.min_side:
+        return False
+    at = len(_SIGNATURE)
+    while at + _CHUNK.size + _SUM.size <= len(data):
+        length, name = _CHUNK.unpack_from(data, at)
+        end = at + _CHUNK.size + length
+        if end + _SUM.size > len(data) or _SUM.unpack_from(data, end)[0] != zlib.crc32(data[at + 4 : end]):
+            return False
+        if name == _END:
+            return bool(end + _SUM.size == len(data))
+        if at > len(_SIGNATURE) and name != _PIXELS and _WITHOUT_EFFECT.get(name) != length:
+            return False
+        at = end + _SUM.size
+    return False
