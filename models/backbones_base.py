@@ -48,15 +48,12 @@ class Split:
     """Where a module is cut. `head(model, features(model, x))` equals `model(x)`.
 
     `carried` is the number of channels that have no place in the image (a class token's): they are
-    equal at every position, and lie behind the spatial ones. `pool` names the max pooling that the head
-    begins with, where it does; `tail` is the head behind it.
+    equal at every position, and lie behind the spatial ones.
     """
 
     features: Callable[[nn.Module, Tensor], Tensor]
     head: Callable[[nn.Module, Tensor], Tensor]
     carried: int = 0
-    pool: str = ""
-    tail: Callable[[nn.Module, Tensor], Tensor] | None = None
 
 
 class Built(NamedTuple):
@@ -123,14 +120,10 @@ class Network(nn.Module):
         return self._split.head(self.model, self.features(images))
 
     @property
-    def max_pool(self) -> nn.Module | None:
-        """The max pooling that the head begins with, where that is known: `head` is it and `tail`."""
-        return self.model.get_submodule(self._split.pool) if self._split.pool else None
-
-    def tail(self, pooled: Tensor) -> Tensor:
-        """Logits (B, K) of what `max_pool` gave."""
-        assert self._split.tail is not None
-        return self._split.tail(self.model, pooled)
+    def head_layers(self) -> Sequence[nn.Module] | None:
+        """The head as layers, one after the other, where it is written so; else None."""
+        head = self._split.head
+        return head.layers(self.model) if isinstance(head, Chain) and not self._split.carried else None
 
     @property
     def spatial_channels(self) -> int:
@@ -234,19 +227,36 @@ def _classifier_input(network: Network, activation: Tensor) -> Tensor:
     return seen[0]
 
 
-def chain(*parts: str | Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Tensor], Tensor]:
-    """A function that sends a tensor through submodules (by name) and plain functions in turn."""
+class Chain:
+    """Sends a tensor through submodules (by name), layers without weights and plain functions in turn."""
 
-    def run(model: nn.Module, x: Tensor) -> Tensor:
-        for part in parts:
+    def __init__(self, *parts: str | Callable[[Tensor], Tensor]) -> None:
+        self._parts = parts
+
+    def __call__(self, model: nn.Module, x: Tensor) -> Tensor:
+        for part in self._parts:
             x = model.get_submodule(part)(x) if isinstance(part, str) else part(x)
         return x
 
-    return run
+    def layers(self, model: nn.Module) -> list[nn.Module] | None:
+        """The parts with `nn.Sequential` taken apart; None where one of them is a plain function."""
+        found: list[nn.Module] = []
+        for part in self._parts:
+            layer = model.get_submodule(part) if isinstance(part, str) else part
+            if not isinstance(layer, nn.Module):
+                return None
+            found += _leaves(layer)
+        return found
 
 
-def flatten(x: Tensor) -> Tensor:
-    return x.flatten(1)
+def _leaves(layer: nn.Module) -> list[nn.Module]:
+    if type(layer) is not nn.Sequential:
+        return [layer]
+    return [leaf for child in layer for leaf in _leaves(child)]
+
+
+flatten = nn.Flatten().eval()
+"""(B, …) → (B, D): the same in training."""
 
 
 def tokens_to_grid(tokens: Tensor, prefix: int = 0) -> Tensor:

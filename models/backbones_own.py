@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbones_base import BuildRequest, Built, Rgb, Split, chain, flatten
+from models.backbones_base import BuildRequest, Built, Chain, Rgb, Split, flatten
 from models.backbones_errors import UnsupportedBackbone, WeightsUnavailable
 from models.backbones_weights import with_local_weights
 
@@ -93,14 +93,12 @@ def _stage(inputs: int, outputs: int, *, stride: int) -> nn.Sequential:
 
 
 _SMALL_CNN = Split(
-    chain("block1", "pool1", "block2"),
-    chain("pool2", flatten, "hidden", "fc"),
-    pool="pool2",
-    tail=chain(flatten, "hidden", "fc"),
+    Chain("block1", "pool1", "block2"),
+    Chain("pool2", flatten, "hidden", "fc"),
 )
 _RESNET32 = Split(
-    chain("conv1", "bn1", "relu", "layer1", "layer2", "layer3"),
-    chain("avgpool", flatten, "fc"),
+    Chain("conv1", "bn1", "relu", "layer1", "layer2", "layer3"),
+    Chain("avgpool", flatten, "fc"),
 )
 _NOTHING: tuple[Rgb, Rgb] = (
     (0.0, 0.0, 0.0),

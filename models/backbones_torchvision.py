@@ -17,8 +17,8 @@ from models.backbones_base import (
     IMAGENET_STD,
     BuildRequest,
     Built,
+    Chain,
     Split,
-    chain,
     flatten,
     grid_to_tokens,
     tokens_to_grid,
@@ -109,10 +109,10 @@ def _from_last_pool(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def _blocks(*parts: str) -> Callable[[nn.Module, Tensor], Tensor]:
-    """As `chain`, where the last part is a list of blocks."""
+    """As `Chain`, where the last part is a list of blocks."""
 
     def run(model: nn.Module, x: Tensor) -> Tensor:
-        x = chain(*parts[:-1])(model, x)
+        x = Chain(*parts[:-1])(model, x)
         for block in model.get_submodule(parts[-1]).children():
             x = block(x)
         return x
@@ -121,11 +121,11 @@ def _blocks(*parts: str) -> Callable[[nn.Module, Tensor], Tensor]:
 
 
 def _inception_features(*parts: str) -> Callable[[nn.Module, Tensor], Tensor]:
-    """As `chain`, after the step that takes ImageNet's statistics back to the network's own."""
+    """As `Chain`, after the step that takes ImageNet's statistics back to the network's own."""
 
     def run(model: nn.Module, x: Tensor) -> Tensor:
         assert isinstance(model, tv.GoogLeNet | tv.Inception3)
-        return chain(*parts)(model, model._transform_input(x))
+        return Chain(*parts)(model, model._transform_input(x))
 
     return run
 
@@ -155,8 +155,8 @@ def _mean(x: Tensor) -> Tensor:
     return x.mean([2, 3])
 
 
-_pooled_fc = chain("avgpool", flatten, "fc")
-_pooled_classifier = chain("avgpool", flatten, "classifier")
+_pooled_fc = Chain("avgpool", flatten, "fc")
+_pooled_classifier = Chain("avgpool", flatten, "classifier")
 _googlenet = ["conv1", "maxpool1", "conv2", "conv3", "maxpool2", "inception3a", "inception3b", "maxpool3"]
 _googlenet += ["inception4a", "inception4b", "inception4c", "inception4d", "inception4e", "maxpool4"]
 _googlenet += ["inception5a", "inception5b"]
@@ -168,21 +168,21 @@ _shufflenet = ["conv1", "maxpool", "stage2", "stage3", "stage4", "conv5"]
 
 _SPLITS: dict[type[nn.Module], Split] = {
     tv.AlexNet: Split(_without_last_pool, _from_last_pool),
-    tv.ConvNeXt: Split(chain("features"), chain("avgpool", "classifier")),
-    tv.DenseNet: Split(chain("features", torch.relu), chain(_global_pool, flatten, "classifier")),
-    tv.EfficientNet: Split(chain("features"), _pooled_classifier),
-    tv.GoogLeNet: Split(_inception_features(*_googlenet), chain("avgpool", flatten, "dropout", "fc")),
-    tv.Inception3: Split(_inception_features(*_inception), chain("avgpool", "dropout", flatten, "fc")),
-    tv.MNASNet: Split(chain("layers"), chain(_mean, "classifier")),
-    tv.MobileNetV2: Split(chain("features"), chain(_global_pool, flatten, "classifier")),
-    tv.MobileNetV3: Split(chain("features"), _pooled_classifier),
-    tv.RegNet: Split(chain("stem", "trunk_output"), _pooled_fc),
-    tv.ResNet: Split(chain(*_resnet), _pooled_fc),
-    tv.ShuffleNetV2: Split(chain(*_shufflenet), chain(_mean, "fc")),
+    tv.ConvNeXt: Split(Chain("features"), Chain("avgpool", "classifier")),
+    tv.DenseNet: Split(Chain("features", torch.relu), Chain(_global_pool, flatten, "classifier")),
+    tv.EfficientNet: Split(Chain("features"), _pooled_classifier),
+    tv.GoogLeNet: Split(_inception_features(*_googlenet), Chain("avgpool", flatten, "dropout", "fc")),
+    tv.Inception3: Split(_inception_features(*_inception), Chain("avgpool", "dropout", flatten, "fc")),
+    tv.MNASNet: Split(Chain("layers"), Chain(_mean, "classifier")),
+    tv.MobileNetV2: Split(Chain("features"), Chain(_global_pool, flatten, "classifier")),
+    tv.MobileNetV3: Split(Chain("features"), _pooled_classifier),
+    tv.RegNet: Split(Chain("stem", "trunk_output"), _pooled_fc),
+    tv.ResNet: Split(Chain(*_resnet), _pooled_fc),
+    tv.ShuffleNetV2: Split(Chain(*_shufflenet), Chain(_mean, "fc")),
     # The last convolution of SqueezeNet is its class scores; what it reads is the activation.
-    tv.SqueezeNet: Split(chain("features"), chain("classifier", flatten)),
-    tv.SwinTransformer: Split(chain("features", "norm", "permute"), chain("avgpool", flatten, "head")),
+    tv.SqueezeNet: Split(Chain("features"), Chain("classifier", flatten)),
+    tv.SwinTransformer: Split(Chain("features", "norm", "permute"), Chain("avgpool", flatten, "head")),
     tv.VGG: Split(_without_last_pool, _from_last_pool),
     tv.VisionTransformer: Split(_vit_features, _vit_head),
-    maxvit.MaxVit: Split(_blocks("stem", "blocks"), chain("classifier")),
+    maxvit.MaxVit: Split(_blocks("stem", "blocks"), Chain("classifier")),
 }

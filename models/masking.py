@@ -10,11 +10,20 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from models.config import MaskingConfig
-from models.mask_rule import Size, apply_masks, heights, masks, threshold_heights, thresholds
+from models.mask_rule import (
+    Size,
+    apply_masks,
+    count_masked,
+    heights,
+    masks,
+    threshold_heights,
+    thresholds,
+)
 from models.mask_set import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter, union
 from models.passes import evaluating, watched
 from models.run import Run
@@ -106,10 +115,16 @@ class _Tally:
     non_finite: int = 0
 
     def add(self, batch: MaskBatch) -> None:
-        self.images += len(batch.rows)
-        self.masked += int(batch.counts.sum())
-        self.nothing += int((batch.counts == 0).sum())
-        self.non_finite += int((~torch.isfinite(batch.maps).flatten(1).all(1)).sum())
+        """Of a batch on the CPU."""
+        counts = batch.counts.numpy()
+        self.images += len(counts)
+        self.masked += int(counts.sum(dtype=np.int64))
+        if counts.all():
+            return
+        nothing = counts == 0
+        self.nothing += int(nothing.sum())
+        # A map that is not finite masks nothing, so only these need a look.
+        self.non_finite += int((~np.isfinite(batch.maps.numpy()[nothing]).all((1, 2))).sum())
 
 
 def _header(config: MaskingConfig, run: Run, size: Size, first: MaskBatch, *, images: int) -> MaskSetHeader:
@@ -141,7 +156,7 @@ def _mask_batch(network: Network, batch: Batch, config: MaskingConfig, precision
     found = saliency(network, batch.images, method=method, target=target, precision=precision)
     raised = heights(found.maps, (batch.images.shape[2], batch.images.shape[3]))
     bounds = threshold_heights(raised, sigmas=config.sigmas, share=config.share)
-    counts = (raised > bounds[:, None, None]).sum((1, 2))
+    counts = count_masked(raised, bounds).to(torch.int32)
     return MaskBatch(batch.rows, found.maps, bounds, counts, found.targets)
 
 

@@ -1,10 +1,10 @@
 """Class activation maps from the head alone: one forward pass of the backbone, never its gradient.
 
 Cost beside a plain forward pass: with a linear head (global average pooling and one layer) every
-gradient method is closed form, about one more pass over the activation; with another head, the
-head's forward and backward. `eigencam`, `eigengradcam`, `segeigencam` and `kpcacam` add a
-decomposition an image on the CPU, `ablationcam` C passes of the head (closed form where linear),
-`scorecam` C passes of the network, `fullgrad` a gradient through everything.
+gradient method is closed form, about one more pass over the activation; with a head of plain layers,
+a few products; with another head, its forward and backward by autograd. `eigencam`, `eigengradcam`,
+`segeigencam` and `kpcacam` add a decomposition an image on the CPU, `ablationcam` C passes of the head
+(closed form where linear), `scorecam` C passes of the network, `fullgrad` a gradient through everything.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.saliency.layers import Tape, readable
 from models.saliency.network import SplitNetwork
 
 Objective = Callable[[Tensor, Tensor], Tensor]
@@ -24,6 +25,7 @@ class Evidence:
     """What a method may look at. `activation` and `logits` carry the head's graph where it is needed.
 
     `images` is None where only an activation was given: the methods that perturb the input refuse then.
+    `tape` takes the graph's place where the head is plain layers.
     """
 
     network: SplitNetwork
@@ -32,8 +34,12 @@ class Evidence:
     logits: Tensor  # (B, K) float32
     targets: Tensor  # (B,) int64
     seed: int
-    pooled: Tensor | None = None
-    """What the head's max pooling made of the activation, (B, C, h', w'), where it begins with one."""
+    tape: Tape | None = None
+
+    @property
+    def piecewise_linear(self) -> bool:
+        """True where the head is known to have no second derivative."""
+        return self.network.linear is not None or self.tape is not None
 
     @property
     def values(self) -> Tensor:
@@ -49,8 +55,10 @@ class Evidence:
 
         With global average pooling and one linear layer it is the layer's row over h·w, the same at
         every place: an expanded view, and no autograd. Otherwise the head, and nothing before it, is
-        differentiated.
+        differentiated: by hand where it is plain layers.
         """
+        if self.tape is not None:
+            return self._places(self.tape.gradient(self._logit_gradient(objective)))
         linear = self.network.linear
         if linear is None:
             with torch.enable_grad():
@@ -67,12 +75,10 @@ class Evidence:
         Max pooling hands each of its gradients to the one place whose value it passed on: the sum over what
         was pooled is the same, and a quarter of the work.
         """
-        if self.pooled is None:
+        if self.tape is None:
             return (self.gradient() * self.values).sum((2, 3))
-        with torch.enable_grad():
-            total = target_logit(self.logits, self.targets).sum()
-            (gradient,) = torch.autograd.grad(total, self.pooled)
-        return (gradient * self.pooled.detach()).sum((2, 3))
+        gradient = self.tape.gradient(self._logit_gradient(target_logit), of_passed_on=True)
+        return (gradient * self.tape.passed_on).sum((2, 3))
 
     def _logit_gradient(self, objective: Objective) -> Tensor:
         """d objective / d logits, (B, K): one-hot for the target logit."""
@@ -95,13 +101,20 @@ def look(
 ) -> Evidence:
     """Run the head on an activation of any float type, in fp32; with `graph`, ready to differentiate."""
     graph = graph and network.linear is None
+    layers = network.head_layers if graph else None
+    if layers is not None and readable(layers):
+        leaf = _plain(activation.detach().float())
+        with torch.no_grad():
+            tape = Tape.record(layers, leaf)
+        return Evidence(network, images, leaf, tape.logits, _targets(tape.logits, target), seed, tape)
     with torch.set_grad_enabled(graph):
         leaf = _plain(activation.detach().float()).requires_grad_(graph)
-        pool = network.max_pool if graph else None
-        pooled = None if pool is None else pool(leaf)
-        logits = network.head(leaf) if pooled is None else network.tail(pooled)
-    targets = logits.detach().argmax(1) if target is None else _plain(target.to(logits.device))
-    return Evidence(network, images, leaf, logits, targets, seed, pooled)
+        logits = network.head(leaf)
+    return Evidence(network, images, leaf, logits, _targets(logits, target), seed)
+
+
+def _targets(logits: Tensor, given: Tensor | None) -> Tensor:
+    return logits.detach().argmax(1) if given is None else _plain(given.to(logits.device))
 
 
 def _plain(tensor: Tensor) -> Tensor:

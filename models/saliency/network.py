@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -21,11 +22,8 @@ class SplitNetwork(Protocol):
         """The last layer, where the head is exactly global average pooling and this layer; else None."""
 
     @property
-    def max_pool(self) -> nn.Module | None:
-        """The max pooling that the head begins with, where it does: `head` is it and then `tail`."""
-
-    def tail(self, pooled: Tensor, /) -> Tensor:
-        """What `max_pool` gave → logits (B, K)."""
+    def head_layers(self) -> Sequence[nn.Module] | None:
+        """The head as layers, one after the other, where it is no more than that; else None."""
 
     @property
     def spatial_channels(self) -> int:

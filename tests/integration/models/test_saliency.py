@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import cv2
 import numpy as np
 import pytest
@@ -24,25 +26,31 @@ from models.saliency import (
 from models.saliency.evidence import look
 from tests.integration.models.cam_library import LIBRARY, Whole
 
+Head = Literal["linear", "smooth", "plain"]
+HEADS: tuple[Head, ...] = ("linear", "smooth", "plain")
 IMAGES = torch.rand(4, 3, 20, 20, generator=torch.Generator().manual_seed(7))
 SIZE = (20, 20)
 
 
 class Tiny(nn.Module):
-    """features: 6 channels of 5×5 after a ReLU; head: pooling and a linear layer, or a smooth one."""
+    """features: 6 channels of 5×5 after a ReLU.
 
-    def __init__(self, *, linear: bool, class_token: bool = False) -> None:
+    Head: pooling and a linear layer; or max pooling and a smooth one; or that, of plain layers alone.
+    """
+
+    def __init__(self, head: Head, *, class_token: bool = False) -> None:
         super().__init__()
         self.spatial_channels = 6
         self.class_token = class_token
         self.body = nn.Sequential(nn.Conv2d(3, 6, 5, stride=4, padding=1), nn.BatchNorm2d(6), nn.ReLU())
         self.last = nn.Linear(6, 5)
+        between = (nn.Tanh(),) if head == "smooth" else (norm(8), nn.ReLU())
         self.smooth = nn.Sequential(
-            nn.MaxPool2d(2, ceil_mode=True), nn.Flatten(), nn.Linear(54, 8), nn.Tanh(), nn.Linear(8, 5)
+            nn.MaxPool2d(2, ceil_mode=True), nn.Flatten(), nn.Linear(54, 8), *between, nn.Linear(8, 5)
         )
         self.last.weight.data *= 10  # so that the weights, not the bias, choose the class
-        self.linear = self.last if linear else None
-        self.max_pool = None if linear or class_token else self.smooth[0]
+        self.linear = self.last if head == "linear" else None
+        self.head_layers = None if head == "linear" or class_token else list(self.smooth)
         self.seen_by_head = 0
 
     def features(self, images: Tensor) -> Tensor:
@@ -62,15 +70,20 @@ class Tiny(nn.Module):
             return self.linear(activation.mean((2, 3)))  # type: ignore[no-any-return]  # a module's call
         return self.smooth(activation)  # type: ignore[no-any-return]  # a module's call
 
-    def tail(self, pooled: Tensor) -> Tensor:
-        self.seen_by_head += len(pooled)
-        return self.smooth[1:](pooled)  # type: ignore[no-any-return]  # a module's call
+
+def norm(features: int) -> nn.BatchNorm1d:
+    """With statistics and weights as a training leaves them."""
+    layer = nn.BatchNorm1d(features)
+    for tensor in (layer.running_mean, layer.running_var, layer.weight.data, layer.bias.data):
+        assert tensor is not None
+        tensor.uniform_(0.1, 1)
+    return layer
 
 
-def tiny(*, linear: bool, class_token: bool = False) -> Tiny:
+def tiny(head: Head, *, class_token: bool = False) -> Tiny:
     with torch.random.fork_rng():
         torch.manual_seed(11)
-        return Tiny(linear=linear, class_token=class_token).eval()
+        return Tiny(head, class_token=class_token).eval()
 
 
 def of_library(method: str, network: Tiny) -> NDArray[np.float32]:
@@ -80,10 +93,10 @@ def of_library(method: str, network: Tiny) -> NDArray[np.float32]:
         return np.asarray(cam(IMAGES.clone(), None), np.float32)
 
 
-@pytest.mark.parametrize("linear", [True, False], ids=["linear head", "smooth head"])
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("method", LIBRARY)
-def test_maps_are_those_of_the_library(method: str, linear: bool) -> None:
-    network = tiny(linear=linear)
+def test_maps_are_those_of_the_library(method: str, head: Head) -> None:
+    network = tiny(head)
     found = saliency(network, IMAGES, method=method)
     assert found.maps.dtype == torch.float32
     assert found.maps.max() > 0
@@ -92,24 +105,24 @@ def test_maps_are_those_of_the_library(method: str, linear: bool) -> None:
 
 def test_kernel_pca_is_the_librarys_in_float64() -> None:
     # In float32 its own map is off by percents: tanh(… + 1) leaves few digits to the differences.
-    network = tiny(linear=True)
+    network = tiny("linear")
     activation = network.features(IMAGES).detach()
     reference = get_2d_projection_kernel(activation.double().numpy()).clip(0)
     assert np.allclose(saliency(network, IMAGES, method="kpcacam").maps, reference, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("linear", [True, False], ids=["linear head", "smooth head"])
-def test_a_map_does_not_depend_on_who_shares_the_batch(method: str, linear: bool) -> None:
-    network = tiny(linear=linear)
+@pytest.mark.parametrize("head", HEADS)
+def test_a_map_does_not_depend_on_who_shares_the_batch(method: str, head: Head) -> None:
+    network = tiny(head)
     together = to_library_scale(saliency(network, IMAGES, method=method).maps, SIZE)
     alone = [to_library_scale(saliency(network, x[None], method=method).maps, SIZE) for x in IMAGES]
     assert torch.allclose(together, torch.cat(alone), atol=2e-6)
 
 
-@pytest.mark.parametrize("linear", [True, False], ids=["linear head", "smooth head"])
-def test_logits_are_the_networks_and_the_target_is_the_largest(linear: bool) -> None:
-    network = tiny(linear=linear)
+@pytest.mark.parametrize("head", HEADS)
+def test_logits_are_the_networks_and_the_target_is_the_largest(head: Head) -> None:
+    network = tiny(head)
     found = saliency(network, IMAGES)
     expected = network.head(network.features(IMAGES))
     assert torch.allclose(found.logits, expected, atol=1e-6)
@@ -120,7 +133,7 @@ def test_logits_are_the_networks_and_the_target_is_the_largest(linear: bool) -> 
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - {"eigencam", "kpcacam", "fem", "randomcam"}))
 def test_a_given_class_is_explained(method: str) -> None:
-    network = tiny(linear=False)
+    network = tiny("smooth")
     targets = torch.tensor([4, 3, 2, 1])
     found = saliency(network, IMAGES, method=method, target=targets)
     assert torch.equal(found.targets, targets)
@@ -131,30 +144,43 @@ def test_a_given_class_is_explained(method: str) -> None:
 
 def test_the_backbone_keeps_no_graph_and_no_parameter_gets_a_gradient() -> None:
     for method in METHODS:
-        network = tiny(linear=False)
+        network = tiny("smooth")
         saliency(network, IMAGES, method=method)
         assert all(parameter.grad is None for parameter in network.parameters()), method
 
 
 def test_closed_forms_need_one_pass_of_a_linear_head() -> None:
     for method in ("xgradcam", "gradcam", "hirescam", "layercam", "gradcam++", "finercam", "ablationcam"):
-        network = tiny(linear=True)
+        network = tiny("linear")
         saliency(network, IMAGES, method=method)
         assert network.seen_by_head == len(IMAGES), method
 
 
+def test_a_head_of_plain_layers_is_seen_once_and_differentiated_without_autograd() -> None:
+    for method in ("xgradcam", "gradcam", "hirescam", "layercam", "gradcam++", "shapleycam"):
+        network = tiny("plain")
+        found = saliency(network, IMAGES, method=method)
+        assert network.seen_by_head == 0, method  # its layers were called one by one
+        network.head_layers = None
+        expected = saliency(network, IMAGES, method=method)
+        assert network.seen_by_head == len(IMAGES), method
+        torch.testing.assert_close(found.maps, expected.maps)
+        torch.testing.assert_close(found.logits, expected.logits)
+
+
 def test_a_sum_over_what_was_pooled_is_the_sum_over_all_places() -> None:
-    network = tiny(linear=False)
+    network = tiny("plain")
     with torch.no_grad():
         activation = network.features(IMAGES)
     seen, again = (look(network, activation, None, graph=True) for _ in range(2))
-    assert seen.pooled is not None
+    assert seen.tape is not None
+    assert seen.tape.passed_on.shape == (4, 6, 3, 3)
     expected = (again.gradient() * again.values).sum((2, 3))
     torch.testing.assert_close(seen.summed_gradient_times_values(), expected)
 
 
 def test_gradcam_and_xgradcam_agree_on_a_linear_head() -> None:
-    network = tiny(linear=True)
+    network = tiny("linear")
     maps = [saliency(network, IMAGES, method=m).maps for m in sorted(EXPORTABLE_METHODS)]
     for other in maps[1:]:
         assert torch.allclose(maps[0], other, atol=1e-6)
@@ -162,7 +188,7 @@ def test_gradcam_and_xgradcam_agree_on_a_linear_head() -> None:
 
 @pytest.mark.parametrize("method", ["xgradcam", "layercam", "eigencam", "ablationcam"])
 def test_memory_format_changes_nothing(method: str) -> None:
-    network = tiny(linear=True)
+    network = tiny("linear")
     plain = saliency(network, IMAGES, method=method).maps
     last = saliency(network, IMAGES.to(memory_format=torch.channels_last), method=method).maps
     assert torch.allclose(plain, last, atol=1e-5)
@@ -170,7 +196,7 @@ def test_memory_format_changes_nothing(method: str) -> None:
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - {"fullgrad", "scorecam"}))
 def test_an_activation_of_inference_mode_will_do(method: str) -> None:
-    network = tiny(linear=False)
+    network = tiny("smooth")
     with torch.inference_mode():
         found = saliency_of_activation(network, network.features(IMAGES), method=method)
     assert torch.allclose(found.maps, saliency(network, IMAGES, method=method).maps, atol=1e-6)
@@ -178,30 +204,30 @@ def test_an_activation_of_inference_mode_will_do(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["fullgrad", "scorecam"])
 def test_methods_that_look_again_need_images(method: str) -> None:
-    network = tiny(linear=False)
+    network = tiny("smooth")
     with pytest.raises(ValueError, match="give images"):
         saliency_of_activation(network, network.features(IMAGES).detach(), method=method)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_class_token_has_no_place_in_the_map(method: str) -> None:
-    network = tiny(linear=False, class_token=True)
+    network = tiny("smooth", class_token=True)
     found = saliency(network, IMAGES, method=method)
     assert torch.isfinite(found.maps).all()
     if method in ("xgradcam", "gradcam", "hirescam", "layercam", "eigencam", "fem", "shapleycam"):
-        plain = saliency(tiny(linear=False), IMAGES, method=method, target=found.targets)
+        plain = saliency(tiny("smooth"), IMAGES, method=method, target=found.targets)
         assert torch.allclose(found.maps, plain.maps, atol=1e-6)
 
 
 def test_randomcam_is_decided_by_its_seed() -> None:
-    network = tiny(linear=True)
+    network = tiny("linear")
     one, two, other = (saliency(network, IMAGES, method="randomcam", seed=s).maps for s in (1, 1, 2))
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
 
 
 def test_half_precision_in_the_backbone_gives_nearly_the_same_map() -> None:
-    network = tiny(linear=True)
+    network = tiny("linear")
     exact, rough = (
         to_library_scale(saliency(network, IMAGES, precision=p).maps, SIZE) for p in ("fp32", "bf16")
     )
@@ -210,7 +236,7 @@ def test_half_precision_in_the_backbone_gives_nearly_the_same_map() -> None:
 
 @pytest.mark.parametrize("method", ["eigencam", "kpcacam", "xgradcam", "hirescam"])
 def test_one_broken_image_harms_no_other(method: str) -> None:
-    network = tiny(linear=True)
+    network = tiny("linear")
     broken = IMAGES.clone()
     broken[1, 0, 3, 3] = torch.nan
     found = saliency(network, broken, method=method).maps
@@ -220,12 +246,12 @@ def test_one_broken_image_harms_no_other(method: str) -> None:
 
 def test_an_unknown_method_is_told_the_known_ones() -> None:
     with pytest.raises(UnknownMethod, match="xgradcam"):
-        saliency(tiny(linear=True), IMAGES, method="gradcan")
+        saliency(tiny("linear"), IMAGES, method="gradcan")
 
 
 def test_training_mode_is_refused() -> None:
     with pytest.raises(NotInEvaluation):
-        saliency(tiny(linear=True).train(), IMAGES)
+        saliency(tiny("linear").train(), IMAGES)
 
 
 @pytest.mark.parametrize(

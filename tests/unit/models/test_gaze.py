@@ -168,14 +168,11 @@ class Cheater(nn.Module):
     """Says 1 where the upper left pixel of the activation is lit: a network that took a shortcut."""
 
     linear = None
-    max_pool = None
+    head_layers = None
     spatial_channels = 1
 
     def features(self, images: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(images[:, :1], 4)
-
-    def tail(self, pooled: Tensor) -> Tensor:
-        raise AssertionError("there is no pooling before it")
 
     def head(self, activation: Tensor) -> Tensor:
         corner = activation[:, 0, 0, 0]

@@ -1,0 +1,137 @@
+"""A head of plain layers, one after the other, differentiated by hand: no graph is built, none is walked.
+
+For the layers that `RULES` knows, all of them piecewise linear in evaluation mode. The gradients are
+autograd's; what is saved is its bookkeeping, which for a small network costs as much as the head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_PASSES_ON = (nn.MaxPool2d,)
+"""Each of its outputs is one of its inputs: Σ gradient × value of a channel is the same on both sides."""
+
+
+class Rule(NamedTuple):
+    """`forward(layer, x)` → (output, what `backward` needs beside the output's gradient)."""
+
+    forward: Callable[[Any, Tensor], tuple[Tensor, Any]]
+    backward: Callable[[Any, Any, Tensor], Tensor]
+
+
+def _apply(layer: nn.Module, x: Tensor) -> tuple[Tensor, None]:
+    return layer(x), None
+
+
+def _same(layer: nn.Module, saved: None, gradient: Tensor) -> Tensor:
+    return gradient
+
+
+def _flatten(layer: nn.Module, x: Tensor) -> tuple[Tensor, torch.Size]:
+    return layer(x), x.shape
+
+
+def _unflatten(layer: nn.Module, shape: torch.Size, gradient: Tensor) -> Tensor:
+    return gradient.reshape(shape)
+
+
+def _back_through_linear(layer: nn.Linear, saved: None, gradient: Tensor) -> Tensor:
+    return gradient @ layer.weight
+
+
+def _relu(layer: nn.ReLU, x: Tensor) -> tuple[Tensor, Tensor]:
+    output: Tensor = layer(x)
+    return output, output
+
+
+def _back_through_relu(layer: nn.ReLU, output: Tensor, gradient: Tensor) -> Tensor:
+    return torch.ops.aten.threshold_backward(gradient, output, 0)  # type: ignore[no-any-return]  # untyped
+
+
+def _back_through_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, saved: None, gradient: Tensor) -> Tensor:
+    assert layer.running_var is not None  # `readable` has seen to it
+    scale = (layer.running_var + layer.eps).rsqrt()
+    if layer.affine:
+        scale = scale * layer.weight
+    return gradient * scale.view(-1, *(1,) * (gradient.ndim - 2))
+
+
+def _max_pool(layer: nn.MaxPool2d, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    pooled, places = functional.max_pool2d_with_indices(x, *_window(layer), layer.ceil_mode)
+    return pooled, (x, places)
+
+
+def _back_through_max_pool(layer: nn.MaxPool2d, saved: tuple[Tensor, Tensor], gradient: Tensor) -> Tensor:
+    x, places = saved
+    back = torch.ops.aten.max_pool2d_with_indices_backward
+    return back(gradient, x, *_window(layer), layer.ceil_mode, places)  # type: ignore[no-any-return]  # untyped
+
+
+def _window(layer: nn.MaxPool2d) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Kernel, stride, padding and dilation, (height, width) each."""
+    kernel, stride, padding, dilation = (
+        [value, value] if isinstance(value, int) else list(value)
+        for value in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    )
+    return kernel, stride, padding, dilation
+
+
+RULES: dict[type[nn.Module], Rule] = {
+    nn.BatchNorm1d: Rule(_apply, _back_through_norm),
+    nn.BatchNorm2d: Rule(_apply, _back_through_norm),
+    nn.Dropout: Rule(_apply, _same),
+    nn.Flatten: Rule(_flatten, _unflatten),
+    nn.Identity: Rule(_apply, _same),
+    nn.Linear: Rule(_apply, _back_through_linear),
+    nn.MaxPool2d: Rule(_max_pool, _back_through_max_pool),
+    nn.ReLU: Rule(_relu, _back_through_relu),
+}
+"""By exact type: a subclass may compute something else."""
+
+
+def readable(layers: Sequence[nn.Module]) -> bool:
+    """True where `RULES` knows each of them, and each is in evaluation mode with statistics of its own."""
+    return all(
+        type(layer) in RULES and not layer.training and getattr(layer, "running_var", True) is not None
+        for layer in layers
+    )
+
+
+@dataclass(frozen=True)
+class Tape:
+    """One forward pass through `layers`: what each needs on the way back, and what came out."""
+
+    layers: Sequence[nn.Module]
+    saved: Sequence[Any]
+    passed_on: Tensor
+    """The input behind the layers that only pass values on; the input itself where the first does not."""
+    logits: Tensor
+
+    @classmethod
+    def record(cls, layers: Sequence[nn.Module], x: Tensor) -> Self:
+        saved, passed_on = [], x
+        for index, layer in enumerate(layers):
+            x, kept = RULES[type(layer)].forward(layer, x)
+            saved.append(kept)
+            if index == _leading(layers) - 1:
+                passed_on = x
+        return cls(layers, saved, passed_on, x)
+
+    def gradient(self, of_logits: Tensor, *, of_passed_on: bool = False) -> Tensor:
+        """d (`of_logits` · logits) / d input, in the input's shape; or / d `passed_on`."""
+        first = _leading(self.layers) if of_passed_on else 0
+        gradient = of_logits
+        for layer, saved in zip(reversed(self.layers[first:]), reversed(self.saved[first:]), strict=True):
+            gradient = RULES[type(layer)].backward(layer, saved, gradient)
+        return gradient
+
+
+def _leading(layers: Sequence[nn.Module]) -> int:
+    """How many of the first layers only pass values on."""
+    return next((i for i, layer in enumerate(layers) if type(layer) not in _PASSES_ON), len(layers))
