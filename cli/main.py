@@ -8,6 +8,7 @@ from cli import datasets, jobs, keys, models, serve
 from cli.backup import backup, restore
 from cli.demo import demo
 from cli.doctor import doctor
+from cli.one_line import OneLine
 from cli.predict import predict
 from cli.web import web
 
@@ -21,7 +22,12 @@ reached; 4 what was waited for ended badly; 130 interrupted.
 """
 
 app = typer.Typer(
-    name="masktune", help=HELP, epilog=EPILOG, no_args_is_help=True, pretty_exceptions_enable=False
+    name="masktune",
+    cls=OneLine,
+    help=HELP,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
 _PARTS = "The service"
 for command in (serve.serve, serve.api, serve.worker, serve.migrate, backup, restore, web, demo, doctor):

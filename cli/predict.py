@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli import completion
-from cli.output import USAGE, fail, figure
+from cli.output import REFUSED, USAGE, fail, figure
 from cli.session import Session, connected
 
 if TYPE_CHECKING:
@@ -25,13 +26,17 @@ _POLICY = "When to abstain (at most one)"
 @connected
 def predict(
     session: Session,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", help="Id or alias.", show_default=False, autocompletion=completion.models
-        ),
-    ],
     images: Annotated[list[Path] | None, typer.Argument(help="Image files.", show_default=False)] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Id or alias; by default the newest that a job tuned.",
+            show_default=False,
+            autocompletion=completion.models,
+        ),
+    ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(help="Data set of a stored sample.", autocompletion=completion.datasets),
@@ -53,7 +58,10 @@ def predict(
     top_k: Annotated[int | None, typer.Option(min=1, help="How many candidates are shown.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Add where the model looks (--json).")] = False,
     overlay: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write where the model looks as a PNG.")
+        Path | None,
+        typer.Option(
+            dir_okay=False, help="Write where the model looks as a PNG; of several images o-1.png, o-2.png …"
+        ),
     ] = None,
 ) -> None:
     """Predict images, or one stored sample; the model may say that it does not know.
@@ -61,8 +69,8 @@ def predict(
     Abstaining is an answer: the exit code is 0.
     """
     stored = dataset is not None and sample is not None
-    if bool(images) == stored or (overlay is not None and len(images or [0]) != 1):
-        fail("give image files, or --dataset and --sample; --overlay takes one image", USAGE)
+    if bool(images) == stored:
+        fail("give image files, or --dataset and --sample", USAGE)
     options: dict[str, Any] = {
         "coverage": coverage,
         "max_risk": max_risk,
@@ -72,7 +80,7 @@ def predict(
         "explain": explain or None,
     }
     options = {name: value for name, value in options.items() if value is not None}
-    client = session.client
+    client, model = session.client, model or _newest(session)
     names = [path.name for path in images or []]
     if dataset is not None and sample is not None:
         names = [f"sample {sample}"]
@@ -80,13 +88,34 @@ def predict(
     else:
         answer = _in_pieces(client, model, images or [], options)
     session.show(answer, lambda: table(answer, names))
-    if overlay is not None:
-        if dataset is not None and sample is not None:
-            picture = client.saliency.sample_picture(model=model, dataset=dataset, sample=sample)
-        else:
-            picture = client.saliency.image_picture(model, (images or [])[0])
-        overlay.write_bytes(picture)
-        session.say(f"where the model looks: {overlay}")
+    if overlay is None:
+        return
+    if dataset is not None and sample is not None:
+        pictures = [client.saliency.sample_picture(model=answer.model, dataset=dataset, sample=sample)]
+    else:
+        pictures = [client.saliency.image_picture(answer.model, image) for image in images or []]
+    for target, picture in zip(_targets(overlay, len(pictures)), pictures, strict=True):
+        target.write_bytes(picture)
+        session.say(f"where the model looks: {target}")
+
+
+def _newest(session: Session) -> str:
+    """The newest model that a job tuned, else the newest of all; it is named, for it was not asked for."""
+    listed = session.client.models.list
+    tuned = [next(listed(arm=arm, limit=1), None) for arm in ("masktune", "retrained")]
+    found = [model for model in tuned if model is not None] or list(islice(listed(limit=1), 1))
+    if not found:
+        fail("there is no model yet: `masktune jobs start masktune --dataset ds_…` makes some", REFUSED)
+    newest = max(found, key=lambda model: model.created_at.timestamp() if model.created_at else 0.0)
+    session.say(f"model {newest.id}, the newest: --model names another")
+    return newest.id
+
+
+def _targets(overlay: Path, count: int) -> list[Path]:
+    """A file for each picture: of several, numbered in their order."""
+    if count == 1:
+        return [overlay]
+    return [overlay.with_stem(f"{overlay.stem}-{number}") for number in range(1, count + 1)]
 
 
 def _in_pieces(client: Client, model: str, images: Sequence[Path], options: dict[str, Any]) -> Answer:

@@ -436,6 +436,38 @@ def test_images_are_predicted_and_shown(service: Service, tmp_path: Path) -> Non
     assert overlay.read_bytes() == b"\x89PNG"
 
 
+def test_each_of_several_images_has_an_overlay_of_its_own(service: Service, tmp_path: Path) -> None:
+    images = [tmp_path / "a.png", tmp_path / "b.png"]
+    for image in images:
+        image.write_bytes(b"png")
+    twice = ANSWER["predictions"] * 2
+    service.answers["POST /predict"] = (200, ANSWER | {"predictions": twice})
+    service.answers["POST /saliency"] = (200, b"\x89PNG")
+    result = service.masktune(
+        "predict", "-m", "best", *map(str, images), "--overlay", str(tmp_path / "o.png")
+    )
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in tmp_path.glob("o*")) == ["o-1.png", "o-2.png"]
+    maps = [asked for asked, _ in service.asked if "saliency" in asked]
+    assert all("model=mdl_2" in asked for asked in maps), "of the model that answered"
+    assert len(maps) == 2
+
+
+def test_without_a_model_the_newest_tuned_one_is_asked(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"png")
+    service.answers["GET /models"] = (200, {"data": [MODEL | {"id": "mdl_9"}]})
+    service.answers["POST /predict"] = (200, ANSWER)
+    result = service.masktune("predict", str(tmp_path / "a.png"))
+    assert result.exit_code == 0, result.output
+    assert "model mdl_9, the newest: --model names another" in result.stdout
+    assert service.asked[0][0] == "GET /models?arm=masktune&limit=1"
+    assert service.asked[-1][0] == "POST /predict?model=mdl_9"
+
+    service.answers["GET /models"] = (200, {"data": []})
+    result = service.masktune("predict", str(tmp_path / "a.png"))
+    assert (result.exit_code, "there is no model yet" in result.stderr) == (1, True)
+
+
 def test_many_images_go_in_pieces_to_one_model(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,7 +491,7 @@ def test_many_images_go_in_pieces_to_one_model(
     assert (result.exit_code, "calibrated anew" in result.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("arguments", ["", "a.png --dataset ds_1 --sample 1", "a.png b.png --overlay o.png"])
+@pytest.mark.parametrize("arguments", ["", "a.png --dataset ds_1 --sample 1"])
 def test_what_to_predict_must_be_clear(service: Service, arguments: str) -> None:
     assert service.masktune("predict", "-m", "best", *arguments.split()).exit_code == 2
     assert service.asked == []

@@ -1,0 +1,32 @@
+"""A wrong command line: one line that says what is wrong, and where the help is."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("jobs show", "masktune: missing argument 'JOB'; see masktune jobs show --help"),
+        ("nonsense", "masktune: no such command 'nonsense'; see masktune --help"),
+        ("jobs list --most 0", "masktune: invalid value for '--most': "),
+        ("jobs list --kin erm", "masktune: no such option: --kin"),
+        ("keys create line --scope", "masktune: option '--scope' requires an argument"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(command: str, said: str) -> None:
+    result = CliRunner().invoke(app, command.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(said)
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_no_command_at_all_shows_the_help() -> None:
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 2
+    assert "Usage: masktune" in result.output
+    assert "masktune:" not in result.stderr
