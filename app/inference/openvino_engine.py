@@ -6,6 +6,7 @@ So it answers with a calibration of its own or not at all (`reducing`).
 from __future__ import annotations
 
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -50,6 +51,17 @@ class OpenVinoEngine(GraphEngine):
         return seen._replace(logits=logits)
 
 
+@cache
+def _core() -> openvino.Core:
+    """The one of this process, which never lets go of it.
+
+    The CPU plugin gives the thread that first compiles with it a stack for its signals (sigaltstack(2)), and
+    puts the former one back when it ends. Of two plugins the first may end first: then the thread is left
+    with a stack that was freed, and its next signal ends the process (SIGSEGV; OpenVINO 2026.4).
+    """
+    return openvino.Core()
+
+
 class _Graph:
     """A compiled graph. Each thread has a request of its own: one request must not run twice at once."""
 
@@ -61,7 +73,7 @@ class _Graph:
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,  # the event loop and the decoders want the cores too
         }
-        self._compiled = openvino.Core().compile_model(path, "CPU", options)
+        self._compiled = _core().compile_model(path, "CPU", options)
         self._of_thread = threading.local()
 
     @property

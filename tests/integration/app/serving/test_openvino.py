@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -402,3 +404,23 @@ def test_its_name_and_size(networks: tuple[Network, Network], graphs: Graphs) ->
     engine = OpenVinoEngine(graphs, served, threads=1, precision="f32")
     assert (engine.name, engine.precision, engine.classes, engine.image_size) == ("openvino", "f32", 2, SIDE)
     assert engine.nbytes > served.nbytes
+
+
+_FIRST_COME_FIRST_GONE = """
+import gc, os, signal, sys
+from app.inference.openvino_engine import _Graph
+
+graphs = [_Graph(path, 1, "f32") for path in sys.argv[1:]]
+while graphs:
+    del graphs[0]
+    gc.collect()
+signal.signal(signal.SIGUSR1, lambda *_: print("alive"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_engines_that_are_gone_leave_no_thread_with_a_stack_that_is_gone(graphs: Graphs) -> None:
+    """The next signal (of a child that ended, say) kills the process: two cores of OpenVINO leave that."""
+    command = [sys.executable, "-c", _FIRST_COME_FIRST_GONE, *map(str, graphs)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
