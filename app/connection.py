@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.headers import new_request_id
-from app.middleware.admission import Gate, Headers
+from app.middleware.admission import PLACE, Gate, Headers
 
 
 class Connection(HttpToolsProtocol):
@@ -52,6 +52,8 @@ class Connection(HttpToolsProtocol):
     _behind = 0.0
     """Seconds that it is behind in reading them."""
     _timer: TimerHandle | None = None
+    _answers_itself = False
+    """In place of the application, to say what is wrong with the head."""
     _turned_away = False
     """The request whose head came last was refused for the gate; the rest of its body is read and dropped."""
 
@@ -89,14 +91,18 @@ class Connection(HttpToolsProtocol):
         if max(self._bytes, self._piece) > self.MAX_HEAD_BYTES:  # most requests are spared the sum
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > self.MAX_HEAD_BYTES:  # and came to its end before anybody looked
-                self.app = self._answer_too_large
+                self.app, self._answers_itself = self._answer_too_large, True
         self._begin(body=True)
-        path = self._refused_path()
-        self._turned_away = path is not None
-        if path is None:
+        path = self._asked_path()
+        self._turned_away = path is not None and self.gate is not None and self.gate.full
+        if path is None or self.gate is None:
             super().on_headers_complete()
-        else:
+        elif self._turned_away:
             self._turn_away(path)
+        else:
+            self.gate.inside += 1
+            self.scope[PLACE] = True  # type: ignore[literal-required]  # a key of ours
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._bytes += len(body)
@@ -179,11 +185,15 @@ class Connection(HttpToolsProtocol):
         lines += [name + b": " + value for name, value in headers]
         self.transport.write(b"\r\n".join([*lines, b"", body]))
 
-    def _refused_path(self) -> str | None:
-        """Where the request that begins here is one that the gate has no room for, its path."""
-        if self.gate is None or not self.gate.full or self.parser.get_method() != b"POST":
+    def _asked_path(self) -> str | None:
+        """Where the request that begins here is one that the gate looks at, its path.
+
+        What is behind another (pipelining) is looked at in its turn, and what comes to no application of ours
+        not at all: its place would never be given back.
+        """
+        if self.gate is None or self.parser.get_method() != b"POST" or self._answering() is not None:
             return None
-        if self._answering() is not None:  # behind another (pipelining): in its turn
+        if self._answers_itself or self.parser.should_upgrade():
             return None
         return self.gate.covers(self.url.partition(b"?")[0].decode("latin-1"))
 

@@ -130,10 +130,15 @@ _predictor = _Needs(Scope.PREDICT)
 
 async def predictor(connection: HTTPConnection, services: Services) -> Caller:
     """What `Predictor` gives, without FastAPI's solver: for the route that must be fast."""
-    scheme, secret = get_authorization_scheme_param(connection.headers.get("authorization"))
-    bearer = secret if scheme.lower() == "bearer" and secret else None
-    key = bearer if bearer is not None else connection.headers.get("x-api-key")
+    key = _key(connection) if services.keyring.closed else None
     return await _predictor(connection, services, await services.keyring.identify(key))
+
+
+def _key(connection: HTTPConnection) -> str | None:
+    scheme, secret = get_authorization_scheme_param(connection.headers.get("authorization"))
+    if scheme.lower() == "bearer" and secret:
+        return secret
+    return connection.headers.get("x-api-key")
 
 
 Reader = Annotated[Caller, Depends(_Needs(Scope.READ))]

@@ -116,7 +116,10 @@ async def predict_uploaded(
     uploads = await images.received(request, at_most=services.settings.max_images_per_request)
     services.inference.check_room(len(uploads))
     plan = await services.plans.get(query, partial(_plan, services, query))
-    return await while_present(request, _answer(services, plan, query, uploads, deployed=True))
+    answering = _answer(services, plan, query, uploads, deployed=True)
+    if services.inference.at_once(plan.pair, uploads, predict.explanation(query)):
+        return await answering  # to watch the client would take longer
+    return await while_present(request, answering)
 
 
 router.add_api_route(

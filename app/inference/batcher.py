@@ -38,7 +38,18 @@ class Ask:
     engine: Engine
     images: NDArray[np.uint8]
     explain: Explain | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """One in the queue, and what will be its answer."""
+
+    ask: Ask
     answer: Future[Scores] = field(default_factory=Future)
+
+    @property
+    def images(self) -> int:
+        return len(self.ask.images)
 
 
 class Batcher:
@@ -59,7 +70,7 @@ class Batcher:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._max_seconds = max_seconds
-        self._queue: deque[Ask] = deque()
+        self._queue: deque[_Waiting] = deque()
         self._waiting = 0  # images in the queue
         self._coming = 0  # images that have a place in it and are being decoded
         self._decoding = 0  # the requests that they are of
@@ -100,14 +111,15 @@ class Batcher:
 
     def submit(self, ask: Ask) -> Future[Scores]:
         """Queue the request, or raise `Overloaded`. Cancelling the future takes it out again."""
+        waiting = _Waiting(ask)
         with self._changed:
-            self._check(len(ask.images))
-            self._queue.append(ask)
-            self._waiting += len(ask.images)
+            self._check(waiting.images)
+            self._queue.append(waiting)
+            self._waiting += waiting.images
             if not self._busy:  # a busy thread looks for more by itself, and a wake-up is not cheap
                 self._changed.notify()
-        ask.answer.add_done_callback(partial(self._forget, ask))
-        return ask.answer
+        waiting.answer.add_done_callback(partial(self._forget, waiting))
+        return waiting.answer
 
     def close(self) -> None:
         """Answer what was accepted, accept nothing more, and end the thread."""
@@ -142,17 +154,17 @@ class Batcher:
         if not batch:
             return False
         began = time.perf_counter()
-        outcomes = run(batch, self._max_batch)
-        took = (time.perf_counter() - began) / sum(len(ask.images) for ask in batch)
+        outcomes = run([waiting.ask for waiting in batch], self._max_batch)
+        took = (time.perf_counter() - began) / sum(waiting.images for waiting in batch)
         self._seconds_per_image += 0.2 * (took - self._seconds_per_image)
-        for ask, outcome in zip(batch, outcomes, strict=True):
+        for waiting, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, BaseException):
-                ask.answer.set_exception(outcome)
+                waiting.answer.set_exception(outcome)
             else:
-                ask.answer.set_result(outcome)
+                waiting.answer.set_result(outcome)
         return True
 
-    def _next(self) -> list[Ask]:
+    def _next(self) -> list[_Waiting]:
         """The next batch, once there is one; empty when the queue is closed and everything answered."""
         with self._changed:
             while not (batch := self._take()) and not self._closed:
@@ -167,32 +179,32 @@ class Batcher:
             return self._max_batch
         return min(self._max_batch, max(_LEAST_BATCH, int(_BATCH_SECONDS / self._seconds_per_image)))
 
-    def _take(self) -> list[Ask]:
+    def _take(self) -> list[_Waiting]:
         """The oldest request and those behind it for the same engine, as many as fit one batch."""
-        batch: list[Ask] = []
-        left: deque[Ask] = deque()
+        batch: list[_Waiting] = []
+        left: deque[_Waiting] = deque()
         images, limit = 0, self._limit()
         while self._queue:
-            ask = self._queue.popleft()
-            more = images + len(ask.images)
-            if batch and (ask.engine is not batch[0].engine or more > limit):
-                left.append(ask)
+            waiting = self._queue.popleft()
+            more = images + waiting.images
+            if batch and (waiting.ask.engine is not batch[0].ask.engine or more > limit):
+                left.append(waiting)
                 continue
-            self._waiting -= len(ask.images)
-            if ask.answer.set_running_or_notify_cancel():
-                batch.append(ask)
+            self._waiting -= waiting.images
+            if waiting.answer.set_running_or_notify_cancel():
+                batch.append(waiting)
                 images = more
         self._queue = left
         return batch
 
-    def _forget(self, ask: Ask, answer: Future[Scores]) -> None:
+    def _forget(self, waiting: _Waiting, answer: Future[Scores]) -> None:
         """Take a cancelled request out of the queue, if it is still there."""
         if not answer.cancelled():
             return
         with self._changed:
-            if ask in self._queue:
-                self._queue.remove(ask)
-                self._waiting -= len(ask.images)
+            if waiting in self._queue:
+                self._queue.remove(waiting)
+                self._waiting -= waiting.images
 
 
 def run(batch: Sequence[Ask], max_batch: int) -> list[Scores | BaseException]:

@@ -55,10 +55,6 @@ class Seen(NamedTuple):
     calibration: Calibration | None = None
 
 
-def _is_small(uploads: Sequence[Upload]) -> bool:
-    return len(uploads) == 1 and len(uploads[0].data) <= SMALL_BYTES
-
-
 def _nothing(model: str, count: int) -> list[bytes]:
     return []
 
@@ -120,8 +116,8 @@ class Inference:
         Cancelling it gives its place in the queue back.
         """
         lane = self._slow if explain is not None and explain.method in SLOW_METHODS else self._fast
-        engine = self._cache.ready(pair)
-        if engine is not None and engine.quick and explain is None and _is_small(uploads):
+        engine = self._quick(pair, uploads, explain)
+        if engine is not None:
             with suppress(ImageError):  # it is larger than it seemed, or is told below, with its place
                 return await self._see_now(pair, engine, uploads[0])
         with lane.room(len(uploads)):
@@ -130,6 +126,17 @@ class Inference:
         scores = await awaited(lane.submit(Ask(engine, squares, explain)))
         self._upgrades.show(pair, squares)
         return Seen(squares, scores, engine.calibration)
+
+    def at_once(self, pair: Pair, uploads: Sequence[Upload], explain: Explain | None) -> bool:
+        """Whether `see` would be done in the next turn of the event loop: nobody can leave before."""
+        return self._quick(pair, uploads, explain) is not None
+
+    def _quick(self, pair: Pair, uploads: Sequence[Upload], explain: Explain | None) -> Engine | None:
+        """The engine, where it is quick and what is asked of it may be done on the event loop."""
+        if explain is not None or len(uploads) != 1 or len(uploads[0].data) > SMALL_BYTES:
+            return None
+        engine = self._cache.ready(pair)
+        return engine if engine is not None and engine.quick else None
 
     async def _see_now(self, pair: Pair, engine: Engine, upload: Upload) -> Seen:
         """One small image for a quick engine: decoded here, and run in the next turn. Raises `ImageError`."""

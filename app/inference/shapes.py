@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -14,17 +13,18 @@ from models.data.store import Store
 from models.selective import Judged
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """One network of a pair: its id, and the artifact that holds it."""
 
     id: str
     artifact: str
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A model and, where it was tuned from one, its ERM model: loaded together, run as one call."""
+class Pair(NamedTuple):
+    """A model and, where it was tuned from one, its ERM model: loaded together, run as one call.
+
+    A tuple, as its parts are: each answer looks its engine up, and a dataclass is hashed in Python.
+    """
 
     model: Part
     erm: Part | None
@@ -39,16 +39,14 @@ class Pair:
         return any(part.id == model_id for part in self.parts)
 
 
-@dataclass(frozen=True)
-class Explain:
+class Explain(NamedTuple):
     """Which saliency map is wanted. `target` is a class index; None: the predicted class."""
 
     method: str
     target: int | None = None
 
 
-@dataclass(frozen=True)
-class Upload:
+class Upload(NamedTuple):
     """An encoded image. `name` and `media_type` are what the client calls it, held against the content."""
 
     data: bytes

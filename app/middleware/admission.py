@@ -2,8 +2,9 @@
 
 Where a network is small the event loop is what overload fills, not the engine's queue. A refusal must cost
 a small part of an answer then, or twice the rate would leave no time for answers, nor for /livez. So our own
-server asks the `Gate` when a request's head is there, before there is a task for it; `Admission` asks it
-under any other server.
+server asks the `Gate` when a request's head is there, before there is a task for it, and takes its place
+there and then: what arrives in one turn of the loop may be far more than fits. `Admission` asks it under any
+other server, and gives all places back.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from core.errors import Overloaded, problem
 
 _PATHS = ("/predict", "/saliency")
 _RETRY_SECONDS = 1
+
+PLACE = "masktune.place"
+"""In the scope of a request that has its place already."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -63,11 +67,14 @@ class Admission:
         path = self.gate.covers(scope["path"]) if scope["type"] == "http" else None
         if path is None:
             return await self.app(scope, receive, send)
-        if self.gate.full:
+        if PLACE in scope:
+            pass
+        elif self.gate.full:
             headers, body = self.gate.refusal(path)
             await send({"type": "http.response.start", "status": Overloaded.status, "headers": headers})
             return await send({"type": "http.response.body", "body": body})
-        self.gate.inside += 1
+        else:
+            self.gate.inside += 1
         try:
             await self.app(scope, receive, send)
         finally:

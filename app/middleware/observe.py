@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +18,7 @@ logger = logging.getLogger("masktune.access")
 _GIVEN = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _STREAM = b"text/event-stream"
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_NONE: Mapping[str, str] = {}
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines: logged at debug level."""
 
@@ -33,7 +35,7 @@ class Observe:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         given = header(scope, b"x-request-id").decode("latin-1")
-        request_id = given if _GIVEN.fullmatch(given) else new_request_id()
+        request_id = given if given and _GIVEN.fullmatch(given) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         status, streams, begun = 500, False, time.perf_counter()
 
@@ -43,7 +45,7 @@ class Observe:
                 status, headers = message["status"], list(message.get("headers", ()))
                 streams = any(n == b"content-type" and v.startswith(_STREAM) for n, v in headers)
                 headers += ((b"x-request-id", request_id.encode()), _NO_SNIFFING)
-                for name, value in scope["state"].get("headers", {}).items():
+                for name, value in scope["state"].get("headers", _NONE).items():
                     headers.append((name.lower().encode(), value.encode()))
                 message = {**message, "headers": headers}
             await send(message)

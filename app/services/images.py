@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from app.inference import Upload
 from app.services.stores import Stores
@@ -34,7 +34,7 @@ async def received(request: Request, *, at_most: int) -> list[Upload]:
         raise UnsupportedMedia(
             f"send one image as the body with its type as Content-Type, or several as {MULTIPART}"
         )
-    data = await request.body()
+    data = await _body(request)
     if not data:
         raise InvalidInput.field("/", "missing", "the body is empty; send an image")
     return [Upload(data, media_type=kind)]
@@ -71,6 +71,19 @@ def of_model(database: Database, stores: Stores, model_id: str, count: int) -> l
         return []
     step = max(1, len(store) // count)
     return [store.image_bytes(row) for row in range(0, len(store), step)[:count]]
+
+
+async def _body(request: Request) -> bytes:
+    """All of it. Starlette's `body` goes by an asynchronous generator, which costs ten times as much."""
+    pieces: list[bytes] = []
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 @asynccontextmanager

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 KEPT_SECONDS = 0.1
 """How long another process's writes may go unseen: a read a request costs more than a small network."""
+_AHEAD = 0.7
+"""The share of that after which it is read again ahead of time: a busy process takes long to read."""
 _MOST_KEPT = 256
 
 
@@ -63,8 +65,8 @@ class Shared(Generic[T]):
         if kept is not None and self._written() == kept.written:
             age = self._clock() - kept.begun
             if age < self._keep:
-                if age > self._keep / 2 and key not in self._reading:
-                    self._begin(key, read)  # ahead of time: a busy process takes long to read
+                if age > _AHEAD * self._keep and key not in self._reading:
+                    self._begin(key, read)
                 return kept.value
         return await asyncio.shield(self._begin(key, read))  # one who leaves does not take it from the others
 

@@ -52,7 +52,9 @@ class Tally:
 
     def add(self, model_id: str, calibration_id: str, counts: Mapping[Counted, int]) -> None:
         with self._lock:
-            self._waiting[model_id, calibration_id].update(counts)
+            waiting = self._waiting[model_id, calibration_id]
+            for what, number in counts.items():
+                waiting[what] += number
 
     def flush(self, database: Database) -> None:
         """Write what is waiting; it waits on where the database does not take it."""
@@ -77,15 +79,19 @@ class Tally:
 
 def count(
     predictions: Sequence[Prediction], scores: Sequence[float], references: Sequence[Reference]
-) -> Counter[Counted]:
-    """What happened to these inputs. `scores` are by the calibration's own score, whatever was asked for."""
-    found: Counter[Counted] = Counter({Counted.INPUTS: len(predictions)})
+) -> dict[Counted, int]:
+    """What happened to these inputs. `scores` are by the calibration's own score, whatever was asked for.
+
+    No `Counter`: to make one costs as much as all the rest.
+    """
+    found: dict[Counted, int] = {Counted.INPUTS: len(predictions)}
     for prediction in predictions:
         reason, agree = prediction.abstain_reason, prediction.agreement.agree
-        found[Counted.ANSWERED if reason is None else ABSTAINED[reason]] += 1
+        outcome = Counted.ANSWERED if reason is None else ABSTAINED[reason]
+        found[outcome] = found.get(outcome, 0) + 1
         if agree is not None:
-            found[Counted.PAIRS] += 1
-            found[Counted.DISAGREEMENTS] += not agree
+            found[Counted.PAIRS] = found.get(Counted.PAIRS, 0) + 1
+            found[Counted.DISAGREEMENTS] = found.get(Counted.DISAGREEMENTS, 0) + (not agree)
     if references:
         for what, reference in zip(SUREST, references, strict=True):
             found[what] = sum(score >= reference.threshold for score in scores)  # a NaN is above nothing

@@ -380,6 +380,36 @@ def test_beyond_its_bound_a_prediction_is_refused_at_once_and_the_connection_goe
     assert 'masktune_requests_total{method="POST",route="/predict",status="404"} 1.0' in told
 
 
+HUGE_HEAD = b"".join(b"X-%d: " % n + b"a" * 8_000 + b"\r\n" for n in range(9))
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (PREDICT % (b"/predict?model=a", 1, b"Connection: close\r\n", b"x"), b"404"),
+        (PREDICT % (b"/predict?model=%20", 1, b"Connection: close\r\n", b"x"), b"422"),
+        (PREDICT % (b"/predict?model=a", 10**12, b"", b""), b"413"),
+        (PREDICT % (b"/predict", 1, HUGE_HEAD, b"x"), b"431"),
+        (PREDICT % (b"/predict", 0, b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b""), b""),
+        (2 * (PREDICT % (b"/predict?model=a", 1, b"", b"x")) + HEAD + b"Connection: close\r\n\r\n", b"404"),
+        (PREDICT % (b"/predict?model=a", 9_000, b"", b"x"), None),
+    ],
+    ids=["answered", "refused", "body too large", "head too large", "upgrade", "pipelined", "leaves"],
+)
+def test_a_place_comes_back_whatever_becomes_of_its_request(
+    listen: Listen, request_: bytes, status: bytes | None
+) -> None:
+    server = listen(predict_in_flight=2)
+    gate = server.app.state.gate
+    for _ in range(3):  # more than there are places
+        if status is None:
+            with server.connect(request_):
+                until(lambda: gate.inside == 1)
+        else:
+            assert server.ask(request_)[9:12] == status or not status
+        until(lambda: gate.inside == 0)
+
+
 def test_who_is_refused_has_no_more_time_than_others(listen: Listen) -> None:
     server = listen(predict_in_flight=1)
     server.app.state.gate.inside = 1

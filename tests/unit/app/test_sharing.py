@@ -143,10 +143,10 @@ def test_it_is_read_again_before_it_is_too_old_and_nobody_waits_for_that() -> No
         await shared.get("a", source.read)
         source.value = 1
         source.gate.clear()
-        now += 0.06
+        now += 0.08
         assert [await shared.get("a", source.read) for _ in range(3)] == [0, 0, 0]
         assert await asyncio.to_thread(source.begun.wait, 10)
-        now += 0.03
+        now += 0.01
         source.gate.set()
         while source.reads < 2 or await shared.get("a", source.read) == 0:
             await asyncio.sleep(0.01)
