@@ -10,6 +10,7 @@ other server, and gives all places back.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,6 +19,10 @@ from core.errors import Overloaded, problem
 
 _PATHS = ("/predict", "/saliency")
 _RETRY_SECONDS = 1
+_STANDING_SECONDS = 0.1
+"""Refusals for so long are no burst any more."""
+_CALM_SECONDS = 1.0
+"""Without a refusal for so long it is over: who was refused last would be back by now."""
 
 PLACE = "masktune.place"
 """In the scope of a request that has its place already."""
@@ -26,12 +31,18 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Gate:
-    """Counts requests for predictions and maps that are being answered; `most` of them at a time."""
+    """Counts requests for predictions and maps that are being answered; `most` of them at a time.
 
-    def __init__(self, most: int) -> None:
+    While more come than can be answered for longer than a burst, half as many: a queue that never empties
+    makes every answer late and none more (Nichols and Jacobson, Controlling Queue Delay, 2012).
+    """
+
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.most = most
         self.inside = 0
-        detail = f"{most} requests are being answered already; try again in {_RETRY_SECONDS} s"
+        self._clock = clock
+        self._refusing_since = self._refused_at = float("-inf")
+        detail = f"there is no room for another request now; try again in {_RETRY_SECONDS} s"
         self._bodies = {
             path: json.dumps(problem(Overloaded, detail, instance=path)).encode() for path in _PATHS
         }
@@ -40,14 +51,20 @@ class Gate:
 
     @property
     def full(self) -> bool:
-        return self.inside >= self.most
+        if self.inside < (self.most + 1) // 2:
+            return False
+        return self.inside >= self.most or self._is_standing()
 
     def covers(self, path: str) -> str | None:
         """The path of ours that this is, which may have the prefix of a proxy before it; else None."""
-        return next((ours for ours in _PATHS if path.endswith(ours)), None)
+        for ours in _PATHS:
+            if path.endswith(ours):
+                return ours
+        return None
 
     def refusal(self, path: str) -> tuple[Headers, bytes]:
         """Headers and body of the 503 for one of our paths."""
+        self._note_refusal()
         body = self._bodies[path]
         headers = [
             (b"content-type", b"application/problem+json"),
@@ -55,6 +72,17 @@ class Gate:
             (b"retry-after", str(_RETRY_SECONDS).encode()),
         ]
         return headers, body
+
+    def _note_refusal(self) -> None:
+        now = self._clock()
+        if now - self._refused_at >= _CALM_SECONDS:
+            self._refusing_since = now
+        self._refused_at = now
+
+    def _is_standing(self) -> bool:
+        """Whether refusals have gone on for longer than a burst, and go on."""
+        standing = self._refused_at - self._refusing_since >= _STANDING_SECONDS
+        return standing and self._clock() - self._refused_at < _CALM_SECONDS
 
 
 class Admission:

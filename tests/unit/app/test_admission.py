@@ -46,3 +46,60 @@ def test_those_beyond_the_bound_are_refused_and_places_come_back() -> None:
             assert gate.inside == 0
 
     asyncio.run(run())
+
+
+class Clock:
+    """Says what it is told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def filled(gate: Gate) -> int:
+    """As many as it lets in."""
+    while not gate.full:
+        gate.inside += 1
+    return gate.inside
+
+
+def test_a_burst_has_all_places() -> None:
+    gate = Gate(5, clock=Clock())
+    for _ in range(1000):
+        assert filled(gate) == 5
+        gate.refusal("/predict")
+
+
+def test_an_overload_that_stands_has_half_of_them_until_it_is_over() -> None:
+    clock = Clock()
+    gate = Gate(5, clock=clock)
+    for _ in range(5):
+        assert filled(gate) == 5
+        gate.refusal("/predict")
+        clock.now += 0.03125  # the last a bit more than a tenth after the first
+    gate.inside = 0
+    assert filled(gate) == 3
+    clock.now += 0.9  # nobody was refused since, but who was may not be back yet
+    assert filled(gate) == 3
+    clock.now += 0.2
+    assert filled(gate) == 5
+
+
+def test_refusals_far_apart_are_bursts() -> None:
+    clock = Clock()
+    gate = Gate(4, clock=clock)
+    for _ in range(10):
+        gate.refusal("/predict")
+        clock.now += 1.5
+        assert filled(gate) == 4
+        gate.inside = 0
+
+
+def test_one_place_is_never_halved() -> None:
+    clock = Clock()
+    gate = Gate(1, clock=clock)
+    gate.refusal("/predict")
+    clock.now += 0.5
+    gate.refusal("/predict")
+    assert filled(gate) == 1
