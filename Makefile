@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install install-dev demo test unit lint types laws coverage serve docs clean
+.PHONY: help install install-dev demo test unit lint types laws coverage serve docs pictures clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,12 @@ laws: install-dev ## which room may import which
 docs: install-dev ## the documentation as pages: build/docs/index.html
 	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "build/docs/index.html"
+
+PICTURES := dataset new-job job-live report model try
+
+pictures: install-dev ## the dashboard's pages in docs/images, taken anew in chromium
+	@$(BIN)/python -m pytest -q tests/acceptance/dashboard/test_flow.py
+	@for page in $(PICTURES); do cp build/screenshots/$$page.png docs/images/dashboard-$$page.png; done
 
 clean: ## what building and testing left here
 	@rm -rf build dist .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache

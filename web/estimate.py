@@ -123,7 +123,7 @@ def estimate(plan: Plan, earlier: Sequence[Measured]) -> Estimate:
         )
     return Estimate(
         total,
-        f"a guess: no job has run {plan.network} at this size here yet; it supposes two CPU cores, "
+        f"A guess: no job has run {plan.network} at this size here yet; it supposes two CPU cores, "
         "a GPU is many times faster",
         False,
     )

@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 PLACES = (("/", "Data sets"), ("/jobs", "Jobs"), ("/models", "Models"), ("/try", "Try it"))
 
+THEMES = {"light": False, "dark": True}
+"""Whether it is dark; where neither is asked for, the system decides."""
+
 STATIC = Path(__file__).parent / "static"
 _VERSION = max(int(file.stat().st_mtime) for file in STATIC.iterdir())
 """In the addresses of the two files, so that a browser's cache holds no old ones."""
@@ -72,7 +75,9 @@ def page(
 def _frame(title: str, place: str) -> None:
     theme = request().cookies.get(THEME_COOKIE, "auto")
     ui.add_head_html(rendered("head", version=_VERSION))
-    ui.dark_mode({"light": False, "dark": True}.get(theme))
+    dark = ui.dark_mode(THEMES.get(theme))
+    # The script has set it already. Not told of it, the page would go back to the old one when it is redrawn.
+    ui.on("masktune-theme", lambda event: dark.set_value(THEMES.get(str(event.args))))
     with ui.header(fixed=False, elevated=False).classes("frame"):
         html(
             "frame", places=PLACES, place=place, theme=theme, keyed=key_of(request()) is not None, title=title

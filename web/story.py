@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from client import Event
+from web import words
 from web.charts import Chart, Line
 
 LOG_LINES = 400
@@ -81,10 +82,12 @@ class Story:
         train = Line("training accuracy", [(n, e.accuracy) for n, e in numbered])
         val = Line("validation accuracy", [(n, e.val_accuracy) for n, e in numbered])
         total, last = numbered[-1]
+        # As they stand in the chart, where a dashed line parts one training from the next.
+        trainings = " ┊ ".join(words.STAGES[stage] for stage in dict.fromkeys(e.stage for e in epochs))
         return [
             Chart(
                 f"Training loss after {total} epochs: {_figure(last.loss)}",
-                "epochs, one training after the other",
+                f"epochs: {trainings}",
                 "loss",
                 [loss],
                 parts=parts,
@@ -92,7 +95,7 @@ class Story:
             ),
             Chart(
                 f"Accuracy after {total} epochs: validation {_figure(last.val_accuracy)}",
-                "epochs, one training after the other",
+                f"epochs: {trainings}",
                 "accuracy",
                 [val, train],
                 parts=parts,

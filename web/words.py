@@ -19,7 +19,7 @@ ARMS = {
 
 ARM_SENTENCES = {
     "erm": "the plain training: before",
-    "control": "the same budget without what is judged",
+    "control": "trained on for as long, without what is judged",
     "masktune": "trained on with the salient pixels masked: after",
     "retrained": "the last layer balanced over groups: after",
     "imported": "brought as a file",
@@ -122,6 +122,11 @@ ABSTAINED = {
 }
 
 
+def sentence(text: str) -> str:
+    """With a capital: what a service says of an error begins in the middle of a line of a log."""
+    return text[:1].upper() + text[1:]
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None else f"{100 * share:.{digits}f}\u00a0%"  # no line break before the sign
 
@@ -165,9 +170,9 @@ def size(count: float) -> str:
     """Bytes."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
-            return f"{count:.0f} {unit}"
+            return f"{count:.0f}\u00a0{unit}"
         count /= 1000
-    return f"{count:.1f} GB"
+    return f"{count:.1f}\u00a0GB"
 
 
 def kind(name: str) -> str:

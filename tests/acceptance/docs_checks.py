@@ -83,7 +83,7 @@ def _variable(name: str) -> None:
 def masktune(words: list[str]) -> None:
     """Its own parser takes the words: it complains of the one that is added here and of no other."""
     done = CliRunner().invoke(app, [*words, END])
-    if done.exit_code != 2 or f"No such option: {END}" not in done.output:
+    if done.exit_code != 2 or f"no such option: {END}" not in done.output:
         raise Wrong(done.output)
 
 

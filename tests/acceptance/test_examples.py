@@ -49,4 +49,4 @@ def test_a_service_that_is_not_there_is_told(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "no answer to POST /datasets" in done.stderr
+    assert "no answer to GET /limits" in done.stderr

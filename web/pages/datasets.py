@@ -18,11 +18,14 @@ BUILTIN = "builtin:biased-digits"
 async def show() -> None:
     found = Pager(api().datasets.list(limit=PER_PAGE + 1), PER_PAGE)
     first = await found.page()  # before anything is drawn: a service that is away shows one message
-    html("home", empty=not first, largest=(await api().limits()).max_upload_bytes)
-    if not first:
-        button("Try it with a built-in data set", _builtin, "second")
+    html("home", largest=(await api().limits()).max_upload_bytes)
     ui.html("<h2>Your data sets</h2>", sanitize=False)
-    await pages_of(found, _table)
+    if first:
+        await pages_of(found, _table)
+        return
+    with ui.element("div").classes("empty"):
+        html("no_dataset")
+        button("Try it with a built-in data set", _builtin, "second")
 
 
 def _table(datasets: list[Dataset]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlencode
 
 from nicegui import background_tasks, ui
 
-from client import AsyncClient, ClientError, Job
+from client import AsyncClient, ClientError, Job, ProblemError
 from web import words
 from web.charts import svg
 from web.connection import api
 from web.history import Fetch, beginning, fetching, past
+from web.job_kinds import FORMS
 from web.shell import button, confirmed, guarded, html, page, rendered, told
 from web.story import Story
 
@@ -25,18 +27,27 @@ REPORTED = ("masktune", "erm", "finetune", "retrain_head", "evaluate")
 @page("/jobs/{job_id}", "Job", "/jobs")
 async def show(job_id: str) -> None:
     job = await api().jobs.get(job_id)
-    view = View(api(), job)
+    view = View(api(), job, await _name(api(), job))
     view.build()
     following = background_tasks.create(view.follow(), name=f"follow {job.id}")
     ui.context.client.on_delete(following.cancel)
 
 
+async def _name(connection: AsyncClient, job: Job) -> str:
+    """Of the data set; it may be gone."""
+    if job.dataset is None:
+        return ""
+    try:
+        return (await connection.datasets.get(job.dataset)).name
+    except ProblemError:
+        return "a data set that is gone"
+
+
 class View:
     """The page of one job: events come in as they happen, the page is drawn a little later, if any came."""
 
-    def __init__(self, connection: AsyncClient, job: Job) -> None:
-        self.connection = connection
-        self.job = job
+    def __init__(self, connection: AsyncClient, job: Job, dataset: str) -> None:
+        self.connection, self.job, self.dataset = connection, job, dataset
         self.story = Story()
         self.dirty = True
         self.away = ""
@@ -59,7 +70,7 @@ class View:
             return
         self.dirty = False
         job, story = self.job, self.story
-        self.title.content = rendered("job_title", job=job)
+        self.title.content = rendered("job_title", job=job, dataset=self.dataset)
         self.head.content = rendered(
             "job_head",
             job=job,
@@ -93,6 +104,14 @@ class View:
             button("Cancel", self.cancel, "danger")
         if job.state in ("failed", "cancelled"):
             button("Resume", self.resume)
+            if job.kind in FORMS:
+                button("Change it", lambda: ui.navigate.to(f"/new?{urlencode(self._again())}"), "second")
+
+    def _again(self) -> dict[str, str]:
+        """What the form of a new job of this kind starts from."""
+        job = self.job
+        asked = {"dataset": job.dataset, **{name: job.inputs.get(name) for name in ("model", "mask_set")}}
+        return {"kind": job.kind} | {name: str(value) for name, value in asked.items() if value}
 
     async def follow(self) -> None:
         """Take in every event up to the job's end, across a service that restarts; of a long past only

@@ -210,7 +210,7 @@ class Names:
             for alias in aliases:
                 with ui.element("div").classes("card"):
                     html("alias", alias=alias)
-                    with ui.element("div").classes("actions"):
+                    with ui.element("div").classes("actions").style("margin-top: 10px"):
                         if len({move.model for move in alias.history if move.model}) > 1:
                             button(
                                 "Back to the model before", lambda name=alias.name: self.back(name), "second"

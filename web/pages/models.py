@@ -45,7 +45,7 @@ async def show() -> None:
         largest=(await connection.limits()).max_upload_bytes,
     )
     with ui.element("div").style("max-width: 280px; margin-bottom: 16px"):
-        arm = choice("Arm", {"": "every arm"} | words.ARMS, "", on_change=filtered)
+        arm = choice("Kind", {"": "every kind"} | words.ARMS, "", on_change=filtered)
     holder = ui.element("div")
     await draw(held)
 

@@ -70,6 +70,7 @@ class Desk:
                         self.policy = choice(
                             "When to answer", words.POLICIES, policy, on_change=guarded(self._policy)
                         )
+                        self.policy.classes("whole")
                         self.value = ui.number(
                             "Percent", value=value, min=0.1, max=100, on_change=guarded(self.again)
                         )
@@ -124,6 +125,7 @@ class Desk:
         assert self.model is not None
         self.picked = Picked(f"sample {number}", dataset=self.model.dataset, sample=number)
         await self.again()
+        self._to_the_answer()
 
     async def dropped(self, event: events.GenericEventArguments) -> None:
         image: Dropped | None = shelf.take(str(event.args.get("token")))
@@ -132,6 +134,14 @@ class Desk:
             return
         self.picked = Picked(image.name, image=image.data)
         await guarded(self.again)()
+        self._to_the_answer()
+
+    def _to_the_answer(self) -> None:
+        """In a narrow window it stands below all that one may pick from."""
+        ui.run_javascript(
+            f"const answer = document.getElementById('{self.result.html_id}');"
+            "if (answer.getBoundingClientRect().top > innerHeight / 2) answer.scrollIntoView();"
+        )
 
     async def again(self, *_: object) -> None:
         """Ask for the present image under the present policy, and show it."""

@@ -14,6 +14,7 @@ document.addEventListener("click", (event) => {
   button.textContent = `Theme: ${next}`;
   Quasar.Dark.set(next === "auto" ? "auto" : next === "dark");
   cookie("masktune_theme", next);
+  emitEvent("masktune-theme", next);
 });
 
 // --- before and after ----------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def test_a_measured_rate_is_used_and_named() -> None:
 def test_another_network_measures_nothing(other: Measured) -> None:
     found = estimate(replace(PLAN, image_size=28), [other])
     assert not found.measured
-    assert found.basis.startswith("a guess")
+    assert found.basis.startswith("A guess")
 
 
 def test_an_estimate_that_is_mostly_guessed_says_so() -> None:

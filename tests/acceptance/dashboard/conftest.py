@@ -1,0 +1,101 @@
+"""A service of its own for each file of these tests, cut off from published weights, and a browser."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+from sklearn.datasets import load_digits
+
+from benchmarks._browser import FLAGS, chromium
+from client import Client
+from tests.acceptance.conftest import Processes, address
+from tests.acceptance.dashboard.visitor import WIDE, Visitor
+
+OFFLINE = "http://127.0.0.1:9"
+"""A proxy that refuses: published weights cannot be fetched, on any machine."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    binary = chromium()
+    if binary is None:
+        pytest.skip("NOT TESTED: no chromium on this machine (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=binary, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("dashboard")
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path, browser: Browser) -> Iterator[str]:
+    """`masktune serve` for all tests of this module, cut off from published weights."""
+    made = Processes(folder)
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            patched.setenv(name, OFFLINE)
+        patched.setenv("TORCH_HOME", str(folder / "torch"))
+        serve = made.masktune("serve", "--port", "0", "--data-dir", str(folder / "var"))
+    try:
+        yield address(serve)
+        serve.terminate()
+        assert serve.wait(30) == 0
+        assert made.left() == []
+    finally:
+        serve.kill()
+        serve.wait()
+        assert serve.stdout is not None
+        serve.stdout.close()
+
+
+@pytest.fixture
+def visitor(browser: Browser, service: str) -> Iterator[Visitor]:
+    with_page = browser.new_page(viewport=WIDE)
+    with_page.set_default_timeout(20_000)
+    made = Visitor(with_page, service)
+    yield made
+    with_page.close()
+    made.stayed_here()
+
+
+@pytest.fixture(scope="module")
+def archive(folder: Path) -> Path:
+    """200 digits with a red square on every 0-4: one folder per class."""
+    target = folder / "digits.zip"
+    pixels, digits = load_digits(return_X_y=True)
+    with zipfile.ZipFile(target, "w") as zipped:
+        for number in range(200):
+            side = Image.fromarray((pixels[number].reshape(8, 8) * 15).astype("uint8")).resize((28, 28))
+            picture = side.convert("RGB")
+            if digits[number] < 5:
+                picture.paste((255, 0, 0), (0, 0, 4, 4))
+            data = io.BytesIO()
+            picture.save(data, "PNG")
+            zipped.writestr(f"{'0-4' if digits[number] < 5 else '5-9'}/{number:03d}.png", data.getvalue())
+    return target
+
+
+@pytest.fixture(scope="module")
+def dataset(service: str, archive: Path) -> str:
+    """The same digits, there already."""
+    with Client(service) as client:
+        made = client.datasets.upload(archive, name="digits, there already")
+        return client.datasets.wait(made.id, timeout=120).id
+
+
+@pytest.fixture(scope="module")
+def model(service: str, dataset: str) -> str:
+    """A network that was trained for a moment."""
+    with Client(service) as client:
+        job = client.jobs.start("erm", dataset=dataset, epochs=1, backbone="small_cnn")
+        return client.jobs.wait(job.id, timeout=120).models["erm"]

@@ -1,0 +1,107 @@
+"""Files that are brought: models, wrong archives, what is too large; pages that are not there; the theme."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from client import Client
+from tests.acceptance.dashboard.visitor import PATIENCE, Visitor
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_a_model_is_imported_and_a_wrong_file_says_what_is_wrong(
+    visitor: Visitor, model: str, tmp_path: Path
+) -> None:
+    page = visitor.page
+    with Client(visitor.url) as client:
+        weights = client.models.download(model, tmp_path / "weights.safetensors")
+    visitor.goto("/ui/models")
+    page.get_by_text("Import a model").click()
+    says = page.locator("#model-drop .drop-says")
+    visitor.button("Import the model").click()
+    expect(says).to_have_text("Choose a file first.")
+
+    # --- what is wrong stands beside its field, before the file is sent
+    pickled = tmp_path / "model.pt"
+    pickled.write_bytes(b"PK\x03\x04" + bytes(64))
+    page.get_by_label("Weights of a model").set_input_files(pickled)
+    page.get_by_label("Name, an alias").fill("Not So")
+    visitor.button("Import the model").click()
+    expect(page.get_by_text("Name the network.")).to_be_visible()
+    expect(page.locator(".field-wrong")).to_have_count(3)
+    visitor.looked_at("import-wrong")
+    page.get_by_label("Network").fill("small_cnn")
+    page.get_by_label("Image size in pixels").fill("28")
+    page.get_by_label("Name, an alias").fill("brought")
+    page.get_by_label("Classes, one on a line").fill("0-4\n5-9")
+    visitor.button("Import the model").click()
+    expect(says).to_contain_text("a zip archive, as torch.save writes", timeout=PATIENCE)
+    visitor.looked_at("import-pickle")
+    expect(page.locator(".field-wrong")).to_have_count(0)
+
+    # --- weights of another network, then the right one
+    page.get_by_label("Weights of a model").set_input_files(weights)
+    page.get_by_label("Network").fill("resnet18")
+    visitor.button("Import the model").click()
+    expect(page.locator("#model-drop.failed .drop-says")).to_contain_text("resnet18", timeout=PATIENCE)
+    visitor.looked_at("import-misfit")
+    page.get_by_label("Weights of a model").set_input_files(weights)
+    page.get_by_label("Network").fill("small_cnn")
+    page.get_by_label("Classes, one on a line").fill("")
+    page.get_by_label("Data set that it belongs to").select_option(label="digits, there already (2 classes)")
+    visitor.button("Import the model").click()
+    page.wait_for_url("**/ui/models/mdl_*")
+    expect(visitor.heading("Imported")).to_be_visible()
+    expect(visitor.badge("brought")).to_be_visible()
+    visitor.looked_at("imported")
+
+
+def test_wrong_files_are_refused_in_words(visitor: Visitor, service: str) -> None:
+    visitor.goto("/")
+    upload = visitor.page.locator("#dataset-drop input[type=file]")
+    upload.set_input_files(
+        {"name": "notes.zip", "mimeType": "application/zip", "buffer": b"no archive at all"}
+    )
+    said = visitor.page.locator("#dataset-drop.failed .drop-says, .callout.bad")
+    expect(said.first).to_be_visible(timeout=PATIENCE)
+    visitor.looked_at("wrong-file")
+
+    only_text = io.BytesIO()
+    with zipfile.ZipFile(only_text, "w") as zipped:
+        zipped.writestr("cats/1.jpg", b"<html>no picture</html>")
+        zipped.writestr("dogs/1.jpg", b"<html>no picture</html>")
+    visitor.goto("/")
+    upload.set_input_files(
+        {"name": "pages.zip", "mimeType": "application/zip", "buffer": only_text.getvalue()}
+    )
+    expect(visitor.page.get_by_text("This data set cannot be used")).to_be_visible(timeout=PATIENCE)
+    expect(visitor.page.get_by_text("2 files were rejected")).to_be_visible()
+    visitor.looked_at("invalid")
+
+
+def test_what_is_not_there(visitor: Visitor) -> None:
+    visitor.goto("/ui/datasets/ds_none")
+    expect(visitor.heading("There is nothing here")).to_be_visible()
+    visitor.looked_at("nothing")
+
+
+def test_a_theme_stays_when_the_page_changes_and_when_it_is_loaded_again(
+    visitor: Visitor, model: str
+) -> None:
+    visitor.goto(f"/ui/try?model={model}")
+    theme = visitor.page.get_by_role("button", name=re.compile("Theme"))
+    theme.click()
+    theme.click()
+    expect(visitor.page.locator("body.body--dark")).to_be_visible()
+    visitor.page.get_by_role("button", name="Sample").first.click()
+    expect(visitor.page.locator(".decision")).to_be_visible()
+    expect(visitor.page.locator("body.body--dark")).to_be_visible()
+    visitor.page.reload()
+    expect(visitor.page.locator("body.body--dark")).to_be_visible()

@@ -1,0 +1,183 @@
+"""The whole way, from an upload to a prediction that is refused; and what a stranger meets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from cli.demo_data import write_zip
+from tests.acceptance.conftest import Processes, answers
+from tests.acceptance.dashboard.visitor import PATIENCE, WIDE, Visitor, png
+from tests.conftest import free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def biased(folder: Path) -> Path:
+    """All digits, as in the demo: in training the square tells the class, in the test split it misleads."""
+    target = folder / "digits-with-a-square.zip"
+    write_zip(target)
+    return target
+
+
+@pytest.mark.timeout(600)
+def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) -> None:
+    page = visitor.page
+    visitor.goto("/")
+    assert urlsplit(page.url).path == "/ui/"
+    expect(visitor.heading("Does your classifier lean on a shortcut?")).to_be_visible()
+    visitor.looked_at("home")
+
+    # --- the upload, and the report that grows
+    page.locator("#dataset-drop input[type=file]").set_input_files(biased)
+    page.wait_for_url("**/ui/datasets/ds_*")
+    expect(visitor.heading("Is there a shortcut in the images?")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator(".callout").first).to_contain_text("Yes: a simple property tells the class")
+    expect(page.locator(".samples img")).to_have_count(36)
+    visitor.loaded(".samples img")
+    visitor.looked_at("dataset")
+    visitor.choose("Class", "5-9")
+    expect(page.locator(".samples .name b", has_text="0-4")).to_have_count(0)
+    visitor.button("Next").click()
+    expect(page.get_by_text("page 2")).to_be_visible()
+    visitor.choose("Split", "test")
+    expect(page.locator(".samples .name.quiet", has_text="5-9 without")).to_have_count(0)
+    visitor.choose("Group", "5-9 without square")
+    expect(page.get_by_text("No sample is in this choice.")).to_be_visible()
+
+    # --- a job, its cost guessed before it starts
+    visitor.button("Train on it").click()
+    expect(visitor.heading("What it may cost")).to_be_visible()
+    expect(page.get_by_text("a guess: no job has run small_cnn")).to_be_visible()
+    page.get_by_text("Fields that win over the preset").click()
+    page.get_by_label("Epochs", exact=True).fill("14")
+    page.get_by_label("Batch size", exact=True).fill("32")
+    page.get_by_label("Learning rate", exact=True).fill("0.01")
+    page.get_by_text("Masks and control").click()
+    page.get_by_label("Epochs on masked images").fill("3")
+    expect(page.locator(".facts", has_text="Epochs")).to_contain_text("14")
+    visitor.looked_at("new-job")
+    visitor.button("Start the job").click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    expect(page.locator("svg.chart").first).to_be_visible(timeout=PATIENCE)
+    visitor.looked_at("job-live")
+    expect(visitor.badge("succeeded")).to_be_visible(timeout=2 * PATIENCE)
+    expect(page.locator(".stages li.done")).to_have_count(6)
+    expect(page.locator(".log")).to_contain_text("erm is done after")
+    visitor.looked_at("job")
+
+    # --- the report, and the slider between before and after
+    visitor.button("Read the report").click()
+    page.wait_for_url("**/report")
+    expect(page.locator(".callout strong").first).to_have_text("MaskTune helped")
+    visitor.loaded(".compare img")
+    slide = page.locator(".gallery input.slide").first
+    slide.focus()
+    page.keyboard.press("End")
+    assert "100%" in str(page.locator(".compare").first.get_attribute("style"))
+    visitor.looked_at("report")
+
+    # --- the model: what it would refuse, its names
+    page.get_by_role("link", name="MaskTune", exact=True).last.click()
+    page.wait_for_url("**/ui/models/mdl_*")
+    model = urlsplit(page.url).path.rpartition("/")[2]
+    expect(page.get_by_text("Chosen for the coverage")).to_be_visible()
+    expect(page.get_by_text(re.compile("of these .* test samples would be refused"))).to_be_visible()
+    page.get_by_label("Coverage in percent").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_text("Answer 89 % of the inputs")).to_be_visible()
+    visitor.choose("Choose by", "risk: how many may be wrong")
+    expect(page.get_by_text(re.compile("^(Certified|Not certifiable)$")).first).to_be_visible()
+    page.get_by_label("Alias").fill("digits-best")
+    visitor.button("Let it stand for this model").click()
+    expect(visitor.badge("digits-best")).to_be_visible()
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="Weights (safetensors)").click()
+    assert downloading.value.path().stat().st_size > 10_000
+    visitor.looked_at("model")
+
+    # --- a prediction that is refused: so small a risk cannot be certified on so few samples
+    visitor.button("Try it").click()
+    page.wait_for_url(f"**/ui/try?model={model}")
+    page.get_by_role("button", name="Sample").first.click()
+    expect(page.locator(".decision")).to_have_text(re.compile("0-4|5-9"))
+    visitor.choose("When to answer", "keep the share of wrong answers below")
+    page.get_by_label("Percent").fill("0.1")
+    expect(page.locator(".decision")).to_have_text("I don’t know")
+    expect(page.get_by_text("No threshold keeps the wanted risk")).to_be_visible()
+    expect(page.locator(".pictures img")).to_have_count(3)
+    visitor.looked_at("try")
+
+    # --- an image of one's own, which is refused as well
+    page.locator("#image-drop input[type=file]").set_input_files(
+        {"name": "own.png", "mimeType": "image/png", "buffer": png((28, 28))}
+    )
+    expect(page.get_by_text("own.png").first).to_be_visible()
+    expect(page.locator(".pictures img")).to_have_count(2)
+    expect(page.locator(".decision")).to_have_text("I don’t know")
+    visitor.goto("/ui/models")
+    expect(visitor.badge("digits-best")).to_be_visible()
+    visitor.looked_at("models")
+
+
+def test_alone_it_asks_for_a_key_and_says_when_the_service_is_away(
+    browser: Browser, processes: Processes, tmp_path: Path
+) -> None:
+    api_port, web_port, key = free_port(), free_port(), "a-secret-of-the-test"
+    url = f"http://127.0.0.1:{api_port}"
+    api = processes.masktune(
+        "api",
+        "--port",
+        str(api_port),
+        DATA_DIR=str(tmp_path / "var"),
+        API_KEYS=f"admin:{key}",
+        MAX_UPLOAD_BYTES="5000",
+    )
+    processes.masktune("web", "--port", str(web_port), URL=url)
+    processes.wait_until(lambda: answers(url), seconds=60)
+    page = browser.new_page(viewport=WIDE)
+    visitor = Visitor(page, f"http://127.0.0.1:{web_port}")
+    processes.wait_until(lambda: _alive(f"{visitor.url}/livez"), seconds=60)
+
+    visitor.goto("/")
+    expect(visitor.heading("This service asks for a key")).to_be_visible()
+    visitor.looked_at("key")
+    page.get_by_label("Key").fill("wrong")
+    visitor.button("Go on").click()
+    expect(page.get_by_text("That key is not known here")).to_be_visible()
+    page.get_by_label("Key").fill(key)
+    visitor.button("Go on").click()
+    expect(visitor.heading("Your data sets")).to_be_visible()
+    assert page.evaluate("document.cookie.includes('secret')") is False
+    assert [url for url in visitor.asked if key in url] == []
+
+    # --- what is too large is refused before it is sent
+    expect(page.get_by_text("zip, tar, tar.gz or tar.zst, up to 5 kB")).to_be_visible()
+    page.locator("#dataset-drop input[type=file]").set_input_files(
+        {"name": "large.zip", "mimeType": "application/zip", "buffer": bytes(6_000)}
+    )
+    says = page.locator("#dataset-drop.failed .drop-says")
+    expect(says).to_have_text("This file has 6 kB, and the service takes 5 kB at most.")
+    visitor.looked_at("too-large")
+
+    api.terminate()
+    assert api.wait(30) == 0
+    visitor.goto("/ui/jobs")
+    expect(visitor.heading("The service does not answer")).to_be_visible()
+    visitor.looked_at("away")
+    page.close()
+    assert {urlsplit(url).hostname for url in visitor.asked if not url.startswith("data:")} == {"127.0.0.1"}
+
+
+def _alive(url: str) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(url, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False

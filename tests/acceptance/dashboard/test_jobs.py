@@ -1,0 +1,167 @@
+"""Jobs of every kind: started, watched, cancelled, resumed, refused, failed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect
+
+from client import Client
+from core.queries import events
+from core.session import Database
+from core.settings import Settings
+from core.vocabulary import EventType
+from tests.acceptance.dashboard.visitor import PATIENCE, Visitor
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_a_job_is_cancelled_and_resumed(visitor: Visitor, dataset: str) -> None:
+    with Client(visitor.url) as client:
+        job = client.jobs.start("erm", dataset=dataset, epochs=9_000, backbone="small_cnn")
+        visitor.goto(f"/ui/jobs/{job.id}")
+        expect(visitor.log).to_contain_text("erm begins", timeout=PATIENCE)
+        expect(visitor.page.locator("svg.chart").first).to_be_visible(timeout=PATIENCE)
+        visitor.button("Cancel").click()
+        visitor.button("Cancel it").click()
+        expect(visitor.badge("cancelled")).to_be_visible(timeout=PATIENCE)
+        expect(visitor.log).to_contain_text("cancelled")
+        visitor.looked_at("cancelled")
+        visitor.button("Resume").click()
+        expect(visitor.button("Cancel")).to_be_visible()
+        assert client.jobs.get(job.id).state in ("queued", "running")
+        client.jobs.cancel(job.id)
+        visitor.goto("/ui/jobs")
+        visitor.choose("Kind", "Plain training (ERM)")
+        expect(visitor.page.locator("tbody tr")).to_have_count(1)
+        visitor.looked_at("jobs")
+
+
+def test_of_a_long_job_only_what_is_drawn_is_read(visitor: Visitor, dataset: str, folder: Path) -> None:
+    page = visitor.page
+    with Client(visitor.url) as client:
+        job = client.jobs.start("erm", dataset=dataset, epochs=9_000, backbone="small_cnn")
+        visitor.goto(f"/ui/jobs/{job.id}")
+        expect(visitor.log).to_contain_text("erm begins", timeout=PATIENCE)
+        _add_events(folder / "var", job.id, 5_000)
+
+        # --- opened late: its beginning, its newest lines, and its curve as it grows
+        visitor.goto(f"/ui/jobs/{job.id}")
+        expect(page.get_by_text("This job is long")).to_be_visible()
+        expect(visitor.log).to_contain_text("erm begins")
+        expect(visitor.log).to_contain_text("the newest line")
+        curve = page.locator("svg.chart").first
+        seen = curve.get_attribute("aria-label")
+        expect(curve).not_to_have_attribute("aria-label", str(seen))
+        client.jobs.cancel(job.id)
+        expect(visitor.badge("cancelled")).to_be_visible(timeout=PATIENCE)
+        expect(visitor.log).to_contain_text("cancelled")
+        lines = str(visitor.log.text_content()).split("\n")
+        assert len(lines) == len(set(lines)), "an event was told twice"
+        visitor.looked_at("long-job")
+
+
+def _add_events(data: Path, job: str, number: int) -> None:
+    """So many reports from within an epoch, and a line of the log."""
+    database = Database(Settings(data_dir=data).database)
+    within = {"stage": "erm", "epoch": 1, "epochs": 9_000, "fraction": 0.0, "metrics": {}}
+    with database.begin() as session:
+        for _ in range(number):
+            events.add(session, job, EventType.PROGRESS, within)
+        events.add(session, job, EventType.LOG, {"message": "the newest line"})
+    database.close()
+
+
+def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
+    visitor.goto(f"/ui/new?dataset={dataset}&kind=erm")
+    visitor.page.get_by_text("Fields that win over the preset").click()
+    visitor.page.get_by_label("Network", exact=True).fill("resnet18")
+    visitor.page.get_by_role("switch", name="Start from published weights").click()
+    visitor.button("Start the job").click()
+    visitor.page.wait_for_url("**/ui/jobs/job_*")
+    expect(visitor.badge("failed")).to_be_visible(timeout=PATIENCE)
+    expect(visitor.page.get_by_role("alert").first).to_contain_text("could not be fetched")
+    expect(visitor.button("Resume")).to_be_visible()
+    visitor.looked_at("failed")
+    visitor.button("Change it").click()
+    visitor.page.wait_for_url(f"**/ui/new?kind=erm&dataset={dataset}")
+    expect(visitor.heading("What it may cost")).to_be_visible()
+
+
+def test_a_field_that_cannot_be_is_said_where_it_is_asked(visitor: Visitor, dataset: str) -> None:
+    visitor.goto(f"/ui/new?dataset={dataset}")
+    visitor.page.get_by_label("Network", exact=True).fill("no_such_network")
+    visitor.button("Start the job").click()
+    field = visitor.page.locator(".q-field", has=visitor.page.get_by_label("Network", exact=True))
+    expect(field.get_by_role("alert")).to_contain_text("no_such_network", timeout=PATIENCE)
+    expect(visitor.page.locator(".callout.bad")).to_contain_text("See Network.")
+    assert urlsplit(visitor.page.url).path == "/ui/new"
+    visitor.looked_at("wrong-field")
+
+
+def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(
+    visitor: Visitor, dataset: str, model: str
+) -> None:
+    page = visitor.page
+    visitor.goto("/ui/new?kind=finetune")
+    visitor.button("Start the job").click()
+    expect(page.get_by_text("Choose a mask set.")).to_be_visible()
+    expect(page.get_by_text("There is no mask set yet")).to_be_visible()
+
+    # --- from a model to what it looks at
+    visitor.choose("What to do", "Mask set")
+    expect(page.get_by_text("What a model looks at in every training image")).to_be_visible()
+    expect(visitor.heading("What it may cost")).to_be_visible()
+    visitor.looked_at("new-mask")
+    visitor.button("Start the job").click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    expect(visitor.badge("succeeded")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Looks at every training image with xgradcam")).to_be_visible()
+    expect(page.get_by_role("link", name="its model")).to_have_attribute("href", re.compile(model))
+    visitor.looked_at("mask")
+
+    # --- trained on
+    visitor.button("Finetune on it").click()
+    expect(visitor.heading("What it may cost")).to_be_visible()
+    page.get_by_label("Epochs on masked images").fill("1")
+    visitor.looked_at("new-finetune")
+    visitor.button("Start the job").click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    expect(visitor.badge("succeeded")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("link", name="its mask set")).to_be_visible()
+    expect(visitor.button("Read the report")).to_be_visible()
+
+    # --- and a split of it in a file
+    visitor.goto(f"/ui/new?dataset={dataset}")
+    visitor.choose("What to do", "Predict a split")
+    visitor.choose("File", "CSV")
+    visitor.choose("When to answer", "answer the surest share of inputs")
+    page.get_by_label("Answer this percentage").fill("80")
+    visitor.looked_at("new-predict")
+    visitor.button("Start the job").click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    expect(visitor.badge("succeeded")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Every sample of the test split, as csv")).to_contain_text("80.0")
+    visitor.looked_at("predict")
+    with page.expect_download() as downloading:
+        visitor.button("Download the predictions").click()
+    assert downloading.value.path().read_text().startswith("row,path,label,predicted,decision")
+
+
+def test_what_a_model_cannot_do_is_said_beside_the_field(
+    visitor: Visitor, model: str, tmp_path: Path
+) -> None:
+    with Client(visitor.url) as client:
+        names = client.models.get(model).classes[::-1]
+        weights = client.models.download(model, tmp_path / "weights.safetensors")
+        other = client.models.import_(weights, backbone="small_cnn", classes=names, image_size=28)
+    visitor.goto(f"/ui/new?kind=predict&model={other.id}")
+    visitor.button("Start the job").click()
+    expect(visitor.page.get_by_text("Choose a data set.")).to_be_visible()
+    visitor.choose("Data set", "digits, there already")
+    visitor.choose("When to answer", "answer from this score on")
+    visitor.button("Start the job").click()
+    expect(visitor.page.get_by_text("they must be the same, in the same order")).to_be_visible()

@@ -1,0 +1,111 @@
+"""A page of a real browser as a person uses it: every page is checked for accessibility in both themes, and
+no request may leave the machine.
+
+Screenshots are kept in `build/screenshots`, or in the folder that MASKTUNE_SCREENSHOTS names.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Page, ViewportSize, expect
+
+from tests.acceptance.conftest import ROOT
+
+PATIENCE = 90_000
+"""Milliseconds for what a job has to do first; two shared cores may be slow."""
+expect.set_options(timeout=30_000)
+WIDE: ViewportSize = {"width": 1440, "height": 900}
+NARROW: ViewportSize = {"width": 390, "height": 844}
+SCREENSHOTS = Path(os.environ.get("MASKTUNE_SCREENSHOTS") or ROOT / "build/screenshots")
+
+
+@dataclass
+class Visitor:
+    """A page of the browser, and all that it asked for."""
+
+    page: Page
+    url: str
+    asked: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("websocket", lambda socket: self.asked.append(socket.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def goto(self, path: str) -> None:
+        self.page.goto(f"{self.url}{path}")
+
+    def button(self, name: str) -> Any:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def heading(self, name: str | re.Pattern[str]) -> Any:
+        return self.page.get_by_role("heading", name=name)
+
+    def badge(self, text: str) -> Any:
+        return self.page.locator(".badge", has_text=text).first
+
+    def choose(self, label: str, option: str) -> None:
+        self.page.get_by_label(label, exact=True).first.click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+
+    def loaded(self, selector: str) -> None:
+        """The first image of these, once it has come: it is asked for when it comes into view. A first map
+        loads torch and the model.
+        """
+        image = self.page.locator(selector).first
+        image.scroll_into_view_if_needed()
+        there = "image => image.naturalWidth > 0"
+        self.page.wait_for_function(there, arg=image.element_handle(), timeout=PATIENCE)
+
+    def looked_at(self, name: str) -> None:
+        """In both themes: what axe says of it, and a screenshot; then a narrow window, which must hold it."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.set_viewport_size(WIDE)
+        self.page.evaluate("scrollTo(0, 0)")
+        for dark in (True, False):
+            self.page.emulate_media(color_scheme="dark" if dark else "light")
+            # Half faded in, nothing has its colours yet.
+            self.page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running')")
+            self._accessible(f"{name}, {'dark' if dark else 'light'}")
+            self.page.screenshot(path=SCREENSHOTS / f"{name}{'-dark' if dark else ''}.png")
+        self.page.set_viewport_size(NARROW)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}-narrow.png", full_page=True)
+        width = self.page.evaluate("document.documentElement.scrollWidth")
+        assert width <= NARROW["width"], f"{name} is wider than a narrow window: {width} px"
+        self._accessible(f"{name}, narrow")
+        self.page.set_viewport_size(WIDE)
+
+    def _accessible(self, what: str) -> None:
+        found = Axe().run(self.page).response["violations"]
+        bad = [
+            f"{v['id']}: {v['nodes'][0]['html'][:120]}"
+            for v in found
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert bad == [], f"{what}: {bad}"
+
+    def stayed_here(self) -> None:
+        """Nothing was asked of another machine, and no script failed."""
+        assert self.errors == []
+        hosts = {urlsplit(url).hostname for url in self.asked if not url.startswith(("data:", "blob:"))}
+        assert hosts == {"127.0.0.1"}, "a request left the machine"
+
+    @property
+    def log(self) -> Any:
+        return self.page.locator(".log")
+
+
+def png(size: tuple[int, int]) -> bytes:
+    data = io.BytesIO()
+    Image.effect_noise(size, 60).save(data, "PNG")
+    return data.getvalue()
