@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.main import create_app
 from core.ids import new_id
-from core.queries import jobs
+from core.queries import events, jobs
 from core.queries.jobs import Lease
 from core.session import Database
 from core.settings import Settings
@@ -58,6 +58,8 @@ class JobCost(NamedTuple):
     database_ms: float
     """Spent in those statements and commits, as the worker sees it."""
     events: int
+    events_kept: int
+    """Once it has ended some days ago."""
     event_bytes: int
     row_bytes: int
     artifact_bytes: int
@@ -82,8 +84,11 @@ def _run_job(client: TestClient, runtime: Runtime, body: dict[str, object]) -> J
     with runtime.database.read() as session:
         row = jobs.get(session, job)
         assert row.state is JobState.SUCCEEDED, row.error
-        of_events = text("SELECT count(*), sum(pg_column_size(e.*)) FROM events e WHERE job_id = :id")
-        events, event_bytes = session.execute(of_events, {"id": job}).one()
+        of_events = text(
+            "SELECT count(*), count(*) FILTER (WHERE e.type != 'progress' OR e.data->>'metrics' != '{}'), "
+            "sum(pg_column_size(e.*)) FROM events e WHERE job_id = :id"
+        )
+        told, kept, event_bytes = session.execute(of_events, {"id": job}).one()
         row_bytes = session.scalar(text("SELECT pg_column_size(j.*) FROM jobs j WHERE id = :id"), {"id": job})
         seconds = row.times["succeeded"] - row.times["running"]
     return JobCost(
@@ -92,7 +97,8 @@ def _run_job(client: TestClient, runtime: Runtime, body: dict[str, object]) -> J
         count.statements,
         count.commits,
         1e3 * count.seconds,
-        events,
+        told,
+        kept,
         event_bytes,
         row_bytes or 0,
         tree_bytes(store) - before,
@@ -158,6 +164,44 @@ def lengthen(database: Database, like: str, *, queued: int, ended: int) -> None:
             )
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE jobs"))
+
+
+class Thinning(NamedTuple):
+    """What it takes to forget what only moved the bars of jobs that ended long ago."""
+
+    events_a_job: int
+    forgotten: int
+    """Of them."""
+    ms_a_job: float
+
+
+def thinning(database: Database, like: str, *, jobs_each: int = 5, rounds: int = 6) -> Thinning:
+    """Of jobs of an hour with 2,400 events each, copied from one that was really run."""
+    many, number = 2_400, jobs_each * rounds
+    old = "UPDATE jobs SET ended_at = 1, thinned_at = NULL WHERE id LIKE 'job_copy_succeeded%' AND id IN "
+    copied = (
+        "INSERT INTO events (job_id, seq, type, data, at) SELECT j.id, e.seq + :of * n, e.type, e.data, e.at "
+        "FROM jobs j, events e, generate_series(0, :times) n WHERE j.ended_at = 1 AND e.job_id = :like "
+        "AND e.seq + :of * n <= :many"
+    )
+    with database.begin() as session:
+        some = "(SELECT id FROM jobs WHERE id LIKE 'job_copy_succeeded%' LIMIT :number)"
+        session.execute(text(old + some), {"number": number})
+        of = session.scalar(text("SELECT max(seq) FROM events WHERE job_id = :like"), {"like": like}) or 1
+        made = {"of": of, "times": many // of, "many": many, "like": like}
+        session.execute(text(copied), made)
+    before, spent = _events(database), []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        with database.begin() as session:
+            assert len(events.thin(session, older_than=0, at_a_time=jobs_each)) == jobs_each
+        spent.append(1e3 * (time.perf_counter() - began) / jobs_each)
+    return Thinning(many, (before - _events(database)) // number, statistics.median(spent))
+
+
+def _events(database: Database) -> int:
+    with database.read() as session:
+        return session.scalar(text("SELECT count(*) FROM events")) or 0
 
 
 class Silent:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._common import Aim, finish, make_run, table
-from benchmarks._scaling_database import JobCost, lengthen, own_database, run_jobs, timings
+from benchmarks._scaling_database import JobCost, lengthen, own_database, run_jobs, thinning, timings
 from benchmarks._scaling_images import ImportCost, measure
 from benchmarks._scaling_simulation import Load, fewest
 from core.session import Database
@@ -86,6 +86,7 @@ def _queries(url: str, job: str, queued: list[int], ended: list[int]) -> Rows:
         for waiting, done in sizes:
             lengthen(database, job, queued=waiting, ended=done)
             rows.append({"queued": waiting, "ended": done, **timings(database, Settings(database_url=url))})
+        forgotten = thinning(database, job)
     operations = [name for name in rows[0] if name not in ("queued", "ended")]
     _say(
         "Milliseconds of a whole transaction, by queued / ended jobs",
@@ -94,6 +95,7 @@ def _queries(url: str, job: str, queued: list[int], ended: list[int]) -> Rows:
             for name in operations
         ],
     )
+    _say("Events of jobs that ended long ago, thinned out", [forgotten._asdict()])
     return rows
 
 
@@ -114,6 +116,7 @@ def _days(costs: list[JobCost], query: dict[str, Any], minutes: list[float]) -> 
     per_second = (long.statements - short.statements) / (long.seconds - short.seconds)
     spent = min(cost.database_ms / cost.statements for cost in costs)  # the less disturbed of the two
     events = (long.events - short.events) / (long.seconds - short.seconds)
+    kept = (long.events_kept - short.events_kept) / (long.seconds - short.seconds)
     width = long.event_bytes / long.events
     for mean in minutes:
         for jobs in DAYS:
@@ -132,6 +135,7 @@ def _days(costs: list[JobCost], query: dict[str, Any], minutes: list[float]) -> 
                     "connections busy": (per_second * found.running_peak * spent + sweeps * query["sweep"])
                     / 1e3,
                     "rows a day": round(jobs * (1 + short.events + events * 60 * mean)),
+                    "kept a day": round(jobs * (1 + short.events_kept + kept * 60 * mean)),
                     "GB a day": jobs * (short.row_bytes + width * (short.events + events * 60 * mean)) / 1e9,
                     "simulated in s": time.perf_counter() - began,
                 }
