@@ -19,6 +19,11 @@ from models.export import ModelError, load_model
 from models.run import resolve_device
 from models.saliency import saliency, saliency_of_activation
 
+SIGNED = frozenset({"eigencam", "eigengradcam"})
+"""Methods whose map has the sign that LAPACK gave it, as in the package. The last digit of an activation may
+turn it, and with it the whole map (of 7 in 64 digits, in SmallCNN). So they are made of what torch computes
+of an image alone, whoever shares its batch and whichever engine answers."""
+
 
 class TorchEngine:
     """Implements `Engine`. Weights are kept channels last, in float32."""
@@ -56,6 +61,8 @@ class TorchEngine:
         )
 
     def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
+        if explain is not None and explain.method in SIGNED and len(images) > 1:
+            return Scores.joined([self.run(image[None], explain) for image in images])
         batch = to_unit(torch.from_numpy(images).to(self._device))  # (N, 3, S, S)
         with torch.inference_mode():
             erm_logits = None if self._erm is None else _array(self._erm(batch))

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.inference.calibration import Calibration
-from app.inference.engine import TorchEngine
+from app.inference.engine import SIGNED, TorchEngine
 from app.inference.shapes import Explain, Scores
 
-OF_IMAGES = frozenset({"fullgrad", "scorecam"})
-"""Methods that perturb the images: no activation is enough for them."""
+OF_IMAGES = frozenset({"fullgrad", "scorecam"}) | SIGNED
+"""Methods that torch does by itself: two perturb the images, the others need torch's own digits."""
 
 
 class Graphs(NamedTuple):
