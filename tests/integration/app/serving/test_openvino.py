@@ -26,6 +26,7 @@ from app.deps import Services
 from app.inference import Explain, Pair, Part
 from app.inference.engine import TorchEngine
 from app.inference.graph_engine import Graphs
+from app.inference.openvino_engine import OpenVinoEngine
 from app.main import create_app
 from app.services.calibrations import FILE
 from core.ids import new_id
@@ -38,10 +39,6 @@ from models.data.decoding import stored_square, to_unit
 from models.data.store import DatasetInfo, Row, StoreWriter
 from models.export import card_of, export_onnx, save_model
 from models.selective import SCORES, CalibrationTable, score
-
-openvino = pytest.importorskip(
-    "openvino", reason="the extra `openvino` is not installed: pip install 'masktune-service[openvino]'"
-)
 
 CLASSES = ["left", "right"]
 SIDE = 28
@@ -380,8 +377,6 @@ def test_what_a_batch_gives_does_not_depend_on_who_shares_it(
     networks: tuple[Network, Network], graphs: Graphs, explain: Explain | None
 ) -> None:
     """Bit for bit: the scores that are served are those that were calibrated, sixteen at a time."""
-    from app.inference.openvino_engine import OpenVinoEngine
-
     served = TorchEngine(*networks, torch.device("cpu"))
     engine = OpenVinoEngine(graphs, served, threads=1, precision="bf16")
     images = _squares(*range(16))
@@ -398,8 +393,6 @@ def test_what_a_batch_gives_does_not_depend_on_who_shares_it(
 
 
 def test_its_name_and_size(networks: tuple[Network, Network], graphs: Graphs) -> None:
-    from app.inference.openvino_engine import OpenVinoEngine
-
     served = TorchEngine(*networks, torch.device("cpu"))
     engine = OpenVinoEngine(graphs, served, threads=1, precision="f32")
     assert (engine.name, engine.precision, engine.classes, engine.image_size) == ("openvino", "f32", 2, SIDE)
