@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install install-dev demo test unit lint types laws coverage serve docs pictures clean
+.PHONY: help install install-dev demo test unit lint audit types laws coverage serve docs pictures clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,9 +50,14 @@ test: install-dev ## every test, with coverage
 unit: install-dev ## the quick tests: no service, seconds
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit $(ARGS)
 
-lint: install-dev ## ruff
+lint: install-dev ## ruff, bandit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/bandit -q -c pyproject.toml -r app worker models core client cli web
+
+# Not part of CI: it needs an index with advisories. Strict, or it would call clean what the index does not know.
+audit: install-dev ## pip-audit: known vulnerabilities in what the image is built of
+	@$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement deploy/constraints.txt
 
 types: install-dev ## mypy, strict
 	@$(BIN)/mypy app worker models core client cli web presets tests benchmarks docs examples
