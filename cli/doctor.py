@@ -106,7 +106,7 @@ def _gpu(settings: Settings, cards: list[str], cuda: str | None) -> Finding:
 
 
 def _shared_memory(settings: Settings) -> Iterator[Finding]:
-    place = Path("/dev/shm")  # noqa: S108  # where the loaders' shared memory is, not a file of ours
+    place = Path("/dev/shm")  # noqa: S108  # nosec B108  # the loaders' shared memory, no file of ours
     if not place.is_dir():
         return
     size = shutil.disk_usage(place).total

@@ -123,7 +123,7 @@ def _passing(problem: ProblemError) -> bool:
 
 def _backoff(retry: Retry, attempt: int) -> float:
     # Full jitter: clients that failed together must not come back together.
-    return random.uniform(0, min(retry.longest, retry.first * 2 ** (attempt - 1)))  # noqa: S311  # no secret
+    return random.uniform(0, min(retry.longest, retry.first * 2 ** (attempt - 1)))  # noqa: S311  # nosec B311
 
 
 def _asked_for(retry: Retry, response: httpx.Response) -> float | None:

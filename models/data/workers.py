@@ -20,7 +20,7 @@ from models.data.store import Store
 log = logging.getLogger(__name__)
 
 _PREFETCH = 2  # batches ahead, per worker
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only its free space is looked at
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108  # only its free space is looked at
 
 
 class _Settings(Protocol):
