@@ -99,6 +99,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     with page.expect_download() as downloading:
         page.get_by_role("link", name="Weights (safetensors)").click()
     assert downloading.value.path().stat().st_size > 10_000
+    expect(page.locator(".q-notification")).to_have_count(0)
     visitor.looked_at("model")
 
     # --- a prediction that is refused: so small a risk cannot be certified on so few samples
@@ -111,7 +112,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     expect(page.locator(".decision")).to_have_text("I don’t know")
     expect(page.get_by_text("No threshold keeps the wanted risk")).to_be_visible()
     expect(page.locator(".pictures img")).to_have_count(3)
-    visitor.looked_at("try")
+    visitor.looked_at("try", whole=True)
 
     # --- an image of one's own, which is refused as well
     page.locator("#image-drop input[type=file]").set_input_files(

@@ -67,8 +67,10 @@ class Visitor:
         there = "image => image.naturalWidth > 0"
         self.page.wait_for_function(there, arg=image.element_handle(), timeout=PATIENCE)
 
-    def looked_at(self, name: str) -> None:
-        """In both themes: what axe says of it, and a screenshot; then a narrow window, which must hold it."""
+    def looked_at(self, name: str, *, whole: bool = False) -> None:
+        """In both themes: what axe says of it, and a screenshot; then a narrow window, which must hold it.
+        `whole`: of the wide page, more than the window shows.
+        """
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.set_viewport_size(WIDE)
         self.page.evaluate("scrollTo(0, 0)")
@@ -77,7 +79,7 @@ class Visitor:
             # Half faded in, nothing has its colours yet.
             self.page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running')")
             self._accessible(f"{name}, {'dark' if dark else 'light'}")
-            self.page.screenshot(path=SCREENSHOTS / f"{name}{'-dark' if dark else ''}.png")
+            self.page.screenshot(path=SCREENSHOTS / f"{name}{'-dark' if dark else ''}.png", full_page=whole)
         self.page.set_viewport_size(NARROW)
         self.page.screenshot(path=SCREENSHOTS / f"{name}-narrow.png", full_page=True)
         width = self.page.evaluate("document.documentElement.scrollWidth")
