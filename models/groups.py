@@ -45,7 +45,8 @@ _MAP_SIDE = 8  # larger maps are averaged down to it before clustering
 class Groups:
     """`assigned` (N,) to groups named `names`; `doubt` (N,) in 0..1: how surely a sample is in a minority.
 
-    `inferred` is False for what somebody labelled. `details` are plain JSON values.
+    `inferred` is False for what somebody labelled. `details` are plain JSON values. With `doubt` a
+    class has one group, or two, the minority's after the other, and `assigned` is the likelier one.
     """
 
     source: Source
@@ -54,6 +55,18 @@ class Groups:
     names: tuple[str, ...]
     doubt: Floats | None = None
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def memberships(self, labels: Labels) -> Floats:
+        """(N, groups) in 0..1, each row summing to 1: 0 and 1, or by `doubt` where a class was divided."""
+        found = np.eye(len(self.names))[self.assigned]
+        if self.doubt is None:
+            return found
+        for label in np.unique(labels):
+            mine = labels == label
+            groups = np.unique(self.assigned[mine])
+            if len(groups) == 2:
+                found[np.ix_(mine, groups)] = np.stack([1 - self.doubt[mine], self.doubt[mine]], 1)
+        return found
 
     @property
     def counts(self) -> dict[str, int]:
@@ -127,7 +140,11 @@ def cross_mistakes(
        kind are fitted to the spurious label, balanced over class × mistake, which makes them look at
        the shortcut instead of the class; mistakes are then the samples that they take for another
        class. It finds two to three times as many minority samples as step 2 (Pezeshki et al. 2024
-       flip labels to the same end).
+       flip labels to the same end). The probability that the last of these heads give another class
+    is the sample's `doubt`, and a head is balanced by it, not by the cut at one half: the few mistakes
+    are the minority's hardest samples, and a head that is fitted to them alone corrects too much.
+    (Not after a temperature: the heads were fitted to what heads like them said, and would look surer
+    than they are.)
     A class with fewer than two mistakes stays one group. `check` is called at every step of a fit.
     """
     standardised = Standardised.of(features.values, device)
@@ -137,7 +154,8 @@ def cross_mistakes(
         p: _judge(standardised, labels, labels, plain, penalty=p, rng=rng, check=check)
         for p in config.judge_penalties
     }
-    penalty = min(judged, key=lambda p: float(-of_label(judged[p], labels).mean()))
+    losses = {p: float(-of_label(told, labels).mean()) for p, told in judged.items()}
+    penalty = min(judged, key=lambda p: losses[p])
     mistakes, doubt, spurious = _mistakes(judged[penalty], labels, config.threshold)
     history = [int(mistakes.sum())]
     for _ in range(config.rounds):
@@ -160,7 +178,7 @@ def cross_mistakes(
         history.append(int(mistakes.sum()))
     details = {
         "judge_penalty": penalty,
-        "judge_losses": {f"{p:g}": float(-of_label(told, labels).mean()) for p, told in judged.items()},
+        "judge_losses": {f"{p:g}": loss for p, loss in losses.items()},
         "threshold": config.threshold,
         "flagged": history,
     }

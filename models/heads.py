@@ -259,14 +259,21 @@ def of_label(log_probabilities: Floats, labels: Labels) -> Floats:
 
 
 def balanced_weights(labels: Labels, groups: Labels, seen: NDArray[np.bool_] | None = None) -> Floats:
-    """(N,) weights under which classes weigh alike, and inside each its groups; zero outside `seen`.
+    """(N,) weights under which classes weigh alike, and inside each its groups; zero outside `seen`."""
+    return np.asarray(group_weights(labels, np.eye(int(groups.max()) + 1)[groups], seen).sum(1))
 
-    Classes come first: one whose groups could not be told apart would else weigh less than the others.
+
+def group_weights(labels: Labels, members: Floats, seen: NDArray[np.bool_] | None = None) -> Floats:
+    """What each sample weighs in each group, (N, groups), where `members` (N, groups) of it are in each.
+
+    A class's weights sum to 1, and alike over its groups. Classes come first: one whose groups could
+    not be told apart would else weigh less than the others. Zero outside `seen`.
     """
-    inside = np.ones(len(labels), bool) if seen is None else seen
-    weights = np.zeros(len(labels))
-    for label in np.unique(labels[inside]):
-        mine = inside & (labels == label)
-        present, index, counts = np.unique(groups[mine], return_inverse=True, return_counts=True)
-        weights[mine] = (1 / (len(present) * counts))[index]
+    inside = members if seen is None else members * seen[:, None]
+    weights = np.zeros_like(inside)
+    for label in np.unique(labels):
+        mine = labels == label
+        sizes = inside[mine].sum(0)
+        present = np.flatnonzero(sizes)
+        weights[np.ix_(mine, present)] = inside[mine][:, present] / (len(present) * sizes[present])
     return weights

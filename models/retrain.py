@@ -15,12 +15,13 @@ from models.groups import Groups
 from models.heads import (
     Check,
     Features,
+    Floats,
     Head,
     Labels,
     Standardised,
-    balanced_weights,
     fit_heads,
     folds,
+    group_weights,
     held_out_logits,
     install_head,
     log_softmax,
@@ -33,7 +34,7 @@ from models.statistics import wilson
 if TYPE_CHECKING:
     from models.backbones import Network
 
-_TEMPERATURES = np.geomspace(0.02, 50, 60)
+_SHARPNESS = np.geomspace(0.02, 50, 60)  # one over the temperatures that are tried
 _EXAMPLES = 8
 
 
@@ -78,35 +79,36 @@ def retrain_head(
 ) -> RetrainedHead:
     """A multinomial logistic head balanced over `groups`, put into `network`, which is otherwise unchanged.
 
-    Its penalty is chosen without group labels: each candidate is cross-fitted on `features` alone,
-    and scored by its held-out cross-entropy, the mean of the groups' means, after one temperature
-    (else strong penalties, which only make small logits, would lose). Of those within one standard
-    error of the best the largest is taken: an inferred minority is a few dozen samples, and what
-    they cannot tell apart is better decided for the simpler head (Breiman et al. 1984, 3.4.3).
-    `check` is called at every step of a fit.
+    A sample whose group is a guess weighs in each group as much as it is believed to belong there.
+    The penalty is chosen without group labels: each candidate is cross-fitted on `features` alone,
+    and scored by its held-out cross-entropy, balanced as the head is, after one temperature. Of
+    those within one standard error of the best the largest is taken: an inferred minority is a few
+    dozen samples, and what they cannot tell apart is better decided for the simpler head (Breiman
+    et al. 1984, 3.4.3). `check` is called at every step of a fit.
     """
     standardised = Standardised.of(features.values, device)
     held = _held(groups, config, seed)
+    members = groups.memberships(features.labels)
+    weights = group_weights(features.labels, members)
     scored = {
-        p: _cross_fit(standardised, features, groups, held=held, penalty=p, check=check)
+        p: _cross_fit(standardised, features, members, held=held, penalty=p, check=check)
         for p in config.penalties
     }
     candidates = tuple(
-        Candidate(p, *_balanced_loss(logits, features.labels, groups.assigned))
-        for p, logits in scored.items()
+        Candidate(p, *_balanced_loss(logits, features.labels, weights)) for p, logits in scored.items()
     )
     best = min(candidates, key=lambda c: c.loss)
     penalty = max(c.penalty for c in candidates if c.loss <= best.loss + best.error)
     place = standardised.values.device
-    weights = fit_heads(
+    fitted = fit_heads(
         standardised.values,
         torch.from_numpy(features.labels).to(place),
-        torch.from_numpy(balanced_weights(features.labels, groups.assigned)[:, None]).to(place),
+        torch.from_numpy(weights.sum(1)[:, None]).to(place),
         penalty=penalty,
         classes=features.classes,
         check=check,
     )
-    head = standardised.head(weights[0])
+    head = standardised.head(fitted[0])
     install_head(network, head)
     return RetrainedHead(head, penalty, candidates, np.asarray(scored[penalty].argmax(1), np.int64), groups)
 
@@ -121,14 +123,14 @@ def _held(groups: Groups, config: HeadConfig, seed: int) -> NDArray[np.bool_]:
 def _cross_fit(
     standardised: Standardised,
     features: Features,
-    groups: Groups,
+    members: Floats,
     *,
     held: NDArray[np.bool_],
     penalty: float,
     check: Check,
 ) -> NDArray[np.float32]:
     """Held-out logits (N, K), means over the repeats."""
-    weights = np.stack([balanced_weights(features.labels, groups.assigned, ~mine) for mine in held.T], 1)
+    weights = np.stack([group_weights(features.labels, members, ~mine).sum(1) for mine in held.T], 1)
     return held_out_logits(
         standardised,
         features.labels,
@@ -140,15 +142,18 @@ def _cross_fit(
     )
 
 
-def _balanced_loss(logits: NDArray[np.float32], labels: Labels, groups: Labels) -> tuple[float, float]:
-    """Cross-entropy, the mean of the groups' means, at the temperature that suits it best; standard error."""
-    members = [groups == group for group in np.unique(groups)]
+def _balanced_loss(logits: NDArray[np.float32], labels: Labels, weights: Floats) -> tuple[float, float]:
+    """Cross-entropy under `weights` (N, groups) at the one temperature that suits it best; standard error.
+
+    Without the temperature strong penalties, which only make small logits, would lose.
+    """
+    parts = weights.sum(0)
     found = []
-    for temperature in _TEMPERATURES:
-        losses = -of_label(log_softmax(logits * np.float32(temperature)), labels)
-        inside = [losses[mine] for mine in members]
-        variance = sum(float(part.var()) / len(part) for part in inside)
-        found.append((float(np.mean([part.mean() for part in inside])), variance**0.5 / len(inside)))
+    for factor in _SHARPNESS:
+        losses = -of_label(log_softmax(logits * np.float32(factor)), labels)
+        means = losses @ weights / parts
+        influence = (weights * (losses[:, None] - means)).sum(1)  # of each sample on the loss
+        found.append((float(means @ parts) / parts.sum(), float(np.linalg.norm(influence)) / parts.sum()))
     return min(found)
 
 
@@ -175,9 +180,7 @@ def describe_groups(
     On the training samples, so take predictions that did not see them where there are any
     (`RetrainedHead.held_out`).
     """
-    order = np.arange(len(rows))
-    if groups.doubt is not None:
-        order = np.argsort(-groups.doubt, kind="stable")
+    members = groups.memberships(labels)
     found = []
     for number, name in enumerate(groups.names):
         mine = groups.assigned == number
@@ -186,7 +189,7 @@ def describe_groups(
         for model, said in predictions.items():
             right = int((said[mine] == labels[mine]).sum())
             accuracies.append(ModelAccuracy(model, n, right, right / max(n, 1), *wilson(right, n)))
-        members = order[mine[order]]
-        examples = tuple(rows[members[:_EXAMPLES]].tolist())
+        surest = np.argsort(-members[:, number] * mine, kind="stable")[: min(_EXAMPLES, n)]
+        examples = tuple(rows[surest].tolist())
         found.append(GroupReport(name, groups.inferred, n, n / len(mine), examples, tuple(accuracies)))
     return tuple(found)

@@ -64,6 +64,21 @@ def test_cross_mistakes_find_most_of_the_minority() -> None:
     assert groups.details["flagged"][-1] == wrong.sum()
 
 
+def test_memberships_are_the_doubt_where_a_class_was_divided() -> None:
+    features = shortcut_features()
+    groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
+    members = groups.memberships(features.labels)
+    assert groups.doubt is not None
+    assert np.allclose(members.sum(1), 1)
+    assert np.allclose(members[:, 1] + members[:, 3], groups.doubt)
+    assert (members[features.labels == 0][:, 2:] == 0).all()
+    assert (members.argmax(1) == groups.assigned).all()
+    hard = replace(groups, doubt=None).memberships(features.labels)
+    assert (hard == np.eye(4)[groups.assigned]).all()
+    undivided = replace(groups, assigned=features.labels, names=CLASSES).memberships(features.labels)
+    assert (undivided == np.eye(2)[features.labels]).all()
+
+
 def test_sharpening_finds_no_fewer_minority_samples() -> None:
     features = shortcut_features(seed=2)
     minority = features.labels != places()

@@ -22,6 +22,7 @@ from models.heads import (
     compute_features,
     fit_heads,
     folds,
+    group_weights,
     held_out_logits,
     install_head,
     linear_layer,
@@ -116,6 +117,24 @@ def test_classes_weigh_alike_and_groups_inside_them(samples: list[tuple[int, int
         inside = [weights[seen & (groups == g)].sum() for g in np.unique(groups[seen & (labels == label)])]
         assert np.isclose(sum(inside), 1)
         assert np.allclose(inside, inside[0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.floats(0, 1)), min_size=1, max_size=40))
+def test_a_sample_weighs_in_each_group_as_much_as_it_belongs_there(samples: list[tuple[int, float]]) -> None:
+    labels = np.array([label for label, _ in samples])
+    doubt = np.array([doubt for _, doubt in samples])
+    members = np.zeros((len(labels), 6))
+    members[np.arange(len(labels)), labels * 2], members[np.arange(len(labels)), labels * 2 + 1] = (
+        1 - doubt,
+        doubt,
+    )
+    weights = group_weights(labels, members)
+    assert np.isclose(weights.sum(), len(np.unique(labels)))
+    for group in np.flatnonzero(members.sum(0)):
+        mine = labels == group // 2
+        sides = (members[mine].sum(0) > 0).sum()
+        assert np.allclose(weights[:, group], members[:, group] / (sides * members[:, group].sum()))
 
 
 def test_features_are_what_the_last_layer_sees_and_install_puts_a_head_there(
