@@ -13,12 +13,15 @@ import json
 import os
 import pickle
 import re
+import resource
 import socket
 import struct
 import time
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -504,6 +507,25 @@ def test_idle_event_streams_are_bounded(listen: Listen) -> None:
     assert open_[-1].recv(65_536).startswith(b"HTTP/1.1 200 ")
     for connection in open_:
         connection.close()
+
+
+def test_thousands_of_idle_event_streams_leave_room_for_everybody_else(listen: Listen) -> None:
+    """Each is held open for nothing: beyond the bound they are told so, and the others never notice."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8_192), hard))  # both ends are in this process
+    try:
+        server, told = listen(max_event_streams=500), Counter[bytes]()
+        stream = f"GET /jobs/{server.job()}/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n"
+        with ExitStack() as stack:
+            for _ in range(2_000):
+                connection = stack.enter_context(server.connect(stream.encode()))
+                told[connection.recv(65_536)[9:12]] += 1
+            assert told == {b"200": 500, b"503": 1_500}
+            assert len(server.services.followers) == 500
+            assert server.ask(HEAD + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        until(lambda: not len(server.services.followers))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # --- keys -----------------------------------------------------------------------------------------
