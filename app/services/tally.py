@@ -49,6 +49,7 @@ class Tally:
     def __init__(self) -> None:
         self._waiting: defaultdict[tuple[str, str], Counter[Counted]] = defaultdict(Counter)
         self._lock = Lock()
+        self._writing = Lock()
 
     def add(self, model_id: str, calibration_id: str, counts: Mapping[Counted, int]) -> None:
         with self._lock:
@@ -57,24 +58,32 @@ class Tally:
                 waiting[what] += number
 
     def flush(self, database: Database) -> None:
-        """Write what is waiting; it waits on where the database does not take it."""
-        with self._lock:
-            taken, self._waiting = self._waiting, defaultdict(Counter)
+        """Write what is waiting; it waits on where the database does not take it.
+
+        One at a time: who reads the rows after it finds all that was counted before it, also what another
+        thread was just writing.
+        """
+        with self._writing:
+            with self._lock:
+                taken, self._waiting = self._waiting, defaultdict(Counter)
+            try:
+                self._write(database, taken)
+            except BaseException:
+                for names, counts in taken.items():
+                    self.add(*names, counts)
+                raise
+
+    @staticmethod
+    def _write(database: Database, taken: Mapping[tuple[str, str], Mapping[Counted, int]]) -> None:
         rows = {
             Key(model_id, calibration_id, what): count
             for (model_id, calibration_id), counts in taken.items()
             for what, count in counts.items()
             if count
         }
-        if not rows:
-            return
-        try:
+        if rows:
             with database.begin() as session:
                 served.add(session, rows)
-        except BaseException:
-            for names, counts in taken.items():
-                self.add(*names, counts)
-            raise
 
 
 def count(

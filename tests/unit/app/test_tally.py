@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import Session
 
 from app.schemas.predict import Agreement, Prediction
 from app.services import tally
@@ -84,3 +89,41 @@ def test_the_metrics_tell_coverage_reasons_and_disagreement_in_bounded_series() 
     assert 'masktune_predictions_total{model="(other)",outcome="answered"} 30.0' in text
     assert 'masktune_pair_predictions_total{agree="false",model="mdl_0"} 1.0' in text
     assert text.count("masktune_predictions_total{") == 3 * (MOST_MODELS + 1)
+
+
+class Slow(Database):
+    """One whose transactions begin when they may."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.entered, self.may = threading.Event(), threading.Event()
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        self.entered.set()
+        assert self.may.wait(10)
+        with super().begin() as session:
+            yield session
+
+
+def test_who_reads_after_a_flush_finds_what_another_thread_was_writing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/masktune.db"
+    upgrade(url)
+    counts, database = Tally(), Slow(url)
+    counts.add("mdl_1", "cal_1", {Counted.INPUTS: 3})
+
+    def read() -> int:
+        counts.flush(database)
+        with database.read() as session:
+            return served.totals(session, "mdl_1", "cal_1", hours=1).counts.get(Counted.INPUTS, 0)
+
+    with ThreadPoolExecutor(2) as threads:
+        writing = threads.submit(counts.flush, database)
+        assert database.entered.wait(10)
+        reading = threads.submit(read)
+        with pytest.raises(TimeoutError):
+            reading.result(0.2)
+        database.may.set()
+        writing.result(10)
+        assert reading.result(10) == 3
+    database.close()
