@@ -1,4 +1,7 @@
-"""The first line on a child's stdin: all of the database that its stages read."""
+"""The first line on a child's stdin: all of the database that its stages read.
+
+`worker.briefing` reads it: a child has no use for the database's library, which takes half a second to load.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from sqlalchemy.orm import Session
-
-from core.queries import datasets, jobs, registry
-from core.tables import DatasetRow, JobRow, ModelRow
-from core.vocabulary import STAGES, Arm, JobKind, Stage
+from core.vocabulary import Arm, JobKind, Stage
 
 
 @dataclass(frozen=True)
@@ -77,29 +76,6 @@ class Spec:
     mask_set: MaskSetSpec | None = None
     models: dict[str, ModelSpec] = field(default_factory=dict)
 
-    @classmethod
-    def build(cls, session: Session, job: JobRow, *, slot: int) -> Self:
-        """Read what the job needs. Raises `NotFound` or `DatasetNotReady` when it is gone."""
-        mask_set = _mask_set(session, job)
-        given = mask_set.model_id if mask_set else job.inputs.get("model")
-        model = registry.get(session, given).id if given else None
-        names = [*filter(None, [model]), *job.models.values(), *_named(job)]
-        return cls(
-            job_id=job.id,
-            kind=job.kind,
-            attempt=job.attempt,
-            stages=tuple(s for s in STAGES[job.kind] if s not in job.done and _wanted(s, job)),
-            done=job.done,
-            params=job.params,
-            inputs=job.inputs,
-            slot=slot,
-            request_id=job.request_id,
-            model=model,
-            dataset=_dataset(session, job),
-            mask_set=mask_set,
-            models=_models(session, names),
-        )
-
     def to_line(self) -> bytes:
         return json.dumps(dataclasses.asdict(self)).encode()
 
@@ -118,61 +94,3 @@ class Spec:
             },
         }
         return cls(**raw)
-
-
-def _wanted(stage: Stage, job: JobRow) -> bool:
-    """The control can be switched off; every other stage of a kind is run."""
-    return stage is not Stage.CONTROL or bool(job.params.get("control", True))
-
-
-def _dataset(session: Session, job: JobRow) -> DatasetSpec | None:
-    if job.dataset_id is None:
-        return None
-    importing = job.kind is JobKind.IMPORT
-    row: DatasetRow = (datasets.get if importing else datasets.get_ready)(session, job.dataset_id)
-    return DatasetSpec(
-        id=row.id,
-        name=row.name,
-        format=row.format,
-        source=row.source,
-        options=row.options,
-        artifact=row.artifact,
-        classes=tuple(row.classes),
-        shortcuts=(row.summary or {}).get("shortcuts"),
-    )
-
-
-def _mask_set(session: Session, job: JobRow) -> MaskSetSpec | None:
-    name = job.inputs.get("mask_set")
-    if name is None:
-        return None
-    maker = jobs.get(session, name)
-    return MaskSetSpec(maker.id, maker.done[Stage.MASK]["artifact"], maker.inputs["model"])
-
-
-def _named(job: JobRow) -> list[str]:
-    """Models in the parameters: what a training starts from, when it is one of ours; a second opinion."""
-    named = (job.params.get("pretrained"), job.params.get("second_model"))
-    return [name for name in named if isinstance(name, str)]
-
-
-def _models(session: Session, names: list[str]) -> dict[str, ModelSpec]:
-    """The models by id, and the ERM halves of their pairs."""
-    found: dict[str, ModelSpec] = {}
-    waiting = list(names)
-    while waiting:
-        row: ModelRow = registry.get(session, waiting.pop())
-        if row.id not in found:
-            found[row.id] = ModelSpec(
-                id=row.id,
-                arm=row.arm,
-                artifact=row.artifact,
-                erm_id=row.erm_id,
-                job_id=row.job_id,
-                dataset_id=row.dataset_id,
-                classes=tuple(row.classes),
-                backbone=row.backbone,
-                calibration=row.calibration,
-            )
-            waiting += [row.erm_id] if row.erm_id else []
-    return found

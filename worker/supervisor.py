@@ -19,6 +19,7 @@ from core.settings import Settings
 from core.tracing import Attempt
 from core.vocabulary import JobState
 from worker import records
+from worker.briefing import brief
 from worker.endings import crash_problem, supervision_problem
 from worker.inbox import Inbox
 from worker.messages import Message, parse
@@ -236,7 +237,7 @@ class Supervisor:
         return False
 
     def _begin(self, session: Session) -> Spec:
-        return Spec.build(session, records.begin(session, self._lease), slot=self._slot)
+        return brief(session, records.begin(session, self._lease), slot=self._slot)
 
     def _transaction(self, change: Callable[[Session], Spec]) -> Spec | None:
         try:

@@ -11,6 +11,7 @@ from core.queries import jobs
 from core.queries.jobs import Lease
 from core.vocabulary import JobState
 from worker import records
+from worker.briefing import brief
 from worker.endings import STOPPED
 from worker.job import Job
 from worker.messages import Message, parse
@@ -31,7 +32,7 @@ def run_inline(runtime: Runtime, should_stop: Callable[[], bool] = _never) -> bo
         if row is None:
             return False
         lease = Lease(row.id, row.token)
-        spec = Spec.build(session, records.begin(session, lease), slot=0)
+        spec = brief(session, records.begin(session, lease), slot=0)
     spec = Spec.from_line(spec.to_line())
     code, messages = _messages(runtime, spec, should_stop)
     for message in messages:
