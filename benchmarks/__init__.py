@@ -1,7 +1,7 @@
 """Where the figures in docs/ come from, one command each."""
 
-import os
+from models.process import wait_briefly
 
-# As `prepare_process` sets it for the service's processes. OpenMP reads it once, when torch is imported,
+# As `prepare_process` does it for the service's processes. OpenMP reads it once, when torch is imported,
 # and a benchmark's module imports torch before it can call that.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+wait_briefly()

@@ -1,6 +1,6 @@
 """What the service adds: a whole `masktune` job beside its stages called directly, on Biased MNIST.
 
-    python -m benchmarks.job --mnist DIR [--epochs 3] [--runs 5] [--threads 2]
+    python -m benchmarks.job --mnist DIR [--epochs 3] [--runs 5] [--threads 2] [--device cpu|cuda]
 
 Starts `masktune serve` on a free port with a folder of its own, imports `builtin:biased-mnist` once, then
 in turn and several times over: the functions of `models/` in this process, with the job's own
@@ -51,7 +51,7 @@ T = TypeVar("T")
 def main() -> int:
     arguments = _arguments()
     prepare_process(arguments.threads)
-    run = Run(resolve_device("cpu"))
+    run = Run(resolve_device(arguments.device))
     bare: list[dict[str, float]] = []
     served: list[dict[str, float]] = []
     with work_folder(None) as folder, _service(folder, arguments) as client:
@@ -132,7 +132,8 @@ def _artifacts(folder: Path) -> Artifacts:
 def _service(folder: Path, arguments: argparse.Namespace) -> Iterator[Client]:
     """The embedded default on a free port."""
     mnist, threads = str(arguments.mnist.resolve()), str(arguments.threads)
-    with served(folder, TORCHVISION_ROOT=mnist, DEVICE="cpu", THREADS=threads) as url, Client(url) as client:
+    settings = {"TORCHVISION_ROOT": mnist, "DEVICE": arguments.device, "THREADS": threads}
+    with served(folder, **settings) as url, Client(url) as client:
         yield client
 
 
@@ -143,6 +144,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=3, help="of ERM")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, of both sides")
     return parser.parse_args()
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -27,7 +30,15 @@ from models.mask_rule import (
 from models.mask_set import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter, union
 from models.passes import evaluating, watched
 from models.run import Run
-from models.saliency import DEFAULT_METHOD, Precision, saliency
+from models.saliency import (
+    DEFAULT_METHOD,
+    Precision,
+    Saliency,
+    activation_of,
+    is_light,
+    saliency,
+    saliency_of_activation,
+)
 
 if TYPE_CHECKING:
     from models.backbones import Network
@@ -43,8 +54,6 @@ __all__ = [
     "thresholds",
     "union",
 ]
-
-T = TypeVar("T")
 
 RANDOM = "random"
 """The ablation among the masking methods: the saliency rule's number of pixels, anywhere."""
@@ -87,13 +96,12 @@ def compute_mask_set(
     start = time.perf_counter()
     tally = _Tally()
     with evaluating(network):
-        batches = _one_behind(_mask_batches(network, loader, config, run, precision=precision))
+        batches = _mask_batches(network, loader, config, run, precision=precision)
         size, first = next(batches, (None, None))
         if size is None or first is None:
             raise ValueError("there is no image to mask")
         with MaskSetWriter(folder, _header(config, run, size, first, images=loader.images)) as writer:
-            for _, computed in chain([(size, first)], batches):
-                kept = MaskBatch(*(column.cpu() for column in computed))
+            for _, kept in chain([(size, first)], batches):
                 writer.add(kept)
                 tally.add(kept)
     seconds = time.perf_counter() - start
@@ -144,28 +152,55 @@ def _header(config: MaskingConfig, run: Run, size: Size, first: MaskBatch, *, im
 def _mask_batches(
     network: Network, loader: Loader, config: MaskingConfig, run: Run, *, precision: Precision
 ) -> Iterator[tuple[Size, MaskBatch]]:
-    for batch in watched(loader, run):
-        height, width = batch.images.shape[-2:]
-        yield (height, width), _mask_batch(network, batch, config, precision)
+    """Each batch's image size and masks, on the CPU.
+
+    A thread makes the masks of one batch while the backbone runs on the next: they are many small
+    operations, each too small for more than one core, and what a GPU makes of them is waited for there.
+    """
+    with _one_core_beside() as beside:
+        before: Future[tuple[Size, MaskBatch]] | None = None
+        for batch in watched(loader, run):
+            explain = _begun(network, batch, config, precision)
+            begun = beside.submit(_mask_batch, batch, explain, config)
+            if before is not None:
+                yield before.result()
+            before = begun
+        if before is not None:
+            yield before.result()
 
 
-def _mask_batch(network: Network, batch: Batch, config: MaskingConfig, precision: Precision) -> MaskBatch:
-    """1. maps  2. their heights at the image's size  3. the threshold  4. how many pixels it masks."""
+@contextmanager
+def _one_core_beside() -> Iterator[Executor]:
+    """A thread whose operations use one core: two threads that both want every core wait for each other."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(1, "masks", initializer=torch.set_num_threads, initargs=(1,)) as beside:
+            yield beside
+    finally:
+        torch.set_num_threads(threads)  # with which threads begin that are started later
+
+
+def _begun(
+    network: Network, batch: Batch, config: MaskingConfig, precision: Precision
+) -> Callable[[], Saliency]:
+    """The backbone has run; what is left to do for the maps. Heavy heads and methods are done with here."""
     method = DEFAULT_METHOD if config.method == RANDOM else config.method
     target: Tensor | Literal["predicted"] = batch.labels if config.target == "label" else "predicted"
+    if is_light(network, method):
+        activation = activation_of(network, batch.images, precision=precision)
+        return partial(saliency_of_activation, network, activation, method=method, target=target)
     found = saliency(network, batch.images, method=method, target=target, precision=precision)
-    raised = heights(found.maps, (batch.images.shape[2], batch.images.shape[3]))
+    return lambda: found
+
+
+def _mask_batch(
+    batch: Batch, explain: Callable[[], Saliency], config: MaskingConfig
+) -> tuple[Size, MaskBatch]:
+    """1. maps  2. their heights at the image's size  3. the threshold  4. how many pixels it masks."""
+    height, width = batch.images.shape[-2:]
+    found = explain()
+    raised = heights(found.maps, (height, width))
     bounds = threshold_heights(raised, sigmas=config.sigmas, share=config.share)
     counts = count_masked(raised, bounds).to(torch.int32)
-    return MaskBatch(batch.rows, found.maps, bounds, counts, found.targets)
-
-
-def _one_behind(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each given once the next is under way: a GPU is then never waited for."""
-    previous = next(items, None)
-    for item in items:
-        assert previous is not None
-        yield previous
-        previous = item
-    if previous is not None:
-        yield previous
+    columns = batch.rows, found.maps, bounds, counts, found.targets
+    return (height, width), MaskBatch(*(column.cpu() for column in columns))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from models.saliency import channels, components, perturbing
 from models.saliency.evidence import Evidence, look
+from models.saliency.layers import readable
 from models.saliency.network import NotInEvaluation, Precision, Saliency, SplitNetwork, UnknownMethod
 from models.saliency.scale import to_library_scale, upsample
 
@@ -29,6 +30,8 @@ __all__ = [
     "Saliency",
     "SplitNetwork",
     "UnknownMethod",
+    "activation_of",
+    "is_light",
     "saliency",
     "saliency_of_activation",
     "to_library_scale",
@@ -39,6 +42,7 @@ __all__ = [
 class _Method(NamedTuple):
     maps: Callable[[Evidence], Tensor]
     gradient: bool
+    perturbs: bool = False
 
 
 _TABLE = {
@@ -55,9 +59,9 @@ _TABLE = {
     "segeigencam": _Method(components.segeigencam, gradient=True),
     "kpcacam": _Method(components.kpcacam, gradient=False),
     "fem": _Method(channels.fem, gradient=False),
-    "scorecam": _Method(perturbing.scorecam, gradient=False),
-    "ablationcam": _Method(perturbing.ablationcam, gradient=False),
-    "fullgrad": _Method(perturbing.fullgrad, gradient=False),
+    "scorecam": _Method(perturbing.scorecam, gradient=False, perturbs=True),
+    "ablationcam": _Method(perturbing.ablationcam, gradient=False, perturbs=True),
+    "fullgrad": _Method(perturbing.fullgrad, gradient=False, perturbs=True),
     "randomcam": _Method(channels.randomcam, gradient=False),
 }
 
@@ -84,9 +88,14 @@ def saliency(
     for `randomcam` alone. Raises UnknownMethod, and NotInEvaluation in training mode.
     """
     _check(network, method)
-    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        activation = network.features(images)
+    activation = activation_of(network, images, precision=precision)
     return _explain(network, activation, method, target=target, images=images, seed=seed)
+
+
+def activation_of(network: SplitNetwork, images: Tensor, *, precision: Precision = "fp32") -> Tensor:
+    """`features` of `images`, without a graph: the part of `saliency` that costs a forward pass."""
+    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        return network.features(images)
 
 
 def saliency_of_activation(
@@ -100,6 +109,13 @@ def saliency_of_activation(
     """The same, for whoever has run `features` already; not for `scorecam` and `fullgrad` (ValueError)."""
     _check(network, method)
     return _explain(network, activation, method, target=target, images=None, seed=seed)
+
+
+def is_light(network: SplitNetwork, method: str) -> bool:
+    """True where `saliency_of_activation` is a few passes over the activation, whatever the network costs."""
+    layers = network.head_layers
+    plain = network.linear is not None or (layers is not None and readable(layers))
+    return plain and method in _TABLE and not _TABLE[method].perturbs
 
 
 def _check(network: SplitNetwork, method: str) -> None:

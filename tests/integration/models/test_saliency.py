@@ -18,6 +18,7 @@ from models.saliency import (
     METHODS,
     NotInEvaluation,
     UnknownMethod,
+    is_light,
     saliency,
     saliency_of_activation,
     to_library_scale,
@@ -166,6 +167,13 @@ def test_a_head_of_plain_layers_is_seen_once_and_differentiated_without_autograd
         assert network.seen_by_head == len(IMAGES), method
         torch.testing.assert_close(found.maps, expected.maps)
         torch.testing.assert_close(found.logits, expected.logits)
+
+
+def test_maps_are_light_where_they_cost_a_few_passes_over_the_activation() -> None:
+    heavy = {"scorecam", "ablationcam", "fullgrad"}
+    for head in ("linear", "plain"):
+        assert {method for method in METHODS if not is_light(tiny(head), method)} == heavy
+    assert not any(is_light(tiny("smooth"), method) for method in METHODS)
 
 
 def test_a_sum_over_what_was_pooled_is_the_sum_over_all_places() -> None:

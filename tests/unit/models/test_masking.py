@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,23 @@ def test_the_stage_keeps_the_masks_of_the_rule(network: Network, tmp_path: Path)
     assert summary.nothing_masked == (found.sum((1, 2)) == 0).sum()
 
 
+def test_a_heavy_methods_masks_are_those_of_its_maps_too(network: Network, tmp_path: Path) -> None:
+    loader, method = Batches(6, batch=4), "scorecam"
+    compute_mask_set(network, loader, MaskingConfig(method=method), Run(), folder=tmp_path / "set")
+    found = MaskSet.open(tmp_path / "set").masks(torch.arange(6) * 10, 16, torch.device("cpu"))
+    maps = torch.cat(
+        [saliency(network, part, method=method).maps for part in loader.pixels.tensor_split((4,))]
+    )
+    assert torch.equal(found, masks(maps, thresholds(maps, (16, 16)), (16, 16)))
+
+
+def test_the_stage_leaves_the_number_of_threads_as_it_was(network: Network, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    compute_mask_set(network, Batches(8, batch=4), MaskingConfig(), Run(), folder=tmp_path / "set")
+    with ThreadPoolExecutor(1) as later:
+        assert torch.get_num_threads() == later.submit(torch.get_num_threads).result() == before
+
+
 def test_batches_change_no_mask(network: Network, tmp_path: Path) -> None:
     for batch in (1, 5, 11):
         compute_mask_set(
@@ -244,6 +262,30 @@ def test_a_stopped_stage_leaves_nothing_and_the_mode_as_it_was(network: Network,
     assert list(tmp_path.iterdir()) == []
     assert network.training
     network.eval()
+
+
+class Mislabelled(Batches):
+    """The labels of the last batch are of classes that the network does not know."""
+
+    def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
+        *first, last = super().epoch(generator)
+        yield from first
+        yield last._replace(labels=last.labels + 100)
+
+
+def test_what_fails_while_the_next_batch_runs_is_raised_and_leaves_nothing(
+    network: Network, tmp_path: Path
+) -> None:
+    for images in (4, 12):  # in the only batch, and behind others
+        with pytest.raises(RuntimeError, match="Class values"):
+            compute_mask_set(
+                network,
+                Mislabelled(images, batch=4),
+                MaskingConfig(target="label"),
+                Run(),
+                folder=tmp_path / "set",
+            )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_stage_reports_progress(network: Network, tmp_path: Path) -> None:
