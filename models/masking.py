@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ __all__ = [
     "union",
 ]
 
+_BEHIND = 2  # batches whose masks may be under way: a GPU then has its next one before it ends the last
 RANDOM = "random"
 """The ablation among the masking methods: the saliency rule's number of pixels, anywhere."""
 
@@ -158,15 +160,14 @@ def _mask_batches(
     operations, each too small for more than one core, and what a GPU makes of them is waited for there.
     """
     with _one_core_beside() as beside:
-        before: Future[tuple[Size, MaskBatch]] | None = None
+        begun = deque[Future[tuple[Size, MaskBatch]]]()
         for batch in watched(loader, run):
             explain = _begun(network, batch, config, precision)
-            begun = beside.submit(_mask_batch, batch, explain, config)
-            if before is not None:
-                yield before.result()
-            before = begun
-        if before is not None:
-            yield before.result()
+            begun.append(beside.submit(_mask_batch, batch, explain, config))
+            if len(begun) > _BEHIND:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 
 @contextmanager
