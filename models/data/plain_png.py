@@ -56,11 +56,11 @@ def _is_plain(data: bytes, limits: ImageLimits) -> bool:
         return False
     if width * height > limits.max_pixels or min(width, height) < limits.min_side:
         return False
-    at = len(_SIGNATURE)
+    at, view = len(_SIGNATURE), memoryview(data)
     while at + _CHUNK.size + _SUM.size <= len(data):
         length, name = _CHUNK.unpack_from(data, at)
         end = at + _CHUNK.size + length
-        if end + _SUM.size > len(data) or _SUM.unpack_from(data, end)[0] != zlib.crc32(data[at + 4 : end]):
+        if end + _SUM.size > len(data) or _SUM.unpack_from(data, end)[0] != zlib.crc32(view[at + 4 : end]):
             return False
         if name == _END:
             return bool(end + _SUM.size == len(data))
