@@ -69,7 +69,7 @@ docs: install-dev ## the documentation as pages: build/docs/index.html
 	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "build/docs/index.html"
 
-PICTURES := dataset new-job job-live report model try
+PICTURES := dataset job-live report model try
 
 pictures: install-dev ## the dashboard's pages in docs/images, taken anew in chromium
 	@$(BIN)/python -m pytest -q tests/acceptance/dashboard/test_flow.py
