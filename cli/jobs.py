@@ -159,7 +159,7 @@ def report(
         save.write_text(text, encoding="utf-8")
         session.say(f"the report is in {save}")
     if open:
-        _open_page(jobs.report_html(job_id))
+        _open_page(session, jobs.report_html(job_id))
     if save is None and not open:
         from cli.report import render
 
@@ -207,9 +207,10 @@ def _watch(session: Session, job_id: str) -> None:
         fail(f"job {job.id} ended {job.state}" + (f": {why}" if why else ""), ENDED_BADLY)
 
 
-def _open_page(html: str) -> None:
+def _open_page(session: Session, html: str) -> None:
     import tempfile
 
     with tempfile.NamedTemporaryFile("w", suffix=".html", delete=False, encoding="utf-8") as page:
         page.write(html)
-    typer.launch(Path(page.name).as_uri())
+    if typer.launch(Path(page.name).as_uri()):
+        session.say(f"no browser could be opened here; the page is {page.name}")

@@ -67,10 +67,13 @@ def thin(session: Session, *, older_than: float, at_a_time: int) -> list[str]:
     Epochs with their figures, stages, states and the log stay, so that numbers have gaps from then on.
     Returns the jobs, `at_a_time` at most: a day of training may have 100,000 such events.
     """
+    # Asked for once: the clock itself moves, so that no index can be searched for it, and a million ended
+    # jobs were read at each sweep (1.2 s in place of 1 ms).
+    before = select(db_now() - older_than).scalar_subquery()
     jobs = list(
         session.scalars(
             select(JobRow.id)
-            .where(JobRow.thinned_at.is_(None), JobRow.ended_at < db_now() - older_than)
+            .where(JobRow.thinned_at.is_(None), JobRow.ended_at < before)
             .order_by(JobRow.ended_at)
             .limit(at_a_time)
             .with_for_update(skip_locked=True)
