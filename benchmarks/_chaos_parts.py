@@ -128,9 +128,9 @@ class Redis(Part):
 
 
 class Postgres:
-    """A cluster of its own, with everything durable that is durable by default."""
+    """A cluster of its own; with `durable`, everything is that is by default."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = True) -> None:
         if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
             raise SystemExit("NOT RUN: this needs PostgreSQL's initdb and pg_ctl")
         # Not in a folder of ours: PostgreSQL refuses to run as root, and its user may not enter that.
@@ -140,8 +140,10 @@ class Postgres:
             shutil.chown(self._folder, "postgres")
             self._as_user = ["runuser", "-u", "postgres", "--"]
         self.port = free_port()
-        self.url = f"postgresql+psycopg://masktune@127.0.0.1:{self.port}/postgres"
+        self.server = f"postgresql+psycopg://masktune@127.0.0.1:{self.port}"
+        self.url = f"{self.server}/postgres"
         self._data = str(self._folder / "data")
+        self._fsync = "on" if durable else "off"
         self._run(
             "initdb", "--auth=trust", "--username=masktune", "--encoding=UTF8", "--locale=C", self._data
         )
@@ -150,7 +152,7 @@ class Postgres:
     def start(self) -> None:
         options = (
             f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder} "
-            "-c max_connections=200"
+            f"-c max_connections=200 -c fsync={self._fsync}"
         )
         log = str(self._folder / "log")
         self._run("pg_ctl", "--pgdata", self._data, "--wait", "--options", options, "--log", log, "start")

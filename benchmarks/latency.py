@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,8 @@ from datetime import datetime
 from pathlib import Path
 
 import httpx
+
+from benchmarks._service import free_port
 
 TARGETS = {"first_answer_s": 2.0, "claimed_redis_s": 0.1, "claimed_embedded_s": 0.3}
 _PATIENCE = 60.0
@@ -93,7 +94,7 @@ def _claim(http: httpx.Client) -> float:
 def _service(*, broker: str | None, parts: tuple[str, ...]) -> Iterator[tuple[httpx.Client, float, float]]:
     """The parts as processes on a data folder of their own: (client, started, first answered)."""
     folder = Path(tempfile.mkdtemp(prefix="masktune-latency-"))
-    port = _free_port()
+    port = free_port()
     settings = {"MASKTUNE_DATA_DIR": str(folder), "MASKTUNE_PORT": str(port)}
     if broker:
         settings["MASKTUNE_BROKER_URL"] = broker
@@ -120,13 +121,6 @@ def _await_answer(http: httpx.Client) -> float:
         else:
             return time.monotonic()
     raise TimeoutError(f"no answer within {_PATIENCE:g} s")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

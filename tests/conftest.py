@@ -5,9 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import socket
 import subprocess
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +16,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from benchmarks._chaos_parts import Postgres, answers
+from benchmarks._service import free_port
 from core import schema
 from core.artifacts import Artifacts
 from core.session import Database
@@ -25,22 +25,10 @@ from core.session import Database
 # Before torch comes: as many files of tests run side by side as there are cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+__all__ = ["free_port", "postgres_database", "redis_server"]
+
 POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432"
 REDIS_PORT = 6379
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """A port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @cache
@@ -49,28 +37,14 @@ def _postgres() -> str | None:
 
     None where there is neither a server nor its programs.
     """
-    if _answers(5432):
+    if answers(5432):
         return POSTGRES
-    if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
+    programs = ["initdb", "pg_ctl", *(["runuser"] if os.geteuid() == 0 else [])]
+    if any(shutil.which(program) is None for program in programs):
         return None
-    folder = Path(tempfile.mkdtemp(prefix="masktune-postgres-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    as_user: tuple[str, ...] = ()
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        if shutil.which("runuser") is None:
-            return None
-        shutil.chown(folder, "postgres")
-        as_user = ("runuser", "-u", "postgres", "--")
-    port, data = free_port(), str(folder / "data")
-    initdb = ["initdb", "--auth=trust", "--username=root", "--no-sync", "--encoding=UTF8", "--locale=C"]
-    subprocess.run([*as_user, *initdb, data], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    pg_ctl = [*as_user, "pg_ctl", "--pgdata", data, "--wait"]
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    start = [*pg_ctl, "--options", options, "--log", str(folder / "log"), "start"]
-    subprocess.run(start, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    stop = [*pg_ctl, "--mode", "immediate", "stop"]
-    atexit.register(subprocess.run, stop, cwd=folder, stdout=subprocess.DEVNULL)
-    return f"postgresql+psycopg://root@127.0.0.1:{port}"
+    started = Postgres(durable=False)
+    atexit.register(started.end)
+    return started.server
 
 
 @contextmanager
@@ -104,7 +78,7 @@ def redis_server(folder: Path, *arguments: str) -> Iterator[tuple[str, subproces
     )
     try:
         for _ in range(100):
-            if _answers(port):
+            if answers(port):
                 break
             time.sleep(0.05)
         yield f"redis://127.0.0.1:{port}/0", process

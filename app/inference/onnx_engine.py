@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from app.inference.engine import TorchEngine
 from app.inference.graph_engine import GraphEngine, Graphs
 from app.inference.shapes import Explain, Scores
+from core.errors import Conflict
 
 TOLERANCE = 1e-4
 """Most that a logit may differ from torch's: of 1, or of the largest logit where that is more."""
@@ -38,6 +39,7 @@ class OnnxEngine(GraphEngine):
     name = "onnxruntime"
 
     def __init__(self, graphs: Graphs, torch_engine: TorchEngine, *, threads: int, cuda: bool) -> None:
+        """Raises `Conflict` where it is to use a card and cannot."""
         erm = None if graphs.erm is None else _Graph(graphs.erm, threads, cuda=cuda)
         super().__init__(graphs, _Graph(graphs.model, threads, cuda=cuda), erm, torch_engine)
 
@@ -84,5 +86,10 @@ def _session(path: Path, threads: int, *, cuda: bool) -> onnxruntime.InferenceSe
     options.log_severity_level = 3  # errors; its warnings are about its own optimisations
     providers: Sequence[Any] = ["CPUExecutionProvider"]
     if cuda:
-        providers = [("CUDAExecutionProvider", {"use_tf32": "0"}), *providers]  # TF32 is off by 1e-3
-    return onnxruntime.InferenceSession(path, options, providers=providers)
+        # TF32 is off by 1e-3. The default search would try every algorithm for each new size of batch.
+        card = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+        providers = [("CUDAExecutionProvider", card), *providers]
+    session = onnxruntime.InferenceSession(path, options, providers=providers)
+    if cuda and "CUDAExecutionProvider" not in session.get_providers():  # it falls back without an error
+        raise Conflict("ONNX Runtime cannot use the card here; its own log says which library it misses")
+    return session

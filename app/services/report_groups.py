@@ -15,7 +15,7 @@ _SOURCES = {
     ),
     "cross_mistakes": (
         "A guess. A sample is in the second group of its class where heads that were fitted without it take "
-        "it for another class."
+        "it for another class; it weighs in either group as much as they are sure of it."
     ),
     "disagreement": "A guess. A sample is in the second group of its class where two models disagree on it.",
     "saliency_clusters": "A guess. The samples of a class are told apart by where in them the model looks.",

@@ -18,10 +18,11 @@ from sklearn.datasets import load_digits
 from app.inference import Explain, Inference, Pair, Part, Seen, Upload, graphs
 from app.inference.engine import TorchEngine, load
 from app.inference.graph_engine import Graphs
-from app.inference.onnx_engine import TOLERANCE, OnnxEngine, difference
+from app.inference.onnx_engine import TOLERANCE, OnnxEngine, cuda_available, difference
 from app.inference.proving import prove
 from app.inference.shapes import Scores
 from core.artifacts import Artifacts
+from core.errors import Conflict
 from core.settings import Settings
 from models.backbones import build_network
 from models.export import card_of, export_onnx, save_model
@@ -91,6 +92,14 @@ def test_neither_answers_nor_maps_depend_on_who_shares_the_batch(both: Both) -> 
         _close(alone, together.rows(number, number + 1))
 
 
+@pytest.mark.skipif(cuda_available(), reason="this ONNX Runtime can use a card")
+def test_a_card_that_it_cannot_use_is_no_silent_fall_back(both: Both, tmp_path: Path) -> None:
+    """ONNX Runtime would run on the CPU then, far slower than torch on the card, and prove equal to it."""
+    export_onnx(build_network("small_cnn", classes=3, image_size=28), tmp_path / "a.onnx")
+    with pytest.raises(Conflict, match="cannot use the card"):
+        OnnxEngine(Graphs(tmp_path / "a.onnx", None), both.torch, threads=1, cuda=True)
+
+
 @pytest.mark.parametrize("method", ["eigencam", "eigengradcam", "segeigencam", "kpcacam"])
 def test_a_component_has_one_sign_whoever_answers_and_shares_the_batch(method: str, tmp_path: Path) -> None:
     """LAPACK's may turn with the last digit of an activation: with these digits EigenGradCAM's did."""
@@ -103,9 +112,10 @@ def test_a_component_has_one_sign_whoever_answers_and_shares_the_batch(method: s
     expected = in_torch.run(images, Explain(method)).maps
     assert expected is not None
     for engine in (in_torch, in_onnx):
-        alone = np.concatenate([engine.run(image[None], Explain(method)).maps for image in images])
-        for found in (alone, engine.run(images, Explain(method)).maps):
-            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * expected.max())
+        alone = Scores.joined([engine.run(image[None], Explain(method)) for image in images])
+        for found in (alone, engine.run(images, Explain(method))):
+            assert found.maps is not None
+            np.testing.assert_allclose(found.maps, expected, rtol=1e-3, atol=1e-4 * expected.max())
 
 
 def test_the_memory_of_the_graphs_is_counted(both: Both) -> None:

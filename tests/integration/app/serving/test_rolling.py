@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,47 +15,10 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from core.settings import Settings
-from tests.conftest import free_port
 from tests.integration.app.serving.conftest import _furnished, picture
+from tests.integration.app.serving.processes import Replica
 
 CLIENTS = 4
-
-
-class Replica:
-    """A `masktune api` that may be ended and started again at its address."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        given = {"DATA_DIR": str(folder), "PORT": str(self.port), "ENGINE": "torch", "THREADS": "1"}
-        self._environment = os.environ | {f"MASKTUNE_{name}": value for name, value in given.items()}
-        self.start()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen([sys.executable, "-m", "cli", "api"], env=self._environment)
-
-    def replace(self) -> int:
-        """The exit code of the old one, once the new one is ready."""
-        self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(60)
-        self.start()
-        self.await_ready()
-        return code
-
-    def await_ready(self) -> None:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                httpx.get(f"{self.url}/readyz", timeout=5).raise_for_status()
-            except httpx.HTTPError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            else:
-                return
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 class Balancer:

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -20,34 +13,9 @@ from fastapi.testclient import TestClient
 from app.main import create_app
 from core.settings import Settings
 from tests.integration.app.serving.conftest import _furnished, picture
+from tests.integration.app.serving.processes import Replica
 
 CLIENTS, IMAGES = 3, 64
-
-
-@contextmanager
-def _api(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    given = {"MASKTUNE_DATA_DIR": str(folder), "MASKTUNE_PORT": str(port), "MASKTUNE_ENGINE": "torch"}
-    process = subprocess.Popen([sys.executable, "-m", "cli", "api"], env=os.environ | given)
-    try:
-        yield process, f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _await(address: str) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            httpx.get(f"{address}/livez").raise_for_status()
-        except httpx.TransportError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        else:
-            return
 
 
 @pytest.mark.slow
@@ -56,19 +24,19 @@ def test_sigterm_under_load_loses_no_answer(tmp_path: Path) -> None:
     with TestClient(app) as client:
         world = _furnished(client, app)
     files = [("file", (f"{n}.png", picture(n % 6, side=400))) for n in range(IMAGES)]
-    with _api(tmp_path) as (process, address), ThreadPoolExecutor(CLIENTS) as threads, httpx.Client() as eye:
-        _await(address)
+    with closing(Replica(tmp_path)) as api, ThreadPoolExecutor(CLIENTS) as threads, httpx.Client() as eye:
+        api.await_ready()
 
         def ask(_: int) -> int:
-            answer = httpx.post(f"{address}/predict", params={"model": world.model}, files=files, timeout=60)
+            answer = httpx.post(f"{api.url}/predict", params={"model": world.model}, files=files, timeout=60)
             assert len(answer.json()["predictions"]) == IMAGES
             return answer.status_code
 
         assert ask(0) == 200  # loaded
         asked = [threads.submit(ask, n) for n in range(CLIENTS)]
         # All of them, and the request for the metrics itself.
-        while f"masktune_requests_in_flight {CLIENTS + 1}.0" not in eye.get(f"{address}/metrics").text:
+        while f"masktune_requests_in_flight {CLIENTS + 1}.0" not in eye.get(f"{api.url}/metrics").text:
             assert not any(one.done() for one in asked), "the service was too quick for this test"
-        process.send_signal(signal.SIGTERM)
+        api.terminate()
         assert [one.result(60) for one in asked] == [200] * CLIENTS
-        assert process.wait(60) == 0
+        assert api.wait() == 0

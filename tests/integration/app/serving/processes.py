@@ -1,0 +1,59 @@
+"""`masktune api` as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import free_port
+
+
+class Replica:
+    """A `masktune api` that may be ended and started again at its address."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        given = {"DATA_DIR": str(folder), "PORT": str(self.port), "ENGINE": "torch", "THREADS": "1"}
+        self._environment = os.environ | {f"MASKTUNE_{name}": value for name, value in given.items()}
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen([sys.executable, "-m", "cli", "api"], env=self._environment)
+
+    def terminate(self) -> None:
+        """SIGTERM; `wait` says how it ended."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """The exit code, 60 s at most after this call."""
+        return self._process.wait(60)
+
+    def replace(self) -> int:
+        """The exit code of the old one, once the new one is ready."""
+        self.terminate()
+        code = self.wait()
+        self.start()
+        self.await_ready()
+        return code
+
+    def await_ready(self) -> None:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                httpx.get(f"{self.url}/readyz", timeout=5).raise_for_status()
+            except httpx.HTTPError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            else:
+                return
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
