@@ -46,7 +46,7 @@ def prove(pair: Pair, engine: Engine, images: Squares, *, artifacts: Artifacts, 
 
 @contextmanager
 def _whole_digits() -> Iterator[None]:
-    """On a card torch's convolutions round to TF32 by default: by 1e-3, which no float32 graph is equal to."""
+    """On a card torch rounds convolutions to TF32 by default, by 1e-3: no float32 graph would be equal."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
