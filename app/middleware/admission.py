@@ -33,7 +33,7 @@ Headers = list[tuple[bytes, bytes]]
 class Gate:
     """Counts requests for predictions and maps that are being answered; `most` of them at a time.
 
-    While more come than can be answered for longer than a burst, half as many: a queue that never empties
+    While more come than can be answered for longer than a burst, a third as many: a queue that never empties
     makes every answer late and none more (Nichols and Jacobson, Controlling Queue Delay, 2012).
     """
 
@@ -51,7 +51,7 @@ class Gate:
 
     @property
     def full(self) -> bool:
-        if self.inside < (self.most + 1) // 2:
+        if self.inside < (self.most + 2) // 3:
             return False
         return self.inside >= self.most or self._is_standing()
 

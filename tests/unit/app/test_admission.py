@@ -71,7 +71,7 @@ def test_a_burst_has_all_places() -> None:
         gate.refusal("/predict")
 
 
-def test_an_overload_that_stands_has_half_of_them_until_it_is_over() -> None:
+def test_an_overload_that_stands_has_a_third_of_them_until_it_is_over() -> None:
     clock = Clock()
     gate = Gate(5, clock=clock)
     for _ in range(5):
@@ -79,9 +79,9 @@ def test_an_overload_that_stands_has_half_of_them_until_it_is_over() -> None:
         gate.refusal("/predict")
         clock.now += 0.03125  # the last a bit more than a tenth after the first
     gate.inside = 0
-    assert filled(gate) == 3
+    assert filled(gate) == 2
     clock.now += 0.9  # nobody was refused since, but who was may not be back yet
-    assert filled(gate) == 3
+    assert filled(gate) == 2
     clock.now += 0.2
     assert filled(gate) == 5
 
@@ -96,7 +96,7 @@ def test_refusals_far_apart_are_bursts() -> None:
         gate.inside = 0
 
 
-def test_one_place_is_never_halved() -> None:
+def test_one_place_is_never_divided() -> None:
     clock = Clock()
     gate = Gate(1, clock=clock)
     gate.refusal("/predict")
