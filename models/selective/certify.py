@@ -85,13 +85,27 @@ def _last_passing(table: CalibrationTable, walk: Walk, risk: float) -> int | Non
     return first + length - 1 if length else None
 
 
+def certifies_any(table: CalibrationTable, risk: float, confidence: float) -> bool:
+    """Whether `certified_step` finds a threshold. A walk that passes its first step has found one, so only
+    those are looked at: without it, planning took longer than a forward pass over the split."""
+    from scipy.special import bdtr
+
+    for walk in walks(table.n, risk, confidence):
+        first = int(np.searchsorted(table.answered, walk.start))
+        if first < len(table.answered):
+            errors, answered = table.wrong[first], table.answered[first]
+            if bdtr(errors, answered, risk) <= walk.level:
+                return True
+    return False
+
+
 def best_certifiable_risk(table: CalibrationTable, confidence: float) -> float | None:
     """The smallest risk that `table` certifies at `confidence`, to 1 %; None where none under 1 does.
 
     For planning: a wish that was picked by looking at this figure is no promise any more.
     """
     grid = np.geomspace(1e-5, 0.999, 120)
-    certified = [certified_step(table, float(risk), confidence) is not None for risk in grid]
+    certified = [certifies_any(table, float(risk), confidence) for risk in grid]
     if not any(certified):
         return None
     first = int(np.argmax(certified))
@@ -99,10 +113,10 @@ def best_certifiable_risk(table: CalibrationTable, confidence: float) -> float |
     low = float(grid[first - 1]) if first else 0.0
     while high - low > 0.01 * high:
         middle = (low + high) / 2
-        if certified_step(table, middle, confidence) is None:
-            low = middle
-        else:
+        if certifies_any(table, middle, confidence):
             high = middle
+        else:
+            low = middle
     return high
 
 

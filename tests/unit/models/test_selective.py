@@ -24,7 +24,7 @@ from models.selective import (
     samples_needed,
     score,
 )
-from models.selective.certify import allowed_errors, certified_step, walks
+from models.selective.certify import allowed_errors, certified_step, certifies_any, walks
 
 
 def rising(n: int, seed: int = 0, exponent: float = 8.0) -> CalibrationTable:
@@ -206,6 +206,9 @@ def test_the_certificate_is_the_procedure_step_by_step(
     table = CalibrationTable.build(scores, correct)
     step = certified_step(table, *wish)
     assert (None if step is None else float(table.thresholds[step])) == brute_force(table, *wish)
+    for risk in (1e-4, wish[0], 0.2, 0.6, 0.99):
+        some = certified_step(table, risk, wish[1]) is not None
+        assert certifies_any(table, risk, wish[1]) == some
 
 
 def test_a_certified_bound_is_below_the_wish() -> None:
