@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -56,6 +56,9 @@ __all__ = [
     "union",
 ]
 
+T = TypeVar("T")
+
+_FEW_ELEMENTS = 1 << 18
 _BEHIND = 2  # batches whose masks may be under way: a GPU then has its next one before it ends the last
 RANDOM = "random"
 """The ablation among the masking methods: the saliency rule's number of pixels, anywhere."""
@@ -97,8 +100,8 @@ def compute_mask_set(
     """
     start = time.perf_counter()
     tally = _Tally()
-    with evaluating(network):
-        batches = _mask_batches(network, loader, config, run, precision=precision)
+    with evaluating(network), worker_of(run.device) as worker:
+        batches = mask_batches(network, loader, config, run, worker, precision=precision)
         size, first = next(batches, (None, None))
         if size is None or first is None:
             raise ValueError("there is no image to mask")
@@ -151,34 +154,53 @@ def _header(config: MaskingConfig, run: Run, size: Size, first: MaskBatch, *, im
     )
 
 
-def _mask_batches(
-    network: Network, loader: Loader, config: MaskingConfig, run: Run, *, precision: Precision
+def mask_batches(
+    network: Network,
+    loader: Loader,
+    config: MaskingConfig,
+    run: Run,
+    worker: Executor,
+    *,
+    precision: Precision,
 ) -> Iterator[tuple[Size, MaskBatch]]:
-    """Each batch's image size and masks, on the CPU.
-
-    A thread makes the masks of one batch while the backbone runs on the next: they are many small
-    operations, each too small for more than one core, and what a GPU makes of them is waited for there.
-    """
-    with _one_core_beside() as beside:
-        begun = deque[Future[tuple[Size, MaskBatch]]]()
-        for batch in watched(loader, run):
-            explain = _begun(network, batch, config, precision)
-            begun.append(beside.submit(_mask_batch, batch, explain, config))
-            if len(begun) > _BEHIND:
-                yield begun.popleft().result()
-        while begun:
+    """Each batch's image size and masks, on the CPU; `worker` makes them of what the backbone gave."""
+    begun = deque[Future[tuple[Size, MaskBatch]]]()
+    for batch in watched(loader, run):
+        explain = _begun(network, batch, config, precision)
+        begun.append(worker.submit(_mask_batch, batch, explain, config))
+        if len(begun) > _BEHIND:
             yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
+
+
+def worker_of(device: torch.device) -> Executor:
+    """What a GPU makes is waited for by a thread, while it is given its next batches. On a CPU that thread
+    would want a core that the backbone has."""
+    return ThreadPoolExecutor(1, "masks") if device.type == "cuda" else _Here()
+
+
+class _Here(Executor):
+    """Does at once, and in this thread, what it is given; what it raises is raised here too."""
+
+    def submit(self, work: Callable[..., T], /, *arguments: Any, **options: Any) -> Future[T]:
+        done = Future[T]()
+        done.set_result(work(*arguments, **options))
+        return done
 
 
 @contextmanager
-def _one_core_beside() -> Iterator[Executor]:
-    """A thread whose operations use one core: two threads that both want every core wait for each other."""
+def _one_core(elements: int) -> Iterator[None]:
+    """For operations on few elements one core is faster: to wake the others takes longer than they help."""
     threads = torch.get_num_threads()
+    if elements > _FEW_ELEMENTS:
+        yield
+        return
+    torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(1, "masks", initializer=torch.set_num_threads, initargs=(1,)) as beside:
-            yield beside
+        yield
     finally:
-        torch.set_num_threads(threads)  # with which threads begin that are started later
+        torch.set_num_threads(threads)
 
 
 def _begun(
@@ -200,8 +222,9 @@ def _mask_batch(
     """1. maps  2. their heights at the image's size  3. the threshold  4. how many pixels it masks."""
     height, width = batch.images.shape[-2:]
     found = explain()
-    raised = heights(found.maps, (height, width))
-    bounds = threshold_heights(raised, sigmas=config.sigmas, share=config.share)
-    counts = count_masked(raised, bounds).to(torch.int32)
+    with _one_core(len(batch.rows) * height * width):
+        raised = heights(found.maps, (height, width))
+        bounds = threshold_heights(raised, sigmas=config.sigmas, share=config.share)
+        counts = count_masked(raised, bounds).to(torch.int32)
     columns = batch.rows, found.maps, bounds, counts, found.targets
     return (height, width), MaskBatch(*(column.cpu() for column in columns))

@@ -19,7 +19,15 @@ from models.backbones import Network, build_network
 from models.config import Fill, MaskingConfig
 from models.data.batches import Batch
 from models.mask_rule import heights, random_masks
-from models.masking import MaskSet, apply_masks, compute_mask_set, masks, thresholds
+from models.masking import (
+    MaskSet,
+    apply_masks,
+    compute_mask_set,
+    mask_batches,
+    masks,
+    thresholds,
+    worker_of,
+)
 from models.run import Progress, Run, Stopped
 from models.saliency import UnknownMethod, saliency, to_library_scale
 
@@ -206,6 +214,21 @@ def test_the_stage_leaves_the_number_of_threads_as_it_was(network: Network, tmp_
     compute_mask_set(network, Batches(8, batch=4), MaskingConfig(), Run(), folder=tmp_path / "set")
     with ThreadPoolExecutor(1) as later:
         assert torch.get_num_threads() == later.submit(torch.get_num_threads).result() == before
+
+
+def test_a_thread_beside_makes_the_same_masks(network: Network) -> None:
+    """As on a GPU, whose batches are waited for there."""
+    loader, config, run = Batches(22, batch=4), MaskingConfig(), Run()
+    with worker_of(torch.device("cpu")) as here, worker_of(torch.device("cuda")) as beside:
+        some, others = (
+            list(mask_batches(network.eval(), loader, config, run, worker, precision="fp32"))
+            for worker in (here, beside)
+        )
+    assert len(some) == len(others) == 6
+    for (size, one), (other_size, other) in zip(some, others, strict=True):
+        assert size == other_size
+        for mine, theirs in zip(one, other, strict=True):
+            assert torch.equal(mine, theirs)
 
 
 def test_batches_change_no_mask(network: Network, tmp_path: Path) -> None:
