@@ -63,20 +63,35 @@ class PropertyTable:
             start = stop
 
 
-def simple_properties(store: Store, rows: Rows, *, limit: int = 5000, threads: int = 2) -> PropertyTable:
+def simple_properties(
+    store: Store,
+    rows: Rows,
+    *,
+    limit: int = 5000,
+    threads: int = 2,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PropertyTable:
     """Measure the first `limit` of `rows`: shuffle them before. A few milliseconds an image.
 
     Where images are large it stops at `MAX_SOURCE_PIXELS`, though not before `MIN_IMAGES`. ValueError
-    without a row. Threads decode, since PIL does that without the GIL.
+    without a row. Threads decode, since PIL does that without the GIL. `on_progress` is told (done, total)
+    now and then; what it raises ends the measuring.
     """
     if len(rows) == 0:
         raise ValueError("there is no sample to measure")
     wanted = min(limit, len(rows))
     chosen = rows[: _affordable(store, rows[:wanted])]
     chunks = [chosen[i : i + _CHUNK] for i in range(0, len(chosen), _CHUNK)]
-    with ThreadPoolExecutor(threads) as pool:
-        values = np.concatenate(list(pool.map(partial(_measure, store), chunks)))
-    return PropertyTable(chosen, _PROPERTIES, values, wanted)
+    measured: list[Floats] = []
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for number, values in enumerate(pool.map(partial(_measure, store), chunks), 1):
+            measured.append(values)
+            if on_progress is not None:
+                on_progress(min(number * _CHUNK, len(chosen)), len(chosen))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return PropertyTable(chosen, _PROPERTIES, np.concatenate(measured), wanted)
 
 
 def _affordable(store: Store, rows: Rows) -> int:

@@ -22,7 +22,7 @@ from models.data.formats import FormatName, FormatOptions
 from models.data.importing import BUILTIN_PREFIX, ImportOptions, import_dataset
 from models.data.report import ImportReport, ImportStopped
 from models.data.store import Store
-from models.shortcuts import find_shortcuts
+from models.shortcuts import MAX_IMAGES, find_shortcuts
 from worker.spec import DatasetSpec
 from worker.stages.context import Result, StageContext
 
@@ -36,18 +36,27 @@ def import_(context: StageContext) -> Result:
     assert dataset is not None
     target, artifact = context.workspace.folder("store"), f"datasets/{dataset.id}"
     started = time.monotonic()
+    whole, stored = 1, 0  # steps of the stage, and how many of them end with a store
 
-    def on_progress(done: int, total: int) -> None:
-        context.progress(done, total, done / 2 / max(time.monotonic() - started, 1e-9))
+    def on_stored(done: int, steps: int) -> None:
+        nonlocal whole, stored
+        # To look for shortcuts costs about as much for an image as to check it and pack it.
+        whole, stored = steps + 2 * min(MAX_IMAGES, steps // 2), steps
+        context.progress(done, whole, done / 2 / max(time.monotonic() - started, 1e-9))
+
+    def on_looked(done: int, images: int) -> None:
+        if context.run.should_stop():
+            raise ImportStopped
+        context.progress(stored + (whole - stored) * done // images, whole)
 
     report = import_dataset(
         _source(context, dataset),
         target,
         _options(context, dataset),
-        on_progress=on_progress,
+        on_progress=on_stored,
         should_stop=context.run.should_stop,
     )
-    summary = _summary(report, target, seed=int(context.spec.params.get("seed", 0)))
+    summary = _summary(report, target, seed=int(context.spec.params.get("seed", 0)), on_progress=on_looked)
     context.artifacts.put(target, artifact)
     if not context.artifacts.local:
         shutil.rmtree(target)
@@ -60,7 +69,9 @@ def import_(context: StageContext) -> Result:
     }
 
 
-def _summary(report: ImportReport, folder: Path, *, seed: int) -> dict[str, Any]:
+def _summary(
+    report: ImportReport, folder: Path, *, seed: int, on_progress: Callable[[int, int], None]
+) -> dict[str, Any]:
     """The report without its lists of files, and of a usable data set two things more.
 
     `sizes`, in pixels, is what defaults are chosen by. `shortcuts` says which simple property of an
@@ -79,7 +90,9 @@ def _summary(report: ImportReport, folder: Path, *, seed: int) -> dict[str, Any]
             "longer_side_median": int(np.median(longer)),
             "longer_side_max": int(longer.max()),
         }
-        facts["shortcuts"] = find_shortcuts(store, rng=np.random.default_rng(seed)).to_json()
+        facts["shortcuts"] = find_shortcuts(
+            store, rng=np.random.default_rng(seed), on_progress=on_progress
+        ).to_json()
     return facts
 
 

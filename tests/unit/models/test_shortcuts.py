@@ -245,3 +245,16 @@ def test_a_sample_is_drawn_and_said(painted: Store) -> None:
 def test_an_empty_split_is_nothing_to_judge(painted: Store) -> None:
     found = find_shortcuts(painted, rng=np.random.default_rng(0), split="val")
     assert (found.split, found.n, found.strength, found.left_out) == ("val", 0, "none", AB)
+
+
+def test_it_tells_how_far_it_is_and_ends_when_told(painted: Store) -> None:
+    told: list[tuple[int, int]] = []
+
+    def on_progress(done: int, total: int) -> None:
+        told.append((done, total))
+        if done == total:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        find_shortcuts(painted, rng=np.random.default_rng(0), on_progress=on_progress)
+    assert told == [(256, 300), (300, 300)]
