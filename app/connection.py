@@ -38,6 +38,8 @@ class Connection(HttpToolsProtocol):
 
     gate: ClassVar[Gate | None] = None
     """What bounds the predictions in flight (`guarded`)."""
+    refusals: ClassVar[_Refusals]
+    """Its refusals as bytes; there with the gate."""
 
     _body = False
     """A body is arriving, be its request answered already or not; else a head is awaited or arriving."""
@@ -181,9 +183,7 @@ class Connection(HttpToolsProtocol):
 
     def _write(self, status: HTTPStatus, headers: Headers, body: bytes) -> None:
         """A whole answer, past the application."""
-        lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
-        lines += [name + b": " + value for name, value in headers]
-        self.transport.write(b"\r\n".join([*lines, b"", body]))
+        self.transport.write(b"".join((_head(status, headers), _END, body)))
 
     def _asked_path(self) -> str | None:
         """Where the request that begins here is one that the gate looks at, its path.
@@ -201,11 +201,11 @@ class Connection(HttpToolsProtocol):
         """Answer 503 here and now: no task, no application."""
         assert self.gate is not None
         headers, body = self.gate.refusal(path)
+        head = self.refusals.head(path, headers, self.server_state.default_headers)
         stays = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        headers += [*self.server_state.default_headers, (b"x-request-id", new_request_id().encode())]
-        if not stays:
-            headers.append((b"connection", b"close"))
-        self._write(HTTPStatus.SERVICE_UNAVAILABLE, headers, body)
+        end = _END if stays else b"connection: close\r\n\r\n"
+        request_id = new_request_id().encode()
+        self.transport.write(b"".join((head, b"x-request-id: ", request_id, b"\r\n", end, body)))
         if not stays:
             self.transport.close()
         self.server_state.total_requests += 1
@@ -223,7 +223,34 @@ class Connection(HttpToolsProtocol):
 
 def guarded(protocol: type[Connection], gate: Gate) -> type[Connection]:
     """This protocol, which asks that gate."""
-    return type(protocol.__name__, (protocol,), {"gate": gate})
+    return type(protocol.__name__, (protocol,), {"gate": gate, "refusals": _Refusals()})
+
+
+class _Refusals:
+    """Heads of the gate's refusals but for their end: made anew when the server's headers are (its date)."""
+
+    def __init__(self) -> None:
+        self._own: Headers = ()
+        self._heads: dict[str, bytes] = {}
+
+    def head(self, path: str, headers: Headers, own: Headers) -> bytes:
+        """That for one of the gate's paths; `own` are the server's headers."""
+        if own is not self._own:
+            self._own = own
+            self._heads.clear()
+        head = self._heads.get(path)
+        if head is None:
+            head = self._heads[path] = _head(HTTPStatus.SERVICE_UNAVAILABLE, (*headers, *own))
+        return head
+
+
+_END = b"\r\n"
+
+
+def _head(status: HTTPStatus, headers: Headers) -> bytes:
+    """The status line and these headers, each with the end of its line."""
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()]
+    return b"".join(lines + [name + b": " + value + b"\r\n" for name, value in headers])
 
 
 def _problem(status: HTTPStatus, detail: str) -> tuple[Headers, bytes]:

@@ -73,6 +73,8 @@ class Bench:
         self.seen: defaultdict[tuple[str, str, int], list[Seen]] = defaultdict(list)
         self.engine: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
         """Images/s of each round, by network and batch."""
+        self.overload: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
+        """Of each round, by network."""
 
     def clients(self, service: str, kind: Kind, server: Server, path: str, clients: Sequence[int]) -> None:
         """Closed loops, one after the other."""
@@ -109,8 +111,16 @@ class Bench:
         return [seen.rate for seen in self.seen[service, network, clients]]
 
     def best(self, service: str, network: str) -> float:
-        """The median rate at the best number of clients."""
-        return max(median(self.rates(service, network, count)) for count in CLIENTS)
+        """This round's rate at the best number of clients."""
+        return max(self.rates(service, network, count)[-1] for count in CLIENTS)
+
+    def flooded(self, network: str) -> dict[str, float]:
+        """Medians over the rounds; of what must hold throughout, the worst."""
+        rounds = self.overload[network]
+        return {
+            key: (max if key.startswith("livez") else median)([seen[key] for seen in rounds])
+            for key in rounds[0]
+        }
 
 
 def main() -> int:
@@ -148,13 +158,12 @@ def main() -> int:
                 for kind in (small, large):
                     _engine_rates(engines[kind.backbone], kind, bench)
                     _masktune(bench, alone, together, kind, worlds[kind.backbone])
+                    bench.overload[kind.backbone].append(
+                        _overload(bench, alone.port, kind, worlds[kind.backbone].alone)
+                    )
             explaining = _explaining(engines[large.backbone], large, bench.seconds)
-            overload = {
-                kind.backbone: _overload(bench, alone.port, kind, worlds[kind.backbone].alone)
-                for kind in (small, large)
-            }
         job = _predict_job(folder, large, worlds[large.backbone])
-    aims = _aims(bench, overload, explaining, job)
+    aims = _aims(bench, explaining, job)
     print(table(bench.rows))
     for key, aim in aims.items():
         print(f"{key:58} {json.dumps(aim.to_json())}")
@@ -168,7 +177,7 @@ def main() -> int:
             f"{network}, batch {batch}": rates for (network, batch), rates in bench.engine.items()
         },
         "figures": bench.rows,
-        "overload": overload,
+        "overload": bench.overload,
         "targets": {key: aim.to_json() for key, aim in aims.items()},
         "ok": ok,
     }
@@ -198,7 +207,7 @@ def _masktune(bench: Bench, alone: Server, together: Server, kind: Kind, world: 
 
 
 def _overload(bench: Bench, port: int, kind: Kind, model: str) -> dict[str, float]:
-    """Twice the closed loop's best rate, at even times, and /livez asked 20 times a second meanwhile."""
+    """Twice the best rate that this round's closed loops had, at even times, and /livez 20 times a second."""
     best = bench.best("masktune", kind.backbone)
     seconds = max(bench.seconds, 10.0)
     flood = Plan(
@@ -210,16 +219,14 @@ def _overload(bench: Bench, port: int, kind: Kind, model: str) -> dict[str, floa
         flooded, alive = (running.result() for running in [threads.submit(load, p) for p in (flood, probe)])
 
     def p99(clients: int) -> float:
-        return median(seen.p99 for seen in bench.seen["masktune", kind.backbone, clients])
+        return bench.seen["masktune", kind.backbone, clients][-1].p99
 
     bench.row("masktune", kind, "twice its best", flooded)
     bench.row("masktune /livez", kind, "meanwhile", alive)
     return {
         "throughput": _over(flooded.rate, best),
-        "p99": _over(flooded.p99, median(s.p99 for s in bench.seen["masktune", kind.backbone, 32])),
-        "p99_let_in": _over(
-            flooded.p99, median(s.p99 for s in bench.seen["masktune", kind.backbone, LET_IN])
-        ),
+        "p99": _over(flooded.p99, p99(32)),
+        "p99_let_in": _over(flooded.p99, p99(LET_IN)),
         "livez_p99_ms": alive.p99,
         "livez_unanswered": float(alive.unanswered),
     }
@@ -285,8 +292,8 @@ def _over(value: float, other: float) -> float:
     return value / other if other else float("inf")
 
 
-def _aims(bench: Bench, overload: dict[str, Any], explaining: float, job: float) -> dict[str, Aim]:
-    flood, light = overload["resnet50"], overload["small_cnn"]
+def _aims(bench: Bench, explaining: float, job: float) -> dict[str, Aim]:
+    flood, light = bench.flooded("resnet50"), bench.flooded("small_cnn")
     tails = [_over(seen.p99, seen.p50) for seen in bench.seen["masktune", "small_cnn", 32]]
 
     def over(service: str) -> float:

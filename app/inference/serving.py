@@ -128,7 +128,7 @@ class Inference:
         return Seen(squares, scores, engine.calibration)
 
     def at_once(self, pair: Pair, uploads: Sequence[Upload], explain: Explain | None) -> bool:
-        """Whether `see` would be done in the next turn of the event loop: nobody can leave before."""
+        """Whether `see` would be done in a turn or two of the event loop: nobody can leave before."""
         return self._quick(pair, uploads, explain) is not None
 
     def _quick(self, pair: Pair, uploads: Sequence[Upload], explain: Explain | None) -> Engine | None:
@@ -139,7 +139,7 @@ class Inference:
         return engine if engine is not None and engine.quick else None
 
     async def _see_now(self, pair: Pair, engine: Engine, upload: Upload) -> Seen:
-        """One small image for a quick engine: decoded here, and run in the next turn. Raises `ImageError`."""
+        """One small image for a quick engine: decoded here, and run soon. Raises `ImageError`."""
         from app.inference.images import to_square  # torch comes with it, and an engine has brought it
 
         squares = to_square(upload, engine.image_size, self._small)[None]

@@ -1,4 +1,4 @@
-"""Quick engines: run on the event loop itself, all that came in one turn of it as one batch.
+"""Quick engines: run on the event loop itself, all that came in two turns of it as one batch.
 
 Two threads that share one interpreter on two cores make each other slow (its objects move from core to
 core with the lock): a network that is done before a thread would have woken is better run where the request
@@ -44,11 +44,11 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for the next turn."""
+        """Requests that wait for their turn."""
         return len(self._waiting)
 
     def submit(self, ask: Ask) -> asyncio.Future[Scores]:
-        """Run it in the next turn of the loop, with what else is there by then."""
+        """Run it in the next turn of the loop but one, with what else is there by then."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:  # nobody waits on one that has ended
             self._waiting.clear()
@@ -56,7 +56,9 @@ class Turns:
         answer: asyncio.Future[Scores] = loop.create_future()
         self._waiting.append((ask, answer))
         if len(self._waiting) == 1:
-            loop.call_soon(self._turn)
+            # What came with it over other connections is handed in during this turn or the next. Together
+            # they cost a fifth less: without the second, 8 clients would be two halves that take turns.
+            loop.call_soon(loop.call_soon, self._turn)
         return answer
 
     def _turn(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,7 +27,7 @@ _CALM_SECONDS = 1.0
 PLACE = "masktune.place"
 """In the scope of a request that has its place already."""
 
-Headers = list[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Gate:
@@ -43,8 +43,8 @@ class Gate:
         self._clock = clock
         self._refusing_since = self._refused_at = float("-inf")
         detail = f"there is no room for another request now; try again in {_RETRY_SECONDS} s"
-        self._bodies = {
-            path: json.dumps(problem(Overloaded, detail, instance=path)).encode() for path in _PATHS
+        self._refusals = {
+            path: _refusal(json.dumps(problem(Overloaded, detail, instance=path)).encode()) for path in _PATHS
         }
         self.refused: Callable[[str], None] = _nobody
         """Is told of each request that a server refused by itself, with its path."""
@@ -65,13 +65,7 @@ class Gate:
     def refusal(self, path: str) -> tuple[Headers, bytes]:
         """Headers and body of the 503 for one of our paths."""
         self._note_refusal()
-        body = self._bodies[path]
-        headers = [
-            (b"content-type", b"application/problem+json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"retry-after", str(_RETRY_SECONDS).encode()),
-        ]
-        return headers, body
+        return self._refusals[path]
 
     def _note_refusal(self) -> None:
         now = self._clock()
@@ -108,6 +102,15 @@ class Admission:
         finally:
             self.gate.inside -= 1
         return None
+
+
+def _refusal(body: bytes) -> tuple[Headers, bytes]:
+    headers = (
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"retry-after", str(_RETRY_SECONDS).encode()),
+    )
+    return headers, body
 
 
 def _nobody(path: str) -> None:

@@ -295,7 +295,7 @@ def test_the_service_is_served_with_these_limits(tmp_path: Path, monkeypatch: py
     http = make_server(Settings(data_dir=tmp_path)).config.http
     assert isinstance(http, type)
     assert issubclass(http, Connection)
-    assert vars(http).keys() - vars(type("", (), {})).keys() == {"gate"}
+    assert vars(http).keys() - vars(type("", (), {})).keys() == {"gate", "refusals"}
 
 
 def test_a_body_that_trickles_is_cut_off_and_leaves_nothing(listen: Listen, tmp_path: Path) -> None:
@@ -383,14 +383,15 @@ def test_beyond_its_bound_a_prediction_is_refused_at_once_and_the_connection_goe
     assert 'masktune_requests_total{method="POST",route="/predict",status="404"} 1.0' in told
 
 
+CLOSE = b"Connection: close\r\n"
 HUGE_HEAD = b"".join(b"X-%d: " % n + b"a" * 8_000 + b"\r\n" for n in range(9))
 
 
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        (PREDICT % (b"/predict?model=a", 1, b"Connection: close\r\n", b"x"), b"404"),
-        (PREDICT % (b"/predict?model=%20", 1, b"Connection: close\r\n", b"x"), b"422"),
+        (PREDICT % (b"/predict?model=a", 1, CLOSE, b"x"), b"404"),
+        (PREDICT % (b"/predict?model=%20", 1, CLOSE, b"x"), b"422"),
         (PREDICT % (b"/predict?model=a", 10**12, b"", b""), b"413"),
         (PREDICT % (b"/predict", 1, HUGE_HEAD, b"x"), b"431"),
         (PREDICT % (b"/predict", 0, b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b""), b""),
@@ -411,6 +412,18 @@ def test_a_place_comes_back_whatever_becomes_of_its_request(
         else:
             assert server.ask(request_)[9:12] == status or not status
         until(lambda: gate.inside == 0)
+
+
+def test_a_refusal_has_the_headers_that_the_server_has_now(listen: Listen) -> None:
+    server = listen(predict_in_flight=1)
+    server.app.state.gate.inside = 1
+    days = set()
+
+    def refused_on_another_day() -> bool:  # the server writes a new date each second
+        days.update(re.findall(rb"\r\ndate: (.+)\r\n", server.ask(PREDICT % (b"/predict", 0, CLOSE, b""))))
+        return len(days) > 1
+
+    until(refused_on_another_day)
 
 
 def test_who_is_refused_has_no_more_time_than_others(listen: Listen) -> None:

@@ -25,6 +25,21 @@ def test_what_came_in_one_turn_is_one_batch_and_each_gets_its_own() -> None:
     assert engine.batches == [5]
 
 
+def test_what_comes_one_turn_later_goes_with_it() -> None:
+    engine, turns = EchoEngine(), Turns()
+
+    async def ask(number: int) -> Scores:
+        for _ in range(number % 2):
+            await asyncio.sleep(0)
+        return await turns.submit(Ask(engine, pictures(number)))
+
+    async def both() -> None:
+        await asyncio.gather(*(ask(number) for number in range(6)))
+
+    asyncio.run(both())
+    assert engine.batches == [6]
+
+
 def test_a_turn_is_bounded_and_others_get_theirs_between_two() -> None:
     engine, turns, seen = EchoEngine(), Turns(), []
 
@@ -36,7 +51,7 @@ def test_a_turn_is_bounded_and_others_get_theirs_between_two() -> None:
 
     asyncio.run(ask())
     assert engine.batches == [MOST, MOST, 1]
-    assert seen == [0, 1, 2]  # the loop had a turn of its own before each
+    assert seen == [0, 0, 1, 2]  # the loop had a turn of its own before each
 
 
 def test_engines_never_share_a_batch() -> None:
