@@ -36,8 +36,7 @@ serve: install ## the service on http://127.0.0.1:8000, data under ./var
 	@exec $(BIN)/masktune serve
 
 # Files of tests run beside each other, two processes more than there are cores, for many tests wait; more than four
-# would only fight for the disk. In the order of the tree, so that the long ones come first and the short ones fill
-# up the end.
+# would only fight for the disk. In the order of their collection, which has the slow ones first (tests/conftest.py).
 SIDE_BY_SIDE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 2 ? n + 2 : 4))) --dist=loadfile --no-loadscope-reorder
 
 # Compiled files are kept, whatever the shell says: each of some hundred processes would compile ours anew.

@@ -21,6 +21,9 @@ from core.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+WARM_AFTER_SECONDS = 10.0
+"""What a service has to do when it starts comes first, on a laptop on the same cores."""
+
 
 class Server(uvicorn.Server):
     """Without it a stream would hold the process until `timeout_graceful_shutdown` cuts it off."""
@@ -40,6 +43,7 @@ class Server(uvicorn.Server):
     async def _warm(self) -> None:
         """Import torch while nobody waits for it: its libraries are opened with the interpreter held, so that
         whoever comes meanwhile waits too, half a second, or several where the disk has not read them yet."""
+        await asyncio.sleep(WARM_AFTER_SECONDS)
         try:
             await asyncio.to_thread(self._app.state.services.forward)
         except Exception:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from cli import datasets, jobs, keys, models, serve
@@ -29,6 +32,24 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("masktune-service"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """What comes before the command."""
+
+
 _PARTS = "The service"
 for command in (serve.serve, serve.api, serve.worker, serve.migrate, backup, restore, web, demo, doctor):
     app.command(rich_help_panel=_PARTS)(command)

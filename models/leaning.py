@@ -36,7 +36,8 @@ RULE = (
     f"own mask covers at most {100 * SMALL_MASK:.0f} % of the image and changes at least "
     f"{100 * MANY_CHANGES:.0f} points more of its answers than the same mask elsewhere (lower end of the "
     "95 % interval); or one simple property of the image tells the class, rated strong. Both kinds: it leans "
-    "on a shortcut. One kind: some signs. Neither: no sign."
+    "on a shortcut. One kind: some signs. Neither: no sign. The failures of a model that is no better than a "
+    "guess on the validation split (the 95 % interval of its mean over classes reaches chance) are no signs."
 )
 
 
@@ -69,6 +70,24 @@ def read(signs: Sequence[Sign]) -> Leaning:
     kinds = {sign.kind for sign in signs if sign.found}
     reading: Reading = "leans" if len(kinds) == 2 else "some_signs" if kinds else "no_sign"
     return Leaning(reading, RULE, tuple(signs))
+
+
+def unless_guessing(signs: Sequence[Sign], validation: Metrics) -> list[Sign]:
+    """The same signs, but that of failure none is found where the model has learned nothing to lean on."""
+    chance = 1 / len(validation.classes)
+    low, high = validation.balanced_accuracy_low, validation.balanced_accuracy_high
+    if len(validation.classes) < 2 or low > chance:
+        return list(signs)
+    told = (
+        f" On validation it is right on {_share(validation.balanced_accuracy, low, high)} over the classes, "
+        f"no better than a guess ({100 * chance:.1f} %): this says nothing of a shortcut."
+    )
+    return [
+        dataclasses.replace(sign, found=False, sentence=sign.sentence + told)
+        if sign.kind == "failure" and sign.found
+        else sign
+        for sign in signs
+    ]
 
 
 def of_groups(metrics: Metrics, *, split: str) -> Sign | None:

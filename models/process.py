@@ -26,7 +26,8 @@ def prepare_process(threads: int | None = None) -> int:
 
     torch.set_num_threads(threads)
     # Equal bits are promised on a CPU. On CUDA the fastest convolution of each shape is chosen instead.
-    torch.use_deterministic_algorithms(not torch.cuda.is_available())
+    # `use_deterministic_algorithms` is the same, and imports torch's compiler: a second, for nothing here.
+    torch.set_deterministic_debug_mode("default" if torch.cuda.is_available() else "error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # not in the stub
     torch.backends.cudnn.benchmark = True
     return torch.get_num_threads()

@@ -31,6 +31,12 @@ POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432"
 REDIS_PORT = 6379
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: of several processes none is then left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @cache
 def _postgres() -> str | None:
     """The address of a PostgreSQL without a database: the machine's, else one started here, once.

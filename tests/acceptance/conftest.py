@@ -30,12 +30,13 @@ class Processes:
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def masktune(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
-        """Start the command with these settings and no others, but for one thread a training.
+        """Start the command with these settings and no others, but for one thread a training, and torch.
 
         As many files of tests run side by side as there are cores, and two trainings of two threads
-        each on two cores take twice as long as with one.
+        each on two cores take twice as long as with one. A graph for each model that is asked once
+        would take as long as the model's training.
         """
-        settings = {"THREADS": "1"} | settings
+        settings = {"THREADS": "1", "ENGINE": "torch"} | settings
         log = (self.folder / f"{arguments[0]}.log").open("w")
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
         process = subprocess.Popen(

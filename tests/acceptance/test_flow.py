@@ -29,8 +29,8 @@ class Service(NamedTuple):
 
 @contextmanager
 def embedded(processes: Processes, folder: Path) -> Iterator[Service]:
-    """`masktune serve`: SQLite, a broker in a folder, one parent."""
-    serve = processes.masktune("serve", "--port", "0", "--data-dir", str(folder / "var"))
+    """`masktune serve`: SQLite, a broker in a folder, one parent; graphs take over as they do for users."""
+    serve = processes.masktune("serve", "--port", "0", "--data-dir", str(folder / "var"), ENGINE="auto")
     yield Service(address(serve), None)
 
 

@@ -13,6 +13,8 @@ import pytest
 from client import Client
 from tests.acceptance.conftest import Processes, address
 
+pytestmark = pytest.mark.slow
+
 PARTS = ("api", "worker")
 
 

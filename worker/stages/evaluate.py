@@ -35,7 +35,17 @@ from typing import Any
 
 from core.vocabulary import Arm, JobKind, Stage
 from models.evaluate import Logits, Metrics
-from models.leaning import Leaning, of_groups, of_mask, of_property, of_shift, of_slices, read
+from models.leaning import (
+    Leaning,
+    Sign,
+    of_groups,
+    of_mask,
+    of_property,
+    of_shift,
+    of_slices,
+    read,
+    unless_guessing,
+)
 from models.masking_cost import MaskingCost
 from models.run import device_name
 from models.slices import InferredSlices
@@ -118,7 +128,7 @@ def leaning(
 ) -> Leaning:
     """The signs that the model before leans on a shortcut, on the splits that there are."""
     last = list(metrics)[-1]  # test, where it is evaluated
-    signs = [of_groups(metrics[last][arm], split=last)]
+    signs: list[Sign | None] = [of_groups(metrics[last][arm], split=last)]
     if {"val", "test"} <= metrics.keys():
         signs.append(of_shift(metrics["val"][arm], metrics["test"][arm]))
     signs.append(of_slices(slices, model=arm.value))
@@ -126,7 +136,8 @@ def leaning(
     dataset = context.spec.dataset
     if dataset is not None and dataset.shortcuts is not None:
         signs.append(of_property(dataset.shortcuts))
-    return read([sign for sign in signs if sign is not None])
+    seen = [sign for sign in signs if sign is not None]
+    return read(unless_guessing(seen, metrics["val"][arm]) if "val" in metrics else seen)
 
 
 def _facts(context: StageContext, models: dict[Any, ModelSpec], said: Said) -> dict[str, Any]:

@@ -373,7 +373,10 @@ def test_beyond_its_bound_a_prediction_is_refused_at_once_and_the_connection_goe
             assert problem["instance"] == path.partition(b"?")[0].decode()
             connection.sendall(b"x" * 5_000)  # the rest, which nobody keeps
         connection.sendall(HEAD + b"\r\n")
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        alive = b""
+        while not alive.endswith(b"}"):  # head and body may come one after the other
+            alive += connection.recv(65_536)
+        assert alive.startswith(b"HTTP/1.1 200 ")
         gate.inside = 0
         connection.sendall(PREDICT % (b"/predict?model=a", 1, b"Connection: close\r\n", b"x"))
         assert b" 404 " in rest(connection)[:20]

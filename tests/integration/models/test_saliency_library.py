@@ -16,6 +16,8 @@ from models.masking import masks, thresholds
 from models.saliency import saliency, to_library_scale
 from tests.integration.models.cam_library import FAST, LIBRARY, Whole
 
+pytestmark = pytest.mark.slow
+
 
 def of_library(cam: type, network: Network, images: Tensor) -> NDArray[np.float32]:
     if cam is library.AblationCAM:

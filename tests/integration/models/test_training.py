@@ -17,6 +17,8 @@ from models.checkpoints import CheckpointFolder
 from models.data.layout import DatasetInfo
 from models.data.packing import Arrays, write_arrays
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 SCRIPT = Path(__file__).with_name("training_process.py")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -20,6 +20,8 @@ from tests.integration.worker.service import (
     weights,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("backend", ["servers"], indirect=True)
 def test_a_stopped_worker_is_fenced(backend: Backend, reference: Reference) -> None:

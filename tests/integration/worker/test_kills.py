@@ -7,6 +7,8 @@ import pytest
 from core.vocabulary import JobState
 from tests.integration.worker.service import IN_ORDER, Backend, Reference, check_ended_once, kill
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("backend", ["embedded"], indirect=True)
 def test_the_child_is_killed_in_every_stage(backend: Backend, reference: Reference) -> None:

@@ -18,6 +18,8 @@ from core.tables import JobRow
 from core.vocabulary import JobState, Stage
 from tests.integration.worker.service import Reference, Service, open_service, weights
 
+pytestmark = pytest.mark.slow
+
 SMALL = 24 * 2**20
 """Bytes of the disk that fills up."""
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.evaluate import Metrics, Names, metrics
-from models.leaning import Sign, of_groups, of_mask, of_property, of_shift, of_slices, read
+from models.leaning import Sign, of_groups, of_mask, of_property, of_shift, of_slices, read, unless_guessing
 from models.masking_cost import MaskedAnswers, MaskingCost, masking_cost
 from models.slices import ClassSlices, InferredSlice, InferredSlices, Looked, ModelAccuracy, infer_slices
 from models.statistics import wilson
@@ -44,6 +44,32 @@ def test_a_gap_that_chance_would_make_is_no_sign() -> None:
     few = of_groups(measured(0.9, 0.6, n=10), split="test")
     assert few is not None
     assert not few.found
+
+
+def judged(share: float, *, classes: int = 2, n: int = 100) -> Metrics:
+    """`n` samples of each class, this share of them right."""
+    labels = np.repeat(np.arange(classes), n)
+    right = np.tile(np.arange(n) < round(share * n), classes)
+    return metrics(labels, np.where(right, labels, (labels + 1) % classes))
+
+
+@pytest.mark.parametrize(
+    ("share", "classes", "counts"), [(0.42, 2, False), (0.55, 2, False), (0.8, 2, True), (0.55, 4, True)]
+)
+def test_the_failures_of_a_model_that_guesses_are_no_signs(share: float, classes: int, counts: bool) -> None:
+    failure, cause = of_groups(measured(0.6, 0.1), split="test"), Sign("property", "cause", True, 5, "Told.")
+    assert failure is not None
+    assert failure.found
+    seen = unless_guessing([failure, cause], judged(share, classes=classes))
+    assert [sign.found for sign in seen] == [counts, True]
+    assert read(seen).reading == ("leans" if counts else "some_signs")
+    assert ("no better than a guess" in seen[0].sentence) is not counts
+
+
+def test_without_two_classes_nobody_can_guess() -> None:
+    failure = of_groups(measured(0.6, 0.1), split="test")
+    assert failure is not None
+    assert unless_guessing([failure], judged(0.3, classes=1)) == [failure]
 
 
 def test_one_group_or_none_cannot_be_compared() -> None:
