@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from client import ClientError
+    from client import ClientError, FieldError
 
 REFUSED, USAGE, UNREACHABLE, ENDED_BADLY, INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -30,10 +30,17 @@ def fail_with(error: ClientError) -> NoReturn:
     from client import ProblemError, TooLarge, Unreachable
 
     if isinstance(error, ProblemError):
-        faults = "".join(f" [{fault.pointer}: {fault.detail}]" for fault in error.errors)
+        faults = "".join(_told(fault, error.detail) for fault in error.errors)
         fail(f"{error.title}: {error.detail}{faults}", REFUSED)
     codes = {TooLarge: REFUSED, Unreachable: UNREACHABLE}
     fail(str(error), codes.get(type(error), ENDED_BADLY))
+
+
+def _told(fault: FieldError, detail: str) -> str:
+    """A field and what is wrong with it, in so far as the sentence before does not say so."""
+    if fault.detail not in detail:
+        return f" [{fault.pointer}: {fault.detail}]"
+    return "" if fault.pointer in detail else f" [{fault.pointer}]"
 
 
 def console() -> Console:

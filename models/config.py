@@ -100,7 +100,7 @@ class OptimizerConfig(_Json):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        _require(0 < self.learning_rate < 1e3, "/optimizer/learning_rate", "must be above 0")
+        _require(0 < self.learning_rate < 1e3, "/optimizer/learning_rate", "must be in (0, 1000)")
         _require(0 <= self.momentum < 1, "/optimizer/momentum", "must be in [0, 1)")
         _require(self.weight_decay >= 0, "/optimizer/weight_decay", "must not be negative")
         _require(
@@ -166,7 +166,7 @@ class FinetuneConfig(_Json):
         _require(
             self.learning_rate is None or 0 < self.learning_rate < 1e3,
             "/finetune/learning_rate",
-            "must be above 0",
+            "must be in (0, 1000)",
         )
 
 
@@ -235,7 +235,7 @@ class HeadConfig(_Json):
         for name in ("judge_penalties", "penalties"):
             tried = getattr(self, name)
             _require(0 < len(tried) <= 20, f"/head/{name}", "must be 1 to 20 penalties")
-            _require(all(0 < p < 1e9 for p in tried), f"/head/{name}", "must be above 0")
+            _require(all(0 < p < 1e9 for p in tried), f"/head/{name}", "must be in (0, 1e9)")
         _require(2 <= self.folds <= 20, "/head/folds", "must be in 2..20")
         _require(1 <= self.repeats <= 20, "/head/repeats", "must be in 1..20")
 

@@ -502,13 +502,21 @@ def test_a_missing_image_is_one_line(service: Service) -> None:
     assert (result.exit_code, result.stderr) == (1, "masktune: none.png: No such file or directory\n")
 
 
-def test_a_problem_is_one_line_with_its_faults(service: Service) -> None:
+@pytest.mark.parametrize(
+    ("detail", "told"),
+    [
+        ("mend it", "mend it [/epochs: must be above 0]"),
+        ("must be above 0", "must be above 0 [/epochs]"),
+        ("/epochs: must be above 0", "/epochs: must be above 0"),
+    ],
+)
+def test_a_problem_is_one_line_with_its_faults(service: Service, detail: str, told: str) -> None:
     fault = {"pointer": "/epochs", "code": "too_small", "detail": "must be above 0"}
-    body = {"title": "The request is not valid", "detail": "mend it", "errors": [fault]}
+    body = {"title": "The request is not valid", "detail": detail, "errors": [fault]}
     service.answers["POST /jobs/erm"] = (422, body)
     result = service.masktune("jobs", "start", "erm", "--dataset", "ds_1")
     assert result.exit_code == 1
-    assert result.stderr == "masktune: The request is not valid: mend it [/epochs: must be above 0]\n"
+    assert result.stderr == f"masktune: The request is not valid: {told}\n"
 
 
 def test_the_key_is_sent(service: Service) -> None:
