@@ -92,10 +92,13 @@ class Reader:
         return [line.replace(self.service, HOME) for line in printed], code
 
     def type_and_cancel(self, command: Command) -> tuple[list[str], int]:
-        """Type what starts a job, and end the job."""
+        """Type what starts a job, end the job, and see it ended: what follows may delete its data set."""
         printed, code = self.type(command)
         if code == 0 and "jobs start" in command.text:
-            code = self.shell.run(f"masktune jobs cancel {self.latest['job']}")[1]
+            job = self.latest["job"]
+            code = self.shell.run(
+                f"masktune jobs cancel {job} && {{ masktune jobs watch {job}; [ $? = 4 ]; }}"
+            )[1]
         return printed, code
 
     @contextmanager
