@@ -20,6 +20,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.headers import new_request_id
 from app.middleware.admission import PLACE, Gate, Headers
 
+_END = b"\r\n"
+"""Of a line of the head, and of the head."""
+
 
 class Connection(HttpToolsProtocol):
     """Looks at itself every second. A client that is made to wait (back pressure) is not called slow."""
@@ -205,7 +208,7 @@ class Connection(HttpToolsProtocol):
         stays = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         end = _END if stays else b"connection: close\r\n\r\n"
         request_id = new_request_id().encode()
-        self.transport.write(b"".join((head, b"x-request-id: ", request_id, b"\r\n", end, body)))
+        self.transport.write(b"".join((head, b"x-request-id: ", request_id, _END, end, body)))
         if not stays:
             self.transport.close()
         self.server_state.total_requests += 1
@@ -242,9 +245,6 @@ class _Refusals:
         if head is None:
             head = self._heads[path] = _head(HTTPStatus.SERVICE_UNAVAILABLE, (*headers, *own))
         return head
-
-
-_END = b"\r\n"
 
 
 def _head(status: HTTPStatus, headers: Headers) -> bytes:
