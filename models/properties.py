@@ -26,6 +26,7 @@ Rows = NDArray[np.int64]
 SIDE = 64  # pixels of the square that a large image is reduced to
 MAX_SOURCE_PIXELS = 1_200_000_000  # to be decoded in all: 5,000 images of 500×375, with room
 MIN_IMAGES = 500  # are measured however large they are
+MAX_IMAGES = 5000  # are measured where nothing else is asked for
 _CHUNK = 256
 _TYPES = tuple(MEDIA_TYPES)
 _STORED = ImageLimits(max_bytes=1 << 62, max_pixels=1 << 62, min_side=1)  # was checked when it came in
@@ -67,7 +68,7 @@ def simple_properties(
     store: Store,
     rows: Rows,
     *,
-    limit: int = 5000,
+    limit: int = MAX_IMAGES,
     threads: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PropertyTable:

@@ -4,11 +4,10 @@ A property that predicts is not always a shortcut: brightness may be what the cl
 findings say "tells", say where in the image, and leave the judgement to a person. No torch.
 """
 
-from models.shortcuts.check import MAX_IMAGES, Elsewhere, find_shortcuts, judge
+from models.shortcuts.check import Elsewhere, find_shortcuts, judge
 from models.shortcuts.findings import RULE, ClassTold, Finding, ShortcutCheck, Strength, Transfer
 
 __all__ = [
-    "MAX_IMAGES",
     "RULE",
     "ClassTold",
     "Elsewhere",

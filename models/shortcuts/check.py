@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.store import Store
-from models.properties import PropertyTable, simple_properties
+from models.properties import MAX_IMAGES, PropertyTable, simple_properties
 from models.shortcuts.findings import (
     MIN_PER_CLASS,
     RULE,
@@ -27,7 +27,6 @@ from models.shortcuts.naive_bayes import Bins, binned, cross_fit, predict_elsewh
 from models.statistics import wilson
 
 FOLDS = 5
-MAX_IMAGES = 5000
 MAX_CLASSES = 20  # the cost grows with their number
 
 

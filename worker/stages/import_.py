@@ -22,7 +22,8 @@ from models.data.formats import FormatName, FormatOptions
 from models.data.importing import BUILTIN_PREFIX, ImportOptions, import_dataset
 from models.data.report import ImportReport, ImportStopped
 from models.data.store import Store
-from models.shortcuts import MAX_IMAGES, find_shortcuts
+from models.properties import MAX_IMAGES
+from models.shortcuts import find_shortcuts
 from worker.spec import DatasetSpec
 from worker.stages.context import Result, StageContext
 
@@ -36,18 +37,19 @@ def import_(context: StageContext) -> Result:
     assert dataset is not None
     target, artifact = context.workspace.folder("store"), f"datasets/{dataset.id}"
     started = time.monotonic()
-    whole, stored = 1, 0  # steps of the stage, and how many of them end with a store
+    stored = 0  # steps to the packed store, two an image
 
     def on_stored(done: int, steps: int) -> None:
-        nonlocal whole, stored
-        # To look for shortcuts costs about as much for an image as to check it and pack it.
-        whole, stored = steps + 2 * min(MAX_IMAGES, steps // 2), steps
-        context.progress(done, whole, done / 2 / max(time.monotonic() - started, 1e-9))
+        nonlocal stored
+        stored = steps
+        rate = done / 2 / max(time.monotonic() - started, 1e-9)
+        context.progress(done, stored + _steps_of_looking(stored), rate)
 
     def on_looked(done: int, images: int) -> None:
         if context.run.should_stop():
             raise ImportStopped
-        context.progress(stored + (whole - stored) * done // images, whole)
+        looking = _steps_of_looking(stored)
+        context.progress(stored + looking * done // images, stored + looking)
 
     report = import_dataset(
         _source(context, dataset),
@@ -67,6 +69,11 @@ def import_(context: StageContext) -> Result:
         "summary": summary,
         "images_per_second": round(report.count / max(time.monotonic() - started, 1e-9), 1),
     }
+
+
+def _steps_of_looking(stored: int) -> int:
+    """To look for shortcuts costs about as much for an image as to check it and pack it."""
+    return min(2 * MAX_IMAGES, stored)
 
 
 def _summary(
