@@ -33,7 +33,7 @@ from app.inference import Inference, check_forward
 from app.middleware.admission import Admission, Gate
 from app.middleware.body_limit import BodyLimit
 from app.middleware.observe import Observe
-from app.services import calibrations, gauges, images, sweeping, tally, uploads
+from app.services import calibrations, gauges, images, sweeping, tally, uploads, warming
 from app.services.auth import Keyring, made_keys
 from app.services.events import Followers
 from app.services.forward import ForwardCheck
@@ -90,6 +90,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
                 sweeping.swept(services),
                 tally.kept(services),
                 gauges.kept(services),
+                warming.warmed(services),
                 aclosing(services.rates),
             ):
                 yield

@@ -4,7 +4,6 @@ open event streams at once."""
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from socket import socket
 from types import FrameType
@@ -19,11 +18,6 @@ from app.main import create_app
 from core import logs
 from core.settings import Settings
 
-logger = logging.getLogger(__name__)
-
-WARM_AFTER_SECONDS = 10.0
-"""What a service has to do when it starts comes first, on a laptop on the same cores."""
-
 
 class Server(uvicorn.Server):
     """Without it a stream would hold the process until `timeout_graceful_shutdown` cuts it off."""
@@ -32,22 +26,10 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._warming: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        if self.started:
-            self._warming = asyncio.create_task(self._warm())
-
-    async def _warm(self) -> None:
-        """Import torch while nobody waits for it: its libraries are opened with the interpreter held, so that
-        whoever comes meanwhile waits too, half a second, or several where the disk has not read them yet."""
-        await asyncio.sleep(WARM_AFTER_SECONDS)
-        try:
-            await asyncio.to_thread(self._app.state.services.forward)
-        except Exception:
-            logger.exception("a first forward pass failed; /readyz tells whether it still does")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
