@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from models.errors import LearningError
 
-class BackboneError(ValueError):
+
+class BackboneError(LearningError, ValueError):
     """A backbone that cannot be had.
 
     BackboneError
@@ -18,6 +20,8 @@ class BackboneError(ValueError):
 class UnknownBackbone(BackboneError):
     """No network of this name. `near` are names like it."""
 
+    reason = "unknown_backbone"
+
     def __init__(self, name: str, near: Sequence[str]) -> None:
         hint = f"; near matches: {', '.join(near)}" if near else ""
         super().__init__(f"no backbone is called {name!r}{hint}")
@@ -27,6 +31,10 @@ class UnknownBackbone(BackboneError):
 class UnsupportedBackbone(BackboneError):
     """The network exists, and a saliency map of it cannot be made."""
 
+    reason = "unsupported_backbone"
+
 
 class WeightsUnavailable(BackboneError):
     """The weights cannot be fetched, read, or do not fit."""
+
+    reason = "weights_unavailable"

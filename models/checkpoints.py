@@ -13,11 +13,15 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from models.errors import LearningError
+
 _VERSION = 1
 
 
-class CheckpointError(Exception):
+class CheckpointError(LearningError):
     """A checkpoint that cannot be read, or does not belong to this training. The message says what to do."""
+
+    reason = "checkpoint_unusable"
 
 
 class EpochRecord(NamedTuple):

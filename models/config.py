@@ -12,6 +12,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from models.errors import LearningError
+
 Augmentation = Literal["none", "flip", "crop_flip", "flip_affine", "pad_crop", "crop_flip_jitter"]
 Crop = Literal["none", "centre", "square"]
 Fill = Literal["black", "mean", "blur"]
@@ -22,8 +24,10 @@ ScheduleName = Literal["constant", "multistep", "cosine"]
 Target = Literal["predicted", "label"]
 
 
-class ConfigError(ValueError):
+class ConfigError(LearningError, ValueError):
     """A hyperparameter that cannot be used. `pointer` is its JSON pointer (RFC 6901)."""
+
+    reason = "invalid_parameters"
 
     def __init__(self, pointer: str, message: str) -> None:
         super().__init__(f"{pointer}: {message}")

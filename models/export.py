@@ -16,6 +16,7 @@ from models.backbones import BackboneError, Network, build_network
 from models.backbones_weights import load_strictly, read_tensors
 from models.checkpoints import weights_digest
 from models.data.packing import hidden_sibling, publish, sweep_siblings
+from models.errors import LearningError
 
 Arm = Literal["erm", "masktune", "retrained", "control", "imported"]
 WEIGHTS_FILE = "model.safetensors"
@@ -23,8 +24,10 @@ CARD_FILE = "model.json"
 _VERSION = 1
 
 
-class ModelError(ValueError):
+class ModelError(LearningError, ValueError):
     """Files that are not a whole model, or do not belong together. The message says what is wrong."""
+
+    reason = "model_unusable"
 
 
 @dataclass(frozen=True)

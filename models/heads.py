@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.errors import LearningError
 from models.passes import evaluating, watched
 
 if TYPE_CHECKING:
@@ -38,8 +39,10 @@ def never() -> None:
     """The default `check`."""
 
 
-class HeadError(ValueError):
+class HeadError(LearningError, ValueError):
     """The last layer cannot be retrained on frozen features. The message says why."""
+
+    reason = "head_not_retrainable"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.errors import LearningError
 from models.mask_rule import Size, masks, random_masks
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ _VERSION = 1
 _RECORDS, _HEADER = "masks.npy", "mask_set.json"
 
 
-class MaskSetError(ValueError):
+class MaskSetError(LearningError, ValueError):
     """A folder that is no readable mask set, or a row that it does not hold."""
+
+    reason = "mask_set_unusable"
 
 
 @dataclass(frozen=True)

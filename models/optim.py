@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from models.config import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName
+from models.errors import LearningError
 
 
 def _sgd(parameters: Iterable[nn.Parameter], config: OptimizerConfig, fused: bool) -> Optimizer:
@@ -45,8 +46,10 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig) -> Optimizer:
     return _OPTIMIZERS[config.name](parameters, config, fused)
 
 
-class OptimizerMismatch(ValueError):
+class OptimizerMismatch(LearningError, ValueError):
     """The state of an optimizer of another kind, or of another network."""
+
+    reason = "optimizer_mismatch"
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:

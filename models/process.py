@@ -17,10 +17,7 @@ def prepare_process(threads: int | None = None) -> int:
     `threads` None takes every core this process may run on. A resumed training must be given
     those that its checkpoint names (`Checkpoint.threads`).
     """
-    keep_freed_memory()
-    threads = threads or len(os.sched_getaffinity(0))
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
-    wait_briefly()
+    threads = prepare_without_torch(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS does not repeat itself
     import torch
 
@@ -31,6 +28,15 @@ def prepare_process(threads: int | None = None) -> int:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # not in the stub
     torch.backends.cudnn.benchmark = True
     return torch.get_num_threads()
+
+
+def prepare_without_torch(threads: int | None = None) -> int:
+    """The part of `prepare_process` for a process that only decodes and counts. Returns `threads`."""
+    keep_freed_memory()
+    threads = threads or len(os.sched_getaffinity(0))
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    wait_briefly()
+    return threads
 
 
 def wait_briefly() -> None:

@@ -1,7 +1,8 @@
 """What every long computation is handed: device, threads, progress, and when to stop.
 
 Nothing here is global (law 7): a generator is derived from (seed, stage, epoch), so that an
-epoch draws the same numbers whether or not the process that runs it ran the one before.
+epoch draws the same numbers whether or not the process that runs it ran the one before. torch comes
+when a `Run` does: an import reports its progress without it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 class Progress(NamedTuple):
@@ -42,7 +44,7 @@ def _never() -> bool:
 class Run:
     """Where and under whose eyes a stage runs. `rank` of `world_size` when DDP is up."""
 
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device = field(default_factory=lambda: resolve_device("cpu"))
     seed: int = 0
     on_progress: Callable[[Progress], None] = _ignore
     should_stop: Callable[[], bool] = _never
@@ -51,6 +53,8 @@ class Run:
 
     def generator(self, stage: str, epoch: int = 0) -> torch.Generator:
         """A CPU generator that depends on (seed, stage, epoch) alone."""
+        import torch
+
         digest = hashlib.sha256(f"{self.seed}/{stage}/{epoch}".encode()).digest()
         generator = torch.Generator()
         generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
@@ -64,11 +68,18 @@ class Run:
 
 def resolve_device(name: str = "auto") -> torch.device:
     """`auto` is CUDA where there is a card, else the CPU."""
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
-def device_name(device: torch.device) -> str:
+def device_name(device: torch.device | str) -> str:
     """For reports: the card's own name, or cpu."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    kind = str(device).partition(":")[0]
+    if kind != "cuda":
+        return kind
+    import torch
+
+    return torch.cuda.get_device_name(device)

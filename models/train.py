@@ -20,14 +20,17 @@ from models.checkpoints import Checkpoint, CheckpointError, CheckpointFolder, Ep
 from models.config import OptimizerConfig, Precision, ScheduleConfig
 from models.data.batches import Loader
 from models.distributed import shared, total, wait_for_all
+from models.errors import LearningError
 from models.optim import learning_rate, load_optimizer, make_optimizer, set_learning_rate
 from models.run import Progress, Run
 
 _REPORT_SECONDS = 0.3
 
 
-class Diverged(Exception):
+class Diverged(LearningError):
     """The loss is no number any more: the learning rate is too high for this network and these data."""
+
+    reason = "diverged"
 
 
 @dataclass(frozen=True)

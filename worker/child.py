@@ -11,6 +11,8 @@ from types import FrameType
 from core import logs
 from core.artifacts import Artifacts
 from core.settings import Settings
+from core.vocabulary import JobKind
+from models.process import prepare_process, prepare_without_torch
 from worker.endings import STOPPED
 from worker.lifeline import Lifeline
 from worker.reporter import Reporter
@@ -32,9 +34,8 @@ def main() -> int:
     workspace = Workspace.started(artifacts, spec.job_id, scratch=settings.scratch)
     threads = workspace.threads(settings.threads or usable_cores() // settings.worker_slots or 1)
 
-    from models.process import prepare_process
-
-    prepare_process(threads)  # before anything else imports torch
+    prepare = prepare_without_torch if spec.kind is JobKind.IMPORT else prepare_process
+    prepare(threads)  # before anything else imports torch
     from worker.job import Job
 
     stop = stop_on_sigterm()
@@ -47,7 +48,7 @@ def main() -> int:
         threads=threads,
         should_stop=stop.is_set,
     )
-    reporter.hello(device=str(job.device), threads=threads)
+    reporter.hello(device=job.device, threads=threads)
     return job.run()
 
 

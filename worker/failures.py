@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from core.artifacts import ArtifactMissing
 from core.errors import JobError, MasktuneError, StorageFull, StorageNotWritable, storage_fault
-from models.backbones_errors import UnknownBackbone, UnsupportedBackbone, WeightsUnavailable
-from models.checkpoints import CheckpointError
-from models.config import ConfigError
-from models.data.store import StoreError
-from models.export import ModelError
-from models.heads import HeadError
-from models.mask_set import MaskSetError
-from models.optim import OptimizerMismatch
-from models.saliency import UnknownMethod
-from models.train import Diverged
+from models.errors import LearningError
 
 _STORAGE: dict[type[MasktuneError], tuple[str, str]] = {
     StorageFull: (
@@ -50,8 +40,10 @@ def _os_error(error: BaseException) -> MasktuneError | None:
 
 
 def _runtime_error(error: BaseException) -> MasktuneError | None:
+    torch = sys.modules.get("torch")  # an import runs without it
+    on_card = torch is not None and isinstance(error, torch.OutOfMemoryError)
     # torch has no class of its own for main memory that cannot be had.
-    return _out_of_memory(error) if "DefaultCPUAllocator" in str(error) else None
+    return _out_of_memory(error) if on_card or "DefaultCPUAllocator" in str(error) else None
 
 
 def _gone(error: BaseException) -> MasktuneError:
@@ -60,27 +52,15 @@ def _gone(error: BaseException) -> MasktuneError:
     )
 
 
-def _as_said(reason: str) -> Callable[[BaseException], MasktuneError]:
-    """For errors whose own message says what to do."""
-    return lambda error: JobError(reason, str(error))
+def _as_said(error: BaseException) -> MasktuneError:
+    assert isinstance(error, LearningError)
+    return JobError(error.reason, str(error))
 
 
 EXPLAINED: dict[type[BaseException], Callable[[BaseException], MasktuneError | None]] = {
-    torch.OutOfMemoryError: _out_of_memory,
     MemoryError: _out_of_memory,
     ArtifactMissing: _gone,
-    Diverged: _as_said("diverged"),
-    WeightsUnavailable: _as_said("weights_unavailable"),
-    UnknownBackbone: _as_said("unknown_backbone"),
-    CheckpointError: _as_said("checkpoint_unusable"),
-    StoreError: _as_said("dataset_damaged"),
-    UnsupportedBackbone: _as_said("unsupported_backbone"),
-    ModelError: _as_said("model_unusable"),
-    MaskSetError: _as_said("mask_set_unusable"),
-    HeadError: _as_said("head_not_retrainable"),
-    OptimizerMismatch: _as_said("optimizer_mismatch"),
-    UnknownMethod: _as_said("unknown_method"),
-    ConfigError: _as_said("invalid_parameters"),
+    LearningError: _as_said,
     OSError: _os_error,
     RuntimeError: _runtime_error,
 }

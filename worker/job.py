@@ -1,4 +1,7 @@
-"""The stages of one job, in order, each told of: what the child process does once torch is there."""
+"""The stages of one job, in order, each told of: what the child process does.
+
+No torch until a stage learns: an import does without it.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
 from core.artifacts import Artifacts
 from core.errors import JobError
 from core.settings import Settings
-from core.vocabulary import Stage
-from models.checkpoints import CheckpointFolder
+from core.vocabulary import JobKind, Stage
 from models.data.report import ImportStopped
-from models.run import Progress, Run, Stopped, device_name, resolve_device
+from models.run import Progress, Stopped, device_name, resolve_device
 from worker.endings import STOPPED
 from worker.failures import KNOWN, explain
 from worker.meter import Meter
 from worker.ranks import TRAININGS, Ranks, check_devices
 from worker.reporter import Reporter
 from worker.spec import ModelSpec, Spec
-from worker.stages import STAGE_FUNCTIONS
+from worker.stages import StageFunction, stage_function
 from worker.stages.context import Result, StageContext
 from worker.workspace import Workspace
 
@@ -44,7 +44,10 @@ class Job:
     should_stop: Callable[[], bool]
 
     @cached_property
-    def device(self) -> torch.device:
+    def device(self) -> str:
+        """What torch calls it. An import decodes and counts on the CPU, whatever the worker has."""
+        if self.spec.kind is JobKind.IMPORT:
+            return "cpu"
         return device_of_slot(self.settings.device, self.spec.slot)
 
     def run(self) -> int:
@@ -67,9 +70,10 @@ class Job:
         return 0
 
     def _stage(self, stage: Stage, meter: Meter) -> None:
+        function = stage_function(stage)  # what it imports is not of its time
         self.reporter.stage_started(stage)
         started = time.monotonic()
-        result = self._result(stage, meter)
+        result = self._result(stage, function, meter)
         seconds = time.monotonic() - started
         result = {"seconds": round(seconds, 3), "device": device_name(self.device), **result}
         self.reporter.progress(meter.finished(stage) | {"advanced": False})
@@ -78,10 +82,10 @@ class Job:
         if not result.get("ready", True):
             raise JobError("dataset_invalid", invalid_dataset(result))
 
-    def _result(self, stage: Stage, meter: Meter) -> Result:
+    def _result(self, stage: Stage, function: StageFunction, meter: Meter) -> Result:
         ranks = int(self.spec.params.get("gpus", 1))
         if ranks == 1 or stage not in TRAININGS:
-            return STAGE_FUNCTIONS[stage](self.context(stage, meter))
+            return function(self.context(stage, meter))
         check_devices(ranks, self.device)
         folder = self.workspace.folder(f"ranks-{stage}")
         return Ranks(ranks, folder, self.reporter.descriptor, self.should_stop).run(self.spec, stage)
@@ -108,13 +112,10 @@ class Job:
             settings=self.settings,
             artifacts=self.artifacts,
             workspace=self.workspace,
-            run=Run(
-                device=self.device,
-                seed=int(self.spec.params.get("seed", 0)),
-                on_progress=on_progress,
-                should_stop=self.should_stop,
-            ),
+            device=self.device,
             threads=self.threads,
+            on_progress=on_progress,
+            should_stop=self.should_stop,
             say=self.reporter.log,
         )
 
@@ -152,15 +153,21 @@ def written_by(spec: Spec) -> list[str]:
 
 def newest_epoch(folder: Path) -> int:
     """How many epochs the checkpoints in this folder have behind them; 0 without any."""
+    if not folder.exists():
+        return 0
+    from models.checkpoints import CheckpointFolder
+
     return max(CheckpointFolder(folder).epochs(), default=0)
 
 
-def device_of_slot(name: str, slot: int) -> torch.device:
+def device_of_slot(name: str, slot: int) -> str:
     """Slots of a worker share out the cards of its host: one slot per GPU."""
+    import torch
+
     device = resolve_device(name)
     if device.type == "cuda" and name in ("auto", "cuda"):
-        return torch.device("cuda", slot % torch.cuda.device_count())
-    return device
+        device = torch.device("cuda", slot % torch.cuda.device_count())
+    return str(device)
 
 
 def invalid_dataset(result: Result) -> str:

@@ -43,7 +43,7 @@ def main(folder: Path, stage: Stage) -> int:
     prepare_process(threads)
     from worker.failures import KNOWN, explain
     from worker.job import Job
-    from worker.stages import STAGE_FUNCTIONS
+    from worker.stages import stage_function
 
     job = Job(
         spec=spec,
@@ -55,7 +55,7 @@ def main(folder: Path, stage: Stage) -> int:
         should_stop=lambda: False,  # SIGTERM and the end of stdin end a rank where it stands
     )
     try:
-        result = STAGE_FUNCTIONS[stage](job.context(stage, job.meter()))
+        result = stage_function(stage)(job.context(stage, job.meter()))
     except KNOWN as error:
         explained = explain(error)
         if explained is None:

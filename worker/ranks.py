@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from core.errors import JobError
 from core.vocabulary import Stage
 from models.run import Stopped
@@ -88,9 +86,11 @@ class RankFailed(JobError):
         super().__init__(error.get("reason", "rank_failed"), error["detail"], retry=said["retry"])
 
 
-def check_devices(count: int, device: torch.device) -> None:
+def check_devices(count: int, device: str) -> None:
     """JobError unless there is a card for each rank. On a CPU they share it, which only tests want."""
-    if device.type == "cuda" and torch.cuda.device_count() < count:
+    import torch
+
+    if torch.device(device).type == "cuda" and torch.cuda.device_count() < count:
         raise JobError(
             "not_enough_gpus",
             f"the job wants {count} GPUs and this worker has {torch.cuda.device_count()}; lower gpus, or "

@@ -25,12 +25,15 @@ from numpy.typing import NDArray
 from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.data.splits import SPLITS, tally
+from models.errors import LearningError
 
 __all__ = ["DatasetInfo", "Row", "Sample", "Store", "StoreError", "StoreWriter"]
 
 
-class StoreError(Exception):
+class StoreError(LearningError):
     """A folder that is not a whole packed store: it is missing, damaged or of another version."""
+
+    reason = "dataset_damaged"
 
 
 class Sample(NamedTuple):

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from models.errors import LearningError
+
 Precision = Literal["fp32", "bf16"]
 
 
@@ -48,8 +50,10 @@ class Saliency(NamedTuple):
     targets: Tensor
 
 
-class UnknownMethod(ValueError):
+class UnknownMethod(LearningError, ValueError):
     """No saliency method has this name; the message lists those there are."""
+
+    reason = "unknown_method"
 
 
 class NotInEvaluation(ValueError):

@@ -12,7 +12,7 @@ from core.settings import Settings
 from core.vocabulary import Stage
 from models.config import Hyperparameters
 from models.data.store import Store
-from models.run import Progress, Run
+from models.run import Progress, Run, resolve_device
 from worker.spec import ModelSpec, Spec
 from worker.workspace import Workspace
 
@@ -22,16 +22,34 @@ Result = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class StageContext:
-    """One stage of one job. `threads` are those of the CPU; `say` writes a line into the job's log."""
+    """One stage of one job. `device` is torch's name of it, `threads` are those of the CPU; `say` writes a
+    line into the job's log.
+    """
 
     spec: Spec
     stage: Stage
     settings: Settings
     artifacts: Artifacts
     workspace: Workspace
-    run: Run
+    device: str
     threads: int
+    on_progress: Callable[[Progress], None]
+    should_stop: Callable[[], bool]
     say: Callable[[str], None]
+
+    @cached_property
+    def run(self) -> Run:
+        """What the learning is handed. It brings torch with it."""
+        return Run(
+            device=resolve_device(self.device),
+            seed=self.seed,
+            on_progress=self.on_progress,
+            should_stop=self.should_stop,
+        )
+
+    @property
+    def seed(self) -> int:
+        return int(self.spec.params.get("seed", 0))
 
     @cached_property
     def params(self) -> Hyperparameters:
@@ -54,4 +72,4 @@ class StageContext:
 
     def progress(self, done: int, total: int, images_per_second: float = 0.0) -> None:
         """Report a stage that has no epochs."""
-        self.run.on_progress(Progress(0, 1, done, max(1, total), images_per_second))
+        self.on_progress(Progress(0, 1, done, max(1, total), images_per_second))

@@ -46,7 +46,7 @@ def import_(context: StageContext) -> Result:
         context.progress(done, stored + _steps_of_looking(stored), rate)
 
     def on_looked(done: int, images: int) -> None:
-        if context.run.should_stop():
+        if context.should_stop():
             raise ImportStopped
         looking = _steps_of_looking(stored)
         context.progress(stored + looking * done // images, stored + looking)
@@ -56,9 +56,9 @@ def import_(context: StageContext) -> Result:
         target,
         _options(context, dataset),
         on_progress=on_stored,
-        should_stop=context.run.should_stop,
+        should_stop=context.should_stop,
     )
-    summary = _summary(report, target, seed=int(context.spec.params.get("seed", 0)), on_progress=on_looked)
+    summary = _summary(report, target, seed=context.seed, on_progress=on_looked)
     context.artifacts.put(target, artifact)
     if not context.artifacts.local:
         shutil.rmtree(target)
@@ -106,7 +106,7 @@ def _summary(
 def _options(context: StageContext, dataset: DatasetSpec) -> ImportOptions:
     params, settings = context.spec.params, context.settings
     asked: dict[str, Any] = dict(params.get("options") or {})
-    seed, format = int(params.get("seed", 0)), params.get("format", DatasetFormat.AUTO)
+    seed, format = context.seed, params.get("format", DatasetFormat.AUTO)
     return ImportOptions(
         name=dataset.name,
         format=None if format == DatasetFormat.AUTO else FormatName(format),
@@ -189,7 +189,7 @@ def _fetched(context: StageContext, address: str) -> Path:
         relative = name[len(path) :].lstrip("/") or UPLOADED
         if ".." in Path(relative).parts:  # a key of an object store may be any text
             raise JobError("source_unsafe", "a name at this address leads out of it (it holds '..')")
-        if context.run.should_stop():
+        if context.should_stop():
             raise ImportStopped
         left -= fs.size(name)
         if left < 0:

@@ -75,7 +75,7 @@ TIMM = [
 @pytest.mark.parametrize(("name", "side"), TORCHVISION + TIMM)
 def test_split_equals_the_librarys_forward(name: str, side: int) -> None:
     network = build_network(name, classes=3, image_size=side)
-    # Some libraries begin with zeros; SqueezeNet ends in a ReLU, behind which negative scores have no gradient.
+    # Some libraries begin with zeros, and SqueezeNet ends in a ReLU: negative scores have no gradient there.
     torch.nn.init.uniform_(network.classifier.weight)
     images = torch.rand(2, 3, side, side)
     with torch.no_grad():

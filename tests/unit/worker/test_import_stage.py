@@ -14,7 +14,7 @@ from core.ids import new_id
 from core.settings import Settings
 from core.vocabulary import JobKind, Stage
 from models.data.report import ImportStopped
-from models.run import Progress, Run
+from models.run import Progress
 from worker.spec import DatasetSpec, Spec
 from worker.stages.context import StageContext
 from worker.stages.import_ import import_
@@ -52,8 +52,10 @@ def context(tmp_path: Path) -> StageContext:
         settings=settings,
         artifacts=artifacts,
         workspace=Workspace.started(artifacts, spec.job_id, scratch=settings.scratch),
-        run=Run(),
+        device="cpu",
         threads=1,
+        on_progress=print,
+        should_stop=lambda: False,
         say=print,
     )
 
@@ -64,7 +66,7 @@ def watched(context: StageContext, seen: list[Progress], *, stop_at: float = 2.0
     def stopping() -> bool:
         return bool(seen) and seen[-1].step / seen[-1].steps >= stop_at
 
-    return dataclasses.replace(context, run=Run(on_progress=seen.append, should_stop=stopping))
+    return dataclasses.replace(context, on_progress=seen.append, should_stop=stopping)
 
 
 def test_it_is_done_when_shortcuts_were_looked_for_and_not_before(context: StageContext) -> None:
