@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from models.statistics import Interval, least_share, mean_share, student, wilson
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from models.backbones import Network
-    from models.data.batches import Loader
+    from models.data.batches import Batch, Loader
     from models.run import Run
 
 Labels = NDArray[np.int64]
@@ -36,15 +38,16 @@ def predict_logits(network: Network, loader: Loader, run: Run) -> Logits:
     """One fp32 forward pass over `loader`, in evaluation mode. Raises Stopped."""
     import torch
 
-    from models.passes import evaluating, watched
+    from models.passes import answers, evaluating
 
-    rows, labels, logits = [], [], []
-    with evaluating(network), torch.inference_mode():
-        for batch in watched(loader, run):
-            rows.append(batch.rows)
-            labels.append(batch.labels)
-            logits.append(network(batch.images).float())
-    return Logits(torch.cat(rows).numpy(), torch.cat(labels).cpu().numpy(), torch.cat(logits).cpu().numpy())
+    def answer(batch: Batch) -> tuple[Tensor, ...]:
+        with torch.inference_mode():
+            return batch.rows, batch.labels, network(batch.images).float()
+
+    with evaluating(network):
+        columns = zip(*answers(loader, run, answer), strict=True)
+        rows, labels, logits = (torch.cat(column).cpu().numpy() for column in columns)
+    return Logits(rows, labels, logits)
 
 
 @dataclass(frozen=True)

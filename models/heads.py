@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.errors import LearningError
-from models.passes import evaluating, watched
+from models.passes import answers, evaluating
 
 if TYPE_CHECKING:
     from models.backbones import Network
-    from models.data.batches import Loader
+    from models.data.batches import Batch, Loader
     from models.run import Run
 
 Labels = NDArray[np.int64]
@@ -90,16 +91,18 @@ def compute_features(network: Network, loader: Loader, run: Run) -> Features:
     A head is a linear layer that sees one vector an image.
     """
     layer = linear_layer(network)
-    rows, labels, values, logits = [], [], [], []
-    with evaluating(network), torch.inference_mode(), _inputs_of(layer) as seen:
-        for batch in watched(loader, run):
-            logits.append(network(batch.images).float().cpu())
-            values.append(seen.pop().float().cpu())
-            rows.append(batch.rows)
-            labels.append(batch.labels.cpu())
-    if values[0].ndim != 2:
-        raise HeadError(f"the last layer of {network.spec.name} sees more than one vector an image")
-    return Features(*(torch.cat(part).numpy() for part in (rows, labels, values, logits)))
+
+    def answer(batch: Batch) -> tuple[Tensor, ...]:
+        with torch.inference_mode():
+            logits = network(batch.images).float().cpu()
+        values = seen.pop().float().cpu()
+        if values.ndim != 2:
+            raise HeadError(f"the last layer of {network.spec.name} sees more than one vector an image")
+        return batch.rows, batch.labels.cpu(), values, logits
+
+    with evaluating(network), _inputs_of(layer) as seen:
+        parts = list(answers(loader, run, answer))
+    return Features(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
 
 
 def linear_layer(network: Network) -> nn.Linear:
@@ -113,10 +116,20 @@ def linear_layer(network: Network) -> nn.Linear:
     return layer
 
 
+class _Seen(threading.local):
+    """What a layer was given, of the thread that asked the network."""
+
+    def __init__(self) -> None:
+        self.inputs: list[Tensor] = []
+
+    def pop(self) -> Tensor:
+        return self.inputs.pop()
+
+
 @contextmanager
-def _inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
-    seen: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+def _inputs_of(layer: nn.Module) -> Iterator[_Seen]:
+    seen = _Seen()
+    hook = layer.register_forward_pre_hook(lambda _, args: seen.inputs.append(args[0]))
     try:
         yield seen
     finally:

@@ -6,8 +6,7 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -29,7 +28,7 @@ from models.mask_rule import (
     thresholds,
 )
 from models.mask_set import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter, union
-from models.passes import evaluating, watched
+from models.passes import answers, evaluating, watched
 from models.run import Run
 from models.saliency import (
     DEFAULT_METHOD,
@@ -58,7 +57,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-_FEW_ELEMENTS = 1 << 18
 _BEHIND = 2  # batches whose masks may be under way: a GPU then has its next one before it ends the last
 RANDOM = "random"
 """The ablation among the masking methods: the saliency rule's number of pixels, anywhere."""
@@ -100,8 +98,8 @@ def compute_mask_set(
     """
     start = time.perf_counter()
     tally = _Tally()
-    with evaluating(network), worker_of(run.device) as worker:
-        batches = mask_batches(network, loader, config, run, worker, precision=precision)
+    with evaluating(network):
+        batches = mask_batches(network, loader, config, run, precision=precision)
         size, first = next(batches, (None, None))
         if size is None or first is None:
             raise ValueError("there is no image to mask")
@@ -155,52 +153,28 @@ def _header(config: MaskingConfig, run: Run, size: Size, first: MaskBatch, *, im
 
 
 def mask_batches(
-    network: Network,
-    loader: Loader,
-    config: MaskingConfig,
-    run: Run,
-    worker: Executor,
-    *,
-    precision: Precision,
+    network: Network, loader: Loader, config: MaskingConfig, run: Run, *, precision: Precision
 ) -> Iterator[tuple[Size, MaskBatch]]:
-    """Each batch's image size and masks, on the CPU; `worker` makes them of what the backbone gave."""
-    begun = deque[Future[tuple[Size, MaskBatch]]]()
-    for batch in watched(loader, run):
-        explain = _begun(network, batch, config, precision)
-        begun.append(worker.submit(_mask_batch, batch, explain, config))
-        if len(begun) > _BEHIND:
+    """Each batch's image size and masks, on the CPU, in stored order."""
+
+    def begun(batch: Batch) -> Callable[[], tuple[Size, MaskBatch]]:
+        return partial(_mask_batch, batch, _begun(network, batch, config, precision), config)
+
+    if run.device.type == "cpu":
+        return answers(loader, run, lambda batch: begun(batch)())
+    return _behind(map(begun, watched(loader, run)))
+
+
+def _behind(works: Iterator[Callable[[], T]]) -> Iterator[T]:
+    """What a GPU makes is waited for by a thread, while it is given its next batches."""
+    with ThreadPoolExecutor(1, "masks") as worker:
+        begun = deque[Future[T]]()
+        for work in works:
+            begun.append(worker.submit(work))
+            if len(begun) > _BEHIND:
+                yield begun.popleft().result()
+        while begun:
             yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()
-
-
-def worker_of(device: torch.device) -> Executor:
-    """What a GPU makes is waited for by a thread, while it is given its next batches. On a CPU that thread
-    would want a core that the backbone has."""
-    return ThreadPoolExecutor(1, "masks") if device.type == "cuda" else _Here()
-
-
-class _Here(Executor):
-    """Does at once, and in this thread, what it is given; what it raises is raised here too."""
-
-    def submit(self, work: Callable[..., T], /, *arguments: Any, **options: Any) -> Future[T]:
-        done = Future[T]()
-        done.set_result(work(*arguments, **options))
-        return done
-
-
-@contextmanager
-def _one_core(elements: int) -> Iterator[None]:
-    """For operations on few elements one core is faster: to wake the others takes longer than they help."""
-    threads = torch.get_num_threads()
-    if elements > _FEW_ELEMENTS:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _begun(
@@ -222,9 +196,8 @@ def _mask_batch(
     """1. maps  2. their heights at the image's size  3. the threshold  4. how many pixels it masks."""
     height, width = batch.images.shape[-2:]
     found = explain()
-    with _one_core(len(batch.rows) * height * width):
-        raised = heights(found.maps, (height, width))
-        bounds = threshold_heights(raised, sigmas=config.sigmas, share=config.share)
-        counts = count_masked(raised, bounds).to(torch.int32)
+    raised = heights(found.maps, (height, width))
+    bounds = threshold_heights(raised, sigmas=config.sigmas, share=config.share)
+    counts = count_masked(raised, bounds).to(torch.int32)
     columns = batch.rows, found.maps, bounds, counts, found.targets
     return (height, width), MaskBatch(*(column.cpu() for column in columns))

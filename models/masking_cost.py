@@ -50,12 +50,14 @@ def answers_under_masks(network: Network, loader: Loader, config: MaskingConfig,
     """
     import torch
 
-    from models.passes import evaluating, watched
+    from models.passes import answers, evaluating
 
-    parts = []
-    with evaluating(network), torch.no_grad():
-        for batch in watched(loader, run):
-            parts.append(_answers(network, batch, config, run.seed))
+    def answer(batch: Batch) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return _answers(network, batch, config, run.seed)
+
+    with evaluating(network):
+        parts = list(answers(loader, run, answer))
     return MaskedAnswers(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
 
 

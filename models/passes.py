@@ -1,11 +1,21 @@
-"""One pass over a loader with frozen weights: evaluation mode, progress, and a way to stop."""
+"""One pass over a loader with frozen weights: evaluation mode, progress, a way to stop, and every core.
+
+Between two operations the cores of a CPU wait for each other, and for small networks that takes longer
+than the work. So a pass gives each core a batch of its own: 1.1 to 1.4 times as fast on two
+(`benchmarks.masking`), and for the same weights the same bits.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
 
 from models.run import Progress, Run
 
@@ -14,7 +24,11 @@ if TYPE_CHECKING:
 
     from models.data.batches import Batch, Loader
 
+T = TypeVar("T")
+
 _REPORT_SECONDS = 0.3
+_AT_ONCE = 1 << 23
+"""Numbers of all images under way, 32 MiB: a network's activations take some thirty times their memory."""
 
 
 @contextmanager
@@ -41,3 +55,41 @@ def watched(loader: Loader, run: Run) -> Iterator[Batch]:
         if now - reported >= _REPORT_SECONDS or step == steps:
             reported = now
             run.on_progress(Progress(step // steps, 1, step, steps, images / max(now - start, 1e-9)))
+
+
+def answers(loader: Loader, run: Run, answer: Callable[[Batch], T]) -> Iterator[T]:
+    """`answer` of each batch of `loader`, in stored order. Reports as `watched` does; raises Stopped."""
+    return side_by_side(watched(loader, run), run.device, answer)
+
+
+def side_by_side(batches: Iterator[Batch], device: torch.device, answer: Callable[[Batch], T]) -> Iterator[T]:
+    """`answer` of each batch, in order; on a CPU several at once.
+
+    They are answered in threads: `answer` enters its own inference mode, and changes nothing that others use.
+    """
+    if device.type != "cpu" or (first := next(batches, None)) is None:
+        yield from map(answer, batches)
+        return
+    threads = torch.get_num_threads()
+    workers = max(1, min(threads, _AT_ONCE // first.images.numel()))
+    if workers == 1:
+        yield from map(answer, chain([first], batches))
+        return
+    pool = ThreadPoolExecutor(workers, "pass", _use_threads, (threads // workers,))
+    try:
+        begun = deque([pool.submit(answer, first)])
+        for batch in batches:
+            begun.append(pool.submit(answer, batch))
+            if len(begun) > workers:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        _use_threads(threads)  # torch remembers the last number it was given, for threads to come
+
+
+def _use_threads(count: int) -> None:
+    """How many threads torch uses for the operations of this one."""
+    torch.set_num_threads(count)
+    torch.get_num_threads()  # a thread that has not asked yet takes what any other set last

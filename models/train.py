@@ -18,10 +18,11 @@ from models.backbones import Network
 from models.backbones_weights import load_strictly
 from models.checkpoints import Checkpoint, CheckpointError, CheckpointFolder, EpochRecord, weights_digest
 from models.config import OptimizerConfig, Precision, ScheduleConfig
-from models.data.batches import Loader
+from models.data.batches import Batch, Loader
 from models.distributed import shared, total, wait_for_all
 from models.errors import LearningError
 from models.optim import learning_rate, load_optimizer, make_optimizer, set_learning_rate
+from models.passes import side_by_side
 from models.run import Progress, Run
 
 _REPORT_SECONDS = 0.3
@@ -225,12 +226,16 @@ def count(network: Network, loader: Loader, run: Run, precision: Precision = "au
     """In eval mode; over all ranks, each of which brings its own samples."""
     network.eval()
     sums = torch.zeros(4, dtype=torch.float64, device=run.device)  # right, seen, accuracies, batches
-    with torch.inference_mode(), autocast(run.device, precision):
-        for batch in loader.epoch(None):
-            run.check()
+
+    def answer(batch: Batch) -> torch.Tensor:
+        run.check()
+        with torch.inference_mode(), autocast(run.device, precision):
             right = (network(batch.images).argmax(1) == batch.labels).sum()
             size = right.new_tensor(len(batch.labels))
-            sums += torch.stack([right.double(), size, right / size.double(), torch.ones_like(size)])
+            return torch.stack([right.double(), size, right / size.double(), torch.ones_like(size)])
+
+    for part in side_by_side(loader.epoch(None), run.device, answer):
+        sums += part
     correct, images, accuracies, batches = total(sums, run).tolist()
     return Count(round(correct), round(images), accuracies / batches)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -70,11 +72,9 @@ def fullgrad(evidence: Evidence) -> Tensor:
     network = evidence.network
     if not isinstance(network, nn.Module):
         raise TypeError("fullgrad walks the layers: the network must be an nn.Module")
-    held = [(p, p.grad) for p in network.parameters()]
-    with torch.enable_grad(), FullGrad(network, []) as method:
+    # A copy, for the package hooks the layers and leaves gradients, and other threads may ask this network.
+    with torch.enable_grad(), FullGrad(copy.deepcopy(network), []) as method:
         maps = method(_images(evidence).clone(), [ClassifierOutputTarget(int(t)) for t in evidence.targets])
-    for parameter, gradient in held:
-        parameter.grad = gradient
     return torch.from_numpy(maps).to(evidence.activation.device)
 
 

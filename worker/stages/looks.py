@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 
 from core.vocabulary import Arm
 from models.config import MaskingConfig
+from models.data.batches import Batch
 from models.data.store import Store
 from models.evaluate import Names
 from models.gaze import Floats, Labels, Maps, MeanMap, mean_maps, movement
 from models.masking import RANDOM, masks, thresholds
 from models.masking_cost import MaskingCost, answers_under_masks, masking_cost
-from models.passes import evaluating, watched
+from models.passes import answers, evaluating
 from models.pictures import Pixels, overlay, png, thumbnail
 from models.saliency import DEFAULT_METHOD, saliency
 from worker.spec import ModelSpec
@@ -104,13 +105,15 @@ def evenly(rows: Labels, count: int) -> Labels:
 
 def _look(context: StageContext, model: ModelSpec, said: Said, rows: Labels) -> Seen:
     network, config = said.network(model), masking_of(context)
-    columns: list[tuple[torch.Tensor, ...]] = []
+
+    def answer(batch: Batch) -> tuple[torch.Tensor, ...]:
+        found = saliency(network, batch.images, method=method_of(config))
+        top = found.logits.float().softmax(1).max(1)
+        masked = mask_of(config, found.maps, batch.images.shape[2]).float().mean((1, 2))
+        return tuple(c.cpu() for c in (top.indices, top.values, found.maps, masked))
+
     with said.counted() as run, evaluating(network):
-        for batch in watched(loader_for(context, network, rows, run), run):
-            found = saliency(network, batch.images, method=method_of(config))
-            top = found.logits.float().softmax(1).max(1)
-            masked = mask_of(config, found.maps, batch.images.shape[2]).float().mean((1, 2))
-            columns.append(tuple(c.cpu() for c in (top.indices, top.values, found.maps, masked)))
+        columns = list(answers(loader_for(context, network, rows, run), run, answer))
     labels, probabilities, maps, masked_shares = (
         torch.cat(column).numpy() for column in zip(*columns, strict=True)
     )

@@ -14,6 +14,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import torch
 from core.vocabulary import Decision
 from models.backbones import Network
 from models.data.batches import Batch
-from models.passes import evaluating, watched
+from models.passes import answers, evaluating
 from models.saliency import saliency
 from models.selective import ScoreName, Selection, decide, probabilities, score
 from worker.spec import ModelSpec
@@ -68,8 +69,7 @@ def _write(
 ) -> int:
     """Row by row in constant memory; returns how many were answered."""
     answered = 0
-    for batch in pair.batches(rows):
-        table = pair.predicted(batch, chosen)
+    for table in pair.predictions(rows, chosen):
         answered += table.pop("answered")
         writer.write(table)
     return answered
@@ -101,13 +101,15 @@ class _Pair:
         ]
         return pa.schema(fields + ([("saliency", pa.list_(pa.float32()))] if explain else []))
 
-    def batches(self, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Iterator[Batch]:
+    def predictions(
+        self, rows: np.ndarray[tuple[int], np.dtype[np.int64]], chosen: Selection | None
+    ) -> Iterator[dict[str, Any]]:
+        """The columns of one batch after the other, and its count `answered`."""
         loader = loader_for(self._context, self._network, rows)
         with evaluating(self._network):
-            yield from watched(loader, self._context.run)
+            yield from answers(loader, self._context.run, partial(self._predicted, chosen=chosen))
 
-    def predicted(self, batch: Batch, chosen: Selection | None) -> dict[str, Any]:
-        """The columns of one batch, and the count `answered`."""
+    def _predicted(self, batch: Batch, *, chosen: Selection | None) -> dict[str, Any]:
         logits, maps = self._forward(batch)
         erm = None if self._erm is None else _array(self._erm_logits(batch))
         scored = score(self.score_name, logits, erm)

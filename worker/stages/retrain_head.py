@@ -10,10 +10,11 @@ import torch
 from core.vocabulary import Arm
 from models.backbones import Network
 from models.config import GroupSource, RetrainConfig
+from models.data.batches import Batch
 from models.gaze import Maps
 from models.groups import Groups, cluster_groups, cross_mistakes, disagreement_groups, given_groups
 from models.heads import Features, Labels
-from models.passes import evaluating, watched
+from models.passes import answers, evaluating
 from models.saliency import saliency
 from worker.stages.compared import Said, loader_for
 from worker.stages.context import Result, StageContext
@@ -76,10 +77,12 @@ def _saliency_clusters(context: StageContext, network: Network, features: Featur
 
 def _maps_of_labels(context: StageContext, network: Network, rows: Labels, said: Said) -> Maps:
     """What speaks for the label of each image, (N, h, w): as ExMap explains them."""
-    maps = []
+
+    def answer(batch: Batch) -> torch.Tensor:
+        return saliency(network, batch.images, target=batch.labels).maps.float().cpu()
+
     with said.counted() as run, evaluating(network):
-        for batch in watched(loader_for(context, network, rows, run), run):
-            maps.append(saliency(network, batch.images, target=batch.labels).maps.float().cpu())
+        maps = list(answers(loader_for(context, network, rows, run), run, answer))
     return np.asarray(torch.cat(maps).numpy(), np.float32)
 
 

@@ -118,7 +118,8 @@ def test_a_map_does_not_depend_on_who_shares_the_batch(method: str, head: Head) 
     network = tiny(head)
     together = to_library_scale(saliency(network, IMAGES, method=method).maps, SIZE)
     alone = [to_library_scale(saliency(network, x[None], method=method).maps, SIZE) for x in IMAGES]
-    assert torch.allclose(together, torch.cat(alone), atol=2e-6)
+    # Ablation takes differences of logits, whose last digits a CPU may round otherwise for another batch.
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5 if method == "ablationcam" else 2e-6)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,6 @@ from models.masking import (
     mask_batches,
     masks,
     thresholds,
-    worker_of,
 )
 from models.run import Progress, Run, Stopped
 from models.saliency import UnknownMethod, saliency, to_library_scale
@@ -209,21 +207,13 @@ def test_a_heavy_methods_masks_are_those_of_its_maps_too(network: Network, tmp_p
     assert torch.equal(found, masks(maps, thresholds(maps, (16, 16)), (16, 16)))
 
 
-def test_the_stage_leaves_the_number_of_threads_as_it_was(network: Network, tmp_path: Path) -> None:
-    before = torch.get_num_threads()
-    compute_mask_set(network, Batches(8, batch=4), MaskingConfig(), Run(), folder=tmp_path / "set")
-    with ThreadPoolExecutor(1) as later:
-        assert torch.get_num_threads() == later.submit(torch.get_num_threads).result() == before
-
-
 def test_a_thread_beside_makes_the_same_masks(network: Network) -> None:
     """As on a GPU, whose batches are waited for there."""
-    loader, config, run = Batches(22, batch=4), MaskingConfig(), Run()
-    with worker_of(torch.device("cpu")) as here, worker_of(torch.device("cuda")) as beside:
-        some, others = (
-            list(mask_batches(network.eval(), loader, config, run, worker, precision="fp32"))
-            for worker in (here, beside)
-        )
+    loader, config = Batches(22, batch=4), MaskingConfig()
+    some, others = (
+        list(mask_batches(network.eval(), loader, config, Run(device=torch.device(name)), precision="fp32"))
+        for name in ("cpu", "cuda")
+    )
     assert len(some) == len(others) == 6
     for (size, one), (other_size, other) in zip(some, others, strict=True):
         assert size == other_size

@@ -1,0 +1,129 @@
+"""Batches answered side by side: in order, at once, with the cores shared out, and ended when told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+
+import pytest
+import torch
+
+from models.backbones import build_network
+from models.data.batches import Batch
+from models.evaluate import predict_logits
+from models.heads import compute_features
+from models.passes import answers, side_by_side
+from models.run import Progress, Run, Stopped
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def four_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+class Batches:
+    """`count` batches of three images, the last of one."""
+
+    images = 22
+
+    def __len__(self) -> int:
+        return 8
+
+    def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
+        pixels = torch.rand(self.images, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+        for start in range(0, self.images, 3):
+            rows = torch.arange(start, min(start + 3, self.images))
+            yield Batch(pixels[rows], rows % 2, rows)
+
+
+def rows_of(batch: Batch) -> list[int]:
+    found: list[int] = batch.rows.tolist()
+    return found
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_answers_come_in_stored_order_and_the_last_report_is_whole() -> None:
+    seen: list[Progress] = []
+    found = list(answers(Batches(), Run(on_progress=seen.append), rows_of))
+    assert list(chain.from_iterable(found)) == list(range(22))
+    assert (seen[-1].epoch, seen[-1].step, seen[-1].steps) == (1, 8, 8)
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_as_many_as_there_are_threads_are_under_way_and_share_the_cores() -> None:
+    together = threading.Barrier(4, timeout=20)
+
+    def answer(batch: Batch) -> int:
+        if batch.rows[0] < 12:
+            together.wait()  # breaks unless four batches are answered at once
+        return torch.get_num_threads()
+
+    assert list(side_by_side(Batches().epoch(None), CPU, answer)) == [1] * 8
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_large_batches_are_answered_one_after_the_other_by_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for numbers, cores in ((3 * 3 * 16 * 16 * 2, 2), (100, 4)):
+        monkeypatch.setattr("models.passes._AT_ONCE", numbers)
+        found = set(side_by_side(Batches().epoch(None), CPU, lambda _: torch.get_num_threads()))
+        assert found == {cores}
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_afterwards_torch_uses_the_threads_that_it_used_before() -> None:
+    list(side_by_side(Batches().epoch(None), CPU, rows_of))
+    with ThreadPoolExecutor(1) as later:
+        assert torch.get_num_threads() == later.submit(torch.get_num_threads).result() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_what_an_answer_raises_is_raised_in_its_place() -> None:
+    def answer(batch: Batch) -> list[int]:
+        if 9 in rows_of(batch):
+            raise LookupError("nine")
+        return rows_of(batch)
+
+    found = side_by_side(Batches().epoch(None), CPU, answer)
+    assert [next(found) for _ in range(3)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    with pytest.raises(LookupError, match="nine"):
+        next(found)
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_it_stops_when_told_to() -> None:
+    asked: list[int] = []
+    run = Run(should_stop=lambda: len(asked) > 2)
+    with pytest.raises(Stopped):
+        asked.extend(chain.from_iterable(answers(Batches(), run, lambda batch: _noted(asked, batch))))
+    assert len(asked) < 22
+
+
+def _noted(asked: list[int], batch: Batch) -> list[int]:
+    asked.extend(rows_of(batch))
+    return []
+
+
+def test_nothing_is_asked_of_an_empty_pass() -> None:
+    assert list(side_by_side(iter(()), CPU, rows_of)) == []
+
+
+def test_the_number_of_threads_changes_no_answer() -> None:
+    network = build_network("small_cnn", classes=2, image_size=16, seed=1)
+    found = []
+    before = torch.get_num_threads()
+    for threads in (1, 4):
+        torch.set_num_threads(threads)
+        features = compute_features(network, Batches(), Run())
+        found.append((predict_logits(network, Batches(), Run()).logits, features.logits, features.values))
+    torch.set_num_threads(before)
+    for one, other in zip(*found, strict=True):
+        assert (one == other).all()
+    assert (found[0][0] == found[0][1]).all()
