@@ -97,7 +97,10 @@ def worker(
     if check:
         return _check(settings)
     _tie(tied)
-    from worker.__main__ import main
+    from core.loading import loading
+
+    with loading():
+        from worker.__main__ import main
 
     raise typer.Exit(main(settings))
 
@@ -109,10 +112,13 @@ def migrate() -> None:
 
 def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
     """In this process; on a socket that is there already, where its number is given."""
-    from app.server import make_server
+    from core.loading import loading
 
     listener = socket.socket(fileno=fd) if fd is not None else None
-    server = make_server(settings, wrap=_with_dashboard(settings, listener) if dashboard else None)
+    with loading():
+        from app.server import make_server
+
+        server = make_server(settings, wrap=_with_dashboard(settings, listener) if dashboard else None)
     server.run(sockets=[listener] if listener is not None else None)
     if not server.started:
         raise typer.Exit(1)

@@ -39,7 +39,10 @@ def web(
 
     It holds no key of its own: with keys configured at the API, each visitor is asked for one.
     """
-    from web.app import serve
+    from core.loading import loading
+
+    with loading():
+        from web.app import serve
 
     serve(url, host, port)
 
@@ -75,9 +78,12 @@ class Dashboard:
         return app
 
     def _make(self) -> FastAPI:
-        from web.app import create_dashboard
+        from core.loading import loading
 
-        return create_dashboard(self._url())
+        with loading():
+            from web.app import create_dashboard
+
+            return create_dashboard(self._url())
 
     async def _run(self, app: FastAPI, ready: asyncio.Event) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import random
 import shutil
@@ -27,6 +28,8 @@ from core.session import Database
 # Before torch comes: as many files of tests run side by side as there are cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+gc.disable()  # until the tests are collected: with them come a million objects that stay
+
 __all__ = ["free_port", "postgres_database", "redis_server"]
 
 POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432"
@@ -37,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: of several processes none is then left alone with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """What was loaded with the tests is no garbage: the collector looks at what they make."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

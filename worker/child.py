@@ -10,6 +10,7 @@ from types import FrameType
 
 from core import logs
 from core.artifacts import Artifacts
+from core.loading import loading
 from core.settings import Settings
 from core.vocabulary import JobKind
 from models.process import prepare_process, prepare_without_torch
@@ -35,8 +36,9 @@ def main() -> int:
     threads = workspace.threads(settings.threads or usable_cores() // settings.worker_slots or 1)
 
     prepare = prepare_without_torch if spec.kind is JobKind.IMPORT else prepare_process
-    prepare(threads)  # before anything else imports torch
-    from worker.job import Job
+    with loading():
+        prepare(threads)  # before anything else imports torch
+        from worker.job import Job
 
     stop = stop_on_sigterm()
     job = Job(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from core.artifacts import Artifacts
 from core.errors import JobError
+from core.loading import loading
 from core.settings import Settings
 from core.vocabulary import JobKind, Stage
 from models.data.report import ImportStopped
@@ -70,7 +71,8 @@ class Job:
         return 0
 
     def _stage(self, stage: Stage, meter: Meter) -> None:
-        function = stage_function(stage)  # what it imports is not of its time
+        with loading():
+            function = stage_function(stage)  # what it imports is not of its time
         self.reporter.stage_started(stage)
         started = time.monotonic()
         result = self._result(stage, function, meter)

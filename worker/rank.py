@@ -10,6 +10,7 @@ from pathlib import Path
 
 from core import logs
 from core.artifacts import Artifacts
+from core.loading import loading
 from core.settings import Settings
 from core.vocabulary import Stage
 from worker.lifeline import Lifeline
@@ -40,10 +41,13 @@ def main(folder: Path, stage: Stage) -> int:
 
     from models.process import prepare_process
 
-    prepare_process(threads)
-    from worker.failures import KNOWN, explain
-    from worker.job import Job
-    from worker.stages import stage_function
+    with loading():
+        prepare_process(threads)
+        from worker.failures import KNOWN, explain
+        from worker.job import Job
+        from worker.stages import stage_function
+
+        function = stage_function(stage)
 
     job = Job(
         spec=spec,
@@ -55,7 +59,7 @@ def main(folder: Path, stage: Stage) -> int:
         should_stop=lambda: False,  # SIGTERM and the end of stdin end a rank where it stands
     )
     try:
-        result = stage_function(stage)(job.context(stage, job.meter()))
+        result = function(job.context(stage, job.meter()))
     except KNOWN as error:
         explained = explain(error)
         if explained is None:

@@ -26,6 +26,7 @@ from app.inference.turns import Turns
 from app.inference.upgrades import IMAGES, Proven, Squares, Upgrades
 from core.artifacts import Artifacts
 from core.errors import BadImage, Conflict, FieldError, InvalidInput
+from core.loading import loading
 from core.settings import Settings
 from models.data.checks import ImageError, ImageLimits
 
@@ -205,7 +206,8 @@ class Inference:
         self._drawers.shutdown(cancel_futures=True)
 
     def _load(self, pair: Pair) -> Engine:
-        from app.inference.engine import load  # torch comes with it
+        with loading():
+            from app.inference.engine import load  # torch comes with it
 
         engine = load(pair, self._artifacts, device=self._settings.device, threads=self._threads)
         _settle()
@@ -301,6 +303,7 @@ def _methods() -> tuple[str, ...]:
 
 def check_forward() -> None:
     """Raise unless a real forward pass works in this process. The first call imports torch: seconds."""
-    from app.inference.engine import probe
+    with loading():
+        from app.inference.engine import probe
 
     probe()
