@@ -97,10 +97,11 @@ def worker(
     if check:
         return _check(settings)
     _tie(tied)
-    from core.loading import loading
+    from core.loading import loaded, loading
 
     with loading():
         from worker.__main__ import main
+    loaded()
 
     raise typer.Exit(main(settings))
 
@@ -112,13 +113,14 @@ def migrate() -> None:
 
 def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
     """In this process; on a socket that is there already, where its number is given."""
-    from core.loading import loading
+    from core.loading import loaded, loading
 
     listener = socket.socket(fileno=fd) if fd is not None else None
     with loading():
         from app.server import make_server
 
         server = make_server(settings, wrap=_with_dashboard(settings, listener) if dashboard else None)
+    loaded()
     server.run(sockets=[listener] if listener is not None else None)
     if not server.started:
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """No garbage collection while modules are imported inside the block, and none of what they made after it.
+    """No garbage collection inside the block, where modules are imported.
 
     What a module makes stays as long as the process. The collector would look through all of it again and
     again: a sixth of the time that importing torch, or the whole front, takes.
@@ -19,6 +19,10 @@ def loading() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
         if was_on:
             gc.enable()
+
+
+def loaded() -> None:
+    """Spare the collector what is there. For a process that has just started: garbage would stay, too."""
+    gc.freeze()

@@ -10,7 +10,7 @@ from types import FrameType
 
 from core import logs
 from core.artifacts import Artifacts
-from core.loading import loading
+from core.loading import loaded, loading
 from core.settings import Settings
 from core.vocabulary import JobKind
 from models.process import prepare_process, prepare_without_torch
@@ -39,6 +39,7 @@ def main() -> int:
     with loading():
         prepare(threads)  # before anything else imports torch
         from worker.job import Job
+    loaded()
 
     stop = stop_on_sigterm()
     job = Job(
