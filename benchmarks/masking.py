@@ -3,7 +3,8 @@
     python -m benchmarks.masking [--device cpu|cuda] [--networks resnet18 …] [--bf16] [--quick]
 
 Random images held in memory, so that no loader is measured. Per network and layout, in turn and
-several times over: `network(images)`; the stage (maps, thresholds, mask set written to disk); the
+several times over: `network(images)`, one batch after the other on all cores; the same with a batch on
+each core, as the stage does it (`apart`); the stage (maps, thresholds, mask set written to disk); the
 package's XGradCAM with the mask in numpy, always in torch's own layout. Figures are medians over the
 runs, shares and gains medians of the pairs. Ends with one JSON line; exits with 1 when a target is missed.
 """
@@ -31,6 +32,7 @@ from models.backbones import Network, build_network
 from models.config import MaskingConfig
 from models.data.batches import Batch
 from models.masking import MaskSet, compute_mask_set
+from models.passes import side_by_side
 from models.process import prepare_process
 from models.run import Run
 from models.saliency import Precision
@@ -101,6 +103,17 @@ def forward_pass(network: Network, loader: Fixed, precision: Precision) -> None:
             network(batch.images)
 
 
+def forward_apart(network: Network, loader: Fixed, precision: Precision) -> None:
+    device = loader.pixels.device
+
+    def answer(batch: Batch) -> None:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            network(batch.images)
+
+    for _ in side_by_side(loader.epoch(None), device, answer):
+        pass
+
+
 def library_masks(network: Network, loader: Fixed) -> NDArray[np.bool_]:
     """The masks of the last batch."""
     from pytorch_grad_cam import XGradCAM
@@ -149,7 +162,8 @@ def measure(name: str, case: Case, layout: str, plan: Plan) -> dict[str, Any]:
     plain = build_network(name, classes=2, image_size=case.size, seed=1).to(plan.device)
     plain = plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stub knows no memory_format alone
     few = Fixed(pixels.contiguous(), max(1, loader.batches // 4))  # the package needs three times as long
-    run, seconds = Run(device=plan.device), dict[str, list[float]](forward=[], stage=[], library=[])
+    run = Run(device=plan.device)
+    seconds = dict[str, list[float]](forward=[], apart=[], stage=[], library=[])
     folders = (plan.folder / f"{name}-{layout}-{plan.precision}-{i}" for i in range(plan.runs + 1))
     shown = next(folders)
     forward_pass(network, few, plan.precision)  # warm
@@ -158,6 +172,7 @@ def measure(name: str, case: Case, layout: str, plan: Plan) -> dict[str, Any]:
     library_masks(plain, Fixed(few.pixels, 1))
     for folder in folders:
         seconds["forward"].append(timed(lambda: forward_pass(network, loader, plan.precision), plan.device))
+        seconds["apart"].append(timed(lambda: forward_apart(network, loader, plan.precision), plan.device))
         seconds["stage"].append(
             timed(
                 lambda at=folder: compute_mask_set(  # type: ignore[misc]  # a lambda's default
@@ -182,7 +197,10 @@ def measure(name: str, case: Case, layout: str, plan: Plan) -> dict[str, Any]:
 
 def rates(seconds: dict[str, list[float]], *, images: int, few: int) -> dict[str, float | None]:
     """Medians in images/s, and of the pairs; the package was given `few` images, and may be left out."""
-    shares = [f / s for f, s in zip(seconds["forward"], seconds["stage"], strict=True)]
+    shares, apart = (
+        statistics.median(f / s for f, s in zip(seconds[name], seconds["stage"], strict=True))
+        for name in ("forward", "apart")
+    )
     gains = [
         (slow / few) / (fast / images)
         for slow, fast in zip(seconds["library"], seconds["stage"], strict=bool(seconds["library"]))
@@ -190,7 +208,9 @@ def rates(seconds: dict[str, list[float]], *, images: int, few: int) -> dict[str
     return {
         "forward": images / statistics.median(seconds["forward"]),
         "stage": images / statistics.median(seconds["stage"]),
-        "stage_over_forward": statistics.median(shares),
+        "stage_over_forward": shares,
+        "forward_apart": images / statistics.median(seconds["apart"]),
+        "stage_over_forward_apart": apart,
         "library": few / statistics.median(seconds["library"]) if gains else None,
         "stage_over_library": statistics.median(gains) if gains else None,
     }
@@ -218,7 +238,8 @@ def show(row: dict[str, Any]) -> None:
     library = f"{row['library']:9.1f} {row['stage_over_library']:5.2f}" if row["library"] else " " * 15
     print(
         f"{row['network']:10} {row['layout']:13} {row['precision']:5} {row['forward']:9.1f} "
-        f"{row['stage']:9.1f} {row['stage_over_forward']:6.3f} {library} "
+        f"{row['stage']:9.1f} {row['stage_over_forward']:6.3f} "
+        f"{row['forward_apart']:9.1f} {row['stage_over_forward_apart']:6.3f} {library} "
         f"{row['pixels_different']:6} of {row['pixels']:8} {row['bytes_per_image']:6.1f} B",
         flush=True,
     )
@@ -241,7 +262,7 @@ def main() -> int:
     runs = 1 if arguments.quick else arguments.runs
     print(
         f"{'network':10} {'layout':13} {'type':5} {'forward':>9} {'stage':>9} {'share':>6} "
-        f"{'library':>9} {'gain':>5}"
+        f"{'apart':>9} {'share':>6} {'library':>9} {'gain':>5}"
     )
     rows: list[dict[str, Any]] = []
     precisions: tuple[Precision, ...] = ("fp32", "bf16") if arguments.bf16 else ("fp32",)

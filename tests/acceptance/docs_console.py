@@ -96,9 +96,10 @@ class Reader:
         printed, code = self.type(command)
         if code == 0 and "jobs start" in command.text:
             job = self.latest["job"]
-            code = self.shell.run(
+            said, code = self.shell.run(
                 f"masktune jobs cancel {job} && {{ masktune jobs watch {job}; [ $? = 4 ]; }}"
-            )[1]
+            )
+            return [*printed, *(said if code else [])], code
         return printed, code
 
     @contextmanager

@@ -183,7 +183,7 @@ def test_a_graph_is_made_proven_and_takes_over_under_load(inference: Inference, 
         async with asyncio.timeout(200):
             while inference.loaded.get("onnxruntime") != 1:
                 found += [seen.scores for seen in await asyncio.gather(*(ask() for _ in range(8)))]
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)  # some load: the export has the cores that are left
             found.append((await ask()).scores)
         return found
 
