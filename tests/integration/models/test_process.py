@@ -32,7 +32,7 @@ print(os.environ["OMP_WAIT_POLICY"], os.environ.get("GOMP_SPINCOUNT"))
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, "passive 500"),
+        ({}, "passive 2000"),
         ({"GOMP_SPINCOUNT": "7"}, "passive 7"),
         ({"OMP_WAIT_POLICY": "active"}, "active None"),
     ],
