@@ -30,7 +30,7 @@ class SmallCNN(nn.Module):
         self.pool1 = nn.MaxPool2d(2)
         self.block2 = nn.Sequential(*_conv(16, 32), *_conv(32, 32))
         self.pool2 = nn.MaxPool2d(2)
-        self.hidden = nn.Sequential(nn.Linear(32 * side * side, 256), nn.BatchNorm1d(256), nn.ReLU())
+        self.hidden = nn.Sequential(nn.Linear(32 * side * side, 256), nn.BatchNorm1d(256), nn.ReLU(inplace=True))
         self.fc = nn.Linear(256, classes)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) → (B, K)
@@ -39,7 +39,8 @@ class SmallCNN(nn.Module):
 
 
 def _conv(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3), nn.BatchNorm2d(outputs), nn.ReLU()]
+    # In place, as in torchvision: the same bits, and less memory to write and to read.
+    return [nn.Conv2d(inputs, outputs, 3), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
 class _Block(nn.Module):
@@ -72,7 +73,7 @@ class ResNet32(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.layer1 = _stage(16, 16, stride=1)
         self.layer2 = _stage(16, 32, stride=2)
         self.layer3 = _stage(32, 64, stride=2)
