@@ -30,7 +30,9 @@ class SmallCNN(nn.Module):
         self.pool1 = nn.MaxPool2d(2)
         self.block2 = nn.Sequential(*_conv(16, 32), *_conv(32, 32))
         self.pool2 = nn.MaxPool2d(2)
-        self.hidden = nn.Sequential(nn.Linear(32 * side * side, 256), nn.BatchNorm1d(256), nn.ReLU(inplace=True))
+        self.hidden = nn.Sequential(
+            nn.Linear(32 * side * side, 256), nn.BatchNorm1d(256), nn.ReLU(inplace=True)
+        )
         self.fc = nn.Linear(256, classes)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) → (B, K)
