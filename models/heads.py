@@ -95,7 +95,7 @@ def compute_features(network: Network, loader: Loader, run: Run) -> Features:
     def answer(batch: Batch) -> tuple[Tensor, ...]:
         with torch.inference_mode():
             logits = network(batch.images).float().cpu()
-        values = seen.pop().float().cpu()
+        values = seen.inputs.pop().float().cpu()
         if values.ndim != 2:
             raise HeadError(f"the last layer of {network.spec.name} sees more than one vector an image")
         return batch.rows, batch.labels.cpu(), values, logits
@@ -121,9 +121,6 @@ class _Seen(threading.local):
 
     def __init__(self) -> None:
         self.inputs: list[Tensor] = []
-
-    def pop(self) -> Tensor:
-        return self.inputs.pop()
 
 
 @contextmanager

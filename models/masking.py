@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -28,7 +27,7 @@ from models.mask_rule import (
     thresholds,
 )
 from models.mask_set import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter, union
-from models.passes import answers, evaluating, watched
+from models.passes import answers, evaluating, in_order, watched
 from models.run import Run
 from models.saliency import (
     DEFAULT_METHOD,
@@ -168,13 +167,7 @@ def mask_batches(
 def _behind(works: Iterator[Callable[[], T]]) -> Iterator[T]:
     """What a GPU makes is waited for by a thread, while it is given its next batches."""
     with ThreadPoolExecutor(1, "masks") as worker:
-        begun = deque[Future[T]]()
-        for work in works:
-            begun.append(worker.submit(work))
-            if len(begun) > _BEHIND:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
+        yield from in_order(worker, works, ahead=_BEHIND)
 
 
 def _begun(

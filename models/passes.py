@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
@@ -76,17 +77,23 @@ def side_by_side(batches: Iterator[Batch], device: torch.device, answer: Callabl
         yield from map(answer, chain([first], batches))
         return
     pool = ThreadPoolExecutor(workers, "pass", _use_threads, (threads // workers,))
+    works = (partial(answer, batch) for batch in chain([first], batches))
     try:
-        begun = deque([pool.submit(answer, first)])
-        for batch in batches:
-            begun.append(pool.submit(answer, batch))
-            if len(begun) > workers:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
+        yield from in_order(pool, works, ahead=workers)
     finally:
         pool.shutdown(cancel_futures=True)
         _use_threads(threads)  # torch remembers the last number it was given, for threads to come
+
+
+def in_order(pool: Executor, works: Iterator[Callable[[], T]], *, ahead: int) -> Iterator[T]:
+    """What `works` return, in their order, as `pool` does them; `ahead` of them are begun beforehand."""
+    begun = deque[Future[T]]()
+    for work in works:
+        begun.append(pool.submit(work))
+        if len(begun) > ahead:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
 
 
 def _use_threads(count: int) -> None:
