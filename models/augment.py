@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -137,13 +138,20 @@ def _grey(images: Tensor) -> Tensor:
 
 def _lighting(images: Tensor, u: Tensor) -> Tensor:
     """AlexNet's: noise along the principal colours of ImageNet (Krizhevsky et al. 2012, 4.1)."""
-    values = images.new_tensor([0.2175, 0.0188, 0.0045])
-    vectors = images.new_tensor(
-        [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
-    )
+    values, vectors = _colours_of_imagenet(images.dtype, images.device)
     normal = torch.erfinv((u * 2 - 1).clamp(-0.9999, 0.9999)) * math.sqrt(2)  # (B, 3)
     shift = (normal * 0.05 * values) @ vectors.T  # (B, 3)
     return images + shift.view(-1, 3, 1, 1)
+
+
+@cache  # to bring them to a card at every batch would wait for it
+def _colours_of_imagenet(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (3,) and eigenvectors (3, 3), in columns, of the covariance of ImageNet's colours."""
+    values = torch.tensor([0.2175, 0.0188, 0.0045], dtype=dtype)
+    vectors = torch.tensor(
+        [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], dtype=dtype
+    )
+    return values.to(device), vectors.to(device)
 
 
 RECIPES: dict[Augmentation, Recipe] = {

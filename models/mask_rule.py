@@ -81,7 +81,7 @@ def random_masks(counts: Tensor, rows: Tensor, size: Size, *, seed: int) -> Tens
     height, width = size
     device = counts.device
     pixels = torch.arange(height * width, device=device)
-    start = _mix(rows.to(device) ^ _mix(torch.tensor(seed, device=device)))
+    start = _mix(rows.to(device, non_blocking=True) ^ _mix(torch.full((), seed, device=device)))
     keys = _mix(start[:, None] + pixels)  # distinct within an image: the mixing is one to one
     order = keys.sort(1).values
     last = order.gather(1, (counts.long() - 1).clamp_min(0)[:, None])

@@ -199,10 +199,11 @@ class MaskSet:
         size = (size, size) if isinstance(size, int) else size
         found = self.records(rows.cpu())
         if self.header.method != "random":
-            return masks(found.maps.to(device), found.thresholds.to(device), size)
+            maps, bounds = (t.to(device, non_blocking=True) for t in (found.maps, found.thresholds))
+            return masks(maps, bounds, size)
         own = self.header.size
         scale = size[0] * size[1] / (own[0] * own[1])
-        counts = (found.counts * scale).round().long().to(device)
+        counts = (found.counts * scale).round().long().to(device, non_blocking=True)
         return random_masks(counts, found.rows, size, seed=self.header.seed)
 
 

@@ -182,7 +182,7 @@ class _Loop:
                 optimizer.step()
                 size = len(batch.labels)
                 right = (logits.argmax(1) == batch.labels).sum()
-                sums += torch.stack([loss.detach() * size, right, right.new_tensor(size)])
+                sums += torch.stack([loss.detach() * size, right, torch.full_like(right, size)])
                 meter.tick(step, size)
         summed, right_count, seen = total(sums, run).tolist()
         return summed / seen, round(right_count), round(seen)
@@ -231,7 +231,7 @@ def count(network: Network, loader: Loader, run: Run, precision: Precision = "au
         run.check()
         with torch.inference_mode(), autocast(run.device, precision):
             right = (network(batch.images).argmax(1) == batch.labels).sum()
-            size = right.new_tensor(len(batch.labels))
+            size = torch.full_like(right, len(batch.labels))
             return torch.stack([right.double(), size, right / size.double(), torch.ones_like(size)])
 
     for part in side_by_side(loader.epoch(None), run.device, answer):

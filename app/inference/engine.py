@@ -64,15 +64,15 @@ class TorchEngine:
         if explain is not None and explain.method in SIGNED and len(images) > 1:
             return Scores.joined([self.run(image[None], explain) for image in images])
         batch = to_unit(torch.from_numpy(images).to(self._device))  # (N, 3, S, S)
-        with torch.inference_mode():
-            erm_logits = None if self._erm is None else _array(self._erm(batch))
+        with torch.inference_mode():  # a card is given all of it before the first answer is waited for
+            erm = None if self._erm is None else self._erm(batch)
             if explain is None:
-                return Scores(_array(self._network(batch)), erm_logits)
+                return _scores(self._network(batch), erm)
         # Outside inference mode: where the head is no linear layer, its gradient is taken.
         seen = saliency(
             self._network, batch, method=explain.method, target=self._targets(explain, len(images))
         )
-        return Scores(_array(seen.logits), erm_logits, _array(seen.maps), _integers(seen.targets))
+        return _scores(seen.logits, erm)._replace(maps=_array(seen.maps), targets=_integers(seen.targets))
 
     def alone(self) -> TorchEngine:
         """The served model without its ERM model."""
@@ -127,6 +127,10 @@ def _settled(network: Network, device: torch.device) -> Network:
 
 def _interface(network: Network) -> tuple[int, int]:
     return network.spec.classes, network.spec.image_size
+
+
+def _scores(logits: Tensor, erm_logits: Tensor | None) -> Scores:
+    return Scores(_array(logits), None if erm_logits is None else _array(erm_logits))
 
 
 def _integers(tensor: Tensor) -> NDArray[np.int64]:

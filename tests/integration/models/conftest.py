@@ -1,0 +1,7 @@
+"""Fixtures shared with the unit tests of the learning."""
+
+from __future__ import annotations
+
+from tests.unit.models.conftest import make_store
+
+__all__ = ["make_store"]

@@ -1,0 +1,234 @@
+"""A card that is not there: memory of the CPU that behaves as a card's does.
+
+What is made on `cuda` or moved to it lies in marked memory. As on a card, an operation on marked and
+unmarked tensors raises, moving is a copy, numpy cannot look inside, and what makes the host wait for the
+device is noted in `Pretended.waits`. It does not show the rounding of CUDA's kernels, speed, streams, memory.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+
+_aten = torch.ops.aten
+# Their result, or its shape, must be known to the host.
+_WAITING = {
+    _aten._local_scalar_dense,
+    _aten.nonzero,
+    _aten.masked_select,
+    _aten.equal,
+    _aten._unique2,
+    _aten.bincount,
+}
+_INDEXING = {_aten.index, _aten.index_put, _aten.index_put_, _aten._unsafe_index, _aten._index_put_impl_}
+_COPYING = {_aten.copy_, _aten._to_copy}
+_CHECKED_ON_CPU = {torch.nn.functional.one_hot, torch._C._nn.one_hot}  # its classes; on a card they are not
+_FROM_HOST = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor}
+
+
+class Wait(NamedTuple):
+    """The host waited for the device: the thread's name, `file:line`, and what made it wait."""
+
+    thread: str
+    place: str
+    what: str
+
+
+class Pretended:
+    """`waits`, the oldest first."""
+
+    def __init__(self) -> None:
+        self.waits: list[Wait] = []
+
+    def wait(self, what: object) -> None:
+        ours = next(f for f in reversed(traceback.extract_stack()) if _is_ours(f.filename))
+        self.waits.append(Wait(threading.current_thread().name, f"{ours.filename}:{ours.lineno}", str(what)))
+
+
+def _is_ours(filename: str) -> bool:
+    return filename != __file__ and "/site-packages/" not in filename
+
+
+def marked(tensor: Tensor) -> bool:
+    return getattr(tensor.untyped_storage(), "pretends", False)
+
+
+def _mark(found: Any) -> Any:
+    for tensor in _tensors(found):
+        tensor.untyped_storage().pretends = True  # type: ignore[attr-defined]  # the mark goes with the memory
+    return found
+
+
+def _tensors(values: Any) -> Iterable[Tensor]:
+    return (leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Every operation, autograd's too: where its tensors lie, and where its results do."""
+
+    def __init__(self, pretended: Pretended) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # the same
+        self._pretended = pretended
+        self.within: Any = None  # the function that was called with a marked tensor
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        given = list(_tensors((args, kwargs)))
+        there = [tensor for tensor in given if marked(tensor)]
+        if not there:
+            found = func(*args, **kwargs)
+            return _mark(found) if self.within and not given else found
+        packet = func.overloadpacket
+        if packet in _COPYING:
+            if len(there) < len(given) and not (kwargs.get("non_blocking") or args[2:3] == (True,)):
+                self._pretended.wait(func)
+            return func(*args, **kwargs) if packet is _aten.copy_ else _mark(func(*args, **kwargs))
+        self._check(func, given)
+        if self.within not in _CHECKED_ON_CPU and (
+            packet in _WAITING or (packet in _INDEXING and _waits(args[1]))
+        ):
+            self._pretended.wait(func)
+        return _mark(func(*args, **kwargs))
+
+    def _check(self, func: Any, given: list[Tensor]) -> None:
+        elsewhere = [tensor for tensor in given if tensor.ndim and not marked(tensor)]
+        if func.overloadpacket in _INDEXING and marked(
+            given[0]
+        ):  # a card takes indices of the CPU, and waits
+            elsewhere = [tensor for tensor in elsewhere if tensor.dtype is not torch.int64]
+        if elsewhere:
+            raise RuntimeError(f"Expected all tensors to be on the same device: {func} of cuda:0 and cpu")
+
+
+def _waits(indices: Iterable[Tensor | None]) -> bool:
+    return any(i is not None and (i.dtype in (torch.bool, torch.uint8) or not marked(i)) for i in indices)
+
+
+class _Functions(TorchFunctionMode):
+    """What Python asks of torch: devices by their names."""
+
+    def __init__(self, pretended: Pretended, operations: _Operations) -> None:
+        super().__init__()
+        self._pretended, self._operations = pretended, operations
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.device:
+            return func(*args, **kwargs)
+        first = args[0] if args and isinstance(args[0], Tensor) else None
+        there = first is not None and marked(first)
+        if func in _PROPERTIES and there:
+            return _PROPERTIES[func]
+        if func in (Tensor.numpy, Tensor.__array__) and there:
+            raise TypeError("can't convert cuda:0 device type tensor to numpy")
+        if func is Tensor.tolist and there:
+            self._pretended.wait(func)
+        if func is torch._C._nn._parse_to:  # what Module.to was asked for
+            return (_device(args, kwargs), *func(*_without(args), **_without(kwargs))[1:])
+        if first is not None and func in (Tensor.to, Tensor.cpu, Tensor.cuda):
+            return self._move(func, first, args[1:], kwargs)
+        wanted = _device(args, kwargs)
+        inside = wanted != CPU and any(map(marked, _tensors((args, kwargs))))
+        before, self._operations.within = self._operations.within, func if inside else None
+        try:
+            found = func(*_without(args), **_without(kwargs))
+        finally:
+            self._operations.within = before
+        if func is Tensor.__deepcopy__ and there:
+            return _mark(found)
+        if (wanted or (there and func is Tensor.new_tensor and CUDA)) != CUDA:
+            return found
+        if func in _FROM_HOST:
+            self._pretended.wait(func)
+        return _mark(found)
+
+    def _move(self, func: Any, tensor: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        if func is Tensor.to:
+            target = _device(args, kwargs) or (CUDA if marked(tensor) else CPU)
+            if args and isinstance(args[0], Tensor):
+                target = CUDA if marked(args[0]) else CPU
+        else:
+            target = CUDA if func is Tensor.cuda else CPU
+        if (target == CUDA) == marked(tensor):
+            return tensor if func is not Tensor.to else tensor.to(*_without(args), **_without(kwargs))
+        waits = marked(tensor) or not (kwargs.get("non_blocking") or True in args)
+        if waits:
+            self._pretended.wait(func)
+        with torch.utils._python_dispatch._disable_current_modes():
+            own = tensor.to(*_without(args), **_without(kwargs)) if func is Tensor.to else tensor
+            own = own.clone() if own.data_ptr() == tensor.data_ptr() else own
+        return _mark(own) if target == CUDA else own
+
+
+_PROPERTIES: dict[Any, Any] = {
+    vars(torch._C.TensorBase)["device"].__get__: CUDA,
+    vars(torch._C.TensorBase)["is_cuda"].__get__: True,
+    vars(torch._C.TensorBase)["is_cpu"].__get__: False,
+}
+
+
+def _device(args: Any, kwargs: Mapping[str, Any]) -> torch.device | None:
+    """The device that is asked for, cuda:0 for any card."""
+    for value in (*args, kwargs.get("device")):
+        if isinstance(value, torch.device) or (
+            isinstance(value, str) and value.split(":")[0] in ("cpu", "cuda")
+        ):
+            device = torch.device(value)
+            return CUDA if device.type == "cuda" else device
+    return None
+
+
+def _without(values: Any) -> Any:
+    """The same call for the CPU."""
+    values = tree_map_only(torch.device, lambda _: CPU, values)
+    return tree_map_only(str, lambda name: "cpu" if name.split(":")[0] == "cuda" else name, values)
+
+
+class _Autocast(torch.autocast):
+    """The CPU's own, in the card's place."""
+
+    def __init__(self, device_type: str, dtype: torch.dtype | None = None, enabled: bool = True) -> None:
+        super().__init__("cpu", dtype=dtype, enabled=enabled)
+
+
+@contextmanager
+def _pretending(pretended: Pretended) -> Iterator[None]:
+    operations = _Operations(pretended)
+    with operations, _Functions(pretended, operations):
+        yield
+
+
+@contextmanager
+def pretended_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended]:
+    """Inside, `cuda` is a device like any other, in this thread and in those that it starts."""
+    pretended = Pretended()
+    run = threading.Thread.run
+
+    def pretending(thread: threading.Thread) -> None:
+        with _pretending(pretended):
+            run(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "run", pretending)
+        patch.setattr(torch, "autocast", _Autocast)
+        patch.setattr(torch.cuda, "current_device", lambda: 0)
+        patch.setattr(torch.cuda, "get_rng_state", lambda device: torch.get_rng_state())
+        patch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+        with _pretending(pretended):
+            yield pretended
