@@ -26,13 +26,16 @@ _IN_FLIGHT = "request-in-flight"
 
 
 def call(request: Request, shape: type[T]) -> Flow[T]:
-    """Send and parse the JSON answer into `shape`; a `ProblemError` for an answer of 400 and above."""
+    """Send and parse the JSON answer into `shape`; a `ProblemError` for an answer of 400 and above.
+
+    A redirect is an `UnexpectedAnswer`: followed, a POST would become a GET.
+    """
     response = yield from fetch(request)
     return parse(response, shape)
 
 
 def fetch(request: Request) -> Flow[httpx.Response]:
-    """Send, again where that is safe and helps, and return the answer below 400."""
+    """Send, again where that is safe and helps, and return the answer, a 2xx."""
     response: httpx.Response = yield from _attempts(request, Once)
     return response
 
@@ -105,8 +108,10 @@ def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
             wait = _backoff(retry, attempt)
         else:
             response = answer.response if isinstance(answer, Body) else answer
-            if response.status_code < 400:
+            if response.is_success:
                 return answer
+            if response.status_code < 400:
+                raise _redirected(request, response)
             problem = ProblemError.of(response)
             if last or not request.repeatable or not _passing(problem):
                 raise problem
@@ -114,6 +119,19 @@ def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
             wait = _backoff(retry, attempt) if asked is None else asked
         yield Sleep(wait)
     raise AssertionError("the loop above ends by itself")
+
+
+def _redirected(request: Request, response: httpx.Response) -> UnexpectedAnswer:
+    """Says where to: with the path of the request, that is another address of the same service."""
+    what, target = f"{request.method} {request.path}", response.next_request
+    if target is None:
+        status = f"{response.status_code} {response.reason_phrase}"
+        return UnexpectedAnswer(f"{what} was answered with {status}, which is no answer of this service")
+    address = str(target.url.copy_with(query=None))
+    if address.endswith(request.path):
+        address = address.removesuffix(request.path)
+        return UnexpectedAnswer(f"{what} redirects to {address}: use that as the address")
+    return UnexpectedAnswer(f"{what} redirects to {target.url}, which is not followed")
 
 
 def _passing(problem: ProblemError) -> bool:

@@ -70,7 +70,7 @@ class SyncDriver:
             case Open(request):
                 response = self.http.send(_build(self.http, request, opened), stream=True)
                 opened.callback(response.close)
-                if response.status_code >= 400:
+                if not response.is_success:
                     response.read()
                 return Body(response, response.iter_bytes())
             case Read(body):
@@ -125,7 +125,7 @@ class AsyncDriver:
                 with ExitStack() as files:
                     response = await self.http.send(_build(self.http, request, files), stream=True)
                 opened.push_async_callback(response.aclose)
-                if response.status_code >= 400:
+                if not response.is_success:
                     await response.aread()
                 return Body(response, response.aiter_bytes())
             case Read(body):

@@ -79,7 +79,7 @@ class Once:
 
 @dataclass(frozen=True)
 class Open:
-    """Send the request one time. Answered by a `Body`; an answer of 400 and above has been read."""
+    """Send the request one time. Answered by a `Body`; an answer that is no 2xx has been read."""
 
     request: Request
 

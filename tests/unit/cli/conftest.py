@@ -16,11 +16,15 @@ from cli.main import app
 
 @dataclass
 class Service:
-    """Answers by (method, path), where it matters by the headers as well; keeps what it was asked."""
+    """Answers by (method, path), where it matters by the headers as well; keeps what it was asked.
+
+    `locations` are those that its redirects name, by path.
+    """
 
     url: str = ""
     answers: dict[str, tuple[int, object]] = field(default_factory=dict)
     by_headers: dict[str, Callable[[dict[str, str]], object]] = field(default_factory=dict)
+    locations: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, bytes]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
@@ -47,6 +51,8 @@ def service() -> Iterator[Service]:
             raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(0 if status == 204 else len(raw)))
+            if self.path in made.locations:
+                self.send_header("Location", made.locations[self.path])
             self.end_headers()
             if status != 204:
                 self.wfile.write(raw)

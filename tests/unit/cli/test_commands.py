@@ -212,6 +212,18 @@ def test_a_command_asks_and_shows(
         assert text in result.stdout
 
 
+@pytest.mark.parametrize("command", ["datasets delete ds_1", "keys revoke key_1", "models delete mdl_1"])
+def test_what_is_redirected_is_not_done(service: Service, command: str) -> None:
+    group, _, id_ = command.split()
+    service.answers[f"DELETE /{group}/{id_}"] = (301, b"<h1>Moved</h1>")
+    service.locations[f"/{group}/{id_}"] = f"https://front/{group}/{id_}"
+    result = service.masktune(*command.split())
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"masktune: DELETE /{group}/{id_} redirects to https://front: use that as the address\n"
+    )
+
+
 def test_machines_get_json(service: Service) -> None:
     service.answers["GET /jobs"] = (200, {"data": [JOB]})
     service.answers["GET /predict"] = (200, ANSWER)

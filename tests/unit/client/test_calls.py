@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import httpx
@@ -44,6 +45,29 @@ def test_the_page_of_a_proxy_is_a_problem_too(runner: Runner, body: bytes) -> No
 def test_another_answer_is_unexpected(runner: Runner, body: bytes) -> None:
     with pytest.raises(UnexpectedAnswer, match="GET /jobs/job_1 did not answer with a Job"):
         runner.run(Script([httpx.Response(200, content=body)]), call(get("/jobs/job_1"), Job))
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        (
+            "https://front/a/jobs?limit=2",
+            "GET /jobs redirects to https://front/a: use that as the address",
+        ),
+        ("/api/jobs", "GET /jobs redirects to http://test/api: use that as the address"),
+        (
+            "https://login/?to=/jobs",
+            "GET /jobs redirects to https://login/?to=/jobs, which is not followed",
+        ),
+        (None, "GET /jobs was answered with 302 Found, which is no answer of this service"),
+    ],
+)
+def test_a_redirect_is_no_answer(runner: Runner, location: str | None, said: str) -> None:
+    moved = httpx.Response(302, headers={"Location": location} if location else {}, html="<h1>Moved</h1>")
+    script = Script([moved])
+    with pytest.raises(UnexpectedAnswer, match=re.escape(said)):
+        runner.run(script, fetch(get("/jobs", limit=2)))
+    assert len(script.asked) == 1
 
 
 PASSING: dict[str, Callable[[], httpx.Response | Exception]] = {

@@ -17,6 +17,7 @@ from client import (
     DatasetInvalid,
     JobNotSucceeded,
     ProblemError,
+    UnexpectedAnswer,
     Unreachable,
     WaitedTooLong,
     datasets,
@@ -237,6 +238,9 @@ def test_a_download_appears_whole_or_not_at_all(runner: Runner, tmp_path: Path) 
     target.unlink()
     with pytest.raises(ProblemError):
         runner.run(Script([problem("not-found", 404)]), download())
+    moved = httpx.Response(301, headers={"Location": "https://test/models/m/download"}, html="<h1>Moved</h1>")
+    with pytest.raises(UnexpectedAnswer, match="redirects to https://test: use that"):
+        runner.run(Script([moved]), download())
     broken = Script([httpx.Response(200, stream=Chunks(httpx.ReadError("gone"))) for _ in range(4)])
     with pytest.raises(Unreachable, match="broke off 4 times"):
         runner.run(broken, download())
