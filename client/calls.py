@@ -101,7 +101,7 @@ def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
         try:
             answer: httpx.Response | Body = yield effect(request)
         except httpx.TransportError as error:
-            if last or not (request.repeatable or isinstance(error, httpx.ConnectError)):
+            if last or not _sendable_again(request, error):
                 raise Unreachable(
                     f"no answer to {request.method} {request.path} ({_reason(error)})"
                 ) from error
@@ -119,6 +119,13 @@ def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
             wait = _backoff(retry, attempt) if asked is None else asked
         yield Sleep(wait)
     raise AssertionError("the loop above ends by itself")
+
+
+def _sendable_again(request: Request, error: httpx.TransportError) -> bool:
+    if isinstance(error, httpx.ConnectError):  # nothing was sent
+        return True
+    given_up = isinstance(error, httpx.ReadTimeout) and request.answer_seconds is not None
+    return request.repeatable and not given_up
 
 
 def _redirected(request: Request, response: httpx.Response) -> UnexpectedAnswer:

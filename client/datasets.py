@@ -13,7 +13,7 @@ from client.errors import DatasetInvalid, WaitedTooLong
 from client.limits import check_upload
 from client.resource import D, Listing, Operation, Resource
 from client.shapes import Dataset, Sample
-from client.uploads import CountedFile, OnSent, ZippedFolder
+from client.uploads import STORED_SECONDS, CountedFile, OnSent, ZippedFolder
 from client.wire import EmittingFlow, FilePart, Flow, Request
 
 
@@ -50,6 +50,7 @@ def upload_dataset(
         files=(part,),
         headers=idempotent(idempotency_key),
         repeatable=True,
+        answer_seconds=STORED_SECONDS,
     )
     yield from check_upload(path)
     return (yield from call(request, Dataset))

@@ -160,4 +160,12 @@ def _build(http: httpx.Client | httpx.AsyncClient, request: Request, files: Exit
         data=dict(request.form) or None,
         files=cast(Any, parts) or None,  # httpx asks for IO[bytes] and uses read and seek only
         headers=dict(request.headers),
+        timeout=_timeout(http.timeout, request.answer_seconds),
     )
+
+
+def _timeout(own: httpx.Timeout, answer_seconds: float | None) -> httpx.Timeout:
+    if answer_seconds is None or own.read is None:
+        return own
+    read = max(own.read, answer_seconds)
+    return httpx.Timeout(connect=own.connect, read=read, write=own.write, pool=own.pool)

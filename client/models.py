@@ -13,7 +13,7 @@ from client.downloads import download
 from client.limits import check_upload
 from client.resource import D, Listing, Operation, Resource
 from client.shapes import Alias, Drift, Model, RiskCoverage
-from client.uploads import CountedFile, OnSent
+from client.uploads import STORED_SECONDS, CountedFile, OnSent
 from client.wire import EmittingFlow, FilePart, Flow, Request
 
 
@@ -70,6 +70,7 @@ def import_model(
         files=(FilePart("file", path.name, partial(CountedFile, path, on_sent)),),
         headers=idempotent(idempotency_key),
         repeatable=True,
+        answer_seconds=STORED_SECONDS,
     )
     yield from check_upload(path)
     return (yield from call(request, Model))

@@ -11,6 +11,9 @@ from typing import BinaryIO, TypeAlias
 OnSent: TypeAlias = Callable[[int, int], None]
 """Called with the bytes read so far and the bytes there are."""
 
+STORED_SECONDS = 3600.0
+"""After its last byte a large upload is copied into the store, and only then answered."""
+
 _CHUNK = 1 << 16
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 

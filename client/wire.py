@@ -36,7 +36,11 @@ class FilePart:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request before it has a host. `repeatable`: sending it twice does no more than sending it once."""
+    """A request before it has a host. `repeatable`: sending it twice does no more than sending it once.
+
+    `answer_seconds`: how long the answer may take once all is sent, where that is more than the client's
+    own; after that it is not sent again.
+    """
 
     method: str
     path: str
@@ -46,6 +50,7 @@ class Request:
     files: tuple[FilePart, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = False
+    answer_seconds: float | None = None
 
 
 @dataclass(frozen=True)

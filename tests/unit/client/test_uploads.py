@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from client import TooLarge
+from client import Client, ProblemError, TooLarge, Unreachable
 from client.datasets import upload_dataset
 from client.limits import ASKED_ABOVE
 from client.models import import_model
-from client.uploads import CountedFile, ZippedFolder
+from client.uploads import STORED_SECONDS, CountedFile, ZippedFolder
 from client.wire import Flow
 from tests.unit.client.conftest import Runner, Script
 
@@ -104,6 +104,43 @@ def test_an_archive_is_sent_as_it_is_again_after_a_break(runner: Runner, tmp_pat
         }
         assert int(request.headers["Content-Length"]) == len(body)
     assert script.asked[0].headers["Idempotency-Key"] == script.asked[1].headers["Idempotency-Key"]
+
+
+def _sends(folder: Path) -> list[Flow[Any]]:
+    path = _archive(folder, 5)
+    return [upload_dataset(path), import_model(path, backbone="small_cnn", classes=["a", "b"], image_size=28)]
+
+
+def test_what_is_stored_before_it_is_answered_is_waited_for_and_sent_once(
+    runner: Runner, tmp_path: Path
+) -> None:
+    for send in _sends(tmp_path):
+        script = Script([httpx.ReadTimeout("")])
+        with pytest.raises(Unreachable, match="ReadTimeout"):
+            runner.run(script, send)
+        (request,) = script.asked
+        assert request.extensions["timeout"] == {
+            "connect": 5,
+            "read": STORED_SECONDS,
+            "write": 60,
+            "pool": 60,
+        }
+
+
+def test_what_never_left_is_sent_again(runner: Runner, tmp_path: Path) -> None:
+    for send in _sends(tmp_path):
+        script = Script([httpx.ConnectError("refused"), httpx.ConnectTimeout(""), httpx.Response(400)])
+        with pytest.raises(ProblemError):
+            runner.run(script, send)
+        assert len(script.asked) == 3
+
+
+@pytest.mark.parametrize(("own", "used"), [(None, None), (7200.0, 7200.0), (1.0, STORED_SECONDS)])
+def test_the_longer_of_two_waits_counts(tmp_path: Path, own: float | None, used: float | None) -> None:
+    script = Script([httpx.Response(202, json=DATASET)])
+    with Client("http://test", timeout=httpx.Timeout(own), transport=httpx.MockTransport(script)) as client:
+        client.datasets.upload(_archive(tmp_path, 5))
+    assert script.asked[0].extensions["timeout"]["read"] == used
 
 
 def test_a_folder_is_sent_chunk_by_chunk(runner: Runner, folder: Path) -> None:
