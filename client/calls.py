@@ -14,12 +14,15 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from client.errors import ProblemError, UnexpectedAnswer, Unreachable
+from client.errors import ClientError, ProblemError, UnexpectedAnswer, Unreachable
 from client.shapes import Page
 from client.wire import Body, Emit, EmittingFlow, Flow, Now, Once, Open, Policy, Request, Retry, Sleep
 
 T = TypeVar("T")
 S = TypeVar("S", bound=BaseModel)
+
+PATIENCE = 12
+"""Failures in a row, of a service that had answered before: at least a minute for one that restarts."""
 
 _NOT_DONE = frozenset({502, 503, 504})
 _IN_FLIGHT = "request-in-flight"
@@ -82,16 +85,40 @@ def idempotent(key: str | None) -> dict[str, str]:
 
 
 def until(ended: Callable[[S], bool], request: Request, shape: type[S], *, timeout: float | None) -> Flow[S]:
-    """Ask again, less and less often (0.1 s to 2 s), until `ended` holds or time is up."""
+    """Ask again, less and less often (0.1 s to 2 s), until `ended` holds or time is up.
+
+    Once it has answered, a service that restarts is waited for.
+    """
     started: float = yield Now()
-    pause = 0.1
+    retry: Retry = yield Policy()
+    seen: S | None = None
+    pause, failed = 0.1, 0
     while True:
-        seen = yield from call(request, shape)
+        try:
+            seen = yield from call(request, shape)
+            failed = 0
+        except ClientError as error:
+            failed += 1
+            if seen is None or failed >= PATIENCE or not passing(error):
+                raise
         now: float = yield Now()
         if ended(seen) or (timeout is not None and now - started >= timeout):
             return seen
-        yield Sleep(pause if timeout is None else min(pause, max(timeout - (now - started), 0.01)))
+        wait = growing(retry, failed) if failed else pause
+        yield Sleep(wait if timeout is None else min(wait, max(timeout - (now - started), 0.01)))
         pause = min(pause * 1.3, 2.0)
+
+
+def passing(error: ClientError) -> bool:
+    """Whether the same request may fare better in a moment."""
+    if isinstance(error, ProblemError):
+        return error.status in _NOT_DONE or error.status == 429 or error.code == _IN_FLIGHT
+    return isinstance(error, Unreachable)
+
+
+def growing(retry: Retry, failed: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return min(retry.longest, retry.first * 2.0**failed)
 
 
 def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
@@ -113,7 +140,7 @@ def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
             if response.status_code < 400:
                 raise _redirected(request, response)
             problem = ProblemError.of(response)
-            if last or not request.repeatable or not _passing(problem):
+            if last or not request.repeatable or not passing(problem):
                 raise problem
             asked = _asked_for(retry, response)
             wait = _backoff(retry, attempt) if asked is None else asked
@@ -139,11 +166,6 @@ def _redirected(request: Request, response: httpx.Response) -> UnexpectedAnswer:
         address = address.removesuffix(request.path)
         return UnexpectedAnswer(f"{what} redirects to {address}: use that as the address")
     return UnexpectedAnswer(f"{what} redirects to {target.url}, which is not followed")
-
-
-def _passing(problem: ProblemError) -> bool:
-    """Whether the same request may fare better in a moment."""
-    return problem.status in _NOT_DONE or problem.status == 429 or problem.code == _IN_FLIGHT
 
 
 def _backoff(retry: Retry, attempt: int) -> float:

@@ -8,16 +8,13 @@ from typing import TypeVar
 
 import httpx
 
-from client.calls import call, get, open_body
-from client.errors import ProblemError, UnexpectedAnswer, Unreachable
+from client.calls import PATIENCE, call, get, growing, open_body, passing
+from client.errors import ClientError, ProblemError, UnexpectedAnswer, Unreachable
 from client.shapes import ENDED, Event, Job
 from client.sse import Parser, ServerEvent
 from client.wire import Close, Emit, EmittingFlow, Flow, Policy, Read, Request, Retry, Sleep
 
 T = TypeVar("T")
-
-PATIENCE = 12
-"""Connections in a row that may bring nothing new: at least a minute for a service that restarts."""
 
 
 def follow(job_id: str, *, after: int = 0) -> EmittingFlow[Event]:
@@ -36,7 +33,8 @@ def follow_batches(
     last, state, silent = after, "", 0
     retry: Retry = yield Policy()
     while True:
-        before, broken, over, parser = last, None, False, Parser()
+        before, over, parser = last, False, Parser()
+        broken: Exception | None = None
         try:
             body = yield from open_body(_stream(job_id, last))
             while chunk := (yield Read(body)):
@@ -47,16 +45,18 @@ def follow_batches(
                     yield from tell(new)
             yield Close(body)
             over = state in ENDED or (yield from _over(job_id, silent=last == before))
-        except (httpx.TransportError, Unreachable) as error:
-            if last == 0 and isinstance(error, Unreachable):
-                raise  # it never was there; a service that restarts is waited for
+        except httpx.TransportError as error:
+            broken = error
+        except ClientError as error:
+            if last == 0 or not passing(error):  # it never was there; one that restarts is waited for
+                raise
             broken = error
         if over:
             return
         silent = 0 if last > before else silent + 1
         if silent >= PATIENCE:
             raise Unreachable(f"the events of job {job_id} broke off {silent} times in a row") from broken
-        yield Sleep(min(retry.longest, retry.first * 2**silent))
+        yield Sleep(growing(retry, silent))
 
 
 def _tell_each(events: list[Event]) -> EmittingFlow[Event]:

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from client import Client, ProblemError, UnexpectedAnswer, Unreachable
-from client.events import PATIENCE, follow
+from client.calls import PATIENCE
+from client.events import follow
 from client.jobs import watch
 from tests.unit.client.conftest import FAST, Chunks, Runner, Script, job
 
@@ -131,6 +132,21 @@ def test_watching_tells_of_each_change_and_of_the_end(runner: Runner) -> None:
         ("running", 0.9),
         ("succeeded", 0.5),
     ]
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_service_that_restarts_behind_a_proxy_is_waited_for(runner: Runner, status: int) -> None:
+    away = [httpx.Response(status) for _ in range(9)]
+    script = Script([stream(event(1, state="running"), BROKEN), *away, stream(event(2, state="succeeded"))])
+    assert [seen.id for seen in runner.all(script, follow("job_1"))] == [1, 2]
+    with pytest.raises(ProblemError):
+        runner.all(Script([httpx.Response(status) for _ in range(4)]), follow("job_1"))
+
+
+def test_a_job_that_is_gone_is_not_waited_for(runner: Runner) -> None:
+    script = Script([stream(event(1, state="running"), BROKEN), httpx.Response(404)])
+    with pytest.raises(ProblemError):
+        runner.all(script, follow("job_1"))
 
 
 def test_a_service_that_restarts_is_waited_for(runner: Runner) -> None:

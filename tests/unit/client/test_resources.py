@@ -26,6 +26,7 @@ from client import (
     models,
     predict,
 )
+from client.calls import PATIENCE
 from client.client import readiness
 from client.wire import Flow
 from tests.unit.client.conftest import FAST, Chunks, Runner, Script, job, problem
@@ -181,6 +182,34 @@ def test_a_job_that_fails_says_why(runner: Runner) -> None:
     with pytest.raises(JobNotSucceeded, match="job_1 ended failed: the disk is full") as caught:
         runner.run(Script([httpx.Response(200, json=ended)]), jobs.wait("job_1"))
     assert caught.value.job.state == "failed"
+
+
+def _away() -> list[httpx.Response | Exception]:
+    """A restart that lasts for more tries than a single request has, behind a proxy or without one."""
+    return [*[httpx.ConnectError("refused")] * 9, *(httpx.Response(502) for _ in range(9))]
+
+
+@pytest.mark.parametrize(
+    ("wait", "now", "later"),
+    [
+        (lambda: jobs.wait("job_1"), job(), job(state="succeeded")),
+        (lambda: datasets.wait_for_dataset("ds_1"), DATASET | {"state": "importing"}, DATASET),
+    ],
+    ids=["job", "data set"],
+)
+def test_waiting_outlasts_a_restart(
+    runner: Runner, wait: Callable[[], Flow[Any]], now: dict[str, Any], later: dict[str, Any]
+) -> None:
+    running, ended = httpx.Response(200, json=now), httpx.Response(200, json=later)
+    assert runner.run(Script([running, *_away(), ended]), wait()).state == later["state"]
+    with pytest.raises(Unreachable):
+        runner.run(Script(_away()), wait())
+    with pytest.raises(ProblemError):
+        runner.run(Script([running, httpx.Response(404)]), wait())
+    gone = Script([running, *[httpx.ConnectError("refused")] * FAST.attempts * PATIENCE])
+    with pytest.raises(Unreachable):
+        runner.run(gone, wait())
+    assert gone.answers == []
 
 
 def test_waiting_ends_when_the_time_is_up(runner: Runner) -> None:
