@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.data.checks import (
+    MAX_SCANS,
+    MAX_SEGMENTS,
     TYPES,
     CheckedImage,
     ImageError,
@@ -150,6 +152,34 @@ def test_the_webp_header_is_read_as_the_decoder_reads_it(
     data = make_image(size=(123, 45), format="WEBP", **options)
     assert accepted(check_image(data, "a.webp", ImageLimits(max_pixels=123 * 45))).width == 123
     assert code(check_image(data, "a.webp", ImageLimits(max_pixels=123 * 45 - 1))) is FileCode.PIXEL_BOMB
+
+
+def test_only_the_scans_of_a_jpeg_count(make_image: MakeImage) -> None:
+    """Their marker may stand in a thumbnail, in a comment and behind the end, any number of times."""
+    data = make_image(format="JPEG", progressive=True)
+    marks = b"\xff\xda" * (MAX_SCANS + 1)
+    comment = b"\xff\xfe" + struct.pack(">H", len(marks) + 2) + marks
+    accepted(check_image(data[:2] + comment + data[2:] + marks, "a.jpg"))
+
+
+def test_a_jpeg_of_segments_alone_is_not_opened(make_image: MakeImage) -> None:
+    """PIL keeps each of them: 1.3 GB of 32 MB."""
+    data, empty = make_image(format="JPEG"), b"\xff\xe5\x00\x02"
+    accepted(check_image(data[:2] + empty * (MAX_SEGMENTS - 50) + data[2:], "a.jpg"))
+    assert code(check_image(data[:2] + empty * MAX_SEGMENTS + data[2:], "a.jpg")) is FileCode.UNDECODABLE
+
+
+@pytest.mark.parametrize("between", [b"", b"\xff\xff", b"\xff\x02\x40\x00", b"\xff\xd0", b"\xff\x00"])
+def test_no_bytes_between_them_hide_the_scans(make_image: MakeImage, between: bytes) -> None:
+    data = make_image(format="JPEG", progressive=True)
+    scan = between + data[data.rindex(b"\xff\xda") : -2]
+    scans = data.count(b"\xff\xda")
+    repeated = [data[:-2] + scan * more + data[-2:] for more in (MAX_SCANS - scans, MAX_SCANS - scans + 1)]
+    few, many = (check_image(one, "a.jpg") for one in repeated)
+    assert code(many) is FileCode.UNDECODABLE
+    assert isinstance(many, Rejection)
+    assert "100 scans" in many.detail
+    assert "scans" not in getattr(few, "detail", "")
 
 
 def test_limits_of_bytes_and_sides(make_image: MakeImage) -> None:
