@@ -17,7 +17,7 @@ from worker.messages import Message
 
 def begin(session: Session, lease: Lease) -> JobRow:
     """The row of a job that was just claimed; a data set whose import is tried again is open again."""
-    jobs.held(session, lease)
+    jobs.held(session, lease, lock=True)
     job = jobs.get(session, lease.job_id)
     if job.kind is JobKind.IMPORT and job.dataset_id is not None:
         dataset = datasets.get(session, job.dataset_id)
@@ -65,7 +65,7 @@ def _stage_finished(session: Session, lease: Lease, message: Message) -> None:
     if result.get("ready", True):
         job = jobs.finish_stage(session, lease, stage, result)
     else:  # an import that ends without a data set is not a finished stage: `resume` tries it again
-        jobs.held(session, lease)
+        jobs.held(session, lease, lock=True)
         job = jobs.get(session, lease.job_id)
     effect = EFFECTS.get(stage)
     if effect is not None:

@@ -149,15 +149,17 @@ def renew(session: Session, lease: Lease, *, lease_seconds: float) -> None:
     _fenced(session, lease, lease_until=db_now() + lease_seconds)
 
 
-def held(session: Session, lease: Lease) -> JobState:
-    """The state of a job that this lease still holds (running or cancelling), else `LeaseLost`."""
-    state = session.scalar(
-        select(JobRow.state).where(
-            JobRow.id == lease.job_id,
-            JobRow.token == lease.token,
-            JobRow.state.in_((JobState.RUNNING, JobState.CANCELLING)),
-        )
+def held(session: Session, lease: Lease, *, lock: bool = False) -> JobState:
+    """The state of a job that this lease still holds (running or cancelling), else `LeaseLost`.
+
+    Who writes by it locks it: a cancel or a sweep that came in between would be written over.
+    """
+    query = select(JobRow.state).where(
+        JobRow.id == lease.job_id,
+        JobRow.token == lease.token,
+        JobRow.state.in_((JobState.RUNNING, JobState.CANCELLING)),
     )
+    state = session.scalar(query.with_for_update() if lock else query)
     if state is None:
         raise LeaseLost(lease.job_id)
     return JobState(state)
@@ -208,7 +210,7 @@ def set_metrics(session: Session, lease: Lease, metrics: Mapping[str, Any]) -> N
 
 def log(session: Session, lease: Lease, message: str) -> None:
     """A line for the person who watches."""
-    held(session, lease)
+    held(session, lease, lock=True)
     events.add(session, lease.job_id, EventType.LOG, {"message": message})
 
 
@@ -216,7 +218,7 @@ def end(
     session: Session, lease: Lease, state: JobState, *, error: Mapping[str, Any] | None = None
 ) -> JobState:
     """End the job. One that is being cancelled ends cancelled unless it had succeeded already."""
-    if held(session, lease) is JobState.CANCELLING and state is JobState.FAILED:
+    if held(session, lease, lock=True) is JobState.CANCELLING and state is JobState.FAILED:
         state, error = JobState.CANCELLED, None
     _fenced(
         session,
@@ -234,7 +236,7 @@ def release(
     session: Session, lease: Lease, *, reason: str, delay: float = 0.0, crashed: bool = False
 ) -> JobState:
     """Give the job back to the queue; one that is being cancelled ends cancelled instead."""
-    if held(session, lease) is JobState.CANCELLING:
+    if held(session, lease, lock=True) is JobState.CANCELLING:
         return end(session, lease, JobState.CANCELLED)
     _fenced(session, lease, **_requeued(delay), crashes=JobRow.crashes + int(crashed))
     _enter(session, lease.job_id, JobState.QUEUED, reason=reason)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from core.errors import JobEnded, JobNotResumable, NotFound
 from core.ids import new_id
@@ -15,6 +17,7 @@ from core.queries import events, jobs
 from core.session import Database, after_commit
 from core.tables import JobRow
 from core.vocabulary import EventType, JobKind, JobState, Stage
+from tests.integration.core.locks import while_it_waits
 
 
 def _add(database: Database, **fields: Any) -> str:
@@ -128,6 +131,39 @@ def test_a_job_cancelled_and_then_lost_ends_cancelled(database: Database, how: s
         row = jobs.get(session, job_id)
     assert (row.state, row.error) == (JobState.CANCELLED, None)
     assert row.ended_at is not None
+
+
+WRITES: dict[str, Callable[[Session, jobs.Lease], object]] = {
+    "released": lambda s, lease: jobs.release(s, lease, reason="worker stopped"),
+    "failed": lambda s, lease: jobs.end(s, lease, JobState.FAILED, error={"detail": "crashed"}),
+}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("how", WRITES)
+def test_a_cancel_that_commits_while_the_worker_writes_is_kept(database: Database, how: str) -> None:
+    """SQLite has one writer at a time."""
+    job_id = _add(database)
+    lease = _claim(database)
+    while_it_waits(database, lambda s: jobs.cancel(s, job_id), lambda s: WRITES[how](s, lease)).result()
+    with database.read() as session:
+        row = jobs.get(session, job_id)
+    assert (row.state, row.error) == (JobState.CANCELLED, None)
+
+
+def _lose(session: Session) -> None:
+    assert jobs.requeue_expired(session, max_attempts=5, too_many={})
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_worker_that_loses_its_lease_while_it_writes_logs_nothing(database: Database) -> None:
+    job_id = _add(database)
+    lease = _claim(database, lease_seconds=-1)
+    with pytest.raises(jobs.LeaseLost):
+        while_it_waits(database, _lose, lambda s: jobs.log(s, lease, "late")).result()
+    with database.read() as session:
+        told = events.page(session, job_id, after=0, limit=100)
+    assert EventType.LOG not in [event.type for event in told]
 
 
 def test_too_many_attempts_fail_with_the_reason(database: Database) -> None:

@@ -1,0 +1,48 @@
+"""Two transactions that meet on PostgreSQL: one goes on while the other waits for its lock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core.session import Database
+
+_WAITING = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
+
+
+def while_it_waits(
+    database: Database, first: Callable[[Session], object], second: Callable[[Session], object]
+) -> Future[object]:
+    """`first`, then `second` up to where it waits, then the commit of `first`; what `second` came to.
+
+    Each is a transaction. A `second` that waits for nothing is over before that commit.
+    """
+
+    def write() -> object:
+        with database.begin() as session:
+            return second(session)
+
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor())
+        with database.begin() as session:
+            first(session)
+            written = pool.submit(write)
+            _await_waiting(database, written)
+    return written
+
+
+def _await_waiting(database: Database, written: Future[object]) -> None:
+    deadline = time.monotonic() + 20
+    while not written.done():
+        with database.read() as session:
+            if session.scalar(_WAITING):
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
