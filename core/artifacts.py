@@ -2,7 +2,8 @@
 
 A key appears whole or not at all. On a local store a folder is written beside its place and
 renamed; in an object store, which has no rename, a marker is written last and a key without its
-marker does not exist.
+marker does not exist. The marker holds a text of its own each time, by which `core.copies` tells
+what was written first from what replaced it.
 """
 
 from __future__ import annotations
@@ -18,21 +19,20 @@ from pathlib import Path, PurePosixPath
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-MARKER = ".complete"
+from core.copies import MARKER, ArtifactMissing, Copies
 
-
-class ArtifactMissing(Exception):
-    """There is no artifact under this key."""
+__all__ = ["MARKER", "ArtifactMissing", "Artifacts"]
 
 
 class Artifacts:
     """A store of artifacts. Keys are relative POSIX paths such as `models/mdl_…`."""
 
     def __init__(self, url: str, *, cache: Path) -> None:
-        self.fs, root = fsspec.core.url_to_fs(url)
+        # A listing that is kept would hide what another host has written since.
+        self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self.root = root.rstrip("/")
-        self.cache = cache
-        """Where folders of a remote store are kept while they are used here."""
+        self.copies = Copies(self.fs, self.root, cache / "artifacts")
+        """What of a remote store is on this disk, below `cache`."""
 
     @property
     def local(self) -> bool:
@@ -48,13 +48,14 @@ class Artifacts:
 
         Writing a key again replaces it: a stage that is run twice writes the same thing.
         """
-        if self.local:
-            target = Path(self._path(key))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        else:
-            self.cache.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix="writing.", dir=self.cache))
+        if not self.local:
+            with self.copies.writing() as folder:
+                yield folder
+                self.put(folder, key)
+            return
+        target = Path(self._path(key))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
             yield folder
             self.put(folder, key)
@@ -67,30 +68,37 @@ class Artifacts:
             self._move_in(folder, Path(self._path(key)))
             return
         path = self._path(key)
-        if self.fs.exists(f"{path}/{MARKER}"):
-            self.fs.rm(path, recursive=True)
+        self._remove(path)  # what a put that was cut off left there, too
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
             self.fs.put_file(str(file), f"{path}/{file.relative_to(folder).as_posix()}")
-        self.fs.pipe_file(f"{path}/{MARKER}", b"")
+        self.fs.pipe_file(f"{path}/{MARKER}", uuid.uuid4().hex.encode())
 
     def folder(self, key: str) -> Path:
         """A local folder with the artifact's files: the thing itself, or a copy fetched once."""
-        if self.local:
-            path = Path(self._path(key))
-            if not path.is_dir():
-                raise ArtifactMissing(key)
-            return path
-        return self._fetched(key)
+        path = Path(self._path(key))
+        if not self.local:
+            return self.copies.whole(key)
+        if not path.is_dir():
+            raise ArtifactMissing(key)
+        return path
+
+    def file(self, key: str, name: str) -> Path:
+        """One file of the artifact: the thing itself, or a copy of it alone, fetched once.
+
+        `ArtifactMissing` where the artifact has no such file, too.
+        """
+        path = Path(self._path(f"{key}/{name}"))
+        if not self.local:
+            return self.copies.file(key, name)
+        if not path.is_file():
+            raise ArtifactMissing(f"{key}/{name}")
+        return path
 
     def delete(self, key: str) -> None:
         """Remove the artifact; one that is not there is no error."""
-        path = self._path(key)
-        if not self.local and self.fs.exists(f"{path}/{MARKER}"):
-            self.fs.rm_file(f"{path}/{MARKER}")
-        if self.fs.exists(path):
-            self.fs.rm(path, recursive=True)
+        self._remove(self._path(key))
         if not self.local:
-            shutil.rmtree(self.cache / key, ignore_errors=True)
+            self.copies.forget(key)
 
     def check(self) -> None:
         """Raise unless a file can be written, read and removed."""
@@ -109,6 +117,13 @@ class Artifacts:
             raise ValueError(f"not an artifact key: {key!r}")
         return f"{self.root}/{'/'.join(parts)}"
 
+    def _remove(self, path: str) -> None:
+        """Remove what lies there; in an object store its marker first, so that half of it does not exist."""
+        if not self.local and self.fs.exists(f"{path}/{MARKER}"):
+            self.fs.rm_file(f"{path}/{MARKER}")
+        if self.fs.exists(path):
+            self.fs.rm(path, recursive=True)
+
     def _move_in(self, folder: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)  # mkdtemp makes it private to the writer; another process serves it
@@ -121,29 +136,6 @@ class Artifacts:
         else:
             folder.rename(target)
         _sync(target.parent)
-
-    def _fetched(self, key: str) -> Path:
-        path, place = self._path(key), self.cache / key
-        if place.is_dir():
-            return place
-        if not self.fs.exists(f"{path}/{MARKER}"):
-            raise ArtifactMissing(key)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
-        try:
-            for name in self.fs.find(path):
-                relative = name[len(path) :].lstrip("/")
-                if relative != MARKER:
-                    (scratch / relative).parent.mkdir(parents=True, exist_ok=True)
-                    self.fs.get_file(name, str(scratch / relative))
-            try:
-                scratch.rename(place)
-            except OSError:  # another thread or process fetched it meanwhile: its copy is as good
-                if not place.is_dir():
-                    raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        return place
 
 
 def _sync(path: Path) -> None:

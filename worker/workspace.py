@@ -77,7 +77,6 @@ class Workspace:
     def _fetch(self) -> None:
         """Start from the newest copy: what lies here may be an older attempt's of this host."""
         shutil.rmtree(self.path, ignore_errors=True)
-        shutil.rmtree(self._artifacts.cache / self.key, ignore_errors=True)
         copies = []
         for place in "01":
             with suppress(ArtifactMissing):
@@ -86,6 +85,7 @@ class Workspace:
         if copies:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             max(copies)[1].rename(self.path)
+        self._artifacts.copies.forget(self.key)
 
     def _files(self) -> dict[str, tuple[int, int]]:
         stats = ((p, p.stat()) for p in self.path.rglob("*") if p.is_file())

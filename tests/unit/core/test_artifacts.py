@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from core.artifacts import ArtifactMissing, Artifacts
 
@@ -14,6 +21,26 @@ from core.artifacts import ArtifactMissing, Artifacts
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Artifacts:
     address = f"file://{tmp_path}/a" if request.param == "file" else f"memory://{uuid.uuid4().hex}"
     return Artifacts(address, cache=tmp_path / "cache")
+
+
+class SlowStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """An object store from which each file takes a while to come, and that counts how often it did."""
+
+    protocol = "slow"
+    fetched: Counter[str] = Counter()  # noqa: RUF012  # as the files of its parent: of all instances
+
+    def get_file(self, rpath: str, lpath: str, **kwargs: Any) -> None:
+        time.sleep(0.05)
+        type(self).fetched[rpath.rpartition("/")[2]] += 1
+        super().get_file(rpath, lpath, **kwargs)
+
+
+@pytest.fixture
+def remote() -> str:
+    """The address of a slow store, whose count begins with the test."""
+    fsspec.register_implementation("slow", SlowStore, clobber=True)
+    SlowStore.fetched.clear()
+    return f"slow://{uuid.uuid4().hex}"
 
 
 def _write(store: Artifacts, key: str, **files: str) -> None:
@@ -47,6 +74,68 @@ def test_writing_again_replaces_all_of_it(store: Artifacts) -> None:
     folder = store.folder("jobs/j/mask")
     assert (folder / "maps").read_text() == "2"
     assert not (folder / "index").exists()
+
+
+def test_another_host_sees_what_replaced_its_copy(store: Artifacts, tmp_path: Path) -> None:
+    """As where a data set was invalid, was looked at, and its import was resumed and found it whole."""
+    other = Artifacts(store.fs.unstrip_protocol(store.root), cache=tmp_path / "other")
+    _write(store, "datasets/ds_1", report="invalid")
+    assert (other.folder("datasets/ds_1") / "report").read_text() == "invalid"
+    _write(store, "datasets/ds_1", report="ready", samples="x")
+    folder = other.folder("datasets/ds_1")
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {"report": "ready", "samples": "x"}
+    assert other.file("datasets/ds_1", "report").read_text() == "ready"
+
+
+def test_what_was_cut_off_is_no_part_of_what_is_written_next(store: Artifacts) -> None:
+    _write(store, "datasets/ds_1", report="half", samples="half")
+    if not store.local:
+        store.fs.rm_file(f"{store.root}/datasets/ds_1/.complete")
+    _write(store, "datasets/ds_1", report="invalid")
+    assert [file.name for file in store.folder("datasets/ds_1").iterdir()] == ["report"]
+
+
+def test_one_file_of_an_artifact(store: Artifacts) -> None:
+    with pytest.raises(ArtifactMissing):
+        store.file("datasets/ds_1", "report")
+    _write(store, "datasets/ds_1", report="r", samples="s")
+    for _ in range(2):
+        assert store.file("datasets/ds_1", "report").read_text() == "r"
+    with pytest.raises(ArtifactMissing):
+        store.file("datasets/ds_1", "absent")
+    store.folder("datasets/ds_1")
+    assert store.file("datasets/ds_1", "samples").read_text() == "s"
+    with pytest.raises(ArtifactMissing):
+        store.file("datasets/ds_1", "absent")
+    store.delete("datasets/ds_1")
+    with pytest.raises(ArtifactMissing):
+        store.file("datasets/ds_1", "report")
+
+
+def test_one_file_comes_without_the_others(remote: str, tmp_path: Path) -> None:
+    store = Artifacts(remote, cache=tmp_path / "cache")
+    _write(store, "datasets/ds_1", report="r", samples="s")
+    store.file("datasets/ds_1", "report")
+    assert SlowStore.fetched == {"report": 1}
+    store.folder("datasets/ds_1")
+    assert SlowStore.fetched == {"report": 2, "samples": 1}
+    store.file("datasets/ds_1", "samples")
+    assert SlowStore.fetched == {"report": 2, "samples": 1}
+
+
+def test_requests_at_once_share_one_copy(remote: str, tmp_path: Path) -> None:
+    store = Artifacts(remote, cache=tmp_path / "cache")
+    _write(store, "datasets/ds_1", report="r", samples="s")
+    together = threading.Barrier(8)
+
+    def ask(number: int) -> Path:
+        together.wait(10)
+        return store.folder("datasets/ds_1") if number % 2 else store.file("datasets/ds_1", "report").parent
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(8)))
+    assert SlowStore.fetched["samples"] == 1
+    assert SlowStore.fetched["report"] <= 2  # alone and with the rest, at most
 
 
 def test_deleting_twice_is_no_error(store: Artifacts) -> None:

@@ -1,0 +1,133 @@
+"""Copies of a remote store's artifacts on this host's disk: each fetched once, and kept while there is space.
+
+What lies under a key can be replaced: an import that is tried again writes its data set anew. So the name of
+a copy holds the mark of what was copied, the text of its marker: `datasets/ds_1@MARK`, and for a file that
+was asked for alone `datasets/ds_1@MARK.report.json`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from weakref import WeakValueDictionary
+
+from fsspec import AbstractFileSystem
+
+MARKER = ".complete"
+
+
+class ArtifactMissing(Exception):
+    """There is no artifact under this key."""
+
+
+class Copies:
+    """Below `folder`, what lies under `root` in the store. Processes share it; each has a lock per key."""
+
+    def __init__(self, fs: AbstractFileSystem, root: str, folder: Path) -> None:
+        self._fs, self._root, self._folder = fs, root, folder
+        self._guard = Lock()
+        self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+
+    @contextmanager
+    def writing(self) -> Iterator[Path]:
+        """A new folder to fill before it goes to the store; gone behind the block."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="writing.", dir=self._folder))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def whole(self, key: str) -> Path:
+        """A folder with all files of the artifact as it is now."""
+        with self._alone(key):
+            while True:
+                mark = self._mark(key)
+                place = self._place(key, mark)
+                if _use(place):
+                    return place
+                self._fetch(key, mark, place, self._names(key))
+
+    def file(self, key: str, name: str) -> Path:
+        """One file of the artifact as it is now: fetched alone, unless all of them are here."""
+        with self._alone(key):
+            while True:
+                mark = self._mark(key)
+                whole, alone = self._place(key, mark), self._place(key, f"{mark}.{name}")
+                place = next((place for place in (whole, alone) if _use(place)), None)
+                if place is None:
+                    self._fetch(key, mark, alone, [name])
+                elif (place / name).is_file():
+                    return place / name
+                else:
+                    raise ArtifactMissing(f"{key}/{name}")
+
+    def forget(self, key: str) -> None:
+        """Remove the copies of an artifact, and of all below its key."""
+        place = self._folder / key
+        for copy in place.parent.glob(f"{place.name}@*"):
+            shutil.rmtree(copy, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
+
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """Whoever asks for the same meanwhile waits for this copy and does not fetch one of their own."""
+        with self._guard:
+            lock = self._locks.get(key)
+            if lock is None:
+                lock = self._locks[key] = Lock()
+        with lock:
+            yield
+
+    def _mark(self, key: str) -> str:
+        try:
+            text: bytes = self._fs.cat_file(f"{self._root}/{key}/{MARKER}")
+        except FileNotFoundError:
+            raise ArtifactMissing(key) from None
+        return text.decode()
+
+    def _place(self, key: str, mark: str) -> Path:
+        return self._folder / f"{key}@{mark}"
+
+    def _names(self, key: str) -> list[str]:
+        path = f"{self._root}/{key}"
+        names = (found[len(path) :].lstrip("/") for found in self._fs.find(path))
+        return [name for name in names if name != MARKER]
+
+    def _fetch(self, key: str, mark: str, place: Path, names: list[str]) -> None:
+        """Copy these files to `place`, unless the artifact was replaced meanwhile: they might be of two."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+        try:
+            for name in names:
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                self._fs.get_file(f"{self._root}/{key}/{name}", str(partial / name))
+            if self._mark(key) == mark:
+                _move(partial, place)
+        except FileNotFoundError:
+            if self._mark(key) == mark:
+                raise ArtifactMissing(f"{key}: {', '.join(names)}") from None
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _use(place: Path) -> bool:
+    """Whether the copy is here; its time tells when it was used last."""
+    try:
+        os.utime(place)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _move(partial: Path, place: Path) -> None:
+    try:
+        partial.rename(place)
+    except OSError:  # another process fetched it meanwhile: its copy is as good
+        if not place.is_dir():
+            raise
