@@ -42,10 +42,9 @@ def report_file(row: DatasetRow, artifacts: Artifacts) -> Path | None:
     if row.artifact is None:
         return None
     try:
-        path = artifacts.folder(row.artifact) / REPORT_FILE
+        return artifacts.file(row.artifact, REPORT_FILE)
     except ArtifactMissing:
         return None
-    return path if path.is_file() else None
 
 
 def _groups(splits: Mapping[str, Any]) -> list[Group]:

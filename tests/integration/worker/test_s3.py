@@ -11,9 +11,12 @@ import fsspec
 import pytest
 from moto.server import ThreadedMotoServer
 
+from app.services.dataset_shapes import describe
 from core.artifacts import ArtifactMissing, Artifacts
+from core.queries import datasets, jobs
 from core.vocabulary import DatasetState, JobKind, JobState
 from models.data.importing import import_dataset
+from models.data.store import Store
 from models.export import load_model
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import make_folder
@@ -83,6 +86,34 @@ def test_a_job_reads_its_images_from_s3_and_leaves_its_model_there(bench: Bench,
     assert sorted(card.classes) == sorted(dataset.classes)
     report = bench.folder(job.done["evaluate"]["artifact"]) / "report.json"
     assert json.loads(report.read_text())["metrics"]["test"]["erm"]["n"] > 0
+
+
+def test_a_data_set_that_was_invalid_is_read_anew_once_it_is_ready(bench: Bench, bucket: str) -> None:
+    """The front had fetched what there was first, under the same key."""
+    fs, _ = fsspec.core.url_to_fs(bucket)
+    source = f"{bucket}/sources/mended"
+    fs.pipe_file(f"{source}/a/1.png", b"no picture")
+    job, dataset = bench.imported({"address": source})
+    assert (job.state, dataset.state) == (JobState.FAILED, DatasetState.INVALID)
+    settings = bench.runtime.settings
+    front = Artifacts(settings.storage, cache=settings.data_dir / "front")
+    report = describe(dataset, front).report
+    assert report is not None
+    assert [entry.path for entry in report.rejected] == ["a/1.png"]
+    assert not list((settings.data_dir / "front").rglob("samples.arrow"))
+
+    fs.rm_file(f"{source}/a/1.png")
+    for file in bench.images.rglob("*.png"):
+        fs.put_file(str(file), f"{source}/{file.relative_to(bench.images).as_posix()}")
+    with bench.runtime.database.begin() as session:
+        jobs.resume(session, job.id)
+    (job,) = bench.succeed(job.id)
+    with bench.runtime.database.read() as session:
+        dataset = datasets.get(session, dataset.id)
+    assert dataset.state is DatasetState.READY
+    assert describe(dataset, front).report != report
+    assert not list((settings.data_dir / "front").rglob("samples.arrow")), "its report alone was asked for"
+    assert len(Store.open(front.folder(f"datasets/{dataset.id}"))) > 0
 
 
 def test_names_in_a_bucket_cannot_leave_the_folder_they_are_copied_to(bench: Bench, bucket: str) -> None:
