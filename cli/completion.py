@@ -84,12 +84,15 @@ def aliased(client: Client) -> Iterable[Offer]:
 def _asked(ctx: typer.Context, incomplete: str, offered: Callable[[Client], Iterable[Offer]]) -> list[Offer]:
     """What the service has, or nothing where it says no: a Tab is never answered with an error."""
     import httpx
+    from rich.markup import escape
 
     from client import DEFAULT_URL, Client, ClientError, Retry
 
     url, key = ctx.params.get("url") or DEFAULT_URL, ctx.params.get("key")
     try:
         with Client(url, key=key, timeout=PATIENCE, retry=Retry(attempts=1)) as client:
-            return [offer for offer in islice(offered(client), MOST) if offer[0].startswith(incomplete)]
+            found = islice(offered(client), MOST)
+            # typer shows what stands beside a word without its markup, and names may look like some.
+            return [(word, escape(beside)) for word, beside in found if word.startswith(incomplete)]
     except (ClientError, httpx.InvalidURL):
         return []

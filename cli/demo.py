@@ -140,7 +140,7 @@ class Demo:
         self._say(*_measured(report))
         if leaning := shortcut(report):
             self._say(leaning)
-        self._say(f"[bold]{verdict(report)}[/bold]")
+        self._say(verdict(report), style="bold")
         page = self.output / "report.html"
         page.write_text(self.client.jobs.report_html(job.id), encoding="utf-8")
         self._show("The whole report", page)
@@ -210,9 +210,9 @@ class Demo:
     def _show(self, what: str, file: Path) -> None:
         self.console.print(f"{what}: {file}", soft_wrap=True)
 
-    def _say(self, *sentences: str) -> None:
+    def _say(self, *sentences: str, style: str | None = None) -> None:
         """A paragraph, no wider than one reads with ease."""
-        self.console.print(" ".join(sentences), width=min(self.console.width, 88))
+        self.console.print(" ".join(sentences), style=style, width=min(self.console.width, 88))
 
 
 @contextlib.contextmanager
@@ -284,7 +284,7 @@ def _measured(report: dict[str, Any]) -> list[str]:
 
 
 def _heading(shown: Console, text: str) -> None:
-    shown.print(f"\n[bold cyan]{text}[/bold cyan]")
+    shown.print(f"\n{text}", style="bold cyan")
 
 
 def _interrupted(*_: object) -> None:

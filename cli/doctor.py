@@ -218,17 +218,19 @@ LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
 
 
 def _show(found: list[Finding]) -> None:
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    signs = {"ok": "[green]ok[/]", "warning": "[yellow]look[/]", "wrong": "[bold red]wrong[/]"}
+    signs = {"ok": ("ok", "green"), "warning": ("look", "yellow"), "wrong": ("wrong", "bold red")}
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in found:
-        told = escape(finding.detail) + (f"\n[dim]→ {escape(finding.advice)}[/]" if finding.advice else "")
-        table.add_row(signs[finding.level], finding.name, told)
+        told = Text(finding.detail)
+        if finding.advice:
+            told.append(f"\n→ {finding.advice}", "dim")
+        table.add_row(Text(*signs[finding.level]), finding.name, told)
     console().print(table)
     bad = sum(finding.level == "wrong" for finding in found)
     if bad:
-        console().print(f"\n[bold red]{bad} of {len(found)} would keep the service from working.[/]")
+        console().print(f"\n{bad} of {len(found)} would keep the service from working.", style="bold red")
     else:
         console().print("\nThe service can work here: masktune serve")

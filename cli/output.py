@@ -45,10 +45,13 @@ def _told(fault: FieldError, detail: str) -> str:
 
 
 def console() -> Console:
-    """Where results go. Without a terminal: no colour, and lines are not broken to fit one."""
+    """Where results go. Without a terminal: no colour, and lines are not broken to fit one.
+
+    A string is shown as it is, for names of files may hold brackets; what is to have a style is a `Text`.
+    """
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, emoji=False)
 
 
 def figure(value: object, digits: int = 3) -> str:

@@ -9,6 +9,7 @@ from cli.output import figure
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 ARMS = {
     "erm": "before: plain training (ERM)",
@@ -97,12 +98,15 @@ def render(report: Mapping[str, Any]) -> Any:
     return Group(*(comparison(report, split) for split in splits), *told)
 
 
-def _with_interval(metrics: Mapping[str, Any], name: str) -> str:
+def _with_interval(metrics: Mapping[str, Any], name: str) -> Text:
+    from rich.text import Text
+
     shown = figure(metrics.get(name))
     low, high = ("low", "high") if name == "accuracy" else (f"{name}_low", f"{name}_high")
     if metrics.get(low) is not None:
-        return f"{shown} [dim]({figure(metrics[low])}–{figure(metrics[high])})[/dim]"
-    return shown
+        interval = f" ({figure(metrics[low])}–{figure(metrics[high])})"
+        return Text.assemble(shown, (interval, "dim"))
+    return Text(shown)
 
 
 def _group_names(metrics: Mapping[str, Any]) -> list[str]:

@@ -224,6 +224,44 @@ def test_what_is_redirected_is_not_done(service: Service, command: str) -> None:
     )
 
 
+ODD = "photos[/x] [old] :dog:"
+"""A name that would be markup, and is none."""
+
+
+@pytest.mark.parametrize(
+    ("command", "asked", "answer"),
+    [
+        ("datasets show ds_1", "GET /datasets/ds_1", DATASET | {"name": ODD}),
+        ("datasets show ds_1", "GET /datasets/ds_1", DATASET | {"classes": [ODD]}),
+        ("datasets show ds_1", "GET /datasets/ds_1", DATASET | {"groups": [{"name": ODD, "n": 1}]}),
+        (
+            "datasets samples ds_1",
+            "GET /datasets/ds_1/samples",
+            {"data": [{"id": 1, "split": "test", "label": "a", "path": ODD}]},
+        ),
+        ("jobs show job_1", "GET /jobs/job_1", FAILED | {"error": {"detail": ODD}}),
+        ("keys create line", "POST /keys", KEY | {"secret": ODD}),
+        ("models show best", "GET /models/best", MODEL | {"classes": [ODD]}),
+        ("models drift best", "GET /models/best/drift", DRIFT | {"statement": ODD}),
+        (
+            "predict -m best --dataset ds_1 --sample 3",
+            "GET /predict",
+            ANSWER | {"predictions": [{"decision": "answer", "label": ODD}]},
+        ),
+    ],
+)
+def test_names_are_shown_as_they_are(service: Service, command: str, asked: str, answer: object) -> None:
+    service.answers[asked] = (200, answer)
+    result = service.masktune(*command.split())
+    assert result.exit_code == 0, result.output
+    assert ODD in result.stdout
+
+
+def test_a_sentence_has_names_as_they_are(service: Service) -> None:
+    service.answers["DELETE /models/[old]"] = service.answers["DELETE /models/%5Bold%5D"] = (204, None)
+    assert service.masktune("models", "delete", "[old]").stdout == "model [old] is deleted\n"
+
+
 def test_machines_get_json(service: Service) -> None:
     service.answers["GET /jobs"] = (200, {"data": [JOB]})
     service.answers["GET /predict"] = (200, ANSWER)
@@ -389,6 +427,14 @@ def test_every_figure_of_a_report_has_its_interval_where_there_is_one(service: S
     metrics = {"test": {"masktune": masktune | {"worst_group_accuracy": 0.8} | ends}}
     service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"metrics": metrics})
     assert "0.800 (0.500–0.955)" in service.masktune("jobs", "report", "job_1").stdout
+
+
+def test_a_report_names_groups_as_they_are(service: Service) -> None:
+    erm = REPORT["metrics"]["test"]["erm"]
+    group = {"name": ODD, "n": 5, "correct": 4, "accuracy": 0.8}
+    metrics = {"test": {"erm": erm | {"groups": [group]}}}
+    service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"metrics": metrics})
+    assert ODD in service.masktune("jobs", "report", "job_1").stdout
 
 
 def test_a_report_is_saved(service: Service, tmp_path: Path) -> None:

@@ -61,6 +61,18 @@ def test_ids_come_from_the_service(
     assert offered(line, service.url) == words
 
 
+def test_a_name_beside_an_id_is_shown_as_it_is(service: Service) -> None:
+    service.answers["GET /datasets"] = (200, {"data": [DATASET | {"name": "photos[/x] [old]"}]})
+    environment = {
+        "_MASKTUNE_COMPLETE": "complete_fish",
+        "_TYPER_COMPLETE_ARGS": "masktune datasets show ",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "MASKTUNE_URL": service.url,
+    }
+    result = CliRunner().invoke(app, [], prog_name="masktune", env=environment)
+    assert result.stdout == "ds_1\tphotos[/x] [old]\n"
+
+
 def test_a_service_that_is_away_or_says_no_offers_nothing(service: Service) -> None:
     assert offered("masktune jobs watch ") == []
     service.answers["GET /jobs"] = (401, {"title": "A valid key is needed"})

@@ -47,6 +47,16 @@ def test_on_a_terminal_there_is_a_bar() -> None:
     assert "uploading" in out.getvalue()
 
 
+def test_a_bar_has_names_as_they_are() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True)
+    with sending(console, "uploading photos[/x] [old]") as on_sent:
+        on_sent(512, 1024)
+    follow(console, [Job.model_validate({"id": "job_1", "kind": "erm", "state": "running", "stage": "[/x]"})])
+    assert "uploading photos[/x] [old]" in out.getvalue()
+    assert "[/x]" in out.getvalue().rpartition("uploading")[2]
+
+
 def test_states_have_their_words() -> None:
     assert [describe(job) for job in JOBS][-2:] == ["newer", "succeeded"]
     cancelling = Job.model_validate({"id": "job_1", "kind": "erm", "state": "cancelling", "stage": "erm"})
