@@ -105,9 +105,7 @@ class Connection(HttpToolsProtocol):
         elif self._turned_away:
             self._turn_away(path)
         else:
-            self.gate.inside += 1
-            self.scope[PLACE] = True  # type: ignore[literal-required]  # a key of ours
-            super().on_headers_complete()
+            self._admit(self.gate)
 
     def on_body(self, body: bytes) -> None:
         self._bytes += len(body)
@@ -192,13 +190,32 @@ class Connection(HttpToolsProtocol):
         """Where the request that begins here is one that the gate looks at, its path.
 
         What is behind another (pipelining) is looked at in its turn, and what comes to no application of ours
-        not at all: its place would never be given back.
+        not at all. A path in another spelling than clients use is left to `Admission`.
         """
         if self.gate is None or self.parser.get_method() != b"POST" or self._answering() is not None:
             return None
         if self._answers_itself or self.parser.should_upgrade():
             return None
-        return self.gate.covers(self.url.partition(b"?")[0].decode("latin-1"))
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        return path if self.gate.covers(path) else None
+
+    def _admit(self, gate: Gate) -> None:
+        """Begin a request that has its place until the application is done with it."""
+        application = self.app
+
+        async def placed(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await application(scope, receive, send)
+            finally:
+                gate.inside -= 1
+
+        self.scope[PLACE] = True  # type: ignore[literal-required]  # a key of ours
+        self.app = placed
+        try:
+            super().on_headers_complete()  # raises where the head is no good after all
+        finally:
+            self.app = application
+        gate.inside += 1  # before the task has its first turn
 
     def _turn_away(self, path: str) -> None:
         """Answer 503 here and now: no task, no application."""

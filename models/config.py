@@ -214,6 +214,11 @@ class Hyperparameters(_Json):
         _require(2 <= self.batch_size <= 65_536, "/batch_size", "must be in 2..65536")
         _require(0 <= self.seed < 2**63, "/seed", "must be in 0..2^63-1")
         _require(1 <= self.gpus <= 1024, "/gpus", "must be in 1..1024")
+        _require(
+            self.batch_size >= 2 * self.gpus,
+            "/batch_size",
+            "must be at least twice `gpus`: batch norm cannot normalise a part of one image",
+        )
 
 
 @dataclass(frozen=True)

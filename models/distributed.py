@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -18,6 +19,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models.run import Progress, Run
+
+_PATIENCE = timedelta(days=7)
+"""How long a rank waits for the others: rank 0 makes masks alone. A rank that died is torchrun's to notice."""
 
 
 @contextmanager
@@ -34,7 +38,7 @@ def joined(run: Run) -> Iterator[Run]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         report = run.on_progress if rank == 0 else _silent
         yield replace(run, device=device, rank=rank, world_size=world_size, on_progress=report)
@@ -52,6 +56,16 @@ def shared(network: nn.Module, run: Run) -> nn.Module:
         return network
     ids = [run.device.index] if run.device.type == "cuda" else None
     return DistributedDataParallel(network, device_ids=ids)
+
+
+def share_buffers(network: nn.Module, run: Run) -> None:
+    """Give every rank the buffers of rank 0, whose model is the one that is kept.
+
+    DDP does so before a forward pass of training; after the last one each rank's batch norm differs.
+    """
+    if run.world_size > 1:
+        for buffer in network.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def total(values: Tensor, run: Run) -> Tensor:

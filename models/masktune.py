@@ -210,4 +210,6 @@ def evaluation_loader(
 
 
 def _forward_batch(config: Hyperparameters) -> int:
-    return max(config.batch_size, _SMALL_BATCH) if config.image_size <= _SMALL else config.batch_size
+    """Where several cards share a training batch, each holds no more of a forward pass either."""
+    mine = max(2, config.batch_size // config.gpus)
+    return max(mine, _SMALL_BATCH) if config.image_size <= _SMALL else mine

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Literal, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from models.backbones_weights import load_strictly
 from models.checkpoints import Checkpoint, CheckpointError, CheckpointFolder, EpochRecord, weights_digest
 from models.config import OptimizerConfig, Precision, ScheduleConfig
 from models.data.batches import Batch, Loader
-from models.distributed import shared, total, wait_for_all
+from models.distributed import share_buffers, shared, total, wait_for_all
 from models.errors import LearningError
 from models.optim import learning_rate, load_optimizer, make_optimizer, set_learning_rate
 from models.passes import side_by_side
@@ -147,6 +148,7 @@ class _Loop:
             )
         val = None
         if data.val is not None:
+            share_buffers(self.network, self.run)
             val = count(self.network, data.val, self.run, self.config.precision)
         seconds = time.monotonic() - started
         record = EpochRecord(
@@ -241,15 +243,23 @@ def count(network: Network, loader: Loader, run: Run, precision: Precision = "au
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """bfloat16 where asked for, and by default on CUDA."""
-    enabled = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    """bfloat16 where asked for, and by default on a card that has it."""
+    enabled = precision == "bf16" or (precision == "auto" and _has_bfloat16(device))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+@cache
+def _has_bfloat16(device: torch.device) -> bool:
+    """In hardware. On an older card cuDNN has no bfloat16, and torch's own convolutions are far slower than
+    those of float32.
+    """
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @contextmanager
 def _seeded(device: torch.device, seed: int) -> Iterator[None]:
     """Torch's own generators start at `seed` inside the block, and are as before after it."""
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 

@@ -5,7 +5,9 @@ No torch until a stage learns: an import does without it.
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -88,21 +90,32 @@ class Job:
         ranks = int(self.spec.params.get("gpus", 1))
         if ranks == 1 or stage not in TRAININGS:
             return function(self.context(stage, meter))
-        check_devices(ranks, self.device)
+        check_devices(ranks, self.device, self.settings)
+        self._make_room()
         folder = self.workspace.folder(f"ranks-{stage}")
         return Ranks(ranks, folder, self.reporter.descriptor, self.should_stop).run(self.spec, stage)
+
+    def _make_room(self) -> None:
+        """For the ranks: they read what is fetched once, and take the card, from which earlier stages may
+        hold memory that is free.
+        """
+        import torch
+
+        if self.spec.dataset is not None and self.spec.dataset.artifact is not None:
+            self.artifacts.folder(self.spec.dataset.artifact)
+        gc.collect()
+        torch.cuda.empty_cache()
 
     def meter(self) -> Meter:
         return Meter(self.spec.kind, self.spec.params, self.spec.stages)
 
     def context(self, stage: Stage, meter: Meter) -> StageContext:
         """What the stage is handed; its progress goes to the supervisor, and its epochs to the store."""
-        checkpoints = self.workspace.folder(stage.value)
-        saved = newest_epoch(checkpoints)
+        saved = self._epochs(stage)
 
         def on_progress(progress: Progress) -> None:
             nonlocal saved
-            newest = newest_epoch(checkpoints)
+            newest = self._epochs(stage)
             advanced, saved = newest > saved, newest
             if advanced:
                 self.workspace.save()
@@ -120,6 +133,11 @@ class Job:
             should_stop=self.should_stop,
             say=self.reporter.log,
         )
+
+    def _epochs(self, stage: Stage) -> int:
+        """How many epochs of `stage` are safe; finetuning has a folder for each iteration before the last."""
+        folders = [self.workspace.folder(stage), *self.workspace.path.glob(f"{stage}-*")]
+        return sum(map(newest_epoch, folders))
 
     def _remember(self, stage: Stage, result: Result) -> None:
         """What the next stages read: the same as after a restart, when it comes out of the database."""
@@ -163,11 +181,13 @@ def newest_epoch(folder: Path) -> int:
 
 
 def device_of_slot(name: str, slot: int) -> str:
-    """Slots of a worker share out the cards of its host: one slot per GPU."""
+    """Slots of a worker share out the cards of its host: one slot per GPU. A rank has its own."""
     import torch
 
     device = resolve_device(name)
-    if device.type == "cuda" and name in ("auto", "cuda"):
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    elif device.type == "cuda" and name in ("auto", "cuda"):
         device = torch.device("cuda", slot % torch.cuda.device_count())
     return str(device)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import JobError
+from core.settings import Settings
 from core.vocabulary import Stage
 from models.run import Stopped
 from worker.spec import Spec
@@ -86,13 +87,23 @@ class RankFailed(JobError):
         super().__init__(error.get("reason", "rank_failed"), error["detail"], retry=said["retry"])
 
 
-def check_devices(count: int, device: str) -> None:
-    """JobError unless there is a card for each rank. On a CPU they share it, which only tests want."""
+def check_devices(count: int, device: str, settings: Settings) -> None:
+    """JobError unless there is a card for each rank. On a CPU they share it, which only tests want.
+
+    The cards are the host's first ones: a worker that gives each job one card cannot tell which are free.
+    """
     import torch
 
-    if torch.device(device).type == "cuda" and torch.cuda.device_count() < count:
-        raise JobError(
-            "not_enough_gpus",
-            f"the job wants {count} GPUs and this worker has {torch.cuda.device_count()}; lower gpus, or "
-            "start a worker on a host with more",
+    if torch.device(device).type != "cuda":
+        return
+    found = torch.cuda.device_count()
+    if found < count:
+        what = f"this worker has {found}; lower gpus, or start a worker on a host with more"
+    elif settings.device not in ("auto", "cuda") or settings.worker_slots > 1:
+        what = (
+            "this worker gives each job one; lower gpus, or start a worker without a card's number in "
+            "MASKTUNE_DEVICE and with MASKTUNE_WORKER_SLOTS=1"
         )
+    else:
+        return
+    raise JobError("not_enough_gpus", f"the job wants {count} GPUs and {what}")

@@ -3,8 +3,8 @@
 Where a network is small the event loop is what overload fills, not the engine's queue. A refusal must cost
 a small part of an answer then, or twice the rate would leave no time for answers, nor for /livez. So our own
 server asks the `Gate` when a request's head is there, before there is a task for it, and takes its place
-there and then: what arrives in one turn of the loop may be far more than fits. `Admission` asks it under any
-other server, and gives all places back.
+there and then: what arrives in one turn of the loop may be far more than fits. `Admission` asks it for the
+others, under another server or where a path is spelled in an unusual way. Who takes a place gives it back.
 """
 
 from __future__ import annotations
@@ -55,12 +55,9 @@ class Gate:
             return False
         return self.inside >= self.most or self._is_standing()
 
-    def covers(self, path: str) -> str | None:
-        """The path of ours that this is, which may have the prefix of a proxy before it; else None."""
-        for ours in _PATHS:
-            if path.endswith(ours):
-                return ours
-        return None
+    def covers(self, path: str) -> bool:
+        """Whether it bounds requests for this path, which has no prefix of a proxy before it."""
+        return path in _PATHS
 
     def refusal(self, path: str) -> tuple[Headers, bytes]:
         """Headers and body of the 503 for one of our paths."""
@@ -86,17 +83,16 @@ class Admission:
         self.app, self.gate = app, gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = self.gate.covers(scope["path"]) if scope["type"] == "http" else None
-        if path is None:
+        if scope["type"] != "http" or PLACE in scope:
             return await self.app(scope, receive, send)
-        if PLACE in scope:
-            pass
-        elif self.gate.full:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if not self.gate.covers(path):
+            return await self.app(scope, receive, send)
+        if self.gate.full:
             headers, body = self.gate.refusal(path)
             await send({"type": "http.response.start", "status": Overloaded.status, "headers": headers})
             return await send({"type": "http.response.body", "body": body})
-        else:
-            self.gate.inside += 1
+        self.gate.inside += 1
         try:
             await self.app(scope, receive, send)
         finally:

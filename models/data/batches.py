@@ -103,7 +103,7 @@ def make_loader(store: Store, rows: NDArray[np.int64], settings: LoaderSettings,
     pixels = store.pixels
     if pixels is not None and len(rows) * 3 * settings.image_size**2 <= RESIDENT_BYTES:
         return StoreLoader(ResidentPixels(pixels, rows, settings, run.device), store, rows, settings, run)
-    return StoreLoader(DecodedPixels(store, rows, settings, run.device), store, rows, settings, run)
+    return StoreLoader(DecodedPixels(store, rows, settings, run), store, rows, settings, run)
 
 
 class StoreLoader:

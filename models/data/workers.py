@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from models.config import Crop
 from models.data.decoding import stored_square
 from models.data.store import Store
+from models.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +73,11 @@ class DecodedPixels:
     The batches are the same for any number of workers. The workers live as long as this object.
     """
 
-    def __init__(
-        self, store: Store, rows: NDArray[np.int64], settings: _Settings, device: torch.device
-    ) -> None:
-        self._device = device
+    def __init__(self, store: Store, rows: NDArray[np.int64], settings: _Settings, run: Run) -> None:
+        self._device = device = run.device
         self._plan = _Plan()
-        workers = fitting_workers(settings, device)
+        batches = max(1, len(rows) // settings.batch_size)  # a last one that is small may join another
+        workers = fitting_workers(settings, device, batches=batches, ranks=run.world_size)
         self._loader: DataLoader[Tensor] = DataLoader(
             _Squares(store, rows, settings.image_size, settings.crop),
             batch_sampler=self._plan,
@@ -99,16 +99,28 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
-def fitting_workers(settings: _Settings, device: torch.device, shared_memory: int | None = None) -> int:
-    """As many workers as asked for, or as suit the machine, and no more than shared memory can feed.
+def fitting_workers(
+    settings: _Settings,
+    device: torch.device,
+    *,
+    batches: int,
+    ranks: int = 1,
+    shared_memory: int | None = None,
+) -> int:
+    """As many workers as asked for, or as suit the machine, and no more than there are batches or shared
+    memory can feed; none for a single batch.
 
-    `shared_memory` in bytes; None looks at what is free. A GPU takes more than four to keep busy.
+    `shared_memory` in bytes; None looks at what is free. `ranks` processes of this host share it, and the
+    cores. A GPU takes more than four to keep busy.
     """
     cores = len(os.sched_getaffinity(0))
     workers = settings.workers
     if workers is None:
-        workers = min(4 if device.type == "cpu" else 16, cores)
-    free = _free_shared_memory() if shared_memory is None else shared_memory
+        workers = min(4 if device.type == "cpu" else 16, max(1, cores // ranks))
+    if batches == 1:  # to start a process takes longer than to decode a batch
+        return 0
+    workers = min(workers, batches)
+    free = (_free_shared_memory() if shared_memory is None else shared_memory) // ranks
     each = (_PREFETCH + 1) * settings.batch_size * 3 * settings.image_size**2
     fitting = min(workers, free // each)
     if fitting < workers:

@@ -24,6 +24,8 @@ def finetune(context: StageContext) -> Result:
             if iteration > 0:
                 folder = context.workspace.folder(f"masks-{iteration + 1}")
                 sets.append(compute_masks(network, store, config, run, folder=folder))
+                if run.rank == 0:
+                    context.workspace.save()
             last = iteration == config.masking.iterations - 1
             checkpoints = context.workspace.folder(
                 context.stage if last else f"{context.stage}-{iteration + 1}"

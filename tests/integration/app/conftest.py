@@ -19,6 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.types import ASGIApp
 
 from app.connection import Connection, guarded
 from app.deps import Services
@@ -231,13 +232,14 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
     """Starts real servers with these settings."""
     with ExitStack() as stack:
 
-        def begin(**settings: Any) -> Listening:
-            app = create_app(Settings(**({"data_dir": tmp_path} | settings)))
+        def begin(wrap: Callable[[FastAPI], ASGIApp] | None = None, **settings: Any) -> Listening:
+            given: dict[str, Any] = {"data_dir": tmp_path} | settings
+            app = create_app(Settings(**given))
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             # Small, so that who does not read an answer is noticed before the kernel has taken it all.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
             config = uvicorn.Config(
-                app,
+                app if wrap is None else wrap(app),
                 http=guarded(Impatient, app.state.gate),
                 log_config=None,
                 access_log=False,

@@ -30,6 +30,8 @@ import uvicorn
 from PIL import Image
 
 from app.connection import Connection
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 from app.server import make_server
 from core.artifacts import Artifacts
 from core.ids import new_id
@@ -413,7 +415,18 @@ HUGE_HEAD = b"".join(b"X-%d: " % n + b"a" * 8_000 + b"\r\n" for n in range(9))
         (2 * (PREDICT % (b"/predict?model=a", 1, b"", b"x")) + HEAD + b"Connection: close\r\n\r\n", b"404"),
         (PREDICT % (b"/predict?model=a", 9_000, b"", b"x"), None),
     ],
-    ids=["answered", "refused", "body too large", "head too large", "upgrade", "pipelined", "leaves"],
+    ids=[
+        "answered",
+        "refused",
+        "body too large",
+        "head too large",
+        "upgrade",
+        "pipelined",
+        "no port",
+        "whole address",
+        "fragment",
+        "leaves",
+    ],
 )
 def test_a_place_comes_back_whatever_becomes_of_its_request(
     listen: Listen, request_: bytes, status: bytes | None
@@ -525,6 +538,9 @@ def test_idle_event_streams_are_bounded(listen: Listen) -> None:
     assert all(connection.recv(65_536).startswith(b"HTTP/1.1 200 ") for connection in open_)
     until(lambda: len(server.services.followers) == 2)
     refused = server.ask(stream + b"Connection: close\r\n\r\n")
+        (PREDICT % (b"http://a:99999/predict", 1, b"", b"x"), b"400"),
+        (PREDICT % (b"http://a/predict?model=a", 1, CLOSE, b"x"), b"404"),
+        (PREDICT % (b"/livez#/predict", 1, CLOSE, b"x"), b"405"),
     assert refused.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: 5" in refused
     assert b"/problems/overloaded" in refused
@@ -543,6 +559,25 @@ def test_thousands_of_idle_event_streams_leave_room_for_everybody_else(listen: L
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8_192), hard))  # both ends are in this process
     try:
         server, told = listen(max_event_streams=500), Counter[bytes]()
+def test_who_answers_in_front_of_the_api_keeps_no_place(listen: Listen) -> None:
+    """As the dashboard does for `/ui/predict`: 64 such requests, without a key, would end all predictions."""
+
+    def wrapped(api: ASGIApp) -> ASGIApp:
+        async def both(scope: Scope, receive: Receive, send: Send) -> None:
+            front = scope["type"] == "http" and scope["path"] in ("/ui/predict", "/predict")
+            await (PlainTextResponse("ours") if front else api)(scope, receive, send)
+
+        return both
+
+    server = listen(wrap=wrapped, predict_in_flight=1)
+    gate = server.app.state.gate
+    for path, status in ((b"/ui/predict", b"200"), (b"/predict", b"200"), (b"/jobs/predict", b"422")):
+        assert server.ask(PREDICT % (path, 1, CLOSE, b"x"))[9:12] == status
+        until(lambda: gate.inside == 0)
+    gate.inside = 1  # a job is no prediction, and is not told of its bound
+    assert server.ask(PREDICT % (b"/jobs/predict", 1, CLOSE, b"x"))[9:12] == b"422"
+
+
         stream = f"GET /jobs/{server.job()}/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n"
         with ExitStack() as stack:
             for _ in range(2_000):

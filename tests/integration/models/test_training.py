@@ -88,8 +88,12 @@ def test_two_ranks_train_as_one_process_with_the_whole_batch(store: Path, tmp_pa
 
 
 def test_two_ranks_train_batch_norm_too(store: Path, tmp_path: Path) -> None:
-    """Each rank normalises by its own part: another training, and a sound one."""
+    """Each rank normalises by its own part: another training, and a sound one. All judge what is kept."""
     _train(store, tmp_path / "two", "small_cnn", ranks=2)
-    history = CheckpointFolder(tmp_path / "two").last().history
+    folder = CheckpointFolder(tmp_path / "two")
+    judged = [(tmp_path / f"two-judged-{rank}").read_text().split() for rank in (0, 1)]
+    assert judged[0] == judged[1]
+    assert len(set(judged[0])) == 4
+    history = folder.last().history
     assert [r.images for r in history] == [37] * 4
     assert history[-1].loss < history[0].loss

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from models.process import prepare_process
@@ -17,14 +18,30 @@ def main(store_folder: str, folder: str, backbone: str, pause: str = "0") -> Non
     prepare_process(int(os.environ.get("OMP_NUM_THREADS", "1")))
     import torch
 
-    from models.backbones import build_network
-    from models.checkpoints import CheckpointFolder
+    from models.backbones import Network, build_network
+    from models.checkpoints import CheckpointFolder, weights_digest
     from models.config import Hyperparameters
+    from models.data.batches import Batch, StoreLoader
     from models.data.store import Store
     from models.distributed import joined
     from models.masktune import train_loader, val_loader
     from models.run import Run
     from models.train import FitConfig, FitData, fit
+
+    class Judged:
+        """The validation split; says which model is judged."""
+
+        def __init__(self, loader: StoreLoader, network: Network, file: Path) -> None:
+            self._loader, self._network, self._file = loader, network, file
+            self.images = loader.images
+
+        def __len__(self) -> int:
+            return len(self._loader)
+
+        def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
+            with self._file.open("a") as file:
+                file.write(f"{weights_digest(self._network.model)}\n")
+            return self._loader.epoch(generator)
 
     def wait() -> bool:
         time.sleep(float(pause))
@@ -34,7 +51,8 @@ def main(store_folder: str, folder: str, backbone: str, pause: str = "0") -> Non
     with joined(Run(device=torch.device("cpu"), seed=5, should_stop=wait)) as run:
         store = Store.open(store_folder)
         network = build_network(backbone, classes=2, image_size=32, seed=5)
-        data = FitData(train_loader(store, config, run), val_loader(store, config, run))
+        val = Judged(val_loader(store, config, run), network, Path(f"{folder}-judged-{run.rank}"))
+        data = FitData(train_loader(store, config, run), val)
         plan = FitConfig(config.epochs, config.optimizer)
         result = fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(Path(folder)))
         if run.rank == 0:

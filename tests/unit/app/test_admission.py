@@ -20,7 +20,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["query_string"] == b"fail":
             raise RuntimeError("it fails")
-        if scope["path"].endswith("predict"):
+        if scope["path"].removeprefix("/behind") == "/predict":
             await self.go.wait()
         await PlainTextResponse("done")(scope, receive, send)
 
@@ -29,7 +29,9 @@ def test_those_beyond_the_bound_are_refused_and_places_come_back() -> None:
     async def run() -> None:
         inner = App()
         gate = Gate(2)
-        transport = httpx.ASGITransport(Admission(inner, gate), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(
+            Admission(inner, gate), raise_app_exceptions=False, root_path="/behind"
+        )
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             assert (await http.post("/saliency?fail")).status_code == 500  # its place comes back too
             inside = [asyncio.create_task(http.post(path)) for path in ("/predict", "/behind/predict")]
@@ -39,7 +41,8 @@ def test_those_beyond_the_bound_are_refused_and_places_come_back() -> None:
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             assert refused.headers["content-type"] == "application/problem+json"
             assert refused.json()["type"] == "/problems/overloaded"
-            assert (await http.get("/livez")).status_code == 200
+            for path in ("/livez", "/jobs/predict", "/ui/predict"):
+                assert (await http.get(path)).status_code == 200
             inner.go.set()
             assert [(await one).status_code for one in inside] == [200, 200]
             assert (await http.post("/predict")).status_code == 200

@@ -205,6 +205,13 @@ def test_a_frozen_backbone_keeps_every_bit_but_the_last_layer_learns(
     assert _fit(make_store(), tmp_path / "cut", plan, backbone="resnet32")[1].digest == straight.digest
 
 
+def test_a_batch_that_leaves_a_card_one_image_is_refused() -> None:
+    with pytest.raises(ConfigError, match="twice `gpus`") as refused:
+        Hyperparameters(batch_size=15, gpus=8)
+    assert refused.value.pointer == "/batch_size"
+    assert Hyperparameters(batch_size=16, gpus=8).gpus == 8
+
+
 def test_freezing_random_weights_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs `pretrained`") as refused:
         Hyperparameters(freeze_backbone=True)

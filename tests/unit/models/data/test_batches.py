@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Store:
 def _loader(store: Store, settings: LoaderSettings, run: Run = RUN, *, decoding: bool = False) -> StoreLoader:
     rows = store.rows("train")
     if decoding:
-        return StoreLoader(DecodedPixels(store, rows, settings, run.device), store, rows, settings, run)
+        return StoreLoader(DecodedPixels(store, rows, settings, run), store, rows, settings, run)
     return make_loader(store, rows, settings, run)
 
 
@@ -157,11 +157,18 @@ def test_small_shared_memory_takes_fewer_workers_and_says_so(caplog: pytest.LogC
     settings_ = LoaderSettings(224, 32, workers=4)
     batch = 32 * 3 * 224 * 224
     cpu = torch.device("cpu")
-    assert fitting_workers(settings_, cpu, shared_memory=100 * batch) == 4
+    assert fitting_workers(settings_, cpu, batches=9, shared_memory=100 * batch) == 4
     assert not caplog.records
-    assert fitting_workers(settings_, cpu, shared_memory=7 * batch) == 2
-    assert fitting_workers(settings_, cpu, shared_memory=1 << 10) == 0
+    assert fitting_workers(settings_, cpu, batches=9, shared_memory=7 * batch) == 2
+    assert fitting_workers(settings_, cpu, batches=9, ranks=2, shared_memory=14 * batch) == 2
+    assert fitting_workers(settings_, cpu, batches=9, shared_memory=1 << 10) == 0
     assert "--shm-size" in caplog.text
+
+
+def test_no_more_workers_than_batches_and_none_for_one() -> None:
+    settings_, cpu = LoaderSettings(224, 32, workers=4), torch.device("cpu")
+    found = [fitting_workers(settings_, cpu, batches=n, shared_memory=1 << 40) for n in (1, 2, 3, 9)]
+    assert found == [0, 2, 3, 4]
 
 
 def test_no_samples_are_refused(store: Store) -> None:
