@@ -255,6 +255,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short run of each: a smoke test")
     arguments = parser.parse_args()
     prepare_process(arguments.threads)
+    torch.backends.cudnn.allow_tf32 = False  # as in the stage, whose fp32 is float32
     device = torch.device(arguments.device)
     cases = CUDA_CASES if device.type == "cuda" else CASES
     if arguments.quick:

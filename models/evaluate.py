@@ -263,9 +263,9 @@ def calibration_error(
     gaps = [abs(b.confidence - b.accuracy) for b in found]
     ece = sum(g * b.n for g, b in zip(gaps, found, strict=True)) / len(labels)
     low, high, by_chance = _ece_bounds(top, right, place, generator or np.random.default_rng(0))
-    one_hot = np.eye(logits.shape[1])[labels]
     losses = -log_probabilities[np.arange(len(labels)), labels]
-    squares = ((probabilities - one_hot) ** 2).sum(1)
+    of_label = probabilities[np.arange(len(labels)), labels]
+    squares = (1 - of_label) ** 2 + (probabilities**2).sum(1) - of_label**2
     over = top - right
     return Calibration(
         n=len(labels),

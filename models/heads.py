@@ -34,6 +34,8 @@ _ITERATIONS = 300
 _HISTORY = 20
 _TOLERANCE = 1e-6  # of the largest gradient
 _CONSTANT = 1e-6  # a feature whose std is below it says nothing
+_LOGITS_AT_ONCE = 1 << 25
+"""Logits of a step's rows, of all heads together: 128 MiB, and a few times that with their gradients."""
 
 
 def never() -> None:
@@ -191,13 +193,15 @@ def fit_heads(
 
     `values` (N, D), `labels` (N,) int64, `sample_weights` (N, J) ≥ 0, one column a head; a column's
     sum does not matter. Each minimises its weighted mean cross-entropy + ½·`penalty`·‖W‖² (no
-    penalty on the bias), by L-BFGS from zero: no randomness, one product with `values` a step.
+    penalty on the bias), by L-BFGS from zero: no randomness, one product with `values` a step, of
+    some rows at a time where all logits together would be large.
     """
     count, width = values.shape
     heads = sample_weights.shape[1]
     shares = (sample_weights / sample_weights.sum(0)).to(values.dtype)  # (N, J)
     weights = values.new_zeros(width + 1, heads * classes).requires_grad_()
     targets = labels.view(-1, 1).expand(-1, heads)  # (N, J)
+    rows = max(1, _LOGITS_AT_ONCE // (heads * classes))
     optimizer = torch.optim.LBFGS(
         [weights],
         max_iter=_ITERATIONS,
@@ -210,11 +214,16 @@ def fit_heads(
     def closure() -> Tensor:
         check()
         optimizer.zero_grad()
-        logits = (values @ weights[:-1] + weights[-1]).view(count, heads, classes)
-        entropy = F.cross_entropy(logits.permute(0, 2, 1), targets, reduction="none")  # (N, J)
-        loss = (shares * entropy).sum() + 0.5 * penalty * weights[:-1].square().sum()
-        torch.autograd.backward(loss)
-        return loss
+        whole = 0.5 * penalty * weights[:-1].square().sum()
+        torch.autograd.backward(whole)
+        for first in range(0, count, rows):
+            some = slice(first, first + rows)
+            logits = (values[some] @ weights[:-1] + weights[-1]).view(-1, heads, classes)
+            entropy = F.cross_entropy(logits.permute(0, 2, 1), targets[some], reduction="none")
+            loss = (shares[some] * entropy).sum()
+            torch.autograd.backward(loss)
+            whole = whole.detach() + loss.detach()
+        return whole
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return weights.detach().view(width + 1, heads, classes).transpose(0, 1)

@@ -199,12 +199,16 @@ class MaskSet:
         size = (size, size) if isinstance(size, int) else size
         found = self.records(rows.cpu())
         if self.header.method != "random":
-            maps, bounds = (t.to(device, non_blocking=True) for t in (found.maps, found.thresholds))
-            return masks(maps, bounds, size)
+            return masks(_sent(found.maps, device), _sent(found.thresholds, device), size)
         own = self.header.size
         scale = size[0] * size[1] / (own[0] * own[1])
-        counts = (found.counts * scale).round().long().to(device, non_blocking=True)
+        counts = _sent((found.counts * scale).round().long(), device)
         return random_masks(counts, found.rows, size, seed=self.header.seed)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """On `device`. From pinned memory, for from any other a card is waited for when it is more than 64 KB."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,19 @@ _AT_ONCE = 1 << 24
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; after it every module has the mode that it had before."""
+    """Evaluation mode inside, in float32; after it every module has the mode that it had before.
+
+    A card rounds the products of convolutions to TF32 by default, by 1e-3: masks, features and thresholds
+    would not be those of a CPU, nor of an exported graph.
+    """
     before = [(module, module.training) for module in network.modules()]
+    tf32 = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
     network.eval()
     try:
         yield
     finally:
+        torch.backends.cudnn.allow_tf32 = tf32
         for module, training in before:
             module.training = training
 

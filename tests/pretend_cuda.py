@@ -38,6 +38,10 @@ _CHECKED_ON_CPU = {torch.nn.functional.one_hot, torch._C._nn.one_hot}  # its cla
 _FROM_HOST = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor}
 
 
+_STAGED = 1 << 16
+"""Bytes of pageable memory that the driver takes without waiting (CUDA, "API synchronization behavior")."""
+
+
 class Wait(NamedTuple):
     """The host waited for the device: the thread's name, `file:line`, and what made it wait."""
 
@@ -139,6 +143,10 @@ class _Functions(TorchFunctionMode):
             raise TypeError("can't convert cuda:0 device type tensor to numpy")
         if func is Tensor.tolist and there:
             self._pretended.wait(func)
+        if func is Tensor.pin_memory and first is not None:
+            pinned = first.clone()
+            pinned.untyped_storage().pinned = True  # type: ignore[attr-defined]  # as the mark
+            return pinned
         if func is torch._C._nn._parse_to:  # what Module.to was asked for
             return (_device(args, kwargs), *func(*_without(args), **_without(kwargs))[1:])
         if first is not None and func in (Tensor.to, Tensor.cpu, Tensor.cuda):
@@ -168,7 +176,7 @@ class _Functions(TorchFunctionMode):
         if (target == CUDA) == marked(tensor):
             return tensor if func is not Tensor.to else tensor.to(*_without(args), **_without(kwargs))
         waits = marked(tensor) or not (kwargs.get("non_blocking") or True in args)
-        if waits:
+        if waits or (tensor.nbytes > _STAGED and not getattr(tensor.untyped_storage(), "pinned", False)):
             self._pretended.wait(func)
         with torch.utils._python_dispatch._disable_current_modes():
             own = tensor.to(*_without(args), **_without(kwargs)) if func is Tensor.to else tensor
@@ -227,7 +235,7 @@ def pretended_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended]:
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "run", pretending)
         patch.setattr(torch, "autocast", _Autocast)
-        patch.setattr(torch.cuda, "current_device", lambda: 0)
+        patch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
         patch.setattr(torch.cuda, "get_rng_state", lambda device: torch.get_rng_state())
         patch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
         with _pretending(pretended):

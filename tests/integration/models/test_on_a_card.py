@@ -13,6 +13,7 @@ import torch
 
 from app.inference.engine import TorchEngine
 from app.inference.shapes import Explain
+from models import train
 from models.augment import RECIPES
 from models.backbones import build_network
 from models.config import (
@@ -30,6 +31,7 @@ from models.evaluate import predict_logits
 from models.export import card_of, load_model, save_model
 from models.groups import cross_mistakes
 from models.heads import compute_features
+from models.mask_set import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter
 from models.masking import compute_mask_set
 from models.masking_cost import answers_under_masks
 from models.masktune import (
@@ -150,6 +152,28 @@ def test_no_step_of_a_finetune_on_masks_waits(
 
     tune(8)
     assert tune(16) == tune(40)
+
+
+def test_large_maps_come_from_pinned_memory(card: Pretended, tmp_path: Path) -> None:
+    count, side = 8, 64
+    header = MaskSetHeader("xgradcam", "predicted", 2.0, None, (side, side), (side, side), 0, count)
+    columns = (torch.rand(count), torch.ones(count, dtype=torch.int32), torch.zeros(count, dtype=torch.int64))
+    with MaskSetWriter(tmp_path / "masks", header) as writer:
+        writer.add(MaskBatch(torch.arange(count), torch.rand(count, side, side), *columns))
+    masks = MaskSet.open(tmp_path / "masks")
+    masks.masks(torch.arange(count), side, CUDA)  # what is made once
+    assert masks.records(torch.arange(count)).maps.nbytes > 1 << 16
+    assert _waits_of(card, lambda: masks.masks(torch.arange(count), side, CUDA)) == []
+
+
+def test_bfloat16_is_for_cards_that_have_it(card: Pretended, monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, dtype in (((7, 5), torch.float32), ((9, 0), torch.bfloat16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, found=capability: found)
+        train._has_bfloat16.cache_clear()
+        weight = torch.ones(2, 2, device=CUDA)
+        with train.autocast(CUDA, "auto"):
+            assert (weight @ weight).dtype is dtype
+    train._has_bfloat16.cache_clear()
 
 
 @pytest.mark.parametrize("backbone", ["small_cnn", "resnet32"])

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models import heads
 from models.backbones import build_network
 from models.data.batches import LoaderSettings, make_loader
 from models.data.store import Store
@@ -61,6 +62,16 @@ def test_the_optimum_is_scikit_learns() -> None:
             logits = values @ ours[:-1] + ours[-1]
             probabilities = torch.from_numpy(logits).softmax(1).numpy()
             assert np.allclose(probabilities, theirs.predict_proba(values), atol=2e-3)
+
+
+def test_some_rows_at_a_time_find_the_same_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, labels = map(torch.from_numpy, _points())
+    weights = torch.ones(80, 4)
+    whole = fit_heads(values, labels, weights, penalty=0.1, classes=3)
+    monkeypatch.setattr(heads, "_LOGITS_AT_ONCE", 7 * 4 * 3)  # seven rows, and three at the end
+    torch.testing.assert_close(
+        fit_heads(values, labels, weights, penalty=0.1, classes=3), whole, atol=1e-3, rtol=1e-3
+    )
 
 
 def test_a_head_on_raw_features_says_what_it_said_on_standardised_ones() -> None:

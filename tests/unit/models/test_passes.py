@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import chain
 
 import pytest
@@ -14,7 +15,7 @@ from models.backbones import build_network
 from models.data.batches import Batch
 from models.evaluate import predict_logits
 from models.heads import compute_features
-from models.passes import answers, side_by_side
+from models.passes import answers, evaluating, side_by_side
 from models.run import Progress, Run, Stopped
 
 CPU = torch.device("cpu")
@@ -46,6 +47,23 @@ class Batches:
 def rows_of(batch: Batch) -> list[int]:
     found: list[int] = batch.rows.tolist()
     return found
+
+
+def test_evaluation_is_in_float32_and_leaves_all_as_it_was() -> None:
+    """A card's convolutions round to TF32 by default; training may."""
+    network = build_network("small_cnn", classes=2, image_size=16).train()
+    before = torch.backends.cudnn.allow_tf32
+    try:
+        for allowed in (True, False):
+            torch.backends.cudnn.allow_tf32 = allowed
+            with suppress(Stopped), evaluating(network):
+                assert not torch.backends.cudnn.allow_tf32
+                assert not network.training
+                raise Stopped
+            assert torch.backends.cudnn.allow_tf32 is allowed
+            assert network.training
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 @pytest.mark.usefixtures("four_threads")
