@@ -28,10 +28,11 @@ from typing import Any
 import pytest
 import uvicorn
 from PIL import Image
-
-from app.connection import Connection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.connection import Connection
+from app.middleware.same_origin import SameOrigin, known
 from app.server import make_server
 from core.artifacts import Artifacts
 from core.ids import new_id
@@ -413,6 +414,9 @@ HUGE_HEAD = b"".join(b"X-%d: " % n + b"a" * 8_000 + b"\r\n" for n in range(9))
         (PREDICT % (b"/predict", 1, HUGE_HEAD, b"x"), b"431"),
         (PREDICT % (b"/predict", 0, b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b""), b""),
         (2 * (PREDICT % (b"/predict?model=a", 1, b"", b"x")) + HEAD + b"Connection: close\r\n\r\n", b"404"),
+        (PREDICT % (b"http://a:99999/predict", 1, b"", b"x"), b"400"),
+        (PREDICT % (b"http://a/predict?model=a", 1, CLOSE, b"x"), b"404"),
+        (PREDICT % (b"/livez#/predict", 1, CLOSE, b"x"), b"405"),
         (PREDICT % (b"/predict?model=a", 9_000, b"", b"x"), None),
     ],
     ids=[
@@ -440,6 +444,25 @@ def test_a_place_comes_back_whatever_becomes_of_its_request(
         else:
             assert server.ask(request_)[9:12] == status or not status
         until(lambda: gate.inside == 0)
+
+
+def test_who_answers_in_front_of_the_api_keeps_no_place(listen: Listen) -> None:
+    """As the dashboard does for `/ui/predict`: 64 such requests, without a key, would end all predictions."""
+
+    def wrapped(api: ASGIApp) -> ASGIApp:
+        async def both(scope: Scope, receive: Receive, send: Send) -> None:
+            front = scope["type"] == "http" and scope["path"] in ("/ui/predict", "/predict")
+            await (PlainTextResponse("ours") if front else api)(scope, receive, send)
+
+        return both
+
+    server = listen(wrap=wrapped, predict_in_flight=1)
+    gate = server.app.state.gate
+    for path, status in ((b"/ui/predict", b"200"), (b"/predict", b"200"), (b"/jobs/predict", b"422")):
+        assert server.ask(PREDICT % (path, 1, CLOSE, b"x"))[9:12] == status
+        until(lambda: gate.inside == 0)
+    gate.inside = 1  # a job is no prediction, and is not told of its bound
+    assert server.ask(PREDICT % (b"/jobs/predict", 1, CLOSE, b"x"))[9:12] == b"422"
 
 
 def test_a_refusal_has_the_headers_that_the_server_has_now(listen: Listen) -> None:
@@ -538,9 +561,6 @@ def test_idle_event_streams_are_bounded(listen: Listen) -> None:
     assert all(connection.recv(65_536).startswith(b"HTTP/1.1 200 ") for connection in open_)
     until(lambda: len(server.services.followers) == 2)
     refused = server.ask(stream + b"Connection: close\r\n\r\n")
-        (PREDICT % (b"http://a:99999/predict", 1, b"", b"x"), b"400"),
-        (PREDICT % (b"http://a/predict?model=a", 1, CLOSE, b"x"), b"404"),
-        (PREDICT % (b"/livez#/predict", 1, CLOSE, b"x"), b"405"),
     assert refused.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: 5" in refused
     assert b"/problems/overloaded" in refused
@@ -559,25 +579,6 @@ def test_thousands_of_idle_event_streams_leave_room_for_everybody_else(listen: L
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8_192), hard))  # both ends are in this process
     try:
         server, told = listen(max_event_streams=500), Counter[bytes]()
-def test_who_answers_in_front_of_the_api_keeps_no_place(listen: Listen) -> None:
-    """As the dashboard does for `/ui/predict`: 64 such requests, without a key, would end all predictions."""
-
-    def wrapped(api: ASGIApp) -> ASGIApp:
-        async def both(scope: Scope, receive: Receive, send: Send) -> None:
-            front = scope["type"] == "http" and scope["path"] in ("/ui/predict", "/predict")
-            await (PlainTextResponse("ours") if front else api)(scope, receive, send)
-
-        return both
-
-    server = listen(wrap=wrapped, predict_in_flight=1)
-    gate = server.app.state.gate
-    for path, status in ((b"/ui/predict", b"200"), (b"/predict", b"200"), (b"/jobs/predict", b"422")):
-        assert server.ask(PREDICT % (path, 1, CLOSE, b"x"))[9:12] == status
-        until(lambda: gate.inside == 0)
-    gate.inside = 1  # a job is no prediction, and is not told of its bound
-    assert server.ask(PREDICT % (b"/jobs/predict", 1, CLOSE, b"x"))[9:12] == b"422"
-
-
         stream = f"GET /jobs/{server.job()}/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n"
         with ExitStack() as stack:
             for _ in range(2_000):
