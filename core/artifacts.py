@@ -8,6 +8,7 @@ what was written first from what replaced it.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -127,15 +128,36 @@ class Artifacts:
     def _move_in(self, folder: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)  # mkdtemp makes it private to the writer; another process serves it
-        _sync_tree(folder)
-        if target.exists():
-            old = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-            target.rename(old)
-            folder.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            folder.rename(target)
+        new = _beside(target)
+        try:
+            _bring(folder, new)
+            _sync_tree(new)
+            if target.exists():
+                old = _beside(target)
+                target.rename(old)
+                new.rename(target)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                new.rename(target)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
         _sync(target.parent)
+
+
+def _beside(target: Path) -> Path:
+    """A hidden name of its own: what is under it is not there yet, or no more."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+
+
+def _bring(folder: Path, place: Path) -> None:
+    """Move a folder, from another file system too: scratch space and store may be two volumes."""
+    try:
+        folder.rename(place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copytree(folder, place)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

@@ -148,6 +148,17 @@ def test_deleting_twice_is_no_error(store: Artifacts) -> None:
         store.folder("datasets/ds_1")
 
 
+def test_a_folder_of_another_file_system_is_moved_in(elsewhere: Path, tmp_path: Path) -> None:
+    store = Artifacts(f"file://{elsewhere}/a", cache=tmp_path / "cache")
+    for text in ("one", "two"):
+        (tmp_path / "model/deep").mkdir(parents=True)
+        (tmp_path / "model/deep/card").write_text(text)
+        store.put(tmp_path / "model", "models/mdl_1")
+        assert (store.folder("models/mdl_1") / "deep/card").read_text() == text
+        assert [path.name for path in (elsewhere / "a/models").iterdir()] == ["mdl_1"]
+        assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.parametrize("key", ["", "../x", "a/../../x", "/etc", "a//../b"])
 def test_a_key_cannot_leave_the_store(store: Artifacts, key: str) -> None:
     with pytest.raises(ValueError, match="not an artifact key"):

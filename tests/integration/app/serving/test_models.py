@@ -20,6 +20,7 @@ from core.queries import registry
 from core.tables import JobRow
 from core.vocabulary import JobKind, JobState
 from models.backbones import build_network
+from tests.integration.app.conftest import StartFront
 from tests.integration.app.serving.conftest import CLASSES, GROUPS, SAMPLES, World
 
 
@@ -138,6 +139,13 @@ def test_an_imported_model_predicts(fresh_world: World) -> None:
     assert answer.headers["location"] == f"/models/{body['id']}"
     assert (body["arm"], body["calibration"], body["dataset"]) == ("imported", None, world.dataset)
     assert world.ask(model=body["id"])["predictions"][0]["decision"] == "answer"
+
+
+def test_a_model_is_imported_into_a_store_on_another_file_system(start: StartFront, elsewhere: Path) -> None:
+    front = start(storage_url=f"file://{elsewhere}/artifacts")
+    answer = _send(front.client, _weights())
+    assert answer.status_code == 201, answer.text
+    assert front.client.get(f"/models/{answer.json()['id']}/download").status_code == 200
 
 
 def test_the_same_key_imports_once(fresh_world: World) -> None:
