@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from models.run import Progress, Run
 
 _PATIENCE = timedelta(days=7)
-"""How long a rank waits for the others: rank 0 makes masks alone. A rank that died is torchrun's to notice."""
+"""How long a rank waits: rank 0 makes masks alone, and a rank that died is torchrun's to notice."""
 
 
 @contextmanager
