@@ -40,7 +40,7 @@ class ProblemError(ClientError):
     def __init__(self, body: dict[str, Any], *, status: int) -> None:
         self.type = str(body.get("type", "about:blank"))
         self.title = str(body.get("title", "The request failed"))
-        self.status = int(body.get("status", status))
+        self.status = _status(body.get("status"), status)
         self.detail = str(body.get("detail") or self.title)
         self.errors = tuple(_field_errors(body.get("errors")))
         self.body = body
@@ -104,6 +104,11 @@ class DatasetInvalid(ClientError):
 
 class WaitedTooLong(ClientError):
     """The time that `wait` was given is up; the work itself goes on."""
+
+
+def _status(found: object, of_http: int) -> int:
+    """A proxy's JSON may say `"status": "error"`: what is no status of an error gives way to that of HTTP."""
+    return found if type(found) is int and 400 <= found < 600 else of_http
 
 
 def _field_errors(found: object) -> list[FieldError]:

@@ -87,7 +87,7 @@ def _stream(job_id: str, last: int) -> Request:
 def _event(told: ServerEvent) -> Event:
     try:
         body = json.loads(told.data)
-        if told.type == "error":  # a problem that arose after the stream had begun
+        if told.type == "error" and isinstance(body, dict):  # a problem that arose after the stream had begun
             raise ProblemError(body, status=500)
         return Event.model_validate(body)
     except ValueError as error:

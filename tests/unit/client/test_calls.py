@@ -41,6 +41,14 @@ def test_the_page_of_a_proxy_is_a_problem_too(runner: Runner, body: bytes) -> No
     assert (caught.value.status, caught.value.title, caught.value.errors) == (403, "Forbidden", ())
 
 
+@pytest.mark.parametrize("status", ["error", "503", None, True, 4.5, 1001, -1])
+def test_a_status_that_is_none_gives_way_to_that_of_http(runner: Runner, status: object) -> None:
+    script = Script([httpx.Response(400, json={"status": status, "title": 7, "errors": "none"})])
+    with pytest.raises(ProblemError) as caught:
+        runner.run(script, fetch(get("/jobs")))
+    assert (caught.value.status, caught.value.title, caught.value.detail) == (400, "7", "7")
+
+
 @pytest.mark.parametrize("body", [b"not json", b"{}"])
 def test_another_answer_is_unexpected(runner: Runner, body: bytes) -> None:
     with pytest.raises(UnexpectedAnswer, match="GET /jobs/job_1 did not answer with a Job"):

@@ -75,7 +75,9 @@ def test_a_problem_in_the_stream_is_raised(runner: Runner) -> None:
         runner.all(script, follow("job_1"))
 
 
-@pytest.mark.parametrize("text", ["id: 1\ndata: {\n\n", "id: 1\ndata: {}\n\n", "data: []\n\n"])
+@pytest.mark.parametrize(
+    "text", ["id: 1\ndata: {\n\n", "id: 1\ndata: {}\n\n", "data: []\n\n", "event: error\ndata: []\n\n"]
+)
 def test_what_is_no_event_is_unexpected(runner: Runner, text: str) -> None:
     with pytest.raises(UnexpectedAnswer):
         runner.all(Script([stream(text.encode())]), follow("job_1"))
