@@ -49,17 +49,24 @@ def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
         events.thin(session, older_than=settings.progress_days * 86_400, at_a_time=THINNED_AT_A_TIME)
 
 
-def close_imports(session: Session) -> None:
-    """Turn data sets whose import has ended without them `invalid`, with the reason in their report."""
+def close_imports(session: Session, job_id: str | None = None) -> None:
+    """Turn data sets whose import has ended without them `invalid`, with the reason in their report.
+
+    Those of every job, or of this one. One that another transaction holds, to delete it or to close it as
+    well, is left to that one or to the next sweep.
+    """
     query = (
-        select(DatasetRow.id, JobRow)
+        select(DatasetRow, JobRow)
         .join(JobRow, JobRow.id == DatasetRow.job_id)
         .where(DatasetRow.state == DatasetState.IMPORTING, JobRow.state.in_(ENDED))
+        .with_for_update(of=DatasetRow, skip_locked=True)
     )
-    for dataset_id, job in session.execute(query):
+    if job_id is not None:
+        query = query.where(JobRow.id == job_id)
+    for dataset, job in session.execute(query):
         datasets.finish(
             session,
-            dataset_id,
+            dataset.id,
             artifact=None,
             classes=[],
             summary={"error": job.error or problem(JobError, f"the import was {job.state.value}")},

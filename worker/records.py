@@ -31,7 +31,7 @@ def end(
 ) -> JobState:
     """End the job, and with it the data set that it did not manage to import."""
     ended = jobs.end(session, lease, state, error=error)
-    close_imports(session)
+    close_imports(session, lease.job_id)
     return ended
 
 
@@ -47,7 +47,7 @@ def crashed(
         return end(session, lease, JobState.FAILED, error=error)
     reason = str(error.get("detail", "the job's process broke"))
     state = jobs.release(session, lease, reason=reason, delay=backoff * 2**before, crashed=True)
-    close_imports(session)
+    close_imports(session, lease.job_id)
     return state
 
 

@@ -32,4 +32,6 @@ async def _keep_sweeping(services: Services) -> None:
             await asyncio.to_thread(sweep, services.database, services.doorbell, services.settings)
         except (SQLAlchemyError, OSError) as error:  # a database that restarts: the next sweep heals it
             logger.warning("the sweep failed and will be tried again: %s", error)
+        except Exception:  # whatever it was: a front that does not sweep any more loses jobs in silence
+            logger.exception("the sweep failed; it tries again")
         await asyncio.sleep(services.settings.sweep_seconds)

@@ -1,0 +1,59 @@
+"""The sweep beside what others do at the same moment, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.ids import new_id
+from core.queries import datasets, jobs
+from core.session import Database
+from core.sweep import close_imports
+from core.tables import DatasetRow, JobRow
+from core.vocabulary import DatasetState, JobKind
+from tests.integration.core.locks import while_it_waits
+
+
+def _orphan(database: Database) -> str:
+    """A data set whose import was cancelled before it began."""
+    dataset_id, job_id = new_id("ds"), new_id("job")
+    with database.begin() as session:
+        datasets.add(
+            session,
+            DatasetRow(
+                id=dataset_id,
+                name="birds",
+                state=DatasetState.IMPORTING,
+                format="auto",
+                source={},
+                options={},
+                job_id=job_id,
+            ),
+        )
+        jobs.add(session, JobRow(id=job_id, kind=JobKind.IMPORT, params={}, dataset_id=dataset_id))
+        jobs.cancel(session, job_id)
+    return dataset_id
+
+
+def _state(database: Database, dataset_id: str) -> DatasetState:
+    with database.read() as session:
+        return datasets.get(session, dataset_id).state
+
+
+def test_the_data_sets_of_one_job_are_closed_or_of_all(database: Database) -> None:
+    first, second = _orphan(database), _orphan(database)
+    with database.begin() as session:
+        close_imports(session, datasets.get(session, first).job_id)
+    assert (_state(database, first), _state(database, second)) == (
+        DatasetState.INVALID,
+        DatasetState.IMPORTING,
+    )
+    with database.begin() as session:
+        close_imports(session)
+    assert _state(database, second) is DatasetState.INVALID
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_data_set_that_is_being_deleted_is_left_alone(database: Database) -> None:
+    deleted, other = _orphan(database), _orphan(database)
+    while_it_waits(database, lambda s: datasets.delete(s, deleted), close_imports).result()
+    assert _state(database, other) is DatasetState.INVALID

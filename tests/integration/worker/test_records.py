@@ -1,0 +1,35 @@
+"""What a worker writes of its own job, while others change theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from core.queries import datasets, jobs
+from core.queries.jobs import Lease
+from core.session import Database
+from core.tables import JobRow
+from core.vocabulary import JobKind, JobState
+from tests.integration.core.locks import while_it_waits
+from worker import records
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_job_ends_while_the_data_set_of_another_is_deleted(
+    database: Database, add_job: Callable[..., str], job_of: Callable[[str], JobRow]
+) -> None:
+    imported = job_of(add_job([], kind=JobKind.IMPORT))
+    job_id = add_job([])
+    with database.begin() as session:
+        jobs.cancel(session, imported.id)
+        row = jobs.claim(session, worker="w", lease_seconds=60)
+        assert row is not None
+    assert row.id == job_id
+    lease = Lease(job_id, row.token)
+    while_it_waits(
+        database,
+        lambda s: datasets.delete(s, str(imported.dataset_id)),
+        lambda s: records.end(s, lease, JobState.SUCCEEDED),
+    ).result()
+    assert job_of(job_id).state is JobState.SUCCEEDED
