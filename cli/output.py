@@ -27,14 +27,15 @@ def fail(message: str, code: int) -> NoReturn:
 
 def fail_with(error: ClientError) -> NoReturn:
     """The line and the exit code of what the client met."""
-    from client import DatasetInvalid, JobNotSucceeded, ProblemError, Unreachable, WaitedTooLong
+    from client import DatasetInvalid, JobNotSucceeded, NotSent, ProblemError, Unreachable, WaitedTooLong
 
     if isinstance(error, ProblemError):
         faults = "".join(_told(fault, error.detail) for fault in error.errors)
         fail(f"{error.title}: {error.detail}{faults}", REFUSED)
     if isinstance(error, DatasetInvalid | JobNotSucceeded | WaitedTooLong):
         fail(str(error), ENDED_BADLY)
-    fail(str(error), UNREACHABLE if isinstance(error, Unreachable) else REFUSED)
+    codes: dict[type[ClientError], int] = {NotSent: USAGE, Unreachable: UNREACHABLE}
+    fail(str(error), codes.get(type(error), REFUSED))
 
 
 def _told(fault: FieldError, detail: str) -> str:

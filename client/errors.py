@@ -2,6 +2,7 @@
 
 ClientError
 ├── ProblemError        the service said no: an RFC 9457 problem
+├── NotSent             what was given cannot be sent
 ├── TooLarge            a file is larger than the service takes; nothing of it was sent
 ├── Unreachable         no answer came, however often it was asked for
 ├── UnexpectedAnswer    an answer came, and it is not one of this service
@@ -61,6 +62,10 @@ class ProblemError(ClientError):
         if not isinstance(body, dict):
             body = {"title": response.reason_phrase or "The request failed"}
         return cls(body, status=response.status_code)
+
+
+class NotSent(ClientError):
+    """What was given cannot be sent, and nothing was: a folder without a file, a key that is none."""
 
 
 class TooLarge(ClientError):

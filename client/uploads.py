@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from client.errors import NotSent
+
 OnSent: TypeAlias = Callable[[int, int], None]
 """Called with the bytes read so far and the bytes there are."""
 
@@ -61,7 +63,7 @@ class ZippedFolder:
         self._on_sent = on_sent
         self._files = sorted(_visible_files(folder))
         if not self._files:
-            raise ValueError(f"there is no file in {folder}")
+            raise NotSent(f"there is no file in {folder}, hidden ones apart")
         self._total = sum(path.stat().st_size for path in self._files)
         self._chunks = self._zip()
         self._rest = b""

@@ -309,6 +309,12 @@ def test_an_archive_that_is_too_large_is_not_sent(service: Service, tmp_path: Pa
     assert [asked for asked, _ in service.asked] == ["GET /limits"]
 
 
+def test_an_empty_folder_is_one_line(service: Service, tmp_path: Path) -> None:
+    result = service.masktune("datasets", "add", str(tmp_path))
+    assert (result.exit_code, service.asked) == (2, [])
+    assert result.stderr == f"masktune: there is no file in {tmp_path}, hidden ones apart\n"
+
+
 def test_an_invalid_data_set_is_told_by_the_exit_code(service: Service) -> None:
     service.answers["POST /datasets"] = (202, DATASET | {"state": "importing", "job": None})
     service.answers["GET /datasets/ds_1"] = (200, DATASET | {"state": "invalid"})

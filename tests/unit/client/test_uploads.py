@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from client import Client, ProblemError, TooLarge, Unreachable
+from client import Client, NotSent, ProblemError, TooLarge, Unreachable
 from client.datasets import upload_dataset
 from client.limits import ASKED_ABOVE
 from client.models import import_model
@@ -73,9 +73,10 @@ def test_a_folder_counts_its_files_bytes(folder: Path) -> None:
     assert told == [(100_000, 100_005), (100_005, 100_005)]
 
 
-def test_an_empty_folder_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no file"):
-        ZippedFolder(tmp_path, None)
+def test_an_empty_folder_is_refused_before_anything_is_sent(runner: Runner, tmp_path: Path) -> None:
+    (tmp_path / ".hidden").write_bytes(b"x")
+    with pytest.raises(NotSent, match="there is no file in"):
+        runner.run(Script([]), upload_dataset(tmp_path))
 
 
 def test_a_file_counts_what_is_read(tmp_path: Path) -> None:
