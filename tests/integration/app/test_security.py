@@ -32,7 +32,6 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.connection import Connection
-from app.middleware.same_origin import SameOrigin, known
 from app.server import make_server
 from core.artifacts import Artifacts
 from core.ids import new_id
