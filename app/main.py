@@ -33,6 +33,7 @@ from app.inference import Inference, check_forward
 from app.middleware.admission import Admission, Gate
 from app.middleware.body_limit import BodyLimit
 from app.middleware.observe import Observe
+from app.middleware.same_origin import SameOrigin, known
 from app.services import calibrations, gauges, images, sweeping, tally, uploads, warming
 from app.services.auth import Keyring, made_keys
 from app.services.events import Followers
@@ -117,6 +118,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     openapi.install(app, settings.root_path)
     app.add_middleware(predict.Direct, answer=problems.answerer(app))
     app.add_middleware(BodyLimit, limit_of=limit_of(settings))
+    app.add_middleware(SameOrigin, allowed=settings.allowed_hosts, is_open=known(not settings.keys))
     app.add_middleware(Admission, gate=gate)
     app.add_middleware(Observe, metrics=counters)  # added last: only a request's span is around it
     traces.instrument(app)

@@ -68,7 +68,7 @@ class JobCost(NamedTuple):
 def run_jobs(url: str, folder: Path, epochs: tuple[int, ...]) -> list[JobCost]:
     """Run real jobs on the digits that come with the packages, in the worker's own code."""
     settings = Settings(data_dir=folder, database_url=url, rate_limits="")
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), "http://localhost") as client:
         dataset = client.post("/datasets", json={"name": "digits", "source": "builtin:digits"}).json()["id"]
         with closing(Runtime.open(settings)) as runtime:
             work(runtime)

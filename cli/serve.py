@@ -198,13 +198,17 @@ async def _keep(settings: Settings, parts: Sequence[Part], listener: socket.sock
 
 def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Callable[[App], App]:
     """What puts the dashboard beside the API. It speaks to the API where that listens."""
+    from functools import partial
+
+    from app.middleware.same_origin import SameOrigin, known
     from cli.web import Dashboard, beside
 
     def url() -> str:
         at = (settings.host, settings.port) if listener is None else listener.getsockname()[:2]
         return _address(*at)
 
-    return lambda api: beside(api, Dashboard(url))
+    guard = partial(SameOrigin, allowed=settings.allowed_hosts, is_open=known(not settings.keys))
+    return lambda api: beside(api, Dashboard(url), guard)
 
 
 async def _greet(settings: Settings, listener: socket.socket, up: asyncio.Event) -> None:

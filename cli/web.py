@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,6 +35,12 @@ def web(
     port: Annotated[
         int, typer.Option(envvar="MASKTUNE_WEB_PORT", min=1, max=65535, help="Port to listen on.")
     ] = 8080,
+    allowed_hosts: Annotated[
+        str,
+        typer.Option(
+            envvar="MASKTUNE_ALLOWED_HOSTS", help="Names by which browsers may reach it, by commas."
+        ),
+    ] = "",
 ) -> None:
     """Run the dashboard alone. `masktune serve` has it already; this is for compose and clusters.
 
@@ -42,9 +49,11 @@ def web(
     from core.loading import loading
 
     with loading():
+        from app.middleware.same_origin import SameOrigin
         from web.app import serve
+        from web.connection import is_open
 
-    serve(url, host, port)
+    serve(url, host, port, partial(SameOrigin, allowed=allowed_hosts, is_open=is_open))
 
 
 class Dashboard:
@@ -94,12 +103,16 @@ class Dashboard:
             ready.set()
 
 
-def beside(api: App, dashboard: Dashboard) -> App:
-    """One application: `/` and what is under `/ui` is the dashboard's, all else the API's."""
+def beside(api: App, dashboard: Dashboard, guard: Callable[[App], App]) -> App:
+    """One application: `/` and what is under `/ui` is the dashboard's, all else the API's.
+
+    `guard` stands before the dashboard as the API's own does before the API.
+    """
+    pages = guard(dashboard)
 
     async def both(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and _of_pages(scope):
-            return await dashboard(scope, receive, send)
+            return await pages(scope, receive, send)
         try:
             return await api(scope, receive, send)
         finally:

@@ -55,6 +55,11 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="Keys as `scope+scope:secret`, separated by commas, e.g. `read+predict:s3cret`.",
     )
+    allowed_hosts: str = Field(
+        "",
+        description="Names by which browsers may reach the service, by commas: without keys besides loopback "
+        "(`*`: any), and behind a proxy that does not hand on `Host`.",
+    )
     rate_limits: str = Field(
         "",
         description="Requests that a key may make, by the scope they need, e.g. "

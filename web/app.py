@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from nicegui import app as pages_app
 from nicegui import ui
+from starlette.types import ASGIApp
 
 from web import connection, files, uploads
 from web.pages import dataset, datasets, job, jobs, model, models, new_job, report, try_it  # noqa: F401
@@ -64,11 +65,12 @@ def create_dashboard(url: str) -> FastAPI:
     return outer
 
 
-def serve(url: str, host: str, port: int) -> None:
-    """Run the dashboard alone until SIGTERM."""
+def serve(url: str, host: str, port: int, guard: Callable[[ASGIApp], ASGIApp]) -> None:
+    """Run the dashboard alone until SIGTERM. `guard` sees each request first."""
     import uvicorn
 
-    uvicorn.run(create_dashboard(url), host=host, port=port, access_log=False, timeout_graceful_shutdown=5)
+    guarded = guard(create_dashboard(url))
+    uvicorn.run(guarded, host=host, port=port, access_log=False, timeout_graceful_shutdown=5)
 
 
 async def _home(request: Request) -> Response:

@@ -6,18 +6,21 @@ with every page, and is never part of an address.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 
 import httpx
 from nicegui import ui
 from starlette.requests import Request
 
-from client import AsyncClient, Retry
+from client import AsyncClient, ClientError, ProblemError, Retry
 
 KEY_COOKIE = "masktune_key"
 THEME_COOKIE = "masktune_theme"
 _KEYS_HELD = 64
 """Clients that are kept; one for each key that was used of late."""
+_OPEN_SECONDS = 60.0
+"""How long it is believed whether the API asks for a key."""
 _RETRY = Retry(attempts=2)
 """A person waits: rather say at once that the service is away."""
 
@@ -31,6 +34,7 @@ class Connections:
         # holds a connection for as long, so that their number has no limit.
         self._transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None))
         self._clients: OrderedDict[str | None, AsyncClient] = OrderedDict()
+        self._is_open, self._asked_at = True, float("-inf")
 
     def of(self, key: str | None) -> AsyncClient:
         """The client that speaks with this key, or with none."""
@@ -40,6 +44,18 @@ class Connections:
         while len(self._clients) > _KEYS_HELD:
             self._clients.popitem(last=False)  # not closed: its transport is everybody's
         return self._clients[key]
+
+    async def is_open(self) -> bool:
+        """Whether the API answers without a key. While it says neither: as it was, and at first yes."""
+        if time.monotonic() - self._asked_at >= _OPEN_SECONDS:
+            try:
+                async for _ in self.of(None).datasets.list(limit=1):
+                    break
+                self._is_open, self._asked_at = True, time.monotonic()
+            except ClientError as error:
+                if isinstance(error, ProblemError) and error.status == 401:
+                    self._is_open, self._asked_at = False, time.monotonic()
+        return self._is_open
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -63,6 +79,11 @@ def connections() -> Connections:
     if _connections is None:
         raise NotConnected("web.connection.connect(url) comes first")
     return _connections
+
+
+async def is_open() -> bool:
+    """Whether the API that pages speak to answers without a key."""
+    return await connections().is_open()
 
 
 def key_of(request: Request) -> str | None:

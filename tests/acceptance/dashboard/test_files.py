@@ -7,6 +7,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -84,6 +85,19 @@ def test_wrong_files_are_refused_in_words(visitor: Visitor, service: str) -> Non
     expect(visitor.page.get_by_text("This data set cannot be used")).to_be_visible(timeout=PATIENCE)
     expect(visitor.page.get_by_text("2 files were rejected")).to_be_visible()
     visitor.looked_at("invalid")
+
+
+def test_no_page_of_another_site_drives_the_dashboard(service: str) -> None:
+    """Beside an API without keys it would need nobody's."""
+    for path in ("/ui/", "/ui/jobs", "/"):
+        rebound = httpx.get(f"{service}{path}", headers={"Host": "evil.example"}, trust_env=False)
+        assert rebound.status_code == 403
+    evil = {"Origin": "http://evil.example", "X-Masktune": "upload"}
+    sent = httpx.post(f"{service}/ui/upload/dataset", headers=evil, content=b"x", trust_env=False)
+    assert (sent.status_code, sent.json()["type"]) == (403, "/problems/forbidden")
+    opening = {"transport": "polling", "EIO": "4"}
+    joined = httpx.post(f"{service}/ui/_nicegui_ws/socket.io/", params=opening, headers=evil, trust_env=False)
+    assert joined.status_code == 403
 
 
 def test_what_is_not_there(visitor: Visitor) -> None:

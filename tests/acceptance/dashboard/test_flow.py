@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -145,6 +146,12 @@ def test_alone_it_asks_for_a_key_and_says_when_the_service_is_away(
     visitor = Visitor(page, f"http://127.0.0.1:{web_port}")
     processes.wait_until(lambda: _alive(f"{visitor.url}/livez"), seconds=60)
 
+    # --- behind a proxy it has another name; its API has keys, which a page of another site has not
+    named = {"Host": "masktune.example"}
+    assert httpx.get(f"{visitor.url}/ui/", headers=named, trust_env=False).status_code == 200
+    evil = {"Origin": "http://evil.example"}
+    assert httpx.post(f"{visitor.url}/ui/key", headers=evil, trust_env=False).status_code == 403
+
     visitor.goto("/")
     expect(visitor.heading("This service asks for a key")).to_be_visible()
     visitor.looked_at("key")
@@ -176,8 +183,6 @@ def test_alone_it_asks_for_a_key_and_says_when_the_service_is_away(
 
 
 def _alive(url: str) -> bool:
-    import httpx
-
     try:
         return httpx.get(url, trust_env=False).status_code == 200
     except httpx.TransportError:

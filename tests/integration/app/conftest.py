@@ -34,6 +34,8 @@ from core.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
 from models.data.importing import ImportOptions, import_dataset
 
 CLASSES = ["left", "right"]
+LOCAL = "http://localhost"
+"""Without keys the service answers to no other name."""
 
 
 def picture(number: int) -> bytes:
@@ -150,7 +152,7 @@ class Front:
 def running(settings: Settings) -> Iterator[Front]:
     """The front while the block runs."""
     app = create_app(settings)
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, LOCAL, raise_server_exceptions=False) as client:
         yield Front(client, app, settings)
 
 
@@ -233,7 +235,7 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
     with ExitStack() as stack:
 
         def begin(wrap: Callable[[FastAPI], ASGIApp] | None = None, **settings: Any) -> Listening:
-            given: dict[str, Any] = {"data_dir": tmp_path} | settings
+            given: dict[str, Any] = {"data_dir": tmp_path, "allowed_hosts": "a"} | settings
             app = create_app(Settings(**given))
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             # Small, so that who does not read an answer is noticed before the kernel has taken it all.

@@ -7,6 +7,7 @@ multipart bodies (tests/unit/app/test_multipart.py), bodies over their limit (te
 
 from __future__ import annotations
 
+import asyncio
 import io
 import itertools
 import json
@@ -24,18 +25,21 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from functools import partial
 
 import pytest
 import uvicorn
 from PIL import Image
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.connection import Connection
 from app.server import make_server
 from core.artifacts import Artifacts
 from core.ids import new_id
+from app.middleware.same_origin import SameOrigin, known
 from core.settings import Settings
+from cli.web import Dashboard, beside
 from models.data.archives import ArchiveError, ArchiveLimits, unpack
 from models.data.checks import CheckedImage, ImageLimits, check_image
 from models.data.report import FileCode, ProblemCode
@@ -278,6 +282,116 @@ def test_a_request_that_can_be_read_in_two_ways_is_not_read(listen: Listen, requ
 
 
 # --- slow and endless: a connection that is held costs the attacker nothing --------------------
+
+
+# --- other sites: a page must not drive the service of whoever looks at it -----------------------
+
+NOT_OURS = ["http://evil.example", "http://127.0.0.1:3000", "http://localhost.evil.example", "null", "x"]
+REBOUND = [
+    "evil.example",
+    "evil.example:8000",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "10.0.0.5",
+]
+ITSELF = ["localhost", "LOCALHOST:1", "127.0.0.1:8000", "127.8.9.1", "[::1]:8000", "localhost.:8000"]
+
+
+@pytest.mark.parametrize("keys", ["", "admin:root"])
+@pytest.mark.parametrize("origin", NOT_OURS)
+def test_no_page_of_another_site_changes_anything(start: StartFront, origin: str, keys: str) -> None:
+    """Browsers send such a form without asking: it would fill the disk, and train for days."""
+    front = start(api_keys=keys)
+    asked = {**ADMIN, "Origin": origin}
+    sent = front.client.post("/datasets", data={"name": "d"}, files={"file": b"x"}, headers=asked)
+    started = front.client.post("/jobs/erm", content=b"{}", headers=asked | {"Content-Type": "text/plain"})
+    for refused in (sent, started):
+        assert (refused.status_code, refused.json()["type"]) == (403, "/problems/forbidden")
+    assert front.client.get("/datasets", headers=asked).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://localhost:8000", "localhost:8000"),
+        ("http://localhost", "localhost:80"),
+        ("https://masktune.example", "masktune.example"),
+        ("https://masktune.example:8443", "masktune.example:8443"),
+        ("https://named.example", "127.0.0.1:8000"),
+    ],
+)
+def test_its_own_pages_are_heard(start: StartFront, origin: str, host: str) -> None:
+    """Behind a proxy that hands on `Host`, and behind one that does not."""
+    front = start(api_keys="admin:root", allowed_hosts="named.example")
+    answer = front.client.post("/jobs/erm", json={}, headers={**ADMIN, "Origin": origin, "Host": host})
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("host", REBOUND)
+def test_no_page_whose_name_became_loopback_reads_anything(start: StartFront, host: str) -> None:
+    """To its browser it would be one site with the service: it could read every image and delete it (DNS
+    rebinding)."""
+    front = start()
+    for path in ("/datasets", "/openapi.json", "/metrics"):
+        refused = front.client.get(path, headers={"Host": host})
+        assert (refused.status_code, refused.json()["type"]) == (403, "/problems/forbidden")
+    assert front.client.get("/livez", headers={"Host": host}).status_code == 200
+    assert front.client.get("/readyz", headers={"Host": host}).status_code in (200, 503)
+
+
+def test_a_service_answers_to_its_names(start: StartFront) -> None:
+    """Loopback by any of its names; what the operator named; any, with keys: a rebound page has none."""
+    front = start(allowed_hosts="api, masktune.example:443")
+    for host in (*ITSELF, "api:8000", "masktune.example"):
+        assert front.client.get("/jobs", headers={"Host": host}).status_code == 200, host
+    assert start(allowed_hosts="*").client.get("/jobs", headers={"Host": "evil.example"}).status_code == 200
+    with_keys = start(api_keys="admin:root").client
+    assert with_keys.get("/jobs", headers={**ADMIN, "Host": "api:8000"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"host": "localhost:8000", "origin": "http://localhost:8000"}, "opened"),
+        ({"host": "localhost:8000"}, "opened"),
+        ({"host": "localhost:8000", "origin": "http://evil.example"}, "websocket.close"),
+        ({"host": "evil.example", "origin": "http://evil.example"}, "websocket.close"),
+    ],
+)
+def test_no_page_of_another_site_opens_a_web_socket(headers: dict[str, str], told: str) -> None:
+    """It would press the buttons of the dashboard beside the API."""
+    sent: list[Message] = []
+
+    async def pages(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "opened"})
+
+    async def note(message: Message) -> None:
+        sent.append(message)
+
+    async def api(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("not the API's")
+
+    async def nothing() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def connect() -> None:
+        both = beside(api, Pages(pages), partial(SameOrigin, allowed="", is_open=known(True)))
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await both({"type": "websocket", "path": "/ui/ws", "headers": raw}, nothing, note)
+
+    asyncio.run(connect())
+    assert [message["type"] for message in sent] == [told]
+
+
+class Pages(Dashboard):
+    """A dashboard that is loaded already."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(lambda: "")
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
 
 def test_a_head_that_never_ends_is_cut_off(listen: Listen) -> None:

@@ -128,7 +128,7 @@ def test_the_front_starts_without_torch(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom pathlib import Path\nfrom fastapi.testclient import TestClient\n"
         "from app.main import create_app\nfrom core.settings import Settings\n"
-        "with TestClient(create_app(Settings(data_dir=Path(sys.argv[1])))) as client:\n"
+        "with TestClient(create_app(Settings(data_dir=Path(sys.argv[1]))), 'http://localhost') as client:\n"
         "    assert client.get('/jobs').status_code == 200\n"
         "    assert client.get('/openapi.json').status_code == 200\n"
         "sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"

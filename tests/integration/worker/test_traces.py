@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from app.main import create_app
 from core.opentelemetry import OpenTelemetry
 from core.settings import Settings
+from tests.integration.app.conftest import LOCAL
 from worker.runtime import Runtime
 from worker.tasks import work
 
@@ -22,7 +23,7 @@ def test_a_request_and_its_job_are_one_trace(tmp_path: Path) -> None:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracing, settings = OpenTelemetry(provider), Settings(data_dir=tmp_path, threads=1)
-    with TestClient(create_app(settings, tracing)) as client:
+    with TestClient(create_app(settings, tracing), LOCAL) as client:
         client.get("/livez")
         made = client.post("/datasets", json={"name": "digits", "source": "builtin:digits"})
         assert made.status_code == 202

@@ -26,6 +26,10 @@ class Noted(Dashboard):
         self.closed = True
 
 
+def _as_it_is(app: App) -> App:
+    return app
+
+
 async def _nothing(*_: object) -> Any:
     return {}
 
@@ -54,7 +58,7 @@ def test_the_pages_and_the_api_share_an_address(path: str, root: str, mine: bool
     async def api(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         others.append(scope["path"])
 
-    asyncio.run(_asked(beside(api, dashboard), {"type": "http", "path": path, "root_path": root}))
+    asyncio.run(_asked(beside(api, dashboard, _as_it_is), {"type": "http", "path": path, "root_path": root}))
     assert (dashboard.asked, others) == (([path], []) if mine else ([], [path]))
 
 
@@ -65,7 +69,7 @@ def test_the_dashboard_ends_with_the_api() -> None:
         raise RuntimeError("the API did not start")
 
     with pytest.raises(RuntimeError):
-        asyncio.run(_asked(beside(api, dashboard), {"type": "lifespan"}))
+        asyncio.run(_asked(beside(api, dashboard, _as_it_is), {"type": "lifespan"}))
     assert dashboard.closed
 
 

@@ -28,6 +28,7 @@ from models.backbones import build_network
 from models.data.store import DatasetInfo, Row, StoreWriter
 from models.export import card_of, save_model
 from models.selective import SCORES, CalibrationTable, score
+from tests.integration.app.conftest import LOCAL
 
 CLASSES = ["left", "right"]
 GROUPS = ["left-dark", "right-light"]
@@ -81,7 +82,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"), threads=1, engine="torch")
     app = create_app(settings)
-    with TestClient(app) as client:
+    with TestClient(app, LOCAL) as client:
         yield _furnished(client, app)
 
 
@@ -89,7 +90,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def fresh_world(tmp_path: Path) -> Iterator[World]:
     """One that the test may change."""
     app = create_app(Settings(data_dir=tmp_path, threads=1, engine="torch"))
-    with TestClient(app) as client:
+    with TestClient(app, LOCAL) as client:
         yield _furnished(client, app)
 
 

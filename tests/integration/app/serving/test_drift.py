@@ -15,6 +15,7 @@ from core.ids import new_id
 from core.queries import registry
 from core.tables import ModelRow
 from core.vocabulary import Arm
+from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import CLASSES, SAMPLES, World, picture
 
 PNG = {"Content-Type": "image/png"}
@@ -84,7 +85,7 @@ def test_inputs_like_the_split_show_no_drift_and_others_do(fresh_world: World) -
 def test_the_counts_of_another_replica_are_in_it_and_outlive_that(fresh_world: World) -> None:
     world = fresh_world
     _upload(world, [picture(0)])
-    with TestClient(create_app(world.services.settings)) as other:
+    with TestClient(create_app(world.services.settings), LOCAL) as other:
         answer = other.post("/predict", params={"model": world.model}, content=picture(1), headers=PNG)
         assert answer.status_code == 200, answer.text
     assert _drift(world)["served"]["inputs"] == 2

@@ -14,6 +14,7 @@ from core.vocabulary import JobKind
 from models.data.builtin import BuiltinOptions, make_builtin
 from models.data.packing import Arrays, write_arrays
 from models.data.store import DatasetInfo, Store
+from tests.integration.app.conftest import LOCAL
 from tests.integration.worker.bench import opened_bench
 from tests.integration.worker.real_jobs import hyperparameters
 
@@ -50,7 +51,7 @@ def test_the_square_changes_sides_and_the_certificate_is_not_trusted_any_more(
     trained: tuple[Settings, str, Store],
 ) -> None:
     settings, model, store = trained
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), LOCAL) as client:
         # Images that trained nothing, with the square where it stood in training.
         _serve(client, model, store, "val")
         like = _drift(client, model)

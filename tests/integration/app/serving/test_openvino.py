@@ -39,6 +39,7 @@ from models.data.decoding import stored_square, to_unit
 from models.data.store import DatasetInfo, Row, StoreWriter
 from models.export import card_of, export_onnx, save_model
 from models.selective import SCORES, CalibrationTable, score
+from tests.integration.app.conftest import LOCAL
 
 CLASSES = ["left", "right"]
 SIDE = 28
@@ -151,7 +152,7 @@ def _house(
     from app.inference import graphs as artifacts_of_graphs
 
     app = create_app(Settings(data_dir=folder, threads=1, engine=engine))
-    with TestClient(app) as client:
+    with TestClient(app, LOCAL) as client:
         services: Services = app.state.services
         dataset, ids, standing = new_id("ds"), (new_id("mdl"), new_id("mdl")), new_id("cal")
         with services.artifacts.writing(f"datasets/{dataset}") as target:

@@ -16,6 +16,7 @@ from PIL import Image
 from app.inference import Explain, Pair, Part, Upload
 from core.queries import registry
 from core.tables import ModelRow
+from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import World, picture
 
 
@@ -136,7 +137,7 @@ def test_slow_requests_of_other_kinds_do_not_take_the_threads_of_predictions(fre
 
 async def _post(world: World) -> int:
     transport = httpx.ASGITransport(world.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url=LOCAL) as client:
         answer = await client.post(
             "/predict",
             params={"model": world.model},

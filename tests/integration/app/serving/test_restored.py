@@ -14,6 +14,7 @@ from core.artifacts import Artifacts
 from core.backup import restore, save
 from core.settings import Settings
 from tests.conftest import postgres_database
+from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import World
 
 
@@ -46,5 +47,5 @@ def test_a_restored_service_answers_the_same(fresh_world: World, kind: str, tmp_
         restored = create_app(settings)
         artifacts = Artifacts(settings.storage, cache=tmp_path / "cache")
         restore(tmp_path / "backup", settings.database, artifacts)
-        client = stack.enter_context(TestClient(restored))
+        client = stack.enter_context(TestClient(restored, LOCAL))
         assert answers(client, fresh_world) == before

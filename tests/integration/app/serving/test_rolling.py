@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from core.settings import Settings
+from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import _furnished, picture
 from tests.integration.app.serving.processes import Replica
 
@@ -52,7 +53,7 @@ class Balancer:
 @pytest.mark.slow
 def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
     app = create_app(Settings(data_dir=tmp_path, threads=1, engine="torch"))
-    with TestClient(app) as client:
+    with TestClient(app, LOCAL) as client:
         world = _furnished(client, app)
     with ExitStack() as stack:
         replicas = [Replica(tmp_path) for _ in range(2)]

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from core.settings import Settings
+from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import _furnished, picture
 from tests.integration.app.serving.processes import Replica
 
@@ -21,7 +22,7 @@ CLIENTS, IMAGES = 3, 64
 @pytest.mark.slow
 def test_sigterm_under_load_loses_no_answer(tmp_path: Path) -> None:
     app = create_app(Settings(data_dir=tmp_path, threads=1, engine="torch"))
-    with TestClient(app) as client:
+    with TestClient(app, LOCAL) as client:
         world = _furnished(client, app)
     files = [("file", (f"{n}.png", picture(n % 6, side=400))) for n in range(IMAGES)]
     with closing(Replica(tmp_path)) as api, ThreadPoolExecutor(CLIENTS) as threads, httpx.Client() as eye:

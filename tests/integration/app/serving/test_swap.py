@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from core.settings import Settings
+from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import World, _furnished, picture
 
 PICTURES = 6
@@ -24,7 +25,7 @@ def cramped(tmp_path: Path) -> Any:
     """A world whose memory holds one pair at a time."""
     settings = Settings(data_dir=tmp_path, threads=1, engine="torch", models_in_memory_bytes=1)
     app = create_app(settings)
-    with TestClient(app) as client:
+    with TestClient(app, LOCAL) as client:
         yield _furnished(client, app)
 
 
@@ -71,7 +72,7 @@ class Load:
 @asynccontextmanager
 async def _load(world: World) -> AsyncIterator[tuple[Load, httpx.AsyncClient]]:
     transport = httpx.ASGITransport(world.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as http:
+    async with httpx.AsyncClient(transport=transport, base_url=LOCAL, timeout=60) as http:
         yield Load(world, http), http
 
 
