@@ -42,6 +42,11 @@ class EngineCache:
         with self._lock:
             return self._found(pair)
 
+    def peek(self, pair: Pair) -> Engine | None:
+        """As `ready`, but it is no use of the engine: the least used stays the least used."""
+        with self._lock:
+            return self._engines.get(pair)
+
     async def get(self, pair: Pair) -> Engine:
         """The engine of this pair, loaded when it is not; raises what the load raises."""
         with self._lock:

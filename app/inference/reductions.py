@@ -53,22 +53,34 @@ class Reductions:
         self._current, self._replace = current, replace
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reduce")
         self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._pending: dict[Pair, Engine | None] = {}
+        """None for one that went out of the cache: it must not stay in memory because it waits here."""
         self._refused: dict[Pair, str] = {}
         """By the calibration that it was measured for: a new one is worth another look."""
 
     def consider(self, pair: Pair, engine: Engine) -> None:
         """Measure the other engine of a pair that torch (`engine`) serves now. Returns at once."""
-        if not self._stop.is_set():
-            self._thread.submit(self._guarded, pair, engine)
+        if self._stop.is_set():
+            return
+        with self._lock:
+            waits = pair in self._pending
+            self._pending[pair] = engine
+            for other in [other for other in self._pending if self._current(other) is None]:
+                self._pending[other] = None
+        if not waits:
+            self._thread.submit(self._guarded, pair)
 
     def close(self) -> None:
         """End what is being measured, and the thread."""
         self._stop.set()
         self._thread.shutdown(cancel_futures=True)
 
-    def _consider(self, pair: Pair, engine: Engine) -> None:
+    def _consider(self, pair: Pair) -> None:
+        with self._lock:
+            engine = self._pending.pop(pair)
         current = self._current(pair)
-        if current is None or current.calibration is not None:
+        if engine is None or current is None or current.calibration is not None:
             return
         ground = self._ground(pair)
         if self._refused.get(pair) == ground.calibration:
@@ -97,9 +109,9 @@ class Reductions:
     def _stays(self, pair: Pair, why: str) -> None:
         logger.warning("model %s is not served in less precision: %s", pair.model.id, why)
 
-    def _guarded(self, pair: Pair, engine: Engine) -> None:
+    def _guarded(self, pair: Pair) -> None:
         try:
-            self._consider(pair, engine)
+            self._consider(pair)
         except MasktuneError as error:
             if not self._stop.is_set():
                 self._stays(pair, error.detail)

@@ -98,13 +98,14 @@ class Inference:
             possible=_possible,
             prove=self._prove,
             samples=self._samples,
+            current=self._cache.peek,
             replace=self._cache.replace,
         )
         self._reductions = Reductions(
             ground=ground,
             reduce=self._reduce,
             busy=lambda: self.waiting > 0,
-            current=self._cache.ready,
+            current=self._cache.peek,
             replace=self._cache.replace,
         )
         self._decoders = ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0))), thread_name_prefix="decode")

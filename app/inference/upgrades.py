@@ -11,7 +11,9 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, Protocol
+from weakref import ReferenceType, ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,12 +46,20 @@ class Prover(Protocol):
     def __call__(self, pair: Pair, engine: Engine, images: Squares) -> Proven: ...
 
 
+class _Wanting(NamedTuple):
+    """The engine whose answers are to be compared, and the images collected for it."""
+
+    engine: ReferenceType[Engine]
+    squares: list[Squares]
+
+
 class Upgrades:
     """Pairs that torch serves and that may be served faster, one after the other, in one thread.
 
     `possible` says, before anything is exported, whether there is another engine where this one runs;
     `samples` gives images of the data set that a model was trained on, as the network sees them; where
     there are fewer than `FEWEST`, those that clients send are collected (`show`) until they are enough.
+    `current` and `replace` are the cache's: nothing is done for an engine that is out of it.
     """
 
     def __init__(
@@ -59,77 +69,100 @@ class Upgrades:
         possible: Callable[[Engine], bool],
         prove: Prover,
         samples: Callable[[Pair, int], Sequence[Squares]],
+        current: Callable[[Pair], Engine | None],
         replace: Callable[[Pair, Engine, Engine], bool],
     ) -> None:
         self._artifacts, self._possible, self._prove = artifacts, possible, prove
-        self._samples, self._replace = samples, replace
+        self._samples, self._current, self._replace = samples, current, replace
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="upgrade")
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._wanting: dict[Pair, tuple[Engine, list[Squares]]] = {}
+        # An engine that goes out of the cache must not stay in memory because it waits here.
+        self._pending: dict[Pair, ReferenceType[Engine]] = {}
+        self._wanting: dict[Pair, _Wanting] = {}
         self._refused: set[Pair] = set()
 
     def consider(self, pair: Pair, engine: Engine) -> None:
         """Look for something faster than `engine`, which answers now. Returns at once."""
-        if pair not in self._refused and not self._stop.is_set():
-            self._thread.submit(self._guarded, self._prepare, pair, engine)
+        if pair in self._refused or self._stop.is_set():
+            return
+        with self._lock:
+            waits = pair in self._pending
+            self._pending[pair] = ref(engine)
+        if not waits:
+            self._thread.submit(self._guarded, pair, self._prepare)
 
     def show(self, pair: Pair, squares: Squares) -> None:
         """Images (n, 3, S, S) that a client sent. Nearly always nobody wants them, and it costs nothing."""
-        if not self._wanting:
+        wanting = self._wanting.get(pair)
+        if wanting is None:
             return
+        answers = self._still(pair, wanting.engine) is not None
         with self._lock:
-            wanting = self._wanting.get(pair)
-            if wanting is None:
+            if self._wanting.get(pair) is not wanting:
                 return
-            engine, collected = wanting
-            collected.extend(squares)
-            if len(collected) < FEWEST:
-                return
+            if answers:
+                wanting.squares.extend(squares)
+                if len(wanting.squares) < FEWEST:
+                    return
             del self._wanting[pair]
-        self._thread.submit(self._guarded, self._finish, pair, engine, np.stack(collected[:IMAGES]))
+        if answers:
+            finish = partial(self._finish, held=wanting.engine, images=np.stack(wanting.squares[:IMAGES]))
+            self._thread.submit(self._guarded, pair, finish)
 
     def forget(self, model_id: str) -> None:
         """Collect nothing more for a model that is being deleted."""
         with self._lock:
-            self._wanting = {pair: held for pair, held in self._wanting.items() if not pair.has(model_id)}
+            self._wanting = {pair: one for pair, one in self._wanting.items() if not pair.has(model_id)}
 
     def close(self) -> None:
         """End the export that is running, and the thread."""
         self._stop.set()
         self._thread.shutdown(cancel_futures=True)
 
-    def _prepare(self, pair: Pair, engine: Engine) -> None:
-        if not self._possible(engine):
+    def _prepare(self, pair: Pair) -> None:
+        with self._lock:
+            held = self._pending.pop(pair)
+        engine = self._still(pair, held)
+        if engine is None or not self._possible(engine):
             return
+        size = engine.image_size
+        del engine  # an export takes minutes
         for part in pair.parts:
             graphs.graph(part, self._artifacts, stop=self._stop)
-        squares = list(self._samples(pair, engine.image_size))
+        squares = list(self._samples(pair, size))
         if len(squares) >= FEWEST:
-            self._finish(pair, engine, np.stack(squares))
+            self._finish(pair, held, np.stack(squares))
             return
         with self._lock:
-            self._wanting[pair] = (engine, squares)
+            left = {other: one for other, one in self._wanting.items() if one.engine() is not None}
+            self._wanting = left | {pair: _Wanting(held, squares)}
 
-    def _finish(self, pair: Pair, engine: Engine, images: Squares) -> None:
-        if self._stop.is_set():
+    def _finish(self, pair: Pair, held: ReferenceType[Engine], images: Squares) -> None:
+        engine = self._still(pair, held)
+        if engine is None or self._stop.is_set():
             return
         proven = self._prove(pair, engine, images)
         if proven.engine is None:
-            self._refuse(pair, engine, proven.why)
+            self._refuse(pair, proven.why)
         elif self._replace(pair, engine, proven.engine):
             logger.info("model %s is served by %s: %s", pair.model.id, proven.engine.name, proven.why)
 
-    def _refuse(self, pair: Pair, engine: Engine, why: str) -> None:
-        self._refused.add(pair)
-        logger.warning("model %s stays with %s: %s", pair.model.id, engine.name, why)
+    def _still(self, pair: Pair, held: ReferenceType[Engine]) -> Engine | None:
+        """The engine that was asked about, if it is what answers now."""
+        engine = self._current(pair)
+        return engine if engine is held() else None
 
-    def _guarded(self, work: Callable[..., None], pair: Pair, engine: Engine, *more: Squares) -> None:
+    def _refuse(self, pair: Pair, why: str) -> None:
+        self._refused.add(pair)
+        logger.warning("model %s stays with torch: %s", pair.model.id, why)
+
+    def _guarded(self, pair: Pair, work: Callable[[Pair], None]) -> None:
         try:
-            work(pair, engine, *more)
+            work(pair)
         except MasktuneError as error:
             if not self._stop.is_set():
-                self._refuse(pair, engine, error.detail)
+                self._refuse(pair, error.detail)
         except Exception:  # torch goes on answering, whatever a library has against the graph
-            logger.exception("model %s stays with %s", pair.model.id, engine.name)
+            logger.exception("model %s stays with torch", pair.model.id)
             self._refused.add(pair)

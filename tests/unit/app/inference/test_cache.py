@@ -72,6 +72,20 @@ def test_the_least_used_goes_first(closing: ExitStack) -> None:
     assert len(shelf.loads) == 3
 
 
+def test_to_look_is_no_use(closing: ExitStack) -> None:
+    shelf = _shelf(closing, max_bytes=2000)
+
+    async def ask() -> None:
+        for name in ("a", "b"):
+            await shelf.cache.get(_pair(name))
+        assert shelf.cache.peek(_pair("a")) is not None
+        await shelf.cache.get(_pair("c"))
+
+    asyncio.run(ask())
+    assert shelf.cache.loaded == [_pair("b"), _pair("c")]
+    assert shelf.cache.peek(_pair("a")) is None
+
+
 def test_one_model_over_the_budget_is_served_alone(closing: ExitStack) -> None:
     shelf = _shelf(closing, max_bytes=10)
     asyncio.run(shelf.cache.get(_pair("a")))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -151,6 +153,26 @@ def test_there_is_nothing_to_do(bench: Maker, serving: EchoEngine | None) -> Non
     made.consider()
     assert made.serving is serving
     assert made.measured == []
+
+
+def test_what_goes_out_of_the_cache_is_not_kept_in_line(bench: Maker) -> None:
+    """A hundred loads of pairs that take turns in the cache, while another is measured."""
+    made, busy = bench(lambda: Proven(reduced(), "good")), threading.Event()
+    made.reductions._thread.submit(busy.wait, 10)
+    gone = []
+    for number in range(100):
+        engine = EchoEngine()
+        made.serving = None
+        made.reductions.consider(Pair(Part(f"mdl_{number % 2}", "models/mdl"), None), engine)
+        gone.append(weakref.ref(engine))
+    del engine
+    gc.collect()
+    assert [one() for one in gone] == [None] * 100
+    assert made.reductions._thread._work_queue.qsize() == 2
+    busy.set()
+    made.serving = made.torch
+    made.consider()
+    assert made.measured == ["cal_1"]
 
 
 def test_closing_ends_a_measurement_that_gives_way(bench: Maker, wait_until: Waiter) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
@@ -25,18 +28,25 @@ class Bench:
             for key in (part.artifact, graphs.key(part.id)):
                 with artifacts.writing(key) as folder:
                     (folder / graphs.FILE).write_bytes(b"graph")
+        self.artifacts = artifacts
         self.torch = EchoEngine()
+        self.serving: dict[Pair, Engine] = {PAIR: self.torch}
         self.compared: list[int] = []
         self.replaced: list[tuple[Engine, Engine]] = []
         self._samples, self._proven = samples, proven
-        self.possible = True
+        self.possible: Callable[[], bool] = lambda: True
         self.upgrades = Upgrades(
             artifacts,
-            possible=lambda engine: self.possible,
+            possible=lambda engine: self.possible(),
             prove=self._prove,
             samples=self._stored,
+            current=self.serving.get,
             replace=self._replace,
         )
+
+    def settle(self) -> None:
+        """Wait for what is in line."""
+        self.upgrades._thread.submit(int).result(10)
 
     def _prove(self, pair: Pair, engine: Engine, images: Squares) -> Proven:
         self.compared.append(len(images))
@@ -99,6 +109,67 @@ def test_nothing_is_collected_for_a_model_that_is_deleted(
     assert made.compared == []
 
 
+@pytest.mark.parametrize("shown", [0, FEWEST - 1])
+def test_what_goes_out_of_the_cache_is_not_kept_for_want_of_images(
+    bench: Callable[..., Bench], shown: int
+) -> None:
+    """A hundred networks that one image each was sent to would stay in memory, whatever the budget says."""
+    made = bench(0)
+    pairs = [Pair(Part(f"mdl_{number}", PAIR.model.artifact), None) for number in range(3)]
+    for part in (pair.model for pair in pairs):
+        with made.artifacts.writing(graphs.key(part.id)) as folder:
+            (folder / graphs.FILE).write_bytes(b"graph")
+    engines = []
+    for pair in pairs:
+        made.serving[pair] = engine = EchoEngine()
+        engines.append(weakref.ref(engine))
+        made.upgrades.consider(pair, engine)
+        del engine
+        made.settle()
+        made.upgrades.show(pair, pictures(*range(shown)) if shown else np.zeros((0, 3, 2, 2), np.uint8))
+        del made.serving[pair]
+    gc.collect()
+    assert [engine() for engine in engines] == [None] * 3
+    assert list(made.upgrades._wanting) == pairs[2:]  # it went last
+    made.upgrades.show(pairs[2], pictures(*range(FEWEST)))
+    made.settle()
+    assert (made.compared, made.upgrades._wanting) == ([], {})
+
+
+def test_pairs_that_take_turns_in_the_cache_wait_once_each(bench: Callable[..., Bench]) -> None:
+    """A hundred loads while a graph is exported: no engine waits that is out, and none is tried twice."""
+    made, busy = bench(FEWEST), threading.Event()
+    made.upgrades._thread.submit(busy.wait, 10)
+    gone = []
+    for _ in range(100):
+        made.serving[PAIR] = engine = EchoEngine()
+        made.upgrades.consider(PAIR, engine)
+        gone.append(weakref.ref(engine))
+    assert made.upgrades._thread._work_queue.qsize() == 1
+    gc.collect()
+    assert [one() for one in gone] == [None] * 99 + [engine]
+    busy.set()
+    made.settle()
+    assert made.replaced == [(engine, FASTER)]
+
+
+@pytest.mark.parametrize("out", ["before the export", "during the export"])
+def test_nothing_is_done_for_an_engine_that_went_out(bench: Callable[..., Bench], out: str) -> None:
+    made = bench(FEWEST)
+
+    def go() -> bool:
+        made.serving.clear()
+        return True
+
+    if out == "during the export":
+        made.possible = go
+    else:
+        go()
+    made.upgrades.consider(PAIR, made.torch)
+    made.settle()
+    assert (made.compared, made.replaced) == ([], [])
+
+
 def test_a_graph_that_differs_never_answers_and_is_not_tried_again(
     bench: Callable[..., Bench], wait_until: Waiter, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -114,10 +185,10 @@ def test_where_no_other_engine_runs_nothing_is_exported(
     bench: Callable[..., Bench], artifacts: Artifacts
 ) -> None:
     made = bench(FEWEST)
-    made.possible = False
+    made.possible = lambda: False
     artifacts.delete(graphs.key(PAIR.model.id))
     made.upgrades.consider(PAIR, made.torch)
-    made.upgrades._thread.submit(int).result(10)  # behind it
+    made.settle()
     assert made.compared == []
     assert not artifacts.exists(graphs.key(PAIR.model.id))
 
