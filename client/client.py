@@ -10,6 +10,7 @@ import httpx
 from client.calls import call, get
 from client.datasets import Datasets
 from client.drivers import AsyncDriver, SyncDriver
+from client.errors import NotSent
 from client.jobs import Jobs
 from client.keys import Keys
 from client.limits import service_limits
@@ -48,7 +49,8 @@ class _Resources(Resource[D]):
 class Client(_Resources[SyncDriver]):
     """A blocking client. Use it in a `with` block, or `close` it.
 
-    `key` is sent as a bearer token. `transport` replaces the network, e.g. in tests.
+    `key` is sent as a bearer token; one that no header can hold is a `NotSent`. `transport` replaces the
+    network, e.g. in tests.
     """
 
     def __init__(
@@ -103,5 +105,7 @@ class AsyncClient(_Resources[AsyncDriver]):
 
 
 def _headers(key: str | None) -> dict[str, str]:
+    if key and not (key.isascii() and key.isprintable() and key == key.rstrip()):
+        raise NotSent("the key cannot be sent: keys are of printable ASCII and end in no space")
     headers = {"Accept": "application/json", "User-Agent": "masktune-client"}
     return headers | ({"Authorization": f"Bearer {key}"} if key else {})

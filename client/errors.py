@@ -65,7 +65,7 @@ class ProblemError(ClientError):
 
 
 class NotSent(ClientError):
-    """What was given cannot be sent, and nothing was: a folder without a file, a key that is none."""
+    """What was given cannot be sent, and nothing was: a folder without files, a key no header can hold."""
 
 
 class TooLarge(ClientError):

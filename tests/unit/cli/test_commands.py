@@ -589,6 +589,12 @@ def test_the_key_is_sent(service: Service) -> None:
     assert service.headers[0]["Authorization"] == "Bearer s3cret"
 
 
+def test_a_key_that_no_header_can_hold_is_one_line(service: Service) -> None:
+    result = service.masktune("jobs", "list", "--key", "schlüssel")
+    assert (result.exit_code, service.asked, len(result.stderr.splitlines())) == (2, [], 1)
+    assert result.stderr.startswith("masktune: the key ")
+
+
 def test_a_key_is_made_with_these_scopes(service: Service) -> None:
     service.answers["POST /keys"] = (201, KEY | {"secret": "mt_x"})
     made = service.masktune("keys", "create", "line", "--json")

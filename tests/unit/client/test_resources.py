@@ -16,6 +16,7 @@ from client import (
     Dataset,
     DatasetInvalid,
     JobNotSucceeded,
+    NotSent,
     ProblemError,
     UnexpectedAnswer,
     Unreachable,
@@ -130,6 +131,14 @@ def test_every_operation_asks_for_its_resource() -> None:
             result if isinstance(result, dict | None) else result.model_dump(mode="json", exclude_unset=True)
         )
         assert shown == body
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "mt_x\n", "mt_x ", "mt\x7f_x", "“mt_x”"])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_key_that_no_header_can_hold_is_refused(kind: type[Client | AsyncClient], key: str) -> None:
+    with pytest.raises(NotSent, match="the key") as caught:
+        kind("http://test", key=key)
+    assert key.strip() not in str(caught.value)
 
 
 def test_the_two_clients_have_the_same_methods() -> None:
