@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -91,6 +92,27 @@ def test_every_file_is_named_by_its_kustomization(folder: Path) -> None:
     named = {(folder / name).resolve() for name in kustomization(folder)["resources"]}
     assert set(folder.glob("*.yaml")) - {folder / "kustomization.yaml"} <= named
     assert all(path.exists() for path in named)
+
+
+def test_an_image_that_is_named_is_that_of_its_deployments_alone(tmp_path: Path) -> None:
+    """The workers on GPUs would fail to find one in an image that was built for processors."""
+    images = [
+        {"name": "masktune", "newName": "registry.example/masktune", "newTag": "1.0"},
+        {"name": "masktune-gpu", "newName": "registry.example/masktune", "newTag": "1.0-gpu"},
+    ]
+    for number, named in enumerate((images[:1], images)):
+        overlay = tmp_path / str(number)
+        overlay.mkdir()
+        resources = [os.path.relpath(ROOT / "gpu", overlay.resolve())]
+        (overlay / "kustomization.yaml").write_text(yaml.safe_dump({"resources": resources, "images": named}))
+        found = {
+            manifest["metadata"]["name"]: manifest["spec"]["template"]["spec"]["containers"][0]["image"]
+            for manifest in rendered(overlay)
+            if manifest["kind"] == "Deployment"
+        }
+        gpu = found.pop("masktune-worker-gpu")
+        assert gpu == ("registry.example/masktune:1.0-gpu" if named == images else "masktune-gpu")
+        assert set(found.values()) == {"registry.example/masktune:1.0"}
 
 
 @over_deployments
