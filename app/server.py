@@ -1,5 +1,5 @@
 """uvicorn with two manners of its own: its connections are bounded in time, and told to stop, it ends the
-open event streams at once."""
+open event streams and the exports at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from core.settings import Settings
 
 
 class Server(uvicorn.Server):
-    """Without it a stream would hold the process until `timeout_graceful_shutdown` cuts it off."""
+    """Without it a stream would hold the process until `timeout_graceful_shutdown` cuts it off.
+
+    An export would hold it longer: a thread cannot be cut off.
+    """
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -34,7 +37,9 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         if self._loop is not None and self.started:
-            self._loop.call_soon_threadsafe(self._app.state.services.followers.stop)
+            services = self._app.state.services
+            self._loop.call_soon_threadsafe(services.followers.stop)
+            self._loop.call_soon_threadsafe(services.inference.exports.stop)
 
 
 def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = None) -> Server:

@@ -115,16 +115,18 @@ def delete_model(row: LoadedModel, session: Writing, services: Serving, caller: 
     summary="The weights, or an ONNX graph",
     responses=sends("application/octet-stream") | NOT_MODIFIED | problems(404, 409, 503),
 )
-def download_model(
+async def download_model(
     request: Request,
     row: LoadedModel,
+    session: Reading,
     services: Serving,
     caller: Reader,
     format: Annotated[
         downloads.FileFormat, Query(description="`onnx` is exported at the first download.")
     ] = ("safetensors"),
 ) -> Response:
-    file = downloads.prepare(row, services.artifacts, format)
+    await run_in_threadpool(session.close)  # connections are few, and an export may take minutes
+    file = await downloads.prepare(services, row, format)
     headers = {
         "ETag": file.etag,
         "Accept-Ranges": "none",

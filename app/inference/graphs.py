@@ -10,15 +10,25 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Event, Lock
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+
 from app.inference.shapes import Part
 from core.artifacts import ArtifactMissing, Artifacts
-from core.errors import Conflict, NotFound, Unavailable
+from core.errors import Conflict, NotFound, Overloaded, Unavailable
 
 EXPORT_SECONDS = 600
+MOST_WAITING = 4
+"""Downloads that may wait for an export, the one that is made included."""
+_RETRY_SECONDS = 10
+"""About as long as an export takes."""
 FILE = "model.onnx"
 _POLL_SECONDS = 0.1
 _exporting = Lock()  # one at a time in this process
@@ -35,10 +45,66 @@ def graph(part: Part, artifacts: Artifacts, *, stop: Event | None = None) -> Pat
     Raises `Conflict` for a network that cannot be exported, `NotFound` where the model is gone, and
     `Unavailable` where the export took too long or `stop` was set.
     """
-    with _exporting:
-        if not artifacts.exists(key(part.id)):
-            _export(part, artifacts, stop or Event())
+    stop = stop or Event()
+    if not artifacts.exists(key(part.id)):
+        with _turn(stop):
+            if not artifacts.exists(key(part.id)):
+                _export(part, artifacts, stop)
     return artifacts.folder(key(part.id)) / FILE
+
+
+class Exports:
+    """Graphs for downloads. What has to be exported first has threads of its own, and few may wait for it."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+        self._threads = CapacityLimiter(MOST_WAITING)
+        self._waiting = 0
+        self._stop = Event()
+
+    async def graph(self, part: Part) -> Path:
+        """As `graph`; raises `Overloaded` where too many wait already."""
+        try:
+            return await run_sync(self._made, part)
+        except ArtifactMissing:
+            return await self._exported(part)
+
+    def stop(self) -> None:
+        """Export nothing more, and end what is being exported."""
+        self._stop.set()
+
+    def _made(self, part: Part) -> Path:
+        return self._artifacts.folder(key(part.id)) / FILE
+
+    async def _exported(self, part: Part) -> Path:
+        if self._waiting >= MOST_WAITING:
+            raise Overloaded(
+                f"{self._waiting} downloads wait for an export already; try again in {_RETRY_SECONDS} s",
+                headers={"Retry-After": str(_RETRY_SECONDS)},
+            )
+        self._waiting += 1
+        try:
+            work = partial(graph, part, self._artifacts, stop=self._stop)
+            return await run_sync(work, limiter=self._threads)
+        finally:
+            self._waiting -= 1
+
+
+@contextmanager
+def _turn(stop: Event) -> Iterator[None]:
+    """One export at a time in this process. Raises `Unavailable` once `stop` is set."""
+    while not _exporting.acquire(timeout=_POLL_SECONDS):
+        _check(stop)
+    try:
+        _check(stop)
+        yield
+    finally:
+        _exporting.release()
+
+
+def _check(stop: Event) -> None:
+    if stop.is_set():
+        raise Unavailable("the service is shutting down; ask another replica, or again in a moment")
 
 
 def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:
@@ -82,7 +148,7 @@ def apart(module: str, arguments: list[str], stop: Event, *, failed: str) -> Non
 def _await(process: subprocess.Popen[bytes], stop: Event) -> None:
     deadline = time.monotonic() + EXPORT_SECONDS
     while process.poll() is None:
-        if stop.wait(_POLL_SECONDS):
-            raise Unavailable("the service is shutting down; ask another replica, or again in a moment")
+        stop.wait(_POLL_SECONDS)
+        _check(stop)
         if time.monotonic() > deadline:
             raise Unavailable("the export did not end in time; try again when the service is idle")

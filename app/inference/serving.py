@@ -20,6 +20,7 @@ from app.inference.batcher import Ask, Batcher
 from app.inference.cache import EngineCache
 from app.inference.calibration import Calibration
 from app.inference.courier import awaited
+from app.inference.graphs import Exports
 from app.inference.reductions import Reductions
 from app.inference.shapes import Engine, Explain, Ground, Pair, Scores, Upload
 from app.inference.turns import Turns
@@ -93,6 +94,7 @@ class Inference:
         )
         self._slow = Batcher(max_batch=SLOW_IMAGES, max_waiting=4 * SLOW_IMAGES, name="explain")
         self._cache = EngineCache(self._load, max_bytes=settings.models_in_memory_bytes, loaded=self._loaded)
+        self.exports = Exports(artifacts)
         self._upgrades = Upgrades(
             artifacts,
             possible=_possible,
@@ -198,6 +200,7 @@ class Inference:
 
     def close(self) -> None:
         """Answer what was accepted, then end every thread."""
+        self.exports.stop()
         self._reductions.close()
         self._upgrades.close()
         self._fast.close()

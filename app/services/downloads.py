@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from app.inference import Part, graphs
-from core.artifacts import Artifacts
+from starlette.concurrency import run_in_threadpool
+
+from app.deps import Services
+from app.inference import Part
 from core.tables import ModelRow
 
 FileFormat = Literal["safetensors", "onnx"]
@@ -20,17 +22,23 @@ class Download(NamedTuple):
     """Strong: a model's files never change."""
 
 
-def prepare(row: ModelRow, artifacts: Artifacts, format: FileFormat) -> Download:
-    """The file on this disk; a first ONNX download exports it. Raises `Conflict` where it cannot be."""
-    return Download(_FILES[format](row, artifacts), f"{row.id}.{format}", f'"{row.id}.{format}"')
+async def prepare(services: Services, row: ModelRow, format: FileFormat) -> Download:
+    """The file on this disk; a first ONNX download exports it, which may take minutes.
+
+    Raises `Conflict` where it cannot be exported, and `Overloaded` where too many wait for an export.
+    """
+    return Download(await _FILES[format](services, row), f"{row.id}.{format}", f'"{row.id}.{format}"')
 
 
-def _weights(row: ModelRow, artifacts: Artifacts) -> Path:
-    return artifacts.folder(row.artifact) / "model.safetensors"
+async def _weights(services: Services, row: ModelRow) -> Path:
+    return await run_in_threadpool(services.artifacts.folder, row.artifact) / "model.safetensors"
 
 
-def _graph(row: ModelRow, artifacts: Artifacts) -> Path:
-    return graphs.graph(Part(row.id, row.artifact), artifacts)
+async def _graph(services: Services, row: ModelRow) -> Path:
+    return await services.inference.exports.graph(Part(row.id, row.artifact))
 
 
-_FILES: dict[FileFormat, Callable[[ModelRow, Artifacts], Path]] = {"safetensors": _weights, "onnx": _graph}
+_FILES: dict[FileFormat, Callable[[Services, ModelRow], Awaitable[Path]]] = {
+    "safetensors": _weights,
+    "onnx": _graph,
+}

@@ -209,6 +209,20 @@ class Listening:
             jobs.add(session, row)
         return row.id
 
+    def model(self) -> str:
+        """A model without files."""
+        row = ModelRow(
+            id=new_id("mdl"),
+            arm=Arm.IMPORTED,
+            backbone="small_cnn",
+            classes=CLASSES,
+            image_size=28,
+            artifact="models/none",
+        )
+        with self.services.database.begin() as session:
+            registry.add(session, row)
+        return row.id
+
     def connect(self, sent: bytes = b"", *, seconds: float = 10) -> socket.socket:
         """A connection on which this was sent; to wait longer than `seconds` for it fails the test."""
         connection = socket.create_connection(self.address, timeout=seconds)

@@ -15,6 +15,7 @@ import os
 import pickle
 import re
 import resource
+import signal
 import socket
 import struct
 import time
@@ -22,11 +23,13 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from functools import partial
 
+import httpx
 import pytest
 import uvicorn
 from PIL import Image
@@ -34,6 +37,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.connection import Connection
+from app.inference import graphs
+from app.middleware.same_origin import SameOrigin, known
 from app.server import make_server
 from core.artifacts import Artifacts
 from core.ids import new_id
@@ -703,6 +708,23 @@ def test_thousands_of_idle_event_streams_leave_room_for_everybody_else(listen: L
         until(lambda: not len(server.services.followers))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_those_who_wait_for_an_export_hold_up_nobody(listen: Listen) -> None:
+    """One key that asks for graphs would take all threads and all connections of the database."""
+    server = listen()
+    url = "http://{}:{}".format(*server.address)
+    graph = f"{url}/models/{server.model()}/download?format=onnx"
+    with graphs._exporting, ThreadPoolExecutor(60) as threads:  # an export that goes on
+        asked = [threads.submit(httpx.get, graph, timeout=30) for _ in range(60)]
+        until(lambda: sum(one.done() for one in asked) == 60 - graphs.MOST_WAITING)
+        refused = [one.result() for one in asked if one.done()]
+        assert {(one.status_code, one.json()["type"]) for one in refused} == {(503, "/problems/overloaded")}
+        assert all(int(one.headers["Retry-After"]) > 0 for one in refused)
+        assert httpx.get(f"{url}/models", timeout=5).status_code == 200
+        server.server.handle_exit(signal.SIGTERM, None)
+        ended = Counter(one.result().json()["type"] for one in asked)
+        assert ended["/problems/unavailable"] == graphs.MOST_WAITING
 
 
 # --- keys -----------------------------------------------------------------------------------------
