@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -21,8 +22,14 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from core.copies import MARKER, ArtifactMissing, Copies
+from core.leftovers import remove_abandoned
 
 __all__ = ["MARKER", "ArtifactMissing", "Artifacts"]
+
+_KINDS = ("calibrations", "datasets", "exports", "jobs/*", "models", "uploads")
+"""Where the last part of every key lies. The folder of a store may hold other people's files beside."""
+_PARTIAL = re.compile(r"\.[^.]+\.([a-z0-9_]{8}|[0-9a-f]{32})")
+"""Hidden names of what is being written, replaced or removed."""
 
 
 class Artifacts:
@@ -100,6 +107,12 @@ class Artifacts:
         self._remove(self._path(key))
         if not self.local:
             self.copies.forget(key)
+
+    def tidy(self) -> None:
+        """Remove what killed processes left half-written in a local store."""
+        if self.local:
+            found = (path for kind in _KINDS for path in Path(self.root).glob(f"{kind}/.*"))
+            remove_abandoned(path for path in found if _PARTIAL.fullmatch(path.name))
 
     def check(self) -> None:
         """Raise unless a file can be written, read and removed."""

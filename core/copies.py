@@ -2,7 +2,7 @@
 
 What lies under a key can be replaced: an import that is tried again writes its data set anew. So the name of
 a copy holds the mark of what was copied, the text of its marker: `datasets/ds_1@MARK`, and for a file that
-was asked for alone `datasets/ds_1@MARK.report.json`.
+was asked for alone `datasets/ds_1@MARK.report.json`. The time of its folder tells when it was used last.
 """
 
 from __future__ import annotations
@@ -10,19 +10,37 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from fsspec import AbstractFileSystem
 
+from core.leftovers import remove_abandoned
+
 MARKER = ".complete"
+_WRITING = "writing."
+_IN_USE_SECONDS = 3600.0
+"""How long a copy stays whatever happens: whoever asked for it may not have opened its files yet."""
 
 
 class ArtifactMissing(Exception):
     """There is no artifact under this key."""
+
+
+class _Copy(NamedTuple):
+    """What stands on the disk. `used` is seconds since 1970."""
+
+    used: float
+    bytes: int
+    place: Path
+    key: str
+    mark: str
 
 
 class Copies:
@@ -37,7 +55,7 @@ class Copies:
     def writing(self) -> Iterator[Path]:
         """A new folder to fill before it goes to the store; gone behind the block."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="writing.", dir=self._folder))
+        folder = Path(tempfile.mkdtemp(prefix=_WRITING, dir=self._folder))
         try:
             yield folder
         finally:
@@ -73,6 +91,50 @@ class Copies:
         for copy in place.parent.glob(f"{place.name}@*"):
             shutil.rmtree(copy, ignore_errors=True)
         shutil.rmtree(place, ignore_errors=True)
+
+    def tidy(self, *, most: int, keep: Collection[str] = ()) -> None:
+        """Remove what killed processes left, and copies: of what is gone, and above `most` bytes in all.
+
+        Those used least recently go first. The copies of the keys `keep` stay, and those that were used
+        within the hour. Whoever has mapped a file that is removed reads on: Linux keeps it until the last
+        mapping ends.
+        """
+        remove_abandoned(list(self._partials()))
+        copies = sorted(self._found())
+        total = sum(copy.bytes for copy in copies)
+        for copy in copies:
+            idle = time.time() - copy.used > _IN_USE_SECONDS and copy.key not in keep
+            if idle and (total > most or self._is_gone(copy)):
+                hidden = copy.place.with_name(f".{copy.place.name}.{uuid.uuid4().hex}")
+                with suppress(OSError):  # another process was first
+                    copy.place.rename(hidden)
+                shutil.rmtree(hidden, ignore_errors=True)
+                total -= copy.bytes
+
+    def _is_gone(self, copy: _Copy) -> bool:
+        try:
+            return self._mark(copy.key) != copy.mark
+        except ArtifactMissing:
+            return True
+
+    def _partials(self) -> Iterator[Path]:
+        return (path for path in self._folders() if path.name.startswith((".", _WRITING)))
+
+    def _found(self) -> Iterator[_Copy]:
+        for place in self._folders():
+            name, _, marked = place.name.partition("@")
+            if not name.startswith((".", _WRITING)):
+                key = place.relative_to(self._folder).with_name(name).as_posix()
+                with suppress(OSError):  # another process removed it meanwhile
+                    size = sum(file.stat().st_size for file in place.rglob("*"))
+                    yield _Copy(place.stat().st_mtime, size, place, key, marked.partition(".")[0])
+
+    def _folders(self) -> Iterator[Path]:
+        """Every copy, and what is to be one or was one."""
+        for above, names, _ in os.walk(self._folder):
+            made = [name for name in names if name.startswith((".", _WRITING)) or "@" in name]
+            yield from (Path(above, name) for name in made)
+            names[:] = [name for name in names if name not in made]
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:

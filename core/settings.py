@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     storage_url: str = Field(
         "", description="fsspec address of the artifacts (file://…, s3://…). Default: in the data folder."
     )
+    cache_bytes: int = Field(
+        50 * GiB,
+        ge=0,
+        description="Space for copies of what an object store holds, for the API and the worker of a data "
+        "folder each. The least recently used go first; what active jobs read, or was used within the hour, stays.",
+    )
 
     # --- the front ------------------------------------------------------------------------
     host: str = Field("127.0.0.1", description="Address to listen on. Without keys: loopback only.")

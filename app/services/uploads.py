@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,13 +19,12 @@ from app.services.metrics import Metrics
 from app.services.multipart import FormReader
 from core.artifacts import Artifacts
 from core.errors import InvalidInput, StorageFull
+from core.leftovers import remove_abandoned
 
 ARCHIVE = "archive"
 FACTS = "upload.json"
 BLOCK = 1 << 20
 """Bytes gathered before they are hashed and written off the event loop."""
-ABANDONED_SECONDS = 86_400.0
-"""An upload in scratch space that is older belongs to a process that was killed."""
 
 
 @dataclass(frozen=True)
@@ -105,19 +103,9 @@ def store(upload: Upload, artifacts: Artifacts, key: str) -> None:
         (folder / FACTS).write_text(json.dumps(facts))
 
 
-def clear_abandoned(scratch: Path, *, older_than: float = ABANDONED_SECONDS) -> None:
-    """Remove what killed processes left. Fresh ones may be another process's, still arriving."""
-    for folder in (scratch / "uploads").glob("*"):
-        if time.time() - _touched(folder) > older_than:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _touched(folder: Path) -> float:
-    """When something was last written there; a folder that vanished meanwhile was touched just now."""
-    try:
-        return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-    except OSError:
-        return time.time()
+def clear_abandoned(scratch: Path) -> None:
+    """Remove what killed processes left of uploads."""
+    remove_abandoned((scratch / "uploads").glob("*"))
 
 
 def _check_space(request: Request, root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
@@ -157,6 +158,23 @@ def test_a_folder_of_another_file_system_is_moved_in(elsewhere: Path, tmp_path: 
         assert (store.folder("models/mdl_1") / "deep/card").read_text() == text
         assert [path.name for path in (elsewhere / "a/models").iterdir()] == ["mdl_1"]
         assert not (tmp_path / "model").exists()
+
+
+def test_what_killed_writers_left_goes_after_a_day(artifacts: Artifacts) -> None:
+    root = Path(artifacts.root)
+    left = {
+        "models/.mdl_1.a1b2c3d4": 25,
+        "jobs/job_1/.erm.0123456789abcdef0123456789abcdef": 25,
+        "models/.mdl_2.a1b2c3d4": 23,
+        "jobs/job_1/work/.store.partial-a1b2c3d4": 25,
+        "models/mdl_3": 25,
+        "home/.cache.a1b2c3d4": 25,
+    }
+    for name, hours in left.items():
+        (root / name).mkdir(parents=True)
+        os.utime(root / name, (time.time() - hours * 3600,) * 2)
+    artifacts.tidy()
+    assert [name for name in left if (root / name).exists()] == list(left)[2:]
 
 
 @pytest.mark.parametrize("key", ["", "../x", "a/../../x", "/etc", "a//../b"])

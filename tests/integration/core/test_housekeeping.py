@@ -1,0 +1,106 @@
+"""What the sweep tidies on the disk of a host, and how often."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from core.artifacts import Artifacts
+from core.housekeeping import STAMP, keep_house
+from core.queries import datasets, jobs
+from core.session import Database
+from core.settings import Settings
+from core.tables import DatasetRow, JobRow
+from core.vocabulary import DatasetState, JobKind
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    """Of a service whose store is remote, and whose copies have no space."""
+    address = f"memory://{uuid.uuid4().hex}"
+    return Settings(data_dir=tmp_path / "var", database_url=database_url, storage_url=address, cache_bytes=0)
+
+
+def old(path: Path, *, hours: float = 48) -> Path:
+    """A folder with a file, in which nothing has changed for so long."""
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "file").touch()
+    then = time.time() - hours * 3600
+    for each in (*path.iterdir(), path):
+        os.utime(each, (then, then))
+    return path
+
+
+def test_scratch_space_of_ended_jobs_and_killed_processes_goes(
+    settings: Settings, database: Database
+) -> None:
+    scratch = settings.scratch
+    with database.begin() as session:
+        for name in ("job_active", "job_ended"):
+            jobs.add(session, JobRow(id=name, kind=JobKind.ERM, params={}))
+        jobs.cancel(session, "job_ended")
+    stays = [old(scratch / "work/job_active"), old(scratch / "import.new", hours=2)]
+    goes = [old(scratch / name) for name in ("work/job_ended", "work/job_gone", "import.x", "uploads/x")]
+    keep_house(database, settings)
+    assert [folder.exists() for folder in (*stays, *goes)] == [True] * 2 + [False] * 4
+
+
+def test_copies_of_the_front_and_of_the_worker_go_but_what_active_jobs_read(
+    settings: Settings, database: Database
+) -> None:
+    for name in ("read", "unread"):
+        with Artifacts(settings.storage, cache=settings.scratch).writing(f"datasets/{name}") as folder:
+            (folder / "samples").write_bytes(b"s")
+    with database.begin() as session:
+        for name in ("read", "unread"):
+            row = DatasetRow(
+                id=name,
+                name="d",
+                state=DatasetState.IMPORTING,
+                format="auto",
+                source={},
+                options={},
+                job_id="",
+            )
+            datasets.add(session, row)
+            datasets.finish(session, name, artifact=f"datasets/{name}", classes=[], summary={}, ready=True)
+        jobs.add(session, JobRow(id="job_1", kind=JobKind.ERM, params={}, dataset_id="read"))
+    caches = (settings.data_dir / "cache", settings.scratch / "cache")
+    copies = {
+        name: [old(Artifacts(settings.storage, cache=cache).folder(f"datasets/{name}")) for cache in caches]
+        for name in ("read", "unread")
+    }
+    keep_house(database, settings)
+    assert [copy.exists() for copy in copies["read"]] == [True, True]
+    assert [copy.exists() for copy in copies["unread"]] == [False, False]
+
+
+def test_a_store_in_a_folder_is_tidied(tmp_path: Path, database: Database) -> None:
+    settings = Settings(data_dir=tmp_path / "var")
+    partial = old(tmp_path / "var/artifacts/models/.mdl_1.a1b2c3d4")
+    keep_house(database, settings)
+    assert not partial.exists()
+
+
+def test_it_is_done_once_an_hour(settings: Settings, database: Database) -> None:
+    keep_house(database, settings)
+    left = old(settings.scratch / "import.x")
+    keep_house(database, settings)
+    assert left.exists()
+    os.utime(settings.scratch / STAMP, (time.time() - 3601,) * 2)
+    keep_house(database, settings)
+    assert not left.exists()
+
+
+def test_a_store_that_does_not_answer_is_told_and_stops_nothing(
+    tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(data_dir=tmp_path / "var", storage_url="nonsense://x")
+    left = old(settings.scratch / "import.x")
+    keep_house(database, settings)
+    assert not left.exists()
+    assert "could not be tidied" in caplog.text
