@@ -21,15 +21,15 @@ NEEDED = {"POSTGRES_PASSWORD": "p", "MASKTUNE_API_KEYS": "admin:k"}
 Service = dict[str, Any]
 
 
-def composed(*words: str) -> dict[str, Service]:
-    """The services as Docker Compose understands them."""
+def composed(*words: str, folder: Path = ROOT) -> dict[str, Service]:
+    """The services as Docker Compose understands them; `folder` has the files."""
     docker = shutil.which("docker")
     asked = docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False)
     if docker is None or not asked or asked.returncode:
         pytest.skip("NOT TESTED: there is no docker compose on this machine")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
     command = [docker, "compose", "--env-file", "/dev/null", *words, "config", "--format", "json"]
-    done = subprocess.run(command, cwd=ROOT, env=kept | NEEDED, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=kept | NEEDED, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Service] = json.loads(done.stdout)["services"]
     return found
@@ -73,6 +73,32 @@ def test_each_gpu_worker_has_a_card_of_its_own(count: int) -> None:
         assert service["environment"]["MASKTUNE_DEVICE"] == "cuda"
         assert service["read_only"] is True
         assert set(service["depends_on"]) == {"postgres", "redis"}
+
+
+FILES = ("docker-compose.yml", "docker-compose.gpus.yml")
+
+
+def test_what_stands_in_the_env_file_reaches_api_and_workers(tmp_path: Path) -> None:
+    """Else a limit would be thought to hold that does not, and no bucket be reached."""
+    for name in FILES:
+        shutil.copy(ROOT / name, tmp_path)
+    given = {
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "MASKTUNE_RATE_LIMITS": "predict=9/minute",
+        "MASKTUNE_MAX_UPLOAD_BYTES": "5000",
+    }
+    own = {"MASKTUNE_HOST": "127.0.0.1", "MASKTUNE_DATA_DIR": "/here", "MASKTUNE_DATABASE_URL": "sqlite://"}
+    lines = [f"{name}={value}" for name, value in (given | own).items()]
+    (tmp_path / ".env").write_text("\n".join(lines))
+    files = [word for name in FILES for word in ("-f", name)]
+    services = composed(*files, "--profile", "gpus-2", "--profile", "gpu", folder=tmp_path)
+    readers = [name for name in services if name == "api" or name.startswith("worker")]
+    assert len(readers) == 5
+    for name in readers:
+        found = services[name]["environment"]
+        assert given.items() <= found.items()
+        assert not own.items() & found.items()
+    assert not {"MASKTUNE_API_KEYS", "POSTGRES_PASSWORD", *given} & services["web"]["environment"].keys()
 
 
 def test_without_a_profile_no_gpu_is_asked_for() -> None:
