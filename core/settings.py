@@ -45,7 +45,8 @@ class Settings(BaseSettings):
         50 * GiB,
         ge=0,
         description="Space for copies of what an object store holds, for the API and the worker of a data "
-        "folder each. The least recently used go first; what active jobs read, or was used within the hour, stays.",
+        "folder each. The least recently used go first; what active jobs read or was used within the hour "
+        "stays.",
     )
 
     # --- the front ------------------------------------------------------------------------

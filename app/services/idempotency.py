@@ -58,6 +58,17 @@ class Once:
         """
         return self.run_planned(fingerprint, lambda: None, lambda session, _: make(session))
 
+    def answered(self, fingerprint: str) -> Response | None:
+        """The stored answer of an earlier request with this key: for who would do much before `run`.
+
+        None as well where that request is being answered, which only `run` can judge.
+        """
+        if self.key is None:
+            return None
+        with self.database.read() as session:
+            found = session.get(IdempotencyRow, self.key)
+        return None if found is None or found.status is None else _replay(found, fingerprint)
+
     def run_planned(
         self, fingerprint: str, plan: Callable[[], Plan], make: Callable[[Session, Plan], Response]
     ) -> Response:

@@ -55,6 +55,15 @@ def test_uploads_are_the_same_when_their_bytes_are(either: Front) -> None:
     assert [path.name for path in stored_uploads(either)] == [first.json()["id"]]
 
 
+def test_a_repeated_upload_writes_nothing_to_the_store(either: Front) -> None:
+    upload(either, archive("a/1.png", "b/1.png"), headers=KEY)
+    folder = either.settings.data_dir / "artifacts" / "uploads"
+    changed = folder.stat().st_mtime_ns
+    for data, status in ((archive("a/1.png", "b/1.png"), 202), (archive("a/1.png", "c/1.png"), 422)):
+        assert upload(either, data, headers=KEY).status_code == status
+    assert folder.stat().st_mtime_ns == changed, "not even for a moment"
+
+
 def test_what_was_refused_leaves_the_key_free(either: Front) -> None:
     assert either.client.post("/jobs/erm", json={"dataset": "ds_1"}, headers=KEY).status_code == 404
     dataset = either.dataset()

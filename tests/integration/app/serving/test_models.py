@@ -151,7 +151,10 @@ def test_a_model_is_imported_into_a_store_on_another_file_system(start: StartFro
 def test_the_same_key_imports_once(fresh_world: World) -> None:
     world = fresh_world
     first = _send(world.client, _weights(), key="once")
+    folder = world.services.artifacts.folder(f"models/{first.json()['id']}").parent
+    changed = folder.stat().st_mtime_ns
     second = _send(world.client, _weights(), key="once")
+    assert folder.stat().st_mtime_ns == changed, "nothing is written a second time"
     assert second.json() == first.json()
     assert second.headers["idempotency-replayed"] == "true"
     assert len(world.client.get("/models", params={"arm": "imported"}).json()["data"]) == 1
