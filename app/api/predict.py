@@ -113,7 +113,7 @@ async def predict_stored(
 async def predict_uploaded(
     request: Request, services: Serving, caller: Predictor, query: Annotated[PredictQuery, Query()]
 ) -> Response:
-    uploads = await images.received(request, at_most=services.settings.max_images_per_request)
+    uploads = await images.received(request, services.settings)
     services.inference.check_room(len(uploads))
     plan = await services.plans.get(query, partial(_plan, services, query))
     answering = _answer(services, plan, query, uploads, deployed=True)

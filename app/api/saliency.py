@@ -50,7 +50,7 @@ async def explain_stored(
 async def explain_uploaded(
     request: Request, services: Serving, caller: Predictor, query: Annotated[SaliencyQuery, Query()]
 ) -> Response:
-    uploads = await images.received(request, at_most=services.settings.max_images_per_request)
+    uploads = await images.received(request, services.settings)
     plan = await run_in_threadpool(_plan, services, query)
     return await while_present(request, _answer(request, services, query, (plan, uploads)))
 

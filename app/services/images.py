@@ -13,23 +13,25 @@ from starlette.requests import ClientDisconnect, Request
 from app.inference import Upload
 from app.services.stores import Stores
 from core.artifacts import ArtifactMissing
-from core.errors import FieldError, InvalidInput, NotFound, UnsupportedMedia, WrongDataset
+from core.errors import BadImage, FieldError, InvalidInput, NotFound, UnsupportedMedia, WrongDataset
 from core.ids import is_id
 from core.queries import datasets
 from core.session import Database
+from core.settings import Settings
 from core.tables import DatasetRow, ModelRow
+from models.data.report import FileCode
 from models.data.store import StoreError
 
 RAW = ("image/", "application/octet-stream")
 MULTIPART = "multipart/form-data"
 
 
-async def received(request: Request, *, at_most: int) -> list[Upload]:
+async def received(request: Request, settings: Settings) -> list[Upload]:
     """The images of the body, in order. `UnsupportedMedia` or `InvalidInput` for any other body."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == MULTIPART:
-        async with _form(request, at_most) as form:
-            return await _files(form)
+        async with _form(request, settings.max_images_per_request) as form:
+            return await _files(form, settings.max_image_bytes)
     if not kind.startswith(RAW):
         raise UnsupportedMedia(
             f"send one image as the body with its type as Content-Type, or several as {MULTIPART}"
@@ -100,17 +102,30 @@ async def _form(request: Request, at_most: int) -> AsyncIterator[FormData]:
         await form.close()
 
 
-async def _files(form: FormData) -> list[Upload]:
-    uploads = []
+async def _files(form: FormData, max_bytes: int) -> list[Upload]:
+    """All of them, read into memory once each is known to be no larger than an image may be."""
+    files: list[UploadFile] = []
     for name, part in form.multi_items():
         if not isinstance(part, UploadFile):
             raise InvalidInput.field(
                 f"/{name}", "not-a-file", f"{name} is no file; everything but images goes into the query"
             )
-        uploads.append(Upload(await part.read(), name=part.filename))
-    if not uploads:
+        files.append(part)
+    if not files:
         raise InvalidInput.field("/file", "missing", "there is no image in the body; send at least one")
-    return uploads
+    faults = tuple(
+        FieldError(
+            f"/images/{number}",
+            FileCode.TOO_LARGE,
+            f"image {number + 1} ({part.filename}) has {part.size} bytes, at most {max_bytes} are accepted: "
+            "shrink it",
+        )
+        for number, part in enumerate(files)
+        if part.size is not None and part.size > max_bytes
+    )
+    if faults:
+        raise BadImage("; ".join(fault.detail for fault in faults[:3]), errors=faults)
+    return [Upload(await part.read(), name=part.filename) for part in files]
 
 
 def _few(names: list[str]) -> str:

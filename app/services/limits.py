@@ -14,10 +14,15 @@ FRAMING = 1 << 20
 
 
 def limit_of(settings: Settings) -> Callable[[Scope], int]:
-    """Uploads and images have limits of their own; JSON, wherever it is sent, has the small one."""
+    """Uploads and images have limits of their own; JSON, wherever it is sent, has the small one.
+
+    A form may hold many images, and is kept on disk; any other body is one image, and in memory.
+    """
     upload = settings.max_upload_bytes + FRAMING
-    images = settings.max_image_bytes * settings.max_images_per_request + FRAMING
-    large = {"/datasets": upload, "/models": upload, "/predict": images, "/saliency": images}
+    form = settings.max_image_bytes * settings.max_images_per_request + FRAMING
+    uploads, images = ("/datasets", "/models"), ("/predict", "/saliency")
+    forms = dict.fromkeys(uploads, upload) | dict.fromkeys(images, form)
+    others = dict.fromkeys(uploads, upload) | dict.fromkeys(images, settings.max_image_bytes)
 
     def limit(scope: Scope) -> int:
         if scope["method"] != "POST":
@@ -25,6 +30,7 @@ def limit_of(settings: Settings) -> Callable[[Scope], int]:
         kind = header(scope, b"content-type").decode("latin-1").partition(";")[0].strip().lower()
         if kind in ("", "application/json") or kind.endswith("+json"):
             return settings.max_body_bytes
+        large = forms if kind == "multipart/form-data" else others
         return large.get(scope["path"].removeprefix(scope.get("root_path", "")), settings.max_body_bytes)
 
     return limit

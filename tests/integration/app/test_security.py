@@ -25,9 +25,9 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
-from functools import partial
 
 import httpx
 import pytest
@@ -40,11 +40,10 @@ from app.connection import Connection
 from app.inference import graphs
 from app.middleware.same_origin import SameOrigin, known
 from app.server import make_server
+from cli.web import Dashboard, beside
 from core.artifacts import Artifacts
 from core.ids import new_id
-from app.middleware.same_origin import SameOrigin, known
 from core.settings import Settings
-from cli.web import Dashboard, beside
 from models.data.archives import ArchiveError, ArchiveLimits, unpack
 from models.data.checks import CheckedImage, ImageLimits, check_image
 from models.data.report import FileCode, ProblemCode
@@ -206,6 +205,22 @@ def test_a_jpeg_that_repeats_a_scan_is_never_decoded() -> None:
     assert (refused.code, "scans" in refused.detail) == (FileCode.UNDECODABLE, True)
 
 
+PICTURE = {"Content-Type": "image/png"}
+
+
+def test_an_image_larger_than_one_may_be_is_not_kept_in_memory(start: StartFront) -> None:
+    """A few bodies, each as large as the images of a whole form, would fill it."""
+    front = start(max_image_bytes=5_000)
+    for path in ("/predict?model=a", "/saliency?model=a"):
+        assert front.client.post(path, content=b"x" * 5_001, headers=PICTURE).status_code == 413
+        assert front.client.post(path, content=iter([b"x" * 1_000] * 6), headers=PICTURE).status_code == 413
+        assert front.client.post(path, content=b"x" * 5_000, headers=PICTURE).status_code == 404
+        files = [("file", ("a.png", b"x" * 5_000)), ("file", ("b.png", b"x" * 5_001))]
+        refused = front.client.post(path, files=files)
+        assert code_of(refused) == FileCode.TOO_LARGE
+        assert refused.json()["errors"][0]["pointer"] == "/images/1"
+
+
 class _Opens:
     """Unpickled, it would make the file."""
 
@@ -284,9 +299,6 @@ def test_a_request_that_can_be_read_in_two_ways_is_not_read(listen: Listen, requ
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"content-type: application/problem+json" in answer
     assert answer.count(b"HTTP/1.1 ") == 1
-
-
-# --- slow and endless: a connection that is held costs the attacker nothing --------------------
 
 
 # --- other sites: a page must not drive the service of whoever looks at it -----------------------
@@ -397,6 +409,9 @@ class Pages(Dashboard):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
+
+
+# --- slow and endless: a connection that is held costs the attacker nothing --------------------
 
 
 def test_a_head_that_never_ends_is_cut_off(listen: Listen) -> None:
