@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -55,17 +56,48 @@ class Doorbell:
         """Tell the workers to look. Returns at once and never raises."""
         self._pool.submit(self._publish, job_id)
 
+    def ring_again(self, job_ids: Sequence[str]) -> None:
+        """Tell the workers again of these jobs, until as many messages as jobs wait to be read.
+
+        Whoever reads one takes the best job, and the next, until none is left: what nobody reads needs no
+        second message. Told every half-minute of 100 jobs, the queue grew by 288,000 in a day.
+        """
+        self._pool.submit(self._fill_up, job_ids)
+
+    def waiting(self) -> int:
+        """Messages that nobody has read yet. Raises `OperationalError` when the broker does not answer."""
+        with self.celery.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+            try:
+                queue = self.celery.amqp.queues[QUEUE].bind(connection.default_channel)
+                return int(queue.queue_declare().message_count)
+            except connection.recoverable_connection_errors as error:
+                raise OperationalError(str(error)) from error
+
     def ping(self) -> None:
         """Raise when the broker does not answer."""
         with self.celery.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=2)
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True)
+        """Wait for the ring that is under way; those behind it are left to the sweep."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
         self.celery.close()
 
-    def _publish(self, job_id: str) -> None:
+    def _fill_up(self, job_ids: Sequence[str]) -> None:
+        try:
+            waiting = self.waiting()
+        except (OperationalError, OSError) as error:
+            logger.warning("%d jobs were not announced again (%s); the sweep will", len(job_ids), error)
+            return
+        for job_id in job_ids[waiting:]:
+            if not self._publish(job_id):
+                break  # the broker is away: the others would wait for it one by one
+
+    def _publish(self, job_id: str) -> bool:
         try:
             self.celery.send_task(RUN_JOB, args=(job_id,), retry_policy={"max_retries": 0})
         except (OperationalError, OSError) as error:
             logger.warning("job %s was not announced (%s); the sweep will", job_id, error)
+            return False
+        return True

@@ -7,6 +7,7 @@ has served its time. It is idempotent, and two of them at once do no harm.
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -43,8 +44,8 @@ def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
         close_imports(session)
         idempotency.purge(session, older_than=REMEMBER_ANSWERS_SECONDS)
         served.purge(session, older_than=REMEMBER_SERVED_SECONDS)
-        for job_id in jobs.unannounced(session, older_than=settings.reannounce_seconds):
-            after_commit(session, lambda job_id=job_id: doorbell.ring(job_id))  # type: ignore[misc]  # bound now, called later
+        if untold := jobs.unannounced(session, older_than=settings.reannounce_seconds):
+            after_commit(session, partial(doorbell.ring_again, untold))
     with database.begin() as session:
         events.thin(session, older_than=settings.progress_days * 86_400, at_a_time=THINNED_AT_A_TIME)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ class Broken(Doorbell):
 
     rung = 0
 
-    def ring(self, job_id: str) -> None:
+    def ring_again(self, job_ids: Sequence[str]) -> None:
         self.rung += 1
         raise RuntimeError("broken")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Iterator
@@ -93,3 +94,20 @@ def test_purge_and_size(connect: Any) -> None:
     assert queue.qsize() == 2
     queue.clear()
     assert queue.qsize() == 0
+
+
+def test_many_messages_take_one_look_into_the_folder(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, looks = connect(), 0
+    for n in range(20):
+        queue.put({"n": n})
+    scan = os.scandir
+
+    def counted(path: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    for n in range(20):
+        assert queue.get(block=False).payload == {"n": n}
+    assert looks == 1
