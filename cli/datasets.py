@@ -16,7 +16,7 @@ from cli.session import Session, connected
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from client import Dataset
+    from client import Dataset, FullReport
 
 app = typer.Typer(no_args_is_help=True, help="Upload labelled images and look at what was made of them.")
 
@@ -105,6 +105,14 @@ def show(session: Session, dataset_id: Id) -> None:
 
 @app.command()
 @connected
+def report(session: Session, dataset_id: Id) -> None:
+    """Every file that the import rejected or ignored, and every picture that is there twice."""
+    found = session.client.datasets.report(dataset_id)
+    session.show(found, lambda: files(found))
+
+
+@app.command()
+@connected
 def samples(
     session: Session,
     dataset_id: Id,
@@ -161,7 +169,25 @@ def table(dataset: Dataset) -> Table:
         for rejected in named:
             shown.add_row("rejected", f"{rejected.path}: {rejected.detail}")
         if report.rejected_total > len(named):
-            shown.add_row("", f"and {report.rejected_total - len(named)} more, see --json")
+            more = report.rejected_total - len(named)
+            shown.add_row("", f"and {more} more: masktune datasets report {dataset.id}")
+    return shown
+
+
+def files(report: FullReport) -> Table:
+    """A row for each file, and for each set of files with one picture."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    counts = f"rejected {len(report.rejected)}, ignored {len(report.ignored)}"
+    title = f"data set {report.name}: {report.count} samples; {counts}, duplicates {len(report.duplicates)}"
+    shown = Table("what", "code", "file", "why", box=SIMPLE, title=title, title_justify="left")
+    for what, found in (("rejected", report.rejected), ("ignored", report.ignored)):
+        for file in found:
+            shown.add_row(what, file.code, file.path, file.detail)
+    for same in report.duplicates:
+        why = "the same file" if same.same_bytes else "the same picture"
+        shown.add_row("duplicates", ", ".join(same.codes), ", ".join(same.paths), why)
     return shown
 
 

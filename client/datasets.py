@@ -12,7 +12,7 @@ from client.calls import call, create, fetch, get, idempotent, pages, until
 from client.errors import DatasetInvalid, WaitedTooLong
 from client.limits import check_upload
 from client.resource import D, Listing, Operation, Resource
-from client.shapes import Dataset, Sample
+from client.shapes import Dataset, FullReport, Sample
 from client.uploads import STORED_SECONDS, CountedFile, OnSent, ZippedFolder
 from client.wire import EmittingFlow, FilePart, Flow, Request
 
@@ -95,6 +95,11 @@ def wait_for_dataset(dataset_id: str, *, timeout: float | None = None) -> Flow[D
     return dataset
 
 
+def full_report(dataset_id: str) -> Flow[FullReport]:
+    """Every file that the import rejected or ignored, and every duplicate; 409 where there is no report."""
+    return call(get(f"/datasets/{dataset_id}/report"), FullReport)
+
+
 def list_samples(
     dataset_id: str,
     *,
@@ -127,6 +132,7 @@ class Datasets(Resource[D]):
     get = Operation(get_dataset)
     list = Listing(list_datasets)
     wait = Operation(wait_for_dataset)
+    report = Operation(full_report)
     samples = Listing(list_samples)
     image = Operation(sample_image)
     delete = Operation(delete_dataset)

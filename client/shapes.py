@@ -41,7 +41,10 @@ class Rejected(Fact):
 
 
 class ImportReport(Shape):
-    """What the import found. `problems` make a data set invalid; `rejected` holds the first 1,000 files."""
+    """What the import found. `problems` make a data set invalid; `rejected` holds the first 1,000 files.
+
+    `datasets.report` names them all.
+    """
 
     count: int = 0
     problems: list[Fact] = []
@@ -50,6 +53,29 @@ class ImportReport(Shape):
     rejected_total: int = 0
     shortcuts: dict[str, Any] | None = None
     """Which simple property of an image tells its class; `strength` and `sentence` sum it up."""
+
+
+class Duplicates(Shape):
+    """Files of one picture, each with its split and label. `same_bytes`: the files are equal too."""
+
+    paths: list[str]
+    splits: list[str] = []
+    labels: list[str] = []
+    same_bytes: bool = False
+    codes: list[str] = []
+
+
+class FullReport(Shape):
+    """What the import found, with every file by name. `rejected` should have been images of the data set;
+    `ignored` was never meant to be."""
+
+    name: str = ""
+    count: int = 0
+    problems: list[Fact] = []
+    notes: list[Fact] = []
+    rejected: list[Rejected] = []
+    ignored: list[Rejected] = []
+    duplicates: list[Duplicates] = []
 
 
 class Group(Shape):

@@ -31,6 +31,15 @@ DATASET: dict[str, Any] = {
     "job": "job_9",
     "created_at": "2025-11-03T09:30:00.000Z",
 }
+FULL_REPORT: dict[str, Any] = {
+    "name": "birds",
+    "count": 10,
+    "rejected": [
+        {"path": f"{n}.png", "code": "truncated", "detail": "it ends too early"} for n in range(3000)
+    ],
+    "ignored": [{"path": ".DS_Store", "code": "junk", "detail": "it was ignored"}],
+    "duplicates": [{"paths": ["a.png", "b.png"], "same_bytes": True, "codes": ["in_two_splits"]}],
+}
 LIMITS = {
     "max_body_bytes": 1_000,
     "max_upload_bytes": 2_000_000,
@@ -151,7 +160,18 @@ DRIFT: dict[str, Any] = {
             "datasets show ds_1",
             "GET /datasets/ds_1",
             DATASET,
-            ["a on land: train 5", "x.png: it ends too early", "val was cut from train", "29 more"],
+            [
+                "a on land: train 5",
+                "x.png: it ends too early",
+                "val was cut from train",
+                "29 more: masktune datasets report ds_1",
+            ],
+        ),
+        (
+            "datasets report ds_1",
+            "GET /datasets/ds_1/report",
+            FULL_REPORT,
+            ["birds: 10 samples", "2999.png", "truncated", ".DS_Store", "a.png, b.png", "in_two_splits"],
         ),
         (
             "datasets samples ds_1 --split test --most 2",
@@ -271,6 +291,9 @@ def test_machines_get_json(service: Service) -> None:
         service.masktune("predict", "-m", "best", "--dataset", "ds_1", "--sample", "3", "--json").stdout
     )
     assert answer["predictions"][0]["label"] == "a"
+    service.answers["GET /datasets/ds_1/report"] = (200, FULL_REPORT)
+    report = json.loads(service.masktune("datasets", "report", "ds_1", "--json").stdout)
+    assert report["rejected"] == FULL_REPORT["rejected"]
 
 
 def test_a_source_is_named_and_waited_for(service: Service) -> None:

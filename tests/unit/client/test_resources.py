@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from client import (
     Client,
     Dataset,
     DatasetInvalid,
+    FullReport,
     JobNotSucceeded,
     NotSent,
     ProblemError,
@@ -30,9 +32,19 @@ from client import (
 from client.calls import PATIENCE
 from client.client import readiness
 from client.wire import Flow
+from models.data.report import DuplicateSet, FileCode, ImportReport, Rejection
 from tests.unit.client.conftest import FAST, Chunks, Runner, Script, job, problem
 
 DATASET = {"id": "ds_1", "name": "birds", "state": "ready"}
+FULL_REPORT = {
+    "count": 4,
+    "rejected": [{"path": f"{n}.png", "code": "truncated", "detail": "it ends too early"} for n in range(3)],
+    "ignored": [{"path": ".DS_Store", "code": "junk", "detail": "it was ignored"}],
+    "duplicates": [
+        {"paths": ["a.png", "b.png"], "splits": ["train", "test"], "labels": ["x", "x"]}
+        | {"same_bytes": True, "codes": ["in_two_splits"]}
+    ],
+}
 MODEL = {"id": "mdl_1", "arm": "erm", "backbone": "small_cnn", "classes": ["a", "b"]}
 ALIAS = {"name": "best", "model": "mdl_1", "version": 2, "updated_at": "2025-11-03T09:30:00Z"}
 KEY = {"id": "key_1", "name": "line 1", "scopes": ["read"], "revoked_at": None}
@@ -77,6 +89,7 @@ MAPS = {"model": "mdl_1", "method": "xgradcam", "images": []}
 
 CASES: list[tuple[Flow[Any], str, object]] = [
     (datasets.get_dataset("ds_1"), "GET /datasets/ds_1", DATASET),
+    (datasets.full_report("ds_1"), "GET /datasets/ds_1/report", FULL_REPORT),
     (datasets.delete_dataset("ds_1"), "DELETE /datasets/ds_1", None),
     (datasets.from_source("builtin:digits"), "POST /datasets", DATASET),
     (jobs.start("erm", dataset="ds_1"), "POST /jobs/erm", job()),
@@ -240,6 +253,24 @@ def test_a_data_set_is_waited_for(runner: Runner) -> None:
     report = caught.value.dataset.report
     assert report is not None
     assert report.problems[0].code == "one_class"
+
+
+def test_a_full_report_is_what_the_import_writes() -> None:
+    rejected = tuple(Rejection(f"{n}.png", FileCode.TRUNCATED, "it ends too early") for n in range(5000))
+    twice = DuplicateSet(("a.png", "b.png"), ("train", "test"), ("x", "y"), same_bytes=False)
+    written = ImportReport(
+        state="ready",
+        name="birds",
+        format="csv",
+        rejected=rejected,
+        ignored=rejected[:2],
+        duplicates=(twice,),
+    )
+    report = FullReport.model_validate_json(json.dumps(written.to_json()))
+    assert (len(report.rejected), len(report.ignored)) == (5000, 2)
+    assert report.rejected[-1].path == "4999.png"
+    assert report.duplicates[0].paths == ["a.png", "b.png"]
+    assert report.duplicates[0].codes == ["in_two_splits", "conflicting_labels"]
 
 
 def test_bytes_come_as_they_are(runner: Runner, tmp_path: Path) -> None:
