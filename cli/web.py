@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,6 +40,14 @@ def web(
             envvar="MASKTUNE_ALLOWED_HOSTS", help="Names by which browsers may reach it, by commas."
         ),
     ] = "",
+    upload_bytes: Annotated[
+        int,
+        typer.Option(
+            envvar="MASKTUNE_WEB_UPLOAD_BYTES",
+            min=0,
+            help="Most bytes that uploads may take of TMPDIR at a time; 0: as many as its disk has.",
+        ),
+    ] = 0,
 ) -> None:
     """Run the dashboard alone. `masktune serve` has it already; this is for compose and clusters.
 
@@ -50,10 +57,11 @@ def web(
 
     with loading():
         from app.middleware.same_origin import SameOrigin
-        from web.app import serve
+        from web.app import create_dashboard, serve
         from web.connection import is_open
 
-    serve(url, host, port, partial(SameOrigin, allowed=allowed_hosts, is_open=is_open))
+    dashboard = create_dashboard(url, upload_bytes)
+    serve(SameOrigin(dashboard, allowed=allowed_hosts, is_open=is_open), host, port)
 
 
 class Dashboard:

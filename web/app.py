@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
@@ -14,6 +17,7 @@ from starlette.types import ASGIApp
 
 from web import connection, files, uploads
 from web.pages import dataset, datasets, job, jobs, model, models, new_job, report, try_it  # noqa: F401
+from web.room import clear_abandoned, room
 from web.shell import STATIC
 
 HOME = "/ui"
@@ -35,12 +39,17 @@ POLICY = "; ".join(
 """Nothing is asked of any other machine, and no other page may put this one in a frame."""
 
 
-def create_dashboard(url: str) -> FastAPI:
-    """The dashboard of the API at `url`. Once in a process: NiceGUI knows one application."""
+def create_dashboard(url: str, upload_bytes: int = 0) -> FastAPI:
+    """The dashboard of the API at `url`. Once in a process: NiceGUI knows one application.
+
+    `upload_bytes`: the most that uploads may take of the temporary files at a time; 0 is any number.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         connections = connection.connect(url)
+        room.most = upload_bytes
+        await asyncio.to_thread(clear_abandoned, Path(tempfile.gettempdir()))
         yield
         await connections.aclose()
 
@@ -65,12 +74,11 @@ def create_dashboard(url: str) -> FastAPI:
     return outer
 
 
-def serve(url: str, host: str, port: int, guard: Callable[[ASGIApp], ASGIApp]) -> None:
-    """Run the dashboard alone until SIGTERM. `guard` sees each request first."""
+def serve(dashboard: ASGIApp, host: str, port: int) -> None:
+    """Run the dashboard alone until SIGTERM."""
     import uvicorn
 
-    guarded = guard(create_dashboard(url))
-    uvicorn.run(guarded, host=host, port=port, access_log=False, timeout_graceful_shutdown=5)
+    uvicorn.run(dashboard, host=host, port=port, access_log=False, timeout_graceful_shutdown=5)
 
 
 async def _home(request: Request) -> Response:

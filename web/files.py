@@ -14,6 +14,7 @@ from client import ClientError
 from client.predict import View
 from web.connection import KEY_COOKIE, api_for, here
 from web.refusals import refusal
+from web.room import PREFIX
 
 router = APIRouter(include_in_schema=False)
 
@@ -110,7 +111,7 @@ async def download(
 
 
 def _scratch() -> Path:
-    with tempfile.NamedTemporaryFile(prefix="masktune-web-", delete=False) as file:
+    with tempfile.NamedTemporaryFile(prefix=PREFIX, delete=False) as file:
         return Path(file.name)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import tempfile
 import uuid
 from collections import OrderedDict
@@ -26,6 +25,7 @@ from client import AsyncClient, ClientError, FieldError
 from web import words
 from web.connection import api_for, here
 from web.refusals import refusal, say
+from web.room import PREFIX, room
 from web.shell import told
 
 router = APIRouter(prefix="/upload", include_in_schema=False)
@@ -169,6 +169,11 @@ async def upload_image(request: Request, filename: str = "", size: int = 0) -> R
     return JSONResponse({"token": shelf.put(Dropped(filename or "image", bytes(data)))})
 
 
+async def largest(api: AsyncClient) -> int:
+    """Bytes of the largest file that both the API and this dashboard have room for."""
+    return min((await api.limits()).max_upload_bytes, room.free)
+
+
 async def _may_upload(
     request: Request, api: AsyncClient, size: int, limit: Literal["max_upload_bytes", "max_image_bytes"]
 ) -> Response | None:
@@ -176,7 +181,7 @@ async def _may_upload(
     if request.headers.get("x-masktune") not in ("ask", "upload"):
         return say(403, "Uploads come from this dashboard's own pages.")
     size = _declared(request, size)
-    free = shutil.disk_usage(tempfile.gettempdir()).free
+    free = room.free
     if size > free:
         return say(
             507, f"This file has {words.size(size)}, and the dashboard has room for {words.size(free)} only."
@@ -208,7 +213,7 @@ def _asked(request: Request) -> Response | None:
 @asynccontextmanager
 async def _received(request: Request, filename: str) -> AsyncIterator[Path]:
     """The body as a file of that name; gone behind the block, whatever happens."""
-    with tempfile.TemporaryDirectory(prefix="masktune-web-") as folder:
+    with room.holding(_declared(request, 0)), tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         path, gathered = Path(folder) / harmless_name(filename), bytearray()
         with path.open("wb") as target:
             async for chunk in request.stream():

@@ -8,6 +8,7 @@ from client import Dataset
 from web.connection import api
 from web.paging import Pager
 from web.shell import button, guarded, html, page
+from web.uploads import largest
 from web.widgets import pages_of
 
 PER_PAGE = 20
@@ -18,7 +19,7 @@ BUILTIN = "builtin:biased-digits"
 async def show() -> None:
     found = Pager(api().datasets.list(limit=PER_PAGE + 1), PER_PAGE)
     first = await found.page()  # before anything is drawn: a service that is away shows one message
-    html("home", largest=(await api().limits()).max_upload_bytes)
+    html("home", largest=await largest(api()))
     ui.html("<h2>Your data sets</h2>", sanitize=False)
     if first:
         await pages_of(found, _table)

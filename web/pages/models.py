@@ -10,6 +10,7 @@ from web.connection import api
 from web.job_kinds import BACKBONES
 from web.paging import Pager
 from web.shell import guarded, html, page
+from web.uploads import largest
 from web.widgets import choice, pages_of
 
 PER_PAGE = 25
@@ -42,7 +43,7 @@ async def show() -> None:
         datasets=await _datasets(),
         backbones=BACKBONES,
         empty=not first,
-        largest=(await connection.limits()).max_upload_bytes,
+        largest=await largest(connection),
     )
     with ui.element("div").style("max-width: 280px; margin-bottom: 16px"):
         arm = choice("Kind", {"": "every kind"} | words.ARMS, "", on_change=filtered)

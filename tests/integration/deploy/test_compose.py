@@ -49,10 +49,18 @@ def test_a_part_is_sealed(name: str) -> None:
     assert service["tmpfs"] == ["/tmp"]
 
 
+def test_the_dashboard_keeps_uploads_on_a_disk() -> None:
+    """/tmp is memory: a large archive would take that of the host."""
+    web = written()["web"]
+    folders = [volume.partition(":")[2] for volume in web["volumes"]]
+    assert web["environment"]["TMPDIR"] in folders
+    assert not set(folders) & set(web["tmpfs"])
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_the_settings_exist(name: str) -> None:
     known = {f"MASKTUNE_{field.upper()}" for field in Settings.model_fields}
-    known |= {"MASKTUNE_URL", "MASKTUNE_WEB_HOST", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+    known |= {"MASKTUNE_URL", "MASKTUNE_WEB_HOST", "OTEL_EXPORTER_OTLP_ENDPOINT", "TMPDIR"}
     assert set(written()[name]["environment"]) <= known
 
 

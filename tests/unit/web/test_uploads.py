@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+
+import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from client import AsyncClient, Limits
+from web import words
 from web.connection import connect
-from web.uploads import LARGEST_IMAGE, Brought, Dropped, Shelf, harmless_name, router
+from web.room import room
+from web.uploads import LARGEST_IMAGE, Brought, Dropped, Shelf, harmless_name, largest, router
 
 
 def test_an_image_is_taken_once() -> None:
@@ -74,3 +81,30 @@ def test_what_cannot_be_is_refused_before_it_is_sent(
     app.include_router(router)
     answer = TestClient(app).post(path, headers=headers)
     assert (answer.status_code, said in answer.json()["detail"]) == (status, True)
+
+
+@pytest.fixture
+def five_kilobytes() -> Iterator[None]:
+    """The room of this process, as a setting makes it."""
+    room.most = 5_000
+    yield
+    room.most = 0
+
+
+@pytest.mark.usefixtures("five_kilobytes")
+def test_a_file_larger_than_what_uploads_may_take_is_refused() -> None:
+    """The disk may be the node's, and the share of it that is the dashboard's smaller."""
+    connect("http://127.0.0.1:9")
+    app = FastAPI()
+    app.include_router(router)
+    answer = TestClient(app).post("/upload/dataset?size=6000", headers={"X-Masktune": "ask"})
+    said = f"This file has {words.size(6_000)}, and the dashboard has room for {words.size(5_000)} only."
+    assert (answer.status_code, answer.json()["detail"]) == (507, said)
+
+
+@pytest.mark.usefixtures("five_kilobytes")
+@pytest.mark.parametrize(("api_takes", "told"), [(4_000, 4_000), (20 * 2**30, 5_000)])
+def test_the_smaller_of_both_limits_is_told(api_takes: int, told: int) -> None:
+    limits = dict.fromkeys(Limits.model_fields, 1) | {"max_upload_bytes": api_takes}
+    answers = httpx.MockTransport(lambda request: httpx.Response(200, json=limits))
+    assert asyncio.run(largest(AsyncClient("http://api", transport=answers))) == told
