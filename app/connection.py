@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.headers import new_request_id
-from app.middleware.admission import PLACE, Gate, Headers
+from app.middleware.admission import PLACE, Gate, Headers, Place
 
 _END = b"\r\n"
 """Of a line of the head, and of the head."""
@@ -35,6 +35,9 @@ class Connection(HttpToolsProtocol):
     """How far a body may be behind its pace: a short stop of the network is nobody's attack."""
     PACE: ClassVar = 500
     """Bytes per second that a body must reach on the whole (as in Apache's mod_reqtimeout)."""
+    SLOW_SECONDS: ClassVar = 2.0
+    """A body that takes longer to come leaves its place at the gate to others meanwhile: else a few bytes a
+    second in each place would refuse all predictions."""
     ANSWER_SECONDS: ClassVar = 60.0
     """How far a client may be behind that pace in reading an answer."""
     TICK: ClassVar = 1.0
@@ -59,6 +62,8 @@ class Connection(HttpToolsProtocol):
     _timer: TimerHandle | None = None
     _answers_itself = False
     """In place of the application, to say what is wrong with the head."""
+    _place: Place | None = None
+    """At the gate, of the request whose body is arriving."""
     _turned_away = False
     """The request whose head came last was refused for the gate; the rest of its body is read and dropped."""
 
@@ -114,6 +119,9 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._begin(body=False)
+        if self._place is not None:
+            self._place.step_in()
+            self._place = None
         if not self._turned_away:
             super().on_message_complete()
 
@@ -138,6 +146,11 @@ class Connection(HttpToolsProtocol):
             self._refuse(
                 HTTPStatus.REQUEST_TIMEOUT,
                 f"a body must come at {self.PACE} bytes/s at least; send it again",
+            )
+        elif self._place is not None and self._waited >= self.SLOW_SECONDS and not self._place.step_out():
+            self._refuse(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"too many bodies take longer than {self.SLOW_SECONDS:g} s to come now; send it again later",
             )
         elif not self._body and self._waited >= self.HEAD_SECONDS:
             self._give_up_head()
@@ -201,13 +214,13 @@ class Connection(HttpToolsProtocol):
 
     def _admit(self, gate: Gate) -> None:
         """Begin a request that has its place until the application is done with it."""
-        application = self.app
+        application, place = self.app, Place(gate)
 
         async def placed(scope: Scope, receive: Receive, send: Send) -> None:
             try:
                 await application(scope, receive, send)
             finally:
-                gate.inside -= 1
+                place.leave()
 
         self.scope[PLACE] = True  # type: ignore[literal-required]  # a key of ours
         self.app = placed
@@ -215,7 +228,8 @@ class Connection(HttpToolsProtocol):
             super().on_headers_complete()  # raises where the head is no good after all
         finally:
             self.app = application
-        gate.inside += 1  # before the task has its first turn
+        place.enter()  # before the task has its first turn
+        self._place = place
 
     def _turn_away(self, path: str) -> None:
         """Answer 503 here and now: no task, no application."""

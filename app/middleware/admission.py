@@ -40,6 +40,8 @@ class Gate:
     def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.most = most
         self.inside = 0
+        self.outside = 0
+        """Those whose bodies are slow to come (`Place.step_out`)."""
         self._clock = clock
         self._refusing_since = self._refused_at = float("-inf")
         detail = f"there is no room for another request now; try again in {_RETRY_SECONDS} s"
@@ -74,6 +76,42 @@ class Gate:
         """Whether refusals have gone on for longer than a burst, and go on."""
         standing = self._refused_at - self._refusing_since >= _STANDING_SECONDS
         return standing and self._clock() - self._refused_at < _CALM_SECONDS
+
+
+class Place:
+    """That of one request: inside the gate, or outside while its body is slow to come."""
+
+    __slots__ = ("_gate", "_inside", "_outside")
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._inside = self._outside = False
+
+    def enter(self) -> None:
+        self._inside = True
+        self._gate.inside += 1
+
+    def step_out(self) -> bool:
+        """Make room for others until the body is there. False where as many wait outside as may be inside."""
+        if not self._inside:
+            return True
+        if self._gate.outside >= self._gate.most:
+            return False
+        self.leave()
+        self._outside = True
+        self._gate.outside += 1
+        return True
+
+    def step_in(self) -> None:
+        """The body is there: it is answered, however many are inside."""
+        if self._outside:
+            self.leave()
+            self.enter()
+
+    def leave(self) -> None:
+        self._gate.inside -= self._inside
+        self._gate.outside -= self._outside
+        self._inside = self._outside = False
 
 
 class Admission:

@@ -186,7 +186,7 @@ def either(database_url: str, start: StartFront) -> Front:
 class Impatient(Connection):
     """The server's own protocol, with times that a test can wait for."""
 
-    TICK, HEAD_SECONDS, BODY_SECONDS, ANSWER_SECONDS = 0.05, 0.4, 0.4, 0.4
+    TICK, HEAD_SECONDS, BODY_SECONDS, SLOW_SECONDS, ANSWER_SECONDS = 0.05, 0.4, 0.4, 0.1, 0.4
 
 
 @dataclass(frozen=True)

@@ -573,10 +573,25 @@ def test_a_place_comes_back_whatever_becomes_of_its_request(
     for _ in range(3):  # more than there are places
         if status is None:
             with server.connect(request_):
-                until(lambda: gate.inside == 1)
+                until(lambda: gate.inside + gate.outside == 1)
         else:
             assert server.ask(request_)[9:12] == status or not status
+        until(lambda: gate.inside + gate.outside == 0)
+
+
+def test_bodies_that_trickle_leave_their_places_to_others(listen: Listen) -> None:
+    """One key would keep everybody else from predictions, by a few bytes a second for hours."""
+    server = listen(predict_in_flight=1)
+    gate = server.app.state.gate
+    begun = PREDICT % (b"/predict?model=a", 20_000, CLOSE, b"x" * 10_000)
+    with server.connect(begun) as slow:
+        until(lambda: (gate.inside, gate.outside) == (0, 1))
+        assert server.ask(PREDICT % (b"/predict?model=a", 1, CLOSE, b"x"))[9:12] == b"404"
         until(lambda: gate.inside == 0)
+        assert server.ask(begun)[9:12] == b"503"  # as many as have places may be slow
+        slow.sendall(b"x" * 10_000)
+        assert rest(slow)[9:12] == b"404"
+    until(lambda: (gate.inside, gate.outside) == (0, 0))
 
 
 def test_who_answers_in_front_of_the_api_keeps_no_place(listen: Listen) -> None:

@@ -8,7 +8,7 @@ import httpx
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from app.middleware.admission import Admission, Gate
+from app.middleware.admission import Admission, Gate, Place
 
 
 class App:
@@ -106,3 +106,22 @@ def test_one_place_is_never_divided() -> None:
     clock.now += 0.5
     gate.refusal("/predict")
     assert filled(gate) == 1
+
+
+def test_a_place_is_inside_or_outside_and_given_back_once() -> None:
+    gate = Gate(1)
+    slow, other = Place(gate), Place(gate)
+    slow.enter()
+    assert slow.step_out()
+    assert slow.step_out()
+    assert (gate.inside, gate.outside, gate.full) == (0, 1, False)
+    other.enter()
+    assert not other.step_out()
+    slow.step_in()
+    assert (gate.inside, gate.outside) == (2, 0)
+    for place in (slow, other):
+        place.leave()
+        assert place.step_out()  # its answer came before its body
+        place.step_in()
+        place.leave()
+    assert (gate.inside, gate.outside) == (0, 0)
