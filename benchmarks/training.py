@@ -4,11 +4,12 @@
         [--images N] [--quick]
 
 Per network and augmentation, in turn and several times over: the step alone on one batch in memory;
-one epoch of ERM by `models.train.fit` over a packed store; on a GPU the finetune's epoch on masked
-images too; for SmallCNN without augmentation torchvision's ImageFolder in a DataLoader of two workers,
-in a plain loop. An epoch's checkpoint is timed by itself. Figures are medians over the runs in images/s,
-shares are medians of the pairs; `cpu_share` compares the processor's seconds in place of the clock's, for
-machines that other work runs on. Ends with one JSON line; exits with 1 when a target is missed.
+the second of two epochs of ERM by `models.train.fit` over a packed store (decoding processes are started
+in the first); on a GPU the finetune's epoch on masked images too; for SmallCNN without augmentation
+torchvision's ImageFolder in a DataLoader of two workers, in a plain loop. An epoch's checkpoint is timed
+by itself. Figures are medians over the runs in images/s, shares are medians of the pairs; `cpu_share`
+compares the processor's seconds in place of the clock's, for machines that other work runs on. Ends with
+one JSON line; exits with 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ from models.data.batches import Batch, Loader, Masking
 from models.data.layout import DatasetInfo
 from models.data.packing import Arrays, Row, StoreWriter, write_arrays
 from models.data.store import Store
-from models.mask_rule import apply_masks, random_masks
+from models.mask_rule import apply_masks, thresholds
+from models.mask_set import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter
 from models.masktune import train_loader
 from models.optim import make_optimizer
 from models.process import prepare_process
-from models.run import Run, resolve_device
+from models.run import Progress, Run, resolve_device
 from models.train import FitConfig, FitData, autocast, fit
 
 CLASSES = ("a", "b")
@@ -193,33 +195,40 @@ def _fixed_batch(setup: Setup) -> Batch:
 
 
 def loop(setup: Setup, *, masked: bool = False) -> Timing:
-    """One epoch of `fit`, from a store that is open; decoding workers start anew in each."""
-    masking = Masking(_Scattered(setup.case.size), apply_masks) if masked else None
+    """The second epoch of `fit`, from a store that is open; decoding workers are started in the first."""
+    masking = Masking(_masks(setup), apply_masks) if masked else None
     loader: Loader = train_loader(setup.store, setup.config, setup.run, masking)
-    network, plan = setup.network(), FitConfig(1, setup.config.optimizer, precision=setup.config.precision)
-    cpu = [0.0]  # at the last report, which is the epoch's end: before its checkpoint
-    run = replace(setup.run, on_progress=lambda _: cpu.append(time.process_time()))
+    network, plan = setup.network(), FitConfig(2, setup.config.optimizer, precision=setup.config.precision)
+    cpu = [0.0, 0.0]  # at the end of each epoch, before its checkpoint
+
+    def on_progress(progress: Progress) -> None:
+        if progress.metrics:
+            cpu[progress.epoch - 1] = time.process_time()
+
+    run = replace(setup.run, on_progress=on_progress)
     with work_folder(None) as folder:
         _synchronize(run)
-        started, cpu[0] = time.perf_counter(), time.process_time()
+        started = time.perf_counter()
         fitted = fit(
             network, FitData(loader), config=plan, run=run, checkpoints=CheckpointFolder(folder / "training")
         )
         _synchronize(run)
         whole = time.perf_counter() - started
-    epoch = fitted.history[0].seconds
-    return Timing(epoch, cpu[-1] - cpu[0], whole - epoch)
+    seconds = [epoch.seconds for epoch in fitted.history]
+    return Timing(seconds[1], cpu[1] - cpu[0], (whole - sum(seconds)) / 2)
 
 
-@dataclass(frozen=True)
-class _Scattered:
-    """A twentieth of each image's pixels, anywhere: what the finetune pays for masks."""
-
-    size: int
-
-    def masks(self, rows: torch.Tensor, size: int, device: torch.device) -> torch.Tensor:
-        counts = torch.full((len(rows),), size * size // 20, device=device)
-        return random_masks(counts, rows, (size, size), seed=0)
+def _masks(setup: Setup) -> MaskSet:
+    """Of random maps, a twentieth of each image's pixels: what the finetune pays for masks."""
+    images, size, folder = setup.case.images, setup.case.size, setup.files.with_name("masks")
+    if not folder.exists():
+        maps = torch.rand(images, 7, 7, generator=torch.Generator().manual_seed(0))
+        bounds = torch.cat([thresholds(some, (size, size), share=0.05) for some in maps.split(256)])
+        rows, zeros = torch.arange(images), torch.zeros(images, dtype=torch.int64)
+        header = MaskSetHeader("xgradcam", "predicted", 2.0, 0.05, (size, size), (7, 7), 0, images)
+        with MaskSetWriter(folder, header) as writer:
+            writer.add(MaskBatch(rows, maps, bounds, zeros.int(), zeros))
+    return MaskSet.open(folder)
 
 
 def files(setup: Setup) -> Timing:
