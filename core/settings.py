@@ -114,7 +114,9 @@ class Settings(BaseSettings):
     control_seconds: float = Field(1.0, gt=0, description="How often cancel and fence are looked at.")
     sweep_seconds: float = Field(5.0, gt=0, description="How often lost jobs are looked for.")
     reannounce_seconds: float = Field(30.0, gt=0, description="When a queued job nobody took is told again.")
-    max_attempts: int = Field(20, ge=1, description="Attempts (lost workers included) before a job fails.")
+    max_attempts: int = Field(
+        20, ge=1, description="Workers lost at a job without an epoch of progress before it fails."
+    )
     max_crashes: int = Field(
         3, ge=1, description="Crashes of the child without an epoch of progress before it fails."
     )

@@ -95,6 +95,8 @@ class JobRow(Table):
     attempt: Mapped[int] = mapped_column(default=0)
     crashes: Mapped[int] = mapped_column(default=0)
     """Crashes of the child since its last epoch of progress."""
+    losses: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Workers that fell silent since then."""
     token: Mapped[int] = mapped_column(default=0)
     """Fencing token: raised by each claim; a write with an older one is refused."""
     worker: Mapped[str | None] = mapped_column(String(120))

@@ -24,6 +24,10 @@ _QUEUED = JobRow.state == literal(JobState.QUEUED, JobRow.state.type, literal_ex
 """Said in the text of the statement: an index of the queued alone serves no parameter."""
 
 
+_FORGIVEN = {"crashes": 0, "losses": 0}
+"""Written with progress that no later attempt has to make again."""
+
+
 class LeaseLost(Exception):
     """Another claim holds the job, or it has ended: what this worker writes is refused."""
 
@@ -166,10 +170,10 @@ def held(session: Session, lease: Lease, *, lock: bool = False) -> JobState:
 
 
 def write_progress(session: Session, lease: Lease, progress: Mapping[str, Any], *, advanced: bool) -> None:
-    """Store the newest progress; `advanced` (an epoch or stage was finished) forgives past crashes."""
+    """Store the newest progress; `advanced` (an epoch or stage was finished) forgives past losses."""
     values: dict[str, Any] = {"progress": dict(progress)}
     if advanced:
-        values["crashes"] = 0
+        values |= _FORGIVEN
     _fenced(session, lease, **values)
     events.add(session, lease.job_id, EventType.PROGRESS, progress)
 
@@ -181,7 +185,7 @@ def start_stage(session: Session, lease: Lease, stage: Stage) -> None:
 
 def finish_stage(session: Session, lease: Lease, stage: Stage, result: Mapping[str, Any]) -> JobRow:
     """Record what the stage made. A stage that was recorded before stays as it was."""
-    _fenced(session, lease, crashes=0)
+    _fenced(session, lease, **_FORGIVEN)
     row = session.get_one(JobRow, lease.job_id, populate_existing=True)
     if stage not in row.done:
         row.done = row.done | {stage.value: dict(result)}
@@ -269,7 +273,8 @@ def resume(session: Session, job_id: str) -> JobRow:
     if row.state not in RESUMABLE:
         raise JobNotResumable(f"job {job_id} is {row.state.value}; only failed or cancelled jobs resume")
     row.state, row.error, row.ended_at = JobState.QUEUED, None, None
-    row.attempt, row.crashes, row.not_before, row.announced_at = 0, 0, db_now(), None
+    row.attempt, row.crashes, row.losses = 0, 0, 0
+    row.not_before, row.announced_at = db_now(), None
     row.thinned_at = None  # it will have new events
     session.flush()
     _enter(session, job_id, JobState.QUEUED, reason="resumed")
@@ -292,18 +297,18 @@ def expired(session: Session) -> list[JobRow]:
 
 
 def requeue_expired(session: Session, *, max_attempts: int, too_many: Mapping[str, Any]) -> list[str]:
-    """Settle the jobs of silent workers: cancelled, failed after too many attempts, or queued again.
+    """Settle the jobs of silent workers: cancelled, failed after too many losses, or queued again.
 
     Returns the ids of those that wait for a worker again. `too_many` is the error of those given up.
     The token is raised here already, so that the silent worker is refused even before the next claim.
     """
     again = []
     for row in expired(session):
-        row.token += 1
+        row.token, row.losses = row.token + 1, row.losses + 1
         extra: dict[str, Any]
         if row.state is JobState.CANCELLING:
             state, extra = JobState.CANCELLED, {}
-        elif row.attempt >= max_attempts:
+        elif row.losses >= max_attempts:
             state, extra = JobState.FAILED, {"error": dict(too_many)}
         else:
             state, extra = JobState.QUEUED, {"reason": "worker lost"}

@@ -166,15 +166,56 @@ def test_a_worker_that_loses_its_lease_while_it_writes_logs_nothing(database: Da
     assert EventType.LOG not in [event.type for event in told]
 
 
-def test_too_many_attempts_fail_with_the_reason(database: Database) -> None:
+def _lose_worker(database: Database, *, max_attempts: int) -> None:
+    _claim(database, lease_seconds=-1)
+    _sweep(database, max_attempts=max_attempts)
+
+
+def test_too_many_lost_workers_fail_with_the_reason(database: Database) -> None:
     job_id = _add(database)
     for _ in range(2):
-        _claim(database, lease_seconds=0.0)
-        time.sleep(0.01)
-        _sweep(database, max_attempts=2)
+        _lose_worker(database, max_attempts=2)
     with database.read() as session:
         row = jobs.get(session, job_id)
     assert (row.state, row.error, row.attempt) == (JobState.FAILED, {"detail": "gave up"}, 2)
+
+
+def test_a_job_that_was_given_back_often_outlives_its_first_lost_worker(database: Database) -> None:
+    job_id = _add(database)
+    for _ in range(3):
+        lease = _claim(database)
+        with database.begin() as session:
+            jobs.release(session, lease, reason="worker stopped")
+    _lose_worker(database, max_attempts=2)
+    with database.read() as session:
+        row = jobs.get(session, job_id)
+    assert (row.state, row.attempt) == (JobState.QUEUED, 4)
+
+
+FORWARD: dict[str, Callable[[Session, jobs.Lease], object]] = {
+    "epoch": lambda s, lease: jobs.write_progress(s, lease, {"fraction": 0.5}, advanced=True),
+    "stage": lambda s, lease: jobs.finish_stage(s, lease, Stage.ERM, {}),
+}
+
+
+@pytest.mark.parametrize("how", FORWARD)
+def test_progress_forgives_lost_workers(database: Database, how: str) -> None:
+    job_id = _add(database)
+    _lose_worker(database, max_attempts=2)
+    lease = _claim(database, lease_seconds=-1)
+    with database.begin() as session:
+        FORWARD[how](session, lease)
+    _sweep(database, max_attempts=2)
+    assert _state(database, job_id) is JobState.QUEUED
+
+
+def test_a_resumed_job_has_lost_no_worker(database: Database) -> None:
+    job_id = _add(database)
+    _lose_worker(database, max_attempts=1)
+    with database.begin() as session:
+        jobs.resume(session, job_id)
+    _lose_worker(database, max_attempts=2)
+    assert _state(database, job_id) is JobState.QUEUED
 
 
 def test_a_crash_waits_before_the_next_attempt_and_progress_forgives_it(database: Database) -> None:

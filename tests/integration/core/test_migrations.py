@@ -162,6 +162,20 @@ def test_a_version_works_on_the_database_of_the_next(empty: str) -> None:
         assert kept(before, read(empty)) == before
 
 
+def test_the_version_before_adds_rows_to_the_database_of_this_one(empty: str) -> None:
+    """Its replicas go on until they are replaced; what it does not know must have a default."""
+    schema.upgrade(empty, PREVIOUS)
+    known = fill(empty)
+    schema.upgrade(empty)
+    with closing(Database(empty)) as database, database.engine.begin() as connection:
+        found = tables(connection)
+        for table in reversed(found):
+            connection.execute(table.delete())
+        for table in found:
+            connection.execute(table.insert(), known[table.name])
+    assert kept(known, read(empty)) == known
+
+
 def test_a_database_that_lacks_a_migration_is_not_current(empty: str) -> None:
     with closing(Database(empty)) as database:
         assert not schema.is_current(database)

@@ -321,7 +321,7 @@ def test_the_sweep_fails_a_job_whose_workers_keep_vanishing(
         session.execute(
             update(JobRow)
             .where(JobRow.id == job_id)
-            .values(state=JobState.RUNNING, attempt=runtime.settings.max_attempts, lease_until=1.0)
+            .values(state=JobState.RUNNING, losses=runtime.settings.max_attempts - 1, lease_until=1.0)
         )
     sweep_once(runtime)
     sweep_once(runtime)
