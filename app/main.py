@@ -149,7 +149,7 @@ def _open(settings: Settings, counters: Metrics, tracing: Tracing, closing: Exit
         doorbell=doorbell,
         stores=stores,
         inference=inference,
-        forward=ForwardCheck(check_forward),
+        forward=ForwardCheck(partial(check_forward, settings.device)),
         keyring=Keyring(settings.keys, partial(made_keys, database)),
         rates=open_rates(settings),
         planners=planners,

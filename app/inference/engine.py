@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -19,6 +21,7 @@ from models.export import ModelError, load_model
 from models.run import resolve_device
 from models.saliency import saliency, saliency_of_activation
 
+_RETRY_SECONDS = 5
 SIGNED = frozenset({"eigencam", "eigengradcam"})
 """Methods whose map has the sign that LAPACK gave it, as in the package. The last digit of an activation may
 turn it, and with it the whole map (of 7 in 64 digits, in SmallCNN). So they are made of what torch computes
@@ -37,11 +40,11 @@ class TorchEngine:
             raise ValueError("the two networks of a pair must share their classes and their image size")
         self._network = _settled(network, device)
         self._erm = None if erm is None else _settled(erm, device)
-        self._device = device
+        self.device = device
 
     @property
     def on_cuda(self) -> bool:
-        return self._device.type == "cuda"
+        return self.device.type == "cuda"
 
     @property
     def image_size(self) -> int:
@@ -63,7 +66,11 @@ class TorchEngine:
     def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
         if explain is not None and explain.method in SIGNED and len(images) > 1:
             return Scores.joined([self.run(image[None], explain) for image in images])
-        batch = to_unit(torch.from_numpy(images).to(self._device))  # (N, 3, S, S)
+        with _memory():
+            return self._run(images, explain)
+
+    def _run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
+        batch = to_unit(torch.from_numpy(images).to(self.device))  # (N, 3, S, S)
         with torch.inference_mode():  # a card is given all of it before the first answer is waited for
             erm = None if self._erm is None else self._erm(batch)
             if explain is None:
@@ -76,7 +83,7 @@ class TorchEngine:
 
     def alone(self) -> TorchEngine:
         """The served model without its ERM model."""
-        return TorchEngine(self._network, None, self._device)
+        return TorchEngine(self._network, None, self.device)
 
     def explain(
         self, activation: NDArray[np.float32], logits: NDArray[np.float32], explain: Explain
@@ -85,39 +92,68 @@ class TorchEngine:
 
         `activation` (N, C, h, w), `logits` (N, K). Not for `scorecam` and `fullgrad` (ValueError).
         """
-        target = self._targets(explain, len(logits))
-        if not isinstance(target, Tensor):
-            target = torch.from_numpy(logits).argmax(1).to(self._device)
-        features = torch.from_numpy(activation).to(self._device)
-        seen = saliency_of_activation(self._network, features, method=explain.method, target=target)
-        return _array(seen.maps), _integers(seen.targets)
+        with _memory():
+            target = self._targets(explain, len(logits))
+            if not isinstance(target, Tensor):
+                target = torch.from_numpy(logits).argmax(1).to(self.device)
+            features = torch.from_numpy(activation).to(self.device)
+            seen = saliency_of_activation(self._network, features, method=explain.method, target=target)
+            return _array(seen.maps), _integers(seen.targets)
 
     def _targets(self, explain: Explain, images: int) -> Literal["predicted"] | Tensor:
         if explain.target is None:
             return "predicted"
-        return torch.full((images,), explain.target, device=self._device)
+        return torch.full((images,), explain.target, device=self.device)
 
 
 def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> TorchEngine:
-    """Read a pair from its artifacts. `NotFound` where a file is gone, `Unavailable` where one is damaged."""
+    """Read a pair from its artifacts. `NotFound` where a file is gone, `Unavailable` where one is damaged.
+
+    The process serves in float32 from then on: a card rounds the products of convolutions to TF32 by default,
+    by 1e-3, and no graph would be equal. Evaluation and calibration do not round either
+    (`models.passes.evaluating`); training does.
+    """
     torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False
     where = resolve_device(device)
     try:
-        network, _ = load_model(artifacts.folder(pair.model.artifact), where)
-        erm = None if pair.erm is None else load_model(artifacts.folder(pair.erm.artifact), where)[0]
+        with _memory():
+            network, _ = load_model(artifacts.folder(pair.model.artifact), where)
+            erm = None if pair.erm is None else load_model(artifacts.folder(pair.erm.artifact), where)[0]
+            return TorchEngine(network, erm, where)
     except ArtifactMissing as error:
         raise NotFound(f"the files of model {pair.model.id} are gone; it was deleted") from error
     except (BackboneError, ModelError) as error:
         raise Unavailable(f"the files of model {pair.model.id} cannot be used: {error}") from error
-    return TorchEngine(network, erm, where)
 
 
-def probe() -> None:
-    """A real forward pass of a small network, on the CPU; raises when it gives no finite scores."""
-    engine = TorchEngine(build_network("small_cnn", classes=2, image_size=28), None, torch.device("cpu"))
-    scores = engine.run(np.full((1, 3, 28, 28), 127, np.uint8), None)
+def probe(device: str) -> None:
+    """A real forward pass of a small network, where models are served; raises without finite scores.
+
+    After some errors a card never answers this process again (an illegal address, a bus it fell off).
+    """
+    with _memory():
+        network = build_network("small_cnn", classes=2, image_size=28)
+        engine = TorchEngine(network, None, resolve_device(device))
+        scores = engine.run(np.full((1, 3, 28, 28), 127, np.uint8), None)
     if scores.logits.shape != (1, 2) or not np.isfinite(scores.logits).all():
         raise Unavailable("a forward pass of a small network gave no finite scores")
+
+
+def no_memory() -> Unavailable:
+    """What a card that has no room left means to a client."""
+    return Unavailable(
+        f"the GPU has no memory left for this now; try again in {_RETRY_SECONDS} s, or with fewer images",
+        headers={"Retry-After": str(_RETRY_SECONDS)},
+    )
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise no_memory() from error
 
 
 def _settled(network: Network, device: torch.device) -> Network:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
-from app.inference.engine import TorchEngine
+from app.inference.engine import TorchEngine, no_memory
 from app.inference.graph_engine import GraphEngine, Graphs
 from app.inference.shapes import Explain, Scores
 from core.errors import Conflict
@@ -40,21 +41,27 @@ class OnnxEngine(GraphEngine):
 
     def __init__(self, graphs: Graphs, torch_engine: TorchEngine, *, threads: int, cuda: bool) -> None:
         """Raises `Conflict` where it is to use a card and cannot."""
-        erm = None if graphs.erm is None else _Graph(graphs.erm, threads, cuda=cuda)
-        super().__init__(graphs, _Graph(graphs.model, threads, cuda=cuda), erm, torch_engine)
+        card = torch_engine.device.index or 0 if cuda else None  # without a number it is the first
+        erm = None if graphs.erm is None else _Graph(graphs.erm, threads, card)
+        super().__init__(graphs, _Graph(graphs.model, threads, card), erm, torch_engine)
 
     def perturbed(self, images: NDArray[np.uint8], batch: NDArray[np.float32], explain: Explain) -> Scores:
         return self._torch.run(images, explain)
 
 
 class _Graph:
-    """A session of ONNX Runtime; it may run in several threads at once."""
+    """A session of ONNX Runtime; it may run in several threads at once. `card` None is the CPU."""
 
-    def __init__(self, path: Path, threads: int, *, cuda: bool) -> None:
-        self._session = _session(path, threads, cuda=cuda)
+    def __init__(self, path: Path, threads: int, card: int | None) -> None:
+        self._session = _session(path, threads, card)
 
     def run(self, batch: NDArray[np.float32], *names: str) -> list[NDArray[np.float32]]:
-        found: list[NDArray[np.float32]] = self._session.run(list(names), {"images": batch})
+        try:
+            found: list[NDArray[np.float32]] = self._session.run(list(names), {"images": batch})
+        except RuntimeException as error:  # it has no class of its own for that
+            if "Failed to allocate memory" not in str(error):
+                raise
+            raise no_memory() from error
         return found
 
 
@@ -75,7 +82,7 @@ def difference(found: Scores, expected: Scores) -> Difference:
     )
 
 
-def _session(path: Path, threads: int, *, cuda: bool) -> onnxruntime.InferenceSession:
+def _session(path: Path, threads: int, card: int | None) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # A thread that waits sleeps: spinning takes the core from decoding and from the event loop.
@@ -85,11 +92,16 @@ def _session(path: Path, threads: int, *, cuda: bool) -> onnxruntime.InferenceSe
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 3  # errors; its warnings are about its own optimisations
     providers: Sequence[Any] = ["CPUExecutionProvider"]
-    if cuda:
-        # TF32 is off by 1e-3. The default search would try every algorithm for each new size of batch.
-        card = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-        providers = [("CUDAExecutionProvider", card), *providers]
+    if card is not None:
+        cuda = {
+            "device_id": str(card),
+            "use_tf32": "0",  # off by 1e-3
+            "cudnn_conv_algo_search": "HEURISTIC",  # by default each new size of batch tries every algorithm
+            "arena_extend_strategy": "kSameAsRequested",  # by default each session's doubles when it grows
+        }
+        providers = [("CUDAExecutionProvider", cuda), *providers]
     session = onnxruntime.InferenceSession(path, options, providers=providers)
-    if cuda and "CUDAExecutionProvider" not in session.get_providers():  # it falls back without an error
+    session.disable_fallback()  # after an error of the card it would go on on the CPU, and only print it
+    if card is not None and "CUDAExecutionProvider" not in session.get_providers():  # the same, at its start
         raise Conflict("ONNX Runtime cannot use the card here; its own log says which library it misses")
     return session

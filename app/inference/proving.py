@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
-
 from app.inference import graphs
 from app.inference.engine import TorchEngine
 from app.inference.graph_engine import Graphs
@@ -33,8 +28,7 @@ def prove(pair: Pair, engine: Engine, images: Squares, *, artifacts: Artifacts, 
     pair_of_graphs = Graphs(files[0], files[1] if pair.erm else None)
     candidate = _candidate(pair_of_graphs, engine, images, threads)
     for some in (images, images[:1]):
-        with _whole_digits():
-            found = difference(candidate.run(some, None), engine.run(some, None))
+        found = difference(candidate.run(some, None), engine.run(some, None))
         if not found.passes:
             return Proven(
                 None,
@@ -42,17 +36,6 @@ def prove(pair: Pair, engine: Engine, images: Squares, *, artifacts: Artifacts, 
                 f"by up to {found.logit:.1e} (allowed: {TOLERANCE:g})",
             )
     return Proven(candidate, f"equal to torch on {len(images)} real images")
-
-
-@contextmanager
-def _whole_digits() -> Iterator[None]:
-    """On a card torch rounds convolutions to TF32 by default, by 1e-3: no float32 graph would be equal."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 def _candidate(files: Graphs, engine: TorchEngine, images: Squares, threads: int) -> OnnxEngine:

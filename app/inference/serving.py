@@ -305,9 +305,12 @@ def _methods() -> tuple[str, ...]:
     return METHODS
 
 
-def check_forward() -> None:
-    """Raise unless a real forward pass works in this process. The first call imports torch: seconds."""
+def check_forward(device: str) -> None:
+    """Raise unless a real forward pass works in this process, on this device (a setting's name).
+
+    The first call imports torch: seconds.
+    """
     with loading():
         from app.inference.engine import probe
 
-    probe()
+    probe(device)

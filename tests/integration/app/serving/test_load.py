@@ -198,7 +198,7 @@ def test_every_bad_image_is_named(inference: Inference) -> None:
 
 
 def test_the_check_is_a_real_forward_pass() -> None:
-    check_forward()
+    check_forward("auto")
 
 
 def test_the_front_starts_without_torch() -> None:
