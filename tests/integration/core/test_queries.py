@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, event, text
 
 from core.errors import DatasetInUse, DatasetNotReady, ModelInUse, NotFound
 from core.ids import new_id
@@ -142,6 +143,26 @@ def test_an_idempotency_key_is_reserved_once_and_replayed(database: Database) ->
         assert (found.status, found.headers, found.body) == (202, {"location": "/jobs/1"}, b"{}")
         idempotency.purge(session, older_than=-1)
         assert idempotency.begin(session, "k", "g", stale_after=60) is None
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_old_answers_are_found_by_their_index(database: Database) -> None:
+    rows = "repeat(md5(n::text), 2), '', '{}', extract(epoch from now()) - n FROM generate_series(1, 20000) n"
+    with database.begin() as session:
+        session.execute(text(f"INSERT INTO idempotency (key, fingerprint, headers, at) SELECT {rows}"))
+        session.execute(text("ANALYZE idempotency"))
+    plans: list[str] = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def explain(connection: Connection, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("DELETE"):
+            cursor.execute(f"EXPLAIN {statement}", parameters)
+            plans.extend(line for (line,) in cursor.fetchall())
+
+    with database.begin() as session:
+        idempotency.purge(session, older_than=19_000)
+        assert session.scalar(text("SELECT count(*) FROM idempotency")) < 19_100
+    assert "Index Scan using ix_idempotency_at" in "\n".join(plans)
 
 
 def test_a_reservation_of_a_dead_process_is_taken_over(database: Database) -> None:
