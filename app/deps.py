@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from anyio import CapacityLimiter
@@ -21,6 +21,7 @@ from starlette.requests import HTTPConnection
 from app.inference import Inference
 from app.services.auth import Caller, Keyring
 from app.services.events import Followers
+from app.services.health import Probes
 from app.services.metrics import Metrics
 from app.services.rates import Rates
 from app.services.sharing import Shared
@@ -65,6 +66,8 @@ class Services:
     tracing: Tracing
     closing: ExitStack
     """Closed when the application ends: `closing.callback(engine.close)` for what starts later."""
+    probes: Probes = field(default_factory=Probes)
+    """The checks of /readyz that run now."""
 
     def location(self, path: str) -> str:
         """The path as a client sees it, behind the prefix of a proxy."""

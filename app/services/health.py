@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from threading import Thread
+from typing import TYPE_CHECKING, NamedTuple
 
-from app.deps import Services
 from app.schemas.health import Part, PartName
 from core.errors import Unavailable
 from core.schema import is_current
+
+if TYPE_CHECKING:
+    from app.deps import Services
 
 logger = logging.getLogger(__name__)
 
@@ -18,13 +24,51 @@ FORWARD_PATIENCE_SECONDS = 60.0
 """The first forward pass imports torch."""
 
 
+class _Running(NamedTuple):
+    """`outcome`: what was raised, if anything was."""
+
+    outcome: Future[Exception | None]
+    begun: float
+
+
+class Probes:
+    """Runs a check of each part, and no second one while the first hangs: who asks meanwhile is told so.
+
+    To give up waiting frees no thread. So each check has one of its own, which the end of the process does not
+    wait for.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[PartName, _Running] = {}
+
+    async def ask(self, name: PartName, check: Callable[[], None], patience: float) -> Exception | None:
+        """What the check raised; a `TimeoutError` where it goes on for longer than `patience` seconds."""
+        running = self._running.get(name)
+        if running is None or running.outcome.done():
+            running = self._running[name] = _Running(Future(), time.monotonic())
+            Thread(target=_run, args=(check, running.outcome), name=f"check-{name}", daemon=True).start()
+        left = running.begun + patience - time.monotonic()
+        if left > 0:
+            await asyncio.wait([asyncio.wrap_future(running.outcome)], timeout=left)
+        return running.outcome.result() if running.outcome.done() else TimeoutError()
+
+
+def _run(check: Callable[[], None], outcome: Future[Exception | None]) -> None:
+    try:
+        check()
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is for those who asked
+        outcome.set_result(error)
+    else:
+        outcome.set_result(None)
+
+
 async def check(services: Services) -> list[Part]:
     """Ask every part, all at once."""
     waits = await asyncio.gather(
-        _part("database", lambda: _database(services), PATIENCE_SECONDS),
-        _part("broker", services.doorbell.ping, PATIENCE_SECONDS),
-        _part("storage", services.artifacts.check, PATIENCE_SECONDS),
-        _part("forward_pass", services.forward, FORWARD_PATIENCE_SECONDS),
+        _part(services, "database", lambda: _database(services)),
+        _part(services, "broker", services.doorbell.ping),
+        _part(services, "storage", services.artifacts.check),
+        _part(services, "forward_pass", services.forward, FORWARD_PATIENCE_SECONDS),
     )
     return list(waits)
 
@@ -35,13 +79,14 @@ def _database(services: Services) -> None:
         raise Unavailable("its schema is of another version")
 
 
-async def _part(name: PartName, ask: Callable[[], None], patience: float) -> Part:
-    try:
-        await asyncio.wait_for(asyncio.to_thread(ask), patience)
-    except TimeoutError:
+async def _part(
+    services: Services, name: PartName, ask: Callable[[], None], patience: float = PATIENCE_SECONDS
+) -> Part:
+    error = await services.probes.ask(name, ask, patience)
+    if isinstance(error, TimeoutError):
         return _failed(name, f"does not answer within {patience:.0f} s")
-    except Exception as error:  # whatever it is, the part does not work, and that is the answer
-        logger.exception("the %s is not ready", name)
+    if error is not None:  # whatever it is, the part does not work, and that is the answer
+        logger.error("the %s is not ready", name, exc_info=error)
         # The text of a library's error may name hosts and paths: only its kind is told.
         told = error.detail if isinstance(error, Unavailable) else f"fails ({type(error).__name__})"
         return _failed(name, told)
