@@ -1,7 +1,7 @@
 """One pass over a loader with frozen weights: evaluation mode, progress, a way to stop, and every core.
 
-Between two operations the cores of a CPU wait for each other, and for small networks that takes longer
-than the work. So a pass gives each core a batch of its own: 1.1 to 1.4 times as fast on two
+Between two operations the cores of a CPU wait for each other, and on some machines that takes longer than
+the work. So a pass gives each core a batch of its own, where that is quicker: up to 1.4 times on two
 (`benchmarks.masking`), and for the same weights the same bits.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _REPORT_SECONDS = 0.3
+_TRIAL_SECONDS = 0.1
 _AT_ONCE = 1 << 24
 """Numbers of all images under way, 64 MiB; in ResNet-50 the activations take twenty-five times as much."""
 
@@ -71,7 +72,7 @@ def answers(loader: Loader, run: Run, answer: Callable[[Batch], T]) -> Iterator[
 
 
 def side_by_side(batches: Iterator[Batch], device: torch.device, answer: Callable[[Batch], T]) -> Iterator[T]:
-    """`answer` of each batch, in order; on a CPU several at once.
+    """`answer` of each batch, in order; on a CPU several at once, where the first of them went quicker so.
 
     They are answered in threads: `answer` enters its own inference mode, and changes nothing that others use.
     """
@@ -83,13 +84,51 @@ def side_by_side(batches: Iterator[Batch], device: torch.device, answer: Callabl
     if workers == 1:
         yield from map(answer, chain([first], batches))
         return
-    pool = ThreadPoolExecutor(workers, "pass", _use_threads, (threads // workers,))
-    works = (partial(answer, batch) for batch in chain([first], batches))
+    each = threads // workers
+    pool = ThreadPoolExecutor(workers, "pass", _use_threads, (each,))
+
+    def apart(some: Iterator[Batch]) -> Iterator[T]:
+        _use_threads(each)
+        return in_order(pool, (partial(answer, batch) for batch in some), ahead=workers)
+
+    def together(some: Iterator[Batch]) -> Iterator[T]:
+        _use_threads(threads)
+        return map(answer, some)
+
     try:
-        yield from in_order(pool, works, ahead=workers)
+        yield from _quicker(chain([first], batches), (apart, together), warm=workers)
     finally:
         pool.shutdown(cancel_futures=True)
         _use_threads(threads)  # torch remembers the last number it was given, for threads to come
+
+
+_Way = Callable[[Iterator["Batch"]], Iterator[T]]
+
+
+def _quicker(batches: Iterator[Batch], ways: Sequence[_Way[T]], *, warm: int) -> Iterator[T]:
+    """Each way has some batches in turn; what is left goes to the one that took the least time for each.
+
+    `warm` answers of each do not count: the first ones of a thread prepare their kernels.
+    """
+    paces = []
+    for way in ways:
+        began = time.perf_counter()
+        count = 0
+        for found in way(_for_a_while(batches, at_least=3 * warm)):
+            count += 1
+            if count == warm:
+                began = time.perf_counter()
+            yield found
+        paces.append((time.perf_counter() - began) / max(1, count - warm))
+    yield from ways[paces.index(min(paces))](batches)
+
+
+def _for_a_while(batches: Iterator[Batch], *, at_least: int) -> Iterator[Batch]:
+    began = time.perf_counter()
+    for count, batch in enumerate(batches, 1):
+        yield batch
+        if count >= at_least and time.perf_counter() - began > _TRIAL_SECONDS:
+            return
 
 
 def in_order(pool: Executor, works: Iterator[Callable[[], T]], *, ahead: int) -> Iterator[T]:

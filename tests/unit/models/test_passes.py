@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -84,6 +85,26 @@ def test_as_many_as_there_are_threads_are_under_way_and_share_the_cores() -> Non
         return torch.get_num_threads()
 
     assert list(side_by_side(Batches().epoch(None), CPU, answer)) == [1] * 8
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize(("apart", "together", "quicker"), [(0.001, 0.004, True), (0.02, 0.001, False)])
+def test_what_is_left_goes_the_quicker_way(
+    monkeypatch: pytest.MonkeyPatch, apart: float, together: float, quicker: bool
+) -> None:
+    monkeypatch.setattr("models.passes._TRIAL_SECONDS", 0)
+    pixels = torch.zeros(1, 3, 4, 4)
+
+    def answer(batch: Batch) -> tuple[int, bool, int]:
+        beside = threading.current_thread().name.startswith("pass")
+        time.sleep(apart if beside else together)
+        return int(batch.rows), beside, torch.get_num_threads()
+
+    batches = (Batch(pixels, torch.zeros(1), torch.tensor([row])) for row in range(60))
+    rows, beside, threads = zip(*side_by_side(batches, CPU, answer), strict=True)
+    assert rows == tuple(range(60))
+    assert beside == (True,) * 12 + (False,) * 12 + (quicker,) * 36
+    assert threads == tuple(1 if own else 4 for own in beside)
 
 
 @pytest.mark.usefixtures("four_threads")
