@@ -52,6 +52,14 @@ class _Waiting:
         return len(self.ask.images)
 
 
+@dataclass(eq=False)
+class Room:
+    """Places in the queue that are kept for a request whose images are being decoded."""
+
+    images: int
+    kept: bool = True
+
+
 class Batcher:
     """One thread that runs engines, and the bounded queue before it. It may be used from any thread.
 
@@ -92,28 +100,34 @@ class Batcher:
             self._check(images)
 
     @contextmanager
-    def room(self, images: int) -> Iterator[None]:
+    def room(self, images: int) -> Iterator[Room]:
         """Keep places for images that are still to be decoded, or raise `Overloaded` before they are.
 
-        Decoding may take longer than the engine: without it, requests would gather there unbounded. To
-        be left just before `submit`.
+        Decoding may take longer than the engine: without it, requests would gather there unbounded.
         """
+        room = Room(images)
         with self._changed:
             self._check(images)
             self._coming += images
             self._decoding += 1
         try:
-            yield
+            yield room
         finally:
             with self._changed:
-                self._coming -= images
-                self._decoding -= 1
+                self._leave(room)
 
-    def submit(self, ask: Ask) -> Future[Scores]:
-        """Queue the request, or raise `Overloaded`. Cancelling the future takes it out again."""
+    def submit(self, ask: Ask, room: Room | None = None) -> Future[Scores]:
+        """Queue the request, in the places that are kept for it; without them it may be `Overloaded`.
+
+        Cancelling the future takes it out again.
+        """
         waiting = _Waiting(ask)
         with self._changed:
-            self._check(waiting.images)
+            if room is None:
+                self._check(waiting.images)
+            else:
+                self._check_open()
+                self._leave(room)
             self._queue.append(waiting)
             self._waiting += waiting.images
             if not self._busy:  # a busy thread looks for more by itself, and a wake-up is not cheap
@@ -128,9 +142,18 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
 
-    def _check(self, images: int) -> None:
+    def _leave(self, room: Room) -> None:
+        if room.kept:
+            room.kept = False
+            self._coming -= room.images
+            self._decoding -= 1
+
+    def _check_open(self) -> None:
         if self._closed:
             raise Unavailable("the service is shutting down; ask another replica, or again in a moment")
+
+    def _check(self, images: int) -> None:
+        self._check_open()
         # A request larger than the whole queue still gets its turn when nobody waits.
         held = self._waiting + self._coming
         wait = held * self._seconds_per_image

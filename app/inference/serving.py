@@ -124,10 +124,11 @@ class Inference:
         if engine is not None:
             with suppress(ImageError):  # it is larger than it seemed, or is told below, with its place
                 return await self._see_now(pair, engine, uploads[0])
-        with lane.room(len(uploads)):
+        with lane.room(len(uploads)) as room:
             engine = self._cache.ready(pair) or await self._cache.get(pair)
             squares = await self._decode(uploads, engine.image_size)
-        scores = await awaited(lane.submit(Ask(engine, squares, explain)))
+            answer = lane.submit(Ask(engine, squares, explain), room)
+        scores = await awaited(answer)
         self._upgrades.show(pair, squares)
         return Seen(squares, scores, engine.calibration)
 

@@ -34,8 +34,7 @@ class _Running(NamedTuple):
 class Probes:
     """Runs a check of each part, and no second one while the first hangs: who asks meanwhile is told so.
 
-    To give up waiting frees no thread. So each check has one of its own, which the end of the process does not
-    wait for.
+    To give up waiting frees no thread. So each check has one of its own, and the process ends without it.
     """
 
     def __init__(self) -> None:

@@ -101,6 +101,23 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(batcher: Batche
     assert len(waiting.result(10).logits) == 5
 
 
+def test_who_has_a_place_keeps_it_whoever_came_behind() -> None:
+    batcher, engine = Batcher(max_batch=4, max_waiting=100, max_seconds=0.001), EchoEngine()
+    _hold(batcher, engine)
+    time.sleep(0.2)
+    engine.gate.set()
+    batcher.submit(Ask(engine, pictures(0))).result(10)  # its pace is known
+    with batcher.room(1) as first, batcher.room(1), batcher.room(4):
+        with pytest.raises(Overloaded):
+            batcher.submit(Ask(engine, pictures(1)))
+        assert len(batcher.submit(Ask(engine, pictures(1)), first).result(10).logits) == 1
+    batcher.check(100)  # and all places are free again
+    with batcher.room(1) as late:
+        batcher.close()
+        with pytest.raises(Unavailable):
+            batcher.submit(Ask(engine, pictures(1)), late)
+
+
 def test_a_slow_engine_has_a_shorter_queue() -> None:
     batcher, engine = Batcher(max_batch=4, max_waiting=100, max_seconds=0.05), EchoEngine()
     _hold(batcher, engine)
