@@ -118,9 +118,9 @@ def address(serve: subprocess.Popen[str]) -> str:
     raise AssertionError("the service ended before it was ready")
 
 
-def answers(url: str) -> bool:
+def answers(url: str, path: str = "/readyz") -> bool:
     with suppress(httpx.TransportError):
-        return httpx.get(f"{url}/readyz", trust_env=False, timeout=30).status_code == 200
+        return httpx.get(f"{url}{path}", trust_env=False, timeout=30).status_code == 200
     return False
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from nicegui import events, ui
 
-from client import Answer, AsyncClient, ClientError, Model, SaliencyAnswer
+from client import Answer, AsyncClient, ClientError, Model, SaliencyAnswer, Sample
 from web import words
 from web.connection import api, here
 from web.shell import guarded, html, page, told
@@ -55,7 +55,13 @@ class Desk:
         self.connection = connection
         self.names = names
         self.model: Model | None = None
+        self.named = ""
+        """As it was asked for: its id or an alias."""
         self.picked: Picked | None = None
+        self.chose = 0
+        """How often a model was chosen: only what was found for the last one is drawn."""
+        self.asked = 0
+        """How often an answer was asked for, likewise."""
 
     def build(self, model: str, policy: str, value: float | None) -> None:
         html("try_title")
@@ -86,31 +92,44 @@ class Desk:
 
     async def chosen(self, *_: object) -> None:
         """Another model: other samples to pick from, another answer."""
-        self.model = await self.connection.models.get(str(self.chosen_model.value))
+        self.chose += 1
+        self.asked += 1  # what is on its way is the answer of the model before
+        number, named = self.chose, str(self.chosen_model.value)
+        model = await self.connection.models.get(named)
+        samples, fault = await self._samples(model.dataset)
+        if number != self.chose:
+            return
+        self.model, self.named = model, named
         self.picks.clear()
-        if self.model.dataset is not None:
-            try:
-                await self._picks(self.model.dataset)
-            except ClientError as error:
-                with self.picks:
-                    html("notice", tone="", text=told(error)[1])
+        with self.picks:
+            if fault is not None:
+                html("notice", tone="", text=told(fault)[1])
+            elif model.dataset is not None:
+                self._picks(model.dataset, samples)
         await self.again()
 
-    async def _picks(self, dataset: str) -> None:
-        found = []
-        async for sample in self.connection.datasets.samples(dataset, split="test", limit=100):
-            found.append(sample)
-            if len(found) == 100:
-                break
-        every = max(1, len(found) // PICKS)
-        with self.picks:
-            html("try_picks")
-            with ui.element("ul").classes("samples"):
-                for sample in found[::every][:PICKS]:
-                    with ui.element("li"), ui.element("button").classes("pick") as picked:
-                        picked.props(f'type=button aria-label="Sample {sample.id}"')
-                        picked.on("click", guarded(lambda _, number=sample.id: self.stored(number)))
-                        html("try_pick", dataset=dataset, sample=sample)
+    async def _samples(self, dataset: str | None) -> tuple[list[Sample], ClientError | None]:
+        """Some of a data set, over all that is read of it, or why there are none."""
+        found: list[Sample] = []
+        if dataset is None:
+            return found, None
+        try:
+            async for sample in self.connection.datasets.samples(dataset, split="test", limit=100):
+                found.append(sample)
+                if len(found) == 100:
+                    break
+        except ClientError as error:
+            return [], error
+        return found[:: max(1, len(found) // PICKS)][:PICKS], None
+
+    def _picks(self, dataset: str, samples: list[Sample]) -> None:
+        html("try_picks")
+        with ui.element("ul").classes("samples"):
+            for sample in samples:
+                with ui.element("li"), ui.element("button").classes("pick") as picked:
+                    picked.props(f'type=button aria-label="Sample {sample.id}"')
+                    picked.on("click", guarded(lambda _, number=sample.id: self.stored(number)))
+                    html("try_pick", dataset=dataset, sample=sample)
 
     async def _policy(self, *_: object) -> None:
         policy = str(self.policy.value)
@@ -147,28 +166,27 @@ class Desk:
         """Ask for the present image under the present policy, and show it."""
         if self.picked is None or self.model is None:
             return
+        self.asked += 1
+        number, picked, model = self.asked, self.picked, self.model
         try:
-            answer = await self._predict(self.picked)
-            looks = await self._looks(self.picked, self.model)
+            answer = await self._predict(picked)
+            looks = await self._looks(picked, model)
         except ClientError as error:
             title, detail = told(error)
+            self._draw(number, "try_trouble", title=title, detail=detail, name=picked.name)
+            return
+        said, source = answer.predictions[0], _source(picked)
+        self._draw(number, "answer", answer=answer, said=said, looks=looks, picked=picked, source=source)
+
+    def _draw(self, number: int, template: str, **values: Any) -> None:
+        """Unless a later question is on its way: its image would get the answer to this one."""
+        if number == self.asked:
             self.result.clear()
             with self.result:
-                html("try_trouble", title=title, detail=detail, name=self.picked.name)
-            return
-        self.result.clear()
-        with self.result:
-            html(
-                "answer",
-                answer=answer,
-                said=answer.predictions[0],
-                looks=looks,
-                picked=self.picked,
-                source=self._source(),
-            )
+                html(template, **values)
 
     async def _predict(self, picked: Picked) -> Answer:
-        model, policy = str(self.chosen_model.value), str(self.policy.value)
+        model, policy = self.named, str(self.policy.value)
         options: dict[str, Any] = {"top_k": 5}
         if policy != "none":
             options[policy] = min(1.0, float(self.value.value or words.POLICY_START[policy]) / 100)
@@ -201,11 +219,12 @@ class Desk:
         assert picked.sample is not None
         return await saliency.sample(model=model, dataset=picked.dataset, sample=picked.sample)
 
-    def _source(self) -> str | None:
-        """Where the stored image is; a dropped one is in its maps alone."""
-        if self.picked is None or self.picked.sample is None:
-            return None
-        return here(f"/files/datasets/{self.picked.dataset}/samples/{self.picked.sample}/image")
+
+def _source(picked: Picked) -> str | None:
+    """Where the stored image is; a dropped one is in its maps alone."""
+    if picked.sample is None:
+        return None
+    return here(f"/files/datasets/{picked.dataset}/samples/{picked.sample}/image")
 
 
 async def _models(connection: AsyncClient) -> dict[str, str]:

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from client import Client
-from tests.acceptance.dashboard.visitor import PATIENCE, Visitor
+from tests.acceptance.conftest import Processes, answers
+from tests.acceptance.dashboard.slow_api import slow_api
+from tests.acceptance.dashboard.visitor import PATIENCE, WIDE, Visitor
+from tests.conftest import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -98,6 +101,32 @@ def test_no_page_of_another_site_drives_the_dashboard(service: str) -> None:
     opening = {"transport": "polling", "EIO": "4"}
     joined = httpx.post(f"{service}/ui/_nicegui_ws/socket.io/", params=opening, headers=evil, trust_env=False)
     assert joined.status_code == 403
+
+
+def test_an_answer_never_stands_under_another_image(
+    browser: Browser, service: str, model: str, processes: Processes
+) -> None:
+    port = free_port()
+    with slow_api(service) as api:
+        processes.masktune("web", "--port", str(port), URL=api.url)
+        page = browser.new_page(viewport=WIDE)
+        visitor = Visitor(page, f"http://127.0.0.1:{port}")
+        processes.wait_until(lambda: answers(visitor.url, "/livez"), seconds=60)
+        visitor.goto(f"/ui/try?model={model}")
+        first, second = page.get_by_role("button", name="Sample").all()[:2]
+        api.held = str(first.get_attribute("aria-label")).removeprefix("Sample ")
+
+        # --- the first image is asked about, and answered after the second
+        first.click()
+        processes.wait_until(api.holding.is_set, seconds=30)
+        second.click()
+        result = page.get_by_role("region", name="Result")
+        expect(result.locator(".pictures img")).to_have_count(2)
+        shown = result.inner_html()
+        api.go.set()
+        page.wait_for_timeout(2_000)
+        assert result.inner_html() == shown
+        page.close()
 
 
 def test_what_is_not_there(visitor: Visitor) -> None:
