@@ -43,7 +43,8 @@ def html(template: str, **values: Any) -> ui.html:
 
 
 def rendered(template: str, **values: Any) -> str:
-    return _templates.get_template(f"{template}.html.j2").render(here=here, **values)
+    """As text. Outside of a page, `here` must be among the values where the template has links."""
+    return _templates.get_template(f"{template}.html.j2").render({"here": here} | values)
 
 
 def page(

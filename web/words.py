@@ -82,6 +82,9 @@ TONES = {
     "target_coverage": "good",
     "raw_threshold": "unsure",
     "not_certifiable": "bad",
+    "drifted": "bad",
+    "no_sign_of_drift": "good",
+    "too_few": "unsure",
 }
 """How a state or a verdict is coloured; its word always stands beside the colour."""
 
