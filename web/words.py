@@ -88,6 +88,9 @@ TONES = {
 }
 """How a state or a verdict is coloured; its word always stands beside the colour."""
 
+CLASSES_LISTED = 60
+"""With their counts; of more, only the number is said."""
+
 STATISTICS = {
     "accuracy": ("Average accuracy", "right answers over all answers"),
     "worst_group_accuracy": ("Worst-group accuracy", "the group with the lowest accuracy"),

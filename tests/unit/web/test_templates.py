@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from client import Drift
+from client import Dataset, Drift
 from web import words
 from web.shell import rendered
 
@@ -51,3 +51,47 @@ def test_a_model_that_drifted_is_shown_as_such(status: str, tone: str, badge: st
 
 def test_every_word_of_the_api_has_its_tone() -> None:
     assert set(get_args(Drift.model_fields["status"].annotation)) <= words.TONES.keys()
+
+
+# --- a data set -----------------------------------------------------------------------------------------
+
+SPLITS = ("train", "val", "calibration", "test")
+
+
+def dataset(**fields: Any) -> Dataset:
+    made: dict[str, Any] = {
+        "id": "ds_1",
+        "name": "birds",
+        "state": "ready",
+        "splits": {"train": 90, "test": 30},
+    }
+    return Dataset.model_validate(made | fields)
+
+
+def counts(page: str) -> dict[str, list[str]]:
+    """Of each row of the counts, its figures."""
+    table = page.partition('aria-label="Counts"')[2].partition("</table>")[0]
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', table)
+    return {name: re.findall(r">(\d+)<", figures) for name, figures in rows}
+
+
+def report_of(d: Dataset) -> str:
+    return drawn("dataset_report", d=d, splits=[split for split in SPLITS if d.splits.get(split)])
+
+
+@pytest.mark.parametrize(("number", "listed"), [(2, True), (60, True), (61, False), (1000, False)])
+def test_of_many_classes_the_totals_are_shown_and_how_many_they_are(number: int, listed: bool) -> None:
+    names = [f"class {n}" for n in range(number)]
+    by_class = {split: dict.fromkeys(names, 5) for split in ("train", "test")}
+    page = report_of(dataset(classes=names, report={"classes": by_class}))
+    found = counts(page)
+    assert found.pop("All") == ["90", "30"]
+    assert found == (dict.fromkeys(names, ["5", "5"]) if listed else {})
+    assert (f"{words.number(number)} classes, not listed." in page) is not listed
+
+
+def test_groups_are_counted_however_many_classes_there_are() -> None:
+    group = {"name": "on land", "n": 7, "splits": {"train": 4, "test": 3}}
+    page = report_of(dataset(classes=[str(n) for n in range(61)], groups=[group]))
+    assert counts(page) == {"on land": ["4", "3"], "All": ["90", "30"]}
+    assert "61 classes, not listed." in page
