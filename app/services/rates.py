@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 REDIS_SECONDS = 0.25
 """How long a request waits for Redis; it answers in less than a millisecond when it is well."""
+CONNECTIONS = 8
+"""Requests that ask Redis at a time. More are no faster, and each would wait longer in a burst."""
 REST_SECONDS = 5.0
 """How long Redis is left alone after it did not answer: a hung one must not delay every request."""
 
@@ -54,7 +56,8 @@ class Rates:
     ) -> None:
         self._limits, self._limiter, self._close = limits, limiter, close
         self._patience, self._clock = patience, clock
-        self._away_until = float("-inf")
+        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._answered_at = self._away_until = float("-inf")
 
     async def count(self, caller: Caller, scope: Scope) -> dict[str, str]:
         """Count a request. Returns the headers that tell how many are left, or raises `TooManyRequests`.
@@ -64,14 +67,11 @@ class Rates:
         What protects the process (bounded queues, bodies, streams) does not depend on it.
         """
         limit = self._limits.get(scope)
-        if limit is None or self._limiter is None or self._clock() < self._away_until:
+        if limit is None or self._limiter is None:
             return {}
-        try:
-            async with asyncio.timeout(self._patience):
-                state = await _hit(self._limiter, limit, caller.id, scope.value)
-        except _failures() as error:
-            self._away_until = self._clock() + REST_SECONDS
-            logger.warning("rate limits are not counted for %g s: %r", REST_SECONDS, error)
+        async with self._turns:  # before the patience begins: to wait here says nothing about Redis
+            state = await self._ask(self._limiter, limit, caller.id, scope.value)
+        if state is None:
             return {}
         headers = _headers(scope, limit, state)
         if not state.passed:
@@ -81,6 +81,22 @@ class Rates:
                 headers=headers | {"Retry-After": str(state.seconds)},
             )
         return headers
+
+    async def _ask(self, limiter: RateLimiter, limit: RateLimitItem, *names: str) -> _State | None:
+        """Count it, and say where the key stands; None where Redis does not answer, or did not lately."""
+        began = self._clock()
+        if began < self._away_until:
+            return None
+        try:
+            async with asyncio.timeout(self._patience):
+                state = await _hit(limiter, limit, *names)
+        except _failures() as error:
+            if self._answered_at < began:  # else it is this process that is late
+                self._away_until = self._clock() + REST_SECONDS
+                logger.warning("rate limits are not counted for %g s: %r", REST_SECONDS, error)
+            return None
+        self._answered_at = self._clock()
+        return state
 
     async def aclose(self) -> None:
         """Give the connections back."""
@@ -102,7 +118,7 @@ def open_rates(settings: Settings) -> Rates:
 
     pool = BlockingConnectionPool.from_url(
         settings.broker,
-        max_connections=32,
+        max_connections=CONNECTIONS,
         timeout=REDIS_SECONDS,
         socket_connect_timeout=REDIS_SECONDS,
         socket_timeout=REDIS_SECONDS,

@@ -4,10 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from limits import RateLimitItem
+from limits import RateLimitItem, WindowStats
+from redis.exceptions import ConnectionError as NoConnection
 
 from app.services.auth import Caller
-from app.services.rates import REST_SECONDS, Rates, open_rates
+from app.services.rates import CONNECTIONS, REST_SECONDS, Rates, open_rates
 from core.errors import TooManyRequests
 from core.settings import Settings
 from core.vocabulary import Scope
@@ -91,3 +92,44 @@ def test_a_hung_redis_delays_one_request_and_refuses_none(
 
     asyncio.run(run())
     assert "not counted" in caplog.text
+
+
+class Slow:
+    """Counts as many at a time as it has connections, and no more; what `holds` names waits for ever."""
+
+    def __init__(self, *, holds: str = "") -> None:
+        self.inside, self.holds = 0, holds
+
+    async def hit(self, item: RateLimitItem, *names: str) -> bool:
+        if self.inside == CONNECTIONS:
+            raise NoConnection("No connection available.")
+        self.inside += 1
+        try:
+            await asyncio.sleep(30 if self.holds in names else 0.01)
+        finally:
+            self.inside -= 1
+        return True
+
+    async def get_window_stats(self, item: RateLimitItem, *names: str) -> WindowStats:
+        return WindowStats(0.0, 1)
+
+
+def test_in_a_burst_every_request_is_counted(tmp_path: Path) -> None:
+    async def run() -> list[dict[str, str]]:
+        made = Rates(limited(tmp_path).rates, Slow(), patience=5)  # type: ignore[arg-type]  # a double
+        return await asyncio.gather(*(made.count(ONE, Scope.TRAIN) for _ in range(40 * CONNECTIONS)))
+
+    assert all(asyncio.run(run()))
+
+
+def test_one_that_is_late_while_others_are_answered_switches_nothing_off(tmp_path: Path) -> None:
+    async def run() -> None:
+        slow = Slow(holds=OTHER.id)
+        made = Rates(limited(tmp_path).rates, slow, patience=0.2)  # type: ignore[arg-type]  # a double
+        late = asyncio.create_task(made.count(OTHER, Scope.TRAIN))
+        await asyncio.sleep(0)
+        assert await made.count(ONE, Scope.TRAIN)
+        assert await late == {}
+        assert await made.count(ONE, Scope.TRAIN)
+
+    asyncio.run(run())
