@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from client import ImportReport
+
 Json = Mapping[str, Any]
 
 ARMS = {
@@ -131,6 +133,13 @@ ABSTAINED = {
 def sentence(text: str) -> str:
     """With a capital: what a service says of an error begins in the middle of a line of a log."""
     return text[:1].upper() + text[1:]
+
+
+def fault(report: ImportReport | None) -> str:
+    """Why a data set is invalid: its first problem, or what ended its import."""
+    found = report.problems[0].detail if report and report.problems else None
+    ended: Json = ((report.model_extra or {}).get("error") or {}) if report else {}
+    return sentence(found or ended.get("detail") or "the import did not end well") + "."
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -88,6 +88,9 @@ def test_wrong_files_are_refused_in_words(visitor: Visitor, service: str) -> Non
     expect(visitor.page.get_by_text("This data set cannot be used")).to_be_visible(timeout=PATIENCE)
     expect(visitor.page.get_by_text("2 files were rejected")).to_be_visible()
     visitor.looked_at("invalid")
+    visitor.goto("/")
+    expect(visitor.page.locator("tr", has_text="invalid").locator("small").first).not_to_be_empty()
+    visitor.looked_at("invalid-listed")
 
 
 def test_no_page_of_another_site_drives_the_dashboard(service: str) -> None:

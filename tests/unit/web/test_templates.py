@@ -59,12 +59,8 @@ SPLITS = ("train", "val", "calibration", "test")
 
 
 def dataset(**fields: Any) -> Dataset:
-    made: dict[str, Any] = {
-        "id": "ds_1",
-        "name": "birds",
-        "state": "ready",
-        "splits": {"train": 90, "test": 30},
-    }
+    splits = {"train": 90, "test": 30}
+    made: dict[str, Any] = {"id": "ds_1", "name": "birds", "state": "ready", "splits": splits}
     return Dataset.model_validate(made | fields)
 
 
@@ -86,7 +82,7 @@ def test_of_many_classes_the_totals_are_shown_and_how_many_they_are(number: int,
     page = report_of(dataset(classes=names, report={"classes": by_class}))
     found = counts(page)
     assert found.pop("All") == ["90", "30"]
-    assert found == (dict.fromkeys(names, ["5", "5"]) if listed else {})
+    assert found == ({name: ["5", "5"] for name in names} if listed else {})
     assert (f"{words.number(number)} classes, not listed." in page) is not listed
 
 
@@ -95,3 +91,23 @@ def test_groups_are_counted_however_many_classes_there_are() -> None:
     page = report_of(dataset(classes=[str(n) for n in range(61)], groups=[group]))
     assert counts(page) == {"on land": ["4", "3"], "All": ["90", "30"]}
     assert "61 classes, not listed." in page
+
+
+def problem(detail: str) -> dict[str, Any]:
+    return {"problems": [{"code": "x", "detail": detail}, {"code": "x", "detail": "another"}]}
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (problem("there is one class only"), "There is one class only."),
+        (problem("too " + "long " * 40), "Too " + "long " * 17 + "long..."),
+        (problem("<b>"), "&lt;b&gt;."),
+        ({"error": {"detail": "the disk is full"}}, "The disk is full."),
+        (None, "The import did not end well."),
+    ],
+)
+def test_the_list_says_why_a_data_set_is_invalid(report: dict[str, Any] | None, said: str) -> None:
+    invalid = dataset(state="invalid", report=report, splits={})
+    page = drawn("datasets", datasets=[invalid, dataset()])
+    assert re.findall(r"<small[^>]*>(.*?)</small>", page) == [said]
