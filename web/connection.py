@@ -16,6 +16,8 @@ from starlette.requests import Request
 from client import AsyncClient, ClientError, ProblemError, Retry
 
 KEY_COOKIE = "masktune_key"
+UNSENDABLE = "unsendable"
+"""In the query of a page: the key that was given cannot be one."""
 THEME_COOKIE = "masktune_theme"
 _KEYS_HELD = 64
 """Clients that are kept; one for each key that was used of late."""
@@ -86,8 +88,14 @@ async def is_open() -> bool:
     return await connections().is_open()
 
 
+def is_sendable(key: str) -> bool:
+    """Whether it fits into a header: letters, digits and signs of ASCII."""
+    return key.isascii() and key.isprintable()
+
+
 def key_of(request: Request) -> str | None:
-    return request.cookies.get(KEY_COOKIE) or None
+    key = request.cookies.get(KEY_COOKIE)
+    return key if key and is_sendable(key) else None
 
 
 def api_for(request: Request) -> AsyncClient:

@@ -12,7 +12,7 @@ from starlette.background import BackgroundTask
 
 from client import ClientError
 from client.predict import View
-from web.connection import KEY_COOKIE, api_for, here
+from web.connection import KEY_COOKIE, UNSENDABLE, api_for, here, is_sendable
 from web.refusals import refusal
 from web.room import PREFIX
 
@@ -29,9 +29,14 @@ FOREVER = {"Cache-Control": "private, max-age=86400, immutable"}
 async def set_key(
     request: Request, key: Annotated[str, Form()] = "", next: Annotated[str, Form()] = ""
 ) -> Response:
-    """Keep the key in this browser, or forget it; then go where the visitor wanted to."""
+    """Keep the key in this browser, or forget it; then go where the visitor wanted to.
+
+    What no request could carry is not kept: the page that is gone to says so, at the form for the key.
+    """
     home = here("/", request)
     target = next if next.startswith(home) and "//" not in next else home
+    if not is_sendable(key.strip()):
+        return RedirectResponse(f"{target}?{UNSENDABLE}", status_code=303)
     response = RedirectResponse(target, status_code=303)
     path = here("", request) or "/"
     if key.strip():

@@ -13,7 +13,7 @@ from nicegui import ui
 
 from client import ClientError, ProblemError, UnexpectedAnswer, Unreachable
 from web import words
-from web.connection import THEME_COOKIE, connections, here, key_of, request
+from web.connection import THEME_COOKIE, UNSENDABLE, connections, here, key_of, request
 
 P = ParamSpec("P")
 logger = logging.getLogger(__name__)
@@ -88,7 +88,8 @@ def _frame(title: str, place: str) -> None:
 def trouble(error: ClientError) -> None:
     """An error as a part of the page: what happened and what to do."""
     if isinstance(error, ProblemError) and error.status == 401:
-        html("key", wrong=key_of(request()) is not None, next=_asked_for())
+        unsendable = UNSENDABLE in request().query_params
+        html("key", wrong=key_of(request()) is not None, unsendable=unsendable, next=_asked_for())
         return
     title, detail = told(error)
     html("trouble", title=title, detail=detail, away=isinstance(error, Unreachable), error=error)

@@ -1,10 +1,14 @@
-"""Kinds of images, by their first bytes."""
+"""Kinds of images, by their first bytes; keys that are kept, and those that cannot be."""
 
 from __future__ import annotations
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from starlette.requests import Request
 
-from web.files import media_type
+from web.connection import KEY_COOKIE, key_of
+from web.files import media_type, router
 
 
 @pytest.mark.parametrize(
@@ -19,3 +23,31 @@ from web.files import media_type
 )
 def test_only_images_are_shown_as_images(data: bytes, kind: str) -> None:
     assert media_type(data) == kind
+
+
+@pytest.fixture
+def browser() -> TestClient:
+    app = FastAPI()
+    app.include_router(router)
+    return TestClient(app, follow_redirects=False)
+
+
+def test_a_key_is_kept_and_forgotten(browser: TestClient) -> None:
+    kept = browser.post("/key", data={"key": " mt_abc ", "next": "/jobs"})
+    assert (kept.status_code, kept.headers["location"]) == (303, "/jobs")
+    assert browser.cookies[KEY_COOKIE] == "mt_abc"
+    browser.post("/key", data={"key": ""})
+    assert KEY_COOKIE not in browser.cookies
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "mt_abc…", "mt\x00abc", "mt_\u200babc", "a\r\nb"])
+def test_a_key_that_no_request_can_carry_is_not_kept(browser: TestClient, key: str) -> None:
+    """Every page would fail with it, and none would be left to forget it on."""
+    refused = browser.post("/key", data={"key": key, "next": "/jobs"})
+    assert (refused.status_code, refused.headers["location"]) == (303, "/jobs?unsendable")
+    assert "set-cookie" not in refused.headers
+
+
+def test_a_key_that_was_kept_before_and_cannot_be_sent_counts_as_none() -> None:
+    cookie = f'{KEY_COOKIE}="schl\\374ssel"'.encode()
+    assert key_of(Request({"type": "http", "headers": [(b"cookie", cookie)]})) is None
