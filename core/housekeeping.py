@@ -1,6 +1,6 @@
-"""Room on the disk of this host: what killed processes left goes, and so do copies that are not used.
+"""What the sweep clears away: artifacts that nothing names any more, and what is unused on this host's disk.
 
-Part of the sweep, once an hour in each data folder.
+The latter once an hour in each data folder: what killed processes left, and copies that were not used.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from core import trash
 from core.artifacts import Artifacts
 from core.leftovers import remove_abandoned
 from core.session import Database
@@ -27,7 +28,8 @@ STAMP = ".tidied"
 
 
 def keep_house(database: Database, settings: Settings) -> None:
-    """Tidy what lies on this host, if nobody did within the hour. What fails is tried again in an hour."""
+    """Empty the trash; tidy what lies on this host, if nobody did within the hour."""
+    trash.empty(database, settings)
     stamp = settings.scratch / STAMP
     if not _due(stamp):
         return

@@ -79,7 +79,8 @@ class Database:
     def begin(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises.
 
-        What was put off with `after_commit` runs once the commit has held.
+        What was put off with `after_commit` runs once the commit has held; if it fails, that is logged: what
+        was asked for has been done.
         """
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
@@ -87,7 +88,10 @@ class Database:
             self.commits = next(self._count)
             callbacks: list[Callable[[], None]] = session.info.pop("after_commit", [])
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:  # whatever it was, nobody may be told that the transaction has failed
+                logger.exception("what was to follow a commit failed")
 
     def ping(self) -> None:
         """Raise when the database does not answer."""

@@ -245,3 +245,13 @@ class KeyRow(Table):
     scopes: Mapped[list[str]]
     created_at: Mapped[float] = mapped_column(server_default=db_now())
     revoked_at: Mapped[float | None]
+
+
+class TrashRow(Table):
+    """An artifact that no row names any more and that is still to be deleted: see `core.trash`."""
+
+    __tablename__ = "trash"
+
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    at: Mapped[float] = mapped_column(server_default=db_now())
+    """When it was put here, or could last not be deleted."""

@@ -17,7 +17,9 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import create_engine, text
 
 from benchmarks._chaos_parts import Postgres, answers
@@ -136,6 +138,33 @@ def database(database_url: str) -> Iterator[Database]:
 def artifacts(tmp_path: Path) -> Artifacts:
     """A store on this disk."""
     return Artifacts(f"file://{tmp_path}/artifacts", cache=tmp_path / "cache")
+
+
+class StubbornStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """An object store that deletes nothing while it is `stuck`: each try fails, as where it is away."""
+
+    protocol = "stubborn"
+    stuck = False
+
+    def rm(self, path: str, recursive: bool = False, maxdepth: int | None = None) -> None:
+        self._refuse()
+        super().rm(path, recursive=recursive, maxdepth=maxdepth)
+
+    def rm_file(self, path: str) -> None:
+        self._refuse()
+        super().rm_file(path)
+
+    def _refuse(self) -> None:
+        if type(self).stuck:
+            raise ConnectionError("the store is away")
+
+
+@pytest.fixture
+def stubborn() -> Iterator[type[StubbornStore]]:
+    """What `stubborn://…` addresses lead to while the test runs."""
+    fsspec.register_implementation("stubborn", StubbornStore, clobber=True)
+    yield StubbornStore
+    StubbornStore.stuck = False
 
 
 @pytest.fixture

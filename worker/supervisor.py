@@ -17,6 +17,7 @@ from core.queries.jobs import Lease, LeaseLost
 from core.session import after_commit
 from core.settings import Settings
 from core.tracing import Attempt
+from core.trash import discard
 from core.vocabulary import JobState
 from worker import records
 from worker.briefing import brief
@@ -189,8 +190,13 @@ class Supervisor:
             self._crash(returncode)
 
     def _succeed(self) -> None:
-        if self._settle(lambda session: records.end(session, self._lease, JobState.SUCCEEDED)):
-            self._runtime.artifacts.delete(f"jobs/{self._lease.job_id}/work")
+        self._settle(self._finish)
+
+    def _finish(self, session: Session) -> None:
+        """End the job, and with it the work folder, which nothing needs any more."""
+        records.end(session, self._lease, JobState.SUCCEEDED)
+        work = f"jobs/{self._lease.job_id}/work"
+        discard(session, self._runtime.database, self._runtime.artifacts, [work])
 
     def _fail(self, message: Message) -> None:
         if message.get("retry"):

@@ -23,6 +23,7 @@ from core.ids import new_id
 from core.queries import datasets, jobs
 from core.session import after_commit
 from core.tables import DatasetRow, JobRow
+from core.trash import discard
 from core.vocabulary import DatasetFormat, DatasetState, JobKind
 
 
@@ -65,16 +66,17 @@ def create_from_source(services: Services, once: Once, request: SourceRequest) -
 
 
 def delete(services: Services, session: Session, dataset_id: str) -> None:
-    """Remove the row now, and the stored files once that has been committed."""
+    """Remove the row now, and the stored files once that has been committed.
+
+    The files of an import that was killed before it was recorded, too, and the work folders of all jobs
+    that would need the data set to be resumed.
+    """
     row = datasets.delete(session, dataset_id)
-    keys = [key for key in (row.artifact, row.source.get("upload")) if key]
-
-    def remove() -> None:
-        for key in keys:
-            services.stores.forget(key)
-            services.artifacts.delete(key)
-
-    after_commit(session, remove)
+    artifact = row.artifact or f"datasets/{dataset_id}"
+    keys = {artifact, *filter(None, [row.source.get("upload")]), f"jobs/{row.job_id}/work"}
+    keys |= {f"jobs/{job_id}/work" for job_id in datasets.resumable_jobs(session, dataset_id)}
+    after_commit(session, partial(services.stores.forget, artifact))
+    discard(session, services.database, services.artifacts, keys)
 
 
 def parse_fields(fields: Mapping[str, str]) -> UploadRequest:

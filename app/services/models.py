@@ -13,7 +13,9 @@ from app.schemas.models import CalibrationRef, Model, ModelMetrics, SplitMetrics
 from core.errors import ModelInUse
 from core.queries import jobs, registry
 from core.session import after_commit
-from core.tables import ModelRow
+from core.tables import JobRow, ModelRow
+from core.trash import discard
+from core.vocabulary import RESUMABLE
 
 
 def describe(row: ModelRow) -> Model:
@@ -45,14 +47,28 @@ def delete(services: Services, session: Session, model_id: str) -> None:
     if users:
         raise ModelInUse(f"model {model_id} is used by {', '.join(users)}; cancel or await them first")
     row = registry.delete(session, model_id)
-    keys = [row.artifact, graphs.key(row.id), *([row.calibration["artifact"]] if row.calibration else [])]
-    after_commit(session, partial(_remove, services, row.id, keys))
+    keys = {row.artifact, graphs.key(row.id), *_left_by_training(session, row)}
+    if row.calibration:
+        keys.add(row.calibration["artifact"])
+    after_commit(session, partial(services.inference.forget, row.id))
+    discard(session, services.database, services.artifacts, keys)
 
 
-def _remove(services: Services, model_id: str, keys: list[str]) -> None:
-    services.inference.forget(model_id)
-    for key in keys:
-        services.artifacts.delete(key)
+def _left_by_training(session: Session, row: ModelRow) -> set[str]:
+    """What the stage that made the model left beside it, as its checkpoints: read by who tunes the model.
+
+    And the work folder of its job, where that has failed: without the model it cannot be resumed.
+    """
+    job = session.get(JobRow, row.job_id) if row.job_id else None
+    if job is None:
+        return set()
+    keys = {
+        result["artifact"]
+        for result in job.done.values()
+        for made in result.get("models", ())
+        if isinstance(made, dict) and made["id"] == row.id  # of what evaluated it, arms are told
+    }
+    return keys | ({f"jobs/{job.id}/work"} if job.state in RESUMABLE else set())
 
 
 def _split(figures: dict[str, Any] | None) -> SplitMetrics | None:

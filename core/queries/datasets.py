@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import DatasetInUse, DatasetNotReady, NotFound
 from core.queries import jobs
 from core.queries.paging import newest_first
 from core.session import db_now
-from core.tables import DatasetRow
-from core.vocabulary import DatasetState
+from core.tables import DatasetRow, JobRow
+from core.vocabulary import RESUMABLE, DatasetState
 
 
 def get(session: Session, dataset_id: str) -> DatasetRow:
@@ -62,6 +63,12 @@ def finish(
     row.state = DatasetState.READY if ready else DatasetState.INVALID
     row.artifact, row.classes, row.summary, row.ended_at = artifact, classes, dict(summary), db_now()
     session.flush()
+
+
+def resumable_jobs(session: Session, dataset_id: str) -> list[str]:
+    """Ids of the failed and cancelled jobs that read this data set, or made it."""
+    query = select(JobRow.id).where(JobRow.dataset_id == dataset_id, JobRow.state.in_(RESUMABLE))
+    return list(session.scalars(query))
 
 
 def delete(session: Session, dataset_id: str) -> DatasetRow:

@@ -11,9 +11,13 @@ from typing import Any
 
 import anyio
 import pytest
+from sqlalchemy import select, update
 from starlette.types import Message
 
-from core.tables import DatasetRow, JobRow
+from core.housekeeping import keep_house
+from core.tables import DatasetRow, JobRow, TrashRow
+from core.vocabulary import JobState
+from tests.conftest import StubbornStore
 from tests.integration.app.conftest import CLASSES, Front, StartFront, picture
 
 
@@ -265,6 +269,44 @@ def test_deleting(either: Front) -> None:
     assert not either.services.artifacts.exists(f"datasets/{dataset}")
     assert either.client.get(f"/datasets/{dataset}").status_code == 404
     assert either.client.delete(f"/datasets/{dataset}").status_code == 404
+
+
+def test_deleting_leaves_nothing_of_an_import_that_was_killed(either: Front) -> None:
+    """After its artifact was there and before its row named it; the job was given up later."""
+    made = upload(either).json()
+    keys = [f"datasets/{made['id']}", f"jobs/{made['job']}/work", f"uploads/{made['id']}"]
+    for key in keys[:2]:
+        with either.services.artifacts.writing(key) as folder:
+            (folder / "file").touch()
+    either.end(either.claim(), JobState.FAILED)
+    assert either.client.delete(f"/datasets/{made['id']}").status_code == 204
+    assert [key for key in keys if either.services.artifacts.exists(key)] == []
+
+
+def test_deleting_takes_the_work_of_jobs_that_cannot_be_resumed_without(either: Front) -> None:
+    dataset = either.dataset()
+    job = either.job(dataset_id=dataset)
+    with either.services.artifacts.writing(f"jobs/{job}/work") as folder:
+        (folder / "checkpoint").touch()
+    either.end(either.claim(), JobState.CANCELLED)
+    assert either.client.delete(f"/datasets/{dataset}").status_code == 204
+    assert not either.services.artifacts.exists(f"jobs/{job}/work")
+
+
+def test_deleting_while_the_store_is_away_is_done_later(
+    start: StartFront, stubborn: type[StubbornStore], tmp_path: Path
+) -> None:
+    front = start(storage_url=f"stubborn://{tmp_path.name}")
+    dataset = front.dataset()
+    stubborn.stuck = True
+    assert front.client.delete(f"/datasets/{dataset}").status_code == 204
+    assert front.client.get(f"/datasets/{dataset}").status_code == 404
+    stubborn.stuck = False
+    with front.services.database.begin() as session:
+        assert f"datasets/{dataset}" in set(session.scalars(select(TrashRow.key)))
+        session.execute(update(TrashRow).values(at=0.0))
+    keep_house(front.services.database, front.settings)
+    assert not front.services.artifacts.exists(f"datasets/{dataset}")
 
 
 def test_lists_are_paged_and_conditional(either: Front) -> None:

@@ -171,7 +171,7 @@ def test_the_version_before_adds_rows_to_the_database_of_this_one(empty: str) ->
         found = tables(connection)
         for table in reversed(found):
             connection.execute(table.delete())
-        for table in found:
+        for table in (table for table in found if table.name in known):
             connection.execute(table.insert(), known[table.name])
     assert kept(known, read(empty)) == known
 

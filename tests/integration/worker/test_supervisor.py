@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, select, text, update
 
+from core.artifacts import Artifacts
+from core.housekeeping import keep_house
+from core.ids import new_id
 from core.queries import jobs
 from core.session import Database
-from core.tables import DatasetRow, EventRow, JobRow, ModelRow
+from core.tables import DatasetRow, EventRow, JobRow, ModelRow, TrashRow
 from core.vocabulary import DatasetState, EventType, JobKind, JobState
+from tests.conftest import StubbornStore
 from worker.process_tree import MARK
 from worker.runtime import Runtime
 from worker.sweeper import sweep_once
@@ -153,6 +157,24 @@ def test_models_and_figures_of_a_job_are_registered(
     assert row.metrics == figures
     assert row.calibration == {"id": "cal_1", "n": 3}
     assert (row.job_id, row.dataset_id) == (job_id, job.dataset_id)
+
+
+def test_the_work_of_a_job_that_has_succeeded_goes_even_if_its_worker_cannot_delete_it(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database, stubborn: type[StubbornStore]
+) -> None:
+    settings = runtime.settings.model_copy(update={"storage_url": f"stubborn://{new_id('job')}"})
+    store = Artifacts(settings.storage, cache=settings.scratch / "cache")
+    job_id = add_job(TRAINED)
+    with store.writing(f"jobs/{job_id}/work/0") as folder:
+        (folder / "state.json").touch()
+    stubborn.stuck = True
+    work(Runtime(**{**vars(runtime), "settings": settings, "artifacts": store}))
+    assert job_of(job_id).state is JobState.SUCCEEDED
+    stubborn.stuck = False
+    with database.begin() as session:
+        session.execute(update(TrashRow).values(at=0.0))
+    keep_house(database, settings)
+    assert store.fs.find(store.root) == []
 
 
 def test_a_child_that_says_failed_fails_the_job(runtime: Runtime, add_job: AddJob, job_of: JobOf) -> None:

@@ -93,6 +93,24 @@ def test_deleting_minds_what_points_to_it(fresh_world: World) -> None:
     assert world.client.get(f"/models/{world.control}").status_code == 404
 
 
+def test_a_model_takes_the_checkpoints_of_its_training_with_it(fresh_world: World) -> None:
+    world, artifacts = fresh_world, fresh_world.services.artifacts
+    stages = {"erm": world.erm, "finetune": world.model, "control": world.control}
+    keys = {stage: f"jobs/{world.job}/{stage}" for stage in stages}
+    for key in (*keys.values(), f"jobs/{world.job}/work"):
+        with artifacts.writing(key) as folder:
+            (folder / "checkpoint").touch()
+    with world.services.database.begin() as session:
+        job = session.get_one(JobRow, world.job)
+        job.state = JobState.FAILED
+        job.done = {
+            stage: {"artifact": keys[stage], "models": [{"id": model}]} for stage, model in stages.items()
+        } | {"evaluate": {"artifact": f"jobs/{world.job}/report", "models": {"control": world.control}}}
+    assert world.client.delete(f"/models/{world.control}").status_code == 204
+    assert [stage for stage, key in keys.items() if artifacts.exists(key)] == ["erm", "finetune"]
+    assert not artifacts.exists(f"jobs/{world.job}/work"), "without the model it cannot be resumed"
+
+
 def test_the_weights_come_as_they_are(world: World, tmp_path: Path) -> None:
     answer = world.client.get(f"/models/{world.model}/download")
     assert answer.headers["content-disposition"] == f'attachment; filename="{world.model}.safetensors"'
