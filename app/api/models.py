@@ -12,6 +12,7 @@ from app.api.problems import problems
 from app.deps import Admin, LoadedModel, Reader, Reading, Serving, Trainer, Writing
 from app.schemas.common import Page
 from app.schemas.drift import Drift
+from app.schemas.jobs import DatasetRef, JobRef
 from app.schemas.models import Model, ModelImport, RiskCoverage, RiskCoverageQuery
 from app.services import curve_picture, curves, downloads, drift, model_import, models, pagination, uploads
 from app.services.files import WholeFile
@@ -59,8 +60,8 @@ def list_models(
     request: Request,
     session: Reading,
     caller: Reader,
-    dataset: Annotated[str | None, Query(max_length=32, description="Of this data set only.")] = None,
-    job: Annotated[str | None, Query(max_length=32, description="Made by this job only.")] = None,
+    dataset: Annotated[DatasetRef | None, Query(description="Of this data set only.")] = None,
+    job: Annotated[JobRef | None, Query(description="Made by this job only.")] = None,
     arm: Annotated[Arm | None, Query(description="Of this arm only.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.schemas.common import Strict, Text, Time
+from app.schemas.jobs import DatasetRef, ModelRef
 from core.vocabulary import Arm, SelectionStatus
 from models.selective import GroupVerdict, ScoreName
 
@@ -92,7 +93,7 @@ class Aliases(BaseModel):
 class AliasTarget(Strict):
     """Where an alias should point."""
 
-    model: Annotated[str, Field(min_length=1, max_length=100, description="Id of a model, or another alias.")]
+    model: ModelRef = Field(description="Id of a model, or another alias.")
 
 
 class RollbackTarget(Strict):
@@ -221,6 +222,6 @@ class ModelImport(Strict):
         min_length=2, max_length=100_000, description="Names, in the order of outputs."
     )
     image_size: int = Field(ge=8, le=1024, description="Side in pixels of the square that the network sees.")
-    dataset: str | None = Field(
-        None, max_length=32, description="The data set that it belongs to, of the same classes."
+    dataset: DatasetRef | None = Field(
+        None, description="The data set that it belongs to, of the same classes."
     )

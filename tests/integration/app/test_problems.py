@@ -10,6 +10,8 @@ from sqlalchemy import text
 from core.ids import new_id
 from tests.integration.app.conftest import Front, StartFront
 
+JSON = {"Content-Type": "application/json"}
+
 
 def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
     body: dict[str, Any] = answer.json()
@@ -49,17 +51,29 @@ def test_no_id_breaks_a_database(either: Front) -> None:
         ("/jobs?state=nothing", "?state"),
         ("/jobs?dataset=%00", "?dataset"),
         ("/datasets?cursor=%00", "?cursor"),
+        ("/models?dataset=%00", "?dataset"),
+        ("/models?job=%00", "?job"),
     ],
 )
-def test_queries_that_cannot_be_used(front: Front, path: str, pointer: str) -> None:
-    body = problem(front.client.get(path), 422, "invalid-input")
+def test_queries_that_cannot_be_used(either: Front, path: str, pointer: str) -> None:
+    body = problem(either.client.get(path), 422, "invalid-input")
     assert [error["pointer"] for error in body["errors"]] == [pointer]
+
+
+def test_text_that_no_database_holds_is_no_reference(either: Front) -> None:
+    for target in (b'{"model": "\\u0000"}', b'{"model": "\\ud800"}'):
+        refused = either.client.put("/aliases/best", content=target, headers=JSON)
+        body = problem(refused, 422, "invalid-input")
+        assert [error["pointer"] for error in body["errors"]] == ["/model"]
+    fields = {"backbone": "small_cnn", "classes": '["a", "b"]', "image_size": "28", "dataset": "\0"}
+    refused = either.client.post("/models", data=fields, files={"file": ("w", b"\2" + b"\0" * 7 + b"{}")})
+    assert [error["pointer"] for error in problem(refused, 422, "invalid-input")["errors"]] == ["/dataset"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"dataset": NaN}', b"[" * 50_000, b'"x"', b"null"])
 def test_bodies_that_are_not_what_they_should_be(front: Front, body: bytes) -> None:
     for path in ("/jobs/erm", "/datasets"):
-        answer = front.client.post(path, content=body, headers={"Content-Type": "application/json"})
+        answer = front.client.post(path, content=body, headers=JSON)
         problem(answer, 422, "invalid-input")
 
 
