@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import JobError, problem
+from core.housekeeping import keep_house
 from core.queries import datasets, events, idempotency, jobs, served
 from core.queue import Doorbell
 from core.session import Database, after_commit
@@ -34,7 +35,7 @@ THINNED_AT_A_TIME = 5
 
 def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
     """Put right, in one transaction, whatever a lost worker, message or process left behind; then thin out
-    the events of a few jobs that ended long ago.
+    the events of a few jobs that ended long ago, and keep house.
     """
     with database.begin() as session:
         for job_id in jobs.requeue_expired(
@@ -48,6 +49,7 @@ def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
             after_commit(session, partial(doorbell.ring_again, untold))
     with database.begin() as session:
         events.thin(session, older_than=settings.progress_days * 86_400, at_a_time=THINNED_AT_A_TIME)
+    keep_house(database, settings)
 
 
 def close_imports(session: Session, job_id: str | None = None) -> None:

@@ -12,8 +12,10 @@ import pytest
 from core.artifacts import Artifacts
 from core.housekeeping import STAMP, keep_house
 from core.queries import datasets, jobs
+from core.queue import Doorbell
 from core.session import Database
 from core.settings import Settings
+from core.sweep import sweep
 from core.tables import DatasetRow, JobRow
 from core.vocabulary import DatasetState, JobKind
 
@@ -93,6 +95,14 @@ def test_it_is_done_once_an_hour(settings: Settings, database: Database) -> None
     assert left.exists()
     os.utime(settings.scratch / STAMP, (time.time() - 3601,) * 2)
     keep_house(database, settings)
+    assert not left.exists()
+
+
+def test_it_is_part_of_the_sweep(settings: Settings, database: Database) -> None:
+    left = old(settings.scratch / "import.x")
+    doorbell = Doorbell(settings.broker)
+    sweep(database, doorbell, settings)
+    doorbell.close()
     assert not left.exists()
 
 
