@@ -173,7 +173,7 @@ def test_a_reservation_of_a_dead_process_is_taken_over(database: Database) -> No
 
 
 def test_the_jobs_that_read_or_make_a_model_are_known(database: Database) -> None:
-    inputs = ({"model": "mdl_1"}, {"model_ids": {"erm": "mdl_1"}}, {"model": "mdl_2"})
+    inputs = ({"model": "mdl_1"}, {"model_ids": {"erm": "mdl_1"}}, {"model": "mdl_2"}, {"model": "mdl_11"})
     with database.begin() as session:
         made = [
             jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.ERM, params={}, inputs=i)).id
@@ -182,3 +182,21 @@ def test_the_jobs_that_read_or_make_a_model_are_known(database: Database) -> Non
         assert sorted(jobs.using_model(session, "mdl_1")) == sorted(made[:2])
         jobs.cancel(session, made[0])
         assert jobs.using_model(session, "mdl_1") == [made[1]]
+
+
+def test_what_has_no_model_in_it_is_not_read_for_the_jobs_that_use_one(database: Database) -> None:
+    """A long job's stages, figures and error are most of its row, and SQLite's one writer would read them."""
+    said: list[str] = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def keep(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+        said.append(statement)
+
+    with database.begin() as session:
+        made = jobs.add(
+            session, JobRow(id=new_id("job"), kind=JobKind.ERM, params={"pretrained": "mdl_1"})
+        ).id
+        said.clear()
+        assert jobs.using_model(session, "mdl_1") == [made]
+    columns = said[0].partition("FROM")[0]
+    assert not [name for name in ("done", "progress", "metrics", "error") if f"jobs.{name}" in columns]
