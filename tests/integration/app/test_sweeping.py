@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from app.services.sweeping import swept
-from core.queue import Doorbell
-from tests.integration.app.conftest import StartFront
+from core.session import Database
+from tests.integration.app.conftest import Front
 
 
-class Broken(Doorbell):
-    """A doorbell with an error that nobody foresaw."""
+class Broken(Database):
+    """A database with an error that nobody foresaw."""
 
-    rung = 0
+    begun = 0
 
-    def ring_again(self, job_ids: Sequence[str]) -> None:
-        self.rung += 1
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        self.begun += 1
+        with super().begin() as session:
+            yield session
         raise RuntimeError("broken")
 
 
-def test_it_goes_on_after_an_error_that_nobody_foresaw(start: StartFront, wait_until: Any) -> None:
-    front = start()
-    doorbell = Broken(front.settings.broker)
-    often = front.settings.model_copy(update={"sweep_seconds": 0.02, "reannounce_seconds": 0.01})
-    front.job()
+def test_it_goes_on_after_an_error_that_nobody_foresaw(front: Front, wait_until: Any) -> None:
+    often = front.settings.model_copy(update={"sweep_seconds": 0.02})
 
-    async def sweep_until_rung_twice() -> None:
-        async with swept(replace(front.services, doorbell=doorbell, settings=often)):
-            await asyncio.to_thread(wait_until, lambda: doorbell.rung > 1, 15)
+    async def sweep_until_begun_twice(broken: Broken) -> None:
+        async with swept(replace(front.services, database=broken, settings=often)):
+            await asyncio.to_thread(wait_until, lambda: broken.begun > 1, 15)
 
-    asyncio.run(sweep_until_rung_twice())
-    doorbell.close()
+    with closing(Broken(front.settings.database)) as broken:
+        asyncio.run(sweep_until_begun_twice(broken))
