@@ -66,9 +66,11 @@ def _tidy(database: Database, settings: Settings) -> None:
 
 
 def _active(database: Database, job_ids: Collection[str]) -> tuple[set[str], set[str]]:
-    """Which of these jobs have not ended, and the keys of all data sets that such jobs read."""
+    """Which of these jobs have not ended, and the keys of all data sets and uploads that such jobs read."""
     unended = JobRow.state.in_(ACTIVE)
     with database.read() as session:
         active = set(session.scalars(select(JobRow.id).where(unended, JobRow.id.in_(job_ids))))
-        used = select(DatasetRow.artifact).join(JobRow, JobRow.dataset_id == DatasetRow.id).where(unended)
-        return active, {key for key in session.scalars(used) if key is not None}
+        used = select(DatasetRow).where(DatasetRow.id.in_(select(JobRow.dataset_id).where(unended)))
+        return active, {
+            key for row in session.scalars(used) for key in (row.artifact, row.source.get("upload")) if key
+        }

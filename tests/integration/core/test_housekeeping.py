@@ -54,8 +54,9 @@ def test_scratch_space_of_ended_jobs_and_killed_processes_goes(
 def test_copies_of_the_front_and_of_the_worker_go_but_what_active_jobs_read(
     settings: Settings, database: Database
 ) -> None:
-    for name in ("read", "unread"):
-        with Artifacts(settings.storage, cache=settings.scratch).writing(f"datasets/{name}") as folder:
+    store = Artifacts(settings.storage, cache=settings.scratch)
+    for key in ("datasets/read", "datasets/unread", "uploads/read"):
+        with store.writing(key) as folder:
             (folder / "samples").write_bytes(b"s")
     with database.begin() as session:
         for name in ("read", "unread"):
@@ -64,7 +65,7 @@ def test_copies_of_the_front_and_of_the_worker_go_but_what_active_jobs_read(
                 name="d",
                 state=DatasetState.IMPORTING,
                 format="auto",
-                source={},
+                source={"upload": f"uploads/{name}"},
                 options={},
                 job_id="",
             )
@@ -76,8 +77,9 @@ def test_copies_of_the_front_and_of_the_worker_go_but_what_active_jobs_read(
         name: [old(Artifacts(settings.storage, cache=cache).folder(f"datasets/{name}")) for cache in caches]
         for name in ("read", "unread")
     }
+    copies["read"].append(old(Artifacts(settings.storage, cache=caches[1]).folder("uploads/read")))
     keep_house(database, settings)
-    assert [copy.exists() for copy in copies["read"]] == [True, True]
+    assert [copy.exists() for copy in copies["read"]] == [True, True, True]
     assert [copy.exists() for copy in copies["unread"]] == [False, False]
 
 
