@@ -10,8 +10,7 @@ from sqlalchemy.orm import Session
 from app.deps import Services
 from app.inference import graphs
 from app.schemas.models import CalibrationRef, Model, ModelMetrics, SplitMetrics
-from core.errors import ModelInUse
-from core.queries import jobs, registry
+from core.queries import registry
 from core.session import after_commit
 from core.tables import JobRow, ModelRow
 from core.trash import discard
@@ -43,9 +42,6 @@ def calibration_ref(row: ModelRow) -> CalibrationRef | None:
 
 def delete(services: Services, session: Session, model_id: str) -> None:
     """Remove the row now and the files after the commit; `ModelInUse` where something needs it."""
-    users = jobs.using_model(session, model_id)
-    if users:
-        raise ModelInUse(f"model {model_id} is used by {', '.join(users)}; cancel or await them first")
     row = registry.delete(session, model_id)
     keys = {row.artifact, graphs.key(row.id), *_left_by_training(session, row)}
     if row.calibration:

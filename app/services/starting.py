@@ -51,9 +51,10 @@ def start(services: Services, once: Once, kind: JobKind, request: BaseModel) -> 
             return PLANNERS[kind](session, request)
 
     def make(session: Session, planned: Plan) -> Response:
-        # Locked, and asked again: the data set may have been deleted while the plan was made.
+        # Locked, and asked again: they may have been deleted while the plan was made.
         session.get(DatasetRow, planned.dataset_id, with_for_update=True)
         datasets.get_ready(session, planned.dataset_id)
+        registry.keep(session, jobs.models_read(planned.inputs, planned.params))
         job = JobRow(
             id=new_id("job"),
             kind=kind,

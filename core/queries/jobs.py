@@ -87,6 +87,12 @@ def using_model(session: Session, model_id: str) -> list[str]:
     return [row.id for row in found if model_id in _models_of(row.inputs, row.params, row.models)]
 
 
+def models_read(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> set[str]:
+    """Ids of the models that a job with these `inputs` and `params` reads."""
+    named = (inputs.get("model"), params.get("pretrained"), params.get("second_model"))
+    return {name for name in named if isinstance(name, str)}
+
+
 def active_of(session: Session, owner: str) -> int:
     """How many of this caller's jobs have not ended.
 
@@ -352,8 +358,7 @@ def _models_of(
     inputs: Mapping[str, Any], params: Mapping[str, Any], models: Mapping[str, Any]
 ) -> set[object]:
     made = inputs.get("model_ids") or {}
-    read = {inputs.get("model"), params.get("pretrained"), params.get("second_model")}
-    return read | {*made.values(), *models.values()}
+    return models_read(inputs, params) | {*made.values(), *models.values()}
 
 
 def _requeued(delay: float) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import ModelInUse, NotFound
 from core.ids import is_id
-from core.queries import served
+from core.queries import jobs, served
 from core.queries.paging import newest_first
 from core.session import db_now
 from core.tables import AliasMoveRow, AliasRow, ModelRow
@@ -49,11 +51,27 @@ def listing(
     return newest_first(session, ModelRow, before=before, limit=limit, where=where)
 
 
+def keep(session: Session, model_ids: Iterable[str]) -> None:
+    """Hold off the deletion of these models until the transaction ends, or `NotFound`.
+
+    Nothing else waits: neither who reads them, nor who writes their figures, nor who keeps them as well.
+    """
+    wanted = sorted(model_ids)
+    query = select(ModelRow.id).where(ModelRow.id.in_(wanted)).order_by(ModelRow.id)
+    found = set(session.scalars(query.with_for_update(read=True, key_share=True)))
+    for model_id in wanted:
+        if model_id not in found:
+            raise NotFound(f"no model {model_id}; GET /models lists what there is")
+
+
 def delete(session: Session, model_id: str) -> ModelRow:
     """Remove the row, or `ModelInUse`; the caller removes the artifact after the commit."""
     row = session.get(ModelRow, model_id, with_for_update=True)
     if row is None:
         raise NotFound(f"no model {model_id}; GET /models lists what there is")
+    users = jobs.using_model(session, model_id)
+    if users:
+        raise ModelInUse(f"model {model_id} is used by {', '.join(users)}; cancel or await them first")
     aliases = list(session.scalars(select(AliasRow.name).where(AliasRow.model_id == model_id)))
     if aliases:
         raise ModelInUse(f"model {model_id} is pointed to by {', '.join(aliases)}; move or remove them first")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
+from sqlalchemy.orm import Session
 
 from core.errors import DatasetInUse, DatasetNotReady, ModelInUse, NotFound
 from core.ids import new_id
@@ -14,6 +15,7 @@ from core.queries import datasets, idempotency, jobs, registry
 from core.session import Database
 from core.tables import DatasetRow, JobRow, ModelRow
 from core.vocabulary import Arm, DatasetState, JobKind
+from tests.integration.core.locks import while_it_waits
 
 
 def _dataset(database: Database, state: DatasetState = DatasetState.READY) -> str:
@@ -182,6 +184,28 @@ def test_the_jobs_that_read_or_make_a_model_are_known(database: Database) -> Non
         assert sorted(jobs.using_model(session, "mdl_1")) == sorted(made[:2])
         jobs.cancel(session, made[0])
         assert jobs.using_model(session, "mdl_1") == [made[1]]
+
+
+def test_models_that_are_kept_exist(database: Database) -> None:
+    model_id = _model(database)
+    with database.begin() as session:
+        registry.keep(session, {model_id})
+        with pytest.raises(NotFound, match="mdl_0"):
+            registry.keep(session, {model_id, "mdl_0"})
+
+
+def _use(session: Session, model_id: str) -> None:
+    registry.keep(session, {model_id})
+    jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.MASK, params={}, inputs={"model": model_id}))
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_model_is_deleted_or_used_and_never_both(database: Database) -> None:
+    used, deleted = _model(database), _model(database)
+    with pytest.raises(ModelInUse):
+        while_it_waits(database, lambda s: _use(s, used), lambda s: registry.delete(s, used)).result()
+    with pytest.raises(NotFound):
+        while_it_waits(database, lambda s: registry.delete(s, deleted), lambda s: _use(s, deleted)).result()
 
 
 def test_what_has_no_model_in_it_is_not_read_for_the_jobs_that_use_one(database: Database) -> None:

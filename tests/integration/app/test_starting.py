@@ -1,0 +1,58 @@
+"""What is deleted between the plan of a job and its row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.schemas.jobs import ErmRequest, EvaluateRequest, RetrainHeadRequest
+from app.services import starting
+from app.services.idempotency import Once, Plan
+from core.errors import NotFound
+from core.queries import registry
+from core.vocabulary import JobKind
+from tests.integration.app.conftest import Front
+
+
+@dataclass(frozen=True)
+class Late(Once):
+    """One whose `meanwhile` happens when the plan is made."""
+
+    meanwhile: Callable[[], object] = lambda: None
+
+    def run_planned(
+        self, fingerprint: str, plan: Callable[[], Plan], make: Callable[[Session, Plan], Response]
+    ) -> Response:
+        def planned() -> Plan:
+            made = plan()
+            self.meanwhile()
+            return made
+
+        return super().run_planned(fingerprint, planned, make)
+
+
+@pytest.mark.parametrize("role", ["model", "second_model", "pretrained"])
+def test_a_model_that_is_deleted_meanwhile_is_not_found(either: Front, role: str) -> None:
+    dataset = either.dataset()
+    model, gone = either.model(dataset), either.model(dataset)
+    kind, request = {
+        "model": (JobKind.EVALUATE, EvaluateRequest(model=gone)),
+        "second_model": (
+            JobKind.RETRAIN_HEAD,
+            RetrainHeadRequest(model=model, second_model=gone, groups="disagreement"),
+        ),
+        "pretrained": (JobKind.ERM, ErmRequest(dataset=dataset, backbone="resnet32", pretrained=gone)),
+    }[role]
+
+    def delete() -> None:
+        with either.services.database.begin() as session:
+            registry.delete(session, gone)
+
+    once = Late(either.services.database, caller="c", key=None, meanwhile=delete)
+    with pytest.raises(NotFound, match=gone):
+        starting.start(either.services, once, kind, request)
+    assert either.client.get("/jobs").json()["data"] == []
