@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from core.queries import datasets, jobs
-from core.queries.jobs import Lease
+from core.queries.jobs import Lease, LeaseLost
 from core.session import Database
 from core.tables import JobRow
-from core.vocabulary import JobKind, JobState
+from core.vocabulary import DatasetState, JobKind, JobState
 from tests.integration.core.locks import while_it_waits
 from worker import records
 
@@ -33,3 +33,24 @@ def test_a_job_ends_while_the_data_set_of_another_is_deleted(
         lambda s: records.end(s, lease, JobState.SUCCEEDED),
     ).result()
     assert job_of(job_id).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_worker_that_loses_its_lease_meanwhile_closes_no_data_set(
+    database: Database, add_job: Callable[..., str], job_of: Callable[[str], JobRow]
+) -> None:
+    job_id = add_job([], kind=JobKind.IMPORT)
+    with database.begin() as session:
+        row = jobs.claim(session, worker="w", lease_seconds=-1)
+        assert row is not None
+    lease = Lease(job_id, row.token)
+    result = {"artifact": None, "ready": False, "classes": [], "summary": {}}
+    message = {"type": "stage_finished", "stage": "import", "result": result}
+    with pytest.raises(LeaseLost):
+        while_it_waits(
+            database,
+            lambda s: jobs.requeue_expired(s, max_attempts=5, too_many={}),
+            lambda s: records.record(s, lease, message),
+        ).result()
+    with database.read() as session:
+        assert datasets.get(session, str(row.dataset_id)).state is DatasetState.IMPORTING
