@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from core.tables import JobRow
 from core.vocabulary import DatasetState, JobKind, JobState
 from tests.integration.core.locks import while_it_waits
 from worker import records
+from worker.messages import Message
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -44,8 +46,8 @@ def test_a_worker_that_loses_its_lease_meanwhile_closes_no_data_set(
         row = jobs.claim(session, worker="w", lease_seconds=-1)
         assert row is not None
     lease = Lease(job_id, row.token)
-    result = {"artifact": None, "ready": False, "classes": [], "summary": {}}
-    message = {"type": "stage_finished", "stage": "import", "result": result}
+    result: dict[str, Any] = {"artifact": None, "ready": False, "classes": [], "summary": {}}
+    message: Message = {"type": "stage_finished", "stage": "import", "result": result}
     with pytest.raises(LeaseLost):
         while_it_waits(
             database,
