@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from models import backbones_own
-from models.backbones_base import BackboneSpec, BuildRequest, Library, Network
+from models.backbones_base import SIZE_ERRORS, BackboneSpec, BuildRequest, Library, Network
 from models.backbones_errors import BackboneError, UnknownBackbone, UnsupportedBackbone, WeightsUnavailable
-from models.backbones_weights import load_strictly
+from models.backbones_weights import Shapes, load_strictly, shapes_of
 
 __all__ = [
     "BackboneError",
@@ -23,6 +25,7 @@ __all__ = [
     "adopt_weights",
     "available_backbones",
     "build_network",
+    "weight_shapes",
 ]
 
 
@@ -78,6 +81,36 @@ def build_network(
         built = library.build(request)
         network = Network(built, BackboneSpec(name, classes, image_size, built.mean, built.std))
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]  # torch's stub knows no memory_format alone
+
+
+def weight_shapes(name: str, *, classes: int, image_size: int) -> Shapes:
+    """The tensors of what `build_network` would build; no memory is taken for them, and nothing computed.
+
+    Raises `UnknownBackbone`, `UnsupportedBackbone`; not all that cannot be split is noticed.
+    """
+    library, plain = _find(name)
+    request = BuildRequest(plain, classes, image_size)
+    try:
+        with torch.device("meta"):
+            built = library.build(request)
+    except (BackboneError, *SIZE_ERRORS):  # or its builder looks at values: torchvision's RegNets
+        with _NoWeights():
+            built = library.build(request)
+    return shapes_of(built.model.state_dict())
+
+
+class _NoWeights(TorchFunctionMode):
+    """Weights and images have no values inside (device `meta`); what is counted and listed has."""
+
+    _MADE = frozenset({torch.empty, torch.ones, torch.rand, torch.randn, torch.zeros})
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in self._MADE and kwargs.get("device") is None:
+            kwargs = kwargs | {"device": "meta"}
+        return func(*args, **kwargs)
 
 
 def adopt_weights(network: Network, source: Network) -> None:

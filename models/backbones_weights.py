@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -76,20 +76,41 @@ def with_local_weights(
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
     """Load `state`; a tensor missing, left over or of another shape is a `WeightsUnavailable`."""
-    expected = model.state_dict()
+    require_fit(shapes_of(model.state_dict()), shapes_of(state), what=what)
+    model.load_state_dict(state)
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Of tensors, by their names."""
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def require_fit(expected: Shapes, found: Shapes, *, what: str) -> None:
+    """Raise `WeightsUnavailable` for a tensor missing, left over or of another shape."""
     wrong = sorted(
-        [f"{name} is missing" for name in expected.keys() - state.keys()]
-        + [f"{name} is unknown" for name in state.keys() - expected.keys()]
+        [f"{name} is missing" for name in expected.keys() - found.keys()]
+        + [f"{name} is unknown" for name in found.keys() - expected.keys()]
         + [
-            f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
-            for name, tensor in expected.items()
-            if name in state and state[name].shape != tensor.shape
+            f"{name} is {found[name]}, not {shape}"
+            for name, shape in expected.items()
+            if name in found and found[name] != shape
         ]
     )
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise WeightsUnavailable(f"{what} does not fit the network: {', '.join(wrong[:3])}{more}")
-    model.load_state_dict(state)
+
+
+def stored_shapes(path: Path) -> Shapes:
+    """What the header of a safetensors file says; no tensor is read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -99,7 +120,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsUnavailable(f"{path.name} is not a readable file of tensors: {error}") from error
+        raise _unreadable(path, error) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsUnavailable(f"{path.name} does not hold a plain dictionary of tensors")
     return dict(state)
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsUnavailable:
+    return WeightsUnavailable(f"{path.name} is not a readable file of tensors: {error}")

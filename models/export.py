@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.backbones import BackboneError, Network, build_network
-from models.backbones_weights import load_strictly, read_tensors
+from models.backbones import BackboneError, Network, WeightsUnavailable, build_network, weight_shapes
+from models.backbones_weights import load_strictly, read_tensors, require_fit, stored_shapes
 from models.checkpoints import weights_digest
 from models.data.packing import hidden_sibling, publish, sweep_siblings
 from models.errors import LearningError
@@ -125,15 +125,19 @@ def import_safetensors(
 
     Only safetensors: nothing of a pickle is ever read. Raises `ModelError`, `BackboneError`.
     """
-    fresh = build_network(backbone, classes=len(classes), image_size=image_size)
-    card = card_of(fresh, classes, "imported")
-    network = _load(file, card)
+    _require_safetensors(file)
+    try:  # before anything is built: a kilobyte may name a network of gigabytes
+        expected = weight_shapes(backbone, classes=len(classes), image_size=image_size)
+        require_fit(expected, stored_shapes(file), what=file.name)
+    except WeightsUnavailable as error:
+        raise ModelError(str(error)) from error
+    network = build_network(backbone, classes=len(classes), image_size=image_size)
+    load_strictly(network.model, read_tensors(file), what=file.name)
     return network, card_of(network, classes, "imported")
 
 
 def _load(file: Path, card: ModelCard) -> Network:
-    if file.suffix != ".safetensors":
-        raise ModelError(f"{file.name} is not a safetensors file, and nothing else is loaded")
+    _require_safetensors(file)
     try:
         network = build_network(card.backbone, classes=len(card.classes), image_size=card.image_size)
         load_strictly(network.model, read_tensors(file), what=file.name)
@@ -142,6 +146,11 @@ def _load(file: Path, card: ModelCard) -> Network:
     if (network.spec.mean, network.spec.std) != (card.mean, card.std):
         raise ModelError(f"{card.backbone} of this version normalises otherwise than the card says")
     return network
+
+
+def _require_safetensors(file: Path) -> None:
+    if file.suffix != ".safetensors":
+        raise ModelError(f"{file.name} is not a safetensors file, and nothing else is loaded")
 
 
 class _Exported(nn.Module):

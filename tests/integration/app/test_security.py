@@ -35,6 +35,8 @@ import uvicorn
 from PIL import Image
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from app.connection import Connection
 from app.inference import graphs
@@ -219,6 +221,22 @@ def test_an_image_larger_than_one_may_be_is_not_kept_in_memory(start: StartFront
         refused = front.client.post(path, files=files)
         assert code_of(refused) == FileCode.TOO_LARGE
         assert refused.json()["errors"][0]["pointer"] == "/images/1"
+
+
+def test_a_model_is_not_built_before_its_file_could_hold_it(front: Front) -> None:
+    """A few bytes would take the memory of the largest network there is, in the process that serves."""
+    built: list[int] = []
+
+    def note(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        if not parameter.is_meta:
+            built.append(parameter.numel())
+
+    tensor = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    form = {"backbone": "timm/vit_giant_patch14_224", "classes": '["a", "b"]', "image_size": "896"}
+    with register_module_parameter_registration_hook(note):
+        file = ("model.safetensors", struct.pack("<Q", len(tensor)) + tensor + bytes(4))
+        assert code_of(front.client.post("/models", files={"file": file}, data=form)) == "does-not-fit"
+    assert built == []
 
 
 class _Opens:

@@ -16,7 +16,9 @@ from models.backbones import (
     adopt_weights,
     available_backbones,
     build_network,
+    weight_shapes,
 )
+from models.backbones_weights import shapes_of
 from models.checkpoints import weights_digest
 
 HANDFUL = [
@@ -39,6 +41,23 @@ def test_split_equals_the_librarys_forward(name: str, side: int) -> None:
         torch.testing.assert_close(network(images), whole, rtol=1e-5, atol=1e-6)
     assert activation.shape == (2, *network.activation_shape)
     assert whole.shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [*HANDFUL, ("regnet_y_400mf", 64), ("timm/beit_base_patch16_224", 64)]
+)
+def test_shapes_are_known_before_a_network_is_built(name: str, side: int) -> None:
+    expected = weight_shapes(name, classes=3, image_size=side)
+    network = build_network(name, classes=3, image_size=side)
+    assert expected == shapes_of(network.model.state_dict())
+    assert not any(tensor.is_meta for tensor in network.state_dict().values())
+
+
+def test_shapes_of_what_there_is_not() -> None:
+    with pytest.raises(UnknownBackbone):
+        weight_shapes("resnet33", classes=3, image_size=64)
+    with pytest.raises(UnsupportedBackbone, match="at least 16 pixels"):
+        weight_shapes("small_cnn", classes=3, image_size=8)
 
 
 def test_small_cnn_is_the_papers() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from models.backbones import Network, build_network
 from models.checkpoints import weights_digest
@@ -71,6 +74,39 @@ def test_an_import_takes_safetensors_of_the_backbone_only(network: Network, tmp_
     (tmp_path / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
     with pytest.raises(ModelError, match="not a readable file"):
         import_safetensors(tmp_path / "bad.safetensors", backbone="resnet32", classes=CLASSES, image_size=16)
+
+
+@pytest.fixture
+def made() -> Iterator[list[int]]:
+    """The elements of each parameter that memory is taken for."""
+    sizes: list[int] = []
+
+    def note(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        if not parameter.is_meta:
+            sizes.append(parameter.numel())
+
+    hook = register_module_parameter_registration_hook(note)
+    yield sizes
+    hook.remove()
+
+
+@pytest.mark.parametrize("backbone", ["vit_giant_patch14_224", "beit_large_patch16_512", "regnet_y_128gf"])
+def test_a_small_file_of_a_large_network_is_refused_before_it_is_built(
+    tmp_path: Path, made: list[int], backbone: str
+) -> None:
+    """A thousand bytes took up to 15 GB, twice, in the process that serves."""
+    pytest.importorskip("timm")
+    save_file({"cls_token": torch.zeros(1, 1, 8)}, tmp_path / "w.safetensors")
+    with pytest.raises(ModelError, match="does not fit the network"):
+        import_safetensors(tmp_path / "w.safetensors", backbone=backbone, classes=CLASSES, image_size=896)
+    assert sum(made) == 0
+
+
+def test_an_import_builds_its_network_once(network: Network, tmp_path: Path, made: list[int]) -> None:
+    save_model(network, card_of(network, CLASSES, "erm"), tmp_path / "m")
+    file = tmp_path / "m" / "model.safetensors"
+    imported, _ = import_safetensors(file, backbone="resnet32", classes=CLASSES, image_size=16)
+    assert sum(made) == sum(p.numel() for p in imported.model.parameters())
 
 
 def test_weights_of_another_card_are_refused(network: Network, tmp_path: Path) -> None:
