@@ -189,8 +189,9 @@ def _mask_batch(
     """1. maps  2. their heights at the image's size  3. the threshold  4. how many pixels it masks."""
     height, width = batch.images.shape[-2:]
     found = explain()
-    raised = heights(found.maps, (height, width))
-    bounds = threshold_heights(raised, sigmas=config.sigmas, share=config.share)
-    counts = count_masked(raised, bounds).to(torch.int32)
-    columns = batch.rows, found.maps, bounds, counts, found.targets
-    return (height, width), MaskBatch(*(column.cpu() for column in columns))
+    with torch.inference_mode():
+        raised = heights(found.maps, (height, width))
+        bounds = threshold_heights(raised, sigmas=config.sigmas, share=config.share)
+        counts = count_masked(raised, bounds).to(torch.int32)
+        columns = batch.rows, found.maps, bounds, counts, found.targets
+        return (height, width), MaskBatch(*(column.cpu() for column in columns))

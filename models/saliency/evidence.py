@@ -58,7 +58,7 @@ class Evidence:
         differentiated: by hand where it is plain layers.
         """
         if self.tape is not None:
-            return self._places(self.tape.gradient(self._logit_gradient(objective)))
+            return self._places(self._of_tape(self.tape, objective))
         linear = self.network.linear
         if linear is None:
             with torch.enable_grad():
@@ -66,7 +66,12 @@ class Evidence:
                 (gradient,) = torch.autograd.grad(total, self.activation)
             return self._places(gradient)
         places = self.activation.shape[-2] * self.activation.shape[-1]
-        rows = self._logit_gradient(objective) @ linear.weight.detach().float() / places  # (B, C)
+        weight = linear.weight.detach().float()
+        if objective is target_logit:
+            rows = weight.index_select(0, self.targets)  # (B, C): what a one-hot row times the weights is
+        else:
+            rows = self._logit_gradient(objective) @ weight
+        rows = rows / places
         return rows[:, :, None, None].expand_as(self.activation)
 
     def summed_gradient_times_values(self) -> Tensor:
@@ -77,13 +82,16 @@ class Evidence:
         """
         if self.tape is None:
             return (self.gradient() * self.values).sum((2, 3))
-        gradient = self.tape.gradient(self._logit_gradient(target_logit), of_passed_on=True)
+        gradient = self.tape.gradient_of(self.targets, of_passed_on=True)
         return (gradient * self.tape.passed_on).sum((2, 3))
 
-    def _logit_gradient(self, objective: Objective) -> Tensor:
-        """d objective / d logits, (B, K): one-hot for the target logit."""
+    def _of_tape(self, tape: Tape, objective: Objective) -> Tensor:
         if objective is target_logit:
-            return torch.nn.functional.one_hot(self.targets, self.logits.shape[1]).to(self.logits.dtype)
+            return tape.gradient_of(self.targets)
+        return tape.gradient(self._logit_gradient(objective))
+
+    def _logit_gradient(self, objective: Objective) -> Tensor:
+        """d objective / d logits, (B, K)."""
         with torch.enable_grad():
             logits = self.logits.detach().clone().requires_grad_()
             (gradient,) = torch.autograd.grad(objective(logits, self.targets).sum(), logits)

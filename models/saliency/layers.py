@@ -54,12 +54,14 @@ def _back_through_relu(layer: nn.ReLU, output: Tensor, gradient: Tensor) -> Tens
     return torch.ops.aten.threshold_backward(gradient, output, 0)  # type: ignore[no-any-return]  # untyped
 
 
-def _back_through_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, saved: None, gradient: Tensor) -> Tensor:
-    assert layer.running_var is not None  # `readable` has seen to it
-    scale = (layer.running_var + layer.eps).rsqrt()
-    if layer.affine:
-        scale = scale * layer.weight
-    return gradient * scale.view(-1, *(1,) * (gradient.ndim - 2))
+def _norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, Tensor]:
+    return layer(x), x
+
+
+def _back_through_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor, gradient: Tensor) -> Tensor:
+    statistics = layer.running_mean, layer.running_var, None, None
+    back = torch.ops.aten.native_batch_norm_backward
+    return back(gradient, x, layer.weight, *statistics, False, layer.eps, [True, False, False])[0]  # type: ignore[no-any-return]  # untyped
 
 
 def _max_pool(layer: nn.MaxPool2d, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -85,8 +87,8 @@ def _window(layer: nn.MaxPool2d) -> tuple[list[int], list[int], list[int], list[
 
 
 RULES: dict[type[nn.Module], Rule] = {
-    nn.BatchNorm1d: Rule(_apply, _back_through_norm),
-    nn.BatchNorm2d: Rule(_apply, _back_through_norm),
+    nn.BatchNorm1d: Rule(_norm, _back_through_norm),
+    nn.BatchNorm2d: Rule(_norm, _back_through_norm),
     nn.Dropout: Rule(_apply, _same),
     nn.Flatten: Rule(_flatten, _unflatten),
     nn.Identity: Rule(_apply, _same),
@@ -127,10 +129,23 @@ class Tape:
 
     def gradient(self, of_logits: Tensor, *, of_passed_on: bool = False) -> Tensor:
         """d (`of_logits` · logits) / d input, in the input's shape; or / d `passed_on`."""
+        return self._back(of_logits, len(self.layers), of_passed_on)
+
+    def gradient_of(self, targets: Tensor, *, of_passed_on: bool = False) -> Tensor:
+        """The same for one logit of each sample, `targets` (B,): a last linear layer is a row of its weights."""
+        last = self.layers[-1]
+        if type(last) is nn.Linear:
+            rows = last.weight.index_select(0, targets)
+            return self._back(rows, len(self.layers) - 1, of_passed_on)
+        one_hot = functional.one_hot(targets, self.logits.shape[1]).to(self.logits.dtype)
+        return self.gradient(one_hot, of_passed_on=of_passed_on)
+
+    def _back(self, gradient: Tensor, end: int, of_passed_on: bool) -> Tensor:
+        """From behind the first `end` layers to their input, or to `passed_on`."""
         first = _leading(self.layers) if of_passed_on else 0
-        gradient = of_logits
-        for layer, saved in zip(reversed(self.layers[first:]), reversed(self.saved[first:]), strict=True):
-            gradient = RULES[type(layer)].backward(layer, saved, gradient)
+        for index in reversed(range(first, end)):
+            layer = self.layers[index]
+            gradient = RULES[type(layer)].backward(layer, self.saved[index], gradient)
         return gradient
 
 
