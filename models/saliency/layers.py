@@ -132,7 +132,7 @@ class Tape:
         return self._back(of_logits, len(self.layers), of_passed_on)
 
     def gradient_of(self, targets: Tensor, *, of_passed_on: bool = False) -> Tensor:
-        """The same for a logit of each sample, `targets` (B,): a last linear layer gives a row of its weights."""
+        """The same for one logit of each sample, `targets` (B,): for a linear layer a row of weights."""
         last = self.layers[-1]
         if type(last) is nn.Linear:
             rows = last.weight.index_select(0, targets)
