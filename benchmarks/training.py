@@ -223,7 +223,8 @@ def _masks(setup: Setup) -> MaskSet:
     images, size, folder = setup.case.images, setup.case.size, setup.files.with_name("masks")
     if not folder.exists():
         maps = torch.rand(images, 7, 7, generator=torch.Generator().manual_seed(0))
-        bounds = torch.cat([thresholds(some, (size, size), share=0.05) for some in maps.split(256)])
+        parts = (maps[first : first + 256] for first in range(0, images, 256))
+        bounds = torch.cat([thresholds(some, (size, size), share=0.05) for some in parts])
         rows, zeros = torch.arange(images), torch.zeros(images, dtype=torch.int64)
         header = MaskSetHeader("xgradcam", "predicted", 2.0, 0.05, (size, size), (7, 7), 0, images)
         with MaskSetWriter(folder, header) as writer:

@@ -88,7 +88,7 @@ def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def require_fit(expected: Shapes, found: Shapes, *, what: str) -> None:
+def require_fit(expected: Shapes, found: Shapes, *, what: str, network: str = "the network") -> None:
     """Raise `WeightsUnavailable` for a tensor missing, left over or of another shape."""
     wrong = sorted(
         [f"{name} is missing" for name in expected.keys() - found.keys()]
@@ -101,7 +101,7 @@ def require_fit(expected: Shapes, found: Shapes, *, what: str) -> None:
     )
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise WeightsUnavailable(f"{what} does not fit the network: {', '.join(wrong[:3])}{more}")
+        raise WeightsUnavailable(f"{what} does not fit {network}: {', '.join(wrong[:3])}{more}")
 
 
 def stored_shapes(path: Path) -> Shapes:

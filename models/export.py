@@ -128,7 +128,7 @@ def import_safetensors(
     _require_safetensors(file)
     try:  # before anything is built: a kilobyte may name a network of gigabytes
         expected = weight_shapes(backbone, classes=len(classes), image_size=image_size)
-        require_fit(expected, stored_shapes(file), what=file.name)
+        require_fit(expected, stored_shapes(file), what=file.name, network=backbone)
     except WeightsUnavailable as error:
         raise ModelError(str(error)) from error
     network = build_network(backbone, classes=len(classes), image_size=image_size)
