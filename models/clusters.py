@@ -88,9 +88,9 @@ def k_means(points: Floats, count: int, rng: np.random.Generator) -> Floats:
         centres = _spread(points, count, rng)
         for _ in range(_ROUNDS):
             assigned = _nearest(points, centres)
-            members = np.eye(count)[assigned]  # (N, count)
-            sizes = members.sum(0)
-            moved = np.where(sizes[:, None] > 0, members.T @ points / np.maximum(sizes, 1)[:, None], centres)
+            members = (assigned == np.arange(count)[:, None]).astype(np.float64)  # (count, N)
+            sizes = members.sum(1)
+            moved = np.where(sizes[:, None] > 0, members @ points / np.maximum(sizes, 1)[:, None], centres)
             if np.array_equal(moved, centres):
                 break
             centres = moved
@@ -123,7 +123,8 @@ def _spread(points: Floats, count: int, rng: np.random.Generator) -> Floats:
 
 
 def _nearest(points: Floats, centres: Floats) -> Labels:
-    return np.asarray(_squares(points, centres).argmin(1), np.int64)
+    """The squared distance but for |point|², which is the same to every centre."""
+    return np.asarray(((centres**2).sum(1) - 2 * points @ centres.T).argmin(1), np.int64)
 
 
 def _squares(a: Floats, b: Floats) -> Floats:
