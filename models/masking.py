@@ -161,7 +161,7 @@ def mask_batches(
 
     if run.device.type == "cpu":
         return answers(loader, run, lambda batch: begun(batch)())
-    return _behind(map(begun, watched(loader, run)))
+    return watched(loader, run, lambda batches: _behind(map(begun, batches)))
 
 
 def _behind(works: Iterator[Callable[[], T]]) -> Iterator[T]:

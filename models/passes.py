@@ -52,14 +52,24 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def watched(loader: Loader, run: Run) -> Iterator[Batch]:
-    """The batches of `loader` in stored order. Reports every 0.3 s and at the end; raises Stopped."""
+def watched(loader: Loader, run: Run, answering: Callable[[Iterator[Batch]], Iterator[T]]) -> Iterator[T]:
+    """What `answering` makes of the batches of `loader`, in stored order. Raises Stopped.
+
+    Reports every 0.3 s and at the end what has been answered, not what has been begun.
+    """
     start = reported = time.perf_counter()
     steps, images = len(loader), 0
-    for step, batch in enumerate(loader.epoch(None), 1):
-        run.check()
-        yield batch
-        images += len(batch.rows)
+    begun = deque[int]()
+
+    def batches() -> Iterator[Batch]:
+        for batch in loader.epoch(None):
+            run.check()
+            begun.append(len(batch.rows))
+            yield batch
+
+    for step, found in enumerate(answering(batches()), 1):
+        yield found
+        images += begun.popleft()
         now = time.perf_counter()
         if now - reported >= _REPORT_SECONDS or step == steps:
             reported = now
@@ -67,8 +77,8 @@ def watched(loader: Loader, run: Run) -> Iterator[Batch]:
 
 
 def answers(loader: Loader, run: Run, answer: Callable[[Batch], T]) -> Iterator[T]:
-    """`answer` of each batch of `loader`, in stored order. Reports as `watched` does; raises Stopped."""
-    return side_by_side(watched(loader, run), run.device, answer)
+    """`answer` of each batch of `loader`, side by side. Reports as `watched` does; raises Stopped."""
+    return watched(loader, run, lambda batches: side_by_side(batches, run.device, answer))
 
 
 def side_by_side(batches: Iterator[Batch], device: torch.device, answer: Callable[[Batch], T]) -> Iterator[T]:

@@ -111,12 +111,15 @@ def fitting_workers(
     memory can feed; none for a single batch.
 
     `shared_memory` in bytes; None looks at what is free. `ranks` processes of this host share it, and the
-    cores. A GPU takes more than four to keep busy.
+    cores. A GPU takes more than four to keep busy. Where the network runs on the same few cores, each process
+    that decodes beside it holds up all of them: on two, ResNet-50 predicts 37 images/s with two processes,
+    39 with one and 47 with none.
     """
     cores = len(os.sched_getaffinity(0))
     workers = settings.workers
     if workers is None:
-        workers = min(4 if device.type == "cpu" else 16, max(1, cores // ranks))
+        mine = max(1, cores // ranks)
+        workers = min(4, mine // 4) if device.type == "cpu" else min(16, mine)
     if batches == 1:  # to start a process takes longer than to decode a batch
         return 0
     workers = min(workers, batches)
