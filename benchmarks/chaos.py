@@ -44,7 +44,7 @@ from benchmarks._common import table, work_folder
 from benchmarks._machine import load_average
 from client import Client, ClientError, Retry
 from core.artifacts import Artifacts
-from core.queries import events, jobs
+from core.queries import events, jobs, trash
 from core.queue import Doorbell
 from core.session import Database
 from core.settings import Settings
@@ -204,7 +204,9 @@ class Chaos:
                 return
 
     def calm(self, patience: float) -> None:
-        """Start whatever is down, resume what was cancelled, and wait until all have ended."""
+        """Start whatever is down, resume what was cancelled, and wait until all have ended, and what a kill
+        kept somebody from deleting is deleted.
+        """
         for timer in self._later:
             timer.join()
         self.stack.start()
@@ -213,7 +215,7 @@ class Chaos:
             for job_id in self._cancelled():
                 with suppress(ClientError):
                     self.client.jobs.resume(job_id)
-            if self._ended() == len(self.posted) and not self._cancelled():
+            if self._ended() == len(self.posted) and not self._cancelled() and not self._to_delete():
                 return
             time.sleep(0.5)
 
@@ -365,6 +367,10 @@ class Chaos:
 
     def _cancelled(self) -> list[str]:
         return self._in_states(JobState.CANCELLED)
+
+    def _to_delete(self) -> list[str]:
+        with self.database.read() as session:
+            return trash.due(session, older_than=0)
 
     def _ended(self) -> int:
         return sum(row.state.ended for row in self._rows())

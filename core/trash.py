@@ -19,7 +19,7 @@ from core.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-RETRY_SECONDS = 60.0
+RETRY_SECONDS = 10.0
 """How long the sweep leaves a key alone: whoever removed its row is deleting it, or the store is away."""
 
 
