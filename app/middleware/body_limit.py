@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.headers import header
-from core.errors import PayloadTooLarge, problem
+from app.middleware.refusing import refuse
+from core.errors import PayloadTooLarge
 
 LimitOf = Callable[[Scope], int]
 """The most bytes that the body of this request may have."""
@@ -73,17 +73,6 @@ class _Counted:
 
 
 async def _refuse(scope: Scope, send: Send, limit: int) -> None:
-    body = json.dumps(
-        problem(
-            PayloadTooLarge,
-            f"the body may have {limit} bytes at most; send less, or ask the operator to raise the limit",
-            instance=scope["path"],
-        )
-    ).encode()
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),  # the rest of the body is not read: the connection cannot go on
-    ]
-    await send({"type": "http.response.start", "status": PayloadTooLarge.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    detail = f"the body may have {limit} bytes at most; send less, or ask the operator to raise the limit"
+    # The rest of the body is not read: the connection cannot go on.
+    await refuse(scope, send, PayloadTooLarge, detail, (b"connection", b"close"))

@@ -8,14 +8,14 @@ which page asks (`Origin`) and under which name (`Host`), and no page can have i
 from __future__ import annotations
 
 import ipaddress
-import json
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.headers import header
-from core.errors import Forbidden, problem
+from app.middleware.refusing import refuse
+from core.errors import Forbidden
 
 IsOpen = Callable[[], Awaitable[bool]]
 """Whether anybody is answered, without a key."""
@@ -50,7 +50,7 @@ class SameOrigin:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         else:
-            await _refuse(scope, send, fault)
+            await refuse(scope, send, OtherSite, fault)
 
     async def _fault(self, scope: Scope) -> str | None:
         """What to tell whoever asks, or None where they may."""
@@ -106,13 +106,3 @@ def _is_loopback(authority: str) -> bool:
 
 def _is_probe(scope: Scope) -> bool:
     return scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) in _PROBES
-
-
-async def _refuse(scope: Scope, send: Send, detail: str) -> None:
-    body = json.dumps(problem(OtherSite, detail, instance=scope["path"])).encode()
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": OtherSite.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
