@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, ScalarSelect, create_engine, event, make_url, select, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -47,6 +47,13 @@ class db_now(GenericFunction[float]):
 
     type = Double()
     inherit_cache = True
+
+
+def ago(seconds: float) -> ScalarSelect[float]:
+    """So long before `db_now`, asked for once: no index can be searched for a clock that runs on, and a
+    million ended jobs were read at each sweep (1.2 s in place of 1 ms).
+    """
+    return select(db_now() - seconds).scalar_subquery()
 
 
 @compiles(db_now, "sqlite")

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core.session import db_now
+from core.session import ago, db_now
 from core.tables import IdempotencyRow
 
 
@@ -51,6 +51,5 @@ def forget(session: Session, key: str) -> None:
 
 def purge(session: Session, *, older_than: float) -> None:
     """Drop what was answered more than `older_than` seconds ago."""
-    # Asked for once, as `events.thin` does: no index serves a comparison with a clock that runs on.
-    before = select(db_now() - older_than).scalar_subquery()
+    before = ago(older_than)
     session.execute(delete(IdempotencyRow).where(IdempotencyRow.at < before))

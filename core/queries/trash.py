@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from core.session import db_now
+from core.session import ago, db_now
 from core.tables import TrashRow
 
 
@@ -24,7 +24,7 @@ def put(session: Session, keys: Collection[str]) -> None:
 
 def due(session: Session, *, older_than: float, limit: int = 100) -> list[str]:
     """Keys that nobody has tried to delete for so many seconds."""
-    query = select(TrashRow.key).where(TrashRow.at < db_now() - older_than).order_by(TrashRow.at).limit(limit)
+    query = select(TrashRow.key).where(TrashRow.at < ago(older_than)).order_by(TrashRow.at).limit(limit)
     return list(session.scalars(query))
 
 
