@@ -23,6 +23,11 @@ from web.shell import STATIC
 HOME = "/ui"
 """Where the pages are; `/` leads there."""
 
+AWAY = 30.0
+"""Seconds that a page's connection may be gone before what was typed into it is: a laptop that changes its
+network, or a browser that is busy, is back later than NiceGUI's three.
+"""
+
 POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -70,6 +75,7 @@ def create_dashboard(url: str, upload_bytes: int = 0) -> FastAPI:
         tailwind=False,  # a compiler of style sheets in the browser; the look is in one file
         show_welcome_message=False,
         favicon=_ICON,
+        reconnect_timeout=AWAY,
     )
     return outer
 

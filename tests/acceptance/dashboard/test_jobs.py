@@ -78,7 +78,7 @@ def _add_events(data: Path, job: str, number: int) -> None:
 def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
     visitor.goto(f"/ui/new?dataset={dataset}&kind=erm")
     visitor.page.get_by_text("Fields that win over the preset").click()
-    visitor.page.get_by_label("Network", exact=True).fill("resnet18")
+    visitor.fill("Network", "resnet18")
     visitor.page.get_by_role("switch", name="Start from published weights").click()
     visitor.button("Start the job").click()
     visitor.page.wait_for_url("**/ui/jobs/job_*")
@@ -93,13 +93,27 @@ def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
 
 def test_a_field_that_cannot_be_is_said_where_it_is_asked(visitor: Visitor, dataset: str) -> None:
     visitor.goto(f"/ui/new?dataset={dataset}")
-    visitor.page.get_by_label("Network", exact=True).fill("no_such_network")
+    visitor.fill("Network", "no_such_network")
     visitor.button("Start the job").click()
     field = visitor.page.locator(".q-field", has=visitor.page.get_by_label("Network", exact=True))
     expect(field.get_by_role("alert")).to_contain_text("no_such_network", timeout=PATIENCE)
     expect(visitor.page.locator(".callout.bad")).to_contain_text("See Network.")
     assert urlsplit(visitor.page.url).path == "/ui/new"
     visitor.looked_at("wrong-field")
+
+
+def test_a_page_that_was_away_keeps_what_was_typed(visitor: Visitor, dataset: str) -> None:
+    visitor.goto(f"/ui/new?dataset={dataset}&kind=erm")
+    visitor.page.get_by_text("Fields that win over the preset").click()
+    visitor.fill("Epochs", "7")
+    visitor.page.evaluate("window.socket.disconnect()")
+    visitor.page.wait_for_timeout(4_500)  # longer than NiceGUI waits by itself
+    visitor.page.evaluate("window.socket.connect()")
+    expect(visitor.page.locator("#popup")).to_have_attribute("aria-hidden", "true")
+
+    visitor.choose("What to do", "MaskTune")
+    expect(visitor.page.get_by_label("Epochs on masked images")).to_be_attached()
+    expect(visitor.page.get_by_label("Epochs", exact=True)).to_have_value("7")
 
 
 def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(
@@ -126,7 +140,7 @@ def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(
     # --- trained on
     visitor.button("Finetune on it").click()
     expect(visitor.heading("What it may cost")).to_be_visible()
-    page.get_by_label("Epochs on masked images").fill("1")
+    visitor.fill("Epochs on masked images", "1")
     visitor.looked_at("new-finetune")
     visitor.button("Start the job").click()
     page.wait_for_url("**/ui/jobs/job_*")
@@ -139,8 +153,9 @@ def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(
     visitor.choose("What to do", "Predict a split")
     visitor.choose("File", "CSV")
     visitor.choose("When to answer", "answer the surest share of inputs")
-    page.get_by_label("Answer this percentage").fill("80")
+    visitor.fill("Answer this percentage", "80")
     visitor.looked_at("new-predict")
+    expect(page.get_by_label("Answer this percentage")).to_have_value("80")
     visitor.button("Start the job").click()
     page.wait_for_url("**/ui/jobs/job_*")
     expect(visitor.badge("succeeded")).to_be_visible(timeout=PATIENCE)

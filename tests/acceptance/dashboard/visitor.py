@@ -58,6 +58,20 @@ class Visitor:
         self.page.get_by_label(label, exact=True).first.click()
         self.page.get_by_role("option", name=option, exact=True).click()
 
+    def fill(self, label: str, value: str) -> None:
+        """Type into a field, as often as it takes to stand there: what is typed goes to whatever has the focus,
+        and a list that is just closing may take that back.
+        """
+        field = self.page.get_by_label(label, exact=True)
+        for last in (False, False, True):
+            field.fill(value)
+            try:
+                expect(field).to_have_value(value, timeout=30_000 if last else 2_000)
+                return
+            except AssertionError:
+                if last:
+                    raise
+
     def loaded(self, selector: str) -> None:
         """The first image of these, once it has come: it is asked for when it comes into view. A first map
         loads torch and the model.
