@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,18 +60,16 @@ class Visitor:
         self.page.get_by_role("option", name=option, exact=True).click()
 
     def fill(self, label: str, value: str) -> None:
-        """Type into a field, as often as it takes to stand there: what is typed goes to whatever has the focus,
-        and a list that is just closing may take that back.
+        """Type into a field, again where it does not stand there: what is typed goes to whatever has the
+        focus, and a list that is just closing may take that back.
         """
         field = self.page.get_by_label(label, exact=True)
-        for last in (False, False, True):
+        for _ in range(2):
             field.fill(value)
-            try:
-                expect(field).to_have_value(value, timeout=30_000 if last else 2_000)
-                return
-            except AssertionError:
-                if last:
-                    raise
+            with suppress(AssertionError):
+                return expect(field).to_have_value(value, timeout=2_000)
+        field.fill(value)
+        return expect(field).to_have_value(value)
 
     def loaded(self, selector: str) -> None:
         """The first image of these, once it has come: it is asked for when it comes into view. A first map
