@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app.connection import Connection, guarded
-from app.inference import prepare_process
 from app.main import create_app
 from core import logs
 from core.settings import Settings
@@ -47,7 +46,6 @@ def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = 
 
     `wrap` may put another application around the API, which sees all requests first.
     """
-    prepare_process()
     app = create_app(settings)
     config = uvicorn.Config(
         app if wrap is None else wrap(app),

@@ -77,7 +77,7 @@ def photographs() -> Kind:
     china, flower = load_sample_images().images
     corners = [(top, left) for top in (0, 20, 40) for left in (0, 40, 80)]
     cuts = [picture[top:, left:] for top, left in corners for picture in (china, flower)]
-    return Kind("resnet50", 224, "image/jpeg", [_encoded(cut, (500, 375), "JPEG") for cut in cuts], 256)
+    return Kind("resnet50", 224, "image/jpeg", [_encoded(cut, (500, 375), "JPEG") for cut in cuts], 1024)
 
 
 def _encoded(pixels: NDArray[np.float64], size: tuple[int, int], kind: str) -> bytes:

@@ -74,6 +74,9 @@ def api(
     tied: Tied = False,
 ) -> None:
     """Run the API alone. Workers find it through the database and the broker of the settings."""
+    from app.process import prepare_process
+
+    prepare_process()
     settings = read_settings(host=host, port=port, api_processes=processes)
     _exit_0_on_sigterm()
     _tie(tied)

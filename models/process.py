@@ -55,6 +55,9 @@ def wait_briefly() -> None:
 def keep_freed_memory() -> bool:
     """Tell glibc to keep what is freed: giving pages back and faulting them in anew costs a quarter to
     nearly half of a training's CPU time. False where the C library is another one.
+
+    Call it while the process has one thread. A thread that allocated before has an arena of its own, which
+    later threads share and for which none of this holds: a quarter of a `predict` job's rate.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -13,7 +13,7 @@ from core.artifacts import Artifacts
 from core.loading import loaded, loading
 from core.settings import Settings
 from core.vocabulary import JobKind
-from models.process import prepare_process, prepare_without_torch
+from models.process import keep_freed_memory, prepare_process, prepare_without_torch
 from worker.endings import STOPPED
 from worker.lifeline import Lifeline
 from worker.reporter import Reporter
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 def main() -> int:
     """The exit code: 0 when the supervisor was told how it ended, `STOPPED` when asked to stop."""
+    keep_freed_memory()  # before there is a second thread, which would take an arena of its own
     reporter = Reporter.take_stdout()
     lifeline = Lifeline(0)
     spec = Spec.from_line(lifeline.first_line())

@@ -13,6 +13,7 @@ from core.artifacts import Artifacts
 from core.loading import loading
 from core.settings import Settings
 from core.vocabulary import Stage
+from models.process import keep_freed_memory
 from worker.lifeline import Lifeline
 from worker.ranks import FAILURE, RESULT, SPEC
 from worker.reporter import Reporter
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 def main(folder: Path, stage: Stage) -> int:
     """Run this rank's part; the first rank reports, and writes the result."""
+    keep_freed_memory()
     reporter = Reporter.take_stdout()
     Lifeline(0).watch()  # nothing is ever written there: its end is the message
     spec, settings = Spec.from_line((folder / SPEC).read_bytes()), Settings()

@@ -6,7 +6,6 @@ Importing this imports no torch; the first prediction, or `check_forward`, does.
 from __future__ import annotations
 
 from app.inference.calibration import Calibration
-from app.inference.process import prepare_process
 from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, Inference, Seen, check_forward
 from app.inference.shapes import Engine, Explain, Ground, Pair, Part, Scores, Upload
 
@@ -24,5 +23,4 @@ __all__ = [
     "Seen",
     "Upload",
     "check_forward",
-    "prepare_process",
 ]

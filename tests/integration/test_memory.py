@@ -1,0 +1,44 @@
+"""Each process that works with images keeps its memory before it has a second thread: later it has no effect."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import os, sys
+from models import process
+
+def noted():
+    print("kept with threads:", len(os.listdir("/proc/self/task")), flush=True)
+    os._exit(0)
+
+process.keep_freed_memory = noted
+sys.argv = sys.argv[1:]
+"""
+STARTS = {
+    "api": ("from cli.main import main; main()", ["masktune", "api", "--tied"]),
+    "job": ("from worker.child import main; main()", ["child"]),
+    "rank": (
+        "from pathlib import Path; from core.vocabulary import Stage; from worker.rank import main; "
+        "main(Path('.'), Stage.ERM)",
+        ["rank"],
+    ),
+}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="NOT TESTED: this is glibc's malloc")
+@pytest.mark.parametrize("start", STARTS)
+def test_memory_is_kept_before_there_is_a_second_thread(start: str) -> None:
+    code, arguments = STARTS[start]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT + code, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split("kept with threads: ")[1].strip() == "1", done.stderr
