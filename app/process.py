@@ -16,7 +16,7 @@ def prepare_process() -> None:
     Without the first, page faults take a quarter (ResNet-50) to 40 % (SmallCNN) of the CPU time. Without
     the second, which OpenMP reads once, torch's idle threads spin on the core that the event loop needs.
     The third is how long a thread waits for the interpreter while the event loop is busy: a short read of
-    the database waits ten times, and with the default of 5 ms would take longer than what it read is good for.
+    the database waits ten times, and with the default of 5 ms would take longer than it is good for.
     """
     keep_freed_memory()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,4 +1,4 @@
-"""Each process that works with images keeps its memory before it has a second thread: later it has no effect."""
+"""Each process that works with images keeps its memory before it has a second thread: later is too late."""
 
 from __future__ import annotations
 
