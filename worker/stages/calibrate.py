@@ -61,7 +61,7 @@ def _temperature(said: Said, context: StageContext, model: ModelSpec) -> dict[st
     """1 for a data set without a validation split."""
     if not len(context.store.rows(TEMPERATURE_SPLIT)):
         return {"value": 1.0, "split": TEMPERATURE_SPLIT, "n": 0}
-    seen = said.logits(model, TEMPERATURE_SPLIT)
+    seen = said.logits(model, TEMPERATURE_SPLIT, keep=True)  # the report reads it too
     value = fit_temperature(seen.logits, seen.labels)
     return {"value": value, "split": TEMPERATURE_SPLIT, "n": len(seen.labels)}
 

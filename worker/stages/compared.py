@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from models.run import Progress, Run
 from worker.spec import ModelSpec
 from worker.stages.context import StageContext
 from worker.stages.training import load
+from worker.workspace import replacing
 
 _SMALL, _SMALL_BATCH, _LARGE_BATCH = 64, 256, 32
 """Images of up to 64 px are evaluated 256 at a time, larger ones 32."""
@@ -68,18 +70,40 @@ class Said:
     def __init__(self, context: StageContext, *, passes: int) -> None:
         self._context, self._passes, self._passed = context, passes, 0
         self._networks: dict[str, Network] = {}
+        self._images, self._seconds = 0, 0.0
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Of the passes for `logits`; None where there was none."""
+        return round(self._images / self._seconds, 1) if self._seconds else None
 
     def network(self, model: ModelSpec) -> Network:
         if model.id not in self._networks:
             self._networks[model.id] = load(self._context, model)[0]
         return self._networks[model.id]
 
-    def logits(self, model: ModelSpec, split: str) -> Logits:
-        """Of every sample of the split, in stored order."""
-        network = self.network(model)
+    def logits(self, model: ModelSpec, split: str, *, keep: bool = False) -> Logits:
+        """Of every sample of the split, in stored order. `keep` it for the job's later stages."""
+        kept = self._context.workspace.folder("said") / f"{model.id}-{split}.npz"
         with self.counted() as run:
-            loader = loader_for(self._context, network, self._context.store.rows(split), run)
-            return predict_logits(network, loader, run)
+            if kept.exists():
+                with np.load(kept) as columns:
+                    return Logits(**columns)
+            found = self._asked(model, split, run)
+        if keep:
+            kept.parent.mkdir(exist_ok=True)
+            with replacing(kept) as file:
+                np.savez(file, **found._asdict())
+        return found
+
+    def _asked(self, model: ModelSpec, split: str, run: Run) -> Logits:
+        network, started = self.network(model), time.monotonic()
+        found = predict_logits(
+            network, loader_for(self._context, network, self._context.store.rows(split), run), run
+        )
+        self._images += len(found.rows)
+        self._seconds += time.monotonic() - started
+        return found
 
     def counted(self) -> _Counted:
         """A run whose progress is one of `passes` passes."""

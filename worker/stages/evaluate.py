@@ -72,14 +72,13 @@ def evaluate(context: StageContext) -> Result:
     started = time.monotonic()
     said = Said(context, passes=(len(models) + len(shown(models))) * len(splits) + len(shown(models)))
     logits = {split: {arm: said.logits(m, split) for arm, m in models.items()} for split in splits}
-    rate = _images(logits) / max(time.monotonic() - started, 1e-9)
     figures = Figures(context, logits)
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
         report = _facts(context, models, said) | figures.report() | make_risk(context, models, logits)
         report |= _looked(context, models, said, figures, logits, folder)
         report["groups"] = make_groups(context, models, said, folder=folder)
-        report["cost"].append(_cost(context, started, rate))
+        report["cost"].append(_cost(context, started, said.images_per_second))
         (folder / REPORT).write_text(
             json.dumps(finite(report), indent=1, ensure_ascii=False, allow_nan=False)
         )
@@ -171,15 +170,11 @@ def _facts(context: StageContext, models: dict[Any, ModelSpec], said: Said) -> d
     }
 
 
-def _images(logits: Mapping[str, Mapping[Arm, Logits]]) -> int:
-    return sum(len(said.rows) for by_arm in logits.values() for said in by_arm.values())
-
-
-def _cost(context: StageContext, started: float, rate: float) -> dict[str, Any]:
+def _cost(context: StageContext, started: float, rate: float | None) -> dict[str, Any]:
     """The stage's own seconds; `rate` is that of the plain forward passes in it."""
     return {
         "stage": context.stage,
         "seconds": round(time.monotonic() - started, 3),
-        "images_per_second": round(rate, 1),
+        "images_per_second": rate,
         "device": device_name(context.run.device),
     }

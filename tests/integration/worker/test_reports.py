@@ -14,9 +14,14 @@ from app.services.predict import data_uri
 from app.services.reports import render
 from core.tables import JobRow
 from core.vocabulary import JobKind
+from models.backbones import Network
+from models.data.batches import Loader
 from models.data.importing import import_dataset
+from models.evaluate import Logits, predict_logits
+from models.run import Run
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import CLASSES, hyperparameters, make_folder
+from worker.stages import compared
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +112,19 @@ def test_the_same_job_writes_the_same_figures(bench: Bench) -> None:
         for changing in ("job", "created_at", "cost"):
             del report[changing]
     assert first == second
+
+
+def test_no_model_is_asked_twice_for_a_split(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def counted(network: Network, loader: Loader, run: Run) -> Logits:
+        asked.append(loader.images)
+        return predict_logits(network, loader, run)
+
+    monkeypatch.setattr(compared, "predict_logits", counted)
+    job = bench.succeed(bench.run(JobKind.MASKTUNE))[0]
+    splits = read(bench, job)[0]["dataset"]["splits"]
+    assert sorted(asked) == sorted(splits[name] for name in ("calibration", "val", "test") for _ in range(3))
 
 
 def test_nothing_to_look_at_and_few_samples_break_nothing(bench: Bench) -> None:
