@@ -1,14 +1,16 @@
 """Augmentation of whole batches on the device: a pure function of the images and of uniform numbers.
 
 Each image takes its own row of numbers in [0, 1), drawn by the caller from the epoch's generator,
-so an image is changed alike on any device, with any number of workers or ranks.
+so an image is changed alike on any device, with any number of workers or ranks. What follows from the
+numbers alone is planned for many batches at once: between two steps of a small network an operation on
+few numbers costs more to begin than to do.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -16,34 +18,50 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.config import Augmentation
+from models.mask_rule import Size
 
-_Apply = Callable[[Tensor, Tensor], Tensor]
+Plans = tuple[Tensor, ...]
+"""What is to happen to N images, each (N, …), so that a part of the images takes its part of each."""
 
 
 class Recipe(NamedTuple):
-    """`apply(images (B, 3, H, W) in 0..1, u (B, numbers) in [0, 1))` → images of the same shape."""
+    """`plan(u (N, numbers) in [0, 1), (H, W))` → plans; `apply(images (B, 3, H, W) in 0..1, plans of
+    these)` → images of the same shape.
+    """
 
     numbers: int
-    apply: _Apply
+    plan: Callable[[Tensor, Size], Plans]
+    apply: Callable[[Tensor, Plans], Tensor]
 
 
-def augment(name: Augmentation, images: Tensor, u: Tensor) -> Tensor:
-    """`images` (B, 3, H, W), float in 0..1, changed by `u` (B, RECIPES[name].numbers); channels last."""
-    changed = RECIPES[name].apply(images, u)
+def plan(name: Augmentation, u: Tensor, size: Size) -> Plans:
+    """For N images of `size` (height, width), from `u` (N, RECIPES[name].numbers), uniform in [0, 1)."""
+    return RECIPES[name].plan(u, size)
+
+
+def augment(name: Augmentation, images: Tensor, plans: Plans) -> Tensor:
+    """`images` (B, 3, H, W), float in 0..1, changed by the plans that `plan` made for them; channels last."""
+    changed = RECIPES[name].apply(images, plans)
     return changed.contiguous(memory_format=torch.channels_last)
 
 
-def _none(images: Tensor, _: Tensor) -> Tensor:
+def _as_drawn(u: Tensor, size: Size) -> Plans:
+    return (u,)
+
+
+def _none(images: Tensor, _: Plans) -> Tensor:
     return images
 
 
-def _flip(images: Tensor, u: Tensor) -> Tensor:
+def _flip(images: Tensor, plans: Plans) -> Tensor:
     """Left–right, one image in two."""
+    (u,) = plans
     return torch.where((u[:, 0] < 0.5).view(-1, 1, 1, 1), images.flip(3), images)
 
 
-def _pad_crop(images: Tensor, u: Tensor) -> Tensor:
+def _pad_crop(images: Tensor, plans: Plans) -> Tensor:
     """A window of the image's size, out of the image with an eighth of its side of black around it."""
+    (u,) = plans
     batch, _, height, width = images.shape
     pad = max(1, width // 8)
     top, left = (u[:, :2] * (2 * pad + 1)).long().unbind(1)  # (B,), 0..2p
@@ -52,24 +70,30 @@ def _pad_crop(images: Tensor, u: Tensor) -> Tensor:
     return windows[torch.arange(batch, device=images.device), :, top, left]
 
 
-def _flip_affine(images: Tensor, u: Tensor) -> Tensor:
-    """Flip, turn by up to 15° either way, shift by up to 10 % of the side; black comes in.
-
-    Each pixel is the nearest one's, as torchvision's RandomAffine does it: half the cost of bilinear.
-    """
+def _affine(u: Tensor, size: Size) -> Plans:
+    """Flip, turn by up to 15° either way, shift by up to 10 % of the side."""
     angle = (u[:, 1] * 2 - 1) * math.radians(15)
     shift = (u[:, 2:4] * 2 - 1) * 0.2  # the side is 2 in grid coordinates
     cos, sin, mirror = torch.cos(angle), torch.sin(angle), _mirror(u)
-    across = torch.stack([mirror * cos, sin], 1)  # (B, 2): what a step to the right adds to x and y
-    down = torch.stack([-mirror * sin, cos], 1)
-    origin = torch.stack([mirror * shift[:, 0], shift[:, 1]], 1)
-    return _sample(images, _Affine(across, down, origin), mode="nearest", padding="zeros")
+    return _grids(
+        origin=torch.complex(mirror * shift[:, 0], shift[:, 1]),
+        across=torch.complex(mirror * cos, sin),
+        down=torch.complex(-mirror * sin, cos),
+        size=size,
+    )
 
 
-def _resized_crop_flip(images: Tensor, u: Tensor, *, smallest: float) -> Tensor:
-    """A part of `smallest`..1 of the area, of aspect 3/4..4/3, stretched over the whole: Inception's crop.
+def _flip_affine(images: Tensor, plans: Plans) -> Tensor:
+    """Black comes in. Each pixel is the nearest one's, as torchvision's RandomAffine does it: half the cost
+    of bilinear.
+    """
+    return _sample(images, plans, mode="nearest", padding="zeros")
 
-    Where the part would stick out it is narrowed to fit, in place of torchvision's ten tries. Then a flip.
+
+def _part(u: Tensor, size: Size, *, smallest: float) -> Plans:
+    """A part of `smallest`..1 of the area, of aspect 3/4..4/3: Inception's crop, and a flip.
+
+    Where the part would stick out it is narrowed to fit, in place of torchvision's ten tries.
     """
     flip, u = u[:, :1], u[:, 1:5]
     area = smallest + u[:, 0] * (1 - smallest)
@@ -79,55 +103,61 @@ def _resized_crop_flip(images: Tensor, u: Tensor, *, smallest: float) -> Tensor:
     x = (u[:, 2] * 2 - 1) * (1 - width)  # the centre, in -1..1
     y = (u[:, 3] * 2 - 1) * (1 - height)
     zero = torch.zeros_like(x)
-    across, down = torch.stack([width * _mirror(flip), zero], 1), torch.stack([zero, height], 1)
-    part = _Affine(across, down, torch.stack([x, y], 1))
-    return _sample(images, part, mode="bilinear", padding="border")
+    return _grids(
+        origin=torch.complex(x, y),
+        across=torch.complex(width * _mirror(flip), zero),
+        down=torch.complex(zero, height),
+        size=size,
+    )
+
+
+def _crop_flip(images: Tensor, plans: Plans) -> Tensor:
+    """The part is stretched over the whole."""
+    return _sample(images, plans, mode="bilinear", padding="border")
 
 
 def _mirror(u: Tensor) -> Tensor:
-    """-1 for the images that `_flip` mirrors, else 1: (B,)."""
+    """-1 for the images that `_flip` mirrors, else 1: (N,)."""
     return torch.where(u[:, 0] < 0.5, -1.0, 1.0)
 
 
-class _Affine(NamedTuple):
-    """Where an output's pixels lie in its image, each (B, 2) of x and y; -1..1 is the whole side."""
+def _grids(*, origin: Tensor, across: Tensor, down: Tensor, size: Size) -> Plans:
+    """Where the output's pixels lie in each image: at `origin` + c·`across` + r·`down`, c and r their
+    centres in -1..1. All are (N,) complex, x + iy; -1..1 is the whole side. Returned are the first two
+    terms of the sum (N, W), and its last (N, H).
 
-    across: Tensor
-    down: Tensor
-    origin: Tensor
-
-
-def _sample(images: Tensor, to: _Affine, *, mode: str, padding: str) -> Tensor:
-    """The images at `origin` + c·`across` + r·`down`, c and r the output's pixel centres in -1..1.
-
-    Torch's affine_grid gives the same numbers at several times the cost; x and y apart are faster still.
+    Torch's affine_grid gives the same numbers at several times the cost.
     """
-    columns, rows = (_centres(side, images) for side in (images.shape[3], images.shape[2]))
-    top = to.origin.unsqueeze(2) + to.across.unsqueeze(2) * columns  # (B, 2, W)
-    left = to.down.unsqueeze(2) * rows  # (B, 2, H)
-    x, y = (left.unsqueeze(3) + top.unsqueeze(2)).unbind(1)  # (B, H, W)
-    grid = torch.stack([x, y], 3)
+    columns, rows = _centres(size[1], origin.device), _centres(size[0], origin.device)
+    return origin[:, None] + across[:, None] * columns, down[:, None] * rows
+
+
+def _sample(images: Tensor, plans: Plans, *, mode: str, padding: str) -> Tensor:
+    """The images where `_grids` says."""
+    top, left = plans
+    grid = torch.view_as_real(left.unsqueeze(2) + top.unsqueeze(1))  # (B, H, W, 2)
     return F.grid_sample(images, grid, mode=mode, padding_mode=padding, align_corners=False)
 
 
-def _centres(side: int, like: Tensor) -> Tensor:
-    return (2 * torch.arange(side, device=like.device, dtype=like.dtype) + 1) / side - 1
+def _centres(side: int, device: torch.device) -> Tensor:
+    return (2 * torch.arange(side, device=device, dtype=torch.float32) + 1) / side - 1
 
 
-def _crop_flip(images: Tensor, u: Tensor) -> Tensor:
-    return _resized_crop_flip(images, u, smallest=0.7)
+def _jittered_part(u: Tensor, size: Size) -> Plans:
+    return *_part(u[:, :5], size, smallest=0.08), u[:, 5:]
 
 
-def _crop_flip_jitter(images: Tensor, u: Tensor) -> Tensor:
+def _crop_flip_jitter(images: Tensor, plans: Plans) -> Tensor:
     """The Background Challenge's: crop of 8 %..1, flip, colour jitter of 0.1, PCA lighting of 0.05."""
-    images = _resized_crop_flip(images, u, smallest=0.08)
-    brightness, contrast, saturation = (0.9 + 0.2 * u[:, 5:8]).view(-1, 3, 1, 1, 1).unbind(1)
+    *part, u = plans  # u: (B, 6)
+    images = _crop_flip(images, tuple(part))
+    brightness, contrast, saturation = (0.9 + 0.2 * u[:, :3]).view(-1, 3, 1, 1, 1).unbind(1)
     images = (images * brightness).clamp(0, 1)
     mean = _grey(images).mean((1, 2, 3), keepdim=True)
     images = (mean + (images - mean) * contrast).clamp(0, 1)
     grey = _grey(images)
     images = (grey + (images - grey) * saturation).clamp(0, 1)
-    return _lighting(images, u[:, 8:11])
+    return _lighting(images, u[:, 3:])
 
 
 def _grey(images: Tensor) -> Tensor:
@@ -155,10 +185,10 @@ def _colours_of_imagenet(dtype: torch.dtype, device: torch.device) -> tuple[Tens
 
 
 RECIPES: dict[Augmentation, Recipe] = {
-    "none": Recipe(0, _none),
-    "flip": Recipe(1, _flip),
-    "pad_crop": Recipe(2, _pad_crop),
-    "flip_affine": Recipe(4, _flip_affine),
-    "crop_flip": Recipe(5, _crop_flip),
-    "crop_flip_jitter": Recipe(11, _crop_flip_jitter),
+    "none": Recipe(0, _as_drawn, _none),
+    "flip": Recipe(1, _as_drawn, _flip),
+    "pad_crop": Recipe(2, _as_drawn, _pad_crop),
+    "flip_affine": Recipe(4, _affine, _flip_affine),
+    "crop_flip": Recipe(5, partial(_part, smallest=0.7), _crop_flip),
+    "crop_flip_jitter": Recipe(11, _jittered_part, _crop_flip_jitter),
 }

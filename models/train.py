@@ -26,6 +26,8 @@ from models.optim import learning_rate, load_optimizer, make_optimizer, set_lear
 from models.passes import side_by_side
 from models.run import Progress, Run
 
+_FOLDED = 32
+"""Steps whose counts are summed at once."""
 _REPORT_SECONDS = 0.3
 
 
@@ -171,7 +173,7 @@ class _Loop:
         generator = run.generator(self.config.stage, self.config.first_epoch + epoch)
         seed = generator.initial_seed() + run.rank
         meter = _Meter(run, self.config.epochs, epoch, len(loader))
-        sums = torch.zeros(3, dtype=torch.float64, device=run.device)  # loss, right, seen
+        counts = _Counts(run.device)
         self.network.train(not self.config.freeze_backbone)
         with _seeded(run.device, seed):  # dropout draws from torch's own generator
             for step, batch in enumerate(loader.epoch(generator), 1):
@@ -182,12 +184,10 @@ class _Loop:
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss * batch.share)
                 optimizer.step()
-                size = len(batch.labels)
-                right = (logits.argmax(1) == batch.labels).sum()
-                sums += torch.stack([loss.detach() * size, right, torch.full_like(right, size)])
-                meter.tick(step, size)
-        summed, right_count, seen = total(sums, run).tolist()
-        return summed / seen, round(right_count), round(seen)
+                counts.add(loss.detach(), logits.detach().argmax(1), batch.labels)
+                meter.tick(step, len(batch.labels))
+        summed, right, seen = total(counts.sums(), run).tolist()
+        return summed / seen, round(right), round(seen)
 
     def _report(self, record: EpochRecord, steps: int) -> None:
         metrics = {"loss": record.loss, "accuracy": record.accuracy, "learning_rate": record.learning_rate}
@@ -195,6 +195,39 @@ class _Loop:
             metrics["val_accuracy"] = record.val_accuracy
         speed = record.images / max(record.seconds, 1e-9)
         self.run.on_progress(Progress(record.epoch, self.config.epochs, 0, steps, speed, metrics))
+
+
+class _Counts:
+    """Loss and right answers of an epoch, summed for many steps at once: on few numbers an operation costs
+    more to begin than to do.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, right, seen
+        self._steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def add(self, loss: torch.Tensor, predicted: torch.Tensor, labels: torch.Tensor) -> None:
+        """The mean loss () of a step, and its answers and labels (B,)."""
+        if self._steps and len(self._steps[0][1]) != len(predicted):  # a last batch that is smaller
+            self._fold()
+        self._steps.append((loss, predicted, labels))
+        if len(self._steps) == _FOLDED:
+            self._fold()
+
+    def sums(self) -> torch.Tensor:
+        """(3,) float64: the loss of all images, how many were right, how many there were."""
+        self._fold()
+        return self._sums
+
+    def _fold(self) -> None:
+        if not self._steps:
+            return
+        losses, predicted, labels = zip(*self._steps, strict=True)
+        size = len(predicted[0])
+        right = (torch.cat(predicted) == torch.cat(labels)).sum()
+        loss = torch.stack(losses).double().sum() * size
+        self._sums += torch.stack([loss, right, torch.full_like(right, size * len(losses))])
+        self._steps.clear()
 
 
 class _Meter:

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.augment import RECIPES, augment
+from models.augment import RECIPES, Plans, augment
+from models.augment import plan as planned
 from models.config import Augmentation, Crop
 from models.data.decoding import cropped, resize_square, to_unit
 from models.data.store import Store
@@ -23,6 +24,8 @@ from models.data.workers import DecodedPixels
 from models.run import Run
 
 RESIDENT_BYTES = 4 << 30  # small images up to here stay on the device as one uint8 tensor
+_PICKED_BYTES = 4 << 20  # squares that are picked out of it at once
+_AT_ONCE = 16  # batches whose labels, and what their augmentation needs, are looked up at once
 
 
 class Batch(NamedTuple):
@@ -134,30 +137,62 @@ class StoreLoader:
     def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
         if generator is None:
             whole = self._plan(torch.arange(self.images))
-            for positions, squares in zip(whole, self._source.squares(whole), strict=True):
-                yield self._batch(positions, squares, draws=None, share=1.0)
+            yield from self._batches(whole, [1.0] * len(whole), draws=None)
             return
         numbers = RECIPES[self._settings.augmentation].numbers
         order = torch.randperm(self.images, generator=generator)
         draws = torch.rand(self.images, numbers, generator=generator)
         whole = self._plan(order)
         mine = [positions[self._run.rank :: self._run.world_size] for positions in whole]
-        for of_all, positions, squares in zip(whole, mine, self._source.squares(mine), strict=True):
-            share = len(positions) * self._run.world_size / len(of_all)
-            yield self._batch(positions, squares, draws=draws, share=share)
+        shares = [len(m) * self._run.world_size / len(w) for m, w in zip(mine, whole, strict=True)]
+        yield from self._batches(mine, shares, draws=draws)
 
-    def _batch(self, positions: Tensor, squares: Tensor, *, draws: Tensor | None, share: float) -> Batch:
+    def _batches(
+        self, parts: Sequence[Tensor], shares: Sequence[float], *, draws: Tensor | None
+    ) -> Iterator[Batch]:
+        """One of each of `parts`, which are positions among the rows."""
+        facts = self._facts(parts, draws)
+        for squares, (rows, labels, plans), share in zip(
+            self._source.squares(parts), facts, shares, strict=True
+        ):
+            yield self._batch(squares, rows, labels, plans, share)
+
+    def _facts(
+        self, parts: Sequence[Tensor], draws: Tensor | None
+    ) -> Iterator[tuple[Tensor, Tensor, Plans | None]]:
+        """Rows, labels and plans of each part, made for some parts at once."""
+        device, settings = self._run.device, self._settings
+        side = settings.image_size
+        for group in _groups(parts, _AT_ONCE):
+            positions, sizes = torch.cat(list(group)), [len(part) for part in group]
+            rows = torch.split(self._rows[positions], sizes)
+            labels = torch.split(self._labels[positions.to(device, non_blocking=True)], sizes)
+            if draws is None:
+                yield from zip(rows, labels, [None] * len(sizes), strict=True)
+                continue
+            u = draws[positions].to(device, non_blocking=True)
+            plans = planned(settings.augmentation, u, (side, side))
+            of_parts = zip(*(torch.split(column, sizes) for column in plans), strict=True)
+            yield from zip(rows, labels, of_parts, strict=True)
+
+    def _batch(
+        self, squares: Tensor, rows: Tensor, labels: Tensor, plans: Plans | None, share: float
+    ) -> Batch:
         device, settings = self._run.device, self._settings
         images = to_unit(squares)  # (B, 3, S, S)
-        rows = self._rows[positions]
         masks = None
         if settings.masking is not None:
             masks = settings.masking.source.masks(rows, settings.image_size, device)  # (B, S, S)
             images = settings.masking.fill(images, masks)
-        if draws is not None:
-            images = augment(settings.augmentation, images, draws[positions].to(device, non_blocking=True))
-        labels = self._labels[positions.to(device, non_blocking=True)]
+        if plans is not None:
+            images = augment(settings.augmentation, images, plans)
         return Batch(images, labels, rows, masks, share)
+
+
+def _groups(parts: Sequence[Tensor], count: int) -> Iterator[Sequence[Tensor]]:
+    """`count` of them at a time, one at least."""
+    count = max(1, count)
+    return (parts[i : i + count] for i in range(0, len(parts), count))
 
 
 def plan(order: Tensor, batch_size: int, *, smallest: int) -> list[Tensor]:
@@ -186,9 +221,11 @@ class ResidentPixels:
         self._squares = torch.cat(chunks).contiguous().to(device)
 
     def squares(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        for positions in batches:
-            picked = self._squares.index_select(0, positions.to(self._squares.device, non_blocking=True))
-            yield picked.permute(0, 3, 1, 2)
+        numbers = self._squares[0].numel() * max(map(len, batches), default=1)
+        for group in _groups(batches, min(_AT_ONCE, _PICKED_BYTES // numbers)):
+            positions = torch.cat(list(group)).to(self._squares.device, non_blocking=True)
+            picked = self._squares.index_select(0, positions).permute(0, 3, 1, 2)
+            yield from torch.split(picked, [len(part) for part in group])
 
 
 def _squares(pixels: Tensor, settings: LoaderSettings) -> Tensor:

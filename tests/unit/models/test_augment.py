@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.augment import RECIPES, augment
+from models import augment as augmentations
+from models.augment import RECIPES, plan
 from models.config import Augmentation
 
 NAMES = typing.get_args(Augmentation)
@@ -18,6 +19,10 @@ NAMES = typing.get_args(Augmentation)
 
 def _draws(name: Augmentation, count: int, seed: int) -> Tensor:
     return torch.rand(count, RECIPES[name].numbers, generator=torch.Generator().manual_seed(seed))
+
+
+def augment(name: Augmentation, images: Tensor, u: Tensor) -> Tensor:
+    return augmentations.augment(name, images, plan(name, u, (images.shape[2], images.shape[3])))
 
 
 def test_every_name_has_a_recipe() -> None:

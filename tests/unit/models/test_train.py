@@ -17,7 +17,7 @@ from models.data.batches import Batch
 from models.data.store import Store
 from models.masktune import train_loader, val_loader
 from models.run import Progress, Run, Stopped
-from models.train import Diverged, FitConfig, FitData, FitResult, count, fit
+from models.train import Diverged, FitConfig, FitData, FitResult, _Counts, count, fit
 
 CONFIG = Hyperparameters(image_size=16, batch_size=8, epochs=3, augmentation="flip")
 PLAN = FitConfig(3, CONFIG.optimizer)
@@ -36,6 +36,18 @@ def _fit(
     network = build_network(backbone, classes=2, image_size=16)
     data = FitData(train_loader(store, CONFIG, run), val_loader(store, CONFIG, run) if val else None)
     return network, fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder))
+
+
+@pytest.mark.parametrize("steps", [1, 31, 32, 33, 64])
+def test_what_is_counted_is_what_was_seen(steps: int) -> None:
+    counts, generator = _Counts(torch.device("cpu")), torch.Generator().manual_seed(steps)
+    loss, right, seen = 0.0, 0, 0
+    for step in range(steps):
+        size = 8 if step < steps - 1 else 3
+        mean, drawn = torch.rand((), generator=generator), torch.randint(3, (2, size), generator=generator)
+        counts.add(mean, drawn[0], drawn[1])
+        loss, right, seen = loss + float(mean) * size, right + int((drawn[0] == drawn[1]).sum()), seen + size
+    assert counts.sums().tolist() == pytest.approx([loss, right, seen])
 
 
 class _StopAfter:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
+from models.config import Augmentation
+from models.data import batches as batches_module
 from models.data.batches import Batch, LoaderSettings, Masking, StoreLoader, make_loader, plan
 from models.data.decoding import cropped, resize_square, square, stored_square
 from models.data.layout import DatasetInfo
@@ -93,6 +95,21 @@ def test_ranks_share_each_batch(store: Store) -> None:
         assert torch.equal(right.images, batch.images[1::2])
         assert left.share + right.share == pytest.approx(2)
         assert left.share == pytest.approx(2 * len(left.rows) / len(batch.rows))
+
+
+@pytest.mark.parametrize("augmentation", ["none", "flip", "pad_crop", "flip_affine", "crop_flip_jitter"])
+def test_batches_are_the_same_however_many_are_prepared_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, augmentation: Augmentation
+) -> None:
+    found = []
+    for at_once in (1, 2, 3, 16):
+        monkeypatch.setattr(batches_module, "_AT_ONCE", at_once)
+        loader = _loader(store, LoaderSettings(12, 4, augmentation))
+        found.append(list(loader.epoch(RUN.generator("erm"))))
+    for others in zip(*found, strict=True):
+        assert all(
+            torch.equal(a, b) for other in others for a, b in zip(other[:3], others[0][:3], strict=True)
+        )
 
 
 class _LeftHalf:
