@@ -48,7 +48,7 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "small_cnn": Case(28, 128, 12_800, 0.80),
+    "small_cnn": Case(28, 256, 12_800, 0.80),  # as `map_loader` gives small images
     "resnet18": Case(224, 16, 160, 0.95),
     "resnet50": Case(224, 16, 96, 0.95),
 }
