@@ -55,7 +55,6 @@ from client import Client
 from core.settings import Settings
 from models.data.checks import ImageLimits
 from models.export import export_onnx, load_model
-from models.process import keep_freed_memory
 
 CLIENTS = (1, 8, 32)
 LET_IN = Settings().predict_in_flight
@@ -130,7 +129,6 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement in each round")
     arguments = parser.parse_args()
-    keep_freed_memory()
     small, large, bench = digits(), photographs(), Bench(arguments.seconds)
     with tempfile.TemporaryDirectory(prefix="masktune-serving-") as name:
         folder = Path(name)

@@ -34,13 +34,8 @@ class Recipe(NamedTuple):
     apply: Callable[[Tensor, Plans], Tensor]
 
 
-def plan(name: Augmentation, u: Tensor, size: Size) -> Plans:
-    """For N images of `size` (height, width), from `u` (N, RECIPES[name].numbers), uniform in [0, 1)."""
-    return RECIPES[name].plan(u, size)
-
-
 def augment(name: Augmentation, images: Tensor, plans: Plans) -> Tensor:
-    """`images` (B, 3, H, W), float in 0..1, changed by the plans that `plan` made for them; channels last."""
+    """`images` (B, 3, H, W), float in 0..1, changed by what its recipe planned for them; channels last."""
     changed = RECIPES[name].apply(images, plans)
     return changed.contiguous(memory_format=torch.channels_last)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.errors import LearningError
+from models.files import replacing
 from models.passes import answers, evaluating
 
 if TYPE_CHECKING:
@@ -70,12 +70,8 @@ class Features:
 
     def save(self, path: Path) -> None:
         """One .npz file, which appears whole."""
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("wb") as file:
+        with replacing(path) as file:
             np.savez(file, rows=self.rows, labels=self.labels, values=self.values, logits=self.logits)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from core.artifacts import ArtifactMissing, Artifacts
+from models.files import replacing
 
 STATE = "state.json"
 
@@ -101,17 +102,6 @@ class Workspace:
     def _write_state(self, state: dict[str, Any]) -> None:
         with replacing(self.path / STATE) as file:
             file.write(json.dumps(state).encode())
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[BinaryIO]:
-    """A file to be written in the place of `target`: after a crash, too, there is a whole one or none."""
-    partial = target.with_name(f".{target.name}.partial")
-    with partial.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(target)
 
 
 def copy_files(source: Path, target: Path, names: set[str] | None = None) -> None:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.augment import RECIPES, Plans, augment
-from models.augment import plan as planned
 from models.config import Augmentation, Crop
 from models.data.decoding import cropped, resize_square, to_unit
 from models.data.store import Store
@@ -171,7 +170,7 @@ class StoreLoader:
                 yield from zip(rows, labels, [None] * len(sizes), strict=True)
                 continue
             u = draws[positions].to(device, non_blocking=True)
-            plans = planned(settings.augmentation, u, (side, side))
+            plans = RECIPES[settings.augmentation].plan(u, (side, side))
             of_parts = zip(*(torch.split(column, sizes) for column in plans), strict=True)
             yield from zip(rows, labels, of_parts, strict=True)
 

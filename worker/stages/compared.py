@@ -15,11 +15,11 @@ from core.vocabulary import Arm, JobKind
 from models.backbones import Network
 from models.data.batches import LoaderSettings, StoreLoader, make_loader
 from models.evaluate import Logits, predict_logits
+from models.files import replacing
 from models.run import Progress, Run
 from worker.spec import ModelSpec
 from worker.stages.context import StageContext
 from worker.stages.training import load
-from worker.workspace import replacing
 
 _SMALL, _SMALL_BATCH, _LARGE_BATCH = 64, 256, 32
 """Images of up to 64 px are evaluated 256 at a time, larger ones 32."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from models.augment import RECIPES, augment, plan
+from models.augment import RECIPES, augment
 from models.backbones_base import BackboneSpec, Built, Network, Split
 from models.config import Crop, Hyperparameters, MaskingConfig
 from models.data.batches import Masking
@@ -120,7 +120,7 @@ def test_a_random_crop_of_a_masked_image_is_the_masked_random_crop(
     picture = masks.unsqueeze(1).float().expand_as(batch.images)
     moved = set()
     for seed in range(2):
-        plans = plan(config.augmentation, draws(config, seed), (config.image_size, config.image_size))
+        plans = RECIPES[config.augmentation].plan(draws(config, seed), (config.image_size,) * 2)
         crop_of_masked = augment(config.augmentation, apply_masks(batch.images, masks), plans)
         crop, crop_of_mask = (
             augment(config.augmentation, images, plans) for images in (batch.images, picture)

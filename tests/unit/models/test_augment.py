@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models import augment as augmentations
-from models.augment import RECIPES, plan
+from models.augment import RECIPES
 from models.config import Augmentation
 
 NAMES = typing.get_args(Augmentation)
@@ -22,7 +22,7 @@ def _draws(name: Augmentation, count: int, seed: int) -> Tensor:
 
 
 def augment(name: Augmentation, images: Tensor, u: Tensor) -> Tensor:
-    return augmentations.augment(name, images, plan(name, u, (images.shape[2], images.shape[3])))
+    return augmentations.augment(name, images, RECIPES[name].plan(u, (images.shape[2], images.shape[3])))
 
 
 def test_every_name_has_a_recipe() -> None:
