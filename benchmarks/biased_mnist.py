@@ -45,7 +45,7 @@ from models.masking import MaskSet
 from models.masktune import new_network
 from models.process import prepare_process
 from models.run import Run
-from models.statistics import compare, verdict
+from models.verdict import compare, verdict
 
 _SHOWN = {"description", "title", "data", "released"}  # of a preset, beside its hyperparameters
 

@@ -46,9 +46,9 @@ from benchmarks._machine import usable_cores
 from models.backbones import Network, build_network
 from models.data.decoding import to_unit
 from models.export import export_onnx
+from models.paired import paired_difference
 from models.process import prepare_process
 from models.run import Run
-from models.statistics import paired_difference
 
 CLASSES = 10
 BATCHES = (1, 16)

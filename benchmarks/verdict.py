@@ -1,10 +1,12 @@
-"""How often the verdict of models.statistics is wrong, and what it can see: simulated pairs of models.
+"""How often the verdict of models.verdict is wrong, and what it can see: simulated pairs of models.
 
     python -m benchmarks.verdict [--draws N]
 
-Null settings: both models are equally accurate in every group, and err on partly different samples.
-Power settings: MaskTune's worst group is better by 2 to 20 points. Each draw makes a test set's
-paired counts and asks for the 95 % interval, with the rule's prior and, beside it, without.
+Null settings: both models have the same worst case (or the same mean over the classes) and err on partly
+different samples; in some they are alike in every group, in others one is bad in one group and the other in
+many, in others MaskTune's is truly worse, and only *helped* is wrong. Power settings: MaskTune's worst group
+is better by 2 to 20 points. Each draw makes a test set's paired counts and asks for the 95 % interval;
+beside it stands a plain bootstrap of the same statistic.
 """
 
 from __future__ import annotations
@@ -18,20 +20,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import _simulation
-from models.statistics import PRIOR, Statistic, paired_difference
+from models.paired import Statistic, paired_difference
 
 RESAMPLES = 1000
 
 
 class Setting(NamedTuple):
-    """Group sizes and accuracies (of the control), the share of discordant pairs, the worst group's gain."""
+    """Group sizes, the accuracies of MaskTune and of the control, and the share of discordant pairs in each
+    group (more where their accuracies differ by more)."""
 
     name: str
     sizes: tuple[int, ...]
-    accuracies: tuple[float, ...]
+    masktune: tuple[float, ...]
+    control: tuple[float, ...]
     discordant: float
-    gain: float
     statistic: Statistic
+
+    @property
+    def effect(self) -> float:
+        """The true difference."""
+        if self.statistic == "worst_group_accuracy":
+            return min(self.masktune) - min(self.control)
+        return float(np.mean(self.masktune) - np.mean(self.control))
 
 
 SHAPES = {
@@ -41,63 +51,110 @@ SHAPES = {
     "all groups alike": ((300, 300, 300, 300), (0.85, 0.85, 0.85, 0.85)),
     "tiny worst group": ((1000, 1000, 1000, 10), (0.98, 0.95, 0.95, 0.70)),
 }
+UNLIKE = {
+    "one bad of 4, all": ((300,) * 4, (0.7, 0.95, 0.95, 0.95), (0.7,) * 4),
+    "all bad of 4, one": ((300,) * 4, (0.7,) * 4, (0.7, 0.95, 0.95, 0.95)),
+    "one bad of 10, all": ((50,) * 10, (0.7, *(0.95,) * 9), (0.7,) * 10),
+    "one bad of 20, all": ((200,) * 20, (0.7, *(0.95,) * 19), (0.7,) * 20),
+    "all bad of 20, one": ((50,) * 20, (0.7,) * 20, (0.7, *(0.95,) * 19)),
+    "another one": ((300,) * 4, (0.95, 0.7, 0.9, 0.95), (0.7, 0.95, 0.95, 0.9)),
+    "two evened out": ((2255, 2255, 642, 642), (0.97, 0.93, 0.70, 0.70), (0.99, 0.95, 0.70, 0.88)),
+    "near the worst": ((100,) * 10, (0.7, *(0.95,) * 9), tuple(0.7 + i / 90 for i in range(10))),
+    "worse by 5, of 20": ((50,) * 20, (0.65, *(0.95,) * 19), (0.7,) * 20),
+    "worse by 2, of 10": ((50,) * 10, (0.68, *(0.95,) * 9), (0.7,) * 10),
+}
+"""Sizes, MaskTune's accuracies and the control's: it did not help in any of them."""
 CLASSES = {
     "two classes": ((180, 180), (0.95, 0.97)),
     "ten classes": ((100,) * 10, (0.97, 0.95, 0.9, 0.99, 0.96, 0.93, 0.98, 0.94, 0.92, 0.97)),
+    "hundred classes of 10": ((10,) * 100, (0.9,) * 100),
+    "two hundred classes of 5": ((5,) * 200, (0.9,) * 200),
+    "five hundred classes of 2": ((2,) * 500, (0.9,) * 500),
 }
 
 
 def settings() -> list[Setting]:
-    null = [
-        Setting(name, sizes, accuracies, discordant, 0.0, "worst_group_accuracy")
+    found = [
+        Setting(name, sizes, accuracies, accuracies, discordant, "worst_group_accuracy")
         for (name, (sizes, accuracies)), discordant in itertools.product(
             SHAPES.items(), (0.005, 0.01, 0.02, 0.05, 0.15)
         )
     ]
-    null += [
-        Setting(name, sizes, accuracies, discordant, 0.0, "balanced_accuracy")
+    found += [
+        Setting(name, *each, discordant, "worst_group_accuracy")
+        for (name, each), discordant in itertools.product(UNLIKE.items(), (0.02, 0.15))
+    ]
+    found += [
+        Setting(name, sizes, accuracies, accuracies, discordant, "balanced_accuracy")
         for (name, (sizes, accuracies)), discordant in itertools.product(CLASSES.items(), (0.005, 0.01, 0.03))
     ]
-    power = [
-        Setting(name, *SHAPES[name], 0.05, gain, "worst_group_accuracy")
-        for name, gain in itertools.product(("waterbirds-like", "small groups"), (0.02, 0.05, 0.1, 0.2))
-    ]
-    return null + power
+    for name, gain in itertools.product(("waterbirds-like", "small groups"), (0.02, 0.05, 0.1, 0.2)):
+        sizes, control = SHAPES[name]
+        worst = control.index(min(control))
+        masktune: tuple[float, ...] = (*control[:worst], control[worst] + gain, *control[worst + 1 :])
+        found.append(Setting(name, sizes, masktune, control, 0.05, "worst_group_accuracy"))
+    for name, gain in itertools.product(("ten classes", "two hundred classes of 5"), (0.01, 0.03)):
+        each_size, before = CLASSES[name]
+        after = tuple(min(1.0, accuracy + gain) for accuracy in before)
+        found.append(Setting(name, each_size, after, before, 0.03, "balanced_accuracy"))
+    return found
 
 
 def cells(setting: Setting) -> NDArray[np.float64]:
     """Probabilities (S, 4) of both right, MaskTune alone, control alone, none."""
-    rows = []
-    worst = int(np.argmin(setting.accuracies))
-    for group, accuracy in enumerate(setting.accuracies):
-        gain = setting.gain if group == worst else 0.0
-        half = min(setting.discordant, 2 * accuracy, 2 * (1 - accuracy - gain)) / 2
-        rows.append([accuracy - half, half + gain, half, 1 - accuracy - half - gain])
-    return np.array(rows)
+    a, b = np.array(setting.masktune), np.array(setting.control)
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    # Discordant pairs beyond those that the difference itself takes; neither both nor none can be negative.
+    more = np.clip(setting.discordant - (high - low), 0, 2 * np.minimum(low, 1 - high)) / 2
+    rows = np.stack([low - more, a - low + more, b - low + more, 1 - high - more], 1)
+    return np.asarray(np.clip(rows, 0, 1))
+
+
+def plain_interval(
+    table: NDArray[np.int64], statistic: Statistic, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Percentiles of the statistic of resampled counts, the least of the groups sought anew each time."""
+    shares = table / table.sum(1, keepdims=True)
+    drawn = rng.multinomial(table.sum(1), shares, size=(RESAMPLES, len(table)))
+    a, b = (drawn[..., 0] + drawn[..., column] for column in (1, 2))
+    total = table.sum(1)
+    if statistic == "worst_group_accuracy":
+        differences = (a / total).min(1) - (b / total).min(1)
+    else:
+        differences = ((a - b) / total).mean(1)
+    low, high = np.quantile(differences, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def simulate(setting: Setting, draws: int, rng: np.random.Generator) -> dict[str, float]:
-    """Shares of draws called helped and hurt, with the rule's prior and with none."""
+    """Shares of draws called helped and hurt, by the rule and by a plain bootstrap."""
     probabilities = cells(setting)
     named = {"helped": 0, "hurt": 0, "helped_plain": 0, "hurt_plain": 0}
     strata = np.repeat(np.arange(len(setting.sizes)), setting.sizes)
     for _ in range(draws):
         table = rng.multinomial(setting.sizes, probabilities)
         kinds = np.concatenate([np.repeat(np.arange(4), row) for row in table])
-        a, b = kinds < 2, kinds % 2 == 0
-        for suffix, prior in (("", PRIOR), ("_plain", 0.0)):
-            found = paired_difference(
-                a,
-                b,
-                strata=strata,
-                statistic=setting.statistic,
-                generator=rng,
-                resamples=RESAMPLES,
-                prior=prior,
-            )
-            named[f"helped{suffix}"] += found.low > 0
-            named[f"hurt{suffix}"] += found.high < 0
+        found = paired_difference(
+            kinds < 2,
+            kinds % 2 == 0,
+            strata=strata,
+            statistic=setting.statistic,
+            generator=rng,
+            resamples=RESAMPLES,
+        )
+        plain = plain_interval(table, setting.statistic, rng)
+        for suffix, (low, high) in (("", (found.low, found.high)), ("_plain", plain)):
+            named[f"helped{suffix}"] += low > 0
+            named[f"hurt{suffix}"] += high < 0
     return {key: count / draws for key, count in named.items()}
+
+
+def wrong(setting: Setting, rates: dict[str, float], suffix: str = "") -> float:
+    """The share of wrong verdicts; what is better in truth is no null setting, and counts as 0."""
+    if setting.effect > 1e-9:
+        return 0.0
+    helped, hurt = rates[f"helped{suffix}"], rates[f"hurt{suffix}"]
+    return helped if setting.effect < -1e-9 else helped + hurt
 
 
 def main() -> int:
@@ -105,18 +162,20 @@ def main() -> int:
     arguments = _simulation.arguments(__doc__.splitlines()[0])
     rng = np.random.default_rng(arguments.seed)
     start = time.perf_counter()
-    print(f"{'setting':26} {'statistic':22} {'discord.':>8} {'gain':>5} {'helped':>7} {'hurt':>7}   plain")
-    figures, worst = [], 0.0
+    print(f"{'setting':26} {'statistic':22} {'discord.':>8} {'effect':>7} {'helped':>7} {'hurt':>7}   plain")
+    figures, worst, worst_plain = [], 0.0, 0.0
     for setting in settings():
         rates = simulate(setting, arguments.draws, rng)
         print(
-            f"{setting.name:26} {setting.statistic:22} {setting.discordant:8.3f} {setting.gain:5.2f} "
+            f"{setting.name:26} {setting.statistic:22} {setting.discordant:8.3f} {setting.effect:7.3f} "
             f"{rates['helped']:7.3f} {rates['hurt']:7.3f}   "
-            f"{rates['helped_plain']:.3f} {rates['hurt_plain']:.3f}"
+            f"{rates['helped_plain']:.3f} {rates['hurt_plain']:.3f}",
+            flush=True,
         )
-        figures.append(setting._asdict() | rates)
-        if setting.gain == 0:
-            worst = max(worst, rates["helped"] + rates["hurt"])
+        figures.append(setting._asdict() | {"effect": setting.effect} | rates)
+        worst = max(worst, wrong(setting, rates))
+        worst_plain = max(worst_plain, wrong(setting, rates, "_plain"))
+    print(f"most often wrong: {worst:.3f}, the plain bootstrap {worst_plain:.3f}")
     return _simulation.finish(
         "verdict",
         worst=worst,

@@ -45,7 +45,7 @@ from models.masking import MaskSet, compute_mask_set
 from models.process import prepare_process
 from models.retrain import describe_groups, retrain_head
 from models.run import Run
-from models.statistics import compare, verdict
+from models.verdict import compare, verdict
 
 WORST_GROUP = 0.87
 Labels = NDArray[np.int64]

@@ -71,11 +71,12 @@ def verdict(report: Mapping[str, Any]) -> str:
         return "There is no verdict: it takes MaskTune or a retrained head, and a rival."
     deciding, rival = told["deciding"], RIVALS.get(told["b"], told["b"])
     statistic = STATISTICS.get(deciding["statistic"], deciding["statistic"])
+    alone = "" if told["b"] == "control" else " No control was trained: more training might do as much."
     return (
         f"{NAMES[told.get('a', 'masktune')]} {VERDICTS.get(told['verdict'], told['verdict'])}. "
         f"Against {rival}, {statistic} changed by "
         f"{deciding['estimate']:+.3f} "
-        f"({deciding['confidence']:.0%} interval {deciding['low']:+.3f} to {deciding['high']:+.3f})."
+        f"({deciding['confidence']:.0%} interval {deciding['low']:+.3f} to {deciding['high']:+.3f}).{alone}"
     )
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from models.evaluate import Names
 from models.gaze import mean_interval
-from models.statistics import Difference, paired_difference, wilson
+from models.paired import Difference, paired_difference
+from models.statistics import wilson
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from models.config import MaskingConfig
     from models.data.batches import Batch, Loader
     from models.run import Run
+    from models.saliency import Saliency
 
 Labels = NDArray[np.int64]
 ArmName = Literal["plain", "own", "elsewhere", "scattered"]
@@ -43,35 +45,54 @@ class MaskedAnswers(NamedTuple):
     scattered: Labels
 
 
-def answers_under_masks(network: Network, loader: Loader, config: MaskingConfig, run: Run) -> MaskedAnswers:
+def answers_under_masks(
+    network: Network, loader: Loader, config: MaskingConfig, run: Run, *, cropped: Loader | None = None
+) -> MaskedAnswers:
     """Four forward passes over `loader` in evaluation mode, one with the maps. Raises Stopped.
 
-    The mask is the one that `config` makes for training. Places depend on (`run.seed`, row) alone.
+    The mask is the one that `config` makes for training: where it crops, `cropped` gives the same images as
+    its maps are made of. Places depend on (`run.seed`, row) alone. ValueError where a crop has no loader.
     """
     import torch
 
     from models.passes import answers, evaluating
 
-    def answer(batch: Batch) -> tuple[Tensor, ...]:
-        with torch.no_grad():
-            return _answers(network, batch, config, run.seed)
+    if config.crop != "none" and cropped is None:
+        raise ValueError(f"masks of the crop {config.crop} need the cropped images")
+
+    def explain(batch: Batch) -> tuple[tuple[int, Tensor], ...]:
+        return tuple(zip(batch.rows.tolist(), _explained(network, batch, config).maps, strict=True))
 
     with evaluating(network):
+        several = () if config.crop == "none" or cropped is None else answers(cropped, run, explain)
+        maps = dict(pair for pairs in several for pair in pairs)
+
+        def answer(batch: Batch) -> tuple[Tensor, ...]:
+            with torch.no_grad():
+                found = _explained(network, batch, config)
+                if maps:
+                    found = found._replace(maps=torch.stack([maps[row] for row in batch.rows.tolist()]))
+                return _answers(network, batch, found, config=config, seed=run.seed)
+
         parts = list(answers(loader, run, answer))
     return MaskedAnswers(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
 
 
-def _answers(network: Network, batch: Batch, config: MaskingConfig, seed: int) -> tuple[Tensor, ...]:
+def _explained(network: Network, batch: Batch, config: MaskingConfig) -> Saliency:
+    from models.masking import method_of, target_of
+    from models.saliency import saliency
+
+    return saliency(network, batch.images, method=method_of(config), target=target_of(config, batch))
+
+
+def _answers(
+    network: Network, batch: Batch, found: Saliency, *, config: MaskingConfig, seed: int
+) -> tuple[Tensor, ...]:
     """In the order of `MaskedAnswers`."""
     import torch
 
     from models.mask_rule import apply_masks, masks, random_masks, thresholds
-    from models.masking import RANDOM
-    from models.saliency import DEFAULT_METHOD, saliency
 
-    method = DEFAULT_METHOD if config.method == RANDOM else config.method
-    target: Tensor | Literal["predicted"] = batch.labels if config.target == "label" else "predicted"
-    found = saliency(network, batch.images, method=method, target=target)
     size = (batch.images.shape[2], batch.images.shape[3])
     own = masks(found.maps, thresholds(found.maps, size, sigmas=config.sigmas, share=config.share), size)
     counts = own.sum((1, 2))

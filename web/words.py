@@ -234,7 +234,9 @@ def verdict(report: Json) -> tuple[str, str, str]:
     if not found:
         return ("", "No comparison", "This job has no second model to compare with on the test split.")
     tone, title = VERDICTS.get(found["verdict"], ("", str(found["verdict"])))
-    deciding, average = found["deciding"], found.get("average")
+    deciding, average, controlled = found["deciding"], found.get("average"), found["b"] == "control"
+    if not controlled:
+        title = f"{title}, without a control"
     statistic = STATISTICS.get(deciding["statistic"], (str(deciding["statistic"]), ""))[0]
     sentence = (
         f"On the {found['split']} split its {statistic.lower()} is {points(deciding['estimate'])} points "
@@ -243,6 +245,10 @@ def verdict(report: Json) -> tuple[str, str, str]:
     )
     if average:
         sentence += f" Average accuracy: {points(average['estimate'])} points."
+    if found["verdict"] == "no_detectable_effect":
+        sentence += " Any effect within the interval fits these samples."
+    if not controlled:
+        sentence += " Training on for as long without it might have done as much: no control was trained."
     return tone, title.format(arm(found.get("a", "masktune"))), sentence
 
 
@@ -253,9 +259,9 @@ def worst(metrics: Json) -> tuple[float | None, str, str]:
     return metrics.get("worst_class_accuracy"), str(metrics.get("worst_class") or ""), "class"
 
 
-def answers(by_arm: Json, judged: str) -> list[tuple[str, str]]:
+def answers(by_arm: Json, judged: str, came_from: str | None = None) -> list[tuple[str, str]]:
     """The three questions of a reader, answered from one split's figures by arm."""
-    before = by_arm.get("erm") or by_arm.get("imported")
+    before = by_arm.get(came_from or "erm") or by_arm.get("imported")
     after, control = by_arm.get(judged), by_arm.get("control")
     found = []
     if before:

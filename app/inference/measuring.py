@@ -22,7 +22,7 @@ from core.errors import Conflict
 from models.data.decoding import stored_square
 from models.data.store import Store
 from models.selective import Share, count_split, fit_temperature
-from models.statistics import Difference, paired_difference
+from models.paired import Difference, paired_difference
 
 MOST_WORSE = 0.01
 """Share of `val` by which an engine's accuracy may be below torch's."""
@@ -72,7 +72,8 @@ def measure(
     on_val = f"{gap.estimate:+.4f} ({gap.low:+.4f} … {gap.high:+.4f}) on {gap.n} {CHOOSING} samples"
     if not fit(gap):
         return Measured(None, f"its accuracy less torch's is {on_val} (allowed: {-MOST_WORSE:g})")
-    own, torchs = asked(candidate, CALIBRATING), asked(torch_engine, CALIBRATING)
+    pictures = store.rows(CALIBRATING)[store.firsts(store.rows(CALIBRATING))]  # copies are left out, as there
+    own, torchs = (answers(engine, store, pictures, pause=pause) for engine in (candidate, torch_engine))
     temperature = fit_temperature(chosen_on.logits, chosen_on.labels)
     found = calibrated(own, store, temperature=temperature, stands_for=ground.calibration)
     return Measured(

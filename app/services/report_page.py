@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from markupsafe import Markup
+
 from app.services import report_figures as figures
 from app.services import report_notes as notes
 from app.services import report_words as words
@@ -83,6 +85,7 @@ def _split(report: words.Json, split: str, arms: Sequence[Arm], *, main: bool) -
     return SplitPage(
         name=split,
         n=next((by_arm[key]["n"] for key in keys), 0),
+        unseen=words.unseen(report, split),
         summary=_summary(by_arm, keys),
         groups=_slices(by_arm, keys, "groups"),
         classes=_slices(by_arm, keys, "classes"),
@@ -91,6 +94,7 @@ def _split(report: words.Json, split: str, arms: Sequence[Arm], *, main: bool) -
         disagreement=notes.disagreement(
             (report.get("disagreement") or {}).get(split), words.judged_name(report)
         ),
+        background=notes.background_gap((report.get("background_gap") or {}).get(split)),
     )
 
 
@@ -171,18 +175,23 @@ def _reliability(report: words.Json, split: str, keys: Sequence[str]) -> tuple[R
     by_arm: words.Json = report["reliability"].get(split) or {}
     shown: words.Json = (report.get("reliability_shown") or {}).get(split) or {}
     temperatures: words.Json = report.get("temperature") or {}
-    return tuple(
-        Reliability(
-            arm=key,
-            name=words.ARM_NAMES[key],
-            ece=f"{100 * by_arm[key]['ece']:.1f}",
-            note=notes.reliability(by_arm[key]),
-            shown=notes.shown(shown.get(key), temperatures.get(key)),
-            figure=figures.reliability(key, by_arm[key], name=f"sure-{split}-{key}"),
+    found = []
+    for key in (key for key in keys if key in by_arm):
+        told, name = by_arm[key], words.ARM_NAMES[key]
+        if not told or told["ece"] is None:
+            found.append(Reliability(key, name, "", notes.NOT_FINITE, "", Markup("")))
+            continue
+        found.append(
+            Reliability(
+                arm=key,
+                name=name,
+                ece=f"{100 * told['ece']:.1f}",
+                note=notes.reliability(told),
+                shown=notes.shown(shown.get(key), temperatures.get(key)),
+                figure=figures.reliability(key, told, name=f"sure-{split}-{key}"),
+            )
         )
-        for key in keys
-        if key in by_arm
-    )
+    return tuple(found)
 
 
 # --- pictures and costs ------------------------------------------------------------------------

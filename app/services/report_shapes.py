@@ -73,7 +73,8 @@ class Change:
 class Reliability:
     """How far the probabilities of a model are to be believed; `note` says what chance would make of it.
 
-    `shown` is about the probabilities at the model's temperature, which predictions show.
+    `shown` is about the probabilities at the model's temperature, which predictions show. `ece` and
+    `figure` are empty where answers are not finite numbers.
     """
 
     arm: str
@@ -125,12 +126,16 @@ class SplitPage:
 
     name: str
     n: int
+    unseen: str
+    """What the models have to do with its images, as a relative clause."""
     summary: tuple[Row, ...]
     groups: tuple[Row, ...]
     classes: tuple[Row, ...]
     changes: tuple[Change, ...]
     reliability: tuple[Reliability, ...]
     disagreement: str | None
+    background: str | None
+    """The background gap of each model, where the split has one."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ GLOSSARY = (
     ("MaskTune", "ERM, then trained on for a short while with the most salient pixels of each image masked."),
     (
         "Control",
-        "ERM, trained on for the same budget without masks. What MaskTune gains over it is due to the masks.",
+        "ERM, trained on for the same budget without masks. What MaskTune gains over it, longer training did "
+        "not do: the masks did, or chance in training these two.",
     ),
     (
         "Group",
@@ -50,7 +51,8 @@ GLOSSARY = (
     (
         "Interval",
         "95 %. For a share Wilson's; for the lowest of several, one that allows for its having been picked; "
-        "for a difference by paired bootstrap over the same samples.",
+        "for a difference by paired bootstrap over the same samples. They hold for these models on inputs "
+        "like the test split: what another seed of the training would give is not in them.",
     ),
 )
 
@@ -64,7 +66,7 @@ _HEAD_GLOSSARY = {
     "Control": (
         "Control",
         "The same layer fitted on the same features, its penalty chosen by the same rule, but balanced over "
-        "classes alone. What the retrained head gains over it is due to the groups.",
+        "classes alone. What the retrained head gains over it, retraining alone did not do.",
     ),
     "Group": ("Group", "Samples that share a class and a circumstance, such as the background."),
 }
@@ -73,6 +75,12 @@ _HEAD_GLOSSARY = {
 def judged(report: Json) -> str:
     """The arm that the others are compared with."""
     return "retrained" if "retrained" in report["models"] else "masktune"
+
+
+def before_arm(report: Json) -> str:
+    """What the judged arm came from; of reports that do not say, ERM or the imported model."""
+    told: str | None = report.get("before")
+    return told or ("erm" if "erm" in report["models"] else "imported")
 
 
 def judged_name(report: Json) -> str:
@@ -127,10 +135,11 @@ def duration(seconds: float) -> str:
 
 
 _VERDICTS = {
-    "helped": ("good", "{} helped"),
-    "no_detectable_effect": ("neutral", "No detectable effect"),
-    "hurt": ("bad", "{} hurt"),
+    "helped": ("good", "{} helped", "{} is better than {}"),
+    "no_detectable_effect": ("neutral", "No detectable effect", "No detectable effect"),
+    "hurt": ("bad", "{} hurt", "{} is worse than {}"),
 }
+"""Tone, title beside a control, title without one."""
 
 
 def verdict(report: Json) -> VerdictWords:
@@ -144,22 +153,46 @@ def verdict(report: Json) -> VerdictWords:
             "there is nothing to judge.",
             "",
         )
-    tone, title = _VERDICTS[found["verdict"]]
+    tone, beside_control, alone = _VERDICTS[found["verdict"]]
     deciding, average = found["deciding"], found["average"]
-    name = STATISTICS[deciding["statistic"]][0]
-    rival = _the(found["b"])
+    statistic = STATISTICS[deciding["statistic"]][0].lower()
+    rival, controlled = _the(found["b"]), found["b"] == "control"
     sentence = (
-        f"On {deciding['n']:,} samples of the {found['split']} split, its {name.lower()} is "
+        f"On {deciding['n']:,} samples of the {found['split']} split, its {statistic} is "
         f"{_beside(deciding['estimate'])} that of {rival} "
-        f"(95\u00a0% interval {points(deciding['low'])} to {points(deciding['high'])}). "
-        f"Average accuracy: {points(average['estimate'])} points."
+        f"(95\u00a0% interval {points(deciding['low'])} to {points(deciding['high'])})"
+        f"{_lowest(deciding, rival)}. Average accuracy: {points(average['estimate'])} points."
     )
+    if found["verdict"] == "no_detectable_effect":
+        sentence += " Any effect within the interval fits these samples."
+    if not controlled:
+        sentence += " There is no control: training on for as long without it might have done as much."
     rule = (
-        f"The rule: the 95\u00a0% interval of the difference in {name.lower()} lies above zero (helped), "
+        f"The rule: the 95\u00a0% interval of the difference in {statistic} lies above zero (helped), "
         "below zero (hurt), or covers it (no detectable effect)."
     )
     name = _QUESTIONS[found["a"]][0]
-    return VerdictWords(tone, title.format(name[0].upper() + name[1:]), sentence, rule)
+    title = (beside_control if controlled else alone).format(name[0].upper() + name[1:], rival)
+    return VerdictWords(tone, title, sentence, rule)
+
+
+def _lowest(deciding: Json, rival: str) -> str:
+    """Which groups a worst case is about, and how many were too small to be; reports of before do not say."""
+    if deciding.get("worst_a") is None:
+        return ""
+    told = f"; its lowest is {deciding['worst_a']}, {rival}'s {deciding['worst_b']}"
+    if not deciding["left_out"]:
+        return told
+    return told + f" ({deciding['left_out']} groups of too few samples are left out)"
+
+
+def unseen(report: Json, split: str) -> str:
+    """What the models have to do with the images of a split, as a relative clause."""
+    if split == "train":
+        return "which the models were trained on: it says nothing of new inputs"
+    if "imported" in report["models"]:
+        return "which trained none of our models; what the imported one was trained on is not known here"
+    return "which trained none of the models"
 
 
 def answers(report: Json, split: str | None) -> tuple[Answer, ...]:
@@ -167,7 +200,7 @@ def answers(report: Json, split: str | None) -> tuple[Answer, ...]:
     by_arm = report["metrics"].get(split) if split else None
     if not by_arm:
         return ()
-    before = by_arm.get("erm") or by_arm.get("imported")
+    before = by_arm.get(before_arm(report))
     after = by_arm.get(judged(report))
     found = []
     if before is not None:
@@ -233,14 +266,19 @@ def _trust(after: Json, certified: Json | None) -> str:
         f"It errs on {percent(1 - after['accuracy'])} of the inputs, and on {percent(1 - worst)} in {name}. "
     )
     wishes = certified["wishes"] if certified else []
-    kept = next((wish for wish in wishes if wish["status"] == "certified"), None)
+    # Which of them is told, its figures decide: so only one that holds together with the others may be.
+    kept = next((wish for wish in wishes if (wish.get("together") or {}).get("status") == "certified"), None)
     if kept is None or certified is None:
-        return sentence + "Let it abstain where it is unsure: no certificate for that is in this report."
+        return (
+            sentence
+            + "Let it abstain where it is unsure: no certificate in this report may be picked by looking."
+        )
     return (
         sentence
         + f"Where it may abstain, at most {whole_percent(kept['max_risk'])} of its answers are wrong if "
-        f"it answers the surest {percent(kept['coverage'])}: certified with "
-        f"{whole_percent(certified['confidence'])} confidence, for inputs like its calibration split alone."
+        f"it answers the surest {percent(kept['together']['coverage'])}: certified with "
+        f"{whole_percent(certified['confidence'])} confidence for all {len(wishes)} risks of this report at "
+        "once, for inputs like its calibration split alone."
     )
 
 
@@ -261,4 +299,4 @@ def _beside(difference: float) -> str:
 
 
 def _the(arm: str) -> str:
-    return {"control": "the control", "erm": "ERM"}.get(arm, ARM_NAMES.get(arm, arm))
+    return {"control": "the control", "imported": "the imported model"}.get(arm, ARM_NAMES.get(arm, arm))

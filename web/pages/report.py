@@ -23,7 +23,7 @@ async def show(job_id: str) -> None:
     html("report_head", report=report, tone=tone, title=title, sentence=sentence, arms=_models(report))
     shortcut = report.get("shortcut")
     if splits:
-        asked = words.answers(metrics[splits[0]], judged)
+        asked = words.answers(metrics[splits[0]], judged, report.get("before"))
         html("report_answers", answers=asked[1:] if shortcut else asked, shortcut=shortcut)
     for split in splits[:1]:
         _split(report, split)

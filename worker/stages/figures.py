@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.vocabulary import Arm
+from core.vocabulary import Arm, JobKind
 from models.evaluate import Logits, Metrics, Names, calibration_error, metrics
-from models.statistics import Difference, compare, verdict, wilson
+from models.paired import Difference
+from models.statistics import wilson
+from models.verdict import compare, verdict
 from worker.stages.compared import judged_arm
 from worker.stages.context import StageContext
 
 JUDGED_SPLIT = "test"
 """The verdict is about the split that no choice was made on."""
 
-_RIVALS = (Arm.CONTROL, Arm.ERM)
-"""The judged arm is compared with the first of these that there is."""
+_RIVALS = (Arm.CONTROL, Arm.ERM, Arm.IMPORTED)
+"""The judged arm is compared with the first of these that there is; a retrained head without a control with
+the model whose head it was."""
 
 
 class Figures:
@@ -27,10 +30,16 @@ class Figures:
 
     def __init__(self, context: StageContext, logits: Mapping[str, Mapping[Arm, Logits]]) -> None:
         self._store, self._seed, self._logits = context.store, context.run.seed, logits
+        given = context.spec.model if context.spec.kind is JobKind.RETRAIN_HEAD else None
+        self._given = context.model(given).arm if given else None
 
     def report(self) -> dict[str, Any]:
-        """The report's sections `metrics`, `reliability`, `differences`, `verdict` and `disagreement`."""
+        """The report's `before` and its sections `metrics`, `reliability`, `differences`, `verdict` and
+        `disagreement`."""
+        arms = {arm for by_arm in self._logits.values() for arm in by_arm}
+        before = next((arm for arm in (self._given, Arm.ERM, Arm.IMPORTED) if arm in arms), None)
         return {
+            "before": before and before.value,
             "metrics": {
                 split: {arm.value: m.to_json() for arm, m in by_arm.items()}
                 for split, by_arm in self.metrics.items()
@@ -107,7 +116,7 @@ class Figures:
     def _differences(self, split: str) -> list[dict[str, Any]]:
         judged = judged_arm(self._logits[split])
         return [
-            {"a": judged.value, "b": rival.value, **difference._asdict()}
+            {"a": judged.value, "b": rival.value, **self._told(difference)}
             for rival, differences in self._compared[split].items()
             for difference in differences
         ]
@@ -115,7 +124,8 @@ class Figures:
     def _verdict(self) -> dict[str, Any] | None:
         """Of two of the very differences that are listed."""
         compared = self._compared.get(JUDGED_SPLIT, {})
-        rival = next((arm for arm in _RIVALS if arm in compared), None)
+        rivals = (Arm.CONTROL, *([self._given] if self._given else []), *_RIVALS)
+        rival = next((arm for arm in rivals if arm in compared), None)
         if rival is None:
             return None
         found = verdict(compared[rival])
@@ -124,14 +134,25 @@ class Figures:
             "split": JUDGED_SPLIT,
             "a": judged_arm(self._logits[JUDGED_SPLIT]).value,
             "b": rival.value,
-            "deciding": found.deciding._asdict(),
-            "average": found.average._asdict(),
+            "deciding": self._told(found.deciding),
+            "average": self._told(found.average),
         }
 
-    def _reliability(self, split: str, arm: Arm) -> dict[str, Any]:
+    def _told(self, difference: Difference) -> dict[str, Any]:
+        """With the names of the lowest classes or groups instead of their keys."""
+        group = difference.statistic == "worst_group_accuracy"
+        names = self._store.group_names if group else self._store.classes
+        lowest = {
+            end: None if key is None else names[key]
+            for end, key in (("worst_a", difference.worst_a), ("worst_b", difference.worst_b))
+        }
+        return difference._asdict() | lowest
+
+    def _reliability(self, split: str, arm: Arm) -> dict[str, Any] | None:
         said = self._logits[split][arm]
         generator = self._generator(f"{split}/{arm}/reliability")
-        return calibration_error(said.logits, said.labels, generator=generator).to_json()
+        found = calibration_error(said.logits, said.labels, generator=generator)
+        return None if found is None else found.to_json()
 
     def _disagreement(self, split: str) -> dict[str, Any] | None:
         """How often ERM and the judged arm answer differently: an alarm for shift that needs no labels."""

@@ -102,6 +102,60 @@ def test_other_verdicts() -> None:
     assert (alone.verdict.title, alone.main.changes if alone.main else None) == ("No comparison", ())
 
 
+def test_a_verdict_says_which_groups_it_is_about_and_that_it_rests_on_samples() -> None:
+    found = report()["verdict"]["deciding"]
+    sentence = build_page(report(), _picture).verdict.sentence
+    assert f"its lowest is {found['worst_a']}, the control's {found['worst_b']}" in sentence
+    small = report()
+    small["verdict"]["deciding"]["left_out"] = 2
+    assert "(2 groups of too few samples are left out)" in build_page(small, _picture).verdict.sentence
+    same = {"erm": (0.9,) * 4, "control": (0.9,) * 4, "masktune": (0.9,) * 4}
+    assert "Any effect within the interval" in build_page(report(right=same), _picture).verdict.sentence
+    before = report()  # of a version that did not write it down
+    for key in ("worst_a", "worst_b", "left_out"):
+        del before["verdict"]["deciding"][key]
+    assert "its lowest" not in build_page(before, _picture).verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("masktune", "title"),
+    [(0.9, "MaskTune is better than {}"), (0.6, "No detectable effect"), (0.2, "MaskTune is worse than {}")],
+)
+@pytest.mark.parametrize(("rival", "name"), [("erm", "ERM"), ("imported", "the imported model")])
+def test_without_a_control_nothing_is_said_to_have_helped(
+    rival: str, name: str, masktune: float, title: str
+) -> None:
+    page = build_page(report(right={rival: (0.6,) * 4, "masktune": (masktune,) * 4}), _picture)
+    assert page.verdict.title == title.format(name)
+    assert "There is no control" in page.verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("rival", "split", "said"),
+    [
+        ("erm", "test", "which trained none of the models"),
+        ("erm", "train", "which the models were trained on: it says nothing of new inputs"),
+        ("imported", "test", "which trained none of our models; what the imported one was trained on"),
+    ],
+)
+def test_the_page_says_whether_a_split_trained_the_models(rival: str, split: str, said: str) -> None:
+    value = report(right={rival: (0.6,) * 4, "masktune": (0.9,) * 4})
+    value["metrics"] = {split: value["metrics"]["test"]}
+    text = " ".join(_read(_html(value)).text.split())
+    assert said in text
+    assert ("which trained none of the models" in text) == (said == "which trained none of the models")
+
+
+def test_a_head_that_came_from_masktune_is_compared_with_it() -> None:
+    value = report()
+    value["models"]["retrained"] = value["models"]["masktune"]
+    value["metrics"]["test"]["retrained"] = value["metrics"]["test"]["control"]
+    value["before"] = "masktune"
+    before = build_page(value, _picture).answers[1].answer
+    worst = value["metrics"]["test"]["masktune"]["worst_group_accuracy"]
+    assert before.startswith(f"The worst case went from {100 * worst:.1f}")
+
+
 def test_every_arm_has_its_figures_with_intervals() -> None:
     page = build_page(report(), _picture)
     assert [arm.key for arm in page.arms] == ["erm", "control", "masktune"]
@@ -244,5 +298,47 @@ def test_durations_never_show_sixty(seconds: float) -> None:
     assert not re.search(r"\b60\b(\.0)? (s|min)", duration(seconds))
 
 
+@pytest.mark.parametrize("gone", ["all", "ece"])
+def test_a_model_whose_probabilities_are_not_finite_still_has_a_page(gone: str) -> None:
+    """None of them is: null. Reports of before count one that is not, and their figures are null."""
+    value = evidence(report())
+    by_arm = value["reliability"]["test"]
+    broken = {key: None for key in by_arm["masktune"]} | {"n": 400, "bins": by_arm["masktune"]["bins"]}
+    by_arm["masktune"] = None if gone == "all" else broken
+    value["reliability_shown"] = {"test": {"masktune": by_arm["masktune"], "erm": by_arm["erm"]}}
+    value["temperature"] = {arm: {"value": 1.5} for arm in ("masktune", "erm")}
+    by_arm["erm"] |= {"non_finite": 3}
+    text = _read(_html(value)).text
+    assert "MaskTune · not known" in text
+    assert "3 answers that are not finite numbers are left out" in text
+    assert text.count("(ECE)") == 2
+
+
 def test_points_have_a_sign() -> None:
     assert (points(0.123), points(-0.04)) == ("+12.3", "−4.0")
+
+
+def _headline(*wishes: tuple[float, str, str]) -> str:
+    """The answer about trust, of (risk, status alone, status together); the coverages are 80 and 60 %."""
+    found = [
+        {"max_risk": risk, "status": alone, "coverage": 0.8, "answered": 80, "errors": 0}
+        | {"together": {"status": together, "coverage": 0.6, "answered": 60, "errors": 0}}
+        for risk, alone, together in wishes
+    ]
+    certified = {"masktune": {"n": 100, "confidence": 0.99, "best_certifiable_risk": 0.1, "wishes": found}}
+    return build_page(report() | {"certified": certified}, _picture).answers[-1].answer
+
+
+def test_the_headline_certificate_is_one_that_may_be_picked_by_looking() -> None:
+    alone, both = ("certified", "not_certifiable"), ("certified", "certified")
+    said = _headline((0.01, *alone), (0.02, *both), (0.05, *both))
+    assert "at most 2\u00a0% of its answers are wrong if it answers the surest 60.0\u00a0%" in said
+    assert "99\u00a0% confidence for all 3 risks of this report at once" in said
+    assert "certified with" not in _headline((0.01, *alone), (0.02, *alone))
+
+
+def test_a_report_from_before_certificates_held_together_has_none_in_its_headline() -> None:
+    value = evidence(report())
+    for wish in value["certified"]["masktune"]["wishes"]:
+        wish.pop("together", None)
+    assert "certified with" not in build_page(value, _picture).answers[-1].answer

@@ -146,7 +146,7 @@ def test_clusters_and_no_control(bench: Bench, erm: JobRow) -> None:
     job = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=clusters, inputs=model))[0]
     assert Stage.CONTROL not in job.done
     report = report_of(bench, job)
-    assert report["verdict"]["b"] == "erm"
+    assert (report["before"], report["verdict"]["b"]) == ("erm", "erm")
     section = report["groups"]
     assert (section["source"], section["inferred"]) == ("saliency_clusters", True)
     assert section["control_penalty"] is None
@@ -158,7 +158,7 @@ def test_the_head_of_a_masktune_model_by_where_it_differs_from_erm(bench: Bench,
     job = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=asked, inputs=model))[0]
     report = report_of(bench, job)
     assert set(report["models"]) == {"erm", "masktune", "retrained", "control"}
-    assert report["groups"]["source"] == "disagreement"
+    assert (report["before"], report["groups"]["source"]) == ("masktune", "disagreement")
     assert report["groups"]["held_out"] == {"masktune": False, "retrained": True, "control": True}
 
 

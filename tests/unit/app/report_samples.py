@@ -11,13 +11,14 @@ import numpy as np
 
 from models.evaluate import Names, calibration_error, metrics
 from models.gaze import mean_maps, movement
-from models.leaning import of_mask, of_property, of_slices, read
+from models.leaning import of_mask, of_property, of_shift, read
 from models.masking_cost import MaskedAnswers, masking_cost
+from models.paired import Difference
 from models.properties import Property, PropertyTable
 from models.selective import CalibrationTable, certify, risk_coverage
 from models.shortcuts.check import judge
 from models.slices import Looked, infer_slices
-from models.statistics import Difference, compare, verdict
+from models.verdict import compare, verdict
 
 CLASSES = ("0-4", "5-9")
 GROUPS = ("0-4 without", "0-4 with square", "5-9 without", "5-9 with square")
@@ -67,6 +68,7 @@ def report(
             "groups": list(GROUPS) if groups else [],
             "splits": {"train": 1010, "val": 150, "calibration": 237, "test": n},
         },
+        "before": next((arm for arm in ("erm", "imported") if arm in said), None),
         "models": {arm: {"id": f"mdl_{arm}", "backbone": "small_cnn", "image_size": 28} for arm in said},
         "metrics": {"val": figures, "test": figures},
         "reliability": {"val": reliability, "test": reliability},
@@ -118,7 +120,8 @@ def _evidence(arms: tuple[str, ...], n: int) -> dict[str, Any]:
         part |= {"picture": f"slice-{part['label']}-{part['index']}.png", "shown": 5}
     cost = masking_cost(_masked(labels), generator=np.random.default_rng(0), names=Names(CLASSES))
     check = judge(_table(labels), labels, CLASSES, rng=np.random.default_rng(0), permutations=39).to_json()
-    signs = [of_slices(slices, model="erm"), of_mask(cost, split="test"), of_property(check)]
+    shifted = of_shift(metrics(labels, labels), metrics(labels, said["erm"]))
+    signs = [shifted, of_mask(cost, split="test"), of_property(check)]
     tables = {arm: CalibrationTable.build(np.linspace(-1, 0, n), said[arm] == labels) for arm in arms}
     return {
         "shortcut": read([sign for sign in signs if sign is not None]).to_json(),
@@ -189,6 +192,8 @@ def _certified(table: CalibrationTable) -> dict[str, Any]:
         found = certify(table, max_risk=wish)
         point = found.point
         facts = {"max_risk": wish, "status": found.status, "coverage": point.coverage}
+        both = certify(table, max_risk=wish, confidence=0.995)
+        facts["together"] = {"status": both.status, "coverage": both.point.coverage}
         wishes.append(facts | {"answered": point.answered, "errors": point.errors})
     return {"n": table.n, "confidence": 0.99, "best_certifiable_risk": 0.15, "wishes": wishes}
 
@@ -208,7 +213,7 @@ def _differences(said: dict[str, Any], labels: Any, group: Any) -> list[dict[str
     if "masktune" not in said:
         return []
     return [
-        {"a": "masktune", "b": arm, **difference._asdict()}
+        {"a": "masktune", "b": arm, **_told(difference)}
         for arm in said
         if arm != "masktune"
         for difference in _compared(said, arm, labels, group)
@@ -216,14 +221,21 @@ def _differences(said: dict[str, Any], labels: Any, group: Any) -> list[dict[str
 
 
 def _verdict(said: dict[str, Any], labels: Any, group: Any) -> dict[str, Any] | None:
-    if not {"masktune", "control"} <= said.keys():
+    rival = next((arm for arm in ("control", "erm", "imported") if arm in said), None)
+    if "masktune" not in said or rival is None:
         return None
-    found = verdict(_compared(said, "control", labels, group))
+    found = verdict(_compared(said, rival, labels, group))
     return {
         "verdict": found.verdict,
         "split": "test",
         "a": "masktune",
-        "b": "control",
-        "deciding": found.deciding._asdict(),
-        "average": found.average._asdict(),
+        "b": rival,
+        "deciding": _told(found.deciding),
+        "average": _told(found.average),
     }
+
+
+def _told(difference: Difference) -> dict[str, Any]:
+    names = GROUPS if difference.statistic == "worst_group_accuracy" else CLASSES
+    lowest = {"worst_a": difference.worst_a, "worst_b": difference.worst_b}
+    return difference._asdict() | {end: None if key is None else names[key] for end, key in lowest.items()}

@@ -28,6 +28,7 @@ TOLD: dict[str, Any] = {"verdict": "helped", "b": "control", "deciding": DECIDIN
 )
 def test_the_verdict_names_the_judged_model(told: dict[str, Any], said: str) -> None:
     assert verdict({"verdict": told}).startswith(said)
+    assert ("No control was trained" in verdict({"verdict": told})) == (told["b"] == "erm")
 
 
 def test_the_control_of_a_retrained_head_is_not_a_training() -> None:

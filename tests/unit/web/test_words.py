@@ -89,6 +89,14 @@ def test_a_verdict_names_the_difference_that_decided(verdict: str, tone: str, ti
     assert "−2.0 to +20.0" in said[2]
 
 
+def test_a_verdict_without_a_control_says_so() -> None:
+    deciding = {"statistic": "balanced_accuracy", "estimate": 0.1, "low": 0.05, "high": 0.15}
+    found = {"verdict": "helped", "split": "test", "a": "masktune", "b": "erm", "deciding": deciding}
+    _, title, sentence = words.verdict({"verdict": found})
+    assert title == "MaskTune helped, without a control"
+    assert "no control was trained" in sentence
+
+
 def test_without_a_second_model_there_is_no_verdict() -> None:
     assert words.verdict({"verdict": None})[1] == "No comparison"
 
