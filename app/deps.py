@@ -1,7 +1,8 @@
 """What routes ask for: the services, a session, a caller with a scope, a resource that exists.
 
-def get(job: LoadedJob, caller: Reader) -> ...          # 404 and 401/403 are settled here
-def cancel(session: Writing, caller: Trainer) -> ...    # committed before the answer leaves
+@router.get("/{job_id}", dependencies=[READER])         # 401, 403 and 429, before anything is looked up
+def get(row: LoadedJob) -> ...                          # 404
+def change(session: Writing) -> ...                     # committed before the answer leaves
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
 from app.inference import Inference
+from app.locations import location
 from app.services.auth import Caller, Keyring
 from app.services.events import Followers
 from app.services.health import Probes
@@ -71,7 +73,7 @@ class Services:
 
     def location(self, path: str) -> str:
         """The path as a client sees it, behind the prefix of a proxy."""
-        return self.settings.root_path.rstrip("/") + path
+        return location(self.settings.root_path, path)
 
 
 async def _services(connection: HTTPConnection) -> Services:
@@ -144,10 +146,13 @@ def _key(connection: HTTPConnection) -> str | None:
     return connection.headers.get("x-api-key")
 
 
-Reader = Annotated[Caller, Depends(_Needs(Scope.READ))]
 Predictor = Annotated[Caller, Depends(_predictor)]
-Trainer = Annotated[Caller, Depends(_Needs(Scope.TRAIN))]
-Admin = Annotated[Caller, Depends(_Needs(Scope.ADMIN))]
+"""A parameter of the routes that look everything up by themselves."""
+READER = Depends(_Needs(Scope.READ))
+TRAINER = Depends(_Needs(Scope.TRAIN))
+ADMIN = Depends(_Needs(Scope.ADMIN))
+"""Among a route's `dependencies`, and not its parameters: those are solved first. A stranger learns of no id
+then, takes no connection, and what does not exist counts toward a key's rate."""
 
 
 # --- load it or 404 -----------------------------------------------------------------------

@@ -32,6 +32,7 @@ from app.deps import Services
 from app.inference import Inference, check_forward
 from app.middleware.admission import Admission, Gate
 from app.middleware.body_limit import BodyLimit
+from app.middleware.heads import Heads
 from app.middleware.observe import Observe
 from app.middleware.same_origin import SameOrigin, known
 from app.services import calibrations, gauges, images, sweeping, tally, uploads, warming
@@ -110,12 +111,13 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         telemetry={"tracing": False, "metrics": False, "logs": False},
         responses=problems.problems(422),  # in place of the shape that FastAPI documents
     )
-    gate = app.state.gate = Gate(settings.predict_in_flight)
+    gate = app.state.gate = Gate(settings.predict_in_flight, root_path=settings.root_path)
     gate.refused = partial(counters.answered, "POST", status=Overloaded.status, seconds=None)
     for module in RESOURCES:
         app.include_router(module.router)
     problems.install(app, [module.router for module in RESOURCES])
     openapi.install(app, settings.root_path)
+    app.add_middleware(Heads)
     app.add_middleware(predict.Direct, answer=problems.answerer(app))
     app.add_middleware(BodyLimit, limit_of=limit_of(settings))
     app.add_middleware(SameOrigin, allowed=settings.allowed_hosts, is_open=known(not settings.keys))

@@ -35,7 +35,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 PROBLEM_BASE = "/problems/"
-"""Problem types are served, with their explanation, by the service itself under this path."""
+"""Problem types are served, with their explanation, by the service itself under this path, which an answer
+has behind the prefix of a proxy."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,11 @@ class MasktuneError(Exception):
         self.headers = headers or {}
         self.extra = extra or {}
 
-    def to_problem(self, instance: str | None = None) -> dict[str, Any]:
-        """The RFC 9457 object."""
-        return problem(type(self), self.detail, instance=instance, errors=self.errors, extra=self.extra)
+    def to_problem(self, instance: str | None = None, *, base: str = PROBLEM_BASE) -> dict[str, Any]:
+        """The RFC 9457 object; `base` is where its kind is explained."""
+        return problem(
+            type(self), self.detail, instance=instance, base=base, errors=self.errors, extra=self.extra
+        )
 
 
 def problem(
@@ -78,12 +81,13 @@ def problem(
     detail: str,
     *,
     instance: str | None = None,
+    base: str = PROBLEM_BASE,
     errors: tuple[FieldError, ...] = (),
     extra: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """An RFC 9457 object of this kind; used where there is no exception to carry it."""
     body: dict[str, Any] = {
-        "type": PROBLEM_BASE + kind.code,
+        "type": base + kind.code,
         "title": kind.title,
         "status": kind.status,
         "detail": detail,

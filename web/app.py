@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from web import connection, files, uploads
 from web.pages import dataset, datasets, job, jobs, model, models, new_job, report, try_it  # noqa: F401
+from web.prefix import Prefixed
 from web.room import clear_abandoned, room
 from web.shell import STATIC
 
@@ -63,6 +64,7 @@ def create_dashboard(url: str, upload_bytes: int = 0) -> FastAPI:
     outer.add_api_route("/", _home, include_in_schema=False)
     outer.add_api_route("/livez", _alive, include_in_schema=False)
     outer.middleware("http")(_sealed)
+    outer.add_middleware(Prefixed)
     pages_app.include_router(files.router)
     pages_app.include_router(uploads.router)
     pages_app.add_static_files("/static", STATIC)

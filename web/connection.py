@@ -116,7 +116,6 @@ def api() -> AsyncClient:
 
 
 def here(path: str, asked: Request | None = None) -> str:
-    """A path of the dashboard as the browser must ask for it, behind any prefix."""
-    asked = asked or request()
-    prefix = asked.headers.get("X-Forwarded-Prefix", "") + asked.scope.get("root_path", "")
-    return f"{prefix}{path}"
+    """A path of the dashboard as the browser must ask for it, behind any prefix (`Prefixed`)."""
+    root: str = (asked or request()).scope.get("root_path", "")
+    return root + path

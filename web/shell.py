@@ -97,7 +97,7 @@ def trouble(error: ClientError) -> None:
 
 def _asked_for() -> str:
     """The path of this page as the browser knows it."""
-    return request().headers.get("X-Forwarded-Prefix", "") + request().url.path
+    return request().url.path
 
 
 def told(error: ClientError) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.api.answers import NOT_MODIFIED, Responses
 from app.api.problems import problems
-from app.deps import Admin, Reader, Reading, Writing
+from app.deps import ADMIN, READER, Reading, Serving, Writing
 from app.schemas.models import ALIAS_PATTERN, Aliases, AliasTarget, AliasWithHistory, RollbackTarget
 from app.services import aliases
 from app.services.idempotency import Idempotent, fingerprint
@@ -34,24 +35,30 @@ IfNoneMatch = Annotated[
 
 
 @router.get(
-    "", response_model=Aliases, summary="Every alias, by name", responses=NOT_MODIFIED | problems(422)
+    "",
+    dependencies=[READER],
+    response_model=Aliases,
+    summary="Every alias, by name",
+    responses=NOT_MODIFIED | problems(422),
 )
-def list_aliases(request: Request, session: Reading, caller: Reader) -> Response:
+def list_aliases(request: Request, session: Reading) -> Response:
     return conditional(request, aliases.listing(session))
 
 
 @router.get(
     "/{name}",
+    dependencies=[READER],
     response_model=AliasWithHistory,
     summary="One alias with its history",
     responses=NOT_MODIFIED | problems(404),
 )
-def get_alias(request: Request, name: AliasName, session: Reading, caller: Reader) -> Response:
+def get_alias(request: Request, name: AliasName, session: Reading) -> Response:
     return conditional(request, aliases.show(session, name))
 
 
 @router.put(
     "/{name}",
+    dependencies=[ADMIN],
     response_model=AliasWithHistory,
     summary="Point an alias at a model",
     responses=CREATED | problems(404, 409, 412, 413),
@@ -59,40 +66,59 @@ def get_alias(request: Request, name: AliasName, session: Reading, caller: Reade
 def put_alias(
     name: AliasName,
     target: AliasTarget,
-    session: Writing,
-    caller: Admin,
+    services: Serving,
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    existed = aliases.check(session, name, if_match=if_match, if_none_match=if_none_match)
-    alias = aliases.point(session, name, target.model)
-    return represent(alias, status=200 if existed else 201, headers={"Location": f"/aliases/{name}"})
+    """The model is loaded before the alias moves, so that nobody who asks for it by that name waits. Where
+    that fails, or takes longer than half a minute, the alias moves all the same."""
+    hold = partial(aliases.check, name=name, if_match=if_match, if_none_match=if_none_match)
+    with services.database.read() as session:
+        hold(session, lock=False)
+        pair = aliases.target(session, target.model)
+    aliases.load_ahead(services, pair)
+    with services.database.begin() as session:
+        existed = hold(session)
+        alias = aliases.point(session, name, target.model)
+    headers = {"Location": services.location(f"/aliases/{name}")}
+    return represent(alias, status=200 if existed else 201, headers=headers)
 
 
 @router.post(
     "/{name}/rollback",
+    dependencies=[ADMIN],
     response_model=AliasWithHistory,
     summary="Point an alias at the model before",
     responses=problems(404, 409, 412, 413),
 )
 def roll_back(
     name: AliasName,
-    caller: Admin,
     once: Idempotent,
+    services: Serving,
     target: RollbackTarget | None = None,
     if_match: IfMatch = None,
 ) -> Response:
     """A rollback is a move of its own, so that a second one leads back: send an Idempotency-Key."""
     wanted = target or RollbackTarget(version=None)
 
-    def make(session: Session) -> Response:
-        aliases.check(session, name, if_match=if_match, if_none_match=None)
+    hold = partial(aliases.check, name=name, if_match=if_match, if_none_match=None)
+
+    def load() -> None:
+        with services.database.read() as session:
+            hold(session, lock=False)
+            pair = aliases.target(session, aliases.model_before(session, name, wanted.version))
+        aliases.load_ahead(services, pair)
+
+    def make(session: Session, _: None) -> Response:
+        hold(session)
         return represent(aliases.roll_back(session, name, wanted.version))
 
-    return once.run(fingerprint(wanted), make)
+    return once.run_planned(fingerprint(wanted), load, make)
 
 
-@router.delete("/{name}", status_code=204, summary="Remove an alias", responses=problems(404, 412))
-def remove_alias(name: AliasName, session: Writing, caller: Admin, if_match: IfMatch = None) -> None:
+@router.delete(
+    "/{name}", dependencies=[ADMIN], status_code=204, summary="Remove an alias", responses=problems(404, 412)
+)
+def remove_alias(name: AliasName, session: Writing, if_match: IfMatch = None) -> None:
     aliases.check(session, name, if_match=if_match, if_none_match=None)
     aliases.remove(session, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from app.api.answers import NOT_MODIFIED, sends
 from app.api.problems import problems
-from app.deps import Admin, DatasetKey, LoadedDataset, Reader, Reading, Serving, Trainer, Writing
-from app.schemas.common import Page
+from app.deps import ADMIN, READER, TRAINER, DatasetKey, LoadedDataset, Reading, Serving, Writing
+from app.schemas.common import Page, Split
 from app.schemas.datasets import Dataset, Sample, SourceRequest, UploadRequest
 from app.services import datasets, pagination, samples, uploads
 from app.services.dataset_shapes import describe, report_file
@@ -26,9 +26,7 @@ from core.queries import datasets as queries
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
 SampleNumber = Annotated[int, Path(description="Number of the sample in its data set.")]
-SplitName = Annotated[
-    Literal["train", "val", "calibration", "test"] | None, Query(description="One split only.")
-]
+SplitName = Annotated[Split | None, Query(description="One split only.")]
 ClassName = Annotated[str | None, Query(max_length=200, description="One class only, by its name.")]
 GroupName = Annotated[str | None, Query(max_length=400, description="One group only, by its name.")]
 
@@ -45,6 +43,7 @@ def _file_form() -> dict[str, Any]:
 
 @router.post(
     "",
+    dependencies=[TRAINER],
     status_code=202,
     summary="Upload an archive, or name a source",
     response_model=Dataset,
@@ -59,7 +58,7 @@ def _file_form() -> dict[str, Any]:
         }
     },
 )
-async def create(request: Request, services: Serving, caller: Trainer, once: Idempotent) -> Response:
+async def create(request: Request, services: Serving, once: Idempotent) -> Response:
     """The import starts by itself: follow its job, or ask until `state` is `ready` or `invalid`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
@@ -75,42 +74,50 @@ async def create(request: Request, services: Serving, caller: Trainer, once: Ide
 
 @router.get(
     "",
+    dependencies=[READER],
     summary="Data sets, newest first",
     response_model=Page[Dataset],
     responses=NOT_MODIFIED | problems(422),
 )
 def list_datasets(
-    request: Request, session: Reading, caller: Reader, limit: Limit = 20, cursor: Cursor = None
+    request: Request, session: Reading, services: Serving, limit: Limit = 20, cursor: Cursor = None
 ) -> Response:
     rows = queries.listing(session, before=pagination.decode(cursor), limit=limit + 1)
     shown, following = pagination.page(rows, limit)
-    return conditional(request, Page[Dataset](data=[describe(row) for row in shown], next_cursor=following))
+    data = [describe(row, services.location) for row in shown]
+    return conditional(request, Page[Dataset](data=data, next_cursor=following))
 
 
 @router.get(
     "/{dataset_id}",
+    dependencies=[READER],
     summary="One data set with its report",
     response_model=Dataset,
     responses=NOT_MODIFIED | problems(404),
 )
-def get_dataset(request: Request, row: LoadedDataset, services: Serving, caller: Reader) -> Response:
-    return conditional(request, describe(row, services.artifacts))
+def get_dataset(request: Request, row: LoadedDataset, services: Serving) -> Response:
+    return conditional(request, describe(row, services.location, services.artifacts))
 
 
 @router.delete(
-    "/{dataset_id}", status_code=204, summary="Delete a data set and its files", responses=problems(404, 409)
+    "/{dataset_id}",
+    dependencies=[ADMIN],
+    status_code=204,
+    summary="Delete a data set and its files",
+    responses=problems(404, 409),
 )
-def delete_dataset(dataset_id: DatasetKey, session: Writing, services: Serving, caller: Admin) -> None:
+def delete_dataset(dataset_id: DatasetKey, session: Writing, services: Serving) -> None:
     datasets.delete(services, session, dataset_id)
 
 
 @router.get(
     "/{dataset_id}/report",
+    dependencies=[READER],
     summary="The import's full report: every rejected file, every duplicate",
     response_class=Response,
     responses=sends("application/json") | NOT_MODIFIED | problems(404, 409),
 )
-def get_report(request: Request, row: LoadedDataset, services: Serving, caller: Reader) -> Response:
+def get_report(request: Request, row: LoadedDataset, services: Serving) -> Response:
     file = report_file(row, services.artifacts)
     if file is None:
         raise NotReported(f"data set {row.id} is {row.state.value} and its import has written no report")
@@ -119,6 +126,7 @@ def get_report(request: Request, row: LoadedDataset, services: Serving, caller: 
 
 @router.get(
     "/{dataset_id}/samples",
+    dependencies=[READER],
     summary="Samples, by number",
     response_model=Page[Sample],
     responses=NOT_MODIFIED | problems(404, 409, 422),
@@ -127,7 +135,6 @@ def list_samples(
     request: Request,
     row: LoadedDataset,
     services: Serving,
-    caller: Reader,
     split: SplitName = None,
     label: ClassName = None,
     group: GroupName = None,
@@ -141,26 +148,24 @@ def list_samples(
 
 @router.get(
     "/{dataset_id}/samples/{sample}",
+    dependencies=[READER],
     summary="One sample",
     response_model=Sample,
     responses=NOT_MODIFIED | problems(404, 409),
 )
-def get_sample(
-    request: Request, row: LoadedDataset, sample: SampleNumber, services: Serving, caller: Reader
-) -> Response:
+def get_sample(request: Request, row: LoadedDataset, sample: SampleNumber, services: Serving) -> Response:
     return conditional(request, samples.describe(samples.opened(services, row), sample))
 
 
 @router.get(
     "/{dataset_id}/samples/{sample}/image",
+    dependencies=[READER],
     summary="The image file as it was uploaded",
     response_class=Response,
     responses=sends("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
     | NOT_MODIFIED
     | problems(404, 409),
 )
-def get_image(
-    request: Request, row: LoadedDataset, sample: SampleNumber, services: Serving, caller: Reader
-) -> Response:
+def get_image(request: Request, row: LoadedDataset, sample: SampleNumber, services: Serving) -> Response:
     data, kind = samples.image(samples.opened(services, row), sample)
     return conditional(request, data, media_type=kind)

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from app.api.answers import NOT_MODIFIED, sends
 from app.api.problems import problems
-from app.deps import LoadedJob, Reader, Serving
+from app.deps import READER, LoadedJob, Serving
 from app.schemas.common import Page
 from app.schemas.jobs import Event
 from app.services import event_stream
@@ -28,6 +28,7 @@ LastEventId = Annotated[
 
 @router.get(
     "/{job_id}/events",
+    dependencies=[READER],
     summary="What happened to a job, as it happens",
     response_model=Page[Event],
     responses=sends("text/event-stream")
@@ -39,7 +40,6 @@ async def get_events(
     request: Request,
     row: LoadedJob,
     services: Serving,
-    caller: Reader,
     after: After = None,
     last_event_id: LastEventId = None,
     limit: Limit = 100,
@@ -56,7 +56,7 @@ async def get_events(
         return Response(status_code=204, headers={"Vary": "Accept"})  # an EventSource stops asking
     services.followers.check_room()
     return StreamingResponse(
-        event_stream.frames(services.followers, row.id, after=begin),
+        event_stream.frames(services.followers, row.id, after=begin, locate=services.location),
         media_type="text/event-stream",
         # Proxies must not gather what is sent.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"},

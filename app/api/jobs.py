@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.api.answers import NOT_MODIFIED, sends
 from app.api.problems import problems
-from app.deps import JobKey, LoadedJob, Reader, Reading, Serving, Trainer, Writing
+from app.deps import READER, TRAINER, JobKey, LoadedJob, Reading, Serving, Writing
 from app.schemas.common import Page
 from app.schemas.jobs import (
     ErmRequest,
@@ -33,6 +33,7 @@ from core.vocabulary import JobKind, JobState
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 STARTING: dict[str, Any] = {
+    "dependencies": [TRAINER],
     "status_code": 202,
     "response_model": Job,
     "responses": problems(404, 409, 422),
@@ -45,51 +46,53 @@ DatasetFilter = Annotated[
 
 
 @router.post("/erm", summary="Train plainly", **STARTING)
-def start_erm(body: ErmRequest, services: Serving, caller: Trainer, once: Idempotent) -> Response:
+def start_erm(body: ErmRequest, services: Serving, once: Idempotent) -> Response:
     return starting.start(services, once, JobKind.ERM, body)
 
 
 @router.post("/mask", summary="Compute a mask set", **STARTING)
-def start_mask(body: MaskRequest, services: Serving, caller: Trainer, once: Idempotent) -> Response:
+def start_mask(body: MaskRequest, services: Serving, once: Idempotent) -> Response:
     return starting.start(services, once, JobKind.MASK, body)
 
 
 @router.post("/finetune", summary="Train on, on the images of a mask set", **STARTING)
-def start_finetune(body: FinetuneRequest, services: Serving, caller: Trainer, once: Idempotent) -> Response:
+def start_finetune(body: FinetuneRequest, services: Serving, once: Idempotent) -> Response:
     return starting.start(services, once, JobKind.FINETUNE, body)
 
 
 @router.post(
     "/masktune", summary="The whole method: erm, mask, finetune, control, calibrate, evaluate", **STARTING
 )
-def start_masktune(body: MasktuneRequest, services: Serving, caller: Trainer, once: Idempotent) -> Response:
+def start_masktune(body: MasktuneRequest, services: Serving, once: Idempotent) -> Response:
     return starting.start(services, once, JobKind.MASKTUNE, body)
 
 
 @router.post("/retrain_head", summary="Retrain the last layer, balanced over groups", **STARTING)
-def start_retrain_head(
-    body: RetrainHeadRequest, services: Serving, caller: Trainer, once: Idempotent
-) -> Response:
+def start_retrain_head(body: RetrainHeadRequest, services: Serving, once: Idempotent) -> Response:
     return starting.start(services, once, JobKind.RETRAIN_HEAD, body)
 
 
 @router.post("/evaluate", summary="Measure a model", **STARTING)
-def start_evaluate(body: EvaluateRequest, services: Serving, caller: Trainer, once: Idempotent) -> Response:
+def start_evaluate(body: EvaluateRequest, services: Serving, once: Idempotent) -> Response:
     return starting.start(services, once, JobKind.EVALUATE, body)
 
 
 @router.post("/predict", summary="Predict every sample of a split into a file", **STARTING)
-def start_predict(body: PredictRequest, services: Serving, caller: Trainer, once: Idempotent) -> Response:
+def start_predict(body: PredictRequest, services: Serving, once: Idempotent) -> Response:
     return starting.start(services, once, JobKind.PREDICT, body)
 
 
 @router.get(
-    "", summary="Jobs, newest first", response_model=Page[Job], responses=NOT_MODIFIED | problems(422)
+    "",
+    dependencies=[READER],
+    summary="Jobs, newest first",
+    response_model=Page[Job],
+    responses=NOT_MODIFIED | problems(422),
 )
 def list_jobs(
     request: Request,
     session: Reading,
-    caller: Reader,
+    services: Serving,
     kind: KindFilter = None,
     state: StateFilter = None,
     dataset: DatasetFilter = None,
@@ -101,42 +104,52 @@ def list_jobs(
         session, before=before, limit=limit + 1, kind=kind, state=state, dataset_id=dataset
     )
     shown, following = pagination.page(rows, limit)
-    return conditional(request, Page[Job](data=[describe(row) for row in shown], next_cursor=following))
+    data = [describe(row, services.location) for row in shown]
+    return conditional(request, Page[Job](data=data, next_cursor=following))
 
 
-@router.get("/{job_id}", summary="One job", response_model=Job, responses=NOT_MODIFIED | problems(404))
-def get_job(request: Request, row: LoadedJob, caller: Reader) -> Response:
-    return conditional(request, describe(row))
+@router.get(
+    "/{job_id}",
+    dependencies=[READER],
+    summary="One job",
+    response_model=Job,
+    responses=NOT_MODIFIED | problems(404),
+)
+def get_job(request: Request, row: LoadedJob, services: Serving) -> Response:
+    return conditional(request, describe(row, services.location))
 
 
 @router.post(
     "/{job_id}/cancel",
+    dependencies=[TRAINER],
     status_code=202,
     summary="Cancel: the device is free within seconds",
     response_model=Job,
     responses=problems(404, 409),
 )
-def cancel(job_id: JobKey, session: Writing, caller: Trainer) -> Response:
-    return represent(describe(queries.cancel(session, job_id)), status=202)
+def cancel(job_id: JobKey, session: Writing, services: Serving) -> Response:
+    return represent(describe(queries.cancel(session, job_id), services.location), status=202)
 
 
 @router.post(
     "/{job_id}/resume",
+    dependencies=[TRAINER],
     status_code=202,
     summary="Let a failed or cancelled job go on from its last checkpoint",
     response_model=Job,
     responses=problems(404, 409),
 )
-def resume(job_id: JobKey, session: Writing, services: Serving, caller: Trainer) -> Response:
-    return represent(describe(jobs.resume(services, session, job_id)), status=202)
+def resume(job_id: JobKey, session: Writing, services: Serving) -> Response:
+    return represent(describe(jobs.resume(services, session, job_id), services.location), status=202)
 
 
 @router.get(
     "/{job_id}/predictions",
+    dependencies=[READER],
     summary="The file of a predict job",
     response_class=Response,
     responses=sends("application/vnd.apache.parquet", "text/csv") | NOT_MODIFIED | problems(404, 409),
 )
-def get_predictions(request: Request, row: LoadedJob, services: Serving, caller: Reader) -> Response:
+def get_predictions(request: Request, row: LoadedJob, services: Serving) -> Response:
     file, kind = jobs.predictions(services, row)
     return send_file(request, file, media_type=kind, filename=f"{row.id}{file.suffix}")

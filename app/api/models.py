@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.answers import NOT_MODIFIED, Responses, sends
 from app.api.problems import problems
-from app.deps import Admin, LoadedModel, Reader, Reading, Serving, Trainer, Writing
+from app.deps import ADMIN, READER, TRAINER, LoadedModel, Reading, Serving, Writing
 from app.schemas.common import Page
 from app.schemas.drift import Drift
 from app.schemas.jobs import DatasetRef, JobRef
@@ -52,6 +52,7 @@ def _form() -> dict[str, Any]:
 
 @router.get(
     "",
+    dependencies=[READER],
     response_model=Page[Model],
     summary="Models, newest first",
     responses=NOT_MODIFIED | problems(422),
@@ -59,7 +60,6 @@ def _form() -> dict[str, Any]:
 def list_models(
     request: Request,
     session: Reading,
-    caller: Reader,
     dataset: Annotated[DatasetRef | None, Query(description="Of this data set only.")] = None,
     job: Annotated[JobRef | None, Query(description="Made by this job only.")] = None,
     arm: Annotated[Arm | None, Query(description="Of this arm only.")] = None,
@@ -81,13 +81,14 @@ def list_models(
 
 @router.post(
     "",
+    dependencies=[TRAINER],
     status_code=201,
     response_model=Model,
     summary="Import a model from a safetensors file",
     responses=problems(404, 409, 413, 415, 422, 507),
     openapi_extra=_form(),
 )
-async def import_model(request: Request, services: Serving, caller: Trainer, once: Idempotent) -> Response:
+async def import_model(request: Request, services: Serving, once: Idempotent) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise UnsupportedMedia("send multipart/form-data with the safetensors file as `file` and its fields")
@@ -95,23 +96,31 @@ async def import_model(request: Request, services: Serving, caller: Trainer, onc
         return await run_in_threadpool(model_import.create, services, once, upload)
 
 
-@router.get("/{model}", response_model=Model, summary="One model", responses=NOT_MODIFIED | problems(404))
-def get_model(request: Request, row: LoadedModel, caller: Reader) -> Response:
+@router.get(
+    "/{model}",
+    dependencies=[READER],
+    response_model=Model,
+    summary="One model",
+    responses=NOT_MODIFIED | problems(404),
+)
+def get_model(request: Request, row: LoadedModel) -> Response:
     return conditional(request, models.describe(row))
 
 
 @router.delete(
     "/{model}",
+    dependencies=[ADMIN],
     status_code=204,
     summary="Delete a model and its files",
     responses=problems(404, 409),
 )
-def delete_model(row: LoadedModel, session: Writing, services: Serving, caller: Admin) -> None:
+def delete_model(row: LoadedModel, session: Writing, services: Serving) -> None:
     models.delete(services, session, row.id)
 
 
 @router.get(
     "/{model}/download",
+    dependencies=[READER],
     response_class=WholeFile,
     summary="The weights, or an ONNX graph",
     responses=sends("application/octet-stream") | NOT_MODIFIED | problems(404, 409, 503),
@@ -121,17 +130,17 @@ async def download_model(
     row: LoadedModel,
     session: Reading,
     services: Serving,
-    caller: Reader,
     format: Annotated[
         downloads.FileFormat, Query(description="`onnx` is exported at the first download.")
     ] = ("safetensors"),
 ) -> Response:
     await run_in_threadpool(session.close)  # connections are few, and an export may take minutes
     file = await downloads.prepare(services, row, format)
+    named = request.path_params["model"] == row.id  # an alias may move, and no cache hears of it
     headers = {
         "ETag": file.etag,
         "Accept-Ranges": "none",
-        "Cache-Control": "private, max-age=31536000, immutable",
+        "Cache-Control": "private, max-age=31536000, immutable" if named else "private, no-cache",
     }
     if matches(request.headers.get("if-none-match"), file.etag):
         return Response(status_code=304, headers=headers)
@@ -142,6 +151,7 @@ async def download_model(
 
 @router.get(
     "/{model}/risk-coverage",
+    dependencies=[READER],
     response_model=RiskCoverage,
     summary="How risk falls as fewer inputs are answered",
     responses=CURVE | NOT_MODIFIED | problems(404, 409, 422),
@@ -150,7 +160,6 @@ def get_risk_coverage(
     request: Request,
     row: LoadedModel,
     services: Serving,
-    caller: Reader,
     asked: Annotated[RiskCoverageQuery, Query()],
 ) -> Response:
     found = curves.curve(row, services.artifacts, asked)
@@ -163,6 +172,7 @@ def get_risk_coverage(
 
 @router.get(
     "/{model}/drift",
+    dependencies=[READER],
     response_model=Drift,
     summary="Whether what is served still looks like the calibration split",
     responses=NOT_MODIFIED | problems(404, 409, 422),
@@ -171,7 +181,6 @@ def get_drift(
     request: Request,
     row: LoadedModel,
     services: Serving,
-    caller: Reader,
     days: Annotated[int, Query(ge=1, le=90, description="How far back to look.")] = 7,
 ) -> Response:
     return conditional(request, drift.drift(services, row, days=days))

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.api.problems import problems
+from app.locations import location
 from app.schemas.problems import Problem
 
 DESCRIPTION = """\
@@ -30,7 +31,8 @@ TAGS = [
 
 _SECURED = (401, 403, 429)
 _BODY = (413, 415)
-_ANY = (503,)
+_ANY = (403, 503)
+"""A page of another site may ask for what needs no key, too (`SameOrigin`)."""
 
 
 def service_version() -> str:
@@ -59,7 +61,7 @@ def _complete(app: FastAPI, root_path: str) -> dict[str, Any]:
         description=app.description,
         tags=app.openapi_tags,
         routes=app.routes,
-        servers=[{"url": root_path}] if root_path else None,
+        servers=[{"url": location(root_path, "")}] if root_path else None,
     )
     components = schema.setdefault("components", {}).setdefault("schemas", {})
     components.setdefault("Problem", Problem.model_json_schema(ref_template="#/components/schemas/{model}"))
@@ -74,7 +76,7 @@ def _complete(app: FastAPI, root_path: str) -> dict[str, Any]:
 
 
 def _complete_operation(operation: dict[str, Any]) -> None:
-    """Add what a route cannot know: keys, body limits, a database that does not answer."""
+    """Add what a route cannot know: keys, body limits, other sites, a database that does not answer."""
     statuses = [
         *(_SECURED if operation.get("security") else ()),
         *(_BODY if "requestBody" in operation else ()),

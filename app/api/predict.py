@@ -14,9 +14,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import problems
 from app.deps import Predictor, Services, Serving, predictor
-from app.inference import Upload
+from app.inference import Share, Upload
 from app.schemas.predict import PredictAnswer, PredictQuery, StoredPredictQuery
 from app.services import images, predict
+from app.services.aside import loaded
+from app.services.bodies import Sent
 from app.services.presence import while_present
 from app.services.representation import JSON
 
@@ -106,20 +108,32 @@ IMAGE_BODY: dict[str, Any] = {
 async def predict_stored(
     request: Request, services: Serving, caller: Predictor, query: Annotated[StoredPredictQuery, Query()]
 ) -> Response:
-    plan, upload = await run_sync(_plan_stored, services, query, limiter=services.planners)
-    return await while_present(request, _answer(services, plan, query, [upload], deployed=False))
+    plan, stored = await run_sync(_plan_stored, services, query, limiter=services.planners)
+
+    async def answering(share: Share) -> Response:
+        await loaded(request, services, plan.pair)
+        upload = await images.read(request, services, stored, share)
+        return await _answer(services, plan, query, [upload], deployed=False)
+
+    with services.inference.memory.share() as share:
+        return await while_present(request, answering(share))
 
 
 async def predict_uploaded(
     request: Request, services: Serving, caller: Predictor, query: Annotated[PredictQuery, Query()]
 ) -> Response:
-    uploads = await images.received(request, services.settings)
-    services.inference.check_room(len(uploads))
-    plan = await services.plans.get(query, partial(_plan, services, query))
-    answering = _answer(services, plan, query, uploads, deployed=True)
-    if services.inference.at_once(plan.pair, uploads, predict.explanation(query)):
-        return await answering  # to watch the client would take longer
-    return await while_present(request, answering)
+    with Sent(request, services) as sent:
+        await sent.receive()
+        services.inference.check_room(len(sent.sizes))
+        plan = await services.plans.get(query, partial(_plan, services, query))
+        if services.inference.at_once(plan.pair, sent.sizes, predict.explanation(query)):
+            return await _answer_sent(services, plan, query, sent)  # to watch the client would take longer
+
+        async def answering() -> Response:
+            await loaded(request, services, plan.pair)
+            return await _answer_sent(services, plan, query, sent)
+
+        return await while_present(request, answering())
 
 
 router.add_api_route(
@@ -139,10 +153,14 @@ def _plan(services: Services, query: PredictQuery) -> predict.Plan:
         return predict.plan(session, services, query)
 
 
-def _plan_stored(services: Services, query: StoredPredictQuery) -> tuple[predict.Plan, Upload]:
+def _plan_stored(services: Services, query: StoredPredictQuery) -> tuple[predict.Plan, images.Stored]:
     with services.database.read() as session:
         plan = predict.plan(session, services, query)
-        return plan, images.stored(session, services.stores, plan.model, query.dataset, query.sample)
+        return plan, images.find(session, plan.model, query.dataset, query.sample)
+
+
+async def _answer_sent(services: Services, plan: predict.Plan, query: PredictQuery, sent: Sent) -> Response:
+    return await _answer(services, plan, query, await sent.uploads(), deployed=True)
 
 
 async def _answer(
@@ -154,4 +172,4 @@ async def _answer(
     deployed: bool,
 ) -> Response:
     answer = await predict.predict(services, plan, query, uploads, deployed=deployed)
-    return Response(answer.model_dump_json(), media_type=JSON)
+    return Response(answer, media_type=JSON)

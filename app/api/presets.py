@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from app.api.answers import NOT_MODIFIED
 from app.api.problems import problems
-from app.deps import Reader
+from app.deps import READER
 from app.schemas.presets import Preset, Presets
 from app.services import presets
 from app.services.representation import conditional
@@ -16,13 +16,19 @@ from core.errors import NotFound
 router = APIRouter(prefix="/presets", tags=["service"])
 
 
-@router.get("", summary="Every preset", response_model=Presets, responses=NOT_MODIFIED)
-def list_presets(request: Request, caller: Reader) -> Response:
+@router.get("", dependencies=[READER], summary="Every preset", response_model=Presets, responses=NOT_MODIFIED)
+def list_presets(request: Request) -> Response:
     return conditional(request, Presets(data=list(presets.load().values())))
 
 
-@router.get("/{name}", summary="One preset", response_model=Preset, responses=NOT_MODIFIED | problems(404))
-def get_preset(request: Request, name: str, caller: Reader) -> Response:
+@router.get(
+    "/{name}",
+    dependencies=[READER],
+    summary="One preset",
+    response_model=Preset,
+    responses=NOT_MODIFIED | problems(404),
+)
+def get_preset(request: Request, name: str) -> Response:
     preset = presets.load().get(name)
     if preset is None:
         raise NotFound("there is no such preset; GET /presets lists them")

@@ -18,6 +18,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app.api.answers import Responses
+from app.deps import Services, Serving
+from app.locations import Locate
 from app.schemas.problems import Problem, ProblemKind, ProblemKinds
 from app.services.faults import invalid_input
 from core import errors
@@ -46,8 +48,10 @@ def problems(*statuses: int) -> Responses:
 
 def respond(error: MasktuneError, request: Request) -> Response:
     """The answer that tells this error."""
+    services: Services = request.app.state.services
+    told = error.to_problem(request.url.path, base=services.location(PROBLEM_BASE))
     return Response(
-        json.dumps(error.to_problem(request.url.path), ensure_ascii=False).encode("utf-8", "replace"),
+        json.dumps(told, ensure_ascii=False).encode("utf-8", "replace"),
         status_code=error.status,
         headers=error.headers,
         media_type=MEDIA_TYPE,
@@ -55,15 +59,15 @@ def respond(error: MasktuneError, request: Request) -> Response:
 
 
 @router.get("", summary="Every kind of problem")
-async def list_kinds() -> ProblemKinds:
-    return ProblemKinds(data=[_describe(kind) for kind in all_problems()])
+async def list_kinds(services: Serving) -> ProblemKinds:
+    return ProblemKinds(data=[_describe(kind, services.location) for kind in all_problems()])
 
 
 @router.get("/{code}", summary="What a problem means", responses=problems(404))
-async def get_kind(code: str) -> ProblemKind:
+async def get_kind(code: str, services: Serving) -> ProblemKind:
     for kind in all_problems():
         if kind.code == code:
-            return _describe(kind)
+            return _describe(kind, services.location)
     raise NotFound("there is no such kind of problem; GET /problems lists them")
 
 
@@ -115,7 +119,7 @@ def _framework(request: Request, error: HTTPException, routes: Sequence[APIRoute
     detail = _FRAMEWORK_DETAIL.get(kind, str(error.detail))
     headers = dict(error.headers or {})
     if kind is errors.NotAllowed:  # the router names the methods of the first route alone
-        headers["Allow"] = ", ".join(sorted(_methods(request, routes) or {"GET"}))
+        headers["Allow"] = ", ".join(sorted(_methods(request, routes) or {"GET", "HEAD"}))
     return respond(kind(detail, headers=headers), request)
 
 
@@ -124,7 +128,8 @@ def _methods(request: Request, routes: Sequence[APIRoute]) -> set[str]:
     path = request.url.path.removeprefix(request.scope.get("root_path", ""))
     here = [route for route in routes if route.path_regex.match(path)]
     fewest = min((len(route.param_convertors) for route in here), default=0)
-    return {m for route in here if len(route.param_convertors) == fewest for m in route.methods or ()}
+    taken = {m for route in here if len(route.param_convertors) == fewest for m in route.methods or ()}
+    return taken | ({"HEAD"} if "GET" in taken else set())
 
 
 async def _missing(request: Request, error: ArtifactMissing) -> Response:
@@ -201,8 +206,12 @@ _FRAMEWORK_DETAIL: dict[type[MasktuneError], str] = {
 }
 
 
-def _describe(kind: type[MasktuneError]) -> ProblemKind:
+def _describe(kind: type[MasktuneError], locate: Locate) -> ProblemKind:
     words = inspect.cleandoc(kind.__doc__ or "") if kind.__doc__ else kind.title
     return ProblemKind(
-        type=PROBLEM_BASE + kind.code, code=kind.code, title=kind.title, status=kind.status, description=words
+        type=locate(PROBLEM_BASE + kind.code),
+        code=kind.code,
+        title=kind.title,
+        status=kind.status,
+        description=words,
     )

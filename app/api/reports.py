@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.answers import NOT_MODIFIED, Responses
 from app.api.problems import problems
-from app.deps import LoadedJob, Reader, Serving
+from app.deps import READER, LoadedJob, Serving
 from app.schemas.reports import Report
 from app.services import reports
 from app.services.negotiation import preferred
@@ -27,11 +27,12 @@ PAGE: Responses = {
 
 @router.get(
     "/{job_id}/report",
+    dependencies=[READER],
     response_model=Report,
     summary="The before/after report",
     responses=PAGE | NOT_MODIFIED | problems(404, 409),
 )
-def get_report(request: Request, row: LoadedJob, services: Serving, caller: Reader) -> Response:
+def get_report(request: Request, row: LoadedJob, services: Serving) -> Response:
     vary = {"Vary": "Accept"}
     if preferred(request.headers.get("accept", ""), (JSON, HTML)) == HTML:
         body = reports.page(row, services.artifacts)

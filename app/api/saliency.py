@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from app.api.predict import IMAGE_BODY
 from app.api.problems import problems
 from app.deps import Predictor, Services, Serving
-from app.inference import Upload
-from app.schemas.saliency import SaliencyAnswer, SaliencyQuery, StoredSaliencyQuery
+from app.inference import Share, Upload
+from app.schemas.saliency import SaliencyAnswer, SaliencyQuery, StoredSaliencyQuery, View
 from app.services import images, saliency
+from app.services.aside import loaded
+from app.services.bodies import Sent
 from app.services.presence import while_present
 from app.services.representation import JSON
 
@@ -36,8 +38,16 @@ PICTURE: dict[int | str, dict[str, Any]] = {
 async def explain_stored(
     request: Request, services: Serving, caller: Predictor, query: Annotated[StoredSaliencyQuery, Query()]
 ) -> Response:
-    plan, upload = await run_in_threadpool(_plan_stored, services, query)
-    return await while_present(request, _answer(request, services, query, (plan, [upload])))
+    plan, stored = await run_sync(_plan_stored, services, query, limiter=services.planners)
+
+    async def answering(share: Share) -> Response:
+        view = _view(request, query, images=1)
+        await loaded(request, services, plan.pair)
+        upload = await images.read(request, services, stored, share)
+        return await _answer(services, plan, [upload], view)
+
+    with services.inference.memory.share() as share:
+        return await while_present(request, answering(share))
 
 
 @router.post(
@@ -50,9 +60,17 @@ async def explain_stored(
 async def explain_uploaded(
     request: Request, services: Serving, caller: Predictor, query: Annotated[SaliencyQuery, Query()]
 ) -> Response:
-    uploads = await images.received(request, services.settings)
-    plan = await run_in_threadpool(_plan, services, query)
-    return await while_present(request, _answer(request, services, query, (plan, uploads)))
+    with Sent(request, services) as sent:
+        await sent.receive()
+        plan = await run_sync(_plan, services, query, limiter=services.planners)
+        view = _view(request, query, images=len(sent.sizes))
+        services.inference.check_room(len(sent.sizes), plan.explain)
+
+        async def answering() -> Response:
+            await loaded(request, services, plan.pair)
+            return await _answer(services, plan, await sent.uploads(), view)
+
+        return await while_present(request, answering())
 
 
 def _plan(services: Services, query: SaliencyQuery) -> saliency.Plan:
@@ -60,24 +78,25 @@ def _plan(services: Services, query: SaliencyQuery) -> saliency.Plan:
         return saliency.plan(session, query)
 
 
-def _plan_stored(services: Services, query: StoredSaliencyQuery) -> tuple[saliency.Plan, Upload]:
+def _plan_stored(services: Services, query: StoredSaliencyQuery) -> tuple[saliency.Plan, images.Stored]:
     with services.database.read() as session:
         plan = saliency.plan(session, query)
-        return plan, images.stored(session, services.stores, plan.model, query.dataset, query.sample)
+        return plan, images.find(session, plan.model, query.dataset, query.sample)
+
+
+def _view(request: Request, query: SaliencyQuery, *, images: int) -> View | None:
+    """The picture that is to be the answer, or None for all of it as JSON."""
+    format = saliency.format_of(query, request.headers.get("accept", ""), images=images)
+    return query.view if format == "png" else None
 
 
 async def _answer(
-    request: Request,
-    services: Services,
-    query: SaliencyQuery,
-    asked: tuple[saliency.Plan, Sequence[Upload]],
+    services: Services, plan: saliency.Plan, uploads: Sequence[Upload], view: View | None
 ) -> Response:
-    plan, uploads = asked
-    format = saliency.format_of(query, request.headers.get("accept", ""), images=len(uploads))
     mapped = await saliency.explain(services, plan, uploads)
-    if format == "png":
+    if view is not None:
         return Response(
-            await services.inference.draw(lambda: saliency.picture(mapped[0], query.view)),
+            await services.inference.draw(lambda: saliency.picture(mapped[0], view)),
             media_type=saliency.PNG,
         )
     answer = await services.inference.draw(lambda: saliency.describe(plan, mapped).model_dump_json())

@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from core.errors import Overloaded, problem
+from app.locations import location
+from core.errors import PROBLEM_BASE, Overloaded, problem
 
 _PATHS = ("/predict", "/saliency")
 _RETRY_SECONDS = 1
@@ -37,7 +39,9 @@ class Gate:
     makes every answer late and none more (Nichols and Jacobson, Controlling Queue Delay, 2012).
     """
 
-    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, most: int, *, root_path: str = "", clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.most = most
         self.inside = 0
         self.outside = 0
@@ -45,8 +49,10 @@ class Gate:
         self._clock = clock
         self._refusing_since = self._refused_at = float("-inf")
         detail = f"there is no room for another request now; try again in {_RETRY_SECONDS} s"
+        base = location(root_path, PROBLEM_BASE)
         self._refusals = {
-            path: _refusal(json.dumps(problem(Overloaded, detail, instance=path)).encode()) for path in _PATHS
+            path: _refusal(problem(Overloaded, detail, instance=location(root_path, path), base=base))
+            for path in _PATHS
         }
         self.refused: Callable[[str], None] = _nobody
         """Is told of each request that a server refused by itself, with its path."""
@@ -138,7 +144,8 @@ class Admission:
         return None
 
 
-def _refusal(body: bytes) -> tuple[Headers, bytes]:
+def _refusal(told: dict[str, Any]) -> tuple[Headers, bytes]:
+    body = json.dumps(told).encode()
     headers = (
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -10,14 +11,20 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.headers import header, new_request_id
+from app.middleware.refusing import refuse
 from app.services.metrics import Metrics
 from core import logs
+from core.errors import Unavailable
 
 logger = logging.getLogger("masktune.access")
 
 _GIVEN = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _STREAM = b"text/event-stream"
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_ENDED = (
+    "the service ends, and this was not done in time; ask again, with the same Idempotency-Key if it has one"
+)
+_RETRY_AFTER, _CLOSE = (b"retry-after", b"5"), (b"connection", b"close")
 _NONE: Mapping[str, str] = {}
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines: logged at debug level."""
@@ -37,11 +44,12 @@ class Observe:
         given = header(scope, b"x-request-id").decode("latin-1")
         request_id = given if given and _GIVEN.fullmatch(given) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
-        status, streams, begun = 500, False, time.perf_counter()
+        status, streams, answered, begun = 500, False, False, time.perf_counter()
 
         async def noting(message: Message) -> None:
-            nonlocal status, streams
+            nonlocal status, streams, answered
             if message["type"] == "http.response.start":
+                answered = True
                 status, headers = message["status"], list(message.get("headers", ()))
                 streams = any(n == b"content-type" and v.startswith(_STREAM) for n, v in headers)
                 headers += ((b"x-request-id", request_id.encode()), _NO_SNIFFING)
@@ -54,6 +62,10 @@ class Observe:
         with logs.bound(request_id=request_id):
             try:
                 await self.app(scope, receive, noting)
+            except asyncio.CancelledError:  # the server's time to end is over
+                if not answered:
+                    await refuse(scope, noting, Unavailable, _ENDED, _RETRY_AFTER, _CLOSE)
+                raise
             finally:
                 self.metrics.inside -= 1
                 self._note(scope, status, None if streams else time.perf_counter() - begun)

@@ -6,14 +6,16 @@ import json
 
 from starlette.types import Scope, Send
 
-from core.errors import MasktuneError, problem
+from app.locations import location
+from core.errors import PROBLEM_BASE, MasktuneError, problem
 
 Header = tuple[bytes, bytes]
 
 
 async def refuse(scope: Scope, send: Send, kind: type[MasktuneError], detail: str, *more: Header) -> None:
     """Answer the request with this problem; `more` are further headers."""
-    body = json.dumps(problem(kind, detail, instance=scope["path"])).encode()
+    base = location(scope.get("root_path", ""), PROBLEM_BASE)
+    body = json.dumps(problem(kind, detail, instance=scope["path"], base=base)).encode()
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),

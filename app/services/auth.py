@@ -25,6 +25,8 @@ EVERYTHING = frozenset(Scope)
 KEPT_SECONDS = 5.0
 """How long the keys of the database are believed: a key that was revoked at another replica opens
 nothing after this time. At the replica that revoked it, it opens nothing at once."""
+REST_SECONDS = 1.0
+"""How long the database is left alone after it did not tell the keys: a hung one lets each try wait."""
 _PREFIX = "mt_"
 """So that a secret is known for what it is where it should not be, in a log or a repository."""
 
@@ -73,7 +75,8 @@ class Keyring:
         self._given = _callers(given)
         self._read, self._clock = made, clock
         self._made: Sequence[tuple[bytes, Caller]] = ()
-        self._read_at = float("-inf")
+        self._read_at = self._rests_until = float("-inf")
+        self._failure = Exception()
         self._reading = asyncio.Lock()
         self._forgotten = 0
 
@@ -85,7 +88,7 @@ class Keyring:
     def forget(self) -> None:
         """A key was made or revoked here: read them all again before the next one is believed."""
         self._forgotten += 1
-        self._read_at = float("-inf")
+        self._read_at = self._rests_until = float("-inf")
 
     async def identify(self, secret: str | None) -> Caller:
         """The caller with this key, or `Unauthenticated`. Every digest is compared, in constant time.
@@ -107,15 +110,26 @@ class Keyring:
         return found
 
     async def _believed(self) -> Sequence[tuple[bytes, Caller]]:
-        """The made keys; one request reads them for all that wait meanwhile."""
-        if self._clock() - self._read_at >= KEPT_SECONDS:
+        """The made keys; one request reads them for all that wait meanwhile, or fails for them all."""
+        asked = self._clock()
+        if asked - self._read_at >= KEPT_SECONDS:
             async with self._reading:
-                begun, forgotten = self._clock(), self._forgotten
-                if begun - self._read_at >= KEPT_SECONDS:
-                    self._made = await asyncio.to_thread(self._read)  # not among the threads of slow requests
-                    if forgotten == self._forgotten:  # else a key changed while they were read
-                        self._read_at = begun
+                if self._clock() - self._read_at >= KEPT_SECONDS:
+                    if asked < self._rests_until:
+                        raise self._failure.with_traceback(None)  # that of each who is told would be added
+                    await self._read_anew()
         return self._made
+
+    async def _read_anew(self) -> None:
+        begun, forgotten = self._clock(), self._forgotten
+        try:
+            self._made = await asyncio.to_thread(self._read)  # not among the threads of slow requests
+        except Exception as error:
+            if forgotten == self._forgotten:  # else the database takes keys: it is back
+                self._failure, self._rests_until = error, self._clock() + REST_SECONDS
+            raise
+        if forgotten == self._forgotten:  # else a key changed while they were read
+            self._read_at = begun
 
 
 def made_keys(database: Database) -> list[tuple[bytes, Caller]]:

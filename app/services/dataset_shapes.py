@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from app.locations import Locate, located
 from app.schemas.datasets import Dataset, Group, Rejected, Report
 from core.artifacts import ArtifactMissing, Artifacts
 from core.tables import DatasetRow
@@ -17,7 +18,7 @@ from models.data.report import REPORT_FILE
 REJECTED_SHOWN = 1000
 
 
-def describe(row: DatasetRow, artifacts: Artifacts | None = None) -> Dataset:
+def describe(row: DatasetRow, locate: Locate, artifacts: Artifacts | None = None) -> Dataset:
     """The data set. With `artifacts`, its report names the first rejected files; without, it counts them."""
     summary = row.summary
     splits: Mapping[str, Any] = summary.get("splits", {})
@@ -30,7 +31,7 @@ def describe(row: DatasetRow, artifacts: Artifacts | None = None) -> Dataset:
         classes=row.classes,
         splits={name: split["count"] for name, split in splits.items()},
         groups=_groups(splits),
-        report=None if row.ended_at is None else _report(row, artifacts),
+        report=None if row.ended_at is None else _report(row, locate, artifacts),
         job=row.job_id,
         created_at=row.created_at,
         ended_at=row.ended_at,
@@ -55,8 +56,9 @@ def _groups(splits: Mapping[str, Any]) -> list[Group]:
     return [Group(name=name, n=sum(counts.values()), splits=counts) for name, counts in found.items()]
 
 
-def _report(row: DatasetRow, artifacts: Artifacts | None) -> Report:
+def _report(row: DatasetRow, locate: Locate, artifacts: Artifacts | None) -> Report:
     summary = row.summary
+    error: Mapping[str, Any] | None = summary.get("error")
     file = report_file(row, artifacts) if artifacts is not None else None
     rejected: Mapping[str, int] = summary.get("rejected", {})
     return Report(
@@ -71,7 +73,7 @@ def _report(row: DatasetRow, artifacts: Artifacts | None) -> Report:
         classes={name: split["classes"] for name, split in summary.get("splits", {}).items()},
         split_record=summary.get("split_record", {}),
         shortcuts=summary.get("shortcuts"),
-        error=summary.get("error"),
+        error=None if error is None else located(error, locate),
     )
 
 

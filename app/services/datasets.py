@@ -138,6 +138,5 @@ def _create(
         ),
     )
     after_commit(session, partial(services.doorbell.ring, job.id))
-    return represent(
-        describe(row), status=202, headers={"Location": services.location(f"/datasets/{row.id}")}
-    )
+    shown = describe(row, services.location)
+    return represent(shown, status=202, headers={"Location": services.location(f"/datasets/{row.id}")})

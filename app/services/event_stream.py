@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from app.deps import Services
+from app.locations import Locate
 from app.schemas.common import Page
 from app.schemas.jobs import Event
 from app.services.events import Followers
 from app.services.job_shapes import describe_event
 from app.services.pagination import decode_number, encode_number
-from core.errors import MasktuneError
+from core.errors import PROBLEM_BASE, MasktuneError
 from core.queries import events
 from core.tables import JobRow
 
@@ -38,22 +39,28 @@ def page(services: Services, row: JobRow, after: int, *, cursor: str | None, lim
     shown = rows[:limit]
     more = len(rows) > limit
     return Page(
-        data=[describe_event(event) for event in shown],
+        data=[describe_event(event, services.location) for event in shown],
         next_cursor=encode_number(shown[-1].seq) if more else None,
     )
 
 
 async def frames(
-    followers: Followers, job_id: str, *, after: int, heartbeat: float = HEARTBEAT_SECONDS
+    followers: Followers,
+    job_id: str,
+    *,
+    after: int,
+    locate: Locate,
+    heartbeat: float = HEARTBEAT_SECONDS,
 ) -> AsyncIterator[bytes]:
     """The stream of a job as server-sent events (WHATWG HTML, section 9.2)."""
     yield RETRY
     try:
         async with aclosing(followers.follow(job_id, after=after, heartbeat=heartbeat)) as found:
             async for row in found:
-                yield HEARTBEAT if row is None else frame(describe_event(row))
+                yield HEARTBEAT if row is None else frame(describe_event(row, locate))
     except MasktuneError as error:  # the status was sent long ago: the problem comes as an event
-        body = json.dumps(error.to_problem(f"/jobs/{job_id}/events"))
+        told = error.to_problem(locate(f"/jobs/{job_id}/events"), base=locate(PROBLEM_BASE))
+        body = json.dumps(told)
         yield f"event: error\ndata: {body}\n\n".encode()
 
 

@@ -21,7 +21,8 @@ from core.tables import IdempotencyRow
 from core.tracing import Origin
 
 STALE_AFTER = 60.0
-"""Seconds after which an unanswered reservation belongs to a process that died. Creating takes far less."""
+"""Seconds after which an unanswered reservation belongs to a process that died. Creating takes far less; who
+took longer all the same creates nothing."""
 REPLAYED = "Idempotency-Replayed"
 
 Plan = TypeVar("Plan")
@@ -79,16 +80,17 @@ class Once:
                 return make(session, planned)
         with self.database.begin() as session:
             found = idempotency.begin(session, self.key, fingerprint, stale_after=STALE_AFTER)
+            since = session.get_one(IdempotencyRow, self.key).at
         if found is not None:
             return _replay(found, fingerprint)
         try:
             planned = plan()
             with self.database.begin() as session:
                 response = make(session, planned)
-                _store(session, self.key, response)
+                _store(session, self.key, since, response)
         except BaseException:  # nothing was created: the key is free again, whatever it was
             with self.database.begin() as session:
-                idempotency.forget(session, self.key)
+                idempotency.forget(session, self.key, since=since)
             raise
         return response
 
@@ -123,13 +125,19 @@ def _replay(found: IdempotencyRow, fingerprint: str) -> Response:
     if found.fingerprint != fingerprint:
         raise IdempotencyMismatch("this Idempotency-Key came with another body before; use a new key")
     if found.status is None:
-        raise RequestInFlight(
-            "the first request with this Idempotency-Key is still being answered; ask again shortly",
-            headers={"Retry-After": "1"},
-        )
+        raise _in_flight()
     return Response(found.body, status_code=found.status, headers=found.headers | {REPLAYED: "true"})
 
 
-def _store(session: Session, key: str, response: Response) -> None:
+def _store(session: Session, key: str, since: float, response: Response) -> None:
     kept = {name: value for name, value in response.headers.items() if name != "content-length"}
-    idempotency.finish(session, key, status=response.status_code, headers=kept, body=bytes(response.body))
+    status, body = response.status_code, bytes(response.body)
+    if not idempotency.finish(session, key, since=since, status=status, headers=kept, body=body):
+        raise _in_flight()  # a second one creates: what this one made is rolled back
+
+
+def _in_flight() -> RequestInFlight:
+    return RequestInFlight(
+        "another request with this Idempotency-Key is still being answered; ask again shortly",
+        headers={"Retry-After": "1"},
+    )

@@ -67,7 +67,8 @@ def create(services: Services, once: Once, upload: Upload) -> Response:
                     artifact=key,
                 ),
             )
-            return represent(describe(row), status=201, headers={"Location": f"/models/{row.id}"})
+            headers = {"Location": services.location(f"/models/{row.id}")}
+            return represent(describe(row), status=201, headers=headers)
 
         return once.run(asked, make)
 

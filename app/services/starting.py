@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -25,13 +25,18 @@ from app.services import quotas
 from app.services.idempotency import Once, fingerprint
 from app.services.job_shapes import describe
 from app.services.representation import represent
-from app.services.resolving import check_method_field, defaults_for, resolve, resolve_head
+from app.services.resolving import check_method_field, defaults_for, given, resolve, resolve_head
 from core.errors import InvalidInput, WrongDataset
 from core.ids import new_id
 from core.queries import datasets, jobs, registry
 from core.session import after_commit
 from core.tables import DatasetRow, JobRow, ModelRow
 from core.vocabulary import Arm, JobKind, JobState, Stage
+from models.config import Hyperparameters
+
+
+_OF_A_SET = ("method", "target", "sigmas", "share", "crop")
+"""Fields of `masking` that a mask set is made with; the others say what is done with it."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,8 @@ def start(services: Services, once: Once, kind: JobKind, request: BaseModel) -> 
         row = jobs.add(session, job)
         quotas.check(session, services.settings, row)
         after_commit(session, partial(services.doorbell.ring, row.id))
-        return represent(
-            describe(row), status=202, headers={"Location": services.location(f"/jobs/{row.id}")}
-        )
+        shown = describe(row, services.location)
+        return represent(shown, status=202, headers={"Location": shown.links["self"]})
 
     return once.run_planned(fingerprint(kind, request), plan, make)
 
@@ -108,7 +112,8 @@ def _finetune(session: Session, request: FinetuneRequest) -> Plan:
             "/mask_set", "not-a-mask-set", f"job {mask.id} is not a mask job that has succeeded"
         )
     model, dataset = _pair(session, mask.inputs["model"], mask.dataset_id)
-    params = resolve(mask.params, request, **_own(model))
+    params = _as_masked(resolve(mask.params, request, **_own(model)), mask, request)
+    _check_goes_on(session, model, params, pointer="/preset" if request.preset else "/mask_set")
     inputs = {"mask_set": mask.id, "model": model.id, "model_ids": _new_models([Arm.MASKTUNE])}
     return Plan(dataset.id, params.to_json(), inputs)
 
@@ -198,8 +203,41 @@ def _base(session: Session, model: ModelRow, dataset: DatasetRow) -> Mapping[str
 
 
 def _own(model: ModelRow) -> dict[str, Any]:
-    """What the model decides, whatever a preset says."""
-    return {"backbone": model.backbone, "image_size": model.image_size, "pretrained": False}
+    """What the model decides, whatever a preset says: it is its weights that are gone on from."""
+    return {"backbone": model.backbone, "image_size": model.image_size, "pretrained": model.id}
+
+
+def _as_masked(params: Hyperparameters, mask: JobRow, request: FinetuneRequest) -> Hyperparameters:
+    """With what made the mask set, where it is the only one; `InvalidInput` for another wish."""
+    if params.masking.iterations > 1:
+        return params
+    made = {name: mask.params["masking"][name] for name in _OF_A_SET}
+    for name, wanted in given(request).get("masking", {}).items():
+        if wanted != made.get(name, wanted):
+            raise InvalidInput.field(
+                f"/masking/{name}",
+                "other-masks",
+                f"the masks of {mask.id} were made with {name} = {made[name]}: leave it out, or make a mask set "
+                "with yours. With 2 or 3 iterations it is for the later sets",
+            )
+    return replace(params, masking=replace(params.masking, **made))
+
+
+def _check_goes_on(session: Session, model: ModelRow, params: Hyperparameters, *, pointer: str) -> None:
+    """The finetune takes over the state of the optimizer that trained the model, so it is of the same name."""
+    if model.job_id is None:
+        return
+    job = jobs.get(session, model.job_id)
+    if job.kind is JobKind.RETRAIN_HEAD:  # leaves no state
+        return
+    trained, wanted = job.params["optimizer"]["name"], params.optimizer.name
+    if trained != wanted:
+        raise InvalidInput.field(
+            pointer,
+            "other-optimizer",
+            f"it asks for {wanted}, but the finetune goes on with the state of {trained}, which trained model "
+            f"{model.id}: take a preset with {trained}, or none",
+        )
 
 
 def _new_models(arms: list[Arm]) -> dict[str, str]:

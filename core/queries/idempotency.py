@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -35,21 +35,29 @@ def begin(session: Session, key: str, fingerprint: str, *, stale_after: float) -
     return None
 
 
-def finish(session: Session, key: str, *, status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """Store the answer under its key."""
-    session.execute(
+def finish(
+    session: Session, key: str, *, since: float, status: int, headers: Mapping[str, str], body: bytes
+) -> bool:
+    """Store the answer under its key. False where the reservation made then (`at`) was taken over."""
+    stored = session.execute(
         update(IdempotencyRow)
-        .where(IdempotencyRow.key == key)
+        .where(*_reserved(key, since))
         .values(status=status, headers=dict(headers), body=body, at=db_now())
+        .returning(IdempotencyRow.key)
     )
+    return stored.first() is not None
 
 
-def forget(session: Session, key: str) -> None:
-    """Free the key of a request that created nothing."""
-    session.execute(delete(IdempotencyRow).where(IdempotencyRow.key == key, IdempotencyRow.status.is_(None)))
+def forget(session: Session, key: str, *, since: float) -> None:
+    """Free the key of a request that created nothing, unless its reservation was taken over."""
+    session.execute(delete(IdempotencyRow).where(*_reserved(key, since)))
 
 
 def purge(session: Session, *, older_than: float) -> None:
     """Drop what was answered more than `older_than` seconds ago."""
     before = ago(older_than)
     session.execute(delete(IdempotencyRow).where(IdempotencyRow.at < before))
+
+
+def _reserved(key: str, since: float) -> tuple[ColumnElement[bool], ...]:
+    return IdempotencyRow.key == key, IdempotencyRow.status.is_(None), IdempotencyRow.at == since

@@ -152,7 +152,8 @@ class Front:
 def running(settings: Settings) -> Iterator[Front]:
     """The front while the block runs."""
     app = create_app(settings)
-    with TestClient(app, LOCAL, raise_server_exceptions=False) as client:
+    # As the server does: it is told the prefix too.
+    with TestClient(app, LOCAL, raise_server_exceptions=False, root_path=settings.root_path) as client:
         yield Front(client, app, settings)
 
 

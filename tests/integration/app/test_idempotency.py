@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,10 +12,12 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.services.idempotency import STALE_AFTER, Once
-from core.errors import RequestInFlight
-from core.queries import idempotency
+from core.errors import NotFound, RequestInFlight
+from core.ids import new_id
+from core.queries import idempotency, jobs
 from core.session import db_now
-from core.tables import IdempotencyRow
+from core.tables import IdempotencyRow, JobRow
+from core.vocabulary import JobKind
 from tests.integration.app.conftest import Front, StartFront
 from tests.integration.app.test_datasets import archive, stored_uploads, upload
 
@@ -134,3 +137,46 @@ def test_a_reservation_of_a_process_that_died_is_taken_over(either: Front) -> No
         idempotency.begin(session, "k", "f", stale_after=STALE_AFTER)
         session.get_one(IdempotencyRow, "k").at = db_now() - STALE_AFTER - 1
     assert Once(database, "anyone", "k").run("f", lambda session: Response(b"made")).body == b"made"
+
+
+def aged(front: Front, key: str) -> None:
+    """As if the reservation had been made long ago, by a request that goes on all the same."""
+    with front.services.database.begin() as session:
+        session.get_one(IdempotencyRow, key).at -= STALE_AFTER + 1
+
+
+def test_a_request_whose_reservation_was_taken_over_creates_nothing(either: Front) -> None:
+    """It took longer than a process that lives is given; else both would create."""
+    once = Once(either.services.database, "anyone", "k")
+    jobs_made = [new_id("job"), new_id("job")]
+
+    def make(number: int) -> Callable[[Session, None], Response]:
+        def add(session: Session, planned: None) -> Response:
+            jobs.add(session, JobRow(id=jobs_made[number], kind=JobKind.ERM, params={}))
+            return Response(jobs_made[number].encode(), status_code=202)
+
+        return add
+
+    def slow() -> None:
+        aged(either, "k")
+        once.run_planned("f", lambda: None, make(1))
+
+    with pytest.raises(RequestInFlight):
+        once.run_planned("f", slow, make(0))
+    assert [job["id"] for job in either.client.get("/jobs").json()["data"]] == jobs_made[1:]
+    assert once.run("f", lambda session: Response(b"again")).body == jobs_made[1].encode()
+
+
+def test_a_request_that_fails_leaves_the_reservation_that_took_over_alone(either: Front) -> None:
+    database = either.services.database
+
+    def fails() -> None:
+        aged(either, "k")
+        with database.begin() as session:
+            assert idempotency.begin(session, "k", "f", stale_after=STALE_AFTER) is None
+        raise NotFound("the data set is gone")
+
+    with pytest.raises(NotFound):
+        Once(database, "anyone", "k").run_planned("f", fails, lambda session, _: Response(b"made"))
+    with database.begin() as session:
+        assert idempotency.begin(session, "k", "f", stale_after=STALE_AFTER) is not None

@@ -153,6 +153,65 @@ def test_a_finetune_takes_a_mask_set(front: Front) -> None:
     refused(start(front, "finetune", mask_set=front.job()), 422, "invalid-input", "/mask_set")
 
 
+def masked(front: Front, **body: Any) -> str:
+    """A mask job that has succeeded."""
+    made = start(front, "mask", **body)
+    assert made.status_code == 202, made.json()
+    mask: str = made.json()["id"]
+    lease = front.claim()
+    while lease.job_id != mask:  # what made the model
+        front.end(lease)
+        lease = front.claim()
+    front.finish_stage(lease, Stage.MASK, artifact=f"jobs/{mask}/mask")
+    front.end(lease)
+    return mask
+
+
+def trained(front: Front, dataset: str, **fields: Any) -> str:
+    """A model with a training."""
+    made = start(front, "erm", dataset=dataset, backbone="resnet32", image_size=32, **fields)
+    assert made.status_code == 202, made.json()
+    return front.model(dataset, job_id=made.json()["id"])
+
+
+def test_a_model_of_a_frozen_backbone_is_masked_and_tuned(either: Front) -> None:
+    dataset = either.dataset()
+    model = trained(either, dataset, pretrained=either.model(dataset), freeze_backbone=True)
+    mask = masked(either, model=model)
+    body = start(either, "finetune", mask_set=mask).json()
+    assert body["params"]["freeze_backbone"] is True, body
+    assert body["params"]["pretrained"] == model
+
+
+def test_one_iteration_is_masked_by_the_set_that_is_given(front: Front) -> None:
+    set_by = {"method": "gradcam", "target": "label", "sigmas": 1.5, "share": 0.1, "crop": "centre"}
+    mask = masked(front, model=front.model(front.dataset()), masking=set_by)
+    params = start(front, "finetune", mask_set=mask, preset="celeba", masking={"fill": "blur"}).json()["params"]
+    assert {name: params["masking"][name] for name in set_by} == set_by
+    assert params["masking"]["fill"] == "blur"
+    other: dict[str, Any] = {"method": "random", "target": "predicted", "sigmas": 1.0, "share": None, "crop": "none"}
+    for name, value in other.items():
+        asked = {"mask_set": mask, "masking": {name: value}}
+        refused(start(front, "finetune", **asked), 422, "invalid-input", f"/masking/{name}")
+        assert start(front, "finetune", mask_set=mask, masking={name: set_by[name]}).status_code == 202
+        more = start(front, "finetune", mask_set=mask, masking={name: value, "iterations": 2}).json()
+        assert more["params"]["masking"][name] == value, more
+
+
+def test_a_finetune_goes_on_with_the_optimizer_that_there_is(front: Front) -> None:
+    dataset = front.dataset()
+    model = trained(front, dataset)
+    mask = masked(front, model=model)
+    answer = start(front, "finetune", mask_set=mask, preset="cats_vs_dogs")
+    refused(answer, 422, "invalid-input", "/preset")
+    assert "adam" in answer.json()["detail"]
+    named = masked(front, model=model, preset="cats_vs_dogs")
+    refused(start(front, "finetune", mask_set=named), 422, "invalid-input", "/mask_set")
+    assert start(front, "finetune", mask_set=mask, preset="celeba").status_code == 202
+    fresh = masked(front, model=front.model(dataset))  # has no state to go on with
+    assert start(front, "finetune", mask_set=fresh, preset="cats_vs_dogs").status_code == 202
+
+
 @pytest.mark.parametrize(
     ("fields", "pointer"),
     [

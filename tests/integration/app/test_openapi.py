@@ -39,3 +39,22 @@ def test_the_front_keeps_to_its_document(front: Front, method: str, path: str) -
         case.call_and_validate(base_url=LOCAL, checks=[not_a_server_error, status_code_conformance])
 
     check()
+
+
+@pytest.mark.parametrize(
+    ("media_type", "options"),
+    [
+        ("application/json", {"BuiltinOptions", "FormatOptions"}),
+        ("multipart/form-data", {"FormatOptions"}),
+    ],
+)
+def test_the_document_lists_the_options_of_a_data_set(media_type: str, options: set[str]) -> None:
+    document = create_app(Settings(_env_file=None)).openapi()
+    body = document["paths"]["/datasets"]["post"]["requestBody"]["content"][media_type]["schema"]
+    field = body["properties"]["options"]
+    named = {one["$ref"].rpartition("/")[2] for one in field.get("anyOf", [field])}
+    assert (named, field["default"]) == (options, {})
+    shapes = document["components"]["schemas"]
+    assert set(shapes["FormatOptions"]["properties"]) == {"classes", "target", "group"}
+    assert "BuiltinOptions" not in options or "download" in shapes["BuiltinOptions"]["properties"]
+    assert all(shapes[name]["additionalProperties"] is False for name in options)

@@ -18,6 +18,7 @@ import resource
 import signal
 import socket
 import struct
+import threading
 import time
 import zipfile
 import zlib
@@ -28,10 +29,14 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import unquote
+from urllib.request import Request, urlopen
 
 import httpx
 import pytest
 import uvicorn
+from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -125,10 +130,12 @@ def test_no_source_leads_to_where_the_operator_did_not_allow(
 CLIMBS = ["../../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "/etc/passwd"]
 
 
-def test_no_name_in_a_path_leads_to_a_file(front: Front) -> None:
-    """It would read any file that the service can."""
+def test_no_name_in_a_path_leads_to_a_file(listen: Listen) -> None:
+    """It would read any file that the service can. Clients tidy such paths up: they are sent as they are."""
+    server = listen()
+    ready = Front(TestClient(server.app), server.app, server.services.settings).dataset()
     places = (
-        f"/datasets/{front.dataset()}/samples/{{}}/image",
+        f"/datasets/{ready}/samples/{{}}/image",
         "/datasets/{}",
         "/models/{}/download",
         "/jobs/{}/predictions",
@@ -136,9 +143,10 @@ def test_no_name_in_a_path_leads_to_a_file(front: Front) -> None:
     )
     for place, climb in itertools.product(places, CLIMBS):
         path = place.format(climb)
-        answer = front.client.get(path)
-        assert answer.status_code in (404, 405, 422), path
-        assert "root:" not in answer.text
+        answer = server.ask(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        assert answer[9:12] in (b"404", b"405", b"422"), path
+        assert f'"instance": "{unquote(path)}"'.encode() in answer or b"404 Not Found" in answer, path
+        assert b"root:" not in answer
 
 
 @pytest.mark.parametrize("key", ["../x", "/etc/x", "a/../../x", "..", "", "."])
@@ -308,8 +316,9 @@ def test_no_header_of_a_request_becomes_one_of_the_answer(listen: Listen, header
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde",
         b"GET /livez HTTP/1.1\r\nHost : a\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"CONNECT /limits HTTP/1.1\r\nHost: a\r\nContent-Length: 37\r\n\r\n" + HEAD + b"\r\n",
     ],
-    ids=["two lengths", "two sizes", "a space before the colon", "TLS"],
+    ids=["two lengths", "two sizes", "a space before the colon", "TLS", "a body behind CONNECT"],
 )
 def test_a_request_that_can_be_read_in_two_ways_is_not_read(listen: Listen, request_: bytes) -> None:
     """It would smuggle a second request past a proxy that reads it in the other way."""
@@ -317,6 +326,47 @@ def test_a_request_that_can_be_read_in_two_ways_is_not_read(listen: Listen, requ
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"content-type: application/problem+json" in answer
     assert answer.count(b"HTTP/1.1 ") == 1
+
+
+OFFERED = b"%s %s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: %s\r\n"
+DIGITS = b'{"name": "d", "source": "builtin:digits"}'
+CLOSING = HEAD + b"Connection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["at once", "apart"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize("protocol", [b"h2c", b"foo", b"h2c, websocket"])
+def test_a_request_that_offers_another_protocol_is_read_like_any_other(
+    listen: Listen, protocol: bytes, chunked: bool, apart: bool
+) -> None:
+    """Its body would be lost, or be taken for a second request that a proxy never saw (smuggling)."""
+    server = listen(api_keys="admin:root")
+    for path, body, status in (
+        (b"/datasets", DIGITS, b"202"),
+        (b"/predict?model=a", b"GET /limits HTTP/1.1\r\nHost: a\r\n\r\n", b"404"),
+        (b"/predict?model=a", HEAD * 2_000 + b"\r\n", b"404"),
+    ):
+        head = OFFERED % (b"POST", path, protocol)
+        head += b"X-API-Key: root\r\nContent-Type: " + (
+            b"application/json" if status == b"202" else b"image/png"
+        )
+        sent = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+        length = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+        head += b"\r\nHTTP2-Settings: \r\n" + length + b"\r\n\r\n"
+        with server.connect(head if apart else head + sent) as connection:
+            if apart:
+                time.sleep(0.05)
+                connection.sendall(sent)
+            connection.sendall(CLOSING)  # what follows is read where it begins
+            answer = rest(connection)
+        assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [status, b"200"], answer
+        assert b'"status":"ok"' in answer
+
+
+def test_no_offer_of_another_protocol_costs_more_than_a_request(listen: Listen) -> None:
+    """Many in one segment: each is read again without its offer."""
+    answer = listen().ask((OFFERED % (b"GET", b"/livez", b"h2c") + b"\r\n") * 500 + CLOSING)
+    assert answer.count(b"HTTP/1.1 200 ") == 501
 
 
 # --- other sites: a page must not drive the service of whoever looks at it -----------------------
@@ -479,7 +529,9 @@ def test_a_body_that_nobody_waits_for_is_cut_off_too(listen: Listen) -> None:
     """After a 401 the rest of the body is thrown away: that must not go on for ever either."""
     head = b"GET /jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
     with listen(api_keys="read:r").connect(head) as connection:
-        assert trickled(connection, b" ").startswith(b"HTTP/1.1 401 ")
+        answer = trickled(connection, b" ")
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert answer.count(b"HTTP/1.1 ") == 1  # another would be taken for the next request's
 
 
 @pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"], ids=["kept open", "closing"])
@@ -495,18 +547,62 @@ def test_who_does_not_read_the_answer_is_cut_off(listen: Listen, last: bytes) ->
         until(lambda: not held)
 
 
-def test_a_header_without_an_end_does_not_fill_the_memory(listen: Listen) -> None:
-    """The parser keeps a header until it has all of it."""
-    with listen().connect(HEAD + b"X-a: ") as connection:
-        sent = 0
+CHUNKED = (
+    b"POST /keys HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+NEW_KEY = b'{"name": "mine", "scopes": ["admin"]}'
+WHOLE = b"%x\r\n%s\r\n" % (len(NEW_KEY), NEW_KEY)
+
+
+@pytest.mark.parametrize(
+    ("begun", "more"),
+    [
+        (HEAD + b"X-a: ", b"a"),
+        (CHUNKED + WHOLE + b"0\r\n", b"X-a: b\r\n"),
+        (CHUNKED + WHOLE + b"0\r\nX-a: ", b"a"),
+        (CHUNKED + b"1;", b"a"),
+    ],
+    ids=["header", "trailers", "trailer", "chunk extension"],
+)
+def test_a_header_without_an_end_does_not_fill_the_memory(listen: Listen, begun: bytes, more: bytes) -> None:
+    """The parser keeps a header until it has all of it, one behind a body too."""
+    with listen(api_keys="admin:root").connect(begun) as connection:
+        sent, piece = 0, more * (65_536 // len(more))
         try:
             while sent < 64 << 20:
-                connection.sendall(b"a" * 65_536)
-                sent += 65_536
-            pytest.fail("64 MiB of one header were taken")
+                connection.sendall(piece)
+                sent += len(piece)
+            pytest.fail("64 MiB were taken")
         except OSError:
             pass
     assert sent < 16 << 20  # what the sockets hold in between
+
+
+@pytest.mark.parametrize("trailers", [b"X-a: " + b"a" * 99_000, b"X-a: b\r\n" * 12_000], ids=["long", "many"])
+def test_oversized_trailers_are_a_431(listen: Listen, trailers: bytes) -> None:
+    server = listen(api_keys="admin:root")
+    with server.connect(CHUNKED + WHOLE + b"0\r\n") as connection:
+        time.sleep(0.1)  # the body is there, and read
+        connection.sendall(trailers)
+        answer = rest(connection)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"trailers" in answer
+
+
+def test_a_trailer_is_no_header(listen: Listen) -> None:
+    """What stands in front looks at headers alone: a key, an origin or an address would come past it."""
+    server = listen(api_keys="admin:root")
+    secret = b"Authorization: Bearer root\r\n"
+    with server.connect(
+        CHUNKED + WHOLE + b"0\r\n" + secret + b"X-API-Key: root\r\n\r\n" + CLOSING
+    ) as connection:
+        answer = rest(connection)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"401", b"200"]
+    made = server.ask(
+        CHUNKED.replace(b"\r\n\r\n", b"\r\n" + secret + b"Connection: close\r\n\r\n") + WHOLE + b"0\r\n\r\n"
+    )
+    assert made.startswith(b"HTTP/1.1 201 ")
 
 
 @pytest.mark.parametrize("head", [b"X-a: " + b"a" * 80_000, b"X-a: b\r\n" * 10_000], ids=["long", "many"])
@@ -716,6 +812,70 @@ def trickled(connection: socket.socket, piece: bytes) -> bytes:
     raise AssertionError(f"still open after 20 s; it said {found!r}")
 
 
+POSTED = b"POST /datasets HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "settings", "status"),
+    [
+        ("/datasets", "application/json", {"max_body_bytes": 1 << 20}, 413),
+        ("/datasets", "multipart/form-data; boundary=b", {"api_keys": "admin:root"}, 401),
+        ("/predict?model=a", "image/png", {"predict_in_flight": 1}, 503),
+    ],
+)
+def test_who_sends_before_it_reads_hears_why_it_is_refused(
+    listen: Listen, path: str, kind: str, settings: dict[str, Any], status: int
+) -> None:
+    """Closed with unread bytes, a connection is reset, and the answer is lost on the way."""
+    server = listen(**settings)
+    server.app.state.gate.inside = 1
+    url = "http://{}:{}".format(*server.address)
+    headers = {"Content-Type": kind, "Host": "a"}
+    for _ in range(3):
+        asked = Request(url + path, data=bytes(8 << 20), headers=headers, method="POST")
+        with pytest.raises(HTTPError) as refused:
+            urlopen(asked, timeout=10)
+        assert (refused.value.code, json.load(refused.value)["status"]) == (status, status)
+    held = server.server.server_state.connections
+    until(lambda: not held)
+
+
+@pytest.mark.parametrize("piece", [b"", b"x", b"x" * 65_536], ids=["silent", "trickles", "pours"])
+def test_who_was_refused_cannot_hold_the_connection(listen: Listen, piece: bytes) -> None:
+    """It is read from for a moment, so that its answer is not lost, and no longer."""
+    server = listen(max_body_bytes=1 << 20)
+    begun = time.monotonic()
+    with server.connect(POSTED + b"Content-Length: %d\r\n\r\n" % 10**12) as connection:
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
+        held = server.server.server_state.connections
+        while held:
+            assert time.monotonic() - begun < 10
+            try:
+                connection.sendall(piece)
+            except OSError:
+                break
+            time.sleep(0.01)
+        until(lambda: not held)
+
+
+def test_nothing_behind_a_refusal_is_done(listen: Listen) -> None:
+    """What follows on a connection that ends is no request: a proxy has sent it elsewhere."""
+    server = listen(predict_in_flight=1)
+    server.app.state.gate.inside = 1
+    behind = POSTED + b"Content-Length: %d\r\n\r\n" % len(DIGITS) + DIGITS
+    for apart in (False, True):
+        with server.connect(
+            PREDICT % (b"/predict", 1, CLOSE, b"x") + (b"" if apart else behind)
+        ) as connection:
+            answer = connection.recv(65_536) if apart else b""
+            if apart:
+                connection.sendall(behind)
+            answer += rest(connection)
+        assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"503"]
+    listed = server.ask(b"GET /datasets HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert b'"data":[]' in listed
+
+
 # --- many: idle event streams ---------------------------------------------------------------------
 
 
@@ -737,6 +897,37 @@ def test_idle_event_streams_are_bounded(listen: Listen) -> None:
     assert open_[-1].recv(65_536).startswith(b"HTTP/1.1 200 ")
     for connection in open_:
         connection.close()
+
+
+def test_who_left_keeps_no_stream_by_a_request_behind_it(listen: Listen) -> None:
+    """It would keep the places of streams from everybody else, without a connection to show for it."""
+    server = listen(max_event_streams=3)
+    stream = (
+        f"GET /jobs/{server.job()}/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n".encode()
+    )
+    open_ = [server.connect(stream) for _ in range(3)]
+    assert all(connection.recv(65_536).startswith(b"HTTP/1.1 200 ") for connection in open_)
+    until(lambda: len(server.services.followers) == 3)
+    for connection in open_:
+        connection.sendall(HEAD + b"\r\n")
+        time.sleep(0.05)  # it has arrived
+        connection.close()
+    until(lambda: not len(server.services.followers))
+
+
+@pytest.mark.parametrize("upgrade", [b"websocket", b"h2c"])
+def test_who_left_keeps_no_stream_by_an_offer_behind_it(listen: Listen, upgrade: bytes) -> None:
+    """Another protocol would take the connection over, and the stream never learn that it is gone."""
+    server = listen()
+    stream = (
+        f"GET /jobs/{server.job()}/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n".encode()
+    )
+    with server.connect(stream) as connection:
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        until(lambda: len(server.services.followers) == 1)
+        connection.sendall(HEAD + b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\n\r\n")
+        time.sleep(0.05)
+    until(lambda: not len(server.services.followers))
 
 
 def test_thousands_of_idle_event_streams_leave_room_for_everybody_else(listen: Listen) -> None:
@@ -773,6 +964,32 @@ def test_those_who_wait_for_an_export_hold_up_nobody(listen: Listen) -> None:
         server.server.handle_exit(signal.SIGTERM, None)
         ended = Counter(one.result().json()["type"] for one in asked)
         assert ended["/problems/unavailable"] == graphs.MOST_WAITING
+
+
+# --- the end ----------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_done_in_time_is_told_when_the_service_ends(listen: Listen) -> None:
+    """A bare 500 says that the service is broken, and not that another replica would do it."""
+    server, begun = listen(), threading.Event()
+
+    @server.app.get("/slow")
+    async def slow() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    server.server.config.timeout_graceful_shutdown = 0
+    with server.connect(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n") as connection:
+        assert begun.wait(10)
+        server.server.handle_exit(signal.SIGTERM, None)
+        head, _, body = rest(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert {b"connection: close", b"content-type: application/problem+json"} <= set(head.split(b"\r\n"))
+    assert re.search(rb"\r\nretry-after: \d+\r\n", head)
+    assert re.search(rb"\r\nx-request-id: [0-9a-f]{16}\b", head)
+    problem = json.loads(body)
+    assert (problem["type"], problem["instance"]) == ("/problems/unavailable", "/slow")
+    assert server.app.state.services.metrics.inside == 0
 
 
 # --- keys -----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.services.auth import ANYONE, KEPT_SECONDS, Caller, Keyring, digest_of, new_secret
+from app.services.auth import ANYONE, KEPT_SECONDS, REST_SECONDS, Caller, Keyring, digest_of, new_secret
 from core.errors import Forbidden, Unauthenticated
 from core.vocabulary import Scope
 
@@ -111,6 +111,54 @@ def test_without_the_database_the_operators_keys_open_and_no_other_is_believed()
     assert identify(kept.ring, "root").scopes == ADMIN
     with pytest.raises(OSError, match="away"):
         identify(kept.ring, "made")
+
+
+def test_a_database_that_is_away_is_asked_once_for_all_who_wait_and_then_left_alone_for_a_moment() -> None:
+    """Each would wait for a try of its own, one behind the other, while the database hangs."""
+    kept = Kept()
+    kept.away = True
+
+    async def ask() -> list[Caller | BaseException]:
+        asked = (kept.ring.identify(secret) for secret in ["made"] * 15 + ["root"])
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    *refused, operator = asyncio.run(ask())
+    assert (kept.reads, {str(one) for one in refused}) == (1, {"the database is away"})
+    assert isinstance(operator, Caller)
+    kept.now = REST_SECONDS * 0.9
+    with pytest.raises(OSError, match="away"):
+        identify(kept.ring, "made")
+    assert kept.reads == 1
+    kept.away, kept.now = False, REST_SECONDS
+    assert identify(kept.ring, "made").id == "key_1"
+
+
+def test_a_failure_that_took_longer_than_the_rest_is_still_told_to_all_who_waited_for_it() -> None:
+    kept = Kept()
+    before = kept.read
+
+    def slow() -> list[tuple[bytes, Caller]]:
+        kept.now += 10 * REST_SECONDS
+        return before()
+
+    kept.away, kept.ring = True, Keyring({"root": ADMIN}, slow, clock=lambda: kept.now)
+
+    async def ask() -> None:
+        await asyncio.gather(*(kept.ring.identify("made") for _ in range(15)), return_exceptions=True)
+
+    asyncio.run(ask())
+    assert kept.reads == 1
+
+
+def test_a_key_made_after_a_failure_opens_at_once() -> None:
+    """What was written shows that the database is back."""
+    kept = Kept()
+    kept.away = True
+    with pytest.raises(OSError, match="away"):
+        identify(kept.ring, "made")
+    kept.away = False
+    kept.ring.forget()
+    assert identify(kept.ring, "made").id == "key_1"
 
 
 def test_secrets_are_long_and_never_the_same() -> None:

@@ -86,6 +86,9 @@ PASSING: dict[str, Callable[[], httpx.Response | Exception]] = {
     "504": lambda: httpx.Response(504),
     "429": lambda: problem("too-many-requests", 429),
     "in flight": lambda: problem("request-in-flight", 409),
+    "in flight behind a prefix": lambda: problem(
+        "request-in-flight", 409, type="/mt/problems/request-in-flight"
+    ),
 }
 
 

@@ -82,7 +82,7 @@ DRIFT = {
     "served": {"inputs": 0, "answered": 0},
     "alpha": 0.01,
     "status": "too_few",
-    "certificate_trusted": True,
+    "certificate_trusted": None,
     "statement": "too few",
 }
 MAPS = {"model": "mdl_1", "method": "xgradcam", "images": []}
@@ -130,6 +130,24 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (keys.revoke_key("key_1"), "DELETE /keys/key_1", None),
     (readiness(), "GET /readyz", {"status": "ready", "parts": []}),
 ]
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("builtin:biased-digits", "biased-digits"),
+        ("s3://bucket/images/birds.tar", "birds"),
+        ("file:///data/my birds.tar.gz", "my birds"),
+        ("s3://bucket/images/", "images"),
+        ("s3://bucket", "bucket"),
+        ("file:///data/.zip", ".zip"),
+    ],
+)
+def test_a_source_has_the_name_that_its_upload_would_have(source: str, name: str) -> None:
+    script = Script([httpx.Response(202, json=DATASET)])
+    with Client("http://test", transport=httpx.MockTransport(script)) as client:
+        client.datasets.from_source(source)
+    assert json.loads(script.asked[0].content)["name"] == name
 
 
 def test_every_operation_asks_for_its_resource() -> None:

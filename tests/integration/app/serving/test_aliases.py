@@ -6,6 +6,7 @@ import pytest
 
 from core.ids import new_id
 from tests.integration.app.serving.conftest import World
+from tests.unit.app.inference.doubles import Waiter
 
 
 def test_an_alias_is_made_moved_and_rolled_back(fresh_world: World) -> None:
@@ -89,3 +90,36 @@ def test_an_alias_needs_a_model_that_is_there(world: World) -> None:
         assert world.client.put("/aliases/b", json={"model": model}).status_code == 404
     assert world.client.put("/aliases/b", json={"model": world.model, "force": True}).status_code == 422
     assert world.client.get("/aliases/b").status_code == 404
+
+
+def test_a_model_that_cannot_be_loaded_does_not_keep_an_alias_from_moving(
+    fresh_world: World, caplog: pytest.LogCaptureFixture, wait_until: Waiter
+) -> None:
+    """Whoever moves it back from a broken one must not wait for either."""
+    world, client = fresh_world, fresh_world.client
+    for model in (world.erm, world.control):
+        client.put("/aliases/a", json={"model": model})
+    wait_until(lambda: world.services.inference.loaded == {"torch": 2}, 10)
+    world.services.artifacts.delete(f"models/{world.model}")
+    assert client.put("/aliases/a", json={"model": world.model}).status_code == 200
+    assert f"model {world.model} was not loaded before" in caplog.text
+    assert client.post("/aliases/a/rollback").json()["model"] == world.control
+
+
+def test_nothing_is_loaded_for_a_move_that_is_refused(fresh_world: World) -> None:
+    world, client = fresh_world, fresh_world.client
+    body = {"model": world.model}
+    assert client.put("/aliases/a", json=body, headers={"If-Match": '"x"'}).status_code == 412
+    assert client.post("/aliases/a/rollback").status_code == 404
+    assert world.services.inference.loaded == {}
+
+
+def test_a_rollback_loads_what_it_leads_to(fresh_world: World, wait_until: Waiter) -> None:
+    world, client = fresh_world, fresh_world.client
+    for model in (world.erm, world.model):
+        client.put("/aliases/a", json={"model": model})
+    wait_until(lambda: world.services.inference.loaded == {"torch": 2}, 10)
+    world.services.inference.forget(world.erm)
+    assert world.services.inference.loaded == {}
+    assert client.post("/aliases/a/rollback").json()["model"] == world.erm
+    wait_until(lambda: world.services.inference.loaded == {"torch": 1}, 10)

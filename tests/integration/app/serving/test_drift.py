@@ -46,6 +46,7 @@ def test_inputs_like_the_split_show_no_drift_and_others_do(fresh_world: World) -
     world = fresh_world
     before = _drift(world)
     assert (before["status"], before["served"]["inputs"], before["since"]) == ("too_few", 0, None)
+    assert before["certificate_trusted"] is None  # nobody could know
     world.ask(sample=1)  # a look at a stored sample is no deployment
     assert _drift(world)["served"]["inputs"] == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from app.inference.onnx_engine import TOLERANCE, OnnxEngine, cuda_available, dif
 from app.inference.proving import prove
 from app.inference.shapes import Scores
 from core.artifacts import Artifacts
-from core.errors import Conflict
+from core.errors import Conflict, MasktuneError, Unavailable
 from core.settings import Settings
 from models.backbones import build_network
 from models.export import card_of, export_onnx, save_model
@@ -223,3 +224,18 @@ def test_what_goes_out_of_the_cache_leaves_the_memory(artifacts: Artifacts, tmp_
     gc.collect()
     assert first() is None
     inference.close()
+
+
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", Unavailable),  # as where the memory is full
+        ("import os; os._exit(os.EX_TEMPFAIL)", Unavailable),
+        ("raise SystemExit('it has no graph')", Conflict),
+    ],
+)
+def test_only_what_the_network_is_to_blame_for_is_a_conflict(end: str, kind: type[MasktuneError]) -> None:
+    """A model that cannot be exported stays with torch for good; one whose export was killed is tried again."""
+    with pytest.raises(MasktuneError) as raised:
+        graphs.apart("timeit", ["-n1", "-r1", end], threading.Event(), failed="no")
+    assert type(raised.value) is kind

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +14,9 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from app.inference import Engine, Pair
 from app.main import create_app
+from core.queries import registry
 from core.settings import Settings
 from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import World, _furnished, picture
@@ -131,3 +135,98 @@ def test_more_models_than_fit_in_memory_are_all_answered(cramped: World) -> None
             assert len(world.services.inference._cache.loaded) == 1
 
     _in_the_loop(world, run)
+
+
+LOAD_SECONDS = 1.0
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Any:
+    """A world with few places, where a load takes its time once the model and its alias are in memory."""
+    settings = Settings(data_dir=tmp_path, threads=1, engine="torch", predict_in_flight=8)
+    app = create_app(settings)
+    with TestClient(app, LOCAL) as client:
+        world = _furnished(client, app)
+        client.put("/aliases/champion", json={"model": world.model})
+        for model in ("champion", world.erm):
+            asked = client.post(
+                "/predict",
+                params={"model": model},
+                content=picture(0),
+                headers={"Content-Type": "image/png"},
+            )
+            assert asked.status_code == 200
+        cache = world.services.inference._cache
+        load = cache._load
+
+        def slowly(pair: Pair) -> Engine:
+            time.sleep(LOAD_SECONDS)
+            return load(pair)
+
+        cache._load = slowly
+        yield world
+
+
+class Told(Counter[tuple[str, int]]):
+    """How often (name, status) was an answer; clients that do not wait for one before they ask again."""
+
+    async def ask(self, load: Load, name: str, rate: float, seconds: float) -> None:
+        async def one(number: int) -> None:
+            answer = await load._http.post(
+                "/predict",
+                params={"model": name},
+                content=picture(number % PICTURES),
+                headers={"Content-Type": "image/png"},
+            )
+            self[name, answer.status_code] += 1
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(int(rate * seconds)):
+                group.create_task(one(number))
+                await asyncio.sleep(1 / rate)
+
+
+async def _open_loop(world: World, *, rate: float, move: Any) -> Told:
+    """What who asks for the alias, `rate` times a second, and for another model is told; it moves meanwhile."""
+    told = Told()
+    async with _load(world) as (load, http), asyncio.TaskGroup() as group:
+        group.create_task(told.ask(load, "champion", rate, 2.5))
+        group.create_task(told.ask(load, world.erm, 20, 2.5))
+        await asyncio.sleep(0.5)
+        await move(http)
+    return told
+
+
+def test_a_move_to_a_model_that_is_not_in_memory_fails_nobody(slow: World) -> None:
+    async def move(http: httpx.AsyncClient) -> None:
+        assert (await http.put("/aliases/champion", json={"model": slow.control})).status_code == 200
+
+    async def run() -> None:
+        told = await _open_loop(slow, rate=20, move=move)
+        assert told == {("champion", 200): 50, (slow.erm, 200): 50}
+        async with _load(slow) as (load, _):
+            assert (await load.ask("champion", 0))["model"] == slow.control
+
+    _in_the_loop(slow, run)
+
+
+@pytest.mark.parametrize("rate", [2, 30])
+def test_a_model_that_is_loaded_at_its_first_request_keeps_no_other_from_answers(
+    slow: World, rate: float
+) -> None:
+    """As where another replica moved the alias. At a small rate all are answered once it is there."""
+
+    def elsewhere() -> None:
+        with slow.services.database.begin() as session:
+            registry.move_alias(session, "champion", slow.control)
+
+    async def move(http: httpx.AsyncClient) -> None:
+        await asyncio.to_thread(elsewhere)
+
+    async def run() -> None:
+        told = await _open_loop(slow, rate=rate, move=move)
+        assert (told[slow.erm, 200], told[slow.erm, 503]) == (50, 0)
+        assert told["champion", 200] + told["champion", 503] == int(rate * 2.5)
+        assert (told["champion", 503] > 0) == (rate > 2)
+
+    _in_the_loop(slow, run)

@@ -1,0 +1,37 @@
+"""`HEAD` wherever there is `GET` (RFC 9110, 9.3.2): the same answer without its body."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class _Enough(Exception):
+    """Ends whoever sends a body in parts: a stream may have no end, and a file many parts."""
+
+
+class Heads:
+    """Asks the application for the `GET`, so that routes and their documents know of that alone."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self.app(scope, receive, send)
+
+        async def bodiless(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                return await send(message)
+            await send({"type": "http.response.body"})
+            if message.get("more_body", False):
+                raise _Enough
+            return None
+
+        asked = {**scope, "method": "GET"}
+        try:
+            await self.app(asked, receive, bodiless)
+        except _Enough:
+            pass
+        finally:
+            scope["route"] = asked.get("route")  # the log and the metrics name it
+        return None

@@ -1,0 +1,103 @@
+"""Stored samples whose data set has to be fetched first: who waits for that takes nothing from predictions."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from app.main import create_app
+from app.services.stores import MOST_WAITING
+from core.artifacts import Artifacts
+from core.settings import Settings
+from tests.integration.app.conftest import LOCAL
+from tests.integration.app.serving.conftest import World, _furnished, picture
+
+
+class Held(Artifacts):
+    """A store that hands nothing out until `gate` is open; `asked` counts who waits for it."""
+
+    def __init__(self, inner: Artifacts) -> None:
+        super().__init__(f"file://{inner.root}", cache=inner.copies._folder)
+        self.gate = threading.Event()
+        self.asked = 0
+
+    def folder(self, key: str) -> Path:
+        self.asked += 1
+        assert self.gate.wait(30)
+        return super().folder(key)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/saliency"])
+def test_a_data_set_that_is_slow_to_come_holds_up_no_prediction(fresh_world: World, path: str) -> None:
+    world = fresh_world
+    held = world.services.stores._artifacts = Held(world.services.artifacts)
+    more = 5
+
+    async def run() -> None:
+        transport = httpx.ASGITransport(world.app)
+        async with httpx.AsyncClient(transport=transport, base_url=LOCAL, timeout=60) as http:
+
+            async def ask(model: str) -> httpx.Response:
+                headers = {"Content-Type": "image/png"}
+                return await http.post(
+                    "/predict", params={"model": model}, content=picture(1), headers=headers
+                )
+
+            assert (await ask(world.model)).status_code == 200  # both networks are loaded
+            assert (await http.post(path, params={"model": world.model}, files={"f": picture(1)})).is_success
+            stored = [
+                asyncio.create_task(http.get(path, params=world.query(sample=n)))
+                for n in range(MOST_WAITING + more)
+            ]
+            try:
+                async with asyncio.timeout(30):
+                    while sum(one.done() for one in stored) < more:
+                        await asyncio.sleep(0.01)
+                    refused = [one.result() for one in stored if one.done()]
+                    assert {one.status_code for one in refused} == {503}
+                    assert all(int(one.headers["Retry-After"]) >= 1 for one in refused)
+                    assert (await ask(world.erm)).status_code == 200  # which is planned and loaded meanwhile
+                assert world.app.state.gate.inside == 0
+                assert world.services.planners.borrowed_tokens == 0
+                assert held.asked == 1  # for all of them
+            finally:
+                held.gate.set()
+            told = [(await one).status_code for one in stored]
+            assert (told.count(200), told.count(503)) == (MOST_WAITING, more)
+
+    assert world.client.portal is not None
+    world.client.portal.call(run)
+
+
+def test_who_may_only_predict_sees_no_stored_sample(tmp_path: Path) -> None:
+    """A mask that masks nothing is the training image itself, pixel by pixel."""
+    settings = Settings(
+        data_dir=tmp_path,
+        threads=1,
+        engine="torch",
+        api_keys=SecretStr("predict:p,read:r,read+predict:rp,admin:a"),
+    )
+    app = create_app(settings)
+    with TestClient(app, LOCAL) as client:
+        world = _furnished(client, app)
+        shown = {"sigmas": 10, "view": "mask", "format": "png"}
+        for path, more in (("/saliency", shown), ("/predict", {})):
+            for key, status in (("p", 403), ("r", 403), ("rp", 200), ("a", 200)):
+                headers = {"Authorization": f"Bearer {key}"}
+                answer = client.get(path, params=world.query(**more), headers=headers)
+                assert answer.status_code == status, (path, key)
+                if status == 403:
+                    assert answer.json()["type"] == "/problems/forbidden"
+            own = {"Authorization": "Bearer p", "Content-Type": "image/png"}
+            sent = client.post(path, params={"model": world.model}, content=picture(1), headers=own)
+            assert sent.status_code == 200
+        paths = client.get("/openapi.json").json()["paths"]
+    for path in ("/saliency", "/predict"):
+        assert "`read`" in paths[path]["get"]["description"]
+        assert "403" in paths[path]["get"]["responses"]

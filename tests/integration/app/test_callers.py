@@ -1,0 +1,78 @@
+"""Who calls is known before anything is looked up: strangers learn nothing, and cost the database nothing."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+import pytest
+
+from app.main import create_app
+from core.ids import new_id
+from core.settings import Settings
+from tests.integration.app.conftest import Front, StartFront
+
+SECURED = [
+    (method.upper(), path)
+    for path, operations in create_app(Settings()).openapi()["paths"].items()
+    for method, operation in operations.items()
+    if operation.get("security")
+]
+KEYS = "read:r,predict:p,admin:a"
+PRESET = "waterbirds"
+"""There is an alias with the name of this preset: both have `name` in their path."""
+NARROW = ("read", "predict")
+"""No route takes both: of each one or the other may not be asked for."""
+Ids = tuple[Front, dict[str, tuple[str, ...]]]
+
+
+def key(secret: str) -> dict[str, str]:
+    return {"X-API-Key": secret}
+
+
+@pytest.fixture
+def ids(start: StartFront) -> Ids:
+    """A front with keys, and for each parameter of a path what exists, what might and what never can."""
+    front = start(api_keys=KEYS)
+    dataset = front.dataset()
+    model = front.model(dataset)
+    front.client.put(f"/aliases/{PRESET}", json={"model": model}, headers=key("a"))
+    made = front.client.post("/keys", json={"name": "k", "scopes": ["read"]}, headers=key("a"))
+    return front, {
+        "dataset_id": (dataset, new_id("ds"), "x"),
+        "job_id": (front.job(), new_id("job"), "x"),
+        "model": (model, new_id("mdl"), "%00"),
+        "key_id": (made.json()["id"], new_id("key"), "x"),
+        "sample": ("0", "999", "x"),
+        "name": (PRESET, "nosuch", "%00"),
+    }
+
+
+def addresses(path: str, ids: dict[str, tuple[str, ...]]) -> list[str]:
+    names = re.findall(r"{(\w+)}", path)
+    return [
+        path.format(**dict(zip(names, one, strict=True))) for one in product(*(ids[name] for name in names))
+    ]
+
+
+def test_no_answer_tells_a_stranger_what_there_is(ids: Ids) -> None:
+    """401 without a key and 403 with one of another scope, whatever the id and whatever else is sent."""
+    front, known = ids
+    assert len(SECURED) > 40
+    for method, path in SECURED:
+        allowed = set()
+        for address in addresses(path, known):
+            for headers in ({}, key("wrong")):
+                answer = front.client.request(method, address, headers=headers)
+                assert answer.status_code == 401, f"{method} {address}"
+            asked = {scope: front.client.request(method, address, headers=key(scope[0])) for scope in NARROW}
+            allowed.add(frozenset(scope for scope, answer in asked.items() if answer.status_code != 403))
+        assert len(allowed) == 1, f"{method} {path}: the scope that it takes depends on what there is"
+        assert max(map(len, allowed)) <= 1, f"{method} {path}: no scope is needed"
+
+
+def test_what_does_not_exist_counts_toward_the_rate(start: StartFront) -> None:
+    """Else who guesses names has no limit."""
+    front = start(api_keys=KEYS, rate_limits="read=2/day")
+    found = [front.client.get("/models/nosuch", headers=key("r")).status_code for _ in range(3)]
+    assert found == [404, 404, 429]

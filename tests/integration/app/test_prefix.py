@@ -1,0 +1,141 @@
+"""Behind a proxy's prefix: every address that an answer names can be asked for as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from safetensors.torch import save
+
+from app.services.event_stream import frames
+from core.errors import JobError, problem
+from core.queries import datasets
+from core.vocabulary import JobKind, JobState, Stage
+from models.backbones import build_network
+from tests.integration.app.conftest import CLASSES, Front, StartFront
+
+
+@pytest.fixture
+def behind(start: StartFront) -> Front:
+    """A front behind a prefix."""
+    return start(root_path="/mt")
+
+
+def addresses(value: object) -> Iterator[str]:
+    """Every text of a JSON document that is an absolute path."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from addresses(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from addresses(inner)
+    elif isinstance(value, str) and value.startswith("/"):
+        yield value
+
+
+def named(answer: Any) -> list[str]:
+    """The addresses in an answer, its Location among them; all of them have the prefix, once."""
+    found = [*addresses(answer.json()), *filter(None, [answer.headers.get("location")])]
+    assert all(one.startswith("/mt/") and "//" not in one and "/mt/mt/" not in one for one in found), found
+    return found
+
+
+def test_what_was_made_is_where_the_answer_says(behind: Front) -> None:
+    dataset = behind.dataset()
+    network = build_network("small_cnn", classes=2, image_size=28)
+    tensors = {name: tensor.contiguous() for name, tensor in network.model.state_dict().items()}
+    weights = {"file": ("w.safetensors", save(tensors))}
+    form = {"backbone": "small_cnn", "classes": json.dumps(CLASSES), "image_size": "28"}
+    model = behind.client.post("/mt/models", files=weights, data=form).json()["id"]
+    asked = {"model": model, "dataset": dataset}
+    for answer in (
+        behind.client.post("/mt/datasets", json={"name": "d", "source": "builtin:digits"}),
+        behind.client.post("/mt/models", files=weights, data=form),
+        behind.client.post("/mt/jobs/evaluate", json=asked),
+        behind.client.put("/mt/aliases/fresh", json={"model": model}),
+    ):
+        assert answer.is_success, answer.text
+        assert answer.headers["location"] in named(answer)
+        assert behind.client.get(answer.headers["location"]).status_code == 200
+
+
+def test_a_made_key_is_where_the_answer_says(start: StartFront) -> None:
+    front = start(root_path="/mt", api_keys="admin:root")
+    front.client.headers["X-API-Key"] = "root"
+    made = front.client.post("/keys", json={"name": "k", "scopes": ["read"]})
+    assert named(made) == [f"/mt/keys/{made.json()['id']}"]
+
+
+def test_the_links_of_a_job_lead_to_it(behind: Front) -> None:
+    job = behind.job(JobKind.PREDICT)
+    lease = behind.claim()
+    behind.finish_stage(lease, Stage.PREDICT, artifact="none", file="none")
+    behind.end(lease)
+    shown = behind.client.get(f"/mt/jobs/{job}")
+    assert named(shown) == [f"/mt/jobs/{job}", f"/mt/jobs/{job}/events", f"/mt/jobs/{job}/predictions"]
+    assert set(named(shown)) <= set(named(behind.client.get("/mt/jobs")))
+    resumed = behind.job()
+    for answer in (
+        behind.client.post(f"/mt/jobs/{resumed}/cancel"),
+        behind.client.post(f"/mt/jobs/{resumed}/resume"),
+    ):
+        assert f"/mt/jobs/{resumed}" in named(answer)
+
+
+def test_a_kind_of_problem_is_explained_where_it_says(behind: Front) -> None:
+    limit = behind.settings.max_body_bytes
+    gate = behind.app.state.gate
+    gate.inside = gate.most
+    busy = behind.client.post("/mt/predict?model=x", content=b"x")
+    gate.inside = 0
+    elsewhere = {"Origin": "http://evil.example"}
+    for answer, status in (
+        (busy, 503),
+        (behind.client.get("/mt/models/nosuch"), 404),
+        (behind.client.get("/mt/nowhere"), 404),
+        (behind.client.get("/mt/docs/static/nowhere"), 404),
+        (behind.client.delete("/mt/jobs"), 405),
+        (behind.client.get("/mt/jobs?limit=0"), 422),
+        (behind.client.post("/mt/predict?model=x", content=b"x"), 415),
+        (behind.client.post("/mt/jobs/erm", content=b"x" * (limit + 1)), 413),
+        (behind.client.post("/mt/jobs/erm", json={}, headers=elsewhere), 403),
+    ):
+        assert answer.status_code == status, answer.text
+        assert {answer.json()["type"], answer.json()["instance"]} == set(named(answer))
+        explained = behind.client.get(answer.json()["type"])
+        assert explained.json()["type"] == answer.json()["type"]
+    kinds = named(behind.client.get("/mt/problems"))
+    assert "/mt/problems/not-found" in kinds
+
+
+def test_a_problem_that_was_stored_is_explained_where_it_says(behind: Front) -> None:
+    """A worker knows no prefix, nor does a row that was written before there was one."""
+    dataset, job = behind.dataset(), behind.job()
+    behind.end(behind.claim(), JobState.FAILED)
+    with behind.services.database.begin() as session:
+        lost = {"error": problem(JobError, "no")}
+        datasets.finish(session, dataset, artifact=None, classes=[], summary=lost, ready=False)
+    for path in (f"/jobs/{job}", f"/jobs/{job}/events", f"/datasets/{dataset}"):
+        assert "/mt/problems/job-failed" in named(behind.client.get(f"/mt{path}")), path
+    for path in ("/jobs", "/datasets"):
+        assert "/mt/problems/job-failed" in named(behind.client.get(f"/mt{path}")), path
+    streamed = behind.client.get(f"/mt/jobs/{job}/events", headers={"Accept": "text/event-stream"})
+    assert '"/mt/problems/job-failed"' in streamed.text
+
+
+def test_a_problem_of_a_stream_is_explained_where_it_says(behind: Front) -> None:
+    async def run() -> bytes:
+        followers, locate = behind.services.followers, behind.services.location
+        return [chunk async for chunk in frames(followers, "job_gone", after=0, locate=locate)][-1]
+
+    data = json.loads(asyncio.run(run()).partition(b"data: ")[2])
+    assert data["type"] == "/mt/problems/not-found"
+    assert data["instance"] == "/mt/jobs/job_gone/events"
+
+
+def test_the_document_says_where_the_service_is(behind: Front) -> None:
+    assert behind.client.get("/mt/openapi.json").json()["servers"] == [{"url": "/mt"}]
+    assert '"/mt/openapi.json"' in behind.client.get("/mt/docs").text.replace("'", '"')

@@ -1,0 +1,99 @@
+"""What is deleted before a job is resumed, or at the same moment: one of both is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.services import jobs as service
+from core.errors import DatasetInUse, ModelInUse, NotFound
+from core.queries import datasets, jobs, registry
+from core.vocabulary import JobKind, JobState, Stage
+from tests.integration.app.conftest import Front
+from tests.integration.core.locks import while_it_waits
+
+Change = Callable[[Session], object]
+
+
+def cancelled(front: Front, kind: JobKind, **fields: object) -> str:
+    job = front.job(kind, **fields)
+    with front.services.database.begin() as session:
+        jobs.cancel(session, job)
+    return job
+
+
+def failed_after_its_erm(front: Front, dataset: str) -> tuple[str, str]:
+    """A job that failed when it had made one model, and that model."""
+    model = front.model(dataset)
+    job = front.job(JobKind.MASKTUNE, dataset_id=dataset, inputs={"model_ids": {"erm": model}})
+    lease = front.claim()
+    front.finish_stage(lease, Stage.ERM, models=[])
+    with front.services.database.begin() as session:
+        jobs.set_models(session, lease, {"erm": model})
+    front.end(lease, JobState.FAILED)
+    return job, model
+
+
+def check_refused(front: Front, job: str, gone: str) -> None:
+    answer = front.client.post(f"/jobs/{job}/resume")
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found"), answer.json()
+    assert gone in answer.json()["detail"]
+    assert front.client.get(f"/jobs/{job}").json()["state"] in ("cancelled", "failed")
+
+
+def test_a_job_whose_data_set_is_gone_is_not_resumed(either: Front) -> None:
+    dataset = either.dataset()
+    job = cancelled(either, JobKind.ERM, dataset_id=dataset)
+    assert either.client.delete(f"/datasets/{dataset}").status_code == 204
+    check_refused(either, job, dataset)
+
+
+def test_a_job_that_reads_a_model_that_is_gone_is_not_resumed(either: Front) -> None:
+    dataset = either.dataset()
+    model = either.model(dataset)
+    job = cancelled(either, JobKind.EVALUATE, dataset_id=dataset, inputs={"model": model})
+    assert either.client.delete(f"/models/{model}").status_code == 204
+    check_refused(either, job, model)
+
+
+def test_a_job_that_has_made_a_model_that_is_gone_is_not_resumed(either: Front) -> None:
+    job, model = failed_after_its_erm(either, either.dataset())
+    assert either.client.delete(f"/models/{model}").status_code == 204
+    check_refused(either, job, model)
+
+
+def test_an_import_that_was_cancelled_is_resumed(either: Front) -> None:
+    made = either.client.post("/datasets", json={"name": "d", "source": "builtin:digits"}).json()
+    path = f"/jobs/{made['job']}"
+    assert either.client.post(f"{path}/cancel").json()["state"] == "cancelled"
+    assert either.client.post(f"{path}/resume").status_code == 202
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_data_set_is_deleted_or_its_job_resumed_and_never_both(either: Front) -> None:
+    database, resume = either.services.database, partial(service.resume, either.services)
+    dataset, gone = either.dataset(), either.dataset()
+    resumed = cancelled(either, JobKind.ERM, dataset_id=dataset)
+    refused = cancelled(either, JobKind.ERM, dataset_id=gone)
+    with pytest.raises(DatasetInUse, match=resumed):
+        while_it_waits(
+            database, lambda s: resume(s, resumed), lambda s: datasets.delete(s, dataset)
+        ).result()
+    with pytest.raises(NotFound, match=gone):
+        while_it_waits(database, lambda s: datasets.delete(s, gone), lambda s: resume(s, refused)).result()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_model_is_deleted_or_its_job_resumed_and_never_both(either: Front) -> None:
+    database, resume = either.services.database, partial(service.resume, either.services)
+    dataset = either.dataset()
+    resumed, model = failed_after_its_erm(either, dataset)
+    gone = either.model(dataset)
+    refused = cancelled(either, JobKind.EVALUATE, dataset_id=dataset, inputs={"model": gone})
+    with pytest.raises(ModelInUse, match=resumed):
+        while_it_waits(database, lambda s: resume(s, resumed), lambda s: registry.delete(s, model)).result()
+    with pytest.raises(NotFound, match=gone):
+        while_it_waits(database, lambda s: registry.delete(s, gone), lambda s: resume(s, refused)).result()

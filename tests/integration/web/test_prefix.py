@@ -1,0 +1,59 @@
+"""Behind a proxy's prefix: what pages name is where the browser asks for it, whoever knows the prefix."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from web.app import create_dashboard
+
+NO_API = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def dashboard() -> FastAPI:
+    """One in a process; it says on each page that the service does not answer."""
+    return create_dashboard(NO_API)
+
+
+CASES = [
+    ("", "", ""),
+    ("/mt", "", "/mt"),  # MASKTUNE_ROOT_PATH alone
+    ("", "/mt", "/mt"),  # the header alone
+    ("/mt", "/mt", "/mt"),  # both say the same
+    ("/mt", "/mt/", "/mt"),
+    ("/mt", "/a/mt", "/a/mt"),  # the header says all of it
+    ("/mt", "/a", "/a/mt"),  # a proxy before the proxy
+    ("", "//evil.example", ""),
+    ("", '/"><script>', ""),
+    ("/mt", "/x/mtx", "/x/mtx/mt"),  # no part of a name is taken for a prefix
+]
+
+
+@pytest.mark.parametrize(("root", "header", "prefix"), CASES)
+def test_every_asset_of_a_page_is_there(dashboard: FastAPI, root: str, header: str, prefix: str) -> None:
+    headers = {"X-Forwarded-Prefix": header} if header else {}
+    with TestClient(dashboard, "http://localhost", root_path=root, headers=headers) as browser:
+        page = browser.get(f"{root}/ui/jobs")
+        assert page.status_code == 200
+        named = set(re.findall(r"""["'](/[^"' ]+)["']""", page.text))  # links, scripts, where the socket is
+        assert len(named) > 8
+        assert all(re.fullmatch(rf"{prefix}/ui(/.*)?", address) for address in named), named
+        for asset in {address for address in named if re.search(r"\.(js|css)\b", address)}:
+            # The proxy takes its prefix away, the server puts its own before what comes.
+            assert browser.get(root + asset.removeprefix(prefix)).status_code == 200, asset
+
+
+@pytest.mark.parametrize(("root", "header", "prefix"), CASES)
+def test_who_gave_a_key_comes_back_to_the_page(
+    dashboard: FastAPI, root: str, header: str, prefix: str
+) -> None:
+    headers = {"X-Forwarded-Prefix": header} if header else {}
+    with TestClient(dashboard, "http://localhost", root_path=root, headers=headers) as browser:
+        wanted = {"key": "a", "next": f"{prefix}/ui/models"}
+        kept = browser.post(f"{root}/ui/key", data=wanted, follow_redirects=False)
+        assert kept.headers["location"] == f"{prefix}/ui/models"
+        assert f"Path={prefix}/ui;" in kept.headers["set-cookie"]
