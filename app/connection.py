@@ -9,26 +9,25 @@ that sends a header without an end fills the memory, both before anybody asks fo
 from __future__ import annotations
 
 import asyncio
-import json
 from asyncio import TimerHandle
 from http import HTTPStatus
-from typing import ClassVar, cast
+from math import inf
+from typing import ClassVar
 
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.headers import new_request_id
 from app.middleware.admission import PLACE, Gate, Headers, Place
+from app.protocol import Protocol
+from app.refusals import END, Refusals, head_of, problem_of
 
-_END = b"\r\n"
-"""Of a line of the head, and of the head."""
 
-
-class Connection(HttpToolsProtocol):
+class Connection(Protocol):
     """Looks at itself every second. A client that is made to wait (back pressure) is not called slow."""
 
     MAX_HEAD_BYTES: ClassVar = 64 << 10
-    """Of request line and headers together; proxies take 8 to 32 KiB."""
+    """Of request line and headers together; proxies take 8 to 32 KiB. And of what is in a body and no body:
+    trailers, extensions of chunks."""
     HEAD_SECONDS: ClassVar = 10.0
     """From the connection, or the first byte of a later request on it, to the end of the head."""
     BODY_SECONDS: ClassVar = 20.0
@@ -44,13 +43,16 @@ class Connection(HttpToolsProtocol):
 
     gate: ClassVar[Gate | None] = None
     """What bounds the predictions in flight (`guarded`)."""
-    refusals: ClassVar[_Refusals]
+    refusals: ClassVar[Refusals]
     """Its refusals as bytes; there with the gate."""
 
-    _body = False
-    """A body is arriving, be its request answered already or not; else a head is awaited or arriving."""
     _bytes = 0
-    """Of that part, so far. What came in one piece with the end of the part before is not counted."""
+    """Of the part that is arriving, so far. What came in one piece with the end of the part before is not
+    counted."""
+    _framing = 0
+    """Of a body, since there was last a byte of the body itself: whole pieces alone."""
+    _most = inf
+    """Bytes that may still come when all is said."""
     _piece = 0
     """Bytes that arrived together, last."""
     _waited = 0.0
@@ -75,19 +77,36 @@ class Connection(HttpToolsProtocol):
         self._stop_looking()
         super().connection_lost(exc)
 
-    def handle_websocket_upgrade(self) -> None:
-        self._stop_looking()  # another protocol takes over
-        super().handle_websocket_upgrade()
+    def take_over(self) -> None:
+        self._stop_looking()
+        super().take_over()
 
     # --- what arrives -------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            return self._drop(len(data))
         self._piece = len(data)
-        if not self._body:
+        if self._body:
+            self._framing += len(data)
+        else:
             self._bytes += len(data)
         super().data_received(data)
-        if not self._body and self._bytes > self.MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._ending():
+            return None
+        if not self._body and self._bytes > self.MAX_HEAD_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, self._too_large())
+        elif self._framing > self.MAX_HEAD_BYTES:
+            self._refuse(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                f"trailers and extensions of a chunk may have {self.MAX_HEAD_BYTES} bytes at most; send none",
+            )
+        return None
+
+    def _drop(self, count: int) -> None:
+        self._bytes += count
+        if self._bytes > self._most:
+            self.transport.close()
 
     def resume_writing(self) -> None:
         self._behind = 0.0  # it has read 48 KiB
@@ -98,26 +117,34 @@ class Connection(HttpToolsProtocol):
         self._waited = 0.0
 
     def on_headers_complete(self) -> None:
+        if self._lingering:  # behind a request that ends the connection, in one piece with it
+            self._turned_away = True
+            return
+        if self._offered():
+            return
         if max(self._bytes, self._piece) > self.MAX_HEAD_BYTES:  # most requests are spared the sum
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > self.MAX_HEAD_BYTES:  # and came to its end before anybody looked
                 self.app, self._answers_itself = self._answer_too_large, True
-        self._begin(body=True)
         path = self._asked_path()
         self._turned_away = path is not None and self.gate is not None and self.gate.full
         if path is None or self.gate is None:
-            super().on_headers_complete()
-        elif self._turned_away:
-            self._turn_away(path)
-        else:
+            super().on_headers_complete()  # raises where the head is no good after all
+        elif not self._turned_away:
             self._admit(self.gate)
+        self._begin(body=True)
+        if path is not None and self._turned_away:
+            self._turn_away(path)
 
     def on_body(self, body: bytes) -> None:
         self._bytes += len(body)
+        self._framing = 0
         if not self._turned_away:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._offered():
+            return
         self._begin(body=False)
         if self._place is not None:
             self._place.step_in()
@@ -126,7 +153,7 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
 
     def _begin(self, *, body: bool) -> None:
-        self._body, self._bytes, self._waited = body, 0, 0.0
+        self._body, self._bytes, self._framing, self._waited = body, 0, 0, 0.0
 
     # --- the clock ----------------------------------------------------------------------------
 
@@ -138,11 +165,14 @@ class Connection(HttpToolsProtocol):
         read = max(0, self._unsent - unsent)
         self._behind = max(0.0, self._behind + self.TICK - read / self.PACE) if unsent else 0.0
         self._unsent = unsent
-        if self._behind >= self.ANSWER_SECONDS:
+        if self._behind >= self.ANSWER_SECONDS or self._has_left():
             self.transport.abort()
         elif self.transport.is_closing():
             pass  # once the client has read the rest
-        elif self._body and self._bytes < (self._waited - self.BODY_SECONDS) * self.PACE:
+        elif self._lingering:
+            if self._waited >= self.BODY_SECONDS or self._is_behind(self.SLOW_SECONDS):
+                self.transport.close()
+        elif self._body and self._is_behind(self.BODY_SECONDS):
             self._refuse(
                 HTTPStatus.REQUEST_TIMEOUT,
                 f"a body must come at {self.PACE} bytes/s at least; send it again",
@@ -155,6 +185,10 @@ class Connection(HttpToolsProtocol):
         elif not self._body and self._waited >= self.HEAD_SECONDS:
             self._give_up_head()
 
+    def _is_behind(self, seconds: float) -> bool:
+        """Whether what arrives is further behind its pace than that."""
+        return self._bytes < (self._waited - seconds) * self.PACE
+
     def _give_up_head(self) -> None:
         if self._bytes:
             self._refuse(
@@ -165,14 +199,11 @@ class Connection(HttpToolsProtocol):
 
     def _awaited(self) -> bool:
         """Whether it is the client's turn."""
+        if self._lingering:
+            return True
         if self._body and not self._turned_away:
             return not self.flow.read_paused and not self.cycle.waiting_for_100_continue
         return self._answering() is None
-
-    def _answering(self) -> RequestResponseCycle | None:
-        """The request that is being answered, if there is one."""
-        newest = cast("RequestResponseCycle | None", self.cycle)  # None until the first
-        return None if newest is None or newest.response_complete else newest
 
     def _stop_looking(self) -> None:
         if self._timer is not None:
@@ -181,23 +212,27 @@ class Connection(HttpToolsProtocol):
 
     # --- the answers --------------------------------------------------------------------------
 
+    def _linger(self) -> None:
+        if not self._ending():
+            self._bytes, self._waited = 0, 0.0
+        super()._linger()
+
     def send_400_response(self, msg: str) -> None:
-        self._refuse(HTTPStatus.BAD_REQUEST, "this is no request as RFC 9112 has it")
+        self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Say why, unless an answer has begun, and close; the application learns that the client is gone."""
         answering = self._answering()
-        answered = self._body and self._turned_away
+        answered = self._body and (self._turned_away or self.cycle.response_complete)
         if not answered and (answering is None or not answering.response_started):
-            self._write(status, *_problem(status, detail))
-        if answering is not None:
-            answering.disconnected = True
-            answering.message_event.set()
-        self.transport.close()
+            self._write(status, *problem_of(status, detail))
+        self._tell_gone()
+        self._most = self.MAX_HEAD_BYTES
+        self._linger()
 
     def _write(self, status: HTTPStatus, headers: Headers, body: bytes) -> None:
         """A whole answer, past the application."""
-        self.transport.write(b"".join((_head(status, headers), _END, body)))
+        self.transport.write(b"".join((head_of(status, headers), END, body)))
 
     def _asked_path(self) -> str | None:
         """Where the request that begins here is one that the gate looks at, its path.
@@ -225,7 +260,7 @@ class Connection(HttpToolsProtocol):
         self.scope[PLACE] = True  # type: ignore[literal-required]  # a key of ours
         self.app = placed
         try:
-            super().on_headers_complete()  # raises where the head is no good after all
+            super().on_headers_complete()
         finally:
             self.app = application
         place.enter()  # before the task has its first turn
@@ -237,11 +272,11 @@ class Connection(HttpToolsProtocol):
         headers, body = self.gate.refusal(path)
         head = self.refusals.head(path, headers, self.server_state.default_headers)
         stays = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        end = _END if stays else b"connection: close\r\n\r\n"
+        end = END if stays else b"connection: close\r\n\r\n"
         request_id = new_request_id().encode()
-        self.transport.write(b"".join((head, b"x-request-id: ", request_id, _END, end, body)))
+        self.transport.write(b"".join((head, b"x-request-id: ", request_id, END, end, body)))
         if not stays:
-            self.transport.close()
+            self._close()
         self.server_state.total_requests += 1
         self.gate.refused(path)
 
@@ -250,47 +285,11 @@ class Connection(HttpToolsProtocol):
 
     async def _answer_too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
         status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        headers, body = _problem(status, self._too_large())
+        headers, body = problem_of(status, self._too_large())
         await send({"type": "http.response.start", "status": status.value, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
 
 def guarded(protocol: type[Connection], gate: Gate) -> type[Connection]:
     """This protocol, which asks that gate."""
-    return type(protocol.__name__, (protocol,), {"gate": gate, "refusals": _Refusals()})
-
-
-class _Refusals:
-    """Heads of the gate's refusals but for their end: made anew when the server's headers are (its date)."""
-
-    def __init__(self) -> None:
-        self._own: Headers = ()
-        self._heads: dict[str, bytes] = {}
-
-    def head(self, path: str, headers: Headers, own: Headers) -> bytes:
-        """That for one of the gate's paths; `own` are the server's headers."""
-        if own is not self._own:
-            self._own = own
-            self._heads.clear()
-        head = self._heads.get(path)
-        if head is None:
-            head = self._heads[path] = _head(HTTPStatus.SERVICE_UNAVAILABLE, (*headers, *own))
-        return head
-
-
-def _head(status: HTTPStatus, headers: Headers) -> bytes:
-    """The status line and these headers, each with the end of its line."""
-    lines = [f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()]
-    return b"".join(lines + [name + b": " + value + b"\r\n" for name, value in headers])
-
-
-def _problem(status: HTTPStatus, detail: str) -> tuple[Headers, bytes]:
-    """Headers and body of a problem that has no kind but its status (RFC 9457, 4.2.1)."""
-    problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
-    body = json.dumps(problem).encode()
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
-    return headers, body
+    return type(protocol.__name__, (protocol,), {"gate": gate, "refusals": Refusals()})
