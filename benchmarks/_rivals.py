@@ -1,15 +1,16 @@
-"""Other ways to serve the same network, as processes: `python -m benchmarks._rivals NAME MODEL PORT`.
+"""Other ways to serve the same network: `python -m benchmarks._rivals NAME MODEL PORT [PROCESSES]`.
 
 `empty`: FastAPI with a handler that does nothing, the floor of any service in it. `naive`: FastAPI, one
-forward pass a request. `litserve`: LitServe with its batching. All take an image as the body and answer
-its label with a probability; none has a reject option, models by name, limits or metrics.
+forward pass a request. `litserve`: LitServe with its batching and the processes that it takes by itself. All
+take an image as the body and answer its label with a probability; none has a reject option, models by name,
+limits or metrics.
 """
 
 # No postponed annotations: FastAPI and LitServe read those of nested functions and methods.
 
 import io
+import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from models.data.decoding import square, to_unit
 from models.export import load_model
 from models.process import prepare_process
 
+_MODEL = "RIVAL_MODEL"
+
 
 def pixels(data: bytes, size: int) -> Tensor:
     """An encoded image as (3, size, size) uint8."""
@@ -40,37 +43,51 @@ def answers(network: Network, classes: tuple[str, ...], images: Tensor) -> list[
     return [{"label": classes[k], "probability": float(shares[i, k])} for i, k in enumerate(np.asarray(best))]
 
 
-def empty(model: Path, port: int) -> None:
+def empty() -> FastAPI:
     app = FastAPI()
 
     @app.post("/predict")
     async def predict() -> dict[str, str]:
         return {}
 
-    uvicorn.run(app, port=port, log_level="error", access_log=False)
+    return app
 
 
-def naive(model: Path, port: int) -> None:
+def naive() -> FastAPI:
     app = FastAPI()
-    network, card = load_model(model)
+    _prepare()
+    network, card = load_model(Path(os.environ[_MODEL]))
 
     @app.post("/predict")
     async def predict(request: Request) -> dict[str, Any]:
         image = pixels(await request.body(), card.image_size)
         return answers(network, card.classes, image[None])[0]
 
-    uvicorn.run(app, port=port, log_level="error", access_log=False)
+    return app
 
 
-def litserve(model: Path, port: int) -> None:
-    from benchmarks._litserve import serve  # an extra of the benchmarks
-
-    serve(model, port)
-
-
-RIVALS: dict[str, Callable[[Path, int], None]] = {"empty": empty, "naive": naive, "litserve": litserve}
-
-if __name__ == "__main__":
+def _prepare() -> None:
     prepare_process(usable_cores())
     torch.use_deterministic_algorithms(False)
-    RIVALS[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+
+
+def main(name: str, model: str, port: str, processes: str = "1") -> None:
+    if name == "litserve":
+        from benchmarks._litserve import serve  # an extra of the benchmarks
+
+        _prepare()
+        serve(Path(model), int(port))
+        return
+    os.environ[_MODEL] = model  # uvicorn's processes begin anew
+    uvicorn.run(
+        f"benchmarks._rivals:{name}",
+        factory=True,
+        port=int(port),
+        workers=int(processes),
+        log_level="error",
+        access_log=False,
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

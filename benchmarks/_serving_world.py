@@ -176,10 +176,11 @@ def masktune(folder: Path, *parts: str, processes: int = 1) -> Iterator[Server]:
 
 
 @contextmanager
-def rival(name: str, model: Path, kind: Kind) -> Iterator[Server]:
+def rival(name: str, model: Path, kind: Kind, *, processes: int = 1) -> Iterator[Server]:
     """One of `benchmarks._rivals`."""
     port = free_port()
-    with _running([[sys.executable, "-m", "benchmarks._rivals", name, str(model), str(port)]], {}) as pids:
+    command = [sys.executable, "-m", "benchmarks._rivals", name, str(model), str(port), str(processes)]
+    with _running([command], {}) as pids:
         _await(_ask(port, kind, "/predict"))
         yield Server(port, pids)
 

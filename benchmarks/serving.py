@@ -5,7 +5,9 @@
 Two networks: SmallCNN with PNG bodies, ResNet-50 with JPEG bodies. Closed-loop clients at 1, 8 and 32; an
 open loop at twice the rate of the closed one; the client is a process of its own on the same cores. The
 engine's own rate is ONNX Runtime's, called directly with ready pixels. Weights are random, images real.
-masktune runs twice: as one process, and as one for each core (`masktune api --processes`).
+masktune runs twice: as one process, and as one for each core (`masktune api --processes`); so do the empty
+and the naive handler. The aims are about what a user starts: masktune with all cores, FastAPI as it comes; the
+table and `like_for_like` of the JSON line have them with as many processes as masktune.
 
 The cores of a rented machine change their pace by half from one minute to the next. So every service runs
 from the beginning (the others sleep meanwhile), and each round measures all of them one after the other; a
@@ -136,10 +138,10 @@ def main() -> int:
         with ExitStack() as running:
             rivals = {
                 (service, kind.backbone): running.enter_context(
-                    rival(service, worlds[kind.backbone].folder, kind)
+                    rival(name, worlds[kind.backbone].folder, kind, processes=processes)
                 )
-                for service in ("empty", "naive", "litserve")
-                for kind in ((small, large) if service != "empty" else (small,))
+                for service, (name, processes, kinds) in _rivals(small, large).items()
+                for kind in kinds
             }
             for server in rivals.values():
                 with server.awake():
@@ -162,7 +164,10 @@ def main() -> int:
             explaining = _explaining(engines[large.backbone], large, bench.seconds)
         job = _predict_job(folder, large, worlds[large.backbone])
     aims = _aims(bench, explaining, job)
+    alike = _like_for_like(bench)
     print(table(bench.rows))
+    for key, value in alike.items():
+        print(f"{key:58} {value:.2f}")
     for key, aim in aims.items():
         print(f"{key:58} {json.dumps(aim.to_json())}")
     ok = all(aim.ok for aim in aims.values())
@@ -176,11 +181,42 @@ def main() -> int:
         },
         "figures": bench.rows,
         "overload": bench.overload,
+        "like_for_like": alike,
         "targets": {key: aim.to_json() for key, aim in aims.items()},
         "ok": ok,
     }
     print(json.dumps(line), flush=True)
     return 0 if ok else 1
+
+
+_MANY = " (processes)"
+
+
+def _rivals(small: Kind, large: Kind) -> dict[str, tuple[str, int, tuple[Kind, ...]]]:
+    """By service: its name, how many processes, and for which networks."""
+    return {
+        "empty": ("empty", 1, (small,)),
+        "empty" + _MANY: ("empty", usable_cores(), (small,)),
+        "naive": ("naive", 1, (small, large)),
+        "naive" + _MANY: ("naive", usable_cores(), (small,)),
+        "litserve": ("litserve", 1, (small, large)),
+    }
+
+
+def _like_for_like(bench: Bench) -> dict[str, float]:
+    """SmallCNN at 32 clients over who has as many processes."""
+    return {
+        f"masktune{many} over {rival}{many}": median(
+            _over(a, b)
+            for a, b in zip(
+                bench.rates("masktune" + many, "small_cnn", 32),
+                bench.rates(rival + many, "small_cnn", 32),
+                strict=True,
+            )
+        )
+        for rival in ("empty", "naive")
+        for many in ("", _MANY)
+    }
 
 
 def _warm(alone: Server, together: Server, kinds: Sequence[Kind], worlds: dict[str, Furnished]) -> None:
