@@ -22,10 +22,11 @@ WORKDIR /src
 # process with one seed, so that the bytes are the same each time. Some packages hold files for other Pythons.
 ENV COMPILE="/opt/masktune/bin/python -m compileall -q --invalidation-mode unchecked-hash" PYTHONHASHSEED=0
 
-# The dependencies alone, so that a change of the code does not install PyTorch again.
+# The dependencies alone, so that a change of the code does not install PyTorch again. PyTorch's index has but
+# some versions of what torch depends on: that comes with the rest, from the registry.
 COPY pyproject.toml deploy/constraints.txt ./
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; e = p['optional-dependencies']; print(*p['dependencies'], *e['s3'], *e['otel'], sep='\n')" > /tmp/requirements.txt \
- && if [ -n "$TORCH_INDEX" ]; then pip install --constraint constraints.txt --index-url "$TORCH_INDEX" torch torchvision; fi \
+ && if [ -n "$TORCH_INDEX" ]; then pip install --no-deps --constraint constraints.txt --index-url "$TORCH_INDEX" torch torchvision; fi \
  && pip install --constraint constraints.txt --requirement /tmp/requirements.txt \
  && { $COMPILE /opt/masktune/lib > /dev/null || true; }
 

@@ -23,6 +23,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+	@$(PIP) install --upgrade "pip>=25.1"  # for --group: an environment that was there before has its own
 	@$(PIP) install --group test --group lint --group docs
 	@touch $@
 

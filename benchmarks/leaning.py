@@ -2,14 +2,19 @@
 
     python -m benchmarks.leaning [--draws N]
 
-Null settings: the model is equally accurate in all groups, in every slice of a class and on both
-splits, or its own mask changes no more answers than the rule allows; the other kind of sign is there
-for an innocent reason, so that one false sign is enough for "leans". Power settings: a group, a slice
-or the test split is worse by 10 to 40 points, or the mask changes that much more.
+Null settings: the model is equally accurate in all groups and on both splits, or its own mask changes
+no more answers than the rule allows; the other kind of sign is there for an innocent reason, so that
+one false sign is enough for "leans". In the honest settings that reason is real: the model looks at what
+it answers by, and its mask takes just that. Power settings: a group or the test split is worse by 10 to
+40 points, or the mask changes that much more.
+
+The honest settings are cut into slices too, to see how often two slices of a class differ by as much
+as a sign of failure has to: they are cut from the answers, and the rule leaves them out.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -19,10 +24,10 @@ import numpy as np
 
 from benchmarks import _simulation
 from models.evaluate import Metrics, Names, metrics
-from models.leaning import MANY_CHANGES, Sign, of_groups, of_mask, of_shift, of_slices, read
+from models.gaze import Labels
+from models.leaning import GAP, MANY_CHANGES, Sign, of_groups, of_mask, of_shift, read
 from models.masking_cost import MaskedAnswers, masking_cost
-from models.slices import ClassSlices, InferredSlice, InferredSlices, ModelAccuracy
-from models.statistics import wilson
+from models.slices import InferredSlices, Looked, infer_slices
 
 INNOCENT = {
     "failure": Sign("property", "cause", True, 1, "a property that is the task itself"),
@@ -66,26 +71,6 @@ def moved(n_validation: int, n_test: int, accuracy: float, effect: float = 0.0) 
     return draw
 
 
-def sliced(classes: int, sizes: tuple[int, ...], accuracy: float, effect: float = 0.0) -> Draw:
-    """Every class cut alike; the last slice of the first class is worse by `effect`."""
-
-    def draw(rng: np.random.Generator) -> list[Sign | None]:
-        found = []
-        for label in range(classes):
-            for index, n in enumerate(sizes):
-                worse = effect if (label, index) == (0, len(sizes) - 1) else 0.0
-                correct = int(rng.binomial(n, accuracy - worse))
-                said = ModelAccuracy("erm", n, correct, correct / n, *wilson(correct, n))
-                found.append(InferredSlice(label, str(label), index, n, n / sum(sizes), (), [], (said,)))
-        told = tuple(
-            ClassSlices(label, str(label), sum(sizes), 0, len(sizes), None, None, None)
-            for label in range(classes)
-        )
-        return [of_slices(InferredSlices(True, "", told, tuple(found)), model="erm")]
-
-    return draw
-
-
 def masked(n: int, elsewhere: float, beyond: float) -> Draw:
     """The model's own mask changes `beyond` more of the answers than the same mask elsewhere."""
 
@@ -103,6 +88,50 @@ def together(*draws: Draw) -> Draw:
     return lambda rng: [sign for draw in draws for sign in draw(rng)]
 
 
+class Honest(NamedTuple):
+    """`n` test images of two classes, answered alike well whatever they show."""
+
+    n: int
+    accuracy: float
+
+    def answers(self, rng: np.random.Generator) -> tuple[Labels, Labels]:
+        """Labels and predictions, (N,) each."""
+        labels = np.arange(self.n) % 2
+        return labels, np.where(rng.random(self.n) < self.accuracy, labels, 1 - labels)
+
+    def signs(self, rng: np.random.Generator) -> list[Sign | None]:
+        """Four groups, validation as large as test; its own mask turns half of the answers around."""
+        labels, said = self.answers(rng)
+        groups, names = rng.integers(0, 4, self.n), Names(("a", "b"), ("1", "2", "3", "4"))
+        test = metrics(labels, said, groups=groups, names=names)
+        own = np.where(rng.random(self.n) < 0.5, said, 1 - said)
+        under = MaskedAnswers(np.arange(self.n), labels, np.full(self.n, 0.05), said, own, said, said)
+        mask = of_mask(masking_cost(under, generator=rng), split="test")
+        return [of_groups(test, split="test"), of_shift(metrics(*self.answers(rng)), test), mask]
+
+    def slices(self, rng: np.random.Generator) -> InferredSlices:
+        """Cut from maps (N, 4, 4) that are warm where the evidence for the answer is, left or right."""
+        labels, said = self.answers(rng)
+        maps = 0.3 * rng.random((self.n, 4, 4))
+        maps[np.arange(self.n), 1, 3 * said] += 1
+        looked = Looked(np.arange(self.n), labels, maps.astype(np.float32))
+        return infer_slices(looked, classes=("a", "b"), predictions={"erm": said}, rng=rng)
+
+
+HONEST = tuple(Honest(n, accuracy) for n in (400, 2000) for accuracy in (0.7, 0.9, 0.97))
+SLICED = 20
+"""Every so many draws of an honest setting are cut into slices: that takes as long as all else."""
+
+
+def apart(found: InferredSlices) -> bool:
+    """Whether two slices of one class differ as a sign has to: by `GAP`, and the intervals do not meet."""
+    for one, other in itertools.combinations(found.slices, 2):
+        worse, better = sorted((one.accuracies[0], other.accuracies[0]), key=lambda told: told.accuracy)
+        if one.label == other.label and better.accuracy - worse.accuracy >= GAP and worse.high < better.low:
+            return True
+    return False
+
+
 def null_settings() -> list[Setting]:
     found = []
     for accuracy in (0.7, 0.9, 0.97):
@@ -110,22 +139,14 @@ def null_settings() -> list[Setting]:
             found.append(
                 Setting(f"{len(sizes)} groups of {min(sizes)}, {accuracy}", 0, grouped(sizes, accuracy))
             )
-        for classes, parts in (
-            (2, (100, 100)),
-            (2, (60, 40, 30, 20)),
-            (10, (50, 50)),
-            (10, (40, 30, 20, 20)),
-        ):
-            name = f"{classes} classes of {len(parts)} slices, {accuracy}"
-            found.append(Setting(name, 0, sliced(classes, parts, accuracy)))
         found.append(Setting(f"validation 300, test 1,000, {accuracy}", 0, moved(300, 1000, accuracy)))
-        everything = together(
-            grouped((200,) * 4, accuracy), sliced(10, (40, 30, 20, 20), accuracy), moved(300, 800, accuracy)
-        )
-        found.append(Setting(f"groups, slices and test, {accuracy}", 0, everything))
+        everything = together(grouped((200,) * 4, accuracy), moved(300, 800, accuracy))
+        found.append(Setting(f"groups and test, {accuracy}", 0, everything))
     for n in (50, 200, 1000):
         found.append(Setting(f"mask on {n}, nothing beyond", 0, masked(n, 0.1, 0.0)))
         found.append(Setting(f"mask on {n}, just the rule's share", 0, masked(n, 0.1, MANY_CHANGES)))
+    for honest in HONEST:
+        found.append(Setting(f"honest, {honest.n} images, {honest.accuracy}", 0, honest.signs))
     return found
 
 
@@ -133,7 +154,6 @@ def power_settings() -> list[Setting]:
     found = []
     for effect in (0.1, 0.2, 0.4):
         found.append(Setting("4 groups of 100", effect, grouped((100,) * 4, 0.95, effect)))
-        found.append(Setting("10 classes of 2 slices of 50", effect, sliced(10, (50, 50), 0.95, effect)))
         found.append(Setting("validation 300, test 1,000", effect, moved(300, 1000, 0.95, effect)))
         found.append(Setting("mask on 200", effect, masked(200, 0.05, MANY_CHANGES + effect)))
     return found
@@ -161,6 +181,13 @@ def main() -> int:
         figures.append({"setting": setting.name, "effect": setting.effect, "leans": share})
         if setting.effect == 0:
             worst = max(worst, share)
+    print(f"\n{'slices of an honest model':44} {'apart':>7}")
+    for honest in HONEST:
+        cuts = max(1, arguments.draws // SLICED)
+        share = sum(apart(honest.slices(rng)) for _ in range(cuts)) / cuts
+        name = f"{honest.n} images, {honest.accuracy}"
+        print(f"{name:44} {share:7.3f}", flush=True)
+        figures.append({"setting": f"slices of an honest model, {name}", "draws": cuts, "apart": share})
     return _simulation.finish(
         "leaning",
         worst=worst,

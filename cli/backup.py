@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.output import REFUSED, fail
-from cli.serve import read_settings
+from cli.starting import read_settings, telling
 
 if TYPE_CHECKING:
     from core.artifacts import Artifacts
@@ -26,33 +26,22 @@ def backup(
     ] = False,
 ) -> None:
     """Copy the service into a folder. It may go on meanwhile."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from core.backup import NotRestorable, save
+    from core.backup import save
 
     settings = read_settings()
-    try:
-        made = save(settings.database, None if tables_only else _artifacts(settings), folder)
-    except (NotRestorable, SQLAlchemyError, OSError) as error:
-        fail(str(error).splitlines()[0], REFUSED)
-    _tell("saved", made)
+    with telling(lambda why: fail(f"the backup failed: {why}", REFUSED)):
+        _tell("saved", save(settings.database, None if tables_only else _artifacts(settings), folder))
 
 
 def restore(
     folder: Annotated[Path, typer.Argument(help="What `masktune backup` has filled.", show_default=False)],
 ) -> None:
     """Fill an empty service from a folder, on SQLite or PostgreSQL. Nothing may run on it meanwhile."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from core.backup import NotRestorable
     from core.backup import restore as restored
 
     settings = read_settings()
-    try:
-        made = restored(folder, settings.database, _artifacts(settings))
-    except (NotRestorable, SQLAlchemyError, OSError) as error:
-        fail(str(error).splitlines()[0], REFUSED)
-    _tell("restored", made)
+    with telling(lambda why: fail(f"the restore failed: {why}", REFUSED)):
+        _tell("restored", restored(folder, settings.database, _artifacts(settings)))
 
 
 def _artifacts(settings: Settings) -> Artifacts:

@@ -22,8 +22,8 @@ KINDS = ("masktune", "erm", "mask", "finetune", "retrain_head", "evaluate", "pre
 FORMATS = ("auto", "image_folder", "csv", "waterbirds", "celeba", "backgrounds_challenge")
 SOURCES = ("digits", "biased-digits", "mnist", "biased-mnist", "cifar10", "svhn")
 STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
-SPLITS = ("train", "val", "calibration", "test")
-ARMS = ("erm", "masktune", "control", "imported")
+SPLITS = ("train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t")
+ARMS = ("erm", "masktune", "retrained", "control", "imported")
 SCORES = ("max_softmax", "product", "minimum")
 
 

@@ -55,20 +55,27 @@ def add(
         ),
     ] = "auto",
     option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the format; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="An option of the source or the format, e.g. download=true; may be repeated.",
+        ),
     ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the splits that are made.")] = 0,
     wait: Annotated[bool, typer.Option(help="Until the import has ended.")] = True,
 ) -> None:
     """Upload a data set (zip, tar, tar.gz, tar.zst, or a folder), or name a source."""
     options, datasets = assigned(option), session.client.datasets
     if _is_source(what):
-        dataset = datasets.from_source(what, name=name, format=format, options=options)
+        dataset = datasets.from_source(what, name=name, format=format, options=options, seed=seed)
     else:
         path = Path(what)
         if not path.exists():
             fail(f"{what} does not exist", USAGE)
         with sending(session.console, f"uploading {path.name}") as on_sent:
-            dataset = datasets.upload(path, name=name, format=format, options=options, on_sent=on_sent)
+            dataset = datasets.upload(
+                path, name=name, format=format, options=options, seed=seed, on_sent=on_sent
+            )
     session.say(f"data set {dataset.id} is being imported")
     if wait:
         if dataset.job and not session.json:
@@ -77,12 +84,17 @@ def add(
     session.show(dataset, lambda: table(dataset))
 
 
+app.command("upload", help="The same as `add`.")(add)
+
+
 @app.command("list")
 @connected
-def list_(session: Session) -> None:
-    """Every data set, newest first."""
+def list_(session: Session, most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20) -> None:
+    """Data sets, newest first."""
+    from itertools import islice
+
     session.show_all(
-        session.client.datasets.list(),
+        islice(session.client.datasets.list(limit=min(most, 100)), most),
         ("id", "name", "state", "classes", "samples", "made"),
         lambda d: (
             d.id,

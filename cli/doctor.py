@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.output import REFUSED, USAGE, console, fail
+from cli.starting import fault, telling
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -55,7 +56,7 @@ def doctor(
     try:
         settings = Settings()
     except ValidationError as error:
-        fail("; ".join(f"{_variable(e['loc'])}: {e['msg']}" for e in error.errors()), USAGE)
+        fail(fault(error), USAGE)
     found = [finding for look in LOOKS for finding in look(settings)]
     if as_json:
         print(json.dumps([asdict(finding) for finding in found], indent=2))
@@ -65,10 +66,6 @@ def doctor(
         raise typer.Exit(REFUSED)
 
 
-def _variable(location: tuple[int | str, ...]) -> str:
-    return f"MASKTUNE_{str(location[0]).upper()}" if location else "settings"
-
-
 # --- the looks --------------------------------------------------------------------------------
 
 
@@ -76,7 +73,8 @@ def _python(settings: Settings) -> Iterator[Finding]:
     yield Finding("Python", "ok", f"{sys.version.split()[0]}, {os.cpu_count()} cores")
 
 
-def _torch(settings: Settings) -> Iterator[Finding]:
+def look_at_torch(settings: Settings) -> Iterator[Finding]:
+    """PyTorch itself, and whether it sees the card that the settings name."""
     try:
         command = [sys.executable, "-c", _TORCH]
         asked = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
@@ -93,8 +91,12 @@ def _torch(settings: Settings) -> Iterator[Finding]:
 
 
 def _gpu(settings: Settings, cards: list[str], cuda: str | None) -> Finding:
-    if cards:
+    number = settings.device.partition(":")[2]
+    if cards and int(number or 0) < len(cards):
         return Finding("GPU", "ok", ", ".join(cards))
+    if cards:
+        seen = f"there is only {', '.join(cards)}, and MASKTUNE_DEVICE is {settings.device}"
+        return Finding("GPU", "wrong", seen, "cards are counted from 0; or set it to auto")
     driver = shutil.which("nvidia-smi") is not None
     why = "this PyTorch is built without CUDA" if cuda is None else "PyTorch sees none"
     if settings.device.startswith("cuda"):
@@ -152,8 +154,6 @@ def _port(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    from sqlalchemy.exc import SQLAlchemyError
-
     from core.session import Database
 
     def ping() -> None:
@@ -162,12 +162,10 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
     kind = "SQLite in the data folder" if not settings.database_url else settings.database.split(":")[0]
     advice = "see MASKTUNE_DATABASE_URL, and whether the server runs"
-    yield _part("database", kind, ping, (SQLAlchemyError, OSError), advice)
+    yield _part("database", kind, ping, advice)
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
-    from kombu.exceptions import OperationalError
-
     from core.queue import Doorbell
 
     def ping() -> None:
@@ -176,7 +174,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
     kind = "a folder in the data folder" if not settings.broker_url else settings.broker.split(":")[0]
     advice = "see MASKTUNE_BROKER_URL, and whether the server runs"
-    yield _part("broker", kind, ping, (OperationalError, OSError), advice)
+    yield _part("broker", kind, ping, advice)
 
 
 def _storage(settings: Settings) -> Iterator[Finding]:
@@ -187,33 +185,27 @@ def _storage(settings: Settings) -> Iterator[Finding]:
 
     kind = "the data folder" if not settings.storage_url else settings.storage
     advice = "see MASKTUNE_STORAGE_URL, and the credentials in the environment"
-    yield _part("storage", kind, check, (Exception,), advice)  # each file system has errors of its own kind
+    yield _part("storage", kind, check, advice)
 
 
-def _part(
-    name: str, kind: str, check: Callable[[], None], errors: tuple[type[Exception], ...], advice: str
-) -> Finding:
-    """Whether a part of the service answers; `errors` say that it does not."""
-    try:
+def _part(name: str, kind: str, check: Callable[[], None], advice: str) -> Finding:
+    """Whether a part of the service answers."""
+    said: list[str] = []
+    with telling(said.append):
         check()
-    except errors as error:
-        return Finding(name, "wrong", f"{kind}: {_first_line(error)}", advice)
-    return Finding(name, "ok", kind)
+    return Finding(name, "wrong", f"{kind}: {said[0]}", advice) if said else Finding(name, "ok", kind)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
+PARTS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_database, _broker, _storage)
+"""What the parts of the service share."""
 
 LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _python,
-    _torch,
+    look_at_torch,
     _shared_memory,
     _disk,
     _port,
-    _database,
-    _broker,
-    _storage,
+    *PARTS,
 )
 
 

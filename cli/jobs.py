@@ -10,7 +10,7 @@ import typer
 
 from cli import completion
 from cli.assignments import assigned
-from cli.output import ENDED_BADLY, age, fail, figure
+from cli.output import ENDED_BADLY, USAGE, age, fail, figure
 from cli.progress import describe, follow
 from cli.session import Session, connected, plain
 
@@ -36,7 +36,7 @@ def start(
     kind: Annotated[
         str,
         typer.Argument(
-            help="masktune, erm, mask, finetune, retrain_head, evaluate or predict.",
+            help=f"{', '.join(completion.KINDS[:-1])} or {completion.KINDS[-1]}.",
             show_default=False,
             autocompletion=completion.words(*completion.KINDS),
         ),
@@ -59,6 +59,8 @@ def start(
     watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
 ) -> None:
     """Queue a job. Every field has a default that suits the data set."""
+    if kind not in completion.KINDS:
+        fail(f"there is no kind of job {kind!r}: use one of {', '.join(completion.KINDS)}", USAGE)
     named = {"dataset": dataset, "model": model, "preset": preset}
     fields = assigned(set) | {name: value for name, value in named.items() if value is not None}
     job = session.client.jobs.start(kind, **fields)
@@ -167,6 +169,25 @@ def report(
         session.show(found, lambda: render(found))
 
 
+@app.command()
+@connected
+def predictions(
+    session: Session,
+    job_id: Id,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", dir_okay=False, help="File to write; by default JOB.parquet, or JOB.csv."
+        ),
+    ] = None,
+) -> None:
+    """Write what a predict job found to a file: a row for each sample."""
+    jobs = session.client.jobs
+    target = output or Path(f"{job_id}.{jobs.get(job_id).params.get('output', 'parquet')}")
+    jobs.predictions(job_id, target)
+    session.show({"path": str(target)}, lambda: f"the predictions are in {target}")
+
+
 def table(job: Job) -> Table:
     """What there is to know about one job."""
     from rich.box import SIMPLE
@@ -205,6 +226,8 @@ def _watch(session: Session, job_id: str) -> None:
     if job.state != "succeeded":
         why = (job.error or {}).get("detail")
         fail(f"job {job.id} ended {job.state}" + (f": {why}" if why else ""), ENDED_BADLY)
+    if job.kind == "predict":
+        session.say(f"masktune jobs predictions {job.id} writes them to a file")
 
 
 def _open_page(session: Session, html: str) -> None:

@@ -79,14 +79,15 @@ def _parts(found: RiskCoverage) -> Table:
     from rich.table import Table
 
     table = found.table
+    wish = table.max_risk
     shown = Table(
         "group or class",
         "n",
         "answered",
         "coverage",
         "risk",
-        f"bound, {100 * table.risk_confidence:g} %",
-        f"risk at most {table.max_risk:.3g}",
+        f"bound, {100 * table.risk_confidence:g} % each",
+        *(() if wish is None else (f"below {wish:.3g}?",)),
         box=SIMPLE,
         title=f"{table.policy} {table.requested:g}: {table.status}, threshold {figure(table.threshold)}; "
         f"least over largest coverage: groups {figure(table.group_coverage_ratio)}, "
@@ -94,7 +95,7 @@ def _parts(found: RiskCoverage) -> Table:
         title_justify="left",
     )
     for row in _rows(table.groups, table.classes):
-        shown.add_row(*row)
+        shown.add_row(*row[: len(shown.columns)])  # the verdict is the last, where there is a wish
     return shown
 
 
@@ -108,7 +109,7 @@ def _rows(*parts: Iterable[GroupRow]) -> Iterable[tuple[str, ...]]:
                 figure(row.coverage),
                 figure(row.risk, 4),
                 figure(row.risk_upper, 4),
-                row.verdict.replace("_", " "),
+                (row.verdict or "").replace("_", " "),
             )
 
 

@@ -31,7 +31,8 @@ def create(
     session: Session,
     name: Annotated[str, typer.Argument(help="Who or what will use it.", show_default=False)],
     scope: Annotated[
-        list[Scope] | None, typer.Option(help="What it may do; may be given several times [read, predict].")
+        list[Scope] | None,
+        typer.Option(help="What it may do; may be given several times; by default read and predict."),
     ] = None,
 ) -> None:
     """Make a key. Its secret is shown once."""

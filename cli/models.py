@@ -43,13 +43,18 @@ def list_(
     arm: Annotated[
         str | None,
         typer.Option(
-            help="erm, masktune, control or imported.", autocompletion=completion.words(*completion.ARMS)
+            help=f"{', '.join(completion.ARMS[:-1])} or {completion.ARMS[-1]}.",
+            autocompletion=completion.words(*completion.ARMS),
         ),
     ] = None,
+    most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
 ) -> None:
     """Models, newest first."""
+    from itertools import islice
+
+    found = session.client.models.list(dataset=dataset, job=job, arm=arm, limit=min(most, 100))
     session.show_all(
-        session.client.models.list(dataset=dataset, job=job, arm=arm),
+        islice(found, most),
         ("id", "arm", "backbone", "classes", "test accuracy", "worst group", "made"),
         lambda m: (
             m.id,
@@ -76,7 +81,10 @@ def show(session: Session, model: Name) -> None:
 def add(
     session: Session,
     file: Annotated[
-        Path, typer.Argument(dir_okay=False, help="A safetensors file; never a pickle.", show_default=False)
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="A safetensors file; never a pickle.", show_default=False
+        ),
     ],
     backbone: Annotated[str, typer.Option(help="Its architecture: a name that jobs take.")],
     classes: Annotated[
@@ -121,6 +129,19 @@ def alias(
         return
     found = models.alias(name) if model is None else models.set_alias(name, model)
     session.show(found, lambda: _history(found))
+
+
+@app.command()
+@connected
+def unalias(
+    session: Session,
+    name: Annotated[
+        str, typer.Argument(help="The alias.", show_default=False, autocompletion=completion.aliases)
+    ],
+) -> None:
+    """Forget an alias and its history; the model that it stood for stays."""
+    session.client.models.delete_alias(name)
+    session.say(f"alias {name} is forgotten; its model stays")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, cast
@@ -9,7 +10,7 @@ from typing import Any, NoReturn, cast
 import typer
 from typer.core import TyperGroup
 
-from cli.output import INTERRUPTED, USAGE
+from cli.output import INTERRUPTED, REFUSED, USAGE
 
 # The click that typer raises errors of is its own or not, by its version: this name holds for both.
 _Usage = cast(type[Exception], typer.BadParameter.__mro__[1])
@@ -32,6 +33,10 @@ class OneLine(TyperGroup):
             return super().main(*asked, standalone_mode=False, **extra)
         try:
             code = super().main(*asked, standalone_mode=False, **extra)
+            sys.stdout.flush()  # here, and not by the interpreter when it is too late to say nothing
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(REFUSED)
         except typer.Abort:
             sys.exit(INTERRUPTED)
         except _Usage as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,7 +26,10 @@ _POLICY = "When to abstain (at most one)"
 @connected
 def predict(
     session: Session,
-    images: Annotated[list[Path] | None, typer.Argument(help="Image files.", show_default=False)] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(exists=True, dir_okay=False, help="Image files.", show_default=False),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -55,6 +58,21 @@ def predict(
     min_score: Annotated[
         float | None, typer.Option(help="Answer from this score on.", rich_help_panel=_POLICY)
     ] = None,
+    on_uncertified: Annotated[
+        Literal["abstain", "error"] | None,
+        typer.Option(
+            help="When --max-risk cannot be certified: abstain, the default, or fail.",
+            rich_help_panel=_POLICY,
+        ),
+    ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help=f"How sure it is, by which rule: {', '.join(completion.SCORES)}; by default the "
+            "calibration's.",
+            autocompletion=completion.words(*completion.SCORES),
+        ),
+    ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="How many candidates are shown.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Add where the model looks (--json).")] = False,
     overlay: Annotated[
@@ -76,6 +94,8 @@ def predict(
         "max_risk": max_risk,
         "risk_confidence": risk_confidence,
         "min_score": min_score,
+        "on_uncertified": on_uncertified,
+        "score": score,
         "top_k": top_k,
         "explain": explain or None,
     }
@@ -153,7 +173,14 @@ def basis(answer: Answer) -> str:
     told = f"{selection.status}, threshold {figure(selection.threshold)}"
     if calibration is None:
         return told
-    return (
-        f"{told}; on {calibration.n} calibration samples: {calibration.n_answered} answered, "
-        f"{calibration.n_errors} of them wrong, risk at most {figure(calibration.risk_upper)}"
+    told += (
+        f"; on {calibration.n} calibration samples: {calibration.n_answered} answered, "
+        f"{calibration.n_errors} of them wrong"
     )
+    if calibration.risk_upper is None or calibration.risk_confidence is None or not calibration.n_answered:
+        return told
+    confidence = f"{100 * calibration.risk_confidence:g} %"
+    told += f", risk at most {figure(calibration.risk_upper)} with {confidence} confidence"
+    if selection.status == "certified":
+        return told
+    return f"{told}, for this threshold alone if chosen before looking"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ARMS = {
     "erm": "before: plain training (ERM)",
+    "given": "before: the given model",
     "control": "control: trained on unmasked",
     "masktune": "after: MaskTune",
     "retrained": "after: last layer retrained",
@@ -41,7 +42,7 @@ READINGS = {
     "some_signs": "some signs of a shortcut",
     "no_sign": "no sign of a shortcut",
 }
-RIVALS = {"control": "the control", "erm": "plain training"}
+RIVALS = {"control": "the control", "erm": "plain training", "given": "the given model"}
 
 
 def comparison(report: Mapping[str, Any], split: str = "test") -> Table:

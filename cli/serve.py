@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import starting
 from cli.output import USAGE, fail
+from cli.starting import read_settings
 
 if TYPE_CHECKING:
     from cli.parts import Part
@@ -53,9 +55,10 @@ def serve(
     given back and goes on from its last checkpoint at the next start.
     """
     settings = read_settings(host=host, port=port, data_dir=data_dir, worker_slots=workers)
-    _exit_0_on_sigterm()
+    starting.exit_0_on_sigterm()
     _tie(tied)
-    _migrate(settings)
+    starting.migrate(settings)
+    starting.look_for_card(settings)
     with _listening(settings) as listener:
         asyncio.run(_keep(settings, _service(settings, listener), listener))
 
@@ -78,9 +81,11 @@ def api(
 
     prepare_process()
     settings = read_settings(host=host, port=port, api_processes=processes)
-    _exit_0_on_sigterm()
+    starting.exit_0_on_sigterm()
     _tie(tied)
-    _migrate(settings)
+    starting.migrate(settings)
+    if not tied:  # else whoever started this one looks
+        starting.look_for_card(settings)
     if settings.api_processes == 1 or fd is not None:
         _api_alone(settings, fd, dashboard=dashboard)
     elif dashboard:
@@ -98,8 +103,10 @@ def worker(
     """Run one worker alone: as many jobs at a time as MASKTUNE_WORKER_SLOTS says."""
     settings = read_settings()
     if check:
-        return _check(settings)
+        return starting.check_parts(settings)
     _tie(tied)
+    if not tied:
+        starting.look_for_card(settings)
     from core.loading import loaded, loading
 
     with loading():
@@ -111,7 +118,7 @@ def worker(
 
 def migrate() -> None:
     """Bring the database up to date. The parts do it themselves when they start."""
-    _migrate(read_settings())
+    starting.migrate(read_settings())
 
 
 def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
@@ -247,61 +254,6 @@ async def _answers(host: str, port: int) -> bool:
     return b" 200 " in status
 
 
-def read_settings(**given: Any) -> Settings:
-    """The settings of the environment, and what the command line says instead; exit 2 if they cannot work."""
-    from core.settings import Settings
-
-    try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-        settings.check_exposure()
-    except ValueError as error:
-        fail(_fault(error), USAGE)
-    return settings
-
-
-def _fault(error: ValueError) -> str:
-    from pydantic import ValidationError
-
-    if not isinstance(error, ValidationError):
-        return str(error)
-    faults = [
-        f"{'MASKTUNE_' + '_'.join(map(str, e['loc'])).upper() + ': ' if e['loc'] else ''}{e['msg']}"
-        for e in error.errors()
-    ]
-    return "; ".join(faults)
-
-
-def _migrate(settings: Settings) -> None:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from core import schema
-
-    try:
-        schema.upgrade(settings.database)
-    except (SQLAlchemyError, OSError) as error:
-        fail(f"the database cannot be used: {str(error).splitlines()[0]}", 1)
-
-
-def _check(settings: Settings) -> None:
-    """Exit code 1 where the database, the broker or the store of artifacts does not answer."""
-    from contextlib import closing
-
-    from kombu.exceptions import OperationalError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from core.artifacts import Artifacts
-    from core.queue import Doorbell
-    from core.session import Database
-
-    try:
-        Artifacts(settings.storage, cache=settings.scratch / "cache").check()
-        with closing(Database(settings.database)) as database, closing(Doorbell(settings.broker)) as doorbell:
-            database.ping()
-            doorbell.ping()
-    except (SQLAlchemyError, OperationalError, OSError) as error:
-        fail(f"a worker cannot work here: {type(error).__name__}", 1)
-
-
 @contextmanager
 def _sharing(settings: Settings) -> Iterator[list[socket.socket]]:
     """A listening socket for each process: the kernel deals new connections out among them.
@@ -332,16 +284,6 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         fail(f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}", 1)
     with listener:
         yield listener
-
-
-def _exit_0_on_sigterm() -> None:
-    """A clean end, also before and after the part that handles the signal itself."""
-
-    def end(*_: object) -> None:
-        raise SystemExit(0)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end)
 
 
 def _tie(tied: bool) -> None:

@@ -75,6 +75,8 @@ def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[P, N
         from client import Client, ClientError, Unreachable
 
         url, key, as_json = (kwargs.pop(option.name) for option in _OPTIONS)
+        if not str(url).startswith(("http://", "https://")):
+            fail(f"{url} is not an address: it begins with http:// or https://", USAGE)
         try:
             with Client(str(url), key=cast(str | None, key)) as client:
                 command(Session(client, console(), bool(as_json)), *args, **kwargs)
@@ -84,6 +86,8 @@ def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[P, N
             fail_with(error)
         except httpx.InvalidURL as error:
             fail(f"{url} is not an address: {error}", USAGE)
+        except BrokenPipeError:
+            raise  # who reads has enough; what runs the command ends it without a word
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), REFUSED)
         except KeyboardInterrupt:

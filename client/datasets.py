@@ -66,7 +66,7 @@ def from_source(
     idempotency_key: str | None = None,
 ) -> Flow[Dataset]:
     """Make a data set of what the service can reach itself: `builtin:NAME`, or an address it allows."""
-    body: dict[str, Any] = {"name": name or source.rpartition(":")[2], "source": source}
+    body: dict[str, Any] = {"name": name or _name_of(source), "source": source}
     body |= {"format": format, "seed": seed}
     if options:
         body["options"] = dict(options)
@@ -122,6 +122,12 @@ def sample_image(dataset_id: str, sample: int) -> Flow[bytes]:
 def delete_dataset(dataset_id: str) -> Flow[None]:
     """Delete it with its images. Refused (409) while a job uses it."""
     yield from fetch(Request(method="DELETE", path=f"/datasets/{dataset_id}", repeatable=True))
+
+
+def _name_of(source: str) -> str:
+    """The last part of an address without its endings, as an upload has it of its file."""
+    last = source.rstrip("/").rpartition("/")[2].removeprefix("builtin:")
+    return last.partition(".")[0] or last
 
 
 class Datasets(Resource[D]):

@@ -6,14 +6,15 @@ A setting that cannot work fails here, at start-up, and not at the first request
 from __future__ import annotations
 
 import ipaddress
+import re
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.addresses import check_broker, check_database, check_storage, is_installed
 from core.vocabulary import Scope
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MiB = 2**20
 GiB = 2**30
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 class Settings(BaseSettings):
@@ -76,7 +78,9 @@ class Settings(BaseSettings):
         0, ge=0, description="Jobs of one key that may wait or run at a time; 0: any number."
     )
     max_event_streams: int = Field(500, ge=1, description="Event streams that one process keeps open.")
-    root_path: str = Field("", description="Path prefix under which a proxy serves the API.")
+    root_path: Annotated[str, AfterValidator(lambda path: path.rstrip("/"))] = Field(
+        "", description="Path prefix under which a proxy serves the API."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     log_format: Literal["text", "json"] = Field("text", description="Lines for people, or JSON for machines.")
     traces: bool = Field(
@@ -150,6 +154,12 @@ class Settings(BaseSettings):
         description="How long an image may have to wait for the engine; above, requests are refused.",
     )
     predict_batch: int = Field(64, ge=1, description="Most images of one forward pass.")
+    predict_image_bytes: int = Field(
+        512 * MiB,
+        ge=1024,
+        description="Bytes of images that requests hold in memory at a time, per process; above, they are "
+        "refused. A form may have as many.",
+    )
     events_poll_seconds: float = Field(0.5, gt=0, description="How often new events are read, per process.")
 
     @model_validator(mode="after")
@@ -158,16 +168,28 @@ class Settings(BaseSettings):
             raise ValueError("MASKTUNE_LEASE_SECONDS must be at least twice MASKTUNE_HEARTBEAT_SECONDS")
         self.keys  # noqa: B018  # parsed now, so that a malformed key fails at start-up
         self.rates  # noqa: B018  # likewise
-        if self.traces and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+        self._check_addresses()
+        if not _DEVICE.fullmatch(self.device):
+            raise ValueError("MASKTUNE_DEVICE must be auto, cpu, cuda or cuda:N, the number of a card")
+        if self.traces and not is_installed("opentelemetry.exporter.otlp.proto.http"):
             raise ValueError(
                 "MASKTUNE_TRACES needs the packages of the extra `otel`: pip install 'masktune-service[otel]'"
             )
-        if self.engine.startswith("openvino") and not _is_installed("openvino"):
+        if self.engine.startswith("openvino") and not is_installed("openvino"):
             raise ValueError(
                 f"MASKTUNE_ENGINE={self.engine} needs the packages of the extra `openvino`: "
                 "pip install 'masktune-service[openvino]'"
             )
         return self
+
+    def _check_addresses(self) -> None:
+        for url, check in (
+            (self.database_url, check_database),
+            (self.broker_url, check_broker),
+            (self.storage_url, check_storage),
+        ):
+            if url:
+                check(url)
 
     @cached_property
     def keys(self) -> dict[str, frozenset[Scope]]:
@@ -239,10 +261,3 @@ class Settings(BaseSettings):
                 f"refusing to listen on {self.host or 'every address'} without a key: "
                 "set MASKTUNE_API_KEYS, or MASKTUNE_HOST=127.0.0.1"
             )
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even what it lies in
-        return False

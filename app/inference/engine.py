@@ -115,9 +115,9 @@ def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> Torc
     """
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False
-    where = resolve_device(device)
     try:
         with _memory():
+            where = _device(device)
             network, _ = load_model(artifacts.folder(pair.model.artifact), where)
             erm = None if pair.erm is None else load_model(artifacts.folder(pair.erm.artifact), where)[0]
             return TorchEngine(network, erm, where)
@@ -134,10 +134,24 @@ def probe(device: str) -> None:
     """
     with _memory():
         network = build_network("small_cnn", classes=2, image_size=28)
-        engine = TorchEngine(network, None, resolve_device(device))
+        engine = TorchEngine(network, None, _device(device))
         scores = engine.run(np.full((1, 3, 28, 28), 127, np.uint8), None)
     if scores.logits.shape != (1, 2) or not np.isfinite(scores.logits).all():
         raise Unavailable("a forward pass of a small network gave no finite scores")
+
+
+def _device(name: str) -> torch.device:
+    """`Unavailable` where there is no such card."""
+    device = resolve_device(name)
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # a torch without CUDA, no driver, no such number
+        if (device.index or 0) < torch.cuda.device_count():
+            raise
+        raise Unavailable(
+            f"MASKTUNE_DEVICE is {name}, and PyTorch sees no such card here; its operator can set it to auto"
+        ) from error
+    return device
 
 
 def no_memory() -> Unavailable:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, StringConstraints
+from pydantic_core.core_schema import CoreSchema, union_schema
 
-from app.schemas.common import Options, Storable, Strict, Time
+from app.schemas.common import Options, Split, Storable, Strict, Time
 from core.vocabulary import DatasetFormat, DatasetState
 from models.data.biased import Assignment, BiasKind
 
@@ -17,24 +19,6 @@ Name = Annotated[
 ]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1, description="Decides the splits that are made.")]
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
-
-
-class UploadRequest(Strict):
-    """The fields beside the file of an upload."""
-
-    name: Name
-    format: DatasetFormat = Field(DatasetFormat.AUTO, strict=False)  # a word of JSON, not yet the enum
-    options: Options = Field(default={}, description="A JSON object; what it may hold depends on `format`.")
-    seed: Seed = 0
-
-
-class SourceRequest(UploadRequest):
-    """A data set made of what the service can reach itself."""
-
-    source: Annotated[str, StringConstraints(min_length=1, max_length=2000), Storable] = Field(
-        description="`builtin:NAME`, or a `file://…` or `s3://…` address that the operator allows.",
-        examples=["builtin:biased-digits"],
-    )
 
 
 class FormatOptions(Strict):
@@ -55,6 +39,41 @@ class BuiltinOptions(Strict):
     kind: BiasKind = Field("square", description="What the shortcut of a biased set looks like.")
     ratio: float = Field(0.99, gt=0.5, lt=1, description="Share of the first class that has the shortcut.")
     assignment: Assignment = Field("random", description="`order`: as in the paper's released code.")
+
+
+@dataclass(frozen=True)
+class _Of:
+    """What a JSON object may hold, for the document: checked by the service, which knows the source."""
+
+    kinds: tuple[type[BaseModel], ...]
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(union_schema([kind.__pydantic_core_schema__ for kind in self.kinds]))
+
+
+class UploadRequest(Strict):
+    """The fields beside the file of an upload."""
+
+    name: Name
+    format: DatasetFormat = Field(DatasetFormat.AUTO, strict=False)  # a word of JSON, not yet the enum
+    options: Annotated[Options, _Of((FormatOptions,))] = Field(
+        default={}, description="A JSON object: the class list, and which attributes of CelebA count."
+    )
+    seed: Seed = 0
+
+
+class SourceRequest(UploadRequest):
+    """A data set made of what the service can reach itself."""
+
+    options: Annotated[Options, _Of((BuiltinOptions, FormatOptions))] = Field(
+        default={}, description="A JSON object: the first kind for `builtin:NAME`, the second for an address."
+    )
+    source: Annotated[str, StringConstraints(min_length=1, max_length=2000), Storable] = Field(
+        description="`builtin:NAME`, or a `file://…` or `s3://…` address that the operator allows.",
+        examples=["builtin:biased-digits"],
+    )
 
 
 class Group(BaseModel):
@@ -126,7 +145,7 @@ class Sample(BaseModel):
     id: int
     path: str = Field(description="Its name in the upload.")
     label: str = Field(description="The name of its class.")
-    split: Literal["train", "val", "calibration", "test"]
+    split: Split
     group: str | None
     width: int
     height: int

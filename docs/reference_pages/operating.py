@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 import tomllib
 from enum import Enum
 from pathlib import Path
@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 import presets as preset_files
-from app.api.problems import list_kinds
 from app.services.metrics import Metrics
+from core.errors import PROBLEM_BASE, all_problems
 from core.settings import Settings
 from reference_pages.commands import variables
 from reference_pages.markdown import code, sections, table
@@ -69,14 +69,9 @@ def metrics() -> str:
 
 def problems() -> str:
     """Every kind of problem, as `GET /problems` tells it."""
-    kinds = sorted(asyncio.run(list_kinds()).data, key=lambda kind: (kind.status, kind.code))
+    kinds = sorted(all_problems(), key=lambda kind: (kind.status, kind.code))
     rows = [
-        (
-            code(kind.type),
-            str(kind.status),
-            kind.title,
-            "" if kind.description == kind.title else kind.description,
-        )
+        (code(PROBLEM_BASE + kind.code), str(kind.status), kind.title, inspect.cleandoc(kind.__doc__ or ""))
         for kind in kinds
     ]
     return table(("`type`", "status", "`title`", ""), rows)

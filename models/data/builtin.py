@@ -184,9 +184,11 @@ def _torchvision_parts(
         return [_Part("train", *read(True)), _Part("test", *read(False))]
     except (OSError, RuntimeError) as error:  # torchvision: not found, damaged, or no way to its mirror
         done = "could not be downloaded either" if options.download else "may not be downloaded"
+        more = "" if options.download else ", or allow the download with the option download=true"
         raise SourceError(
             ProblemCode.SOURCE_UNAVAILABLE,
-            f"{name} is not whole in the configured folder and {done}: put torchvision's {name} files there",
+            f"{name} is not whole in the configured folder and {done}: put torchvision's {name} files "
+            f"there{more}",
         ) from error
 
 

@@ -40,6 +40,18 @@ def test_a_worker_that_is_asked_to_end_says_0(
     assert worker.wait(30) == 0
 
 
+def test_a_card_that_is_not_there_is_told(processes: Processes, tmp_path: Path) -> None:
+    serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"), DEVICE="cuda:63")
+    url = address(serve)
+    log = tmp_path / "serve.log"
+    processes.wait_until(lambda: "masktune: GPU: " in log.read_text(), seconds=60)
+    told = next(line for line in log.read_text().splitlines() if line.startswith("masktune: GPU: "))
+    assert "MASKTUNE_DEVICE is cuda:63" in told
+    parts = httpx.get(f"{url}/readyz", timeout=60).json()["parts"]
+    (forward,) = (part for part in parts if part["name"] == "forward_pass")
+    assert (forward["ok"], "MASKTUNE_DEVICE is cuda:63" in forward["detail"]) == (False, True)
+
+
 def test_no_part_outlives_a_parent_that_is_killed(processes: Processes, tmp_path: Path) -> None:
     serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
     address(serve)

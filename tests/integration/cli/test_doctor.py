@@ -55,7 +55,10 @@ def test_what_torch_really_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ("settings", "name"),
     [
         ({"DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:9/none"}, "database"),
+        ({"DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:port/none"}, "database"),
+        ({"DATABASE_URL": "postgresql+psycopg2://nobody@127.0.0.1/none"}, "database"),
         ({"BROKER_URL": "redis://127.0.0.1:9/0"}, "broker"),
+        ({"BROKER_URL": "redis://127.0.0.1:port/0"}, "broker"),
         ({"STORAGE_URL": "file:///proc/nowhere"}, "storage"),
         ({"DEVICE": "cuda"}, "GPU"),
     ],
@@ -94,6 +97,17 @@ def test_a_driver_that_torch_does_not_use(tmp_path: Path, monkeypatch: pytest.Mo
     assert examine(tmp_path)["GPU"]["level"] == "warning"
 
 
+@pytest.mark.parametrize(("device", "level"), [("cuda:0", "ok"), ("cuda:1", "wrong"), ("cuda", "ok")])
+def test_a_card_by_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, level: str
+) -> None:
+    answer = SimpleNamespace(returncode=0, stdout=json.dumps(SEEN | {"cards": ["H100"]}), stderr="")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    found = examine(tmp_path, code=int(level == "wrong"), DEVICE=device)["GPU"]
+    assert (found["level"], "H100" in found["detail"]) == (level, True)
+    assert ("MASKTUNE_DEVICE" in found["detail"]) == (level == "wrong")
+
+
 def test_a_torch_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = SimpleNamespace(returncode=1, stdout="", stderr="Traceback\nImportError: libfoo")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
@@ -114,6 +128,7 @@ def test_the_table_ends_with_what_it_means(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_cannot_work_is_named(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["doctor"], env={"MASKTUNE_WORKER_SLOTS": "many"})
-    assert result.exit_code == 2
-    assert "MASKTUNE_WORKER_SLOTS" in result.stderr
+    for name, value in (("WORKER_SLOTS", "many"), ("DEVICE", "gpu"), ("STORAGE_URL", "foo://x")):
+        result = CliRunner().invoke(app, ["doctor"], env={f"MASKTUNE_{name}": value})
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"masktune: MASKTUNE_{name}")

@@ -60,8 +60,20 @@ def test_the_dashboard_keeps_uploads_on_a_disk() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_the_settings_exist(name: str) -> None:
     known = {f"MASKTUNE_{field.upper()}" for field in Settings.model_fields}
-    known |= {"MASKTUNE_URL", "MASKTUNE_WEB_HOST", "OTEL_EXPORTER_OTLP_ENDPOINT", "TMPDIR"}
+    known |= {"MASKTUNE_URL", "MASKTUNE_WEB_HOST", "MASKTUNE_WEB_UPLOAD_BYTES"}
+    known |= {"OTEL_EXPORTER_OTLP_ENDPOINT", "TMPDIR"}
     assert set(written()[name]["environment"]) <= known
+
+
+def test_the_dashboard_may_be_told_how_much_uploads_take() -> None:
+    told = written()["web"]["environment"]["MASKTUNE_WEB_UPLOAD_BYTES"]
+    assert told == "${MASKTUNE_WEB_UPLOAD_BYTES:-0}"
+
+
+def test_a_card_in_the_env_file_is_no_matter_of_parts_without_one() -> None:
+    """`environment` wins over `.env`, where MASKTUNE_DEVICE=cuda would end every prediction."""
+    devices = {name: written()[name]["environment"].get("MASKTUNE_DEVICE") for name in OURS}
+    assert devices == {"api": "auto", "web": None, "worker": "auto", "worker-gpu": "cuda"}
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,16 @@ def test_a_dependency_is_locked_within_its_range(requirement: Requirement) -> No
     name = canonicalize_name(requirement.name)
     assert name in LOCKED
     assert requirement.specifier.contains(LOCKED[name], prereleases=True)
+
+
+@pytest.mark.parametrize("name", ["torch", "torchvision"])
+def test_what_pytorch_depends_on_is_locked(name: str) -> None:
+    """The image installs it apart from PyTorch, whose own index has not every version of it."""
+    wanted = [Requirement(line) for line in metadata.requires(name) or ()]
+    needed = {r.name for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})}
+    assert {canonicalize_name(one) for one in needed if not one.startswith("nvidia")} <= set(LOCKED)
+    (line,) = (line for line in (ROOT / "Dockerfile").read_text().splitlines() if "--index-url" in line)
+    assert "pip install --no-deps " in line
 
 
 def test_no_version_names_a_build() -> None:

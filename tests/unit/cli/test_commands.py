@@ -125,7 +125,7 @@ CURVE: dict[str, Any] = {
         "risk_confidence": 0.99,
         "groups": [
             {"group": "dark", "n": 20, "n_answered": 10, "n_errors": 0, "coverage": 0.5, "risk": 0.0}
-            | {"risk_upper": 0.37, "verdict": "not_certifiable"}
+            | {"risk_upper": 0.37, "verdict": "too_few"}
         ],
         "group_coverage_ratio": 0.5,
     },
@@ -196,7 +196,7 @@ DRIFT: dict[str, Any] = {
             "models risk-coverage best --max-risk 0.05",
             "GET /models/best/risk-coverage",
             CURVE,
-            ["0.0100 … 0.0400", "dark", "not certifiable", "groups 0.500", "only the band holds"],
+            ["0.0100 … 0.0400", "dark", "below 0.05?", "too few", "groups 0.500", "only the band holds"],
         ),
         (
             "models drift best --days 2",
@@ -582,11 +582,6 @@ def test_many_images_go_in_pieces_to_one_model(
 def test_what_to_predict_must_be_clear(service: Service, arguments: str) -> None:
     assert service.masktune("predict", "-m", "best", *arguments.split()).exit_code == 2
     assert service.asked == []
-
-
-def test_a_missing_image_is_one_line(service: Service) -> None:
-    result = service.masktune("predict", "-m", "best", "none.png")
-    assert (result.exit_code, result.stderr) == (1, "masktune: none.png: No such file or directory\n")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,3 +113,53 @@ def test_many_messages_take_one_look_into_the_folder(connect: Any, monkeypatch: 
     for n in range(20):
         assert queue.get(block=False).payload == {"n": n}
     assert looks == 1
+
+
+def test_a_folder_that_cannot_be_read_is_empty_until_it_can(
+    connect: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue, messages = connect(), tmp_path / "messages"
+    queue.put({"n": 1})
+    messages.rename(tmp_path / "away")
+    messages.touch()  # so that whoever looks into it is told ENOTDIR
+    for _ in range(3):
+        with pytest.raises(Empty):
+            queue.get(block=False)
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        "the queue's folder cannot be read"
+    ]
+    messages.unlink()
+    (tmp_path / "away").rename(messages)
+    assert queue.get(block=False).payload == {"n": 1}
+
+
+def test_a_message_that_cannot_be_taken_now_is_taken_later(
+    connect: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = connect()
+    queue.put({"n": 1})
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", refuse)
+        for _ in range(3):
+            with pytest.raises(Empty):
+                queue.get(block=False)
+    assert len(caplog.records) == 1
+    assert queue.get(block=False).payload == {"n": 1}
+
+
+def test_what_killed_processes_left_goes_after_a_day(connect: Any, tmp_path: Path, name: str) -> None:
+    messages = tmp_path / "messages"
+    queue = connect()
+    stays = [f".taken-1.{name}.msg", f".2.{name}.msg", f"3.{name}-other.msg"]
+    goes = [f".taken-5.{name}.msg", f".damaged-6.{name}.msg", f".7.{name}.msg"]
+    for number, file in enumerate((*stays, *goes)):
+        (messages / file).write_text("{}")
+        if number > 1:
+            os.utime(messages / file, (time.time() - 25 * 3600,) * 2)
+    with pytest.raises(Empty):
+        queue.get(block=False)
+    assert sorted(path.name for path in messages.iterdir()) == sorted(stays)

@@ -84,3 +84,64 @@ def test_without_openvino_the_start_says_what_to_install(
     with pytest.raises(ValidationError, match=rf"{engine}.*masktune-service\[openvino\]"):
         Settings(engine=engine)
     assert Settings().engine == "auto"
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CUDA", "cpu:0", "cuda:1 "])
+def test_a_device_that_there_cannot_be_fails_at_start_up(device: str) -> None:
+    with pytest.raises(ValidationError, match="MASKTUNE_DEVICE must be auto, cpu, cuda or cuda:N"):
+        Settings(device=device)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:11"])
+def test_a_device_by_its_name(device: str) -> None:
+    assert Settings(device=device).device == device
+
+
+@pytest.mark.parametrize(
+    ("field", "address", "said"),
+    [
+        ("database_url", "mysql://root:s3cret@db/x", "MASKTUNE_DATABASE_URL must begin with postgresql"),
+        ("database_url", "postgres://root:s3cret@db/x", "MASKTUNE_DATABASE_URL must begin with postgresql"),
+        ("database_url", "/var/masktune.db", "MASKTUNE_DATABASE_URL must begin with postgresql"),
+        ("broker_url", "foo://:s3cret@x", "MASKTUNE_BROKER_URL must begin with redis://"),
+        ("broker_url", "redis:6379", "MASKTUNE_BROKER_URL must begin with redis://"),
+        ("broker_url", "sentinel://:s3cret@x:26379", "MASKTUNE_BROKER_URL must begin with redis://"),
+        ("storage_url", "foo://key:s3cret@x", "MASKTUNE_STORAGE_URL: .* no file system by the name foo"),
+        ("storage_url", "blockcache::foo://x", "MASKTUNE_STORAGE_URL: .* no file system by the name foo"),
+    ],
+)
+def test_an_address_of_nothing_known_fails_at_start_up(field: str, address: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=said) as error:
+        Settings.model_validate({field: address})
+    assert "s3cret" not in error.value.errors(include_input=False)[0]["msg"]
+
+
+@pytest.mark.parametrize(
+    ("field", "address"),
+    [
+        ("database_url", "sqlite:////data/masktune.db"),
+        ("database_url", "postgresql://db/masktune"),
+        ("database_url", "postgresql+psycopg://masktune:a/b@db:5432/masktune"),
+        ("broker_url", "folder:///data/queue"),
+        ("broker_url", "rediss://:secret@redis:6380/0"),
+        ("broker_url", "redis+socket:///run/redis.sock"),
+        ("broker_url", "amqps://user:secret@rabbit//"),
+        ("storage_url", "s3://bucket/prefix"),
+        ("storage_url", "memory://here"),
+        ("storage_url", "file:///data"),
+        ("storage_url", "/data/artifacts"),
+    ],
+)
+def test_an_address_that_can_work(field: str, address: str) -> None:
+    assert getattr(Settings.model_validate({field: address}), field) == address
+
+
+def test_without_its_package_a_store_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(ValidationError, match=r"MASKTUNE_STORAGE_URL=s3://… needs the package s3fs"):
+        Settings(storage_url="s3://bucket")
+
+
+@pytest.mark.parametrize(("given", "kept"), [("/mt", "/mt"), ("/mt/", "/mt"), ("/", ""), ("", "")])
+def test_a_prefix_ends_without_a_slash(given: str, kept: str) -> None:
+    assert Settings(root_path=given).root_path == kept
