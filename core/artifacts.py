@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import tempfile
 import uuid
@@ -27,9 +26,8 @@ from core.leftovers import remove_abandoned
 __all__ = ["MARKER", "ArtifactMissing", "Artifacts"]
 
 _KINDS = ("calibrations", "datasets", "exports", "jobs/*", "models", "uploads")
-"""Where the last part of every key lies. The folder of a store may hold other people's files beside."""
-_PARTIAL = re.compile(r"\.[^.]+\.([a-z0-9_]{8}|[0-9a-f]{32})")
-"""Hidden names of what is being written, replaced or removed."""
+"""Where the last part of every key lies. The folder of a store may hold other people's files beside; what has
+a hidden name in here is being written, replaced or removed."""
 
 
 class Artifacts:
@@ -111,8 +109,7 @@ class Artifacts:
     def tidy(self) -> None:
         """Remove what killed processes left half-written in a local store."""
         if self.local:
-            found = (path for kind in _KINDS for path in Path(self.root).glob(f"{kind}/.*"))
-            remove_abandoned(path for path in found if _PARTIAL.fullmatch(path.name))
+            remove_abandoned(path for kind in _KINDS for path in Path(self.root).glob(f"{kind}/.*"))
 
     def check(self) -> None:
         """Raise unless a file can be written, read and removed."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -26,9 +28,13 @@ from core import schema
 from core.artifacts import MARKER, Artifacts
 from core.session import Database
 
+logger = logging.getLogger(__name__)
+
 ABOUT, TABLES, FILES = "backup.json", "tables", "artifacts"
 _ROWS = 500
 """Rows that are inserted at a time."""
+_TRIES = 3
+"""How often an artifact is copied that is replaced meanwhile."""
 
 
 class NotRestorable(Exception):
@@ -147,10 +153,53 @@ def _text(value: object) -> str:
 
 
 def _fetch(artifacts: Artifacts, folder: Path) -> Iterator[int]:
-    """Copy the store's files, and tell the size of each. What is being written has a hidden name."""
-    for name in artifacts.fs.find(artifacts.root) if artifacts.fs.exists(artifacts.root) else ():
-        relative = PurePosixPath(name[len(artifacts.root) :].lstrip("/"))
-        if any(part.startswith(".") and part != MARKER for part in relative.parts):
+    """Copy the store's files, and tell the size of each. In an object store only what has a marker exists."""
+    names = artifacts.fs.find(artifacts.root) if artifacts.fs.exists(artifacts.root) else []
+    if artifacts.local:
+        yield from _copy(artifacts, names, folder)
+        return
+    for name in names:
+        path, _, last = name.rpartition("/")
+        if last == MARKER:
+            yield from _whole(artifacts, path, folder)
+
+
+def _whole(artifacts: Artifacts, path: str, folder: Path) -> list[int]:
+    """Copy an artifact of an object store, its marker last; again where it was replaced meanwhile.
+
+    Work folders are, by jobs that go on. Of one that is replaced faster than it is copied there is a second.
+    """
+    for _ in range(_TRIES):
+        mark = _mark(artifacts, path)
+        if mark is None:  # deleted since it was listed
+            return []
+        sizes = list(_copy(artifacts, artifacts.fs.find(path), folder))
+        target = folder / _relative(artifacts, path)
+        if _mark(artifacts, path) == mark:
+            target.mkdir(parents=True, exist_ok=True)
+            (target / MARKER).write_bytes(mark)
+            return [*sizes, len(mark)]
+        shutil.rmtree(target, ignore_errors=True)
+    logger.warning("%s was replaced each time it was copied; it is left out", _relative(artifacts, path))
+    return []
+
+
+def _mark(artifacts: Artifacts, path: str) -> bytes | None:
+    try:
+        return bytes(artifacts.fs.cat_file(f"{path}/{MARKER}"))
+    except FileNotFoundError:
+        return None
+
+
+def _relative(artifacts: Artifacts, name: str) -> PurePosixPath:
+    return PurePosixPath(name[len(artifacts.root) :].lstrip("/"))
+
+
+def _copy(artifacts: Artifacts, names: Iterable[str], folder: Path) -> Iterator[int]:
+    """Copy these files, and tell the size of each. What is being written has a hidden name."""
+    for name in names:
+        relative = _relative(artifacts, name)
+        if any(part.startswith(".") for part in relative.parts):
             continue
         target = folder / relative
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import os
 import time
 import uuid
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -23,6 +24,13 @@ logger = logging.getLogger(__name__)
 
 SCHEME = "folder"
 
+_COMPLAIN_SECONDS = 60.0
+"""The shortest time between two complaints about the disk: a reader looks ten times a second."""
+_TIDY_SECONDS = 3600.0
+"""How often a reader looks for what was left behind."""
+_LEFT_SECONDS = 24 * 3600.0
+"""How old a hidden file is that nobody will come back to."""
+
 
 class Channel(filesystem.Channel):
     """Publishes by rename; takes by rename; sets damaged messages aside."""
@@ -31,6 +39,7 @@ class Channel(filesystem.Channel):
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]  # kombu has no types
         self._seen: dict[str, deque[str]] = {}
         """Queue → what is left of the last look, in order; what has come since sorts behind it."""
+        self._complained_at = self._tidied_at = float("-inf")
 
     @property
     def inbox(self) -> Path:
@@ -47,16 +56,25 @@ class Channel(filesystem.Channel):
         hidden.rename(self.inbox / name)
 
     def _get(self, queue: str, timeout: object = None) -> dict[str, Any]:
+        try:
+            return self._take(queue)
+        except OSError as error:  # raised on, it would end the worker: jobs that run, and the sweep
+            if time.monotonic() > self._complained_at + _COMPLAIN_SECONDS:
+                self._complained_at = time.monotonic()
+                logger.warning("the queue's folder cannot be read (%s); it is tried again", error)
+            raise Empty from error
+
+    def _take(self, queue: str) -> dict[str, Any]:
+        """The oldest message, or `Empty`; `OSError` where the disk does not let it be taken."""
         seen = self._seen.setdefault(queue, deque())
         while seen or self._look(queue, seen):
             name = seen.popleft()
             taken = self.inbox / f".taken-{name}"
             try:
                 (self.inbox / name).rename(taken)
+                message: dict[str, Any] = json.loads(taken.read_bytes())
             except FileNotFoundError:  # another worker was first
                 continue
-            try:
-                message: dict[str, Any] = json.loads(taken.read_bytes())
             except ValueError:
                 taken.rename(self.inbox / f".damaged-{name}")
                 logger.warning("set a damaged queue message aside: %s", name)
@@ -67,22 +85,38 @@ class Channel(filesystem.Channel):
 
     def _look(self, queue: str, seen: deque[str]) -> bool:
         """One look serves many messages: over 100,000 it takes 0.1 s."""
-        seen.extend(sorted(self._waiting(queue)))
+        names = self._names()
+        if time.monotonic() > self._tidied_at + _TIDY_SECONDS:
+            self._tidied_at = time.monotonic()
+            self._tidy(names)
+        seen.extend(sorted(_waiting(names, queue)))
         return bool(seen)
 
+    def _tidy(self, names: list[str]) -> None:
+        """Remove what killed readers and writers left half-taken or half-written, and damaged messages."""
+        for hidden in (self.inbox / name for name in names if name.startswith(".")):
+            with suppress(FileNotFoundError):  # it is a message by now, or another worker was first
+                if time.time() - hidden.stat().st_mtime > _LEFT_SECONDS:
+                    hidden.unlink()
+
     def _size(self, queue: str) -> int:
-        return len(self._waiting(queue))
+        return len(_waiting(self._names(), queue))
 
     def _purge(self, queue: str) -> int:
-        names = self._waiting(queue)
+        names = _waiting(self._names(), queue)
         for name in names:
             (self.inbox / name).unlink(missing_ok=True)
         return len(names)
 
-    def _waiting(self, queue: str) -> list[str]:
-        ending = f".{queue}.msg"
+    def _names(self) -> list[str]:
         with os.scandir(self.inbox) as entries:
-            return [e.name for e in entries if e.name.endswith(ending) and not e.name.startswith(".")]
+            return [entry.name for entry in entries]
+
+
+def _waiting(names: list[str], queue: str) -> list[str]:
+    """Those that are whole messages of this queue."""
+    ending = f".{queue}.msg"
+    return [name for name in names if name.endswith(ending) and not name.startswith(".")]
 
 
 class Transport(filesystem.Transport):

@@ -1,4 +1,4 @@
-"""What the sweep clears away: artifacts that nothing names any more, and what is unused on this host's disk.
+"""What is cleared away beside the sweep: artifacts that nothing names, and what lies unused on this host.
 
 The latter once an hour in each data folder: what killed processes left, and copies that were not used.
 """
@@ -9,8 +9,10 @@ import logging
 import time
 from collections.abc import Collection
 from pathlib import Path
+from threading import Lock, Thread
 
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from core import trash
 from core.artifacts import Artifacts
@@ -27,6 +29,37 @@ STAMP = ".tidied"
 """A file in scratch space whose time tells when this was done last, by whichever process."""
 
 
+class Housekeeper:
+    """Keeps house on a thread of its own, so that a store that is away holds up nobody."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database, self._settings = database, settings
+        self._busy = Lock()
+
+    def start(self) -> None:
+        """Begin, unless it is still at it. What fails is logged: the next start tries again."""
+        if self._busy.acquire(blocking=False):
+            try:
+                Thread(target=self._run, name="house", daemon=True).start()
+            except RuntimeError:  # no thread can be had now
+                self._busy.release()
+                raise
+
+    def close(self, timeout: float) -> None:
+        """Wait so many seconds for it, and let it begin no more."""
+        self._busy.acquire(timeout=timeout)
+
+    def _run(self) -> None:
+        try:
+            keep_house(self._database, self._settings)
+        except (SQLAlchemyError, OSError) as error:
+            logger.warning("house could not be kept and will be tried again: %s", error)
+        except Exception:  # whatever it was: jobs must not be lost for it
+            logger.exception("house could not be kept; it is tried again")
+        finally:
+            self._busy.release()
+
+
 def keep_house(database: Database, settings: Settings) -> None:
     """Empty the trash; tidy what lies on this host, if nobody did within the hour."""
     trash.empty(database, settings)
@@ -37,7 +70,7 @@ def keep_house(database: Database, settings: Settings) -> None:
     stamp.touch()
     try:
         _tidy(database, settings)
-    except Exception:  # a store's driver has errors of its own, and the sweep has more to do than this
+    except Exception:  # a store's driver has errors of its own
         logger.exception("the data folder could not be tidied; it is tried again in an hour")
 
 

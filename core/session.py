@@ -17,7 +17,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, ScalarSelect, create_engine, event, make_url, select, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    ExceptionContext,
+    ScalarSelect,
+    create_engine,
+    event,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -34,9 +44,14 @@ _POSTGRESQL = {
     "keepalives_idle": 20,
     "keepalives_interval": 10,
     "keepalives_count": 3,
+    # What was sent to it hides that from the above, and is sent again for 15 minutes: milliseconds.
+    "tcp_user_timeout": 25_000,
     # A process that was stopped inside a transaction must not keep its locks: SKIP LOCKED would hide its job.
     "options": "-c idle_in_transaction_session_timeout=30s",
 }
+
+_READ_ONLY = "25006"
+"""SQLSTATE of a write to a server that takes none."""
 
 
 class db_now(GenericFunction[float]):
@@ -117,7 +132,7 @@ def after_commit(session: Session, callback: Callable[[], None]) -> None:
 def _open(url: str) -> Engine:
     if make_url(url).get_backend_name() == "sqlite":
         return _open_sqlite(url)
-    return create_engine(
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=10,
@@ -127,6 +142,14 @@ def _open(url: str) -> Engine:
         # A database in SQL_ASCII takes the bytes of "×", and refuses its escape \\u00d7 in a jsonb.
         json_serializer=partial(json.dumps, ensure_ascii=False),
     )
+
+    @event.listens_for(engine, "handle_error")
+    def _leave(context: ExceptionContext) -> None:
+        # After a failover what was connected answers, but as a standby; its address may lead elsewhere.
+        if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+            context.is_disconnect = True
+
+    return engine
 
 
 def _open_sqlite(url: str) -> Engine:

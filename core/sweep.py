@@ -13,7 +13,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import JobError, problem
-from core.housekeeping import keep_house
 from core.queries import datasets, events, idempotency, jobs, served
 from core.queue import Doorbell
 from core.session import Database, after_commit
@@ -35,7 +34,9 @@ THINNED_AT_A_TIME = 5
 
 def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
     """Put right, in one transaction, whatever a lost worker, message or process left behind; then thin out
-    the events of a few jobs that ended long ago, and keep house.
+    the events of a few jobs that ended long ago.
+
+    It asks the database alone. What asks a store is `core.housekeeping`, which nothing here may wait for.
     """
     with database.begin() as session:
         for job_id in jobs.requeue_expired(
@@ -49,7 +50,6 @@ def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
             after_commit(session, partial(doorbell.ring_again, untold))
     with database.begin() as session:
         events.thin(session, older_than=settings.progress_days * 86_400, at_a_time=THINNED_AT_A_TIME)
-    keep_house(database, settings)
 
 
 def close_imports(session: Session, job_id: str | None = None) -> None:

@@ -68,6 +68,8 @@ class DatasetRow(Table):
     created_at: Mapped[float] = mapped_column(server_default=db_now())
     ended_at: Mapped[float | None]
 
+    __table_args__ = (Index("datasets_newest", "created_at", "id"),)
+
 
 class JobRow(Table):
     """A job. The row is the truth; the queue's message only says "look"."""
@@ -174,6 +176,8 @@ class ModelRow(Table):
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[float] = mapped_column(server_default=db_now())
 
+    __table_args__ = (Index("models_newest", "created_at", "id"),)
+
 
 class AliasRow(Table):
     """A name for a model. `version` counts its moves."""
@@ -248,10 +252,10 @@ class KeyRow(Table):
 
 
 class TrashRow(Table):
-    """An artifact that no row names any more and that is still to be deleted: see `core.trash`."""
+    """An artifact that no row names, any more or yet, and that is to be deleted: see `core.trash`."""
 
     __tablename__ = "trash"
 
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
     at: Mapped[float] = mapped_column(server_default=db_now())
-    """When it was put here, or could last not be deleted."""
+    """When it was put here, or could last not be deleted; of one that waits for its row, a day ahead."""

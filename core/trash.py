@@ -38,10 +38,14 @@ def empty(database: Database, settings: Settings) -> None:
 
 
 def _delete(database: Database, artifacts: Artifacts, keys: Collection[str]) -> None:
-    failed = [key for key in keys if not _is_deleted(artifacts, key)]
+    """One after the other, up to the first that fails: a store that is away may take minutes for each."""
+    left = list(keys)
+    while left and _is_deleted(artifacts, left[0]):
+        del left[0]
     with database.begin() as session:
-        trash.remove(session, [key for key in keys if key not in failed])
-        trash.put_off(session, failed)
+        trash.remove(session, [key for key in keys if key not in left])
+        trash.put_off(session, left[:1])
+        trash.put_off(session, left[1:], ahead=1.0)  # or a key that always fails would hold them up
 
 
 def _is_deleted(artifacts: Artifacts, key: str) -> bool:

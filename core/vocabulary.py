@@ -118,6 +118,9 @@ class Arm(StrEnum):
     """The same budget without what is judged: trained on without masks, or a last layer without groups."""
     IMPORTED = "imported"
     """Brought by a user as a safetensors file."""
+    GIVEN = "given"
+    """In a report alone: the model that the judged one came from, where its own arm (control, retrained)
+    means another one there. No model is of this arm."""
 
 
 class Scope(StrEnum):

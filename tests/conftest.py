@@ -141,21 +141,27 @@ def artifacts(tmp_path: Path) -> Artifacts:
 
 
 class StubbornStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """An object store that deletes nothing while it is `stuck`: each try fails, as where it is away."""
+    """An object store that deletes nothing while it is `stuck`: each try fails, as where it is away.
+
+    `stuck` may be a part of the addresses that it does not delete.
+    """
 
     protocol = "stubborn"
-    stuck = False
+    stuck: bool | str = False
+    refused = 0
 
     def rm(self, path: str, recursive: bool = False, maxdepth: int | None = None) -> None:
-        self._refuse()
+        self._refuse(path)
         super().rm(path, recursive=recursive, maxdepth=maxdepth)
 
     def rm_file(self, path: str) -> None:
-        self._refuse()
+        self._refuse(path)
         super().rm_file(path)
 
-    def _refuse(self) -> None:
-        if type(self).stuck:
+    def _refuse(self, path: str) -> None:
+        kind = type(self)
+        if kind.stuck is True or (kind.stuck and kind.stuck in path):
+            kind.refused += 1
             raise ConnectionError("the store is away")
 
 
@@ -164,7 +170,7 @@ def stubborn() -> Iterator[type[StubbornStore]]:
     """What `stubborn://…` addresses lead to while the test runs."""
     fsspec.register_implementation("stubborn", StubbornStore, clobber=True)
     yield StubbornStore
-    StubbornStore.stuck = False
+    StubbornStore.stuck, StubbornStore.refused = False, 0
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from core.settings import Settings
 from core.tracing import open_tracing
 from worker.celery import run
 from worker.runtime import Runtime
+from worker.stopping import end_in_time
 from worker.sweeper import sweeping
 
 
@@ -19,7 +20,14 @@ def main(settings: Settings | None = None) -> int:
     logs.setup(settings.log_level, settings.log_format)
     tracing = open_tracing(settings, "masktune-worker")
     schema.upgrade(settings.database)
-    with closing(Runtime.open(settings, tracing=tracing)) as runtime, sweeping(runtime):
+    with closing(Runtime.open(settings, tracing=tracing)) as runtime:
+        return serve(runtime)
+
+
+def serve(runtime: Runtime) -> int:
+    """Work and sweep until SIGTERM; returns the exit code."""
+    end_in_time(runtime)
+    with sweeping(runtime):
         return run(runtime)
 
 

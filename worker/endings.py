@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from typing import Any
 
@@ -31,6 +32,17 @@ def crash_problem(returncode: int | None, crashes: int) -> dict[str, Any]:
         "child_crashed",
         f"the job's process ended {how}, {crashes} times in a row without finishing an epoch: {hint}; "
         "then POST /jobs/{id}/resume: it goes on from its last checkpoint",
+    ).to_problem()
+
+
+def start_problem(error: OSError, crashes: int) -> dict[str, Any]:
+    """The problem of a job whose process this host could not start `crashes` times."""
+    return JobError(
+        "child_not_started",
+        f"the job's process could not be started ({errno.errorcode.get(error.errno or 0, 'OSError')}), "
+        f"{crashes} times in a row: mostly the worker's host has no memory, processes or open files left; "
+        "the worker's log tells the whole error; then POST /jobs/{id}/resume: it goes on from its last "
+        "checkpoint",
     ).to_problem()
 
 

@@ -14,7 +14,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -25,19 +25,26 @@ _COMPLAIN_SECONDS = 10.0
 
 
 def marked(mark: str) -> list[int]:
-    """The living processes that carry this mark (of this user: others cannot be read, nor started by us)."""
+    """The living processes that carry this mark (of this user: others cannot be read, nor started by us).
+
+    `OSError` where this process can open nothing.
+    """
     needle = f"{MARK}={mark}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with suppress(OSError):  # it ended meanwhile, or is somebody else's
+            # It ended meanwhile, or is somebody else's. Others go through: who was not looked at may live.
+            with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 if needle in (entry / "environ").read_bytes().split(b"\0"):
                     found.append(int(entry.name))
     return found
 
 
 class ChildProcess:
-    """A child in a session of its own, with a pipe to its stdin and a pipe from its stdout."""
+    """A child in a session of its own, with a pipe to its stdin and a pipe from its stdout.
+
+    `OSError`, and no child, where there is no memory, process or descriptor for it.
+    """
 
     def __init__(self, command: Sequence[str], *, environment: Mapping[str, str]) -> None:
         self.mark = uuid.uuid4().hex
@@ -52,9 +59,13 @@ class ChildProcess:
         assert self._popen.stdout is not None
         self._stdin, self._stdout = self._popen.stdin, self._popen.stdout
         self._rest = b""
-        self._ended = os.pidfd_open(self._popen.pid)
+        with ExitStack() as undo:
+            undo.callback(self._abandon)
+            self._ended = os.pidfd_open(self._popen.pid)
+            undo.callback(os.close, self._ended)
+            self._selector = selectors.DefaultSelector()
+            undo.pop_all()
         os.set_blocking(self._stdout.fileno(), False)
-        self._selector = selectors.DefaultSelector()
         self._selector.register(self._stdout, selectors.EVENT_READ)
         self._selector.register(self._ended, selectors.EVENT_READ)
 
@@ -104,18 +115,37 @@ class ChildProcess:
         os.close(self._ended)
         self._stdout.close()
 
+    def kill(self) -> None:
+        """End the process and everything it started at once, from any thread; its owner still calls `end`."""
+        self._kill_marked()
+
+    def _abandon(self) -> None:
+        """End a child that has only just begun: it has no spec yet, and nothing that it started."""
+        self._popen.kill()
+        self._popen.wait()
+        self._stdin.close()
+        self._stdout.close()
+
     def _signal_group(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._popen.pid, number)
 
     def _kill_marked(self) -> None:
         complain_at = time.monotonic() + _COMPLAIN_SECONDS
-        while living := marked(self.mark):
-            for pid in living:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        while True:
+            try:
+                living = marked(self.mark)
+            except OSError as error:
+                trouble = f"nobody can see whether processes of a job are left ({error})"
+            else:
+                if not living:
+                    return
+                trouble = f"processes {living} do not end on SIGKILL"
+                for pid in living:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
             self._popen.poll()  # reaped, it leaves /proc
             if time.monotonic() > complain_at:
-                logger.warning("processes %s do not end on SIGKILL; their device is not free yet", living)
+                logger.warning("%s; their device is not free yet", trouble)
                 complain_at += _COMPLAIN_SECONDS
             time.sleep(_POLL_SECONDS)

@@ -7,12 +7,15 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from core.queries import datasets, jobs, registry
+from core.queries import datasets, jobs, registry, trash
 from core.queries.jobs import Lease
 from core.sweep import close_imports
 from core.tables import JobRow, ModelRow
 from core.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
 from worker.messages import Message
+
+_UNNAMED_SECONDS = 86_400.0
+"""How long a calibration stays that no model names, any more or at all: jobs that run were told of it."""
 
 
 def begin(session: Session, lease: Lease) -> JobRow:
@@ -126,32 +129,41 @@ def _trained(session: Session, lease: Lease, job: JobRow, result: Mapping[str, A
 
 
 def _calibrated(session: Session, lease: Lease, job: JobRow, result: Mapping[str, Any]) -> None:
-    for model_id, calibration in result["calibrations"].items():
-        model = _own(session, job, model_id)
-        if model is not None or (model := _uncalibrated(session, model_id)) is not None:
+    # In one order everywhere, as below.
+    for model_id, calibration in sorted(result["calibrations"].items()):
+        model = _own(session, job, model_id, lock=True) or _uncalibrated(session, model_id)
+        unnamed = calibration if model is None else model.calibration
+        if unnamed is not None:
+            trash.put(session, [unnamed["artifact"]], after=_UNNAMED_SECONDS)
+        if model is not None:
+            trash.remove(session, [calibration["artifact"]])
             model.calibration = dict(calibration)
     session.flush()
 
 
 def _evaluated(session: Session, lease: Lease, job: JobRow, result: Mapping[str, Any]) -> None:
-    for arm, metrics in result["metrics"].items():
-        model = _own(session, job, result["models"][arm])
-        if model is not None:
-            model.metrics = dict(metrics)
+    # In one order everywhere: two jobs that measure the same models must not wait for each other.
+    for arm in sorted(result["metrics"], key=lambda arm: str(result["models"][arm])):
+        model = _own(session, job, result["models"][arm], lock=True)
+        if model is not None:  # splits that were not asked this time keep their figures
+            model.metrics = model.metrics | dict(result["metrics"][arm])
     session.flush()
     jobs.set_metrics(session, lease, result["metrics"])
 
 
-def _own(session: Session, job: JobRow, model_id: str) -> ModelRow | None:
-    """The model, when its data set is the job's: what another data set shows must not replace its figures."""
-    model = session.get(ModelRow, model_id)
+def _own(session: Session, job: JobRow, model_id: str, *, lock: bool = False) -> ModelRow | None:
+    """The model, when its data set is the job's: what another data set shows must not replace its figures.
+
+    Who adds to what is written there locks it against others that do; nobody else waits for that.
+    """
+    model = session.get(ModelRow, model_id, with_for_update={"key_share": True} if lock else None)
     if model is None or model.dataset_id not in (job.dataset_id, None):
         return None
     return model
 
 
 def _uncalibrated(session: Session, model_id: str) -> ModelRow | None:
-    model = session.get(ModelRow, model_id)
+    model = session.get(ModelRow, model_id, with_for_update={"key_share": True})
     return model if model is not None and model.calibration is None else None
 
 

@@ -14,6 +14,7 @@ from core.queue import Doorbell
 from core.session import Database
 from core.settings import Settings
 from core.tracing import Tracing
+from worker.process_tree import ChildProcess
 
 CHILD = (sys.executable, "-m", "worker.child")
 """The command line of a job's child."""
@@ -32,6 +33,8 @@ class Runtime:
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     stopping: threading.Event = field(default_factory=threading.Event)
     slots: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
+    children: set[ChildProcess] = field(default_factory=set)
+    """The processes of the jobs that run."""
 
     @classmethod
     def open(

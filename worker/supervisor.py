@@ -21,13 +21,13 @@ from core.trash import discard
 from core.vocabulary import JobState
 from worker import records
 from worker.briefing import brief
-from worker.endings import crash_problem, supervision_problem
+from worker.endings import crash_problem, start_problem, supervision_problem
 from worker.inbox import Inbox
 from worker.messages import Message, parse
 from worker.process_tree import ChildProcess
 from worker.runtime import Runtime
 from worker.spec import Spec
-from worker.weather import AWAY
+from worker.weather import Away, asking
 
 logger = logging.getLogger(__name__)
 
@@ -93,12 +93,19 @@ class Supervisor:
         if not spec.stages:  # killed between its last stage and its end
             self._succeed()
             return
-        child = ChildProcess(self._runtime.child, environment=environment(self._settings))
+        try:
+            child = ChildProcess(self._runtime.child, environment=environment(self._settings))
+        except OSError as error:  # no memory, process or descriptor now: a later attempt may have them
+            logger.warning("job %s: its process could not be started (%s)", self._lease.job_id, error)
+            self._try_again(start_problem(error, self._settings.max_crashes))
+            return
+        self._runtime.children.add(child)
         try:
             child.send(spec.to_line())
             why = self._watch(child)
         finally:
             child.end(self._settings.end_grace_seconds)
+            self._runtime.children.discard(child)
         logger.info("job %s: %s", self._lease.job_id, why.name.lower())
         self._trace.ended(why.name.lower(), failed=why is Why.LOST or (why is Why.EXITED and not self._done))
         self._conclude(why, child.returncode)
@@ -118,11 +125,12 @@ class Supervisor:
                 return Why.LOST
             if now >= self._retry_at:
                 try:
-                    state = self._keep(child, now)
-                    self._write(now, everything=ended)
+                    with asking():
+                        state = self._keep(child, now)
+                        self._write(now, everything=ended)
                 except LeaseLost:
                     return Why.LOST
-                except AWAY as error:
+                except Away as error:
                     logger.warning("job %s: the database is away (%s)", self._lease.job_id, error)
                     self._retry_at = now + _RETRY_SECONDS
                 else:
@@ -229,12 +237,13 @@ class Supervisor:
         """Write what is left and the end, as often as it takes, while the lease lasts."""
         while time.monotonic() <= self._kept_until:
             try:
-                self._write(time.monotonic(), everything=True)
-                with self._runtime.database.begin() as session:
-                    change(session)
+                with asking():
+                    self._write(time.monotonic(), everything=True)
+                    with self._runtime.database.begin() as session:
+                        change(session)
             except LeaseLost:
                 break
-            except AWAY as error:
+            except Away as error:
                 logger.warning("job %s could not be settled (%s)", self._lease.job_id, error)
                 time.sleep(_RETRY_SECONDS)
             else:
@@ -247,9 +256,9 @@ class Supervisor:
 
     def _transaction(self, change: Callable[[Session], Spec]) -> Spec | None:
         try:
-            with self._runtime.database.begin() as session:
+            with asking(), self._runtime.database.begin() as session:
                 return change(session)
-        except AWAY as error:
+        except Away as error:
             logger.warning("job %s could not be started (%s)", self._lease.job_id, error)
             return None
 

@@ -7,30 +7,33 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from core.housekeeping import Housekeeper
 from core.sweep import sweep
 from worker.runtime import Runtime
-from worker.weather import AWAY
+from worker.weather import Away, asking
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def sweeping(runtime: Runtime) -> Iterator[None]:
-    """Sweep every `sweep_seconds` while the block runs."""
-    done = threading.Event()
-    thread = threading.Thread(target=_loop, args=(runtime, done), name="sweep", daemon=True)
+    """Sweep every `sweep_seconds` while the block runs, and keep house beside it."""
+    done, house = threading.Event(), Housekeeper(runtime.database, runtime.settings)
+    thread = threading.Thread(target=_loop, args=(runtime, house, done), name="sweep", daemon=True)
     thread.start()
     try:
         yield
     finally:
         done.set()
         thread.join(timeout=5)
+        house.close(timeout=1)
 
 
-def _loop(runtime: Runtime, done: threading.Event) -> None:
+def _loop(runtime: Runtime, house: Housekeeper, done: threading.Event) -> None:
     while not done.is_set():
         try:
             sweep_once(runtime)
+            house.start()
         except Exception:  # whatever it was: a worker that does not sweep any more loses jobs in silence
             logger.exception("the sweep failed; it tries again")
         done.wait(runtime.settings.sweep_seconds)
@@ -39,6 +42,7 @@ def _loop(runtime: Runtime, done: threading.Event) -> None:
 def sweep_once(runtime: Runtime) -> None:
     """One sweep; a database that is away is left to the next."""
     try:
-        sweep(runtime.database, runtime.doorbell, runtime.settings)
-    except AWAY as error:
+        with asking():
+            sweep(runtime.database, runtime.doorbell, runtime.settings)
+    except Away as error:
         logger.warning("the sweep could not reach the database (%s); it tries again", error)

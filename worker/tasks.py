@@ -15,7 +15,7 @@ from core.tables import JobRow
 from worker.runtime import Runtime
 from worker.supervisor import Supervisor
 from worker.sweeper import sweep_once
-from worker.weather import AWAY
+from worker.weather import Away, asking
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +56,8 @@ def work(runtime: Runtime) -> None:
 def _claim(runtime: Runtime) -> JobRow | None:
     settings = runtime.settings
     try:
-        with runtime.database.begin() as session:
+        with asking(), runtime.database.begin() as session:
             return jobs.claim(session, worker=runtime.name, lease_seconds=settings.lease_seconds)
-    except AWAY as error:
+    except Away as error:
         logger.warning("no job could be claimed (%s); the sweep will ring again", error)
         return None

@@ -37,11 +37,11 @@ def create_from_upload(services: Services, once: Once, upload: uploads.Upload) -
         return answer  # before a large file goes to the store a second time
     dataset_id = new_id("ds")
     key = f"uploads/{dataset_id}"
-    uploads.store(upload, services.artifacts, key)
-    with tentative(services.artifacts, key) as keep:
+    with tentative(services.database, services.artifacts, key) as keep:
+        uploads.store(upload, services.artifacts, key)
 
         def make(session: Session) -> Response:
-            after_commit(session, keep)
+            keep(session)
             return _create(
                 services, session, dataset_id, once, request, source={"upload": key}, options=options
             )

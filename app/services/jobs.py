@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.deps import Services
 from app.services import quotas
 from core.errors import NotFound, NotReported
-from core.queries import jobs
+from core.queries import datasets, jobs, registry
 from core.session import after_commit
 from core.tables import JobRow
 from core.vocabulary import JobKind, Stage
@@ -19,8 +19,11 @@ MEDIA_TYPES = {".parquet": "application/vnd.apache.parquet", ".csv": "text/csv; 
 
 
 def resume(services: Services, session: Session, job_id: str) -> JobRow:
-    """Queue it again and ring."""
+    """Queue it again and ring; `NotFound` where what it reads or has made was deleted meanwhile."""
     row = jobs.resume(session, job_id)
+    if row.dataset_id is not None:
+        datasets.keep(session, row.dataset_id)
+    registry.keep(session, jobs.models_read(row.inputs, row.params) | set(row.models.values()))
     quotas.check(session, services.settings, row)
     after_commit(session, partial(services.doorbell.ring, row.id))
     return row

@@ -23,7 +23,6 @@ from app.services.uploads import Upload
 from core.errors import FieldError, InvalidInput, WrongDataset
 from core.ids import new_id
 from core.queries import datasets, registry
-from core.session import after_commit
 from core.tables import ModelRow
 from core.vocabulary import Arm
 
@@ -49,12 +48,12 @@ def create(services: Services, once: Once, upload: Upload) -> Response:
     model_id = new_id("mdl")
     key = f"models/{model_id}"
 
-    # Before the transaction: building a network takes seconds, and SQLite has one writer at a time.
-    _take_in(services, upload, request, key)
-    with tentative(services.artifacts, key) as keep:
+    with tentative(services.database, services.artifacts, key) as keep:
+        # Before the transaction: building a network takes seconds, and SQLite has one writer at a time.
+        _take_in(services, upload, request, key)
 
         def make(session: Session) -> Response:
-            after_commit(session, keep)
+            keep(session)
             row = registry.add(
                 session,
                 ModelRow(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.services.background import in_background
+from core.housekeeping import Housekeeper
 from core.sweep import sweep
 
 if TYPE_CHECKING:
@@ -21,15 +22,17 @@ logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def swept(services: Services) -> AsyncIterator[None]:
-    """Sweep every `sweep_seconds` while the block runs."""
+    """Sweep every `sweep_seconds` while the block runs, and keep house beside it."""
     async with in_background(_keep_sweeping(services)):
         yield
 
 
 async def _keep_sweeping(services: Services) -> None:
+    house = Housekeeper(services.database, services.settings)
     while True:
         try:
             await asyncio.to_thread(sweep, services.database, services.doorbell, services.settings)
+            house.start()
         except (SQLAlchemyError, OSError) as error:  # a database that restarts: the next sweep heals it
             logger.warning("the sweep failed and will be tried again: %s", error)
         except Exception:  # whatever it was: a front that does not sweep any more loses jobs in silence

@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
 from core.artifacts import Artifacts
+from core.errors import Unavailable
+from core.queries import trash
+from core.session import Database, after_commit
+from core.trash import discard
+
+logger = logging.getLogger(__name__)
+
+LONGEST_SECONDS = 86_400.0
+"""How long the block may take. What a killed process stored lies so long before the sweep deletes it."""
 
 
 @contextmanager
-def tentative(artifacts: Artifacts, key: str) -> Iterator[Callable[[], None]]:
-    """Yields `keep`, for `after_commit`: unless it was called, the artifact is deleted at the end."""
+def tentative(database: Database, artifacts: Artifacts, key: str) -> Iterator[Callable[[Session], None]]:
+    """A block that stores the artifact and then writes the row which names it.
+
+    Yields `keep`, to be called in the transaction of that row. Until that has been committed the key is in
+    the trash: a kill leaves it to the sweep, and a COMMIT whose answer is lost keeps it.
+    """
+    with database.begin() as session:
+        trash.put(session, [key], after=LONGEST_SECONDS)
     kept = False
 
-    def keep() -> None:
+    def note() -> None:
         nonlocal kept
         kept = True
+
+    def keep(session: Session) -> None:
+        if not trash.take_back(session, key):  # the sweep may be deleting it
+            raise Unavailable("storing the file took longer than a day; send it again")
+        after_commit(session, note)
 
     try:
         yield keep
     finally:
         if not kept:
-            artifacts.delete(key)
+            _let_go(database, artifacts, key)
+
+
+def _let_go(database: Database, artifacts: Artifacts, key: str) -> None:
+    """Delete the artifact, unless its row was committed and nobody could say so."""
+    try:
+        with database.begin() as session:
+            if trash.waits(session, key):
+                discard(session, database, artifacts, [key])
+    except SQLAlchemyError as error:
+        logger.warning(
+            "whether a row names %s cannot be asked (%s); if none does, the sweep deletes it", key, error
+        )

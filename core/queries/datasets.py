@@ -65,6 +65,16 @@ def finish(
     session.flush()
 
 
+def keep(session: Session, dataset_id: str) -> None:
+    """Hold off the deletion of this data set until the transaction ends, or `NotFound`.
+
+    Nothing else waits: neither who reads it, nor who writes its state.
+    """
+    lock = {"read": True, "key_share": True}
+    if session.get(DatasetRow, dataset_id, with_for_update=lock) is None:
+        raise NotFound(f"no data set {dataset_id}; GET /datasets lists what there is")
+
+
 def resumable_jobs(session: Session, dataset_id: str) -> list[str]:
     """Ids of the failed and cancelled jobs that read this data set, or made it."""
     query = select(JobRow.id).where(JobRow.dataset_id == dataset_id, JobRow.state.in_(RESUMABLE))

@@ -14,7 +14,7 @@ from sqlalchemy import String, case, cast, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import JobEnded, JobNotResumable, NotFound
-from core.queries import events
+from core.queries import events, trash
 from core.queries.paging import newest_first
 from core.session import db_now
 from core.tables import JobRow
@@ -26,6 +26,12 @@ _QUEUED = JobRow.state == literal(JobState.QUEUED, JobRow.state.type, literal_ex
 
 _FORGIVEN = {"crashes": 0, "losses": 0}
 """Written with progress that no later attempt has to make again."""
+
+
+_UNRECORDED_SECONDS = 86_400.0
+"""How long a model stays that a job wrote and did not come to record: a worker that was stopped may wake and
+write it once more, and a job that is resumed writes it again.
+"""
 
 
 class LeaseLost(Exception):
@@ -286,6 +292,7 @@ def resume(session: Session, job_id: str) -> JobRow:
     row.not_before, row.announced_at = db_now(), None
     row.thinned_at = None  # it will have new events
     session.flush()
+    trash.remove(session, _unrecorded(row))
     _enter(session, job_id, JobState.QUEUED, reason="resumed")
     session.refresh(row)
     return row
@@ -361,6 +368,12 @@ def _models_of(
     return models_read(inputs, params) | {*made.values(), *models.values()}
 
 
+def _unrecorded(row: JobRow) -> list[str]:
+    """Keys of the models that the job was to make and that have no row: a kill may have left files there."""
+    made = row.inputs.get("model_ids") or {}
+    return [f"models/{model_id}" for arm, model_id in made.items() if arm not in row.models]
+
+
 def _requeued(delay: float) -> dict[str, Any]:
     return {
         "state": JobState.QUEUED,
@@ -400,4 +413,6 @@ def _enter(session: Session, job_id: str, state: JobState, **data: Any) -> None:
     now = session.scalar(select(db_now()))
     row.times = row.times | {state.value: now}
     session.flush()
+    if state in RESUMABLE:
+        trash.put(session, _unrecorded(row), after=_UNRECORDED_SECONDS)
     events.add(session, job_id, EventType.STATE, {"state": state, "attempt": row.attempt} | data)

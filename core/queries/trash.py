@@ -1,4 +1,4 @@
-"""Keys of artifacts that nothing names any more and that are still to be deleted. Nothing here commits."""
+"""Keys of artifacts that nothing names, any more or yet, and that are to be deleted. Nothing here commits."""
 
 from __future__ import annotations
 
@@ -12,14 +12,25 @@ from core.session import ago, db_now
 from core.tables import TrashRow
 
 
-def put(session: Session, keys: Collection[str]) -> None:
-    """Add keys; one that is there already stays."""
+def put(session: Session, keys: Collection[str], *, after: float = 0.0) -> None:
+    """Add keys, to be deleted after so many seconds; one that is there already stays."""
     if not keys:
         return
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     # In one order everywhere: two who add the same keys must not wait for each other.
-    rows = [{"key": key} for key in sorted(keys)]
+    rows = [{"key": key, "at": db_now() + after} for key in sorted(keys)]
     session.execute(insert(TrashRow).values(rows).on_conflict_do_nothing())
+
+
+def take_back(session: Session, key: str) -> bool:
+    """Forget a key that a row is about to name. False where it is due, or gone: it may be being deleted."""
+    taken = delete(TrashRow).where(TrashRow.key == key, TrashRow.at > db_now()).returning(TrashRow.key)
+    return session.scalar(taken) is not None
+
+
+def waits(session: Session, key: str) -> bool:
+    """Whether the key is there, once whoever is taking it back has committed or given up."""
+    return session.get(TrashRow, key, with_for_update=True) is not None
 
 
 def due(session: Session, *, older_than: float, limit: int = 100) -> list[str]:
@@ -33,6 +44,6 @@ def remove(session: Session, keys: Collection[str]) -> None:
     session.execute(delete(TrashRow).where(TrashRow.key.in_(keys)))
 
 
-def put_off(session: Session, keys: Collection[str]) -> None:
-    """Let keys whose artifacts could not be deleted wait again."""
-    session.execute(update(TrashRow).where(TrashRow.key.in_(keys)).values(at=db_now()))
+def put_off(session: Session, keys: Collection[str], *, ahead: float = 0.0) -> None:
+    """Let keys whose artifacts could not be deleted wait again, so many seconds less than others."""
+    session.execute(update(TrashRow).where(TrashRow.key.in_(keys)).values(at=db_now() - ahead))

@@ -12,8 +12,10 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import sqlalchemy as sa
+from fsspec.implementations.memory import MemoryFileSystem
 
 from core import schema
 from core.artifacts import Artifacts
@@ -182,6 +184,67 @@ def test_an_object_store_is_copied_with_what_makes_its_keys_exist(
     restore(tmp_path / "backup", make_database("sqlite"), second)
     assert second.exists("models/mdl_1")
     assert (second.folder("models/mdl_1") / "deep" / "weights").read_bytes() == bytes(1000)
+
+
+class BusyStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """An object store in which something happens whenever a file named `epoch` has been copied."""
+
+    protocol = "busy"
+    happens: Callable[[], None] = staticmethod(lambda: None)
+
+    def get_file(self, rpath: str, lpath: str, **more: Any) -> None:
+        super().get_file(rpath, lpath, **more)
+        if rpath.endswith("work/0/epoch"):
+            BusyStore.happens()
+
+
+@pytest.mark.parametrize("target", ["memory", "file"])
+@pytest.mark.parametrize("times", [1, 100])
+def test_what_is_replaced_while_it_is_copied_is_restored_whole_or_not_at_all(
+    times: int, target: str, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    """A work folder of a job that goes on: half of one copy and half of the next are none."""
+    fsspec.register_implementation("busy", BusyStore, clobber=True)
+    url, store = make_database("sqlite"), Artifacts(f"busy://{new_id('ds')}", cache=tmp_path / "cache")
+    furnish(url, store)
+    left = [times]
+
+    def write(place: int) -> None:
+        with store.writing(f"jobs/job_1/work/{place}") as folder:
+            for name in ("epoch", "state.json"):
+                (folder / name).write_text(f"{left}")
+
+    def replace() -> None:
+        if left[0]:
+            left[0] -= 1
+            write(0)
+
+    write(0)
+    write(1)
+    BusyStore.happens = replace
+    saved = save(url, store, tmp_path / "backup")
+    assert saved.files == sum(1 for path in (tmp_path / "backup/artifacts").rglob("*") if path.is_file())
+    address = f"memory://{new_id('ds')}" if target == "memory" else f"file://{tmp_path}/restored"
+    restored = Artifacts(address, cache=tmp_path / "other-cache")
+    restore(tmp_path / "backup", make_database("sqlite"), restored)
+    assert all(restored.exists(key) for key in ("models/mdl_1", "jobs/job_1/erm", "jobs/job_1/work/1"))
+    assert restored.exists("jobs/job_1/work/0") == (times == 1)
+    if times == 1:
+        folder = restored.folder("jobs/job_1/work/0")
+        assert [(folder / name).read_text() for name in ("epoch", "state.json")] == ["[0]", "[0]"]
+
+
+def test_what_was_cut_off_in_an_object_store_is_not_restored(
+    make_database: MakeDatabase, other_artifacts: Artifacts, tmp_path: Path
+) -> None:
+    """Files without a marker: in a folder they would be an artifact."""
+    url, store = make_database("sqlite"), Artifacts(f"memory://{new_id('ds')}", cache=tmp_path / "cache")
+    furnish(url, store)
+    store.fs.pipe_file(f"{store.root}/jobs/job_1/work/0/epoch", b"half")
+    save(url, store, tmp_path / "backup")
+    restore(tmp_path / "backup", make_database("sqlite"), other_artifacts)
+    assert other_artifacts.exists("models/mdl_1")
+    assert not other_artifacts.exists("jobs/job_1/work/0")
 
 
 def test_files_of_a_local_store_exist_in_an_object_store(

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from core.artifacts import Artifacts
-from core.housekeeping import STAMP, keep_house
+from core.housekeeping import STAMP, Housekeeper, keep_house
 from core.queries import datasets, jobs
-from core.queue import Doorbell
 from core.session import Database
 from core.settings import Settings
-from core.sweep import sweep
 from core.tables import DatasetRow, JobRow
 from core.vocabulary import DatasetState, JobKind
+
+Wait = Callable[[Callable[[], bool], float], None]
 
 
 @pytest.fixture
@@ -100,18 +101,44 @@ def test_it_is_done_once_an_hour(settings: Settings, database: Database) -> None
     assert not left.exists()
 
 
-def test_it_is_part_of_the_sweep(settings: Settings, database: Database) -> None:
-    left = old(settings.scratch / "import.x")
-    doorbell = Doorbell(settings.broker)
-    sweep(database, doorbell, settings)
-    doorbell.close()
-    assert not left.exists()
+def test_a_housekeeper_keeps_house_beside_others_and_once_at_a_time(
+    settings: Settings, database: Database, wait_until: Wait
+) -> None:
+    house, left = Housekeeper(database, settings), old(settings.scratch / "import.x")
+    house.start()
+    wait_until(lambda: not left.exists(), 10)
+    house.close(timeout=10)
+    os.utime(settings.scratch / STAMP, (time.time() - 3601,) * 2)
+    old(left)
+    house.start()
+    assert left.exists(), "it was closed"
+
+
+def test_a_database_that_is_away_is_told_and_does_not_end_a_housekeeper(
+    tmp_path: Path, database: Database, wait_until: Wait, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(data_dir=tmp_path / "var")
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE trash RENAME TO gone")
+    house, left = Housekeeper(database, settings), old(settings.scratch / "import.x")
+    house.start()
+    wait_until(lambda: "house could not be kept" in caplog.text, 10)
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE gone RENAME TO trash")
+
+    def kept() -> bool:
+        house.start()
+        return not left.exists()
+
+    wait_until(kept, 10)
+    house.close(timeout=10)
 
 
 def test_a_store_that_does_not_answer_is_told_and_stops_nothing(
     tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = Settings(data_dir=tmp_path / "var", storage_url="nonsense://x")
+    # Settings would refuse it, and a test must not wait for a store that is away.
+    settings = Settings(data_dir=tmp_path / "var").model_copy(update={"storage_url": "nonsense://x"})
     left = old(settings.scratch / "import.x")
     keep_house(database, settings)
     assert not left.exists()

@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import JobEnded, JobNotResumable, NotFound
 from core.ids import new_id
 from core.queries import events, jobs
 from core.session import Database, after_commit
-from core.tables import JobRow
+from core.tables import JobRow, TrashRow
 from core.vocabulary import EventType, JobKind, JobState, Stage
 from tests.integration.core.locks import while_it_waits
 
@@ -245,6 +246,57 @@ def test_a_resumed_job_keeps_what_it_did(database: Database) -> None:
         row = jobs.resume(session, job_id)
     assert (row.state, row.error, row.ended_at) == (JobState.QUEUED, None, None)
     assert row.done == {"erm": {"artifact": "jobs/j/erm", "seconds": 1.5}}
+
+
+def _trash(database: Database) -> dict[str, float]:
+    """Keys of what is to be deleted → seconds from now."""
+    with database.read() as session:
+        return {row.key: row.at - time.time() for row in session.scalars(select(TrashRow))}
+
+
+def _ended(database: Database, lease: jobs.Lease, state: JobState) -> None:
+    with database.begin() as session:
+        jobs.end(session, lease, state)
+
+
+def _cancelled_in_the_queue(database: Database, lease: jobs.Lease) -> None:
+    with database.begin() as session:
+        jobs.release(session, lease, reason="worker stopped")
+        jobs.cancel(session, lease.job_id)
+
+
+ENDINGS: dict[str, Callable[[Database, jobs.Lease], object]] = {
+    "failed": lambda d, lease: _ended(d, lease, JobState.FAILED),
+    "cancelled": lambda d, lease: _ended(d, lease, JobState.CANCELLED),
+    "cancelled while it waited": _cancelled_in_the_queue,
+    "given up by the sweep": lambda d, lease: _sweep(d, max_attempts=1),
+}
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_models_that_an_ended_job_may_have_written_unrecorded_go_unless_it_is_resumed(
+    database: Database, how: str
+) -> None:
+    made = {"erm": "mdl_1", "masktune": "mdl_2", "control": "mdl_3"}
+    job_id = _add(database, inputs={"model_ids": made})
+    lease = _claim(database, lease_seconds=0.0)
+    with database.begin() as session:
+        jobs.set_models(session, lease, {"erm": "mdl_1"})
+    assert _trash(database) == {}
+    ENDINGS[how](database, lease)
+    assert _state(database, job_id).ended
+    left = _trash(database)
+    assert set(left) == {"models/mdl_2", "models/mdl_3"}
+    assert min(left.values()) > 80_000, "a resumed job may write them again at once"
+    with database.begin() as session:
+        jobs.resume(session, job_id)
+    assert _trash(database) == {}
+
+
+def test_a_job_that_succeeded_leaves_its_models(database: Database) -> None:
+    _add(database, inputs={"model_ids": {"erm": "mdl_1"}})
+    _ended(database, _claim(database), JobState.SUCCEEDED)
+    assert _trash(database) == {}
 
 
 def test_a_stage_recorded_twice_stays_as_it_was(database: Database) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,41 @@ def test_the_version_before_adds_rows_to_the_database_of_this_one(empty: str) ->
         for table in (table for table in found if table.name in known):
             connection.execute(table.insert(), known[table.name])
     assert kept(known, read(empty)) == known
+
+
+@contextmanager
+def backing_up(url: str) -> Iterator[None]:
+    """A transaction that has read the jobs and goes on, as that of a backup."""
+    with closing(Database(url)) as database, database.engine.connect() as connection:
+        connection.execute(sa.text("SELECT count(*) FROM jobs"))
+        yield
+
+
+@pytest.mark.parametrize("empty", ["postgresql"], indirect=True)
+def test_a_migration_that_waits_for_a_backup_lets_the_service_go_on(empty: str) -> None:
+    """Who wants a table for itself holds up all that come after it: also those that only read."""
+    schema.upgrade(empty, "0006")
+    with ThreadPoolExecutor() as pool, closing(Database(empty)) as database:
+        with backing_up(empty):
+            upgraded = pool.submit(schema.upgrade, empty, patience=schema.Patience(0.5, 0.2))
+            for _ in range(20):
+                with database.engine.begin() as connection:
+                    connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
+                    connection.execute(sa.text("SELECT count(*) FROM jobs"))
+                time.sleep(0.05)
+            assert not upgraded.done()
+        upgraded.result(timeout=20)
+        assert schema.is_current(database)
+
+
+@pytest.mark.parametrize("empty", ["postgresql"], indirect=True)
+def test_a_migration_does_not_wait_for_ever(empty: str, caplog: pytest.LogCaptureFixture) -> None:
+    schema.upgrade(empty, "0006")
+    with backing_up(empty), pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+        schema.upgrade(empty, patience=schema.Patience(0.1, 0.01, tries=3))
+    assert caplog.text.count("it is tried again") == 2
+    with closing(Database(empty)) as database:
+        assert not schema.is_current(database)
 
 
 def test_a_database_that_lacks_a_migration_is_not_current(empty: str) -> None:

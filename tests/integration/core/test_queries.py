@@ -130,6 +130,38 @@ def test_lists_page_newest_first(
     assert listing(database) == made[::-1]
 
 
+@pytest.mark.parametrize(
+    ("table", "make", "query"),
+    [("datasets", _dataset, datasets.listing), ("models", _model, registry.listing)],
+)
+def test_a_page_reads_what_it_shows_and_not_the_table(
+    database: Database, table: str, make: Callable[[Database], str], query: Callable[..., list[object]]
+) -> None:
+    """Of 20,000 models a first page cost 40 ms."""
+    make(database)
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) "
+    with database.begin() as session:
+        first = session.execute(text(f"SELECT * FROM {table}")).mappings().one()
+        kept = ", ".join(column for column in first if column != "id")
+        session.execute(
+            text(f"INSERT INTO {table} (id, {kept}) {numbers} SELECT 'x' || i, {kept} FROM n, {table}")
+        )
+        session.execute(text(f"ANALYZE {table}"))
+    explain = "EXPLAIN" if database.engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    plans: list[str] = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def look(connection: Connection, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT"):
+            cursor.execute(f"{explain} {statement}", parameters)
+            plans.append(str(cursor.fetchall()))
+
+    with database.read() as session:
+        assert len(query(session, before=None, limit=20)) == 20
+    assert len(plans) == 1
+    assert f"{table}_newest" in plans[0]
+
+
 def test_an_idempotency_key_is_reserved_once_and_replayed(database: Database) -> None:
     with database.begin() as session:
         assert idempotency.begin(session, "k", "f", stale_after=60) is None
@@ -137,9 +169,12 @@ def test_an_idempotency_key_is_reserved_once_and_replayed(database: Database) ->
         found = idempotency.begin(session, "k", "f", stale_after=60)
         assert found is not None
         assert found.status is None
-        idempotency.finish(session, "k", status=202, headers={"location": "/jobs/1"}, body=b"{}")
+        since = found.at
+        answer: Any = {"status": 202, "headers": {"location": "/jobs/1"}, "body": b"{}"}
+        assert not idempotency.finish(session, "k", since=since - 60, **answer)
+        assert idempotency.finish(session, "k", since=since, **answer)
     with database.begin() as session:
-        idempotency.forget(session, "k")  # frees reservations only, never answers
+        idempotency.forget(session, "k", since=since)  # frees reservations only, never answers
         found = idempotency.begin(session, "k", "f", stale_after=60)
         assert found is not None
         assert (found.status, found.headers, found.body) == (202, {"location": "/jobs/1"}, b"{}")

@@ -80,6 +80,7 @@ def test_a_store_that_is_away_fails_nothing_and_is_tried_again(
     with database.begin() as session:
         discard(session, database, store, KEYS)
     assert "datasets/ds_1 could not be deleted (the store is away)" in caplog.text
+    assert StubbornStore.refused == 1, "a store that is away is not asked for every key"
     wait(database)
     keep_house(database, settings)
     assert left(database) == list(KEYS)
@@ -90,6 +91,20 @@ def test_a_store_that_is_away_fails_nothing_and_is_tried_again(
     keep_house(database, settings)
     assert left(database) == []
     assert not any(store.exists(key) for key in KEYS)
+
+
+def test_a_key_that_cannot_be_deleted_does_not_hold_up_the_others(
+    database: Database, settings: Settings, store: Artifacts
+) -> None:
+    """Its turn comes again, behind those that were left for its sake."""
+    with database.begin() as session:
+        trash.put(session, KEYS)
+    StubbornStore.stuck = KEYS[0]
+    for _ in range(2):
+        wait(database)
+        keep_house(database, settings)
+    assert left(database) == [KEYS[0]]
+    assert [store.exists(key) for key in KEYS] == [True, False]
 
 
 def test_a_key_is_put_there_twice(database: Database, store: Artifacts) -> None:

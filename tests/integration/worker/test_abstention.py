@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from app.services.predict import data_uri
+from app.services.reports import render
 from core.ids import new_id
 from core.queries import registry
-from core.tables import JobRow, ModelRow
+from core.tables import DatasetRow, JobRow, ModelRow
 from core.vocabulary import Arm, JobKind
 from models.backbones import Network, build_network
 from models.data.batches import LoaderSettings, make_loader
@@ -32,7 +35,7 @@ from tests.integration.worker.real_jobs import CLASSES, make_folder
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("abstention")
     import_dataset(make_folder(folder / "images"), folder / "store")
-    with opened_bench(folder, folder / "store") as opened:
+    with opened_bench(folder, folder / "store", folder / "images") as opened:
         yield opened
 
 
@@ -45,11 +48,64 @@ def evaluated(bench: Bench) -> JobRow:
     return job
 
 
+@pytest.fixture(scope="module")
+def copied(bench: Bench) -> tuple[int, DatasetRow]:
+    """How many pictures a data set has in each split, and that data set: three of each in two splits."""
+    images = bench.images / "copies"
+    for source in sorted(bench.images.glob("*/*.png"))[::8]:
+        for split in ("train", "val", "calibration", "test"):
+            for number in range(3 if split in ("calibration", "test") else 1):
+                target = images / split / source.parent.name / f"{source.stem}-{number}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, target)
+    _, dataset = bench.imported({"address": f"file://{images}"})
+    return len(list(images.glob("train/*/*"))), dataset
+
+
+def test_a_picture_counts_once_however_many_copies_there_are(
+    bench: Bench, copied: tuple[int, DatasetRow]
+) -> None:
+    """Copies err together: counted as samples of their own, they certify what is not so."""
+    pictures, dataset = copied
+    given = {"model": bench.untrained(tuple(dataset.classes))}
+    (job,) = bench.succeed(bench.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs=given, params={}))
+    (calibration,) = job.done["calibrate"]["calibrations"].values()
+    assert (calibration["n"], calibration["copies_left_out"]) == (pictures, 2 * pictures)
+    raw = json.loads((bench.folder(calibration["artifact"]) / "tables.json").read_text())
+    assert (raw["n"], raw["copies_left_out"]) == (pictures, 2 * pictures)
+    assert raw["scores"]["max_softmax"]["answered"][-1] == pictures
+    assert sum(table["n"] for table in raw["classes"]["max_softmax"].values()) == pictures
+    assert f"{2 * pictures} copies of pictures" in " ".join(bench.logs(job.id))
+    folder = bench.folder(job.done["evaluate"]["artifact"])
+    report = json.loads((folder / "report.json").read_text())
+    assert report["metrics"]["test"]["imported"]["n"] == 3 * pictures
+    for split in ("calibration", "test"):
+        curve = report["risk_coverage"][split]["imported"]
+        assert (curve["n"], curve["copies_left_out"]) == (pictures, 2 * pictures)
+    assert report["risk_coverage"]["val"]["imported"]["copies_left_out"] == 0
+    assert report["certified"]["imported"]["copies_left_out"] == 2 * pictures
+    page = render(report, lambda name: data_uri((folder / name).read_bytes()))
+    assert f"{2 * pictures} copies of pictures" in page
+
+
+def test_models_are_compared_on_each_picture_once(bench: Bench, copied: tuple[int, DatasetRow]) -> None:
+    pictures, dataset = copied
+    erm = _imported(bench, build_network("small_cnn", classes=2, image_size=28, seed=1), None)
+    model = _imported(bench, build_network("small_cnn", classes=2, image_size=28, seed=2), erm)
+    (job,) = bench.succeed(
+        bench.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs={"model": model}, params={})
+    )
+    report = json.loads((bench.folder(job.done["evaluate"]["artifact"]) / "report.json").read_text())
+    assert report["metrics"]["test"]["masktune"]["n"] == 3 * pictures
+    assert {difference["n"] for difference in report["differences"]["test"]} == {pictures}
+
+
 def _imported(bench: Bench, network: Network, erm: str | None) -> str:
     model_id = new_id("mdl")
     arm = Arm.ERM if erm is None else Arm.MASKTUNE
     with bench.runtime.artifacts.writing(f"models/{model_id}") as folder:
-        save_model(network, card_of(network, CLASSES, arm.value), folder)
+        card = card_of(network, CLASSES, "erm" if erm is None else "masktune")
+        save_model(network, card, folder)
     row = ModelRow(
         id=model_id, arm=arm, backbone="small_cnn", classes=list(CLASSES), image_size=28, erm_id=erm
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,37 @@ def test_no_shortcut_is_seen_where_there_is_none(bench: Bench) -> None:
     assert report["metrics"]["test"]["erm"]["accuracy"] > 0.9
     assert report["shortcut"]["reading"] == "no_sign", report["shortcut"]["signs"]
     assert "That is no proof of absence." in page
+
+
+def two_blobs(root: Path, images: int) -> Path:
+    """The class is the brighter of two blobs, with some noise: whoever looks at the blobs is honest."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:28, :28]
+    left, right = (np.exp(-((columns - x) ** 2 + (rows - 14) ** 2) / 8) for x in (7, 21))
+    for name in ("left", "right"):
+        (root / name).mkdir(parents=True)
+    for index in range(images):
+        one, other = rng.random(2)
+        picture = 0.5 * one * left + 0.5 * other * right + 0.15 * rng.random((28, 28))
+        name = "right" if other + 0.12 * rng.standard_normal() > one else "left"
+        grey = Image.fromarray((255 * picture.clip(0, 1)).astype(np.uint8)).convert("RGB")
+        grey.save(root / name / f"{index:04d}.png")
+    return root
+
+
+def test_slices_that_hold_just_the_mistakes_of_an_honest_model_are_no_sign(bench: Bench) -> None:
+    images = two_blobs(bench.images.parent / "blobs", 1600)
+    _, dataset = bench.imported({"address": f"file://{images}"})
+    params = hyperparameters(epochs=4, batch_size=32, optimizer={"learning_rate": 0.02})
+    job = bench.succeed(bench.run(JobKind.ERM, dataset_id=dataset.id, params=params))[0]
+    report, page = read(bench, job)
+    assert report["metrics"]["test"]["erm"]["accuracy"] > 0.8
+    shares = [told["accuracy"] for part in report["slices"]["slices"] for told in part["accuracies"]]
+    assert max(shares) - min(shares) > 0.5  # it looks at the blob that it takes for the brighter one
+    signs = report["shortcut"]["signs"]
+    assert not [sign for sign in signs if sign["kind"] == "failure" and sign["found"]]
+    assert "slices" not in {sign["name"] for sign in signs}
+    assert "cut from the model's own answers" in page
 
 
 def test_the_same_job_writes_the_same_figures(bench: Bench) -> None:

@@ -12,6 +12,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sqlalchemy import select
 
+from app.services.predict import data_uri
+from app.services.reports import render
 from core.tables import JobRow, ModelRow
 from core.vocabulary import STAGES, Arm, JobKind, Stage
 from models.checkpoints import weights_digest
@@ -162,9 +164,43 @@ def test_the_head_of_a_masktune_model_by_where_it_differs_from_erm(bench: Bench,
     assert report["groups"]["held_out"] == {"masktune": False, "retrained": True, "control": True}
 
 
-def test_its_models_are_masked_and_tuned_like_others(bench: Bench, given: JobRow) -> None:
-    mask = bench.run(JobKind.MASK, inputs={"model": given.models["control"]}, params=small())
+@pytest.mark.parametrize("arm", ["control", "retrained"])
+def test_a_head_of_a_control_or_of_a_retrained_head_keeps_the_figures_of_before(
+    bench: Bench, given: JobRow, arm: str
+) -> None:
+    """The job makes models of both arms itself: theirs must not stand in the place of the given one's."""
+    model = given.models[arm]
+    asked = config(groups="given")
+    job = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=asked, inputs={"model": model}))[0]
+    report = report_of(bench, job)
+    assert report["before"] == "given"
+    assert {a: m["id"] for a, m in report["models"].items()} == {
+        "erm": report_of(bench, given)["models"]["erm"]["id"],
+        "given": model,
+        "retrained": job.models["retrained"],
+        "control": job.models["control"],
+    }
+    before = report_of(bench, given)["metrics"]["test"][arm]
+    assert report["metrics"]["test"]["given"] == before
+    assert {d["b"] for d in report["differences"]["test"]} == {"erm", "given", "control"}
+    assert report["verdict"]["b"] == "control"
+    assert report["groups"]["held_out"] == {"given": False, "retrained": True, "control": True}
+    members = Members.load(bench.folder(job.done["retrain_head"]["artifact"]) / MEMBERS)
+    right = int((members.before == members.labels).sum())
+    assert sum(part["accuracies"]["given"]["correct"] for part in report["groups"]["slices"]) == right
+    folder = bench.folder(job.done["evaluate"]["artifact"])
+    assert "Given model" in render(report, lambda name: data_uri((folder / name).read_bytes()))
+
+
+@pytest.mark.parametrize("arm", ["control", "retrained"])
+def test_its_models_are_masked_and_tuned_like_others(bench: Bench, given: JobRow, arm: str) -> None:
+    mask = bench.run(JobKind.MASK, inputs={"model": given.models[arm]}, params=small())
     tuned = bench.succeed(mask, bench.run(JobKind.FINETUNE, inputs={"mask_set": mask}, params=small()))[1]
+    report = report_of(bench, tuned)
+    assert (set(report["models"]), report["before"]) == ({"given", "masktune"}, "given")
+    assert {(d["a"], d["b"]) for d in report["differences"]["test"]} == {("masktune", "given")}
+    assert (report["verdict"]["a"], report["verdict"]["b"]) == ("masktune", "given")
+    assert (report["gaze"]["before"], report["gaze"]["after"]) == ("given", "masktune")
     assert any("fresh optimizer" in line for line in bench.logs(tuned.id))  # a fit leaves no checkpoint
 
 

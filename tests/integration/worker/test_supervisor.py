@@ -198,6 +198,33 @@ def test_a_crashing_job_fails_after_its_bound_and_says_how(
     assert "memory" in job.error["detail"]
 
 
+def test_a_child_that_could_not_be_started_once_is_started_again(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, tmp_path: Path
+) -> None:
+    job_id = add_job(TRAINED)
+    missing = (str(tmp_path / "python"), *runtime.child[1:])
+    slow = runtime.settings.model_copy(update={"retry_backoff_seconds": 60.0})
+    work(Runtime(**{**vars(runtime), "child": missing, "settings": slow}))
+    job = job_of(job_id)
+    assert (job.state, job.attempt, job.crashes, job.error) == (JobState.QUEUED, 1, 1, None)
+    with runtime.database.begin() as session:
+        session.execute(update(JobRow).values(not_before=0.0))
+    work(runtime)
+    assert (job_of(job_id).state, job_of(job_id).attempt) == (JobState.SUCCEEDED, 2)
+
+
+def test_a_job_whose_child_never_starts_fails_after_its_bound_and_says_why(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, tmp_path: Path
+) -> None:
+    job_id = add_job(TRAINED)
+    work(Runtime(**{**vars(runtime), "child": (str(tmp_path / "python"),)}))
+    job = job_of(job_id)
+    assert (job.state, job.attempt) == (JobState.FAILED, 3)
+    assert job.error is not None
+    assert job.error["reason"] == "child_not_started"
+    assert "ENOENT" in job.error["detail"]
+
+
 def test_an_epoch_of_progress_forgives_crashes(runtime: Runtime, add_job: AddJob, job_of: JobOf) -> None:
     crash: list[tuple[str, Any]] = [("exit", 1)]
     forward: list[tuple[str, Any]] = [progress(0.1, advanced=True), ("exit", 1)]

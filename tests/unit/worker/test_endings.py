@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 
 import pytest
 
-from worker.endings import crash_problem
+from worker.endings import crash_problem, start_problem
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,10 @@ def test_a_crash_says_how_and_what_to_do(code: int, words: list[str]) -> None:
     assert problem["reason"] == "child_crashed"
     assert problem["type"] == "/problems/job-failed"
     assert all(word in problem["detail"] for word in (*words, "3 times", "resume"))
+
+
+def test_a_process_that_could_not_be_started_says_why_and_no_path() -> None:
+    problem = start_problem(OSError(errno.EAGAIN, "Resource temporarily unavailable", "/usr/bin/python"), 3)
+    assert (problem["reason"], problem["type"]) == ("child_not_started", "/problems/job-failed")
+    assert all(word in problem["detail"] for word in ("EAGAIN", "3 times", "resume"))
+    assert "python" not in problem["detail"]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
 import sys
-from collections.abc import Callable
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 
 from worker.process_tree import ChildProcess, marked
 
@@ -67,3 +75,51 @@ def test_orphans_of_a_child_that_was_killed_are_found(wait_until: Wait) -> None:
     assert len(marked(child.mark)) == 2
     child.end(1.0)
     assert marked(child.mark) == []
+
+
+@contextmanager
+def without_descriptors() -> Iterator[None]:
+    """This process can open nothing while the block runs (EMFILE)."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_family_is_awaited_that_cannot_be_looked_for_at_once(wait_until: Wait) -> None:
+    child = start(FAMILY)
+    wait_until(lambda: len(marked(child.mark)) == 3, 20)
+    ending = threading.Thread(target=child.end, args=(0.1,))
+    with without_descriptors():
+        ending.start()
+        ending.join(0.5)
+        assert ending.is_alive(), "nobody knows yet that all are gone"
+    ending.join(20)
+    assert marked(child.mark) == []
+
+
+def test_a_child_that_cannot_be_watched_is_not_left_behind(
+    monkeypatch: pytest.MonkeyPatch, wait_until: Wait
+) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    name = f"TEST={uuid.uuid4().hex}"
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(OSError, match="too many"):
+        ChildProcess(
+            [sys.executable, "-c", "import time; time.sleep(600)"],
+            environment=os.environ | dict([name.split("=")]),
+        )
+    assert not any(name.encode() in _environment(entry) for entry in Path("/proc").iterdir())
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
+
+
+def _environment(entry: Path) -> list[bytes]:
+    try:
+        return (entry / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
