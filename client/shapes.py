@@ -216,18 +216,18 @@ class GroupRow(Shape):
     coverage: float
     risk: float | None = None
     risk_upper: float
-    verdict: Literal["certified", "not_certified", "not_certifiable"]
+    verdict: Literal["bound_below", "bound_above", "too_few"] | None = None
     aurc: float | None = None
 
 
 class GroupTable(Shape):
-    """Each group and class at one threshold; `max_risk` is what their bounds are compared with."""
+    """Each group and class at one threshold. Bounds are compared with `max_risk`, where one was asked for."""
 
     policy: str
     requested: float
     status: str
     threshold: float | None = None
-    max_risk: float
+    max_risk: float | None = None
     risk_confidence: float
     groups: list[GroupRow] = []
     group_coverage_ratio: float | None = None
@@ -288,7 +288,7 @@ class Drift(Shape):
     tests: list[DriftTest] = []
     alpha: float
     status: Literal["drifted", "no_sign_of_drift", "too_few"]
-    certificate_trusted: bool
+    certificate_trusted: bool | None = None
     statement: str
 
 
@@ -360,6 +360,7 @@ class Calibration(Shape):
     coverage_interval: tuple[float, float] | None = None
     risk: float | None = None
     risk_upper: float | None = None
+    risk_confidence: float | None = None
     method: str | None = None
     temperature: float = 1.0
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle  # nosec B403  # for the name of its error
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from models.errors import LearningError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _VERSION = 1
 
@@ -92,8 +96,8 @@ class Checkpoint:
         value |= {"version": _VERSION, "history": [r._asdict() for r in self.history]}
         value |= {"weights": dict(self.weights), "optimizer": dict(self.optimizer)}
         partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            torch.save(value, file)
+        with NotingWriter(partial.open("wb", buffering=0)) as file:
+            save(value, file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -102,6 +106,29 @@ class Checkpoint:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+class NotingWriter(io.BufferedWriter):
+    """Keeps the error of a write."""
+
+    failed: OSError | None = None
+
+    def write(self, data: ReadableBuffer) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failed = error
+            raise
+
+
+def save(value: object, file: NotingWriter) -> None:
+    """As `torch.save`, which hides the `OSError` of a full disk behind a complaint about positions."""
+    try:
+        torch.save(value, file)
+    except RuntimeError:
+        if file.failed is None:
+            raise
+        raise file.failed from None
 
 
 class CheckpointFolder:

@@ -95,7 +95,11 @@ def _require(ok: bool, pointer: str, message: str) -> None:
 
 @dataclass(frozen=True)
 class OptimizerConfig(_Json):
-    """The optimizer of ERM; the finetune goes on with its state."""
+    """The optimizer of ERM; the finetune goes on with its state, under its own hyperparameters.
+
+    `momentum` and `nesterov` are sgd's. adam and adamw pay no regard to `momentum`: their betas are torch's,
+    0.9 and 0.999.
+    """
 
     name: OptimizerName = "sgd"
     learning_rate: float = 0.01
@@ -116,7 +120,7 @@ class OptimizerConfig(_Json):
 
 @dataclass(frozen=True)
 class ScheduleConfig(_Json):
-    """The learning rate over the epochs: ×`gamma` at each milestone, or down a half cosine."""
+    """The learning rate over the epochs: ×`gamma` at each of `multistep`'s milestones, or down a half cosine."""
 
     name: ScheduleName = "constant"
     milestones: tuple[int, ...] = ()
@@ -128,6 +132,11 @@ class ScheduleConfig(_Json):
             all(m > 0 for m in self.milestones) and list(self.milestones) == sorted(set(self.milestones)),
             "/schedule/milestones",
             "must be epochs above 0, in rising order",
+        )
+        _require(
+            (self.name == "multistep") == bool(self.milestones),
+            "/schedule/milestones",
+            "go with the schedule multistep, which needs one or more",
         )
 
 

@@ -28,7 +28,9 @@ _PATIENCE = timedelta(days=7)
 def joined(run: Run) -> Iterator[Run]:
     """`run` as this rank's part of it, for as long as the block lasts; `run` itself outside of torchrun.
 
-    On CUDA each rank of a host takes the card of its local rank. Only rank 0 reports progress.
+    On CUDA each rank of a host takes the card of its local rank. Only rank 0 reports progress. After an error
+    the process is still of the group, and should say what it was and end by `os._exit`: to leave is to wait,
+    on NCCL, for a sum that the others have begun (pytorch#141510), and they for this rank.
     """
     if "RANK" not in os.environ:
         yield run
@@ -39,11 +41,9 @@ def joined(run: Run) -> Iterator[Run]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
-    try:
-        report = run.on_progress if rank == 0 else _silent
-        yield replace(run, device=device, rank=rank, world_size=world_size, on_progress=report)
-    finally:
-        dist.destroy_process_group()
+    report = run.on_progress if rank == 0 else _silent
+    yield replace(run, device=device, rank=rank, world_size=world_size, on_progress=report)
+    dist.destroy_process_group()  # in no `finally`: see above
 
 
 def _silent(_: Progress) -> None:

@@ -17,6 +17,7 @@ class LearningError(Exception):
     ├── MaskSetError         models.mask_set
     ├── ModelError           models.export
     ├── OptimizerMismatch    models.optim
+    ├── SplitTooSmall        models.readiness
     ├── StoreError           models.data.store
     └── UnknownMethod        models.saliency
     """

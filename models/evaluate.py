@@ -1,4 +1,4 @@
-"""Accuracy as counts over counts: plain, balanced, per class and group; reliability of probabilities."""
+"""Accuracy as counts over counts: plain, balanced, per class and group."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.statistics import Interval, least_share, mean_share, student, wilson
+from models.statistics import Interval, least_share, mean_share, wilson
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -183,125 +183,3 @@ def _weighted(
         return None, None
     mean = sum(s.accuracy * weight for s, weight in zip(groups, each, strict=True)) / total
     return mean, mean_share(_counts(groups), each)
-
-
-class ReliabilityBin(NamedTuple):
-    """Samples whose top probability is in (`low`, `high`]: mean probability against accuracy.
-
-    `accuracy_low`, `accuracy_high`: its 95 % Wilson interval.
-    """
-
-    low: float
-    high: float
-    n: int
-    correct: int
-    confidence: float
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-
-
-class Calibration(NamedTuple):
-    """`ece` and `mce`: mean and largest gap between confidence and accuracy over the bins.
-
-    A mean of absolute gaps is never 0 on a finite sample: `ece_by_chance` is what a model whose
-    probabilities are all true exceeds in 5 % of samples like this one. `overconfidence` is mean
-    probability − accuracy. `nll` in nats, `brier` over all classes (0..2). Empty bins are left out.
-    `…_low`, `…_high`: 95 % intervals, for `ece` by bootstrap within the bins, else of the mean.
-    """
-
-    n: int
-    ece: float
-    ece_low: float
-    ece_high: float
-    ece_by_chance: float
-    mce: float
-    overconfidence: float
-    overconfidence_low: float
-    overconfidence_high: float
-    nll: float
-    nll_low: float
-    nll_high: float
-    brier: float
-    brier_low: float
-    brier_high: float
-    bins: tuple[ReliabilityBin, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return self._asdict() | {"bins": [found._asdict() for found in self.bins]}
-
-
-_ECE_DRAWS = 2000
-
-
-def calibration_error(
-    logits: NDArray[np.float32],
-    labels: Labels,
-    *,
-    bins: int = 15,
-    generator: np.random.Generator | None = None,
-) -> Calibration:
-    """Reliability of softmax probabilities in `bins` equal widths (Guo et al. 2017); logits (N, K).
-
-    `generator` draws the interval of `ece`; by default one of seed 0.
-    """
-    if len(labels) == 0:
-        raise ValueError("there must be at least one sample")
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    probabilities = np.exp(log_probabilities)
-    top, right = probabilities.max(1), probabilities.argmax(1) == labels
-    place = np.clip(np.ceil(top * bins).astype(np.int64) - 1, 0, bins - 1)
-    found = []
-    for index in np.unique(place).tolist():
-        inside = place == index
-        n, correct = int(inside.sum()), int(right[inside].sum())
-        mean, edges = float(top[inside].mean()), (index / bins, (index + 1) / bins)
-        found.append(ReliabilityBin(*edges, n, correct, mean, correct / n, *wilson(correct, n)))
-    gaps = [abs(b.confidence - b.accuracy) for b in found]
-    ece = sum(g * b.n for g, b in zip(gaps, found, strict=True)) / len(labels)
-    low, high, by_chance = _ece_bounds(top, right, place, generator or np.random.default_rng(0))
-    losses = -log_probabilities[np.arange(len(labels)), labels]
-    of_label = probabilities[np.arange(len(labels)), labels]
-    squares = (1 - of_label) ** 2 + (probabilities**2).sum(1) - of_label**2
-    over = top - right
-    return Calibration(
-        n=len(labels),
-        ece=ece,
-        ece_low=min(low, ece),
-        ece_high=max(high, ece),
-        ece_by_chance=by_chance,
-        mce=max(gaps),
-        overconfidence=float(over.mean()),
-        overconfidence_low=student(over).low,
-        overconfidence_high=student(over).high,
-        nll=float(losses.mean()),
-        nll_low=max(0.0, student(losses).low),
-        nll_high=student(losses).high,
-        brier=float(squares.mean()),
-        brier_low=max(0.0, student(squares).low),
-        brier_high=min(2.0, student(squares).high),
-        bins=tuple(found),
-    )
-
-
-def _ece_bounds(
-    top: NDArray[np.float64], right: NDArray[np.bool_], place: Labels, generator: np.random.Generator
-) -> tuple[float, float, float]:
-    """(low, high, by chance): 2.5 %, 97.5 % of the bootstrap, 95 % if all probabilities were true.
-
-    A bin's sum of (probability − right) is drawn from a normal distribution of its mean and variance.
-    """
-    size = int(place.max()) + 1
-    counts = np.bincount(place, minlength=size)
-    gap = top - right
-    mean = np.bincount(place, gap, size)
-    spread = np.bincount(place, gap**2, size) - mean**2 / np.maximum(counts, 1)
-    true = np.bincount(place, top * (1 - top), size)
-    normal = generator.standard_normal((_ECE_DRAWS, size))
-    again = np.abs(mean + normal * np.sqrt(np.maximum(spread, 0))).sum(1) / len(top)
-    chance = np.abs(normal * np.sqrt(true)).sum(1) / len(top)
-    low, high = np.quantile(again, [0.025, 0.975]).tolist()
-    return low, high, float(np.quantile(chance, 0.95))

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.backbones import BackboneError, Network, WeightsUnavailable, build_network, weight_shapes
 from models.backbones_weights import load_strictly, read_tensors, require_fit, stored_shapes
 from models.checkpoints import weights_digest
-from models.data.packing import hidden_sibling, publish, sweep_siblings
 from models.errors import LearningError
 
 Arm = Literal["erm", "masktune", "retrained", "control", "imported"]
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 _VERSION = 1
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class ModelError(LearningError, ValueError):
@@ -78,15 +82,27 @@ def card_of(
 
 
 def save_model(network: Network, card: ModelCard, folder: Path) -> None:
-    """Write both files into `folder`, which appears whole; an older one is replaced."""
+    """Write both files into `folder`, which the caller publishes; older ones are replaced."""
     if card.digest != weights_digest(network.model):
         raise ModelError("the card was made for other weights")
-    sweep_siblings(folder)
-    partial = hidden_sibling(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(network.model).items()}
-    save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
-    (partial / CARD_FILE).write_text(json.dumps(card.to_json(), indent=1, ensure_ascii=False))
-    publish(partial, folder)
+    with system_errors():
+        save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    (folder / CARD_FILE).write_text(json.dumps(card.to_json(), indent=1, ensure_ascii=False))
+
+
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """Turn what safetensors says of a full disk, in words alone, into the `OSError` that it was."""
+    try:
+        yield
+    except SafetensorError as error:
+        found = _SYSTEM_ERROR.search(str(error))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number)) from error
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

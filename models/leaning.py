@@ -8,36 +8,31 @@ group; a property that is the task itself); both together are what a shortcut lo
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from models.evaluate import Metrics
 from models.masking_cost import MaskingCost
-from models.slices import InferredSlice, InferredSlices, ModelAccuracy
-from models.statistics import Share, fisher
 
 Reading = Literal["leans", "some_signs", "no_sign"]
 Kind = Literal["failure", "cause"]
-Name = Literal["groups", "slices", "shift", "mask", "property"]
+Name = Literal["groups", "shift", "mask", "property"]
 
 GAP = 0.05
 """Less is no sign, however sure it is."""
-LEVEL = 0.05
-"""Of the test between slices, over all pairs together: some pair of many is always far apart by chance."""
 SMALL_MASK, MANY_CHANGES = 0.15, 0.1
 
 RULE = (
     "Signs of failure: the worst group beside all samples, or the test split beside validation, is right at "
-    f"least {100 * GAP:.0f} points less often, and the 95 % intervals do not meet; or a slice inferred from "
-    "where the model looks is, beside another of its class, by Fisher's exact test at "
-    f"{100 * LEVEL:.0f} % over all pairs of slices. Signs of a cause: the model's "
-    f"own mask covers at most {100 * SMALL_MASK:.0f} % of the image and changes at least "
+    f"least {100 * GAP:.0f} points less often, and the 95 % intervals do not meet. Signs of a cause: the "
+    f"model's own mask covers at most {100 * SMALL_MASK:.0f} % of the image and changes at least "
     f"{100 * MANY_CHANGES:.0f} points more of its answers than the same mask elsewhere (lower end of the "
     "95 % interval); or one simple property of the image tells the class, rated strong. Both kinds: it leans "
     "on a shortcut. One kind: some signs. Neither: no sign. The failures of a model that is no better than a "
-    "guess on the validation split (the 95 % interval of its mean over classes reaches chance) are no signs."
+    "guess on the validation split (the 95 % interval of its mean over classes reaches chance) are no signs. "
+    "Slices inferred from where the model looks are no signs either: they are cut from the model's own "
+    "answers, and one that holds just its mistakes is found in an honest model too."
 )
 
 
@@ -121,54 +116,6 @@ def of_shift(validation: Metrics, test: Metrics) -> Sign:
         sentence=f"It is right on {_share(validation.accuracy, validation.low, validation.high)} of the "
         f"validation split and on {_share(test.accuracy, test.low, test.high)} of the test split.",
     )
-
-
-def of_slices(found: InferredSlices, *, model: str) -> Sign | None:
-    """The two slices of one class that differ most surely; None where no class was cut in two.
-
-    p by Fisher's exact test, times the number of pairs (Bonferroni).
-    """
-    pairs = [pair for each in found.classes for pair in _pairs(found, each.label, model)]
-    if not pairs:
-        return None
-    # Between equal p, as where all are 1, the wider gap.
-    p, gap, worse, better = min(pairs, key=lambda pair: (pair.p_value, -pair.gap))
-    p = min(1.0, p * len(pairs))
-    (low, slice), (high, _) = worse, better
-    return Sign(
-        name="slices",
-        kind="failure",
-        found=gap >= GAP and p <= LEVEL,
-        n=low.n + high.n,
-        sentence=f"Of {slice.class_name}, {low.n} images that it looks at alike are right on "
-        f"{_share(low.accuracy, low.low, low.high)}, {high.n} others on "
-        f"{_share(high.accuracy, high.low, high.high)} (p = {p:.2g}, of {len(pairs)} such pairs).",
-    )
-
-
-class _Pair(NamedTuple):
-    """Two slices of one class, the one that is right less often first."""
-
-    p_value: float
-    gap: float
-    worse: tuple[ModelAccuracy, InferredSlice]
-    better: tuple[ModelAccuracy, InferredSlice]
-
-
-def _pairs(found: InferredSlices, label: int, model: str) -> list[_Pair]:
-    told = [
-        (accuracy, part)
-        for part in found.slices
-        if part.label == label
-        for accuracy in part.accuracies
-        if accuracy.model == model
-    ]
-    pairs = []
-    for one, other in itertools.combinations(told, 2):
-        worse, better = sorted((one, other), key=lambda pair: pair[0].accuracy)
-        p = fisher(*(Share(accuracy.correct, accuracy.n) for accuracy, _ in (worse, better)))
-        pairs.append(_Pair(p, better[0].accuracy - worse[0].accuracy, worse, better))
-    return pairs
 
 
 def of_mask(cost: MaskingCost, *, split: str) -> Sign:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -87,6 +88,16 @@ def random_masks(counts: Tensor, rows: Tensor, size: Size, *, seed: int) -> Tens
     last = order.gather(1, (counts.long() - 1).clamp_min(0)[:, None])
     chosen = (keys <= last) & (counts > 0)[:, None]
     return chosen.reshape(-1, height, width)
+
+
+def seed_of_set(seed: int, iteration: int) -> int:
+    """The seed of the random places of the set of an iteration (0, 1, …): a run's own for the first.
+
+    With one seed for all, the places of fewer pixels are among those of more, and sets join to the larger.
+    """
+    if iteration == 0:
+        return seed
+    return int(np.random.SeedSequence([seed, iteration]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _mix(x: Tensor) -> Tensor:

@@ -7,11 +7,12 @@ with `numpy.load(mmap_mode="r")`) and `mask_set.json`. It appears whole or not a
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -21,8 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.data.packing import publish
 from models.errors import LearningError
 from models.mask_rule import Size, masks, random_masks
+from models.sending import sent
 
 if TYPE_CHECKING:
     from models.data.batches import MaskSource
@@ -41,7 +44,8 @@ class MaskSetError(LearningError, ValueError):
 class MaskSetHeader:
     """How a set was made. `size` is the image's (height, width), `map_size` the stored map's.
 
-    With method `random` a record's `count` pixels are drawn from (`seed`, row).
+    With method `random` a record's `count` pixels are drawn from (`seed`, row). `crop` None: not known, in
+    a set of a version that did not write it down.
     """
 
     method: str
@@ -52,6 +56,7 @@ class MaskSetHeader:
     map_size: Size
     seed: int
     images: int
+    crop: str | None = None
     version: int = _VERSION
 
     def to_json(self) -> dict[str, Any]:
@@ -131,10 +136,9 @@ class MaskSetWriter:
     def _finish(self) -> None:
         if self._written != self._header.images:
             raise MaskSetError(f"{self._written} masks were added, {self._header.images} announced")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._file.close()
         (self._partial / _HEADER).write_text(json.dumps(self._header.to_json(), indent=1))
-        self._partial.rename(self._folder)
+        publish(self._partial, self._folder)
 
 
 def _columns(batch: MaskBatch) -> tuple[Tensor, ...]:
@@ -169,6 +173,14 @@ class MaskSet:
     def __len__(self) -> int:
         return self.header.images
 
+    @cached_property
+    def digest(self) -> str:
+        """Of all that the masks depend on, in hexadecimal."""
+        header = self.header
+        found = hashlib.sha256(repr((header.method, header.size, header.seed)).encode())
+        found.update(self._records.view(np.uint8).data)
+        return found.hexdigest()
+
     @property
     def masked_share(self) -> float:
         """Masked pixels over all pixels of the set."""
@@ -199,21 +211,20 @@ class MaskSet:
         size = (size, size) if isinstance(size, int) else size
         found = self.records(rows.cpu())
         if self.header.method != "random":
-            return masks(_sent(found.maps, device), _sent(found.thresholds, device), size)
+            return masks(sent(found.maps, device), sent(found.thresholds, device), size)
         own = self.header.size
         scale = size[0] * size[1] / (own[0] * own[1])
-        counts = _sent((found.counts * scale).round().long(), device)
+        counts = sent((found.counts * scale).round().long(), device)
         return random_masks(counts, found.rows, size, seed=self.header.seed)
-
-
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """On `device`. From pinned memory, for from any other a card is waited for when it is more than 64 KB."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 @dataclass(frozen=True)
 class _Union:
     sources: tuple[MaskSource, ...]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(" ".join(source.digest for source in self.sources).encode()).hexdigest()
 
     def masks(self, rows: Tensor, size: int, device: torch.device) -> Tensor:
         masked = self.sources[0].masks(rows, size, device)

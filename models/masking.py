@@ -23,6 +23,7 @@ from models.mask_rule import (
     count_masked,
     heights,
     masks,
+    seed_of_set,
     threshold_heights,
     thresholds,
 )
@@ -88,10 +89,11 @@ def compute_mask_set(
     *,
     folder: Path,
     precision: Precision = "fp32",
+    iteration: int = 0,
 ) -> MaskSetSummary:
     """Masks of everything in `loader`, streamed into `folder` (which must not exist, and appears whole).
 
-    With method `random` the counts are xgradcam's and the places random. `bf16` is for the
+    With method `random` the counts are xgradcam's and the places random, others for each `iteration`. `bf16` is for the
     backbone, and gives slightly other masks. Raises UnknownMethod, Stopped, FileExistsError. With
     DDP, for rank 0 alone, over a loader of everything.
     """
@@ -102,7 +104,8 @@ def compute_mask_set(
         size, first = next(batches, (None, None))
         if size is None or first is None:
             raise ValueError("there is no image to mask")
-        with MaskSetWriter(folder, _header(config, run, size, first, images=loader.images)) as writer:
+        seed = seed_of_set(run.seed, iteration)
+        with MaskSetWriter(folder, _header(config, seed, size, first, images=loader.images)) as writer:
             for _, kept in chain([(size, first)], batches):
                 writer.add(kept)
                 tally.add(kept)
@@ -137,7 +140,7 @@ class _Tally:
         self.non_finite += int((~np.isfinite(batch.maps.numpy()[nothing]).all((1, 2))).sum())
 
 
-def _header(config: MaskingConfig, run: Run, size: Size, first: MaskBatch, *, images: int) -> MaskSetHeader:
+def _header(config: MaskingConfig, seed: int, size: Size, first: MaskBatch, *, images: int) -> MaskSetHeader:
     height, width = first.maps.shape[1:]
     return MaskSetHeader(
         method=config.method,
@@ -146,8 +149,9 @@ def _header(config: MaskingConfig, run: Run, size: Size, first: MaskBatch, *, im
         share=config.share,
         size=size,
         map_size=(height, width),
-        seed=run.seed,
+        seed=seed,
         images=images,
+        crop=config.crop,
     )
 
 
@@ -174,13 +178,22 @@ def _begun(
     network: Network, batch: Batch, config: MaskingConfig, precision: Precision
 ) -> Callable[[], Saliency]:
     """The backbone has run; what is left to do for the maps. Heavy heads and methods are done with here."""
-    method = DEFAULT_METHOD if config.method == RANDOM else config.method
-    target: Tensor | Literal["predicted"] = batch.labels if config.target == "label" else "predicted"
+    method, target = method_of(config), target_of(config, batch)
     if is_light(network, method):
         activation = activation_of(network, batch.images, precision=precision)
         return partial(saliency_of_activation, network, activation, method=method, target=target)
     found = saliency(network, batch.images, method=method, target=target, precision=precision)
     return lambda: found
+
+
+def method_of(config: MaskingConfig) -> str:
+    """The saliency method; random masks have no map of their own, and count the default's pixels."""
+    return DEFAULT_METHOD if config.method == RANDOM else config.method
+
+
+def target_of(config: MaskingConfig, batch: Batch) -> Tensor | Literal["predicted"]:
+    """The classes (B,) that the maps explain."""
+    return batch.labels if config.target == "label" else "predicted"
 
 
 def _mask_batch(

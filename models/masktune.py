@@ -21,7 +21,10 @@ from models.data.batches import LoaderSettings, Masking, MaskSource, StoreLoader
 from models.data.store import Store
 from models.distributed import wait_for_all
 from models.evaluate import Metrics, Names, metrics, predict_logits
-from models.masking import MaskSet, apply_masks, compute_mask_set, union
+from models.mask_rule import seed_of_set
+from models.mask_set import MaskSet, MaskSetError, MaskSetHeader, union
+from models.masking import apply_masks, compute_mask_set
+from models.readiness import check_ready, check_split
 from models.run import Run
 from models.train import FitConfig, FitData, FitResult, fit
 
@@ -47,7 +50,11 @@ class MaskTuneResult(NamedTuple):
 def masktune(
     network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path
 ) -> MaskTuneResult:
-    """The whole of it, in `folder`; called again after it was killed, it goes on where it was."""
+    """The whole of it, in `folder`; called again after it was killed, it goes on where it was.
+
+    Raises CheckpointError or MaskSetError where the folder holds what was made with other options.
+    """
+    check_ready(store, config.masking, run)
     arms: dict[Arm, ArmResult] = {}
     # 1. ERM. The network ends as its best epoch on val (plain accuracy, no groups).
     fitted = fit_erm(network, store, config, run, folder=folder / "erm")
@@ -56,7 +63,8 @@ def masktune(
     start, sets = last, list[MaskSet]()
     for iteration in range(config.masking.iterations):
         # 2. What does it look at now? One map (h, w) per image as it is; what is above its threshold.
-        sets.append(compute_masks(network, store, config, run, folder=folder / f"masks-{iteration + 1}"))
+        kept = folder / f"masks-{iteration + 1}"
+        sets.append(compute_masks(network, store, config, run, folder=kept, iteration=iteration))
         masked = union(sets) if config.masking.accumulate else sets[-1]  # (B, H, W) bool
         # 3. One epoch on masked images only, from the last epoch of the training before.
         tuned = folder / f"finetune-{iteration + 1}"
@@ -96,18 +104,41 @@ def fit_erm(network: Network, store: Store, config: Hyperparameters, run: Run, *
         batch_means=config.as_released,
         freeze_backbone=config.freeze_backbone,
     )
-    data = FitData(train_loader(store, config, run), val_loader(store, config, run))
+    data = _fit_data(store, config, run)
     return fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder))
 
 
 def compute_masks(
-    network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path
+    network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path, iteration: int = 0
 ) -> MaskSet:
-    """The mask set of the training split, in `folder`, which appears whole; one that is there is kept."""
+    """The mask set of the training split, in `folder`, which appears whole; one that is there is kept.
+
+    Raises MaskSetError where that one was made with other options.
+    """
     if run.rank == 0 and not folder.exists():
-        compute_mask_set(network, map_loader(store, config, run), config.masking, run, folder=folder)
+        loader = map_loader(store, config, run)
+        compute_mask_set(network, loader, config.masking, run, folder=folder, iteration=iteration)
     wait_for_all(run)
-    return MaskSet.open(folder)
+    found = MaskSet.open(folder)
+    _check_made_so(found.header, store, config, run, iteration=iteration)
+    return found
+
+
+def _check_made_so(
+    header: MaskSetHeader, store: Store, config: Hyperparameters, run: Run, *, iteration: int
+) -> None:
+    masking, side = config.masking, config.image_size
+    wanted: dict[str, object] = {
+        **{name: getattr(masking, name) for name in ("method", "target", "sigmas", "share", "crop")},
+        "size": (side, side),
+        "images": len(store.rows("train")),
+        "seed": seed_of_set(run.seed, iteration),
+    }
+    if header.crop is None:  # a job that the version before began: it had one seed for all iterations
+        wanted |= {"crop": None, "seed": run.seed}
+    differing = ", ".join(name for name, value in wanted.items() if getattr(header, name) != value)
+    if differing:
+        raise MaskSetError(f"the masks here were made otherwise (other {differing}): use a new folder")
 
 
 def finetune_on_masks(
@@ -124,8 +155,7 @@ def finetune_on_masks(
     """Go on from `start` (weights and optimizer; None: from the network as it is) on masked images only."""
     epochs = config.finetune.epochs
     plan = _continued(config, start, epochs=epochs, first_epoch=iteration * epochs)
-    masking = Masking(masks, partial(apply_masks, fill=config.masking.fill))
-    data = FitData(train_loader(store, config, run, masking), val_loader(store, config, run))
+    data = _fit_data(store, config, run, masks)
     return fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder), start=start)
 
 
@@ -140,8 +170,21 @@ def continue_as_control(
 ) -> FitResult:
     """As many epochs as all finetuning together, from the same `start`, with the same batches, unmasked."""
     plan = _continued(config, start, epochs=config.masking.iterations * config.finetune.epochs, first_epoch=0)
-    data = FitData(train_loader(store, config, run), val_loader(store, config, run))
+    data = _fit_data(store, config, run)
     return fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder), start=start)
+
+
+def _fit_data(store: Store, config: Hyperparameters, run: Run, masks: MaskSource | None = None) -> FitData:
+    """The batches of a training, of masked images where there are `masks`, and what decides them."""
+    masking = None if masks is None else Masking(masks, partial(apply_masks, fill=config.masking.fill))
+    decided: dict[str, str | int | None] = {
+        "store": store.digest,
+        "augmentation": config.augmentation,
+        "batch_size": config.batch_size,
+        "masks": None if masks is None else masks.digest,
+        "fill": None if masks is None else config.masking.fill,
+    }
+    return FitData(train_loader(store, config, run, masking), val_loader(store, config, run), decided)
 
 
 def _continued(
@@ -184,7 +227,7 @@ def evaluate_splits(
 def train_loader(
     store: Store, config: Hyperparameters, run: Run, masking: Masking | None = None
 ) -> StoreLoader:
-    settings = LoaderSettings(config.image_size, config.batch_size, config.augmentation, masking)
+    settings = LoaderSettings(config.image_size, config.batch_size, config.augmentation, masking, again=True)
     return make_loader(store, store.rows("train"), settings, run)
 
 
@@ -195,11 +238,12 @@ def map_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:
 
 
 def val_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:
-    """This rank's part of the validation split."""
+    """This rank's part of the validation split. Raises SplitTooSmall where some rank would have none."""
+    check_split(store, "val", ranks=run.world_size)
     rows = store.rows("val")[run.rank :: run.world_size]
-    if config.as_released:  # its batches count
-        return make_loader(store, rows, LoaderSettings(config.image_size, config.batch_size), run)
-    return evaluation_loader(store, rows, config, run)
+    # As released, the batches count.
+    batch_size = config.batch_size if config.as_released else _forward_batch(config)
+    return make_loader(store, rows, LoaderSettings(config.image_size, batch_size, again=True), run)
 
 
 def evaluation_loader(

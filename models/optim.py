@@ -36,6 +36,8 @@ def _adamw(parameters: Iterable[nn.Parameter], config: OptimizerConfig, fused: b
 
 _Maker = Callable[[Iterable[nn.Parameter], OptimizerConfig, bool], Optimizer]
 _OPTIMIZERS: dict[OptimizerName, _Maker] = {"sgd": _sgd, "adam": _adam, "adamw": _adamw}
+_HYPERPARAMETERS = ("lr", "momentum", "weight_decay", "nesterov")
+"""What `OptimizerConfig` decides, by torch's names."""
 _FUSED = ("cpu", "cuda")  # one kernel for all parameters: a fifth of SmallCNN's step on a CPU
 
 
@@ -53,7 +55,10 @@ class OptimizerMismatch(LearningError, ValueError):
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Load `state` strictly: the same hyperparameters' names, the same parameters in the same shapes."""
+    """Load what `state` has gathered (momentum, moments); hyperparameters stay those of `optimizer`.
+
+    Strictly: the same kind of optimizer, the same parameters in the same shapes. OptimizerMismatch else.
+    """
     own = optimizer.state_dict()
     if [_outline(group) for group in own["param_groups"]] != [_outline(g) for g in state["param_groups"]]:
         raise OptimizerMismatch(
@@ -65,10 +70,13 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
             if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameters[index].shape:
                 raise OptimizerMismatch(f"{name} of parameter {index} has the shape {tuple(value.shape)}")
     optimizer.load_state_dict(copy.deepcopy(state))  # else its steps would write into `state`
+    for group, before in zip(optimizer.param_groups, own["param_groups"], strict=True):
+        group.update({name: before[name] for name in _HYPERPARAMETERS if name in before})
 
 
-def _outline(group: dict[str, Any]) -> tuple[list[str], list[int]]:
-    return sorted(group), group["params"]
+def _outline(group: dict[str, Any]) -> tuple[list[str], list[int], bool | None]:
+    """What tells kinds of optimizers apart: Adam and AdamW differ in the last alone."""
+    return sorted(group), group["params"], group.get("decoupled_weight_decay")
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:

@@ -1,7 +1,8 @@
 """Slices inferred from where a model looks: clusters of saliency maps within each class.
 
 They are guesses: a slice is a way of looking, not a group that anybody labelled. Where true groups
-are known, the agreement says whether the guess found them. No torch.
+are known, the agreement says whether the guess found them. A map follows its model's answer, so that a
+slice may hold just its mistakes: its accuracy is no evidence against the model. No torch.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -61,10 +61,13 @@ class FitConfig:
 
 
 class FitData(NamedTuple):
-    """Without `val` the last epoch is the best."""
+    """Without `val` the last epoch is the best. `decided` by: plain JSON values of which each decides the
+    batches, by name; a training that is gone on with must have the same.
+    """
 
     train: Loader
     val: Loader | None = None
+    decided: Mapping[str, str | int | None] = {}
 
 
 class FitResult(NamedTuple):
@@ -310,15 +313,17 @@ def _identity(
             "images": data.train.images,
             "steps": len(data.train),
             "start": None if start is None else start.identity,
+            **data.decided,
         },
         sort_keys=True,
     )
 
 
 def _check_resumable(newest: Checkpoint, identity: str, run: Run) -> None:
-    if newest.identity != identity:
-        before, now = json.loads(newest.identity), json.loads(identity)
-        differing = ", ".join(key for key in now if now[key] != before.get(key))
+    before, now = json.loads(newest.identity), json.loads(identity)
+    # What the version that began the training did not write down cannot differ: its jobs are gone on with.
+    differing = ", ".join(key for key in now if key in before and now[key] != before[key])
+    if differing:
         raise CheckpointError(
             f"the checkpoints here belong to another training (other {differing}): use a new folder"
         )

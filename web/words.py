@@ -12,6 +12,7 @@ Json = Mapping[str, Any]
 
 ARMS = {
     "erm": "ERM",
+    "given": "Given model",
     "control": "Control",
     "masktune": "MaskTune",
     "retrained": "Retrained head",
@@ -21,6 +22,7 @@ ARMS = {
 
 ARM_SENTENCES = {
     "erm": "the plain training: before",
+    "given": "what the judged one came from: before",
     "control": "trained on for as long, without what is judged",
     "masktune": "trained on with the salient pixels masked: after",
     "retrained": "the last layer balanced over groups: after",

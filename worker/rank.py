@@ -24,7 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 def main(folder: Path, stage: Stage) -> int:
-    """Run this rank's part; the first rank reports, and writes the result."""
+    """Run this rank's part; the first rank reports, and writes the result. Returns the exit code.
+
+    An error of the stage is told and ends here: the others, which wait for this rank, end when it does.
+    """
     keep_freed_memory()
     reporter = Reporter.take_stdout()
     Lifeline(0).watch()  # nothing is ever written there: its end is the message
@@ -62,12 +65,11 @@ def main(folder: Path, stage: Stage) -> int:
     )
     try:
         result = function(job.context(stage, job.meter()))
-    except KNOWN as error:
-        explained = explain(error)
-        if explained is None:
-            raise
+    except Exception as error:  # an unforeseen one, too: nothing may run at the interpreter's end
         logger.exception("rank %d gave up", rank)
-        _write(folder / FAILURE, {"error": explained[0], "retry": explained[1]})
+        explained = explain(error) if isinstance(error, KNOWN) else None
+        if explained is not None:
+            _write(folder / FAILURE, {"error": explained[0], "retry": explained[1]})
         return 1
     if rank == 0:
         _write(folder / RESULT, dict(result))

@@ -23,7 +23,6 @@ from models.selective import (
     by_group,
     certify,
     coverage_ratio,
-    operating_point,
     risk_coverage,
     threshold_for_coverage,
 )
@@ -88,12 +87,9 @@ def _table(calibration: Calibration, name: ScoreName, asked: RiskCoverageQuery) 
     confidence = asked.risk_confidence or DEFAULT_CONFIDENCE
     chosen = _chosen(table, asked, confidence)
     bar = chosen.threshold
-    wish = asked.max_risk
-    if wish is None:
-        wish = operating_point(table, bar, confidence=confidence).risk_upper
 
     def parts(tables: Mapping[str, CalibrationTable]) -> list[GroupSelection]:
-        return by_group(tables, bar, max_risk=wish, confidence=confidence)
+        return by_group(tables, bar, max_risk=asked.max_risk, confidence=confidence)
 
     groups, classes = calibration.groups.get(name, {}), calibration.classes.get(name, {})
     by_name, by_class = parts(groups), parts(classes)
@@ -102,7 +98,7 @@ def _table(calibration: Calibration, name: ScoreName, asked: RiskCoverageQuery) 
         requested=chosen.requested or 0.0,
         status=SelectionStatus(chosen.status),
         threshold=probability(bar),
-        max_risk=wish,
+        max_risk=asked.max_risk,
         risk_confidence=confidence,
         groups=[_row(group, groups[group.name]) for group in by_name],
         group_coverage_ratio=coverage_ratio(by_name),

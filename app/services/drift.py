@@ -49,7 +49,7 @@ def drift(services: Services, row: ModelRow, *, days: int) -> Drift:
         alpha=ALPHA,
         method=METHOD,
         status=status,
-        certificate_trusted=status != "drifted",
+        certificate_trusted=None if status == "too_few" else status != "drifted",
         statement=_STATEMENTS[status].format(
             names=", ".join(drifted), inputs=totals.counts.get(Counted.INPUTS, 0)
         ),

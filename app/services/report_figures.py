@@ -30,7 +30,7 @@ _VARIABLES = {
     "soft": "#e10006",
     "line": "#e10007",
 }
-_COLOR = {**_VARIABLES, "retrained": _VARIABLES["masktune"]}
+_COLOR = {**_VARIABLES, "retrained": _VARIABLES["masktune"], "given": _VARIABLES["imported"]}
 _drawing = Lock()  # matplotlib's settings and its font cache are not made for threads
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.services.report_words import ARM_NAMES, Json, percent
+from app.services.report_words import ARM_NAMES, Json, percent, points
 
 SIGNS = {
     "groups": "Its worst group",
@@ -13,7 +13,7 @@ SIGNS = {
     "mask": "Its own mask",
     "property": "A simple property of the images",
 }
-
+"""`slices` stands in reports of earlier versions, which took them for a sign."""
 
 SPLITS = {
     "calibration": "Inputs like those of training, which trained nothing: what a certificate is about.",
@@ -81,6 +81,20 @@ def disagreement(found: Json | None, after: str) -> str | None:
     )
 
 
+def background_gap(by_arm: Json | None) -> str | None:
+    """What the background decides, model by model; of the Background Challenge alone."""
+    if not by_arm:
+        return None
+    told = "; ".join(
+        f"{ARM_NAMES[arm]} {points(found['gap'])} points ({points(found['low'])} … {points(found['high'])})"
+        for arm, found in by_arm.items()
+    )
+    return (
+        f"Background gap, accuracy on mixed_same − on mixed_rand: {told}. "
+        "The smaller, the less the background decides."
+    )
+
+
 def wish(found: Json) -> tuple[str, str]:
     """What a certificate for one risk allows, and what that rests on."""
     if found["status"] != "certified":
@@ -88,8 +102,24 @@ def wish(found: Json) -> tuple[str, str]:
     return percent(found["coverage"]), f"{found['errors']} of {found['answered']:,} wrong"
 
 
+def copies(left_out: int | None) -> str:
+    """What a calibration did with pictures that stand in its split more than once."""
+    if not left_out:
+        return ""
+    return (
+        f"{left_out:,} copies of pictures that stand in the split more than once were left out: a copy is "
+        "right or wrong with its first, and says nothing new."
+    )
+
+
 def best_risk(found: float | None) -> str:
     return "none" if found is None else percent(found)
+
+
+NOT_FINITE = (
+    "Among its answers on this split are numbers that are not finite: nothing is said of its probabilities."
+)
+"""Where none is finite; reports of earlier versions left none of them out."""
 
 
 def reliability(found: Json) -> str:
@@ -104,6 +134,8 @@ def reliability(found: Json) -> str:
         f"interval {100 * found['ece_low']:.1f} – {100 * found['ece_high']:.1f}, n = {found['n']:,}; "
         f"on average {sure}, by {100 * abs(over):.1f} points. "
     )
+    if found.get("non_finite"):
+        said = f"{found['non_finite']:,} answers that are not finite numbers are left out; " + said
     chance = f"{100 * found['ece_by_chance']:.1f}"
     if found["ece"] <= found["ece_by_chance"]:
         return (
@@ -114,7 +146,7 @@ def reliability(found: Json) -> str:
 
 def shown(found: Json | None, temperature: Json | None) -> str:
     """What the temperature makes of it."""
-    if not found or not temperature:
+    if not found or not temperature or found["ece"] is None:
         return ""
     return (
         f"As predictions show them, at temperature {temperature['value']:.2f}: "

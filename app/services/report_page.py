@@ -23,7 +23,7 @@ from app.services.report_shapes import (
     SplitPage,
 )
 
-ARMS = ("erm", "control", "masktune", "retrained", "imported")
+ARMS = ("erm", "given", "control", "masktune", "retrained", "imported")
 """In the order that they are read in: before, with as much training, after."""
 
 Picture = Callable[[str], str]

@@ -134,6 +134,7 @@ class Wish:
 class Trust:
     confidence: str
     n: int
+    copies: str
     wishes: tuple[Wish, ...]
     best: tuple[tuple[str, str], ...]
     curves: tuple[tuple[str, str, Markup], ...]
@@ -313,6 +314,7 @@ def build_trust(report: words.Json, arms: Sequence[str]) -> Trust | None:
     return Trust(
         confidence="" if first is None else words.whole_percent(first["confidence"]),
         n=0 if first is None else first["n"],
+        copies="" if first is None else notes.copies(first.get("copies_left_out")),
         wishes=()
         if first is None
         else tuple(

@@ -13,6 +13,7 @@ ARM_NAMES = {
     "masktune": "MaskTune",
     "retrained": "Retrained head",
     "imported": "Imported",
+    "given": "Given model",
 }
 
 STATISTICS = {
@@ -271,7 +272,8 @@ def _trust(after: Json, certified: Json | None) -> str:
     if kept is None or certified is None:
         return (
             sentence
-            + "Let it abstain where it is unsure: no certificate in this report may be picked by looking."
+            + "Let it abstain where it is unsure: no certificate for that is in this report, or none "
+            "that may be picked by looking."
         )
     return (
         sentence
@@ -299,4 +301,5 @@ def _beside(difference: float) -> str:
 
 
 def _the(arm: str) -> str:
-    return {"control": "the control", "imported": "the imported model"}.get(arm, ARM_NAMES.get(arm, arm))
+    names = {"control": "the control", "imported": "the imported model", "given": "the given model"}
+    return names.get(arm, ARM_NAMES.get(arm, arm))

@@ -1,5 +1,6 @@
 """Batches of a packed store on the device: resident pixels for small images, decoding workers for large ones.
 
+Large ones that are trained on as small squares are decoded once, and then as resident as small ones.
 An image is the whole picture resized to a square (or, where it is asked for, its middle). A mask is
 laid on that square, and augmentation comes after, so that a crop of a masked image is the masked crop.
 """
@@ -18,9 +19,11 @@ from torch import Tensor
 from models.augment import RECIPES, Plans, augment
 from models.config import Augmentation, Crop
 from models.data.decoding import cropped, resize_square, to_unit
+from models.data.packing import MAX_PIXELS_SIDE
 from models.data.store import Store
 from models.data.workers import DecodedPixels
 from models.run import Run
+from models.sending import sent
 
 RESIDENT_BYTES = 4 << 30  # small images up to here stay on the device as one uint8 tensor
 _PICKED_BYTES = 4 << 20  # squares that are picked out of it at once
@@ -43,6 +46,11 @@ class Batch(NamedTuple):
 
 class MaskSource(Protocol):
     """What is masked of each sample."""
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal masks of all samples, whoever makes them."""
+        ...
 
     def masks(self, rows: Tensor, size: int, device: torch.device) -> Tensor:
         """(B, size, size) bool of the samples `rows` (B,) int64 on the CPU; true is masked."""
@@ -85,7 +93,8 @@ class PixelSource(Protocol):
 class LoaderSettings:
     """`workers` None: as many as suit the machine. With `masking`, each image is masked first.
 
-    `crop` is for maps alone: a loader that masks has none.
+    `crop` is for maps alone: a loader that masks has none. `again`: epochs will follow, so that what is small
+    is kept when it has been decoded.
     """
 
     image_size: int
@@ -94,6 +103,7 @@ class LoaderSettings:
     masking: Masking | None = None
     workers: int | None = None
     crop: Crop = "none"
+    again: bool = False
 
 
 def make_loader(store: Store, rows: NDArray[np.int64], settings: LoaderSettings, run: Run) -> StoreLoader:
@@ -103,9 +113,13 @@ def make_loader(store: Store, rows: NDArray[np.int64], settings: LoaderSettings,
     epoch in stored order gives all of it to each.
     """
     pixels = store.pixels
-    if pixels is not None and len(rows) * 3 * settings.image_size**2 <= RESIDENT_BYTES:
+    fits = len(rows) * 3 * settings.image_size**2 <= RESIDENT_BYTES
+    if pixels is not None and fits:
         return StoreLoader(ResidentPixels(pixels, rows, settings, run.device), store, rows, settings, run)
-    return StoreLoader(DecodedPixels(store, rows, settings, run), store, rows, settings, run)
+    source: PixelSource = DecodedPixels(store, rows, settings, run)
+    if settings.again and fits and settings.image_size <= MAX_PIXELS_SIDE:
+        source = KeptPixels(source, len(rows), settings, run.device)
+    return StoreLoader(source, store, rows, settings, run)
 
 
 class StoreLoader:
@@ -165,12 +179,11 @@ class StoreLoader:
         for group in _groups(parts, _AT_ONCE):
             positions, sizes = torch.cat(list(group)), [len(part) for part in group]
             rows = torch.split(self._rows[positions], sizes)
-            labels = torch.split(self._labels[positions.to(device, non_blocking=True)], sizes)
+            labels = torch.split(self._labels[sent(positions, device)], sizes)
             if draws is None:
                 yield from zip(rows, labels, [None] * len(sizes), strict=True)
                 continue
-            u = draws[positions].to(device, non_blocking=True)
-            plans = RECIPES[settings.augmentation].plan(u, (side, side))
+            plans = RECIPES[settings.augmentation].plan(sent(draws[positions], device), (side, side))
             of_parts = zip(*(torch.split(column, sizes) for column in plans), strict=True)
             yield from zip(rows, labels, of_parts, strict=True)
 
@@ -220,11 +233,48 @@ class ResidentPixels:
         self._squares = torch.cat(chunks).contiguous().to(device)
 
     def squares(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        numbers = self._squares[0].numel() * max(map(len, batches), default=1)
-        for group in _groups(batches, min(_AT_ONCE, _PICKED_BYTES // numbers)):
-            positions = torch.cat(list(group)).to(self._squares.device, non_blocking=True)
-            picked = self._squares.index_select(0, positions).permute(0, 3, 1, 2)
-            yield from torch.split(picked, [len(part) for part in group])
+        return _picked(self._squares, batches)
+
+
+class KeptPixels:
+    """Squares that are decoded when they are first asked for, and then stay on the device.
+
+    A rank of several sees other rows in each epoch: it decodes those that it has not seen.
+    """
+
+    def __init__(
+        self, decoded: PixelSource, count: int, settings: LoaderSettings, device: torch.device
+    ) -> None:
+        side = settings.image_size
+        self._decoded: PixelSource | None = decoded
+        self._squares = torch.empty(count, side, side, 3, dtype=torch.uint8, device=device)
+        self._held = torch.zeros(count, dtype=torch.bool)  # on the CPU
+
+    def squares(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        if self._held.all():
+            self._decoded = None  # its workers end
+        if self._decoded is None:
+            return _picked(self._squares, batches)
+        return self._kept(batches, self._decoded)
+
+    def _kept(self, batches: Sequence[Tensor], decoded: PixelSource) -> Iterator[Tensor]:
+        missing = [batch[~self._held[batch]] for batch in batches]
+        found = decoded.squares([positions for positions in missing if len(positions)])
+        for batch, positions in zip(batches, missing, strict=True):
+            if len(positions):
+                squares = next(found).permute(0, 2, 3, 1)
+                self._squares.index_copy_(0, sent(positions, self._squares.device), squares)
+                self._held[positions] = True
+            yield from _picked(self._squares, [batch])
+
+
+def _picked(squares: Tensor, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Of `squares` (N, S, S, 3), for each (B,) positions on the CPU: (B, 3, S, S)."""
+    numbers = squares[0].numel() * max(map(len, batches), default=1)
+    for group in _groups(batches, min(_AT_ONCE, _PICKED_BYTES // numbers)):
+        positions = sent(torch.cat(list(group)), squares.device)
+        picked = squares.index_select(0, positions).permute(0, 3, 1, 2)
+        yield from torch.split(picked, [len(part) for part in group])
 
 
 def _squares(pixels: Tensor, settings: LoaderSettings) -> Tensor:

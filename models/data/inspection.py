@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.data.formats import Entry
 from models.data.report import DuplicateSet, ImportReport, Note, NoteCode, Problem, ProblemCode
 from models.data.sources import Contents
-from models.data.splits import SPLITS, Assignment, tally
+from models.data.splits import ALL_SPLITS, SPLITS, Assignment, tally
 
 
 class Kept(NamedTuple):
@@ -82,9 +82,9 @@ def first_problems(accepted: Accepted) -> tuple[Problem, ...]:
 def complete(report: ImportReport, accepted: Accepted, assignment: Assignment) -> ImportReport:
     """The report with counts, duplicates, notes and the final state."""
     contents = accepted.contents
-    splits = np.array([SPLITS.index(name) for name in assignment.splits])
+    splits = np.array([ALL_SPLITS.index(name) for name in assignment.splits])
     # (split, class) → images
-    table = np.zeros((len(SPLITS), len(contents.classes)), dtype=np.int64)
+    table = np.zeros((len(ALL_SPLITS), len(contents.classes)), dtype=np.int64)
     np.add.at(table, (splits, accepted.labels), 1)
     problems = tuple(_late_problems(table, contents.classes))
     duplicates = tuple(_duplicates(accepted, assignment.splits))
@@ -105,14 +105,15 @@ def complete(report: ImportReport, accepted: Accepted, assignment: Assignment) -
 
 
 def _late_problems(table: NDArray[np.int64], classes: tuple[str, ...]) -> Iterator[Problem]:
-    for split, count in zip(SPLITS, table.sum(axis=1), strict=True):
+    needed = table[: len(SPLITS)].sum(axis=1)
+    for split, count in zip(SPLITS, needed, strict=True):
         if count == 0 and split == "train":
             yield Problem(
                 ProblemCode.EMPTY_SPLIT, "there is no training image: add some, or leave the splits to us"
             )
         elif count == 0:
             yield Problem(ProblemCode.EMPTY_SPLIT, f"too few images to fill the split {split}: add some")
-    for name, count in zip(classes, table[SPLITS.index("train")], strict=True):
+    for name, count in zip(classes, table[ALL_SPLITS.index("train")], strict=True):
         if count == 0:
             detail = (
                 f"the class {name!r} has no usable training image: add some, or remove the class everywhere"
@@ -127,7 +128,8 @@ def _counts(accepted: Accepted, splits: NDArray[np.int64]) -> dict[str, dict[str
             "classes": tally(accepted.labels[splits == code], accepted.contents.classes),
             "groups": tally(accepted.groups[splits == code], accepted.contents.group_names),
         }
-        for code, split in enumerate(SPLITS)
+        for code, split in enumerate(ALL_SPLITS)
+        if split in SPLITS or (splits == code).any()
     }
 
 
@@ -159,9 +161,9 @@ def _split_notes(assignment: Assignment) -> Iterator[Note]:
 
 
 def _class_notes(table: NDArray[np.int64], contents: Contents) -> Iterator[Note]:
-    for split, counts in list(zip(SPLITS, table, strict=True))[1:]:
+    for split, counts in list(zip(ALL_SPLITS, table, strict=True))[1:]:
         missing = [name for name, count in zip(contents.classes, counts, strict=True) if count == 0]
-        if missing:
+        if missing and (split in SPLITS or counts.any()):
             detail = f"{split} has no image of {_some(missing)}: its figures say nothing about that"
             yield Note(NoteCode.CLASS_NOT_IN_SPLIT, detail)
     if contents.empty_classes:

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
-from models.data.splits import SPLITS
+from models.data.splits import ALL_SPLITS
 
 MAX_PIXELS_SIDE = 64  # pixels: up to here a whole split fits in memory as one uint8 tensor
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 8 << 20
-_SPLIT_NAMES = pa.array(SPLITS, pa.string())
+_SPLIT_NAMES = pa.array(ALL_SPLITS, pa.string())
 
 
 class Row(NamedTuple):
@@ -99,7 +99,7 @@ class StoreWriter:
         if not self._pending:
             return
         paths, labels, splits, groups, widths, heights, images = zip(*self._pending, strict=True)
-        codes = pa.array([SPLITS.index(split) for split in splits], pa.int8())
+        codes = pa.array([ALL_SPLITS.index(split) for split in splits], pa.int8())
         columns = [
             pa.array(paths, pa.string()),
             pa.array(labels, pa.int32()),

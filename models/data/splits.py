@@ -15,6 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPLITS: tuple[str, ...] = ("train", "val", "calibration", "test")
+WITHOUT_OBJECT: tuple[str, ...] = ("no_fg", "only_bg_b", "only_bg_t")
+"""Splits that only the Background Challenge has: the object was removed from their images, so that an
+accuracy there is what the background alone gives away. Never made, and evaluated only where asked for."""
+ALL_SPLITS = SPLITS + WITHOUT_OBJECT
+"""In the order of their numbers in a store."""
 
 _ALIASES: Mapping[str, str] = {
     "train": "train",
@@ -84,7 +89,7 @@ def assign_splits(
 ) -> Assignment:
     """Fill in the missing splits.
 
-    `given` holds a name of `SPLITS` per image, or None for all of them (all are then `train`).
+    `given` holds a name of `ALL_SPLITS` per image, or None for all of them (all are then `train`).
     A missing `val` takes 10 % of `train`, `test` 15 %, `calibration` half of a given `val`, else
     15 % of `train`; a given split only ever shrinks. Cuts are stratified by label, by (label,
     group) where `groups` (N,) has any (-1: none). Images that share a value of `twins` (N,)
@@ -93,10 +98,10 @@ def assign_splits(
     count = len(given)
     if None in given and any(name is not None for name in given):
         raise ValueError("either every image has a split or none has")
-    if unknown := set(given) - {None, *SPLITS}:
-        raise ValueError(f"unknown splits {sorted(map(str, unknown))}: use {', '.join(SPLITS)}")
+    if unknown := set(given) - {None, *ALL_SPLITS}:
+        raise ValueError(f"unknown splits {sorted(map(str, unknown))}: use {', '.join(ALL_SPLITS)}")
     names = np.array([name or "train" for name in given], dtype=object)
-    present = tuple(name for name in SPLITS if name in given)
+    present = tuple(name for name in ALL_SPLITS if name in given)
     grouped = groups is not None and bool((groups >= 0).any())
     strata = np.asarray(labels, dtype=np.int64)
     if groups is not None and grouped:

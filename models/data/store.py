@@ -13,6 +13,7 @@ have one size of at most 64 px, `pixels.npy` (N, H, W, 3) uint8 RGB. No torch he
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 
 from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
 from models.data.packing import Row, StoreWriter
-from models.data.splits import SPLITS, tally
+from models.data.report import REPORT_FILE
+from models.data.splits import ALL_SPLITS, SPLITS, tally
 from models.errors import LearningError
 
 __all__ = ["DatasetInfo", "Row", "Sample", "Store", "StoreError", "StoreWriter"]
@@ -63,7 +65,7 @@ class Store:
         self._table = table
         self.labels: NDArray[np.int64] = _column(table, "label")  # (N,)
         self.groups: NDArray[np.int64] = _column(table, "group")  # (N,), -1: none
-        self.splits: NDArray[np.int64] = _split_codes(table)  # (N,), index into SPLITS
+        self.splits: NDArray[np.int64] = _split_codes(table)  # (N,), index into ALL_SPLITS
 
     @classmethod
     def open(cls, directory: Path | str) -> Self:
@@ -98,13 +100,22 @@ class Store:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Samples in each split of `SPLITS`, zeros included."""
-        return dict(zip(SPLITS, np.bincount(self.splits, minlength=len(SPLITS)).tolist(), strict=True))
+        """Samples in each split of `SPLITS`, zeros included, and in each other one that has any."""
+        counts = np.bincount(self.splits, minlength=len(ALL_SPLITS)).tolist()
+        return {split: n for split, n in zip(ALL_SPLITS, counts, strict=True) if n or split in SPLITS}
 
     @property
     def has_groups(self) -> bool:
         """Whether any sample has a group."""
         return bool((self.groups >= 0).any())
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the files, labels and splits of all samples, in their order, in hexadecimal."""
+        found = hashlib.sha256(b"".join(self._table["sha256"].to_pylist()))
+        for column in (self.labels, self.splits):
+            found.update(column.data)
+        return found.hexdigest()
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """{split: {count, classes: {name: n}, groups: {name: n}}}; empty splits are left out."""
@@ -124,14 +135,38 @@ class Store:
         """Row numbers, rising, of the samples that meet every condition. ValueError for an unknown split."""
         keep = np.ones(len(self), dtype=bool)
         if split is not None:
-            if split not in SPLITS:
-                raise ValueError(f"there is no split {split!r}: use one of {', '.join(SPLITS)}")
-            keep &= self.splits == SPLITS.index(split)
+            if split not in ALL_SPLITS:
+                raise ValueError(f"there is no split {split!r}: use one of {', '.join(ALL_SPLITS)}")
+            keep &= self.splits == ALL_SPLITS.index(split)
         if label is not None:
             keep &= self.labels == label
         if group is not None:
             keep &= self.groups == group
         return np.flatnonzero(keep)
+
+    def firsts(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(N,): which of these rising rows are the first of their picture among them; the others are copies.
+
+        For figures that take samples to be independent: a copy is right or wrong with its first.
+        """
+        kept = np.zeros(len(rows), dtype=bool)
+        kept[np.unique(self._pictures[rows], return_index=True)[1]] = True
+        return kept
+
+    @cached_property
+    def _pictures(self) -> NDArray[np.int64]:
+        """(N,), equal for equal pictures by the import's report, which every import left here; for equal
+        files in a store that has none."""
+        import pyarrow.compute as pc  # only where somebody asks: 35 ms
+
+        files = self._table["sha256"].combine_chunks().dictionary_encode().indices
+        pictures: NDArray[np.int64] = files.to_numpy().astype(np.int64)
+        sets = _copies(self.directory)
+        paths = pa.array([path for same in sets for path in same], pa.string())
+        rows = pc.index_in(paths, value_set=self._table["path"]).fill_null(-1).to_numpy()
+        of_set = np.repeat(np.arange(len(sets)), [len(same) for same in sets])
+        pictures[rows[rows >= 0]] = len(self) + of_set[rows >= 0]
+        return pictures
 
     def sample(self, row: int) -> Sample:
         """Everything about one row but its image. IndexError when there is none."""
@@ -141,7 +176,7 @@ class Store:
             row=row,
             path=self._table["path"][row].as_py(),
             label=int(self.labels[row]),
-            split=SPLITS[self.splits[row]],
+            split=ALL_SPLITS[self.splits[row]],
             group=None if group < 0 else group,
             width=self._table["width"][row].as_py(),
             height=self._table["height"][row].as_py(),
@@ -177,11 +212,22 @@ class Store:
             raise IndexError(f"there is no sample {row}: they are numbered from 0 to {len(self) - 1}")
 
 
+def _copies(directory: Path) -> list[list[str]]:
+    """The paths of each picture that stands more than once, as the import found them."""
+    try:
+        report = json.loads((directory / REPORT_FILE).read_text(encoding="utf-8"))
+        return [same["paths"] for same in report["duplicates"]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{directory.name} is damaged: {REPORT_FILE} cannot be read") from error
+
+
 def _column(table: pa.Table, name: str) -> NDArray[np.int64]:
     return table[name].to_numpy().astype(np.int64)  # type: ignore[no-any-return]  # pyarrow has no types
 
 
 def _split_codes(table: pa.Table) -> NDArray[np.int64]:
-    """Codes of the dictionary column; the writer's dictionary is SPLITS, in that order."""
+    """Codes of the dictionary column; the writer's dictionary is ALL_SPLITS, in that order."""
     chunks = [chunk.indices.to_numpy() for chunk in table["split"].chunks]
     return np.concatenate(chunks).astype(np.int64) if chunks else np.zeros(0, dtype=np.int64)

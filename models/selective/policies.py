@@ -140,19 +140,20 @@ def _require(fits: bool, message: str) -> None:
         raise ValueError(message)
 
 
-GroupVerdict = Literal["certified", "not_certified", "not_certifiable"]
+GroupVerdict = Literal["bound_below", "bound_above", "too_few"]
 
 
 @dataclass(frozen=True)
 class GroupSelection:
     """One group's (or class's) part of a threshold. `point.risk_upper` is for this group alone.
 
-    `certified`: its bound is at most the risk asked for. `not_certifiable`: so few are answered that
-    its bound would be larger even without an error.
+    `bound_below`: its bound is at most the risk asked for; no certificate, which no group has.
+    `bound_above`: it is not. `too_few`: so few are answered that it would not be even without an error.
+    None: no risk was asked for.
     """
 
     name: str
-    verdict: GroupVerdict
+    verdict: GroupVerdict | None
     point: OperatingPoint
 
 
@@ -160,10 +161,10 @@ def by_group(
     tables: Mapping[str, CalibrationTable],
     threshold: float | None,
     *,
-    max_risk: float,
+    max_risk: float | None = None,
     confidence: float = DEFAULT_CONFIDENCE,
 ) -> list[GroupSelection]:
-    """What a threshold did in each group, against `max_risk`.
+    """What a threshold did in each group, against `max_risk` where one was asked for.
 
     A certificate holds on average over all inputs, never for a group: so each has its own bound at
     `confidence`. They hold one by one, not all at once.
@@ -171,7 +172,8 @@ def by_group(
     found = []
     for name, table in tables.items():
         point = operating_point(table, threshold, confidence=confidence)
-        found.append(GroupSelection(name, _verdict(point, max_risk), point))
+        verdict = None if max_risk is None else _verdict(point, max_risk)
+        found.append(GroupSelection(name, verdict, point))
     return found
 
 
@@ -185,6 +187,6 @@ def coverage_ratio(groups: Sequence[GroupSelection]) -> float | None:
 
 def _verdict(point: OperatingPoint, max_risk: float) -> GroupVerdict:
     if point.risk_upper <= max_risk:
-        return "certified"
+        return "bound_below"
     at_best = float(upper_bound(0, point.answered, confidence=point.confidence))
-    return "not_certified" if at_best <= max_risk else "not_certifiable"
+    return "bound_above" if at_best <= max_risk else "too_few"

@@ -12,7 +12,7 @@ from web.paging import Pager
 from web.shell import button, confirmed, guarded, html, page
 from web.widgets import choice, pages_of
 
-SPLITS = ("train", "val", "calibration", "test")
+SPLITS = ("train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t")
 SAMPLES = 36
 """On a page."""
 LOOK_SECONDS = 1.0

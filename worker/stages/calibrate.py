@@ -2,11 +2,14 @@
 
 The artifact `calibrations/{id}` holds `tables.json`:
 
-    {"id", "model", "dataset", "split": "calibration", "n",
+    {"id", "model", "dataset", "split": "calibration", "n", "copies_left_out",
      "scores": {score: CalibrationTable},
      "groups": {score: {group: CalibrationTable}}, "classes": {score: {true class: CalibrationTable}},
      "agreement": {"n", "disagree"} of ERM and the model, or null without an ERM model,
      "temperature": {"value", "split": "val", "n"}}
+
+`n` counts pictures: of those that stand in the split more than once the first, as a certificate takes
+samples to be independent and copies err together. `copies_left_out` are the others.
 
 The temperature is for the probabilities that are shown, and is fitted on `val`: fitted here it would
 have seen the samples that a certificate counts errors on, and the promise is that nothing has. `val`
@@ -24,7 +27,7 @@ from typing import Any
 from models.evaluate import Logits
 from models.selective import CalibrationTable, ScoreName, count_split, fit_temperature
 from worker.spec import ModelSpec
-from worker.stages.compared import Said, compared, partner_of
+from worker.stages.compared import Said, compared, partner_of, without_copies
 from worker.stages.context import Result, StageContext
 
 SPLIT = "calibration"
@@ -41,7 +44,9 @@ def calibrate(context: StageContext) -> Result:
     own, everything = compared(context)
     warmed = len(own) if len(context.store.rows(TEMPERATURE_SPLIT)) else 0
     said = Said(context, passes=len(everything) + warmed)
-    logits = {model.id: said.logits(model, SPLIT) for model in everything.values()}
+    logits = {model.id: without_copies(context, said.logits(model, SPLIT)) for model in everything.values()}
+    if copies := copies_in(context, SPLIT):
+        context.say(f"{copies} copies of pictures were left out of the calibration: each picture counts once")
     calibrations = {
         model.id: _calibrated(context, model, logits, temperature=_temperature(said, context, model))
         for model in own.values()
@@ -55,6 +60,11 @@ def calibrate(context: StageContext) -> Result:
 def calibration_id(job_id: str, model_id: str) -> str:
     """The same at every attempt: a stage that is run twice writes the same artifact."""
     return f"cal_{hashlib.sha256(f'{job_id}/{model_id}'.encode()).hexdigest()[:26]}"
+
+
+def copies_in(context: StageContext, split: str) -> int:
+    """Samples of the split whose picture stands in it before them."""
+    return int((~context.store.firsts(context.store.rows(split))).sum())
 
 
 def _temperature(said: Said, context: StageContext, model: ModelSpec) -> dict[str, Any]:
@@ -73,15 +83,24 @@ def _calibrated(
     own, erm = logits[model.id], logits[partner.id] if partner else None
     assert context.spec.dataset is not None
     id, n = calibration_id(context.spec.job_id, model.id), len(own.labels)
-    facts = {"id": id, "model": model.id, "dataset": context.spec.dataset.id, "split": SPLIT, "n": n}
+    counts = {"n": n, "copies_left_out": copies_in(context, SPLIT)}
     tables = _tables(context, own, erm)
-    facts |= tables | {"agreement": _agreement(own, erm), "temperature": temperature}
+    facts = {
+        "id": id,
+        "model": model.id,
+        "dataset": context.spec.dataset.id,
+        "split": SPLIT,
+        **counts,
+        **tables,
+        "agreement": _agreement(own, erm),
+        "temperature": temperature,
+    }
     with context.artifacts.writing(f"calibrations/{id}") as folder:
         (folder / TABLES).write_text(json.dumps(facts))
     return {
         "id": id,
         "artifact": f"calibrations/{id}",
-        "n": n,
+        **counts,
         "score_name": DEFAULT_SCORE,
         "scores": list(tables["scores"]),
         "temperature": temperature["value"],

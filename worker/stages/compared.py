@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from core.errors import JobError
 from core.vocabulary import Arm, JobKind
 from models.backbones import Network
+from models.config import Crop
 from models.data.batches import LoaderSettings, StoreLoader, make_loader
 from models.evaluate import Logits, predict_logits
 from models.files import replacing
@@ -21,12 +22,17 @@ from worker.spec import ModelSpec
 from worker.stages.context import StageContext
 from worker.stages.training import load
 
+BEFORE = (Arm.ERM, Arm.IMPORTED, Arm.GIVEN)
+"""What a judged model may have come from, the first of them that there is."""
 _SMALL, _SMALL_BATCH, _LARGE_BATCH = 64, 256, 32
 """Images of up to 64 px are evaluated 256 at a time, larger ones 32."""
 
 
 class Compared(NamedTuple):
-    """`own`: the models that the job made or was given; `all`: with those that they came from. By arm."""
+    """`own`: the models that the job made, or was given to evaluate; `all`: with those that they came from.
+
+    By arm; those that they came from by `arm_before`.
+    """
 
     own: dict[Arm, ModelSpec]
     all: dict[Arm, ModelSpec]
@@ -39,10 +45,16 @@ def compared(context: StageContext) -> Compared:
     partners = [context.model(m.erm_id) for m in own.values() if m.erm_id in context.spec.models and m.erm_id]
     if context.spec.kind is JobKind.RETRAIN_HEAD and context.spec.model:
         partners.append(context.model(context.spec.model))  # its backbone may be a MaskTune model's
-    everything = {partner.arm: partner for partner in partners} | own
+    everything = {arm_before(partner): partner for partner in partners} | own
     order = [arm for arm in Arm if arm in everything]
     _check_classes(context, everything)
     return Compared({arm: own[arm] for arm in order if arm in own}, {arm: everything[arm] for arm in order})
+
+
+def arm_before(model: ModelSpec) -> Arm:
+    """Under which arm a model is compared that another one came from: a control of another job is none of
+    this one's, and a head that was retrained before is not the one that is judged."""
+    return Arm.GIVEN if model.arm in (Arm.CONTROL, Arm.RETRAINED) else model.arm
 
 
 def judged_arm(arms: Collection[Arm]) -> Arm:
@@ -55,12 +67,23 @@ def partner_of(context: StageContext, model: ModelSpec) -> ModelSpec | None:
     return context.spec.models.get(model.erm_id) if model.erm_id else None
 
 
+def without_copies(context: StageContext, said: Logits) -> Logits:
+    """Each picture once: a copy errs with its first, and a certificate takes samples to be independent."""
+    kept = context.store.firsts(said.rows)
+    return said if kept.all() else Logits(said.rows[kept], said.labels[kept], said.logits[kept])
+
+
 def loader_for(
-    context: StageContext, network: Network, rows: NDArray[np.int64], run: Run | None = None
+    context: StageContext,
+    network: Network,
+    rows: NDArray[np.int64],
+    run: Run | None = None,
+    *,
+    crop: Crop = "none",
 ) -> StoreLoader:
-    """These rows in stored order, at the size that the network sees."""
+    """These rows in stored order, at the size that the network sees; cropped for maps alone."""
     size = network.spec.image_size
-    settings = LoaderSettings(size, _SMALL_BATCH if size <= _SMALL else _LARGE_BATCH)
+    settings = LoaderSettings(size, _SMALL_BATCH if size <= _SMALL else _LARGE_BATCH, crop=crop)
     return make_loader(context.store, rows, settings, run or context.run)
 
 

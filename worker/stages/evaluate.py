@@ -5,11 +5,13 @@ The artifact `jobs/{id}/report` holds `report.json` and the pictures that its ga
     {"version": 2, "job", "kind", "created_at",
      "dataset": {"id", "name", "classes", "groups", "splits": {split: n}},
      "models": {arm: {"id", "backbone", "image_size"}},
+     "before": arm or null,                                         # what the judged one came from
      "metrics": {split: {arm: models.evaluate.Metrics}},            # each figure with n and interval
-     "reliability": {split: {arm: models.evaluate.Calibration}},
-     "differences": {split: [{"a": "masktune" or "retrained", "b": arm, …models.statistics.Difference}]},
+     "reliability": {split: {arm: models.reliability.Calibration or null}},   # null: no answer is finite
+     "differences": {split: [{"a": "masktune" or "retrained", "b": arm, …models.paired.Difference}]},
      "verdict": {"verdict", "split", "a", "b", "deciding": Difference, "average": Difference} or null,
      "disagreement": {split: {"n", "disagree", "share", "low", "high"}},
+     "background_gap": {split: {arm: models.background_gap.BackgroundGap}},    # of the Background Challenge
      "shortcut": models.leaning.Leaning or null,                    # does the model before lean on one?
      "properties": models.shortcuts.ShortcutCheck or null,          # what the import found
      "masking_cost": {split: {arm: models.masking_cost.MaskingCost}},
@@ -20,9 +22,9 @@ The artifact `jobs/{id}/report` holds `report.json` and the pictures that its ga
      "groups": worker.stages.grouped or null,
      "gallery": {"rule": {name: sentence}, "turns", "split", "pool": n, "items": [worker.stages.gallery]}}
 
-Arms are `erm`, `masktune`, `retrained`, `control`, `imported`; a key is absent where the job has no such
-model. A stage that is killed starts over: its figures depend on the models, the data and the job's
-seed alone.
+Arms are `erm`, `masktune`, `retrained`, `control`, `imported`, `given` (core.vocabulary.Arm); a key is
+absent where the job has no such model. A stage that is killed starts over: its figures depend on the
+models, the data and the job's seed alone.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from core.vocabulary import Arm, JobKind, Stage
+from models.data.splits import SPLITS
 from models.evaluate import Logits, Metrics
 from models.leaning import (
     Leaning,
@@ -42,15 +45,14 @@ from models.leaning import (
     of_mask,
     of_property,
     of_shift,
-    of_slices,
     read,
     unless_guessing,
 )
 from models.masking_cost import MaskingCost
 from models.run import device_name
-from models.slices import InferredSlices
 from worker.reporter import finite
 from worker.spec import ModelSpec
+from worker.stages.backgrounds import background_gaps
 from worker.stages.compared import Said, compared, each_split
 from worker.stages.context import Result, StageContext
 from worker.stages.figures import Figures
@@ -76,6 +78,7 @@ def evaluate(context: StageContext) -> Result:
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
         report = _facts(context, models, said) | figures.report() | make_risk(context, models, logits)
+        report["background_gap"] = background_gaps(context, logits)
         report |= _looked(context, models, said, figures, logits, folder)
         report["groups"] = make_groups(context, models, said, folder=folder)
         report["cost"].append(_cost(context, started, said.images_per_second))
@@ -114,8 +117,18 @@ def _looked(
             split: {arm.value: cost.to_json() for arm, cost in by_arm.items()}
             for split, by_arm in costs.items()
         },
-        "shortcut": leaning(context, looks.before, figures.metrics, costs, slices).to_json(),
+        "shortcut": _shortcut(context, looks.before, figures, costs),
     }
+
+
+def _shortcut(
+    context: StageContext, arm: Arm, figures: Figures, costs: Mapping[str, Mapping[Arm, MaskingCost]]
+) -> dict[str, Any] | None:
+    """Without splits whose images lost their object: whoever is right there has read the background."""
+    metrics = {split: found for split, found in figures.metrics.items() if split in SPLITS}
+    if not metrics:
+        return None
+    return leaning(context, arm, metrics, {split: costs[split] for split in metrics}).to_json()
 
 
 def leaning(
@@ -123,14 +136,12 @@ def leaning(
     arm: Arm,
     metrics: Mapping[str, Mapping[Arm, Metrics]],
     costs: Mapping[str, Mapping[Arm, MaskingCost]],
-    slices: InferredSlices,
 ) -> Leaning:
     """The signs that the model before leans on a shortcut, on the splits that there are."""
     last = list(metrics)[-1]  # test, where it is evaluated
     signs: list[Sign | None] = [of_groups(metrics[last][arm], split=last)]
     if {"val", "test"} <= metrics.keys():
         signs.append(of_shift(metrics["val"][arm], metrics["test"][arm]))
-    signs.append(of_slices(slices, model=arm.value))
     signs += [of_mask(by_arm[arm], split=split) for split, by_arm in costs.items()]
     dataset = context.spec.dataset
     if dataset is not None and dataset.shortcuts is not None:

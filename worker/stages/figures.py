@@ -10,17 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.vocabulary import Arm, JobKind
-from models.evaluate import Logits, Metrics, Names, calibration_error, metrics
+from models.evaluate import Logits, Metrics, Names, metrics
 from models.paired import Difference
+from models.reliability import calibration_error
 from models.statistics import wilson
 from models.verdict import compare, verdict
-from worker.stages.compared import judged_arm
+from worker.stages.compared import BEFORE, arm_before, judged_arm
 from worker.stages.context import StageContext
 
 JUDGED_SPLIT = "test"
 """The verdict is about the split that no choice was made on."""
 
-_RIVALS = (Arm.CONTROL, Arm.ERM, Arm.IMPORTED)
+_RIVALS = (Arm.CONTROL, *BEFORE)
 """The judged arm is compared with the first of these that there is; a retrained head without a control with
 the model whose head it was."""
 
@@ -31,13 +32,13 @@ class Figures:
     def __init__(self, context: StageContext, logits: Mapping[str, Mapping[Arm, Logits]]) -> None:
         self._store, self._seed, self._logits = context.store, context.run.seed, logits
         given = context.spec.model if context.spec.kind is JobKind.RETRAIN_HEAD else None
-        self._given = context.model(given).arm if given else None
+        self._given = arm_before(context.model(given)) if given else None
 
     def report(self) -> dict[str, Any]:
         """The report's `before` and its sections `metrics`, `reliability`, `differences`, `verdict` and
         `disagreement`."""
         arms = {arm for by_arm in self._logits.values() for arm in by_arm}
-        before = next((arm for arm in (self._given, Arm.ERM, Arm.IMPORTED) if arm in arms), None)
+        before = next((arm for arm in (self._given, *BEFORE) if arm in arms), None)
         return {
             "before": before and before.value,
             "metrics": {
@@ -103,12 +104,15 @@ class Figures:
         }
 
     def _compare(self, split: str, judged: Arm, rival: Arm) -> tuple[Difference, ...]:
+        """On each picture once: a copy is right or wrong with its first, and an interval would take it for more
+        evidence."""
         said = self._logits[split][judged]
+        firsts = self._store.firsts(said.rows)
         return compare(
-            self._right(split, judged),
-            self._right(split, rival),
-            classes=said.labels,
-            groups=self._store.groups[said.rows],
+            self._right(split, judged)[firsts],
+            self._right(split, rival)[firsts],
+            classes=said.labels[firsts],
+            groups=self._store.groups[said.rows][firsts],
             train_group_weights=self._train_group_weights,
             generator=lambda statistic: self._generator(f"{split}/{rival}/{statistic}"),
         )

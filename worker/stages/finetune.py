@@ -23,7 +23,7 @@ def finetune(context: StageContext) -> Result:
         for iteration in range(config.masking.iterations):
             if iteration > 0:
                 folder = context.workspace.folder(f"masks-{iteration + 1}")
-                sets.append(compute_masks(network, store, config, run, folder=folder))
+                sets.append(compute_masks(network, store, config, run, folder=folder, iteration=iteration))
                 if run.rank == 0:
                     context.workspace.save()
             last = iteration == config.masking.iterations - 1

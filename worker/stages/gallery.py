@@ -149,7 +149,8 @@ def _item(
     }
     for arm, found in looks.seen.items():
         label, map = int(found.labels[index]), found.maps[index]
-        masked = mask_of(masking_of(context), torch.from_numpy(map[None]), len(squares))[0].numpy()
+        masking_map = torch.from_numpy(found.masking_maps[index][None])
+        masked = mask_of(masking_of(context), masking_map, len(squares))[0].numpy()
         item["arms"][arm.value] = {
             "label": store.classes[label],
             "probability": float(found.probabilities[index]),

@@ -27,7 +27,7 @@ from models.heads import Labels
 from models.pictures import mask_image, png
 from models.retrain import GroupReport, describe_groups
 from worker.spec import ModelSpec
-from worker.stages.compared import Said
+from worker.stages.compared import Said, arm_before
 from worker.stages.context import StageContext
 from worker.stages.gallery import squares_of
 from worker.stages.heads import HEAD, MEMBERS, Members
@@ -43,8 +43,8 @@ def make_groups(
     if context.spec.kind is not JobKind.RETRAIN_HEAD:
         return None
     members, head = _left_by(context, Stage.RETRAIN_HEAD)
-    before = context.model(context.spec.model or "")
-    predictions = {before.arm.value: members.before, Arm.RETRAINED.value: members.held_out}
+    before = arm_before(context.model(context.spec.model or ""))
+    predictions = {before.value: members.before, Arm.RETRAINED.value: members.held_out}
     control = None
     if Stage.CONTROL in context.spec.done:
         plain, control = _left_by(context, Stage.CONTROL)
@@ -63,7 +63,7 @@ def make_groups(
         "details": head["details"],
         "penalty": head["penalty"],
         "control_penalty": control and control["penalty"],
-        "held_out": {arm: arm != before.arm.value for arm in predictions},
+        "held_out": {arm: arm != before.value for arm in predictions},
         "slices": [
             _slice(report)
             | {

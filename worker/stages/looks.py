@@ -13,7 +13,7 @@ and `masking_cost`: {split: {arm: models.masking_cost.MaskingCost}}.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,18 +23,18 @@ import torch
 from numpy.typing import NDArray
 
 from core.vocabulary import Arm
-from models.config import MaskingConfig
+from models.config import Crop, MaskingConfig
 from models.data.batches import Batch
 from models.data.store import Store
 from models.evaluate import Names
 from models.gaze import Floats, Labels, Maps, MeanMap, mean_maps, movement
-from models.masking import RANDOM, masks, thresholds
+from models.masking import masks, method_of, target_of, thresholds
 from models.masking_cost import MaskingCost, answers_under_masks, masking_cost
 from models.passes import answers, evaluating
 from models.pictures import Pixels, overlay, png, thumbnail
-from models.saliency import DEFAULT_METHOD, saliency
+from models.saliency import saliency
 from worker.spec import ModelSpec
-from worker.stages.compared import Said, judged_arm, loader_for
+from worker.stages.compared import BEFORE, Said, judged_arm, loader_for
 from worker.stages.context import StageContext
 
 POOL = 2048
@@ -51,12 +51,14 @@ _SIDE = 160  # pixels of a picture of a mean map
 class Seen:
     """One arm over the pool: labels (N,), probabilities of them (N,), low-resolution maps (N, h, w).
 
-    `masked` (N,) is the share of pixels that its mask would take.
+    The maps explain the class that the job's masks explain. `masking_maps` are those that masks are made of:
+    the same, but where the job crops. `masked` (N,) is the share of pixels that its mask would take.
     """
 
     labels: Labels
     probabilities: Floats
     maps: Maps
+    masking_maps: Maps
     masked: Floats
 
 
@@ -93,7 +95,7 @@ def look(context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, *, 
     rows = context.store.rows(split)
     pool = evenly(rows, POOL)
     seen = {arm: _look(context, model, said, pool) for arm, model in shown(models).items()}
-    order = sorted(seen, key=lambda arm: (arm not in (Arm.ERM, Arm.IMPORTED), list(Arm).index(arm)))
+    order = sorted(seen, key=lambda arm: (arm not in BEFORE, list(Arm).index(arm)))
     return Looks(split, pool, len(rows), {arm: seen[arm] for arm in order})
 
 
@@ -107,28 +109,27 @@ def _look(context: StageContext, model: ModelSpec, said: Said, rows: Labels) -> 
     network, config = said.network(model), masking_of(context)
 
     def answer(batch: Batch) -> tuple[torch.Tensor, ...]:
-        found = saliency(network, batch.images, method=method_of(config))
+        found = saliency(network, batch.images, method=method_of(config), target=target_of(config, batch))
         top = found.logits.float().softmax(1).max(1)
         masked = mask_of(config, found.maps, batch.images.shape[2]).float().mean((1, 2))
         return tuple(c.cpu() for c in (top.indices, top.values, found.maps, masked))
 
-    with said.counted() as run, evaluating(network):
-        columns = list(answers(loader_for(context, network, rows, run), run, answer))
-    labels, probabilities, maps, masked_shares = (
-        torch.cat(column).numpy() for column in zip(*columns, strict=True)
-    )
-    return Seen(labels, probabilities.astype(np.float64), maps, masked_shares.astype(np.float64))
+    def passed(crop: Crop) -> Iterator[NDArray[Any]]:
+        with said.counted() as run, evaluating(network):
+            columns = list(answers(loader_for(context, network, rows, run, crop=crop), run, answer))
+        return (torch.cat(column).numpy() for column in zip(*columns, strict=True))
+
+    labels, probabilities, maps, masked = passed("none")
+    masking_maps = maps
+    if config.crop != "none":
+        _, _, masking_maps, masked = passed(config.crop)
+    return Seen(labels, probabilities.astype(np.float64), maps, masking_maps, masked.astype(np.float64))
 
 
 def masking_of(context: StageContext) -> MaskingConfig:
     """That of the job; the defaults for a job that masks nothing."""
     asked = context.spec.params.get("masking")
     return MaskingConfig.from_json(asked) if asked else MaskingConfig()
-
-
-def method_of(config: MaskingConfig) -> str:
-    """Random masks have no map of their own: the default's is shown."""
-    return DEFAULT_METHOD if config.method == RANDOM else config.method
 
 
 def mask_of(config: MaskingConfig, maps: torch.Tensor, side: int) -> torch.Tensor:
@@ -247,10 +248,14 @@ def costs_of_masks(
 
 def _cost(context: StageContext, model: ModelSpec, said: Said, split: str, arm: Arm) -> MaskingCost:
     store, network = context.store, said.network(model)
-    rows = evenly(store.rows(split), COSTED)
+    rows, config = evenly(store.rows(split), COSTED), masking_of(context)
     with said.counted() as run:
         answers = answers_under_masks(
-            network, loader_for(context, network, rows, run), masking_of(context), run
+            network,
+            loader_for(context, network, rows, run),
+            config,
+            run,
+            cropped=loader_for(context, network, rows, run, crop=config.crop) if config.crop != "none" else None,
         )
     return masking_cost(
         answers,

@@ -1,11 +1,16 @@
 """May the models be trusted? Risk over coverage of each, and what their calibration split certifies.
 
-The report's sections `risk_coverage`, {split: {arm: {"score_name", …models.selective.RiskCoverage}}}
-with the calibration split among the splits, and `certified`,
-{arm: {"n", "confidence", "score_name", "best_certifiable_risk", "wishes": [{"max_risk", "status", "coverage",
-"answered", "errors", "risk_upper"}]}}. Thresholds and scores are probabilities. Where the calibration
-has a temperature: `temperature` {arm: {"value", "split", "n"}} and `reliability_shown`, as the
-report's `reliability`, of the probabilities that predictions show.
+The report's sections `risk_coverage`,
+{split: {arm: {"score_name", "copies_left_out", …models.selective.RiskCoverage}}} with the calibration
+split among the splits, and `certified`,
+{arm: {"n", "copies_left_out", "confidence", "score_name", "best_certifiable_risk", "wishes": [{"max_risk",
+"status", "coverage", "coverage_low", "coverage_high", "answered", "errors", "risk_upper",
+"together": {"status", "coverage", "answered", "errors"}}]}}. Each certificate is a promise of its own at
+`confidence`; those of `together` hold at once with that confidence, so that one may be picked by looking.
+
+Each picture counts once; `copies_left_out` is null where the calibration does not say. Thresholds and
+scores are probabilities. Where the calibration has a temperature: `temperature` {arm: {"value", "split",
+"n"}} and `reliability_shown`, as the report's `reliability`, of the probabilities that predictions show.
 """
 
 from __future__ import annotations
@@ -19,7 +24,8 @@ import numpy as np
 
 from core.artifacts import ArtifactMissing
 from core.vocabulary import Arm, Stage
-from models.evaluate import Logits, calibration_error
+from models.evaluate import Logits
+from models.reliability import calibration_error
 from models.selective import (
     DEFAULT_CONFIDENCE,
     CalibrationTable,
@@ -30,7 +36,8 @@ from models.selective import (
     score,
 )
 from worker.spec import ModelSpec
-from worker.stages.calibrate import SPLIT, TABLES
+from worker.stages.calibrate import SPLIT, TABLES, copies_in
+from worker.stages.compared import without_copies
 from worker.stages.context import StageContext
 
 SCORE: ScoreName = "max_softmax"
@@ -38,6 +45,8 @@ SCORE: ScoreName = "max_softmax"
 POINTS = 50
 WISHES = (0.01, 0.02, 0.05, 0.1)
 """Risks chosen before anybody looked. Each certificate is a promise of its own, not all of them together."""
+TOGETHER = 1 - (1 - DEFAULT_CONFIDENCE) / len(WISHES)
+"""The confidence of each at which all hold at once with the default's (Bonferroni)."""
 
 
 def make_risk(
@@ -47,16 +56,20 @@ def make_risk(
     made = {arm: raw for arm, model in models.items() if (raw := _calibration(context, model)) is not None}
     calibrated = {arm: CalibrationTable.from_json(raw["scores"][SCORE]) for arm, raw in made.items()}
     temperatures = {arm: raw["temperature"] for arm, raw in made.items() if raw.get("temperature")}
-    measured = {
-        split: {arm: _measured(said) for arm, said in by_arm.items()} for split, by_arm in logits.items()
+    left_out = {arm: raw.get("copies_left_out") for arm, raw in made.items()}
+    curves = {
+        split: {
+            arm.value: _curve(_measured(context, said), copies_in(context, split))
+            for arm, said in by_arm.items()
+        }
+        for split, by_arm in logits.items()
     }
-    tables = ({SPLIT: calibrated} if calibrated else {}) | measured
+    if calibrated:
+        of_calibration = {arm.value: _curve(table, left_out[arm]) for arm, table in calibrated.items()}
+        curves = {SPLIT: of_calibration} | curves
     return {
-        "risk_coverage": {
-            split: {arm.value: _curve(table) for arm, table in by_arm.items()}
-            for split, by_arm in tables.items()
-        },
-        "certified": {arm.value: _certified(table) for arm, table in calibrated.items()},
+        "risk_coverage": curves,
+        "certified": {arm.value: _certified(table, left_out[arm]) for arm, table in calibrated.items()},
         "temperature": {arm.value: found for arm, found in temperatures.items()},
         "reliability_shown": {
             split: {
@@ -85,44 +98,53 @@ def _calibration(context: StageContext, model: ModelSpec) -> dict[str, Any] | No
     return raw if dataset is not None and raw["dataset"] == dataset.id else None
 
 
-def _as_shown(said: Logits, temperature: float) -> dict[str, Any]:
+def _as_shown(said: Logits, temperature: float) -> dict[str, Any] | None:
     """Reliability of the probabilities that a prediction shows."""
-    return calibration_error((said.logits / temperature).astype(np.float32), said.labels).to_json()
+    found = calibration_error((said.logits / temperature).astype(np.float32), said.labels)
+    return None if found is None else found.to_json()
 
 
-def _measured(said: Logits) -> CalibrationTable:
+def _measured(context: StageContext, said: Logits) -> CalibrationTable:
+    said = without_copies(context, said)
     found = score(SCORE, said.logits)
     return CalibrationTable.build(found.scores, found.labels == said.labels)
 
 
-def _curve(table: CalibrationTable) -> dict[str, Any]:
+def _curve(table: CalibrationTable, left_out: int | None) -> dict[str, Any]:
     value = risk_coverage(table, points=POINTS).to_json()
     for point in value["points"]:
         point["threshold"] = math.exp(point["threshold"])
-    return {"score_name": SCORE} | value
+    return {"score_name": SCORE, "copies_left_out": left_out} | value
 
 
-def _certified(table: CalibrationTable) -> dict[str, Any]:
-    wishes = []
-    for wish in WISHES:
-        found = certify(table, max_risk=wish)
-        point = found.point
-        wishes.append(
-            {
-                "max_risk": wish,
-                "status": found.status,
-                "coverage": point.coverage,
-                "coverage_low": point.coverage_interval.low,
-                "coverage_high": point.coverage_interval.high,
-                "answered": point.answered,
-                "errors": point.errors,
-                "risk_upper": point.risk_upper,
-            }
-        )
+def _certified(table: CalibrationTable, left_out: int | None) -> dict[str, Any]:
     return {
         "n": table.n,
+        "copies_left_out": left_out,
         "confidence": DEFAULT_CONFIDENCE,
         "score_name": SCORE,
         "best_certifiable_risk": best_certifiable_risk(table, DEFAULT_CONFIDENCE),
-        "wishes": wishes,
+        "wishes": [_wish(table, wish) for wish in WISHES],
+    }
+
+
+def _wish(table: CalibrationTable, wish: float) -> dict[str, Any]:
+    alone, together = (certify(table, max_risk=wish, confidence=c) for c in (DEFAULT_CONFIDENCE, TOGETHER))
+    point = alone.point
+    return {
+        "max_risk": wish,
+        "status": alone.status,
+        "coverage": point.coverage,
+        "coverage_low": point.coverage_interval.low,
+        "coverage_high": point.coverage_interval.high,
+        "answered": point.answered,
+        "errors": point.errors,
+        # A threshold that was searched for has no bound after the fact: its certificate is what holds.
+        "risk_upper": wish if alone.status == "certified" else point.risk_upper,
+        "together": {
+            "status": together.status,
+            "coverage": together.point.coverage,
+            "answered": together.point.answered,
+            "errors": together.point.errors,
+        },
     }

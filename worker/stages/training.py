@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from core.artifacts import ArtifactMissing
 from core.vocabulary import Arm, Stage
 from models.backbones import Network, adopt_weights
 from models.checkpoints import Checkpoint, CheckpointFolder, EpochRecord
 from models.config import Hyperparameters
+from models.export import Arm as CardArm
 from models.export import ModelCard, card_of, load_model, save_model
 from models.masktune import new_network
 from models.train import FitResult
@@ -96,7 +97,7 @@ def publish_model(
     """Write the model under the id that the job has for this arm; returns it as a stage reports it."""
     model_id = context.spec.inputs["model_ids"][arm]
     key = f"models/{model_id}"
-    card = card_of(network, context.store.classes, arm.value, params)
+    card = card_of(network, context.store.classes, cast(CardArm, arm.value), params)  # never `given`
     with context.artifacts.writing(key) as folder:
         save_model(network, card, folder)
     return {

@@ -2,9 +2,11 @@
 
 The release unpacks to `original/val/00_dog/x.JPEG`, `mixed_same/val/…`, `mixed_rand/val/…`,
 `only_fg/val/…` and more, and the training images to `in9l/train/00_dog/…`, `in9l/val/…`
-(or `original/train`). Each variant becomes a group of `test`, from its `test` folder where it
-has one, else its `val`, else the classes directly below it. `train` and `val` come from
-`in9l`, else from `original`; they have no group.
+(or `original/train`). Each variant that shows the object becomes a group of `test`; the others
+(`no_fg`, `only_bg_b`, `only_bg_t`) become splits of their own, without a group: a model that is right
+there reads the background, so their accuracy belongs in no average and in no worst group. A variant is
+read from its `test` folder where it has one, else its `val`, else the classes directly below it.
+`train` and `val` come from `in9l`, else from `original`; they have no group.
 """
 
 from __future__ import annotations
@@ -15,18 +17,10 @@ from typing import NamedTuple
 from models.data.formats.listing import Listing, is_image_name
 from models.data.formats.manifest import Entry, FormatName, FormatOptions, Manifest, natural_order
 from models.data.report import FileCode, Rejection
-from models.data.splits import SPLITS, canonical_split
+from models.data.splits import ALL_SPLITS, WITHOUT_OBJECT, canonical_split
 
-VARIANTS = (
-    "original",
-    "mixed_same",
-    "mixed_rand",
-    "mixed_next",
-    "only_fg",
-    "no_fg",
-    "only_bg_b",
-    "only_bg_t",
-)
+WITH_OBJECT = ("original", "mixed_same", "mixed_rand", "mixed_next", "only_fg")
+VARIANTS = WITH_OBJECT + WITHOUT_OBJECT
 _TRAINING = ("in9l", "in9", "original")
 _NEEDED_VARIANTS = 2  # one alone is an ordinary folder of images
 
@@ -47,7 +41,6 @@ def matches(listing: Listing) -> bool:
 def read(listing: Listing, options: FormatOptions) -> Manifest:
     """Every image below one of the places named above; the class is the folder below it."""
     places = _places(listing)
-    variants = tuple(name for name in VARIANTS if name in listing.top_folders)
     found: list[tuple[str, str, _Place]] = []
     rejected, ignored = list(listing.rejected), list(listing.ignored)
     for path in listing.files:
@@ -76,11 +69,15 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
         format=FormatName.BACKGROUNDS_CHALLENGE,
         entries=tuple(entries),
         classes=classes,
-        group_names=variants,
-        splits=tuple(split for split in SPLITS if split in given),
+        group_names=_group_names(listing),
+        splits=tuple(split for split in ALL_SPLITS if split in given),
         rejected=tuple(rejected),
         ignored=tuple(ignored),
     )
+
+
+def _group_names(listing: Listing) -> tuple[str, ...]:
+    return tuple(name for name in WITH_OBJECT if name in listing.top_folders)
 
 
 def _places(listing: Listing) -> Mapping[str, _Place]:
@@ -91,13 +88,16 @@ def _places(listing: Listing) -> Mapping[str, _Place]:
         if top in VARIANTS or top in _TRAINING
     }
     places: dict[str, _Place] = {}
-    for group, variant in enumerate(name for name in VARIANTS if name in inside):
+    groups = _group_names(listing)
+    for variant in (name for name in VARIANTS if name in inside):
+        group = groups.index(variant) if variant in groups else -1
+        judged = variant if group < 0 else "test"
         splits = inside[variant]
         tested = splits.get("test") or splits.get("val")
         if tested:
-            places[f"{variant}/{tested}"] = _Place("test", group, 2)
+            places[f"{variant}/{tested}"] = _Place(judged, group, 2)
         elif not splits:
-            places[variant] = _Place("test", group, 1)
+            places[variant] = _Place(judged, group, 1)
     for split in ("train", "val"):
         source = next((top for top in _TRAINING if split in inside.get(top, {})), None)
         if source is not None:

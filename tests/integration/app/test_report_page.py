@@ -303,7 +303,7 @@ def test_a_model_whose_probabilities_are_not_finite_still_has_a_page(gone: str) 
     """None of them is: null. Reports of before count one that is not, and their figures are null."""
     value = evidence(report())
     by_arm = value["reliability"]["test"]
-    broken = {key: None for key in by_arm["masktune"]} | {"n": 400, "bins": by_arm["masktune"]["bins"]}
+    broken = dict.fromkeys(by_arm["masktune"]) | {"n": 400, "bins": by_arm["masktune"]["bins"]}
     by_arm["masktune"] = None if gone == "all" else broken
     value["reliability_shown"] = {"test": {"masktune": by_arm["masktune"], "erm": by_arm["erm"]}}
     value["temperature"] = {arm: {"value": 1.5} for arm in ("masktune", "erm")}

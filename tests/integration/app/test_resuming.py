@@ -79,9 +79,7 @@ def test_a_data_set_is_deleted_or_its_job_resumed_and_never_both(either: Front) 
     resumed = cancelled(either, JobKind.ERM, dataset_id=dataset)
     refused = cancelled(either, JobKind.ERM, dataset_id=gone)
     with pytest.raises(DatasetInUse, match=resumed):
-        while_it_waits(
-            database, lambda s: resume(s, resumed), lambda s: datasets.delete(s, dataset)
-        ).result()
+        while_it_waits(database, lambda s: resume(s, resumed), lambda s: datasets.delete(s, dataset)).result()
     with pytest.raises(NotFound, match=gone):
         while_it_waits(database, lambda s: datasets.delete(s, gone), lambda s: resume(s, refused)).result()
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from models.evaluate import Names, calibration_error, metrics
+from models.evaluate import Names, metrics
 from models.gaze import mean_maps, movement
 from models.leaning import of_mask, of_property, of_shift, read
 from models.masking_cost import MaskedAnswers, masking_cost
 from models.paired import Difference
 from models.properties import Property, PropertyTable
+from models.reliability import calibration_error
 from models.selective import CalibrationTable, certify, risk_coverage
 from models.shortcuts.check import judge
 from models.slices import Looked, infer_slices
@@ -55,7 +56,9 @@ def report(
     }
     reliability = {}
     for arm in said:
-        reliability[arm] = calibration_error(logits[arm].astype(np.float32), labels).to_json()
+        reliable = calibration_error(logits[arm].astype(np.float32), labels)
+        assert reliable is not None
+        reliability[arm] = reliable.to_json()
     return {
         "version": 1,
         "job": "job_06d4k3w8s0q6v7yx3n5m9a1b2c",
@@ -191,10 +194,10 @@ def _certified(table: CalibrationTable) -> dict[str, Any]:
     for wish in (0.01, 0.2):
         found = certify(table, max_risk=wish)
         point = found.point
-        facts = {"max_risk": wish, "status": found.status, "coverage": point.coverage}
         both = certify(table, max_risk=wish, confidence=0.995)
-        facts["together"] = {"status": both.status, "coverage": both.point.coverage}
-        wishes.append(facts | {"answered": point.answered, "errors": point.errors})
+        facts = {"max_risk": wish, "status": found.status, "coverage": point.coverage}
+        together = {"status": both.status, "coverage": both.point.coverage}
+        wishes.append(facts | {"together": together} | {"answered": point.answered, "errors": point.errors})
     return {"n": table.n, "confidence": 0.99, "best_certifiable_risk": 0.15, "wishes": wishes}
 
 

@@ -14,7 +14,7 @@ from app.services.faults import parse
 from app.services.resolving import defaults_for, merge, resolve
 from core.errors import InvalidInput
 from core.tables import DatasetRow
-from models.config import Hyperparameters, MaskingConfig
+from models.config import Hyperparameters, MaskingConfig, ScheduleConfig
 
 DATASET = "ds_0123456789abcdefghjkmnpqrs"
 
@@ -93,6 +93,35 @@ def test_null_is_as_good_as_left_out_but_where_it_means_something() -> None:
 )
 def test_what_cannot_be_used_is_told_with_its_place(fields: dict[str, Any], pointer: str, code: str) -> None:
     assert fault(**fields) == (pointer, code)
+
+
+def test_milestones_mean_multistep_and_another_schedule_has_none() -> None:
+    schedule = resolved(schedule={"milestones": [5, 10], "gamma": 0.1}).schedule
+    assert schedule == ScheduleConfig("multistep", (5, 10), 0.1)
+    assert resolved(preset="biased_mnist", schedule={"milestones": [7]}).schedule.milestones == (7,)
+    assert resolved(preset="biased_mnist", schedule={"name": "multistep"}).schedule.milestones == (25, 50, 75)
+    assert resolved(preset="biased_mnist", schedule={"gamma": 0.1}).schedule.gamma == 0.1
+    for name in ("cosine", "constant"):
+        found = resolved(preset="biased_mnist", schedule={"name": name}).schedule
+        assert (found.name, found.milestones) == (name, ())
+        assert fault(schedule={"name": name, "milestones": [5]})[0] == "/schedule/milestones"
+    assert fault(schedule={"name": "multistep"})[0] == "/schedule/milestones"
+    assert fault(preset="biased_mnist", schedule={"milestones": []})[0] == "/schedule/milestones"
+
+
+def test_a_model_whose_training_named_milestones_in_vain_can_still_be_masked() -> None:
+    for schedule in ({"name": "constant", "milestones": [5]}, {"name": "multistep", "milestones": []}):
+        base = merge(Hyperparameters().to_json(), {"schedule": schedule})
+        assert resolve(base, asked()).schedule == ScheduleConfig()
+
+
+def test_momentum_is_refused_where_the_optimizer_has_none() -> None:
+    for optimizer in ({"name": "adam", "momentum": 0.5}, {"name": "adamw", "momentum": 0.9}):
+        assert fault(optimizer=optimizer) == ("/optimizer/momentum", "not-used")
+    assert fault(preset="cats_vs_dogs", optimizer={"momentum": 0.5})[0] == "/optimizer/momentum"
+    assert resolved(preset="cats_vs_dogs").optimizer.name == "adam"
+    assert all("momentum" not in each.params.get("optimizer", {}) or each.params["optimizer"]["name"] == "sgd"
+               for each in presets.load().values())
 
 
 def test_own_backbones_and_the_usual_methods_are_known_without_an_import() -> None:

@@ -39,6 +39,15 @@ def test_each_kind_of_body_has_its_limit(method: str, path: str, kind: str, expe
     assert limit_of(settings)(scope) == expected
 
 
+@pytest.mark.parametrize(("memory", "most"), [(7_000, 7_000), (2_000, 3_000), (50_000, 12_000)])
+def test_a_form_holds_no_more_images_than_memory_does(memory: int, most: int) -> None:
+    """But one image always."""
+    settings = Settings(max_image_bytes=3_000, max_images_per_request=4, predict_image_bytes=memory)
+    kind = [(b"content-type", b"multipart/form-data; boundary=x")]
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": kind}
+    assert limit_of(settings)(scope) == most + FRAMING
+
+
 @pytest.mark.parametrize(
     ("data", "kind"),
     [

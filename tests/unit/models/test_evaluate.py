@@ -11,7 +11,8 @@ import torch
 
 from models.backbones import build_network
 from models.data.batches import Batch
-from models.evaluate import Names, calibration_error, metrics, predict_logits
+from models.evaluate import Names, metrics, predict_logits
+from models.reliability import calibration_error
 from models.run import Progress, Run, Stopped
 
 
@@ -81,6 +82,7 @@ def test_reliability_of_a_known_case() -> None:
     logits = np.array([[np.log(4.0), 0.0]] * 10 + [[1e-4, 0.0]] * 10, np.float32)
     labels = np.array([0, 1] * 10)
     found = calibration_error(logits, labels)
+    assert found is not None
     assert [(b.n, b.correct) for b in found.bins] == [(10, 5), (10, 5)]
     assert found.ece == pytest.approx(0.15, abs=1e-4)
     assert found.mce == pytest.approx(0.3, abs=1e-4)
@@ -92,6 +94,22 @@ def test_reliability_of_a_known_case() -> None:
     json.dumps(found.to_json(), allow_nan=False)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_answers_that_are_not_finite_are_left_out_and_counted(value: float) -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(40, 3)).astype(np.float32), rng.integers(0, 3, 40)
+    broken = logits.copy()
+    broken[[3, 8], 1] = value
+    kept = np.delete(np.arange(40), [3, 8])
+    found, expected = calibration_error(broken, labels), calibration_error(logits[kept], labels[kept])
+    assert found is not None
+    assert expected is not None
+    assert (found.n, found.non_finite) == (38, 2)
+    assert found == expected._replace(non_finite=2)
+    assert calibration_error(np.full((4, 3), value, np.float32), labels[:4]) is None
+
+
 def test_the_error_of_true_probabilities_is_not_above_chance() -> None:
     rng = np.random.default_rng(0)
     above = {"true": 0, "too sure": 0}
@@ -100,6 +118,7 @@ def test_the_error_of_true_probabilities_is_not_above_chance() -> None:
         labels = (rng.random(300) > 1 / (1 + np.exp(-logits[:, 0]))).astype(np.int64)
         for name, scale in (("true", 1), ("too sure", 3)):
             found = calibration_error(logits * np.float32(scale), labels)
+            assert found is not None
             assert found.ece_low <= found.ece <= found.ece_high
             above[name] += found.ece > found.ece_by_chance
     assert above["true"] <= 20  # 5 % of 200, and three standard deviations

@@ -9,10 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from models.evaluate import Metrics, Names, metrics
-from models.leaning import Sign, of_groups, of_mask, of_property, of_shift, of_slices, read, unless_guessing
+from models.leaning import Sign, of_groups, of_mask, of_property, of_shift, read, unless_guessing
 from models.masking_cost import MaskedAnswers, MaskingCost, masking_cost
-from models.slices import ClassSlices, InferredSlice, InferredSlices, Looked, ModelAccuracy, infer_slices
-from models.statistics import wilson
 
 Labels = NDArray[np.int64]
 
@@ -81,60 +79,6 @@ def test_one_group_or_none_cannot_be_compared() -> None:
 @pytest.mark.parametrize(("test", "found"), [(0.5, True), (0.97, False), (0.99, False)])
 def test_what_does_not_hold_on_the_test_split_is_a_sign(test: float, found: bool) -> None:
     assert of_shift(measured(0.99), measured(test)).found is found
-
-
-def cut(wrong: tuple[float, float]) -> InferredSlices:
-    """One class that is looked at in two corners, so many wrong answers in each."""
-    rng = np.random.default_rng(0)
-    way = np.arange(120) % 2
-    maps = 0.05 * rng.random((120, 5, 5))
-    maps[way == 0, 0, 0] += 1
-    maps[way == 1, 4, 4] += 1
-    said = np.where(np.arange(120) // 2 < 60 * np.array(wrong)[way], 1, 0)
-    return infer_slices(
-        Looked(np.arange(120), np.zeros(120, np.int64), maps.astype(np.float32)),
-        classes=("a",),
-        predictions={"erm": said, "other": np.zeros(120, np.int64)},
-        rng=rng,
-    )
-
-
-def test_slices_of_one_class_that_differ_are_a_sign_for_the_model_that_errs_there() -> None:
-    found = cut((0.0, 0.8))
-    erm, other = of_slices(found, model="erm"), of_slices(found, model="other")
-    assert erm is not None
-    assert other is not None
-    assert (erm.found, other.found) == (True, False)
-    assert "60 images that it looks at alike are right on 20.0 %" in erm.sentence
-
-
-def test_slices_alike_are_no_sign_and_a_class_in_one_piece_says_nothing() -> None:
-    alike = of_slices(cut((0.1, 0.15)), model="erm")
-    assert alike is not None
-    assert not alike.found
-    flat = Looked(np.arange(30), np.zeros(30, np.int64), np.ones((30, 2, 2), np.float32))
-    said = {"erm": np.zeros(30, np.int64)}
-    whole = infer_slices(flat, classes=("a",), predictions=said, rng=np.random.default_rng(0))
-    assert of_slices(whole, model="erm") is None
-
-
-def test_one_pair_of_many_that_differs_as_chance_would_have_it_is_no_sign() -> None:
-    def slices(*corrects: int) -> InferredSlices:
-        found = tuple(
-            InferredSlice(
-                i // 2, "a", i % 2, 50, 0.5, (), [], (ModelAccuracy("erm", 50, k, k / 50, *wilson(k, 50)),)
-            )
-            for i, k in enumerate(corrects)
-        )
-        told = tuple(ClassSlices(i, "a", 100, 0, 2, None, None, None) for i in range(len(corrects) // 2))
-        return InferredSlices(True, "", told, found)
-
-    alone = of_slices(slices(45, 34), model="erm")
-    among_ten = of_slices(slices(45, 34, *[45] * 18), model="erm")
-    assert alone is not None
-    assert among_ten is not None
-    assert (alone.found, among_ten.found) == (True, False)
-    assert "of 10 such pairs" in among_ten.sentence
 
 
 def cost(changed: float, elsewhere: float, masked: float) -> MaskingCost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,24 @@ def test_a_set_that_is_not_complete_does_not_appear(tmp_path: Path) -> None:
     ):
         writer.add(batch([1]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_of_it_is_on_disk_before_it_has_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a machine that loses its power keeps a whole set or none."""
+    kept: list[tuple[str, bool]] = []
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        kept.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, (tmp_path / "set").exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write(tmp_path / "set", batch([1]))
+    before = {name for name, named in kept if not named}
+    assert {"masks.npy", "mask_set.json", ".set.partial"} <= before
+    assert [name for name, named in kept if named] == [tmp_path.name]
 
 
 def test_what_a_killed_writer_left_is_cleared(tmp_path: Path) -> None:

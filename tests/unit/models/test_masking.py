@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,23 @@ def test_random_masks_have_their_counts_and_depend_on_the_row_alone() -> None:
         picked = slice(index, index + 1)
         assert torch.equal(random_masks(counts[picked], rows[picked], SIZE, seed=3)[0], together[index])
     assert not torch.equal(random_masks(counts, rows, SIZE, seed=4)[2], together[2])
+
+
+def test_the_random_set_of_a_later_iteration_has_places_of_its_own(network: Network, tmp_path: Path) -> None:
+    """As many as chance has in common; the first set's places are those of the run's seed."""
+    config, run, rows = MaskingConfig(method="random", share=0.3), Run(seed=9), torch.arange(6) * 10
+    found = []
+    for iteration in range(3):
+        folder = tmp_path / str(iteration)
+        compute_mask_set(network, Batches(6, batch=3), config, run, folder=folder, iteration=iteration)
+        found.append(MaskSet.open(folder).masks(rows, 16, torch.device("cpu")))
+    counts = found[0].sum((1, 2))
+    assert torch.equal(found[0], random_masks(counts, rows, (16, 16), seed=9))
+    pixels = int(counts.sum())
+    for first, second in combinations(found, 2):
+        assert torch.equal(first.sum((1, 2)), second.sum((1, 2)))
+        expected = float((counts.double() ** 2 / 256).sum())
+        assert abs(int((first & second).sum()) - expected) < 4 * expected**0.5 < pixels / 2
 
 
 def test_random_places_are_even() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from models.backbones import build_network
 from models.checkpoints import CheckpointFolder
 from models.config import FinetuneConfig, Hyperparameters, MaskingConfig, OptimizerConfig, ScheduleConfig
 from models.data.batches import LoaderSettings, Masking, make_loader
 from models.data.store import Store
+from models.errors import LearningError
 from models.masking import MaskSet, apply_masks
 from models.masktune import (
     compute_masks,
@@ -41,8 +44,58 @@ RUN = Run()
 class _NoMasks:
     """Masks nothing."""
 
+    digest = "nothing"
+
     def masks(self, rows: torch.Tensor, size: int, device: torch.device) -> torch.Tensor:
         return torch.zeros(len(rows), size, size, dtype=torch.bool, device=device)
+
+
+@pytest.mark.parametrize(
+    ("splits", "masking", "reason"),
+    [
+        ({}, {"method": "xgradcm"}, "unknown_method"),
+        ({"val": 0}, {}, "split_too_small"),
+        ({"test": 0}, {}, "split_too_small"),
+        ({"train": 0}, {}, "split_too_small"),
+    ],
+    ids=str,
+)
+def test_what_would_fail_after_erm_is_told_before_it(
+    splits: dict[str, int],
+    masking: dict[str, Any],
+    reason: str,
+    make_store: Callable[..., Store],
+    tmp_path: Path,
+) -> None:
+    store, config = make_store(**splits), replace(CONFIG, masking=MaskingConfig(**masking))
+    network = build_network("small_cnn", classes=2, image_size=16, seed=0)
+    with pytest.raises(LearningError) as told:
+        masktune(network, store, config, RUN, folder=tmp_path / "run")
+    assert told.value.reason == reason
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_every_rank_needs_an_image_to_validate_on(
+    rank: int, make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    store, run = make_store(val=2), Run(rank=rank, world_size=3)
+    with pytest.raises(LearningError, match="3") as told:
+        val_loader(store, CONFIG, run)
+    assert told.value.reason == "split_too_small"
+    assert len(val_loader(make_store(val=3), CONFIG, run)) == 1
+
+
+def test_each_iteration_draws_its_random_places_anew(
+    make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = make_store(train=16, val=2, test=2)
+    masking = MaskingConfig(method="random", share=0.3, iterations=3)
+    config = replace(CONFIG, epochs=1, control=False, masking=masking)
+    sets = masktune(new_network(store, config), store, config, RUN, folder=tmp_path).masks
+    seeds = [each.header.seed for each in sets]
+    assert seeds[0] == RUN.seed  # as ever: masks that exist keep their places
+    assert len(set(seeds)) == 3
 
 
 def test_the_whole_of_it_and_again_from_where_it_was_stopped(

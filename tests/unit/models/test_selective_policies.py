@@ -82,16 +82,24 @@ def test_groups_have_their_own_counts_and_bounds() -> None:
         for id, name in enumerate(("large", "wrong", "small"))
     }
     large, wrong, small = by_group(tables, -1.0, max_risk=0.2)
-    assert (large.verdict, large.point.answered, large.point.errors) == ("certified", 300, 0)
-    assert wrong.verdict == "not_certified"
+    assert (large.verdict, large.point.answered, large.point.errors) == ("bound_below", 300, 0)
+    assert wrong.verdict == "bound_above"
     assert wrong.point.risk == pytest.approx(1 / 3)
-    assert small.verdict == "certified"
+    assert small.verdict == "bound_below"
     assert [g.verdict for g in by_group(tables, -1.0, max_risk=0.02)] == [
-        "certified",
-        "not_certifiable",
-        "not_certifiable",
+        "bound_below",
+        "too_few",
+        "too_few",
     ]
-    assert {g.verdict for g in by_group(tables, None, max_risk=0.5)} == {"not_certifiable"}
+    assert {g.verdict for g in by_group(tables, None, max_risk=0.5)} == {"too_few"}
+
+
+def test_where_nobody_asked_for_a_risk_no_group_has_a_verdict() -> None:
+    """The whole split's own bound is no wish: it comes from the data that it would be compared with."""
+    tables = {"all": CalibrationTable.build(np.full(300, -0.1), np.ones(300, bool))}
+    (found,) = by_group(tables, -1.0)
+    assert found.verdict is None
+    assert found.point.risk_upper < 0.02
 
 
 def test_the_ratio_of_coverages_is_least_over_largest() -> None:

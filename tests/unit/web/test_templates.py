@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from client import Dataset, Drift
+from client import Dataset, Drift, GroupTable
 from web import words
 from web.shell import rendered
 
@@ -29,7 +29,7 @@ def drift(status: str) -> Drift:
             "served": {"inputs": 900, "answered": 800, "abstained": {}, "coverage": 8 / 9},
             "alpha": 0.01,
             "status": status,
-            "certificate_trusted": status != "drifted",
+            "certificate_trusted": {"drifted": False, "no_sign_of_drift": True}.get(status),
             "statement": "What is served …",
         }
     )
@@ -40,7 +40,7 @@ def drift(status: str) -> Drift:
     [
         ("drifted", "bad", "certificates may not be trusted"),
         ("no_sign_of_drift", "good", "certificates may be trusted"),
-        ("too_few", "unsure", "certificates may be trusted"),
+        ("too_few", "unsure", "whether certificates may be trusted is not known"),
     ],
 )
 def test_a_model_that_drifted_is_shown_as_such(status: str, tone: str, badge: str) -> None:
@@ -51,6 +51,26 @@ def test_a_model_that_drifted_is_shown_as_such(status: str, tone: str, badge: st
 
 def test_every_word_of_the_api_has_its_tone() -> None:
     assert set(get_args(Drift.model_fields["status"].annotation)) <= words.TONES.keys()
+
+
+# --- groups at a threshold ------------------------------------------------------------------------------
+
+
+def groups(**table: Any) -> str:
+    row = {"group": "dark", "n": 20, "n_answered": 10, "n_errors": 0, "coverage": 0.5, "risk": 0.0}
+    asked = {"policy": "coverage", "requested": 0.5, "status": "target_coverage", "risk_confidence": 0.99}
+    rows = [row | {"risk_upper": 0.37, "verdict": table.pop("verdict", None)}]
+    return drawn("reject_groups", table=GroupTable.model_validate(asked | table | {"groups": rows}))
+
+
+def test_a_row_is_judged_only_where_a_risk_was_asked_for() -> None:
+    plain = groups()
+    assert "compared with" not in plain
+    assert "Below it?" not in plain
+    judged = groups(policy="max_risk", max_risk=0.4, verdict="bound_below")
+    assert "compared with a risk of 40.0 %" in judged
+    assert "not for all rows at once" in judged
+    assert "✓ yes" in judged
 
 
 # --- a data set -----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Stored samples whose data set has to be fetched first: who waits for that takes nothing from predictions."""
+"""Stored samples: whose data set has to be fetched first, and who may see them."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ class Told(Counter[tuple[str, int]]):
 
 
 async def _open_loop(world: World, *, rate: float, move: Any) -> Told:
-    """What who asks for the alias, `rate` times a second, and for another model is told; it moves meanwhile."""
+    """What those are told who ask for the alias, `rate` times a second, and for another model; it moves."""
     told = Told()
     async with _load(world) as (load, http), asyncio.TaskGroup() as group:
         group.create_task(told.ask(load, "champion", rate, 2.5))

@@ -50,3 +50,4 @@ def test_an_empty_folder_is_no_source(tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceError, match="put torchvision's") as missing:
         make_builtin(name, BuiltinOptions(root=tmp_path))
     assert missing.value.code is ProblemCode.SOURCE_UNAVAILABLE
+    assert missing.value.detail.endswith("or allow the download with the option download=true")

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from app.inference import Pair, Part
+from app.inference import Engine, Pair, Part
 from app.inference.cache import EngineCache
-from core.errors import NotFound
+from core.errors import NotFound, Overloaded, Unavailable
 from tests.unit.app.inference.doubles import EchoEngine
 
 
@@ -174,3 +174,44 @@ def test_it_tells_of_each_engine_that_came_in(closing: ExitStack) -> None:
     asyncio.run(cache.get(_pair("a")))
     cache.close()
     assert told == [(_pair("a"), 7)]
+
+
+def test_only_so_many_wait_for_loads_and_others_are_told(closing: ExitStack) -> None:
+    go = threading.Event()
+
+    def load(pair: Pair) -> Engine:
+        assert go.wait(10)
+        return EchoEngine()
+
+    cache = EngineCache(load, max_bytes=10_000, most_waiting=2)
+    closing.callback(cache.close)
+
+    async def ask() -> None:
+        waiting = [asyncio.create_task(cache.get(_pair(name))) for name in "ab"]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded) as refused:
+            await cache.get(_pair("a"))
+        assert int(refused.value.headers["Retry-After"]) >= 1
+        waiting[0].cancel()  # who leaves makes room
+        await asyncio.wait(waiting[:1])
+        waiting.append(asyncio.create_task(cache.get(_pair("a"))))
+        await asyncio.sleep(0)
+        go.set()
+        assert len(await asyncio.gather(*waiting[1:])) == 2
+
+    asyncio.run(ask())
+
+
+def test_a_load_may_be_begun_before_anybody_asks(closing: ExitStack) -> None:
+    shelf = _shelf(closing)
+    engine = shelf.cache.begin(_pair("a")).result(10)
+    assert asyncio.run(shelf.cache.get(_pair("a"))) is engine
+    assert shelf.loads == [_pair("a")]
+
+
+def test_nothing_is_loaded_once_it_is_closed(closing: ExitStack) -> None:
+    shelf = _shelf(closing)
+    shelf.cache.close()
+    with pytest.raises(Unavailable):
+        asyncio.run(shelf.cache.get(_pair("a")))
+    assert shelf.loads == []

@@ -106,14 +106,24 @@ def test_the_calibration_split_chooses_nothing(tmp_path: Path) -> None:
     assert found.tables["max_softmax"].wrong[-1] == 10
 
 
-def _only(folder: Path, **shades: int) -> Store:
-    """Ten images of one shade in each split."""
+def test_copies_of_a_picture_are_calibrated_on_once(tmp_path: Path) -> None:
+    copied = Ground(_only(tmp_path / "a", copies=3, val=20, calibration=120), "cal_torch")
+    found = measure(Threshold(130), Threshold(100), copied, pause=pause).calibration
+    assert found is not None
+    assert found.disagreement is not None
+    table = found.tables["max_softmax"]
+    assert (table.n, table.wrong[-1], found.disagreement.n) == (10, 10, 10)
+
+
+def _only(folder: Path, copies: int = 1, **shades: int) -> Store:
+    """Ten images in each split, whose first pixel is of one shade."""
     folder.mkdir()
     with StoreWriter(folder) as writer:
         for split, shade in shades.items():
-            for number in range(10):
-                buffer = io.BytesIO()
-                Image.new("RGB", (2, 2), (shade,) * 3).save(buffer, "PNG")
+            for number in range(10 * copies):
+                buffer, image = io.BytesIO(), Image.new("RGB", (2, 2), (shade,) * 3)
+                image.putpixel((1, 1), (number // copies,) * 3)
+                image.save(buffer, "PNG")
                 writer.add(Row(f"{split}{number}", int(shade >= 100), split, 0, 2, 2, buffer.getvalue()))
         writer.finish(DatasetInfo("greys", "image_folder", CLASSES, GROUPS))
     return Store.open(folder)

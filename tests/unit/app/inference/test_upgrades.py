@@ -15,6 +15,7 @@ from app.inference import Pair, Part, graphs
 from app.inference.shapes import Engine
 from app.inference.upgrades import FEWEST, Proven, Squares, Upgrades
 from core.artifacts import Artifacts
+from core.errors import Conflict, Unavailable
 from tests.unit.app.inference.doubles import EchoEngine, Waiter, pictures
 
 PAIR = Pair(Part("mdl_a", "models/mdl_a"), Part("mdl_e", "models/mdl_e"))
@@ -23,7 +24,13 @@ PAIR = Pair(Part("mdl_a", "models/mdl_a"), Part("mdl_e", "models/mdl_e"))
 class Bench:
     """Upgrades over graphs that are there; remembers what was compared and what replaced what."""
 
-    def __init__(self, artifacts: Artifacts, samples: int, proven: Callable[[], Proven]) -> None:
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        samples: int,
+        proven: Callable[[], Proven],
+        again: Sequence[float] = (),
+    ) -> None:
         for part in PAIR.parts:
             for key in (part.artifact, graphs.key(part.id)):
                 with artifacts.writing(key) as folder:
@@ -42,6 +49,7 @@ class Bench:
             samples=self._stored,
             current=self.serving.get,
             replace=self._replace,
+            again=again,
         )
 
     def settle(self) -> None:
@@ -67,8 +75,12 @@ FASTER = EchoEngine()
 def bench(artifacts: Artifacts) -> Iterator[Callable[..., Bench]]:
     with ExitStack() as stack:
 
-        def make(samples: int, proven: Callable[[], Proven] = lambda: Proven(FASTER, "equal")) -> Bench:
-            made = Bench(artifacts, samples, proven)
+        def make(
+            samples: int,
+            proven: Callable[[], Proven] = lambda: Proven(FASTER, "equal"),
+            again: Sequence[float] = (),
+        ) -> Bench:
+            made = Bench(artifacts, samples, proven, again)
             stack.callback(made.upgrades.close)
             return made
 
@@ -214,3 +226,94 @@ def test_a_model_that_is_gone_stays_as_it_is(
     made.upgrades.consider(PAIR, made.torch)
     wait_until(lambda: "are gone" in caplog.text, 10)
     assert made.replaced == []
+
+
+PASSING = [
+    Unavailable("the GPU has no memory left for this now"),
+    ConnectionError("the store is away"),
+    TimeoutError("it does not answer"),
+]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+def test_a_fault_that_passes_keeps_no_model_on_torch(
+    bench: Callable[..., Bench], wait_until: Waiter, error: Exception
+) -> None:
+    faults = [error, error]
+
+    def prove() -> Proven:
+        if faults:
+            raise faults.pop()
+        return Proven(FASTER, "equal")
+
+    made = bench(FEWEST, prove, again=(0.01, 0.01))
+    made.upgrades.consider(PAIR, made.torch)
+    wait_until(lambda: made.replaced == [(made.torch, FASTER)], 10)
+    assert made.compared == [FEWEST] * 3
+
+
+def test_a_fault_that_stays_is_not_tried_for_ever(
+    bench: Callable[..., Bench], wait_until: Waiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> Proven:
+        raise Unavailable("it never answers")
+
+    made = bench(FEWEST, fail, again=(0.01, 0.01))
+    made.upgrades.consider(PAIR, made.torch)
+    wait_until(lambda: "stays with torch: it never answers" in caplog.text, 10)
+    made.upgrades.consider(PAIR, made.torch)
+    made.settle()
+    assert made.compared == [FEWEST] * 3
+
+
+def test_a_load_does_not_try_what_is_to_be_tried_later(
+    bench: Callable[..., Bench], wait_until: Waiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pairs that take turns in a small memory would ask a store that is away at each load."""
+
+    def fail() -> Proven:
+        raise Unavailable("it does not answer")
+
+    made = bench(FEWEST, fail, again=(600,))
+    made.upgrades.consider(PAIR, made.torch)
+    wait_until(lambda: "it does not answer" in caplog.text, 10)
+    for _ in range(3):
+        made.upgrades.consider(PAIR, made.torch)
+    made.settle()
+    assert made.compared == [FEWEST]
+    made.upgrades.forget(PAIR.model.id)
+    assert made.upgrades._later == {}
+
+
+def test_a_pair_that_was_out_when_its_time_came_is_tried_when_it_is_back(
+    bench: Callable[..., Bench], wait_until: Waiter
+) -> None:
+    faults: list[Exception] = [Unavailable("it does not answer")]
+
+    def prove() -> Proven:
+        if faults:
+            del made.serving[PAIR]
+            raise faults.pop()
+        return Proven(FASTER, "equal")
+
+    made = bench(FEWEST, prove, again=(0.01,))
+    made.upgrades.consider(PAIR, made.torch)
+    wait_until(lambda: not faults and not made.upgrades._later, 10)
+    made.settle()
+    made.serving[PAIR] = made.torch
+    made.upgrades.consider(PAIR, made.torch)
+    wait_until(lambda: made.replaced == [(made.torch, FASTER)], 10)
+
+
+def test_a_network_that_cannot_be_exported_is_not_tried_again(
+    bench: Callable[..., Bench], wait_until: Waiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> Proven:
+        raise Conflict("this network cannot be exported")
+
+    made = bench(FEWEST, fail, again=(0.01, 0.01))
+    made.upgrades.consider(PAIR, made.torch)
+    wait_until(lambda: "cannot be exported" in caplog.text, 10)
+    made.upgrades.consider(PAIR, made.torch)
+    made.settle()
+    assert (made.compared, made.upgrades._later) == ([FEWEST], {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from models.config import Augmentation
+from models.config import Augmentation, Hyperparameters
 from models.data import batches as batches_module
 from models.data.batches import Batch, LoaderSettings, Masking, StoreLoader, make_loader, plan
 from models.data.decoding import cropped, resize_square, square, stored_square
 from models.data.layout import DatasetInfo
-from models.data.packing import Arrays, write_arrays
+from models.data.packing import Arrays, Row, StoreWriter, write_arrays
 from models.data.store import Store
 from models.data.workers import DecodedPixels, fitting_workers
+from models.masktune import train_loader, val_loader
 from models.run import Run
+from tests.unit.models.data.conftest import MakeImage
 
 RUN = Run(seed=3)
 
@@ -75,6 +78,87 @@ def test_decoding_gives_the_same_batches_as_resident_pixels(store: Store, worker
     del decoding  # ends its workers
 
 
+class _Counting(Store):
+    """Counts the images that were read to be decoded."""
+
+    read = 0
+
+    def image_bytes(self, row: int) -> bytes:
+        self.read += 1
+        return super().image_bytes(row)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path, make_image: MakeImage) -> _Counting:
+    """JPEG files of several sizes: 21 to train on, 4 to validate."""
+    with StoreWriter(tmp_path / "photographs") as writer:
+        for number in range(25):
+            split = "train" if number < 21 else "val"
+            size = (70 + number % 3, 90 - number % 5)
+            image = make_image(number, size=size, format="JPEG")
+            writer.add(Row(f"{number}.jpg", number % 2, split, -1, *size, image))
+        writer.finish(DatasetInfo("x", "builtin", ("a", "b")))
+    return _Counting.open(tmp_path / "photographs")
+
+
+def _same(one: StoreLoader, other: StoreLoader, epoch: int) -> bool:
+    """Whether both give the same batches in this epoch, bit for bit."""
+    generators = RUN.generator("erm", epoch), RUN.generator("erm", epoch)
+    batches = [list(loader.epoch(g)) for loader, g in zip((one, other), generators, strict=True)]
+    return all(
+        torch.equal(a.images, b.images) and a.images.stride() == b.images.stride() and a.share == b.share
+        for a, b in zip(*batches, strict=True)
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_small_squares_of_large_images_are_decoded_once(photographs: _Counting, workers: int) -> None:
+    settings_ = LoaderSettings(16, 8, "crop_flip", workers=workers, again=True)
+    plain = Store.open(photographs.directory)
+    kept, decoding = _loader(photographs, settings_), _loader(plain, settings_, decoding=True)
+    assert all(_same(kept, decoding, epoch) for epoch in range(3))
+    if workers == 0:
+        assert photographs.read == 21
+    else:  # these are processes, and gone when nothing is left for them
+        assert len(multiprocessing.active_children()) == 2  # of the other loader
+    del decoding
+
+
+def test_a_training_decodes_small_squares_once(photographs: _Counting) -> None:
+    config = Hyperparameters(image_size=16, batch_size=8)
+    loaders = train_loader(photographs, config, RUN), val_loader(photographs, config, RUN)
+    for epoch in range(3):
+        list(loaders[0].epoch(RUN.generator("erm", epoch)))
+        list(loaders[1].epoch(None))
+    assert photographs.read == 25
+
+
+def test_a_rank_decodes_what_comes_its_way_once_and_an_epoch_may_be_broken_off(
+    photographs: _Counting,
+) -> None:
+    run = Run(seed=3, rank=1, world_size=2)
+    settings_ = LoaderSettings(16, 8, "flip", workers=0, again=True)
+    kept = _loader(photographs, settings_, run)
+    decoding = _loader(Store.open(photographs.directory), settings_, run, decoding=True)
+    next(kept.epoch(RUN.generator("erm", 7)))
+    assert photographs.read < 21
+    assert all(_same(kept, decoding, epoch) for epoch in range(12))
+    assert photographs.read == 21
+
+
+@pytest.mark.parametrize(
+    ("size", "again", "fitting"), [(65, True, 1 << 30), (16, False, 1 << 30), (16, True, 21 * 3 * 16**2 - 1)]
+)
+def test_squares_that_are_large_or_many_or_wanted_once_are_not_kept(
+    photographs: _Counting, monkeypatch: pytest.MonkeyPatch, size: int, again: bool, fitting: int
+) -> None:
+    monkeypatch.setattr(batches_module, "RESIDENT_BYTES", fitting)
+    loader = _loader(photographs, LoaderSettings(size, 8, workers=0, again=again))
+    for epoch in range(2):
+        list(loader.epoch(RUN.generator("erm", epoch)))
+    assert photographs.read == 42
+
+
 def test_epochs_differ_and_repeat_themselves(store: Store) -> None:
     loader = _loader(store, LoaderSettings(12, 8))
     first = _all(list(loader.epoch(RUN.generator("erm", 0))))[2]
@@ -114,6 +198,8 @@ def test_batches_are_the_same_however_many_are_prepared_at_once(
 
 class _LeftHalf:
     """Masks the left half of every image."""
+
+    digest = "the left half"
 
     def masks(self, rows: Tensor, size: int, device: torch.device) -> Tensor:
         masked = torch.zeros(len(rows), size, size, dtype=torch.bool, device=device)

@@ -244,6 +244,20 @@ def test_backgrounds_challenge_with_three_splits_in_original(make_tree: MakeTree
     assert manifest.group_names == ("original", "mixed_same")
 
 
+def test_variants_without_an_object_are_no_groups_but_splits_of_their_own(make_tree: MakeTree) -> None:
+    kept, emptied = ("original", "mixed_same"), ("no_fg", "only_bg_b", "only_bg_t")
+    names = [f"{name}/val/dog/1.png" for name in (*kept, *emptied[:2])]
+    manifest = read(make_tree(dict.fromkeys([*names, "only_bg_t/dog/1.png", "in9l/train/dog/1.png"], "")))
+    assert manifest.group_names == kept
+    assert rows(manifest) == {
+        ("in9l/train/dog/1.png", "dog", "train", None),
+        *((f"{name}/val/dog/1.png", "dog", "test", name) for name in kept),
+        *((f"{name}/val/dog/1.png", "dog", name, None) for name in emptied[:2]),
+        ("only_bg_t/dog/1.png", "dog", "only_bg_t", None),
+    }
+    assert manifest.splits == ("train", "test", *emptied)
+
+
 def test_no_known_layout(make_tree: MakeTree) -> None:
     with pytest.raises(FormatError, match=r"labels\.csv") as unknown:
         detect(make_tree({"notes.txt": "", "a.png": ""}))

@@ -17,7 +17,7 @@ import pytest
 from models.data.checks import ImageLimits
 from models.data.formats import FormatOptions
 from models.data.importing import ImportOptions, ImportStopped, import_dataset
-from models.data.report import FileCode, ImportReport, NoteCode, ProblemCode
+from models.data.report import REPORT_FILE, FileCode, ImportReport, NoteCode, ProblemCode
 from models.data.store import Store, StoreError
 
 MakeImage = Callable[..., bytes]
@@ -105,6 +105,24 @@ def test_bad_files_are_named_and_the_rest_is_used(tmp_path: Path, make_tree: Mak
     assert len(Store.open(tmp_path / "ds")) == 20
 
 
+def test_a_split_without_objects_is_counted_where_there_is_one(
+    tmp_path: Path, make_tree: MakeTree, pets: Pets
+) -> None:
+    folders = ("in9l/train/", "original/val/", "only_bg_t/val/")
+    files = {k: v for n, folder in enumerate(folders) for k, v in pets(4, folder, 8 * n).items()}
+    report = import_dataset(make_tree(files), tmp_path / "ds")
+    assert report.state == "ready"
+    store = Store.open(tmp_path / "ds")
+    assert store.counts == {"train": 6, "val": 1, "calibration": 1, "test": 8, "only_bg_t": 8}
+    assert {split: counts["count"] for split, counts in report.splits.items()} == store.counts
+    rows = store.rows("only_bg_t")
+    assert {store.sample(row).split for row in rows} == {"only_bg_t"}
+    assert (store.groups[rows] == -1).all()
+    assert store.group_names == ("original",)
+    assert len(store.rows("no_fg")) == 0
+    assert store.describe().keys() == store.counts.keys()
+
+
 def test_one_picture_in_two_splits_is_kept_and_reported(
     tmp_path: Path, make_tree: MakeTree, pets: Pets
 ) -> None:
@@ -134,6 +152,12 @@ def test_equal_pictures_go_to_one_split_when_we_make_them(
     assert len(report.duplicates) == 20
     assert all(len(set(duplicate.splits)) == 1 for duplicate in report.duplicates)
     assert [duplicate.same_bytes for duplicate in report.duplicates].count(False) == 1
+    store = Store.open(tmp_path / "ds")
+    paths = [store.sample(row).path for row in range(len(store))]
+    first = {min(map(paths.index, same.paths)) for same in report.duplicates}
+    assert set(np.flatnonzero(store.firsts(np.arange(61))).tolist()) == first
+    (tmp_path / "ds" / REPORT_FILE).unlink()  # then the files tell, and one of them is of another format
+    assert Store.open(tmp_path / "ds").firsts(np.arange(61)).sum() == 21
 
 
 def test_invalid_data_sets_say_why(

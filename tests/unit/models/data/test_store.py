@@ -51,6 +51,17 @@ def test_rows_meet_every_condition(store: Store) -> None:
         store.rows(split="holdout")
 
 
+def test_of_copies_the_first_among_the_rows_counts(tmp_path: Path, arrays: Arrays) -> None:
+    """By their files, where nothing says which pictures are the same."""
+    arrays.images[[4, 7, 9]] = arrays.images[2]
+    write_arrays(tmp_path / "ds", arrays, INFO)
+    store = Store.open(tmp_path / "ds")
+    assert store.firsts(np.arange(10)).tolist() == [True] * 4 + [False] + [True] * 2 + [False, True, False]
+    assert store.firsts(store.rows("test")).tolist() == [True, True]
+    assert store.firsts(np.array([4, 7, 8])).tolist() == [True, False, True]
+    assert store.firsts(np.array([], np.int64)).tolist() == []
+
+
 def test_counts_by_split_class_and_group(store: Store) -> None:
     described = store.describe()
     assert described["train"] == {

@@ -1,0 +1,209 @@
+"""What is stored before its row is: kept when the row was committed, gone else, whatever ends in between."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from safetensors.torch import save
+from sqlalchemy import make_url, update
+from sqlalchemy import select as query
+
+from app.services.tentative import LONGEST_SECONDS, tentative
+from core.artifacts import Artifacts
+from core.errors import Unavailable
+from core.housekeeping import keep_house
+from core.session import Database
+from core.settings import Settings
+from core.tables import TrashRow
+from models.backbones import build_network
+from tests.conftest import StubbornStore
+from tests.integration.app.conftest import CLASSES, Front, StartFront
+from tests.integration.app.test_datasets import archive
+
+REPO = str(Path(__file__).resolve().parents[3])
+KINDS = {"datasets": "uploads", "models": "models"}
+"""What is created → where its files lie."""
+
+KILLED = """
+import os, signal, sys
+from fastapi.testclient import TestClient
+from sqlalchemy import event
+from app.main import create_app
+from core.settings import Settings
+from tests.integration.app.test_storing import ask
+
+app = create_app(Settings(data_dir=sys.argv[1]))
+with TestClient(app, "http://localhost") as client:
+    def die(connection, cursor, statement, *rest):
+        if f"INSERT INTO {sys.argv[2]}" in statement:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(app.state.services.database.engine, "before_cursor_execute", die)
+    ask(client, sys.argv[2])
+"""
+
+
+class CuttingProxy:
+    """Between a front and PostgreSQL. The answer to the COMMIT behind `statement` never arrives, once."""
+
+    def __init__(self, host: str, port: int, statement: bytes) -> None:
+        self._target, self._statement = (host, port), statement
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.cut = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # the listener is closed
+            while True:
+                near, _ = self._listener.accept()
+                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        creates, commits = False, False
+        with suppress(OSError), near, socket.create_connection(self._target) as far:
+            while True:
+                for readable in select.select([near, far], [], [])[0]:
+                    data = readable.recv(65_536)
+                    if not data:
+                        return
+                    if readable is near:
+                        creates = creates or self._statement in data
+                        commits = creates and b"COMMIT\0" in data
+                    elif commits and not self.cut.is_set():
+                        self.cut.set()  # the server has committed and said so
+                        return
+                    (far if readable is near else near).sendall(data)
+
+
+def ask(client: TestClient, kind: str, key: str | None = None, **fields: str) -> Any:
+    """Create a data set or a model of a file."""
+    if kind == "datasets":
+        form, file = {"name": "mine"}, ("mine.zip", archive())
+    else:
+        network = build_network("small_cnn", classes=2, image_size=28, seed=9)
+        tensors = {name: tensor.contiguous() for name, tensor in network.model.state_dict().items()}
+        form = {"backbone": "small_cnn", "classes": json.dumps(CLASSES), "image_size": "28"}
+        file = ("weights.safetensors", save(tensors))
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return client.post(f"/{kind}", data=form | fields, files={"file": file}, headers=headers)
+
+
+def stored(front: Front, kind: str) -> list[str]:
+    """Keys of what lies in the store."""
+    root = Path(front.services.artifacts.root)
+    return sorted(f"{KINDS[kind]}/{path.name}" for path in (root / KINDS[kind]).glob("*"))
+
+
+def in_trash(database: Database) -> list[str]:
+    with database.read() as session:
+        return sorted(session.scalars(query(TrashRow.key)))
+
+
+def a_day_later(database: Database, settings: Settings) -> None:
+    with database.begin() as session:
+        session.execute(update(TrashRow).values(at=TrashRow.at - LONGEST_SECONDS - 60))
+    keep_house(database, settings)
+
+
+@pytest.fixture
+def cutting(
+    request: pytest.FixtureRequest, database_url: str, start: StartFront
+) -> Iterator[tuple[Front, CuttingProxy]]:
+    address = make_url(database_url)
+    statement = f"INSERT INTO {request.param}".encode()
+    with closing(CuttingProxy(str(address.host), address.port or 5432, statement)) as proxy:
+        near = address.set(host="127.0.0.1", port=proxy.port)
+        yield start(database_url=near.render_as_string(hide_password=False)), proxy
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("cutting", "kind"), [(kind, kind) for kind in KINDS], indirect=["cutting"])
+def test_a_commit_whose_answer_is_lost_keeps_what_its_row_names(
+    cutting: tuple[Front, CuttingProxy], kind: str
+) -> None:
+    front, proxy = cutting
+    lost = ask(front.client, kind, key="once")
+    assert (lost.status_code, proxy.cut.is_set()) == (503, True)
+    again = ask(front.client, kind, key="once")
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert stored(front, kind) == [f"{KINDS[kind]}/{again.json()['id']}"]
+    a_day_later(front.services.database, front.settings)
+    assert stored(front, kind) == [f"{KINDS[kind]}/{again.json()['id']}"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kill_before_the_commit_leaves_what_was_stored_to_the_trash(tmp_path: Path, kind: str) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), kind], cwd=REPO, check=False)
+    assert done.returncode == -9
+    settings = Settings(data_dir=tmp_path)
+    artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache")
+    with closing(Database(settings.database)) as database:
+        (place,) = Path(artifacts.root, KINDS[kind]).iterdir()
+        keep_house(database, settings)
+        assert place.exists(), "whoever stored it may still be at it"
+        a_day_later(database, settings)
+        assert not place.exists()
+        assert in_trash(database) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_created_is_not_in_the_trash(either: Front, kind: str) -> None:
+    made = ask(either.client, kind).json()
+    a_day_later(either.services.database, either.settings)
+    assert either.services.artifacts.exists(f"{KINDS[kind]}/{made['id']}")
+
+
+def test_what_is_refused_at_last_leaves_nothing(start: StartFront, database_url: str) -> None:
+    """The caller has as many jobs as it may: nobody knows before the transaction."""
+    front = start(database_url=database_url, max_active_jobs_per_key=1)
+    assert ask(front.client, "datasets").status_code == 202
+    (first,) = stored(front, "datasets")
+    assert ask(front.client, "datasets").status_code == 429
+    assert stored(front, "datasets") == [first]
+    assert in_trash(front.services.database) == []
+
+
+def test_what_is_refused_while_the_store_is_away_goes_later(
+    start: StartFront, stubborn: type[StubbornStore], tmp_path: Path
+) -> None:
+    front = start(storage_url=f"stubborn://{tmp_path.name}", max_active_jobs_per_key=1)
+    assert ask(front.client, "datasets").status_code == 202
+    stubborn.stuck = True
+    assert ask(front.client, "datasets").status_code == 429
+    (key,) = in_trash(front.services.database)
+    assert front.services.artifacts.exists(key)
+    stubborn.stuck = False
+    with front.services.database.begin() as session:
+        session.execute(update(TrashRow).values(at=TrashRow.at - 60))
+    keep_house(front.services.database, front.settings)
+    assert not front.services.artifacts.exists(key)
+
+
+def test_who_takes_longer_than_the_trash_waits_creates_nothing(
+    database: Database, artifacts: Artifacts
+) -> None:
+    """The sweep may be deleting it."""
+    with pytest.raises(Unavailable), tentative(database, artifacts, "uploads/ds_1") as keep:  # noqa: PT012  # the block is the point
+        with artifacts.writing("uploads/ds_1") as folder:
+            (folder / "archive").touch()
+        with database.begin() as session:
+            session.execute(update(TrashRow).values(at=TrashRow.at - LONGEST_SECONDS))
+        with database.begin() as session:
+            keep(session)
+    assert not artifacts.exists("uploads/ds_1")
+    assert in_trash(database) == []
