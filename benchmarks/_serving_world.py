@@ -110,7 +110,7 @@ def furnish(folder: Path, kind: Kind) -> Furnished:
         for seed, (model, arm) in enumerate(((alone, Arm.ERM), (pair, Arm.MASKTUNE))):
             network = build_network(kind.backbone, classes=2, image_size=kind.side, seed=seed)
             with artifacts.writing(f"models/{model}") as place:
-                save_model(network, card_of(network, CLASSES, arm), place)
+                save_model(network, card_of(network, CLASSES, "erm" if arm is Arm.ERM else "masktune"), place)
             registry.add(
                 session,
                 ModelRow(

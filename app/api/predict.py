@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,6 +21,7 @@ from app.services.aside import loaded
 from app.services.bodies import Sent
 from app.services.presence import while_present
 from app.services.representation import JSON
+from core.vocabulary import Scope as KeyScope
 
 _PATH = "/predict"
 Answerer = Callable[[Request, Exception], Awaitable[Response | None]]
@@ -99,8 +100,17 @@ IMAGE_BODY: dict[str, Any] = {
 }
 
 
+async def _may_see(caller: Predictor) -> None:
+    caller.need(KeyScope.READ)
+
+
+SEES_SAMPLES = Depends(_may_see)
+"""Pictures of a stored sample show its pixels: who asks for them must be allowed to read it as well."""
+
+
 @router.get(
     "",
+    dependencies=[SEES_SAMPLES],
     response_model=PredictAnswer,
     summary="Predict a stored sample",
     responses=problems(404, 409, 422, 503),
@@ -108,6 +118,7 @@ IMAGE_BODY: dict[str, Any] = {
 async def predict_stored(
     request: Request, services: Serving, caller: Predictor, query: Annotated[StoredPredictQuery, Query()]
 ) -> Response:
+    """Needs a key with the scope `read` besides `predict`: a picture of the sample may be in the answer."""
     plan, stored = await run_sync(_plan_stored, services, query, limiter=services.planners)
 
     async def answering(share: Share) -> Response:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.predict import IMAGE_BODY
+from app.api.predict import IMAGE_BODY, SEES_SAMPLES
 from app.api.problems import problems
 from app.deps import Predictor, Services, Serving
 from app.inference import Share, Upload
@@ -31,6 +31,7 @@ PICTURE: dict[int | str, dict[str, Any]] = {
 
 @router.get(
     "",
+    dependencies=[SEES_SAMPLES],
     response_model=SaliencyAnswer,
     summary="Where a model looks at a stored sample",
     responses=problems(404, 409, 422, 503) | PICTURE,
@@ -38,6 +39,7 @@ PICTURE: dict[int | str, dict[str, Any]] = {
 async def explain_stored(
     request: Request, services: Serving, caller: Predictor, query: Annotated[StoredSaliencyQuery, Query()]
 ) -> Response:
+    """Needs a key with the scope `read` besides `predict`: the pictures show the sample."""
     plan, stored = await run_sync(_plan_stored, services, query, limiter=services.planners)
 
     async def answering(share: Share) -> Response:

@@ -6,7 +6,9 @@ Importing this imports no torch; the first prediction, or `check_forward`, does.
 from __future__ import annotations
 
 from app.inference.calibration import Calibration
-from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, Inference, Seen, check_forward
+from app.inference.memory import Share
+from app.inference.probing import check_forward
+from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, Inference, Seen
 from app.inference.shapes import Engine, Explain, Ground, Pair, Part, Scores, Upload
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Part",
     "Scores",
     "Seen",
+    "Share",
     "Upload",
     "check_forward",
 ]

@@ -10,6 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from app.inference.shapes import Engine, Pair
+from core.errors import Overloaded, Unavailable
+
+_RETRY_SECONDS = 2
+"""About as long as a load takes."""
 
 
 def _nobody(pair: Pair, engine: Engine) -> None:
@@ -27,14 +31,20 @@ class EngineCache:
         load: Callable[[Pair], Engine],
         *,
         max_bytes: int,
+        most_waiting: int = 64,
         loaded: Callable[[Pair, Engine], None] = _nobody,
     ) -> None:
-        """`loaded` is told of each engine that has come in, in the thread of the loads."""
+        """`loaded` is told of each engine that has come in, in the thread of the loads.
+
+        `most_waiting` callers of `get` may wait for loads at a time.
+        """
         self._load, self._loaded = load, loaded
         self._max_bytes = max_bytes
         self._engines: OrderedDict[Pair, Engine] = OrderedDict()
         self._loading: dict[Pair, Future[Engine]] = {}
         self._lock = threading.Lock()
+        self._closed = False
+        self._most_waiting, self._waiting = most_waiting, 0
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
 
     def ready(self, pair: Pair) -> Engine | None:
@@ -47,20 +57,40 @@ class EngineCache:
         with self._lock:
             return self._engines.get(pair)
 
-    async def get(self, pair: Pair) -> Engine:
-        """The engine of this pair, loaded when it is not; raises what the load raises."""
+    def begin(self, pair: Pair) -> Future[Engine]:
+        """The engine of this pair, loaded when it is not. From any thread; the result may be shared.
+
+        Raises `Unavailable` once the cache is closed.
+        """
         with self._lock:
+            if self._closed:
+                raise Unavailable("the service is shutting down; ask another replica, or again in a moment")
             engine = self._found(pair)
             if engine is not None:
-                return engine
+                there: Future[Engine] = Future()
+                there.set_result(engine)
+                return there
             loading = self._loading.get(pair)
             fresh = loading is None
             if loading is None:
                 loading = self._loading[pair] = self._loader.submit(self._load, pair)
         if fresh:  # outside the lock: a load that has ended already calls back here and now
             loading.add_done_callback(partial(self._keep, pair))
-        # Shielded: a client that leaves must not take the load from those who wait for it too.
-        return await asyncio.shield(asyncio.wrap_future(loading))
+        return loading
+
+    async def get(self, pair: Pair) -> Engine:
+        """The result of `begin`. Raises what the load raises, and `Overloaded` where too many wait."""
+        if self._waiting >= self._most_waiting:
+            raise Overloaded(
+                f"{self._waiting} requests wait for models to be loaded; try again in {_RETRY_SECONDS} s",
+                headers={"Retry-After": str(_RETRY_SECONDS)},
+            )
+        self._waiting += 1
+        try:
+            # Shielded: a client that leaves must not take the load from those who wait for it too.
+            return await asyncio.shield(asyncio.wrap_future(self.begin(pair)))
+        finally:
+            self._waiting -= 1
 
     def replace(self, pair: Pair, old: Engine, new: Engine) -> bool:
         """Let `new` answer from now on, if it is still `old` that does. What runs ends with `old`."""
@@ -90,6 +120,8 @@ class EngineCache:
             return list(self._engines.values())
 
     def close(self) -> None:
+        with self._lock:
+            self._closed = True
         self._loader.shutdown(cancel_futures=True)
         with self._lock:
             self._engines.clear()

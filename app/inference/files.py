@@ -38,6 +38,8 @@ def main(folder: str, target: str) -> None:
         export_onnx(network, Path(target))
     except ModelError as error:
         sys.exit(str(error))
+    except (OSError, MemoryError):  # no fault of the network
+        sys.exit(os.EX_TEMPFAIL)
 
 
 def end_with_parent() -> None:

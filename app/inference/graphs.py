@@ -124,7 +124,8 @@ def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:
 def apart(module: str, arguments: list[str], stop: Event, *, failed: str) -> None:
     """Run a module in a process; its standard input is open for as long as this process lives.
 
-    Raises `Conflict` with `failed` and its last word, and `Unavailable` as `graph` does.
+    Raises `Conflict` with `failed` and its last word, and `Unavailable` as `graph` does, or where what it was
+    given is not at fault: it was killed, as where the memory is full, or ended with `EX_TEMPFAIL`.
     """
     with TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         process = subprocess.Popen(
@@ -142,6 +143,8 @@ def apart(module: str, arguments: list[str], stop: Event, *, failed: str) -> Non
         if process.returncode:
             said.seek(0)
             last = (said.read().strip().splitlines() or ["it ended without a word"])[-1]
+            if process.returncode < 0 or process.returncode == os.EX_TEMPFAIL:
+                raise Unavailable("this machine has no room for it now; try again, or tell the operator")
             raise Conflict(f"{failed}: {last}")
 
 

@@ -20,13 +20,15 @@ from app.inference.batcher import Ask, Batcher
 from app.inference.cache import EngineCache
 from app.inference.calibration import Calibration
 from app.inference.courier import awaited
+from app.inference.decoders import Decoders
 from app.inference.graphs import Exports
+from app.inference.memory import ImageMemory
 from app.inference.reductions import Reductions
 from app.inference.shapes import Engine, Explain, Ground, Pair, Scores, Upload
 from app.inference.turns import Turns
 from app.inference.upgrades import IMAGES, Proven, Squares, Upgrades
 from core.artifacts import Artifacts
-from core.errors import BadImage, Conflict, FieldError, InvalidInput
+from core.errors import Conflict, InvalidInput
 from core.loading import loading
 from core.settings import Settings
 from models.data.checks import ImageError, ImageLimits
@@ -93,8 +95,14 @@ class Inference:
             name="predict",
         )
         self._slow = Batcher(max_batch=SLOW_IMAGES, max_waiting=4 * SLOW_IMAGES, name="explain")
-        self._cache = EngineCache(self._load, max_bytes=settings.models_in_memory_bytes, loaded=self._loaded)
+        self._cache = EngineCache(
+            self._load,
+            max_bytes=settings.models_in_memory_bytes,
+            most_waiting=max(1, settings.predict_in_flight // 2),
+            loaded=self._loaded,
+        )
         self.exports = Exports(artifacts)
+        self.memory = ImageMemory(settings.predict_image_bytes)
         self._upgrades = Upgrades(
             artifacts,
             possible=_possible,
@@ -110,7 +118,7 @@ class Inference:
             current=self._cache.peek,
             replace=self._cache.replace,
         )
-        self._decoders = ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0))), thread_name_prefix="decode")
+        self._decoders = Decoders(self._limits)
         # Of their own: to draw for one client must not keep the image of another from being decoded.
         self._drawers = ThreadPoolExecutor(2, thread_name_prefix="draw")
 
@@ -119,29 +127,51 @@ class Inference:
 
         Cancelling it gives its place in the queue back.
         """
-        lane = self._slow if explain is not None and explain.method in SLOW_METHODS else self._fast
-        engine = self._quick(pair, uploads, explain)
+        lane = self._lane(explain)
+        engine = self._quick(pair, [len(upload.data) for upload in uploads], explain)
         if engine is not None:
             with suppress(ImageError):  # it is larger than it seemed, or is told below, with its place
                 return await self._see_now(pair, engine, uploads[0])
+        engine = await self.load(pair)  # before it has a place in the line: that is for who can be answered
         with lane.room(len(uploads)) as room:
-            engine = self._cache.ready(pair) or await self._cache.get(pair)
-            squares = await self._decode(uploads, engine.image_size)
+            squares = await self._decoders.squares(uploads, engine.image_size)
             answer = lane.submit(Ask(engine, squares, explain), room)
         scores = await awaited(answer)
         self._upgrades.show(pair, squares)
         return Seen(squares, scores, engine.calibration)
 
-    def at_once(self, pair: Pair, uploads: Sequence[Upload], explain: Explain | None) -> bool:
-        """Whether `see` would be done in a turn or two of the event loop: nobody can leave before."""
-        return self._quick(pair, uploads, explain) is not None
+    def is_loaded(self, pair: Pair) -> bool:
+        """Whether `load` would wait for nothing."""
+        return self._cache.peek(pair) is not None
 
-    def _quick(self, pair: Pair, uploads: Sequence[Upload], explain: Explain | None) -> Engine | None:
+    async def load(self, pair: Pair) -> Engine:
+        """The engine of a pair, in memory. Raises `Overloaded` where too many wait for loads, and what a load
+        raises."""
+        return self._cache.ready(pair) or await self._cache.get(pair)
+
+    def load_ahead(self, pair: Pair, *, seconds: float) -> None:
+        """Have a pair in memory before anybody asks for it. From a thread; blocks for so long at most.
+
+        Raises what the load raises, `TimeoutError`, and `CancelledError` at the end of the service.
+        """
+        self._cache.begin(pair).result(seconds)
+
+    def at_once(self, pair: Pair, sizes: Sequence[int], explain: Explain | None) -> bool:
+        """Whether `see` would be done in a turn or two of the event loop: nobody can leave before.
+
+        `sizes`: bytes of each image.
+        """
+        return self._quick(pair, sizes, explain) is not None
+
+    def _quick(self, pair: Pair, sizes: Sequence[int], explain: Explain | None) -> Engine | None:
         """The engine, where it is quick and what is asked of it may be done on the event loop."""
-        if explain is not None or len(uploads) != 1 or len(uploads[0].data) > SMALL_BYTES:
+        if explain is not None or len(sizes) != 1 or sizes[0] > SMALL_BYTES:
             return None
         engine = self._cache.ready(pair)
         return engine if engine is not None and engine.quick else None
+
+    def _lane(self, explain: Explain | None) -> Batcher:
+        return self._slow if explain is not None and explain.method in SLOW_METHODS else self._fast
 
     async def _see_now(self, pair: Pair, engine: Engine, upload: Upload) -> Seen:
         """One small image for a quick engine: decoded here, and run soon. Raises `ImageError`."""
@@ -164,9 +194,9 @@ class Inference:
             return None
         return engine.calibration
 
-    def check_room(self, images: int) -> None:
+    def check_room(self, images: int, explain: Explain | None = None) -> None:
         """Raise `Overloaded` at once where `see` would: a refusal should cost as little as it can."""
-        self._fast.check(images)
+        self._lane(explain).check(images)
 
     async def check_method(self, explain: Explain, *, images: int) -> None:
         """Raise `InvalidInput` for a saliency method that there is not, or too many images for a slow one."""
@@ -207,7 +237,7 @@ class Inference:
         self._fast.close()
         self._slow.close()
         self._cache.close()
-        self._decoders.shutdown(cancel_futures=True)
+        self._decoders.close()
         self._drawers.shutdown(cancel_futures=True)
 
     def _load(self, pair: Pair) -> Engine:
@@ -260,30 +290,6 @@ class Inference:
                 squares.append(to_square(Upload(data), size, self._limits))
         return squares
 
-    async def _decode(self, uploads: Sequence[Upload], size: int) -> NDArray[np.uint8]:
-        from app.inference.images import to_square  # torch comes with it, and an engine has brought it
-
-        decoding = [
-            awaited(self._decoders.submit(to_square, upload, size, self._limits)) for upload in uploads
-        ]
-        decoded: list[Squares | BaseException]
-        if len(decoding) == 1:
-            with suppress(ImageError):  # it is told below, with its place
-                return (await decoding[0])[None]
-        decoded = await asyncio.gather(*decoding, return_exceptions=True)
-        squares, faults = [], []
-        for number, (upload, outcome) in enumerate(zip(uploads, decoded, strict=True)):
-            if isinstance(outcome, ImageError):
-                what = f"image {number + 1}" + (f" ({upload.name})" if upload.name else "")
-                faults.append(FieldError(f"/images/{number}", outcome.code, f"{what} {outcome.detail}"))
-            elif isinstance(outcome, BaseException):
-                raise outcome
-            else:
-                squares.append(outcome)
-        if faults:
-            raise BadImage("; ".join(fault.detail for fault in faults[:3]), errors=tuple(faults))
-        return np.stack(squares)
-
 
 def _possible(engine: Engine) -> bool:
     from app.inference.proving import possible  # torch and ONNX Runtime come with it
@@ -304,14 +310,3 @@ def _methods() -> tuple[str, ...]:
     from models.saliency import METHODS  # torch comes with it
 
     return METHODS
-
-
-def check_forward(device: str) -> None:
-    """Raise unless a real forward pass works in this process, on this device (a setting's name).
-
-    The first call imports torch: seconds.
-    """
-    with loading():
-        from app.inference.engine import probe
-
-    probe(device)

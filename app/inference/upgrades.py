@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from app.inference import graphs
 from app.inference.shapes import Engine, Pair
 from core.artifacts import Artifacts
-from core.errors import MasktuneError
+from core.errors import Conflict, MasktuneError, NotFound
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,9 @@ IMAGES = 32
 """Real images that a graph is compared on, where the data set has as many."""
 FEWEST = 8
 """Real images without which no graph answers."""
+
+AGAIN_SECONDS = (30.0, 300.0, 3600.0, 6 * 3600.0)
+"""After faults that may pass (a store that is away, a card without room); then torch answers for good."""
 
 Squares = NDArray[np.uint8]
 
@@ -71,7 +75,9 @@ class Upgrades:
         samples: Callable[[Pair, int], Sequence[Squares]],
         current: Callable[[Pair], Engine | None],
         replace: Callable[[Pair, Engine, Engine], bool],
+        again: Sequence[float] = AGAIN_SECONDS,
     ) -> None:
+        self._again = again
         self._artifacts, self._possible, self._prove = artifacts, possible, prove
         self._samples, self._current, self._replace = samples, current, replace
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="upgrade")
@@ -81,12 +87,17 @@ class Upgrades:
         self._pending: dict[Pair, ReferenceType[Engine]] = {}
         self._wanting: dict[Pair, _Wanting] = {}
         self._refused: set[Pair] = set()
+        self._failed: Counter[Pair] = Counter()
+        self._later: dict[Pair, threading.Timer] = {}
+        """Those that failed and are to be tried again, be they loaded meanwhile or not."""
 
     def consider(self, pair: Pair, engine: Engine) -> None:
         """Look for something faster than `engine`, which answers now. Returns at once."""
         if pair in self._refused or self._stop.is_set():
             return
         with self._lock:
+            if pair in self._later:
+                return
             waits = pair in self._pending
             self._pending[pair] = ref(engine)
         if not waits:
@@ -111,13 +122,18 @@ class Upgrades:
             self._thread.submit(self._guarded, pair, finish)
 
     def forget(self, model_id: str) -> None:
-        """Collect nothing more for a model that is being deleted."""
+        """Collect nothing more for a model that is being deleted, and try nothing again."""
         with self._lock:
             self._wanting = {pair: one for pair, one in self._wanting.items() if not pair.has(model_id)}
+            for pair in [pair for pair in self._later if pair.has(model_id)]:
+                self._later.pop(pair).cancel()
 
     def close(self) -> None:
         """End the export that is running, and the thread."""
         self._stop.set()
+        with self._lock:
+            for timer in self._later.values():
+                timer.cancel()
         self._thread.shutdown(cancel_futures=True)
 
     def _prepare(self, pair: Pair) -> None:
@@ -160,9 +176,37 @@ class Upgrades:
     def _guarded(self, pair: Pair, work: Callable[[Pair], None]) -> None:
         try:
             work(pair)
+        except Conflict as error:
+            self._refuse(pair, error.detail)
+        except NotFound as error:  # deleted: who would load it again is told so
+            logger.warning("model %s stays with torch: %s", pair.model.id, error.detail)
         except MasktuneError as error:
-            if not self._stop.is_set():
-                self._refuse(pair, error.detail)
-        except Exception:  # torch goes on answering, whatever a library has against the graph
-            logger.exception("model %s stays with torch", pair.model.id)
-            self._refused.add(pair)
+            self._try_later(pair, error.detail)
+        except Exception as error:  # torch goes on answering, whatever a library has against the graph
+            logger.exception("model %s stays with torch for now", pair.model.id)
+            self._try_later(pair, f"{type(error).__name__}: {error}")
+
+    def _try_later(self, pair: Pair, why: str) -> None:
+        """Once more, in a while; for good with torch after the last time."""
+        if self._stop.is_set():
+            return
+        failed, self._failed[pair] = self._failed[pair], self._failed[pair] + 1
+        if failed >= len(self._again):
+            self._refuse(pair, why)
+            return
+        logger.warning(
+            "model %s is served by torch until %g s from now: %s", pair.model.id, self._again[failed], why
+        )
+        timer = threading.Timer(self._again[failed], self._try_again, (pair,))
+        timer.daemon = True
+        with self._lock:
+            self._later[pair] = timer
+        timer.start()
+
+    def _try_again(self, pair: Pair) -> None:
+        """The time has come; one that is out of the cache is tried when it is loaded."""
+        with self._lock:
+            self._later.pop(pair, None)
+        engine = self._current(pair)
+        if engine is not None:
+            self.consider(pair, engine)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -21,6 +21,10 @@ Time = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2025-11-03T09:30:00.000Z"]}),
 ]
 """Held as the database has it (seconds since 1970), told as RFC 3339 UTC."""
+
+
+Split = Literal["train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t"]
+"""Of a data set; the last three are the Background Challenge's images without an object."""
 
 
 class Strict(BaseModel):

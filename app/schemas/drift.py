@@ -62,7 +62,8 @@ class Drift(BaseModel):
     status: DriftStatus = Field(
         description="`too_few`: not one of the tests could have shown anything with so few inputs."
     )
-    certificate_trusted: bool = Field(
-        description="False where drift was found: a certificate is for inputs like those of the split."
+    certificate_trusted: bool | None = Field(
+        description="False where drift was found: a certificate is for inputs like those of the split. Null "
+        "where there were too few inputs to find any."
     )
     statement: str

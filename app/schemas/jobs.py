@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from app.schemas.common import Storable, Strict, Time
+from app.schemas.common import Split, Storable, Strict, Time
 from core.vocabulary import JobKind, JobState, Stage
 from models.config import (
     Augmentation,
@@ -25,15 +25,14 @@ JobRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r
 ModelRef = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
 """An id or an alias."""
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
-Split = Literal["train", "val", "calibration", "test"]
 
 
 class OptimizerFields(Strict):
-    """The optimizer of ERM; the finetune goes on with its state."""
+    """The optimizer of ERM; the finetune goes on with its state, under its own hyperparameters."""
 
     name: OptimizerName | None = None
     learning_rate: float | None = Field(None, gt=0)
-    momentum: float | None = Field(None, ge=0, lt=1)
+    momentum: float | None = Field(None, ge=0, lt=1, description="Of sgd alone.")
     weight_decay: float | None = Field(None, ge=0)
     nesterov: bool | None = None
 
@@ -42,7 +41,9 @@ class ScheduleFields(Strict):
     """The learning rate over the epochs."""
 
     name: ScheduleName | None = None
-    milestones: list[int] | None = Field(None, max_length=1000)
+    milestones: list[int] | None = Field(
+        None, max_length=1000, description="Of multistep, which they mean where no `name` stands."
+    )
     gamma: float | None = Field(None, gt=0, le=1)
 
 
@@ -134,7 +135,12 @@ class FinetuneRequest(_Preset):
 
     mask_set: JobRef = Field(description="Id of a mask job that succeeded.")
     finetune: FinetuneFields | None = None
-    masking: MaskingFields | None = Field(None, description="Only `fill`, `iterations`, `accumulate` matter.")
+    masking: MaskingFields | None = Field(
+        None,
+        description="`fill`, and with 2 or 3 `iterations` how the later mask sets are made and whether masks "
+        "`accumulate`. With one iteration `method`, `target`, `sigmas`, `share` and `crop` are those of "
+        "`mask_set`: others are refused.",
+    )
     augmentation: Augmentation | None = None
     gpus: int | None = Field(None, ge=1, le=1024)
 
@@ -174,7 +180,7 @@ class EvaluateRequest(Strict):
 
     model: ModelRef = Field(description="Id or alias.")
     dataset: DatasetRef | None = Field(None, description="Default: the one the model was trained on.")
-    splits: list[Split] = Field(["val", "test"], min_length=1, max_length=4)
+    splits: list[Split] = Field(["val", "test"], min_length=1, max_length=7)
 
 
 class PredictRequest(Strict):

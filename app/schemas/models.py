@@ -38,7 +38,12 @@ class CalibrationRef(BaseModel):
     """The calibration that the reject option of this model rests on."""
 
     id: str
-    n: int = Field(description="Samples of the calibration split.")
+    n: int = Field(description="Samples of the calibration split, each picture once.")
+    copies_left_out: int | None = Field(
+        None,
+        description="Its other samples, copies of a picture that stands there before them; null for a "
+        "calibration that does not say, and may have counted them.",
+    )
     score_name: str | None = Field(None, description="The score that is used when none is asked for.")
     scores: list[str] = Field(description="Scores that may be asked for.")
     temperature: float | None = Field(
@@ -155,9 +160,10 @@ class GroupRow(BaseModel):
     risk_upper: float = Field(
         description="Clopper and Pearson's upper bound at `risk_confidence`, for this group alone."
     )
-    verdict: GroupVerdict = Field(
-        description="`certified`: the bound is at most the table's `max_risk`. `not_certified`: it is not. "
-        "`not_certifiable`: so few are answered that it could not be, even without an error."
+    verdict: GroupVerdict | None = Field(
+        description="`bound_below`: the bound is at most the table's `max_risk`. `bound_above`: it is not. "
+        "`too_few`: so few are answered that it could not be, even without an error. Null where no "
+        "`max_risk` was asked for. A certificate it is not: many rows at this confidence are not one promise."
     )
     aurc: float | None
 
@@ -169,9 +175,8 @@ class GroupTable(BaseModel):
     requested: float = Field(description="The coverage, or the risk, that the threshold is for.")
     status: SelectionStatus
     threshold: float | None = Field(description="On the scale of `score`; null where there is none.")
-    max_risk: float = Field(
-        description="What the bounds are compared with: the risk asked for, else the bound of the whole "
-        "split at this threshold."
+    max_risk: float | None = Field(
+        description="The risk asked for, which the bounds are compared with; null for a `coverage`."
     )
     risk_confidence: float
     groups: list[GroupRow] = Field(description="Empty where the data set has no groups.")

@@ -109,7 +109,7 @@ class CalibrationUse(BaseModel):
     """What the threshold did on the calibration split."""
 
     id: str
-    n: int = Field(description="Samples of the split.")
+    n: int = Field(description="Samples of the split, each picture once.")
     n_answered: int
     n_errors: int
     coverage: float

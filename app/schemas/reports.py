@@ -23,7 +23,8 @@ class Report(BaseModel):
     models: dict[str, Any] = Field(description="By arm: id, backbone, image size.")
     metrics: dict[str, Any] = Field(description="By split and arm: accuracies, by class and group.")
     reliability: dict[str, Any] = Field(
-        description="By split and arm: how far probabilities are to be believed."
+        description="By split and arm: how far probabilities are to be believed, over the answers that are "
+        "finite numbers (`non_finite` others); null where none is."
     )
     differences: dict[str, Any] = Field(
         description="By split: MaskTune or the retrained head minus each other arm, paired."

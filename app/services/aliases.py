@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from concurrent.futures import CancelledError
+
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.deps import Services
+from app.inference import Pair
 from app.schemas.models import Alias, Aliases, AliasMove, AliasWithHistory
+from app.services.predict import pair_of
 from app.services.representation import etag_of, matches
-from core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
+from core.errors import Conflict, InvalidInput, MasktuneError, NotFound, PreconditionFailed
 from core.queries import registry
 from core.tables import AliasRow
+
+logger = logging.getLogger(__name__)
+
+LOAD_SECONDS = 30.0
+"""How long a move waits for its model. Our client waits 60 s for an answer, an Idempotency-Key as well."""
 
 HISTORY = 100
 """Moves that an alias shows."""
@@ -34,12 +45,14 @@ def named(name: str) -> str:
     return name
 
 
-def check(session: Session, name: str, *, if_match: str | None, if_none_match: str | None) -> bool:
+def check(
+    session: Session, name: str, *, if_match: str | None, if_none_match: str | None, lock: bool = True
+) -> bool:
     """Lock the alias and hold it against the client's preconditions (RFC 9110, 13.2). Says whether it exists.
 
     Raises `PreconditionFailed`.
     """
-    row = registry.get_alias(session, name, lock=True)
+    row = registry.get_alias(session, name, lock=lock)
     if row is None:
         if if_match is not None:
             raise PreconditionFailed(f"there is no alias {name!r} yet; send no If-Match to create it")
@@ -50,6 +63,27 @@ def check(session: Session, name: str, *, if_match: str | None, if_none_match: s
     if matches(if_none_match, etag):
         raise PreconditionFailed(f"alias {name!r} exists already and points to {row.model_id}")
     return True
+
+
+def target(session: Session, model: str) -> Pair:
+    """What is to be in memory before an alias points at this model, or `NotFound`."""
+    return pair_of(session, registry.get(session, model))
+
+
+def load_ahead(services: Services, pair: Pair) -> None:
+    """Load what an alias is about to point at, so that nobody who asks for it waits; outside a transaction.
+
+    Only into this process. A load that fails, or takes too long, keeps no alias from moving: whoever moves it
+    back from a broken model would be kept as well, and each request says what is wrong.
+    """
+    try:
+        services.inference.load_ahead(pair, seconds=LOAD_SECONDS)
+    except MasktuneError as error:
+        logger.warning("model %s was not loaded before an alias moves to it: %s", pair.model.id, error.detail)
+    except (TimeoutError, CancelledError):
+        logger.warning("model %s was not loaded before an alias moves to it in time", pair.model.id)
+    except Exception:  # whatever a store or a library has against it
+        logger.exception("model %s was not loaded before an alias moves to it", pair.model.id)
 
 
 def point(session: Session, name: str, model: str) -> AliasWithHistory:
@@ -72,7 +106,12 @@ def roll_back(session: Session, name: str, version: int | None) -> AliasWithHist
 
     A rollback is a move of its own: rolled back twice, the alias is where it was.
     """
-    row = registry.get_alias(session, name, lock=True)
+    return point(session, name, model_before(session, name, version, lock=True))
+
+
+def model_before(session: Session, name: str, version: int | None, *, lock: bool = False) -> str:
+    """The id of the model that `roll_back` leads to; raises what it raises."""
+    row = registry.get_alias(session, name, lock=lock)
     if row is None:
         raise NotFound(f"no alias {name!r}; GET /aliases lists what there is")
     moves = registry.alias_moves(session, name, limit=HISTORY)
@@ -86,7 +125,7 @@ def roll_back(session: Session, name: str, version: int | None) -> AliasWithHist
             raise InvalidInput.field(
                 "/version", "unknown-version", f"alias {name!r} has no version {version} with a model"
             )
-    return point(session, name, found)
+    return found
 
 
 def remove(session: Session, name: str) -> None:

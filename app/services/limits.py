@@ -16,10 +16,11 @@ FRAMING = 1 << 20
 def limit_of(settings: Settings) -> Callable[[Scope], int]:
     """Uploads and images have limits of their own; JSON, wherever it is sent, has the small one.
 
-    A form may hold many images, and is kept on disk; any other body is one image, and in memory.
+    A form may hold many images, as many as may be in memory together; any other body is one image.
     """
     upload = settings.max_upload_bytes + FRAMING
-    form = settings.max_image_bytes * settings.max_images_per_request + FRAMING
+    images_of_form = settings.max_image_bytes * settings.max_images_per_request
+    form = min(images_of_form, max(settings.predict_image_bytes, settings.max_image_bytes)) + FRAMING
     uploads, images = ("/datasets", "/models"), ("/predict", "/saliency")
     forms = dict.fromkeys(uploads, upload) | dict.fromkeys(images, form)
     others = dict.fromkeys(uploads, upload) | dict.fromkeys(images, settings.max_image_bytes)

@@ -6,6 +6,7 @@ import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ from models.selective import Scored, ScoreName, probabilities, row_probabilities
 
 EXPLAIN_METHOD = "xgradcam"
 """The method of the masks; where the head is linear it costs next to nothing."""
+
+SMALL_ANSWER = 1024
+"""Images times classes; a larger answer is not written on the event loop. So many take a millisecond."""
 
 _FEW_CLASSES = 16
 """Up to so many, Python is quicker than numpy for a row."""
@@ -92,22 +96,27 @@ def explanation(query: PredictQuery) -> Explain | None:
 
 async def predict(
     services: Services, plan: Plan, query: PredictQuery, uploads: Sequence[Upload], *, deployed: bool
-) -> PredictAnswer:
-    """Answer, or abstain from, each image. Raises `BadImage` and `Overloaded`.
+) -> str:
+    """Answer, or abstain from, each image: a `PredictAnswer` as JSON. Raises `BadImage` and `Overloaded`.
 
     `deployed`: these are inputs from the world, and are counted; to look at a stored sample is not.
     """
     explain = explanation(query)
     seen = await services.inference.see(plan.pair, uploads, explain)
-    plan = judged(plan, query, seen)
+    write = partial(_written, services, judged(plan, query, seen), seen, query.top_k, deployed=deployed)
+    if explain is None and seen.scores.logits.size <= SMALL_ANSWER:
+        return write()
+    return await services.inference.draw(write)
+
+
+def _written(services: Services, plan: Plan, seen: Seen, top_k: int, *, deployed: bool) -> str:
+    """What is told of the images, as JSON. It may take long, and is not for the event loop then: nor is to
+    free the objects of which there is one for each candidate."""
     scored = _scored(plan.chosen.answer.score_name, seen)
-    if explain is None:
-        found = answer(plan, seen, scored, query.top_k)
-    else:
-        found = await services.inference.draw(lambda: answer(plan, seen, scored, query.top_k))
+    found = answer(plan, seen, scored, top_k)
     if deployed:
         _count(services, plan, seen, scored, found)
-    return found
+    return found.model_dump_json()
 
 
 def _scored(name: ScoreName, seen: Seen) -> Scored:
@@ -155,16 +164,30 @@ def _candidates(
     """The `top_k` classes of each input, the likeliest first; equals in the order of the classes."""
     if len(classes) <= _FEW_CLASSES:
         rows = [row_probabilities(row, temperature) for row in logits.tolist()]
+        ranked = [[(k, row[k]) for k in best_of_few(row, top_k)] for row in rows]
     else:
-        rows = probabilities(logits, temperature).tolist()
-    return [[Candidate(label=classes[k], probability=row[k]) for k in _best(row, top_k)] for row in rows]
+        ranked = [best_of_many(row, top_k) for row in probabilities(logits, temperature)]
+    return [[Candidate(label=classes[k], probability=share) for k, share in row] for row in ranked]
 
 
-def _best(row: list[float], count: int) -> list[int]:
-    """None where there is no number."""
+def best_of_few(row: list[float], count: int) -> list[int]:
+    """The indices of the `count` largest, as a stable sort has them. None where there is no number."""
     if math.isnan(row[0]):
         return []
     return sorted(range(len(row)), key=row.__getitem__, reverse=True)[:count]
+
+
+def best_of_many(row: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
+    """The same, each with its value. Only those `count` are sorted."""
+    if math.isnan(row[0]):
+        return []
+    chosen = np.arange(len(row))
+    if count < len(row):
+        last = row[np.argpartition(row, -count)[-count]]  # the least that is among them
+        above = np.flatnonzero(row > last)
+        chosen = np.concatenate((above, np.flatnonzero(row == last)[: count - len(above)]))
+    order = chosen[np.argsort(-row[chosen], kind="stable")]
+    return list(zip(order.tolist(), row[order].tolist(), strict=True))
 
 
 def _agreement(scores: Scores, number: int, classes: list[str]) -> Agreement:

@@ -25,15 +25,34 @@ NOT_PARAMS = frozenset({"dataset", "model", "mask_set", "preset"})
 def resolve(base: Mapping[str, Any], request: BaseModel, **fixed: Any) -> Hyperparameters:
     """`base` ← the request's preset ← its single fields ← what is `fixed`. Raises `InvalidInput`."""
     fields = given(request)
-    merged = dict(base)
+    merged = _with_a_schedule_that_holds(base)
     for layer in (*_preset(request, fields), fields, fixed):
-        merged = merge(merged, layer)
+        merged = merge(merged, _with_a_whole_schedule(layer))
     try:
         params = Hyperparameters.from_json(merged)
     except ConfigError as error:
         raise InvalidInput.field(error.pointer, "invalid-value", error.message) from error
     _check_names(params, fields)
     return params
+
+
+def _with_a_whole_schedule(layer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Milestones alone mean multistep; another schedule, named, leaves the milestones below it behind."""
+    schedule = layer.get("schedule") or {}
+    if schedule.get("milestones") and "name" not in schedule:
+        return {**layer, "schedule": {**schedule, "name": "multistep"}}
+    if schedule.get("name", "multistep") != "multistep" and "milestones" not in schedule:
+        return {**layer, "schedule": {**schedule, "milestones": []}}
+    return layer
+
+
+def _with_a_schedule_that_holds(base: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a model's training: milestones without multistep did nothing, nor did multistep without them."""
+    schedule = base.get("schedule") or {}
+    if (schedule.get("name") == "multistep") == bool(schedule.get("milestones")):
+        return dict(base)
+    name = "constant" if schedule["name"] == "multistep" else schedule["name"]
+    return {**base, "schedule": {**schedule, "name": name, "milestones": []}}
 
 
 def _preset(request: BaseModel, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
@@ -89,12 +108,16 @@ def _set_fields(model: BaseModel) -> dict[str, Any]:
 
 
 def _check_names(params: Hyperparameters, fields: Mapping[str, Any]) -> None:
-    """Names that only the learning knows; what no client named is known to be right."""
+    """Names that only the learning knows, and what would change nothing; what no client named is right."""
     if "backbone" in fields:
         try:
             check_backbone(params.backbone)
         except UnknownBackbone as error:
             raise InvalidInput.field("/backbone", "unknown-backbone", str(error)) from error
+    if "momentum" in fields.get("optimizer", {}) and params.optimizer.name != "sgd":
+        raise InvalidInput.field(
+            "/optimizer/momentum", "not-used", f"{params.optimizer.name} has no momentum to set: leave it out"
+        )
     if "method" in fields.get("masking", {}):
         check_method_field(params.masking.method, "/masking/method", random=True)
 

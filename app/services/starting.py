@@ -34,7 +34,6 @@ from core.tables import DatasetRow, JobRow, ModelRow
 from core.vocabulary import Arm, JobKind, JobState, Stage
 from models.config import Hyperparameters
 
-
 _OF_A_SET = ("method", "target", "sigmas", "share", "crop")
 """Fields of `masking` that a mask set is made with; the others say what is done with it."""
 
@@ -217,14 +216,14 @@ def _as_masked(params: Hyperparameters, mask: JobRow, request: FinetuneRequest) 
             raise InvalidInput.field(
                 f"/masking/{name}",
                 "other-masks",
-                f"the masks of {mask.id} were made with {name} = {made[name]}: leave it out, or make a mask set "
-                "with yours. With 2 or 3 iterations it is for the later sets",
+                f"the masks of {mask.id} were made with {name} = {made[name]}: leave it out, or make a mask "
+                "set with yours. With 2 or 3 iterations it is for the later sets",
             )
     return replace(params, masking=replace(params.masking, **made))
 
 
 def _check_goes_on(session: Session, model: ModelRow, params: Hyperparameters, *, pointer: str) -> None:
-    """The finetune takes over the state of the optimizer that trained the model, so it is of the same name."""
+    """The finetune takes over the state of the model's optimizer, so its own has the same name."""
     if model.job_id is None:
         return
     job = jobs.get(session, model.job_id)
@@ -235,8 +234,8 @@ def _check_goes_on(session: Session, model: ModelRow, params: Hyperparameters, *
         raise InvalidInput.field(
             pointer,
             "other-optimizer",
-            f"it asks for {wanted}, but the finetune goes on with the state of {trained}, which trained model "
-            f"{model.id}: take a preset with {trained}, or none",
+            f"it asks for {wanted}, but the finetune goes on with the state of {trained}, which trained "
+            f"model {model.id}: take a preset with {trained}, or none",
         )
 
 

@@ -3,27 +3,60 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from threading import Lock
 
+from anyio import CapacityLimiter
+
+from app.services.sharing import Shared
 from core.artifacts import Artifacts
+from core.errors import Overloaded
 from models.data.store import Store
+
+MOST_OPENING = 4
+"""Data sets that are fetched and opened for requests at a time; each may take minutes."""
+MOST_WAITING = 16
+"""Requests that may wait for one."""
+_RETRY_SECONDS = 5
 
 
 class Stores:
-    """The stores opened last, by artifact key. Opening one reads its index, not its images."""
+    """The stores opened last, by artifact key. Opening one reads its index, not its images; where it lies in
+    an object store, all of it is fetched before."""
 
     def __init__(self, artifacts: Artifacts, *, kept: int = 16) -> None:
         self._artifacts, self._kept = artifacts, kept
         self._open: OrderedDict[str, Store] = OrderedDict()
         self._lock = Lock()
+        self._opening: Shared[Store] = Shared(CapacityLimiter(MOST_OPENING))
+        self._waiting = 0
 
-    def open(self, artifact: str) -> Store:
-        """The store under this key; raises `core.artifacts.ArtifactMissing`."""
+    def ready(self, artifact: str) -> Store | None:
+        """The store under this key if it is open."""
         with self._lock:
             store = self._open.get(artifact)
             if store is not None:
                 self._open.move_to_end(artifact)
-                return store
+            return store
+
+    async def fetch(self, artifact: str) -> Store:
+        """As `open`, in threads of its own, and once for all who ask. `Overloaded` where too many wait."""
+        if self._waiting >= MOST_WAITING:
+            raise Overloaded(
+                f"{self._waiting} requests wait for data sets to be opened; try again in {_RETRY_SECONDS} s",
+                headers={"Retry-After": str(_RETRY_SECONDS)},
+            )
+        self._waiting += 1
+        try:
+            return await self._opening.get(artifact, partial(self.open, artifact))
+        finally:
+            self._waiting -= 1
+
+    def open(self, artifact: str) -> Store:
+        """The store under this key; raises `core.artifacts.ArtifactMissing`."""
+        store = self.ready(artifact)
+        if store is not None:
+            return store
         store = Store.open(self._artifacts.folder(artifact))
         with self._lock:
             self._open[artifact] = store

@@ -186,11 +186,12 @@ def test_a_model_of_a_frozen_backbone_is_masked_and_tuned(either: Front) -> None
 def test_one_iteration_is_masked_by_the_set_that_is_given(front: Front) -> None:
     set_by = {"method": "gradcam", "target": "label", "sigmas": 1.5, "share": 0.1, "crop": "centre"}
     mask = masked(front, model=front.model(front.dataset()), masking=set_by)
-    params = start(front, "finetune", mask_set=mask, preset="celeba", masking={"fill": "blur"}).json()["params"]
+    asked: dict[str, Any] = {"mask_set": mask, "preset": "celeba", "masking": {"fill": "blur"}}
+    params = start(front, "finetune", **asked).json()["params"]
     assert {name: params["masking"][name] for name in set_by} == set_by
     assert params["masking"]["fill"] == "blur"
-    other: dict[str, Any] = {"method": "random", "target": "predicted", "sigmas": 1.0, "share": None, "crop": "none"}
-    for name, value in other.items():
+    other: dict[str, Any] = {"method": "random", "target": "predicted", "sigmas": 1.0, "crop": "none"}
+    for name, value in (other | {"share": None}).items():
         asked = {"mask_set": mask, "masking": {name: value}}
         refused(start(front, "finetune", **asked), 422, "invalid-input", f"/masking/{name}")
         assert start(front, "finetune", mask_set=mask, masking={name: set_by[name]}).status_code == 202

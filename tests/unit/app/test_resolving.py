@@ -120,8 +120,10 @@ def test_momentum_is_refused_where_the_optimizer_has_none() -> None:
         assert fault(optimizer=optimizer) == ("/optimizer/momentum", "not-used")
     assert fault(preset="cats_vs_dogs", optimizer={"momentum": 0.5})[0] == "/optimizer/momentum"
     assert resolved(preset="cats_vs_dogs").optimizer.name == "adam"
-    assert all("momentum" not in each.params.get("optimizer", {}) or each.params["optimizer"]["name"] == "sgd"
-               for each in presets.load().values())
+    assert all(
+        "momentum" not in each.params.get("optimizer", {}) or each.params["optimizer"]["name"] == "sgd"
+        for each in presets.load().values()
+    )
 
 
 def test_own_backbones_and_the_usual_methods_are_known_without_an_import() -> None:
