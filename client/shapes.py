@@ -399,6 +399,7 @@ class Limits(Shape):
     max_image_bytes: int
     max_image_pixels: int
     max_images_per_request: int
+    predict_image_bytes: int | None = None
     max_archive_entries: int
     max_archive_bytes: int
     max_archive_ratio: float
