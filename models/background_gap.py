@@ -1,4 +1,4 @@
-"""How much an answer depends on the background: the gap of the Background Challenge (Xiao et al., ICLR 2021)."""
+"""How much an answer depends on the background: the Background Challenge's gap (Xiao et al., ICLR 2021)."""
 
 from __future__ import annotations
 

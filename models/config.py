@@ -120,7 +120,7 @@ class OptimizerConfig(_Json):
 
 @dataclass(frozen=True)
 class ScheduleConfig(_Json):
-    """The learning rate over the epochs: ×`gamma` at each of `multistep`'s milestones, or down a half cosine."""
+    """The learning rate over the epochs: ×`gamma` at each milestone, or down a half cosine."""
 
     name: ScheduleName = "constant"
     milestones: tuple[int, ...] = ()

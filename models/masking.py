@@ -93,9 +93,9 @@ def compute_mask_set(
 ) -> MaskSetSummary:
     """Masks of everything in `loader`, streamed into `folder` (which must not exist, and appears whole).
 
-    With method `random` the counts are xgradcam's and the places random, others for each `iteration`. `bf16` is for the
-    backbone, and gives slightly other masks. Raises UnknownMethod, Stopped, FileExistsError. With
-    DDP, for rank 0 alone, over a loader of everything.
+    With method `random` the counts are xgradcam's and the places random, others for each `iteration`.
+    `bf16` is for the backbone, and gives slightly other masks. Raises UnknownMethod, Stopped,
+    FileExistsError. With DDP, for rank 0 alone, over a loader of everything.
     """
     start = time.perf_counter()
     tally = _Tally()

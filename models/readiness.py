@@ -32,5 +32,5 @@ def check_split(store: Store, split: str, *, ranks: int = 1) -> None:
         raise SplitTooSmall(f"the data set has no image in the split {split}: add some")
     if found < ranks:
         raise SplitTooSmall(
-            f"{ranks} GPUs share the split {split}, which has {found}: give it {ranks} images, or take fewer GPUs"
+            f"{ranks} GPUs share the split {split}, which has {found}: add images, or take fewer GPUs"
         )

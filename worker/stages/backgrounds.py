@@ -17,7 +17,7 @@ from worker.stages.context import StageContext
 def background_gaps(
     context: StageContext, logits: Mapping[str, Mapping[Arm, Logits]]
 ) -> dict[str, dict[str, Any]]:
-    """The section `background_gap`, by split and arm; empty for other data sets than the Background Challenge."""
+    """The section `background_gap`, by split and arm; empty but for the Background Challenge."""
     store, seed = context.store, context.run.seed & 0xFFFFFFFF
     if not {SAME, RANDOM} <= set(store.group_names):
         return {}

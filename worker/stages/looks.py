@@ -250,13 +250,10 @@ def _cost(context: StageContext, model: ModelSpec, said: Said, split: str, arm: 
     store, network = context.store, said.network(model)
     rows, config = evenly(store.rows(split), COSTED), masking_of(context)
     with said.counted() as run:
-        answers = answers_under_masks(
-            network,
-            loader_for(context, network, rows, run),
-            config,
-            run,
-            cropped=loader_for(context, network, rows, run, crop=config.crop) if config.crop != "none" else None,
-        )
+        whole = loader_for(context, network, rows, run)
+        crops = config.crop != "none"
+        cropped = loader_for(context, network, rows, run, crop=config.crop) if crops else None
+        answers = answers_under_masks(network, whole, config, run, cropped=cropped)
     return masking_cost(
         answers,
         generator=np.random.default_rng([run.seed & 0xFFFFFFFF, *f"mask/{split}/{arm}".encode()]),
