@@ -6,8 +6,8 @@ Two networks: SmallCNN with PNG bodies, ResNet-50 with JPEG bodies. Closed-loop 
 open loop at twice the rate of the closed one; the client is a process of its own on the same cores. The
 engine's own rate is ONNX Runtime's, called directly with ready pixels. Weights are random, images real.
 masktune runs twice: as one process, and as one for each core (`masktune api --processes`); so do the empty
-and the naive handler. The aims are about what a user starts: masktune with all cores, FastAPI as it comes; the
-table and `like_for_like` of the JSON line have them with as many processes as masktune.
+and the naive handler. The aims are about what a user starts: masktune with all cores, FastAPI as it comes.
+The table and `like_for_like` of the JSON line have them with as many processes as masktune.
 
 The cores of a rented machine change their pace by half from one minute to the next. So every service runs
 from the beginning (the others sleep meanwhile), and each round measures all of them one after the other; a

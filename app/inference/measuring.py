@@ -21,8 +21,8 @@ from app.inference.shapes import Engine, Ground
 from core.errors import Conflict
 from models.data.decoding import stored_square
 from models.data.store import Store
-from models.selective import Share, count_split, fit_temperature
 from models.paired import Difference, paired_difference
+from models.selective import Share, count_split, fit_temperature
 
 MOST_WORSE = 0.01
 """Share of `val` by which an engine's accuracy may be below torch's."""

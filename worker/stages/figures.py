@@ -104,8 +104,7 @@ class Figures:
         }
 
     def _compare(self, split: str, judged: Arm, rival: Arm) -> tuple[Difference, ...]:
-        """On each picture once: a copy is right or wrong with its first, and an interval would take it for more
-        evidence."""
+        """On each picture once: a copy is right or wrong with its first, and is no evidence of its own."""
         said = self._logits[split][judged]
         firsts = self._store.firsts(said.rows)
         return compare(
