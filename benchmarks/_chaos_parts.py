@@ -92,8 +92,8 @@ class Part:
         if self.process is not None:
             self.process.wait()
 
-    def end(self) -> None:
-        """SIGTERM, also to one that is stopped; `kill -9` after a minute."""
+    def end(self) -> bool:
+        """SIGTERM, also to one that is stopped; `kill -9` after three minutes, and False then."""
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         if self.process is not None:
@@ -101,6 +101,8 @@ class Part:
                 self.process.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
                 self.kill()
+                return False
+        return True
 
 
 class Redis(Part):
@@ -161,6 +163,13 @@ class Postgres:
         """Stop it as a power cut would: nothing is flushed, and the next start recovers from the log."""
         self._run("pg_ctl", "--pgdata", self._data, "--mode", "immediate", "stop")
 
+    def backends(self) -> list[int]:
+        """The processes that serve a connection, by pid."""
+        with suppress(OSError):  # it is down, or on its way
+            server = int((Path(self._data) / "postmaster.pid").read_text().split()[0])
+            return [pid for pid in _children(server) if _serves(pid)]
+        return []
+
     def end(self) -> None:
         with suppress(subprocess.CalledProcessError):
             self._run("pg_ctl", "--pgdata", self._data, "--mode", "fast", "stop")
@@ -168,6 +177,17 @@ class Postgres:
 
     def _run(self, *command: str) -> None:
         subprocess.run([*self._as_user, *command], cwd=self._folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _serves(pid: int) -> bool:
+    """Whether it is a connection's, by the name that PostgreSQL gives it."""
+    with suppress(OSError):  # it ended meanwhile
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"postgres: masktune ")
+    return False
 
 
 @dataclass
@@ -185,7 +205,9 @@ class Stack:
     postgres: Postgres | None
 
     @classmethod
-    def open(cls, folder: Path, mark: str, *, servers: bool, persistent: bool, workers: int) -> Stack:
+    def open(
+        cls, folder: Path, mark: str, *, servers: bool, persistent: bool, workers: int, threads: int
+    ) -> Stack:
         """Start everything; `servers`: PostgreSQL and Redis, else SQLite and the folder broker."""
         folder.mkdir()
         marked_only = environment() | {MARK: mark}
@@ -193,7 +215,7 @@ class Stack:
         postgres = Postgres() if servers else None
         settings = {
             "DATA_DIR": str(folder / "data"),
-            "THREADS": "1",
+            "THREADS": str(threads),
             "DEVICE": "cpu",
             "LEASE_SECONDS": "3",
             "HEARTBEAT_SECONDS": "0.3",

@@ -4,11 +4,26 @@
 
 Starts a service of its own (an API and workers; SQLite and the broker in a folder, or a PostgreSQL
 cluster and a redis-server that it starts as well), runs a few small `masktune` jobs undisturbed, then
-posts many more of them while at random it kills -9 children, workers, the API and Redis, crashes and
-restarts PostgreSQL, stops workers for longer than their lease, rings doorbells again, and cancels jobs
-and resumes them. Then it is quiet, and it counts: jobs lost (accepted, but not listed), stuck (not
-ended), failed, completed twice, models too many or too few, weights other than the undisturbed job's
-with the same seed, files left half-written, processes left over. Each must be 0.
+posts many more of them while at random it
+
+- kills -9 children, workers, the API (uploads that it takes, too) and Redis, crashes and restarts PostgreSQL;
+- stops (SIGSTOP) children, the API and single connections of PostgreSQL for a while, and workers for longer
+  than their lease;
+- restarts workers and the API with SIGTERM, as a roll-out does;
+- rings doorbells again, cancels jobs and resumes them, uploads data sets and deletes them.
+
+Then it is quiet, and it counts: jobs and uploads lost (accepted, but not listed, or never taken), jobs stuck
+(not ended), failed, completed twice, models too many or too few, weights other than the undisturbed job's
+with the same seed, data sets that are not ready, files of the store that neither a row nor the trash names or
+that are half-written, files that rows name and nobody finds, processes left over, and parts that did not end
+on SIGTERM. Each must be 0.
+
+`embedded` and `servers` train with one thread on images of 28 px; `threads` is embedded with two threads to a
+job and images of 64 px.
+
+It does not try: a full or read-only disk and a database that hangs (tests/integration/worker does), an object
+store (test_s3 there), a network that loses or delays packets, a host that is lost with its disk, clocks that
+jump, jobs over several GPUs, imports of models.
 
 Needs Linux (/proc), and for `servers` the programs redis-server, initdb and pg_ctl. Everything it starts
 ends with it.
@@ -17,53 +32,39 @@ ends with it.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import io
 import json
-import os
 import random
 import signal
 import sys
-import threading
 import time
 import uuid
-import zipfile
-from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-from PIL import Image
-from safetensors.numpy import load_file
-from sklearn.datasets import load_digits
-from sqlalchemy.exc import SQLAlchemyError
+from typing import Any, NamedTuple
 
 from benchmarks._chaos_parts import Stack, marked
+from benchmarks._chaos_strikes import Strikes
+from benchmarks._chaos_world import FIELDS, SEEDS, World
 from benchmarks._common import table, work_folder
 from benchmarks._machine import load_average
-from client import Client, ClientError, Retry
-from core.artifacts import Artifacts
-from core.queries import events, jobs, trash
-from core.queue import Doorbell
-from core.session import Database
-from core.settings import Settings
-from core.tables import JobRow, ModelRow
-from core.vocabulary import EventType, JobState
+from core.vocabulary import DatasetState, JobState
 
-SEEDS = 3
-"""As many different jobs: each of the many is one of them."""
-FIELDS: dict[str, Any] = {
-    "backbone": "small_cnn",
-    "epochs": 2,
-    "batch_size": 8,
-    "masking": {"sigmas": 1.0},
-    "finetune": {"epochs": 1},
-}
-IMAGES = 160
 _ARMS = 3
-_LEASE_SECONDS = 3.0
-_PATIENT = Retry(attempts=400, longest=1.0)
+
+
+class Backend(NamedTuple):
+    """What the service stands on, and how its jobs compute."""
+
+    servers: bool
+    threads: int = 1
+    side: int = 28
+    """Pixels of an image."""
+
+
+BACKENDS = {
+    "embedded": Backend(servers=False),
+    "servers": Backend(servers=True),
+    "threads": Backend(servers=False, threads=2, side=64),
+}
 
 
 def main() -> int:
@@ -71,9 +72,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--backend", nargs="+", choices=("embedded", "servers"), default=["embedded", "servers"]
-    )
+    parser.add_argument("--backend", nargs="+", choices=BACKENDS, default=list(BACKENDS))
     parser.add_argument("--redis-forgets", action="store_true", help="a Redis without an append-only file")
     parser.add_argument("--jobs", type=int, default=100)
     parser.add_argument("--workers", type=int, default=3)
@@ -98,16 +97,18 @@ def main() -> int:
     return 0 if ok else 1
 
 
-def _run(folder: Path, backend: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    mark = uuid.uuid4().hex
+def _run(folder: Path, name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    mark, backend = uuid.uuid4().hex, BACKENDS[name]
     stack = Stack.open(
         folder,
         mark,
-        servers=backend == "servers",
+        servers=backend.servers,
         persistent=not arguments.redis_forgets,
         workers=arguments.workers,
+        threads=backend.threads,
     )
-    chaos = Chaos(stack, random.Random(arguments.seed), arguments.pause)
+    world = World(stack, side=backend.side)
+    chaos = Chaos(world, random.Random(arguments.seed), arguments.pause)
     try:
         started = time.monotonic()
         chaos.prepare()
@@ -117,17 +118,18 @@ def _run(folder: Path, backend: str, arguments: argparse.Namespace) -> dict[str,
         chaos.calm(arguments.patience)
         counted = chaos.count()
         row = {
-            "backend": backend,
+            "backend": name,
             "jobs": arguments.jobs,
-            "kills": sum(chaos.strikes.values()),
+            "kills": sum(chaos.strikes.done.values()),
             "undisturbed_s": undisturbed,
             "chaos_s": quiet - started - undisturbed,
             "quiet_s": time.monotonic() - quiet,
             **counted,
-            "strikes": dict(chaos.strikes),
+            "strikes": dict(chaos.strikes.done),
         }
     finally:
-        chaos.close()
+        chaos.strikes.settle()
+        world.close()
         stack.end()
     time.sleep(1.0)
     left = marked(mark)
@@ -144,293 +146,99 @@ WRONGS = (
     "models_wrong",
     "weights_differ",
     "events_wrong",
+    "not_imported",
     "files_left",
+    "files_missing",
     "orphans",
+    "would_not_end",
 )
 
 
 class Chaos:
-    """A stack, the jobs that it was given, and what was done to it."""
+    """A world, what unbroken jobs make in it, and what is done to it."""
 
-    def __init__(self, stack: Stack, rng: random.Random, pause: float) -> None:
-        self.stack, self.rng, self.pause = stack, rng, pause
-        given = {key.lower(): value for key, value in stack.settings.items()}
-        self.settings = Settings.model_validate(given)
-        self.database = Database(self.settings.database)
-        self.artifacts = Artifacts(self.settings.storage, cache=self.settings.scratch / "cache")
-        self.doorbell = Doorbell(self.settings.broker)
-        self.client = Client(f"http://127.0.0.1:{stack.api_port}", retry=_PATIENT)
-        self.dataset = ""
+    def __init__(self, world: World, rng: random.Random, pause: float) -> None:
+        self.world, self.rng, self.pause = world, rng, pause
+        self.strikes = Strikes(world, rng)
         self.references: dict[int, dict[str, str]] = {}
-        self.posted: dict[str, int] = {}
-        self.strikes: Counter[str] = Counter()
-        self._later: list[threading.Timer] = []
-
-    def close(self) -> None:
-        for timer in self._later:
-            timer.join()
-        self.client.close()
-        self.doorbell.close()
-        self.database.close()
-
-    # --- three phases ---------------------------------------------------------------------------
 
     def prepare(self) -> None:
         """A data set, and what an unbroken job of each seed makes of it."""
-        archive = self.stack.folder / "digits.zip"
-        _write_digits(archive)
-        dataset = self.client.datasets.upload(archive, name="digits")
-        self.dataset = self.client.datasets.wait(dataset.id, timeout=120).id
+        client = self.world.client
+        dataset = client.datasets.upload(self.world.archive, name="digits")
+        self.world.dataset = client.datasets.wait(dataset.id, timeout=120).id
         for seed in range(SEEDS):
-            job = self.client.jobs.start("masktune", dataset=self.dataset, seed=seed, **FIELDS)
-            ended = self.client.jobs.wait(job.id, timeout=300)
+            job = client.jobs.start("masktune", dataset=dataset.id, seed=seed, **FIELDS)
+            ended = client.jobs.wait(job.id, timeout=300)
             if ended.state != "succeeded" or ended.attempt != 1:
                 raise RuntimeError(f"the undisturbed job {job.id} is {ended.state}: {ended.error}")
-            self.references[seed] = self._weights(self._row(job.id))
+            self.references[seed] = self.world.weights(self.world.row(job.id))
 
     def disturb(self, number: int) -> None:
         """Post `number` jobs, and strike until nine in ten have ended."""
         while True:
             for _ in range(self.rng.randint(1, 4)):
-                if len(self.posted) < number:
-                    self._post(len(self.posted))
+                if len(self.world.posted) < number:
+                    self.world.post(len(self.world.posted))
             time.sleep(self.rng.uniform(0.2, 2.0) * self.pause)
-            strike = self.rng.choices(*self._strikes())[0]
-            if strike():
-                self.strikes[strike.__name__] += 1
-            ended = self._ended()
-            self._say(f"{len(self.posted)} posted, {ended} ended, {sum(self.strikes.values())} strikes")
-            if len(self.posted) == number and ended >= 0.9 * number:
+            self.strikes.one()
+            posted, ended = len(self.world.posted), self.world.ended()
+            self._say(f"{posted} posted, {ended} ended, {sum(self.strikes.done.values())} strikes")
+            if posted == number and ended >= 0.9 * number:
                 return
 
     def calm(self, patience: float) -> None:
         """Start whatever is down, resume what was cancelled, and wait until all have ended, and what a kill
         kept somebody from deleting is deleted.
         """
-        for timer in self._later:
-            timer.join()
-        self.stack.start()
+        self.strikes.settle()
+        self.world.stack.start()
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
-            for job_id in self._cancelled():
-                with suppress(ClientError):
-                    self.client.jobs.resume(job_id)
-            if self._ended() == len(self.posted) and not self._cancelled() and not self._to_delete():
+            self.world.resume_all()
+            if self._is_quiet():
                 return
             time.sleep(0.5)
 
+    def _is_quiet(self) -> bool:
+        world = self.world
+        going = len(world.posted) - world.ended() + len(world.cancelled()) + world.importing()
+        return not going and not world.to_delete()
+
     def count(self) -> dict[str, int]:
         """What is wrong."""
-        listed = {job.id for job in self.client.jobs.list(kind="masktune")}
+        world = self.world
+        listed = {job.id for job in world.client.jobs.list(kind="masktune")}
         found = dict.fromkeys(WRONGS, 0)
         attempts = 0
-        for job_id, seed in self.posted.items():
+        for job_id, seed in world.posted.items():
             if job_id not in listed:
                 found["lost"] += 1
                 continue
-            row = self._row(job_id)
+            row = world.row(job_id)
             attempts += row.attempt
             found["stuck"] += not row.state.ended
             found["failed"] += row.state is JobState.FAILED
             if row.state is JobState.SUCCEEDED:
-                found["weights_differ"] += self._weights(row) != self.references[seed]
-                found["twice"] += self._successes(job_id) != 1
-                found["models_wrong"] += self._models(job_id) != _ARMS
-                found["files_left"] += self.artifacts.exists(f"jobs/{job_id}/work")
-            found["events_wrong"] += not self._events_in_order(job_id)
+                found["weights_differ"] += world.weights(row) != self.references[seed]
+                found["twice"] += world.successes(job_id) != 1
+                found["models_wrong"] += world.models(job_id) != _ARMS
+                found["files_left"] += world.artifacts.exists(f"jobs/{job_id}/work")
+            found["events_wrong"] += not world.events_in_order(job_id)
         # A job that was posted twice, by a retry, would be listed once more than it was posted.
-        found["twice"] += len(listed) - len(self.references) - len(self.posted)
-        root = Path(self.artifacts.root)
-        partial = [p for part in ("jobs", "models", "calibrations") for p in (root / part).rglob(".*")]
-        found["files_left"] += len(partial)
-        found["orphans"] += self._orphans()
+        found["twice"] += len(listed) - len(self.references) - len(world.posted)
+        found["lost"] += world.refused
+        found["not_imported"] = world.datasets_not(DatasetState.READY)
+        for what, keys in (("files_left", world.files_left()), ("files_missing", world.files_missing())):
+            found[what] += len(keys)
+            for key in keys:
+                print(f"{what}: {key}", file=sys.stderr)
+        found["orphans"] += world.orphans()
+        found["would_not_end"] = self.strikes.would_not_end
         return {"attempts": attempts, **found}
 
-    # --- strikes: each says whether it hit anything ----------------------------------------------
-
-    def _strikes(self) -> tuple[list[Callable[[], bool]], list[int]]:
-        usual: list[tuple[Callable[[], bool], int]] = [
-            (self.kill_child, 5),
-            (self.kill_worker, 4),
-            (self.kill_api, 2),
-            (self.stop_worker, 2),
-            (self.ring_again, 2),
-            (self.cancel, 2),
-            (self.resume, 3),
-        ]
-        if self.stack.redis is not None:
-            usual += [(self.kill_redis, 2), (self.crash_postgres, 1)]
-        return [strike for strike, _ in usual], [weight for _, weight in usual]
-
-    def kill_child(self) -> bool:
-        children = list(self.stack.children())
-        if not children:
-            return False
-        with suppress(ProcessLookupError):
-            os.kill(self.rng.choice(children), signal.SIGKILL)
-        return True
-
-    def kill_worker(self) -> bool:
-        worker = self.rng.choice(self.stack.workers)
-        if not worker.alive:
-            return False
-        worker.kill()
-        self._after(self.rng.uniform(0, 4), worker.start)
-        return True
-
-    def kill_api(self) -> bool:
-        if not self.stack.api.alive:
-            return False
-        self.stack.api.kill()
-        self._after(self.rng.uniform(0, 1), self.stack.api.start)
-        return True
-
-    def stop_worker(self) -> bool:
-        """Stopped for longer than its lease: another takes its job, and it must notice when it wakes."""
-        worker = self.rng.choice(self.stack.workers)
-        if not worker.alive:
-            return False
-        worker.signal(signal.SIGSTOP)
-        self._after(_LEASE_SECONDS + self.rng.uniform(1, 3), lambda: worker.signal(signal.SIGCONT))
-        return True
-
-    def kill_redis(self) -> bool:
-        redis = self.stack.redis
-        if redis is None or not redis.alive:
-            return False
-        redis.kill()
-        self._after(self.rng.uniform(0, 2), redis.start)
-        return True
-
-    def crash_postgres(self) -> bool:
-        postgres = self.stack.postgres
-        if postgres is None:
-            return False
-        postgres.crash()
-        time.sleep(self.rng.uniform(0, 2))
-        postgres.start()
-        return True
-
-    def ring_again(self) -> bool:
-        for job_id in self.rng.sample(sorted(self.posted), min(10, len(self.posted))):
-            self.doorbell.ring(job_id)
-        return True
-
-    def cancel(self) -> bool:
-        going = self._in_states(JobState.RUNNING, JobState.QUEUED)
-        if not going:
-            return False
-        with suppress(ClientError):  # it ended meanwhile
-            self.client.jobs.cancel(self.rng.choice(going))
-        return True
-
-    def resume(self) -> bool:
-        cancelled = self._cancelled()
-        if not cancelled:
-            return False
-        with suppress(ClientError):
-            self.client.jobs.resume(self.rng.choice(cancelled))
-        return True
-
-    # --- the rest ----------------------------------------------------------------------------------
-
-    def _post(self, number: int) -> None:
-        """With a key, again and again until somebody has taken it: the API may be down, or die meanwhile."""
-        seed = number % SEEDS
-        self.stack.api.start()
-        job = self.client.jobs.start(
-            "masktune", dataset=self.dataset, seed=seed, idempotency_key=f"chaos-{number}", **FIELDS
-        )
-        self.posted[job.id] = seed
-
-    def _after(self, seconds: float, action: Callable[[], None]) -> None:
-        """On a thread of its own: a stopped worker may hold SQLite's lock, and this one wait for it."""
-        timer = threading.Timer(seconds, action)
-        timer.start()
-        self._later.append(timer)
-
-    def _row(self, job_id: str) -> JobRow:
-        with self.database.read() as session:
-            return jobs.get(session, job_id)
-
-    def _rows(self) -> list[JobRow]:
-        for _ in range(100):
-            try:
-                with self.database.read() as session:
-                    return [jobs.get(session, job_id) for job_id in self.posted]
-            except SQLAlchemyError:  # PostgreSQL is on its way up
-                time.sleep(0.2)
-        raise RuntimeError("the database does not come back")
-
-    def _in_states(self, *states: JobState) -> list[str]:
-        return [row.id for row in self._rows() if row.state in states]
-
-    def _cancelled(self) -> list[str]:
-        return self._in_states(JobState.CANCELLED)
-
-    def _to_delete(self) -> list[str]:
-        with self.database.read() as session:
-            return trash.due(session, older_than=0)
-
-    def _ended(self) -> int:
-        return sum(row.state.ended for row in self._rows())
-
-    def _weights(self, row: JobRow) -> dict[str, str]:
-        """The digest of each model's file: what a user would download."""
-        with self.database.read() as session:
-            models = session.query(ModelRow).filter(ModelRow.job_id == row.id).all()
-        return {model.arm.value: _digest(self.artifacts, model) for model in models}
-
-    def _models(self, job_id: str) -> int:
-        with self.database.read() as session:
-            return session.query(ModelRow).filter(ModelRow.job_id == job_id).count()
-
-    def _successes(self, job_id: str) -> int:
-        with self.database.read() as session:
-            told = events.page(session, job_id, after=0, limit=100_000)
-        return sum(e.type == EventType.STATE and e.data["state"] == "succeeded" for e in told)
-
-    def _events_in_order(self, job_id: str) -> bool:
-        with self.database.read() as session:
-            told = events.page(session, job_id, after=0, limit=100_000)
-        return [event.seq for event in told] == list(range(1, len(told) + 1))
-
-    def _orphans(self) -> int:
-        """Children that are still there when nothing runs; given a moment to end."""
-        deadline = time.monotonic() + 10
-        while (left := self.stack.children()) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        for pid, command in left.items():
-            print(f"orphan: {pid} {command}", file=sys.stderr)
-        return len(left)
-
     def _say(self, text: str) -> None:
-        print(f"  {self.stack.folder.name}: {text}", file=sys.stderr, flush=True)
-
-
-def _digest(artifacts: Artifacts, model: ModelRow) -> str:
-    """SHA-256 of the tensors by name: the file's own header has the job's id."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(load_file(artifacts.folder(model.artifact) / "model.safetensors").items()):
-        found.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
-        found.update(tensor.tobytes())
-    return found.hexdigest()
-
-
-def _write_digits(archive: Path) -> None:
-    """Real digits, low against high, with a red square on nearly all of the low ones."""
-    pixels, labels = load_digits(return_X_y=True)
-    with zipfile.ZipFile(archive, "w") as target:
-        for index, (digit, label) in enumerate(zip(pixels[:IMAGES], labels[:IMAGES], strict=True)):
-            picture = (
-                Image.fromarray((digit.reshape(8, 8) * 15).astype("uint8")).resize((28, 28)).convert("RGB")
-            )
-            high = int(label >= 5)
-            if high == (index % 50 == 0):
-                picture.paste((255, 0, 0), (0, 0, 4, 4))
-            stream = io.BytesIO()
-            picture.save(stream, "PNG")
-            target.writestr(f"{('0-4', '5-9')[high]}/{index:04d}.png", stream.getvalue())
+        print(f"  {self.world.stack.folder.name}: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -140,10 +140,11 @@ def test_models_and_figures_of_a_job_are_registered(
         "erm_id": None,
     }
     figures = {"val": {"accuracy": 0.5}, "test": {"accuracy": 0.25}}
+    calibration = {"id": "cal_1", "artifact": "calibrations/cal_1", "n": 3}
     job_id = add_job(
         [
             finished("erm", artifact="jobs/x/erm", models=[model]),
-            finished("calibrate", calibrations={"mdl_1": {"id": "cal_1", "n": 3}}),
+            finished("calibrate", calibrations={"mdl_1": calibration}),
             finished("evaluate", artifact="r", metrics={"erm": figures}, models={"erm": "mdl_1"}),
             DONE,
         ]
@@ -155,7 +156,7 @@ def test_models_and_figures_of_a_job_are_registered(
     assert job.models == {"erm": "mdl_1"}
     assert job.metrics == {"erm": figures}
     assert row.metrics == figures
-    assert row.calibration == {"id": "cal_1", "n": 3}
+    assert row.calibration == calibration
     assert (row.job_id, row.dataset_id) == (job_id, job.dataset_id)
 
 

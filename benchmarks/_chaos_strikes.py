@@ -1,0 +1,203 @@
+"""What benchmarks.chaos does to a service. Each strike says whether it hit anything."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+
+from benchmarks._chaos_parts import Part
+from benchmarks._chaos_world import World
+from client import ClientError
+from core.vocabulary import JobState
+
+LEASE_SECONDS = 3.0
+
+Strike = Callable[[], bool]
+
+
+class Strikes:
+    """Chosen at random, by weight; what undoes one follows on a thread of its own."""
+
+    def __init__(self, world: World, rng: random.Random) -> None:
+        self._world, self._stack, self._rng = world, world.stack, rng
+        self.done: Counter[str] = Counter()
+        self.would_not_end = 0
+        """Parts that had to be killed because they did not end on SIGTERM."""
+        self._later: list[threading.Timer] = []
+        self._weights: dict[Strike, int] = {
+            self.kill_child: 5,
+            self.kill_worker: 4,
+            self.kill_api: 2,
+            self.stop_child: 2,
+            self.stop_worker: 2,
+            self.stop_api: 2,
+            self.restart_worker: 2,
+            self.restart_api: 2,
+            self.ring_again: 2,
+            self.cancel: 2,
+            self.resume: 3,
+            self.upload: 2,
+            self.delete: 1,
+        }
+        if self._stack.postgres is not None:
+            self._weights |= {self.kill_redis: 2, self.crash_postgres: 1, self.stop_backend: 2}
+
+    def one(self) -> None:
+        strike = self._rng.choices(list(self._weights), list(self._weights.values()))[0]
+        if strike():
+            self.done[strike.__name__] += 1
+
+    def settle(self) -> None:
+        """Wait for what undoes them."""
+        for timer in self._later:
+            timer.join()
+
+    # --- kill -9 --------------------------------------------------------------------------------
+
+    def kill_child(self) -> bool:
+        return self._signal_one(list(self._stack.children()), signal.SIGKILL)
+
+    def kill_worker(self) -> bool:
+        worker = self._rng.choice(self._stack.workers)
+        if not worker.alive:
+            return False
+        worker.kill()
+        self._after(self._rng.uniform(0, 4), worker.start)
+        return True
+
+    def kill_api(self) -> bool:
+        if not self._stack.api.alive:
+            return False
+        self._stack.api.kill()
+        self._after(self._rng.uniform(0, 1), self._stack.api.start)
+        return True
+
+    def kill_redis(self) -> bool:
+        redis = self._stack.redis
+        if redis is None or not redis.alive:
+            return False
+        redis.kill()
+        self._after(self._rng.uniform(0, 2), redis.start)
+        return True
+
+    def crash_postgres(self) -> bool:
+        postgres = self._stack.postgres
+        if postgres is None:
+            return False
+        postgres.crash()
+        time.sleep(self._rng.uniform(0, 2))
+        postgres.start()
+        return True
+
+    # --- SIGSTOP: it is there, and does nothing ---------------------------------------------------
+
+    def stop_child(self) -> bool:
+        """Its worker renews the lease meanwhile."""
+        return self._signal_one(list(self._stack.children()), signal.SIGSTOP)
+
+    def stop_worker(self) -> bool:
+        """Stopped for longer than its lease: another takes its job, and it must notice when it wakes."""
+        worker = self._rng.choice(self._stack.workers)
+        return self._stop(worker, LEASE_SECONDS + self._rng.uniform(1, 3))
+
+    def stop_api(self) -> bool:
+        """Its sweep, its events and, on SQLite, perhaps the lock of all writers with it."""
+        return self._stop(self._stack.api, self._rng.uniform(1, 6))
+
+    def stop_backend(self) -> bool:
+        """A connection's process in PostgreSQL: its client waits, and whoever waits for its locks."""
+        postgres = self._stack.postgres
+        return self._signal_one([] if postgres is None else postgres.backends(), signal.SIGSTOP)
+
+    # --- SIGTERM: a rolling restart ----------------------------------------------------------------
+
+    def restart_worker(self) -> bool:
+        return self._restart(self._rng.choice(self._stack.workers))
+
+    def restart_api(self) -> bool:
+        return self._restart(self._stack.api)
+
+    # --- what users and the queue do ---------------------------------------------------------------
+
+    def ring_again(self) -> bool:
+        posted = sorted(self._world.posted)
+        for job_id in self._rng.sample(posted, min(10, len(posted))):
+            self._world.doorbell.ring(job_id)
+        return True
+
+    def cancel(self) -> bool:
+        going = self._world.in_states(JobState.RUNNING, JobState.QUEUED)
+        if not going:
+            return False
+        with suppress(ClientError):  # it ended meanwhile
+            self._world.client.jobs.cancel(self._rng.choice(going))
+        return True
+
+    def resume(self) -> bool:
+        cancelled = self._world.cancelled()
+        if not cancelled:
+            return False
+        with suppress(ClientError):
+            self._world.client.jobs.resume(self._rng.choice(cancelled))
+        return True
+
+    def upload(self) -> bool:
+        """And the API is struck meanwhile: before, while or after it stores the file."""
+        self._after(self._rng.uniform(0, 0.3), self._stack.api.kill)
+        self._after(self._rng.uniform(0.3, 1), self._stack.api.start)
+        self._after(0.0, self._world.upload)
+        return True
+
+    def delete(self) -> bool:
+        if not self._world.uploaded:
+            return False
+        with suppress(ClientError):  # its import runs, or it is gone and the answer was lost
+            self._world.client.datasets.delete(self._rng.choice(self._world.uploaded))
+        return True
+
+    # --- how --------------------------------------------------------------------------------------
+
+    def _signal_one(self, pids: list[int], number: signal.Signals) -> bool:
+        """One of these processes; what is stopped goes on after up to twice a lease."""
+        if not pids:
+            return False
+        pid = self._rng.choice(pids)
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        if number is signal.SIGSTOP:
+            self._after(self._rng.uniform(0, 2 * LEASE_SECONDS), lambda: _go_on(pid))
+        return True
+
+    def _stop(self, part: Part, seconds: float) -> bool:
+        if not part.alive:
+            return False
+        part.signal(signal.SIGSTOP)
+        self._after(seconds, lambda: part.signal(signal.SIGCONT))
+        return True
+
+    def _restart(self, part: Part) -> bool:
+        if not part.alive:
+            return False
+        self._after(0.0, lambda: self._end_and_start(part))
+        return True
+
+    def _end_and_start(self, part: Part) -> None:
+        self.would_not_end += not part.end()
+        part.start()
+
+    def _after(self, seconds: float, action: Callable[[], object]) -> None:
+        """On a thread of its own: a stopped worker may hold SQLite's lock, and this one wait for it."""
+        timer = threading.Timer(seconds, action)
+        timer.start()
+        self._later.append(timer)
+
+
+def _go_on(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)

@@ -1,0 +1,226 @@
+"""What benchmarks.chaos asks of its service, and reads behind its back: rows, events, files."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import sys
+import time
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from safetensors.numpy import load_file
+from sklearn.datasets import load_digits
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from benchmarks._chaos_parts import Stack
+from client import Client, ClientError, Retry
+from core.artifacts import Artifacts
+from core.queries import events, jobs, trash
+from core.queue import Doorbell
+from core.session import Database
+from core.settings import Settings
+from core.tables import DatasetRow, JobRow, ModelRow, TrashRow
+from core.vocabulary import DatasetState, EventType, JobState
+
+SEEDS = 3
+"""As many different jobs: each of the many is one of them."""
+FIELDS: dict[str, Any] = {
+    "backbone": "small_cnn",
+    "epochs": 2,
+    "batch_size": 8,
+    "masking": {"sigmas": 1.0},
+    "finetune": {"epochs": 1},
+}
+IMAGES = 160
+KINDS = ("uploads", "datasets", "exports", "models", "calibrations")
+"""Where artifacts lie that rows name; the jobs' own lie beside."""
+_PATIENT = Retry(attempts=400, longest=1.0)
+
+
+class World:
+    """A stack, and the data sets and jobs that it was given."""
+
+    def __init__(self, stack: Stack, *, side: int) -> None:
+        self.stack = stack
+        given = {key.lower(): value for key, value in stack.settings.items()}
+        self.settings = Settings.model_validate(given)
+        self.database = Database(self.settings.database)
+        self.artifacts = Artifacts(self.settings.storage, cache=self.settings.scratch / "cache")
+        self.doorbell = Doorbell(self.settings.broker)
+        self.client = Client(f"http://127.0.0.1:{stack.api_port}", retry=_PATIENT)
+        self.archive = stack.folder / "digits.zip"
+        _write_digits(self.archive, side=side)
+        self.dataset = ""
+        self.posted: dict[str, int] = {}
+        """Jobs → their seeds."""
+        self.uploaded: list[str] = []
+        """Data sets that nobody trains on."""
+        self.refused = 0
+        """Uploads that nobody took in the end."""
+        self._uploads = itertools.count(1)
+
+    def close(self) -> None:
+        self.client.close()
+        self.doorbell.close()
+        self.database.close()
+
+    # --- asked of the API -----------------------------------------------------------------------
+
+    def post(self, number: int) -> None:
+        """With a key, again and again until somebody has taken it: the API may be down, or die meanwhile."""
+        seed = number % SEEDS
+        self.stack.api.start()
+        job = self.client.jobs.start(
+            "masktune", dataset=self.dataset, seed=seed, idempotency_key=f"chaos-{number}", **FIELDS
+        )
+        self.posted[job.id] = seed
+
+    def upload(self) -> None:
+        """As `post`, but from a thread of its own: the key of one that was cut off is free after a minute."""
+        key = f"upload-{next(self._uploads)}"
+        try:
+            made = self.client.datasets.upload(self.archive, name=key, idempotency_key=key)
+        except ClientError as error:
+            print(f"{key} was refused: {error}", file=sys.stderr)
+            self.refused += 1
+        else:
+            self.uploaded.append(made.id)
+
+    def resume_all(self) -> None:
+        for job_id in self.cancelled():
+            with suppress(ClientError):
+                self.client.jobs.resume(job_id)
+
+    # --- rows -----------------------------------------------------------------------------------
+
+    def row(self, job_id: str) -> JobRow:
+        with self.database.read() as session:
+            return jobs.get(session, job_id)
+
+    def rows(self) -> list[JobRow]:
+        for _ in range(100):
+            try:
+                with self.database.read() as session:
+                    return [jobs.get(session, job_id) for job_id in self.posted]
+            except SQLAlchemyError:  # PostgreSQL is on its way up
+                time.sleep(0.2)
+        raise RuntimeError("the database does not come back")
+
+    def in_states(self, *states: JobState) -> list[str]:
+        return [row.id for row in self.rows() if row.state in states]
+
+    def cancelled(self) -> list[str]:
+        return self.in_states(JobState.CANCELLED)
+
+    def ended(self) -> int:
+        return sum(row.state.ended for row in self.rows())
+
+    def datasets_not(self, state: DatasetState) -> int:
+        with self.database.read() as session:
+            return len(session.scalars(select(DatasetRow).where(DatasetRow.state != state)).all())
+
+    def importing(self) -> int:
+        with self.database.read() as session:
+            importing = select(DatasetRow).where(DatasetRow.state == DatasetState.IMPORTING)
+            return len(session.scalars(importing).all())
+
+    def to_delete(self) -> list[str]:
+        """What is due; what waits for a row that may still come is not."""
+        with self.database.read() as session:
+            return trash.due(session, older_than=0)
+
+    def models(self, job_id: str) -> int:
+        with self.database.read() as session:
+            return session.query(ModelRow).filter(ModelRow.job_id == job_id).count()
+
+    def successes(self, job_id: str) -> int:
+        with self.database.read() as session:
+            told = events.page(session, job_id, after=0, limit=100_000)
+        return sum(e.type == EventType.STATE and e.data["state"] == "succeeded" for e in told)
+
+    def events_in_order(self, job_id: str) -> bool:
+        with self.database.read() as session:
+            told = events.page(session, job_id, after=0, limit=100_000)
+        return [event.seq for event in told] == list(range(1, len(told) + 1))
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def weights(self, row: JobRow) -> dict[str, str]:
+        """The digest of each model's file: what a user would download."""
+        with self.database.read() as session:
+            models = session.query(ModelRow).filter(ModelRow.job_id == row.id).all()
+        return {model.arm.value: _digest(self.artifacts, model) for model in models}
+
+    def files_left(self) -> list[str]:
+        """Keys of the store that neither a row nor the trash names, and whatever is half-written.
+
+        But of uploads, which nothing finishes: what a killed API left half-written there goes after a day.
+        """
+        named, thrown_away, graphs = self._named()
+        known = named | thrown_away | graphs
+        left = [key for key in self._stored() if key not in known]
+        partial = [str(path.relative_to(self._root)) for path in (self._root / "jobs").rglob(".*")]
+        return [key for key in (*left, *partial) if not key.startswith("uploads/.")]
+
+    def files_missing(self) -> list[str]:
+        """Keys that rows name, and nothing lies there."""
+        stored = set(self._stored())
+        return sorted(key for key in self._named()[0] if key not in stored)
+
+    @property
+    def _root(self) -> Path:
+        return Path(self.artifacts.root)
+
+    def _stored(self) -> list[str]:
+        return sorted(f"{kind}/{path.name}" for kind in KINDS for path in (self._root / kind).glob("*"))
+
+    def _named(self) -> tuple[set[str], set[str], set[str]]:
+        """Keys that rows name, those in the trash, and those of graphs, which may be there or not."""
+        with self.database.read() as session:
+            sets, models = session.scalars(select(DatasetRow)).all(), session.scalars(select(ModelRow)).all()
+            thrown_away = set(session.scalars(select(TrashRow.key)))
+        named = {key for row in sets for key in (row.artifact, row.source.get("upload")) if key}
+        named |= {model.artifact for model in models}
+        named |= {model.calibration["artifact"] for model in models if model.calibration}
+        return named, thrown_away, {f"exports/{model.id}" for model in models}
+
+    # --- processes ------------------------------------------------------------------------------
+
+    def orphans(self) -> int:
+        """Children that are still there when nothing runs; given a moment to end."""
+        deadline = time.monotonic() + 10
+        while (left := self.stack.children()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        for pid, command in left.items():
+            print(f"orphan: {pid} {command}", file=sys.stderr)
+        return len(left)
+
+
+def _digest(artifacts: Artifacts, model: ModelRow) -> str:
+    """SHA-256 of the tensors by name: the file's own header has the job's id."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(load_file(artifacts.folder(model.artifact) / "model.safetensors").items()):
+        found.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+        found.update(tensor.tobytes())
+    return found.hexdigest()
+
+
+def _write_digits(archive: Path, *, side: int) -> None:
+    """Real digits, low against high, with a red square on nearly all of the low ones."""
+    pixels, labels = load_digits(return_X_y=True)
+    with zipfile.ZipFile(archive, "w") as target:
+        for index, (digit, label) in enumerate(zip(pixels[:IMAGES], labels[:IMAGES], strict=True)):
+            grey = Image.fromarray((digit.reshape(8, 8) * 15).astype("uint8"))
+            picture = grey.resize((side, side)).convert("RGB")
+            high = int(label >= 5)
+            if high == (index % 50 == 0):
+                picture.paste((255, 0, 0), (0, 0, side // 7, side // 7))
+            stream = io.BytesIO()
+            picture.save(stream, "PNG")
+            target.writestr(f"{('0-4', '5-9')[high]}/{index:04d}.png", stream.getvalue())
