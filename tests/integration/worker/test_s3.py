@@ -33,7 +33,7 @@ def bucket() -> Iterator[str]:
         patch.setenv("AWS_ACCESS_KEY_ID", "anyone")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "anything")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fsspec.get_filesystem_class("s3").clear_instance_cache()  # of tests that had other credentials, or none
+        fsspec.get_filesystem_class("s3").clear_instance_cache()  # of tests without credentials
         name = f"masktune-{uuid.uuid4().hex[:8]}"
         fs, _ = fsspec.core.url_to_fs(f"s3://{name}")
         fs.mkdir(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -138,7 +139,7 @@ def test_an_address_that_can_work(field: str, address: str) -> None:
 
 def test_without_its_package_a_store_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.setattr("fsspec.registry.registry", {})  # no other test has loaded it
+    monkeypatch.setattr(import_module("fsspec.registry"), "registry", {})  # as if no other test had loaded it
     with pytest.raises(ValidationError, match=r"MASKTUNE_STORAGE_URL=s3://… needs the package s3fs"):
         Settings(storage_url="s3://bucket")
 
