@@ -133,6 +133,7 @@ class Connection(Protocol):
         elif not self._turned_away:
             self._admit(self.gate)
         self._begin(body=True)
+        self._drop_trailers()
         if path is not None and self._turned_away:
             self._turn_away(path)
 

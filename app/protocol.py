@@ -86,9 +86,11 @@ class Protocol(HttpToolsProtocol):
         """Whether the parser ends a message at its head, for an offer that is passed over."""
         return self.parser.should_upgrade() and not self._should_upgrade()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._body:  # what comes behind a body is no header (RFC 9110, 6.5.1): nobody here wants it
-            super().on_header(name, value)
+    def _drop_trailers(self) -> None:
+        """What comes behind a body is no header (RFC 9110, 6.5.1), and nobody here wants it: the head is whole,
+        and the parser's further fields go to a list that nobody has."""
+        if not self.parser.should_upgrade():  # which has no body, and its head is read once more
+            self.headers = []
 
     # --- the answers --------------------------------------------------------------------------
 
