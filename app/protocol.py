@@ -87,8 +87,8 @@ class Protocol(HttpToolsProtocol):
         return self.parser.should_upgrade() and not self._should_upgrade()
 
     def _drop_trailers(self) -> None:
-        """What comes behind a body is no header (RFC 9110, 6.5.1), and nobody here wants it: from now on, when the
-        head is whole, fields go to a list that nobody has."""
+        """From now on, when the head is whole, fields go to a list that nobody has: what comes behind a body
+        is no header (RFC 9110, 6.5.1)."""
         if not self.parser.should_upgrade():  # which has no body, and its head is read once more
             self.headers = []
 
