@@ -17,7 +17,8 @@ from typing import ClassVar
 from starlette.types import Receive, Scope, Send
 
 from app.headers import new_request_id
-from app.middleware.admission import PLACE, Gate, Headers, Place
+from app.middleware.admission import PLACE, Gate, Place
+from app.middleware.refusing import Headers
 from app.protocol import Protocol
 from app.refusals import END, Refusals, head_of, problem_of
 

@@ -12,8 +12,8 @@ Locate = Callable[[str], str]
 
 
 def location(root_path: str, path: str) -> str:
-    """The path behind that prefix, which is empty where there is none."""
-    return root_path.rstrip("/") + path
+    """The path behind that prefix, which has no slash at its end (`Settings`); empty where there is none."""
+    return root_path + path
 
 
 def located(problem: Mapping[str, Any], locate: Locate) -> dict[str, Any]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 
-from app.middleware.admission import Headers
+from app.middleware.refusing import Headers, as_bytes
 
 END = b"\r\n"
 """Of a line of the head, and of the head."""
@@ -38,10 +37,4 @@ def head_of(status: HTTPStatus, headers: Headers) -> bytes:
 def problem_of(status: HTTPStatus, detail: str) -> tuple[Headers, bytes]:
     """Headers and body of a problem that has no kind but its status (RFC 9457, 4.2.1)."""
     problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
-    body = json.dumps(problem).encode()
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
-    return headers, body
+    return as_bytes(problem, (b"connection", b"close"))

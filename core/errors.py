@@ -255,6 +255,16 @@ class StorageNotWritable(MasktuneError):
     status = 507
 
 
+def busy(why: str, *, seconds: int) -> Overloaded:
+    """What is refused for the others that there are; it may be asked for again after so many seconds."""
+    return Overloaded(f"{why}; try again in {seconds} s", headers={"Retry-After": str(seconds)})
+
+
+def shutting_down() -> Unavailable:
+    """What is asked of a service that ends."""
+    return Unavailable("the service is shutting down; ask another replica, or again in a moment")
+
+
 def storage_fault(error: OSError) -> type[StorageFull | StorageNotWritable] | None:
     """The problem that a full or read-only disk or an exhausted quota is; None for any other fault."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

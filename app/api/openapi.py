@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.api.problems import problems
-from app.locations import location
 from app.schemas.problems import Problem
 
 DESCRIPTION = """\
@@ -61,7 +60,7 @@ def _complete(app: FastAPI, root_path: str) -> dict[str, Any]:
         description=app.description,
         tags=app.openapi_tags,
         routes=app.routes,
-        servers=[{"url": location(root_path, "")}] if root_path else None,
+        servers=[{"url": root_path}] if root_path else None,
     )
     components = schema.setdefault("components", {}).setdefault("schemas", {})
     components.setdefault("Problem", Problem.model_json_schema(ref_template="#/components/schemas/{model}"))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.inference.shapes import Engine, Explain, Scores
-from core.errors import Overloaded, Unavailable
+from core.errors import busy, shutting_down
 from models.selective import judge
 
 _BATCH_SECONDS = 0.25
@@ -150,7 +150,7 @@ class Batcher:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise Unavailable("the service is shutting down; ask another replica, or again in a moment")
+            raise shutting_down()
 
     def _check(self, images: int) -> None:
         self._check_open()
@@ -160,11 +160,7 @@ class Batcher:
         few = held <= self._max_batch // 2 or len(self._queue) + self._decoding < _ALWAYS
         late = wait > self._max_seconds and not few
         if held and (late or held + images > self._max_waiting):
-            seconds = max(1, round(wait + 0.5))
-            raise Overloaded(
-                f"{held} images wait for the engine already; try again in {seconds} s",
-                headers={"Retry-After": str(seconds)},
-            )
+            raise busy(f"{held} images wait for the engine already", seconds=max(1, round(wait + 0.5)))
 
     def _work(self) -> None:
         """The thread."""

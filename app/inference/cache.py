@@ -10,7 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from app.inference.shapes import Engine, Pair
-from core.errors import Overloaded, Unavailable
+from app.inference.waiters import Waiters
+from core.errors import shutting_down
 
 _RETRY_SECONDS = 2
 """About as long as a load takes."""
@@ -44,7 +45,9 @@ class EngineCache:
         self._loading: dict[Pair, Future[Engine]] = {}
         self._lock = threading.Lock()
         self._closed = False
-        self._most_waiting, self._waiting = most_waiting, 0
+        self._waiters = Waiters(
+            most_waiting, "requests wait for models to be loaded", retry_seconds=_RETRY_SECONDS
+        )
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
 
     def ready(self, pair: Pair) -> Engine | None:
@@ -64,7 +67,7 @@ class EngineCache:
         """
         with self._lock:
             if self._closed:
-                raise Unavailable("the service is shutting down; ask another replica, or again in a moment")
+                raise shutting_down()
             engine = self._found(pair)
             if engine is not None:
                 there: Future[Engine] = Future()
@@ -80,17 +83,9 @@ class EngineCache:
 
     async def get(self, pair: Pair) -> Engine:
         """The result of `begin`. Raises what the load raises, and `Overloaded` where too many wait."""
-        if self._waiting >= self._most_waiting:
-            raise Overloaded(
-                f"{self._waiting} requests wait for models to be loaded; try again in {_RETRY_SECONDS} s",
-                headers={"Retry-After": str(_RETRY_SECONDS)},
-            )
-        self._waiting += 1
-        try:
+        with self._waiters.another():
             # Shielded: a client that leaves must not take the load from those who wait for it too.
             return await asyncio.shield(asyncio.wrap_future(self.begin(pair)))
-        finally:
-            self._waiting -= 1
 
     def replace(self, pair: Pair, old: Engine, new: Engine) -> bool:
         """Let `new` answer from now on, if it is still `old` that does. What runs ends with `old`."""

@@ -21,8 +21,9 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from app.inference.shapes import Part
+from app.inference.waiters import Waiters
 from core.artifacts import ArtifactMissing, Artifacts
-from core.errors import Conflict, NotFound, Overloaded, Unavailable
+from core.errors import Conflict, NotFound, Unavailable, shutting_down
 
 EXPORT_SECONDS = 600
 MOST_WAITING = 4
@@ -59,7 +60,9 @@ class Exports:
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
         self._threads = CapacityLimiter(MOST_WAITING)
-        self._waiting = 0
+        self._waiters = Waiters(
+            MOST_WAITING, "downloads wait for an export already", retry_seconds=_RETRY_SECONDS
+        )
         self._stop = Event()
 
     async def graph(self, part: Part) -> Path:
@@ -77,17 +80,9 @@ class Exports:
         return self._artifacts.folder(key(part.id)) / FILE
 
     async def _exported(self, part: Part) -> Path:
-        if self._waiting >= MOST_WAITING:
-            raise Overloaded(
-                f"{self._waiting} downloads wait for an export already; try again in {_RETRY_SECONDS} s",
-                headers={"Retry-After": str(_RETRY_SECONDS)},
-            )
-        self._waiting += 1
-        try:
+        with self._waiters.another():
             work = partial(graph, part, self._artifacts, stop=self._stop)
             return await run_sync(work, limiter=self._threads)
-        finally:
-            self._waiting -= 1
 
 
 @contextmanager
@@ -104,7 +99,7 @@ def _turn(stop: Event) -> Iterator[None]:
 
 def _check(stop: Event) -> None:
     if stop.is_set():
-        raise Unavailable("the service is shutting down; ask another replica, or again in a moment")
+        raise shutting_down()
 
 
 def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:

@@ -72,8 +72,9 @@ def measure(
     on_val = f"{gap.estimate:+.4f} ({gap.low:+.4f} … {gap.high:+.4f}) on {gap.n} {CHOOSING} samples"
     if not fit(gap):
         return Measured(None, f"its accuracy less torch's is {on_val} (allowed: {-MOST_WORSE:g})")
-    pictures = store.rows(CALIBRATING)[store.firsts(store.rows(CALIBRATING))]  # copies are left out, as there
-    own, torchs = (answers(engine, store, pictures, pause=pause) for engine in (candidate, torch_engine))
+    rows = store.rows(CALIBRATING)
+    rows = rows[store.firsts(rows)]  # copies are left out, as there
+    own, torchs = (answers(engine, store, rows, pause=pause) for engine in (candidate, torch_engine))
     temperature = fit_temperature(chosen_on.logits, chosen_on.labels)
     found = calibrated(own, store, temperature=temperature, stands_for=ground.calibration)
     return Measured(

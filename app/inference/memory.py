@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from core.errors import Overloaded
+from core.errors import busy
 
 _RETRY_SECONDS = 1
 
@@ -34,10 +34,7 @@ class Share:
         """So many bytes more, or `Overloaded` where others hold too many. Who is alone gets any number."""
         memory = self._memory
         if memory.held > self._held and memory.held + count > memory.most:
-            raise Overloaded(
-                f"the images of other requests take the memory now; try again in {_RETRY_SECONDS} s",
-                headers={"Retry-After": str(_RETRY_SECONDS)},
-            )
+            raise busy("the images of other requests take the memory now", seconds=_RETRY_SECONDS)
         memory.held += count
         self._held += count
 

@@ -9,14 +9,13 @@ others, under another server or where a path is spelled in an unusual way. Who t
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.locations import location
+from app.middleware.refusing import Headers, as_bytes
 from core.errors import PROBLEM_BASE, Overloaded, problem
 
 _PATHS = ("/predict", "/saliency")
@@ -28,8 +27,6 @@ _CALM_SECONDS = 1.0
 
 PLACE = "masktune.place"
 """In the scope of a request that has its place already."""
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Gate:
@@ -49,9 +46,9 @@ class Gate:
         self._clock = clock
         self._refusing_since = self._refused_at = float("-inf")
         detail = f"there is no room for another request now; try again in {_RETRY_SECONDS} s"
-        base = location(root_path, PROBLEM_BASE)
+        base, retry = location(root_path, PROBLEM_BASE), (b"retry-after", str(_RETRY_SECONDS).encode())
         self._refusals = {
-            path: _refusal(problem(Overloaded, detail, instance=location(root_path, path), base=base))
+            path: as_bytes(problem(Overloaded, detail, instance=location(root_path, path), base=base), retry)
             for path in _PATHS
         }
         self.refused: Callable[[str], None] = _nobody
@@ -142,16 +139,6 @@ class Admission:
         finally:
             self.gate.inside -= 1
         return None
-
-
-def _refusal(told: dict[str, Any]) -> tuple[Headers, bytes]:
-    body = json.dumps(told).encode()
-    headers = (
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"retry-after", str(_RETRY_SECONDS).encode()),
-    )
-    return headers, body
 
 
 def _nobody(path: str) -> None:

@@ -8,9 +8,9 @@ from threading import Lock
 
 from anyio import CapacityLimiter
 
+from app.inference.waiters import Waiters
 from app.services.sharing import Shared
 from core.artifacts import Artifacts
-from core.errors import Overloaded
 from models.data.store import Store
 
 MOST_OPENING = 4
@@ -29,7 +29,9 @@ class Stores:
         self._open: OrderedDict[str, Store] = OrderedDict()
         self._lock = Lock()
         self._opening: Shared[Store] = Shared(CapacityLimiter(MOST_OPENING))
-        self._waiting = 0
+        self._waiters = Waiters(
+            MOST_WAITING, "requests wait for data sets to be opened", retry_seconds=_RETRY_SECONDS
+        )
 
     def ready(self, artifact: str) -> Store | None:
         """The store under this key if it is open."""
@@ -41,16 +43,8 @@ class Stores:
 
     async def fetch(self, artifact: str) -> Store:
         """As `open`, in threads of its own, and once for all who ask. `Overloaded` where too many wait."""
-        if self._waiting >= MOST_WAITING:
-            raise Overloaded(
-                f"{self._waiting} requests wait for data sets to be opened; try again in {_RETRY_SECONDS} s",
-                headers={"Retry-After": str(_RETRY_SECONDS)},
-            )
-        self._waiting += 1
-        try:
+        with self._waiters.another():
             return await self._opening.get(artifact, partial(self.open, artifact))
-        finally:
-            self._waiting -= 1
 
     def open(self, artifact: str) -> Store:
         """The store under this key; raises `core.artifacts.ArtifactMissing`."""

@@ -21,10 +21,6 @@ from worker.stages.context import StageContext
 JUDGED_SPLIT = "test"
 """The verdict is about the split that no choice was made on."""
 
-_RIVALS = (Arm.CONTROL, *BEFORE)
-"""The judged arm is compared with the first of these that there is; a retrained head without a control with
-the model whose head it was."""
-
 
 class Figures:
     """What (split → arm → logits) amount to."""
@@ -32,15 +28,15 @@ class Figures:
     def __init__(self, context: StageContext, logits: Mapping[str, Mapping[Arm, Logits]]) -> None:
         self._store, self._seed, self._logits = context.store, context.run.seed, logits
         given = context.spec.model if context.spec.kind is JobKind.RETRAIN_HEAD else None
-        self._given = arm_before(context.model(given)) if given else None
+        first = (arm_before(context.model(given)),) if given else ()
+        arms = {arm for by_arm in logits.values() for arm in by_arm}
+        self._before = next((arm for arm in (*first, *BEFORE) if arm in arms), None)
 
     def report(self) -> dict[str, Any]:
         """The report's `before` and its sections `metrics`, `reliability`, `differences`, `verdict` and
         `disagreement`."""
-        arms = {arm for by_arm in self._logits.values() for arm in by_arm}
-        before = next((arm for arm in (self._given, *BEFORE) if arm in arms), None)
         return {
-            "before": before and before.value,
+            "before": self._before and self._before.value,
             "metrics": {
                 split: {arm.value: m.to_json() for arm, m in by_arm.items()}
                 for split, by_arm in self.metrics.items()
@@ -125,10 +121,9 @@ class Figures:
         ]
 
     def _verdict(self) -> dict[str, Any] | None:
-        """Of two of the very differences that are listed."""
+        """Of two of the very differences that are listed: against the control, or else the model before."""
         compared = self._compared.get(JUDGED_SPLIT, {})
-        rivals = (Arm.CONTROL, *([self._given] if self._given else []), *_RIVALS)
-        rival = next((arm for arm in rivals if arm in compared), None)
+        rival = next((arm for arm in (Arm.CONTROL, self._before) if arm in compared), None)
         if rival is None:
             return None
         found = verdict(compared[rival])

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from models.backbones import build_network
 from tests.conftest import StubbornStore
 from tests.integration.app.conftest import CLASSES, Front, StartFront
 from tests.integration.app.test_datasets import archive
+from tests.proxies import Proxy
 
 REPO = str(Path(__file__).resolve().parents[3])
 KINDS = {"datasets": "uploads", "models": "models"}
@@ -54,40 +55,28 @@ with TestClient(app, "http://localhost") as client:
 """
 
 
-class CuttingProxy:
+class CuttingProxy(Proxy):
     """Between a front and PostgreSQL. The answer to the COMMIT behind `statement` never arrives, once."""
 
     def __init__(self, host: str, port: int, statement: bytes) -> None:
-        self._target, self._statement = (host, port), statement
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self._statement = statement
         self.cut = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(host, port)
 
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):  # the listener is closed
-            while True:
-                near, _ = self._listener.accept()
-                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
-
-    def _carry(self, near: socket.socket) -> None:
+    def carry(self, near: socket.socket, far: socket.socket) -> None:
         creates, commits = False, False
-        with suppress(OSError), near, socket.create_connection(self._target) as far:
-            while True:
-                for readable in select.select([near, far], [], [])[0]:
-                    data = readable.recv(65_536)
-                    if not data:
-                        return
-                    if readable is near:
-                        creates = creates or self._statement in data
-                        commits = creates and b"COMMIT\0" in data
-                    elif commits and not self.cut.is_set():
-                        self.cut.set()  # the server has committed and said so
-                        return
-                    (far if readable is near else near).sendall(data)
+        while True:
+            for readable in select.select([near, far], [], [])[0]:
+                data = readable.recv(65_536)
+                if not data:
+                    return
+                if readable is near:
+                    creates = creates or self._statement in data
+                    commits = creates and b"COMMIT\0" in data
+                elif commits and not self.cut.is_set():
+                    self.cut.set()  # the server has committed and said so
+                    return
+                (far if readable is near else near).sendall(data)
 
 
 def ask(client: TestClient, kind: str, key: str | None = None, **fields: str) -> Any:

@@ -21,6 +21,7 @@ from core.settings import Settings
 from core.tables import JobRow
 from core.vocabulary import JobState
 from tests.integration.worker.conftest import REPO, SCRIPTED
+from tests.proxies import Proxy
 from worker.process_tree import MARK
 from worker.supervisor import environment
 
@@ -38,16 +39,13 @@ sys.exit(serve(Runtime.open(Settings(), child=tuple(sys.argv[1:]))))
 """
 
 
-class PausingProxy:
+class PausingProxy(Proxy):
     """Between a worker and PostgreSQL. Paused, it takes what is sent and answers nothing: a server hangs."""
 
     def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
         self._goes, self._ended = threading.Event(), threading.Event()
         self._goes.set()
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(host, port)
 
     def pause(self) -> None:
         self._goes.clear()
@@ -55,23 +53,16 @@ class PausingProxy:
     def close(self) -> None:
         self._ended.set()
         self._goes.set()
-        self._listener.close()
+        super().close()
 
-    def _accept(self) -> None:
-        with suppress(OSError):  # the listener is closed
-            while True:
-                near, _ = self._listener.accept()
-                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
-
-    def _carry(self, near: socket.socket) -> None:
-        with suppress(OSError), near, socket.create_connection(self._target) as far:
-            while not self._ended.is_set():
-                for readable in select.select([near, far], [], [], 0.1)[0]:
-                    data = readable.recv(65_536)
-                    self._goes.wait()
-                    if not data:
-                        return
-                    (far if readable is near else near).sendall(data)
+    def carry(self, near: socket.socket, far: socket.socket) -> None:
+        while not self._ended.is_set():
+            for readable in select.select([near, far], [], [], 0.1)[0]:
+                data = readable.recv(65_536)
+                self._goes.wait()
+                if not data:
+                    return
+                (far if readable is near else near).sendall(data)
 
 
 @pytest.fixture

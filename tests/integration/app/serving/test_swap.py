@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,13 @@ PICTURES = 6
 @pytest.fixture
 def cramped(tmp_path: Path) -> Any:
     """A world whose memory holds one pair at a time."""
-    settings = Settings(data_dir=tmp_path, threads=1, engine="torch", models_in_memory_bytes=1)
-    app = create_app(settings)
+    with _opened(tmp_path, models_in_memory_bytes=1) as world:
+        yield world
+
+
+@contextmanager
+def _opened(folder: Path, **settings: Any) -> Iterator[World]:
+    app = create_app(Settings(data_dir=folder, threads=1, engine="torch", **settings))
     with TestClient(app, LOCAL) as client:
         yield _furnished(client, app)
 
@@ -143,10 +148,8 @@ LOAD_SECONDS = 1.0
 @pytest.fixture
 def slow(tmp_path: Path) -> Any:
     """A world with few places, where a load takes its time once the model and its alias are in memory."""
-    settings = Settings(data_dir=tmp_path, threads=1, engine="torch", predict_in_flight=8)
-    app = create_app(settings)
-    with TestClient(app, LOCAL) as client:
-        world = _furnished(client, app)
+    with _opened(tmp_path, predict_in_flight=8) as world:
+        client = world.client
         client.put("/aliases/champion", json={"model": world.model})
         for model in ("champion", world.erm):
             asked = client.post(
