@@ -91,10 +91,8 @@ app.command("upload", help="The same as `add`.")(add)
 @connected
 def list_(session: Session, most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20) -> None:
     """Data sets, newest first."""
-    from itertools import islice
-
     session.show_all(
-        islice(session.client.datasets.list(limit=min(most, 100)), most),
+        session.client.datasets.list(limit=min(most, 100)),
         ("id", "name", "state", "classes", "samples", "made"),
         lambda d: (
             d.id,
@@ -104,6 +102,7 @@ def list_(session: Session, most: Annotated[int, typer.Option(min=1, help="How m
             str(sum(d.splits.values())),
             age(d.created_at),
         ),
+        most=most,
     )
 
 
@@ -139,15 +138,14 @@ def samples(
     most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
 ) -> None:
     """The samples of a data set."""
-    from itertools import islice
-
     found = session.client.datasets.samples(
         dataset_id, split=split, label=label, group=group, limit=min(most, 100)
     )
     session.show_all(
-        islice(found, most),
+        found,
         ("sample", "split", "label", "group", "file"),
         lambda s: (str(s.id), s.split, s.label, s.group or "–", s.path or "–"),
+        most=most,
     )
 
 

@@ -102,13 +102,12 @@ def list_(
     most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
 ) -> None:
     """Jobs, newest first."""
-    from itertools import islice
-
     found = session.client.jobs.list(kind=kind, state=state, dataset=dataset, limit=min(most, 100))
     session.show_all(
-        islice(found, most),
+        found,
         ("id", "kind", "state", "stage", "done", "queued"),
         lambda j: (j.id, j.kind, j.state, j.stage or "–", f"{j.progress.fraction:.0%}", age(j.created_at)),
+        most=most,
     )
 
 

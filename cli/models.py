@@ -50,11 +50,9 @@ def list_(
     most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
 ) -> None:
     """Models, newest first."""
-    from itertools import islice
-
     found = session.client.models.list(dataset=dataset, job=job, arm=arm, limit=min(most, 100))
     session.show_all(
-        islice(found, most),
+        found,
         ("id", "arm", "backbone", "classes", "test accuracy", "worst group", "made"),
         lambda m: (
             m.id,
@@ -65,6 +63,7 @@ def list_(
             figure(_test(m).get("worst_group_accuracy")),
             age(m.created_at),
         ),
+        most=most,
     )
 
 

@@ -7,6 +7,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
 
 import typer
@@ -39,9 +40,15 @@ class Session:
             self.console.print(table())
 
     def show_all(
-        self, values: Iterable[BaseModel], columns: tuple[str, ...], row: Callable[[Any], tuple[str, ...]]
+        self,
+        values: Iterable[BaseModel],
+        columns: tuple[str, ...],
+        row: Callable[[Any], tuple[str, ...]],
+        *,
+        most: int | None = None,
     ) -> None:
-        """Many of a kind: a JSON array, or one row each."""
+        """Many of a kind, the first `most` of them: a JSON array, or one row each."""
+        values = islice(values, most)
         if self.json:
             print(json.dumps([plain(value) for value in values], indent=2, ensure_ascii=False))
             return
