@@ -94,8 +94,8 @@ def _api(folder: Path, settings: Settings, *, streams: int) -> Part:
     part = Part("api", command, given, folder)
     part.start()
     wait_for_port(port, "the API")
-    # Ten seconds after its start a process imports torch, once: seconds of CPU that no stream costs. Asked whether
-    # it is ready, it does so now.
+    # Ten seconds after its start a process imports torch, once: seconds of CPU that no stream costs.
+    # Asked whether it is ready, it does so now.
     httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60).raise_for_status()
     return part
 
