@@ -21,6 +21,8 @@ from benchmarks._service import environment, free_port
 MARK = "MASKTUNE_CHAOS"
 """In the environment of all that is started, and so of all that it starts."""
 _PATIENCE = 180.0
+SILENT_SECONDS = 45.0
+"""How long a child may give no sign of life here; torch alone may take a dozen to load."""
 
 
 def answers(port: int) -> bool:
@@ -223,6 +225,7 @@ class Stack:
             "SWEEP_SECONDS": "0.5",
             "REANNOUNCE_SECONDS": "2",
             "RETRY_BACKOFF_SECONDS": "0.1",
+            "CHILD_SILENT_SECONDS": str(SILENT_SECONDS),
             # Kills are not the job's fault: neither bound may end a job here.
             "MAX_ATTEMPTS": "100000",
             "MAX_CRASHES": "100000",

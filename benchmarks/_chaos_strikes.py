@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
-from benchmarks._chaos_parts import Part
+from benchmarks._chaos_parts import SILENT_SECONDS, Part
 from benchmarks._chaos_world import World
 from client import ClientError
 from core.vocabulary import JobState
@@ -35,6 +35,7 @@ class Strikes:
             self.kill_worker: 4,
             self.kill_api: 2,
             self.stop_child: 2,
+            self.hang_child: 1,
             self.stop_worker: 2,
             self.stop_api: 2,
             self.restart_worker: 2,
@@ -61,7 +62,7 @@ class Strikes:
     # --- kill -9 --------------------------------------------------------------------------------
 
     def kill_child(self) -> bool:
-        return self._signal_one(list(self._stack.children()), signal.SIGKILL)
+        return self._signal_one(list(self._stack.children()), signal.SIGKILL) is not None
 
     def kill_worker(self) -> bool:
         worker = self._rng.choice(self._stack.workers)
@@ -99,7 +100,14 @@ class Strikes:
 
     def stop_child(self) -> bool:
         """Its worker renews the lease meanwhile."""
-        return self._signal_one(list(self._stack.children()), signal.SIGSTOP)
+        return self._stop_one(list(self._stack.children()))
+
+    def hang_child(self) -> bool:
+        """For longer than a child may be silent: its worker gives it up.
+
+        Not for good: where its worker is killed meanwhile, it ends itself when it wakes.
+        """
+        return self._stop_one(list(self._stack.children()), SILENT_SECONDS + 15)
 
     def stop_worker(self) -> bool:
         """Stopped for longer than its lease: another takes its job, and it must notice when it wakes."""
@@ -113,7 +121,7 @@ class Strikes:
     def stop_backend(self) -> bool:
         """A connection's process in PostgreSQL: its client waits, and whoever waits for its locks."""
         postgres = self._stack.postgres
-        return self._signal_one([] if postgres is None else postgres.backends(), signal.SIGSTOP)
+        return self._stop_one([] if postgres is None else postgres.backends())
 
     # --- SIGTERM: a rolling restart ----------------------------------------------------------------
 
@@ -163,15 +171,21 @@ class Strikes:
 
     # --- how --------------------------------------------------------------------------------------
 
-    def _signal_one(self, pids: list[int], number: signal.Signals) -> bool:
-        """One of these processes; what is stopped goes on after up to twice a lease."""
+    def _signal_one(self, pids: list[int], number: signal.Signals) -> int | None:
+        """One of these processes, and which."""
         if not pids:
-            return False
+            return None
         pid = self._rng.choice(pids)
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-        if number is signal.SIGSTOP:
-            self._after(self._rng.uniform(0, 2 * LEASE_SECONDS), lambda: _go_on(pid))
+        return pid
+
+    def _stop_one(self, pids: list[int], seconds: float | None = None) -> bool:
+        """One of these processes, for so long; by default for up to twice a lease."""
+        pid = self._signal_one(pids, signal.SIGSTOP)
+        if pid is None:
+            return False
+        self._after(seconds or self._rng.uniform(0, 2 * LEASE_SECONDS), lambda: _go_on(pid))
         return True
 
     def _stop(self, part: Part, seconds: float) -> bool:

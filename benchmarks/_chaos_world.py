@@ -160,11 +160,12 @@ class World:
     def files_left(self) -> list[str]:
         """Keys of the store that neither a row nor the trash names, and whatever is half-written.
 
-        But of uploads, which nothing finishes: what a killed API left half-written there goes after a day.
+        But of uploads, which nothing finishes: what a killed API left half-written there goes after a day. So
+        does what a killed attempt left under a name that its job had before it was resumed.
         """
         named, thrown_away, graphs = self._named()
         known = named | thrown_away | graphs
-        left = [key for key in self._stored() if key not in known]
+        left = [key for key in self._stored() if key not in known and _whole(key) not in thrown_away]
         partial = [str(path.relative_to(self._root)) for path in (self._root / "jobs").rglob(".*")]
         return [key for key in (*left, *partial) if not key.startswith("uploads/.")]
 
@@ -200,6 +201,12 @@ class World:
         for pid, command in left.items():
             print(f"orphan: {pid} {command}", file=sys.stderr)
         return len(left)
+
+
+def _whole(key: str) -> str:
+    """The key of what is written under a hidden name: of `models/.mdl_1.x1` it is `models/mdl_1`."""
+    kind, _, name = key.partition("/")
+    return f"{kind}/{name.split('.')[1]}" if name.startswith(".") else key
 
 
 def _digest(artifacts: Artifacts, model: ModelRow) -> str:

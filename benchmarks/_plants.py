@@ -22,7 +22,7 @@ from models.data.archives import ArchiveLimits, unpack
 from models.data.formats import FormatName, read
 from models.data.packing import Row, StoreWriter, hidden_sibling
 from models.data.store import DatasetInfo, Store
-from models.heads import folds
+from models.fitting import folds
 from models.masking import MaskSet
 
 Labels = NDArray[np.int64]

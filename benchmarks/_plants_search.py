@@ -23,8 +23,9 @@ from models.checkpoints import CheckpointFolder
 from models.config import Fill, FinetuneConfig, HeadConfig, Hyperparameters, MaskingConfig, Target
 from models.data.batches import LoaderSettings, Masking, MaskSource, make_loader
 from models.evaluate import metrics
+from models.fitting import log_softmax, of_label
 from models.groups import class_groups, cross_mistakes
-from models.heads import compute_features, log_softmax, of_label
+from models.heads import compute_features
 from models.masking import apply_masks, union
 from models.masktune import compute_masks, continue_as_control, finetune_on_masks, fit_erm
 from models.retrain import retrain_head

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from app.main import create_app
 from core.ids import new_id
-from core.queries import events, jobs
-from core.queries.jobs import Lease
+from core.queries import events, jobs, leases
+from core.queries.leases import Lease
 from core.session import Database
 from core.settings import Settings
 from core.sweep import sweep
@@ -219,19 +219,19 @@ def timings(database: Database, settings: Settings) -> dict[str, float]:
         jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.ERM, params={}))
 
     def claim(session: Session) -> None:
-        row = jobs.claim(session, worker="bench", lease_seconds=600)
+        row = leases.claim(session, worker="bench", lease_seconds=600)
         assert row is not None
         held.append(Lease(row.id, row.token))
 
     def progress(session: Session) -> None:
-        jobs.write_progress(session, held[0], {"fraction": 0.5, "stage": "erm"}, advanced=False)
+        leases.write_progress(session, held[0], {"fraction": 0.5, "stage": "erm"}, advanced=False)
 
     operations: dict[str, Callable[[Session], object]] = {
         "queue a job": queue,
         "claim the best": claim,
         "write progress": progress,
-        "renew the lease": lambda session: jobs.renew(session, held[0], lease_seconds=600),
-        "look for cancel": lambda session: jobs.held(session, held[0]),
+        "renew the lease": lambda session: leases.renew(session, held[0], lease_seconds=600),
+        "look for cancel": lambda session: leases.held(session, held[0]),
         "list a page": lambda session: jobs.listing(session, before=None, limit=20),
         "list a page of one state": lambda session: jobs.listing(
             session, before=None, limit=20, state=JobState.QUEUED

@@ -7,8 +7,8 @@ cluster and a redis-server that it starts as well), runs a few small `masktune` 
 posts many more of them while at random it
 
 - kills -9 children, workers, the API (uploads that it takes, too) and Redis, crashes and restarts PostgreSQL;
-- stops (SIGSTOP) children, the API and single connections of PostgreSQL for a while, and workers for longer
-  than their lease;
+- stops (SIGSTOP) children, the API and single connections of PostgreSQL for a while, workers for longer than
+  their lease, and children for longer than they may be silent;
 - restarts workers and the API with SIGTERM, as a roll-out does;
 - rings doorbells again, cancels jobs and resumes them, uploads data sets and deletes them.
 

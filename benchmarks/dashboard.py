@@ -39,7 +39,7 @@ PAGES = {
     "jobs": ("/ui/jobs", "table tbody tr"),
     "a job": ("/ui/jobs/{job}", "svg.chart"),
     "its report": ("/ui/jobs/{job}/report", ".gallery img"),
-    "new job": ("/ui/new", "h3:has-text('What it may cost')"),
+    "new job": ("/ui/new", "h2:has-text('What it may cost')"),
     "models": ("/ui/models", "table tbody tr"),
     "a model": ("/ui/models/{model}", "svg.chart"),
     "what a model refuses": ("/ui/models/{model}", "ul.samples img"),

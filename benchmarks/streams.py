@@ -32,8 +32,8 @@ from benchmarks._service import environment, free_port
 from client import AsyncClient
 from core import schema
 from core.ids import new_id
-from core.queries import events, jobs
-from core.queries.jobs import Lease
+from core.queries import events, jobs, leases
+from core.queries.leases import Lease
 from core.session import Database
 from core.settings import Settings
 from core.tables import JobRow
@@ -102,10 +102,10 @@ def _api(folder: Path, settings: Settings, *, streams: int) -> Part:
 
 async def _measure(api: Part, database: Database, arguments: argparse.Namespace) -> dict[str, float]:
     url = f"http://127.0.0.1:{api.environment['MASKTUNE_PORT']}"
-    leases = _claimed(database, arguments.jobs)
-    found = Followed({lease.job_id: [] for lease in leases})
+    claimed = _claimed(database, arguments.jobs)
+    found = Followed({lease.job_id: [] for lease in claimed})
     stop = asyncio.Event()
-    teller = asyncio.create_task(_tell(database, leases, arguments.every, stop))
+    teller = asyncio.create_task(_tell(database, claimed, arguments.every, stop))
     clients = [AsyncClient(url) for _ in range(-(-arguments.streams // PER_CLIENT))]
     names = list(found.numbers)
     followers = [
@@ -127,7 +127,7 @@ async def _measure(api: Part, database: Database, arguments: argparse.Namespace)
     await asyncio.sleep(10 * arguments.every)
     stop.set()
     await teller
-    last = await asyncio.to_thread(_end, database, leases)
+    last = await asyncio.to_thread(_end, database, claimed)
     await asyncio.gather(*followers)
     for client in clients:
         await client.aclose()
@@ -160,24 +160,24 @@ def _received(found: Followed) -> int:
 
 def _claimed(database: Database, number: int) -> list[Lease]:
     """So many jobs, each held by this process."""
-    leases = []
+    claimed: list[Lease] = []
     for _ in range(number):
         with database.begin() as session:
             row = JobRow(id=new_id("job"), kind=JobKind.ERM, params={}, inputs={})
             jobs.add(session, row)
         with database.begin() as session:
-            taken = jobs.claim(session, worker=f"benchmark:{uuid.uuid4().hex}", lease_seconds=3600)
+            taken = leases.claim(session, worker=f"benchmark:{uuid.uuid4().hex}", lease_seconds=3600)
             assert taken is not None
-            leases.append(Lease(taken.id, taken.token))
-    return leases
+            claimed.append(Lease(taken.id, taken.token))
+    return claimed
 
 
-async def _tell(database: Database, leases: list[Lease], every: float, stop: asyncio.Event) -> None:
+async def _tell(database: Database, claimed: list[Lease], every: float, stop: asyncio.Event) -> None:
     """An event of every job at the interval, in one transaction, until `stop`."""
 
     def tell(step: int) -> None:
         with database.begin() as session:
-            for lease in leases:
+            for lease in claimed:
                 data = {"fraction": step / 10_000, "stage": "erm", "epoch": 1, "step": step}
                 events.add(session, lease.job_id, EventType.PROGRESS, data)
 
@@ -188,13 +188,13 @@ async def _tell(database: Database, leases: list[Lease], every: float, stop: asy
         await asyncio.sleep(every)
 
 
-def _end(database: Database, leases: list[Lease]) -> dict[str, int]:
+def _end(database: Database, claimed: list[Lease]) -> dict[str, int]:
     """End every job; the number of its last event."""
     with database.begin() as session:
-        for lease in leases:
-            jobs.end(session, lease, JobState.SUCCEEDED)
+        for lease in claimed:
+            leases.end(session, lease, JobState.SUCCEEDED)
     with database.read() as session:
-        return events.heads(session, [lease.job_id for lease in leases])
+        return events.heads(session, [lease.job_id for lease in claimed])
 
 
 def _cpu_seconds(part: Part) -> float:

@@ -42,9 +42,10 @@ from models.mask_rule import apply_masks, thresholds
 from models.mask_set import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter
 from models.masktune import train_loader
 from models.optim import make_optimizer
+from models.precision import autocast
 from models.process import prepare_process
 from models.run import Progress, Run, resolve_device
-from models.train import FitConfig, FitData, autocast, fit
+from models.train import FitConfig, FitData, fit
 
 CLASSES = ("a", "b")
 OVER_FILES = 2.0  # SmallCNN against PNG files

@@ -13,36 +13,57 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from core.copies import MARKER, ArtifactMissing, Copies
+from core.copies import MARKER, ArtifactMissing, Copies, nobody, told_at_each_part
 from core.leftovers import remove_abandoned
 
-__all__ = ["MARKER", "ArtifactMissing", "Artifacts"]
+__all__ = ["MARKER", "ArtifactMissing", "Artifacts", "driver_errors"]
 
 _KINDS = ("calibrations", "datasets", "exports", "jobs/*", "models", "uploads")
 """Where the last part of every key lies. The folder of a store may hold other people's files beside; what has
 a hidden name in here is being written, replaced or removed."""
 
 
-class Artifacts:
-    """A store of artifacts. Keys are relative POSIX paths such as `models/mdl_…`."""
+RETRIES = 14
+"""Of each request, by who outlasts: s3fs waits 0.1 s and each time 1.7 times as long, 15 s at most, so that a
+store may be away for a minute and a half."""
 
-    def __init__(self, url: str, *, cache: Path) -> None:
+
+class Artifacts:
+    """A store of artifacts. Keys are relative POSIX paths such as `models/mdl_…`.
+
+    `alive` is called, from any thread, at each part of a file that goes to a remote store or comes from it.
+    """
+
+    def __init__(self, url: str, *, cache: Path, alive: Callable[[], object] = nobody) -> None:
         # A listing that is kept would hide what another host has written since.
         self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self.root = root.rstrip("/")
-        self.copies = Copies(self.fs, self.root, cache / "artifacts")
+        self._alive = alive
+        self.copies = Copies(self.fs, self.root, cache / "artifacts", alive=alive)
         """What of a remote store is on this disk, below `cache`."""
 
     @property
     def local(self) -> bool:
         return isinstance(self.fs, LocalFileSystem)
+
+    def outlast(self) -> None:
+        """Wait for a remote store that nobody reaches, from now on: for who has nothing else to do.
+
+        s3fs does so where a connection breaks, but not where none is made.
+        """
+        if "s3" in self.fs.protocol:
+            from botocore.exceptions import EndpointConnectionError  # of an extra, as s3fs is
+            from s3fs.core import add_retryable_error
+
+            add_retryable_error(EndpointConnectionError)
+            self.fs.retries = RETRIES
 
     def exists(self, key: str) -> bool:
         path = self._path(key)
@@ -76,7 +97,8 @@ class Artifacts:
         path = self._path(key)
         self._remove(path)  # what a put that was cut off left there, too
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-            self.fs.put_file(str(file), f"{path}/{file.relative_to(folder).as_posix()}")
+            remote = f"{path}/{file.relative_to(folder).as_posix()}"
+            self.fs.put_file(str(file), remote, callback=told_at_each_part(self._alive))
         self.fs.pipe_file(f"{path}/{MARKER}", uuid.uuid4().hex.encode())
 
     def folder(self, key: str) -> Path:
@@ -152,6 +174,15 @@ class Artifacts:
         finally:
             shutil.rmtree(new, ignore_errors=True)
         _sync(target.parent)
+
+
+def driver_errors(url: str) -> tuple[type[Exception], ...]:
+    """What the driver of this store raises, beside `OSError`, where it cannot be asked."""
+    if not url.startswith(("s3:", "s3a:")):
+        return ()
+    from botocore.exceptions import BotoCoreError
+
+    return (BotoCoreError,)
 
 
 def _beside(target: Path) -> Path:

@@ -12,14 +12,14 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
-from fsspec import AbstractFileSystem
+from fsspec import AbstractFileSystem, Callback
 
 from core.leftovers import remove_abandoned
 
@@ -31,6 +31,15 @@ _IN_USE_SECONDS = 3600.0
 
 class ArtifactMissing(Exception):
     """There is no artifact under this key."""
+
+
+def nobody() -> None:
+    """Nobody is told."""
+
+
+def told_at_each_part(alive: Callable[[], object]) -> Callback:
+    """For fsspec, which calls it at each part of a file that it has copied."""
+    return Callback(hooks={"alive": lambda *_: alive()})
 
 
 class _Copy(NamedTuple):
@@ -46,8 +55,10 @@ class _Copy(NamedTuple):
 class Copies:
     """Below `folder`, what lies under `root` in the store. Processes share it; each has a lock per key."""
 
-    def __init__(self, fs: AbstractFileSystem, root: str, folder: Path) -> None:
-        self._fs, self._root, self._folder = fs, root, folder
+    def __init__(
+        self, fs: AbstractFileSystem, root: str, folder: Path, *, alive: Callable[[], object] = nobody
+    ) -> None:
+        self._fs, self._root, self._folder, self._alive = fs, root, folder, alive
         self._guard = Lock()
         self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
 
@@ -168,7 +179,11 @@ class Copies:
         try:
             for name in names:
                 (partial / name).parent.mkdir(parents=True, exist_ok=True)
-                self._fs.get_file(f"{self._root}/{key}/{name}", str(partial / name))
+                self._fs.get_file(
+                    f"{self._root}/{key}/{name}",
+                    str(partial / name),
+                    callback=told_at_each_part(self._alive),
+                )
             if self._mark(key) == mark:
                 _move(partial, place)
         except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import time
@@ -14,6 +15,15 @@ def new_id(prefix: str) -> str:
     """`prefix_` and 26 characters: 48 bits of milliseconds, 80 random bits. Later ids sort later."""
     number = (int(time.time() * 1000) << 80) | secrets.randbits(80)
     return f"{prefix}_{''.join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))}"
+
+
+def calibration_id(job_id: str, model_id: str, resumed: int = 0) -> str:
+    """Of the model's calibration by the job, which was resumed so many times.
+
+    The same at every attempt: a stage that is run twice writes the same artifact.
+    """
+    text = f"{job_id}/{model_id}" + (f"/{resumed}" if resumed else "")
+    return f"cal_{hashlib.sha256(text.encode()).hexdigest()[:26]}"
 
 
 def is_id(text: str, prefix: str) -> bool:

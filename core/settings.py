@@ -125,7 +125,13 @@ class Settings(BaseSettings):
         3, ge=1, description="Crashes of the child without an epoch of progress before it fails."
     )
     retry_backoff_seconds: float = Field(
-        5.0, ge=0, description="Wait after the first crash; doubles each time."
+        5.0, ge=0, description="Wait after the first crash; doubles each time, up to an hour."
+    )
+    child_silent_seconds: float = Field(
+        1800.0,
+        ge=0,
+        description="How long a job's process may give no sign of life (a step, an image, a part of a copy) "
+        "before it is ended and the job tried again, which counts as a crash; 0: for ever.",
     )
     progress_days: float = Field(
         7.0,

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import JobError, problem
-from core.queries import datasets, events, idempotency, jobs, served
+from core.queries import datasets, events, idempotency, jobs, leases, served
 from core.queue import Doorbell
 from core.session import Database, after_commit
 from core.settings import Settings
@@ -39,7 +39,7 @@ def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
     It asks the database alone. What asks a store is `core.housekeeping`, which nothing here may wait for.
     """
     with database.begin() as session:
-        for job_id in jobs.requeue_expired(
+        for job_id in leases.requeue_expired(
             session, max_attempts=settings.max_attempts, too_many=_too_many(settings.max_attempts)
         ):
             logger.warning("job %s lost its worker and is queued again", job_id)

@@ -36,7 +36,7 @@ class Attempt:
         """Its span ends."""
 
     def ended(self, why: str, *, failed: bool) -> None:
-        """How the attempt ended: `exited`, `cancelled`, `stopping`, `lost`."""
+        """How the attempt ended: `exited`, `cancelled`, `stopping`, `lost`, `silent`."""
 
 
 class Tracing:

@@ -96,10 +96,14 @@ class Checkpoint:
         value |= {"version": _VERSION, "history": [r._asdict() for r in self.history]}
         value |= {"weights": dict(self.weights), "optimizer": dict(self.optimizer)}
         partial = path.with_suffix(".partial")
-        with NotingWriter(partial.open("wb", buffering=0)) as file:
-            save(value, file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with NotingWriter(partial.open("wb", buffering=0)) as file:
+                save(value, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            partial.unlink(missing_ok=True)  # a full disk has no place for it
+            raise
         partial.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:

@@ -42,6 +42,8 @@ def make_worker(runtime: Runtime) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_retry=True,
         broker_connection_max_retries=None,
+        # So is one that takes no writes, as a Redis that was the master before a failover.
+        broker_channel_error_retry=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_enable_prefetch_count_reduction=False,
         # Threads: a slot only waits for its child process, which holds the device. A prefork child

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -27,12 +28,14 @@ def main() -> int:
     """The exit code: 0 when the supervisor was told how it ended, `STOPPED` when asked to stop."""
     keep_freed_memory()  # before there is a second thread, which would take an arena of its own
     reporter = Reporter.take_stdout()
+    faulthandler.register(signal.SIGUSR1)  # of all threads, also where none of them runs Python any more
     lifeline = Lifeline(0)
     spec = Spec.from_line(lifeline.first_line())
     lifeline.watch()
     settings = Settings()
     logs.setup(settings.log_level, settings.log_format, job_id=spec.job_id, request_id=spec.request_id)
-    artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache")
+    artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache", alive=reporter.alive)
+    artifacts.outlast()
     workspace = Workspace.started(artifacts, spec.job_id, scratch=settings.scratch)
     threads = workspace.threads(settings.threads or usable_cores() // settings.worker_slots or 1)
 

@@ -1,9 +1,10 @@
-"""How a child can end without a word, and what its owner is told."""
+"""How an attempt can break without a word of the child, and what its owner is told."""
 
 from __future__ import annotations
 
 import errno
 import signal
+from dataclasses import dataclass
 from typing import Any
 
 from core.errors import JobError
@@ -21,29 +22,51 @@ _HINTS = {
 }
 
 
-def crash_problem(returncode: int | None, crashes: int) -> dict[str, Any]:
-    """The problem of a job whose process broke `crashes` times without an epoch of progress in between."""
+@dataclass(frozen=True)
+class Broken:
+    """An attempt that broke. Each time the job's events tell `how`; the last time its error tells all."""
+
+    reason: str
+    how: str
+    hint: str
+
+    def problem(self, crashes: int) -> dict[str, Any]:
+        """That of a job whose attempts broke `crashes` times without an epoch of progress in between."""
+        return JobError(
+            self.reason,
+            f"{self.how}, {crashes} times in a row without finishing an epoch: {self.hint}; then "
+            "POST /jobs/{id}/resume: it goes on from its last checkpoint",
+        ).to_problem()
+
+
+def crashed(returncode: int | None) -> Broken:
+    """The process ended: by itself, or by a signal where the code is negative."""
     if returncode is not None and returncode < 0:
         number = signal.Signals(-returncode)
         how, hint = f"by {number.name}", _HINTS.get(number, "see the worker's log")
     else:
         how, hint = f"with exit code {returncode}", "see the worker's log for the reason"
-    return JobError(
+    return Broken("child_crashed", f"the job's process ended {how}", hint)
+
+
+def silent(seconds: float) -> Broken:
+    """The process gave no sign of life for so long, and was ended."""
+    return Broken(
         "child_crashed",
-        f"the job's process ended {how}, {crashes} times in a row without finishing an epoch: {hint}; "
-        "then POST /jobs/{id}/resume: it goes on from its last checkpoint",
-    ).to_problem()
+        f"the job's process gave no sign of life for {seconds:g} s and was ended",
+        "mostly a disk, a network or a driver does not answer; the worker's log tells where the process "
+        "stood (for one that is merely slow, raise MASKTUNE_CHILD_SILENT_SECONDS)",
+    )
 
 
-def start_problem(error: OSError, crashes: int) -> dict[str, Any]:
-    """The problem of a job whose process this host could not start `crashes` times."""
-    return JobError(
+def not_started(error: OSError) -> Broken:
+    """This host could not start the process."""
+    return Broken(
         "child_not_started",
-        f"the job's process could not be started ({errno.errorcode.get(error.errno or 0, 'OSError')}), "
-        f"{crashes} times in a row: mostly the worker's host has no memory, processes or open files left; "
-        "the worker's log tells the whole error; then POST /jobs/{id}/resume: it goes on from its last "
-        "checkpoint",
-    ).to_problem()
+        f"the job's process could not be started ({errno.errorcode.get(error.errno or 0, 'OSError')})",
+        "mostly the worker's host has no memory, processes or open files left; the worker's log tells the "
+        "whole error",
+    )
 
 
 def supervision_problem(error: Exception) -> dict[str, Any]:

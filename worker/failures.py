@@ -42,8 +42,21 @@ def _os_error(error: BaseException) -> MasktuneError | None:
 def _runtime_error(error: BaseException) -> MasktuneError | None:
     torch = sys.modules.get("torch")  # an import runs without it
     on_card = torch is not None and isinstance(error, torch.OutOfMemoryError)
-    # torch has no class of its own for main memory that cannot be had.
-    return _out_of_memory(error) if on_card or "DefaultCPUAllocator" in str(error) else None
+    # torch has no class of its own for main memory that cannot be had, nor for a loader that was killed.
+    if on_card or "DefaultCPUAllocator" in str(error):
+        return _out_of_memory(error)
+    hint = next((hint for words, hint in _LOADER_KILLED.items() if words in str(error)), None)
+    if hint is None or "DataLoader worker" not in str(error):
+        return None
+    return JobError("out_of_memory", f"a process that decodes images was ended: {hint}", retry=True)
+
+
+_LOADER_KILLED = {
+    "signal: Killed": "mostly the machine ran out of memory; take a smaller batch_size or image_size, or a "
+    "machine with more memory",
+    "signal: Bus error": "mostly the shared memory is too small (docker: shm_size)",
+}
+"""Words of torch's error → what it means. Tried again, as where the whole job's process is killed."""
 
 
 def _gone(error: BaseException) -> MasktuneError:

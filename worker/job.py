@@ -93,6 +93,7 @@ class Job:
         check_devices(ranks, self.device, self.settings)
         self._make_room()
         folder = self.workspace.folder(f"ranks-{stage}")
+        # Not `_asked`: ranks give signs of life of their own, and this process none for ranks that hang.
         return Ranks(ranks, folder, self.reporter.descriptor, self.should_stop).run(self.spec, stage)
 
     def _make_room(self) -> None:
@@ -130,9 +131,14 @@ class Job:
             device=self.device,
             threads=self.threads,
             on_progress=on_progress,
-            should_stop=self.should_stop,
+            should_stop=self._asked,
             say=self.reporter.log,
         )
+
+    def _asked(self) -> bool:
+        """`should_stop` as the loops of a stage ask it, at each step: a sign of life."""
+        self.reporter.alive()
+        return self.should_stop()
 
     def _epochs(self, stage: Stage) -> int:
         """How many epochs of `stage` are safe; finetuning has a folder for each iteration before the last."""

@@ -6,6 +6,7 @@
                      eta_seconds, metrics, advanced}; `advanced`: an epoch was checkpointed
     stage_finished  {stage, result}
     log             {message}
+    alive           {}; a loop goes on that has nothing else to tell
     failed          {error, retry}; `error` is a problem object
     done            {}
 
@@ -21,7 +22,9 @@ from typing import Any, Literal, TypedDict, cast
 
 logger = logging.getLogger(__name__)
 
-MessageType = Literal["hello", "stage_started", "progress", "stage_finished", "log", "failed", "done"]
+MessageType = Literal[
+    "hello", "stage_started", "progress", "stage_finished", "log", "alive", "failed", "done"
+]
 
 
 class Message(TypedDict, total=False):

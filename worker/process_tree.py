@@ -52,20 +52,22 @@ class ChildProcess:
             list(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
             env={**environment, MARK: self.mark},
             start_new_session=True,
         )
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self._stdin, self._stdout = self._popen.stdin, self._popen.stdout
-        self._rest = b""
+        self._rest = self._unsent = b""
         with ExitStack() as undo:
             undo.callback(self._abandon)
             self._ended = os.pidfd_open(self._popen.pid)
             undo.callback(os.close, self._ended)
             self._selector = selectors.DefaultSelector()
             undo.pop_all()
-        os.set_blocking(self._stdout.fileno(), False)
+        for pipe in (self._stdin, self._stdout):
+            os.set_blocking(pipe.fileno(), False)
         self._selector.register(self._stdout, selectors.EVENT_READ)
         self._selector.register(self._ended, selectors.EVENT_READ)
 
@@ -79,14 +81,17 @@ class ChildProcess:
         return self._popen.poll()
 
     def send(self, line: bytes) -> None:
-        """Write one line to its stdin. A child that is gone is noticed by `read`, not here."""
-        with suppress(BrokenPipeError, BlockingIOError):
-            self._stdin.write(line + b"\n")
-            self._stdin.flush()
+        """Write one line to its stdin; what it does not take now is written by `read`, for it may hang.
+
+        A child that is gone is noticed by `read`, not here.
+        """
+        self._unsent += line + b"\n"
+        self._hand_over()
 
     def read(self, timeout: float) -> tuple[list[bytes], bool]:
         """The lines it has written, waiting up to `timeout` seconds for one; and whether it has ended."""
         self._selector.select(timeout)
+        self._hand_over()
         ended = self.returncode is not None  # asked before the last read: nothing it wrote is missed
         while True:
             try:
@@ -108,16 +113,40 @@ class ChildProcess:
             with suppress(subprocess.TimeoutExpired):
                 self._popen.wait(grace_seconds)
         self._kill_marked()
-        with suppress(OSError):  # closing flushes, and the reader is gone
-            self._stdin.close()
+        self._stdin.close()
         self._popen.wait()
         self._selector.close()
         os.close(self._ended)
         self._stdout.close()
 
+    def tell_where(self) -> None:
+        """Have it, and all that it started, write into the log where each thread stands, before `end`.
+
+        What has not asked for the signal (`faulthandler`, in child, ranks and their loaders) ends by it.
+        """
+        with suppress(OSError):  # nobody can be looked for now
+            for pid in marked(self.mark):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGUSR1)
+
     def kill(self) -> None:
         """End the process and everything it started at once, from any thread; its owner still calls `end`."""
         self._kill_marked()
+
+    def _hand_over(self) -> None:
+        """Write what its stdin takes now, and wait for it where that is not all."""
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[os.write(self._stdin.fileno(), self._unsent) :]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            self._unsent = b""
+        waiting = self._stdin in self._selector.get_map()
+        if self._unsent and not waiting:
+            self._selector.register(self._stdin, selectors.EVENT_WRITE)
+        elif waiting and not self._unsent:
+            self._selector.unregister(self._stdin)
 
     def _abandon(self) -> None:
         """End a child that has only just begun: it has no spec yet, and nothing that it started."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -30,6 +32,7 @@ def main(folder: Path, stage: Stage) -> int:
     """
     keep_freed_memory()
     reporter = Reporter.take_stdout()
+    faulthandler.register(signal.SIGUSR1)
     Lifeline(0).watch()  # nothing is ever written there: its end is the message
     spec, settings = Spec.from_line((folder / SPEC).read_bytes()), Settings()
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -40,7 +43,8 @@ def main(folder: Path, stage: Stage) -> int:
         request_id=spec.request_id,
         rank=str(rank),
     )
-    artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache")
+    artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache", alive=reporter.alive)
+    artifacts.outlast()
     workspace = Workspace(artifacts, spec.job_id, scratch=settings.scratch)
     threads = max(1, workspace.threads(count) // count)
 

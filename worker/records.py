@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from core.queries import datasets, jobs, registry, trash
-from core.queries.jobs import Lease
+from core.queries import datasets, jobs, leases, registry, trash
+from core.queries.leases import Lease
 from core.sweep import close_imports
 from core.tables import JobRow, ModelRow
 from core.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
@@ -18,9 +18,13 @@ _UNNAMED_SECONDS = 86_400.0
 """How long a calibration stays that no model names, any more or at all: jobs that run were told of it."""
 
 
+_LONGEST_WAIT, _DOUBLINGS = 3600.0, 30
+"""Seconds between two attempts at most, and from where on twice as long would be no number any more."""
+
+
 def begin(session: Session, lease: Lease) -> JobRow:
     """The row of a job that was just claimed; a data set whose import is tried again is open again."""
-    jobs.held(session, lease, lock=True)
+    leases.held(session, lease, lock=True)
     job = jobs.get(session, lease.job_id)
     if job.kind is JobKind.IMPORT and job.dataset_id is not None:
         dataset = datasets.get(session, job.dataset_id)
@@ -33,23 +37,24 @@ def end(
     session: Session, lease: Lease, state: JobState, *, error: Mapping[str, Any] | None = None
 ) -> JobState:
     """End the job, and with it the data set that it did not manage to import."""
-    ended = jobs.end(session, lease, state, error=error)
+    ended = leases.end(session, lease, state, error=error)
     close_imports(session, lease.job_id)
     return ended
 
 
 def crashed(
-    session: Session, lease: Lease, error: Mapping[str, Any], *, max_crashes: int, backoff: float
+    session: Session, lease: Lease, error: Mapping[str, Any], *, reason: str, max_crashes: int, backoff: float
 ) -> JobState:
-    """Queue a job whose child broke again, later each time; fail it with `error` after `max_crashes`.
+    """Queue a job whose child broke again, for this `reason`; fail it with `error` after `max_crashes`.
 
-    Crashes count since the last epoch of progress (`JobRow.crashes`).
+    Crashes count since the last epoch of progress (`JobRow.crashes`); each waits twice as long as the one
+    before it, up to an hour.
     """
     before = jobs.get(session, lease.job_id).crashes
     if before + 1 >= max_crashes:
         return end(session, lease, JobState.FAILED, error=error)
-    reason = str(error.get("detail", "the job's process broke"))
-    state = jobs.release(session, lease, reason=reason, delay=backoff * 2**before, crashed=True)
+    delay = min(backoff * 2.0 ** min(before, _DOUBLINGS), max(backoff, _LONGEST_WAIT))
+    state = leases.release(session, lease, reason=reason, delay=delay, crashed=True)
     close_imports(session, lease.job_id)
     return state
 
@@ -60,15 +65,15 @@ def record(session: Session, lease: Lease, message: Message) -> None:
 
 
 def _stage_started(session: Session, lease: Lease, message: Message) -> None:
-    jobs.start_stage(session, lease, Stage(message["stage"]))
+    leases.start_stage(session, lease, Stage(message["stage"]))
 
 
 def _stage_finished(session: Session, lease: Lease, message: Message) -> None:
     stage, result = Stage(message["stage"]), message["result"]
     if result.get("ready", True):
-        job = jobs.finish_stage(session, lease, stage, result)
+        job = leases.finish_stage(session, lease, stage, result)
     else:  # an import that ends without a data set is not a finished stage: `resume` tries it again
-        jobs.held(session, lease, lock=True)
+        leases.held(session, lease, lock=True)
         job = jobs.get(session, lease.job_id)
     effect = EFFECTS.get(stage)
     if effect is not None:
@@ -76,7 +81,7 @@ def _stage_finished(session: Session, lease: Lease, message: Message) -> None:
 
 
 def _log(session: Session, lease: Lease, message: Message) -> None:
-    jobs.log(session, lease, message["message"])
+    leases.log(session, lease, message["message"])
 
 
 def _nothing(session: Session, lease: Lease, message: Message) -> None:
@@ -88,6 +93,7 @@ RECORDERS: dict[str, Callable[[Session, Lease, Message], None]] = {
     "stage_started": _stage_started,
     "stage_finished": _stage_finished,
     "log": _log,
+    "alive": _nothing,
     "failed": _nothing,
     "done": _nothing,
 }
@@ -125,7 +131,7 @@ def _trained(session: Session, lease: Lease, job: JobRow, result: Mapping[str, A
                     erm_id=model["erm_id"],
                 ),
             )
-        jobs.set_models(session, lease, {model["arm"]: model["id"]})
+        leases.set_models(session, lease, {model["arm"]: model["id"]})
 
 
 def _calibrated(session: Session, lease: Lease, job: JobRow, result: Mapping[str, Any]) -> None:
@@ -148,7 +154,7 @@ def _evaluated(session: Session, lease: Lease, job: JobRow, result: Mapping[str,
         if model is not None:  # splits that were not asked this time keep their figures
             model.metrics = model.metrics | dict(result["metrics"][arm])
     session.flush()
-    jobs.set_metrics(session, lease, result["metrics"])
+    leases.set_metrics(session, lease, result["metrics"])
 
 
 def _own(session: Session, job: JobRow, model_id: str, *, lock: bool = False) -> ModelRow | None:

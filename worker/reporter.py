@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from collections.abc import Mapping
 from typing import Any, Self
 
 from core.vocabulary import Stage
 
+_ALIVE_SECONDS = 1.0
+"""The longest time that somebody who is asked at every step says nothing, and hardly more than one write."""
+
 
 class Reporter:
-    """Writes messages (`worker.messages`) to a file descriptor, each with one write."""
+    """Writes messages (`worker.messages`) to a file descriptor, from any thread."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        self._one_at_a_time = threading.Lock()
+        self._told_at = float("-inf")
 
     @classmethod
     def take_stdout(cls) -> Self:
@@ -38,6 +45,11 @@ class Reporter:
     def log(self, message: str) -> None:
         self._write("log", message=message)
 
+    def alive(self) -> None:
+        """A sign of life, where nothing was told for a second. Loops ask for it at each of their steps."""
+        if time.monotonic() > self._told_at + _ALIVE_SECONDS:
+            self._write("alive")
+
     def failed(self, error: Mapping[str, Any], *, retry: bool) -> None:
         self._write("failed", error=error, retry=retry)
 
@@ -47,8 +59,10 @@ class Reporter:
     def _write(self, type: str, **content: Any) -> None:
         # Non-finite figures are no JSON: a report must not be lost for one.
         data = json.dumps({"type": type} | finite(content), allow_nan=False).encode() + b"\n"
-        while data:
-            data = data[os.write(self.descriptor, data) :]
+        with self._one_at_a_time:
+            while data:
+                data = data[os.write(self.descriptor, data) :]
+            self._told_at = time.monotonic()
 
 
 def finite(value: Any) -> Any:

@@ -12,8 +12,8 @@ from enum import Enum, auto
 from sqlalchemy.orm import Session
 
 from core.errors import MasktuneError
-from core.queries import jobs
-from core.queries.jobs import Lease, LeaseLost
+from core.queries import leases
+from core.queries.leases import Lease, LeaseLost
 from core.session import after_commit
 from core.settings import Settings
 from core.tracing import Attempt
@@ -21,7 +21,7 @@ from core.trash import discard
 from core.vocabulary import JobState
 from worker import records
 from worker.briefing import brief
-from worker.endings import crash_problem, start_problem, supervision_problem
+from worker.endings import Broken, crashed, not_started, silent, supervision_problem
 from worker.inbox import Inbox
 from worker.messages import Message, parse
 from worker.process_tree import ChildProcess
@@ -46,6 +46,8 @@ class Why(Enum):
     """The worker is being stopped: the job goes back to the queue."""
     LOST = auto()
     """The lease is gone: nothing may be written any more."""
+    SILENT = auto()
+    """It gives no sign of life any more."""
 
 
 class Supervisor:
@@ -97,22 +99,25 @@ class Supervisor:
             child = ChildProcess(self._runtime.child, environment=environment(self._settings))
         except OSError as error:  # no memory, process or descriptor now: a later attempt may have them
             logger.warning("job %s: its process could not be started (%s)", self._lease.job_id, error)
-            self._try_again(start_problem(error, self._settings.max_crashes))
+            self._broke(not_started(error))
             return
         self._runtime.children.add(child)
         try:
             child.send(spec.to_line())
+            self._tell_until(child)
             why = self._watch(child)
         finally:
             child.end(self._settings.end_grace_seconds)
             self._runtime.children.discard(child)
         logger.info("job %s: %s", self._lease.job_id, why.name.lower())
-        self._trace.ended(why.name.lower(), failed=why is Why.LOST or (why is Why.EXITED and not self._done))
+        failed = why in (Why.LOST, Why.SILENT) or (why is Why.EXITED and not self._done)
+        self._trace.ended(why.name.lower(), failed=failed)
         self._conclude(why, child.returncode)
 
     # --- while the child runs ---------------------------------------------------------------------
 
     def _watch(self, child: ChildProcess) -> Why:
+        heard_at = time.monotonic()
         while True:
             lines, ended = child.read(_LOOK_SECONDS)
             for message in filter(None, map(parse, lines)):
@@ -120,6 +125,12 @@ class Supervisor:
             if self._runtime.stopping.is_set():
                 return Why.STOPPING
             now = time.monotonic()
+            if lines or ended:
+                heard_at = now
+            elif 0 < self._settings.child_silent_seconds < now - heard_at:
+                logger.warning("job %s: its process is silent and will be ended", self._lease.job_id)
+                child.tell_where()
+                return Why.SILENT
             if now > self._kept_until:
                 logger.warning("job %s: the lease could not be renewed in time", self._lease.job_id)
                 return Why.LOST
@@ -144,7 +155,7 @@ class Supervisor:
             self._failed = message
         elif message["type"] == "done":
             self._done = True
-        else:
+        elif message["type"] != "alive":
             if message["type"] == "stage_started":
                 self._trace.stage_started(message["stage"])
             elif message["type"] == "stage_finished":
@@ -156,16 +167,19 @@ class Supervisor:
         state = JobState.RUNNING
         if now >= self._control_at:
             with self._runtime.database.read() as session:
-                state = jobs.held(session, self._lease)
+                state = leases.held(session, self._lease)
             self._control_at = now + self._settings.control_seconds
         if now >= self._renew_at:
             with self._runtime.database.begin() as session:
-                jobs.renew(session, self._lease, lease_seconds=self._settings.lease_seconds)
+                leases.renew(session, self._lease, lease_seconds=self._settings.lease_seconds)
             self._kept_until = now + self._settings.lease_seconds
             self._renew_at = now + self._settings.heartbeat_seconds
-            # The child ends itself at that time: a stopped supervisor's child must not outlive the lease.
-            child.send(json.dumps({"until": self._kept_until}).encode())
+            self._tell_until(child)
         return state
+
+    def _tell_until(self, child: ChildProcess) -> None:
+        """The child ends itself at that time: a stopped supervisor's child must not outlive the lease."""
+        child.send(json.dumps({"until": self._kept_until}).encode())
 
     def _write(self, now: float, *, everything: bool = False) -> None:
         """Write what has come in, oldest first; what fails stays for the next try."""
@@ -177,7 +191,7 @@ class Supervisor:
     def _record(self, session: Session, message: Message) -> None:
         if message["type"] == "progress":
             progress = {k: v for k, v in message.items() if k not in ("type", "advanced")}
-            jobs.write_progress(session, self._lease, progress, advanced=message.get("advanced", False))
+            leases.write_progress(session, self._lease, progress, advanced=message.get("advanced", False))
         else:
             records.record(session, self._lease, message)
 
@@ -194,8 +208,11 @@ class Supervisor:
             self._fail(self._failed)
         elif why is Why.STOPPING:
             self._settle(self._give_back)
+        elif why is Why.SILENT:
+            self._broke(silent(self._settings.child_silent_seconds))
         else:
-            self._crash(returncode)
+            logger.warning("job %s: its process ended with %s", self._lease.job_id, returncode)
+            self._broke(crashed(returncode))
 
     def _succeed(self) -> None:
         self._settle(self._finish)
@@ -208,29 +225,29 @@ class Supervisor:
 
     def _fail(self, message: Message) -> None:
         if message.get("retry"):
-            self._try_again(message["error"])
+            self._try_again(message["error"], str(message["error"].get("detail", "the stage gave up")))
         else:
             self._settle(
                 lambda session: records.end(session, self._lease, JobState.FAILED, error=message["error"])
             )
 
-    def _crash(self, returncode: int | None) -> None:
-        logger.warning("job %s: its process ended with %s", self._lease.job_id, returncode)
-        self._try_again(crash_problem(returncode, self._settings.max_crashes))
+    def _broke(self, broken: Broken) -> None:
+        self._try_again(broken.problem(self._settings.max_crashes), broken.how)
 
-    def _try_again(self, error: dict[str, object]) -> None:
+    def _try_again(self, error: dict[str, object], reason: str) -> None:
         self._settle(
             lambda session: records.crashed(
                 session,
                 self._lease,
                 error,
+                reason=reason,
                 max_crashes=self._settings.max_crashes,
                 backoff=self._settings.retry_backoff_seconds,
             )
         )
 
     def _give_back(self, session: Session) -> None:
-        if jobs.release(session, self._lease, reason="worker stopped") is JobState.QUEUED:
+        if leases.release(session, self._lease, reason="worker stopped") is JobState.QUEUED:
             after_commit(session, lambda: self._runtime.doorbell.ring(self._lease.job_id))
 
     def _settle(self, change: Callable[[Session], object]) -> bool:

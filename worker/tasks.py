@@ -8,8 +8,8 @@ import time
 from celery import Celery
 
 from core import logs
-from core.queries import jobs
-from core.queries.jobs import Lease
+from core.queries import leases
+from core.queries.leases import Lease
 from core.queue import RUN_JOB, SWEEP
 from core.tables import JobRow
 from worker.runtime import Runtime
@@ -57,7 +57,7 @@ def _claim(runtime: Runtime) -> JobRow | None:
     settings = runtime.settings
     try:
         with asking(), runtime.database.begin() as session:
-            return jobs.claim(session, worker=runtime.name, lease_seconds=settings.lease_seconds)
+            return leases.claim(session, worker=runtime.name, lease_seconds=settings.lease_seconds)
     except Away as error:
         logger.warning("no job could be claimed (%s); the sweep will ring again", error)
         return None

@@ -9,7 +9,8 @@ The artifact `calibrations/{id}` holds `tables.json`:
      "temperature": {"value", "split": "val", "n"}}
 
 `n` counts pictures: of those that stand in the split more than once the first, as a certificate takes
-samples to be independent and copies err together. `copies_left_out` are the others.
+samples to be independent and copies err together; and none that stands in `train` or `val` too, which a
+model was fitted to or chosen by. `copies_left_out` are the others.
 
 The temperature is for the probabilities that are shown, and is fitted on `val`: fitted here it would
 have seen the samples that a certificate counts errors on, and the promise is that nothing has. `val`
@@ -18,16 +19,16 @@ chose the checkpoint, so its loss is a little too good to be true; no promise re
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from core.ids import calibration_id
 from models.evaluate import Logits
 from models.selective import CalibrationTable, ScoreName, count_split, fit_temperature
 from worker.spec import ModelSpec
-from worker.stages.compared import Said, compared, partner_of, without_copies
+from worker.stages.compared import Said, compared, of_rows, partner_of
 from worker.stages.context import Result, StageContext
 
 SPLIT = "calibration"
@@ -41,12 +42,19 @@ def calibrate(context: StageContext) -> Result:
     if not len(context.store.rows(SPLIT)):
         context.say("the data set has no calibration split: its models serve without a certificate")
         return {"artifact": None, "calibrations": {}}
+    rows = context.store.calibration_rows()
+    if copies := left_out(context):
+        context.say(
+            f"{copies} copies of pictures were left out of the calibration: each counts once, and not where "
+            "it stands in train or val too"
+        )
+    if not len(rows):
+        context.say("no picture is left to calibrate with: the models serve without a certificate")
+        return {"artifact": None, "calibrations": {}}
     own, everything = compared(context)
     warmed = len(own) if len(context.store.rows(TEMPERATURE_SPLIT)) else 0
     said = Said(context, passes=len(everything) + warmed)
-    logits = {model.id: without_copies(context, said.logits(model, SPLIT)) for model in everything.values()}
-    if copies := copies_in(context, SPLIT):
-        context.say(f"{copies} copies of pictures were left out of the calibration: each picture counts once")
+    logits = {model.id: of_rows(said.logits(model, SPLIT), rows) for model in everything.values()}
     calibrations = {
         model.id: _calibrated(context, model, logits, temperature=_temperature(said, context, model))
         for model in own.values()
@@ -57,14 +65,9 @@ def calibrate(context: StageContext) -> Result:
     }
 
 
-def calibration_id(job_id: str, model_id: str) -> str:
-    """The same at every attempt: a stage that is run twice writes the same artifact."""
-    return f"cal_{hashlib.sha256(f'{job_id}/{model_id}'.encode()).hexdigest()[:26]}"
-
-
-def copies_in(context: StageContext, split: str) -> int:
-    """Samples of the split whose picture stands in it before them."""
-    return int((~context.store.firsts(context.store.rows(split))).sum())
+def left_out(context: StageContext) -> int:
+    """Samples of the split that a certificate may not count."""
+    return len(context.store.rows(SPLIT)) - len(context.store.calibration_rows())
 
 
 def _temperature(said: Said, context: StageContext, model: ModelSpec) -> dict[str, Any]:
@@ -82,8 +85,9 @@ def _calibrated(
     partner = partner_of(context, model)
     own, erm = logits[model.id], logits[partner.id] if partner else None
     assert context.spec.dataset is not None
-    id, n = calibration_id(context.spec.job_id, model.id), len(own.labels)
-    counts = {"n": n, "copies_left_out": copies_in(context, SPLIT)}
+    id = calibration_id(context.spec.job_id, model.id, context.spec.inputs.get("resumed", 0))
+    n = len(own.labels)
+    counts = {"n": n, "copies_left_out": left_out(context)}
     tables = _tables(context, own, erm)
     facts = {
         "id": id,

@@ -67,9 +67,19 @@ def partner_of(context: StageContext, model: ModelSpec) -> ModelSpec | None:
     return context.spec.models.get(model.erm_id) if model.erm_id else None
 
 
+def copies_in(context: StageContext, rows: NDArray[np.int64]) -> int:
+    """How many of these rows show a picture that stands among them before."""
+    return int((~context.store.firsts(rows)).sum())
+
+
 def without_copies(context: StageContext, said: Logits) -> Logits:
-    """Each picture once: a copy errs with its first, and a certificate takes samples to be independent."""
-    kept = context.store.firsts(said.rows)
+    """Each picture once: a copy errs with its first, and intervals take samples to be independent."""
+    return of_rows(said, said.rows[context.store.firsts(said.rows)])
+
+
+def of_rows(said: Logits, rows: NDArray[np.int64]) -> Logits:
+    """What was said of these rows."""
+    kept = np.isin(said.rows, rows)
     return said if kept.all() else Logits(said.rows[kept], said.labels[kept], said.logits[kept])
 
 

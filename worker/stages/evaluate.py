@@ -125,7 +125,7 @@ def _shortcut(
     context: StageContext, arm: Arm, figures: Figures, costs: Mapping[str, Mapping[Arm, MaskingCost]]
 ) -> dict[str, Any] | None:
     """Without splits whose images lost their object: whoever is right there has read the background."""
-    metrics = {split: found for split, found in figures.metrics.items() if split in SPLITS}
+    metrics = {split: found for split, found in figures.metrics_of_pictures.items() if split in SPLITS}
     if not metrics:
         return None
     return leaning(context, arm, metrics, {split: costs[split] for split in metrics}).to_json()

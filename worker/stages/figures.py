@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from models.paired import Difference
 from models.reliability import calibration_error
 from models.statistics import wilson
 from models.verdict import compare, verdict
-from worker.stages.compared import BEFORE, arm_before, judged_arm
+from worker.stages.compared import BEFORE, arm_before, judged_arm, without_copies
 from worker.stages.context import StageContext
 
 JUDGED_SPLIT = "test"
@@ -23,10 +23,11 @@ JUDGED_SPLIT = "test"
 
 
 class Figures:
-    """What (split → arm → logits) amount to."""
+    """What (split → arm → logits) amount to. Raises Stopped."""
 
     def __init__(self, context: StageContext, logits: Mapping[str, Mapping[Arm, Logits]]) -> None:
-        self._store, self._seed, self._logits = context.store, context.run.seed, logits
+        self._context, self._logits = context, logits
+        self._store, self._seed = context.store, context.run.seed
         given = context.spec.model if context.spec.kind is JobKind.RETRAIN_HEAD else None
         first = (arm_before(context.model(given)),) if given else ()
         arms = {arm for by_arm in logits.values() for arm in by_arm}
@@ -58,6 +59,15 @@ class Figures:
 
     @cached_property
     def metrics(self) -> dict[str, dict[Arm, Metrics]]:
+        """Of every sample."""
+        return self._metrics(lambda said: said)
+
+    @cached_property
+    def metrics_of_pictures(self) -> dict[str, dict[Arm, Metrics]]:
+        """The same of each picture once, for what is read off intervals: copies err together."""
+        return self._metrics(lambda said: without_copies(self._context, said))
+
+    def _metrics(self, counted: Callable[[Logits], Logits]) -> dict[str, dict[Arm, Metrics]]:
         store = self._store
         names = Names(store.classes, store.group_names)
         return {
@@ -69,7 +79,7 @@ class Figures:
                     train_group_weights=self._train_group_weights,
                     names=names,
                 )
-                for arm, said in by_arm.items()
+                for arm, said in ((arm, counted(said)) for arm, said in by_arm.items())
             }
             for split, by_arm in self._logits.items()
         }
@@ -101,6 +111,7 @@ class Figures:
 
     def _compare(self, split: str, judged: Arm, rival: Arm) -> tuple[Difference, ...]:
         """On each picture once: a copy is right or wrong with its first, and is no evidence of its own."""
+        self._context.run.check()
         said = self._logits[split][judged]
         firsts = self._store.firsts(said.rows)
         return compare(
@@ -147,6 +158,7 @@ class Figures:
         return difference._asdict() | lowest
 
     def _reliability(self, split: str, arm: Arm) -> dict[str, Any] | None:
+        self._context.run.check()
         said = self._logits[split][arm]
         generator = self._generator(f"{split}/{arm}/reliability")
         found = calibration_error(said.logits, said.labels, generator=generator)

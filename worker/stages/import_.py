@@ -12,6 +12,7 @@ import fsspec
 import numpy as np
 
 from core.artifacts import ArtifactMissing
+from core.copies import told_at_each_part
 from core.errors import JobError
 from core.settings import Settings
 from core.vocabulary import DatasetFormat
@@ -199,7 +200,7 @@ def _fetched(context: StageContext, address: str) -> Path:
                 "(MASKTUNE_MAX_UPLOAD_BYTES)",
             )
         (target / relative).parent.mkdir(parents=True, exist_ok=True)
-        fs.get_file(name, str(target / relative))
+        fs.get_file(name, str(target / relative), callback=told_at_each_part(context.should_stop))
     only = target / UPLOADED
     return only if only.is_file() else target
 

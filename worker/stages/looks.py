@@ -40,7 +40,7 @@ from worker.stages.context import StageContext
 POOL = 2048
 """Images of the split that are looked at, evenly spaced: a pass over a huge split is not worth it."""
 COSTED = 1024
-"""Images of a split that are masked: each costs four forward passes."""
+"""Pictures of a split that are masked: each costs four forward passes."""
 MAX_CLASSES = 20
 """Classes with mean maps and inferred slices, those with most images: what a person can look through."""
 _SHOWN, _AVERAGED = 8, 64  # classes with a picture; images in the mean image of a class
@@ -146,10 +146,10 @@ def make_gaze(
 ) -> dict[str, Any]:
     """The section `gaze`; its pictures are written into `folder`."""
     store, kept = context.store, largest_classes(context.store, looks.rows)
-    means = {
-        arm.value: [mean_maps(seen.maps, kept.labels, classes=store.classes)[code] for code in kept.codes]
-        for arm, seen in looks.seen.items()
-    }
+    means = {}
+    for arm, seen in looks.seen.items():
+        of_classes = mean_maps(seen.maps, kept.labels, classes=store.classes)
+        means[arm.value] = [of_classes[code] for code in kept.codes]
     return {
         "split": looks.split,
         "n": len(looks.rows),
@@ -248,7 +248,9 @@ def costs_of_masks(
 
 def _cost(context: StageContext, model: ModelSpec, said: Said, split: str, arm: Arm) -> MaskingCost:
     store, network = context.store, said.network(model)
-    rows, config = evenly(store.rows(split), COSTED), masking_of(context)
+    samples = store.rows(split)
+    rows = evenly(samples[store.firsts(samples)], COSTED)  # intervals are of it, and copies err together
+    config = masking_of(context)
     with said.counted() as run:
         whole = loader_for(context, network, rows, run)
         crops = config.crop != "none"

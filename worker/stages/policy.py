@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from typing import Any
 
 from core.errors import JobError
 from models.selective import (
@@ -54,6 +55,31 @@ def selection(context: StageContext, model: ModelSpec, score_name: ScoreName) ->
             f"{_possible(chosen)}; ask for a larger risk, a lower confidence, or calibrate on more samples",
         )
     return chosen
+
+
+def risk_upper(chosen: Selection) -> float:
+    """The bound on the selective risk that holds for the threshold, at the point's confidence.
+
+    One that was searched for has no bound after the fact: its certificate is what holds.
+    """
+    if chosen.status == "certified" and chosen.requested is not None:
+        return chosen.requested
+    return chosen.point.risk_upper
+
+
+def told(context: StageContext, chosen: Selection) -> dict[str, Any]:
+    """What `selection` chose as plain JSON values, told as everywhere outside: scores are probabilities, and
+    `risk_upper` is the bound that holds.
+
+    A threshold of null answers nothing where nothing could be certified, and else every finite score.
+    """
+    value = chosen.to_json() | {"requested": context.spec.params[chosen.policy]}
+    threshold = value["point"]["threshold"]
+    value["point"] |= {
+        "threshold": None if threshold is None else math.exp(threshold),
+        "risk_upper": risk_upper(chosen),
+    }
+    return value
 
 
 def _possible(chosen: Selection) -> str:

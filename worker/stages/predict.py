@@ -2,7 +2,8 @@
 
 The artifact holds `predictions.parquet` (columns `row`, `path`, `label`, `predicted`, `decision`,
 `score`, `probabilities`, `agreement`, and with `explain` `saliency`) or `predictions.csv` (the same,
-with one column `p:CLASS` for each class), and `selection.json`: what the threshold rests on.
+with one column `p:CLASS` for each class), and `selection.json`: what the threshold rests on
+(`worker.stages.policy.told`).
 `predicted` is empty exactly when the decision is to abstain; `score` is e^score, in 0..1, and empty
 where it is not finite, which abstains; `probabilities` are shown at the calibration's temperature;
 `agreement` is empty for a model without an ERM half; `saliency` is the low-resolution map, row by row.
@@ -31,7 +32,7 @@ from models.selective import ScoreName, Selection, decide, probabilities, score
 from worker.spec import ModelSpec
 from worker.stages.compared import loader_for, partner_of
 from worker.stages.context import Result, StageContext
-from worker.stages.policy import score_name, selection
+from worker.stages.policy import score_name, selection, told
 from worker.stages.tables import TableWriter, open_writer
 from worker.stages.training import load
 
@@ -151,7 +152,7 @@ def _write_selection(file: Path, context: StageContext, chosen: Selection | None
         "model": context.spec.model,
         "classes": list(pair.classes),
         "score_name": pair.score_name,
-        "selection": None if chosen is None else chosen.to_json(),
+        "selection": None if chosen is None else told(context, chosen),
     }
     file.write_text(json.dumps(facts, indent=1))
 

@@ -36,9 +36,10 @@ from models.selective import (
     score,
 )
 from worker.spec import ModelSpec
-from worker.stages.calibrate import SPLIT, TABLES, copies_in
-from worker.stages.compared import without_copies
+from worker.stages.calibrate import SPLIT, TABLES
+from worker.stages.compared import copies_in, without_copies
 from worker.stages.context import StageContext
+from worker.stages.policy import risk_upper
 
 SCORE: ScoreName = "max_softmax"
 """A model's own probability of its answer: the one score that every arm has."""
@@ -59,7 +60,7 @@ def make_risk(
     left_out = {arm: raw.get("copies_left_out") for arm, raw in made.items()}
     curves = {
         split: {
-            arm.value: _curve(_measured(context, said), copies_in(context, split))
+            arm.value: _curve(_measured(context, said), copies_in(context, said.rows))
             for arm, said in by_arm.items()
         }
         for split, by_arm in logits.items()
@@ -139,8 +140,7 @@ def _wish(table: CalibrationTable, wish: float) -> dict[str, Any]:
         "coverage_high": point.coverage_interval.high,
         "answered": point.answered,
         "errors": point.errors,
-        # A threshold that was searched for has no bound after the fact: its certificate is what holds.
-        "risk_upper": wish if alone.status == "certified" else point.risk_upper,
+        "risk_upper": risk_upper(alone),
         "together": {
             "status": together.status,
             "coverage": together.point.coverage,

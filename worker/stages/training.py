@@ -34,8 +34,16 @@ def fresh_network(context: StageContext) -> Network:
 
 
 def load(context: StageContext, model: ModelSpec) -> tuple[Network, ModelCard]:
-    """A model of the registry on the job's device."""
-    return load_model(context.artifacts.folder(model.artifact), context.run.device)
+    """A model of the registry on the job's device. Each time that it is asked is a sign of life: there are
+    methods of saliency that ask it for an hour about one batch.
+    """
+    network, card = load_model(context.artifacts.folder(model.artifact), context.run.device)
+
+    def answering(*_: object) -> None:  # copied with the network, as no method of ours could be
+        context.should_stop()
+
+    network.classifier.register_forward_pre_hook(answering)
+    return network, card
 
 
 def given_model(context: StageContext) -> ModelSpec:

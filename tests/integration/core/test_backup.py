@@ -21,7 +21,7 @@ from core import schema
 from core.artifacts import Artifacts
 from core.backup import NotRestorable, restore, save
 from core.ids import new_id
-from core.queries import jobs
+from core.queries import jobs, leases
 from core.session import Database
 from core.tables import JobRow, KeyRow, ModelRow
 from core.vocabulary import Arm, JobKind
@@ -121,7 +121,7 @@ def test_a_job_that_was_saved_can_be_claimed_where_it_was_restored(
     save(first, artifacts, tmp_path / "backup")
     restore(tmp_path / "backup", second, other_artifacts)
     with closing(Database(second)) as database, database.begin() as session:
-        row = jobs.claim(session, worker="w", lease_seconds=60)
+        row = leases.claim(session, worker="w", lease_seconds=60)
         assert row is not None
         assert row.id == job
         assert row.params == {"×": [1.5, None]}
@@ -150,14 +150,14 @@ def test_a_backup_is_one_moment_of_a_service_that_goes_on(
     job, done = furnish(url, artifacts), threading.Event()
     with closing(Database(url)) as database:
         with database.begin() as session:
-            row = jobs.claim(session, worker="w", lease_seconds=600)
+            row = leases.claim(session, worker="w", lease_seconds=600)
             assert row is not None
-            lease = jobs.Lease(job, row.token)
+            lease = leases.Lease(job, row.token)
 
         def write() -> None:
             while not done.is_set():
                 with database.begin() as session:
-                    jobs.log(session, lease, "on it")
+                    leases.log(session, lease, "on it")
 
         writer = threading.Thread(target=write)
         writer.start()

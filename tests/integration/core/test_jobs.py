@@ -13,8 +13,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import JobEnded, JobNotResumable, NotFound
-from core.ids import new_id
-from core.queries import events, jobs
+from core.ids import calibration_id, new_id
+from core.queries import events, jobs, leases, states
 from core.session import Database, after_commit
 from core.tables import JobRow, TrashRow
 from core.vocabulary import EventType, JobKind, JobState, Stage
@@ -23,15 +23,15 @@ from tests.integration.core.locks import while_it_waits
 
 def _add(database: Database, **fields: Any) -> str:
     with database.begin() as session:
-        row = JobRow(id=new_id("job"), kind=JobKind.ERM, params={}, **fields)
+        row = JobRow(id=new_id("job"), params={}, **({"kind": JobKind.ERM} | fields))
         return jobs.add(session, row).id
 
 
-def _claim(database: Database, lease_seconds: float = 60.0) -> jobs.Lease:
+def _claim(database: Database, lease_seconds: float = 60.0) -> leases.Lease:
     with database.begin() as session:
-        row = jobs.claim(session, worker="w", lease_seconds=lease_seconds)
+        row = leases.claim(session, worker="w", lease_seconds=lease_seconds)
         assert row is not None
-        return jobs.Lease(row.id, row.token)
+        return leases.Lease(row.id, row.token)
 
 
 def _state(database: Database, job_id: str) -> JobState:
@@ -41,14 +41,14 @@ def _state(database: Database, job_id: str) -> JobState:
 
 def _sweep(database: Database, max_attempts: int = 5) -> list[str]:
     with database.begin() as session:
-        return jobs.requeue_expired(session, max_attempts=max_attempts, too_many={"detail": "gave up"})
+        return leases.requeue_expired(session, max_attempts=max_attempts, too_many={"detail": "gave up"})
 
 
 def test_the_best_job_is_claimed_first(database: Database) -> None:
     old, urgent, _late = _add(database), _add(database, priority=5), _add(database, not_before=2e10)
     assert [_claim(database).job_id, _claim(database).job_id] == [urgent, old]
     with database.begin() as session:
-        assert jobs.claim(session, worker="w", lease_seconds=1) is None
+        assert leases.claim(session, worker="w", lease_seconds=1) is None
 
 
 def test_many_workers_claim_each_job_once(database: Database) -> None:
@@ -58,7 +58,7 @@ def test_many_workers_claim_each_job_once(database: Database) -> None:
     def work() -> None:
         while True:
             with database.begin() as session:
-                row = jobs.claim(session, worker="w", lease_seconds=60)
+                row = leases.claim(session, worker="w", lease_seconds=60)
             if row is None:
                 return
             claimed.append(row.id)
@@ -78,18 +78,18 @@ def test_a_lost_lease_writes_nothing(database: Database) -> None:
     assert _sweep(database) == [job_id]
     new = _claim(database)
     late_writes = (
-        lambda s: jobs.renew(s, old, lease_seconds=60),
-        lambda s: jobs.write_progress(s, old, {"fraction": 1.0}, advanced=True),
-        lambda s: jobs.finish_stage(s, old, Stage.ERM, {}),
-        lambda s: jobs.set_models(s, old, {"erm": "mdl"}),
-        lambda s: jobs.end(s, old, JobState.SUCCEEDED),
-        lambda s: jobs.release(s, old, reason="late"),
+        lambda s: leases.renew(s, old, lease_seconds=60),
+        lambda s: leases.write_progress(s, old, {"fraction": 1.0}, advanced=True),
+        lambda s: leases.finish_stage(s, old, Stage.ERM, {}),
+        lambda s: leases.set_models(s, old, {"erm": "mdl"}),
+        lambda s: leases.end(s, old, JobState.SUCCEEDED),
+        lambda s: leases.release(s, old, reason="late"),
     )
     for write in late_writes:
-        with pytest.raises(jobs.LeaseLost), database.begin() as session:
+        with pytest.raises(leases.LeaseLost), database.begin() as session:
             write(session)
     with database.begin() as session:
-        jobs.end(session, new, JobState.SUCCEEDED)
+        leases.end(session, new, JobState.SUCCEEDED)
     assert _state(database, job_id) is JobState.SUCCEEDED
 
 
@@ -97,9 +97,9 @@ def test_an_ended_job_never_changes(database: Database) -> None:
     job_id = _add(database)
     lease = _claim(database)
     with database.begin() as session:
-        jobs.end(session, lease, JobState.SUCCEEDED)
-    with pytest.raises(jobs.LeaseLost), database.begin() as session:
-        jobs.set_metrics(session, lease, {"accuracy": 1.0})
+        leases.end(session, lease, JobState.SUCCEEDED)
+    with pytest.raises(leases.LeaseLost), database.begin() as session:
+        leases.set_metrics(session, lease, {"accuracy": 1.0})
     with pytest.raises(JobEnded), database.begin() as session:
         jobs.cancel(session, job_id)
     with pytest.raises(JobNotResumable), database.begin() as session:
@@ -111,7 +111,7 @@ def test_a_queued_job_is_cancelled_at_once(database: Database) -> None:
     with database.begin() as session:
         assert jobs.cancel(session, job_id).state is JobState.CANCELLED
     with database.begin() as session:
-        assert jobs.claim(session, worker="w", lease_seconds=60) is None
+        assert leases.claim(session, worker="w", lease_seconds=60) is None
 
 
 @pytest.mark.parametrize("how", ["failed", "released", "expired"])
@@ -123,9 +123,9 @@ def test_a_job_cancelled_and_then_lost_ends_cancelled(database: Database, how: s
     time.sleep(0.01)
     with database.begin() as session:
         if how == "failed":
-            jobs.end(session, lease, JobState.FAILED, error={"detail": "crashed"})
+            leases.end(session, lease, JobState.FAILED, error={"detail": "crashed"})
         elif how == "released":
-            jobs.release(session, lease, reason="crashed", crashed=True)
+            leases.release(session, lease, reason="crashed", crashed=True)
     if how == "expired":
         assert _sweep(database) == []
     with database.read() as session:
@@ -134,9 +134,9 @@ def test_a_job_cancelled_and_then_lost_ends_cancelled(database: Database, how: s
     assert row.ended_at is not None
 
 
-WRITES: dict[str, Callable[[Session, jobs.Lease], object]] = {
-    "released": lambda s, lease: jobs.release(s, lease, reason="worker stopped"),
-    "failed": lambda s, lease: jobs.end(s, lease, JobState.FAILED, error={"detail": "crashed"}),
+WRITES: dict[str, Callable[[Session, leases.Lease], object]] = {
+    "released": lambda s, lease: leases.release(s, lease, reason="worker stopped"),
+    "failed": lambda s, lease: leases.end(s, lease, JobState.FAILED, error={"detail": "crashed"}),
 }
 
 
@@ -153,15 +153,15 @@ def test_a_cancel_that_commits_while_the_worker_writes_is_kept(database: Databas
 
 
 def _lose(session: Session) -> None:
-    assert jobs.requeue_expired(session, max_attempts=5, too_many={})
+    assert leases.requeue_expired(session, max_attempts=5, too_many={})
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_worker_that_loses_its_lease_while_it_writes_logs_nothing(database: Database) -> None:
     job_id = _add(database)
     lease = _claim(database, lease_seconds=-1)
-    with pytest.raises(jobs.LeaseLost):
-        while_it_waits(database, _lose, lambda s: jobs.log(s, lease, "late")).result()
+    with pytest.raises(leases.LeaseLost):
+        while_it_waits(database, _lose, lambda s: leases.log(s, lease, "late")).result()
     with database.read() as session:
         told = events.page(session, job_id, after=0, limit=100)
     assert EventType.LOG not in [event.type for event in told]
@@ -186,16 +186,16 @@ def test_a_job_that_was_given_back_often_outlives_its_first_lost_worker(database
     for _ in range(3):
         lease = _claim(database)
         with database.begin() as session:
-            jobs.release(session, lease, reason="worker stopped")
+            leases.release(session, lease, reason="worker stopped")
     _lose_worker(database, max_attempts=2)
     with database.read() as session:
         row = jobs.get(session, job_id)
     assert (row.state, row.attempt) == (JobState.QUEUED, 4)
 
 
-FORWARD: dict[str, Callable[[Session, jobs.Lease], object]] = {
-    "epoch": lambda s, lease: jobs.write_progress(s, lease, {"fraction": 0.5}, advanced=True),
-    "stage": lambda s, lease: jobs.finish_stage(s, lease, Stage.ERM, {}),
+FORWARD: dict[str, Callable[[Session, leases.Lease], object]] = {
+    "epoch": lambda s, lease: leases.write_progress(s, lease, {"fraction": 0.5}, advanced=True),
+    "stage": lambda s, lease: leases.finish_stage(s, lease, Stage.ERM, {}),
 }
 
 
@@ -223,15 +223,15 @@ def test_a_crash_waits_before_the_next_attempt_and_progress_forgives_it(database
     job_id = _add(database)
     lease = _claim(database)
     with database.begin() as session:
-        jobs.release(session, lease, reason="crashed", delay=60, crashed=True)
+        leases.release(session, lease, reason="crashed", delay=60, crashed=True)
     with database.begin() as session:
-        assert jobs.claim(session, worker="w", lease_seconds=60) is None
+        assert leases.claim(session, worker="w", lease_seconds=60) is None
         row = jobs.get(session, job_id)
         assert row.crashes == 1
         row.not_before = 0.0
     lease = _claim(database)
     with database.begin() as session:
-        jobs.write_progress(session, lease, {"fraction": 0.5}, advanced=True)
+        leases.write_progress(session, lease, {"fraction": 0.5}, advanced=True)
     with database.read() as session:
         assert jobs.get(session, job_id).crashes == 0
 
@@ -240,8 +240,8 @@ def test_a_resumed_job_keeps_what_it_did(database: Database) -> None:
     job_id = _add(database)
     lease = _claim(database)
     with database.begin() as session:
-        jobs.finish_stage(session, lease, Stage.ERM, {"artifact": "jobs/j/erm", "seconds": 1.5})
-        jobs.end(session, lease, JobState.FAILED, error={"detail": "no space"})
+        leases.finish_stage(session, lease, Stage.ERM, {"artifact": "jobs/j/erm", "seconds": 1.5})
+        leases.end(session, lease, JobState.FAILED, error={"detail": "no space"})
     with database.begin() as session:
         row = jobs.resume(session, job_id)
     assert (row.state, row.error, row.ended_at) == (JobState.QUEUED, None, None)
@@ -254,18 +254,18 @@ def _trash(database: Database) -> dict[str, float]:
         return {row.key: row.at - time.time() for row in session.scalars(select(TrashRow))}
 
 
-def _ended(database: Database, lease: jobs.Lease, state: JobState) -> None:
+def _ended(database: Database, lease: leases.Lease, state: JobState) -> None:
     with database.begin() as session:
-        jobs.end(session, lease, state)
+        leases.end(session, lease, state)
 
 
-def _cancelled_in_the_queue(database: Database, lease: jobs.Lease) -> None:
+def _cancelled_in_the_queue(database: Database, lease: leases.Lease) -> None:
     with database.begin() as session:
-        jobs.release(session, lease, reason="worker stopped")
+        leases.release(session, lease, reason="worker stopped")
         jobs.cancel(session, lease.job_id)
 
 
-ENDINGS: dict[str, Callable[[Database, jobs.Lease], object]] = {
+ENDINGS: dict[str, Callable[[Database, leases.Lease], object]] = {
     "failed": lambda d, lease: _ended(d, lease, JobState.FAILED),
     "cancelled": lambda d, lease: _ended(d, lease, JobState.CANCELLED),
     "cancelled while it waited": _cancelled_in_the_queue,
@@ -274,22 +274,43 @@ ENDINGS: dict[str, Callable[[Database, jobs.Lease], object]] = {
 
 
 @pytest.mark.parametrize("how", ENDINGS)
-def test_models_that_an_ended_job_may_have_written_unrecorded_go_unless_it_is_resumed(
+def test_what_an_ended_job_may_have_written_unrecorded_goes_and_a_resumed_one_writes_none_of_it(
     database: Database, how: str
 ) -> None:
+    """Somebody may be deleting it, for as long as the store takes."""
     made = {"erm": "mdl_1", "masktune": "mdl_2", "control": "mdl_3"}
     job_id = _add(database, inputs={"model_ids": made})
     lease = _claim(database, lease_seconds=0.0)
     with database.begin() as session:
-        jobs.set_models(session, lease, {"erm": "mdl_1"})
+        leases.set_models(session, lease, {"erm": "mdl_1"})
     assert _trash(database) == {}
     ENDINGS[how](database, lease)
     assert _state(database, job_id).ended
     left = _trash(database)
-    assert set(left) == {"models/mdl_2", "models/mdl_3"}
-    assert min(left.values()) > 80_000, "a resumed job may write them again at once"
+    calibration = f"calibrations/{calibration_id(job_id, 'mdl_1')}"
+    assert set(left) == {"models/mdl_2", "models/mdl_3", calibration}
+    assert min(left.values()) > 80_000, "a worker that was stopped may write them once more"
     with database.begin() as session:
-        jobs.resume(session, job_id)
+        row = jobs.resume(session, job_id)
+    assert _trash(database).keys() == left.keys()
+    assert row.inputs["model_ids"]["erm"] == "mdl_1"
+    assert not left.keys() & set(states.unrecorded(row))
+    assert len(states.unrecorded(row)) == len(left)
+
+
+def test_of_a_job_that_makes_no_model_a_calibration_goes(database: Database) -> None:
+    job_id = _add(database, kind=JobKind.EVALUATE, inputs={"model": "mdl_1"})
+    lease = _claim(database)
+    _ended(database, lease, JobState.CANCELLED)
+    assert set(_trash(database)) == {f"calibrations/{calibration_id(job_id, 'mdl_1')}"}
+
+
+def test_a_calibration_that_was_recorded_stays_when_its_job_fails_later(database: Database) -> None:
+    _add(database, kind=JobKind.EVALUATE, inputs={"model": "mdl_1"})
+    lease = _claim(database)
+    with database.begin() as session:
+        leases.finish_stage(session, lease, Stage.CALIBRATE, {})
+    _ended(database, lease, JobState.FAILED)
     assert _trash(database) == {}
 
 
@@ -303,8 +324,8 @@ def test_a_stage_recorded_twice_stays_as_it_was(database: Database) -> None:
     _add(database)
     lease = _claim(database)
     with database.begin() as session:
-        jobs.finish_stage(session, lease, Stage.ERM, {"artifact": "first"})
-        row = jobs.finish_stage(session, lease, Stage.ERM, {"artifact": "second"})
+        leases.finish_stage(session, lease, Stage.ERM, {"artifact": "first"})
+        row = leases.finish_stage(session, lease, Stage.ERM, {"artifact": "second"})
     assert row.done["erm"] == {"artifact": "first"}
 
 
@@ -332,7 +353,7 @@ def test_the_longest_wait_is_since_a_job_was_queued_last(database: Database) -> 
     lease = _claim(database)
     assert _oldest(database) == 0
     with database.begin() as session:
-        jobs.release(session, lease, reason="worker stopped")
+        leases.release(session, lease, reason="worker stopped")
     assert _oldest(database) < 100
     _claim(database, lease_seconds=-1)
     _sweep(database)
@@ -347,8 +368,8 @@ def test_every_state_has_its_time_and_its_event(database: Database) -> None:
     job_id = _add(database)
     lease = _claim(database)
     with database.begin() as session:
-        jobs.start_stage(session, lease, Stage.ERM)
-        jobs.end(session, lease, JobState.SUCCEEDED)
+        leases.start_stage(session, lease, Stage.ERM)
+        leases.end(session, lease, JobState.SUCCEEDED)
     with database.read() as session:
         row = jobs.get(session, job_id)
         told = events.page(session, job_id, after=0, limit=100)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
-from core.queries import jobs
-from core.queries.jobs import Lease
+from core.queries import leases
+from core.queries.leases import Lease
 from core.vocabulary import JobState
 from worker import records
 from worker.briefing import brief
@@ -28,7 +28,7 @@ def _never() -> bool:
 def run_inline(runtime: Runtime, should_stop: Callable[[], bool] = _never) -> bool:
     """Run the best queued job to its end, or until it is stopped and queued again; False without one."""
     with runtime.database.begin() as session:
-        row = jobs.claim(session, worker="inline", lease_seconds=600)
+        row = leases.claim(session, worker="inline", lease_seconds=600)
         if row is None:
             return False
         lease = Lease(row.id, row.token)
@@ -40,7 +40,7 @@ def run_inline(runtime: Runtime, should_stop: Callable[[], bool] = _never) -> bo
             _record(session, lease, message)
     if code == STOPPED:
         with runtime.database.begin() as session:
-            jobs.release(session, lease, reason="stopped")
+            leases.release(session, lease, reason="stopped")
     return True
 
 
@@ -65,7 +65,7 @@ def _messages(runtime: Runtime, spec: Spec, should_stop: Callable[[], bool]) -> 
 def _record(session: Session, lease: Lease, message: Message) -> None:
     if message["type"] == "progress":
         progress = {k: v for k, v in message.items() if k not in ("type", "advanced")}
-        jobs.write_progress(session, lease, progress, advanced=False)
+        leases.write_progress(session, lease, progress, advanced=False)
     elif message["type"] == "failed":
         records.end(session, lease, JobState.FAILED, error=message["error"])
     elif message["type"] == "done":

@@ -50,14 +50,23 @@ def evaluated(bench: Bench) -> JobRow:
 
 @pytest.fixture(scope="module")
 def copied(bench: Bench) -> tuple[int, DatasetRow]:
-    """How many pictures a data set has in each split, and that data set: three of each in two splits."""
+    """How many pictures a data set has in each split, and that data set: three of each in `test` and in
+    `calibration`, where those of `train` stand, too."""
     images = bench.images / "copies"
-    for source in sorted(bench.images.glob("*/*.png"))[::8]:
-        for split in ("train", "val", "calibration", "test"):
-            for number in range(3 if split in ("calibration", "test") else 1):
+    found = sorted(bench.images.glob("*/*.png"))
+    seen, unseen = found[:-4:8], found[4::8]
+    splits = {"train": (seen, 1), "val": (seen, 1), "test": (seen, 3)}
+    for split, (sources, copies) in (
+        *splits.items(),
+        ("calibration", (unseen, 3)),
+        ("calibration", (seen, 1)),
+    ):
+        for source in sources:
+            for number in range(copies):
                 target = images / split / source.parent.name / f"{source.stem}-{number}.png"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
+    assert len(seen) == len(unseen)
     _, dataset = bench.imported({"address": f"file://{images}"})
     return len(list(images.glob("train/*/*"))), dataset
 
@@ -65,30 +74,34 @@ def copied(bench: Bench) -> tuple[int, DatasetRow]:
 def test_a_picture_counts_once_however_many_copies_there_are(
     bench: Bench, copied: tuple[int, DatasetRow]
 ) -> None:
-    """Copies err together: counted as samples of their own, they certify what is not so."""
+    """Copies err together: counted as samples of their own, they certify what is not so. And of what a model
+    was fitted to a certificate says too much."""
     pictures, dataset = copied
+    left_out = {"calibration": 3 * pictures, "test": 2 * pictures}
     given = {"model": bench.untrained(tuple(dataset.classes))}
     (job,) = bench.succeed(bench.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs=given, params={}))
     (calibration,) = job.done["calibrate"]["calibrations"].values()
-    assert (calibration["n"], calibration["copies_left_out"]) == (pictures, 2 * pictures)
+    assert (calibration["n"], calibration["copies_left_out"]) == (pictures, left_out["calibration"])
     raw = json.loads((bench.folder(calibration["artifact"]) / "tables.json").read_text())
-    assert (raw["n"], raw["copies_left_out"]) == (pictures, 2 * pictures)
+    assert (raw["n"], raw["copies_left_out"]) == (pictures, left_out["calibration"])
     assert raw["scores"]["max_softmax"]["answered"][-1] == pictures
     assert sum(table["n"] for table in raw["classes"]["max_softmax"].values()) == pictures
-    assert f"{2 * pictures} copies of pictures" in " ".join(bench.logs(job.id))
+    assert f"{left_out['calibration']} copies of pictures" in " ".join(bench.logs(job.id))
     folder = bench.folder(job.done["evaluate"]["artifact"])
     report = json.loads((folder / "report.json").read_text())
     assert report["metrics"]["test"]["imported"]["n"] == 3 * pictures
-    for split in ("calibration", "test"):
+    for split, others in left_out.items():
         curve = report["risk_coverage"][split]["imported"]
-        assert (curve["n"], curve["copies_left_out"]) == (pictures, 2 * pictures)
+        assert (curve["n"], curve["copies_left_out"]) == (pictures, others)
     assert report["risk_coverage"]["val"]["imported"]["copies_left_out"] == 0
-    assert report["certified"]["imported"]["copies_left_out"] == 2 * pictures
+    assert report["certified"]["imported"]["copies_left_out"] == left_out["calibration"]
     page = render(report, lambda name: data_uri((folder / name).read_bytes()))
-    assert f"{2 * pictures} copies of pictures" in page
+    assert f"{left_out['calibration']} copies of pictures" in page
 
 
-def test_models_are_compared_on_each_picture_once(bench: Bench, copied: tuple[int, DatasetRow]) -> None:
+def test_models_are_compared_and_signs_sought_on_each_picture_once(
+    bench: Bench, copied: tuple[int, DatasetRow]
+) -> None:
     pictures, dataset = copied
     erm = _imported(bench, build_network("small_cnn", classes=2, image_size=28, seed=1), None)
     model = _imported(bench, build_network("small_cnn", classes=2, image_size=28, seed=2), erm)
@@ -98,6 +111,9 @@ def test_models_are_compared_on_each_picture_once(bench: Bench, copied: tuple[in
     report = json.loads((bench.folder(job.done["evaluate"]["artifact"]) / "report.json").read_text())
     assert report["metrics"]["test"]["masktune"]["n"] == 3 * pictures
     assert {difference["n"] for difference in report["differences"]["test"]} == {pictures}
+    assert {cost["n"] for cost in report["masking_cost"]["test"].values()} == {pictures}
+    signs = {sign["name"]: sign["n"] for sign in report["shortcut"]["signs"] if sign["kind"] == "failure"}
+    assert signs == {"shift": pictures}
 
 
 def _imported(bench: Bench, network: Network, erm: str | None) -> str:

@@ -43,6 +43,7 @@ def test_its_tasks_and_settings(runtime: Runtime) -> None:
         "worker_concurrency": 3,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,
         "worker_disable_prefetch": False,  # for Redis alone; the folder has a step of its own
     }
     assert {name: app.conf[name] for name in expected} == expected

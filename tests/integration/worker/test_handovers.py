@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import redis as redis_client
 
 from core.queries import jobs
 from core.vocabulary import JobState
@@ -104,6 +105,23 @@ def test_a_job_that_nobody_was_told_of_is_found(backend: Backend, reference: Ref
     service, _ = backend
     service.start_worker()
     job = service.await_state(service.add(ring=False), JobState.SUCCEEDED)
+    check_ended_once(service, job, reference)
+
+
+@pytest.mark.parametrize("backend", ["servers"], indirect=True)
+def test_a_worker_outlives_a_failover_of_its_queue(backend: Backend, reference: Reference) -> None:
+    """What was the master takes no writes then, and Celery takes a pop for one."""
+    service, redis = backend
+    assert redis is not None
+    worker = service.start_worker()
+    with redis_client.Redis(port=redis.port) as client:
+        wait_for(lambda: any(c["cmd"] == "brpop" for c in client.client_list()), service.log)
+        client.replicaof("127.0.0.1", 1)
+        wait_for(lambda: worker.poll() is not None or "read only" in service.log(), service.log)
+        job_id = service.add()  # nobody can be told of it yet
+        client.replicaof("NO", "ONE")
+    job = service.await_state(job_id, JobState.SUCCEEDED)
+    assert worker.poll() is None
     check_ended_once(service, job, reference)
 
 

@@ -96,6 +96,7 @@ def test_a_full_disk_fails_the_job_with_words_and_resume_goes_on(
         assert "resume" in job.error["detail"]
         assert str(tmp_path) not in str(job.error)
         assert Stage.MASK in job.done
+        assert list((tmp_path / "disk").rglob("*.partial")) == [], "it takes space that nobody has"
         filler.unlink()
         go_on(service, job_id)
         check_equal(service.await_state(job_id, JobState.SUCCEEDED), reference)

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from core.ids import new_id
-from core.queries import datasets, jobs, registry
-from core.queries.jobs import Lease, LeaseLost
+from core.queries import datasets, jobs, leases, registry
+from core.queries.leases import Lease, LeaseLost
 from core.session import Database
 from core.tables import JobRow, ModelRow, TrashRow
 from core.vocabulary import Arm, DatasetState, JobKind, JobState
@@ -28,7 +28,7 @@ def test_a_job_ends_while_the_data_set_of_another_is_deleted(
     job_id = add_job([])
     with database.begin() as session:
         jobs.cancel(session, imported.id)
-        row = jobs.claim(session, worker="w", lease_seconds=60)
+        row = leases.claim(session, worker="w", lease_seconds=60)
         assert row is not None
     assert row.id == job_id
     lease = Lease(job_id, row.token)
@@ -46,7 +46,7 @@ def test_a_worker_that_loses_its_lease_meanwhile_closes_no_data_set(
 ) -> None:
     job_id = add_job([], kind=JobKind.IMPORT)
     with database.begin() as session:
-        row = jobs.claim(session, worker="w", lease_seconds=-1)
+        row = leases.claim(session, worker="w", lease_seconds=-1)
         assert row is not None
     lease = Lease(job_id, row.token)
     result: dict[str, Any] = {"artifact": None, "ready": False, "classes": [], "summary": {}}
@@ -54,7 +54,7 @@ def test_a_worker_that_loses_its_lease_meanwhile_closes_no_data_set(
     with pytest.raises(LeaseLost):
         while_it_waits(
             database,
-            lambda s: jobs.requeue_expired(s, max_attempts=5, too_many={}),
+            lambda s: leases.requeue_expired(s, max_attempts=5, too_many={}),
             lambda s: records.record(s, lease, message),
         ).result()
     with database.read() as session:
@@ -65,7 +65,7 @@ def _evaluating(database: Database, add_job: Callable[..., str]) -> Lease:
     """Of a job that was claimed."""
     job_id = add_job([], kind=JobKind.EVALUATE)
     with database.begin() as session:
-        row = jobs.claim(session, worker="w", lease_seconds=60)
+        row = leases.claim(session, worker="w", lease_seconds=60)
         assert row is not None
     assert row.id == job_id
     return Lease(job_id, row.token)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
+import s3fs.core
+from botocore.exceptions import EndpointConnectionError
 from moto.server import ThreadedMotoServer
 
 from app.services.dataset_shapes import describe
@@ -22,14 +25,34 @@ from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import make_folder
 
 
+class S3:
+    """A server that can go away and come back at its address, with all it holds."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port)
+        self._server.start()
+        _, self.port = self._server.get_host_and_port()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
+def server() -> Iterator[S3]:
+    server = S3()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def bucket(server: S3) -> Iterator[str]:
     """The address of an empty bucket; the usual variables of AWS lead to it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
         patch.setenv("AWS_ACCESS_KEY_ID", "anyone")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "anything")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -42,7 +65,6 @@ def bucket() -> Iterator[str]:
         finally:
             fs.invalidate_cache()
             fsspec.get_filesystem_class("s3").clear_instance_cache()
-            server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +109,24 @@ def test_a_job_reads_its_images_from_s3_and_leaves_its_model_there(bench: Bench,
     assert sorted(card.classes) == sorted(dataset.classes)
     report = bench.folder(job.done["evaluate"]["artifact"]) / "report.json"
     assert json.loads(report.read_text())["metrics"]["test"]["erm"]["n"] > 0
+
+
+def test_a_store_that_is_away_is_waited_for_by_who_wants_to(
+    bucket: str, server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3fs.core, "S3_RETRYABLE_ERRORS", s3fs.core.S3_RETRYABLE_ERRORS)
+    artifacts = Artifacts(f"{bucket}/away", cache=tmp_path)
+    monkeypatch.setattr(artifacts.fs, "retries", artifacts.fs.retries)
+    server.stop()
+    try:
+        with pytest.raises(EndpointConnectionError):
+            artifacts.exists("models/mdl_1")
+        artifacts.outlast()
+    finally:
+        back = threading.Timer(1.0, server.start)
+        back.start()
+    assert not artifacts.exists("models/mdl_1")
+    back.join()
 
 
 def test_a_data_set_that_was_invalid_is_read_anew_once_it_is_ready(bench: Bench, bucket: str) -> None:

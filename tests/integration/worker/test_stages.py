@@ -144,7 +144,11 @@ def test_predictions_as_parquet_and_csv(bench: Bench, masktune: JobRow) -> None:
     assert abstaining.done["predict"]["answered"] == sum(row["decision"] == "answer" for row in rows)
     selection = json.loads((folder / "selection.json").read_text())
     assert selection["score_name"] == "minimum"
-    assert selection["selection"]["status"] == "target_coverage"
+    chosen = selection["selection"]
+    assert (chosen["status"], chosen["requested"]) == ("target_coverage", 0.5)
+    least = min(row["score"] for row in rows if row["decision"] == "answer")
+    most = max((row["score"] for row in rows if row["decision"] == "abstain"), default=0.0)
+    assert most < chosen["point"]["threshold"] <= least, "it is told as the scores are"
 
     text = (bench.folder(answering.done["predict"]["artifact"]) / "predictions.csv").read_text()
     table = list(csv.DictReader(io.StringIO(text)))
@@ -152,6 +156,19 @@ def test_predictions_as_parquet_and_csv(bench: Bench, masktune: JobRow) -> None:
     right = sum(row["label"] == row["predicted"] for row in table)
     assert right / len(table) == masktune.metrics["masktune"]["test"]["accuracy"]
     assert all(abs(sum(float(row[f"p:{c}"]) for c in CLASSES) - 1) < 1e-5 for row in table)
+
+
+def test_a_batch_tells_the_bound_that_holds(bench: Bench, masktune: JobRow) -> None:
+    """Of a threshold that was searched for it is the certificate, and no bound that is read afterwards."""
+    asked = {"split": "test", "output": "csv", "max_risk": 0.9, "risk_confidence": 0.5}
+    (job,) = bench.succeed(
+        bench.run(JobKind.PREDICT, inputs={"model": masktune.models["masktune"]}, params=asked)
+    )
+    folder = bench.folder(job.done["predict"]["artifact"])
+    chosen = json.loads((folder / "selection.json").read_text())["selection"]
+    assert (chosen["status"], chosen["requested"]) == ("certified", 0.9)
+    assert (chosen["point"]["risk_upper"], chosen["point"]["confidence"]) == (0.9, 0.5)
+    assert chosen["point"]["risk"] < 0.9
 
 
 def test_a_risk_that_cannot_be_certified(bench: Bench, masktune: JobRow) -> None:

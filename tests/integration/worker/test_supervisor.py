@@ -244,7 +244,7 @@ def test_a_retried_failure_goes_back_to_the_queue(runtime: Runtime, add_job: Add
 
 
 def test_a_crash_delays_the_next_attempt(
-    runtime: Runtime, add_job: AddJob, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, events_of: EventsOf
 ) -> None:
     slow = runtime.settings.model_copy(update={"retry_backoff_seconds": 60.0})
     job_id = add_job([("exit", 9)])
@@ -252,6 +252,22 @@ def test_a_crash_delays_the_next_attempt(
     job = job_of(job_id)
     assert (job.state, job.attempt, job.crashes) == (JobState.QUEUED, 1, 1)
     assert job.not_before > job.times["running"] + 50
+    reasons = [event.data["reason"] for event in events_of(job_id) if "reason" in event.data]
+    assert reasons == ["the job's process ended with exit code 9"], "of what comes at the end it tells then"
+
+
+def test_no_wait_between_two_attempts_is_longer_than_an_hour(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
+) -> None:
+    """Of a job that may crash often, as where machines are taken away: doubled so often it was for years."""
+    often = runtime.settings.model_copy(update={"retry_backoff_seconds": 5.0, "max_crashes": 10_000})
+    job_id = add_job([("exit", 9)])
+    with database.begin() as session:
+        session.execute(update(JobRow).values(crashes=5000))
+    work(Runtime(**{**vars(runtime), "settings": often}))
+    job = job_of(job_id)
+    assert (job.state, job.crashes) == (JobState.QUEUED, 5001)
+    assert 3000 < job.not_before - job.times["queued"] < 3700
 
 
 def test_cancel_ends_the_whole_tree_before_it_is_told(

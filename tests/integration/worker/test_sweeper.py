@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import update
 
 from core.ids import new_id
-from core.queries import jobs, trash
+from core.queries import leases, trash
 from core.session import Database
 from core.tables import JobRow, TrashRow
 from core.vocabulary import JobState
@@ -57,7 +57,7 @@ def test_a_store_that_hangs_does_not_stop_the_healing_of_lost_jobs(
         wait_until(hanging.asked.is_set, 10)
         job_id = add_job([])
         with database.begin() as session:
-            assert jobs.claim(session, worker="lost", lease_seconds=0.0) is not None
+            assert leases.claim(session, worker="lost", lease_seconds=0.0) is not None
         time.sleep(0.01)
         wait_until(lambda: job_of(job_id).state is JobState.QUEUED, 10)
         hanging.may_answer.set()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, event, text
 
-from core.queries import jobs
+from core.queries import leases
 from core.session import Database
 from core.tables import JobRow
 from core.vocabulary import JobState
@@ -85,9 +85,9 @@ def claimed(runtime: Runtime) -> Supervisor:
     """The supervisor of the job that waits."""
     claimed_at = time.monotonic()
     with runtime.database.begin() as session:
-        row = jobs.claim(session, worker="w", lease_seconds=runtime.settings.lease_seconds)
+        row = leases.claim(session, worker="w", lease_seconds=runtime.settings.lease_seconds)
         assert row is not None
-    return Supervisor(runtime, jobs.Lease(row.id, row.token), slot=0, claimed_at=claimed_at)
+    return Supervisor(runtime, leases.Lease(row.id, row.token), slot=0, claimed_at=claimed_at)
 
 
 @pytest.mark.parametrize("inside", ["lease_until=", "INSERT INTO events", "SET state="])

@@ -98,6 +98,20 @@ def test_what_killed_processes_left_goes_after_a_day(store: Artifacts, tmp_path:
     assert here(tmp_path) == {"old", "new"}
 
 
+def test_whoever_waits_for_a_copy_hears_of_each_file(tmp_path: Path) -> None:
+    """A slow store is not one that hangs."""
+    told: list[str] = []
+    address = f"memory://{uuid.uuid4().hex}"
+    store = Artifacts(address, cache=tmp_path / "cache", alive=lambda: told.append("alive"))
+    with store.writing("datasets/new") as folder:
+        for name in ("samples", "report"):
+            (folder / name).write_bytes(bytes(1000))
+    sent, told[:] = len(told), []
+    store.folder("datasets/new")
+    assert sent >= 2
+    assert len(told) >= 2
+
+
 def test_other_files_below_the_cache_are_not_touched(store: Artifacts, tmp_path: Path) -> None:
     """The image keeps published weights there, in folders with hidden ones."""
     weights = tmp_path / "cache/huggingface/hub/.locks"

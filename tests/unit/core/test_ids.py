@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from core.ids import is_id, new_id
+from core.ids import calibration_id, is_id, new_id
 
 
 def test_ids_sort_by_time() -> None:
@@ -22,3 +22,11 @@ def test_the_shape_is_recognised() -> None:
     assert not is_id(new_id("ds"), "job")
     assert not is_id("ds_../../etc/passwd", "ds")
     assert not is_id("champion", "mdl")
+
+
+def test_a_calibration_has_one_id_a_job_a_model_and_a_resumption() -> None:
+    job, model = new_id("job"), new_id("mdl")
+    assert calibration_id(job, model) == calibration_id(job, model, 0)
+    ids = {calibration_id(job, model), calibration_id(job, new_id("mdl")), calibration_id(job, model, 1)}
+    assert len(ids) == 3
+    assert is_id(calibration_id(job, model), "cal")

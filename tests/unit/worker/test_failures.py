@@ -46,6 +46,22 @@ def test_foreseen(error: Exception, reason: str) -> None:
     assert not retry
 
 
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("Killed. ", "ran out of memory"),
+        ("Bus error. It is possible that dataloader's workers are out of shared memory.", "shm_size"),
+    ],
+)
+def test_a_killed_loader_is_told_as_what_it_mostly_is_and_tried_again(how: str, words: str) -> None:
+    explained = explain(RuntimeError(f"DataLoader worker (pid 7) is killed by signal: {how}"))
+    assert explained is not None
+    problem, retry = explained
+    assert (problem["reason"], retry) == ("out_of_memory", True)
+    assert words in problem["detail"]
+    assert explain(RuntimeError("DataLoader worker (pid 7) is killed by signal: Aborted. ")) is None
+
+
 def test_a_full_disk_is_507_and_says_resume() -> None:
     explained = explain(OSError(errno.ENOSPC, "full", "/srv/secret/place"))
     assert explained is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from models.export import card_of, save_model
 from models.masking import MaskSet, compute_mask_set
 from models.masktune import map_loader
 from models.pictures import mask_image, png, thumbnail
+from models.saliency import saliency
 from worker.spec import DatasetSpec, ModelSpec, Spec
 from worker.stages.compared import Said, loader_for
 from worker.stages.context import StageContext
 from worker.stages.gallery import make_gallery, squares_of
 from worker.stages.looks import costs_of_masks, look
+from worker.stages.training import load
 from worker.workspace import Workspace
 
 CLASSES = ("a", "b")
@@ -123,3 +126,18 @@ def test_the_report_masks_what_the_finetune_masks(masking: dict[str, Any], tmp_p
     assert {item["sample"]: item["masked"] for item in gallery["items"]} == pytest.approx(
         {item["sample"]: float(shares[item["sample"]]) for item in gallery["items"]}
     )
+
+
+def test_a_slow_method_gives_signs_of_life_within_a_batch(tmp_path: Path) -> None:
+    """Of ResNet-50 one batch may take it an hour, which is no reason to take it for hung."""
+    asked: list[bool] = []
+
+    def should_stop() -> bool:
+        asked.append(True)
+        return False
+
+    context, model = bench(tmp_path, {})
+    network, _ = load(replace(context, should_stop=should_stop), model)
+    network.eval()
+    saliency(network, torch.rand(3, 3, 28, 28), method="scorecam")
+    assert len(asked) > 3

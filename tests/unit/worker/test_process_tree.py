@@ -59,6 +59,21 @@ def test_what_is_sent_arrives() -> None:
     child.end(1.0)
 
 
+def test_what_a_child_does_not_take_holds_up_nobody_and_arrives_when_it_does(wait_until: Wait) -> None:
+    """It may be stopped, or hang, and its pipe is full then."""
+    child = start("import os, signal; os.kill(os.getpid(), signal.SIGSTOP); print(len(input()), input())")
+    lines = b"x" * 200_000 + b"\nbehind"
+    sending = threading.Thread(target=child.send, args=(lines,), daemon=True)
+    sending.start()
+    wait_until(lambda: b"State:\tT" in Path(f"/proc/{child.pid}/status").read_bytes(), 20)
+    sending.join(5)
+    assert not sending.is_alive()
+    assert child.read(0.0) == ([], False)
+    os.kill(child.pid, signal.SIGCONT)
+    assert lines_of(child) == [b"200000 behind"]
+    child.end(1.0)
+
+
 def test_a_family_that_minds_no_signal_is_gone_when_end_returns(wait_until: Wait) -> None:
     child = start(FAMILY)
     wait_until(lambda: len(marked(child.mark)) == 3, 20)

@@ -40,6 +40,16 @@ def test_a_result_arrives_with_none_for_what_is_no_number(result: dict[str, obje
     ]
 
 
+def test_signs_of_life_are_told_where_nothing_else_was_told_for_a_while() -> None:
+    reading, writing = os.pipe()
+    reporter = Reporter(writing)
+    for _ in range(100):
+        reporter.alive()
+    reporter.log("a line")
+    reporter.alive()
+    assert sent(write=reporter, read=reading) == [{"type": "alive"}, {"type": "log", "message": "a line"}]
+
+
 def test_not_a_number_becomes_none() -> None:
     assert finite({"a": [float("nan"), float("inf"), 1.5, 2]}) == {"a": [None, None, 1.5, 2]}
 

@@ -10,8 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.ids import is_id, new_id
-from worker.stages.calibrate import calibration_id
 from worker.stages.gallery import by_turns
 from worker.stages.import_ import below
 from worker.stages.looks import evenly
@@ -45,13 +43,6 @@ def test_classes_take_turns_in_the_gallery() -> None:
 @pytest.mark.parametrize(("rows", "count", "kept"), [(5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1, 1, [0])])
 def test_a_sample_of_rows_is_evenly_spaced(rows: int, count: int, kept: list[int]) -> None:
     assert evenly(np.arange(rows) + 7, count).tolist() == [7 + place for place in kept]
-
-
-def test_a_calibration_has_one_id_a_job_and_model() -> None:
-    job, model = new_id("job"), new_id("mdl")
-    assert calibration_id(job, model) == calibration_id(job, model)
-    assert len({calibration_id(job, model), calibration_id(job, new_id("mdl"))}) == 2
-    assert is_id(calibration_id(job, model), "cal")
 
 
 @pytest.mark.parametrize(

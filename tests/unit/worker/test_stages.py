@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from core.vocabulary import Stage
+from core.artifacts import Artifacts
+from core.settings import Settings
+from core.vocabulary import JobKind, Stage
+from worker.job import Job
+from worker.messages import parse
+from worker.reporter import Reporter
+from worker.spec import Spec
 from worker.stages import stage_function
+from worker.workspace import Workspace
 
 
 @pytest.mark.parametrize("stage", Stage)
@@ -28,3 +37,21 @@ print({"torch", "torchvision", "sklearn"} & set(sys.modules) or "none")
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "none"
+
+
+def test_a_stage_that_asks_whether_to_stop_gives_a_sign_of_life(tmp_path: Path, artifacts: Artifacts) -> None:
+    reading, writing = os.pipe()
+    spec = Spec("job_1", JobKind.IMPORT, 1, (Stage.IMPORT,), done={}, params={}, inputs={}, slot=0)
+    job = Job(
+        spec=spec,
+        settings=Settings(data_dir=tmp_path),
+        artifacts=artifacts,
+        workspace=Workspace(artifacts, spec.job_id, scratch=tmp_path),
+        reporter=Reporter(writing),
+        threads=1,
+        should_stop=lambda: True,
+    )
+    assert job.context(Stage.IMPORT, job.meter()).should_stop()
+    assert parse(os.read(reading, 100)) == {"type": "alive"}
+    os.close(reading)
+    os.close(writing)

@@ -1,0 +1,231 @@
+"""What workers write of jobs as SQL: claim, lease, fence, end; and leases that ran out. Nothing here commits.
+
+Every write of a worker goes through `_fenced`: it says `WHERE token = mine`, and a worker whose
+lease was lost is told so by `LeaseLost` instead of overwriting what came after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from core.queries import events
+from core.queries.jobs import QUEUED
+from core.queries.states import enter
+from core.session import db_now
+from core.tables import JobRow
+from core.vocabulary import EventType, JobState, Stage
+
+_FORGIVEN = {"crashes": 0, "losses": 0}
+"""Written with progress that no later attempt has to make again."""
+
+
+class LeaseLost(Exception):
+    """Another claim holds the job, or it has ended: what this worker writes is refused."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to write a job: valid while `token` is the row's."""
+
+    job_id: str
+    token: int
+
+
+def claim(session: Session, *, worker: str, lease_seconds: float) -> JobRow | None:
+    """Take the best queued job (priority, then age), raise its token, and set the lease."""
+    chosen = (
+        select(JobRow.id)
+        .where(QUEUED, JobRow.not_before <= db_now())
+        .order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    job_id = session.scalar(chosen)
+    if job_id is None:
+        return None
+    taken = session.execute(
+        update(JobRow)
+        .where(JobRow.id == job_id, JobRow.state == JobState.QUEUED)
+        .values(
+            state=JobState.RUNNING,
+            worker=worker,
+            token=JobRow.token + 1,
+            attempt=JobRow.attempt + 1,
+            lease_until=db_now() + lease_seconds,
+        )
+        .returning(JobRow.id)
+    ).scalar()
+    if taken is None:
+        return None
+    enter(session, job_id, JobState.RUNNING)
+    return session.get_one(JobRow, job_id, populate_existing=True)
+
+
+def renew(session: Session, lease: Lease, *, lease_seconds: float) -> None:
+    """Push the lease out, or raise `LeaseLost`."""
+    _fenced(session, lease, lease_until=db_now() + lease_seconds)
+
+
+def held(session: Session, lease: Lease, *, lock: bool = False) -> JobState:
+    """The state of a job that this lease still holds (running or cancelling), else `LeaseLost`.
+
+    Who writes by it locks it: a cancel or a sweep that came in between would be written over.
+    """
+    query = select(JobRow.state).where(
+        JobRow.id == lease.job_id,
+        JobRow.token == lease.token,
+        JobRow.state.in_((JobState.RUNNING, JobState.CANCELLING)),
+    )
+    state = session.scalar(query.with_for_update() if lock else query)
+    if state is None:
+        raise LeaseLost(lease.job_id)
+    return JobState(state)
+
+
+def write_progress(session: Session, lease: Lease, progress: Mapping[str, Any], *, advanced: bool) -> None:
+    """Store the newest progress; `advanced` (an epoch or stage was finished) forgives past losses."""
+    values: dict[str, Any] = {"progress": dict(progress)}
+    if advanced:
+        values |= _FORGIVEN
+    _fenced(session, lease, **values)
+    events.add(session, lease.job_id, EventType.PROGRESS, progress)
+
+
+def start_stage(session: Session, lease: Lease, stage: Stage) -> None:
+    _fenced(session, lease, stage=stage)
+    events.add(session, lease.job_id, EventType.STAGE, {"stage": stage, "status": "started"})
+
+
+def finish_stage(session: Session, lease: Lease, stage: Stage, result: Mapping[str, Any]) -> JobRow:
+    """Record what the stage made. A stage that was recorded before stays as it was."""
+    _fenced(session, lease, **_FORGIVEN)
+    row = session.get_one(JobRow, lease.job_id, populate_existing=True)
+    if stage not in row.done:
+        row.done = row.done | {stage.value: dict(result)}
+        session.flush()
+        events.add(
+            session,
+            lease.job_id,
+            EventType.STAGE,
+            {"stage": stage, "status": "finished", "seconds": result.get("seconds")},
+        )
+    return row
+
+
+def set_models(session: Session, lease: Lease, models: Mapping[str, str]) -> None:
+    """Add arms → model ids to the job."""
+    row = session.get_one(JobRow, lease.job_id, populate_existing=True)
+    _fenced(session, lease, models=row.models | dict(models))
+
+
+def set_metrics(session: Session, lease: Lease, metrics: Mapping[str, Any]) -> None:
+    """Add figures to the job and tell them."""
+    row = session.get_one(JobRow, lease.job_id, populate_existing=True)
+    _fenced(session, lease, metrics=row.metrics | dict(metrics))
+    events.add(session, lease.job_id, EventType.METRICS, metrics)
+
+
+def log(session: Session, lease: Lease, message: str) -> None:
+    """A line for the person who watches."""
+    held(session, lease, lock=True)
+    events.add(session, lease.job_id, EventType.LOG, {"message": message})
+
+
+def end(
+    session: Session, lease: Lease, state: JobState, *, error: Mapping[str, Any] | None = None
+) -> JobState:
+    """End the job. One that is being cancelled ends cancelled unless it had succeeded already."""
+    if held(session, lease, lock=True) is JobState.CANCELLING and state is JobState.FAILED:
+        state, error = JobState.CANCELLED, None
+    _fenced(
+        session,
+        lease,
+        state=state,
+        error=None if error is None else dict(error),
+        lease_until=None,
+        ended_at=db_now(),
+    )
+    enter(session, lease.job_id, state, **({} if error is None else {"error": dict(error)}))
+    return state
+
+
+def release(
+    session: Session, lease: Lease, *, reason: str, delay: float = 0.0, crashed: bool = False
+) -> JobState:
+    """Give the job back to the queue; one that is being cancelled ends cancelled instead."""
+    if held(session, lease, lock=True) is JobState.CANCELLING:
+        return end(session, lease, JobState.CANCELLED)
+    _fenced(session, lease, **_requeued(delay), crashes=JobRow.crashes + int(crashed))
+    enter(session, lease.job_id, JobState.QUEUED, reason=reason)
+    return JobState.QUEUED
+
+
+# --- anybody's side: the sweep ------------------------------------------------------------
+
+
+def expired(session: Session) -> list[JobRow]:
+    """Jobs whose worker fell silent, locked for the caller."""
+    query = (
+        select(JobRow)
+        .where(JobRow.state.in_((JobState.RUNNING, JobState.CANCELLING)), JobRow.lease_until < db_now())
+        .order_by(JobRow.id)
+        .with_for_update(skip_locked=True)
+    )
+    return list(session.scalars(query))
+
+
+def requeue_expired(session: Session, *, max_attempts: int, too_many: Mapping[str, Any]) -> list[str]:
+    """Settle the jobs of silent workers: cancelled, failed after too many losses, or queued again.
+
+    Returns the ids of those that wait for a worker again. `too_many` is the error of those given up.
+    The token is raised here already, so that the silent worker is refused even before the next claim.
+    """
+    again = []
+    for row in expired(session):
+        row.token, row.losses = row.token + 1, row.losses + 1
+        extra: dict[str, Any]
+        if row.state is JobState.CANCELLING:
+            state, extra = JobState.CANCELLED, {}
+        elif row.losses >= max_attempts:
+            state, extra = JobState.FAILED, {"error": dict(too_many)}
+        else:
+            state, extra = JobState.QUEUED, {"reason": "worker lost"}
+            row.not_before = db_now()
+            again.append(row.id)
+        row.error = extra.get("error")
+        row.state, row.worker, row.lease_until = state, None, None
+        row.ended_at = db_now() if state.ended else None
+        session.flush()
+        enter(session, row.id, state, **extra)
+    return again
+
+
+def _requeued(delay: float) -> dict[str, Any]:
+    return {
+        "state": JobState.QUEUED,
+        "worker": None,
+        "lease_until": None,
+        "announced_at": None,
+        "not_before": db_now() + delay,
+    }
+
+
+def _fenced(session: Session, lease: Lease, **values: Any) -> None:
+    """UPDATE … WHERE token = mine; a refused one raises `LeaseLost`."""
+    written = session.execute(
+        update(JobRow)
+        .where(
+            JobRow.id == lease.job_id,
+            JobRow.token == lease.token,
+            JobRow.state.in_((JobState.RUNNING, JobState.CANCELLING)),
+        )
+        .values(**values)
+        .returning(JobRow.id)
+    ).scalar()
+    if written is None:
+        raise LeaseLost(lease.job_id)

@@ -1,0 +1,170 @@
+"""Who is next, who waits and who is told, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core.ids import new_id
+from core.queries import jobs, leases
+from core.session import Database
+from core.tables import JobRow
+from core.vocabulary import JobKind, JobState
+
+MINUTE = 60.0
+
+
+def _add(database: Database, **fields: Any) -> str:
+    with database.begin() as session:
+        return jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.ERM, params={}, **fields)).id
+
+
+def _claim(database: Database) -> str | None:
+    with database.begin() as session:
+        row = leases.claim(session, worker="w", lease_seconds=MINUTE)
+        return None if row is None else row.id
+
+
+def test_the_urgent_come_first_then_the_old_then_the_lesser_id(database: Database) -> None:
+    now = time.time()
+    young, old = _add(database, created_at=now), _add(database, created_at=now - 9)
+    twins = sorted(_add(database, created_at=now - 5) for _ in range(2))
+    urgent, later = _add(database, priority=2), _add(database, priority=1)
+    _add(database, priority=9, not_before=now + MINUTE)
+    claimed = [_claim(database) for _ in range(7)]
+    assert claimed == [urgent, later, old, *twins, young, None]
+
+
+def test_only_those_who_wait_are_told_of_and_only_the_untold(database: Database) -> None:
+    now = time.time()
+    running, told_before = _add(database, priority=9), _add(database, announced_at=now - 2 * MINUTE)
+    assert _claim(database) == running
+    _add(database, not_before=now + MINUTE)
+    told_lately, untold = _add(database, announced_at=now - 1), _add(database)
+    with database.begin() as session:
+        assert sorted(jobs.unannounced(session, older_than=MINUTE)) == sorted([told_before, untold])
+    with database.read() as session:
+        marked = [jobs.get(session, job).announced_at for job in (told_before, untold)]
+        assert marked == pytest.approx([now, now], abs=MINUTE / 2)
+        assert jobs.get(session, running).announced_at is None
+        assert jobs.get(session, told_lately).announced_at == pytest.approx(now - 1, abs=0.01)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_no_more_are_told_of_at_a_time_than_was_asked_for(database: Database, limit: int) -> None:
+    """Untold ones first; the others have waited for nobody to come."""
+    untold = {_add(database) for _ in range(2)}
+    stale = {_add(database, announced_at=1.0) for _ in range(2)}
+    with database.begin() as session:
+        found = jobs.unannounced(session, older_than=MINUTE, limit=limit)
+    assert len(found) == limit
+    assert len(untold & set(found)) == min(limit, 2)
+    assert len(stale & set(found)) == max(0, limit - 2)
+
+
+def test_jobs_are_counted_by_their_state(database: Database) -> None:
+    *_, last = [_add(database) for _ in range(4)]
+    assert _claim(database) is not None
+    with database.begin() as session:
+        jobs.cancel(session, last)
+        assert jobs.counts(session) == {JobState.QUEUED: 2, JobState.RUNNING: 1, JobState.CANCELLED: 1}
+
+
+def test_the_one_who_has_waited_longest_counts(database: Database) -> None:
+    now = time.time()
+    for ago in (10, 500, 100):
+        _add(database, created_at=now - ago)
+    _add(database, created_at=now - 9000, not_before=now + MINUTE)  # held back: waits for no worker
+    with database.read() as session:
+        assert jobs.oldest_queued_seconds(session) == pytest.approx(500, abs=MINUTE)
+
+
+def test_a_data_set_is_used_by_its_own_jobs_that_have_not_ended(database: Database) -> None:
+    running, ended = (_add(database, dataset_id="ds_1", priority=n) for n in (2, 1))
+    waiting, other = _add(database, dataset_id="ds_1"), _add(database, dataset_id="ds_2")
+    assert _claim(database) == running
+    with database.begin() as session:
+        jobs.cancel(session, ended)
+        assert sorted(jobs.using_dataset(session, "ds_1")) == sorted([running, waiting])
+        assert jobs.using_dataset(session, "ds_2") == [other]
+        assert jobs.using_dataset(session, "ds_3") == []
+
+
+def test_the_active_jobs_of_a_caller_are_its_own(database: Database) -> None:
+    first, *_ = [_add(database, owner=owner) for owner in ("key_1", "key_1", "key_2", None)]
+    with database.begin() as session:
+        jobs.cancel(session, first)
+        assert [jobs.active_of(session, owner) for owner in ("key_1", "key_2", "key_3")] == [1, 1, 0]
+
+
+def test_a_list_holds_one_state_and_one_data_set(database: Database) -> None:
+    running = _add(database, dataset_id="ds_1")
+    assert _claim(database) == running
+    waiting = _add(database, dataset_id="ds_2")
+    expected = {None: [waiting, running], JobState.RUNNING: [running], JobState.QUEUED: [waiting]}
+    with database.read() as session:
+        for state in (None, *JobState):
+            found = jobs.listing(session, before=None, limit=9, state=state)
+            assert [job.id for job in found] == expected.get(state, [])
+            found = jobs.listing(session, before=None, limit=9, dataset_id="ds_1", state=state)
+            assert [job.id for job in found] == ([running] if state in (None, JobState.RUNNING) else [])
+
+
+@contextmanager
+def impatient(database: Database) -> Iterator[Session]:
+    """A transaction that fails where it has to wait for another one."""
+    with database.begin() as session:
+        session.execute(text("SET LOCAL lock_timeout = '100ms'"))
+        yield session
+
+
+def _claimed(session: Session) -> str | None:
+    row = leases.claim(session, worker="w", lease_seconds=MINUTE)
+    return None if row is None else row.id
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_who_claims_while_another_does_goes_past_its_job_and_waits_for_nobody(database: Database) -> None:
+    """SQLite has one writer at a time."""
+    first, second = _add(database, priority=2), _add(database)
+    with database.begin() as one:
+        assert _claimed(one) == first
+        with impatient(database) as other:
+            assert _claimed(other) == second
+        with impatient(database) as third:
+            assert _claimed(third) is None
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_sweep_goes_past_what_another_settles_and_counts_a_lost_worker_once(database: Database) -> None:
+    lost = [_add(database) for _ in range(2)]
+    with database.begin() as session:
+        leases.claim(session, worker="w", lease_seconds=-1)
+    with database.begin() as one:
+        assert len(_swept(one)) == 1
+        with impatient(database) as session:
+            leases.claim(session, worker="w", lease_seconds=-1)
+        with impatient(database) as other:
+            assert len(_swept(other)) == 1
+    with database.read() as session:
+        rows = [jobs.get(session, job) for job in lost]
+    assert [(row.state, row.losses, row.attempt) for row in rows] == [(JobState.QUEUED, 1, 1)] * 2
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_what_another_announces_is_announced_once_and_waited_for_by_nobody(database: Database) -> None:
+    waiting = _add(database)
+    with database.begin() as one:
+        assert jobs.unannounced(one, older_than=MINUTE) == [waiting]
+        with impatient(database) as other:
+            assert jobs.unannounced(other, older_than=MINUTE) == []
+
+
+def _swept(session: Session) -> list[str]:
+    return leases.requeue_expired(session, max_attempts=5, too_many={})

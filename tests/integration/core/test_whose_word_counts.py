@@ -1,0 +1,242 @@
+"""Whose word counts about a job: by its lease, clause by clause, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from core.ids import new_id
+from core.queries import events, jobs, leases
+from core.queries.leases import Lease, LeaseLost
+from core.session import Database
+from core.tables import JobRow
+from core.vocabulary import EventType, JobKind, JobState, Stage
+
+MINUTE = 60.0
+
+
+def _add(database: Database, **fields: Any) -> str:
+    with database.begin() as session:
+        return jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.ERM, params={}, **fields)).id
+
+
+def _claim(database: Database, *, lease_seconds: float = MINUTE) -> Lease:
+    with database.begin() as session:
+        row = leases.claim(session, worker="w", lease_seconds=lease_seconds)
+        assert row is not None
+        return Lease(row.id, row.token)
+
+
+def _job(database: Database, job_id: str) -> JobRow:
+    with database.read() as session:
+        return jobs.get(session, job_id)
+
+
+def _sweep(database: Database, *, max_attempts: int = 5) -> list[str]:
+    with database.begin() as session:
+        return leases.requeue_expired(session, max_attempts=max_attempts, too_many={"detail": "gave up"})
+
+
+def _told(database: Database, job_id: str) -> list[tuple[str, Any]]:
+    """Type and data of each event behind the first, which says that it was queued."""
+    with database.read() as session:
+        return [(e.type, e.data) for e in events.page(session, job_id, after=1, limit=100)]
+
+
+WRITES: dict[str, Callable[[Session, Lease], object]] = {
+    "renew": lambda s, lease: leases.renew(s, lease, lease_seconds=MINUTE),
+    "held": leases.held,
+    "progress": lambda s, lease: leases.write_progress(s, lease, {"fraction": 1.0}, advanced=True),
+    "start": lambda s, lease: leases.start_stage(s, lease, Stage.ERM),
+    "finish": lambda s, lease: leases.finish_stage(s, lease, Stage.ERM, {}),
+    "models": lambda s, lease: leases.set_models(s, lease, {"erm": "mdl"}),
+    "metrics": lambda s, lease: leases.set_metrics(s, lease, {"accuracy": 1.0}),
+    "log": lambda s, lease: leases.log(s, lease, "late"),
+    "end": lambda s, lease: leases.end(s, lease, JobState.SUCCEEDED),
+    "release": lambda s, lease: leases.release(s, lease, reason="late"),
+}
+
+
+def _refused(database: Database, lease: Lease) -> None:
+    """Each write of this lease is, and changes nothing."""
+    before, told = _columns(_job(database, lease.job_id)), _told(database, lease.job_id)
+    for write in WRITES.values():
+        with pytest.raises(LeaseLost), database.begin() as session:
+            write(session, lease)
+    assert _columns(_job(database, lease.job_id)) == before
+    assert _told(database, lease.job_id) == told
+
+
+def _columns(row: JobRow) -> dict[str, Any]:
+    return {column.key: getattr(row, column.key) for column in row.__table__.columns}
+
+
+def test_a_job_that_was_given_back_and_claimed_again_has_a_new_token(database: Database) -> None:
+    """It may be the same worker: what its first attempt still says is not about the second."""
+    _add(database)
+    first = _claim(database)
+    with database.begin() as session:
+        leases.release(session, first, reason="worker stopped")
+    _refused(database, first)
+    second = _claim(database)
+    assert second.token > first.token
+    _refused(database, first)
+    for name in ("renew", "held", "start", "log", "progress", "metrics"):
+        with database.begin() as session:
+            WRITES[name](session, second)
+
+
+def test_a_silent_worker_is_refused_from_the_sweep_on(database: Database) -> None:
+    _add(database)
+    silent = _claim(database, lease_seconds=-1)
+    assert _sweep(database) == [silent.job_id]
+    row = _job(database, silent.job_id)
+    assert (row.state, row.worker, row.lease_until, row.ended_at) == (JobState.QUEUED, None, None, None)
+    assert row.token > silent.token
+    assert row.not_before == pytest.approx(time.time(), abs=MINUTE)
+    _refused(database, silent)
+
+
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED])
+def test_an_ended_job_hears_nobody(database: Database, state: JobState) -> None:
+    _add(database)
+    lease = _claim(database)
+    with database.begin() as session:
+        leases.end(session, lease, state)
+    _refused(database, lease)
+    assert _job(database, lease.job_id).lease_until is None
+
+
+def test_a_lease_is_of_one_job(database: Database) -> None:
+    """Tokens count for each job anew: that of one is no right to write the other."""
+    for _ in range(2):
+        _add(database)
+    mine, other = _claim(database), _claim(database)
+    assert mine.token == other.token
+    with database.begin() as session:
+        leases.end(session, mine, JobState.FAILED)
+        assert leases.held(session, other) is JobState.RUNNING
+        with pytest.raises(LeaseLost):
+            leases.held(session, mine)
+
+
+def test_a_claim_says_who_and_for_how_long_and_a_renewal_for_how_much_longer(database: Database) -> None:
+    _add(database)
+    lease = _claim(database)
+    row = _job(database, lease.job_id)
+    assert (row.state, row.worker, row.attempt) == (JobState.RUNNING, "w", 1)
+    assert row.lease_until == pytest.approx(time.time() + MINUTE, abs=MINUTE / 2)
+    with database.begin() as session:
+        leases.renew(session, lease, lease_seconds=10 * MINUTE)
+    assert _job(database, lease.job_id).lease_until == pytest.approx(time.time() + 10 * MINUTE, abs=MINUTE)
+
+
+def test_the_sweep_takes_what_has_run_out_and_nothing_else(database: Database) -> None:
+    ended, running, cancelling, expired = (_add(database) for _ in range(4))
+    held = {lease.job_id: lease for lease in (_claim(database) for _ in range(4))}
+    waiting = _add(database, lease_until=1.0)
+    with database.begin() as session:
+        leases.end(session, held[ended], JobState.SUCCEEDED)
+        jobs.get(session, ended).lease_until = 1.0
+        jobs.cancel(session, cancelling)
+        leases.renew(session, held[expired], lease_seconds=-1)
+    assert _sweep(database) == [expired]
+    states = [_job(database, job).state.value for job in (ended, running, cancelling, expired, waiting)]
+    assert states == ["succeeded", "running", "cancelling", "queued", "queued"]
+
+
+def test_progress_that_finishes_no_epoch_forgives_nothing(database: Database) -> None:
+    _add(database, crashes=2, losses=1)
+    lease = _claim(database)
+    with database.begin() as session:
+        leases.write_progress(session, lease, {"fraction": 0.1}, advanced=False)
+    row = _job(database, lease.job_id)
+    assert (row.crashes, row.losses, row.progress) == (2, 1, {"fraction": 0.1})
+
+
+def test_a_job_that_succeeded_while_it_was_being_cancelled_has_succeeded(database: Database) -> None:
+    _add(database)
+    lease = _claim(database)
+    with database.begin() as session:
+        jobs.cancel(session, lease.job_id)
+        assert leases.end(session, lease, JobState.SUCCEEDED) is JobState.SUCCEEDED
+    assert _job(database, lease.job_id).state is JobState.SUCCEEDED
+
+
+def test_a_job_that_fails_says_why_in_its_row_and_in_its_story(database: Database) -> None:
+    _add(database)
+    lease, error = _claim(database), {"detail": "no space"}
+    with database.begin() as session:
+        assert leases.end(session, lease, JobState.FAILED, error=error) is JobState.FAILED
+    row = _job(database, lease.job_id)
+    assert (row.state, row.error) == (JobState.FAILED, error)
+    assert row.ended_at == pytest.approx(time.time(), abs=MINUTE)
+    assert _told(database, lease.job_id)[-1] == (
+        EventType.STATE,
+        {"state": "failed", "attempt": 1, "error": error},
+    )
+
+
+def test_a_job_given_up_by_the_sweep_says_why_in_its_row_and_in_its_story(database: Database) -> None:
+    _add(database)
+    lease = _claim(database, lease_seconds=-1)
+    assert _sweep(database, max_attempts=1) == []
+    row, error = _job(database, lease.job_id), {"detail": "gave up"}
+    assert (row.state, row.error, row.losses) == (JobState.FAILED, error, 1)
+    assert row.ended_at is not None
+    assert _told(database, lease.job_id)[-1][1] == {"state": "failed", "attempt": 1, "error": error}
+
+
+def test_every_change_of_a_job_is_told(database: Database) -> None:
+    job_id = _add(database)
+    lease = _claim(database)
+    with database.begin() as session:
+        leases.start_stage(session, lease, Stage.ERM)
+        leases.write_progress(session, lease, {"fraction": 0.5}, advanced=True)
+        leases.log(session, lease, "a line")
+        leases.finish_stage(session, lease, Stage.ERM, {"seconds": 1.5})
+        leases.set_metrics(session, lease, {"accuracy": 1.0})
+        leases.release(session, lease, reason="worker stopped")
+    again = _claim(database)
+    for _ in range(2):  # a second wish changes nothing, and is not told
+        with database.begin() as session:
+            assert jobs.cancel(session, job_id).state is JobState.CANCELLING
+    with database.begin() as session:
+        leases.end(session, again, JobState.CANCELLED)
+    with database.begin() as session:
+        jobs.resume(session, job_id)
+    assert _told(database, job_id) == [
+        (EventType.STATE, {"state": "running", "attempt": 1}),
+        (EventType.STAGE, {"stage": "erm", "status": "started"}),
+        (EventType.PROGRESS, {"fraction": 0.5}),
+        (EventType.LOG, {"message": "a line"}),
+        (EventType.STAGE, {"stage": "erm", "status": "finished", "seconds": 1.5}),
+        (EventType.METRICS, {"accuracy": 1.0}),
+        (EventType.STATE, {"state": "queued", "attempt": 1, "reason": "worker stopped"}),
+        (EventType.STATE, {"state": "running", "attempt": 2}),
+        (EventType.STATE, {"state": "cancelling", "attempt": 2}),
+        (EventType.STATE, {"state": "cancelled", "attempt": 2}),
+        (EventType.STATE, {"state": "queued", "attempt": 0, "reason": "resumed"}),
+    ]
+    row = _job(database, job_id)
+    assert (row.stage, row.progress, row.metrics) == (Stage.ERM, {"fraction": 0.5}, {"accuracy": 1.0})
+    assert (row.attempt, row.crashes, row.losses, row.ended_at) == (0, 0, 0, None)
+
+
+def test_a_resumed_job_forgets_what_it_had_lost_and_is_announced_anew(database: Database) -> None:
+    job_id = _add(database, announced_at=time.time(), not_before=2e10)
+    with database.begin() as session:
+        jobs.cancel(session, job_id)
+        row = jobs.get(session, job_id)
+        row.crashes, row.losses, row.thinned_at = 2, 3, 1.0
+    with database.begin() as session:
+        jobs.resume(session, job_id)
+    row = _job(database, job_id)
+    assert (row.crashes, row.losses, row.thinned_at, row.announced_at) == (0, 0, None, None)
+    with database.begin() as session:
+        assert jobs.unannounced(session, older_than=MINUTE) == [job_id]
+    assert _claim(database).job_id == job_id

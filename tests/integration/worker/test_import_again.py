@@ -1,0 +1,73 @@
+"""An import that is tried again opens its data set again; nothing else does, and an end closes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import update
+
+from core.queries import datasets, jobs, leases
+from core.queries.leases import Lease, LeaseLost
+from core.session import Database
+from core.tables import DatasetRow, JobRow
+from core.vocabulary import DatasetState, JobKind, JobState
+from worker import records
+
+AddJob = Callable[..., str]
+JobOf = Callable[[str], JobRow]
+ERROR = {"type": "/problems/job-failed", "reason": "source_unavailable", "detail": "no file"}
+
+
+def _claim(database: Database) -> Lease:
+    with database.begin() as session:
+        row = leases.claim(session, worker="w", lease_seconds=60)
+        assert row is not None
+        return Lease(row.id, row.token)
+
+
+def _dataset(database: Database, job: JobRow) -> DatasetRow:
+    with database.read() as session:
+        return datasets.get(session, str(job.dataset_id))
+
+
+def _begin(database: Database, lease: Lease) -> None:
+    with database.begin() as session:
+        assert records.begin(session, lease).id == lease.job_id
+
+
+def test_a_data_set_is_closed_when_its_import_fails_and_open_when_it_is_tried_again(
+    database: Database, add_job: AddJob, job_of: JobOf
+) -> None:
+    job_id = add_job([], kind=JobKind.IMPORT)
+    first = _claim(database)
+    _begin(database, first)
+    assert _dataset(database, job_of(job_id)).state is DatasetState.IMPORTING
+    with database.begin() as session:
+        records.end(session, first, JobState.FAILED, error=ERROR)
+    closed = _dataset(database, job_of(job_id))
+    assert (closed.state, closed.ended_at is None) == (DatasetState.INVALID, False)
+    with database.begin() as session:
+        jobs.resume(session, job_id)
+    second = _claim(database)
+    with pytest.raises(LeaseLost):  # whose word does not count any more opens nothing
+        _begin(database, first)
+    assert _dataset(database, job_of(job_id)).state is DatasetState.INVALID
+    _begin(database, second)
+    again = _dataset(database, job_of(job_id))
+    assert (again.state, again.ended_at) == (DatasetState.IMPORTING, None)
+
+
+@pytest.mark.parametrize("state", [DatasetState.INVALID, DatasetState.READY])
+def test_a_job_that_only_reads_a_data_set_leaves_it_as_it_is(
+    database: Database, add_job: AddJob, job_of: JobOf, state: DatasetState
+) -> None:
+    job_id = add_job([], kind=JobKind.ERM)
+    with database.begin() as session:
+        session.execute(update(DatasetRow).values(state=state, ended_at=1.0))
+    lease = _claim(database)
+    _begin(database, lease)
+    with database.begin() as session:
+        records.end(session, lease, JobState.FAILED, error=ERROR)
+    found = _dataset(database, job_of(job_id))
+    assert (found.state, found.ended_at) == (state, 1.0)
