@@ -31,7 +31,9 @@ class Logits(NamedTuple):
 
     @property
     def predictions(self) -> Labels:
-        return np.asarray(self.logits.argmax(1), np.int64)
+        """(N,) classes; −1, which is none and never right, where a logit is not finite: that abstains."""
+        finite = np.isfinite(self.logits).all(1)
+        return np.where(finite, self.logits.argmax(1), -1).astype(np.int64)
 
 
 def predict_logits(network: Network, loader: Loader, run: Run) -> Logits:

@@ -17,13 +17,8 @@ from numpy.typing import NDArray
 
 from models.clusters import cluster
 from models.config import GroupSource, HeadConfig
-from models.gaze import Maps, shares
-from models.heads import (
+from models.fitting import (
     Check,
-    Features,
-    Floats,
-    HeadError,
-    Labels,
     Standardised,
     balanced_weights,
     folds,
@@ -32,6 +27,8 @@ from models.heads import (
     never,
     of_label,
 )
+from models.gaze import Maps, shares
+from models.heads import Features, Floats, HeadError, Labels
 
 Source = GroupSource | Literal["classes"]
 Flags = NDArray[np.bool_]
@@ -149,9 +146,10 @@ def cross_mistakes(
     """
     standardised = Standardised.of(features.values, device)
     labels, rng = features.labels, np.random.default_rng([seed, 1])
+    count = int(labels.max()) + 1  # of a spurious label, too, though none may be taken for the last class
     plain = balanced_weights(labels, labels)
     judged = {
-        p: _judge(standardised, labels, labels, plain, penalty=p, rng=rng, check=check)
+        p: _judge(standardised, labels, labels, plain, classes=count, penalty=p, rng=rng, check=check)
         for p in config.judge_penalties
     }
     losses = {p: float(-of_label(told, labels).mean()) for p, told in judged.items()}
@@ -167,6 +165,7 @@ def cross_mistakes(
             spurious,
             groups,
             balanced_weights(labels, groups),
+            classes=count,
             penalty=penalty,
             rng=rng,
             check=check,
@@ -192,6 +191,7 @@ def _judge(
     strata: Labels,
     weights: Floats,
     *,
+    classes: int,
     penalty: float,
     rng: np.random.Generator,
     check: Check,
@@ -201,7 +201,6 @@ def _judge(
         [folds(strata, count=2, rng=rng)[:, None] == np.arange(2) for _ in range(_SPLITS)], axis=1
     )
     columns = np.repeat(weights[:, None], held.shape[1], 1)
-    classes = int(targets.max()) + 1
     logits = held_out_logits(
         standardised, targets, columns, held=held, penalty=penalty, classes=classes, check=check
     )

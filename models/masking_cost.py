@@ -48,31 +48,36 @@ class MaskedAnswers(NamedTuple):
 def answers_under_masks(
     network: Network, loader: Loader, config: MaskingConfig, run: Run, *, cropped: Loader | None = None
 ) -> MaskedAnswers:
-    """Four forward passes over `loader` in evaluation mode, one with the maps. Raises Stopped.
+    """Four forward passes over `loader` in evaluation mode, one of them with the maps. Raises Stopped.
 
     The mask is the one that `config` makes for training: where it crops, `cropped` gives the same images as
-    its maps are made of. Places depend on (`run.seed`, row) alone. ValueError where a crop has no loader.
+    its maps are made of, in a fifth pass. Places depend on (`run.seed`, row) alone. ValueError where a crop
+    has no loader.
     """
     import torch
 
     from models.passes import answers, evaluating
 
-    if config.crop != "none" and cropped is None:
+    if config.crop == "none":
+        cropped = None
+    elif cropped is None:
         raise ValueError(f"masks of the crop {config.crop} need the cropped images")
 
     def explain(batch: Batch) -> tuple[tuple[int, Tensor], ...]:
         return tuple(zip(batch.rows.tolist(), _explained(network, batch, config).maps, strict=True))
 
     with evaluating(network):
-        several = () if config.crop == "none" or cropped is None else answers(cropped, run, explain)
-        maps = dict(pair for pairs in several for pair in pairs)
+        of_crops = () if cropped is None else answers(cropped, run, explain)
+        maps_of = dict(pair for pairs in of_crops for pair in pairs)
 
         def answer(batch: Batch) -> tuple[Tensor, ...]:
             with torch.no_grad():
-                found = _explained(network, batch, config)
-                if maps:
-                    found = found._replace(maps=torch.stack([maps[row] for row in batch.rows.tolist()]))
-                return _answers(network, batch, found, config=config, seed=run.seed)
+                if cropped is None:
+                    maps, logits, _ = _explained(network, batch, config)
+                else:
+                    maps = torch.stack([maps_of[row] for row in batch.rows.tolist()])
+                    logits = network(batch.images)
+                return _answers(network, batch, logits.argmax(1), maps, config=config, seed=run.seed)
 
         parts = list(answers(loader, run, answer))
     return MaskedAnswers(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
@@ -86,20 +91,20 @@ def _explained(network: Network, batch: Batch, config: MaskingConfig) -> Salienc
 
 
 def _answers(
-    network: Network, batch: Batch, found: Saliency, *, config: MaskingConfig, seed: int
+    network: Network, batch: Batch, plain: Tensor, maps: Tensor, *, config: MaskingConfig, seed: int
 ) -> tuple[Tensor, ...]:
-    """In the order of `MaskedAnswers`."""
+    """In the order of `MaskedAnswers`, of the `plain` predictions (B,) and the `maps` (B, h, w)."""
     import torch
 
     from models.mask_rule import apply_masks, masks, random_masks, thresholds
 
     size = (batch.images.shape[2], batch.images.shape[3])
-    own = masks(found.maps, thresholds(found.maps, size, sigmas=config.sigmas, share=config.share), size)
+    own = masks(maps, thresholds(maps, size, sigmas=config.sigmas, share=config.share), size)
     counts = own.sum((1, 2))
     arms = [own, shifted(own, batch.rows, seed=seed), random_masks(counts, batch.rows, size, seed=seed)]
     said = [network(apply_masks(batch.images, arm, config.fill)).argmax(1) for arm in arms]
     masked = counts.to(torch.float64) / (size[0] * size[1])
-    return batch.rows, batch.labels, masked, found.logits.argmax(1), *said
+    return batch.rows, batch.labels, masked, plain, *said
 
 
 def shifted(masked: Tensor, rows: Tensor, *, seed: int) -> Tensor:

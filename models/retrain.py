@@ -11,23 +11,19 @@ import torch
 from numpy.typing import NDArray
 
 from models.config import HeadConfig
-from models.groups import Groups
-from models.heads import (
+from models.fitting import (
     Check,
-    Features,
-    Floats,
-    Head,
-    Labels,
     Standardised,
     fit_heads,
     folds,
     group_weights,
     held_out_logits,
-    install_head,
     log_softmax,
     never,
     of_label,
 )
+from models.groups import Groups
+from models.heads import Features, Floats, Head, Labels, install_head
 from models.slices import ModelAccuracy
 from models.statistics import wilson
 

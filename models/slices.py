@@ -208,11 +208,18 @@ def _agreement(slices: Labels, groups: Labels, rng: np.random.Generator) -> Agre
     slices, groups = slices[known], groups[known]
     if len(np.unique(groups)) < 2:
         return None
-    from sklearn.metrics import adjusted_mutual_info_score as score
-
     drawn = [
-        score(groups[pick], slices[pick]) for pick in rng.integers(0, len(groups), (_RESAMPLES, len(groups)))
+        _score(groups[pick], slices[pick]) for pick in rng.integers(0, len(groups), (_RESAMPLES, len(groups)))
     ]
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
     reading: Reading = "follows" if low > _FOLLOWS else "misses" if high < _MISSES else "partly"
-    return Agreement(len(groups), float(score(groups, slices)), low, high, reading)
+    return Agreement(len(groups), _score(groups, slices), low, high, reading)
+
+
+def _score(groups: Labels, slices: Labels) -> float:
+    """Adjusted mutual information; 0 of a single group and a single slice, which scikit-learn calls 1."""
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    if (groups == groups[0]).all() and (slices == slices[0]).all():
+        return 0.0
+    return float(adjusted_mutual_info_score(groups, slices))

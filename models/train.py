@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from typing import Literal, NamedTuple
 
 import torch
@@ -19,20 +18,19 @@ from models.backbones import Network
 from models.backbones_weights import load_strictly
 from models.checkpoints import Checkpoint, CheckpointError, CheckpointFolder, EpochRecord, weights_digest
 from models.config import OptimizerConfig, Precision, ScheduleConfig
-from models.data.batches import Batch, Loader
+from models.counting import StepCounts, count
+from models.data.batches import Loader
 from models.distributed import share_buffers, shared, total, wait_for_all
 from models.errors import LearningError
 from models.optim import learning_rate, load_optimizer, make_optimizer, set_learning_rate
-from models.passes import side_by_side
+from models.precision import autocast
 from models.run import Progress, Run
 
-_FOLDED = 32
-"""Steps whose counts are summed at once."""
 _REPORT_SECONDS = 0.3
 
 
 class Diverged(LearningError):
-    """The loss is no number any more: the learning rate is too high for this network and these data."""
+    """Loss or answers are no number any more: the learning rate is too high for this network and data."""
 
     reason = "diverged"
 
@@ -155,6 +153,11 @@ class _Loop:
         if data.val is not None:
             share_buffers(self.network, self.run)
             val = count(self.network, data.val, self.run, self.config.precision)
+            if not val.numbers:  # the loss is of the weights before the last step
+                raise Diverged(
+                    f"after epoch {epoch + 1} no answer to the validation split is a number: "
+                    f"take a lower learning_rate than {rate:g}"
+                )
         seconds = time.monotonic() - started
         record = EpochRecord(
             epoch=epoch + 1,
@@ -176,7 +179,7 @@ class _Loop:
         generator = run.generator(self.config.stage, self.config.first_epoch + epoch)
         seed = generator.initial_seed() + run.rank
         meter = _Meter(run, self.config.epochs, epoch, len(loader))
-        counts = _Counts(run.device)
+        counts = StepCounts(run.device)
         self.network.train(not self.config.freeze_backbone)
         with _seeded(run.device, seed):  # dropout draws from torch's own generator
             for step, batch in enumerate(loader.epoch(generator), 1):
@@ -200,39 +203,6 @@ class _Loop:
         self.run.on_progress(Progress(record.epoch, self.config.epochs, 0, steps, speed, metrics))
 
 
-class _Counts:
-    """Loss and right answers of an epoch, summed for many steps at once: on few numbers an operation costs
-    more to begin than to do.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, right, seen
-        self._steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-
-    def add(self, loss: torch.Tensor, predicted: torch.Tensor, labels: torch.Tensor) -> None:
-        """The mean loss () of a step, and its answers and labels (B,)."""
-        if self._steps and len(self._steps[0][1]) != len(predicted):  # a last batch that is smaller
-            self._fold()
-        self._steps.append((loss, predicted, labels))
-        if len(self._steps) == _FOLDED:
-            self._fold()
-
-    def sums(self) -> torch.Tensor:
-        """(3,) float64: the loss of all images, how many were right, how many there were."""
-        self._fold()
-        return self._sums
-
-    def _fold(self) -> None:
-        if not self._steps:
-            return
-        losses, predicted, labels = zip(*self._steps, strict=True)
-        size = len(predicted[0])
-        right = (torch.cat(predicted) == torch.cat(labels)).sum()
-        loss = torch.stack(losses).double().sum() * size
-        self._sums += torch.stack([loss, right, torch.full_like(right, size * len(losses))])
-        self._steps.clear()
-
-
 class _Meter:
     """Reports progress now and then, at most every `_REPORT_SECONDS`."""
 
@@ -248,48 +218,6 @@ class _Meter:
             self._reported = now
             speed = self._images / (now - self._started)
             self._run.on_progress(Progress(self._epoch, self._epochs, step, self._steps, speed))
-
-
-class Count(NamedTuple):
-    """Right of seen; `batch_mean` is the mean of the batches' accuracies, which weighs a smaller last one
-    as much as the others.
-    """
-
-    correct: int
-    images: int
-    batch_mean: float
-
-
-def count(network: Network, loader: Loader, run: Run, precision: Precision = "auto") -> Count:
-    """In eval mode; over all ranks, each of which brings its own samples."""
-    network.eval()
-    sums = torch.zeros(4, dtype=torch.float64, device=run.device)  # right, seen, accuracies, batches
-
-    def answer(batch: Batch) -> torch.Tensor:
-        run.check()
-        with torch.inference_mode(), autocast(run.device, precision):
-            right = (network(batch.images).argmax(1) == batch.labels).sum()
-            size = torch.full_like(right, len(batch.labels))
-            return torch.stack([right.double(), size, right / size.double(), torch.ones_like(size)])
-
-    for part in side_by_side(loader.epoch(None), run.device, answer):
-        sums += part
-    correct, images, accuracies, batches = total(sums, run).tolist()
-    return Count(round(correct), round(images), accuracies / batches)
-
-
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """bfloat16 where asked for, and by default on a card that has it."""
-    enabled = precision == "bf16" or (precision == "auto" and _has_bfloat16(device))
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
-
-
-@cache
-def _has_bfloat16(device: torch.device) -> bool:
-    """In hardware. On an older card cuDNN has no bfloat16, and torch's own convolutions are far slower than
-    those of float32.
-    """
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @contextmanager

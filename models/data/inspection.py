@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,17 +172,33 @@ def _class_notes(table: NDArray[np.int64], contents: Contents) -> Iterator[Note]
         yield Note(NoteCode.EMPTY_CLASS, detail)
 
 
-def _duplicate_notes(duplicates: Iterable[DuplicateSet]) -> Iterator[Note]:
+def _duplicate_notes(duplicates: Sequence[DuplicateSet]) -> Iterator[Note]:
     counts = Counter(code for duplicate in duplicates for code in duplicate.codes)
     sentences = {
         NoteCode.DUPLICATES: "{} pictures stand more than once in a split; all copies were kept",
-        NoteCode.IN_TWO_SPLITS: "{} pictures stand in two splits, so figures of the later one are too good; "
-        "they were kept where they were given: remove them from one",
+        NoteCode.IN_TWO_SPLITS: f"{{}} pictures stand in more than one split{_shared(duplicates)}",
         NoteCode.CONFLICTING_LABELS: "{} pictures stand under two labels: at least one of them is wrong",
     }
     for code, sentence in sentences.items():
         if counts[code]:
             yield Note(code, sentence.format(counts[code]))
+
+
+def _shared(duplicates: Sequence[DuplicateSet]) -> str:
+    """How many pictures each two splits have in common, what that spoils, and what to do."""
+    in_order = (sorted(set(same.splits), key=ALL_SPLITS.index) for same in duplicates)
+    pairs = Counter(pair for splits in in_order for pair in combinations(splits, 2))
+    told = ", ".join(f"{count} in {' and '.join(pair)}" for pair, count in sorted(pairs.items(), key=_place))
+    seen = any(later == "calibration" for _, later in pairs)  # by train or val: those stand before it
+    but = ", though no certificate counts them" if seen else ""
+    return (
+        f" ({told}), so figures of the later one are too good; they were kept where they were given{but}: "
+        "remove them from one"
+    )
+
+
+def _place(counted: tuple[tuple[str, ...], int]) -> list[int]:
+    return [ALL_SPLITS.index(split) for split in counted[0]]
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

@@ -153,6 +153,13 @@ class Store:
         kept[np.unique(self._pictures[rows], return_index=True)[1]] = True
         return kept
 
+    def calibration_rows(self) -> NDArray[np.int64]:
+        """Of the calibration split what a certificate may count, rising: each picture once, and none that
+        stands in `train` or `val` too, which models were fitted to or chosen by."""
+        rows = self.rows(split="calibration")
+        used = np.concatenate([self.rows(split="train"), self.rows(split="val")])
+        return rows[self.firsts(rows) & ~np.isin(self._pictures[rows], self._pictures[used])]
+
     @cached_property
     def _pictures(self) -> NDArray[np.int64]:
         """(N,), equal for equal pictures by the import's report, which every import left here; for equal

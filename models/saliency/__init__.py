@@ -43,6 +43,7 @@ class _Method(NamedTuple):
     maps: Callable[[Evidence], Tensor]
     gradient: bool
     perturbs: bool = False
+    curvature: bool = False
 
 
 _TABLE = {
@@ -53,7 +54,7 @@ _TABLE = {
     "layercam": _Method(channels.layercam, gradient=True),
     "gradcamelementwise": _Method(channels.gradcam_elementwise, gradient=True),
     "finercam": _Method(channels.finercam, gradient=True),
-    "shapleycam": _Method(channels.shapleycam, gradient=True),
+    "shapleycam": _Method(channels.shapleycam, gradient=True, curvature=True),
     "eigencam": _Method(components.eigencam, gradient=False),
     "eigengradcam": _Method(components.eigengradcam, gradient=True),
     "segeigencam": _Method(components.segeigencam, gradient=True),
@@ -137,6 +138,14 @@ def _explain(
     entry = _TABLE[method]
     classes = target if isinstance(target, Tensor) else None
     with torch.inference_mode(False), torch.no_grad():
-        evidence = look(network, activation, classes, images=images, graph=entry.gradient, seed=seed)
+        evidence = look(
+            network,
+            activation,
+            classes,
+            images=images,
+            graph=entry.gradient,
+            twice=entry.curvature,
+            seed=seed,
+        )
         maps = entry.maps(evidence).clamp_min(0)
     return Saliency(maps, evidence.logits.detach(), evidence.targets)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from models.saliency.layers import Tape, readable
 from models.saliency.network import SplitNetwork
@@ -105,9 +109,13 @@ def look(
     *,
     images: Tensor | None = None,
     graph: bool = False,
+    twice: bool = False,
     seed: int = 0,
 ) -> Evidence:
-    """Run the head on an activation of any float type, in fp32; with `graph`, ready to differentiate."""
+    """Run the head on an activation of any float type, in fp32; with `graph`, ready to differentiate.
+
+    With `twice` the gradient can be differentiated, too.
+    """
     graph = graph and network.linear is None
     layers = network.head_layers if graph else None
     if layers is not None and readable(layers):
@@ -115,10 +123,27 @@ def look(
         with torch.no_grad():
             tape = Tape.record(layers, leaf)
         return Evidence(network, images, leaf, tape.logits, _targets(tape.logits, target), seed, tape)
-    with torch.set_grad_enabled(graph):
+    with torch.set_grad_enabled(graph), _PlainAttention() if twice else nullcontext():
         leaf = _plain(activation.detach().float()).requires_grad_(graph)
         logits = network.head(leaf)
     return Evidence(network, images, leaf, logits, _targets(logits, target), seed)
+
+
+class _PlainAttention(TorchFunctionMode):
+    """Attention as products and a softmax: the kernels that torch has for it have no second derivative.
+
+    A mode is of its thread alone; torch's switch between the kernels (`sdpa_kernel`) is of the process.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.scaled_dot_product_attention:
+            return torch.ops.aten._scaled_dot_product_attention_math(*args, **kwargs)[0]
+        if func is functional.multi_head_attention_forward:  # torchvision's; it calls the other out of sight
+            return func(*args, **(kwargs | {"need_weights": True}))[0], None
+        return func(*args, **kwargs)
 
 
 def _targets(logits: Tensor, given: Tensor | None) -> Tensor:

@@ -50,14 +50,16 @@ def find_shortcuts(
 ) -> ShortcutCheck:
     """Measure a random sample of `split` and judge it; a quarter as many of `compare` show what holds there.
 
+    Each picture counts once: of two copies one would be judged by a rule that was learned on the other, and
+    labels that nothing predicts would seem to be predicted.
     About 2 s for 5,000 images of 28 pixels and 15 s for 5,000 photographs of 500×375; of larger ones
     fewer are measured. `on_progress` is told (done, total) of the images of `split`; what it raises ends it.
     """
-    rows = rng.permutation(store.rows(split))
+    rows = rng.permutation(_pictures(store, split))
     if len(rows) == 0:
         return dataclasses.replace(nothing(0, store.classes), split=split)
     table = simple_properties(store, rows, limit=max_images, on_progress=on_progress)
-    foreign = rng.permutation(store.rows(compare)) if compare != split else rows[:0]
+    foreign = rng.permutation(_pictures(store, compare)) if compare != split else rows[:0]
     other = None
     if len(foreign):
         measured = simple_properties(store, foreign, limit=max(1, max_images // 4))
@@ -66,6 +68,12 @@ def find_shortcuts(
         table, store.labels[table.rows], store.classes, rng=rng, permutations=permutations, elsewhere=other
     )
     return dataclasses.replace(found, split=split, available=len(rows))
+
+
+def _pictures(store: Store, split: str) -> Labels:
+    """The rows of a split, the first of each picture's."""
+    rows = store.rows(split)
+    return rows[store.firsts(rows)]
 
 
 def judge(

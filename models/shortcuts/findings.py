@@ -95,8 +95,9 @@ class Finding:
 class ShortcutCheck:
     """All properties, the most telling first. `strength` is the strongest one's.
 
-    `n` samples of `split` were judged of `available`. Classes with fewer than `MIN_PER_CLASS` sampled
-    images, or beyond the largest twenty, are `left_out`; without two classes there are no findings.
+    `n` samples of `split` were judged of `available`, each picture once. Classes with fewer than
+    `MIN_PER_CLASS` sampled images, or beyond the largest twenty, are `left_out`; without two classes there
+    are no findings.
     """
 
     split: str

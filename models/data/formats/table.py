@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from models.data.archives.guards import FORBIDDEN
 from models.data.formats.listing import Listing, open_list
 from models.data.formats.manifest import (
     Entry,
@@ -147,6 +148,8 @@ def _rows(listing: Listing, name: str, rejected: list[Rejection]) -> Iterator[_R
             code, detail = FileCode.LISTED_TWICE, "names the file a second time: drop one of the rows"
         elif not line.get("label"):
             code, detail = FileCode.MISSING_LABEL, "has no label: fill it in, or drop the row"
+        elif FORBIDDEN.search(line.get("label") + line.get("group")):
+            code, detail = FileCode.BAD_ROW, "has control characters in its label or group: leave them out"
         else:
             seen.add(path)
             yield _Row(path, line.get("label"), line.get("split"), line.get("group"))

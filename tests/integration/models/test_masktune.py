@@ -13,6 +13,7 @@ import torch
 from models.backbones import build_network
 from models.checkpoints import CheckpointFolder
 from models.config import FinetuneConfig, Hyperparameters, MaskingConfig, OptimizerConfig, ScheduleConfig
+from models.counting import count
 from models.data.batches import LoaderSettings, Masking, make_loader
 from models.data.store import Store
 from models.errors import LearningError
@@ -28,7 +29,6 @@ from models.masktune import (
     val_loader,
 )
 from models.run import Run, Stopped
-from models.train import count
 
 CONFIG = Hyperparameters(
     image_size=16,

@@ -13,7 +13,7 @@ import torch
 
 from app.inference.engine import TorchEngine
 from app.inference.shapes import Explain
-from models import train
+from models import precision
 from models.augment import RECIPES
 from models.backbones import build_network
 from models.config import (
@@ -178,11 +178,11 @@ def test_large_maps_come_from_pinned_memory(card: Pretended, tmp_path: Path) -> 
 def test_bfloat16_is_for_cards_that_have_it(card: Pretended, monkeypatch: pytest.MonkeyPatch) -> None:
     for capability, dtype in (((7, 5), torch.float32), ((9, 0), torch.bfloat16)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, found=capability: found)
-        train._has_bfloat16.cache_clear()
+        precision._has_bfloat16.cache_clear()
         weight = torch.ones(2, 2, device=CUDA)
-        with train.autocast(CUDA, "auto"):
+        with precision.autocast(CUDA, "auto"):
             assert (weight @ weight).dtype is dtype
-    train._has_bfloat16.cache_clear()
+    precision._has_bfloat16.cache_clear()
 
 
 @pytest.mark.parametrize("backbone", ["small_cnn", "resnet32"])

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_kernel
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from models.backbones import build_network
 from models.saliency import (
     EXPORTABLE_METHODS,
     METHODS,
@@ -186,6 +188,23 @@ def test_a_sum_over_what_was_pooled_is_the_sum_over_all_places() -> None:
     assert seen.tape.passed_on.shape == (4, 6, 3, 3)
     expected = (again.gradient() * again.values).sum((2, 3))
     torch.testing.assert_close(seen.summed_gradient_times_values(), expected)
+
+
+def test_the_second_derivative_of_a_head_with_attention() -> None:
+    """ShapleyCAM's; the kernels that torch takes for attention have none."""
+    network = build_network("timm/test_vit", classes=3, image_size=32, seed=1)
+    images, spatial = IMAGES[:2].repeat(1, 1, 2, 2)[..., :32, :32], network.spatial_channels
+    found = saliency(network, images, method="shapleycam")
+    leaf = network.features(images).detach().requires_grad_()
+    with sdpa_kernel(SDPBackend.MATH):
+        logits = network.head(leaf)
+        (gradient,) = torch.autograd.grad(logits.max(1).values.sum(), leaf, create_graph=True)
+        (curvature,) = torch.autograd.grad(gradient, leaf, grad_outputs=leaf.detach())
+    weights = (gradient.detach() - 0.5 * curvature)[:, :spatial].mean((2, 3), keepdim=True)
+    expected = (weights * leaf.detach()[:, :spatial]).sum(1).clamp_min(0)
+    assert expected.max() > 0
+    torch.testing.assert_close(found.maps, expected, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(found.logits, logits.detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_gradcam_and_xgradcam_agree_on_a_linear_head() -> None:

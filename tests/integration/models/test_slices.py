@@ -98,6 +98,18 @@ def test_the_agreement_with_true_groups_is_told_honestly() -> None:
     assert infer(looked._replace(groups=None)).classes[0].agreement is None
 
 
+@pytest.mark.parametrize("rare", [1, 3, 10])
+def test_a_class_that_was_not_cut_follows_no_groups_however_rare(rare: int) -> None:
+    """Resamples without the rare group: one group and one slice, which scikit-learn calls the same."""
+    looked, _ = two_ways()
+    groups = np.zeros(200, np.int64)
+    groups[1 : 2 * rare : 2] = 1
+    agreement = infer(looked._replace(groups=groups)).classes[1].agreement
+    assert agreement is not None
+    assert (agreement.adjusted_mutual_information, agreement.low, agreement.high) == (0, 0, 0)
+    assert agreement.reading == "misses"
+
+
 def test_maps_without_mass_are_counted_and_not_cut() -> None:
     looked, _ = two_ways()
     looked.maps[[0, 8]] = 0

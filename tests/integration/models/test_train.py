@@ -13,11 +13,12 @@ from torch import Tensor
 from models.backbones import Network, build_network
 from models.checkpoints import CheckpointError, CheckpointFolder, weights_digest
 from models.config import ConfigError, Hyperparameters, OptimizerConfig, OptimizerName, ScheduleConfig
+from models.counting import StepCounts, count
 from models.data.batches import Batch
 from models.data.store import Store
 from models.masktune import train_loader, val_loader
 from models.run import Progress, Run, Stopped
-from models.train import Diverged, FitConfig, FitData, FitResult, _Counts, count, fit
+from models.train import Diverged, FitConfig, FitData, FitResult, fit
 
 CONFIG = Hyperparameters(image_size=16, batch_size=8, epochs=3, augmentation="flip")
 PLAN = FitConfig(3, CONFIG.optimizer)
@@ -40,7 +41,7 @@ def _fit(
 
 @pytest.mark.parametrize("steps", [1, 31, 32, 33, 64])
 def test_what_is_counted_is_what_was_seen(steps: int) -> None:
-    counts, generator = _Counts(torch.device("cpu")), torch.Generator().manual_seed(steps)
+    counts, generator = StepCounts(torch.device("cpu")), torch.Generator().manual_seed(steps)
     loss, right, seen = 0.0, 0, 0
     for step in range(steps):
         size = 8 if step < steps - 1 else 3
@@ -122,8 +123,8 @@ def test_counts_are_of_every_sample_once(make_store: Callable[..., Store], tmp_p
     store = make_store(train=25, val=7)  # 25 = 3 batches of 8 and one left over, which joins the third
     network, result = _fit(store, tmp_path / "c")
     assert [(r.images, r.val_images) for r in result.history] == [(25, 7)] * 3
-    right, seen, _ = count(network, val_loader(store, CONFIG, RUN), RUN)
-    assert (right, seen) == (result.history[result.epoch - 1].val_correct, 7)
+    found = count(network, val_loader(store, CONFIG, RUN), RUN)
+    assert (found.correct, found.images) == (result.history[result.epoch - 1].val_correct, 7)
 
 
 def test_without_val_the_last_epoch_is_taken(make_store: Callable[..., Store], tmp_path: Path) -> None:
@@ -167,6 +168,25 @@ def test_a_loss_that_is_no_number_ends_the_training(make_store: Callable[..., St
     plan = replace(PLAN, optimizer=OptimizerConfig(learning_rate=999.0, momentum=0.99))
     with pytest.raises(Diverged, match="lower learning_rate"):
         _fit(make_store(), tmp_path / "c", replace(plan, epochs=40), backbone="resnet32")
+
+
+def test_a_network_that_the_last_step_broke_ends_the_training(
+    make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    """The loss is of the weights before it."""
+    plan = replace(PLAN, epochs=1, optimizer=OptimizerConfig(learning_rate=999.0, weight_decay=1e38))
+    with pytest.raises(Diverged, match=r"no answer .* number.* lower learning_rate"):
+        _fit(make_store(train=8), tmp_path / "c", plan)
+    assert CheckpointFolder(tmp_path / "c").newest() is None
+
+
+def test_an_answer_that_is_no_number_is_not_right(make_store: Callable[..., Store]) -> None:
+    network, val = build_network("small_cnn", classes=2, image_size=16), val_loader(make_store(), CONFIG, RUN)
+    assert count(network, val, RUN).numbers == 8
+    with torch.no_grad():
+        network.classifier.weight[1] = float("nan")
+    found = count(network, val, RUN)
+    assert (found.correct, found.images, found.numbers, found.batch_mean) == (0, 8, 0, 0)
 
 
 class _Fixed:

@@ -11,7 +11,7 @@ import torch
 
 from models.backbones import build_network
 from models.data.batches import Batch
-from models.evaluate import Names, metrics, predict_logits
+from models.evaluate import Logits, Names, metrics, predict_logits
 from models.reliability import calibration_error
 from models.run import Progress, Run, Stopped
 
@@ -123,6 +123,15 @@ def test_the_error_of_true_probabilities_is_not_above_chance() -> None:
             above[name] += found.ece > found.ece_by_chance
     assert above["true"] <= 20  # 5 % of 200, and three standard deviations
     assert above["too sure"] >= 195
+
+
+def test_an_answer_that_is_not_finite_is_of_no_class() -> None:
+    """Else a network of NaN is right on every image of the first class."""
+    logits = np.array([[1, 2], [np.nan, 0], [0, np.nan], [np.inf, 0], [-np.inf, 0]], np.float32)
+    labels = np.array([1, 0, 1, 0, 1])
+    said = Logits(np.arange(5), labels, logits)
+    assert said.predictions.tolist() == [1, -1, -1, -1, -1]
+    assert metrics(labels, said.predictions).correct == 1
 
 
 def test_logits_do_not_depend_on_the_batches_and_the_mode_is_given_back() -> None:

@@ -245,6 +245,27 @@ def test_the_mask_is_the_one_that_training_would_use_in_any_batch(network: Netwo
         assert one.own.tolist() == network(apply_masks(pixels, own, "mean")).argmax(1).tolist()
 
 
+def test_maps_of_cropped_images_cost_one_more_pass_and_are_made_once(network: Network) -> None:
+    """Score-CAM asks the network for each image again: what it is asked for can be counted."""
+    asked = 0
+
+    def count(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+
+    hook = network.model.get_submodule("block1").register_forward_hook(count)
+    told = []
+    for crop in ("none", "centre"):
+        asked, config = 0, MaskingConfig(method="scorecam", crop=crop)
+        cropped = None if crop == "none" else Batches(4, 2)
+        found = answers_under_masks(network, Batches(4, 2), config, Run(), cropped=cropped)
+        told.append((asked, [column.tolist() for column in found]))
+    hook.remove()
+    (whole, plain), (crops, same) = told
+    assert crops == whole + 2  # batches
+    assert same == plain  # the "crops" here are the images themselves
+
+
 def test_it_stops_when_it_is_told_to_and_leaves_the_mode(network: Network) -> None:
     network.train()
     with pytest.raises(Stopped):

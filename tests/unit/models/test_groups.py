@@ -120,6 +120,17 @@ def test_three_classes() -> None:
     assert [class_of[g] for g in groups.assigned] == [("a", "b", "c")[label] for label in labels]
 
 
+def test_a_last_class_whose_every_sample_is_a_mistake_and_that_none_is_taken_for() -> None:
+    labels = np.repeat([0, 1, 2], [20, 20, 4])
+    shown = np.repeat([0, 1, 0, 1, 0, 1], [18, 2, 2, 18, 2, 2])
+    values = 4 * np.eye(2)[shown] + 0.3 * np.random.default_rng(0).normal(size=(44, 2))
+    features = Features(np.arange(44), labels, values.astype(np.float32), np.zeros((44, 3), np.float32))
+    config = HeadConfig(judge_penalties=(0.01,), rounds=1)
+    groups = cross_mistakes(features, config, classes=("a", "b", "c"), seed=0)
+    assert groups.details["flagged"][0] == 8
+    assert set(groups.names) >= {"a · judged wrong", "b · judged wrong"}
+
+
 def test_given_groups_are_class_and_group() -> None:
     labels, given = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 0, 0, 1])
     groups = given_groups(labels, given, classes=CLASSES, names=("land", "water"))

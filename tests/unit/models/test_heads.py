@@ -11,23 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import heads
+from models import fitting
 from models.backbones import build_network
 from models.data.batches import LoaderSettings, make_loader
 from models.data.store import Store
-from models.heads import (
-    Features,
-    HeadError,
-    Standardised,
-    balanced_weights,
-    compute_features,
-    fit_heads,
-    folds,
-    group_weights,
-    held_out_logits,
-    install_head,
-    linear_layer,
-)
+from models.fitting import Standardised, balanced_weights, fit_heads, folds, group_weights, held_out_logits
+from models.heads import Features, HeadError, compute_features, install_head, linear_layer
 from models.run import Run
 
 RUN = Run()
@@ -68,10 +57,22 @@ def test_some_rows_at_a_time_find_the_same_optimum(monkeypatch: pytest.MonkeyPat
     values, labels = map(torch.from_numpy, _points())
     weights = torch.ones(80, 4)
     whole = fit_heads(values, labels, weights, penalty=0.1, classes=3)
-    monkeypatch.setattr(heads, "_LOGITS_AT_ONCE", 7 * 4 * 3)  # seven rows, and three at the end
+    monkeypatch.setattr(fitting, "_LOGITS_AT_ONCE", 7 * 4 * 3)  # seven rows, and three at the end
     torch.testing.assert_close(
         fit_heads(values, labels, weights, penalty=0.1, classes=3), whole, atol=1e-3, rtol=1e-3
     )
+
+
+def test_some_heads_at_a_time_find_the_same_optima(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each on samples of its own, so that none can stand for another."""
+    values, labels = map(torch.from_numpy, _points())
+    weights = (torch.arange(80)[:, None] % 5 != torch.arange(5)).float()
+    whole = fit_heads(values, labels, weights, penalty=0.1, classes=3)
+    monkeypatch.setattr(fitting, "_WEIGHTS_AT_ONCE", 2 * 6 * 3)  # two heads, and one at the end
+    some = fit_heads(values, labels, weights, penalty=0.1, classes=3)
+    torch.testing.assert_close(some, whole, atol=1e-2, rtol=1e-2)
+    alone = fit_heads(values, labels, weights[:, :2], penalty=0.1, classes=3)
+    assert torch.equal(some[:2], alone)
 
 
 def test_a_head_on_raw_features_says_what_it_said_on_standardised_ones() -> None:

@@ -242,6 +242,19 @@ def test_a_sample_is_drawn_and_said(painted: Store) -> None:
     assert found.findings[0].elsewhere.n == 20
 
 
+def test_a_picture_that_stands_often_counts_once(tmp_path: Path) -> None:
+    """Its copies in the other folds would tell its label, whatever that is."""
+    rng = np.random.default_rng(0)
+    pictures, labels = rng.integers(0, 256, (60, 8, 8, 3)).astype(np.uint8), rng.integers(0, 2, 60)
+    splits = ["train"] * 200 + ["test"] * 100
+    arrays = Arrays(np.repeat(pictures, 5, 0), np.repeat(labels, 5), splits)
+    write_arrays(tmp_path / "store", arrays, DatasetInfo("x", "y", AB))
+    found = find_shortcuts(Store.open(tmp_path / "store"), rng=rng, permutations=39)
+    assert (found.n, found.available, found.strength) == (40, 40, "none")
+    assert found.findings[0].elsewhere is not None
+    assert found.findings[0].elsewhere.n == 20
+
+
 def test_an_empty_split_is_nothing_to_judge(painted: Store) -> None:
     found = find_shortcuts(painted, rng=np.random.default_rng(0), split="val")
     assert (found.split, found.n, found.strength, found.left_out) == ("val", 0, "none", AB)

@@ -120,9 +120,12 @@ def test_every_bad_row_is_named(make_tree: MakeTree) -> None:
         "c.png,cat,": FileCode.MISSING_SPLIT,
         "d.png,cat,holdout": FileCode.UNKNOWN_SPLIT,
         "e.png,cow,train": FileCode.UNKNOWN_LABEL,
+        "f.png,ca\x1b[2Jt,train": FileCode.BAD_ROW,
+        "g.png,c\0t,train": FileCode.BAD_ROW,
+        "h.png,cat,train,in\u202eside": FileCode.BAD_ROW,
     }
-    table = "path,label,split\na.png,cat,train\n" + "\n".join(lines)
-    tree = make_tree({"l.csv": table} | {f"{letter}.png": "" for letter in "abcde"})
+    table = "path,label,split,group\na.png,cat,train\n" + "\n".join(lines)
+    tree = make_tree({"l.csv": table} | {f"{letter}.png": "" for letter in "abcdefgh"})
     manifest = read(tree, options=FormatOptions(classes=("cat", "dog")))
     assert {e.path for e in manifest.entries} == {"a.png"}
     assert Counter(r.code for r in manifest.rejected) == Counter(lines.values())

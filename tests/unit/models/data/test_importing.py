@@ -138,6 +138,32 @@ def test_one_picture_in_two_splits_is_kept_and_reported(
     assert notes(report) >= {NoteCode.IN_TWO_SPLITS, NoteCode.CONFLICTING_LABELS}
 
 
+@pytest.mark.parametrize(
+    ("copies", "said", "certificate"),
+    [
+        (
+            {"train/cat/0.png": "calibration", "train/dog/1.png": "calibration test"},
+            "2 pictures stand in more than one split (2 in train and calibration, 1 in train and test, "
+            "1 in calibration and test)",
+            True,
+        ),
+        ({"train/dog/1.png": "test"}, "1 pictures stand in more than one split (1 in train and test)", False),
+    ],
+)
+def test_which_splits_share_how_many_pictures_is_said(
+    tmp_path: Path, make_tree: MakeTree, pets: Pets, copies: dict[str, str], said: str, certificate: bool
+) -> None:
+    splits = ("train", "val", "calibration", "test")
+    files = {k: v for n, split in enumerate(splits) for k, v in pets(4, f"{split}/", 100 * n).items()}
+    for path, targets in copies.items():
+        for split in targets.split():
+            files[f"{split}/cat/copy-{path.replace('/', '-')}"] = files[path]
+    report = import_dataset(make_tree(files), tmp_path / "ds")
+    (detail,) = (note.detail for note in report.notes if note.code is NoteCode.IN_TWO_SPLITS)
+    assert detail.startswith(said)
+    assert ("certificate" in detail) == certificate
+
+
 def test_equal_pictures_go_to_one_split_when_we_make_them(
     tmp_path: Path, make_tree: MakeTree, make_image: MakeImage
 ) -> None:

@@ -62,6 +62,14 @@ def test_of_copies_the_first_among_the_rows_counts(tmp_path: Path, arrays: Array
     assert store.firsts(np.array([], np.int64)).tolist() == []
 
 
+def test_a_certificate_counts_pictures_that_nothing_else_has_seen(tmp_path: Path, arrays: Arrays) -> None:
+    arrays.splits[:] = ["train", "val", *["calibration"] * 6, "test", "test"]
+    for source, copy in ((0, 2), (1, 3), (4, 5), (6, 8)):
+        arrays.images[copy] = arrays.images[source]
+    write_arrays(tmp_path / "ds", arrays, INFO)
+    assert Store.open(tmp_path / "ds").calibration_rows().tolist() == [4, 6, 7]
+
+
 def test_counts_by_split_class_and_group(store: Store) -> None:
     described = store.describe()
     assert described["train"] == {
