@@ -274,6 +274,7 @@ class Connection(Protocol):
         headers, body = self.gate.refusal(path)
         head = self.refusals.head(path, headers, self.server_state.default_headers)
         stays = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        stays = stays and not self.expect_100_continue  # as in `protocol`: its body may come or not
         end = END if stays else b"connection: close\r\n\r\n"
         request_id = new_request_id().encode()
         self.transport.write(b"".join((head, b"x-request-id: ", request_id, END, end, body)))

@@ -1,19 +1,21 @@
 """What routes ask for: the services, a session, a caller with a scope, a resource that exists.
 
-@router.get("/{job_id}", dependencies=[READER])         # 401, 403 and 429, before anything is looked up
+router = APIRouter(prefix="/jobs", route_class=CallerFirst)
+@router.get("/{job_id}", dependencies=[READER])         # 401, 403 and 429, before anything is read or asked
 def get(row: LoadedJob) -> ...                          # 404
 def change(session: Writing) -> ...                     # committed before the answer leaves
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio import CapacityLimiter
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Request, Response
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy.orm import Session
@@ -109,34 +111,51 @@ _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The key,
 
 
 async def identify(
-    services: Serving,
+    connection: HTTPConnection,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
 ) -> Caller:
-    return await services.keyring.identify(bearer.credentials if bearer is not None else header)
+    """Who calls, as `CallerFirst` found it; the other two are for the document."""
+    caller: Caller = connection.state.caller
+    return caller
 
 
 class _Needs:
-    """A dependency: the caller, if the key has the scope and has not used up its rate."""
+    """A dependency: the caller, whom `CallerFirst` has asked for this scope."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
-    async def __call__(
-        self, connection: HTTPConnection, services: Serving, caller: Annotated[Caller, Depends(identify)]
-    ) -> Caller:
+    async def __call__(self, caller: Annotated[Caller, Depends(identify)]) -> Caller:
+        return caller
+
+    async def ask(self, connection: HTTPConnection, services: Services) -> Caller:
+        """The caller, if the key has the scope and has not used up its rate."""
+        key = _key(connection) if services.keyring.closed else None
+        caller = connection.state.caller = await services.keyring.identify(key)
         caller.need(self.scope)
         connection.state.headers = await services.rates.count(caller, self.scope)
         return caller
 
 
+class CallerFirst(APIRoute):
+    """Knows who calls before it reads anything of the body, which FastAPI does before all dependencies."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        needed = [one.call for one in self.dependant.dependencies if isinstance(one.call, _Needs)]
+
+        async def known(request: Request) -> Response:
+            for needs in needed:
+                await needs.ask(request, request.app.state.services)
+            return await handle(request)
+
+        return known
+
+
 _predictor = _Needs(Scope.PREDICT)
-
-
-async def predictor(connection: HTTPConnection, services: Services) -> Caller:
-    """What `Predictor` gives, without FastAPI's solver: for the route that must be fast."""
-    key = _key(connection) if services.keyring.closed else None
-    return await _predictor(connection, services, await services.keyring.identify(key))
+predictor = _predictor.ask
+"""What `Predictor` gives, without FastAPI's solver: for the route that must be fast."""
 
 
 def _key(connection: HTTPConnection) -> str | None:
@@ -147,7 +166,8 @@ def _key(connection: HTTPConnection) -> str | None:
 
 
 Predictor = Annotated[Caller, Depends(_predictor)]
-"""A parameter of the routes that look everything up by themselves."""
+"""A parameter of the routes that look everything up by themselves. Such routes, and those below, are
+`CallerFirst`: another has no caller to give, and fails."""
 READER = Depends(_Needs(Scope.READ))
 TRAINER = Depends(_Needs(Scope.TRAIN))
 ADMIN = Depends(_Needs(Scope.ADMIN))
@@ -189,18 +209,25 @@ DatasetKey = Annotated[str, Depends(dataset_id)]
 JobKey = Annotated[str, Depends(job_id)]
 
 
-def _dataset(dataset_id: DatasetKey, session: Reading) -> DatasetRow:
-    return datasets.get(session, dataset_id)
+# A read of its own for each. A session of the route's, begun here, would hold its connection while the route
+# waits for a thread, and the threads may all wait for a connection: nobody went on for 30 s.
 
 
-def _job(job_id: JobKey, session: Reading) -> JobRow:
-    return jobs.get(session, job_id)
+def _dataset(dataset_id: DatasetKey, services: Serving) -> DatasetRow:
+    with services.database.read() as session:
+        return datasets.get(session, dataset_id)
 
 
-def _model(model: ModelName, session: Reading) -> ModelRow:
+def _job(job_id: JobKey, services: Serving) -> JobRow:
+    with services.database.read() as session:
+        return jobs.get(session, job_id)
+
+
+def _model(model: ModelName, services: Serving) -> ModelRow:
     if "\0" in model:  # PostgreSQL takes none in a text
         raise NotFound("there is no such model; GET /models lists what there is")
-    return registry.get(session, model)
+    with services.database.read() as session:
+        return registry.get(session, model)
 
 
 LoadedDataset = Annotated[DatasetRow, Depends(_dataset)]

@@ -45,7 +45,7 @@ from app.services.rates import open_rates
 from app.services.sharing import KEPT_SECONDS, Shared
 from app.services.stores import Stores
 from app.services.tally import Tally
-from core.artifacts import Artifacts
+from core.artifacts import Artifacts, driver_errors
 from core.errors import Overloaded
 from core.queue import Doorbell
 from core.schema import upgrade
@@ -115,7 +115,8 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     gate.refused = partial(counters.answered, "POST", status=Overloaded.status, seconds=None)
     for module in RESOURCES:
         app.include_router(module.router)
-    problems.install(app, [module.router for module in RESOURCES])
+    routers = [module.router for module in RESOURCES]
+    problems.install(app, routers, store_errors=driver_errors(settings.storage))
     openapi.install(app, settings.root_path)
     app.add_middleware(Heads)
     app.add_middleware(predict.Direct, answer=problems.answerer(app))

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Sized
 from contextlib import suppress
 
 from httptools import HttpParserError, HttpParserUpgrade
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 _HUNG_UP = getattr(select, "POLLRDHUP", 0)
 """Linux' own; elsewhere POLLHUP tells it, which is never asked for."""
+_MOST_WAITING = 1_000
+"""Requests of one connection that wait for their turn: of one piece, for nothing is read behind it. A piece
+(256 KiB) may hold 14,000, and each takes 3 KiB of memory."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -30,6 +36,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self._outlet = _Outlet(transport, self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -92,11 +99,19 @@ class Protocol(HttpToolsProtocol):
         if not self.parser.should_upgrade():  # which has no body, and its head is read once more
             self.headers = []
 
+    def on_headers_complete(self) -> None:
+        if len(self.pipeline) < _MOST_WAITING:
+            super().on_headers_complete()
+        else:
+            self.send_400_response(f"more than {_MOST_WAITING} requests wait here; send fewer at a time")
+
     # --- the answers --------------------------------------------------------------------------
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         cycle.transport = self._outlet  # type: ignore[assignment]  # all that it asks of a transport
         self._answered = cycle
+        if cycle.waiting_for_100_continue:
+            app = _closing_unless_asked(cycle, app)
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -104,6 +119,7 @@ class Protocol(HttpToolsProtocol):
             self.server_state.total_requests += 1
         else:
             super().on_response_complete()
+            self.flow.resume_reading()  # where the last that waited has begun
 
     def _answering(self) -> RequestResponseCycle | None:
         """The request that is being answered, if there is one."""
@@ -142,6 +158,7 @@ class Protocol(HttpToolsProtocol):
             self._lingering = True
             with suppress(OSError):  # it is reset already
                 self.transport.write_eof()
+            self.pipeline.clear()
             self.flow.resume_reading()
 
 
@@ -158,3 +175,33 @@ class _Outlet:
     def let_go(self, transport: asyncio.Transport) -> None:
         """Of the protocol, which holds this by its requests."""
         self.close, self.is_closing = transport.close, transport.is_closing
+
+
+class _Flow(FlowControl):
+    """Reads nothing while requests wait for their turn: those behind them would gather, without end."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:  # else the one that is answered is whole: another has begun behind it
+            super().resume_reading()
+
+
+def _closing_unless_asked(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+    """The application of a client that waits for `100 Continue` before it sends its body.
+
+    Answered without, it may send the body or not (RFC 9110, 10.1.1): what comes next could be either.
+    """
+    keeps, cycle.keep_alive = cycle.keep_alive, False
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        async def asking() -> Message:
+            if cycle.waiting_for_100_continue:  # it is told to go on
+                cycle.keep_alive = keeps
+            return await receive()
+
+        await app(scope, asking, send)  # type: ignore[arg-type]  # the same shapes, by other names
+
+    return watched  # type: ignore[return-value]  # likewise

@@ -1,5 +1,5 @@
-"""uvicorn with two manners of its own: its connections are bounded in time, and told to stop, it ends the
-open event streams and the exports at once."""
+"""uvicorn with manners of its own: its connections are bounded in time, and told to stop, it ends the open
+event streams and the exports at once, and itself in bounded time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from starlette.types import ASGIApp
 
 from app.connection import Connection, guarded
 from app.main import create_app
+from app.stopping import end_in_time
 from core import logs
 from core.settings import Settings
+
+LAST_SECONDS = 3.0
+"""For what comes behind the open requests. `masktune serve` kills the process two seconds later."""
 
 
 class Server(uvicorn.Server):
@@ -24,9 +28,11 @@ class Server(uvicorn.Server):
     An export would hold it longer: a thread cannot be cut off.
     """
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, *, most_seconds: float | None = None) -> None:
+        """`most_seconds` after the first signal the process has ended; None: it is not the server's own."""
         super().__init__(config)
         self._app = app
+        self._most_seconds = most_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
@@ -34,6 +40,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._most_seconds is not None and not self.should_exit:
+            end_in_time(self._most_seconds)
         super().handle_exit(sig, frame)
         if self._loop is not None and self.started:
             services = self._app.state.services
@@ -44,7 +52,8 @@ class Server(uvicorn.Server):
 def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = None) -> Server:
     """A server of the API on the address of the settings; `run(sockets=…)` listens on given ones instead.
 
-    `wrap` may put another application around the API, which sees all requests first.
+    `wrap` may put another application around the API, which sees all requests first. A signal that ends the
+    server ends the process.
     """
     app = create_app(settings)
     config = uvicorn.Config(
@@ -58,4 +67,4 @@ def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = 
         access_log=False,  # `masktune.access` has the line, with the request's id
         timeout_graceful_shutdown=settings.graceful_shutdown_seconds,
     )
-    return Server(config, app)
+    return Server(config, app, most_seconds=settings.graceful_shutdown_seconds + LAST_SECONDS)

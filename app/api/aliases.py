@@ -10,13 +10,13 @@ from sqlalchemy.orm import Session
 
 from app.api.answers import NOT_MODIFIED, Responses
 from app.api.problems import problems
-from app.deps import ADMIN, READER, Reading, Serving, Writing
+from app.deps import ADMIN, READER, CallerFirst, Reading, Serving, Writing
 from app.schemas.models import ALIAS_PATTERN, Aliases, AliasTarget, AliasWithHistory, RollbackTarget
 from app.services import aliases
 from app.services.idempotency import Idempotent, fingerprint
 from app.services.representation import conditional, represent
 
-router = APIRouter(prefix="/aliases", tags=["models"])
+router = APIRouter(prefix="/aliases", tags=["models"], route_class=CallerFirst)
 
 CREATED: Responses = {201: {"model": AliasWithHistory, "description": "The alias is new."}}
 

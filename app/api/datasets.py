@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.api.answers import NOT_MODIFIED, sends
 from app.api.problems import problems
-from app.deps import ADMIN, READER, TRAINER, DatasetKey, LoadedDataset, Reading, Serving, Writing
+from app.deps import ADMIN, READER, TRAINER, CallerFirst, DatasetKey, LoadedDataset, Reading, Serving, Writing
 from app.schemas.common import Page, Split
 from app.schemas.datasets import Dataset, Sample, SourceRequest, UploadRequest
 from app.services import datasets, pagination, samples, uploads
@@ -23,7 +23,7 @@ from app.services.representation import conditional
 from core.errors import NotReported, UnsupportedMedia
 from core.queries import datasets as queries
 
-router = APIRouter(prefix="/datasets", tags=["datasets"])
+router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=CallerFirst)
 
 SampleNumber = Annotated[int, Path(description="Number of the sample in its data set.")]
 SplitName = Annotated[Split | None, Query(description="One split only.")]

@@ -10,14 +10,14 @@ from starlette.responses import Response, StreamingResponse
 
 from app.api.answers import NOT_MODIFIED, sends
 from app.api.problems import problems
-from app.deps import READER, LoadedJob, Serving
+from app.deps import READER, CallerFirst, LoadedJob, Serving
 from app.schemas.common import Page
 from app.schemas.jobs import Event
 from app.services import event_stream
 from app.services.pagination import Cursor, Limit
 from app.services.representation import conditional
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 
 After = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="Events behind this number only.")]
 LastEventId = Annotated[
@@ -55,6 +55,7 @@ async def get_events(
     if row.state.ended and begin >= row.event_seq:
         return Response(status_code=204, headers={"Vary": "Accept"})  # an EventSource stops asking
     services.followers.check_room()
+    begin = min(begin, row.event_seq)  # a number that was never told, as of a database restored, has no end
     return StreamingResponse(
         event_stream.frames(services.followers, row.id, after=begin, locate=services.location),
         media_type="text/event-stream",

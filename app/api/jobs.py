@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.api.answers import NOT_MODIFIED, sends
 from app.api.problems import problems
-from app.deps import READER, TRAINER, JobKey, LoadedJob, Reading, Serving, Writing
+from app.deps import READER, TRAINER, CallerFirst, JobKey, LoadedJob, Reading, Serving, Writing
 from app.schemas.common import Page
 from app.schemas.jobs import (
     ErmRequest,
@@ -30,7 +30,7 @@ from app.services.representation import conditional, represent
 from core.queries import jobs as queries
 from core.vocabulary import JobKind, JobState
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 
 STARTING: dict[str, Any] = {
     "dependencies": [TRAINER],

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.answers import NOT_MODIFIED
 from app.api.problems import problems
-from app.deps import ADMIN, KeyKey, Reading, Serving, Writing
+from app.deps import ADMIN, CallerFirst, KeyKey, Reading, Serving, Writing
 from app.schemas.common import Page
 from app.schemas.keys import Key, KeyRequest, NewKey
 from app.services import keys, pagination
@@ -15,7 +15,7 @@ from app.services.pagination import Cursor, Limit
 from app.services.representation import conditional
 from core.queries import keys as queries
 
-router = APIRouter(prefix="/keys", tags=["keys"])
+router = APIRouter(prefix="/keys", tags=["keys"], route_class=CallerFirst)
 
 
 @router.post(

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.answers import NOT_MODIFIED, Responses, sends
 from app.api.problems import problems
-from app.deps import ADMIN, READER, TRAINER, LoadedModel, Reading, Serving, Writing
+from app.deps import ADMIN, READER, TRAINER, CallerFirst, LoadedModel, Reading, Serving, Writing
 from app.schemas.common import Page
 from app.schemas.drift import Drift
 from app.schemas.jobs import DatasetRef, JobRef
@@ -17,13 +17,14 @@ from app.schemas.models import Model, ModelImport, RiskCoverage, RiskCoverageQue
 from app.services import curve_picture, curves, downloads, drift, model_import, models, pagination, uploads
 from app.services.files import WholeFile
 from app.services.idempotency import Idempotent
+from app.services.negotiation import preferred
 from app.services.pagination import DEFAULT_LIMIT, Cursor, Limit
-from app.services.representation import conditional, matches
+from app.services.representation import JSON, conditional, matches
 from core.errors import UnsupportedMedia
 from core.queries import registry
 from core.vocabulary import Arm
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=CallerFirst)
 
 PNG = "image/png"
 CURVE: Responses = {
@@ -128,13 +129,11 @@ def delete_model(row: LoadedModel, session: Writing, services: Serving) -> None:
 async def download_model(
     request: Request,
     row: LoadedModel,
-    session: Reading,
     services: Serving,
     format: Annotated[
         downloads.FileFormat, Query(description="`onnx` is exported at the first download.")
     ] = ("safetensors"),
 ) -> Response:
-    await run_in_threadpool(session.close)  # connections are few, and an export may take minutes
     file = await downloads.prepare(services, row, format)
     named = request.path_params["model"] == row.id  # an alias may move, and no cache hears of it
     headers = {
@@ -163,10 +162,8 @@ def get_risk_coverage(
     asked: Annotated[RiskCoverageQuery, Query()],
 ) -> Response:
     found = curves.curve(row, services.artifacts, asked)
-    if request.headers.get("accept", "").startswith("image/"):
-        return conditional(
-            request, curve_picture.draw(found), media_type="image/png", headers={"Vary": "Accept"}
-        )
+    if preferred(request.headers.get("accept", ""), (JSON, PNG)) == PNG:
+        return conditional(request, curve_picture.draw(found), media_type=PNG, headers={"Vary": "Accept"})
     return conditional(request, found, headers={"Vary": "Accept"})
 
 

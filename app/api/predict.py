@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import problems
-from app.deps import Predictor, Services, Serving, predictor
+from app.deps import CallerFirst, Predictor, Services, Serving, predictor
 from app.inference import Share, Upload
 from app.schemas.predict import PredictAnswer, PredictQuery, StoredPredictQuery
 from app.services import images, predict
@@ -78,7 +78,7 @@ def parsed(query: bytes) -> PredictQuery | None:
         return None
 
 
-router = APIRouter(prefix=_PATH, tags=["predict"])
+router = APIRouter(prefix=_PATH, tags=["predict"], route_class=CallerFirst)
 
 IMAGE_BODY: dict[str, Any] = {
     "requestBody": {

@@ -7,13 +7,13 @@ from starlette.responses import Response
 
 from app.api.answers import NOT_MODIFIED
 from app.api.problems import problems
-from app.deps import READER
+from app.deps import READER, CallerFirst
 from app.schemas.presets import Preset, Presets
 from app.services import presets
 from app.services.representation import conditional
 from core.errors import NotFound
 
-router = APIRouter(prefix="/presets", tags=["service"])
+router = APIRouter(prefix="/presets", tags=["service"], route_class=CallerFirst)
 
 
 @router.get("", dependencies=[READER], summary="Every preset", response_model=Presets, responses=NOT_MODIFIED)

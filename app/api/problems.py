@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import cast
 
 from fastapi import APIRouter, FastAPI
@@ -71,8 +71,13 @@ async def get_kind(code: str, services: Serving) -> ProblemKind:
     raise NotFound("there is no such kind of problem; GET /problems lists them")
 
 
-def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
-    """Register the handlers: each turns one family of exceptions into a `MasktuneError`."""
+def install(
+    app: FastAPI, routers: Sequence[APIRouter], *, store_errors: Iterable[type[Exception]] = ()
+) -> None:
+    """Register the handlers: each turns one family of exceptions into a `MasktuneError`.
+
+    `store_errors` are those of the artifacts' driver that are no `OSError`.
+    """
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
 
     async def framework(request: Request, error: HTTPException) -> Response:
@@ -86,6 +91,8 @@ def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
     app.exception_handler(DBAPIError)(_database)
     app.exception_handler(PoolTimeout)(_database)
     app.exception_handler(OSError)(_system)
+    for kind in store_errors:
+        app.exception_handler(kind)(_store)
     app.exception_handler(ClientDisconnect)(_gone)
     app.exception_handler(Exception)(_unexpected)
 
@@ -155,6 +162,15 @@ async def _system(request: Request, error: OSError) -> Response:
         raise error
     logger.error("the store is full: %s", error)
     return respond(full, request)
+
+
+async def _store(request: Request, error: Exception) -> Response:
+    logger.error("the artifacts' store cannot be asked: %s", error)
+    away = errors.Unavailable(
+        "the store of data sets and models does not answer; ask again in a moment",
+        headers={"Retry-After": "5"},
+    )
+    return respond(away, request)
 
 
 async def _gone(request: Request, error: ClientDisconnect) -> Response:

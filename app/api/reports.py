@@ -8,13 +8,13 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.answers import NOT_MODIFIED, Responses
 from app.api.problems import problems
-from app.deps import READER, LoadedJob, Serving
+from app.deps import READER, CallerFirst, LoadedJob, Serving
 from app.schemas.reports import Report
 from app.services import reports
 from app.services.negotiation import preferred
 from app.services.representation import JSON, conditional
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 
 HTML = "text/html"
 PAGE: Responses = {

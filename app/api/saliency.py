@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api.predict import IMAGE_BODY, SEES_SAMPLES
 from app.api.problems import problems
-from app.deps import Predictor, Services, Serving
+from app.deps import CallerFirst, Predictor, Services, Serving
 from app.inference import Share, Upload
 from app.schemas.saliency import SaliencyAnswer, SaliencyQuery, StoredSaliencyQuery, View
 from app.services import images, saliency
@@ -19,7 +19,7 @@ from app.services.bodies import Sent
 from app.services.presence import while_present
 from app.services.representation import JSON
 
-router = APIRouter(prefix="/saliency", tags=["predict"])
+router = APIRouter(prefix="/saliency", tags=["predict"], route_class=CallerFirst)
 
 PICTURE: dict[int | str, dict[str, Any]] = {
     200: {

@@ -64,16 +64,15 @@ def measure(
     def asked(engine: Engine, split: str) -> Answers:
         return answers(engine, store, store.rows(split), pause=pause)
 
-    for split in (CHOOSING, CALIBRATING):
-        if not len(store.rows(split)):
-            raise Conflict(f"the data set that it was calibrated on has no {split} split to measure with")
+    rows = store.calibration_rows()  # as the worker's calibration has it
+    for split, samples in ((CHOOSING, store.rows(CHOOSING)), (CALIBRATING, rows)):
+        if not len(samples):
+            raise Conflict(f"the data set that it was calibrated on has no {split} samples to measure with")
     chosen_on = asked(candidate, CHOOSING)
     gap = difference(chosen_on, asked(torch_engine, CHOOSING))
     on_val = f"{gap.estimate:+.4f} ({gap.low:+.4f} … {gap.high:+.4f}) on {gap.n} {CHOOSING} samples"
     if not fit(gap):
         return Measured(None, f"its accuracy less torch's is {on_val} (allowed: {-MOST_WORSE:g})")
-    rows = store.rows(CALIBRATING)
-    rows = rows[store.firsts(rows)]  # copies are left out, as there
     own, torchs = (answers(engine, store, rows, pause=pause) for engine in (candidate, torch_engine))
     temperature = fit_temperature(chosen_on.logits, chosen_on.labels)
     found = calibrated(own, store, temperature=temperature, stands_for=ground.calibration)

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from threading import Event
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.inference.batcher import Ask, Batcher
-from app.inference.cache import EngineCache
 from app.inference.calibration import Calibration
 from app.inference.courier import awaited
 from app.inference.decoders import Decoders
+from app.inference.engines import Engines, FindGround, Stored, no_ground, nothing_stored
 from app.inference.graphs import Exports
 from app.inference.memory import ImageMemory
-from app.inference.reductions import Reductions
-from app.inference.shapes import Engine, Explain, Ground, Pair, Scores, Upload
+from app.inference.shapes import Engine, Explain, Pair, Scores, Upload
 from app.inference.turns import Turns
-from app.inference.upgrades import IMAGES, Proven, Squares, Upgrades
 from core.artifacts import Artifacts
-from core.errors import Conflict, InvalidInput
-from core.loading import loading
+from core.errors import InvalidInput
 from core.settings import Settings
 from models.data.checks import ImageError, ImageLimits
 
@@ -59,14 +53,6 @@ class Seen(NamedTuple):
     calibration: Calibration | None = None
 
 
-def _nothing(model: str, count: int) -> list[bytes]:
-    return []
-
-
-def _no_ground(pair: Pair) -> Ground:
-    raise Conflict("there are no data sets here to measure it on")
-
-
 class Inference:
     """The serving half of a process. Imports torch when it is first used, and not before."""
 
@@ -74,17 +60,9 @@ class Inference:
         self,
         settings: Settings,
         artifacts: Artifacts,
-        stored: Callable[[str, int], list[bytes]] = _nothing,
-        ground: Callable[[Pair], Ground] = _no_ground,
+        stored: Stored = nothing_stored,
+        ground: FindGround = no_ground,
     ) -> None:
-        """`stored(model, n)`: up to n encoded images of the data set that a model was trained on.
-
-        `ground(pair)`: what it was calibrated on, or a `Conflict` that says why there is nothing.
-        """
-        self._settings = settings
-        self._artifacts = artifacts
-        self._stored = stored
-        self._threads = settings.threads or len(os.sched_getaffinity(0))
         self._limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
         self._small = replace(self._limits, max_pixels=min(SMALL_PIXELS, self._limits.max_pixels))
         self._turns = Turns()
@@ -95,29 +73,17 @@ class Inference:
             name="predict",
         )
         self._slow = Batcher(max_batch=SLOW_IMAGES, max_waiting=4 * SLOW_IMAGES, name="explain")
-        self._cache = EngineCache(
-            self._load,
-            max_bytes=settings.models_in_memory_bytes,
-            most_waiting=max(1, settings.predict_in_flight // 2),
-            loaded=self._loaded,
+        self._engines = Engines(
+            settings,
+            artifacts,
+            self._limits,
+            stored=stored,
+            ground=ground,
+            busy=lambda: self.waiting > 0,
         )
+        self._cache, self._upgrades = self._engines.cache, self._engines.upgrades  # each answer asks them
         self.exports = Exports(artifacts)
         self.memory = ImageMemory(settings.predict_image_bytes)
-        self._upgrades = Upgrades(
-            artifacts,
-            possible=_possible,
-            prove=self._prove,
-            samples=self._samples,
-            current=self._cache.peek,
-            replace=self._cache.replace,
-        )
-        self._reductions = Reductions(
-            ground=ground,
-            reduce=self._reduce,
-            busy=lambda: self.waiting > 0,
-            current=self._cache.peek,
-            replace=self._cache.replace,
-        )
         self._decoders = Decoders(self._limits)
         # Of their own: to draw for one client must not keep the image of another from being decoded.
         self._drawers = ThreadPoolExecutor(2, thread_name_prefix="draw")
@@ -216,8 +182,7 @@ class Inference:
 
     def forget(self, model_id: str) -> None:
         """Drop what is loaded of a model that is being deleted."""
-        self._upgrades.forget(model_id)
-        self._cache.drop(model_id)
+        self._engines.forget(model_id)
 
     @property
     def waiting(self) -> int:
@@ -232,78 +197,11 @@ class Inference:
     def close(self) -> None:
         """Answer what was accepted, then end every thread."""
         self.exports.stop()
-        self._reductions.close()
-        self._upgrades.close()
+        self._engines.close()
         self._fast.close()
         self._slow.close()
-        self._cache.close()
         self._decoders.close()
         self._drawers.shutdown(cancel_futures=True)
-
-    def _load(self, pair: Pair) -> Engine:
-        with loading():
-            from app.inference.engine import load  # torch comes with it
-
-        engine = load(pair, self._artifacts, device=self._settings.device, threads=self._threads)
-        _settle()
-        return engine
-
-    def _loaded(self, pair: Pair, engine: Engine) -> None:
-        if self._settings.engine != "torch":
-            self._upgrades.consider(pair, engine)
-        if self._settings.engine.startswith("openvino"):
-            self._reductions.consider(pair, engine)
-
-    def _prove(self, pair: Pair, engine: Engine, images: Squares) -> Proven:
-        from app.inference.proving import prove  # torch and ONNX Runtime come with it
-
-        proven = prove(pair, engine, images, artifacts=self._artifacts, threads=self._threads)
-        _settle()
-        return proven
-
-    def _reduce(
-        self, pair: Pair, engine: Engine, ground: Ground, *, pause: Callable[[], None], stop: Event
-    ) -> Proven:
-        from app.inference.reducing import reduce  # torch, ONNX Runtime and OpenVINO come with it
-
-        proven = reduce(
-            pair,
-            engine,
-            ground,
-            pause=pause,
-            stop=stop,
-            int8=self._settings.engine == "openvino-int8",
-            artifacts=self._artifacts,
-            scratch=self._settings.scratch,
-            threads=self._threads,
-        )
-        _settle()
-        return proven
-
-    def _samples(self, pair: Pair, size: int) -> list[Squares]:
-        """Images of the model's data set as squares; what does not decode any more is left out."""
-        from app.inference.images import to_square
-
-        squares = []
-        for data in self._stored(pair.model.id, IMAGES):
-            with suppress(ImageError):
-                squares.append(to_square(Upload(data), size, self._limits))
-        return squares
-
-
-def _possible(engine: Engine) -> bool:
-    from app.inference.proving import possible  # torch and ONNX Runtime come with it
-
-    return possible(engine)
-
-
-def _settle() -> None:
-    """What was loaded stays for long: out of sight of the collector, whose full runs pause for 90 ms."""
-    gc.collect()
-    gc.freeze()
-    # A request makes hundreds of objects that the counting of references ends: to look for cycles after
-    # each 700 of them, the default, takes 5 % of the time.
-    gc.set_threshold(20_000, 10, 10)
 
 
 def _methods() -> tuple[str, ...]:

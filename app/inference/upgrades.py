@@ -161,7 +161,9 @@ class Upgrades:
         proven = self._prove(pair, engine, images)
         if proven.engine is None:
             self._refuse(pair, proven.why)
-        elif self._replace(pair, engine, proven.engine):
+            return
+        self._failed.pop(pair, None)  # what fails after this is another fault
+        if self._replace(pair, engine, proven.engine):
             logger.info("model %s is served by %s: %s", pair.model.id, proven.engine.name, proven.why)
 
     def _still(self, pair: Pair, held: ReferenceType[Engine]) -> Engine | None:

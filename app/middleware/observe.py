@@ -62,8 +62,8 @@ class Observe:
         with logs.bound(request_id=request_id):
             try:
                 await self.app(scope, receive, noting)
-            except asyncio.CancelledError:  # the server's time to end is over
-                if not answered:
+            except BaseException as error:
+                if not answered and _is_cut_off(error):
                     await refuse(scope, noting, Unavailable, _ENDED, _RETRY_AFTER, _CLOSE)
                 raise
             finally:
@@ -88,6 +88,13 @@ class Observe:
                 "stream" if seconds is None else f"{seconds * 1000:.1f}ms",
                 extra={"method": method, "route": route, "status": status, "seconds": seconds},
             )
+
+
+def _is_cut_off(error: BaseException) -> bool:
+    """Whether the server's time to end is over. What else is raised then comes of that: a session that is
+    closed while a thread still waits for the database has an error of its own."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) or (task is not None and task.cancelling() > 0)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

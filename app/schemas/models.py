@@ -41,8 +41,8 @@ class CalibrationRef(BaseModel):
     n: int = Field(description="Samples of the calibration split, each picture once.")
     copies_left_out: int | None = Field(
         None,
-        description="Its other samples, copies of a picture that stands there before them; null for a "
-        "calibration that does not say, and may have counted them.",
+        description="Its other samples: copies of a picture that stands there before them, or in `train` or "
+        "`val` too; null for a calibration that does not say, and may have counted them.",
     )
     score_name: str | None = Field(None, description="The score that is used when none is asked for.")
     scores: list[str] = Field(description="Scores that may be asked for.")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.services.multipart import MAX_HEADER_BYTES
+from app.services.multipart import MAX_HEADER_BYTES, pointer
 from core.errors import BadImage, FieldError, InvalidInput
 from models.data.report import FileCode
 
@@ -105,7 +105,7 @@ class ImageForm:
         if b"filename" not in options:
             name = options[b"name"].decode("utf-8", "replace")
             raise InvalidInput.field(
-                f"/{name}", "not-a-file", f"{name} is no file; everything but images goes into the query"
+                pointer(name), "not-a-file", f"{name} is no file; everything but images goes into the query"
             )
         self._filename = options[b"filename"].decode("utf-8", "replace")
 

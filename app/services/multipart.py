@@ -100,7 +100,7 @@ class FormReader:
             raise _fault("/", "unnamed-part", "a part has no name in its Content-Disposition")
         name = options[b"name"].decode("utf-8", "replace")
         if name in self.form.fields or (name == self.form.file_field and self.form.filename is not None):
-            raise _fault(_pointer(name), "repeated", f"the field {name} is there twice")
+            raise _fault(pointer(name), "repeated", f"the field {name} is there twice")
         if name == self.form.file_field:
             self.form.filename = options.get(b"filename", b"").decode("utf-8", "replace")
         self._field = name
@@ -112,7 +112,7 @@ class FormReader:
         self._data += data[start:end]
         if len(self._data) > MAX_FIELD_BYTES:
             raise _fault(
-                _pointer(self._field or ""), "too-long", f"a field may have {MAX_FIELD_BYTES} bytes at most"
+                pointer(self._field or ""), "too-long", f"a field may have {MAX_FIELD_BYTES} bytes at most"
             )
 
     def _part_end(self) -> None:
@@ -121,13 +121,14 @@ class FormReader:
         try:
             self.form.fields[self._field] = self._data.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise _fault(_pointer(self._field), "not-utf8", "the field is not UTF-8") from error
+            raise _fault(pointer(self._field), "not-utf8", "the field is not UTF-8") from error
 
     def _end(self) -> None:
         self.form.ended = True
 
 
-def _pointer(name: str) -> str:
+def pointer(name: str) -> str:
+    """To a field of a form (RFC 6901)."""
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 

@@ -103,12 +103,12 @@ def wish(found: Json) -> tuple[str, str]:
 
 
 def copies(left_out: int | None) -> str:
-    """What a calibration did with pictures that stand in its split more than once."""
+    """What a calibration did with pictures that stand elsewhere too."""
     if not left_out:
         return ""
     return (
-        f"{left_out:,} copies of pictures that stand in the split more than once were left out: a copy is "
-        "right or wrong with its first, and says nothing new."
+        f"{left_out:,} copies of pictures were left out: a copy is right or wrong with its first, and says "
+        "nothing new; of one that the models were fitted to or chosen by, it says too much."
     )
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
+from app.services import report_answers as answers
 from app.services import report_figures as figures
 from app.services import report_notes as notes
 from app.services import report_words as words
@@ -44,8 +45,8 @@ def build_page(report: words.Json, picture: Picture) -> ReportPage:
         facts=_facts(dataset),
         made=datetime.fromtimestamp(report["created_at"], UTC).strftime("%d %B %Y, %H:%M UTC"),
         arms=arms,
-        verdict=words.verdict(report),
-        answers=words.answers(report, splits[0] if splits else None),
+        verdict=answers.verdict(report),
+        answers=answers.answers(report, splits[0] if splits else None),
         main=pages[0] if pages else None,
         others=tuple(pages[1:]),
         gallery_rules=tuple((notes.rule(rule), said) for rule, said in (gallery.get("rule") or {}).items()),
@@ -85,7 +86,7 @@ def _split(report: words.Json, split: str, arms: Sequence[Arm], *, main: bool) -
     return SplitPage(
         name=split,
         n=next((by_arm[key]["n"] for key in keys), 0),
-        unseen=words.unseen(report, split),
+        unseen=answers.unseen(report, split),
         summary=_summary(by_arm, keys),
         groups=_slices(by_arm, keys, "groups"),
         classes=_slices(by_arm, keys, "classes"),

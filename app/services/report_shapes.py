@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from app.services import report_words as words
+from app.services.report_answers import Answer, VerdictWords
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,8 @@ class ReportPage:
     facts: tuple[str, ...]
     made: str
     arms: tuple[Arm, ...]
-    verdict: words.VerdictWords
-    answers: tuple[words.Answer, ...]
+    verdict: VerdictWords
+    answers: tuple[Answer, ...]
     main: SplitPage | None
     others: tuple[SplitPage, ...]
     gallery_rules: tuple[tuple[str, str], ...]
@@ -163,3 +164,126 @@ class ReportPage:
     changed: bool = True
     """Whether there is a model after the one before."""
     glossary: tuple[tuple[str, str], ...] = field(default=words.GLOSSARY)
+
+
+# --- the evidence: signs of a shortcut, slices, where models look, what may be trusted ---------
+
+
+@dataclass(frozen=True)
+class Sign:
+    found: bool
+    what: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class MaskCost:
+    """One model on one split under masks; each figure as (share, interval)."""
+
+    arm: str
+    name: str
+    split: str
+    n: int
+    masked: tuple[str, str]
+    cells: tuple[tuple[str, str], ...]
+    changed: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class PropertyRow:
+    name: str
+    strength: str
+    accuracy: tuple[str, str]
+    majority: str
+    effect: tuple[str, str]
+    p_value: str
+    elsewhere: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Properties:
+    sentence: str
+    rule: str
+    n: int
+    split: str
+    elsewhere: str | None
+    rows: tuple[PropertyRow, ...]
+    more: int
+
+
+@dataclass(frozen=True)
+class Slice:
+    row: Row
+    picture: str | None
+    shown: int
+
+
+@dataclass(frozen=True)
+class CutClass:
+    name: str
+    slices: tuple[Slice, ...]
+    agreement: str | None
+
+
+@dataclass(frozen=True)
+class Slices:
+    model: str
+    split: str
+    n: int
+    of: int
+    rule: str
+    cut: tuple[CutClass, ...]
+    whole: str
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """Does the model before lean on a shortcut?"""
+
+    tone: str
+    title: str
+    model: str
+    signs: tuple[Sign, ...]
+    rule: str
+    costs: tuple[MaskCost, ...]
+    properties: Properties | None
+    slices: Slices | None
+
+
+@dataclass(frozen=True)
+class MeanLook:
+    """A class's mean image, plain and under each model's mean map."""
+
+    name: str
+    n: int
+    averaged: int
+    image: str
+    arms: tuple[tuple[str, str, str], ...]
+    moved: str | None
+
+
+@dataclass(frozen=True)
+class Gaze:
+    split: str
+    n: int
+    of: int
+    moved: str | None
+    means: tuple[MeanLook, ...]
+
+
+@dataclass(frozen=True)
+class Wish:
+    risk: str
+    figures: tuple[tuple[str, str, str], ...]
+    """(arm, share that would be answered or a refusal, what it rests on)."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    confidence: str
+    n: int
+    copies: str
+    wishes: tuple[Wish, ...]
+    best: tuple[tuple[str, str], ...]
+    curves: tuple[tuple[str, str, Markup], ...]
+    """(split, caption, figure)."""

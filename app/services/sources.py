@@ -40,8 +40,12 @@ def _file(path: str, prefixes: list[str]) -> str:
     real = Path(os.path.realpath(path))
     if not any(real.is_relative_to(os.path.realpath(prefix)) for prefix in prefixes):
         raise _not_allowed()
-    if not real.exists():
-        raise _refused("not-found", "there is nothing at this address")
+    try:
+        there = real.exists()
+    except OSError:  # a name too long, a folder that may not be read
+        there = False
+    if not there:
+        raise _refused("not-found", "there is nothing at this address that the service can read")
     return f"file://{real}"
 
 

@@ -26,8 +26,8 @@ from app.deps import Services
 from app.main import create_app
 from app.server import Server
 from core.ids import new_id
-from core.queries import datasets, jobs, registry
-from core.queries.jobs import Lease
+from core.queries import datasets, jobs, leases, registry
+from core.queries.leases import Lease
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow
 from core.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
@@ -125,7 +125,7 @@ class Front:
         deadline = time.monotonic() + 10
         while True:
             with self.services.database.begin() as session:
-                row = jobs.claim(session, worker="test", lease_seconds=600)
+                row = leases.claim(session, worker="test", lease_seconds=600)
                 if row is not None:
                     return Lease(row.id, row.token)
             # The front's first sweep may hold it, to ring for it: a claim goes past what is held.
@@ -136,16 +136,16 @@ class Front:
         """One event for each message."""
         for message in messages:
             with self.services.database.begin() as session:
-                jobs.log(session, lease, message)
+                leases.log(session, lease, message)
 
     def finish_stage(self, lease: Lease, stage: Stage, **result: Any) -> None:
         with self.services.database.begin() as session:
-            jobs.finish_stage(session, lease, stage, result)
+            leases.finish_stage(session, lease, stage, result)
 
     def end(self, lease: Lease, state: JobState = JobState.SUCCEEDED) -> None:
         error = {"type": "/problems/job-failed", "detail": "no"} if state is JobState.FAILED else None
         with self.services.database.begin() as session:
-            jobs.end(session, lease, state, error=error)
+            leases.end(session, lease, state, error=error)
 
 
 @contextmanager

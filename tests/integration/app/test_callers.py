@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import product
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from app.main import create_app
 from core.ids import new_id
 from core.settings import Settings
-from tests.integration.app.conftest import Front, StartFront
+from tests.integration.app.conftest import Front, Listening, StartFront
 
 SECURED = [
     (method.upper(), path)
@@ -23,6 +24,7 @@ PRESET = "waterbirds"
 """There is an alias with the name of this preset: both have `name` in their path."""
 NARROW = ("read", "predict")
 """No route takes both: of each one or the other may not be asked for."""
+JSON = {"Content-Type": "application/json"}
 Ids = tuple[Front, dict[str, tuple[str, ...]]]
 
 
@@ -63,12 +65,21 @@ def test_no_answer_tells_a_stranger_what_there_is(ids: Ids) -> None:
         allowed = set()
         for address in addresses(path, known):
             for headers in ({}, key("wrong")):
-                answer = front.client.request(method, address, headers=headers)
+                answer = front.client.request(method, address, headers=headers | JSON, content="{")
                 assert answer.status_code == 401, f"{method} {address}"
             asked = {scope: front.client.request(method, address, headers=key(scope[0])) for scope in NARROW}
             allowed.add(frozenset(scope for scope, answer in asked.items() if answer.status_code != 403))
         assert len(allowed) == 1, f"{method} {path}: the scope that it takes depends on what there is"
         assert max(map(len, allowed)) <= 1, f"{method} {path}: no scope is needed"
+
+
+@pytest.mark.parametrize(
+    "route", ["POST /jobs/erm", "POST /keys", "PUT /aliases/a", "POST /aliases/a/rollback"]
+)
+def test_nothing_of_a_strangers_body_is_awaited(listen: Callable[..., Listening], route: str) -> None:
+    """Nor is anything of it parsed; here it never comes."""
+    head = f"{route} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
+    assert listen(api_keys=KEYS).ask(f"{head}Connection: close\r\n\r\n".encode())[9:12] == b"401"
 
 
 def test_what_does_not_exist_counts_toward_the_rate(start: StartFront) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +15,7 @@ from sqlalchemy import delete
 from app.services.event_stream import HEARTBEAT, frames
 from app.services.events import Followers
 from core.ids import new_id
-from core.queries import jobs
+from core.queries import jobs, leases
 from core.session import Database
 from core.tables import EventRow, JobRow
 from core.vocabulary import JobKind, JobState
@@ -68,6 +69,23 @@ def test_a_stream_is_resumed_behind_the_last_id(front: Front) -> None:
     assert front.client.get(f"/jobs/{new_id('job')}/events", headers=STREAM).status_code == 404
 
 
+def test_a_stream_behind_a_number_that_was_never_told_ends_with_its_job(
+    front: Front, wait_until: Callable[[Callable[[], bool], float], None]
+) -> None:
+    """As after a backup was restored: nothing would ever come that is behind it, not even the end."""
+    job, lease = front.job(), front.claim()
+    headers = STREAM | {"Last-Event-ID": "99"}
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(front.client.get, f"/jobs/{job}/events", headers=headers)
+        try:
+            wait_until(lambda: len(front.services.followers) == 1, 10)
+            front.end(lease)
+            assert [event["id"] for event in parse(asked.result(10).text)] == ["3"]
+        finally:
+            assert front.client.portal is not None
+            front.client.portal.call(front.services.followers.stop)
+
+
 def test_a_stream_goes_over_what_is_gone(either: Front) -> None:
     job = finished(either, *"abcdef")
     with either.services.database.begin() as session:
@@ -118,15 +136,15 @@ def queued(database: Database) -> str:
 def work(database: Database, messages: int, *, end: bool = True) -> None:
     """Claim a job, log, and end it: each step a transaction, as a worker's."""
     with database.begin() as session:
-        row = jobs.claim(session, worker="w", lease_seconds=60)
+        row = leases.claim(session, worker="w", lease_seconds=60)
         assert row is not None
-        lease = jobs.Lease(row.id, row.token)
+        lease = leases.Lease(row.id, row.token)
     for number in range(messages):
         with database.begin() as session:
-            jobs.log(session, lease, str(number))
+            leases.log(session, lease, str(number))
     if end:
         with database.begin() as session:
-            jobs.end(session, lease, JobState.SUCCEEDED)
+            leases.end(session, lease, JobState.SUCCEEDED)
 
 
 async def ids(followers: Followers, job: str, *, after: int = 0) -> list[int]:

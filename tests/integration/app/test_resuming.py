@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.services import jobs as service
 from core.errors import DatasetInUse, ModelInUse, NotFound
-from core.queries import datasets, jobs, registry
+from core.queries import datasets, jobs, leases, registry
 from core.vocabulary import JobKind, JobState, Stage
 from tests.integration.app.conftest import Front
 from tests.integration.core.locks import while_it_waits
@@ -32,7 +32,7 @@ def failed_after_its_erm(front: Front, dataset: str) -> tuple[str, str]:
     lease = front.claim()
     front.finish_stage(lease, Stage.ERM, models=[])
     with front.services.database.begin() as session:
-        jobs.set_models(session, lease, {"erm": model})
+        leases.set_models(session, lease, {"erm": model})
     front.end(lease, JobState.FAILED)
     return job, model
 

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from fastapi.testclient import TestClient
 from safetensors.torch import save
@@ -23,9 +24,12 @@ from app.services.tentative import LONGEST_SECONDS, tentative
 from core.artifacts import Artifacts
 from core.errors import Unavailable
 from core.housekeeping import keep_house
+from core.ids import new_id
+from core.queries import datasets
 from core.session import Database
 from core.settings import Settings
-from core.tables import TrashRow
+from core.tables import DatasetRow, TrashRow
+from core.vocabulary import DatasetState
 from models.backbones import build_network
 from tests.conftest import StubbornStore
 from tests.integration.app.conftest import CLASSES, Front, StartFront
@@ -196,3 +200,36 @@ def test_who_takes_longer_than_the_trash_waits_creates_nothing(
             keep(session)
     assert not artifacts.exists("uploads/ds_1")
     assert in_trash(database) == []
+
+
+def test_a_store_that_is_away_is_a_503(start: StartFront, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors of botocore are no errors of the system, and were a bare 500."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = taken.getsockname()  # nobody listens there behind this block
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{address[1]}",
+        "AWS_ACCESS_KEY_ID": "anyone",
+        "AWS_SECRET_ACCESS_KEY": "anything",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    driver = fsspec.get_filesystem_class("s3")
+    driver.clear_instance_cache()
+    try:
+        front = start(storage_url="s3://bucket/artifacts")
+        dataset, job = new_id("ds"), new_id("job")
+        with front.services.database.begin() as session:
+            row = DatasetRow(id=dataset, name="away", state=DatasetState.IMPORTING, format="auto", job_id=job)
+            row.source, row.options = {}, {}
+            datasets.add(session, row)
+            datasets.finish(
+                session, dataset, artifact=f"datasets/{dataset}", classes=CLASSES, summary={}, ready=True
+            )
+        for path in (f"/datasets/{dataset}/samples", f"/datasets/{dataset}/samples/0/image"):
+            answer = front.client.get(path)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5"), answer.text
+            assert answer.json()["type"].endswith("/problems/unavailable")
+    finally:
+        driver.clear_instance_cache()

@@ -51,9 +51,20 @@ def test_any_cut_gives_the_same_files(images: list[bytes], cuts: list[int]) -> N
         (part(b"x") * (MOST + 1) + b"--cut--\r\n", "/", "malformed-multipart"),
         (b"--cut\r\nX-Long: " + b"x" * 10_000, "/", "malformed-multipart"),
         (part(b"x") + part(b"0.5", "coverage", None) + b"--cut--\r\n", "/coverage", "not-a-file"),
+        (part(b"0.5", "a/b~c", None) + b"--cut--\r\n", "/a~1b~0c", "not-a-file"),
         (b"--cut--\r\n", "/file", "missing"),
     ],
-    ids=["empty", "cut off", "garbled", "no name", "too many", "long header", "a field", "no file"],
+    ids=[
+        "empty",
+        "cut off",
+        "garbled",
+        "no name",
+        "too many",
+        "long header",
+        "a field",
+        "odd name",
+        "no file",
+    ],
 )
 def test_what_is_no_form_of_images_is_invalid_input(body: bytes, pointer: str, code: str) -> None:
     with pytest.raises(InvalidInput) as refused:

@@ -17,10 +17,12 @@ from tests.conftest import free_port
 class Replica:
     """A `masktune api` that may be ended and started again at its address."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
+        """`settings` by their names behind `MASKTUNE_`."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         given = {"DATA_DIR": str(folder), "PORT": str(self.port), "ENGINE": "torch", "THREADS": "1"}
+        given |= settings
         self._environment = os.environ | {f"MASKTUNE_{name}": value for name, value in given.items()}
         self.start()
 

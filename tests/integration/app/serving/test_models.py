@@ -318,6 +318,22 @@ def test_risk_coverage_as_a_picture(world: World) -> None:
     assert Image.open(io.BytesIO(png.content)).size == (1152, 720)
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("image/avif,image/webp,image/*,*/*;q=0.8", "image/png"),
+        ("text/csv, image/png", "image/png"),
+        ("image/png;q=0.5, application/json", "application/json"),
+        ("text/html,application/xml;q=0.9,image/webp,*/*;q=0.8", "application/json"),
+        ("*/*", "application/json"),
+    ],
+    ids=["a picture in a page", "named last", "rated lower", "a page", "anything"],
+)
+def test_risk_coverage_is_what_accept_rates_highest(world: World, accept: str, kind: str) -> None:
+    answer = world.client.get(f"/models/{world.model}/risk-coverage", headers={"Accept": accept})
+    assert answer.headers["content-type"] == kind
+
+
 def test_risk_coverage_needs_a_calibration(fresh_world: World) -> None:
     imported = _send(fresh_world.client, _weights()).json()["id"]
     refusal = fresh_world.client.get(f"/models/{imported}/risk-coverage")

@@ -9,12 +9,14 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import make_url
 
 from app.main import create_app
 from core.settings import Settings
 from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import _furnished, picture
 from tests.integration.app.serving.processes import Replica
+from tests.integration.worker.test_stopping import PausingProxy
 
 CLIENTS, IMAGES = 3, 64
 
@@ -41,3 +43,25 @@ def test_sigterm_under_load_loses_no_answer(tmp_path: Path) -> None:
         api.terminate()
         assert [one.result(60) for one in asked] == [200] * CLIENTS
         assert api.wait() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_it_ends_on_sigterm_while_its_database_answers_nothing(tmp_path: Path, database_url: str) -> None:
+    """Else whoever restarts it waits until it is killed: threads wait for the database, and it for them."""
+    address = make_url(database_url)
+    with (
+        closing(PausingProxy(str(address.host), address.port or 5432)) as proxy,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        url = address.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+        seconds = {"GRACEFUL_SHUTDOWN_SECONDS": "1", "SWEEP_SECONDS": "600"}
+        with closing(Replica(tmp_path, DATABASE_URL=url, **seconds)) as api:
+            api.await_ready()
+            proxy.pause()
+            asked = threads.submit(httpx.get, f"{api.url}/jobs", timeout=60)
+            with pytest.raises(TimeoutError):
+                asked.result(1)  # it waits for the database
+            api.terminate()
+            assert api.wait() == 1
+            assert isinstance(asked.exception(60), httpx.HTTPError) or asked.result().status_code == 503

@@ -252,6 +252,23 @@ def test_a_fault_that_passes_keeps_no_model_on_torch(
     assert made.compared == [FEWEST] * 3
 
 
+def test_faults_with_a_success_between_them_are_counted_apart(
+    bench: Callable[..., Bench], wait_until: Waiter
+) -> None:
+    """A store that is away once a month would keep a model on torch for good, in the end."""
+    outcomes = [Unavailable("away"), None, Unavailable("away"), None]
+
+    def prove() -> Proven:
+        if (error := outcomes.pop(0)) is not None:
+            raise error
+        return Proven(FASTER, "equal")
+
+    made = bench(FEWEST, prove, again=(0.01,))
+    for loads in (1, 2):
+        made.upgrades.consider(PAIR, made.torch)
+        wait_until(lambda: len(made.replaced) == loads, 10)  # noqa: B023  # called in its turn
+
+
 def test_a_fault_that_stays_is_not_tried_for_ever(
     bench: Callable[..., Bench], wait_until: Waiter, caplog: pytest.LogCaptureFixture
 ) -> None:

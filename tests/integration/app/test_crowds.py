@@ -1,0 +1,35 @@
+"""More requests at once than there are threads and connections of the database: each gets its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from tests.integration.app.conftest import Listening
+
+CROWD = 120
+"""Threads (40) and connections (40) together are fewer."""
+
+
+@pytest.mark.parametrize("path", ["/jobs/{}", "/jobs/{}/events", "/jobs"])
+def test_nobody_waits_for_a_thread_with_a_connection_in_hand(
+    listen: Callable[..., Listening], database_url: str, path: str
+) -> None:
+    """Those who have a thread would wait for a connection meanwhile, until all of them give up (30 s)."""
+    server = listen(database_url=database_url)
+    asked = f"GET {path.format(server.job())} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection(*server.address)
+        writer.write(asked)
+        answer = await reader.read()
+        writer.close()
+        return answer[9:12]
+
+    async def crowd() -> Counter[bytes]:
+        return Counter(await asyncio.gather(*(ask() for _ in range(CROWD))))
+
+    assert asyncio.run(crowd()) == {b"200": CROWD}
