@@ -10,16 +10,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.exception_handlers import request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
 from nicegui import app as pages_app
 from nicegui import ui
 from starlette.types import ASGIApp
 
+from client import ProblemError
 from web import connection, files, uploads
 from web.pages import dataset, datasets, job, jobs, model, models, new_job, report, try_it  # noqa: F401
 from web.prefix import Prefixed
 from web.room import clear_abandoned, room
-from web.shell import STATIC
+from web.shell import STATIC, instead, wants_a_page
 
 HOME = "/ui"
 """Where the pages are; `/` leads there."""
@@ -68,6 +71,8 @@ def create_dashboard(url: str, upload_bytes: int = 0) -> FastAPI:
     pages_app.include_router(files.router)
     pages_app.include_router(uploads.router)
     pages_app.add_static_files("/static", STATIC)
+    pages_app.add_exception_handler(404, _not_found)
+    pages_app.add_exception_handler(RequestValidationError, _not_understood)
     ui.run_with(
         outer,
         mount_path=HOME,
@@ -96,6 +101,22 @@ async def _home(request: Request) -> Response:
 
 async def _alive() -> dict[str, str]:
     return {"status": "ok"}
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    """NiceGUI's own page for this leads nowhere."""
+    if not wants_a_page(request):
+        return JSONResponse({"detail": "There is nothing here."}, status_code=404)
+    return instead(request, ProblemError({"detail": "No page has this address."}, status=404))
+
+
+async def _not_understood(request: Request, error: Exception) -> Response:
+    if not wants_a_page(request) and isinstance(error, RequestValidationError):
+        return await request_validation_exception_handler(request, error)
+    said = "A part of this page's address cannot be: leave away what follows its question mark."
+    return instead(
+        request, ProblemError({"title": "This address is not understood", "detail": said}, status=422)
+    )
 
 
 async def _sealed(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:

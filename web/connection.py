@@ -14,6 +14,7 @@ from nicegui import ui
 from starlette.requests import Request
 
 from client import AsyncClient, ClientError, ProblemError, Retry
+from web.paging import first
 
 KEY_COOKIE = "masktune_key"
 UNSENDABLE = "unsendable"
@@ -113,6 +114,11 @@ def request() -> Request:
 def api() -> AsyncClient:
     """The API with the key of the visitor whose page this is."""
     return api_for(request())
+
+
+async def dataset_names() -> dict[str, str]:
+    """What data sets are called, the newest hundred: one request; of others only the id is shown."""
+    return {found.id: found.name for found in await first(api().datasets.list(limit=100), 100)}
 
 
 def here(path: str, asked: Request | None = None) -> str:

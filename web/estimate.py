@@ -101,8 +101,8 @@ def work(plan: Plan) -> dict[str, int]:
             return {"finetune": tuned, "calibrate": erm["calibrate"], "evaluate": rest}
         case "predict":  # a pass as measuring is; reports tell of no other
             return {"evaluate": sum(plan.images.values())}
-        case _:
-            return {"calibrate": erm["calibrate"], "evaluate": rest}
+        case _:  # `images` are those that are measured; the calibration split is asked for thresholds before
+            return {"evaluate": sum(plan.images.values())}
 
 
 def estimate(plan: Plan, earlier: Sequence[Measured]) -> Estimate:
@@ -119,7 +119,7 @@ def estimate(plan: Plan, earlier: Sequence[Measured]) -> Estimate:
         total += images / rate
     if known is not None and guessed < (total - OVERHEAD) / 2:
         return Estimate(
-            total, f"measured: job {known.job} ran {known.backbone} on {known.device or 'this machine'}", True
+            total, f"Measured: job {known.job} ran {known.backbone} on {known.device or 'this machine'}", True
         )
     return Estimate(
         total,

@@ -15,6 +15,7 @@ from client.predict import View
 from web.connection import KEY_COOKIE, UNSENDABLE, api_for, here, is_sendable
 from web.refusals import refusal
 from web.room import PREFIX
+from web.shell import instead, wants_a_page
 
 router = APIRouter(include_in_schema=False)
 
@@ -36,7 +37,7 @@ async def set_key(
     home = here("/", request)
     target = next if next.startswith(home) and "//" not in next else home
     if not is_sendable(key.strip()):
-        return RedirectResponse(f"{target}?{UNSENDABLE}", status_code=303)
+        return RedirectResponse(f"{target}{'&' if '?' in target else '?'}{UNSENDABLE}", status_code=303)
     response = RedirectResponse(target, status_code=303)
     path = here("", request) or "/"
     if key.strip():
@@ -81,7 +82,7 @@ async def report_page(request: Request, job: str) -> Response:
     try:
         text = await api_for(request).jobs.report_html(job)
     except ClientError as error:
-        return refusal(error)
+        return _instead(request, error, "/jobs")
     sealed = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
     return Response(text, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": sealed})
 
@@ -95,7 +96,7 @@ async def predictions(request: Request, job: str) -> Response:
         await api.jobs.predictions(job, target)
     except ClientError as error:
         target.unlink(missing_ok=True)
-        return refusal(error)
+        return _instead(request, error, "/jobs")
     return _once(target, f"{job}.{ending}")
 
 
@@ -108,7 +109,7 @@ async def download(
         await api_for(request).models.download(model, target, format=format)
     except ClientError as error:
         target.unlink(missing_ok=True)
-        return refusal(error)
+        return _instead(request, error, "/models")
     return _once(target, f"{model}.{format}")
 
 
@@ -118,6 +119,11 @@ async def download(
 def _scratch() -> Path:
     with tempfile.NamedTemporaryFile(prefix=PREFIX, delete=False) as file:
         return Path(file.name)
+
+
+def _instead(request: Request, error: ClientError, place: str) -> Response:
+    """Who pressed a link gets a page, a script its sentence."""
+    return instead(request, error, place) if wants_a_page(request) else refusal(error)
 
 
 def _once(path: Path, filename: str) -> Response:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from nicegui import ui
@@ -13,7 +14,6 @@ from nicegui.elements.mixins.validation_element import ValidationElement
 from nicegui.elements.mixins.value_element import ValueElement
 
 from client import Dataset, FieldError, Job, Model, Preset
-from web import words
 from web.estimate import Plan
 from web.widgets import choice
 
@@ -40,14 +40,28 @@ class Field:
     send: Send
     required: str = ""
     """What is said when it is empty; nothing where it may be."""
+    check: Callable[[Any], str] | None = None
+    """What is said of a value that cannot be."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing stands in it that counts."""
+        value = self.element.value
+        return not self.element.visible or value is None or value in ("", [])
 
     @property
     def sent(self) -> Any:
         """What of it is sent: nothing where it is hidden, empty, or as good as left out."""
-        value = self.element.value
-        if not self.element.visible or value is None or value in ("", []):
-            return None
-        return self.send(value)
+        return None if self.empty else self.send(self.element.value)
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with it; nothing where all is well."""
+        if not self.element.visible:
+            return ""
+        if self.empty:
+            return self.required
+        return self.check(self.element.value) if self.check else ""
 
 
 class Fields(ABC):
@@ -89,12 +103,10 @@ class Fields(ABC):
                 inner[name] = value
         return found
 
-    def missing(self) -> list[FieldError]:
-        """Those that must be filled and are not."""
+    def faults(self) -> list[FieldError]:
+        """What must be filled and is not, and what cannot be."""
         return [
-            FieldError(pointer, "missing", field.required)
-            for pointer, field in self.at.items()
-            if field.required and field.element.visible and field.sent is None
+            FieldError(pointer, "invalid", field.fault) for pointer, field in self.at.items() if field.fault
         ]
 
     def mark(self, faults: Sequence[FieldError]) -> tuple[list[Field], list[FieldError]]:
@@ -147,17 +159,14 @@ class Fields(ABC):
         value: float | None = None,
         hint: str = "the service chooses",
     ) -> ui.number:
-        """A number; `send` of `int` allows whole ones only."""
-        step = "1" if send is int else "any"
+        """A number; `send` of `int` allows whole ones only. One out of bounds is said to be, and kept:
+        NiceGUI's own bounds would put another in its place while the job is started.
+        """
+        whole = send is int
         found = ui.number(
-            label,
-            value=self.carried.get(pointer, value),
-            min=low,
-            max=high,
-            on_change=self.changed,
-            placeholder=hint,
-        ).props(f"outlined dense stack-label step={step} debounce=300")
-        self.at[pointer] = Field(label, found, send)
+            label, value=self.carried.get(pointer, value), on_change=self.changed, placeholder=hint
+        ).props(f"outlined dense stack-label step={'1' if whole else 'any'} debounce=300")
+        self.at[pointer] = Field(label, found, send, check=partial(_misfit, low=low, high=high, whole=whole))
         return found
 
     def text(self, pointer: str, label: str, options: Sequence[str]) -> ui.input:
@@ -191,6 +200,16 @@ class Fields(ABC):
         )
 
 
+def _misfit(value: float, *, low: float | None, high: float | None, whole: bool) -> str:
+    """What a number must be, where it is not."""
+    fits = (low is None or value >= low) and (high is None or value <= high)
+    if fits and (not whole or float(value).is_integer()):
+        return ""
+    kind = "a whole number" if whole else "a number"
+    bounds = f" from {low:g}" if low is not None else ""
+    return f"Give {kind}{bounds}{f' to {high:g}' if high is not None else ''}."
+
+
 def percent(value: float) -> float:
     """A percentage as a share."""
     return round(value / 100, 6)
@@ -203,11 +222,6 @@ def folded(title: str) -> Iterator[None]:
         ui.html(title, tag="summary", sanitize=False)
         with ui.element("div").classes("form").style("margin-top: 10px"):
             yield
-
-
-def told_of(model: Model) -> str:
-    """A model as a choice names it."""
-    return f"{words.arm(model.arm)} · {model.backbone} · {words.ago(model.created_at)} · {model.id[-6:]}"
 
 
 def _as_it_is(value: Any) -> Any:

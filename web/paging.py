@@ -8,6 +8,16 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+async def first(entries: AsyncIterator[T], most: int) -> list[T]:
+    """So many entries of a list at most; no page of it is fetched for more."""
+    found: list[T] = []
+    async for entry in entries:
+        found.append(entry)
+        if len(found) == most:
+            break
+    return found
+
+
 class Pager(Generic[T]):
     """Pages of `size` entries of a list that is read on demand. Those that were seen are kept.
 

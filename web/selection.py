@@ -72,7 +72,8 @@ def statement(table: GroupTable, at: CurvePoint | None, found: RiskCoverage) -> 
     if table.policy == "max_risk":
         return (
             f"Not certifiable: no threshold keeps a risk of {words.percent(table.requested)} at {confidence} "
-            f"confidence with these {found.n} calibration samples. Asked so, the model abstains from all."
+            f"confidence with these {found.n} calibration samples. Asked so, the model abstains from all. "
+            "Allow a larger risk or a lower confidence; more calibration samples certify smaller risks."
         )
     if at is None:
         return "Nothing would be answered."

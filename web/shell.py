@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from nicegui import ui
+from nicegui import Client, ui
+from starlette.requests import Request
+from starlette.responses import Response
 
 from client import ClientError, ProblemError, UnexpectedAnswer, Unreachable
-from web import words
+from web import report_words, words
 from web.connection import THEME_COOKIE, UNSENDABLE, connections, here, key_of, request
 
 P = ParamSpec("P")
@@ -34,7 +36,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals["words"] = words
+_templates.globals |= {"words": words, "report_words": report_words}
 
 
 def html(template: str, **values: Any) -> ui.html:
@@ -58,14 +60,13 @@ def page(
     def register(build: Callable[P, Awaitable[None]]) -> Callable[P, Any]:
         @functools.wraps(build)
         async def show(*args: P.args, **kwargs: P.kwargs) -> None:
-            _frame(title, place or path)
-            with ui.element("div").classes("content").props("id=content tabindex=-1") as content:
+            with _frame(title, place or path) as content:
                 try:
                     await build(*args, **kwargs)
                 except ClientError as error:
                     content.clear()
                     with content:
-                        trouble(error)
+                        trouble(error, place or path)
 
         # A first look at a model loads it: that takes longer than NiceGUI's three seconds.
         return ui.page(path, title=f"{title} · masktune", dark=None, response_timeout=90)(show)
@@ -73,7 +74,27 @@ def page(
     return register
 
 
-def _frame(title: str, place: str) -> None:
+def titled(what: str) -> None:
+    """Say in the page's title what is on it: tabs and histories have nothing else to tell pages by."""
+    ui.page_title(f"{what} · masktune")
+
+
+def instead(asked: Request, error: ClientError, place: str = "/") -> Response:
+    """A page that says why there is not what was asked for, for what is no page itself."""
+    status = error.status if isinstance(error, ProblemError) else 502
+    with Client(ui.page("", title=f"{told(error)[0]} · masktune", dark=None), request=asked) as client:
+        with _frame("", place):
+            trouble(error, place)
+    return client.build_response(asked, status)
+
+
+def wants_a_page(asked: Request) -> bool:
+    """Whether a person waits for it: a browser that goes to an address, and no script or picture."""
+    return "text/html" in asked.headers.get("accept", "")
+
+
+def _frame(title: str, place: str) -> ui.element:
+    """What stands around every page. Returns the element that holds the page itself."""
     theme = request().cookies.get(THEME_COOKIE, "auto")
     ui.add_head_html(rendered("head", version=_VERSION))
     dark = ui.dark_mode(THEMES.get(theme))
@@ -83,21 +104,25 @@ def _frame(title: str, place: str) -> None:
         html(
             "frame", places=PLACES, place=place, theme=theme, keyed=key_of(request()) is not None, title=title
         )
+    return ui.element("div").classes("content").props("id=content tabindex=-1")
 
 
-def trouble(error: ClientError) -> None:
-    """An error as a part of the page: what happened and what to do."""
+def trouble(error: ClientError, place: str = "/") -> None:
+    """An error as a part of the page: what happened and what to do. `place`: where one may go from here."""
     if isinstance(error, ProblemError) and error.status == 401:
         unsendable = UNSENDABLE in request().query_params
         html("key", wrong=key_of(request()) is not None, unsendable=unsendable, next=_asked_for())
         return
     title, detail = told(error)
-    html("trouble", title=title, detail=detail, away=isinstance(error, Unreachable), error=error)
+    lost = isinstance(error, ProblemError) and error.status in (403, 404, 422)  # no other answer would come
+    place = place if place in dict(PLACES) else "/"
+    html("trouble", title=title, detail=detail, again=not lost, place=place, name=dict(PLACES)[place])
 
 
 def _asked_for() -> str:
-    """The path of this page as the browser knows it."""
-    return request().url.path
+    """The address of this page as the browser knows it, without what was said of a key."""
+    asked = request().url
+    return str(asked.remove_query_params(UNSENDABLE).replace(scheme="", netloc="")).removeprefix("//")
 
 
 def told(error: ClientError) -> tuple[str, str]:
@@ -110,12 +135,12 @@ def told(error: ClientError) -> tuple[str, str]:
                 "“masktune serve” starts it. What was running goes on from its last checkpoint.",
             )
         case ProblemError(status=404):
-            return "There is nothing here", error.detail
+            return "There is nothing here", words.sentence(error.detail)
         case ProblemError(status=403):
-            return "This key may not do that", error.detail
+            return "This key may not do that", words.sentence(error.detail)
         case ProblemError():
             faults = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in error.errors)
-            return error.title, faults or error.detail
+            return error.title, faults or words.sentence(error.detail)
         case UnexpectedAnswer():
             return "The service answered in a way that this dashboard does not know", str(error)[:400]
         case _:
@@ -148,10 +173,10 @@ def button(text: str, on_click: Callable[..., Any], kind: str = "") -> ui.button
 async def confirmed(question: str, yes: str) -> bool:
     """Whether the visitor means it."""
     with ui.dialog() as dialog, ui.card().props("role=document"):
+        dialog.props["aria-label"] = question
+        dialog.on("hide", dialog.delete)  # not before: it gives the focus back to what was pressed
         ui.label(question)
         with ui.element("div").classes("actions"):
             button(yes, lambda: dialog.submit(True), "danger")
             button("Leave it", lambda: dialog.submit(False), "second")
-    answer = await dialog
-    dialog.delete()
-    return bool(answer)
+    return bool(await dialog)

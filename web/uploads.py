@@ -35,6 +35,7 @@ LARGEST_IMAGE = 32 * 2**20
 BLOCK = 1 << 20
 """Bytes gathered before they are written off the event loop."""
 ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+ALIAS_SIGNS = "Small letters, digits, dots and dashes, at most 64."
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,7 @@ class Brought:
             "backbone": "" if self.backbone.strip() else "Name the network.",
             "image_size": "" if self.image_size.isdecimal() else "Give its side in pixels.",
             "classes": "" if self.dataset or len(self.named) > 1 else "Name two at least, or a data set.",
-            "name": ""
-            if not self.name.strip() or ALIAS.fullmatch(self.name.strip())
-            else "Small letters, digits, dots and dashes, at most 64.",
+            "name": "" if not self.name.strip() or ALIAS.fullmatch(self.name.strip()) else ALIAS_SIGNS,
         }
         return [FieldError(f"/{name}", "invalid", detail) for name, detail in found.items() if detail]
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from nicegui import events, ui
 
+from web.connection import here
 from web.paging import Pager
 from web.shell import button, guarded
 
@@ -40,6 +42,12 @@ async def pages_of(pager: Pager[T], draw: Callable[[list[T]], object]) -> None:
         tell()
 
     tell()
+
+
+def remember(path: str, **chosen: object) -> None:
+    """Let the page's address say what was chosen: it can be sent on, and who comes back finds it again."""
+    query = urlencode({name: value for name, value in chosen.items() if value})
+    ui.navigate.history.replace(here(path) + (f"?{query}" if query else ""))
 
 
 def choice(

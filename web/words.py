@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from client import ImportReport
+from client import Dataset, ImportReport, Model
 
 Json = Mapping[str, Any]
 
@@ -92,21 +92,28 @@ TONES = {
 }
 """How a state or a verdict is coloured; its word always stands beside the colour."""
 
+SPLITS = {
+    "train": "train",
+    "val": "val",
+    "calibration": "calibration",
+    "test": "test",
+    "no_fg": "no_fg: the object cut out",
+    "only_bg_b": "only_bg_b: a black box for the object",
+    "only_bg_t": "only_bg_t: background for the object",
+}
+"""Every split that a data set may have; the last three are the Background Challenge's, without an object."""
+
+_NO_OBJECT = "These images show no object: who is right here reads the background. Lower is better."
+SPLIT_NOTES = {
+    "train": "The models were trained on these images: that says nothing of new ones.",
+    "no_fg": _NO_OBJECT,
+    "only_bg_b": _NO_OBJECT,
+    "only_bg_t": _NO_OBJECT,
+}
+"""Of those whose figures judge no model."""
+
 CLASSES_LISTED = 60
 """With their counts; of more, only the number is said."""
-
-STATISTICS = {
-    "accuracy": ("Average accuracy", "right answers over all answers"),
-    "worst_group_accuracy": ("Worst-group accuracy", "the group with the lowest accuracy"),
-    "worst_class_accuracy": ("Worst-class accuracy", "the class with the lowest accuracy"),
-    "balanced_accuracy": ("Balanced accuracy", "mean over the classes"),
-}
-
-VERDICTS = {
-    "helped": ("good", "{} helped"),
-    "no_detectable_effect": ("unsure", "No detectable effect"),
-    "hurt": ("bad", "{} hurt"),
-}
 
 STATUSES = {
     "certified": "Certified",
@@ -125,6 +132,8 @@ POLICIES = {
 """When a model answers."""
 POLICY_START = {"coverage": 90.0, "max_risk": 5.0, "min_score": 90.0}
 """Percent."""
+CONFIDENCES = {0.99: "99 %", 0.95: "95 %", 0.9: "90 %"}
+"""Of a certificate; the first is the service's own, for programs that name none."""
 
 ABSTAINED = {
     "below_threshold": "It is not sure enough: its score is below the threshold.",
@@ -144,6 +153,31 @@ def fault(report: ImportReport | None) -> str:
     return sentence(found or ended.get("detail") or "the import did not end well") + "."
 
 
+def splits_of(dataset: Dataset) -> list[str]:
+    """Those that have images, in the order of their words."""
+    return [split for split in SPLITS if dataset.splits.get(split)]
+
+
+def shortcut(seen: Json) -> tuple[str, str, str]:
+    """(tone, badge, title) of what an import says of shortcuts."""
+    if not seen.get("findings"):
+        return "unsure", "not judged", "That could not be judged"
+    strength = str(seen.get("strength"))
+    return TONES.get(strength, ""), strength, _SHORTCUTS.get(strength, strength)
+
+
+_SHORTCUTS = {
+    "strong": "Yes: a simple property tells the class",
+    "weak": "Perhaps: a weak one was found",
+    "none": "None of the simple ones that were looked for",
+}
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """ "1 file was rejected", "3 files were rejected"."""
+    return f"{number(count)} {one if count == 1 else many}"
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None else f"{100 * share:.{digits}f}\u00a0%"  # no line break before the sign
 
@@ -161,6 +195,8 @@ def duration(seconds: float | None) -> str:
     """ "45 s", "3 min 20 s", "2 h 5 min"."""
     if seconds is None:
         return "–"
+    if 0 < seconds < 1:
+        return "under 1 s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -200,6 +236,17 @@ def arm(name: str) -> str:
     return ARMS.get(name, name)
 
 
+def told_of(model: Model, dataset: str = "") -> str:
+    """A model as a choice names it; `dataset`: the name of what it was trained on, where it is known."""
+    of = f" of {cut(dataset)}" if dataset else ""
+    return f"{arm(model.arm)}{of} · {model.backbone} · {ago(model.created_at)} · {model.id[-6:]}"
+
+
+def cut(text: str, most: int = 40) -> str:
+    """So many signs of it at most."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def arms_in_order(found: Mapping[str, object]) -> list[str]:
     """The arms that are there, before first, those that nobody knows last."""
     return [*(a for a in ARMS if a in found), *(a for a in found if a not in ARMS)]
@@ -228,74 +275,3 @@ def asked(kind: str, params: Json) -> str:
         when = POLICIES[policy] + ("" if policy == "none" else f": {percent(params[policy])}")
         return f"Every sample of the {params.get('split')} split, as {params.get('output')}; {when}."
     return ""
-
-
-def verdict(report: Json) -> tuple[str, str, str]:
-    """(tone, title, sentence) of a report's verdict."""
-    found = report.get("verdict")
-    if not found:
-        return ("", "No comparison", "This job has no second model to compare with on the test split.")
-    tone, title = VERDICTS.get(found["verdict"], ("", str(found["verdict"])))
-    deciding, average, controlled = found["deciding"], found.get("average"), found["b"] == "control"
-    if not controlled:
-        title = f"{title}, without a control"
-    statistic = STATISTICS.get(deciding["statistic"], (str(deciding["statistic"]), ""))[0]
-    sentence = (
-        f"On the {found['split']} split its {statistic.lower()} is {points(deciding['estimate'])} points "
-        f"against {arm(found['b'])} (95\u00a0% interval {points(deciding['low'])} to "
-        f"{points(deciding['high'])})."
-    )
-    if average:
-        sentence += f" Average accuracy: {points(average['estimate'])} points."
-    if found["verdict"] == "no_detectable_effect":
-        sentence += " Any effect within the interval fits these samples."
-    if not controlled:
-        sentence += " Training on for as long without it might have done as much: no control was trained."
-    return tone, title.format(arm(found.get("a", "masktune"))), sentence
-
-
-def worst(metrics: Json) -> tuple[float | None, str, str]:
-    """(accuracy, name, "group" or "class") of the worst slice."""
-    if metrics.get("worst_group_accuracy") is not None:
-        return metrics["worst_group_accuracy"], str(metrics.get("worst_group") or ""), "group"
-    return metrics.get("worst_class_accuracy"), str(metrics.get("worst_class") or ""), "class"
-
-
-def answers(by_arm: Json, judged: str, came_from: str | None = None) -> list[tuple[str, str]]:
-    """The three questions of a reader, answered from one split's figures by arm."""
-    before = by_arm.get(came_from or "erm") or by_arm.get("imported")
-    after, control = by_arm.get(judged), by_arm.get("control")
-    found = []
-    if before:
-        low, name, what = worst(before)
-        if low is not None:
-            signs = before["accuracy"] - low >= 0.1 or low < 0.5
-            found.append(
-                (
-                    "Does the model lean on a shortcut?",
-                    f"{'There are signs of it' if signs else 'These figures show no sign of it'}: before, it "
-                    f"is right on {percent(before['accuracy'])} overall and on {percent(low)} in its worst "
-                    f"{what}, {name}.",
-                )
-            )
-    if before and after:
-        then, now = worst(before)[0], worst(after)
-        beside = "" if not control else f"; with as much training but no masks: {percent(worst(control)[0])}"
-        if judged == "retrained" and control:
-            beside = f"; the same head without groups: {percent(worst(control)[0])}"
-        found.append(
-            (
-                f"Did {arm(judged)} help?",
-                f"The worst case went from {percent(then)} to {percent(now[0])} ({now[1]}){beside}.",
-            )
-        )
-    if after:
-        low, name, _ = worst(after)
-        found.append(
-            (
-                "May I trust the new one?",
-                f"It errs on {percent(1 - after['accuracy'])} of the inputs, and on "
-                f"{percent(None if low is None else 1 - low)} in {name}. Let it abstain where it is unsure.",
-            )
-        )
-    return found

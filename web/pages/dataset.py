@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from nicegui import ui
 
 from client import Dataset, Job, Sample
+from web import words
 from web.connection import api
 from web.paging import Pager
-from web.shell import button, confirmed, guarded, html, page
-from web.widgets import choice, pages_of
+from web.shell import button, confirmed, guarded, html, page, titled
+from web.widgets import choice, pages_of, remember
 
-SPLITS = ("train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t")
 SAMPLES = 36
 """On a page."""
 LOOK_SECONDS = 1.0
@@ -21,20 +19,22 @@ EVERY = ""
 
 
 @page("/datasets/{dataset_id}", "Data set", "/")
-async def show(dataset_id: str) -> None:
+async def show(dataset_id: str, split: str = "", label: str = "", group: str = "") -> None:
     found = await api().datasets.get(dataset_id)
+    titled(f"{words.cut(found.name)} · Data set")
     with ui.element("div").classes("title-row"):
         html("dataset_title", d=found)
         with ui.element("div").classes("actions"):
             if found.state == "ready":
                 button("Train on it", lambda: ui.navigate.to(f"/new?dataset={found.id}"))
+                button("Its jobs", lambda: ui.navigate.to(f"/jobs?dataset={found.id}"), "second")
             button("Delete", lambda: _delete(found), "danger")
     if found.state == "importing":
         await _growing(found)
         return
-    html("dataset_report", d=found, splits=[s for s in SPLITS if found.splits.get(s)])
+    html("dataset_report", d=found, splits=words.splits_of(found))
     if found.state == "ready":
-        await _samples(found)
+        await _samples(found, split, label, group)
 
 
 async def _growing(dataset: Dataset) -> None:
@@ -59,10 +59,10 @@ async def _growing(dataset: Dataset) -> None:
     await look()
 
 
-async def _samples(dataset: Dataset) -> None:
-    """The images, by split, class and group, a page at a time."""
+async def _samples(dataset: Dataset, *chosen: str) -> None:
+    """The images, by split, class and group, a page at a time; `chosen` are those of the three at first."""
     ui.html("<h2>Samples</h2>", sanitize=False)
-    splits = {EVERY: "every split"} | {s: s for s in SPLITS if dataset.splits.get(s)}
+    splits = {EVERY: "every split"} | {s: words.SPLITS[s] for s in words.splits_of(dataset)}
     labels = {EVERY: "every class"} | {name: name for name in dataset.classes}
     groups = {EVERY: "every group"} | {group.name: group.name for group in dataset.groups}
     connection = api()
@@ -81,17 +81,25 @@ async def _samples(dataset: Dataset) -> None:
         with holder:
             await pages_of(pager, lambda samples: _grid(dataset, samples))
 
-    redraw: Callable[..., Awaitable[None]] = guarded(lambda *_: draw())
+    @guarded
+    async def redraw(*_: object) -> None:
+        by = {"split": split.value, "label": label.value, "group": group.value if group else ""}
+        remember(f"/datasets/{dataset.id}", **by)
+        await draw()
+
+    at_first = [
+        name if name in known else EVERY for name, known in zip(chosen, (splits, labels, groups), strict=True)
+    ]
     with ui.element("div").classes("form").style("margin-bottom: 16px"):
-        split = choice("Split", splits, EVERY, on_change=redraw)
-        label = choice("Class", labels, EVERY, on_change=redraw, search=len(labels) > 12)
-        group = choice("Group", groups, EVERY, on_change=redraw) if dataset.groups else None
+        split = choice("Split", splits, at_first[0], on_change=redraw)
+        label = choice("Class", labels, at_first[1], on_change=redraw, search=len(labels) > 12)
+        group = choice("Group", groups, at_first[2], on_change=redraw) if dataset.groups else None
     holder = ui.element("div")
     await draw()
 
 
 def _grid(dataset: Dataset, samples: list[Sample]) -> None:
-    html("samples", dataset=dataset.id, samples=samples, pick=None)
+    html("samples", dataset=dataset.id, samples=samples)
 
 
 @guarded

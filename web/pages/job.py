@@ -13,7 +13,7 @@ from web.charts import svg
 from web.connection import api
 from web.history import Fetch, beginning, fetching, past
 from web.job_kinds import FORMS
-from web.shell import button, confirmed, guarded, html, page, rendered, told
+from web.shell import button, confirmed, guarded, html, page, rendered, titled, told
 from web.story import Story
 
 DRAW_SECONDS = 0.7
@@ -70,6 +70,8 @@ class View:
             return
         self.dirty = False
         job, story = self.job, self.story
+        percent = "" if job.ended else f"{words.percent(float(str(self._progress()['fraction'])), 0)} · "
+        titled(f"{percent}{words.kind(job.kind)} of {words.cut(self.dataset)} · {job.state}")
         self.title.content = rendered("job_title", job=job, dataset=self.dataset)
         self.head.content = rendered(
             "job_head",

@@ -4,50 +4,87 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from client import Job
+from client import ClientError, Job
 from web import words
-from web.connection import api
+from web.connection import api, dataset_names
 from web.paging import Pager
 from web.shell import button, guarded, html, page
-from web.widgets import choice, pages_of
+from web.widgets import choice, pages_of, remember
 
 PER_PAGE = 25
 STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
+LOOK_SECONDS = 3.0
+AT_THE_TABLE = "Boolean(document.activeElement?.closest('table'))"
+"""Whether who uses the keyboard stands in it: a table that is drawn anew would put them out."""
 
 
 @page("/jobs", "Jobs")
-async def show(dataset: str = "") -> None:
-    connection = api()
-    held = Pager(connection.jobs.list(dataset=dataset or None, limit=PER_PAGE + 1), PER_PAGE)
-    await held.page()
-    names: dict[str, str] = {}
-
-    async def draw(pager: Pager[Job]) -> None:
-        await pager.page()
-        holder.clear()
-        with holder:
-            await pages_of(pager, lambda jobs: html("jobs", jobs=jobs, names=names))
-
-    @guarded
-    async def filtered(*_: object) -> None:
-        listed = connection.jobs.list(
-            kind=kind.value or None,
-            state=state.value or None,
-            dataset=dataset or None,
-            limit=PER_PAGE + 1,
-        )
-        await draw(Pager(listed, PER_PAGE))
-
+async def show(dataset: str = "", kind: str = "", state: str = "") -> None:
+    names = await dataset_names()
     with ui.element("div").classes("title-row"):
-        html("jobs_title", dataset=dataset)
-        button("New job", lambda: ui.navigate.to(f"/new?dataset={dataset}"))
-    async for found in connection.datasets.list(limit=100):
-        names[found.id] = found.name
-        if len(names) == 100:  # one page: a name that is missing shows as an id
-            break
-    with ui.element("div").classes("form").style("margin-bottom: 16px; max-width: 560px"):
-        kinds = {"": "every kind"} | {kind: words.kind(kind) for kind in words.KINDS}
-        kind = choice("Kind", kinds, "", on_change=filtered)
-        state = choice("State", {"": "every state"} | {s: s for s in STATES}, "", on_change=filtered)
-    holder = ui.element("div")
-    await draw(held)
+        html("jobs_title", dataset=dataset, name=words.cut(names.get(dataset, "one data set")))
+        button("New job", lambda: ui.navigate.to(f"/new?dataset={dataset}" if dataset else "/new"))
+    view = View(names, dataset)
+    await view.build(kind if kind in words.KINDS else "", state if state in STATES else "")
+
+
+class View:
+    """The list under its two choices; while a job on its first page goes on, it is looked at again."""
+
+    def __init__(self, names: dict[str, str], dataset: str) -> None:
+        self.connection, self.names, self.dataset = api(), names, dataset
+        self.shown: list[Job] = []
+
+    async def build(self, kind: str, state: str) -> None:
+        with ui.element("div").classes("form").style("margin-bottom: 16px; max-width: 560px"):
+            kinds = {"": "every kind"} | {name: words.kind(name) for name in words.KINDS}
+            states = {"": "every state"} | {name: name for name in STATES}
+            self.kind = choice("Kind", kinds, kind, on_change=guarded(self.filtered))
+            self.state = choice("State", states, state, on_change=guarded(self.filtered))
+        self.holder = ui.element("div")
+        await self.draw(await self.listed())
+        ui.timer(LOOK_SECONDS, self.look, immediate=False)
+
+    async def listed(self) -> Pager[Job]:
+        """The list from its newest job, its first page read."""
+        found = Pager(
+            self.connection.jobs.list(
+                kind=self.kind.value or None,
+                state=self.state.value or None,
+                dataset=self.dataset or None,
+                limit=PER_PAGE + 1,
+            ),
+            PER_PAGE,
+        )
+        await found.page()
+        return found
+
+    async def draw(self, pager: Pager[Job]) -> None:
+        self.pager = pager
+        self.holder.clear()
+        with self.holder:
+            await pages_of(pager, self._table)
+
+    def _table(self, jobs: list[Job]) -> None:
+        self.shown = jobs
+        html(
+            "jobs", jobs=jobs, names=self.names, all=not (self.kind.value or self.state.value or self.dataset)
+        )
+
+    async def filtered(self, *_: object) -> None:
+        remember("/jobs", dataset=self.dataset, kind=self.kind.value, state=self.state.value)
+        await self.draw(await self.listed())
+
+    async def look(self) -> None:
+        """What goes on, again, unless somebody turned the page or stands in the table."""
+        pager = self.pager
+        if pager.number or all(job.ended for job in self.shown):
+            return
+        try:
+            seen = await self.listed()
+            if await seen.page() == self.shown or await ui.run_javascript(AT_THE_TABLE):
+                return
+            if self.pager is pager and not pager.number:  # nothing was pressed meanwhile
+                await self.draw(seen)
+        except (ClientError, TimeoutError):  # the service, or the browser, is away: next time
+            return

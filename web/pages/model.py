@@ -8,16 +8,17 @@ from nicegui import ui
 
 from client import AsyncClient, ClientError, Model, ProblemError, RiskCoverage
 from web import words
+from web.aliases import Names
 from web.charts import svg
 from web.connection import api
+from web.paging import first
 from web.selection import CURVE_POINTS, Shown, curve_chart, point_at, point_of, refused, statement
-from web.shell import button, confirmed, guarded, html, page, rendered
+from web.shell import button, confirmed, guarded, html, page, rendered, titled
 from web.widgets import Slide, choice
 
 STRIP = 24
 """Stored samples that are shown as answered or refused."""
 AT_A_TIME = 6
-CONFIDENCES = {0.9: "90 %", 0.95: "95 %", 0.99: "99 %"}
 QUIET_SECONDS = 0.15
 """After the last move of a slider, before the service is asked."""
 
@@ -27,7 +28,13 @@ async def show(model_id: str) -> None:
     connection = api()
     model = await connection.models.get(model_id)
     with ui.element("div").classes("title-row"):
-        html("model_title", m=model)
+        name = await _name(connection, model)
+        titled(
+            f"{words.arm(model.arm)} of {words.cut(name)} · Model"
+            if name
+            else f"{words.arm(model.arm)} · Model"
+        )
+        html("model_title", m=model, dataset=name)
         with ui.element("div").classes("actions"):
             button("Try it", lambda: ui.navigate.to(f"/try?model={model.id}"))
             kind, text = ("predict", "Predict a split") if model.calibration else ("evaluate", "Measure it")
@@ -53,6 +60,16 @@ async def show(model_id: str) -> None:
     await _drift(connection, model)
     await Names(connection, model).build()
     html("model_files", m=model)
+
+
+async def _name(connection: AsyncClient, model: Model) -> str:
+    """Of its data set; it may be gone."""
+    if model.dataset is None:
+        return ""
+    try:
+        return (await connection.datasets.get(model.dataset)).name
+    except ProblemError:
+        return "a data set that is gone"
 
 
 class RejectOption:
@@ -85,7 +102,7 @@ class RejectOption:
                 )
                 self.risk = Slide("Risk in percent", low=0.5, high=30, step=0.5, value=5, on_move=self._moved)
                 self.risk.set_visibility(False)
-                self.confidence = choice("Confidence", CONFIDENCES, 0.95, on_change=self._moved)
+                self.confidence = choice("Confidence", words.CONFIDENCES, 0.99, on_change=self._moved)
                 self.confidence.set_visibility(False)
                 self.facts = ui.html(sanitize=False).props("aria-live=polite")
         self.strip = ui.html(sanitize=False)
@@ -137,7 +154,7 @@ class RejectOption:
                 self.model.id,
                 points=CURVE_POINTS,
                 max_risk=value,
-                risk_confidence=float(self.confidence.value or 0.95),
+                risk_confidence=float(self.confidence.value),
             )
         if number != self.asked:
             return  # a later move is on its way
@@ -155,11 +172,8 @@ class RejectOption:
         """A few stored samples with the scores that the model gives them."""
         if self.model.dataset is None:
             return
-        dataset, seen = self.model.dataset, []
-        async for sample in self.connection.datasets.samples(dataset, split="test", limit=100):
-            seen.append(sample)
-            if len(seen) == 100:
-                break
+        dataset = self.model.dataset
+        seen = await first(self.connection.datasets.samples(dataset, split="test", limit=100), 100)
         every = max(1, len(seen) // STRIP)
         gate = asyncio.Semaphore(AT_A_TIME)
 
@@ -184,72 +198,6 @@ class RejectOption:
                 shown=list(zip(self.shown, out, strict=True)),
                 refused=sum(out),
             )
-
-
-class Names:
-    """The aliases: pointed here, taken back."""
-
-    def __init__(self, connection: AsyncClient, model: Model) -> None:
-        self.connection, self.model = connection, model
-
-    async def build(self) -> None:
-        ui.html("<h2>Names</h2>", sanitize=False)
-        html("aliases_title")
-        self.holder = ui.element("div")
-        with ui.element("div").classes("actions").style("align-items: end"):
-            self.name = ui.input("Alias", placeholder="birds-best").props("outlined dense stack-label")
-            button("Let it stand for this model", self.point, "second")
-        await self.draw()
-
-    async def draw(self) -> None:
-        """Those that point here, with their last moves."""
-        here = [a.name async for a in self.connection.models.aliases() if a.model == self.model.id]
-        aliases = [await self.connection.models.alias(name) for name in here[:10]]
-        self.holder.clear()
-        with self.holder:
-            for alias in aliases:
-                with ui.element("div").classes("card"):
-                    html("alias", alias=alias)
-                    with ui.element("div").classes("actions").style("margin-top: 10px"):
-                        if len({move.model for move in alias.history if move.model}) > 1:
-                            button(
-                                "Back to the model before", lambda name=alias.name: self.back(name), "second"
-                            )
-                        button("Forget the name", lambda name=alias.name: self.forget(name), "danger")
-
-    @property
-    def _name(self) -> str:
-        return str(self.name.value or "").strip()
-
-    async def point(self) -> None:
-        if not self._name:
-            ui.notify("Write the alias first.", type="warning")
-            return
-        await guarded(self._point)()
-
-    async def _point(self) -> None:
-        await self.connection.models.set_alias(self._name, self.model.id)
-        ui.notify(f"{self._name} now stands for this model.", type="positive")
-        self.name.value = ""
-        await self.draw()
-
-    async def back(self, name: str) -> None:
-        async def move() -> None:
-            moved = await self.connection.models.roll_back_alias(name)
-            ui.notify(f"{name} stands for {moved.model} again.", type="positive")
-            await self.draw()
-
-        await guarded(move)()
-
-    async def forget(self, name: str) -> None:
-        async def remove() -> None:
-            await self.connection.models.delete_alias(name)
-            await self.draw()
-
-        if await confirmed(
-            f"Forget the name {name}? The model stays; programs that ask for the name do not.", "Forget it"
-        ):
-            await guarded(remove)()
 
 
 async def _drift(connection: AsyncClient, model: Model) -> None:

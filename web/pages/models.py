@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from client import Dataset, Model
+from client import Model
 from web import words
 from web.connection import api
 from web.job_kinds import BACKBONES
-from web.paging import Pager
+from web.paging import Pager, first
 from web.shell import guarded, html, page
 from web.uploads import largest
 from web.widgets import choice, pages_of
 
 PER_PAGE = 25
 OFFERED = 100
+"""Data sets that a model may be said to belong to, and whose names are known; the newest."""
 
 
 @page("/models", "Models")
@@ -25,37 +26,29 @@ async def show() -> None:
     for alias in aliases:
         named.setdefault(alias.model, []).append(alias.name)
     held = Pager(connection.models.list(limit=PER_PAGE + 1), PER_PAGE)
-    first = await held.page()
+    shown = await held.page()
 
     async def draw(pager: Pager[Model]) -> None:
         await pager.page()
         holder.clear()
         with holder:
-            await pages_of(pager, lambda models: html("models", models=models, named=named))
+            await pages_of(pager, lambda models: html("models", models=models, named=named, names=names))
 
     @guarded
     async def filtered(*_: object) -> None:
         await draw(Pager(connection.models.list(arm=arm.value or None, limit=PER_PAGE + 1), PER_PAGE))
 
+    datasets = await first(connection.datasets.list(limit=OFFERED), OFFERED)
+    names = {dataset.id: dataset.name for dataset in datasets}
     html("models_title", aliases=aliases)
     html(
         "import_model",
-        datasets=await _datasets(),
+        datasets=[dataset for dataset in datasets if dataset.state == "ready"],
         backbones=BACKBONES,
-        empty=not first,
+        empty=not shown,
         largest=await largest(connection),
     )
     with ui.element("div").style("max-width: 280px; margin-bottom: 16px"):
         arm = choice("Kind", {"": "every kind"} | words.ARMS, "", on_change=filtered)
     holder = ui.element("div")
     await draw(held)
-
-
-async def _datasets() -> list[Dataset]:
-    """Those that a model may belong to, the newest."""
-    found = []
-    async for dataset in api().datasets.list(limit=OFFERED):
-        found.append(dataset)
-        if len(found) == OFFERED:
-            break
-    return [dataset for dataset in found if dataset.state == "ready"]

@@ -16,6 +16,7 @@ from web.connection import api
 from web.estimate import Measured, estimate, measured
 from web.job_fields import Field, Fields, Stock
 from web.job_kinds import FORMS
+from web.paging import first
 from web.shell import button, guarded, html, page, told
 from web.widgets import choice
 
@@ -31,17 +32,19 @@ FAULT_FIELDS = {"model-of-another-dataset": "/dataset", "dataset-not-ready": "/d
 @page("/new", "New job", "/jobs")
 async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str = "masktune") -> None:
     connection = api()
-    datasets = {d.id: d for d in await _newest(connection.datasets.list(limit=100)) if d.state == "ready"}
+    datasets = {
+        d.id: d for d in await first(connection.datasets.list(limit=100), LISTED) if d.state == "ready"
+    }
     if dataset and dataset not in datasets:
         chosen = await connection.datasets.get(dataset)
         datasets[chosen.id] = chosen
-    models = await _newest(connection.models.list(limit=100))
+    models = await first(connection.models.list(limit=100), LISTED)
     if model and all(m.id != model for m in models):
         models.append(await connection.models.get(model))
     stock = Stock(
         datasets,
         models,
-        await _newest(connection.jobs.list(kind="mask", state="succeeded", limit=100)),
+        await first(connection.jobs.list(kind="mask", state="succeeded", limit=100), LISTED),
         {preset.name: preset async for preset in connection.jobs.presets()},
     )
     html("new_job_title")
@@ -75,7 +78,7 @@ class Form:
             with ui.element("div"):
                 # Above the cost, whose height follows the fields: a button must not move from under a click.
                 self.wrong = ui.element("div").props("role=alert")
-                button("Start the job", self.start)
+                self.go = button("Start the job", self.start)
                 self.cost = ui.element("div").props("aria-live=polite").style("margin-top: 16px")
         self.fields = self._fields()
 
@@ -115,11 +118,14 @@ class Form:
 
     async def start(self) -> None:
         """Start the job and go to it; what is wrong stays beside its field until that is changed."""
-        self.wrong.clear()
-        missing = self.fields.missing()
-        if missing:
-            self._refused("Something is missing", missing)
+        if not self.go.enabled:  # a second press, on its way before the page heard of the first
             return
+        self.wrong.clear()
+        faults = self.fields.faults()
+        if faults:
+            self._refused("Something is missing, or cannot be", faults)
+            return
+        self.go.disable()
         try:
             job = await self.connection.jobs.start(str(self.kind.value), **self.fields.sent())
         except ProblemError as error:
@@ -134,6 +140,7 @@ class Form:
         ui.navigate.to(f"/jobs/{job.id}")
 
     def _refused(self, title: str, faults: Any) -> None:
+        self.go.enable()
         marked, others = self.fields.mark(faults)
         beside = f"See {', '.join(field.label for field in marked)}." if marked else ""
         said = [f"{fault.pointer}: {fault.detail}" if fault.pointer else fault.detail for fault in others]
@@ -164,16 +171,7 @@ async def _earlier(connection: AsyncClient) -> list[Measured]:
 
     jobs: list[Job] = []
     for kind in ("masktune", "erm"):
-        jobs += await _newest(connection.jobs.list(kind=kind, state="succeeded", limit=LOOKED_AT), LOOKED_AT)
+        jobs += await first(connection.jobs.list(kind=kind, state="succeeded", limit=LOOKED_AT), LOOKED_AT)
     jobs.sort(key=lambda job: job.created_at or EARLY, reverse=True)
     # All at once: one after the other, this was most of what the page took to come.
     return [found for found in await asyncio.gather(*map(of, jobs[:LOOKED_AT])) if found is not None]
-
-
-async def _newest(listed: Any, most: int = LISTED) -> list[Any]:
-    found = []
-    async for entry in listed:
-        found.append(entry)
-        if len(found) == most:
-            break
-    return found

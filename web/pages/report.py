@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
-from web import words
+from web import report_words, words
 from web.connection import api, here
-from web.shell import html, page
+from web.shell import html, page, titled
 
 MOST_GROUPS = 60
-"""Rows of a table; more are in the full report."""
+"""Rows of a table. Of more, those that a model is worst in; the API's report has them all."""
 
 
 @page("/jobs/{job_id}/report", "Report", "/jobs")
 async def show(job_id: str) -> None:
     report = await api().jobs.report(job_id)
     metrics = report.get("metrics") or {}
-    splits = sorted(metrics, key=lambda split: split != "test")
+    splits = sorted(metrics, key=lambda split: (split in words.SPLIT_NOTES, split != "test"))
+    judging = [split for split in splits if split not in words.SPLIT_NOTES]
     judged = "retrained" if "retrained" in (report.get("models") or {}) else "masktune"
-    tone, title, sentence = words.verdict(report)
-    html("report_head", report=report, tone=tone, title=title, sentence=sentence, arms=_models(report))
+    verdict = report_words.verdict(report)
+    after = (report.get("models") or {}).get(judged)
+    titled(f"{verdict.title} · {words.cut(str(report['dataset']['name']))} · Report")
+    html("report_head", report=report, verdict=verdict, arms=_models(report), after=after)
     shortcut = report.get("shortcut")
-    if splits:
-        asked = words.answers(metrics[splits[0]], judged, report.get("before"))
-        html("report_answers", answers=asked[1:] if shortcut else asked, shortcut=shortcut)
+    certified = (report.get("certified") or {}).get(judged)
+    by_arm = metrics[judging[0]] if judging else {}
+    asked = report_words.answers(by_arm, judged, report.get("before"), certified)
+    if shortcut:  # which answers the first of them better
+        asked = [found for found in asked if found[0] != report_words.LEANS]
+    html("report_answers", answers=asked, shortcut=shortcut)
     for split in splits[:1]:
         _split(report, split)
     gallery = report.get("gallery") or {}
@@ -38,8 +45,10 @@ async def show(job_id: str) -> None:
 
 def _split(report: words.Json, split: str) -> None:
     by_arm = report["metrics"][split]
-    html("report_split", split=split, by_arm=by_arm, **_tables(by_arm))
-    html("report_changes", differences=(report.get("differences") or {}).get(split) or [])
+    gap = report_words.background_gap((report.get("background_gap") or {}).get(split))
+    note = words.SPLIT_NOTES.get(split)
+    html("report_split", split=split, by_arm=by_arm, gap=gap, note=note, **tables(by_arm))
+    html("report_changes", note=note, differences=(report.get("differences") or {}).get(split) or [])
 
 
 def _models(report: words.Json) -> list[tuple[str, words.Json]]:
@@ -47,24 +56,38 @@ def _models(report: words.Json) -> list[tuple[str, words.Json]]:
     return [(arm, found[arm]) for arm in words.arms_in_order(found)]
 
 
-def _tables(by_arm: words.Json) -> dict[str, Any]:
+def tables(by_arm: words.Json) -> dict[str, Any]:
     """Rows of a split's table: the statistics that there are, then groups, or else classes."""
     arms = words.arms_in_order(by_arm)
     grouped = any(by_arm[arm].get("worst_group_accuracy") is not None for arm in arms)
     among = "groups" if grouped else "classes"
     statistics = [
         (key, name, note)
-        for key, (name, note) in words.STATISTICS.items()
+        for key, (name, note) in report_words.STATISTICS.items()
         if any(by_arm[arm].get(key) is not None for arm in arms)
         and not (grouped and key == "worst_class_accuracy")
     ]
-    slices = by_arm[arms[0]].get(among) or [] if arms else []
+    found = {arm: {s["id"]: s for s in by_arm[arm].get(among) or ()} for arm in arms}
     rows = []
-    for entry in slices[:MOST_GROUPS]:
-        same = [next((s for s in by_arm[arm][among] if s["id"] == entry["id"]), None) for arm in arms]
-        rows.append((entry["name"], entry["n"], same))
-    lowest = {arm: min((s["accuracy"] for s in by_arm[arm].get(among) or ()), default=None) for arm in arms}
-    return {"arms": arms, "statistics": statistics, "rows": rows, "among": among, "lowest": lowest}
+    for number, entry in next(iter(found.values()), {}).items():
+        rows.append((entry["name"], entry["n"], [found[arm].get(number) for arm in arms]))
+    of = len(rows)
+    if of > MOST_GROUPS:
+        rows.sort(key=lambda row: min(s["accuracy"] for s in row[2] if s))
+    return {
+        "arms": arms,
+        "statistics": statistics,
+        "rows": rows[:MOST_GROUPS],
+        "of": of,
+        "among": among,
+        "lowest": {arm: _lowest(found[arm].values()) for arm in arms},
+    }
+
+
+def _lowest(slices: Iterable[words.Json]) -> float | None:
+    """The lowest accuracy; None where all are alike, and none stands out."""
+    found = {s["accuracy"] for s in slices}
+    return min(found) if len(found) > 1 else None
 
 
 def _item(item: words.Json, report: words.Json) -> dict[str, Any]:

@@ -7,14 +7,17 @@ from typing import Any
 
 from nicegui import events, ui
 
-from client import Answer, AsyncClient, ClientError, Model, SaliencyAnswer, Sample
+from client import Answer, AsyncClient, ClientError, Model, ProblemError, SaliencyAnswer, Sample
 from web import words
-from web.connection import api, here
+from web.connection import api, dataset_names, here
+from web.job_fields import percent
+from web.paging import first
 from web.shell import guarded, html, page, told
 from web.uploads import Dropped, shelf
 from web.widgets import choice
 
 LISTED = 100
+"""Models to choose from, the newest."""
 PICKS = 18
 """Stored samples to pick from."""
 
@@ -77,11 +80,13 @@ class Desk:
                             "When to answer", words.POLICIES, policy, on_change=guarded(self._policy)
                         )
                         self.policy.classes("whole")
-                        self.value = ui.number(
-                            "Percent", value=value, min=0.1, max=100, on_change=guarded(self.again)
-                        )
+                        self.value = ui.number("Percent", value=value, on_change=guarded(self.again))
                         self.value.props("outlined dense debounce=400 step=any")
+                        self.sure = choice(
+                            "Confidence", words.CONFIDENCES, 0.99, on_change=guarded(self.again)
+                        )
                     self.value.set_visibility(policy != "none")
+                    self.sure.bind_visibility_from(self.policy, "value", value="max_risk")
                     if policy != "none" and value is None:
                         self.value.value = words.POLICY_START[policy]
                 html("try_drop")
@@ -110,14 +115,10 @@ class Desk:
 
     async def _samples(self, dataset: str | None) -> tuple[list[Sample], ClientError | None]:
         """Some of a data set, over all that is read of it, or why there are none."""
-        found: list[Sample] = []
         if dataset is None:
-            return found, None
+            return [], None
         try:
-            async for sample in self.connection.datasets.samples(dataset, split="test", limit=100):
-                found.append(sample)
-                if len(found) == 100:
-                    break
+            found = await first(self.connection.datasets.samples(dataset, split="test", limit=100), 100)
         except ClientError as error:
             return [], error
         return found[:: max(1, len(found) // PICKS)][:PICKS], None
@@ -130,6 +131,16 @@ class Desk:
                     picked.props(f'type=button aria-label="Sample {sample.id}"')
                     picked.on("click", guarded(lambda _, number=sample.id: self.stored(number)))
                     html("try_pick", dataset=dataset, sample=sample)
+
+    @property
+    def _misfit(self) -> str:
+        """What the percentage must be, where it is not."""
+        policy, value = str(self.policy.value), self.value.value
+        if policy == "none" or (
+            value is not None and 0 < value <= 100 and (policy, value) != ("max_risk", 100)
+        ):
+            return ""
+        return f"Give a percentage above 0 and {'below' if policy == 'max_risk' else 'of at most'} 100."
 
     async def _policy(self, *_: object) -> None:
         policy = str(self.policy.value)
@@ -168,11 +179,17 @@ class Desk:
             return
         self.asked += 1
         number, picked, model = self.asked, self.picked, self.model
+        if self._misfit:
+            self.value.error = self._misfit
+            self._draw(number, "notice", tone="unsure", text=self._misfit)
+            return
         try:
             answer = await self._predict(picked)
             looks = await self._looks(picked, model)
         except ClientError as error:
             title, detail = told(error)
+            if isinstance(error, ProblemError) and error.errors:
+                detail = "; ".join(words.sentence(fault.detail) for fault in error.errors)
             self._draw(number, "try_trouble", title=title, detail=detail, name=picked.name)
             return
         said, source = answer.predictions[0], _source(picked)
@@ -189,9 +206,9 @@ class Desk:
         model, policy = self.named, str(self.policy.value)
         options: dict[str, Any] = {"top_k": 5}
         if policy != "none":
-            options[policy] = min(1.0, float(self.value.value or words.POLICY_START[policy]) / 100)
+            options[policy] = percent(self.value.value)
         if policy == "max_risk":
-            options["risk_confidence"] = 0.95
+            options["risk_confidence"] = float(self.sure.value)
         predict = self.connection.predict
         if picked.image is not None:
             return await predict.images(model, [picked.image], **options)
@@ -230,19 +247,9 @@ def _source(picked: Picked) -> str | None:
 async def _models(connection: AsyncClient) -> dict[str, str]:
     """What may be tried: the aliases first, then the newest models."""
     found = {alias.name: f"{alias.name} (alias)" async for alias in connection.models.aliases()}
-    listed = [model async for model in _first(connection)]
+    names = await dataset_names()
     # The tuned ones first: of each job they are what one came for.
+    listed = await first(connection.models.list(limit=LISTED), LISTED)
     for model in sorted(listed, key=lambda m: m.arm not in ("masktune", "retrained")):
-        found[model.id] = (
-            f"{words.arm(model.arm)} · {model.backbone} · {words.ago(model.created_at)} · {model.id[-6:]}"
-        )
+        found[model.id] = words.told_of(model, names.get(model.dataset or "", ""))
     return found
-
-
-async def _first(connection: AsyncClient) -> Any:
-    count = 0
-    async for model in connection.models.list(limit=100):
-        yield model
-        count += 1
-        if count == LISTED:
-            return

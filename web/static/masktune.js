@@ -27,6 +27,23 @@ document.addEventListener("input", (event) => {
   }
 });
 
+// --- tables that are there whole: by the column whose head is pressed, and the other way round ------------
+const figure = (text) => parseFloat(text.replace("−", "-").replace(/[^0-9.+-]/g, "")) || 0;
+document.addEventListener("click", (event) => {
+  const head = event.target.closest("table.data thead button")?.closest("th");
+  if (!head) return;
+  const down = head.getAttribute("aria-sort") === "ascending";
+  for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  const text = (row) => row.cells[head.cellIndex].firstChild?.textContent.trim() ?? "";
+  const apart = head.classList.contains("number")
+    ? (a, b) => figure(text(a)) - figure(text(b))
+    : (a, b) => text(a).localeCompare(text(b), undefined, { numeric: true });
+  const body = head.closest("table").tBodies[0];
+  const rows = [...body.querySelectorAll("tr:not([data-stays])")].sort(apart);
+  for (const row of down ? rows.reverse() : rows) body.insertBefore(row, body.querySelector("tr[data-last]"));
+});
+
 // --- uploads -------------------------------------------------------------------------------------
 const says = (drop, text, failed = false) => {
   drop.querySelector(".drop-says").textContent = text;
@@ -79,8 +96,8 @@ async function send(drop, file) {
     let answer = {};
     try { answer = JSON.parse(request.responseText); } catch { /* told below */ }
     if (request.status >= 400) return failed(answer, request.status);
-    if (answer.next) { window.location.assign(answer.next); return; }
     drop.classList.remove("busy");
+    if (answer.next) { window.location.assign(answer.next); return; }
     drop.querySelector("input[type=file]").value = "";
     says(drop, file.name);
     emitEvent("masktune-uploaded", answer);
@@ -93,11 +110,23 @@ async function send(drop, file) {
 
 // A file is sent as soon as it is chosen, or held until its form is filled.
 function chosen(drop, file) {
+  if (drop.classList.contains("busy")) return;
   if (!drop.hasAttribute("data-held")) return send(drop, file);
   drop.held = file;
   says(drop, `${file.name}, ${(file.size / 1e6).toFixed(1)} MB`);
 }
 
+function dropped(drop, brought) {
+  if (drop.classList.contains("busy")) return;
+  if (brought.items[0]?.webkitGetAsEntry?.()?.isDirectory) says(drop, "That is a folder: pack it first.", true);
+  else if (brought.files.length > 1) says(drop, "One file at a time, please.", true);
+  else chosen(drop, brought.files[0]);
+}
+
+// Who leaves while a file is on its way would have to send it again.
+window.addEventListener("beforeunload", (event) => {
+  if (document.querySelector(".drop.busy")) event.preventDefault();
+});
 document.addEventListener("click", (event) => {
   const drop = document.getElementById(event.target.closest("[data-send]")?.dataset.send);
   if (!drop || drop.classList.contains("busy")) return;
@@ -114,6 +143,6 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
     if (kind !== "dragleave") event.preventDefault(); // a file dropped beside must not replace the page
     if (!drop) return;
     drop.classList.toggle("over", kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files.length) chosen(drop, event.dataTransfer.files[0]);
+    if (kind === "drop" && event.dataTransfer.files.length) dropped(drop, event.dataTransfer);
   });
 }

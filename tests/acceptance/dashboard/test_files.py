@@ -93,6 +93,20 @@ def test_wrong_files_are_refused_in_words(visitor: Visitor, service: str) -> Non
     visitor.looked_at("invalid-listed")
 
 
+def test_several_files_that_are_dropped_are_not_taken_for_one(visitor: Visitor) -> None:
+    visitor.goto("/")
+    visitor.page.locator("#dataset-drop").evaluate(
+        """drop => {
+            const brought = new DataTransfer();
+            for (const name of ["1.png", "2.png"]) brought.items.add(new File(["x"], name));
+            drop.dispatchEvent(new DragEvent("drop", { bubbles: true, dataTransfer: brought }));
+        }"""
+    )
+    expect(visitor.page.locator("#dataset-drop.failed .drop-says")).to_have_text(
+        "One file at a time, please."
+    )
+
+
 def test_no_page_of_another_site_drives_the_dashboard(service: str) -> None:
     """Beside an API without keys it would need nobody's."""
     for path in ("/ui/", "/ui/jobs", "/"):

@@ -8,17 +8,6 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from web.app import create_dashboard
-
-NO_API = "http://127.0.0.1:9"
-
-
-@pytest.fixture(scope="module")
-def dashboard() -> FastAPI:
-    """One in a process; it says on each page that the service does not answer."""
-    return create_dashboard(NO_API)
-
-
 CASES = [
     ("", "", ""),
     ("/mt", "", "/mt"),  # MASKTUNE_ROOT_PATH alone

@@ -91,6 +91,7 @@ def test_what_looks_at_a_model_passes_only_the_images_that_it_looks_at() -> None
         "finetune": 2200, "calibrate": 200, "evaluate": 600,
     }  # fmt: skip
     assert work(replace(PLAN, kind="predict", images={"test": 300})) == {"evaluate": 300}
+    assert work(replace(PLAN, kind="evaluate", images={"train": 9, "only_bg_t": 40})) == {"evaluate": 49}
 
 
 @pytest.mark.parametrize(

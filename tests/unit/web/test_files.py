@@ -40,6 +40,14 @@ def test_a_key_is_kept_and_forgotten(browser: TestClient) -> None:
     assert KEY_COOKIE not in browser.cookies
 
 
+def test_who_gives_a_key_comes_back_to_the_whole_address(browser: TestClient) -> None:
+    wanted = "/new?kind=evaluate&model=mdl_1"
+    kept = browser.post("/key", data={"key": "mt_abc", "next": wanted})
+    assert kept.headers["location"] == wanted
+    refused = browser.post("/key", data={"key": "schlüssel", "next": wanted})
+    assert refused.headers["location"] == f"{wanted}&unsendable"
+
+
 @pytest.mark.parametrize("key", ["schlüssel", "mt_abc…", "mt\x00abc", "mt_\u200babc", "a\r\nb"])
 def test_a_key_that_no_request_can_carry_is_not_kept(browser: TestClient, key: str) -> None:
     """Every page would fail with it, and none would be left to forget it on."""

@@ -69,7 +69,9 @@ def test_a_certificate_says_what_it_does_not_hold_for() -> None:
 
 def test_what_cannot_be_certified_abstains() -> None:
     table = _table(policy="max_risk", requested=0.001, status="not_certifiable", threshold=None)
-    assert "abstains from all" in statement(table, None, _curve(table))
+    said = statement(table, None, _curve(table))
+    assert "abstains from all" in said
+    assert "Allow a larger risk or a lower confidence" in said
     assert statement(_table(threshold=None), None, _curve(table)) == "Nothing would be answered."
 
 

@@ -25,9 +25,9 @@ def _problem(status: int, **more: object) -> ProblemError:
 @pytest.mark.parametrize(
     ("error", "title", "detail"),
     [
-        (_problem(404), "There is nothing here", "do it otherwise"),
-        (_problem(403), "This key may not do that", "do it otherwise"),
-        (_problem(409), "Not so", "do it otherwise"),
+        (_problem(404), "There is nothing here", "Do it otherwise"),
+        (_problem(403), "This key may not do that", "Do it otherwise"),
+        (_problem(409), "Not so", "Do it otherwise"),
         (
             _problem(422, errors=[{"pointer": "/epochs", "code": "x", "detail": "must be positive"}]),
             "Not so",

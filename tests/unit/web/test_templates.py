@@ -87,7 +87,7 @@ def dataset(**fields: Any) -> Dataset:
 def counts(page: str) -> dict[str, list[str]]:
     """Of each row of the counts, its figures."""
     table = page.partition('aria-label="Counts"')[2].partition("</table>")[0]
-    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', table)
+    rows = re.findall(r'<tr[^>]*><th scope="row">(.*?)</th>(.*?)</tr>', table)
     return {name: re.findall(r">(\d+)<", figures) for name, figures in rows}
 
 
@@ -131,3 +131,24 @@ def test_the_list_says_why_a_data_set_is_invalid(report: dict[str, Any] | None, 
     invalid = dataset(state="invalid", report=report, splits={})
     page = drawn("datasets", datasets=[invalid, dataset()])
     assert re.findall(r"<small[^>]*>(.*?)</small>", page) == [said]
+
+
+def test_an_import_that_judged_nothing_is_not_shown_as_good_news() -> None:
+    seen = {"strength": "none", "sentence": "Nothing was judged: too few images.", "findings": [], "n": 0}
+    unjudged = dataset(report={"shortcuts": seen})
+    page = report_of(unjudged)
+    assert '<div class="callout unsure"> <strong>That could not be judged</strong>' in page
+    assert '<span class="badge unsure">not judged</span>' in drawn("datasets", datasets=[unjudged])
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "1 file was rejected"), (2, "2 files were rejected")])
+def test_rejected_files_are_counted(number: int, said: str) -> None:
+    assert said in report_of(dataset(report={"rejected_total": number}))
+
+
+# --- lists that are empty -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("all", "said"), [(True, "No job yet."), (False, "No job is in this choice.")])
+def test_no_job_at_all_is_not_no_job_of_a_choice(all: bool, said: str) -> None:
+    assert said in drawn("jobs", jobs=[], names={}, all=all)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
+from client import Dataset, Model
 from web import words
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -16,6 +16,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
     ("seconds", "said"),
     [
         (0, "0 s"),
+        (0.3, "under 1 s"),
         (59.4, "59 s"),
         (200, "3 min 20 s"),
         (1500, "25 min"),
@@ -48,59 +49,6 @@ def test_arms_stand_before_first_and_strangers_last() -> None:
     assert words.arms_in_order({"new": 1, "masktune": 1, "erm": 1}) == ["erm", "masktune", "new"]
 
 
-def _figures(accuracy: float, worst: float, control: bool = True) -> dict[str, Any]:
-    return {"accuracy": accuracy, "worst_group_accuracy": worst, "worst_group": "birds on water"}
-
-
-def test_the_questions_are_answered_from_the_figures() -> None:
-    by_arm = {"erm": _figures(0.9, 0.4), "control": _figures(0.9, 0.45), "masktune": _figures(0.95, 0.8)}
-    (lean, lean_says), (helped, helped_says), (trust, trust_says) = words.answers(by_arm, "masktune")
-    assert (lean, helped, trust) == (
-        "Does the model lean on a shortcut?",
-        "Did MaskTune help?",
-        "May I trust the new one?",
-    )
-    assert lean_says.startswith("There are signs of it")
-    assert "40.0\u00a0%" in lean_says
-    assert "from 40.0\u00a0% to 80.0\u00a0%" in helped_says
-    assert "no masks: 45.0\u00a0%" in helped_says
-    assert "20.0\u00a0% in birds on water" in trust_says
-
-
-def test_even_figures_show_no_sign() -> None:
-    ((_, says),) = words.answers({"erm": _figures(0.9, 0.88)}, "masktune")
-    assert says.startswith("These figures show no sign of it")
-
-
-@pytest.mark.parametrize(
-    ("verdict", "tone", "title"),
-    [
-        ("helped", "good", "MaskTune helped"),
-        ("hurt", "bad", "MaskTune hurt"),
-        ("no_detectable_effect", "unsure", "No detectable effect"),
-    ],
-)
-def test_a_verdict_names_the_difference_that_decided(verdict: str, tone: str, title: str) -> None:
-    deciding = {"statistic": "worst_group_accuracy", "estimate": 0.1, "low": -0.02, "high": 0.2}
-    found = {"verdict": verdict, "split": "test", "a": "masktune", "b": "control", "deciding": deciding}
-    said = words.verdict({"verdict": found})
-    assert said[:2] == (tone, title)
-    assert "+10.0 points against Control" in said[2]
-    assert "−2.0 to +20.0" in said[2]
-
-
-def test_a_verdict_without_a_control_says_so() -> None:
-    deciding = {"statistic": "balanced_accuracy", "estimate": 0.1, "low": 0.05, "high": 0.15}
-    found = {"verdict": "helped", "split": "test", "a": "masktune", "b": "erm", "deciding": deciding}
-    _, title, sentence = words.verdict({"verdict": found})
-    assert title == "MaskTune helped, without a control"
-    assert "no control was trained" in sentence
-
-
-def test_without_a_second_model_there_is_no_verdict() -> None:
-    assert words.verdict({"verdict": None})[1] == "No comparison"
-
-
 def test_every_stage_of_every_kind_has_words() -> None:
     assert {stage for stages in words.STAGES_OF.values() for stage in stages} <= words.STAGES.keys()
     assert words.STAGES_OF.keys() == words.KINDS.keys()
@@ -118,3 +66,44 @@ def test_every_stage_of_every_kind_has_words() -> None:
 )
 def test_what_a_job_was_asked_for(kind: str, params: dict[str, object], said: str) -> None:
     assert words.asked(kind, params).endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(1, "1 file was"), (0, "0 files were"), (1200, "1,200 files were")]
+)
+def test_one_is_said_as_one(count: int, said: str) -> None:
+    assert words.counted(count, "file was", "files were") == said
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ({"strength": "strong", "findings": [{}]}, ("bad", "strong")),
+        ({"strength": "none", "findings": [{}]}, ("good", "none")),
+        ({"strength": "none", "findings": []}, ("unsure", "not judged")),
+    ],
+)
+def test_an_import_that_judged_nothing_has_found_no_absence(
+    seen: dict[str, object], said: tuple[str, str]
+) -> None:
+    assert words.shortcut(seen)[:2] == said
+
+
+def test_the_splits_that_a_data_set_really_has() -> None:
+    splits = {"only_bg_t": 40, "test": 9, "train": 3, "val": 0, "another": 1}
+    dataset = Dataset(id="ds_1", name="birds", state="ready", splits=splits)
+    assert words.splits_of(dataset) == ["train", "test", "only_bg_t"]
+
+
+def test_every_split_of_the_service_has_words() -> None:
+    from models.data.splits import ALL_SPLITS, WITHOUT_OBJECT
+
+    assert set(words.SPLITS) == set(ALL_SPLITS)
+    assert set(words.SPLIT_NOTES) == {"train", *WITHOUT_OBJECT}
+
+
+def test_a_model_is_told_by_what_it_was_trained_on() -> None:
+    model = Model(id="mdl_01abcdef", arm="masktune", backbone="resnet18", classes=["a", "b"])
+    assert words.told_of(model, "birds") == "MaskTune of birds · resnet18 · – · abcdef"
+    assert words.told_of(model) == "MaskTune · resnet18 · – · abcdef"
+    assert words.cut("b" * 41) == "b" * 39 + "…"

@@ -1,0 +1,221 @@
+"""What may be chosen, and what cannot be: splits, numbers, names, orders; a choice is found again."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+from sklearn.datasets import load_digits
+
+from client import Client
+from tests.acceptance.dashboard.visitor import PATIENCE, Visitor
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+LONG = "ein_sehr_langer_Name_ohne_ein_einziges_Leerzeichen_und_ohne_Bindestrich"
+
+
+def _digit(number: int) -> bytes:
+    pixels, _ = load_digits(return_X_y=True)
+    picture = Image.fromarray((pixels[number].reshape(8, 8) * 15).astype("uint8")).resize((28, 28))
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    return data.getvalue()
+
+
+@pytest.fixture(scope="module")
+def challenge(service: str, folder: Path) -> str:
+    """A small Background Challenge with a variant that shows no object."""
+    target = folder / "challenge.zip"
+    places = {
+        "in9l/train": 80,
+        "in9l/val": 40,
+        "mixed_same/val": 20,
+        "mixed_rand/val": 20,
+        "only_bg_t/val": 20,
+    }
+    number = 0
+    with zipfile.ZipFile(target, "w") as zipped:
+        for place, count in places.items():
+            for _ in range(count):
+                number += 1
+                zipped.writestr(f"{place}/{('00_dog', LONG)[number % 2]}/{number}.png", _digit(number))
+    with Client(service) as client:
+        made = client.datasets.upload(target, name=LONG + LONG)
+        return client.datasets.wait(made.id, timeout=120).id
+
+
+@pytest.fixture(scope="module")
+def guesser(service: str, challenge: str) -> str:
+    """A network that looked at it for a moment."""
+    with Client(service) as client:
+        job = client.jobs.start("erm", dataset=challenge, epochs=1, backbone="small_cnn")
+        return client.jobs.wait(job.id, timeout=120).models["erm"]
+
+
+def test_the_splits_that_a_data_set_has_are_offered_and_measured(
+    visitor: Visitor, challenge: str, guesser: str, dataset: str
+) -> None:
+    page = visitor.page
+    visitor.goto(f"/ui/datasets/{challenge}")
+    expect(page.locator(".samples img").first).to_be_visible()
+    visitor.looked_at("long-names")  # which fit into a narrow window
+    visitor.goto(f"/ui/new?kind=evaluate&model={guesser}")
+    page.get_by_label("Splits", exact=True).first.click()
+    offered = [text.partition(" (")[0] for text in page.get_by_role("option").all_inner_texts()]
+    assert offered == ["train", "val", "calibration", "test", "only_bg_t: background for the object"]
+    page.get_by_role("option", name=re.compile("only_bg_t")).click()
+    page.keyboard.press("Escape")
+    visitor.looked_at("new-evaluate")
+
+    # --- another data set has others; back again, those that judge a model are chosen
+    visitor.choose("Data set", "digits, there already")
+    splits = page.locator(".q-field", has=page.get_by_label("Splits", exact=True)).first
+    expect(splits).not_to_contain_text("only_bg_t")
+    expect(page.get_by_text("No model knows the classes of this data set yet")).to_be_visible()
+    visitor.choose("Data set", LONG + LONG)
+    page.get_by_label("Splits", exact=True).first.click()
+    page.get_by_role("option", name=re.compile("only_bg_t")).click()
+    page.keyboard.press("Escape")
+    expect(splits).to_contain_text("only_bg_t")
+
+    # --- one job, however often the button is pressed; its report says what such a split is
+    with Client(visitor.url) as client:
+        before = len(list(client.jobs.list(kind="evaluate")))
+        visitor.button("Start the job").dblclick()
+        page.wait_for_url("**/ui/jobs/job_*")
+        assert len(list(client.jobs.list(kind="evaluate"))) == before + 1
+    visitor.button("Read the report").click(timeout=PATIENCE)
+    expect(visitor.heading("On the only_bg_t split")).to_be_visible()
+    expect(page.get_by_text("These images show no object")).to_be_visible()
+    expect(page.get_by_text("Background gap, accuracy on mixed_same")).to_be_visible()
+    visitor.looked_at("report-no-object")
+
+
+def test_a_number_that_cannot_be_is_kept_and_said(visitor: Visitor, dataset: str) -> None:
+    """Another in its place would be trained with before anybody saw it."""
+    visitor.goto(f"/ui/new?dataset={dataset}&kind=erm")
+    visitor.page.get_by_text("Fields that win over the preset").click()
+    for label, value, said in (
+        ("Epochs", "0", "Give a whole number from 1."),
+        ("Epochs", "1.5", "Give a whole number from 1."),
+        ("Learning rate", "-1", "Give a number from 0."),
+    ):
+        visitor.fill(label, value)
+        visitor.button("Start the job").click()
+        expect(visitor.page.get_by_text(said)).to_be_visible()
+        expect(visitor.page.get_by_label(label, exact=True)).to_have_value(value)
+        visitor.fill(label, "")
+    with Client(visitor.url) as client:
+        assert [job for job in client.jobs.list(dataset=dataset) if job.kind == "erm"] == []
+
+
+def test_a_name_is_not_taken_from_another_model_unasked(
+    visitor: Visitor, guesser: str, tmp_path: Path
+) -> None:
+    page = visitor.page
+    with Client(visitor.url) as client:
+        weights = client.models.download(guesser, tmp_path / "weights.safetensors")
+        classes = client.models.get(guesser).classes
+        other = client.models.import_(weights, backbone="small_cnn", classes=classes, image_size=28).id
+        client.models.set_alias("in-service", other)
+        visitor.goto(f"/ui/models/{guesser}")
+        visitor.fill("Alias", "In Service")
+        visitor.button("Let it stand for this model").click()
+        expect(page.get_by_text("Small letters, digits, dots and dashes, at most 64.")).to_be_visible()
+        visitor.fill("Alias", "in-service")
+        visitor.button("Let it stand for this model").click()
+        asked = page.get_by_role("dialog", name=re.compile(f"in-service stands for {other} now"))
+        expect(asked).to_be_visible()
+        visitor.button("Leave it").click()
+        expect(asked).to_have_count(0)
+        assert page.evaluate("document.activeElement.closest('button')?.textContent.includes('Let it stand')")
+        assert client.models.alias("in-service").model == other
+        visitor.button("Let it stand for this model").click()
+        visitor.button("Move it").click()
+        expect(visitor.badge("in-service")).to_be_visible()
+        assert client.models.alias("in-service").model == guesser
+
+
+def test_a_table_is_sorted_by_its_head(visitor: Visitor, challenge: str, guesser: str) -> None:
+    page = visitor.page
+    visitor.goto(f"/ui/datasets/{challenge}")
+    names = page.locator("[aria-label=Counts] tbody th")
+    expect(names).to_have_text(["mixed_same", "mixed_rand", "All"])
+    head = page.get_by_role("button", name="Group")
+    head.focus()
+    page.keyboard.press("Enter")
+    expect(names).to_have_text(["mixed_rand", "mixed_same", "All"])
+    expect(page.get_by_role("columnheader", name="Group")).to_have_attribute("aria-sort", "ascending")
+    page.keyboard.press("Enter")
+    expect(names).to_have_text(["mixed_same", "mixed_rand", "All"])
+
+    visitor.goto(f"/ui/models/{guesser}")
+    accuracies = page.locator("[aria-label='Accuracy by group'] tbody td")
+    page.get_by_role("button", name="Accuracy", exact=True).click()
+    found = [float(text.split()[0]) for text in accuracies.all_inner_texts()]
+    assert found == sorted(found)
+
+
+def test_what_was_chosen_is_found_again(visitor: Visitor, challenge: str, guesser: str) -> None:
+    page = visitor.page
+    with Client(visitor.url) as client:
+        job = client.models.get(guesser).job
+        assert job is not None
+        assert client.jobs.get(job).state == "succeeded"
+    visitor.goto(f"/ui/datasets/{challenge}")
+    visitor.button("Its jobs").click()
+    page.wait_for_url(f"**/ui/jobs?dataset={challenge}")
+    visitor.choose("Kind", "Plain training (ERM)")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="Plain training (ERM)").click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    expect(page).to_have_title(re.compile(r"^Plain training \(ERM\) of ein_sehr.*… · succeeded · masktune$"))
+    page.go_back()
+    page.wait_for_url(f"**/ui/jobs?dataset={challenge}&kind=erm")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    visitor.choose("State", "failed")
+    expect(page.get_by_text("No job is in this choice.")).to_be_visible()
+
+
+def test_the_list_of_jobs_goes_on_by_itself(visitor: Visitor, challenge: str) -> None:
+    with Client(visitor.url) as client:
+        job = client.jobs.start("erm", dataset=challenge, epochs=9_000, backbone="small_cnn")
+        visitor.goto("/ui/jobs?kind=erm")
+        expect(visitor.page.locator("tbody tr").first).to_contain_text(job.id)
+        client.jobs.cancel(job.id)
+        expect(visitor.page.locator("tbody tr").first).to_contain_text("cancelled", timeout=PATIENCE)
+
+
+def test_a_share_that_cannot_be_is_not_asked_for(visitor: Visitor, guesser: str) -> None:
+    page = visitor.page
+    visitor.goto(f"/ui/try?model={guesser}&policy=max_risk&value=50")
+    page.get_by_role("button", name="Sample").first.click()
+    expect(page.locator(".decision")).to_be_visible()
+    expect(page.get_by_role("combobox", name="Confidence")).to_be_visible()
+    result = page.get_by_role("region", name="Result")
+    for value in ("0", "100", "-3", ""):
+        visitor.fill("Percent", value)
+        expect(result).to_have_text("Give a percentage above 0 and below 100.")
+        expect(page.get_by_label("Percent", exact=True)).to_have_value(value)
+    visitor.looked_at("wrong-percentage")
+    visitor.fill("Percent", "50")
+    expect(page.locator(".decision")).to_be_visible()
+    page.locator("#image-drop input[type=file]").set_input_files(
+        {"name": "drawing.png", "mimeType": "image/png", "buffer": b"<svg xmlns='x'/>"}
+    )
+    expect(result).to_contain_text("is an SVG drawing")
+    expect(result).not_to_contain_text("/images/0")
+
+
+def test_an_address_without_a_page_leads_on(visitor: Visitor) -> None:
+    visitor.goto("/ui/nothing")
+    expect(visitor.page.get_by_text("No page has this address.")).to_be_visible()
+    visitor.looked_at("no-page")
+    visitor.page.get_by_role("link", name="To the data sets").click()
+    expect(visitor.heading("Your data sets")).to_be_visible()

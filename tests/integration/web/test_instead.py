@@ -1,0 +1,38 @@
+"""What stands where there is no page: a sentence in the frame of every page, and a way on from there."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+SCRIPT = {"Accept": "*/*"}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/ui/nothing", 404, "No page has this address."),
+        ("/ui/datasets/a/b", 404, "No page has this address."),
+        ("/ui/try?value=much", 422, "leave away what follows its question mark"),
+        ("/ui/files/jobs/job_1/predictions", 502, "The service does not answer"),
+        ("/ui/files/jobs/job_1/report", 502, "The service does not answer"),
+        ("/ui/files/models/mdl_1/download", 502, "The service does not answer"),
+    ],
+)
+def test_a_browser_gets_a_page_and_a_script_its_sentence(
+    dashboard: FastAPI, path: str, status: int, said: str
+) -> None:
+    with TestClient(dashboard, "http://localhost") as browser:
+        shown = browser.get(path, headers=BROWSER)
+        assert (shown.status_code, said in shown.text) == (status, True)
+        assert 'href=\\"/ui/jobs\\"' in shown.text, "the way to the other pages"
+        told = browser.get(path, headers=SCRIPT)
+        assert (told.status_code, told.headers["content-type"]) == (status, "application/json")
+
+
+def test_an_asset_that_is_not_there_is_no_page(dashboard: FastAPI) -> None:
+    with TestClient(dashboard, "http://localhost") as browser:
+        missing = browser.get("/ui/static/nothing.js", headers=SCRIPT)
+        assert (missing.status_code, missing.headers["content-type"]) == (404, "application/json")

@@ -1,0 +1,88 @@
+"""The tables of a report's page, from the figures of one split."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from web import words
+from web.pages.report import MOST_GROUPS, tables
+from web.shell import rendered
+
+
+def _slice(number: int, accuracy: float) -> dict[str, Any]:
+    return {
+        "id": number,
+        "name": f"class {number}",
+        "n": 10,
+        "correct": round(10 * accuracy),
+        "accuracy": accuracy,
+        "low": max(0.0, accuracy - 0.1),
+        "high": min(1.0, accuracy + 0.1),
+    }
+
+
+def _figures(*accuracies: float) -> dict[str, Any]:
+    slices = [_slice(number, accuracy) for number, accuracy in enumerate(accuracies)]
+    mean, low = sum(accuracies) / len(accuracies), min(accuracies)
+    balanced = {"balanced_accuracy": mean, "balanced_accuracy_low": 0.111, "balanced_accuracy_high": 0.999}
+    lowest = {
+        "worst_class_accuracy": low,
+        "worst_class_accuracy_low": 0.022,
+        "worst_class_accuracy_high": 0.888,
+    }
+    return {"n": 10, "accuracy": mean, "low": 0.3, "high": 0.7, "classes": slices, **balanced, **lowest}
+
+
+def _page(by_arm: dict[str, Any], split: str = "test") -> str:
+    note = words.SPLIT_NOTES.get(split)
+    page = rendered("report_split", split=split, by_arm=by_arm, gap="", note=note, **tables(by_arm))
+    return re.sub(r"\s+", " ", page)
+
+
+def test_of_many_classes_the_worst_are_shown() -> None:
+    accuracies = [0.9] * (MOST_GROUPS + 20)
+    accuracies[-1], accuracies[-2] = 0.1, 0.2
+    found = tables({"erm": _figures(*[0.9] * len(accuracies)), "masktune": _figures(*accuracies)})
+    assert [name for name, _, _ in found["rows"]][:2] == [
+        f"class {MOST_GROUPS + 19}",
+        f"class {MOST_GROUPS + 18}",
+    ]
+    assert (len(found["rows"]), found["of"]) == (MOST_GROUPS, MOST_GROUPS + 20)
+    assert f"The {MOST_GROUPS} of {MOST_GROUPS + 20} classes that a model is worst in" in _page(
+        {"masktune": _figures(*accuracies)}
+    )
+
+
+def test_few_classes_keep_their_order() -> None:
+    found = tables({"erm": _figures(0.9, 0.5, 0.7)})
+    assert [name for name, _, _ in found["rows"]] == ["class 0", "class 1", "class 2"]
+    assert found["of"] == 3
+
+
+def test_every_figure_stands_with_its_interval() -> None:
+    page = _page({"erm": _figures(0.9, 0.5)})
+    assert "11.1 % – 99.9 %" in page
+    assert "2.2 % – 88.8 %" in page
+
+
+def test_where_all_are_alike_none_is_the_lowest() -> None:
+    marked = 'class="number lowest"'
+    assert marked not in _page({"erm": _figures(1.0, 1.0)})
+    assert _page({"erm": _figures(1.0, 0.9)}).count(marked) == 1
+
+
+def test_right_answers_without_an_object_are_no_merit() -> None:
+    page = _page({"erm": _figures(1.0, 0.9)}, split="only_bg_t")
+    assert "Lower is better." in page
+    assert 'class="number lowest"' not in page
+    worse = {
+        "a": "masktune",
+        "b": "erm",
+        "statistic": "accuracy",
+        "estimate": -0.2,
+        "low": -0.3,
+        "high": -0.1,
+    }
+    assert "worse" in rendered("report_changes", note=None, differences=[worse])
+    assert "worse" not in rendered("report_changes", note=words.SPLIT_NOTES["only_bg_t"], differences=[worse])

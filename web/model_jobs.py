@@ -1,0 +1,210 @@
+"""What each kind of job that starts from a model lets one decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nicegui import ui
+
+from client import Dataset, Model
+from web import words
+from web.estimate import Plan
+from web.job_fields import Field, Fields, percent
+from web.shell import html
+from web.widgets import choice
+
+GROUPS = {
+    "": "groups that are inferred from mistakes",
+    "given": "the groups of the data set",
+    "saliency_clusters": "groups inferred from where the model looks",
+    "disagreement": "groups inferred from where a second model differs",
+}
+NO_MODEL = "No model knows the classes of this data set yet: train one on it, or choose another data set."
+METHODS = {"": "xgradcam, as in the paper", "gradcam": "gradcam", "random": "random places"}
+
+
+class OfModel(Fields):
+    """What starts from a model: by default the newest of the data set, of the arm that suits the kind."""
+
+    kind = ""
+    arms: tuple[str, ...] = ()
+    """That are taken first."""
+
+    def build(self) -> None:
+        options = self.models()
+        dataset, model = self._begin()
+        if not options:
+            html("nothing_to_start_from", what="model", kind="masktune")
+        self.strange = html("notice", tone="unsure", text=NO_MODEL)
+        with ui.element("div").classes("form"):
+            chosen = self.choose(
+                "/model", "Model", options, model, required="Choose a model.", search=len(options) > 12
+            ).classes("whole")
+            self.choose_dataset(dataset).classes("whole").on_value_change(self._another)
+            chosen.on_value_change(self._follow)
+            self.more()
+        self._judge()
+
+    def more(self) -> None:
+        """The fields that the kind has beside model and data set."""
+
+    def another_dataset(self) -> None:
+        """Change what the chosen data set decides."""
+
+    def _another(self, *_: object) -> None:
+        self._judge()
+        self.another_dataset()
+
+    def _judge(self) -> None:
+        """Say where no model could be chosen for the data set."""
+        dataset = self.dataset()
+        known = dataset is None or any(m.classes == dataset.classes for m in self.stock.models)
+        self.strange.set_visibility(bool(self.stock.models) and not known)
+
+    def models(self) -> dict[str, str]:
+        names = {d.id: d.name for d in self.stock.datasets.values()}
+        return {m.id: words.told_of(m, names.get(m.dataset or "", "")) for m in self.stock.models}
+
+    def model(self) -> Model | None:
+        return next((m for m in self.stock.models if m.id == self.value("/model")), None)
+
+    def splits(self) -> dict[str, str]:
+        """Those that the chosen data set has, with their images; every one where none is chosen."""
+        dataset = self.dataset()
+        if dataset is None:
+            return dict(words.SPLITS)
+        return {
+            split: f"{words.SPLITS[split]} ({words.counted(dataset.splits[split], 'image', 'images')})"
+            for split in words.splits_of(dataset)
+        }
+
+    def images(self, dataset: Dataset) -> dict[str, int]:
+        """Those that the job looks at, by split."""
+        return dataset.splits
+
+    def plan(self) -> Plan | None:
+        dataset, model = self.dataset(), self.model()
+        if dataset is None or model is None:
+            return None
+        return Plan(self.kind, self.images(dataset), backbone=model.backbone, image_size=model.image_size)
+
+    def _begin(self) -> tuple[str | None, str | None]:
+        """The data set and the model that are chosen first."""
+        carried, wanted = self.carried.get("/model"), self.carried.get("/dataset")
+        given = next((m for m in self.stock.models if m.id == carried), None)
+        newest = given or next((m for m in self.stock.models if m.dataset in self.stock.datasets), None)
+        wanted = wanted or (newest.dataset if newest else next(iter(self.stock.datasets)))
+        dataset = self.stock.datasets.get(str(wanted))
+        if given is not None or dataset is None:
+            return (dataset.id if dataset else None), (given.id if given else None)
+        fitting = [m for m in self.stock.models if m.classes == dataset.classes]
+        fitting.sort(key=lambda m: (m.dataset != dataset.id, m.arm not in self.arms))
+        return dataset.id, (fitting[0].id if fitting else None)
+
+    def _follow(self, *_: object) -> None:
+        """Another model: the data set that it was trained on."""
+        model = self.model()
+        if model is not None and model.dataset in self.stock.datasets:
+            self.at["/dataset"].element.value = model.dataset
+
+
+class Mask(OfModel):
+    """What a model looks at, kept."""
+
+    kind = "mask"
+    arms = ("erm",)
+
+    def more(self) -> None:
+        masking(self)
+
+
+class RetrainHead(OfModel):
+    """The last layer anew."""
+
+    kind = "retrain_head"
+    arms = ("erm",)
+
+    def more(self) -> None:
+        groups = self.choose("/groups", "Balanced over", GROUPS).classes("whole")
+        second = self.choose(
+            "/second_model", "Second model", self.models(), None, required="Choose the model that differs."
+        ).classes("whole")
+        second.bind_visibility_from(groups, "value", value="disagreement")
+
+
+class Evaluate(OfModel):
+    """Accuracy on splits that trained nothing."""
+
+    kind = "evaluate"
+    arms = ("masktune", "retrained", "imported")
+
+    def more(self) -> None:
+        offered = self.splits()
+        self.chosen = ui.select(
+            offered,
+            multiple=True,
+            value=_kept(self.carried.get("/splits"), offered),
+            label="Splits",
+            on_change=self.changed,
+        )
+        self.chosen.props('outlined dense options-dense behavior=menu aria-label="Splits"').classes("whole")
+        self.at["/splits"] = Field("Splits", self.chosen, list, "Choose one split at least.")
+
+    def another_dataset(self) -> None:
+        offered = self.splits()
+        self.chosen.set_options(offered, value=_kept(self.chosen.value, offered))
+
+    def images(self, dataset: Dataset) -> dict[str, int]:
+        return {split: dataset.splits.get(split, 0) for split in self.value("/splits") or ()}
+
+
+class Predict(OfModel):
+    """A split into a file."""
+
+    kind = "predict"
+    arms = ("masktune", "retrained", "imported")
+
+    def more(self) -> None:
+        self.chosen = self.choose("/split", "Split", self.splits(), "test")
+        self.choose("/output", "File", {"parquet": "Parquet", "csv": "CSV"}, "parquet")
+        when = self.choose("policy", "When to answer", words.POLICIES, "none").classes("whole")
+        shares = {
+            "coverage": ("Answer this percentage", 100.0),
+            "max_risk": ("At most this percentage wrong", 99.9),
+            "min_score": ("Score from, in percent", 100.0),
+        }
+        for policy, (label, high) in shares.items():
+            first = words.POLICY_START[policy]
+            share = self.number(f"/{policy}", label, percent, low=0.1, high=high, value=first)
+            share.bind_visibility_from(when, "value", value=policy)
+        carried = self.carried.get("/risk_confidence")
+        sure = choice("Confidence", words.CONFIDENCES, carried or 0.99, on_change=self.changed)
+        self.at["/risk_confidence"] = Field("Confidence", sure, float)
+        unsure = {"abstain": "abstain from every input", "error": "let the job fail"}
+        otherwise = self.choose("/on_uncertified", "Where no threshold keeps it", unsure, "abstain")
+        for field in (sure, otherwise):
+            field.bind_visibility_from(when, "value", value="max_risk")
+        self.switch("/explain", "Add what the model looked at", lambda on: on or None).classes("whole")
+
+    def another_dataset(self) -> None:
+        offered, present = self.splits(), self.chosen.value
+        self.chosen.set_options(offered, value=present if present in offered else "test")
+
+    def sent(self) -> dict[str, Any]:
+        return {name: value for name, value in super().sent().items() if name != "policy"}
+
+    def images(self, dataset: Dataset) -> dict[str, int]:
+        split = str(self.value("/split"))
+        return {split: dataset.splits.get(split, 0)}
+
+
+def masking(fields: Fields) -> None:
+    """What of an image is masked."""
+    fields.choose("/masking/method", "Saliency method", METHODS)
+    fields.number("/masking/sigmas", "Mask above mean + … deviations")
+
+
+def _kept(wanted: Sequence[str] | None, offered: dict[str, str]) -> list[str]:
+    """Of the splits that are wanted those that there are; where none is, those that judge a model."""
+    return [s for s in wanted or () if s in offered] or [s for s in ("val", "test") if s in offered]
