@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from client import Client
 
+V = TypeVar("V")
 Offer = tuple[str, str]
 """A word, and what is shown beside it by the shells that can."""
 
@@ -25,6 +26,12 @@ STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
 SPLITS = ("train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t")
 ARMS = ("erm", "masktune", "retrained", "control", "imported")
 SCORES = ("max_softmax", "product", "minimum")
+
+
+def in_order(names: Mapping[str, V], order: Sequence[str]) -> Iterable[tuple[str, V]]:
+    """Known names in their order, then the others: PostgreSQL keeps the keys of an object by their length."""
+    known = {name: place for place, name in enumerate(order)}
+    return sorted(names.items(), key=lambda one: known.get(one[0], len(known)))
 
 
 def words(*offered: str) -> Callable[[str], list[str]]:
@@ -83,7 +90,6 @@ def aliased(client: Client) -> Iterable[Offer]:
 
 def _asked(ctx: typer.Context, incomplete: str, offered: Callable[[Client], Iterable[Offer]]) -> list[Offer]:
     """What the service has, or nothing where it says no: a Tab is never answered with an error."""
-    import httpx
     from rich.markup import escape
 
     from client import DEFAULT_URL, Client, ClientError, Retry
@@ -94,5 +100,5 @@ def _asked(ctx: typer.Context, incomplete: str, offered: Callable[[Client], Iter
             found = islice(offered(client), MOST)
             # typer shows what stands beside a word without its markup, and names may look like some.
             return [(word, escape(beside)) for word, beside in found if word.startswith(incomplete)]
-    except (ClientError, httpx.InvalidURL):
+    except ClientError:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from cli import completion
 from cli.assignments import assigned
 from cli.output import USAGE, age, fail
-from cli.progress import follow, sending
+from cli.progress import follow, sending, watching
 from cli.session import Session, connected
 
 if TYPE_CHECKING:
@@ -78,9 +79,10 @@ def add(
             )
     session.say(f"data set {dataset.id} is being imported")
     if wait:
-        if dataset.job and not session.json:
-            follow(session.console, session.client.jobs.watch(dataset.job))
-        dataset = datasets.wait(dataset.id)
+        with watching(dataset.job) if dataset.job else nullcontext():
+            if dataset.job and not session.json:
+                follow(session.console, session.client.jobs.watch(dataset.job))
+            dataset = datasets.wait(dataset.id)
     session.show(dataset, lambda: table(dataset))
 
 
@@ -202,7 +204,8 @@ def files(report: FullReport) -> Table:
 
 
 def _counts(splits: dict[str, int]) -> str:
-    return ", ".join(f"{split} {n}" for split, n in splits.items()) or "–"
+    told = completion.in_order(splits, completion.SPLITS)
+    return ", ".join(f"{split} {n}" for split, n in told) or "–"
 
 
 def _is_source(what: str) -> bool:

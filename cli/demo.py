@@ -1,4 +1,4 @@
-"""`masktune demo`: the whole service in a minute, on real digits with a shortcut painted on.
+"""`masktune demo`: the whole service in two minutes, on real digits with a shortcut painted on.
 
 Everything goes over HTTP through the client, as a user's own program would.
 """
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import ENDED_BADLY, INTERRUPTED, console, fail, fail_with, figure
+from cli.output import ENDED_BADLY, INTERRUPTED, REFUSED, console, fail, fail_with, figure
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,13 +44,13 @@ COVERAGE, MAX_RISK, CONFIDENCE = 0.9, 0.05, 0.95
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the pictures and the report.")] = Path("demo"),
 ) -> None:
-    """Show the whole service in a minute: upload, train, compare, predict. Leaves nothing running."""
+    """Show the whole service in two minutes: upload, train, compare, predict. Leaves nothing running."""
     from client import Client, ClientError
 
     signal.signal(signal.SIGTERM, _interrupted)
     shown, started = console(), time.monotonic()
-    output.mkdir(parents=True, exist_ok=True)
     try:
+        output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="masktune-demo-") as folder:
             _heading(shown, "1. The service")
             shown.print("Starting it here: an API and a worker. No server to install, no account.")
@@ -62,6 +62,8 @@ def demo(
         fail_with(error)
     except ServiceFailed as error:
         fail(str(error), ENDED_BADLY)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), REFUSED)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

@@ -11,7 +11,7 @@ import typer
 from cli import completion
 from cli.assignments import assigned
 from cli.output import ENDED_BADLY, USAGE, age, fail, figure
-from cli.progress import describe, follow
+from cli.progress import describe, follow, last, watching
 from cli.session import Session, connected, plain
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def start(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="A field, dotted: --set optimizer.learning_rate=0.1"),
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow it to its end; exit code 4 unless it succeeds.")
+    ] = False,
 ) -> None:
     """Queue a job. Every field has a default that suits the data set."""
     if kind not in completion.KINDS:
@@ -68,7 +70,9 @@ def start(
         session.show(job, lambda: table(job))
         return
     session.say(f"job {job.id} is queued")
-    _watch(session, job.id)
+    job = _followed(session, job.id)
+    session.show(job, lambda: table(job))
+    _judge(session, job)
 
 
 @app.command()
@@ -123,7 +127,15 @@ def show(session: Session, job_id: Id) -> None:
 @connected
 def watch(session: Session, job_id: Id) -> None:
     """Follow a job to its end; with --json, one line per event. Exit code 4 unless it succeeds."""
-    _watch(session, job_id)
+    if session.json:
+        with watching(job_id):
+            for event in session.client.jobs.events(job_id):
+                print(json.dumps(plain(event)), flush=True)
+        job = session.client.jobs.get(job_id)
+    else:
+        job = _followed(session, job_id)
+        session.console.print(table(job))
+    _judge(session, job)
 
 
 @app.command()
@@ -197,11 +209,12 @@ def table(job: Job) -> Table:
     shown.add_row("state", job.state if job.ended else f"{job.state}: {describe(job)}")
     shown.add_row("done", f"{job.progress.fraction:.0%}, attempt {job.attempt}")
     shown.add_row("data set", job.dataset or "–")
-    shown.add_row("started", age(job.created_at))
+    shown.add_row("queued", age(job.created_at))
+    shown.add_row("started", age(job.started_at))
     shown.add_row("ended", age(job.ended_at))
-    for arm, model in job.models.items():
+    for arm, model in completion.in_order(job.models, completion.ARMS):
         shown.add_row(f"model {arm}", model or "–")
-    for arm, splits in job.metrics.items():
+    for arm, splits in completion.in_order(job.metrics, completion.ARMS):
         shown.add_row(f"accuracy {arm}", _accuracies(splits))
     if job.error:
         shown.add_row("error", job.error.get("detail") or job.error.get("title"))
@@ -210,18 +223,19 @@ def table(job: Job) -> Table:
 
 def _accuracies(splits: dict[str, Any]) -> str:
     told = {split: (figures or {}).get("accuracy") for split, figures in splits.items()}
-    return ", ".join(f"{split} {figure(accuracy)}" for split, accuracy in told.items())
+    shown = completion.in_order(told, completion.SPLITS)
+    return ", ".join(f"{split} {figure(accuracy)}" for split, accuracy in shown)
 
 
-def _watch(session: Session, job_id: str) -> None:
-    jobs = session.client.jobs
-    if session.json:
-        for event in jobs.events(job_id):
-            print(json.dumps(plain(event)), flush=True)
-        job = jobs.get(job_id)
-    else:
-        job = follow(session.console, jobs.watch(job_id))
-        session.console.print(table(job))
+def _followed(session: Session, job_id: str) -> Job:
+    """The job when it has ended; a person sees how it gets there."""
+    changes = session.client.jobs.watch(job_id)
+    with watching(job_id):
+        return last(changes) if session.json else follow(session.console, changes)
+
+
+def _judge(session: Session, job: Job) -> None:
+    """End with 4 where it did not succeed."""
     if job.state != "succeeded":
         why = (job.error or {}).get("detail")
         fail(f"job {job.id} ended {job.state}" + (f": {why}" if why else ""), ENDED_BADLY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
@@ -17,12 +19,14 @@ from cli.web import web
 
 HELP = """Train image classifiers past the shortcuts they found, and serve them with a reject option.
 
-`masktune demo` shows it in a minute; `masktune serve` runs the service here.
+`masktune demo` shows it in two minutes; `masktune serve` runs the service here.
 The client's commands reach the service at --url (MASKTUNE_URL) with --key (MASKTUNE_KEY).
 """
-EPILOG = """Exit codes: 0 done; 1 the service said no; 2 the command line is wrong; 3 the service cannot be
-reached; 4 what was waited for ended badly; 130 interrupted.
-"""
+# In one line each: a line that ends here would end in the terminal too, however wide that is.
+EPILOG = (
+    "Exit codes: 0 done; 1 the service said no; 2 the command line is wrong; "
+    "3 the service cannot be reached; 4 what was waited for ended badly; 130 interrupted."
+)
 
 app = typer.Typer(
     name="masktune",
@@ -61,5 +65,7 @@ app.command()(predict)
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point. A sign that the terminal's encoding has not is spelt out, and ends no command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()

@@ -162,7 +162,9 @@ def rollback(
 def download(
     session: Session,
     model: Name,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", dir_okay=False, help="File to write.")
+    ] = None,
     format: Annotated[
         Literal["safetensors", "onnx"], typer.Option(help="What kind of file.")
     ] = "safetensors",

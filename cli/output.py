@@ -6,22 +6,34 @@ reached · 4 what was waited for ended badly · 130 interrupted.
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from cli.terminal import Terminal
     from client import ClientError, FieldError
 
 REFUSED, USAGE, UNREACHABLE, ENDED_BADLY, INTERRUPTED = 1, 2, 3, 4, 130
 
 
+WIDE = 100_000
+"""Columns of what is no terminal: room for any line."""
+
+# What steers a terminal, turns the direction of writing, or is half a character.
+_STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str) -> str:
+    """The text with what a terminal would obey spelt out: names of files and classes come from anybody."""
+    return _STEERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def fail(message: str, code: int) -> NoReturn:
     """Say why in one line, and end with this exit code."""
-    print(f"masktune: {' '.join(message.split())}", file=sys.stderr)
+    print(f"masktune: {shown(' '.join(message.split()))}", file=sys.stderr)
     raise typer.Exit(code)
 
 
@@ -45,14 +57,11 @@ def _told(fault: FieldError, detail: str) -> str:
     return "" if fault.pointer in detail else f" [{fault.pointer}]"
 
 
-def console() -> Console:
-    """Where results go. Without a terminal: no colour, and lines are not broken to fit one.
+def console() -> Terminal:
+    """Where results go. Without a terminal: no colour, and no line is broken: `grep` finds it whole."""
+    from cli.terminal import Terminal
 
-    A string is shown as it is, for names of files may hold brackets; what is to have a style is a `Text`.
-    """
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, emoji=False)
+    return Terminal(width=None if sys.stdout.isatty() else WIDE)
 
 
 def figure(value: object, digits: int = 3) -> str:

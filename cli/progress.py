@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from cli.output import INTERRUPTED, fail, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,13 +40,28 @@ def sending(console: Console, label: str) -> Iterator[Callable[[int, int], None]
     described = TextColumn("{task.description}", markup=False)
     columns = (described, BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=None)
+        task = bar.add_task(shown(label), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def follow(console: Console, changes: Iterable[Job]) -> Job:
     """Show the job until `changes` ends; the last one seen."""
     return _with_bar(console, changes) if console.is_terminal else _with_lines(console, changes)
+
+
+@contextmanager
+def watching(job: str) -> Iterator[None]:
+    """Ctrl-C ends the watching alone. That is said, for one could take it for the end of the job."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again, end = f"`masktune jobs watch {job}` follows it", f"`masktune jobs cancel {job}` ends it"
+        fail(f"job {job} goes on: {again}, {end}", INTERRUPTED)
+
+
+def last(changes: Iterable[Job]) -> Job:
+    """The last one seen, without a word."""
+    return deque(changes, maxlen=1).pop()
 
 
 def _with_bar(console: Console, changes: Iterable[Job]) -> Job:

@@ -56,7 +56,7 @@ def comparison(report: Mapping[str, Any], split: str = "test") -> Table:
     table = Table(f"{n} {split} samples", box=SIMPLE)
     for arm in arms:
         head = PLAIN_HEAD if arm == "control" and "retrained" in arms else ARMS.get(arm, arm)
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", overflow="fold")
     for name, label in FIGURES.items():
         if any(metrics[arm].get(name) is not None for arm in arms):
             table.add_row(label, *(_with_interval(metrics[arm], name) for arm in arms))

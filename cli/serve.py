@@ -51,8 +51,9 @@ def serve(
 ) -> None:
     """Run the whole service here: the API with its dashboard and one worker, nothing else to install.
 
-    Everything is kept in one folder. Ctrl-C or SIGTERM ends both parts; a job that is running is
-    given back and goes on from its last checkpoint at the next start.
+    Everything is kept in one folder. Ctrl-C or SIGTERM ends both parts.
+
+    A job that is running is given back, and goes on from its last checkpoint at the next start.
     """
     settings = read_settings(host=host, port=port, data_dir=data_dir, worker_slots=workers)
     starting.exit_0_on_sigterm()
@@ -131,7 +132,8 @@ def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
 
         server = make_server(settings, wrap=_with_dashboard(settings, listener) if dashboard else None)
     loaded()
-    server.run(sockets=[listener] if listener is not None else None)
+    with starting.refusing():
+        server.run(sockets=[listener] if listener is not None else None)
     if not server.started:
         raise typer.Exit(1)
 

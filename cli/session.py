@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
 
 import typer
 
-from cli.output import INTERRUPTED, REFUSED, UNREACHABLE, USAGE, console, fail, fail_with
+from cli.output import INTERRUPTED, REFUSED, UNREACHABLE, console, fail, fail_with
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
+    from cli.terminal import Terminal
     from client import Client
 
 P = ParamSpec("P")
@@ -29,7 +30,7 @@ class Session:
     """One command's connection and its way of printing."""
 
     client: Client
-    console: Console
+    console: Terminal
     json: bool
 
     def show(self, value: BaseModel | dict[str, Any], table: Callable[[], RenderableType]) -> None:
@@ -58,7 +59,7 @@ class Session:
         table = Table(*columns, box=SIMPLE)
         for value in values:
             table.add_row(*row(value))
-        self.console.print(table)
+        self.console.print_whole(table)
 
     def say(self, line: str) -> None:
         """A sentence for a person; machines get none."""
@@ -77,13 +78,9 @@ def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[P, N
     parameters = [*list(signature.parameters.values())[1:], *_OPTIONS]
 
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        import httpx
-
         from client import Client, ClientError, Unreachable
 
         url, key, as_json = (kwargs.pop(option.name) for option in _OPTIONS)
-        if not str(url).startswith(("http://", "https://")):
-            fail(f"{url} is not an address: it begins with http:// or https://", USAGE)
         try:
             with Client(str(url), key=cast(str | None, key)) as client:
                 command(Session(client, console(), bool(as_json)), *args, **kwargs)
@@ -91,8 +88,6 @@ def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[P, N
             fail(f"{error}; is the service running at {url}? `masktune serve` starts one", UNREACHABLE)
         except ClientError as error:
             fail_with(error)
-        except httpx.InvalidURL as error:
-            fail(f"{url} is not an address: {error}", USAGE)
         except BrokenPipeError:
             raise  # who reads has enough; what runs the command ends it without a word
         except OSError as error:

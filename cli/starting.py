@@ -69,6 +69,15 @@ def migrate(settings: Settings) -> None:
         fail(f"the database cannot be used: {str(error).splitlines()[0]}", REFUSED)
 
 
+@contextmanager
+def refusing() -> Iterator[None]:
+    """A server that cannot start ends with 1: uvicorn's own 3 says here that no service can be reached."""
+    try:
+        yield
+    except SystemExit as ended:
+        raise typer.Exit(REFUSED if ended.code else 0) from None
+
+
 def check_parts(settings: Settings) -> None:
     """Exit code 1 where the database, the broker or the store of artifacts does not answer."""
     from cli.doctor import PARTS

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.output import fail_with
+from cli.starting import refusing
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -53,6 +56,12 @@ def web(
 
     It holds no key of its own: with keys configured at the API, each visitor is asked for one.
     """
+    from client import Client, NotSent
+
+    try:
+        Client(url).close()
+    except NotSent as error:  # now, and not on each of its pages
+        fail_with(error)
     from core.loading import loading
 
     with loading():
@@ -61,7 +70,8 @@ def web(
         from web.connection import is_open
 
     dashboard = create_dashboard(url, upload_bytes)
-    serve(SameOrigin(dashboard, allowed=allowed_hosts, is_open=is_open), host, port)
+    with refusing():
+        serve(SameOrigin(dashboard, allowed=allowed_hosts, is_open=is_open), host, port)
 
 
 class Dashboard:

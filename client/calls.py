@@ -10,11 +10,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from client.errors import ClientError, ProblemError, UnexpectedAnswer, Unreachable
+from client.errors import ClientError, NotSent, ProblemError, UnexpectedAnswer, Unreachable
 from client.shapes import Page
 from client.wire import Body, Emit, EmittingFlow, Flow, Now, Once, Open, Policy, Request, Retry, Sleep
 
@@ -23,6 +24,9 @@ S = TypeVar("S", bound=BaseModel)
 
 PATIENCE = 12
 """Failures in a row, of a service that had answered before: at least a minute for one that restarts."""
+
+FAULTS_NAMED = 3
+"""Of an answer of another shape: who reads needs no more to see that it is another."""
 
 _NOT_DONE = frozenset({502, 503, 504})
 _IN_FLIGHT = "request-in-flight"
@@ -57,9 +61,11 @@ def pages(request: Request, shape: type[S]) -> EmittingFlow[S]:
         page = yield from call(asked, Page[shape])  # type: ignore[valid-type]  # a shape chosen at run time
         for entry in page.data:
             yield Emit(entry)
-        cursor = page.next_cursor
-        if cursor is None:
+        if page.next_cursor is None:
             return
+        if page.next_cursor == cursor:
+            raise UnexpectedAnswer(f"GET {request.path} answered with the cursor that it was given")
+        cursor = page.next_cursor
 
 
 def parse(response: httpx.Response, shape: type[T]) -> T:
@@ -68,7 +74,29 @@ def parse(response: httpx.Response, shape: type[T]) -> T:
         return TypeAdapter(shape).validate_json(response.content)
     except ValidationError as error:
         where = f"{response.request.method} {response.request.url.path}"
-        raise UnexpectedAnswer(f"{where} did not answer with a {shape.__name__}: {error}") from error
+        raise UnexpectedAnswer(
+            f"{where} did not answer with a {shape.__name__}: {_unlike(response, error)}"
+        ) from error
+
+
+def _unlike(response: httpx.Response, error: ValidationError) -> str:
+    """What is wrong with the body, in a line."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    if faults[0]["type"] == "json_invalid":
+        kind = response.headers.get("Content-Type", "").partition(";")[0]
+        return f"it is {kind or 'of no type'}, and no JSON; another program may answer at this address"
+    named = [f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}" for fault in faults]
+    return "; ".join(named[:FAULTS_NAMED]) + (" …" if len(named) > FAULTS_NAMED else "")
+
+
+def segment(name: str) -> str:
+    """An id or a name as one part of an address (RFC 3986, 3.3): whatever it holds, it leads nowhere else."""
+    if name in ("", ".", ".."):
+        raise NotSent(f"{name!r} is no id and no name")
+    try:
+        return quote(name, safe="")
+    except UnicodeEncodeError:
+        raise NotSent(f"{name!r} is no id and no name: it is no UTF-8") from None
 
 
 def get(path: str, **query: str | int | float | bool | None) -> Request:
@@ -176,7 +204,7 @@ def _backoff(retry: Retry, attempt: int) -> float:
 def _asked_for(retry: Retry, response: httpx.Response) -> float | None:
     """Seconds of a `Retry-After` (RFC 9110: seconds, or a date)."""
     text = response.headers.get("Retry-After", "").strip()
-    if text.isdigit():
+    if text.isdecimal():
         return min(float(text), retry.longest_asked)
     try:
         at = email.utils.parsedate_to_datetime(text)

@@ -49,8 +49,8 @@ class _Resources(Resource[D]):
 class Client(_Resources[SyncDriver]):
     """A blocking client. Use it in a `with` block, or `close` it.
 
-    `key` is sent as a bearer token; one that no header can hold is a `NotSent`. `transport` replaces the
-    network, e.g. in tests.
+    `key` is sent as a bearer token; one that no header can hold is a `NotSent`, as is a `url` that is no
+    address. `transport` replaces the network, e.g. in tests.
     """
 
     def __init__(
@@ -62,7 +62,9 @@ class Client(_Resources[SyncDriver]):
         retry: Retry = Retry(),  # noqa: B008  # frozen
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        http = httpx.Client(base_url=url, headers=_headers(key), timeout=timeout, transport=transport)
+        http = httpx.Client(
+            base_url=_address(url), headers=_headers(key), timeout=timeout, transport=transport
+        )
         super().__init__(SyncDriver(http, retry))
 
     def close(self) -> None:
@@ -89,7 +91,9 @@ class AsyncClient(_Resources[AsyncDriver]):
         retry: Retry = Retry(),  # noqa: B008  # frozen
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        http = httpx.AsyncClient(base_url=url, headers=_headers(key), timeout=timeout, transport=transport)
+        http = httpx.AsyncClient(
+            base_url=_address(url), headers=_headers(key), timeout=timeout, transport=transport
+        )
         super().__init__(AsyncDriver(http, retry))
 
     async def aclose(self) -> None:
@@ -102,6 +106,18 @@ class AsyncClient(_Resources[AsyncDriver]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _address(url: str) -> httpx.URL:
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise NotSent(f"{url} is not an address: {error}") from error
+    if address.scheme not in ("http", "https"):
+        raise NotSent(f"{url} is not an address: it begins with http:// or https://")
+    if not address.host:
+        raise NotSent(f"{url} is not an address: it names no host")
+    return address
 
 
 def _headers(key: str | None) -> dict[str, str]:

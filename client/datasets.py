@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from client.calls import call, create, fetch, get, idempotent, pages, until
+from client.calls import call, create, fetch, get, idempotent, pages, segment, until
 from client.errors import DatasetInvalid, WaitedTooLong
 from client.limits import check_upload
 from client.resource import D, Listing, Operation, Resource
 from client.shapes import Dataset, FullReport, Sample
-from client.uploads import STORED_SECONDS, CountedFile, OnSent, ZippedFolder
+from client.uploads import STORED_SECONDS, CountedFile, OnSent, ZippedFolder, spelt
 from client.wire import EmittingFlow, FilePart, Flow, Request
 
 
@@ -35,12 +35,13 @@ def upload_dataset(
     """
     path = Path(path)
     folder = path.is_dir()
+    called = spelt(path.resolve().name)
     part = FilePart(
         field="file",
-        filename=f"{path.resolve().name}.zip" if folder else path.name,
+        filename=f"{called}.zip" if folder else spelt(path.name),
         open=partial(ZippedFolder if folder else CountedFile, path, on_sent),
     )
-    form = {"name": name or path.resolve().name.partition(".")[0], "format": format, "seed": str(seed)}
+    form = {"name": name or called.partition(".")[0], "format": format, "seed": str(seed)}
     if options:
         form["options"] = json.dumps(dict(options))
     request = Request(
@@ -75,7 +76,7 @@ def from_source(
 
 def get_dataset(dataset_id: str) -> Flow[Dataset]:
     """One data set with its report."""
-    return call(get(f"/datasets/{dataset_id}"), Dataset)
+    return call(get(f"/datasets/{segment(dataset_id)}"), Dataset)
 
 
 def list_datasets(*, limit: int | None = None) -> EmittingFlow[Dataset]:
@@ -86,7 +87,10 @@ def list_datasets(*, limit: int | None = None) -> EmittingFlow[Dataset]:
 def wait_for_dataset(dataset_id: str, *, timeout: float | None = None) -> Flow[Dataset]:
     """Until the import has ended. Raises `DatasetInvalid`, or `WaitedTooLong` after `timeout` seconds."""
     dataset = yield from until(
-        lambda seen: seen.state != "importing", get(f"/datasets/{dataset_id}"), Dataset, timeout=timeout
+        lambda seen: seen.state != "importing",
+        get(f"/datasets/{segment(dataset_id)}"),
+        Dataset,
+        timeout=timeout,
     )
     if dataset.state == "importing":
         raise WaitedTooLong(f"data set {dataset_id} was still being imported after {timeout:g} s")
@@ -97,7 +101,7 @@ def wait_for_dataset(dataset_id: str, *, timeout: float | None = None) -> Flow[D
 
 def full_report(dataset_id: str) -> Flow[FullReport]:
     """Every file that the import rejected or ignored, and every duplicate; 409 where there is no report."""
-    return call(get(f"/datasets/{dataset_id}/report"), FullReport)
+    return call(get(f"/datasets/{segment(dataset_id)}/report"), FullReport)
 
 
 def list_samples(
@@ -109,19 +113,21 @@ def list_samples(
     limit: int | None = None,
 ) -> EmittingFlow[Sample]:
     """The samples, of one split, class or group where asked for. `limit` is the size of a page."""
-    query = get(f"/datasets/{dataset_id}/samples", split=split, label=label, group=group, limit=limit)
+    query = get(
+        f"/datasets/{segment(dataset_id)}/samples", split=split, label=label, group=group, limit=limit
+    )
     return pages(query, Sample)
 
 
 def sample_image(dataset_id: str, sample: int) -> Flow[bytes]:
     """The image file as it was uploaded."""
-    response = yield from fetch(get(f"/datasets/{dataset_id}/samples/{sample}/image"))
+    response = yield from fetch(get(f"/datasets/{segment(dataset_id)}/samples/{sample}/image"))
     return response.content
 
 
 def delete_dataset(dataset_id: str) -> Flow[None]:
     """Delete it with its images. Refused (409) while a job uses it."""
-    yield from fetch(Request(method="DELETE", path=f"/datasets/{dataset_id}", repeatable=True))
+    yield from fetch(Request(method="DELETE", path=f"/datasets/{segment(dataset_id)}", repeatable=True))
 
 
 def _name_of(source: str) -> str:

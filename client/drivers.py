@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import httpx
 
+from client.errors import NotSent, UnexpectedAnswer
 from client.wire import (
     Body,
     Close,
@@ -61,6 +62,8 @@ class SyncDriver:
                     resume = partial(flow.send, self._perform(effect, opened))
                 except httpx.TransportError as error:
                     resume = partial(flow.throw, error)
+                except httpx.DecodingError as error:
+                    resume = partial(flow.throw, _undecodable(error))
 
     def _perform(self, effect: Effect, opened: ExitStack) -> Any:
         match effect:
@@ -115,6 +118,8 @@ class AsyncDriver:
                     resume = partial(flow.send, await self._perform(effect, opened))
                 except httpx.TransportError as error:
                     resume = partial(flow.throw, error)
+                except httpx.DecodingError as error:
+                    resume = partial(flow.throw, _undecodable(error))
 
     async def _perform(self, effect: Effect, opened: AsyncExitStack) -> Any:
         match effect:
@@ -145,23 +150,37 @@ def _emitting(flow: Flow[T]) -> EmittingFlow[T]:
     yield Emit(result)
 
 
+def _undecodable(error: httpx.DecodingError) -> UnexpectedAnswer:
+    """It says of itself that it is compressed, and is not, or was damaged on its way."""
+    asked = error.request
+    unexpected = UnexpectedAnswer(f"what answered {asked.method} {asked.url.path} cannot be decoded: {error}")
+    unexpected.__cause__ = error
+    return unexpected
+
+
 def _build(http: httpx.Client | httpx.AsyncClient, request: Request, files: ExitStack) -> httpx.Request:
-    """The httpx request. Its files stay open until `files` closes."""
+    """The httpx request. Its files stay open until `files` closes.
+
+    `NotSent` for what no request can hold: NaN in JSON, half of a surrogate pair.
+    """
     parts = []
     for part in request.files:
         content = part.open()
         files.callback(content.close)
         parts.append((part.field, (part.filename, content, part.content_type)))
-    return http.build_request(
-        request.method,
-        request.path,
-        params={name: value for name, value in request.query.items() if value is not None},
-        json=request.json,
-        data=dict(request.form) or None,
-        files=cast(Any, parts) or None,  # httpx asks for IO[bytes] and uses read and seek only
-        headers=dict(request.headers),
-        timeout=_timeout(http.timeout, request.answer_seconds),
-    )
+    try:
+        return http.build_request(
+            request.method,
+            request.path,
+            params={name: value for name, value in request.query.items() if value is not None},
+            json=request.json,
+            data=dict(request.form) or None,
+            files=cast(Any, parts) or None,  # httpx asks for IO[bytes] and uses read and seek only
+            headers=dict(request.headers),
+            timeout=_timeout(http.timeout, request.answer_seconds),
+        )
+    except ValueError as error:
+        raise NotSent(f"{request.method} {request.path} cannot be sent: {error}") from error
 
 
 def _timeout(own: httpx.Timeout, answer_seconds: float | None) -> httpx.Timeout:

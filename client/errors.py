@@ -57,7 +57,7 @@ class ProblemError(ClientError):
         """From any answer of 400 and above, also one that a proxy made."""
         try:
             body = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or one that is nested without end
             body = None
         if not isinstance(body, dict):
             body = {"title": response.reason_phrase or "The request failed"}
@@ -65,7 +65,8 @@ class ProblemError(ClientError):
 
 
 class NotSent(ClientError):
-    """What was given cannot be sent, and nothing was: a folder without files, a key no header can hold."""
+    """What was given cannot be sent, and nothing was: a folder without files, a key no header can hold, an
+    address that is none, a number that JSON has no word for."""
 
 
 class TooLarge(ClientError):

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import httpx
 
-from client.calls import PATIENCE, call, get, growing, open_body, passing
+from client.calls import PATIENCE, call, get, growing, open_body, passing, segment
 from client.errors import ClientError, ProblemError, UnexpectedAnswer, Unreachable
 from client.shapes import ENDED, Event, Job
 from client.sse import Parser, ServerEvent
@@ -73,7 +73,7 @@ def _over(job_id: str, *, silent: bool) -> Flow[bool]:
     """Whether a stream that ended without a last state has nothing more to tell: the job had ended before."""
     if not silent:
         return False
-    job = yield from call(get(f"/jobs/{job_id}"), Job)
+    job = yield from call(get(f"/jobs/{segment(job_id)}"), Job)
     return job.ended
 
 
@@ -81,7 +81,7 @@ def _stream(job_id: str, last: int) -> Request:
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
     if last:
         headers["Last-Event-ID"] = str(last)
-    return Request(method="GET", path=f"/jobs/{job_id}/events", headers=headers, repeatable=True)
+    return Request(method="GET", path=f"/jobs/{segment(job_id)}/events", headers=headers, repeatable=True)
 
 
 def _event(told: ServerEvent) -> Event:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from client.calls import call, create, fetch, get, pages, until
+from client.calls import call, create, fetch, get, pages, segment, until
 from client.downloads import download
 from client.errors import JobNotSucceeded, WaitedTooLong
 from client.events import follow, follow_batches
@@ -22,7 +22,7 @@ def start(kind: str, *, idempotency_key: str | None = None, **fields: Any) -> Fl
 
     The fields are those of `POST /jobs/{kind}`; every one but the data set has a default.
     """
-    return call(create(f"/jobs/{kind}", json=fields, key=idempotency_key), Job)
+    return call(create(f"/jobs/{segment(kind)}", json=fields, key=idempotency_key), Job)
 
 
 def list_presets() -> EmittingFlow[Preset]:
@@ -32,7 +32,7 @@ def list_presets() -> EmittingFlow[Preset]:
 
 def get_job(job_id: str) -> Flow[Job]:
     """The job as it is now."""
-    return call(get(f"/jobs/{job_id}"), Job)
+    return call(get(f"/jobs/{segment(job_id)}"), Job)
 
 
 def list_jobs(
@@ -48,12 +48,12 @@ def list_jobs(
 
 def cancel(job_id: str) -> Flow[Job]:
     """Ask for its end. A 409 problem when it has ended already."""
-    return call(Request(method="POST", path=f"/jobs/{job_id}/cancel"), Job)
+    return call(Request(method="POST", path=f"/jobs/{segment(job_id)}/cancel"), Job)
 
 
 def resume(job_id: str) -> Flow[Job]:
     """Let a failed or cancelled job go on from its last checkpoint."""
-    return call(Request(method="POST", path=f"/jobs/{job_id}/resume"), Job)
+    return call(Request(method="POST", path=f"/jobs/{segment(job_id)}/resume"), Job)
 
 
 def watch(job_id: str) -> EmittingFlow[Job]:
@@ -83,7 +83,7 @@ def watch(job_id: str) -> EmittingFlow[Job]:
 
 def wait(job_id: str, *, timeout: float | None = None) -> Flow[Job]:
     """Until it has succeeded. Raises `JobNotSucceeded`, or `WaitedTooLong` after `timeout` seconds."""
-    job = yield from until(lambda seen: seen.ended, get(f"/jobs/{job_id}"), Job, timeout=timeout)
+    job = yield from until(lambda seen: seen.ended, get(f"/jobs/{segment(job_id)}"), Job, timeout=timeout)
     if not job.ended:
         raise WaitedTooLong(f"job {job_id} was still {job.state} after {timeout:g} s")
     if job.state != "succeeded":
@@ -93,14 +93,14 @@ def wait(job_id: str, *, timeout: float | None = None) -> Flow[Job]:
 
 def predictions(job_id: str, target: Path | str) -> Flow[Path]:
     """Write the file of a predict job to `target`."""
-    return download(get(f"/jobs/{job_id}/predictions"), Path(target))
+    return download(get(f"/jobs/{segment(job_id)}/predictions"), Path(target))
 
 
 def report(job_id: str) -> Flow[dict[str, Any]]:
     """The before/after report as JSON values."""
     request = Request(
         method="GET",
-        path=f"/jobs/{job_id}/report",
+        path=f"/jobs/{segment(job_id)}/report",
         headers={"Accept": "application/json"},
         repeatable=True,
     )
@@ -110,7 +110,7 @@ def report(job_id: str) -> Flow[dict[str, Any]]:
 def report_html(job_id: str) -> Flow[str]:
     """The before/after report as one page that needs no other file."""
     request = Request(
-        method="GET", path=f"/jobs/{job_id}/report", headers={"Accept": "text/html"}, repeatable=True
+        method="GET", path=f"/jobs/{segment(job_id)}/report", headers={"Accept": "text/html"}, repeatable=True
     )
     response = yield from fetch(request)
     return response.text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from client.calls import call, create, fetch, get, pages
+from client.calls import call, create, fetch, get, pages, segment
 from client.resource import D, Listing, Operation, Resource
 from client.shapes import Key, NewKey
 from client.wire import EmittingFlow, Flow, Request
@@ -20,12 +20,12 @@ def list_keys(*, limit: int | None = None) -> EmittingFlow[Key]:
 
 def get_key(key: str) -> Flow[Key]:
     """One key, by id."""
-    return call(get(f"/keys/{key}"), Key)
+    return call(get(f"/keys/{segment(key)}"), Key)
 
 
 def revoke_key(key: str) -> Flow[None]:
     """From now on it opens nothing."""
-    yield from fetch(Request(method="DELETE", path=f"/keys/{key}", repeatable=True))
+    yield from fetch(Request(method="DELETE", path=f"/keys/{segment(key)}", repeatable=True))
 
 
 class Keys(Resource[D]):

@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
-from client.calls import call, create, fetch, get, idempotent, pages
+from client.calls import call, create, fetch, get, idempotent, pages, segment
 from client.downloads import download
 from client.limits import check_upload
 from client.resource import D, Listing, Operation, Resource
 from client.shapes import Alias, Drift, Model, RiskCoverage
-from client.uploads import STORED_SECONDS, CountedFile, OnSent
+from client.uploads import STORED_SECONDS, CountedFile, OnSent, spelt
 from client.wire import EmittingFlow, FilePart, Flow, Request
 
 
 def get_model(model: str) -> Flow[Model]:
     """One model, by id or alias."""
-    return call(get(f"/models/{model}"), Model)
+    return call(get(f"/models/{segment(model)}"), Model)
 
 
 def list_models(
@@ -31,7 +31,7 @@ def list_models(
 
 def delete_model(model: str) -> Flow[None]:
     """Delete its weights. Refused (409) while something points to it."""
-    yield from fetch(Request(method="DELETE", path=f"/models/{model}", repeatable=True))
+    yield from fetch(Request(method="DELETE", path=f"/models/{segment(model)}", repeatable=True))
 
 
 def download_model(
@@ -42,7 +42,7 @@ def download_model(
     on_received: OnSent | None = None,
 ) -> Flow[Path]:
     """Write the weights to `target`, which appears whole or not at all."""
-    return download(get(f"/models/{model}/download", format=format), Path(target), on_received)
+    return download(get(f"/models/{segment(model)}/download", format=format), Path(target), on_received)
 
 
 def import_model(
@@ -67,7 +67,7 @@ def import_model(
         method="POST",
         path="/models",
         form=form,
-        files=(FilePart("file", path.name, partial(CountedFile, path, on_sent)),),
+        files=(FilePart("file", spelt(path.name), partial(CountedFile, path, on_sent)),),
         headers=idempotent(idempotency_key),
         repeatable=True,
         answer_seconds=STORED_SECONDS,
@@ -93,19 +93,21 @@ class RiskCoverageOptions(TypedDict, total=False):
 
 def risk_coverage(model: str, **options: Unpack[RiskCoverageOptions]) -> Flow[RiskCoverage]:
     """The risk-coverage curve on the calibration split, with AURC, AUGRC, bounds and a table of groups."""
-    return call(get(f"/models/{model}/risk-coverage", **options), RiskCoverage)
+    return call(get(f"/models/{segment(model)}/risk-coverage", **options), RiskCoverage)
 
 
 def risk_coverage_picture(model: str, **options: Unpack[RiskCoverageOptions]) -> Flow[bytes]:
     """The same curve drawn, as a PNG."""
-    request = replace(get(f"/models/{model}/risk-coverage", **options), headers={"Accept": "image/png"})
+    request = replace(
+        get(f"/models/{segment(model)}/risk-coverage", **options), headers={"Accept": "image/png"}
+    )
     response = yield from fetch(request)
     return response.content
 
 
 def drift(model: str, *, days: int | None = None) -> Flow[Drift]:
     """Whether what the model was served in the last `days` still looks like its calibration split."""
-    return call(get(f"/models/{model}/drift", days=days), Drift)
+    return call(get(f"/models/{segment(model)}/drift", days=days), Drift)
 
 
 def list_aliases() -> EmittingFlow[Alias]:
@@ -115,24 +117,28 @@ def list_aliases() -> EmittingFlow[Alias]:
 
 def get_alias(name: str) -> Flow[Alias]:
     """One alias with the history of its moves."""
-    return call(get(f"/aliases/{name}"), Alias)
+    return call(get(f"/aliases/{segment(name)}"), Alias)
 
 
 def set_alias(name: str, model: str) -> Flow[Alias]:
     """Let the name stand for this model from now on."""
-    return call(Request(method="PUT", path=f"/aliases/{name}", json={"model": model}, repeatable=True), Alias)
+    return call(
+        Request(method="PUT", path=f"/aliases/{segment(name)}", json={"model": model}, repeatable=True), Alias
+    )
 
 
 def roll_back_alias(
     name: str, *, version: int | None = None, idempotency_key: str | None = None
 ) -> Flow[Alias]:
     """Let the name stand for the model of an earlier move; without a `version`, for the one before."""
-    return call(create(f"/aliases/{name}/rollback", json={"version": version}, key=idempotency_key), Alias)
+    return call(
+        create(f"/aliases/{segment(name)}/rollback", json={"version": version}, key=idempotency_key), Alias
+    )
 
 
 def delete_alias(name: str) -> Flow[None]:
     """Forget the name; the model stays."""
-    yield from fetch(Request(method="DELETE", path=f"/aliases/{name}", repeatable=True))
+    yield from fetch(Request(method="DELETE", path=f"/aliases/{segment(name)}", repeatable=True))
 
 
 class Models(Resource[D]):

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 from client.calls import call, fetch, get
 from client.resource import D, Operation, Resource
 from client.shapes import Answer, SaliencyAnswer
-from client.uploads import CountedFile
+from client.uploads import CountedFile, spelt
 from client.wire import FilePart, Flow, Request
 
 Image: TypeAlias = Path | str | bytes
@@ -121,4 +121,4 @@ def _part(number: int, image: Image) -> FilePart:
     if isinstance(image, bytes):
         return FilePart("file", f"image-{number}", partial(io.BytesIO, image))
     path = Path(image)
-    return FilePart("file", path.name, partial(CountedFile, path, None))
+    return FilePart("file", spelt(path.name), partial(CountedFile, path, None))

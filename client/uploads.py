@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -25,6 +26,19 @@ def size_of(path: Path) -> int:
     if not path.is_dir():
         return path.stat().st_size
     return sum(found.stat().st_size for found in _visible_files(path))
+
+
+def spelt(name: str) -> str:
+    """A file's name as text that can be sent.
+
+    Where its bytes are no UTF-8, as of old archives and shares, they are read as Latin-1: that takes any,
+    and what was two names stays two.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("latin-1")
+    return name
 
 
 class CountedFile:
@@ -85,7 +99,7 @@ class ZippedFolder:
         sink, sent = _Sink(), 0
         with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
             for path in self._files:
-                entry = zipfile.ZipInfo(path.relative_to(self._folder).as_posix(), _EPOCH)
+                entry = zipfile.ZipInfo(spelt(path.relative_to(self._folder).as_posix()), _EPOCH)
                 with archive.open(entry, "w", force_zip64=True) as target, path.open("rb") as source:
                     while chunk := source.read(_CHUNK):
                         target.write(chunk)

@@ -133,15 +133,20 @@ def docker(words: list[str]) -> None:
         (profiles if options[at] == "--profile" else files).append(options[at + 1])
         at += 2
     verb, rest = options[at], options[at + 1 :]
-    if verb not in ("up", "build", "exec", "down", "config"):
+    if verb not in ("up", "build", "exec", "run", "cp", "down", "config"):
         raise Wrong(f"nothing is known about docker compose {verb}")
     services: dict[str, Any] = {}
     for file in files or ["docker-compose.yml"]:
         services |= yaml.safe_load(_exists(file).replace("!override", ""))["services"]
     known = {profile for service in services.values() for profile in service.get("profiles", ())}
     named = [word.partition("=")[0] for before, word in pairwise(rest) if before == "--scale"]
-    if verb == "exec":
-        named.append(next(word for word in rest if not word.startswith("-")))
+    if verb in ("exec", "run"):
+        inside = list(_inside(rest))
+        named.append(inside[0])
+        if inside[1] == "masktune":
+            masktune(inside[2:])
+    if verb == "cp":
+        named += [word.partition(":")[0] for word in rest if ":" in word]
     if not set(profiles) <= known or not set(named) <= set(services):
         raise Wrong(f"{profiles} of {sorted(known)}, {named} of {sorted(services)}")
     if (
@@ -154,6 +159,17 @@ def docker(words: list[str]) -> None:
         )
         if done.returncode:
             raise Wrong(done.stderr)
+
+
+def _inside(words: list[str]) -> Iterator[str]:
+    """The service, and what is run in it: what comes behind Compose's own options."""
+    waiting = iter(words)
+    for word in waiting:
+        if word == "--volume":
+            next(waiting)
+        elif not word.startswith("-"):
+            yield word
+            yield from waiting
 
 
 def kubectl(words: list[str]) -> None:

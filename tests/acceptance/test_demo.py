@@ -31,6 +31,12 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes
     assert "</html>" in (tmp_path / "out/report.html").read_text()
 
 
+def test_a_folder_that_cannot_be_written_is_told_in_a_line(processes: Processes, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    assert processes.masktune("demo", "--output", "taken").wait(60) == 1
+    assert (tmp_path / "demo.log").read_text() == "masktune: taken: File exists\n"
+
+
 def test_a_demo_that_is_interrupted_leaves_nothing_running(processes: Processes, tmp_path: Path) -> None:
     demo = processes.masktune("demo", "--output", str(tmp_path / "out"))
     assert demo.stdout is not None

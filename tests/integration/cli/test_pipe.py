@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -24,6 +27,36 @@ def test_a_reader_who_has_enough_is_no_error(service: Service, length: int, more
         )
         assert done.stderr == ""
         assert len(done.stdout) == (reader != "true")
+
+
+def test_an_encoding_without_a_sign_ends_no_command(service: Service) -> None:
+    service.answers["GET /jobs"] = (200, {"data": [{"id": "job_1", "kind": "erm", "state": "queued"}]})
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", "jobs", "list", "--url", service.url],
+        env={"PYTHONIOENCODING": "ascii", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\u2013" in done.stdout  # the dash of a stage that has not begun
+
+
+def test_an_interrupted_watch_ends_with_130_and_a_line(service: Service) -> None:
+    """The stream of the job's events says nothing, as that of a long epoch."""
+    ended = threading.Event()
+    service.answers["GET /jobs/job_1"] = (200, {"id": "job_1", "kind": "erm", "state": "running"})
+    service.by_headers["GET /jobs/job_1/events"] = lambda _: str(ended.wait(60)).encode()
+    command = [sys.executable, "-m", "cli", "jobs", "watch", "job_1", "--url", service.url]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not any("/events" in asked for asked, _ in service.asked):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    ended.set()
+    assert process.returncode == 130
+    assert said.startswith("masktune: job job_1 goes on: ")
 
 
 def test_a_command_of_the_service_ends_as_quietly() -> None:

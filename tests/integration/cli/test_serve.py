@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+
+ROOT = Path(__file__).parents[3]
 
 
 def masktune(*arguments: str, **settings: str) -> tuple[int, str]:
@@ -44,6 +48,29 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         code, said = masktune("serve", "--port", str(port), "--data-dir", str(tmp_path))
     assert code == 1
     assert said.startswith(f"masktune: cannot listen on 127.0.0.1 port {port}: ")
+
+
+@pytest.mark.parametrize("command", ["api", "web"])
+def test_a_part_alone_that_cannot_listen_ends_with_1(command: str, tmp_path: Path) -> None:
+    """Not with uvicorn's 3, which says of a command of ours that it reached no service."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", command, "--port", str(taken.getsockname()[1])],
+            env={"PYTHONPATH": str(ROOT), "MASKTUNE_DATA_DIR": str(tmp_path), "PATH": ""},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, "address already in use" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_dashboard_is_told_at_once_where_no_service_can_be() -> None:
+    result = CliRunner().invoke(app, ["web", "--url", "foo"])
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "masktune: foo is not an address: it begins with http:// or https://\n",
+    )
 
 
 def test_a_database_that_is_away_is_told(tmp_path: Path) -> None:

@@ -8,6 +8,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 
+def test_an_environment_that_was_begun_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+    """Without Debian's python3-venv, `python -m venv` leaves an interpreter and no pip, and ends with 1."""
+    python = tmp_path / "python"
+    python.write_text(
+        '#!/bin/sh\ntest "$2" != venv || { mkdir -p "$3/bin"; touch "$3/bin/python"; exit 1; }\n'
+    )
+    python.chmod(0o755)
+    command = ["make", f"VENV={tmp_path}/venv", f"PYTHON={python}", "install"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert not (tmp_path / "venv/bin/python").exists()
+
+
 def test_an_environment_of_ones_own_gets_a_pip_that_knows_groups(tmp_path: Path) -> None:
     """The README's way to the CPU build makes one with the pip of Python, which has no `--group`."""
     (tmp_path / "bin").mkdir()

@@ -47,6 +47,50 @@ def test_a_predict_job_that_was_watched_says_how_to_fetch_its_file(service: Serv
     assert ("masktune jobs predictions job_1" in result.stdout) == (kind == "predict")
 
 
+def test_a_machine_that_watches_a_start_gets_the_job_as_it_ended(service: Service) -> None:
+    """Its id and its models, which no event has."""
+    service.answers["POST /jobs/masktune"] = (202, JOB | {"state": "queued", "models": {}})
+    service.answers["GET /jobs/job_1"] = (200, JOB)
+    result = service.masktune("jobs", "start", "masktune", "--watch", "--json")
+    assert result.exit_code == 0, result.output
+    job = json.loads(result.stdout)
+    assert (job["id"], job["state"], job["models"]) == ("job_1", "succeeded", JOB["models"])
+    service.answers["GET /jobs/job_1"] = (200, JOB | {"state": "failed"})
+    result = service.masktune("jobs", "start", "masktune", "--watch", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["state"]) == (4, "failed")
+
+
+def test_splits_and_arms_are_in_their_order_whatever_the_database_makes_of_it(service: Service) -> None:
+    """PostgreSQL keeps the keys of an object by their length."""
+    splits = {"val": 1, "test": 2, "train": 3, "calibration": 4}
+    service.answers["GET /datasets/ds_1"] = (200, DATASET | {"splits": splits})
+    assert "train 3, val 1, calibration 4, test 2" in service.masktune("datasets", "show", "ds_1").stdout
+    metrics = {arm: {"test": {"accuracy": 0.5}, "val": {"accuracy": 1.0}} for arm in ("control", "masktune")}
+    service.answers["GET /jobs/job_1"] = (200, JOB | {"metrics": metrics})
+    said = service.masktune("jobs", "show", "job_1").stdout
+    assert "val 1.000, test 0.500" in said
+    assert said.index("accuracy masktune") < said.index("accuracy control")
+
+
+def test_a_job_that_waits_has_not_started(service: Service) -> None:
+    queued = JOB | {"state": "queued", "created_at": "2025-11-03T09:30:00.000Z", "started_at": None}
+    service.answers["GET /jobs/job_1"] = (200, queued)
+    rows = [line.split() for line in service.masktune("jobs", "show", "job_1").stdout.splitlines()]
+    told = {row[0]: row[1] for row in rows if len(row) > 1}
+    assert (told["queued"], told["started"], told["ended"]) == ("2025-11-03", "–", "–")
+
+
+def test_what_json_cannot_hold_is_one_line(service: Service) -> None:
+    for fault in ("lr=NaN", "lr=1e999", r'name="\ud800"'):
+        result = service.masktune("jobs", "start", "erm", "--set", fault)
+        assert (result.exit_code, len(result.stderr.splitlines()), service.asked) == (2, 1, [])
+
+
+def test_a_model_is_not_written_over_a_folder(service: Service, tmp_path: Path) -> None:
+    result = service.masktune("models", "download", "best", "--output", str(tmp_path))
+    assert (result.exit_code, service.asked) == (2, [])
+
+
 def test_an_alias_is_forgotten(service: Service) -> None:
     service.answers["DELETE /aliases/best"] = (204, None)
     result = service.masktune("models", "unalias", "best")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cli.report import comparison, verdict
+from cli.terminal import Terminal
 
 DECIDING = {
     "statistic": "worst_group_accuracy",
@@ -40,3 +41,13 @@ def test_the_control_of_a_retrained_head_is_not_a_training() -> None:
     ]
     masked = comparison({"metrics": {"test": {"control": figures, "masktune": figures}}})
     assert str(masked.columns[1].header) == "control: trained on unmasked"
+
+
+def test_a_narrow_terminal_cuts_no_figure() -> None:
+    figures = {"n": 5, "accuracy": 0.812, "low": 0.434, "high": 0.987, "groups": []}
+    arms = ("erm", "control", "masktune")
+    console = Terminal(width=60)
+    with console.capture() as seen:
+        console.print(comparison({"metrics": {"test": dict.fromkeys(arms, figures)}}))
+    assert "…" not in seen.get()
+    assert seen.get().count("(0.434–") == len(arms)
