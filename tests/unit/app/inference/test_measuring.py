@@ -40,13 +40,14 @@ class Threshold(EchoEngine):
 
 
 def store(folder: Path, counts: dict[str, int]) -> Store:
-    """Even shades of grey in each split; what is at least 100 is bright."""
+    """Even shades of grey in each split, no picture in two; what is at least 100 is bright."""
     with StoreWriter(folder) as writer:
-        for split, count in counts.items():
+        for mark, (split, count) in enumerate(counts.items()):
             for number in range(count):
                 shade = round(255 * number / max(1, count - 1))
-                buffer = io.BytesIO()
-                Image.new("RGB", (2, 2), (shade,) * 3).save(buffer, "PNG")
+                buffer, image = io.BytesIO(), Image.new("RGB", (2, 2), (shade,) * 3)
+                image.putpixel((1, 1), (mark,) * 3)
+                image.save(buffer, "PNG")
                 writer.add(
                     Row(f"{split}{number}.png", int(shade >= 100), split, number % 2, 2, 2, buffer.getvalue())
                 )
@@ -115,6 +116,12 @@ def test_copies_of_a_picture_are_calibrated_on_once(tmp_path: Path) -> None:
     assert (table.n, table.wrong[-1], found.disagreement.n) == (10, 10, 10)
 
 
+def test_pictures_that_chose_the_model_are_not_calibrated_on(tmp_path: Path) -> None:
+    shared = Ground(_only(tmp_path / "a", val=120, calibration=120), "cal_torch")
+    with pytest.raises(Conflict, match="no calibration samples"):
+        measure(Threshold(130), Threshold(100), shared, pause=pause)
+
+
 def _only(folder: Path, copies: int = 1, **shades: int) -> Store:
     """Ten images in each split, whose first pixel is of one shade."""
     folder.mkdir()
@@ -152,7 +159,7 @@ def test_one_percentage_point_is_allowed(worse: int, passes: bool) -> None:
 def test_without_a_split_there_is_nothing_to_measure_with(tmp_path: Path, missing: str) -> None:
     counts = {split: 0 if split == missing else count for split, count in FULL.items()}
     engine = Threshold(100)
-    with pytest.raises(Conflict, match=f"no {missing} split"):
+    with pytest.raises(Conflict, match=f"no {missing} samples"):
         measure(engine, engine, Ground(store(tmp_path, counts), "cal_torch"), pause=pause)
     assert engine.batches == []
 
