@@ -36,9 +36,6 @@ _NO_SECOND = "A masktune job trains two more, with masks and without, and tells 
 _NO_CONTROL = "A masktune job with its control tells which of the two it was."
 
 
-LEANS = "Does the model lean on a shortcut?"
-
-
 class Verdict(NamedTuple):
     """`next`: what one may do now. `rule`: how the verdict came about; both may be empty."""
 
@@ -107,32 +104,21 @@ def worst(metrics: Json) -> tuple[float | None, str, str]:
 
 
 def answers(
-    by_arm: Json, judged: str, came_from: str | None = None, certified: Json | None = None
+    by_arm: Json, judged: str, split: str, came_from: str | None = None, certified: Json | None = None
 ) -> list[tuple[str, str]]:
-    """The three questions of a reader, answered from one split's figures by arm.
+    """Two of the three questions of a reader, answered from one split's figures by arm: whether the model
+    before leans on a shortcut is read off more than those.
 
     `certified`: of the judged arm, the share of inputs that it may answer for several risks.
     """
     before = by_arm.get(came_from or "erm") or by_arm.get("imported")
     after, control = by_arm.get(judged), by_arm.get("control")
     found = []
-    if before:
-        low, name, what = worst(before)
-        if low is not None:
-            signs = before["accuracy"] - low >= 0.1 or low < 0.5
-            found.append(
-                (
-                    LEANS,
-                    f"{'There are signs of it' if signs else 'These figures show no sign of it'}: before, it "
-                    f"is right on {percent(before['accuracy'])} overall and on {percent(low)} in its worst "
-                    f"{what}, {name}.",
-                )
-            )
     if before and after:
         name = "the retrained head" if judged == "retrained" else arm(judged)
         found.append((f"Did {name} help?", _helped(before, control, after, judged)))
     if after:
-        found.append(("May I trust the new one?", _trust(after, certified)))
+        found.append(("May I trust the new one?", _trust(after, certified, split)))
     return found
 
 
@@ -147,10 +133,10 @@ def _helped(before: Json, control: Json | None, after: Json, judged: str) -> str
     )
 
 
-def _trust(after: Json, certified: Json | None) -> str:
+def _trust(after: Json, certified: Json | None, split: str) -> str:
     low, name, _ = worst(after)
     sentence = (
-        f"It errs on {percent(1 - after['accuracy'])} of the inputs, and on "
+        f"It errs on {percent(1 - after['accuracy'])} of the {split} split, and on "
         f"{percent(None if low is None else 1 - low)} in {name}. "
     )
     wishes = (certified or {}).get("wishes") or []

@@ -212,7 +212,7 @@ def _saliency(seen: Seen, number: int, classes: list[str]) -> SaliencyMap | None
 
 
 def finite_rows(heat: NDArray[np.float32]) -> list[list[float]]:
-    """A map as JSON numbers; a map that is not finite is all zero."""
+    """A map as JSON numbers; what of it is not finite is 0."""
     return [[v if math.isfinite(v) else 0.0 for v in row] for row in heat.astype(np.float64).tolist()]
 
 

@@ -108,11 +108,8 @@ def answers(report: Json, split: str | None) -> tuple[Answer, ...]:
     if before is not None and after is not None:
         _, other = QUESTIONS[judged(report)]
         found.append(Answer(question(report), _helped(before, by_arm.get("control"), after, other)))
-        found.append(
-            Answer(
-                "May I trust the new one?", _trust(after, (report.get("certified") or {}).get(judged(report)))
-            )
-        )
+        certified = (report.get("certified") or {}).get(judged(report))
+        found.append(Answer("May I trust the new one?", _trust(after, certified, str(split))))
     return tuple(found)
 
 
@@ -148,10 +145,11 @@ def _helped(before: Json, control: Json | None, after: Json, other: str) -> str:
     )
 
 
-def _trust(after: Json, certified: Json | None) -> str:
+def _trust(after: Json, certified: Json | None, split: str) -> str:
     worst, name = _worst(after)
     sentence = (
-        f"It errs on {percent(1 - after['accuracy'])} of the inputs, and on {percent(1 - worst)} in {name}. "
+        f"It errs on {percent(1 - after['accuracy'])} of the {split} split, and on {percent(1 - worst)} in "
+        f"{name}. "
     )
     wishes = certified["wishes"] if certified else []
     # Which of them is told, its figures decide: so only one that holds together with the others may be.

@@ -113,7 +113,7 @@ def cancel(session: Session, job_id: str) -> JobRow:
     """Ask for the end of a job: a queued one ends at once, a running one turns `cancelling`."""
     row = _locked(session, job_id)
     if row.state.ended:
-        raise JobEnded(f"job {job_id} has {row.state.value}; there is nothing to cancel")
+        raise JobEnded(f"job {job_id} is {row.state.value}; there is nothing to cancel")
     if row.state is JobState.QUEUED:
         row.state, row.ended_at, row.lease_until = JobState.CANCELLED, db_now(), None
         session.flush()

@@ -27,10 +27,10 @@ async def show(job_id: str) -> None:
     html("report_head", report=report, verdict=verdict, arms=_models(report), after=after)
     shortcut = report.get("shortcut")
     certified = (report.get("certified") or {}).get(judged)
-    by_arm = metrics[judging[0]] if judging else {}
-    asked = report_words.answers(by_arm, judged, report.get("before"), certified)
-    if shortcut:  # which answers the first of them better
-        asked = [found for found in asked if found[0] != report_words.LEANS]
+    asked = []
+    if judging:
+        of_split = metrics[judging[0]], judged, judging[0]
+        asked = report_words.answers(*of_split, report.get("before"), certified)
     html("report_answers", answers=asked, shortcut=shortcut)
     for split in splits[:1]:
         _split(report, split)

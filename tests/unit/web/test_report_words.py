@@ -15,22 +15,16 @@ def _figures(accuracy: float, worst: float) -> dict[str, Any]:
 
 def test_the_questions_are_answered_from_the_figures() -> None:
     by_arm = {"erm": _figures(0.9, 0.4), "control": _figures(0.9, 0.45), "masktune": _figures(0.95, 0.8)}
-    (lean, lean_says), (helped, helped_says), (trust, trust_says) = report_words.answers(by_arm, "masktune")
-    assert (lean, helped, trust) == (
-        "Does the model lean on a shortcut?",
-        "Did MaskTune help?",
-        "May I trust the new one?",
-    )
-    assert lean_says.startswith("There are signs of it")
-    assert "40.0\u00a0%" in lean_says
+    (helped, helped_says), (trust, trust_says) = report_words.answers(by_arm, "masktune", "test")
+    assert (helped, trust) == ("Did MaskTune help?", "May I trust the new one?")
     assert "from 40.0\u00a0% to 80.0\u00a0%" in helped_says
     assert "no masks: 45.0\u00a0%" in helped_says
-    assert "20.0\u00a0% in birds on water" in trust_says
+    assert "5.0\u00a0% of the test split, and on 20.0\u00a0% in birds on water" in trust_says
 
 
-def test_even_figures_show_no_sign() -> None:
-    ((_, says),) = report_words.answers({"erm": _figures(0.9, 0.88)}, "masktune")
-    assert says.startswith("These figures show no sign of it")
+def test_figures_alone_say_nothing_of_a_shortcut() -> None:
+    """The report's own reading does, by its written rule."""
+    assert report_words.answers({"erm": _figures(0.9, 0.4)}, "masktune", "test") == []
 
 
 @pytest.mark.parametrize(
@@ -91,7 +85,7 @@ def _wish(risk: float, status: str, together: str) -> dict[str, Any]:
 
 def _trust(*wishes: dict[str, Any]) -> str:
     certified = {"confidence": 0.99, "wishes": list(wishes)}
-    found = report_words.answers({"masktune": _figures(0.95, 0.8)}, "masktune", None, certified)
+    found = report_words.answers({"masktune": _figures(0.95, 0.8)}, "masktune", "test", None, certified)
     return dict(found)["May I trust the new one?"]
 
 
@@ -116,4 +110,4 @@ def test_the_background_gap_is_told_for_each_model() -> None:
 
 def test_a_retrained_head_is_named_within_the_question() -> None:
     by_arm = {"erm": _figures(0.9, 0.4), "retrained": _figures(0.9, 0.6)}
-    assert "Did the retrained head help?" in dict(report_words.answers(by_arm, "retrained"))
+    assert "Did the retrained head help?" in dict(report_words.answers(by_arm, "retrained", "test"))
