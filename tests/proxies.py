@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from contextlib import suppress
@@ -32,3 +33,29 @@ class Proxy:
     def _connect(self, near: socket.socket) -> None:
         with suppress(OSError), near, socket.create_connection(self._target) as far:
             self.carry(near, far)
+
+
+class PausingProxy(Proxy):
+    """Between a client and PostgreSQL. Paused, it takes what is sent and answers nothing: a server hangs."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._goes, self._ended = threading.Event(), threading.Event()
+        self._goes.set()
+        super().__init__(host, port)
+
+    def pause(self) -> None:
+        self._goes.clear()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._goes.set()
+        super().close()
+
+    def carry(self, near: socket.socket, far: socket.socket) -> None:
+        while not self._ended.is_set():
+            for readable in select.select([near, far], [], [], 0.1)[0]:
+                data = readable.recv(65_536)
+                self._goes.wait()
+                if not data:
+                    return
+                (far if readable is near else near).sendall(data)

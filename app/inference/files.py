@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from models.backbones import BackboneError
+from models.backbones_errors import BackboneError, UnknownBackbone, UnsupportedBackbone
 from models.export import ModelError, export_onnx, import_safetensors, load_model, save_model
 
 NICENESS = 10
@@ -18,9 +18,14 @@ class Unusable(ValueError):
 
 
 def take_in(file: Path, folder: Path, *, backbone: str, classes: tuple[str, ...], image_size: int) -> None:
-    """Write the model folder of somebody's safetensors file (its name must end so). Raises `Unusable`."""
+    """Write the model folder of somebody's safetensors file (its name must end so).
+
+    Raises `Unusable`; `UnknownBackbone` or `UnsupportedBackbone` where that alone is what is wrong.
+    """
     try:
         network, card = import_safetensors(file, backbone=backbone, classes=classes, image_size=image_size)
+    except (UnknownBackbone, UnsupportedBackbone):
+        raise
     except (BackboneError, ModelError) as error:
         raise Unusable(str(error)) from error
     save_model(network, card, folder)

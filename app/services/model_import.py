@@ -25,6 +25,7 @@ from core.ids import new_id
 from core.queries import datasets, registry
 from core.tables import ModelRow
 from core.vocabulary import Arm
+from models.backbones_errors import UnknownBackbone, UnsupportedBackbone
 
 MAX_HEADER_BYTES = 16 << 20
 """Of the JSON before the weights: a million tensors fit. Checked before anything parses it."""
@@ -124,6 +125,10 @@ def _take_in(services: Services, upload: Upload, request: ModelImport, key: str)
         services.artifacts.put(scratch / "model", key)
     except Unusable as error:
         raise _fault("does-not-fit", str(error)) from error
+    except UnknownBackbone as error:
+        raise InvalidInput.field("/backbone", "unknown-backbone", str(error)) from error
+    except UnsupportedBackbone as error:
+        raise InvalidInput.field("/backbone", "unsupported-backbone", str(error)) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -21,7 +19,7 @@ from core.settings import Settings
 from core.tables import JobRow
 from core.vocabulary import JobState
 from tests.integration.worker.conftest import REPO, SCRIPTED
-from tests.proxies import Proxy
+from tests.proxies import PausingProxy
 from worker.process_tree import MARK
 from worker.supervisor import environment
 
@@ -37,32 +35,6 @@ from worker.__main__ import serve
 from worker.runtime import Runtime
 sys.exit(serve(Runtime.open(Settings(), child=tuple(sys.argv[1:]))))
 """
-
-
-class PausingProxy(Proxy):
-    """Between a worker and PostgreSQL. Paused, it takes what is sent and answers nothing: a server hangs."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._goes, self._ended = threading.Event(), threading.Event()
-        self._goes.set()
-        super().__init__(host, port)
-
-    def pause(self) -> None:
-        self._goes.clear()
-
-    def close(self) -> None:
-        self._ended.set()
-        self._goes.set()
-        super().close()
-
-    def carry(self, near: socket.socket, far: socket.socket) -> None:
-        while not self._ended.is_set():
-            for readable in select.select([near, far], [], [], 0.1)[0]:
-                data = readable.recv(65_536)
-                self._goes.wait()
-                if not data:
-                    return
-                (far if readable is near else near).sendall(data)
 
 
 @pytest.fixture
