@@ -6,9 +6,11 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from cli.main import app
@@ -31,6 +33,14 @@ class Service:
     def masktune(self, *arguments: str) -> Result:
         """Run the command against this service."""
         return CliRunner().invoke(app, [*arguments], env={"MASKTUNE_URL": self.url, "COLUMNS": "200"})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _made_once() -> Iterator[None]:
+    """The runner makes the command anew each time that it is run, which takes longer than most commands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", cache(get_command), raising=False)
+        yield
 
 
 @pytest.fixture

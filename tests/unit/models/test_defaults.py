@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from models.defaults import default_hyperparameters
@@ -29,9 +26,3 @@ def test_defaults(side: int | None, n_train: int, expected: tuple[str, int, int]
 def test_nothing_to_train_on_is_refused() -> None:
     with pytest.raises(ValueError, match="two classes"):
         default_hyperparameters(28, 100, 1)
-
-
-def test_the_front_can_ask_without_torch() -> None:
-    code = "import sys, models.defaults, models.backbones_errors; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -176,10 +174,3 @@ def test_without_a_row_there_is_nothing_to_measure(tmp_path: Path) -> None:
     store = encoded_store(tmp_path / "store", [(encode(marked(70, 70), "PNG"), (70, 70))])
     with pytest.raises(ValueError, match="no sample"):
         simple_properties(store, store.rows()[:0])
-
-
-def test_nothing_here_imports_torch() -> None:
-    modules = "models.properties, models.shortcuts, models.slices, models.gaze, models.masking_cost"
-    script = f"import sys, {modules}; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

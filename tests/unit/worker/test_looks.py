@@ -1,4 +1,4 @@
-"""The masks that a report shows and counts are those that the job's finetune trained on."""
+"""A look at what a model sees is a stage like any other: it says that it is alive."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from core.artifacts import Artifacts
@@ -18,17 +17,10 @@ from models.backbones import build_network
 from models.config import Hyperparameters
 from models.data.layout import DatasetInfo
 from models.data.packing import Arrays, write_arrays
-from models.evaluate import predict_logits
 from models.export import card_of, save_model
-from models.masking import MaskSet, compute_mask_set
-from models.masktune import map_loader
-from models.pictures import mask_image, png, thumbnail
 from models.saliency import saliency
 from worker.spec import DatasetSpec, ModelSpec, Spec
-from worker.stages.compared import Said, loader_for
 from worker.stages.context import StageContext
-from worker.stages.gallery import make_gallery, squares_of
-from worker.stages.looks import costs_of_masks, look
 from worker.stages.training import load
 from worker.workspace import Workspace
 
@@ -80,52 +72,6 @@ def bench(folder: Path, masking: dict[str, Any]) -> tuple[StageContext, ModelSpe
         say=print,
     )
     return context, model
-
-
-@pytest.mark.parametrize(
-    "masking",
-    [
-        {"sigmas": 1.0},
-        {"sigmas": 1.0, "target": "label"},
-        {"share": 0.2, "crop": "centre"},
-        {"sigmas": 0.5, "crop": "square", "target": "label"},
-    ],
-    ids=str,
-)
-def test_the_report_masks_what_the_finetune_masks(masking: dict[str, Any], tmp_path: Path) -> None:
-    context, model = bench(tmp_path, masking)
-    said = Said(context, passes=3)
-    network, config, rows = said.network(model), context.params, context.store.rows("train")
-    compute_mask_set(
-        network,
-        map_loader(context.store, config, context.run),
-        config.masking,
-        context.run,
-        folder=tmp_path / "set",
-    )
-    trained = MaskSet.open(tmp_path / "set").masks(torch.from_numpy(rows), 28, torch.device("cpu"))
-    shares = trained.float().mean((1, 2)).numpy()
-    assert 0 < shares.mean() < 0.5
-
-    looks = look(context, {Arm.ERM: model}, said, split="train")
-    seen = looks.seen[Arm.ERM]
-    assert seen.masked == pytest.approx(shares)
-    answered = predict_logits(network, loader_for(context, network, rows), context.run)
-    assert np.array_equal(seen.labels, answered.predictions)  # of the whole image, whatever the map is of
-
-    cost = costs_of_masks(context, {Arm.ERM: model}, said, splits=["train"])["train"][Arm.ERM]
-    assert cost.masked_share == pytest.approx(shares.mean())
-    assert cost.arms[0].correct == int((answered.predictions == answered.labels).sum())
-
-    (tmp_path / "pictures").mkdir()
-    gallery = make_gallery(context, network, looks, folder=tmp_path / "pictures")
-    item = gallery["items"][0]
-    (pixels,) = squares_of(context, network, rows[[item["sample"]]])
-    picture = png(thumbnail(mask_image(pixels, trained[item["sample"]].numpy()), side=256))
-    assert (tmp_path / "pictures" / item["arms"]["erm"]["mask"]).read_bytes() == picture
-    assert {item["sample"]: item["masked"] for item in gallery["items"]} == pytest.approx(
-        {item["sample"]: float(shares[item["sample"]]) for item in gallery["items"]}
-    )
 
 
 def test_a_slow_method_gives_signs_of_life_within_a_batch(tmp_path: Path) -> None:
