@@ -42,6 +42,9 @@ serve: install ## the service on http://127.0.0.1:8000, data under ./var
 # would only fight for the disk. In the order of their collection, which has the slow ones first (tests/conftest.py).
 SIDE_BY_SIDE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 2 ? n + 2 : 4))) --dist=loadfile --no-loadscope-reorder
 
+# Unit tests wait for nothing: another process than there are cores only reads the same modules once more.
+ONE_A_CORE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 4 ? n : 4))) --dist=loadfile --no-loadscope-reorder
+
 # Compiled files are kept, whatever the shell says: each of some hundred processes would compile ours anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -54,7 +57,7 @@ coverage: install-dev ## every test, with coverage: at least 90 %
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 unit: install-dev ## the quick tests: no service, seconds
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit $(ARGS)
+	@$(BIN)/python -m pytest $(ONE_A_CORE) tests/unit $(ARGS)
 
 lint: install-dev ## ruff, bandit
 	@$(BIN)/ruff check .
