@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from socket import socket
 from types import FrameType
 
@@ -45,8 +46,9 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         if self._loop is not None and self.started:
             services = self._app.state.services
-            self._loop.call_soon_threadsafe(services.followers.stop)
-            self._loop.call_soon_threadsafe(services.inference.exports.stop)
+            with suppress(RuntimeError):  # another signal came first, and the loop is closed
+                self._loop.call_soon_threadsafe(services.followers.stop)
+                self._loop.call_soon_threadsafe(services.inference.exports.stop)
 
 
 def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = None) -> Server:

@@ -31,6 +31,8 @@ from worker.tasks import work
 
 SCRIPTED = (sys.executable, str(Path(__file__).parent / "scripted_child.py"))
 REPO = str(Path(__file__).parents[3])
+TESTED_BY = "TESTED_BY", str(os.getpid())
+"""In the environment of scripted children: other tests, beside this process, have children too."""
 
 Script = list[tuple[str, Any]]
 
@@ -52,6 +54,7 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
 @pytest.fixture
 def runtime(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     monkeypatch.setenv("PYTHONPATH", REPO)  # the scripted child imports the lifeline
+    monkeypatch.setenv(*TESTED_BY)
     opened = Runtime(
         settings=settings,
         database=database,

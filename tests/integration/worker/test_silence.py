@@ -15,7 +15,7 @@ from core.queries import jobs
 from core.session import Database
 from core.tables import EventRow, JobRow
 from core.vocabulary import EventType, JobState
-from tests.integration.worker.test_supervisor import DONE, TRAINED, processes_of_children, started, strays
+from tests.integration.worker.test_supervisor import DONE, TRAINED, processes_of_children, started
 from worker.runtime import Runtime
 from worker.tasks import work
 
@@ -42,7 +42,7 @@ def test_a_child_that_hangs_is_ended_with_all_that_it_started_and_its_job_goes_o
     work(patient(runtime, 1.0))
     job = job_of(job_id)
     assert (job.state, job.attempt, job.error) == (JobState.SUCCEEDED, 2, None)
-    assert strays() == []
+    assert processes_of_children() == []
     reasons = [e.data.get("reason") for e in events_of(job_id) if e.type == EventType.STATE]
     assert "no sign of life for 1 s" in str(reasons)
 
@@ -57,7 +57,7 @@ def test_a_job_whose_child_hangs_again_and_again_fails_and_says_so(
     assert job.error is not None
     assert job.error["reason"] == "child_crashed"
     assert all(words in job.error["detail"] for words in ("no sign of life for 0.5 s", "3 times", "resume"))
-    assert strays() == []
+    assert processes_of_children() == []
 
 
 def test_a_child_that_is_slow_but_gives_signs_of_life_is_left_alone(

@@ -356,7 +356,7 @@ def test_nothing_else_stands_in_for_a_split(
 ) -> None:
     """Not even for the images that int8 is quantized with."""
     counts = {split: count for split, count in COUNTS.items() if split != missing}
-    _stays(opened("openvino-int8", counts), f"has no {missing} split", caplog)
+    _stays(opened("openvino-int8", counts), f"has no {missing}", caplog)
 
 
 @pytest.mark.slow
