@@ -43,7 +43,7 @@ def calibrate(context: StageContext) -> Result:
         context.say("the data set has no calibration split: its models serve without a certificate")
         return {"artifact": None, "calibrations": {}}
     rows = context.store.calibration_rows()
-    if copies := left_out(context):
+    if copies := len(context.store.rows(SPLIT)) - len(rows):
         context.say(
             f"{copies} copies of pictures were left out of the calibration: each counts once, and not where "
             "it stands in train or val too"
@@ -56,18 +56,15 @@ def calibrate(context: StageContext) -> Result:
     said = Said(context, passes=len(everything) + warmed)
     logits = {model.id: of_rows(said.logits(model, SPLIT), rows) for model in everything.values()}
     calibrations = {
-        model.id: _calibrated(context, model, logits, temperature=_temperature(said, context, model))
+        model.id: _calibrated(
+            context, model, logits, left_out=copies, temperature=_temperature(said, context, model)
+        )
         for model in own.values()
     }
     return {
         "artifact": next(iter(calibrations.values()))["artifact"],
         "calibrations": calibrations,
     }
-
-
-def left_out(context: StageContext) -> int:
-    """Samples of the split that a certificate may not count."""
-    return len(context.store.rows(SPLIT)) - len(context.store.calibration_rows())
 
 
 def _temperature(said: Said, context: StageContext, model: ModelSpec) -> dict[str, Any]:
@@ -80,14 +77,19 @@ def _temperature(said: Said, context: StageContext, model: ModelSpec) -> dict[st
 
 
 def _calibrated(
-    context: StageContext, model: ModelSpec, logits: Mapping[str, Logits], *, temperature: dict[str, Any]
+    context: StageContext,
+    model: ModelSpec,
+    logits: Mapping[str, Logits],
+    *,
+    left_out: int,
+    temperature: dict[str, Any],
 ) -> dict[str, Any]:
     partner = partner_of(context, model)
     own, erm = logits[model.id], logits[partner.id] if partner else None
     assert context.spec.dataset is not None
     id = calibration_id(context.spec.job_id, model.id, context.spec.inputs.get("resumed", 0))
     n = len(own.labels)
-    counts = {"n": n, "copies_left_out": left_out(context)}
+    counts = {"n": n, "copies_left_out": left_out}
     tables = _tables(context, own, erm)
     facts = {
         "id": id,
