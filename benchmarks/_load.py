@@ -19,6 +19,8 @@ from typing import cast
 
 import uvloop
 
+_LEAST_SLEEP = 0.001
+"""Seconds: uvloop rounds less down to zero, and a client that spins would take a core from the service."""
 _LAST_ANSWERS = 2.0
 """Seconds that answers are awaited after the end of an open loop."""
 
@@ -173,7 +175,7 @@ class _Client:
                 self._due.append(start + sent / rate)
                 sent += 1
                 self._send_due()
-            await asyncio.sleep(max(0.0005, start + sent / rate - now))
+            await asyncio.sleep(max(_LEAST_SLEEP, start + sent / rate - now))
         await asyncio.sleep(_LAST_ANSWERS)
         counted = round((self.tally.end - self.tally.begin) * rate)
         return max(0, counted - sum(self.tally.statuses.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,12 +28,18 @@ def free_port() -> int:
         return port
 
 
+def leave_on_sigterm() -> None:
+    """From now on SIGTERM ends this process through its `finally` blocks, and with it what it has started."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 @contextmanager
 def served(folder: Path, **settings: str) -> Iterator[str]:
     """The address of `masktune serve` on a free port, its data in `folder`/data.
 
     Ended, with what it started, at the end of the block. RuntimeError where it does not come up.
     """
+    leave_on_sigterm()
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli", "serve", "--port", "0"],

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from benchmarks._service import free_port
+from benchmarks._service import free_port, leave_on_sigterm
 from core.artifacts import Artifacts
 from core.ids import new_id
 from core.queries import datasets, registry
@@ -207,6 +207,7 @@ def _ask(port: int, kind: Kind, path: str) -> Request:
 
 @contextmanager
 def _running(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> Iterator[Sequence[int]]:
+    leave_on_sigterm()
     processes = [
         subprocess.Popen(
             command, env=os.environ | environment, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,

@@ -34,7 +34,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import signal
 import sys
 import time
 import uuid
@@ -46,6 +45,7 @@ from benchmarks._chaos_strikes import Strikes
 from benchmarks._chaos_world import FIELDS, SEEDS, World
 from benchmarks._common import table, work_folder
 from benchmarks._machine import load_average
+from benchmarks._service import leave_on_sigterm
 from core.vocabulary import DatasetState, JobState
 
 _ARMS = 3
@@ -81,7 +81,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the strikes")
     parser.add_argument("--work", type=Path, help="keep everything, logs too, in this new folder")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))  # what was started is ended then, too
+    leave_on_sigterm()
     rows = []
     with work_folder(arguments.work) as folder:
         for backend in arguments.backend:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks._service import free_port
+from benchmarks._service import free_port, leave_on_sigterm
 
 TARGETS = {"first_answer_s": 2.0, "claimed_redis_s": 0.1, "claimed_embedded_s": 0.3}
 _PATIENCE = 60.0
@@ -93,6 +93,7 @@ def _claim(http: httpx.Client) -> float:
 @contextmanager
 def _service(*, broker: str | None, parts: tuple[str, ...]) -> Iterator[tuple[httpx.Client, float, float]]:
     """The parts as processes on a data folder of their own: (client, started, first answered)."""
+    leave_on_sigterm()
     folder = Path(tempfile.mkdtemp(prefix="masktune-latency-"))
     port = free_port()
     settings = {"MASKTUNE_DATA_DIR": str(folder), "MASKTUNE_PORT": str(port)}

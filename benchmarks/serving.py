@@ -243,8 +243,8 @@ def _masktune(bench: Bench, alone: Server, together: Server, kind: Kind, world: 
 def _overload(bench: Bench, port: int, kind: Kind, model: str) -> dict[str, float]:
     """Twice the rate of the closed loop that was best in this round, at even times.
 
-    Both for as long, one right after the other, and beside both /livez is asked 20 times a second: a peak is
-    no peak for having been measured in a better minute, or without the probe.
+    The closed loop runs for as long before and after it, and its mean rate counts; all three run beside
+    20 requests a second for /livez. A peak from a better minute, or without the probe, would be no peak.
     """
     seconds = max(bench.seconds, 10.0)
 
@@ -260,15 +260,17 @@ def _overload(bench: Bench, port: int, kind: Kind, model: str) -> dict[str, floa
     clients = bench.best("masktune", kind.backbone)
     peak, _ = beside_probe(clients, None)
     flooded, alive = beside_probe(OPEN_CONNECTIONS, 2 * peak.rate)
+    again, _ = beside_probe(clients, None)
 
     def p99(clients: int) -> float:
         return bench.seen["masktune", kind.backbone, clients][-1].p99
 
     bench.row("masktune", kind, f"{clients} clients, its best", peak)
     bench.row("masktune", kind, "twice its best", flooded)
+    bench.row("masktune", kind, f"{clients} clients, again", again)
     bench.row("masktune /livez", kind, "meanwhile", alive)
     return {
-        "throughput": _over(flooded.rate, peak.rate),
+        "throughput": _over(flooded.rate, (peak.rate + again.rate) / 2),
         "p99": _over(flooded.p99, p99(32)),
         "p99_let_in": _over(flooded.p99, p99(LET_IN)),
         "livez_p99_ms": alive.p99,

@@ -28,7 +28,7 @@ import httpx
 from benchmarks._chaos_parts import Part, wait_for_port
 from benchmarks._common import table
 from benchmarks._machine import load_average
-from benchmarks._service import environment, free_port
+from benchmarks._service import environment, free_port, leave_on_sigterm
 from client import AsyncClient
 from core import schema
 from core.ids import new_id
@@ -63,6 +63,7 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=0.5, help="seconds between two events of a job")
     parser.add_argument("--seconds", type=float, default=20.0, help="of the stretch that is measured")
     arguments = parser.parse_args()
+    leave_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="masktune-streams-") as name:
         folder = Path(name)
         settings = Settings(data_dir=folder / "data")
