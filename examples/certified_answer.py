@@ -3,9 +3,9 @@
     masktune serve
     python examples/certified_answer.py --folder squares
 
-It makes a data set with a shortcut in it (painted_digits.py), trains past the shortcut, reads in the
+It makes a data set with a shortcut in it (painted_digits.py), trains past the shortcut, reads from the
 report whether that helped, asks for predictions of which at most 5 % may be wrong, and draws where the
-model looks.
+model looks. MASKTUNE_URL and MASKTUNE_KEY name another service and its key.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def train(client: Client, dataset: str) -> Job:
-    """Start the job, tell each stage as it begins, and return it when it has succeeded."""
+    """Start the job, print each stage as it begins, and return the job once it has succeeded."""
     job = client.jobs.start(
         "masktune",
         dataset=dataset,
@@ -64,7 +64,7 @@ def train(client: Client, dataset: str) -> Job:
 
 
 def tell_verdict(report: dict[str, Any]) -> None:
-    """Whether it helped, and the difference that says so: the same test images under both models."""
+    """Print whether it helped, and the difference that decides: both models on the same test images."""
     verdict, change = report["verdict"]["verdict"], report["verdict"]["deciding"]
     print(
         f"the report: {verdict.replace('_', ' ')}; {change['statistic'].replace('_', ' ')} against "
@@ -73,7 +73,7 @@ def tell_verdict(report: dict[str, Any]) -> None:
 
 
 def certified(client: Client, model: str, images: list[Path]) -> Answer:
-    """Predictions of which at most `MAX_RISK` may be wrong; 64 images go into one request by default."""
+    """Predictions of which at most `MAX_RISK` may be wrong; by default a request takes 64 images."""
     answers = [
         client.predict.images(model, images[at : at + 64], max_risk=MAX_RISK, risk_confidence=CONFIDENCE)
         for at in range(0, len(images), 64)
@@ -83,7 +83,7 @@ def certified(client: Client, model: str, images: list[Path]) -> Answer:
 
 
 def tell(answer: Answer, images: list[Path]) -> None:
-    """What was certified, and what came of it: the true class stands in the names of the files."""
+    """Print what was certified, and how many answers are wrong: file names begin with the true class."""
     selection = answer.selection
     if selection.status != "certified" or selection.calibration is None:
         print(

@@ -2,12 +2,12 @@
 
     python examples/painted_digits.py FOLDER
 
-FOLDER/digits is what to upload: images, and labels.csv with the columns path, label, split, group.
-FOLDER/new has 200 more like those for training, which are not uploaded: what will come in one day. Their
-names begin with their class.
+FOLDER/digits is the data set to upload: images, and labels.csv with the columns path, label, split, group.
+FOLDER/new has 200 more images like those for training. Do not upload them: they stand for the images that
+a model will be asked about later. Their names begin with their class.
 
-The task is 0-4 against 5-9. In training, the square is on 99 % of the 0-4 and 1 % of the 5-9; in test it
-is the other way round: on every 5-9 and on no 0-4. Who learned the square fails there.
+The task is 0-4 against 5-9. In training, the square is on 99 % of the 0-4 and 1 % of the 5-9. In test it
+is the other way round: on every 5-9 and on no 0-4. A model that has learned the square fails there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TEST, NEW = 360, 200  # images; the others are for training
 
 
 def write(folder: Path, *, seed: int = 0) -> tuple[Path, Path]:
-    """Write the images, and return the folder to upload and the folder of new ones."""
+    """Write the images; return the folder to upload and the folder of new images."""
     pixels, digits = load_digits(return_X_y=True)
     labels = (digits >= 5).astype(int)
     rng = np.random.default_rng(seed)
