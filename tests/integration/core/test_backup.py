@@ -268,7 +268,7 @@ def test_nothing_is_restored_over_rows(
     furnish(url, artifacts)
     save(url, artifacts, tmp_path / "backup")
     before = rows(url)
-    with pytest.raises(NotRestorable, match="rows already"):
+    with pytest.raises(NotRestorable, match="the database is not empty"):
         restore(tmp_path / "backup", url, artifacts)
     assert rows(url) == before
 
@@ -278,7 +278,7 @@ def test_half_a_backup_is_none(make_database: MakeDatabase, artifacts: Artifacts
     furnish(url, artifacts)
     save(url, artifacts, tmp_path / "backup")
     (tmp_path / "backup" / "backup.json").rename(tmp_path / "about")
-    with pytest.raises(NotRestorable, match="no whole backup"):
+    with pytest.raises(NotRestorable, match="not a complete backup"):
         restore(tmp_path / "backup", other, artifacts)
     (tmp_path / "about").rename(tmp_path / "backup" / "backup.json")
     jobs_file = tmp_path / "backup" / "tables" / "jobs.jsonl"
@@ -305,7 +305,7 @@ def test_a_folder_that_holds_something_is_refused(
 ) -> None:
     url = make_database("sqlite")
     furnish(url, artifacts)
-    with pytest.raises(NotRestorable, match="name a new folder"):
+    with pytest.raises(NotRestorable, match="name a new or empty folder"):
         save(url, artifacts, tmp_path)
 
 
@@ -332,11 +332,11 @@ def test_the_commands(make_database: MakeDatabase, artifacts: Artifacts, tmp_pat
     assert (restored.returncode, restored.stdout.startswith("restored: ")) == (0, True), restored.stderr
     assert rows(second) == rows(first)
     again = masktune(second, f"file://{tmp_path}/elsewhere", "restore", folder)
-    assert (again.returncode, "rows already" in again.stderr) == (1, True)
+    assert (again.returncode, "the database is not empty" in again.stderr) == (1, True)
 
 
 def test_the_databases_own_tools(make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path) -> None:
-    """What docs/OPERATIONS.md says for a database that is too large to be copied row by row."""
+    """What docs/how-to/backup.md says for a database that is too large to be copied row by row."""
     if shutil.which("pg_dump") is None or shutil.which("pg_restore") is None:
         pytest.skip("NOT TESTED: there is no pg_dump on this machine")
     first, second = make_database("postgresql"), make_database("postgresql")
