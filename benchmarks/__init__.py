@@ -1,8 +1,8 @@
-"""Where the figures in docs/ come from, one command each."""
+"""The benchmarks behind the figures in docs/, one command each."""
 
 from models.process import keep_freed_memory, wait_briefly
 
-# As the service's processes do it. The one has no effect in threads that are there before it, the other is
-# read once, when torch is imported; and a benchmark's module imports numpy and torch before its first line.
+# As in the service's processes. They must run before a benchmark's module imports numpy and torch: the first
+# has no effect on threads that already exist, and torch reads the second's setting once, when it is imported.
 keep_freed_memory()
 wait_briefly()

@@ -1,4 +1,4 @@
-"""Debian's chromium, as the dashboard's benchmark and its tests start it: headless, and asking nobody."""
+"""Debian's Chromium as the dashboard's benchmark and tests start it: headless, no background requests."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ FLAGS = (
 
 
 def chromium() -> str | None:
-    """Its path, or that of a sister; None where there is none."""
+    """The path of Chromium or Google Chrome, or None if neither is installed."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next(filter(None, map(shutil.which, names)), None)

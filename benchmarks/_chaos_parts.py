@@ -1,4 +1,4 @@
-"""What benchmarks.chaos starts and breaks: the service's processes, and the servers under them."""
+"""The processes that benchmarks.chaos starts and breaks: the service's own and the servers it uses."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from pathlib import Path
 from benchmarks._service import environment, free_port
 
 MARK = "MASKTUNE_CHAOS"
-"""In the environment of all that is started, and so of all that it starts."""
+"""Environment variable of every process that is started, inherited by the processes that it starts."""
 _PATIENCE = 180.0
 SILENT_SECONDS = 45.0
-"""How long a child may give no sign of life here; torch alone may take a dozen to load."""
+"""How long a child may be silent here; loading torch alone may take a dozen seconds."""
 
 
 def answers(port: int) -> bool:
-    """Whether somebody listens there."""
+    """Whether a process listens on this port."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_for_port(port: int, what: str) -> None:
-    """Raises TimeoutError."""
+    """Wait until the port accepts connections. Raises TimeoutError."""
     deadline = time.monotonic() + _PATIENCE
     while not answers(port):
         if time.monotonic() > deadline:
@@ -47,7 +47,7 @@ def marked(mark: str) -> dict[int, str]:
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with suppress(OSError):  # it ended meanwhile, or is somebody else's
+            with suppress(OSError):  # it has ended, or belongs to another user
                 if needle in (entry / "environ").read_bytes().split(b"\0"):
                     command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
                     if command:  # a zombie has none
@@ -67,7 +67,7 @@ class Part:
     _starting: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def start(self) -> None:
-        """Start it where it does not run; from any thread."""
+        """Start it unless it is running. Thread-safe."""
         with self._starting:
             if not self.alive:
                 self._start()
@@ -83,7 +83,7 @@ class Part:
         return self.process is not None and self.process.poll() is None
 
     def signal(self, number: int) -> None:
-        """Send it, where somebody is there."""
+        """Send the signal if the process is alive."""
         if self.alive:
             assert self.process is not None
             self.process.send_signal(number)
@@ -95,7 +95,7 @@ class Part:
             self.process.wait()
 
     def end(self) -> bool:
-        """SIGTERM, also to one that is stopped; `kill -9` after three minutes, and False then."""
+        """Send SIGTERM, even if it is stopped; after three minutes `kill -9` it and return False."""
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         if self.process is not None:
@@ -108,7 +108,7 @@ class Part:
 
 
 class Redis(Part):
-    """A redis-server of its own; with `persistent` it keeps an append-only file, else it forgets all."""
+    """A private redis-server; with `persistent` it keeps an append-only file, else a restart loses all."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], *, persistent: bool) -> None:
         binary = shutil.which("redis-server")
@@ -132,12 +132,12 @@ class Redis(Part):
 
 
 class Postgres:
-    """A cluster of its own; with `durable`, everything is that is by default."""
+    """A private cluster; without `durable`, `fsync` is off."""
 
     def __init__(self, *, durable: bool = True) -> None:
         if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
             raise SystemExit("NOT RUN: this needs PostgreSQL's initdb and pg_ctl")
-        # Not in a folder of ours: PostgreSQL refuses to run as root, and its user may not enter that.
+        # Not in the benchmark's folder: PostgreSQL refuses to run as root, and its user may not enter it.
         self._folder = Path(tempfile.mkdtemp(prefix="masktune-postgres-"))
         self._as_user: list[str] = []
         if os.geteuid() == 0:
@@ -166,8 +166,8 @@ class Postgres:
         self._run("pg_ctl", "--pgdata", self._data, "--mode", "immediate", "stop")
 
     def backends(self) -> list[int]:
-        """The processes that serve a connection, by pid."""
-        with suppress(OSError):  # it is down, or on its way
+        """Pids of the processes that serve a connection."""
+        with suppress(OSError):  # it is down or starting
             server = int((Path(self._data) / "postmaster.pid").read_text().split()[0])
             return [pid for pid in _children(server) if _serves(pid)]
         return []
@@ -186,15 +186,15 @@ def _children(pid: int) -> list[int]:
 
 
 def _serves(pid: int) -> bool:
-    """Whether it is a connection's, by the name that PostgreSQL gives it."""
-    with suppress(OSError):  # it ended meanwhile
+    """Whether the process serves a connection, judged by the title that PostgreSQL gives it."""
+    with suppress(OSError):  # it has ended
         return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"postgres: masktune ")
     return False
 
 
 @dataclass
 class Stack:
-    """One service: an API, workers, and the servers where they are not embedded."""
+    """One service: an API, workers, and their servers unless those are embedded."""
 
     folder: Path
     settings: dict[str, str]
@@ -210,7 +210,7 @@ class Stack:
     def open(
         cls, folder: Path, mark: str, *, servers: bool, persistent: bool, workers: int, threads: int
     ) -> Stack:
-        """Start everything; `servers`: PostgreSQL and Redis, else SQLite and the folder broker."""
+        """Start everything: on PostgreSQL and Redis if `servers`, else on SQLite and the folder broker."""
         folder.mkdir()
         marked_only = environment() | {MARK: mark}
         redis = Redis(folder, marked_only, persistent=persistent) if servers else None
@@ -226,7 +226,7 @@ class Stack:
             "REANNOUNCE_SECONDS": "2",
             "RETRY_BACKOFF_SECONDS": "0.1",
             "CHILD_SILENT_SECONDS": str(SILENT_SECONDS),
-            # Kills are not the job's fault: neither bound may end a job here.
+            # Kills are not the job's fault, so neither limit may end a job here.
             "MAX_ATTEMPTS": "100000",
             "MAX_CRASHES": "100000",
         }
@@ -252,7 +252,7 @@ class Stack:
         return stack
 
     def start(self) -> None:
-        """Start what does not run."""
+        """Start every part that is not running."""
         if self.redis is not None:
             self.redis.start()
         self.api.start()
@@ -262,7 +262,7 @@ class Stack:
         wait_for_port(self.api_port, "the API")
 
     def children(self) -> dict[int, str]:
-        """Processes that are none of the parts: the workers' children, and theirs."""
+        """Pid → command of the processes that are not parts: the workers' children and their descendants."""
         parts = [self.api, *self.workers, *([self.redis] if self.redis else [])]
         known = {part.process.pid for part in parts if part.process is not None}
         return {pid: command for pid, command in marked(self.mark).items() if pid not in known}

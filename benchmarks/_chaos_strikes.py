@@ -1,4 +1,4 @@
-"""What benchmarks.chaos does to a service. Each strike says whether it hit anything."""
+"""The strikes of benchmarks.chaos against a service. Each returns whether it hit anything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Strike = Callable[[], bool]
 
 
 class Strikes:
-    """Chosen at random, by weight; what undoes one follows on a thread of its own."""
+    """Strikes chosen at random by weight; separate threads undo them later."""
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world, self._stack, self._rng = world, world.stack, rng
@@ -55,7 +55,7 @@ class Strikes:
             self.done[strike.__name__] += 1
 
     def settle(self) -> None:
-        """Wait for what undoes them."""
+        """Wait until every strike is undone."""
         for timer in self._later:
             timer.join()
 
@@ -96,30 +96,30 @@ class Strikes:
         postgres.start()
         return True
 
-    # --- SIGSTOP: it is there, and does nothing ---------------------------------------------------
+    # --- SIGSTOP: the process exists, but does nothing ---------------------------------------------
 
     def stop_child(self) -> bool:
-        """Its worker renews the lease meanwhile."""
+        """Stop a child while its worker keeps renewing the lease."""
         return self._stop_one(list(self._stack.children()))
 
     def hang_child(self) -> bool:
-        """For longer than a child may be silent: its worker gives it up.
+        """Stop a child for longer than it may be silent, so that its worker gives it up.
 
-        Not for good: where its worker is killed meanwhile, it ends itself when it wakes.
+        It is woken in the end: if its worker was killed in the meantime, it ends itself.
         """
         return self._stop_one(list(self._stack.children()), SILENT_SECONDS + 15)
 
     def stop_worker(self) -> bool:
-        """Stopped for longer than its lease: another takes its job, and it must notice when it wakes."""
+        """Stop a worker for longer than its lease: another takes its job, which it must notice on waking."""
         worker = self._rng.choice(self._stack.workers)
         return self._stop(worker, LEASE_SECONDS + self._rng.uniform(1, 3))
 
     def stop_api(self) -> bool:
-        """Its sweep, its events and, on SQLite, perhaps the lock of all writers with it."""
+        """Stop the API and its sweep, its events and, on SQLite, perhaps the lock that all writers need."""
         return self._stop(self._stack.api, self._rng.uniform(1, 6))
 
     def stop_backend(self) -> bool:
-        """A connection's process in PostgreSQL: its client waits, and whoever waits for its locks."""
+        """Stop a connection's process in PostgreSQL: its client waits, and so do those who need its locks."""
         postgres = self._stack.postgres
         return self._stop_one([] if postgres is None else postgres.backends())
 
@@ -143,7 +143,7 @@ class Strikes:
         going = self._world.in_states(JobState.RUNNING, JobState.QUEUED)
         if not going:
             return False
-        with suppress(ClientError):  # it ended meanwhile
+        with suppress(ClientError):  # it has ended
             self._world.client.jobs.cancel(self._rng.choice(going))
         return True
 
@@ -156,7 +156,7 @@ class Strikes:
         return True
 
     def upload(self) -> bool:
-        """And the API is struck meanwhile: before, while or after it stores the file."""
+        """Upload a data set and kill the API before, while or after it stores the file."""
         self._after(self._rng.uniform(0, 0.3), self._stack.api.kill)
         self._after(self._rng.uniform(0.3, 1), self._stack.api.start)
         self._after(0.0, self._world.upload)
@@ -165,14 +165,14 @@ class Strikes:
     def delete(self) -> bool:
         if not self._world.uploaded:
             return False
-        with suppress(ClientError):  # its import runs, or it is gone and the answer was lost
+        with suppress(ClientError):  # its import is running, or it is gone and the response was lost
             self._world.client.datasets.delete(self._rng.choice(self._world.uploaded))
         return True
 
     # --- how --------------------------------------------------------------------------------------
 
     def _signal_one(self, pids: list[int], number: signal.Signals) -> int | None:
-        """One of these processes, and which."""
+        """Signal one of these processes and return its pid."""
         if not pids:
             return None
         pid = self._rng.choice(pids)
@@ -181,7 +181,7 @@ class Strikes:
         return pid
 
     def _stop_one(self, pids: list[int], seconds: float | None = None) -> bool:
-        """One of these processes, for so long; by default for up to twice a lease."""
+        """Stop one of these processes for `seconds`, by default for up to twice a lease."""
         pid = self._signal_one(pids, signal.SIGSTOP)
         if pid is None:
             return False
@@ -206,7 +206,7 @@ class Strikes:
         part.start()
 
     def _after(self, seconds: float, action: Callable[[], object]) -> None:
-        """On a thread of its own: a stopped worker may hold SQLite's lock, and this one wait for it."""
+        """Act later on another thread: a stopped worker may hold SQLite's lock, and `action` wait for it."""
         timer = threading.Timer(seconds, action)
         timer.start()
         self._later.append(timer)

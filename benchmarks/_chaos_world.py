@@ -1,4 +1,4 @@
-"""What benchmarks.chaos asks of its service, and reads behind its back: rows, events, files."""
+"""The requests of benchmarks.chaos to its service, and direct reads of rows, events and files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from core.tables import DatasetRow, JobRow, ModelRow, TrashRow
 from core.vocabulary import DatasetState, EventType, JobState
 
 SEEDS = 3
-"""As many different jobs: each of the many is one of them."""
+"""Number of distinct jobs; every posted job repeats one of them."""
 FIELDS: dict[str, Any] = {
     "backbone": "small_cnn",
     "epochs": 2,
@@ -39,12 +39,12 @@ FIELDS: dict[str, Any] = {
 }
 IMAGES = 160
 KINDS = ("uploads", "datasets", "exports", "models", "calibrations")
-"""Where artifacts lie that rows name; the jobs' own lie beside."""
+"""Folders of the artifacts that rows name; the jobs' own artifacts are in another folder."""
 _PATIENT = Retry(attempts=400, longest=1.0)
 
 
 class World:
-    """A stack, and the data sets and jobs that it was given."""
+    """A stack, and the data sets and jobs that were sent to it."""
 
     def __init__(self, stack: Stack, *, side: int) -> None:
         self.stack = stack
@@ -58,11 +58,11 @@ class World:
         _write_digits(self.archive, side=side)
         self.dataset = ""
         self.posted: dict[str, int] = {}
-        """Jobs → their seeds."""
+        """Job id → seed."""
         self.uploaded: list[str] = []
-        """Data sets that nobody trains on."""
+        """Data sets that no job trains on."""
         self.refused = 0
-        """Uploads that nobody took in the end."""
+        """Uploads that failed in the end."""
         self._uploads = itertools.count(1)
 
     def close(self) -> None:
@@ -70,10 +70,10 @@ class World:
         self.doorbell.close()
         self.database.close()
 
-    # --- asked of the API -----------------------------------------------------------------------
+    # --- requests to the API --------------------------------------------------------------------
 
     def post(self, number: int) -> None:
-        """With a key, again and again until somebody has taken it: the API may be down, or die meanwhile."""
+        """Retry with an idempotency key until a job is accepted: the API may be down, or die meanwhile."""
         seed = number % SEEDS
         self.stack.api.start()
         job = self.client.jobs.start(
@@ -82,7 +82,7 @@ class World:
         self.posted[job.id] = seed
 
     def upload(self) -> None:
-        """As `post`, but from a thread of its own: the key of one that was cut off is free after a minute."""
+        """Like `post`, but on a separate thread: an interrupted upload's key is free only after a minute."""
         key = f"upload-{next(self._uploads)}"
         try:
             made = self.client.datasets.upload(self.archive, name=key, idempotency_key=key)
@@ -108,7 +108,7 @@ class World:
             try:
                 with self.database.read() as session:
                     return [jobs.get(session, job_id) for job_id in self.posted]
-            except SQLAlchemyError:  # PostgreSQL is on its way up
+            except SQLAlchemyError:  # PostgreSQL is starting
                 time.sleep(0.2)
         raise RuntimeError("the database does not come back")
 
@@ -131,7 +131,7 @@ class World:
             return len(session.scalars(importing).all())
 
     def to_delete(self) -> list[str]:
-        """What is due; what waits for a row that may still come is not."""
+        """Keys in the trash that are due; those that wait for a row that may still come are not."""
         with self.database.read() as session:
             return trash.due(session, older_than=0)
 
@@ -152,16 +152,16 @@ class World:
     # --- files ----------------------------------------------------------------------------------
 
     def weights(self, row: JobRow) -> dict[str, str]:
-        """The digest of each model's file: what a user would download."""
+        """Arm → digest of the weights that a user would download."""
         with self.database.read() as session:
             models = session.query(ModelRow).filter(ModelRow.job_id == row.id).all()
         return {model.arm.value: _digest(self.artifacts, model) for model in models}
 
     def files_left(self) -> list[str]:
-        """Keys of the store that neither a row nor the trash names, and whatever is half-written.
+        """Keys of the store that neither a row nor the trash names, and half-written files.
 
-        But of uploads, which nothing finishes: what a killed API left half-written there goes after a day. So
-        does what a killed attempt left under a name that its job had before it was resumed.
+        Half-written uploads are left out: nothing finishes what a killed API left there, and it is deleted
+        after a day. So is what a killed attempt left under a name that its job had before it was resumed.
         """
         named, thrown_away, graphs = self._named()
         known = named | thrown_away | graphs
@@ -170,7 +170,7 @@ class World:
         return [key for key in (*left, *partial) if not key.startswith("uploads/.")]
 
     def files_missing(self) -> list[str]:
-        """Keys that rows name, and nothing lies there."""
+        """Keys that rows name although nothing is stored there."""
         stored = set(self._stored())
         return sorted(key for key in self._named()[0] if key not in stored)
 
@@ -182,7 +182,7 @@ class World:
         return sorted(f"{kind}/{path.name}" for kind in KINDS for path in (self._root / kind).glob("*"))
 
     def _named(self) -> tuple[set[str], set[str], set[str]]:
-        """Keys that rows name, those in the trash, and those of graphs, which may be there or not."""
+        """Keys that rows name, those in the trash, and those of exported graphs, which may not exist."""
         with self.database.read() as session:
             sets, models = session.scalars(select(DatasetRow)).all(), session.scalars(select(ModelRow)).all()
             thrown_away = set(session.scalars(select(TrashRow.key)))
@@ -194,7 +194,7 @@ class World:
     # --- processes ------------------------------------------------------------------------------
 
     def orphans(self) -> int:
-        """Children that are still there when nothing runs; given a moment to end."""
+        """How many children are alive although nothing runs, after some seconds to end."""
         deadline = time.monotonic() + 10
         while (left := self.stack.children()) and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -204,13 +204,13 @@ class World:
 
 
 def _whole(key: str) -> str:
-    """The key of what is written under a hidden name: of `models/.mdl_1.x1` it is `models/mdl_1`."""
+    """The final key of a file written under a hidden name: `models/.mdl_1.x1` → `models/mdl_1`."""
     kind, _, name = key.partition("/")
     return f"{kind}/{name.split('.')[1]}" if name.startswith(".") else key
 
 
 def _digest(artifacts: Artifacts, model: ModelRow) -> str:
-    """SHA-256 of the tensors by name: the file's own header has the job's id."""
+    """SHA-256 of the tensors by name, without the file's header, which contains the job's id."""
     found = hashlib.sha256()
     for name, tensor in sorted(load_file(artifacts.folder(model.artifact) / "model.safetensors").items()):
         found.update(f"{name} {tensor.dtype} {tensor.shape}".encode())

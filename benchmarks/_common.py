@@ -1,4 +1,4 @@
-"""What the experiments share: a work folder to go on in, the arms, a table, and the JSON line at the end."""
+"""Shared by the experiments: a work folder for resuming, the arms, a table, and the final JSON line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _REPORT_SECONDS = 15.0
 
 
 class Arm(NamedTuple):
-    """One of the models compared, as `network` holds it now; `masks` are what it was finetuned on."""
+    """One of the compared models; `network` holds its weights now, and `masks` are those of its finetune."""
 
     name: str
     network: Network
@@ -47,7 +47,7 @@ class Arm(NamedTuple):
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
-    """The flags that every experiment has."""
+    """Add the flags that every experiment has."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
@@ -60,7 +60,7 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def work_folder(path: Path | None) -> Iterator[Path]:
-    """`path`, made where it is not there, or a temporary folder that goes at the end."""
+    """`path`, created if missing, or a temporary folder that is removed at the end."""
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
         yield path
@@ -70,12 +70,12 @@ def work_folder(path: Path | None) -> Iterator[Path]:
 
 
 def make_run(device: str, seed: int, what: str) -> Run:
-    """A run that says on stderr, now and then, how far it is."""
+    """A run that reports its progress on stderr."""
     return Run(resolve_device(device), seed, on_progress=_Reporter(what))
 
 
 class _Reporter:
-    """One line every 15 s, and one at the end of every epoch that took as long."""
+    """Prints at most one line every 15 s."""
 
     def __init__(self, what: str) -> None:
         self._what, self._reported = what, time.monotonic()
@@ -95,7 +95,7 @@ class _Reporter:
 
 
 def packed(folder: Path, arrays: Arrays, info: DatasetInfo) -> Store:
-    """The store in `folder`, written where it is not there yet."""
+    """The store in `folder`, written if it does not exist yet."""
     if not folder.exists():
         write_arrays(folder, arrays, info)
     return Store.open(folder)
@@ -104,9 +104,9 @@ def packed(folder: Path, arrays: Arrays, info: DatasetInfo) -> Store:
 def train_arms(
     network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path
 ) -> Iterator[Arm]:
-    """ERM of `network`, then from its last epoch with equal budgets: random mask, MaskTune, control.
+    """Train ERM, then from its last epoch with equal budgets: random mask, MaskTune, control.
 
-    One iteration of masks. The one network holds each arm's weights in turn: use it before the next.
+    One iteration of masks. `network` holds each arm's weights in turn, so use an arm before taking the next.
     """
     fit_erm(network, store, config, run, folder=folder / "erm")
     scattered = replace(config, masking=replace(config.masking, method=RANDOM))
@@ -122,13 +122,13 @@ def train_arms(
 
 
 def predict(network: Network, store: Store, rows: Labels, config: Hyperparameters, run: Run) -> Logits:
-    """What the network says of `rows`."""
+    """The network's predictions for `rows`."""
     return predict_logits(network, evaluation_loader(store, rows, config, run), run)
 
 
 @dataclass(frozen=True)
 class Aim:
-    """A figure and the bound it should keep, `at_least` or `at_most`."""
+    """A figure and its target, `at_least` or `at_most`."""
 
     value: float
     at_least: float | None = None
@@ -146,7 +146,7 @@ class Aim:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys as aligned columns, floats with four digits."""
+    """Rows with the same keys as aligned columns, floats with four decimals."""
     cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     return "\n".join(
@@ -163,7 +163,7 @@ def _cell(value: object) -> str:
 def finish(
     name: str, run: Run, *, rows: Sequence[Mapping[str, Any]], aims: Mapping[str, Aim], **more: Any
 ) -> int:
-    """Print the JSON line; the exit status is 1 when an aim is missed."""
+    """Print the JSON line; return the exit status, 1 if an aim is missed."""
     ok = all(aim.ok for aim in aims.values())
     line = {
         "benchmark": name,

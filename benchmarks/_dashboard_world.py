@@ -1,4 +1,4 @@
-"""What the dashboard's benchmark looks at: a data set, one real training on it, a history of ended jobs."""
+"""The content of the dashboard's benchmark: a data set, one real training on it, a history of ended jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOUR = 3600.0
 
 
 class World(NamedTuple):
-    """What there is to be looked at, and what making it took, in seconds."""
+    """The ids of the content, and the seconds that the import and the training took."""
 
     dataset: str
     job: str
@@ -36,7 +36,7 @@ class World(NamedTuple):
 
 
 def world(folder: Path, *, images: int, ended: int) -> World:
-    """The world in this folder, made where it is not there yet. `ended`: jobs of the history."""
+    """The world in this folder, created if missing. `ended` is the number of jobs in the history."""
     kept = folder / READY
     if kept.exists():
         return World(**json.loads(kept.read_text()))
@@ -59,7 +59,7 @@ def world(folder: Path, *, images: int, ended: int) -> World:
 
 
 def _write_images(archive: Path, number: int) -> None:
-    """Noise in two classes, the one a little brighter, 28 px: each image is another, none compresses well."""
+    """Noise images of 28 px in two classes, one a little brighter; all differ, and none compresses well."""
     rng = np.random.default_rng(0)
     with zipfile.ZipFile(archive, "w") as target:
         for index in range(number):
@@ -70,7 +70,7 @@ def _write_images(archive: Path, number: int) -> None:
 
 
 def _add_jobs(data: Path, dataset: str, number: int) -> None:
-    """Jobs that ended, in every way that there is."""
+    """Add ended jobs, in every end state."""
     database = Database(Settings(data_dir=data).database)
     ends = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
     error = {"title": "The job failed", "status": 500, "detail": "the loss is not a number"}

@@ -1,6 +1,6 @@
-"""The network behind LitServe (`pip install --group bench`), with its batching; `_rivals` starts it."""
+"""Serve the network with LitServe (`pip install --group bench`) and its batching; `_rivals` starts it."""
 
-# No postponed annotations: LitServe reads that of `decode_request`.
+# No postponed annotations: LitServe reads the annotation of `decode_request`.
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from models.export import load_model
 from models.process import prepare_process
 
 _BATCH = 64
-"""As many as masktune takes at most."""
+"""The same maximum as masktune's."""
 
 
 class Api(litserve.LitAPI):  # type: ignore[misc]  # it has no types
@@ -46,7 +46,7 @@ class Api(litserve.LitAPI):  # type: ignore[misc]  # it has no types
 
 
 def serve(model: Path, port: int) -> None:
-    """Until it is ended. A batch waits for 2 ms: without a wait it never has more than one image."""
+    """Serve until terminated. A batch waits for 2 ms, since without a wait it never exceeds one image."""
     server = litserve.LitServer(
         Api(model, max_batch_size=_BATCH, batch_timeout=0.002), accelerator="cpu", fast_queue=True
     )

@@ -1,7 +1,7 @@
-"""An HTTP client that costs little: `python -m benchmarks._load` reads a plan (JSON) and prints what it saw.
+"""A lightweight HTTP client: `python -m benchmarks._load` reads a plan (JSON) and prints what it saw.
 
-Python's HTTP clients take more of a core than the servers that are to be measured. This one knows
-nothing but one request after the other, keep-alive and Content-Length. It runs as a process of its own.
+Python's HTTP clients take more of a core than the servers under test. This one supports only one request
+after the other per connection, keep-alive and Content-Length, and runs in a separate process.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from typing import cast
 import uvloop
 
 _LEAST_SLEEP = 0.001
-"""Seconds: uvloop rounds less down to zero, and a client that spins would take a core from the service."""
+"""Seconds. uvloop rounds less down to zero, and a spinning client would take a core from the service."""
 _LAST_ANSWERS = 2.0
-"""Seconds that answers are awaited after the end of an open loop."""
+"""Seconds to wait for responses after an open loop ends."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is sent. `rate` None: closed loop, each of `clients` sends again when it has its answer; else
-    open loop, `rate` requests/s at even times whatever comes back, over at most `clients` connections."""
+    """What to send. `rate` None is a closed loop: each of `clients` sends again when it has its response.
+    Otherwise an open loop sends `rate` requests/s at even intervals, whatever comes back, over at most
+    `clients` connections."""
 
     port: int
     path: str
@@ -39,24 +40,24 @@ class Plan:
     seconds: float
     rate: float | None = None
     warmup: float = 1.0
-    """Seconds before what counts."""
+    """Seconds at the beginning that do not count."""
     method: str = "POST"
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Of the requests that were due after the warm-up. Latencies in ms, from when a request was due."""
+    """Results for the requests after the warm-up. Latencies are in ms, from when a request was due."""
 
     seconds: float
     statuses: dict[str, int]
     answered: int
-    """With status 200."""
+    """Responses with status 200."""
     p50: float
     p99: float
     refused_p99: float
-    """Of those with another status; 0 where there are none."""
+    """The p99 of responses with another status; 0 if there are none."""
     unanswered: int = 0
-    """Due, but without an answer at the end (open loop)."""
+    """Requests that were due but had no response at the end (open loop)."""
 
     @property
     def rate(self) -> float:
@@ -65,7 +66,7 @@ class Seen:
 
 
 def load(plan: Plan) -> Seen:
-    """Carry out the plan in a process of its own."""
+    """Carry out the plan in a separate process."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks._load"],
         input=json.dumps(asdict(plan)),
@@ -88,7 +89,7 @@ class _Tally:
     statuses: Counter[str] = field(default_factory=Counter)
 
     def add(self, status: str, due: float, now: float, *, by_answer: bool) -> None:
-        """Closed loop counts by when the answer came, open loop by when the request was due."""
+        """A closed loop counts by when the response came, an open loop by when the request was due."""
         if not self.begin <= (now if by_answer else due) < self.end:
             return
         self.statuses[status] += 1
@@ -96,7 +97,7 @@ class _Tally:
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time; `done(status)` is called with each answer."""
+    """One request at a time; `done(connection, status)` is called with each response."""
 
     def __init__(self, done: Callable[[_Connection, str], None]) -> None:
         self._done = done
@@ -106,7 +107,7 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one by its methods alone
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's has the methods only
 
     def send(self, request: bytes, due: float) -> None:
         self.due = due
@@ -127,7 +128,7 @@ class _Connection(asyncio.Protocol):
         self._done(self, status)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.closed = True  # a server closes what is idle for some seconds
+        self.closed = True  # a server closes connections that are idle for some seconds
         if self.due:
             self._done(self, "lost")
 
@@ -168,7 +169,7 @@ class _Client:
         await asyncio.sleep(self.tally.end - time.perf_counter())
 
     async def open_loop(self, rate: float) -> int:
-        """Connections are opened as they are needed. Returns how many that were due have no answer."""
+        """Open connections as needed. Returns how many due requests have no response."""
         sent, start = 0, time.perf_counter()
         while (now := time.perf_counter()) < self.tally.end:
             while start + sent / rate <= now:
@@ -181,7 +182,7 @@ class _Client:
         return max(0, counted - sum(self.tally.statuses.values()))
 
     def _send_due(self) -> None:
-        """Send what is due while there are connections for it."""
+        """Send due requests while there are connections for them."""
         while self._due and self._idle:
             connection = self._idle.pop()
             if connection.closed:

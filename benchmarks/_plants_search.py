@@ -1,8 +1,8 @@
-"""What makes masking work on the plants: a random search that decides on data cut from the training set.
+"""A random search for masking settings that work on the plants, judged on a part of the training set.
 
-Nothing true is looked at: a third of the training split, cut by class alone, judges, and its
+No true group is used: variants are judged on a third of the training split, cut by class alone, whose
 groups are inferred (`cross_mistakes` on the frozen features of the whole training split). The score
-is the cross-entropy on that third, the mean of the inferred groups' means.
+is the cross-entropy on that third, as the mean of the inferred groups' means.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from models.retrain import retrain_head
 from models.run import Run
 from models.train import load_weights
 
-_PARTS = 3  # one of them judges
+_PARTS = 3  # variants are judged on one of them
 _BATCH = 64
 _GRID: dict[str, Sequence[Any]] = {
     "blocks": (None, 4, 5),
@@ -47,9 +47,9 @@ _GRID: dict[str, Sequence[Any]] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """`blocks`: where the network is cut for its maps, None at the end. `rate` None: ERM's last.
+    """`blocks`: where the network is cut for its maps, None for the end. `rate` None: ERM's last rate.
 
-    `frozen`: not a finetune, but a head fitted to the untouched backbone's features of masked images.
+    `frozen`: fit a head to the untouched backbone's features of masked images, in place of a finetune.
     """
 
     blocks: int | None = None
@@ -67,13 +67,13 @@ class Variant:
 
 
 RELEASED, CONTROL = Variant(), Variant(masked=False)
-FROZEN_CONTROL = Variant(frozen=True, masked=False)  # what freezing alone does
+FROZEN_CONTROL = Variant(frozen=True, masked=False)  # the effect of freezing alone
 
 
 def search(archive: Path, config: Hyperparameters, run: Run, *, folder: Path, tries: int) -> dict[str, Any]:
-    """Score the released recipe, the controls and `tries` variants; test those and the best. JSON values.
+    """Score the released recipe, the controls and `tries` variants; test the recipe, controls and the best.
 
-    `search_seconds` are of this call alone: of the whole search where `folder` held nothing of it.
+    Returns JSON values. `search_seconds` covers this call alone: the whole search if `folder` had none of it.
     """
     started = time.perf_counter()
     cut = open_plants(archive, folder / "plants-cut", parts=_PARTS)
@@ -108,7 +108,7 @@ def _draw(tries: int, seed: int) -> Iterator[Variant]:
     while len(seen) <= tries:
         picked = {name: values[int(rng.integers(len(values)))] for name, values in _GRID.items()}
         variant = Variant(**picked)
-        if variant.frozen:  # these two belong to the finetune
+        if variant.frozen:  # these two settings apply to the finetune only
             variant = replace(variant, iterations=1, rate=None)
         if variant not in seen:
             seen.add(variant)
@@ -128,7 +128,7 @@ def _judge_groups(cut: Plants, run: Run, *, folder: Path) -> np.ndarray[Any, np.
 def train_variant(
     variant: Variant, plants: Plants, config: Hyperparameters, run: Run, *, folder: Path, space: Path
 ) -> Network:
-    """ERM (once for all variants, in `space`), masks, and what the variant makes of them."""
+    """Train ERM (once for all variants, in `space`), compute masks, and train the variant on them."""
     store = plants.store
     if variant.frozen and not variant.masked:
         return _frozen_head(plants, config, run, folder=folder, masks=None)

@@ -1,6 +1,6 @@
-"""Sets with known groups to judge group inference on: digits with a shortcut, photographs recomposed.
+"""Data sets with known groups to judge group inference: digits with a shortcut, recomposed photographs.
 
-Neither touches the validation or the test split of benchmarks.waterbirds_like.
+Neither uses the validation or the test split of benchmarks.waterbirds_like.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Labels = NDArray[np.int64]
 
 
 class Half(NamedTuple):
-    """Images (N, H, W, 3) uint8, labels (N,) 0 or 1, and places (N,) 0 or 1: what the shortcut says."""
+    """Images (N, H, W, 3) uint8, labels (N,) 0 or 1, and places (N,) 0 or 1: the shortcut's value."""
 
     images: Images
     labels: Labels
@@ -34,7 +34,7 @@ class Half(NamedTuple):
 
 
 class Case(NamedTuple):
-    """`ratio` of the training samples have the place that goes with their class; the test is balanced."""
+    """A share `ratio` of the training samples has the place of its class; the test half is balanced."""
 
     name: str
     ratio: float
@@ -56,7 +56,7 @@ def digits(kind: BiasKind, ratio: float, rng: np.random.Generator) -> Case:
 
 @dataclass(frozen=True)
 class CutOuts:
-    """The training photographs of the plants taken apart, (N,) each: what was pasted, and on what."""
+    """The training photographs of the plants, split into pasted object and background, (N, …) each."""
 
     images: Images
     masks: NDArray[np.bool_]
@@ -67,7 +67,7 @@ class CutOuts:
 
 
 def cut_outs(archive: Path) -> CutOuts:
-    """Of the training split alone. A background's hole is filled from its edge, and blurred."""
+    """Take the training split alone. The hole in a background is filled from its edge and blurred."""
     images, masks, backgrounds, facts = [], [], [], []
     with zipfile.ZipFile(archive) as pack:
         objects = {line["img_id"]: line["object"] for line in _lines(pack, "objects.csv")}
@@ -85,7 +85,7 @@ def cut_outs(archive: Path) -> CutOuts:
 
 
 def recompose(parts: CutOuts, ratio: float, rng: np.random.Generator, *, count: int, tests: int) -> Case:
-    """`count` and `tests` photographs a class; train and test share no cut-out, but backgrounds."""
+    """`count` and `tests` photographs per class; train and test share backgrounds, but no cut-out."""
     mine = np.zeros(len(parts.labels), bool)
     for label in (0, 1):
         names = rng.permutation(np.unique(parts.objects[parts.labels == label]))

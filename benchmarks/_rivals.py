@@ -1,12 +1,12 @@
 """Other ways to serve the same network: `python -m benchmarks._rivals NAME MODEL PORT [PROCESSES]`.
 
-`empty`: FastAPI with a handler that does nothing, the floor of any service in it. `naive`: FastAPI, one
-forward pass a request. `litserve`: LitServe with its batching and the processes that it takes by itself. All
-take an image as the body and answer its label with a probability; none has a reject option, models by name,
-limits or metrics.
+`empty`: FastAPI with a handler that does nothing, the lower bound of any FastAPI service. `naive`: FastAPI,
+one forward pass per request. `litserve`: LitServe with its batching and its default number of processes. The
+last two take an image as the body and respond with its label and a probability. None has a reject option,
+models by name, limits or metrics.
 """
 
-# No postponed annotations: FastAPI and LitServe read those of nested functions and methods.
+# No postponed annotations: FastAPI and LitServe read the annotations of nested functions and methods.
 
 import io
 import os
@@ -78,7 +78,7 @@ def main(name: str, model: str, port: str, processes: str = "1") -> None:
         _prepare()
         serve(Path(model), int(port))
         return
-    os.environ[_MODEL] = model  # uvicorn's processes begin anew
+    os.environ[_MODEL] = model  # uvicorn's processes start afresh
     uvicorn.run(
         f"benchmarks._rivals:{name}",
         factory=True,

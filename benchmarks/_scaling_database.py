@@ -1,4 +1,4 @@
-"""What jobs cost the database: one real job counted statement by statement, then queries over long tables."""
+"""The database cost of jobs: the statements of real jobs counted, then queries timed over long tables."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from worker.runtime import Runtime
 from worker.tasks import work
 
 JOB = {"backbone": "small_cnn", "batch_size": 4}
-"""Small batches: epochs of some seconds, as real ones have, of so few images."""
+"""Small batches, so that epochs over so few images take some seconds, as real ones do."""
 REPEATS = 30
 
 
 @contextmanager
 def own_database(server: str) -> Iterator[str]:
-    """A database of its own on the server of this address; dropped at the end."""
+    """The address of a new database on this server, which is dropped at the end."""
     admin = create_engine(server, isolation_level="AUTOCOMMIT")
     name = f"masktune_bench_{uuid.uuid4().hex[:8]}"
     with admin.connect() as connection:
@@ -47,19 +47,19 @@ def own_database(server: str) -> Iterator[str]:
 
 
 class JobCost(NamedTuple):
-    """Of one whole `masktune` job, from its request to its end."""
+    """The cost of one whole `masktune` job, from its request to its end."""
 
     id: str
     seconds: float
-    """From its claim to its end."""
+    """Time from its claim to its end."""
     statements: int
-    """That its worker sent."""
+    """Statements that its worker sent."""
     commits: int
     database_ms: float
-    """Spent in those statements and commits, as the worker sees it."""
+    """Time spent in those statements, as the worker sees it; commits are not timed."""
     events: int
     events_kept: int
-    """Once it has ended some days ago."""
+    """Events left some days after its end."""
     event_bytes: int
     row_bytes: int
     artifact_bytes: int
@@ -140,7 +140,7 @@ def counted(database: Database) -> Iterator[Count]:
 
 
 def lengthen(database: Database, like: str, *, queued: int, ended: int) -> None:
-    """So many jobs in the queue and behind it, each a copy of a job that was really run."""
+    """Add `queued` waiting and `ended` ended jobs, each a copy of `like`, a job that was really run."""
     with database.begin() as session:
         session.execute(text("DELETE FROM jobs WHERE id LIKE 'job_copy%'"))
         columns = [column.name for column in JobRow.__table__.columns]
@@ -167,16 +167,16 @@ def lengthen(database: Database, like: str, *, queued: int, ended: int) -> None:
 
 
 class Thinning(NamedTuple):
-    """What it takes to forget what only moved the bars of jobs that ended long ago."""
+    """The cost of deleting the events that only moved the progress bars of jobs that ended long ago."""
 
     events_a_job: int
     forgotten: int
-    """Of them."""
+    """Deleted events per job."""
     ms_a_job: float
 
 
 def thinning(database: Database, like: str, *, jobs_each: int = 5, rounds: int = 6) -> Thinning:
-    """Of jobs of an hour with 2,400 events each, copied from one that was really run."""
+    """Measured on one-hour jobs of 2,400 events each, copied from `like`, a job that was really run."""
     many, number = 2_400, jobs_each * rounds
     old = "UPDATE jobs SET ended_at = 1, thinned_at = NULL WHERE id LIKE 'job_copy_succeeded%' AND id IN "
     copied = (
@@ -205,14 +205,14 @@ def _events(database: Database) -> int:
 
 
 class Silent:
-    """A doorbell that nobody hears: the broker is measured apart."""
+    """A doorbell that does nothing: the broker is measured separately."""
 
     def ring(self, job_id: str) -> None:
         pass
 
 
 def timings(database: Database, settings: Settings) -> dict[str, float]:
-    """Operation → milliseconds, the median of some; what they write is rolled back or undone."""
+    """Operation → milliseconds, the median of `REPEATS` committed transactions."""
     held: list[Lease] = []
 
     def queue(session: Session) -> None:
@@ -262,5 +262,5 @@ def _median(run: Callable[[], None]) -> float:
 
 
 def tree_bytes(folder: Path) -> int:
-    """Of all files below it."""
+    """Total size of all files below `folder`."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

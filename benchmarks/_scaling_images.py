@@ -1,4 +1,4 @@
-"""What an image costs an import: time, bytes of the packed store, and memory that grows with their number."""
+"""The cost per image of an import: time, bytes of the packed store, and memory that grows with the number."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from PIL import Image
 
 
 class ImportCost(NamedTuple):
-    """Of one import. `peak_mib`: of the process, beyond what it had when all was loaded."""
+    """The cost of one import. `peak_mib` is the process's, beyond its peak once everything was loaded."""
 
     images: int
     side: int
     archive_bytes: int
     images_per_second: float
     cpu_ms_per_image: float
-    """Of this process and of those it started; other work on the machine does not change it much."""
+    """CPU time of the process and its children; other work on the machine hardly changes it."""
     store_bytes: int
     peak_mib: float
     open_mib: float
-    """What a training holds of the store beside the pixels, which are mapped and not read."""
+    """What a training keeps in memory of the store, besides the memory-mapped pixels."""
 
 
 def measure(folder: Path, *, images: int, side: int, kind: str) -> ImportCost:
-    """Write an archive of that many different images, and import it in a process of its own."""
+    """Write an archive of that many different images, and import it in a separate process."""
     archive = folder / f"{images}-{side}.zip"
     write_archive(archive, images=images, side=side, kind=kind)
     command = [sys.executable, "-m", "benchmarks._scaling_images", str(archive), str(folder / archive.stem)]
@@ -42,7 +42,7 @@ def measure(folder: Path, *, images: int, side: int, kind: str) -> ImportCost:
 
 
 def write_archive(path: Path, *, images: int, side: int, kind: str) -> None:
-    """Two classes of smooth, noisy pictures: a JPEG of them is as large as one of a photograph."""
+    """Two classes of smooth, noisy images, whose JPEGs are as large as those of photographs."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
     smooth = [np.asarray(Image.fromarray(c).resize((side, side), Image.Resampling.BICUBIC)) for c in coarse]
@@ -56,7 +56,7 @@ def write_archive(path: Path, *, images: int, side: int, kind: str) -> None:
 
 
 def main(archive: Path, target: Path) -> None:
-    """In the process that is measured."""
+    """Runs in the process that is measured."""
     from models.data.importing import import_dataset
     from models.data.store import Store
 
@@ -86,7 +86,7 @@ def cpu_seconds() -> float:
 
 
 def peak_mib() -> float:
-    """Of this program; what getrusage says is also of the one that started it."""
+    """This program's peak; getrusage's would include that of the program that started it."""
     return _status("VmHWM")
 
 

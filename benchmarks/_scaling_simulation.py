@@ -1,4 +1,4 @@
-"""How many workers a day's jobs need: a queue simulated job by job, since no cluster can be measured here."""
+"""How many workers a day's jobs need: a queue simulated job by job, for want of a cluster to measure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ DAY = 86_400.0
 
 
 class Load(NamedTuple):
-    """A day of jobs. They come by chance, three times as often at noon as at midnight; how long they take
-    is lognormal: the mean is given, the spread is that of the logarithm."""
+    """A day of jobs. They arrive at random, three times as often at noon as at midnight; their durations
+    are lognormal with the given mean, and `spread` is the standard deviation of the logarithm."""
 
     jobs_per_day: int
     mean_seconds: float
@@ -20,19 +20,19 @@ class Load(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """What the simulation found for one number of workers."""
+    """The result of the simulation for one number of workers."""
 
     workers: int
     busy: float
     """Share of the workers' time."""
     wait_p50: float
     wait_p95: float
-    """Seconds from queued to claimed."""
+    """Both are seconds from queued to claimed."""
     running_peak: int
 
 
 def simulate(load: Load, workers: int, *, days: int = 7, seed: int = 0) -> Queue:
-    """Jobs in the order of their age, each taken by the first worker that is free."""
+    """Simulate jobs served oldest first, each by the first worker that is free."""
     rng = np.random.default_rng(seed)
     wanted = rng.poisson(load.jobs_per_day * days)
     arrivals = np.sort(_arrivals(rng, wanted, days))
@@ -55,7 +55,7 @@ def simulate(load: Load, workers: int, *, days: int = 7, seed: int = 0) -> Queue
 
 
 def fewest(load: Load, *, wait_p95: float) -> Queue:
-    """The least number of workers with which 95 in 100 jobs wait no longer than this."""
+    """The smallest number of workers, within 1 %, with which 95 in 100 jobs wait at most `wait_p95` s."""
     low, high = 0, max(1, int(load.jobs_per_day * load.mean_seconds / DAY))
     while (found := simulate(load, high)).wait_p95 > wait_p95:
         low, high = high, high * 2
@@ -67,7 +67,7 @@ def fewest(load: Load, *, wait_p95: float) -> Queue:
 
 
 def _arrivals(rng: np.random.Generator, count: int, days: int) -> np.ndarray:
-    """By rejection from 1 + cos/2 over each day."""
+    """Sampled by rejection from a rate of 1 − cos/2 over each day."""
     found: list[np.ndarray] = []
     missing = count
     while missing > 0:

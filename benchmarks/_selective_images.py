@@ -37,10 +37,10 @@ from models.statistics import upper_bound
 from models.train import FitConfig, FitData, fit
 
 ERM_ALONE = "erm"
-HALVES = 100  # times that the held-out images are cut in two, at random
+HALVES = 100  # random cuts of the held-out images in two
 _COVERAGE = 0.9
 _POOL_PARTS = 3  # one part in three of the plants' training images is held out
-_COVERAGES = (1.0, 0.95, 0.9, 0.85)  # of the tables in papers
+_COVERAGES = (1.0, 0.95, 0.9, 0.85)  # as in the tables of papers
 
 
 class Wish(NamedTuple):
@@ -50,10 +50,10 @@ class Wish(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """A data set, how it is trained on, and the certificate that is asked for.
+    """A data set, its training configuration, and the requested certificate.
 
-    `val` is the held-out pool, drawn as the training images were; nothing is selected on it. `test` is
-    the given one.
+    `val` is the held-out pool, drawn like the training images; nothing is selected on it. `test` is
+    the given test split.
     """
 
     name: str
@@ -78,7 +78,7 @@ def mnist_setting(folder: Path, root: Path, *, epochs: int, seed: int) -> Settin
 
 
 def plants_setting(folder: Path, archive: Path, *, epochs: int, seed: int, size: int = 96) -> Setting:
-    """The plants: `test` is balanced over the groups, the pool is 95 % one background as training is."""
+    """The plants: `test` is balanced over the groups; the pool, like training, is 95 % one background."""
     store = open_plants(archive, folder / f"plants-{_POOL_PARTS}", parts=_POOL_PARTS).store
     config = Hyperparameters(
         backbone=BACKBONE, image_size=size, epochs=epochs, augmentation="flip", seed=seed
@@ -89,7 +89,7 @@ def plants_setting(folder: Path, archive: Path, *, epochs: int, seed: int, size:
 
 
 def preset_setting(name: str, folder: Path, root: Path, *, epochs: int | None, seed: int) -> Setting:
-    """CIFAR-10 or SVHN by their presets: a fifth of the training images is the pool, as in the paper."""
+    """CIFAR-10 or SVHN with their presets: a fifth of the training images is the pool, as in the paper."""
     config = _preset(name, epochs, seed)
     place = folder / f"{name}-{seed}"
     if not place.exists():
@@ -115,7 +115,7 @@ def _preset(name: str, epochs: int | None, seed: int) -> Hyperparameters:
 
 
 class Answers(NamedTuple):
-    """What one score says of N samples: whether the answer is right, how sure it is, the group (−1: none)."""
+    """N samples under one score: whether the answer is right, the score, and the group (−1: none)."""
 
     right: NDArray[np.bool_]
     scores: NDArray[np.float64]
@@ -126,7 +126,7 @@ class Answers(NamedTuple):
 
 
 def answers(setting: Setting, run: Run, *, folder: Path) -> dict[str, dict[str, Answers]]:
-    """Train ERM and MaskTune, or go on where `folder` ends; {split: {score: Answers}}."""
+    """Train ERM and MaskTune, or resume from `folder`; returns {split: {score: Answers}}."""
     network, store, config = setting.network, setting.store, setting.config
     plan = FitConfig(
         config.epochs, config.optimizer, config.schedule, select="last", precision=config.precision
@@ -159,7 +159,7 @@ def _answers(store: Store, erm: Logits, tuned: Logits) -> dict[str, Answers]:
 
 
 def rows(setting: Setting, said: Mapping[str, Mapping[str, Answers]]) -> Iterator[dict[str, Any]]:
-    """One row a case, score and policy, means over `HALVES` random cuts.
+    """One row per case, score and policy, averaged over `HALVES` random cuts.
 
     Cases: `like` calibrates on one half of the pool and tests on the other; `shifted` tests on `test`
     instead; `calibrated there` cuts `test` in two.
@@ -221,7 +221,7 @@ def _figures(
         "error": float(answering[:, 2].sum() / answering[:, 1].sum()) if len(answering) else None,
     }
     if policy.startswith("certificate"):
-        # A test half has its own noise: broken is only what it shows to be above the target at 99 %.
+        # A test half is noisy: only a risk above the target at 99 % confidence counts as surely above.
         low = 1 - upper_bound(answering[:, 1] - answering[:, 2], answering[:, 1], confidence=0.99)
         found["above_target"] = float((risk > setting.wish.max_risk).mean()) if len(risk) else 0.0
         found["surely_above"] = float((low > setting.wish.max_risk).mean()) if len(risk) else 0.0
@@ -231,7 +231,7 @@ def _figures(
 
 
 def _by_group(store: Store, taken: Sequence[NDArray[np.bool_]], tests: Sequence[Answers]) -> dict[str, Any]:
-    """Coverage and error in each group that the tests have, over all cuts together."""
+    """Coverage and error in each group of the tests, over all cuts together."""
     groups, answered = np.concatenate([a.groups for a in tests]), np.concatenate(taken)
     wrong = answered & ~np.concatenate([a.right for a in tests])
     found, shares = {}, []
@@ -245,7 +245,7 @@ def _by_group(store: Store, taken: Sequence[NDArray[np.bool_]], tests: Sequence[
 
 
 def areas(setting: Setting, said: Mapping[str, Mapping[str, Answers]]) -> Iterator[dict[str, Any]]:
-    """AURC and AUGRC (×1000) on pool and test, and the error at the coverages that papers print."""
+    """AURC and AUGRC (×1000) on pool and test, and the error at the coverages that papers report."""
     for split, by_score in said.items():
         for name, found in by_score.items():
             table = CalibrationTable.build(found.scores, found.right)

@@ -1,4 +1,4 @@
-"""The service as a process, for benchmarks: with the settings that are given, and no others of this shell."""
+"""Run the service as a process for benchmarks, with the given settings and no others from this shell."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[1]
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """This process's, with `MASKTUNE_…` as given: `environment(THREADS="1")`."""
+    """This process's environment, with only the given `MASKTUNE_…` settings: `environment(THREADS="1")`."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
     return ours | {f"MASKTUNE_{name}": value for name, value in settings.items()} | {"PYTHONPATH": str(ROOT)}
 
 
 def free_port() -> int:
-    """A port that nothing listens on at this moment."""
+    """A port on which nothing listens at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -29,15 +29,15 @@ def free_port() -> int:
 
 
 def leave_on_sigterm() -> None:
-    """From now on SIGTERM ends this process through its `finally` blocks, and with it what it has started."""
+    """Make SIGTERM end this process through its `finally` blocks, and so everything that it has started."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 @contextmanager
 def served(folder: Path, **settings: str) -> Iterator[str]:
-    """The address of `masktune serve` on a free port, its data in `folder`/data.
+    """Run `masktune serve` on a free port with its data in `folder`/data; yields its address.
 
-    Ended, with what it started, at the end of the block. RuntimeError where it does not come up.
+    The service and everything it started end with the block. Raises RuntimeError if it does not start.
     """
     leave_on_sigterm()
     with (folder / "serve.log").open("w") as log:

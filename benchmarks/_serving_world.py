@@ -1,4 +1,4 @@
-"""The world that `benchmarks.serving` measures in: models, real images, and services as processes."""
+"""The setup that `benchmarks.serving` measures: models, real images, and services as processes."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Kind:
-    """A network and what is sent to it. Weights are random: they decide no speed."""
+    """A network and the requests to it. Weights are random, since they do not affect the speed."""
 
     backbone: str
     side: int
     content_type: str
     images: Sequence[bytes]
     stored: int
-    """Images of the packed data set."""
+    """Number of images in the packed data set."""
 
     @property
     def bodies(self) -> list[str]:
@@ -63,7 +63,7 @@ class Furnished:
     alone: str
     pair: str
     folder: Path
-    """Of the ERM model's files."""
+    """Contains the ERM model's files."""
 
 
 def digits() -> Kind:
@@ -73,7 +73,7 @@ def digits() -> Kind:
 
 
 def photographs() -> Kind:
-    """Cuts of two photographs as JPEG, 500×375."""
+    """Crops of two photographs as JPEG, 500×375."""
     china, flower = load_sample_images().images
     corners = [(top, left) for top in (0, 20, 40) for left in (0, 40, 80)]
     cuts = [picture[top:, left:] for top, left in corners for picture in (china, flower)]
@@ -124,13 +124,13 @@ def furnish(folder: Path, kind: Kind) -> Furnished:
 
 
 class Server(NamedTuple):
-    """A service that runs: its port, and the processes that were started for it."""
+    """A running service: its port, and the processes that were started for it."""
 
     port: int
     pids: Sequence[int]
 
     def cpu_seconds(self) -> float:
-        """What they and their descendants have used so far. It tells services apart on a busy machine."""
+        """CPU time of the processes and their descendants so far; comparable even on a busy machine."""
         ticks: dict[int, int] = {}
         parents: dict[int, int] = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -142,7 +142,7 @@ class Server(NamedTuple):
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """Let it run in the block only: some services take a sixth of a core with nothing to do."""
+        """Let it run only within the block: some services take a sixth of a core when idle."""
         self._signal(signal.SIGCONT)
         try:
             yield
@@ -161,13 +161,13 @@ class Server(NamedTuple):
 
 @contextmanager
 def masktune(folder: Path, *parts: str, processes: int = 1) -> Iterator[Server]:
-    """The service's parts on this data folder; `processes` of its API."""
+    """Run these parts of the service on this data folder, with `processes` API processes."""
     port = free_port()
     environment = {
         "MASKTUNE_DATA_DIR": str(folder),
         "MASKTUNE_PORT": str(port),
         "MASKTUNE_API_PROCESSES": str(processes),
-        "MASKTUNE_LOG_LEVEL": "warning",  # as the others are: no line for each request
+        "MASKTUNE_LOG_LEVEL": "warning",  # like the others: no line per request
     }
     commands = [[sys.executable, "-m", "cli", part] for part in parts]
     with _running(commands, environment) as pids:
@@ -177,7 +177,7 @@ def masktune(folder: Path, *parts: str, processes: int = 1) -> Iterator[Server]:
 
 @contextmanager
 def rival(name: str, model: Path, kind: Kind, *, processes: int = 1) -> Iterator[Server]:
-    """One of `benchmarks._rivals`."""
+    """Run one of `benchmarks._rivals`."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks._rivals", name, str(model), str(port), str(processes)]
     with _running([command], {}) as pids:
@@ -186,7 +186,7 @@ def rival(name: str, model: Path, kind: Kind, *, processes: int = 1) -> Iterator
 
 
 def warm(port: int, kind: Kind, model: str, engines: int) -> None:
-    """Ask until ONNX Runtime serves `engines` pairs; a graph is exported meanwhile."""
+    """Send requests until ONNX Runtime serves `engines` pairs; their graphs are exported meanwhile."""
     ask = _ask(port, kind, f"/predict?model={model}")
     deadline = time.monotonic() + 2 * _PATIENCE
     wanted = f'masktune_models_loaded{{engine="onnxruntime"}} {engines}.0'
@@ -220,7 +220,7 @@ def _running(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> 
     finally:
         for process in processes:
             process.terminate()
-            os.killpg(process.pid, signal.SIGCONT)  # one that sleeps hears nothing
+            os.killpg(process.pid, signal.SIGCONT)  # a stopped process does not see SIGTERM
         for process in processes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(30)

@@ -1,4 +1,4 @@
-"""Simulated error rates of a rule: the arguments, and the verdict on the worst rate. No torch."""
+"""Shared by simulations of a rule's error rates: arguments, and the check of the worst rate. No torch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 TARGET = 0.05
-"""Of draws without an effect, those in which a rule may see one."""
+"""Share of draws without an effect in which a rule may see one."""
 
 
 def arguments(description: str) -> argparse.Namespace:
-    """`draws` and `seed` of the command line."""
+    """Parse `draws` and `seed` from the command line."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
@@ -20,7 +20,7 @@ def arguments(description: str) -> argparse.Namespace:
 
 
 def finish(name: str, *, worst: float, draws: int, figures: Sequence[dict[str, Any]], seconds: float) -> int:
-    """Print the JSON line; the exit status is 1 when `worst`, the largest rate of no effect, is too large."""
+    """Print the JSON line; return the exit status, 1 if `worst`, the largest null error rate, is too high."""
     # Three standard errors of a share, so that a good rule does not fail by chance.
     allowed = TARGET + 3 * (TARGET * (1 - TARGET) / draws) ** 0.5
     ok = worst <= allowed

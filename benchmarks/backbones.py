@@ -1,15 +1,15 @@
-"""Is `head(features(images))` the library's own forward? Every kind of network of torchvision and timm.
+"""Check that `head(features(images))` is the library's own forward pass, for torchvision and timm.
 
     python -m benchmarks.backbones [--libraries torchvision timm] [--modules cait volo] [--every]
 
-A kind of timm is a module, a class, a pooling and the names of its parts; its smallest network stands for
-it (`--every`: each network by name, hours). torchvision's are all run. Weights are random, nothing is
-downloaded. A network runs at 64 pixels or, where it refuses that, at the first of some others and its
-published size. Per network: the largest difference to the library's logits for two images; how far a
-linear head's closed-form gradient is from autograd's; whether a GradCAM can be taken; for the networks that
-are cut before their end, whether a change in the image's upper right quarter changes the activation more
-there than at the lower left, which a transposed grid would not. Ends with one JSON line; exits with 1 when
-an aim is missed.
+A kind of timm network is a module, a class, a pooling and the names of its parts; its smallest network
+represents it (`--every`: each network by name, which takes hours). All of torchvision's networks run.
+Weights are random; nothing is downloaded. A network runs at 64 pixels or, if it refuses that, at the first
+of some others and its published size that it accepts. Measured per network: the largest difference to the
+library's logits for two images; how far a linear head's closed-form gradient is from autograd's; whether a
+GradCAM can be computed; and, for networks that are cut before their end, whether a change in the image's
+upper right quarter changes the activation more there than at the lower left, which it would not in a
+transposed grid. Ends with one JSON line; exits with 1 if an aim is missed.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from models.saliency import saliency
 
 _CLASSES = 3
 _SIZES = (64, 56, 96, 128)  # tried in turn; 56 is for patches of 14
-_LARGER = (224, 240, 256, 384)  # after the published size
+_LARGER = (224, 240, 256, 384)  # tried after the published size
 _SEED = 0
 _FAILED = "failed with"
 
 
 class Candidate(NamedTuple):
-    """A network to try, and which kind it stands for."""
+    """A network to try, and the kind that it represents."""
 
     name: str
     kind: str
@@ -50,7 +50,7 @@ class Candidate(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What was measured of one network. `refused` is the reason where no size would do."""
+    """The measurements of one network. `refused` is the reason if no size was accepted."""
 
     name: str
     kind: str
@@ -72,7 +72,7 @@ def torchvision_candidates() -> Iterator[Candidate]:
 
 
 def timm_candidates(modules: Sequence[str], *, every: bool) -> Iterator[Candidate]:
-    """The smallest of each kind, found without allocating any weight."""
+    """Yield the smallest network of each kind, found without allocating any weight."""
     for module in timm.list_modules():
         if modules and module not in modules:
             continue
@@ -102,7 +102,7 @@ def _published_size(name: str) -> int | None:
 
 
 def read(candidate: Candidate) -> Reading:
-    """Build at the first size that is not refused, and measure."""
+    """Build the network at the first size that is not refused, and measure it."""
     published = () if candidate.published_size is None else (candidate.published_size,)
     reason = ""
     for size in dict.fromkeys((*_SIZES, *published, *_LARGER)):
@@ -111,7 +111,7 @@ def read(candidate: Candidate) -> Reading:
         except UnsupportedBackbone as error:
             reason = reason or str(error)
             continue
-        except Exception as error:  # noqa: BLE001  # any other failure is a finding, and no end of the sweep
+        except Exception as error:  # noqa: BLE001  # any other failure is a finding; the sweep goes on
             return Reading(
                 candidate.name, candidate.kind, refused=f"{_FAILED} {type(error).__name__}: {error}"
             )
@@ -121,7 +121,7 @@ def read(candidate: Candidate) -> Reading:
 
 def measure(network: Network, candidate: Candidate) -> Reading:
     generator = torch.Generator().manual_seed(_SEED)
-    for layer in network.classifiers:  # some libraries begin with zeros
+    for layer in network.classifiers:  # some libraries initialise them with zeros
         torch.nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5, generator=generator)
     side = network.spec.image_size
     images = torch.rand(2, 3, side, side, generator=generator)
@@ -147,7 +147,7 @@ def measure(network: Network, candidate: Candidate) -> Reading:
 
 
 def closed_form(network: Network, activation: Tensor) -> float | None:
-    """Largest difference of the linear head's row over h·w to autograd's gradient; None for other heads."""
+    """Largest difference between the linear head's row over h·w and autograd's gradient; None for others."""
     if network.linear is None:
         return None
     leaf = activation.detach().requires_grad_()
@@ -157,7 +157,7 @@ def closed_form(network: Network, activation: Tensor) -> float | None:
 
 
 def corner(network: Network, image: Tensor) -> bool:
-    """Does noise in the upper right quarter change the activation there more than at the lower left?"""
+    """Whether noise in the upper right quarter changes the activation there more than at the lower left."""
     half = image.shape[-1] // 2
     other = image.clone()
     other[:, :, :half, half:] = torch.rand(3, half, image.shape[-1] - half, generator=_noise())

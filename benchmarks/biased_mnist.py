@@ -1,13 +1,13 @@
-"""The paper's first experiment, Biased MNIST: ERM, random mask, control and MaskTune on the wrong square.
+"""Biased MNIST, the paper's first experiment: ERM, random mask, control and MaskTune on a reversed shortcut.
 
     python -m benchmarks.biased_mnist --mnist DIR [--assignment order random] [--seeds 0 1 2]
         [--epochs 3 | --full] [--kind square] [--as-released] [--work FOLDER]
 
-Trains by presets/biased_mnist.toml, for --epochs of ERM (--full: the preset's 100). Tests twice:
-`wrong` has the mark on the wrong class only, `without` on none. --as-released trains as the paper's
-code does where it departs from the text (its assignment is `order`). Ends with one JSON line, and exits
-with 1 when a target is missed (the square in digit order: ERM and control at most 0.5 on `wrong`,
-MaskTune at least 0.95).
+Trains with presets/biased_mnist.toml, for --epochs epochs of ERM (--full: the preset's 100). There are two
+test sets: `wrong` has the mark on the wrong class only, `without` has no mark. --as-released follows the
+paper's code where it departs from the text (its assignment is `order`). Ends with one JSON line; exits with
+1 if a target is missed (the square in digit order: ERM and control at most 0.5 on `wrong`, MaskTune at
+least 0.95).
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ from models.process import prepare_process
 from models.run import Run
 from models.verdict import compare, verdict
 
-_SHOWN = {"description", "title", "data", "released"}  # of a preset, beside its hyperparameters
+_SHOWN = {"description", "title", "data", "released"}  # a preset's other keys
 
 
 @dataclass(frozen=True)
 class Data:
-    """The biased set with its `test` on the wrong class, and the test images without a mark."""
+    """The biased set, whose `test` has the mark on the wrong class, and the test images without a mark."""
 
     biased: Store
     without: Store
@@ -85,7 +85,7 @@ def main() -> int:
 
 
 def _experiment(data: Data, config: Hyperparameters, run: Run, *, place: Path) -> Iterator[dict[str, Any]]:
-    """One row for each arm."""
+    """Yield one row per arm."""
     right = {}
     trained = f"epochs-{config.epochs}{'-as-released' if config.as_released else ''}"
     network = new_network(data.biased, config)
@@ -121,7 +121,7 @@ def _judge(
 
 
 def _mask_figures(masks: MaskSet | None, store: Store, config: Hyperparameters) -> dict[str, Any]:
-    """How much of the image is masked, and of the square where it stands (0..1)."""
+    """The masked shares of the images, and of the square in the images that have it (0..1)."""
     if masks is None:
         return {"masked": None, "square_masked": None}
     import torch
@@ -134,7 +134,7 @@ def _mask_figures(masks: MaskSet | None, store: Store, config: Hyperparameters) 
 
 
 def _data(place: Path, options: BuiltinOptions, limit: int | None) -> Data:
-    """Packed into `place`; `limit` keeps so many images of each split, for a smoke run."""
+    """Pack the data into `place`; `limit` keeps that many images of each split, for a smoke run."""
     if not (place / "without").exists():
         biased = make_builtin("biased-mnist", options)
         assert biased.splits is not None
@@ -155,7 +155,7 @@ def _data(place: Path, options: BuiltinOptions, limit: int | None) -> Data:
 def _limited(
     splits: np.ndarray[Any, np.dtype[np.str_]], limit: int | None
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Positions, spread evenly over each split so that classes and marks stay in proportion."""
+    """Positions spread evenly over each split, so that classes and marks stay in proportion."""
     kept = []
     for split in np.unique(splits):
         rows = np.flatnonzero(splits == split)
@@ -173,7 +173,7 @@ def _config(arguments: argparse.Namespace, seed: int) -> Hyperparameters:
 
 
 def _aims(rows: list[dict[str, Any]], kind: str) -> Mapping[str, Aim]:
-    """For the square in digit order; the paper gives no figure for the others."""
+    """Targets for the square in digit order; the paper gives no figure for the others."""
     if kind != "square":
         return {}
     bounds = {"erm": {"at_most": 0.5}, "control": {"at_most": 0.5}, "masktune": {"at_least": 0.95}}

@@ -1,29 +1,29 @@
-"""Jobs under chaos: whatever is killed, every job ends once, with the weights of an unbroken run.
+"""Jobs under chaos: whatever is killed, every job ends once, with the weights of an undisturbed run.
 
     python -m benchmarks.chaos [--backend embedded servers] [--redis-forgets] [--jobs 100] [--workers 2]
 
-Starts a service of its own (an API and workers; SQLite and the broker in a folder, or a PostgreSQL
-cluster and a redis-server that it starts as well), runs a few small `masktune` jobs undisturbed, then
-posts many more of them while at random it
+Starts its own service (an API and workers; with SQLite and the broker in a folder, or with a PostgreSQL
+cluster and a redis-server that it also starts), runs a few small `masktune` jobs undisturbed, then posts
+many more of them while it randomly
 
-- kills -9 children, workers, the API (uploads that it takes, too) and Redis, crashes and restarts PostgreSQL;
+- kills (-9) children, workers, the API (during uploads, too) and Redis, and crashes and restarts PostgreSQL;
 - stops (SIGSTOP) children, the API and single connections of PostgreSQL for a while, workers for longer than
   their lease, and children for longer than they may be silent;
-- restarts workers and the API with SIGTERM, as a roll-out does;
-- rings doorbells again, cancels jobs and resumes them, uploads data sets and deletes them.
+- restarts workers and the API with SIGTERM, as a rollout does;
+- rings doorbells again, cancels and resumes jobs, and uploads and deletes data sets.
 
-Then it is quiet, and it counts: jobs and uploads lost (accepted, but not listed, or never taken), jobs stuck
-(not ended), failed, completed twice, models too many or too few, weights other than the undisturbed job's
-with the same seed, data sets that are not ready, files of the store that neither a row nor the trash names or
-that are half-written, files that rows name and nobody finds, processes left over, and parts that did not end
-on SIGTERM. Each must be 0.
+Then it stops and counts: jobs and uploads lost (accepted but not listed, or never accepted), jobs stuck (not
+ended), failed, completed twice, models too many or too few, weights that differ from those of the undisturbed
+job with the same seed, data sets that are not ready, files of the store that neither a row nor the trash
+names or that are half-written, files that rows name but that are missing, processes left over, and parts that
+did not end on SIGTERM. Each must be 0.
 
-`embedded` and `servers` train with one thread on images of 28 px; `threads` is embedded with two threads to a
+`embedded` and `servers` train with one thread on images of 28 px; `threads` is embedded with two threads per
 job and images of 64 px.
 
-It does not try: a full or read-only disk and a database that hangs (tests/integration/worker does), an object
-store (test_s3 there), a network that loses or delays packets, a host that is lost with its disk, clocks that
-jump, jobs over several GPUs, imports of models.
+Not covered: a full or read-only disk and a database that hangs (tests/integration/worker covers them), an
+object store (test_s3 there), a network that loses or delays packets, a host that is lost with its disk,
+clocks that jump, jobs over several GPUs, imports of models.
 
 Needs Linux (/proc), and for `servers` the programs redis-server, initdb and pg_ctl. Everything it starts
 ends with it.
@@ -52,12 +52,12 @@ _ARMS = 3
 
 
 class Backend(NamedTuple):
-    """What the service stands on, and how its jobs compute."""
+    """Whether the service uses real servers, and how its jobs compute."""
 
     servers: bool
     threads: int = 1
     side: int = 28
-    """Pixels of an image."""
+    """The side of an image in pixels."""
 
 
 BACKENDS = {
@@ -155,7 +155,7 @@ WRONGS = (
 
 
 class Chaos:
-    """A world, what unbroken jobs make in it, and what is done to it."""
+    """A world, the weights of undisturbed jobs in it, and the strikes against it."""
 
     def __init__(self, world: World, rng: random.Random, pause: float) -> None:
         self.world, self.rng, self.pause = world, rng, pause
@@ -163,7 +163,7 @@ class Chaos:
         self.references: dict[int, dict[str, str]] = {}
 
     def prepare(self) -> None:
-        """A data set, and what an unbroken job of each seed makes of it."""
+        """Upload the data set, and record the weights of an undisturbed job for each seed."""
         client = self.world.client
         dataset = client.datasets.upload(self.world.archive, name="digits")
         self.world.dataset = client.datasets.wait(dataset.id, timeout=120).id
@@ -188,8 +188,8 @@ class Chaos:
                 return
 
     def calm(self, patience: float) -> None:
-        """Start whatever is down, resume what was cancelled, and wait until all have ended, and what a kill
-        kept somebody from deleting is deleted.
+        """Start whatever is down, resume cancelled jobs, and wait until all jobs have ended and deletions
+        that a kill interrupted are done.
         """
         self.strikes.settle()
         self.world.stack.start()
@@ -206,7 +206,7 @@ class Chaos:
         return not going and not world.to_delete()
 
     def count(self) -> dict[str, int]:
-        """What is wrong."""
+        """The number of attempts, and of everything that went wrong, by its name in `WRONGS`."""
         world = self.world
         listed = {job.id for job in world.client.jobs.list(kind="masktune")}
         found = dict.fromkeys(WRONGS, 0)
@@ -225,7 +225,7 @@ class Chaos:
                 found["models_wrong"] += world.models(job_id) != _ARMS
                 found["files_left"] += world.artifacts.exists(f"jobs/{job_id}/work")
             found["events_wrong"] += not world.events_in_order(job_id)
-        # A job that was posted twice, by a retry, would be listed once more than it was posted.
+        # If a retry created a second job, one more job is listed than was posted.
         found["twice"] += len(listed) - len(self.references) - len(world.posted)
         found["lost"] += world.refused
         found["not_imported"] = world.datasets_not(DatasetState.READY)

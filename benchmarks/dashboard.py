@@ -1,13 +1,14 @@
-"""The dashboard with much in it: how long a page takes to show what it is for.
+"""How long the dashboard's pages take to show their content when there is a lot of it.
 
     python -m benchmarks.dashboard [--jobs 1000] [--images 100000] [--visits 5] [--folder DIR]
 
-Makes two worlds behind `masktune serve`: one of so many small images, a training on them and so many ended
-jobs; one of 200 images, a training and nothing else. Opens the pages of both in Debian's chromium (needs the
-group `test`: playwright): from the request to what the page is for, medians of several visits; then turns a
-page and filters: from the click to what it asked for. With `--folder` the worlds are kept there, and a second
-call only looks at them. Ends with one JSON line; exits with 1 when anything takes more than twice as long in
-the full world as in the nearly empty one, plus half a second.
+Makes two worlds behind `masktune serve`: a full one with `--images` small images, a training on them and
+`--jobs` ended jobs, and a nearly empty one with 200 images and a training. Opens the pages of both in
+Debian's chromium (needs the group `test`: playwright) and measures the time from the request to the page's
+main content, as medians of several visits; then turns a page and filters, and measures from the click to the
+result. `--folder` keeps the worlds there, and a second call only visits them. Ends with one JSON line; exits
+with 1 if anything takes more than twice as long in the full world as in the nearly empty one, plus half a
+second.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ PAGES = {
     "jobs": ("/ui/jobs", "table tbody tr"),
     "a job": ("/ui/jobs/{job}", "svg.chart"),
     "its report": ("/ui/jobs/{job}/report", ".gallery img"),
-    "new job": ("/ui/new", "h2:has-text('What it may cost')"),
+    "new job": ("/ui/new", "h2:has-text('Estimated time')"),
     "models": ("/ui/models", "table tbody tr"),
     "a model": ("/ui/models/{model}", "svg.chart"),
     "what a model refuses": ("/ui/models/{model}", "ul.samples img"),
     "try it": ("/ui/try", "button.pick img"),
 }
-"""Path → what the page is for: it is there once this is seen."""
+"""Page → its path, and a selector of its main content: the page has loaded once this is visible."""
 TIMES_AS_LONG, MORE_SECONDS = 2.0, 0.5
 SMALL = 200
 
@@ -96,7 +97,7 @@ def _judged(found: dict[str, dict[str, float]], worlds: dict[str, World], *, job
 
 
 def _looked_at(binary: str, folder: Path, made: World, visits: int) -> dict[str, float]:
-    """Seconds by what was waited for, medians of the visits; the first loads the toolkit and is left out."""
+    """Seconds per page and action, medians of the visits; the first loads the toolkit and is left out."""
     from playwright.sync_api import sync_playwright
 
     seconds: defaultdict[str, list[float]] = defaultdict(list)

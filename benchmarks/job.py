@@ -1,14 +1,14 @@
-"""What the service adds: a whole `masktune` job beside its stages called directly, on Biased MNIST.
+"""The service's overhead: a whole `masktune` job beside its stages called directly, on Biased MNIST.
 
     python -m benchmarks.job --mnist DIR [--epochs 3] [--runs 5] [--threads 2] [--device cpu|cuda]
 
-Starts `masktune serve` on a free port with a folder of its own, imports `builtin:biased-mnist` once, then
-in turn and several times over: the functions of `models/` in this process, with the job's own
-hyperparameters, on its own packed store; a job by preset biased_mnist, from its creation to its end by the
-service's time stamps. The bare side counts ERM, masks, finetune, control and one forward pass of each model
-over each split it is judged on; what a job does beside them (child process, checkpoints into the artifacts,
-tables, bootstrap, gallery, events) is what is measured. Medians over the runs. Ends with one JSON line;
-exits with 1 when the job takes more than 1.15 times the sum of the stages.
+Starts `masktune serve` on a free port with a temporary folder, imports `builtin:biased-mnist` once, then
+alternates between two sides several times: a job with the preset biased_mnist, from its creation to its end
+by the service's time stamps; and the functions of `models/` in this process, with the job's own
+hyperparameters, on its packed store. The bare side counts ERM, masks, finetune, control and one forward pass
+of each model over each split it is judged on; everything else a job does (child process, checkpoints into
+the artifacts, tables, bootstrap, gallery, events) is the overhead. Figures are medians over the runs. Ends
+with one JSON line; exits with 1 if the job takes more than 1.15 times the sum of the stages.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _stages(store: Store, config: Hyperparameters, run: Run, folder: Path) -> di
 
 
 def _served(client: Client, job: Job) -> dict[str, float]:
-    """What the job says of its stages, and from its creation to its end by the service's clock."""
+    """Seconds of each stage as the job reports them, and of the whole job by the service's clock."""
     assert job.created_at is not None
     assert job.ended_at is not None
     cost: list[dict[str, Any]] = client.jobs.report(job.id)["cost"]

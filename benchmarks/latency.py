@@ -1,10 +1,10 @@
-"""How long a newcomer waits: from the start of the front to its first answer, from POST to claim.
+"""Start-up and queue latency: from the start of the front to its first response, from POST to claim.
 
     python -m benchmarks.latency [--redis redis://127.0.0.1:6379/9] [--starts 5] [--jobs 12]
 
 The front is started as `masktune api` with no model loaded; a job is the import of a built-in data
-set, posted to an idle worker. "Claimed" is the job's own time stamp, by the database's clock.
-Ends with one JSON line; exits with 1 when a target is missed.
+set, posted while the worker is idle. "Claimed" is the job's own time stamp, by the database's clock.
+Ends with one JSON line; exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _report(figures: dict[str, list[float]]) -> int:
 
 
 def _first_answer() -> float:
-    """Seconds from the start of the process to the first answered request."""
+    """Seconds from the start of the process to its first response."""
     with _service(broker=None, parts=("api",)) as (_, started, answered):
         return answered - started
 
@@ -92,7 +92,7 @@ def _claim(http: httpx.Client) -> float:
 
 @contextmanager
 def _service(*, broker: str | None, parts: tuple[str, ...]) -> Iterator[tuple[httpx.Client, float, float]]:
-    """The parts as processes on a data folder of their own: (client, started, first answered)."""
+    """Run the parts as processes on a temporary data folder; yields (client, started, first response)."""
     leave_on_sigterm()
     folder = Path(tempfile.mkdtemp(prefix="masktune-latency-"))
     port = free_port()

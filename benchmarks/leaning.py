@@ -1,15 +1,15 @@
-"""How often the rule of models.leaning sees a shortcut that is not there, and what it can see.
+"""How often the rule in models.leaning reports a shortcut that is not there, and which ones it detects.
 
     python -m benchmarks.leaning [--draws N]
 
 Null settings: the model is equally accurate in all groups and on both splits, or its own mask changes
 no more answers than the rule allows; the other kind of sign is there for an innocent reason, so that
-one false sign is enough for "leans". In the honest settings that reason is real: the model looks at what
-it answers by, and its mask takes just that. Power settings: a group or the test split is worse by 10 to
-40 points, or the mask changes that much more.
+one false sign is enough for "leans". In the honest settings that reason is real: the model looks at the
+evidence for its answer, and its mask removes just that. Power settings: a group or the test split is worse
+by 10 to 40 points, or the mask changes that many more answers.
 
-The honest settings are cut into slices too, to see how often two slices of a class differ by as much
-as a sign of failure has to: they are cut from the answers, and the rule leaves them out.
+The honest settings are also cut into slices, to see how often two slices of a class differ by as much
+as a sign of failure requires. Slices are cut by the answers, so the rule does not use them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Draw = Callable[[np.random.Generator], list[Sign | None]]
 
 
 class Setting(NamedTuple):
-    """A named way to draw the signs of one evaluation; `effect` is the true gap in accuracy, 0: none."""
+    """A named way to draw the signs of one evaluation; `effect` is the true gap in accuracy, 0 for none."""
 
     name: str
     effect: float
@@ -72,7 +72,7 @@ def moved(n_validation: int, n_test: int, accuracy: float, effect: float = 0.0) 
 
 
 def masked(n: int, elsewhere: float, beyond: float) -> Draw:
-    """The model's own mask changes `beyond` more of the answers than the same mask elsewhere."""
+    """The model's own mask changes a share `beyond` more of the answers than the same mask elsewhere."""
 
     def draw(rng: np.random.Generator) -> list[Sign | None]:
         labels = np.zeros(n, np.int64)
@@ -89,7 +89,7 @@ def together(*draws: Draw) -> Draw:
 
 
 class Honest(NamedTuple):
-    """`n` test images of two classes, answered alike well whatever they show."""
+    """`n` test images of two classes, answered equally well whatever they show."""
 
     n: int
     accuracy: float
@@ -100,7 +100,7 @@ class Honest(NamedTuple):
         return labels, np.where(rng.random(self.n) < self.accuracy, labels, 1 - labels)
 
     def signs(self, rng: np.random.Generator) -> list[Sign | None]:
-        """Four groups, validation as large as test; its own mask turns half of the answers around."""
+        """Four groups, validation as large as test; the model's own mask flips half of the answers."""
         labels, said = self.answers(rng)
         groups, names = rng.integers(0, 4, self.n), Names(("a", "b"), ("1", "2", "3", "4"))
         test = metrics(labels, said, groups=groups, names=names)
@@ -110,7 +110,7 @@ class Honest(NamedTuple):
         return [of_groups(test, split="test"), of_shift(metrics(*self.answers(rng)), test), mask]
 
     def slices(self, rng: np.random.Generator) -> InferredSlices:
-        """Cut from maps (N, 4, 4) that are warm where the evidence for the answer is, left or right."""
+        """Slices from maps (N, 4, 4) that are high where the evidence for the answer is, left or right."""
         labels, said = self.answers(rng)
         maps = 0.3 * rng.random((self.n, 4, 4))
         maps[np.arange(self.n), 1, 3 * said] += 1
@@ -120,11 +120,11 @@ class Honest(NamedTuple):
 
 HONEST = tuple(Honest(n, accuracy) for n in (400, 2000) for accuracy in (0.7, 0.9, 0.97))
 SLICED = 20
-"""Every so many draws of an honest setting are cut into slices: that takes as long as all else."""
+"""One in this many draws of an honest setting is cut into slices, which takes as long as all the rest."""
 
 
 def apart(found: InferredSlices) -> bool:
-    """Whether two slices of one class differ as a sign has to: by `GAP`, and the intervals do not meet."""
+    """Whether two slices of one class differ as a sign requires: by `GAP`, with disjoint intervals."""
     for one, other in itertools.combinations(found.slices, 2):
         worse, better = sorted((one.accuracies[0], other.accuracies[0]), key=lambda told: told.accuracy)
         if one.label == other.label and better.accuracy - worse.accuracy >= GAP and worse.high < better.low:

@@ -1,12 +1,12 @@
-"""The masking stage beside its limit, a plain forward pass, and beside the grad-cam package.
+"""The masking stage compared with its limit, a plain forward pass, and with the grad-cam package.
 
     python -m benchmarks.masking [--device cpu|cuda] [--networks resnet18 …] [--bf16] [--quick]
 
-Random images held in memory, so that no loader is measured. Per network and layout, in turn and
-several times over: `network(images)`, one batch after the other on all cores; the same with a batch on
-each core, as the stage does it (`apart`); the stage (maps, thresholds, mask set written to disk); the
+Random images are held in memory, so that no loader is measured. Measured per network and layout, in turn
+and several times: `network(images)`, one batch after the other on all cores; the same with one batch on
+each core, as in the stage (`apart`); the stage (maps, thresholds, mask set written to disk); and the
 package's XGradCAM with the mask in numpy, always in torch's own layout. Figures are medians over the
-runs, shares and gains medians of the pairs. Ends with one JSON line; exits with 1 when a target is missed.
+runs; shares and gains are medians of the pairs. Ends with one JSON line; exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "small_cnn": Case(28, 256, 12_800, 0.80),  # as `map_loader` gives small images
+    "small_cnn": Case(28, 256, 12_800, 0.80),  # as `map_loader` batches small images
     "resnet18": Case(224, 16, 160, 0.95),
     "resnet50": Case(224, 16, 96, 0.95),
 }
@@ -66,7 +66,7 @@ MOST_BYTES = 300
 
 @dataclass(frozen=True)
 class Fixed:
-    """A loader that gives one batch in memory again and again."""
+    """A loader that repeats one batch held in memory."""
 
     pixels: Tensor
     batches: int
@@ -86,7 +86,7 @@ class Fixed:
 
 
 class Whole(nn.Module):
-    """One forward and a layer to hook, as the package wants it."""
+    """One forward pass with a layer to hook, as the package requires."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ def forward_apart(network: Network, loader: Fixed, precision: Precision) -> None
 
 
 def library_masks(network: Network, loader: Fixed) -> NDArray[np.bool_]:
-    """The masks of the last batch."""
+    """The package's masks of the last batch."""
     from pytorch_grad_cam import XGradCAM
 
     whole = Whole(network).eval()
@@ -153,7 +153,7 @@ class Plan:
 
 
 def measure(name: str, case: Case, layout: str, plan: Plan) -> dict[str, Any]:
-    """Medians in images/s, and what the masks weigh and where they differ."""
+    """Medians in images/s, the size of the mask set, and how many mask pixels differ from the package's."""
     network = build_network(name, classes=2, image_size=case.size, seed=1).to(plan.device)
     network = network.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]  # torch's stub knows no memory_format alone
     generator = torch.Generator().manual_seed(0)
@@ -166,7 +166,7 @@ def measure(name: str, case: Case, layout: str, plan: Plan) -> dict[str, Any]:
     seconds = dict[str, list[float]](forward=[], apart=[], stage=[], library=[])
     folders = (plan.folder / f"{name}-{layout}-{plan.precision}-{i}" for i in range(plan.runs + 1))
     shown = next(folders)
-    forward_pass(network, few, plan.precision)  # warm
+    forward_pass(network, few, plan.precision)  # warm-up
     compute_mask_set(network, few, MaskingConfig(), run, folder=shown, precision=plan.precision)
     reference = library_masks(network, Fixed(loader.pixels, 1))
     library_masks(plain, Fixed(few.pixels, 1))
@@ -196,7 +196,7 @@ def measure(name: str, case: Case, layout: str, plan: Plan) -> dict[str, Any]:
 
 
 def rates(seconds: dict[str, list[float]], *, images: int, few: int) -> dict[str, float | None]:
-    """Medians in images/s, and of the pairs; the package was given `few` images, and may be left out."""
+    """Medians in images/s, and of the paired ratios; the package saw `few` images, or was left out."""
     shares, apart = (
         statistics.median(f / s for f, s in zip(seconds[name], seconds["stage"], strict=True))
         for name in ("forward", "apart")
@@ -217,7 +217,7 @@ def rates(seconds: dict[str, list[float]], *, images: int, few: int) -> dict[str
 
 
 def targets(rows: list[dict[str, Any]], cases: dict[str, Case]) -> dict[str, dict[str, Any]]:
-    """bf16 rows are held to the share alone: their masks are meant to differ, and the package has none."""
+    """bf16 rows are not compared with the package: their masks are meant to differ, and it has no bf16."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         key = f"{row['network']}/{row['layout']}/{row['precision']}"
@@ -255,7 +255,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short run of each: a smoke test")
     arguments = parser.parse_args()
     prepare_process(arguments.threads)
-    torch.backends.cudnn.allow_tf32 = False  # as in the stage, whose fp32 is float32
+    torch.backends.cudnn.allow_tf32 = False  # as in the stage, whose fp32 is full float32
     device = torch.device(arguments.device)
     cases = CUDA_CASES if device.type == "cuda" else CASES
     if arguments.quick:

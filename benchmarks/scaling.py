@@ -1,9 +1,9 @@
 """What breaks first as jobs and images grow:  python -m benchmarks.scaling
 
-Measured on a real PostgreSQL: what one whole job costs the database and the disk, and how long each query
-takes over a long queue and a long history. Measured in processes of their own: what an image costs an
-import. Simulated: how many workers a day's jobs need, and what these do to the database. docs/SCALING.md
-says what follows.
+Measured on a real PostgreSQL: the cost of one whole job for the database and the disk, and the time of each
+query over a long queue and a long history. Measured in separate processes: the cost per image of an import.
+Simulated: how many workers a day's jobs need, and the load of these on the database. docs/SCALING.md draws
+the conclusions.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> int:
     longest = queries[-1]
     days = _days(costs, longest, asked.job_minutes)
     _say(f"Workers so that 95 in 100 jobs wait at most {WAIT_SECONDS / 60:.0f} min (simulated)", days)
-    # Of a quiet machine a tenth of it. Without their indexes the first three took 0.2 to 1.2 s.
+    # A quiet machine takes a tenth of these. Without their indexes the first three took 0.2 to 1.2 s.
     aims = {
         "claim_ms": Aim(longest["claim the best"], at_most=50.0),
         "list_ms": Aim(longest["list a page"], at_most=50.0),
@@ -100,16 +100,16 @@ def _queries(url: str, job: str, queued: list[int], ended: list[int]) -> Rows:
 
 
 def _growth(images: list[ImportCost]) -> float:
-    """Bytes of memory that each further small image costs its import."""
+    """Bytes of memory that each additional small image costs its import."""
     small = [one for one in images if one.side == images[0].side]
     first, last = small[0], small[-1]
     return (last.peak_mib - first.peak_mib) * 2**20 / (last.images - first.images)
 
 
 def _days(costs: list[JobCost], query: dict[str, Any], minutes: list[float]) -> Rows:
-    """What the database has to do for the workers that the simulation finds, with one front beside them.
+    """The load on the database of the workers that the simulation finds and one front.
 
-    A second of training costs what the longer job cost more than the shorter.
+    The cost of a second of training is the difference between the longer and the shorter job.
     """
     rows: Rows = []
     short, long = costs

@@ -1,17 +1,17 @@
-"""Is the certificate's promise kept, and at what coverage? Simulated calibration splits, and real images.
+"""How often the certificate's promise holds, and at what coverage: simulated splits and real images.
 
     python -m benchmarks.selective [--draws N] [--quick] [--no-simulation]
         [--mnist DIR] [--plants ZIP] [--cifar10 DIR] [--svhn DIR] [--epochs N] [--size PIXELS]
         [--seeds 0 1 2] [--work FOLDER]
 
-Simulated: each population is a risk at each share of coverage; each draw is a calibration split from
-it, sent through `models.selective`. Beside the certificate: the threshold that just meets the target on
-the calibration split (naive), SGR (Geifman and El-Yaniv 2017), and the best there is (oracle).
+Simulated: each population defines a risk at every coverage; each draw is a calibration split from it,
+passed to `models.selective`. The certificate is compared with the threshold that just meets the target on
+the calibration split (naive), with SGR (Geifman and El-Yaniv 2017), and with the best possible (oracle).
 
-Real images (e.g. ../shared/data/mnist, ../shared/data/stampplants.zip): ERM and MaskTune are trained, and
-every score is held against every policy (benchmarks._selective_images): Biased MNIST with random
-assignment and the plants for 3 epochs of ERM, CIFAR-10 and SVHN by their presets (300 epochs; --epochs
-for fewer). Ends with one JSON line; exits with 1 when a target is missed.
+Real images: ERM and MaskTune are trained, and every score is evaluated under every policy
+(benchmarks._selective_images): Biased MNIST with random assignment and the plants for 3 epochs of ERM,
+CIFAR-10 and SVHN with their presets (300 epochs; --epochs for fewer). Ends with one JSON line; exits with
+1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ SIZES = (500, 2000, 5000)
 
 @dataclass(frozen=True)
 class Population:
-    """`error(u)`: how often the input at rank u of 1 (0: the surest) is answered wrongly."""
+    """`error(u)`: how often the input at rank u in 0..1 (0: the most confident) is answered wrongly."""
 
     name: str
     error: Callable[[Floats], Floats]
-    levels: int | None = None  # scores are rounded down to so many
+    levels: int | None = None  # scores are rounded down to this many
     risk: Floats = field(init=False)  # selective risk at coverage 1/_CELLS … 1
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Population:
 
 
 def power(exponent: float, *, oracle: float, risk: float, floor: float = 0.0) -> Callable[[Floats], Floats]:
-    """Errors that rise with the rank's power, `risk` at coverage `oracle`, from `floor` on."""
+    """Errors that rise from `floor` with a power of the rank; the risk at coverage `oracle` is `risk`."""
     factor = (risk - floor) * (exponent + 1) / oracle**exponent
     return lambda u: np.minimum(floor + factor * u**exponent, 1.0)
 
@@ -87,13 +87,13 @@ def flat(risk: float) -> Callable[[Floats], Floats]:
 
 
 def bump(u: Floats) -> Floats:
-    """Sure of what is wrong: many errors at the top, few in the middle, many at the end."""
+    """Confident errors: many at the top, few in the middle, many at the end."""
     return np.where(u < 0.1, 0.06, np.minimum(0.004 + 0.8 * u**9, 1.0))
 
 
-# The prototype's population is not kept, only its oracle (85.8 % at 2 %) and three coverages; this is
-# the power that comes nearest to all of them, so the figures below check the procedure, and SGR's
-# the reconstruction.
+# Of the prototype's population, only its oracle (85.8 % at 2 %) and three coverages are known. This power
+# comes closest to all of them, so the figures below check the procedure, and SGR's check the
+# reconstruction.
 PROTOTYPE = "prototype"
 POPULATIONS = (
     Population(PROTOTYPE, power(7.75, oracle=0.858, risk=0.02)),
@@ -105,7 +105,7 @@ POPULATIONS = (
     # Risk just above the wish at every coverage: the hardest to refuse.
     *(Population(f"flat {wish.max_risk:.0%}", flat(1.02 * wish.max_risk)) for wish in WISHES),
 )
-# What the prototype measured there (mean coverage at 2 % with 99 %), and what must be met to a point.
+# The prototype's measurements there (mean coverage at 2 % with 99 %), to be met to a percentage point.
 REFERENCE = {
     ("certificate", 2000): 0.801,
     ("certificate", 500): 0.623,
@@ -115,7 +115,7 @@ REFERENCE = {
 
 
 def certificate(table: CalibrationTable, wish: Wish) -> float:
-    """Coverage answered, as the rank of the threshold; 0 where nothing is certified."""
+    """Answered coverage, as the rank of the threshold; 0 if nothing is certified."""
     step = certified_step(table, *wish)
     return 0.0 if step is None else float(-table.thresholds[step])
 
@@ -126,7 +126,7 @@ def naive(table: CalibrationTable, wish: Wish) -> float:
 
 
 def sgr(table: CalibrationTable, wish: Wish) -> float:
-    """Binary search over the ranks, each step at an equal part of δ."""
+    """Binary search over the ranks; each step uses an equal part of δ."""
     rounds = math.ceil(math.log2(table.n))
     allowed = allowed_errors(table.n, wish.max_risk, (1 - wish.confidence) / rounds)
     low, high, best = 0, len(table.answered) - 1, -1
@@ -149,7 +149,7 @@ METHODS: dict[str, Callable[[CalibrationTable, Wish], float]] = {
 def simulate(
     population: Population, n: int, *, draws: int, rng: np.random.Generator
 ) -> list[dict[str, object]]:
-    """One row a wish: mean coverage and share of violations of each method over the same draws."""
+    """One row per wish: mean coverage and share of violations of each method over the same draws."""
     tables = [population.draw(n, rng) for _ in range(draws)]
     rows: list[dict[str, object]] = []
     for wish in WISHES:
@@ -168,7 +168,7 @@ def simulate(
 
 
 def targets(rows: list[dict[str, object]]) -> dict[str, dict[str, object]]:
-    """Every promise kept; the prototype's coverage met to a point."""
+    """Every promise must hold; the prototype's coverage must be met to a percentage point."""
     excess = [
         (float(row["certificate_violations"]) / (1 - float(row["confidence"])), row)  # type: ignore[arg-type]  # figures
         for row in rows
@@ -207,7 +207,7 @@ def show(row: dict[str, object]) -> None:
 
 
 def simulated(draws: int, seed: int) -> list[dict[str, object]]:
-    """Every population, size and wish, shown as they come."""
+    """Simulate every population, size and wish, and print each row as it comes."""
     rng = np.random.default_rng(seed)
     print(
         f"{'population':12} {'n':>5} {'risk':>5} {'conf':>5} {'oracle':>7} "
@@ -223,8 +223,8 @@ def simulated(draws: int, seed: int) -> list[dict[str, object]]:
 
 
 def on_images(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """The figures of every data set that was named; empty without one."""
-    from benchmarks import _selective_images as images  # torch comes with it
+    """The figures of every data set named on the command line."""
+    from benchmarks import _selective_images as images  # imports torch
     from benchmarks._common import make_run, table, work_folder
     from models.process import prepare_process
 
@@ -260,7 +260,7 @@ def _settings(
 
 
 def image_targets(rows: list[dict[str, Any]]) -> dict[str, dict[str, object]]:
-    """Where calibration and test are alike, no test half may surely break more promises than δ allows."""
+    """If calibration and test are alike, at most a share δ of test halves may surely break the promise."""
     found: dict[str, dict[str, object]] = {}
     for row in rows:
         if row["case"] == "shifted" or not row["policy"].startswith("certificate"):

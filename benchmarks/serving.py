@@ -1,18 +1,19 @@
-"""Serving at the engine's speed: masktune beside an empty handler, a naive one and LitServe, in one run.
+"""Serving at the engine's speed: masktune, an empty handler, a naive one and LitServe compared in one run.
 
     pip install --group bench && python -m benchmarks.serving [--rounds 3] [--seconds 3]
 
-Two networks: SmallCNN with PNG bodies, ResNet-50 with JPEG bodies. Closed-loop clients at 1, 8 and 32; an
-open loop at twice the rate of the closed one; the client is a process of its own on the same cores. The
-engine's own rate is ONNX Runtime's, called directly with ready pixels. Weights are random, images real.
-masktune runs twice: as one process, and as one for each core (`masktune api --processes`); so do the empty
-and the naive handler. The aims are about what a user starts: masktune with all cores, FastAPI as it comes.
-The table and `like_for_like` of the JSON line have them with as many processes as masktune.
+Two networks: SmallCNN with PNG bodies, ResNet-50 with JPEG bodies. Closed loops with 1, 8 and 32 clients; an
+open loop at twice the rate of the closed one; the client is a separate process on the same cores. The
+engine's own rate is that of ONNX Runtime, called directly with decoded pixels. Weights are random, images
+real. masktune runs twice: as one process, and as one per core (`masktune api --processes`); so do the empty
+and the naive handler. The aims compare what a user would start: masktune on all cores, FastAPI with its
+defaults. The table and `like_for_like` in the JSON line also compare equal numbers of processes.
 
-The cores of a rented machine change their pace by half from one minute to the next. So every service runs
-from the beginning (the others sleep meanwhile), and each round measures all of them one after the other; a
-ratio is the median of what the rounds had, each within itself. Ends with one JSON line; exits with 1 when a
-target is missed. `cpu_ms` is what an answer cost the service's processes, `busy` the load average.
+The speed of a rented machine's cores changes by half from one minute to the next. So every service is started
+at the beginning (the rivals are paused while others are measured), and each round measures all services one
+after the other; a ratio is taken within each round, and the median over the rounds is reported. Ends with one
+JSON line; exits with 1 if a target is missed. `cpu_ms` is the CPU time of the service's processes per
+response, `busy` the load average.
 """
 
 from __future__ import annotations
@@ -60,13 +61,13 @@ from models.export import export_onnx, load_model
 
 CLIENTS = (1, 8, 32)
 LET_IN = Settings().predict_in_flight
-"""As many clients as one process lets in at a time."""
+"""Number of requests that one process admits at a time."""
 OPEN_CONNECTIONS = 1024
-"""More than may wait: with fewer, the rest would wait in the client and nothing would be refused."""
+"""More than may wait: with fewer, requests would wait in the client, and none would be refused."""
 
 
 class Bench:
-    """Rows for people, and what each round saw, for the targets."""
+    """Rows for the table, and the measurements of each round, for the targets."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -75,17 +76,17 @@ class Bench:
         self.engine: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
         """Images/s of each round, by network and batch."""
         self.overload: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
-        """Of each round, by network."""
+        """Figures of each round, by network."""
 
     def clients(self, service: str, kind: Kind, server: Server, path: str, clients: Sequence[int]) -> None:
-        """Closed loops, one after the other."""
+        """Run closed loops, one after the other."""
         for count in clients:
             before = server.cpu_seconds()
             seconds = self.seconds if kind.side < 100 else 2 * self.seconds  # few answers a second
             plan = Plan(server.port, path, kind.content_type, kind.bodies, count, seconds, warmup=0.5)
             seen = load(plan)
             self.seen[service, kind.backbone, count].append(seen)
-            # The warm-up's requests are counted at the pace of the others.
+            # The requests of the warm-up are counted at the rate of the others.
             answers = max(1.0, seen.rate * (plan.seconds + plan.warmup))
             cpu = (server.cpu_seconds() - before) / answers
             self.row(service, kind, f"{count} clients", seen, cpu_ms=round(1000 * cpu, 3))
@@ -116,7 +117,7 @@ class Bench:
         return max(CLIENTS, key=lambda count: self.rates(service, network, count)[-1])
 
     def flooded(self, network: str) -> dict[str, float]:
-        """Medians over the rounds; of what must hold throughout, the worst."""
+        """Medians over the rounds; for figures that must hold throughout, the worst."""
         rounds = self.overload[network]
         return {
             key: (max if key.startswith("livez") else median)([seen[key] for seen in rounds])
@@ -145,7 +146,7 @@ def main() -> int:
             }
             for server in rivals.values():
                 with server.awake():
-                    pass  # asleep from now on
+                    pass  # paused from now on
             alone = running.enter_context(masktune(folder, "api"))
             together = running.enter_context(masktune(folder, "api", processes=usable_cores()))
             _warm(alone, together, (small, large), worlds)
@@ -193,7 +194,7 @@ _MANY = " (processes)"
 
 
 def _rivals(small: Kind, large: Kind) -> dict[str, tuple[str, int, tuple[Kind, ...]]]:
-    """By service: its name, how many processes, and for which networks."""
+    """Service → the rival's name, its number of processes, and the networks it runs."""
     return {
         "empty": ("empty", 1, (small,)),
         "empty" + _MANY: ("empty", usable_cores(), (small,)),
@@ -204,7 +205,7 @@ def _rivals(small: Kind, large: Kind) -> dict[str, tuple[str, int, tuple[Kind, .
 
 
 def _like_for_like(bench: Bench) -> dict[str, float]:
-    """SmallCNN at 32 clients over who has as many processes."""
+    """SmallCNN's rate at 32 clients, over that of rivals with as many processes."""
     return {
         f"masktune{many} over {rival}{many}": median(
             _over(a, b)
@@ -220,7 +221,7 @@ def _like_for_like(bench: Bench) -> dict[str, float]:
 
 
 def _warm(alone: Server, together: Server, kinds: Sequence[Kind], worlds: dict[str, Furnished]) -> None:
-    """The graphs are exported first, outside the clock; each process proves them for itself."""
+    """Let the graphs be exported first, off the clock; each process verifies them for itself."""
     engines = 0
     for kind in kinds:
         world = worlds[kind.backbone]
@@ -241,10 +242,10 @@ def _masktune(bench: Bench, alone: Server, together: Server, kind: Kind, world: 
 
 
 def _overload(bench: Bench, port: int, kind: Kind, model: str) -> dict[str, float]:
-    """Twice the rate of the closed loop that was best in this round, at even times.
+    """Send twice the rate of this round's best closed loop, at even intervals.
 
-    The closed loop runs for as long before and after it, and its mean rate counts; all three run beside
-    20 requests a second for /livez. A peak from a better minute, or without the probe, would be no peak.
+    That closed loop runs for as long before and after, and its mean rate counts; all three run beside 20
+    requests/s to /livez. A peak from a better minute, or without the probe, would not be comparable.
     """
     seconds = max(bench.seconds, 10.0)
 
@@ -279,7 +280,7 @@ def _overload(bench: Bench, port: int, kind: Kind, model: str) -> dict[str, floa
 
 
 def _engine(kind: Kind, world: Furnished, folder: Path) -> OnnxEngine:
-    """ONNX Runtime alone, with all cores."""
+    """ONNX Runtime alone, on all cores."""
     network, _ = load_model(world.folder)
     graph = folder / f"{kind.backbone}.onnx"
     export_onnx(network, graph)
@@ -289,14 +290,14 @@ def _engine(kind: Kind, world: Furnished, folder: Path) -> OnnxEngine:
 
 
 def _engine_rates(engine: OnnxEngine, kind: Kind, bench: Bench) -> None:
-    """Images/s at batch 1 and 16."""
+    """Measure images/s at batch sizes 1 and 16."""
     for batch in (1, 16):
         rate = _rate(lambda squares: engine.run(squares, None), _squares(kind, batch), bench.seconds)
         bench.engine[kind.backbone, batch].append(rate)
 
 
 def _explaining(engine: OnnxEngine, kind: Kind, seconds: float) -> float:
-    """The cost of a batch of 16 with maps, over one without."""
+    """The time of a batch of 16 with maps, over one without."""
     squares = _squares(kind, 16)
     explained = _rate(lambda batch: engine.run(batch, Explain("xgradcam")), squares, seconds)
     return _rate(lambda batch: engine.run(batch, None), squares, seconds) / explained
@@ -334,7 +335,7 @@ def _predict_job(folder: Path, kind: Kind, world: Furnished) -> float:
 
 
 def _over(value: float, other: float) -> float:
-    """A ratio; infinite where nothing came back at all."""
+    """A ratio; infinite if `other` is 0 because nothing came back."""
     return value / other if other else float("inf")
 
 

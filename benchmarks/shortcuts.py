@@ -1,12 +1,12 @@
-"""How often the shortcut check alarms for nothing, and which painted or real shortcuts it sees.
+"""How often the shortcut check raises a false alarm, and which painted or real shortcuts it detects.
 
     python -m benchmarks.shortcuts [--draws N] [--repeats N] [--photos N] [--plants stampplants.zip]
 
 False alarms: labels of real digits and of random images are permuted, so that nothing predicts them;
 an alarm is any property above `none`. Detection: a 4×4 square on one half of the digits with ratio
-99/1, 95/5 and 80/20, and a mark on nine in ten of a single class. With `--plants`, a folder or
-archive in the Waterbirds layout whose backgrounds go with the classes in train and not in test.
-Ends with one JSON line; exits with 1 when a target is missed.
+99/1, 95/5 and 80/20, and a mark on nine in ten images of a single class. `--plants` takes a folder or
+archive in the Waterbirds layout whose backgrounds correlate with the classes in train but not in test.
+Ends with one JSON line; exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Labels = NDArray[np.int64]
 
 
 class Null(NamedTuple):
-    """A table that was measured once, and the labels to permute."""
+    """A table that is measured once, and the labels to permute."""
 
     name: str
     table: PropertyTable
@@ -93,7 +93,7 @@ def painted(ratio: float, rng: np.random.Generator) -> tuple[Images, Labels, tup
 
 
 def marked(ratio: float, rng: np.random.Generator) -> tuple[Images, Labels, tuple[str, ...]]:
-    """A blue square in the lower right corner of the share `ratio` of the 7s, and nowhere else."""
+    """A blue square in the lower right corner of a share `ratio` of the 7s, and nowhere else."""
     digits = make_builtin("digits")
     images = digits.images.copy()
     sevens = np.flatnonzero(digits.labels == 7)
@@ -103,7 +103,7 @@ def marked(ratio: float, rng: np.random.Generator) -> tuple[Images, Labels, tupl
 
 
 class Shortcut(NamedTuple):
-    """`strong`: whether the place must be found strong, or at all."""
+    """`strong`: whether the finding at `where` must be strong, or only above `none`."""
 
     name: str
     where: str
@@ -144,7 +144,7 @@ def detection(shortcut: Shortcut, repeats: int, rng: np.random.Generator) -> dic
 
 
 def plants(archive: Path) -> dict[str, Any]:
-    """The background must be found in train, where it goes with the class, and fail on the balanced test."""
+    """The background must be found in train, where it predicts the class, and fail on the balanced test."""
     with tempfile.TemporaryDirectory() as folder:
         import_dataset(archive, Path(folder) / "store")
         found = find_shortcuts(Store.open(Path(folder) / "store"), rng=np.random.default_rng(0))
@@ -172,7 +172,7 @@ def show(found: ShortcutCheck) -> None:
 
 
 def photos(folder: Path, count: int) -> Store:
-    """JPEGs of 500×375 that cost what photographs cost: smooth shapes and some grain."""
+    """JPEGs of 500×375 that cost as much as photographs: smooth shapes and some grain."""
     rng = np.random.default_rng(0)
     with StoreWriter(folder) as writer:
         for index in range(count):
@@ -187,7 +187,7 @@ def photos(folder: Path, count: int) -> Store:
 
 
 def speed(name: str, store: Store, *, scale_to: int, target: float) -> dict[str, Any]:
-    """CPU seconds, for a wall clock on a busy machine says nothing; measured on fewer, scaled up."""
+    """CPU seconds, since wall time means nothing on a busy machine; measured on fewer images, scaled up."""
     wall, cpu = time.perf_counter(), time.process_time()
     found = find_shortcuts(store, rng=np.random.default_rng(0), max_images=scale_to)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

@@ -1,14 +1,14 @@
-"""Ten minutes of twice what one process can answer, with explanations and uploads beside it: is memory flat?
+"""Whether memory stays flat over ten minutes at twice one process's rate, with explanations and uploads.
 
     python -m benchmarks.soak [--minutes 10]
 
-SmallCNN and PNG bodies as in `benchmarks.serving`. After a short closed loop that finds the rate, an open
-loop sends twice of it for all the time, over more connections than are let in; `/livez` is asked 20 times a
-second; one client explains small batches with a slow method, one uploads data sets, cancels their imports
-and deletes them. The memory of the process is read every five seconds. First two loops of the same few
-clients, with those two beside them and without, say what predictions feel of explanations and uploads.
-`lost` are requests that were sent on an idle connection just as the server closed it, which a client sends
-again. Needs Linux (/proc). Ends with one JSON line; exits with 1 when a target is missed.
+SmallCNN and PNG bodies as in `benchmarks.serving`. First, two loops of the same few clients, with and without
+explanations and uploads beside them, show how much those slow predictions down. After a short closed loop
+that finds the rate, an open loop sends twice that rate for the whole time, over more connections than are
+admitted; `/livez` is requested 20 times a second; one client explains small batches with a slow method, and
+one uploads data sets, cancels their imports and deletes them. The memory of the process is read every five
+seconds. `lost` counts requests sent on an idle connection just as the server closed it, which a client would
+send again. Needs Linux (/proc). Ends with one JSON line; exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from client import Client, ProblemError, Retry
 CONNECTIONS = 1024
 CLIENTS = 8
 GROWTH = 0.03
-"""Most that memory may grow from the second tenth of the time to its last."""
+"""Largest growth of memory allowed from the second tenth of the time to the last."""
 _LIVEZ_MS = 50.0
 _STARVED = 4.0
-"""Most that the p99 of predictions may be of what it is without explanations and uploads."""
+"""Largest ratio allowed of the predictions' p99 beside explanations and uploads to that without them."""
 _READ_SECONDS = 5.0
 
 
@@ -132,7 +132,7 @@ def _others_than(seen: Seen, *statuses: str) -> int:
 
 @contextmanager
 def _others(port: int, kind: Kind, world: Furnished, folder: Path) -> Iterator[Counter[str]]:
-    """While the block runs: one who explains with a slow method, one who uploads and takes it back."""
+    """While the block runs, one client explains with a slow method, and one uploads and deletes again."""
     done, counts = threading.Event(), Counter[str]()
     archive = _archive(folder / "images.zip", kind.images)
 
@@ -174,7 +174,7 @@ def _others(port: int, kind: Kind, world: Furnished, folder: Path) -> Iterator[C
 
 @contextmanager
 def _memory(server: Server) -> Iterator[list[tuple[float, float]]]:
-    """(minutes, MiB) of the service's process, every few seconds while the block runs."""
+    """Record (minutes, MiB) of the service's process every few seconds while the block runs."""
     done, began = threading.Event(), time.monotonic()
     seen: list[tuple[float, float]] = []
 
@@ -195,7 +195,7 @@ def _memory(server: Server) -> Iterator[list[tuple[float, float]]]:
 
 
 def _growth(mib: Sequence[float]) -> float:
-    """The mean of the last tenth over that of the second, less one: the first fills caches."""
+    """The mean of the last tenth over that of the second, minus one; the first tenth fills caches."""
     tenth = max(1, len(mib) // 10)
     return float(np.mean(mib[-tenth:]) / np.mean(mib[tenth : 2 * tenth]) - 1)
 

@@ -1,13 +1,13 @@
-"""Hundreds of event streams on one API process: what they cost, and whether each event comes once, in order.
+"""Hundreds of event streams on one API process: their cost, and whether each event comes once and in order.
 
     python -m benchmarks.streams [--streams 400] [--jobs 20] [--every 0.5] [--seconds 20]
 
-Starts `masktune api` on SQLite in a folder of its own, claims jobs as a worker would, and tells an event
-of each at an interval, while the client's streams (`client.jobs.events`) follow them. The process's own CPU
-time over a quiet stretch is the figure, so that other work on the machine does not count. Then the API is
-killed and started again at the same address: the streams come back with `Last-Event-ID`. At the end the
-jobs end, the streams with them, and every stream must have had every number from 1, once and in order.
-Needs Linux (/proc). Ends with one JSON line; exits with 1 when a target is missed.
+Starts `masktune api` on SQLite in a temporary folder, claims jobs as a worker would, and writes an event for
+each at an interval, while the client's streams (`client.jobs.events`) follow them. The figure is the
+process's own CPU time over a quiet period, so that other work on the machine does not count. Then the API is
+killed and restarted at the same address, and the streams resume with `Last-Event-ID`. At the end the jobs
+end, and the streams with them; every stream must have received every number from 1, once and in order.
+Needs Linux (/proc). Ends with one JSON line; exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from core.vocabulary import EventType, JobKind, JobState
 
 MOST_OF_A_CORE = 0.15
 PER_CLIENT = 50
-"""A client's connections: httpx keeps at most 100."""
+"""Streams of a client, each a connection: httpx opens at most 100."""
 _WARM_SECONDS = 4.0
 
 
 @dataclass
 class Followed:
-    """What came on the streams, by job: one list of numbers for each."""
+    """The event numbers received, by job: one list per stream."""
 
     numbers: dict[str, list[list[int]]] = field(default_factory=dict)
     open: int = 0
@@ -95,8 +95,8 @@ def _api(folder: Path, settings: Settings, *, streams: int) -> Part:
     part = Part("api", command, given, folder)
     part.start()
     wait_for_port(port, "the API")
-    # Ten seconds after its start a process imports torch, once: seconds of CPU that no stream costs.
-    # Asked whether it is ready, it does so now.
+    # Ten seconds after its start, a process imports torch, once: seconds of CPU that are not the streams'.
+    # The readiness check makes it do so now.
     httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60).raise_for_status()
     return part
 
@@ -122,7 +122,7 @@ async def _measure(api: Part, database: Database, arguments: argparse.Namespace)
     lasted = time.monotonic() - began
     cpu, received = _cpu_seconds(api) - before, _received(found) - events_before
     await asyncio.to_thread(api.kill)
-    await asyncio.sleep(2 * arguments.every)  # these are told while nobody is there
+    await asyncio.sleep(2 * arguments.every)  # events are written while the API is down
     await asyncio.to_thread(api.start)
     await asyncio.to_thread(wait_for_port, int(api.environment["MASKTUNE_PORT"]), "the API")
     await asyncio.sleep(10 * arguments.every)
@@ -160,7 +160,7 @@ def _received(found: Followed) -> int:
 
 
 def _claimed(database: Database, number: int) -> list[Lease]:
-    """So many jobs, each held by this process."""
+    """Add `number` jobs and claim each for this process."""
     claimed: list[Lease] = []
     for _ in range(number):
         with database.begin() as session:
@@ -174,7 +174,7 @@ def _claimed(database: Database, number: int) -> list[Lease]:
 
 
 async def _tell(database: Database, claimed: list[Lease], every: float, stop: asyncio.Event) -> None:
-    """An event of every job at the interval, in one transaction, until `stop`."""
+    """Write an event for every job at the interval, in one transaction, until `stop`."""
 
     def tell(step: int) -> None:
         with database.begin() as session:
@@ -190,7 +190,7 @@ async def _tell(database: Database, claimed: list[Lease], every: float, stop: as
 
 
 def _end(database: Database, claimed: list[Lease]) -> dict[str, int]:
-    """End every job; the number of its last event."""
+    """End every job; returns the number of each one's last event."""
     with database.begin() as session:
         for lease in claimed:
             leases.end(session, lease, JobState.SUCCEEDED)

@@ -1,15 +1,15 @@
-"""The training loop beside its limits: the bare step on one batch, and the usual loader over PNG files.
+"""The training loop compared with the bare step on one batch, and with the usual loader over PNG files.
 
     python -m benchmarks.training [--device cpu|cuda] [--networks small_cnn resnet18] [--runs 5]
         [--images N] [--quick]
 
-Per network and augmentation, in turn and several times over: the step alone on one batch in memory;
-the second of two epochs of ERM by `models.train.fit` over a packed store (decoding processes are started
-in the first); on a GPU the finetune's epoch on masked images too; for SmallCNN without augmentation
+Measured per network and augmentation, in turn and several times: the step alone on one batch in memory;
+the second of two epochs of ERM by `models.train.fit` over a packed store (the first starts the decoding
+processes); on a GPU also the finetune's epoch on masked images; and, for SmallCNN without augmentation,
 torchvision's ImageFolder in a DataLoader of two workers, in a plain loop. An epoch's checkpoint is timed
-by itself. Figures are medians over the runs in images/s, shares are medians of the pairs; `cpu_share`
-compares the processor's seconds in place of the clock's, for machines that other work runs on. Ends with
-one JSON line; exits with 1 when a target is missed.
+separately. Figures are medians over the runs in images/s; shares are medians of the pairs; `cpu_share`
+compares CPU time in place of wall time, for machines that also run other work. Ends with one JSON line;
+exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from models.train import FitConfig, FitData, fit
 
 CLASSES = ("a", "b")
 OVER_FILES = 2.0  # SmallCNN against PNG files
-_STORED_SIDE = 256  # pixels of the photographs that the GPU's workers decode
+_STORED_SIDE = 256  # pixels; photographs that the workers decode for a GPU
 
 
 class Case(NamedTuple):
@@ -74,7 +74,7 @@ CUDA_CASES = {
 
 
 class Timing(NamedTuple):
-    """Seconds of an epoch, of this process's threads in it, and of writing its checkpoint."""
+    """Seconds of an epoch, of CPU time of this process in it, and of writing its checkpoint."""
 
     epoch: float
     cpu: float
@@ -83,13 +83,13 @@ class Timing(NamedTuple):
 
 @dataclass(frozen=True)
 class Setup:
-    """One row of the table: what is trained, how, on what."""
+    """One row of the table: the network, its configuration and its data."""
 
     name: str
     case: Case
     config: Hyperparameters
     store: Store
-    files: Path  # an image folder of the same pictures
+    files: Path  # an image folder with the same images
     run: Run
 
     def network(self) -> Network:
@@ -124,7 +124,7 @@ def main() -> int:
 
 
 def _measure(setup: Setup, runs: int) -> dict[str, Any]:
-    """Each way in turn, so that a slow minute of the machine falls on all of them."""
+    """Time each way in turn, so that a slow minute of the machine affects all of them."""
     ways: dict[str, Callable[[], Timing]] = {
         "step": lambda: bare_steps(setup),
         "loop": lambda: loop(setup),
@@ -170,7 +170,7 @@ def _measure(setup: Setup, runs: int) -> dict[str, Any]:
 
 
 def bare_steps(setup: Setup) -> Timing:
-    """As many steps as an epoch has, of the loop's optimizer on one batch in memory."""
+    """Time as many steps as an epoch has, with the loop's optimizer on one batch in memory."""
     network, batch = setup.network().train(), _fixed_batch(setup)
     optimizer = make_optimizer(network, setup.config.optimizer)
     _synchronize(setup.run)
@@ -187,7 +187,7 @@ def bare_steps(setup: Setup) -> Timing:
 
 
 def _fixed_batch(setup: Setup) -> Batch:
-    """Kept, as in any loop over one batch."""
+    """The one batch in memory that every bare step uses."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(setup.case.batch, 3, setup.case.size, setup.case.size, generator=generator)
     labels = torch.arange(setup.case.batch) % 2
@@ -196,7 +196,7 @@ def _fixed_batch(setup: Setup) -> Batch:
 
 
 def loop(setup: Setup, *, masked: bool = False) -> Timing:
-    """The second epoch of `fit`, from a store that is open; decoding workers are started in the first."""
+    """Time the second epoch of `fit` over an open store; the first epoch starts the decoding workers."""
     masking = Masking(_masks(setup), apply_masks) if masked else None
     loader: Loader = train_loader(setup.store, setup.config, setup.run, masking)
     network, plan = setup.network(), FitConfig(2, setup.config.optimizer, precision=setup.config.precision)
@@ -220,7 +220,7 @@ def loop(setup: Setup, *, masked: bool = False) -> Timing:
 
 
 def _masks(setup: Setup) -> MaskSet:
-    """Of random maps, a twentieth of each image's pixels: what the finetune pays for masks."""
+    """Masks of random maps, a twentieth of each image's pixels, to measure what masks cost the finetune."""
     images, size, folder = setup.case.images, setup.case.size, setup.files.with_name("masks")
     if not folder.exists():
         maps = torch.rand(images, 7, 7, generator=torch.Generator().manual_seed(0))
@@ -234,7 +234,7 @@ def _masks(setup: Setup) -> MaskSet:
 
 
 def files(setup: Setup) -> Timing:
-    """The plain loop of torch's tutorials: ImageFolder, two workers, SGD, torch's own layout.
+    """Time the plain loop of torch's tutorials: ImageFolder, two workers, SGD, torch's own layout.
 
     It runs in this process, so that the allocator's settings, worth a quarter to a half, help it as well.
     """
@@ -273,7 +273,7 @@ def _config(name: str, case: Case, augmentation: Augmentation, precision: Precis
 
 
 def _store(place: Path, case: Case) -> Store:
-    """Packed pictures: up to 64 px as pixels, and as PNG files beside it; larger ones as JPEG photographs."""
+    """Packed images: up to 64 px as pixels, with PNG files beside them; larger ones as JPEG photographs."""
     if not (place / "store").exists():
         labels = np.arange(case.images, dtype=np.int64) % 2
         if case.size <= 64:
@@ -301,7 +301,7 @@ def _write_files(folder: Path, images: NDArray[np.uint8], labels: NDArray[np.int
 
 
 def _write_photographs(folder: Path, labels: NDArray[np.int64]) -> None:
-    """64 different JPEG files, each many times over: decoding costs the same, writing them less."""
+    """Write 64 different JPEG files many times over: decoding costs the same, and writing costs less."""
     noise = np.random.default_rng(0).normal(0, 12, (64, _STORED_SIDE, _STORED_SIDE, 3))
     encoded = []
     for image in np.clip(_pictures(64, _STORED_SIDE) + noise, 0, 255).astype(np.uint8):

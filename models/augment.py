@@ -1,9 +1,9 @@
 """Augmentation of whole batches on the device: a pure function of the images and of uniform numbers.
 
-Each image takes its own row of numbers in [0, 1), drawn by the caller from the epoch's generator,
-so an image is changed alike on any device, with any number of workers or ranks. What follows from the
-numbers alone is planned for many batches at once: between two steps of a small network an operation on
-few numbers costs more to begin than to do.
+Each image has its own row of numbers in [0, 1), drawn by the caller from the epoch's generator, so its
+augmentation is the same on any device and with any number of workers or ranks. Whatever depends only on
+the numbers is planned for many batches at once: in every step of a small network, launching operations on
+so few numbers would cost more than the operations themselves.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from models.config import Augmentation
 from models.mask_rule import Size
 
 Plans = tuple[Tensor, ...]
-"""What is to happen to N images, each (N, …), so that a part of the images takes its part of each."""
+"""Augmentation parameters of N images, as tensors (N, …) that are split alike into batches."""
 
 
 class Recipe(NamedTuple):
-    """`plan(u (N, numbers) in [0, 1), (H, W))` → plans; `apply(images (B, 3, H, W) in 0..1, plans of
-    these)` → images of the same shape.
+    """`plan(u (N, numbers) in [0, 1), (H, W))` → plans; `apply(images (B, 3, H, W) in 0..1, their plans)`
+    → images of the same shape.
     """
 
     numbers: int
@@ -35,7 +35,7 @@ class Recipe(NamedTuple):
 
 
 def augment(name: Augmentation, images: Tensor, plans: Plans) -> Tensor:
-    """`images` (B, 3, H, W), float in 0..1, changed by what its recipe planned for them; channels last."""
+    """Apply the plans of recipe `name` to `images` (B, 3, H, W), float in 0..1. Returns channels last."""
     changed = RECIPES[name].apply(images, plans)
     return changed.contiguous(memory_format=torch.channels_last)
 
@@ -49,13 +49,13 @@ def _none(images: Tensor, _: Plans) -> Tensor:
 
 
 def _flip(images: Tensor, plans: Plans) -> Tensor:
-    """Left–right, one image in two."""
+    """Flip left–right with probability 1/2."""
     (u,) = plans
     return torch.where((u[:, 0] < 0.5).view(-1, 1, 1, 1), images.flip(3), images)
 
 
 def _pad_crop(images: Tensor, plans: Plans) -> Tensor:
-    """A window of the image's size, out of the image with an eighth of its side of black around it."""
+    """Pad with black by an eighth of the width, then crop a window of the original size."""
     (u,) = plans
     batch, _, height, width = images.shape
     pad = max(1, width // 8)
@@ -66,7 +66,7 @@ def _pad_crop(images: Tensor, plans: Plans) -> Tensor:
 
 
 def _affine(u: Tensor, size: Size) -> Plans:
-    """Flip, turn by up to 15° either way, shift by up to 10 % of the side."""
+    """Flip, rotate by up to 15° either way, shift by up to 10 % of the side."""
     angle = (u[:, 1] * 2 - 1) * math.radians(15)
     shift = (u[:, 2:4] * 2 - 1) * 0.2  # the side is 2 in grid coordinates
     cos, sin, mirror = torch.cos(angle), torch.sin(angle), _mirror(u)
@@ -79,16 +79,16 @@ def _affine(u: Tensor, size: Size) -> Plans:
 
 
 def _flip_affine(images: Tensor, plans: Plans) -> Tensor:
-    """Black comes in. Each pixel is the nearest one's, as torchvision's RandomAffine does it: half the cost
-    of bilinear.
+    """Fill with black. Nearest-neighbour sampling, the default of torchvision's RandomAffine, costs half as
+    much as bilinear.
     """
     return _sample(images, plans, mode="nearest", padding="zeros")
 
 
 def _part(u: Tensor, size: Size, *, smallest: float) -> Plans:
-    """A part of `smallest`..1 of the area, of aspect 3/4..4/3: Inception's crop, and a flip.
+    """Inception's crop, `smallest`..1 of the area at an aspect of 3/4..4/3, and a flip.
 
-    Where the part would stick out it is narrowed to fit, in place of torchvision's ten tries.
+    A crop that would exceed the image is narrowed to fit; torchvision draws up to ten times instead.
     """
     flip, u = u[:, :1], u[:, 1:5]
     area = smallest + u[:, 0] * (1 - smallest)
@@ -107,28 +107,28 @@ def _part(u: Tensor, size: Size, *, smallest: float) -> Plans:
 
 
 def _crop_flip(images: Tensor, plans: Plans) -> Tensor:
-    """The part is stretched over the whole."""
+    """Resize the crop to the full image size, bilinearly."""
     return _sample(images, plans, mode="bilinear", padding="border")
 
 
 def _mirror(u: Tensor) -> Tensor:
-    """-1 for the images that `_flip` mirrors, else 1: (N,)."""
+    """(N,): -1 for images to be mirrored, by the rule of `_flip`, else 1."""
     return torch.where(u[:, 0] < 0.5, -1.0, 1.0)
 
 
 def _grids(*, origin: Tensor, across: Tensor, down: Tensor, size: Size) -> Plans:
-    """Where the output's pixels lie in each image: at `origin` + c·`across` + r·`down`, c and r their
-    centres in -1..1. All are (N,) complex, x + iy; -1..1 is the whole side. Returned are the first two
-    terms of the sum (N, W), and its last (N, H).
+    """Sampling positions `origin` + c·`across` + r·`down` for output pixels with centres (c, r) in -1..1.
 
-    Torch's affine_grid gives the same numbers at several times the cost.
+    The arguments are (N,) complex, x + iy, where -1..1 spans the whole side. Returns the first two terms
+    of the sum (N, W) and the last one (N, H). Torch's affine_grid gives the same numbers at several times
+    the cost.
     """
     columns, rows = _centres(size[1], origin.device), _centres(size[0], origin.device)
     return origin[:, None] + across[:, None] * columns, down[:, None] * rows
 
 
 def _sample(images: Tensor, plans: Plans, *, mode: str, padding: str) -> Tensor:
-    """The images where `_grids` says."""
+    """Sample the images at the positions of `_grids`."""
     top, left = plans
     grid = torch.view_as_real(left.unsqueeze(2) + top.unsqueeze(1))  # (B, H, W, 2)
     return F.grid_sample(images, grid, mode=mode, padding_mode=padding, align_corners=False)
@@ -143,7 +143,7 @@ def _jittered_part(u: Tensor, size: Size) -> Plans:
 
 
 def _crop_flip_jitter(images: Tensor, plans: Plans) -> Tensor:
-    """The Background Challenge's: crop of 8 %..1, flip, colour jitter of 0.1, PCA lighting of 0.05."""
+    """The Background Challenge's: crop of 8..100 %, flip, colour jitter of 0.1, PCA lighting of 0.05."""
     *part, u = plans  # u: (B, 6)
     images = _crop_flip(images, tuple(part))
     brightness, contrast, saturation = (0.9 + 0.2 * u[:, :3]).view(-1, 3, 1, 1, 1).unbind(1)
@@ -162,14 +162,14 @@ def _grey(images: Tensor) -> Tensor:
 
 
 def _lighting(images: Tensor, u: Tensor) -> Tensor:
-    """AlexNet's: noise along the principal colours of ImageNet (Krizhevsky et al. 2012, 4.1)."""
+    """AlexNet's noise along the principal components of ImageNet's colours (Krizhevsky et al. 2012, 4.1)."""
     values, vectors = _colours_of_imagenet(images.dtype, images.device)
     normal = torch.erfinv((u * 2 - 1).clamp(-0.9999, 0.9999)) * math.sqrt(2)  # (B, 3)
     shift = (normal * 0.05 * values) @ vectors.T  # (B, 3)
     return images + shift.view(-1, 3, 1, 1)
 
 
-@cache  # to bring them to a card at every batch would wait for it
+@cache  # copying them to a GPU for every batch would wait for its queue
 def _colours_of_imagenet(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Eigenvalues (3,) and eigenvectors (3, 3), in columns, of the covariance of ImageNet's colours."""
     values = torch.tensor([0.2175, 0.0188, 0.0045], dtype=dtype)

@@ -1,4 +1,4 @@
-"""Every network by name, as features(images) → activation and head(activation) → logits."""
+"""Networks by name, each as features(images) → activation and head(activation) → logits."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ __all__ = [
 
 
 def _torchvision() -> Library:
-    from models import backbones_torchvision  # a second to import, and small networks do without
+    from models import backbones_torchvision  # takes a second to import, which small networks do not need
 
     return backbones_torchvision
 
 
 def _timm() -> Library:
-    from models import backbones_timm  # two seconds to import
+    from models import backbones_timm  # takes two seconds to import
 
     return backbones_timm
 
@@ -45,12 +45,12 @@ def _own() -> Library:
     return backbones_own
 
 
-# A plain name is looked up in this order; `torchvision/NAME` and `timm/NAME` say which one.
+# A plain name is looked up in this order; `torchvision/NAME` and `timm/NAME` name the library.
 _LIBRARIES: dict[str, Callable[[], Library]] = {"own": _own, "torchvision": _torchvision, "timm": _timm}
 
 
 def available_backbones() -> list[str]:
-    """Every name that `build_network` knows: plain where it is unique, else with its library."""
+    """Every name that `build_network` accepts, prefixed with its library if an earlier library has it too."""
     listed: list[str] = []
     for prefix, library in _LIBRARIES.items():
         known = set(listed)
@@ -67,12 +67,13 @@ def build_network(
     weights: Path | None = None,
     seed: int = 0,
 ) -> Network:
-    """The network `name` with fresh weights of `seed`, published ones, or those of a local file.
+    """Build the network `name` with random weights drawn from `seed`, published ones, or a local file's.
 
-    `weights` is a safetensors or PyTorch file in the library's tensor names, loaded strictly; the
-    last layer is kept where it has `classes` outputs and fresh otherwise. Library networks
-    normalise with their library's mean and std, `resnet32` with 0.5, `small_cnn` not at all.
-    Raises `UnknownBackbone`, `UnsupportedBackbone`, `WeightsUnavailable`. In eval mode, channels last.
+    `weights` is a safetensors or PyTorch file with the library's tensor names, loaded strictly; the
+    last layer is kept if it has `classes` outputs and freshly initialised otherwise. Library networks
+    normalise with their library's mean and std, `resnet32` with 0.5, `small_cnn` not at all. Returns
+    the network in eval mode, channels last.
+    Raises `UnknownBackbone`, `UnsupportedBackbone`, `WeightsUnavailable`.
     """
     library, plain = _find(name)
     request = BuildRequest(plain, classes, image_size, pretrained, weights)
@@ -84,23 +85,23 @@ def build_network(
 
 
 def weight_shapes(name: str, *, classes: int, image_size: int) -> Shapes:
-    """The tensors of what `build_network` would build; no memory is taken for them, and nothing computed.
+    """Tensor shapes of the network that `build_network` would build, without allocating or computing it.
 
-    Raises `UnknownBackbone`, `UnsupportedBackbone`; not all that cannot be split is noticed.
+    Raises `UnknownBackbone`, and `UnsupportedBackbone` for some, not all, networks that cannot be split.
     """
     library, plain = _find(name)
     request = BuildRequest(plain, classes, image_size)
     try:
         with torch.device("meta"):
             built = library.build(request)
-    except (BackboneError, *SIZE_ERRORS):  # or its builder looks at values: torchvision's RegNets
+    except (BackboneError, *SIZE_ERRORS):  # or the builder reads values, as torchvision's RegNets do
         with _NoWeights():
             built = library.build(request)
     return shapes_of(built.model.state_dict())
 
 
 class _NoWeights(TorchFunctionMode):
-    """Weights and images have no values inside (device `meta`); what is counted and listed has."""
+    """Create weights and images on device `meta`, without values; other tensors keep theirs."""
 
     _MADE = frozenset({torch.empty, torch.ones, torch.rand, torch.randn, torch.zeros})
 
@@ -116,11 +117,12 @@ class _NoWeights(TorchFunctionMode):
 def adopt_weights(network: Network, source: Network) -> None:
     """Copy the weights of `source`, a network of the same backbone, into `network`.
 
-    Everything must fit; only a last layer for another number of classes stays as it is.
+    Every tensor must fit; only the last layer is left alone if its number of classes differs.
+    Raises `WeightsUnavailable`.
     """
     if network.spec.name != source.spec.name:
         raise WeightsUnavailable(
-            f"the weights are a {source.spec.name}'s, and the network is a {network.spec.name}"
+            f"the weights are of a {source.spec.name}, but the network is a {network.spec.name}"
         )
     state = dict(source.model.state_dict())
     if network.spec.classes != source.spec.classes:
@@ -129,7 +131,7 @@ def adopt_weights(network: Network, source: Network) -> None:
         for key, parameter in network.model.named_parameters():
             if id(parameter) in last:
                 state[key] = own[key]
-    load_strictly(network.model, state, what=f"the {source.spec.name} given")
+    load_strictly(network.model, state, what=f"the given {source.spec.name}")
 
 
 def _find(name: str) -> tuple[Library, str]:

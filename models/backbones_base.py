@@ -1,6 +1,6 @@
 """A network as two functions, features(images) → activation and head(activation) → logits.
 
-The module of a library is kept whole inside, so its weights keep the names that the library gave them.
+The library's module is kept whole inside, so its weights keep the library's names.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class BackboneSpec:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What a library is asked for. `weights` is a local file in the library's own tensor names."""
+    """A request to a library. `weights` is a local file with the library's own tensor names."""
 
     name: str
     classes: int
@@ -45,10 +45,10 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class Split:
-    """Where a module is cut. `head(model, features(model, x))` equals `model(x)`.
+    """Where a module is cut: `head(model, features(model, x))` equals `model(x)`.
 
-    `carried` is the number of channels that have no place in the image (a class token's): they are
-    equal at every position, and lie behind the spatial ones.
+    The last `carried` channels have no position in the image (those of a class token): they are equal at
+    every position.
     """
 
     features: Callable[[nn.Module, Tensor], Tensor]
@@ -59,8 +59,8 @@ class Split:
 class Built(NamedTuple):
     """A library's answer to a `BuildRequest`.
 
-    `classifiers` are the names of the layers of class scores, where they are more than the last layer;
-    `size_hint` says which size is known to work.
+    `classifiers` names the layers that give the class scores, if they are more than the last layer;
+    `size_hint` tells the user which image size is known to work.
     """
 
     model: nn.Module
@@ -72,7 +72,7 @@ class Built(NamedTuple):
 
 
 class Library(Protocol):
-    """A module that knows a family of networks."""
+    """A module that builds a family of networks."""
 
     def names(self) -> Sequence[str]: ...
     def build(self, request: BuildRequest) -> Built: ...
@@ -82,8 +82,8 @@ class Network(nn.Module):
     """Logits (B, K) of images (B, 3, H, W), float in 0..1. The normalisation is inside.
 
     `activation_shape` is (C, h, w). The first `spatial_channels` of the C belong to positions of
-    the image; the others, if any, carry class tokens. `linear` is the last layer where the head
-    is exactly global average pooling and that layer, else None.
+    the image; the others, if any, carry class tokens. `linear` is the last layer if the head is
+    exactly global average pooling and that layer, else None.
     """
 
     def __init__(self, built: Built, spec: BackboneSpec) -> None:
@@ -102,14 +102,14 @@ class Network(nn.Module):
         self.activation_shape = self._probe()
 
     def features(self, images: Tensor) -> Tensor:
-        """The activation (B, C, h, w) that saliency maps are made of."""
+        """The activation (B, C, h, w) that saliency maps are computed from."""
         normal = images if self._plain else (images - self.mean) / self.std
         return self._split.features(self.model, normal)
 
     def head(self, activation: Tensor) -> Tensor:
         """Logits (B, K) of an activation (B, C, h, w); gradients flow to its spatial channels only.
 
-        A class token's share of a gradient has no place in the image, so it is left out of a map.
+        A class token's part of the gradient has no position in the image, so maps leave it out.
         """
         if self._split.carried:
             places = activation.shape[1] - self._split.carried
@@ -121,7 +121,7 @@ class Network(nn.Module):
 
     @property
     def head_layers(self) -> Sequence[nn.Module] | None:
-        """The head as layers, one after the other, where it is written so; else None."""
+        """The head's layers in order, if it is a plain chain of modules; else None."""
         head = self._split.head
         return head.layers(self.model) if isinstance(head, Chain) and not self._split.carried else None
 
@@ -139,22 +139,22 @@ class Network(nn.Module):
 
     @property
     def classifier(self) -> nn.Linear | nn.Conv2d:
-        """The layer that makes the class scores; the last of `classifiers`."""
+        """The layer that gives the class scores; the last of `classifiers`."""
         return self.classifiers[-1]
 
     @property
     def classifier_names(self) -> tuple[str, ...]:
-        """Where `classifiers` are in `model`."""
+        """Names of `classifiers` in `model`."""
         return self._classifiers
 
     @property
     def classifiers(self) -> list[nn.Linear | nn.Conv2d]:
-        """Every layer of class scores: one in nearly all networks, else the scores are summed from them."""
+        """Every layer that gives class scores: usually one; with several, the network sums their scores."""
         layers = [self.model.get_submodule(name) for name in self._classifiers]
         return [layer for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
 
     def _probe(self) -> tuple[int, int, int]:
-        """Run once to learn the shape of the activation, and refuse one that makes no map."""
+        """Run once to find the activation's shape. Raises UnsupportedBackbone if it gives no saliency map."""
         training = self.training
         self.eval()
         side = self.spec.image_size
@@ -164,7 +164,7 @@ class Network(nn.Module):
                 _check_activation(activation, self.spec)
                 noise = torch.randn(2, *activation.shape[1:])
                 places = activation.shape[1] - self._split.carried
-                noise[1, places:] = noise[0, places:]  # two images that differ in their positions alone
+                noise[1, places:] = noise[0, places:]  # two images that differ only at positions
                 inputs = _classifier_input(self, noise)
         except UnsupportedBackbone:
             raise
@@ -174,7 +174,7 @@ class Network(nn.Module):
             self.train(training)
         if torch.equal(inputs.reshape(2, -1)[0], inputs.reshape(2, -1)[1]):
             raise UnsupportedBackbone(
-                f"{self.spec.name}: its class scores do not look at the positions of the image"
+                f"{self.spec.name}: its class scores do not depend on positions in the image"
             )
         pooled = noise.mean((2, 3))
         if (
@@ -189,11 +189,11 @@ class Network(nn.Module):
 
 
 SIZE_ERRORS = (RuntimeError, AssertionError, ValueError, IndexError)
-"""How the libraries' networks refuse a size."""
+"""What the libraries' networks raise for an unsupported image size."""
 
 
 def wrong_size(name: str, side: int, error: Exception, hint: str) -> UnsupportedBackbone:
-    """What `error`, which a library raised at an image of this size, means to a user."""
+    """Translate the `error` that a library raised at this image size for the user."""
     return UnsupportedBackbone(
         f"{name} cannot be used at {side} pixels: {str(error) or 'it does not fit'}{hint}"
     )
@@ -201,15 +201,15 @@ def wrong_size(name: str, side: int, error: Exception, hint: str) -> Unsupported
 
 def _check_activation(activation: object, spec: BackboneSpec) -> None:
     if not isinstance(activation, Tensor) or activation.ndim != 4:
-        raise UnsupportedBackbone(f"{spec.name} does not give one activation with a place for each position")
+        raise UnsupportedBackbone(f"{spec.name} does not give one activation with a value for each position")
     height, width = activation.shape[2:]
     if height * width < 2:
-        detail = f"sees an image of {spec.image_size} pixels as a single position: take a larger image_size"
+        detail = f"sees an image of {spec.image_size} pixels as a single position: use a larger image_size"
         raise UnsupportedBackbone(f"{spec.name} {detail}")
 
 
 def _classifier_input(network: Network, activation: Tensor) -> Tensor:
-    """What the last layer sees of an activation (B, C, h, w): (B, …)."""
+    """The last layer's input (B, …) for an activation (B, C, h, w)."""
     seen: list[Tensor] = []
 
     def remember(_: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -228,7 +228,7 @@ def _classifier_input(network: Network, activation: Tensor) -> Tensor:
 
 
 class Chain:
-    """Sends a tensor through submodules (by name), layers without weights and plain functions in turn."""
+    """Applies submodules (by name), layers without weights and plain functions, in order."""
 
     def __init__(self, *parts: str | Callable[[Tensor], Tensor]) -> None:
         self._parts = parts
@@ -239,7 +239,7 @@ class Chain:
         return x
 
     def layers(self, model: nn.Module) -> list[nn.Module] | None:
-        """The parts with `nn.Sequential` taken apart; None where one of them is a plain function."""
+        """The parts, with each `nn.Sequential` unpacked; None if one of them is a plain function."""
         found: list[nn.Module] = []
         for part in self._parts:
             layer = model.get_submodule(part) if isinstance(part, str) else part
@@ -256,11 +256,11 @@ def _leaves(layer: nn.Module) -> list[nn.Module]:
 
 
 flatten = nn.Flatten().eval()
-"""(B, …) → (B, D): the same in training."""
+"""(B, …) → (B, D). In eval mode because `models.saliency.layers` reads no layer in training mode."""
 
 
 def tokens_to_grid(tokens: Tensor, prefix: int = 0) -> Tensor:
-    """(B, prefix + h·w, C) → (B, C·(1 + prefix), h, w), h = w; the prefix is carried, see `Split`."""
+    """(B, prefix + h·w, C) → (B, C·(1 + prefix), h, w), h = w; prefix tokens are carried, see `Split`."""
     batch, length, width = tokens.shape
     side = round((length - prefix) ** 0.5)
     if side * side != length - prefix:
@@ -278,7 +278,7 @@ def grid_to_tokens(activation: Tensor, prefix: int = 0) -> Tensor:
 
 
 def carry(grid: Tensor, values: Tensor) -> Tensor:
-    """(B, C, h, w) and (B, D) without a place → (B, C + D, h, w); see `Split.carried`."""
+    """(B, C, h, w) and (B, D) without positions → (B, C + D, h, w); see `Split.carried`."""
     if not values.shape[1]:
         return grid
     return torch.cat([grid, values[:, :, None, None].expand(-1, -1, *grid.shape[2:])], 1)

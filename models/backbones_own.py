@@ -15,10 +15,10 @@ from models.backbones_weights import with_local_weights
 class SmallCNN(nn.Module):
     """Four 3×3 convolutions without padding, 3→16→16, pool, →32→32, pool; 256 hidden units.
 
-    At 28 px: 28 → 26 → 24 → 12 → 10 → 8 → 4, so 512 inputs of the first linear layer.
+    At 28 px: 28 → 26 → 24 → 12 → 10 → 8 → 4, so the first linear layer has 512 inputs.
     The activation is the last convolution after batch norm and ReLU, before its pooling (8×8 at
-    28 px): it is what the head sees, it has the finest grid, and XGradCAM divides by its sum,
-    which needs values that are not negative.
+    28 px): it is what the head sees, it has the finest grid, and its values are not negative, which
+    XGradCAM needs because it divides by their sum.
     """
 
     def __init__(self, classes: int, image_size: int) -> None:
@@ -41,12 +41,12 @@ class SmallCNN(nn.Module):
 
 
 def _conv(inputs: int, outputs: int) -> list[nn.Module]:
-    # In place, as in torchvision: the same bits, and less memory to write and to read.
+    # In place, as in torchvision: the same bits with less memory traffic.
     return [nn.Conv2d(inputs, outputs, 3), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
 class _Block(nn.Module):
-    """Two 3×3 convolutions and a shortcut without parameters: option A of He et al. 2016, 4.2."""
+    """Two 3×3 convolutions and a parameter-free shortcut: option A of He et al. 2016, 4.2."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class _Block(nn.Module):
         y = F.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         shortcut = x[:, :, :: self.stride, :: self.stride]
-        if self.new_channels:  # zeros for the channels that are new
+        if self.new_channels:  # zeros for the new channels
             shortcut = F.pad(
                 shortcut, (0, 0, 0, 0, self.new_channels // 2, self.new_channels - self.new_channels // 2)
             )
@@ -124,7 +124,7 @@ def build(request: BuildRequest) -> Built:
     make, split, (mean, std) = _NETWORKS[request.name]
     if request.pretrained:
         raise WeightsUnavailable(
-            f"there are no published weights of {request.name}: leave pretrained off, or name a model"
+            f"there are no published weights for {request.name}: leave out pretrained, or name a model"
         )
     model = with_local_weights(
         lambda classes: make(classes, request.image_size), request.classes, request.weights

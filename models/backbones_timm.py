@@ -1,4 +1,4 @@
-"""timm's classifiers, cut between `forward_features` and `forward_head` where that gives an activation."""
+"""timm's classifiers, cut between `forward_features` and `forward_head` if that gives an activation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from models.backbones_errors import BackboneError, UnsupportedBackbone, WeightsU
 from models.backbones_timm_cuts import cut_of
 from models.backbones_weights import last_layers, renew_classifiers, scoring_layers, with_local_weights
 
-NO_CLASSIFIER = "is no classifier: timm has it as a part of a larger network"
+NO_CLASSIFIER = "is not a classifier: in timm it is a part of larger networks"
 
 
 def names() -> Sequence[str]:
@@ -31,7 +31,7 @@ def names() -> Sequence[str]:
 
 
 def build(request: BuildRequest) -> Built:
-    """Normalised as the published weights want it, pretrained or not, so that any weights fit."""
+    """Normalise as the published weights expect, pretrained or not, so that any weights fit."""
     published = timm.get_pretrained_cfg(request.name)
     options: dict[str, Any] = {}
     if (
@@ -72,20 +72,20 @@ def _published(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
     except (OSError, RuntimeError) as error:
         raise WeightsUnavailable(
             f"the published weights of {request.name} could not be fetched ({error}): "
-            "leave pretrained off, or give a local file of weights"
+            "leave out pretrained, or give a local file of weights"
         ) from error
     renew_classifiers(model, old=int(cast(int, model.num_classes)), new=request.classes, find=_classifiers)
     return model
 
 
 def _classifiers(model: nn.Module, classes: int) -> list[str]:
-    """Distilled networks have two, those with several branches one each: what timm itself would renew."""
-    if not callable(get_classifier := getattr(model, "get_classifier", None)):  # encoders of larger models
+    """Names of the layers that timm itself would replace: two if distilled, one per branch if branched."""
+    if not callable(get_classifier := getattr(model, "get_classifier", None)):  # an encoder of a larger model
         raise UnsupportedBackbone(f"a {type(model).__name__} {NO_CLASSIFIER}")
     own: Any = get_classifier()
     parts = set(own if isinstance(own, tuple) else (own,))
     inside = {layer for part in parts for layer in part.modules()}
-    if isinstance(auxiliary := getattr(model, "aux_head", None), nn.Module):  # VOLO's scores of positions
+    if isinstance(auxiliary := getattr(model, "aux_head", None), nn.Module):  # VOLO's scores per position
         inside |= set(auxiliary.modules())
     found = [name for name in scoring_layers(model, classes) if model.get_submodule(name) in inside]
     return found or last_layers(model, classes)
@@ -97,7 +97,7 @@ def _rgb(values: Sequence[float]) -> Rgb:
 
 
 def _split(model: nn.Module, request: BuildRequest) -> Split:
-    """Choose by what comes out of `forward_features` for one image."""
+    """Choose the cut by the output of `forward_features` for one image."""
     if (cut := cut_of(model)) is not None:
         return cut
     training = model.training
@@ -109,7 +109,7 @@ def _split(model: nn.Module, request: BuildRequest) -> Split:
         model.train(training)
     if not isinstance(out, Tensor) or out.ndim not in (3, 4):
         raise UnsupportedBackbone(
-            f"{request.name} gives several activations at once, and a saliency map needs one"
+            f"{request.name} gives several activations at once, but a saliency map needs one"
         )
     if out.ndim == 3:
         return _tokens(int(getattr(model, "num_prefix_tokens", 0)), out.shape[2])

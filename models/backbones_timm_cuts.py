@@ -1,8 +1,8 @@
-"""timm's networks that end without an activation: each cut at the last point where it has positions.
+"""timm's networks without a usable final activation, each cut at the last point that has positions.
 
-After the last block of these the class token alone decides, or what comes out has no positions, or
-several scales do. So the last block (of a stage) belongs to the head. The functions follow timm's own
-`forward_features`; that nothing is lost is measured by `benchmarks.backbones`.
+After their last block only the class token decides, or the output has no positions, or several scales
+of them. So the last block (of a stage) belongs to the head. The functions follow timm's own
+`forward_features`; `benchmarks.backbones` compares their logits with timm's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.backbones_timm_scales import coat, crossvit, efficientvim, scores_of
 
 
 def cut_of(model: nn.Module) -> Split | None:
-    """The cut of this kind of network; None where `forward_features` gives one activation already."""
+    """The cut for this kind of network; None if `forward_features` already gives one activation."""
     for base in type(model).__mro__:
         name = f"{base.__module__.removeprefix('timm.models.')}.{base.__name__}"
         if (cut := _CUTS.get(name)) is not None:
@@ -43,7 +43,7 @@ def _vit(model: Any) -> Split:
 
 
 def _eva(model: Any) -> Split | None:
-    """Before the last block, where the class token decides. The rotary positions depend on the grid alone."""
+    """Before the last block, if the class token decides. Rotary embeddings depend only on the grid."""
     prefix = int(model.num_prefix_tokens)
     if model.global_pool != "token":
         return None
@@ -70,7 +70,7 @@ def _eva(model: Any) -> Split | None:
 
 
 def _naflexvit(model: Any) -> Split | None:
-    """As Eva, for images of one size: none of its masks is needed."""
+    """As Eva, for images of one size, so none of its masks is needed."""
     prefix = int(model.num_prefix_tokens)
     if model.global_pool != "token":
         return None
@@ -96,12 +96,12 @@ def _naflexvit(model: Any) -> Split | None:
 
 
 def _of_block(mixed: bool, rope: Any, index: int) -> Any:
-    """The rotary positions of one block: their own where they are mixed, else those of all."""
+    """The rotary embedding of one block: its own if `mixed`, else the shared one."""
     return rope[index] if mixed and rope is not None else rope
 
 
 def _relpos(model: Any) -> Split | None:
-    """Before the last block, where the class token decides."""
+    """Before the last block, if the class token decides."""
     if model.global_pool != "token":
         return None
 
@@ -123,7 +123,7 @@ def _shared_bias(model: Any) -> Any:
 
 
 def _mvitv2(model: Any) -> Split | None:
-    """Before the last block of the last stage, where the class token decides."""
+    """Before the last block of the last stage, if the class token decides."""
     if model.global_pool != "token":
         return None
 
@@ -148,7 +148,7 @@ def _mvitv2(model: Any) -> Split | None:
 
 
 def _convit(model: Any) -> Split:
-    """Before the last block, where the class token has joined: it enters after the local blocks."""
+    """Before the last block; the class token has already joined, after the local blocks."""
 
     def features(model: Any, x: Tensor) -> Tensor:
         tokens = model.patch_embed(x)  # (B, h·w, C)
@@ -168,7 +168,7 @@ def _convit(model: Any) -> Split:
 
 
 def _cait(_: Any) -> Split:
-    """Before the blocks of class attention: the class token enters there, and only it changes."""
+    """Before the class-attention blocks, where the class token enters and only it is updated."""
 
     def features(model: Any, x: Tensor) -> Tensor:
         return tokens_to_grid(model.blocks(model.pos_drop(model.patch_embed(x) + model.pos_embed)))
@@ -184,7 +184,7 @@ def _cait(_: Any) -> Split:
 
 
 def _xcit(_: Any) -> Split:
-    """Before the blocks of class attention, as in CaiT."""
+    """Before the class-attention blocks, as in CaiT."""
 
     def features(model: Any, x: Tensor) -> Tensor:
         tokens, (height, width) = model.patch_embed(x)  # (B, h·w, C)
@@ -206,7 +206,7 @@ def _xcit(_: Any) -> Split:
 
 
 def _volo(_: Any) -> Split:
-    """Before the post network (class attention); its second head sees the positions after it, too."""
+    """Before the post network (class attention); the auxiliary head reads the positions after it."""
 
     def features(model: Any, x: Tensor) -> Tensor:
         tokens = model.forward_tokens(model.patch_embed(x).permute(0, 2, 3, 1))  # (B, h·w, C)
@@ -222,9 +222,9 @@ def _volo(_: Any) -> Split:
 
 
 def _tnt(model: Any) -> Split:
-    """Inside the last block, where each patch has taken in its pixels, before the patches look at each other.
+    """Inside the last block: after each patch has absorbed its pixels, before attention among patches.
 
-    The block's pixel tokens end there; its second half is that of a ViT.
+    The pixel tokens end there; the rest of the block is a ViT's.
     """
 
     def features(model: Any, x: Tensor) -> Tensor:

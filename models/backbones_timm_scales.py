@@ -1,5 +1,5 @@
-"""timm's networks that hold several scales or states at once: CoaT, CrossViT and EfficientViM, each cut
-before its last block, where all of them are still there.
+"""timm's networks with several scales or states at once: CoaT, CrossViT and EfficientViM, each cut before
+its last block, where all of them still exist.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from models.backbones_base import Split, carry, grid_to_tokens, tokens_to_grid, 
 
 
 def coat(model: Any) -> Split:
-    """CoaT-Lite before its last block; CoaT, which ends in three scales, before its last parallel block."""
+    """CoaT-Lite before its last block; CoaT, which ends with three scales, before its last parallel block."""
     if model.parallel_blocks is None:
         return _coat_lite(model)
     sides = [int(model.get_submodule(f"patch_embed{scale}").grid_size[0]) for scale in (2, 3, 4)]
@@ -25,7 +25,7 @@ def coat(model: Any) -> Split:
             model.get_submodule(f"cpe{scale}")(tokens, (side, side))
             for scale, tokens, side in zip((2, 3, 4), scales, sides, strict=True)
         ]
-        # The first scale goes through the block untouched and is asked for nothing.
+        # The block passes the first scale through unchanged, and the head does not read it.
         return list(block(None, *embedded, sizes=[None, *((side, side) for side in sides)])[1:])
 
     def features(model: Any, x: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def _coat_lite(model: Any) -> Split:
 
 
 def _coat_stage(model: Any, scale: int, x: Tensor, leave: int = 0) -> Tensor:
-    """Tokens (B, 1 + h·w, C) of one serial stage; its last `leave` blocks are not run."""
+    """Tokens (B, 1 + h·w, C) of one serial stage, without running its last `leave` blocks."""
     embed = model.get_submodule(f"patch_embed{scale}")
     tokens = torch.cat([model.get_parameter(f"cls_token{scale}").expand(x.shape[0], -1, -1), embed(x)], 1)
     blocks = list(model.get_submodule(f"serial_blocks{scale}"))
@@ -69,7 +69,7 @@ def _coat_stage(model: Any, scale: int, x: Tensor, leave: int = 0) -> Tensor:
 
 
 def _spatial(tokens: Tensor) -> Tensor:
-    """(B, 1 + h·w, C) → (B, C, h, w), contiguous: the next stage's convolution is timm's bit for bit."""
+    """(B, 1 + h·w, C) → (B, C, h, w), contiguous so that the next convolution equals timm's bit for bit."""
     return tokens_to_grid(tokens[:, 1:]).contiguous()
 
 
@@ -93,7 +93,7 @@ def crossvit(model: Any) -> Split:
 
 
 def efficientvim(model: Any) -> Split:
-    """Before the last block of the last stage. Hidden states of earlier stages have no place: carried."""
+    """Before the last block of the last stage. Earlier hidden states, without positions, are carried."""
     widths = [int(width) for width in model.embed_dim[:-1]]
 
     def features(model: Any, x: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def efficientvim(model: Any) -> Split:
         *earlier, last = model.stages
         for stage, norm in zip(earlier, model.norm, strict=False):
             _, x, state = stage(x)
-            states.append(norm(state.transpose(1, 2)).mean(1))  # the head averages them: (B, C)
+            states.append(norm(state.transpose(1, 2)).mean(1))  # the head averages these: (B, C)
         for block in list(last.blocks)[:-1]:
             x, _ = block(x)
         return carry(x, torch.cat(states, 1))
@@ -135,7 +135,7 @@ def stack_scales(scales: Sequence[Tensor]) -> Tensor:
 
 
 def unstack_scales(activation: Tensor, widths: Sequence[int], sides: Sequence[int]) -> list[Tensor]:
-    """The inverse: a coarse token is the mean of its cells, so its gradient is shared among them."""
+    """The inverse of `stack_scales`: a coarse token is the mean of its cells, which share its gradient."""
     grid, carried = uncarry(activation, sum(widths))
     grids, tokens = torch.split(grid, list(widths), 1), torch.split(carried, list(widths), 1)
     parts = zip(grids, tokens, sides, strict=True)
@@ -145,7 +145,7 @@ def unstack_scales(activation: Tensor, widths: Sequence[int], sides: Sequence[in
 
 
 def _covering(side: int, fine: int, device: torch.device) -> Tensor:
-    """Which of `side` coarse positions covers each of `fine` cells, (fine,) int64."""
+    """The coarse position, of `side`, that covers each of `fine` cells: (fine,) int64."""
     return torch.arange(fine, device=device) * side // fine
 
 

@@ -1,4 +1,4 @@
-"""torchvision's classifiers, cut at the activation that their pooling and last layers see."""
+"""torchvision's classifiers, cut at the activation before their pooling and last layers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def names() -> Sequence[str]:
 
 
 def build(request: BuildRequest) -> Built:
-    """Normalised as the published weights want it, pretrained or not, so that any weights fit."""
+    """Normalise as the published weights expect, pretrained or not, so that any weights fit."""
     if request.pretrained and request.weights is None:
         model = _published(request)
     else:
@@ -43,7 +43,7 @@ def build(request: BuildRequest) -> Built:
         )
     split = _SPLITS.get(type(model))
     if split is None:
-        raise UnsupportedBackbone(f"{request.name}: no way to split a {type(model).__name__} is known yet")
+        raise UnsupportedBackbone(f"{request.name}: splitting a {type(model).__name__} is not supported yet")
     if isinstance(model, tv.VisionTransformer):
         split = replace(split, carried=model.hidden_dim)  # its class token
     return Built(model, split, IMAGENET_MEAN, IMAGENET_STD, size_hint=_size_hint(request.name))
@@ -55,13 +55,13 @@ def _make(request: BuildRequest, classes: int, *, weights: str | None) -> nn.Mod
         options |= size_option(request.image_size)
     try:
         model: nn.Module = tv.get_model(request.name, weights=weights, num_classes=classes, **options)
-    except (ValueError, AssertionError) as error:  # a size that the network cannot be built for
+    except (ValueError, AssertionError) as error:  # the network cannot be built for this size
         raise wrong_size(request.name, request.image_size, error, _size_hint(request.name)) from error
     return model
 
 
 def published_size(name: str) -> int:
-    """The side in pixels that the published weights are evaluated at."""
+    """The image side, in pixels, at which the published weights are evaluated."""
     size: int = tv.get_model_weights(name)["DEFAULT"].transforms().crop_size[0]
     return size
 
@@ -77,13 +77,13 @@ def _published(request: BuildRequest) -> nn.Module:
     except (OSError, RuntimeError) as error:
         raise WeightsUnavailable(
             f"the published weights of {request.name} could not be fetched ({error}): "
-            "leave pretrained off, or give a local file of weights"
+            "leave out pretrained, or give a local file of weights"
         ) from error
     renew_classifiers(model, old=published, new=request.classes)
     return model
 
 
-# The auxiliary classifiers of these two only serve training from scratch in their papers.
+# In their papers, the auxiliary classifiers of these two only help to train from scratch.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": True},
     "inception_v3": {"aux_logits": False, "init_weights": True},
@@ -95,7 +95,7 @@ _SIZED: dict[str, Callable[[int], dict[str, Any]]] = {
 
 
 def _without_last_pool(model: nn.Module, x: Tensor) -> Tensor:
-    """AlexNet and VGG: `features` ends in a max pooling, which is left to the head."""
+    """AlexNet and VGG: the max pooling at the end of `features` belongs to the head."""
     features = model.get_submodule("features")
     assert isinstance(features, nn.Sequential)
     activation: Tensor = features[:-1](x)
@@ -109,7 +109,7 @@ def _from_last_pool(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def _blocks(*parts: str) -> Callable[[nn.Module, Tensor], Tensor]:
-    """As `Chain`, where the last part is a list of blocks."""
+    """Like `Chain`, but the last part is a list of blocks."""
 
     def run(model: nn.Module, x: Tensor) -> Tensor:
         x = Chain(*parts[:-1])(model, x)
@@ -121,7 +121,7 @@ def _blocks(*parts: str) -> Callable[[nn.Module, Tensor], Tensor]:
 
 
 def _inception_features(*parts: str) -> Callable[[nn.Module, Tensor], Tensor]:
-    """As `Chain`, after the step that takes ImageNet's statistics back to the network's own."""
+    """Like `Chain`, after converting ImageNet's normalisation to the network's own."""
 
     def run(model: nn.Module, x: Tensor) -> Tensor:
         assert isinstance(model, tv.GoogLeNet | tv.Inception3)
@@ -131,7 +131,7 @@ def _inception_features(*parts: str) -> Callable[[nn.Module, Tensor], Tensor]:
 
 
 def _vit_features(model: nn.Module, x: Tensor) -> Tensor:
-    """The tokens that the last block reads: after it the class token alone decides."""
+    """The input tokens of the last block, because after it only the class token decides."""
     assert isinstance(model, tv.VisionTransformer)
     tokens = model._process_input(x)  # (B, h·w, C)
     tokens = torch.cat([model.class_token.expand(x.shape[0], -1, -1), tokens], 1)
@@ -179,7 +179,7 @@ _SPLITS: dict[type[nn.Module], Split] = {
     tv.RegNet: Split(Chain("stem", "trunk_output"), _pooled_fc),
     tv.ResNet: Split(Chain(*_resnet), _pooled_fc),
     tv.ShuffleNetV2: Split(Chain(*_shufflenet), Chain(_mean, "fc")),
-    # The last convolution of SqueezeNet is its class scores; what it reads is the activation.
+    # SqueezeNet's last convolution gives the class scores, so its input is the activation.
     tv.SqueezeNet: Split(Chain("features"), Chain("classifier", flatten)),
     tv.SwinTransformer: Split(Chain("features", "norm", "permute"), Chain("avgpool", flatten, "head")),
     tv.VGG: Split(_without_last_pool, _from_last_pool),

@@ -1,8 +1,8 @@
-"""Weights of a library's module: strict loading, files, and a last layer fitted to the classes."""
+"""Weights of a library's module: strict loading, files, and a last layer with the right number of classes."""
 
 from __future__ import annotations
 
-import pickle  # nosec B403  # for the name of its error
+import pickle  # nosec B403  # only for its exception class
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from models.backbones_errors import UnsupportedBackbone, WeightsUnavailable
 
 
 def last_layers(model: nn.Module, classes: int) -> list[str]:
-    """The name of the last layer of `classes` outputs, alone in a list: see `Find`."""
+    """The name of the last layer with `classes` outputs, as a list of one (see `Find`)."""
     found = scoring_layers(model, classes)
     if not found:
         raise UnsupportedBackbone("has no last layer that could be fitted to the classes")
@@ -23,7 +23,7 @@ def last_layers(model: nn.Module, classes: int) -> list[str]:
 
 
 def scoring_layers(model: nn.Module, classes: int) -> list[str]:
-    """The names of all layers of `classes` outputs."""
+    """The names of all layers with `classes` outputs."""
     return [
         name
         for name, layer in model.named_modules()
@@ -32,7 +32,7 @@ def scoring_layers(model: nn.Module, classes: int) -> list[str]:
 
 
 Find = Callable[[nn.Module, int], list[str]]
-"""(model, its number of classes) → the names of the layers that make its class scores."""
+"""(model, its number of classes) → the names of the layers that give its class scores."""
 
 
 def _outputs(layer: nn.Linear | nn.Conv2d) -> int:
@@ -40,7 +40,7 @@ def _outputs(layer: nn.Linear | nn.Conv2d) -> int:
 
 
 def renew_classifiers(model: nn.Module, *, old: int, new: int, find: Find = last_layers) -> None:
-    """Put fresh layers of `new` outputs in the place of those of `old` that make the class scores."""
+    """Replace the layers that give `old` class scores with freshly initialised ones for `new`."""
     if old == new:
         return
     for name in find(model, old):
@@ -55,9 +55,9 @@ def renew_classifiers(model: nn.Module, *, old: int, new: int, find: Find = last
 def with_local_weights(
     make: Callable[[int], nn.Module], classes: int, weights: Path | None, find: Find = last_layers
 ) -> nn.Module:
-    """`make(classes)`, with the tensors of `weights` where given, loaded strictly.
+    """`make(classes)`, with the tensors of the file `weights`, if given, loaded strictly.
 
-    A file for another number of classes gives everything but the last layer, which stays fresh.
+    If the file has another number of classes, the last layer is freshly initialised.
     """
     model = make(classes)
     if weights is None:
@@ -65,7 +65,7 @@ def with_local_weights(
     state = read_tensors(weights)
     name = find(model, classes)[-1]
     if f"{name}.weight" not in state:
-        raise WeightsUnavailable(f"{weights.name} has no tensor {name}.weight: it is of another network")
+        raise WeightsUnavailable(f"{weights.name} has no tensor {name}.weight: it is for another network")
     stored = len(state[f"{name}.weight"])
     if stored != classes:
         model = make(stored)
@@ -75,13 +75,13 @@ def with_local_weights(
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
-    """Load `state`; a tensor missing, left over or of another shape is a `WeightsUnavailable`."""
+    """Load `state`. Raises `WeightsUnavailable` for a tensor missing, left over or of another shape."""
     require_fit(shapes_of(model.state_dict()), shapes_of(state), what=what)
     model.load_state_dict(state)
 
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""Of tensors, by their names."""
+"""Tensor shapes by tensor name."""
 
 
 def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
@@ -94,7 +94,7 @@ def require_fit(expected: Shapes, found: Shapes, *, what: str, network: str = "t
         [f"{name} is missing" for name in expected.keys() - found.keys()]
         + [f"{name} is unknown" for name in found.keys() - expected.keys()]
         + [
-            f"{name} is {found[name]}, not {shape}"
+            f"{name} has the shape {found[name]}, not {shape}"
             for name, shape in expected.items()
             if name in found and found[name] != shape
         ]
@@ -105,7 +105,7 @@ def require_fit(expected: Shapes, found: Shapes, *, what: str, network: str = "t
 
 
 def stored_shapes(path: Path) -> Shapes:
-    """What the header of a safetensors file says; no tensor is read."""
+    """Shapes from the header of a safetensors file, without reading a tensor."""
     try:
         with safe_open(path, framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -114,7 +114,7 @@ def stored_shapes(path: Path) -> Shapes:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors or PyTorch file. Nothing of it is executed."""
+    """Read the tensors of a safetensors or PyTorch file, without executing anything in it."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -122,9 +122,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise _unreadable(path, error) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsUnavailable(f"{path.name} does not hold a plain dictionary of tensors")
+        raise WeightsUnavailable(f"{path.name} is not a plain dictionary of tensors")
     return dict(state)
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsUnavailable:
-    return WeightsUnavailable(f"{path.name} is not a readable file of tensors: {error}")
+    return WeightsUnavailable(f"{path.name} cannot be read as a file of tensors: {error}")

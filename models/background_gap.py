@@ -1,4 +1,4 @@
-"""How much an answer depends on the background: the Background Challenge's gap (Xiao et al., ICLR 2021)."""
+"""How much predictions depend on the background: the Background Challenge's gap (Xiao et al., ICLR 2021)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from models.paired import paired_difference
 from models.statistics import Interval, wilson
 
 SAME, RANDOM = "mixed_same", "mixed_rand"
-"""Variants whose objects stand on the background of another image: of their own class, of any class."""
+"""Variants that show each object on another image's background: of the same class, of any class."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """One variant's images: whether each (N,) is answered rightly, and its name within the variant."""
+    """One variant's images: whether each prediction is correct (N,), and each name within the variant."""
 
     right: NDArray[np.bool_]
     names: Sequence[str]
@@ -27,10 +27,11 @@ class Answered:
 
 @dataclass(frozen=True)
 class BackgroundGap:
-    """Accuracy on `mixed_same` − on `mixed_rand`, with its 95 % interval. 0: the background decides nothing.
+    """Accuracy on `mixed_same` minus accuracy on `mixed_rand`, with its 95 % interval.
 
-    `paired`: both hold the same objects, by the names of their files, and were compared one by one; else
-    the interval is Newcombe's for independent shares (method 10, Statistics in Medicine 1998).
+    A gap of 0 means that the background decides nothing. If `paired`, both variants hold the same objects,
+    by file name, and were compared one by one; otherwise the interval is Newcombe's for independent
+    proportions (method 10, Statistics in Medicine 1998).
     """
 
     gap: float
@@ -48,7 +49,7 @@ class BackgroundGap:
 
 
 def background_gap(same: Answered, random: Answered, *, generator: np.random.Generator) -> BackgroundGap:
-    """ValueError where either has no image. `generator` serves the paired interval alone."""
+    """Raises ValueError if either variant has no image. Only the paired interval uses `generator`."""
     n, m = len(same.right), len(random.right)
     if n == 0 or m == 0:
         raise ValueError(f"a background gap needs images of {SAME} and of {RANDOM}")
@@ -64,7 +65,7 @@ def background_gap(same: Answered, random: Answered, *, generator: np.random.Gen
 
 
 def _paired(first: Sequence[str], second: Sequence[str]) -> bool:
-    """The same names, each of them once."""
+    """Whether both have the same names, each once."""
     return len(set(first)) == len(first) and sorted(first) == sorted(second)
 
 

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 _VERSION = 1
 
 
+def digest_of(identity: str) -> str:
+    """Shorten an identity to 71 characters, for the identity of a training that starts from it."""
+    return f"sha256:{hashlib.sha256(identity.encode()).hexdigest()}"
+
+
 class CheckpointError(LearningError):
     """A checkpoint that cannot be read, or does not belong to this training. The message says what to do."""
 
@@ -81,13 +86,13 @@ class Checkpoint:
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise CheckpointError(f"the checkpoint {path.name} is damaged: {error}") from error
         if not isinstance(value, dict) or value.pop("version", None) != _VERSION:
-            raise CheckpointError(f"{path.name} is not a checkpoint of this version: start the training anew")
+            raise CheckpointError(f"{path.name} is not a checkpoint of this version: restart the training")
         try:
             history = tuple(EpochRecord(**record) for record in value.pop("history"))
             return cls(**value, history=history)
         except (KeyError, TypeError) as error:
             raise CheckpointError(
-                f"the checkpoint {path.name} does not hold what it should: {error}"
+                f"the checkpoint {path.name} is incomplete or malformed: {error}"
             ) from error
 
     def write(self, path: Path) -> None:

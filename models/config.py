@@ -1,7 +1,7 @@
-"""Hyperparameters: one frozen object that travels whole, from the request to the checkpoint.
+"""Hyperparameters: one frozen object, always passed whole, from the request to the checkpoint.
 
-Plain dataclasses, so that the learning needs no web package; `from_json` is strict, so that a
-typing error in a preset or in a checkpoint's side file is found where it is read.
+Plain dataclasses, so this package needs no web framework. `from_json` is strict, so a typo in a preset
+or in the JSON beside a checkpoint fails where it is read.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ class _Json:
 
 
 def _convert(hint: Any, value: object, pointer: str) -> Any:
-    """`value` as the annotated type: nested configs, tuples of a plain type, unions, literals."""
+    """Convert `value` to the annotated type: nested configs, tuples of a plain type, unions, literals."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         for option in args:
             if _fits(option, value):
                 return _convert(option, value, pointer)
-        raise ConfigError(pointer, f"{value!r} is not one of the accepted kinds")
+        raise ConfigError(pointer, f"{value!r} does not have an accepted type")
     if origin is Literal:
         if value not in args:
             raise ConfigError(pointer, f"must be one of {', '.join(map(str, args))}")
@@ -95,9 +95,9 @@ def _require(ok: bool, pointer: str, message: str) -> None:
 
 @dataclass(frozen=True)
 class OptimizerConfig(_Json):
-    """The optimizer of ERM; the finetune goes on with its state, under its own hyperparameters.
+    """The optimizer of ERM. The finetune continues from its state, with the finetune's learning rate.
 
-    `momentum` and `nesterov` are sgd's. adam and adamw pay no regard to `momentum`: their betas are torch's,
+    `momentum` and `nesterov` are for sgd. adam and adamw ignore `momentum` and use torch's default betas,
     0.9 and 0.999.
     """
 
@@ -120,7 +120,7 @@ class OptimizerConfig(_Json):
 
 @dataclass(frozen=True)
 class ScheduleConfig(_Json):
-    """The learning rate over the epochs: ×`gamma` at each milestone, or down a half cosine."""
+    """The learning rate by epoch: constant, multiplied by `gamma` at each milestone, or a half cosine."""
 
     name: ScheduleName = "constant"
     milestones: tuple[int, ...] = ()
@@ -131,25 +131,25 @@ class ScheduleConfig(_Json):
         _require(
             all(m > 0 for m in self.milestones) and list(self.milestones) == sorted(set(self.milestones)),
             "/schedule/milestones",
-            "must be epochs above 0, in rising order",
+            "must be epochs above 0, in ascending order",
         )
         _require(
             (self.name == "multistep") == bool(self.milestones),
             "/schedule/milestones",
-            "go with the schedule multistep, which needs one or more",
+            "are only for the schedule multistep, which needs at least one",
         )
 
 
 @dataclass(frozen=True)
 class MaskingConfig(_Json):
-    """What is masked: pixels whose saliency is above mean + `sigmas`·std of the positive values.
+    """Which pixels are masked: those whose saliency is above mean + `sigmas`·std of the positive values.
 
-    `share` (0..1) masks that share of each image's pixels instead, the most salient first.
-    `method` is a saliency method, or `random`: as many pixels, at places drawn at random.
+    `share`, in (0, 1), masks that share of each image's pixels instead, the most salient first.
+    `method` is a saliency method, or `random`: the same number of pixels, at random places.
 
-    `crop` is the part of the image that the map is made of; its mask is stretched over the whole
-    image all the same. `centre` (7/8 of each side, as of 224 px in 256) and `square` (the middle, as
-    long as the shorter side) repeat a fault of the paper's code on Waterbirds and CelebA.
+    `crop` is the part of the image that the map is computed from; the mask is stretched over the whole
+    image nonetheless. `centre` (7/8 of each side, like 224 of 256 px) and `square` (the central square
+    on the shorter side) reproduce a bug of the paper's code on Waterbirds and CelebA.
     """
 
     method: str = "xgradcam"
@@ -169,7 +169,7 @@ class MaskingConfig(_Json):
 
 @dataclass(frozen=True)
 class FinetuneConfig(_Json):
-    """The training on masked images. Without a `learning_rate`: the last one of ERM."""
+    """The training on masked images. `learning_rate` defaults to the last one of ERM."""
 
     epochs: int = 1
     learning_rate: float | None = None
@@ -185,14 +185,14 @@ class FinetuneConfig(_Json):
 
 @dataclass(frozen=True)
 class Hyperparameters(_Json):
-    """Everything that decides a training, given the data and the number of threads.
+    """Everything that determines a training, apart from the data and the number of threads.
 
     `image_size` is the side, in pixels, of the square that the network sees. `pretrained` is
     False, True (the library's weights) or the id of one of the service's own models.
-    `freeze_backbone` trains the class scores' layer alone, on features that stay as they were.
+    `freeze_backbone` trains only the last layer, on fixed features.
 
-    `as_released` trains as the paper's code does where it departs from the text: the schedule is
-    never stepped, and ERM's best epoch is the first with the highest mean of batch means on val.
+    `as_released` follows the paper's code where that departs from the text: the schedule is never
+    stepped, and ERM's best epoch is the first with the highest mean of batch means on val.
     """
 
     backbone: str = "small_cnn"
@@ -216,7 +216,7 @@ class Hyperparameters(_Json):
         _require(
             not self.freeze_backbone or self.pretrained is not False,
             "/freeze_backbone",
-            "needs `pretrained`: nothing is learnt from features of random weights",
+            "needs `pretrained`: nothing can be learnt from the features of random weights",
         )
         _require(8 <= self.image_size <= 1024, "/image_size", "must be in 8..1024")
         _require(1 <= self.epochs <= 10_000, "/epochs", "must be in 1..10000")
@@ -226,18 +226,18 @@ class Hyperparameters(_Json):
         _require(
             self.batch_size >= 2 * self.gpus,
             "/batch_size",
-            "must be at least twice `gpus`: batch norm cannot normalise a part of one image",
+            "must be at least twice `gpus`: batch norm cannot normalise a single image",
         )
 
 
 @dataclass(frozen=True)
 class HeadConfig(_Json):
-    """How groups are inferred, and how the head that is balanced over them is fitted.
+    """How groups are inferred, and how a head balanced over them is fitted.
 
-    `threshold`: a sample is a mistake where the mean held-out probability of its label is below it.
-    `judge_penalties` and `penalties` are those that are tried, for the heads that infer the groups
-    and for the head that is kept; a penalty weighs ½‖W‖² against the mean cross-entropy, on
-    standardised features. `rounds` sharpen the mistakes (see `models.groups.cross_mistakes`).
+    A sample is a mistake if the mean held-out probability of its label is below `threshold`.
+    `judge_penalties` and `penalties` are the values tried for the heads that infer the groups and for
+    the final head; a penalty weights ½‖W‖² against the mean cross-entropy, on standardised features.
+    Each of the `rounds` refines the mistakes (see `models.groups.cross_mistakes`).
     """
 
     threshold: float = 0.5
@@ -260,9 +260,9 @@ class HeadConfig(_Json):
 
 @dataclass(frozen=True)
 class RetrainConfig(_Json):
-    """Everything that decides a retrained head, given the model and the data.
+    """Everything that determines a retrained head, apart from the model and the data.
 
-    `second_model`: the id of the one that the model is compared with, for `disagreement` alone.
+    `second_model` is the id of the model to compare with; only `disagreement` uses it.
     """
 
     groups: GroupSource = "cross_mistakes"
@@ -274,6 +274,6 @@ class RetrainConfig(_Json):
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**63, "/seed", "must be in 0..2^63-1")
         if self.groups == "disagreement":
-            _require(self.second_model is not None, "/second_model", "disagreement compares two models")
+            _require(self.second_model is not None, "/second_model", "is required by groups = disagreement")
         else:
-            _require(self.second_model is None, "/second_model", "goes with groups = disagreement only")
+            _require(self.second_model is None, "/second_model", "is only for groups = disagreement")

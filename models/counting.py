@@ -1,4 +1,4 @@
-"""Right answers, counted on the device that gives them: of a training's steps, and of a split."""
+"""Correct predictions, counted on the device: over the steps of a training, and over a split."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from models.precision import autocast
 from models.run import Run
 
 _FOLDED = 32
-"""Steps whose counts are summed at once."""
+"""Number of steps whose counts are summed at once."""
 
 
 class StepCounts:
-    """Loss and right answers of an epoch, summed for many steps at once: on few numbers an operation costs
-    more to begin than to do.
+    """Loss and correct predictions of an epoch, summed for many steps at once: launching an operation on few
+    numbers costs more than the operation itself.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -28,15 +28,15 @@ class StepCounts:
         self._steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def add(self, loss: torch.Tensor, predicted: torch.Tensor, labels: torch.Tensor) -> None:
-        """The mean loss () of a step, and its answers and labels (B,)."""
-        if self._steps and len(self._steps[0][1]) != len(predicted):  # a last batch that is smaller
+        """Add the mean loss () of a step, and its predictions and labels (B,)."""
+        if self._steps and len(self._steps[0][1]) != len(predicted):  # a last batch of another size
             self._fold()
         self._steps.append((loss, predicted, labels))
         if len(self._steps) == _FOLDED:
             self._fold()
 
     def sums(self) -> torch.Tensor:
-        """(3,) float64: the loss of all images, how many were right, how many there were."""
+        """(3,) float64: summed loss, number of correct images, number of images."""
         self._fold()
         return self._sums
 
@@ -52,8 +52,8 @@ class StepCounts:
 
 
 class Count(NamedTuple):
-    """Right of seen; `numbers` answers had finite scores, and no other is right. `batch_mean` is the mean of
-    the batches' accuracies, which weighs a smaller last one as much as the others.
+    """`correct` of `images` predictions. `numbers` of them had finite scores; the others count as wrong.
+    `batch_mean` is the mean of the batches' accuracies, where a smaller last batch weighs as much as others.
     """
 
     correct: int
@@ -63,15 +63,15 @@ class Count(NamedTuple):
 
 
 def count(network: Network, loader: Loader, run: Run, precision: Precision = "auto") -> Count:
-    """In eval mode; over all ranks, each of which brings its own samples."""
+    """Evaluate in eval mode and sum over all ranks, each of which has its own samples."""
     network.eval()
-    sums = torch.zeros(5, dtype=torch.float64, device=run.device)  # a Count but its mean, accuracies, batches
+    sums = torch.zeros(5, dtype=torch.float64, device=run.device)  # a Count's counts, accuracies, batches
 
     def answer(batch: Batch) -> torch.Tensor:
         run.check()
         with torch.inference_mode(), autocast(run.device, precision):
             scores = network(batch.images)  # (B, K)
-            finite = scores.isfinite().all(1)  # the largest of scores that are none is the first, says argmax
+            finite = scores.isfinite().all(1)  # argmax names a class for NaN scores, too
             right = ((scores.argmax(1) == batch.labels) & finite).sum()
             size = torch.full_like(right, len(batch.labels))
             accuracy = right / size.double()

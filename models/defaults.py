@@ -1,4 +1,4 @@
-"""Hyperparameters that suit a data set, where a request names none. No torch here."""
+"""Default hyperparameters for a data set. Does not import torch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _FEW = 5_000  # images; with fewer, larger batches would leave the one finetune 
 def default_hyperparameters(image_size: int | None, n_train: int, classes: int) -> Hyperparameters:
     """For `n_train` images of side `image_size` (pixels; None where they differ) in `classes` classes.
 
-    Up to 64 px: the paper's SmallCNN at the images' own side, at least 28 px. Else a ResNet-18 at
-    224 px with the paper's crop and flip. Never pretrained: published weights come from a hub that may
-    be out of reach, and a job should not fail for a field that nobody set. Ask for them where a hub
-    can be reached: on photographs they are worth more than anything else here.
+    Up to 64 px: the paper's SmallCNN at the images' own side, but at least 28 px. Otherwise: a ResNet-18
+    at 224 px with the paper's crop and flip. Never pretrained: published weights come from a hub that may
+    be unreachable, and a job should not fail over a field that nobody set. If a hub is reachable, request
+    them: on photographs they help more than anything else here.
     """
     if n_train < 1 or classes < 2:
         raise ValueError("there must be at least one training image and two classes")

@@ -1,8 +1,8 @@
-"""More than one device: torch's DistributedDataParallel, one process each, started by torchrun.
+"""Training on several devices: torch's DistributedDataParallel, one process per device, started by torchrun.
 
-Each rank takes its part of every batch and the gradients are averaged, weighted by the parts, so a
-step is that of one process with the whole batch. Batch norm is the exception: as usual with DDP, each
-rank normalises by the statistics of its own part, and the running ones are those of rank 0.
+Each rank takes its part of every batch, and gradients are averaged, weighted by the size of the parts,
+so a step equals that of one process with the whole batch. Batch norm is the exception: as usual with
+DDP, each rank normalises by the statistics of its own part, and the running statistics are rank 0's.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from torch.nn.parallel import DistributedDataParallel
 from models.run import Progress, Run
 
 _PATIENCE = timedelta(days=7)
-"""How long a rank waits: rank 0 makes masks alone, and a rank that died is torchrun's to notice."""
+"""How long a rank waits for the others: rank 0 computes masks alone, and torchrun notices a dead rank."""
 
 
 @contextmanager
 def joined(run: Run) -> Iterator[Run]:
-    """`run` as this rank's part of it, for as long as the block lasts; `run` itself outside of torchrun.
+    """Join the process group for the block and yield this rank's `run`; outside torchrun, `run` itself.
 
-    On CUDA each rank of a host takes the card of its local rank. Only rank 0 reports progress. After an error
-    the process is still of the group, and should say what it was and end by `os._exit`: to leave is to wait,
-    on NCCL, for a sum that the others have begun (pytorch#141510), and they for this rank.
+    On CUDA, each rank of a host uses the GPU of its local rank. Only rank 0 reports progress. After an error
+    the process is still in the group; it should report the error and end with `os._exit`. Leaving an NCCL
+    group waits for a sum that the other ranks have begun, while they wait for this one (pytorch#141510).
     """
     if "RANK" not in os.environ:
         yield run
@@ -43,7 +43,7 @@ def joined(run: Run) -> Iterator[Run]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     report = run.on_progress if rank == 0 else _silent
     yield replace(run, device=device, rank=rank, world_size=world_size, on_progress=report)
-    dist.destroy_process_group()  # in no `finally`: see above
+    dist.destroy_process_group()  # not in a `finally`: see above
 
 
 def _silent(_: Progress) -> None:
@@ -51,7 +51,7 @@ def _silent(_: Progress) -> None:
 
 
 def shared(network: nn.Module, run: Run) -> nn.Module:
-    """`network` so that its backward averages the gradients of all ranks."""
+    """`network`, wrapped so that its backward pass averages gradients over all ranks."""
     if run.world_size == 1:
         return network
     ids = [run.device.index] if run.device.type == "cuda" else None
@@ -59,9 +59,9 @@ def shared(network: nn.Module, run: Run) -> nn.Module:
 
 
 def share_buffers(network: nn.Module, run: Run) -> None:
-    """Give every rank the buffers of rank 0, whose model is the one that is kept.
+    """Copy the buffers of rank 0, whose model is kept, to every rank.
 
-    DDP does so before a forward pass of training; after the last one each rank's batch norm differs.
+    DDP does so before each forward pass in training; after the last one, batch norm differs between ranks.
     """
     if run.world_size > 1:
         for buffer in network.buffers():
@@ -76,6 +76,6 @@ def total(values: Tensor, run: Run) -> Tensor:
 
 
 def wait_for_all(run: Run) -> None:
-    """Return when every rank has come here."""
+    """Return once every rank has called this."""
     if run.world_size > 1:
         dist.barrier()

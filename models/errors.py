@@ -1,4 +1,4 @@
-"""What the learning gives up for, and tells its caller how to mend. No torch here."""
+"""The base class of this package's errors. Does not import torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 class LearningError(Exception):
-    """The message says what is wrong and what to do; `reason` is the same for a program.
+    """The message says what is wrong and how to fix it; `reason` is a stable code for programs.
 
     LearningError
     ├── BackboneError        models.backbones_errors

@@ -23,7 +23,7 @@ Labels = NDArray[np.int64]
 
 
 class Logits(NamedTuple):
-    """What a network says of N samples, in stored order, on the CPU."""
+    """A network's logits for N samples, in stored order, on the CPU."""
 
     rows: Labels  # (N,) row numbers of the store
     labels: Labels  # (N,)
@@ -31,7 +31,7 @@ class Logits(NamedTuple):
 
     @property
     def predictions(self) -> Labels:
-        """(N,) classes; −1, which is none and never right, where a logit is not finite: that abstains."""
+        """(N,) predicted classes; −1 (abstain, never correct) if a logit is not finite."""
         finite = np.isfinite(self.logits).all(1)
         return np.where(finite, self.logits.argmax(1), -1).astype(np.int64)
 
@@ -67,11 +67,11 @@ class Slice:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Shares in 0..1 over `n` samples. Classes and groups without a sample are left out.
+    """Accuracies in 0..1 over `n` samples. Classes and groups without a sample are left out.
 
     `accuracy` is the plain mean; `balanced_accuracy` the mean over classes; `worst_*` the lowest
     class or group; `train_weighted_accuracy` the mean over groups by their share of the training
-    set, which papers on group robustness call the average. None where there are no groups.
+    set, which papers on group robustness call the average. Without groups, their fields are None.
     `…_low`, `…_high`: 95 % intervals, Wilson's for the plain mean, `statistics.mean_share`'s for the
     other means, `statistics.least_share`'s for the lowest of several.
     """
@@ -104,7 +104,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Names:
-    """What classes and groups are called; their number where they have no name."""
+    """Names of classes and groups; one without a name is called by its number."""
 
     classes: Sequence[str] = ()
     groups: Sequence[str] = ()
@@ -118,10 +118,10 @@ def metrics(
     train_group_weights: Mapping[int, float] | None = None,
     names: Names | None = None,
 ) -> Metrics:
-    """Judge (N,) predictions; ValueError without a sample.
+    """Metrics of (N,) predictions. Raises ValueError if there is no sample.
 
-    `groups` (N,) may hold −1, no group. `train_group_weights` are each group's samples or share in
-    the training set; a group that no sample here belongs to leaves its weight to the others.
+    `groups` (N,) is −1 for samples without a group. `train_group_weights` are each group's count or share
+    in the training set; the weight of a group without samples here is redistributed to the others.
     """
     if len(labels) == 0 or len(labels) != len(predictions):
         raise ValueError("there must be a prediction for each label, and at least one")
@@ -178,7 +178,7 @@ def _counts(slices: Sequence[Slice]) -> list[tuple[int, int]]:
 def _weighted(
     groups: Sequence[Slice], weights: Mapping[int, float]
 ) -> tuple[float, Interval] | tuple[None, None]:
-    """The mean over groups by their weights, and its interval; None where no weight is left."""
+    """The weighted mean over groups, and its interval; None if no group here has a weight."""
     each = [weights.get(s.id, 0) for s in groups]
     total = sum(each)
     if total == 0:

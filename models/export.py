@@ -1,4 +1,4 @@
-"""A trained network as files: safetensors in its library's tensor names with a card beside it, or ONNX."""
+"""A trained network as files: safetensors with its library's tensor names and a model card, or ONNX."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class ModelError(LearningError, ValueError):
-    """Files that are not a whole model, or do not belong together. The message says what is wrong."""
+    """The files are not a complete model, or do not belong together. The message says what is wrong."""
 
     reason = "model_unusable"
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What weights do not say. `mean` and `std` as in `BackboneSpec`; `digest` is `weights_digest`'s."""
+    """What the weights do not say. `mean`, `std`: see `BackboneSpec`; `digest`: see `weights_digest`."""
 
     backbone: str
     classes: tuple[str, ...]
@@ -52,7 +52,7 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises `ModelError` for anything but what `to_json` gave."""
+        """Raises `ModelError` for anything that `to_json` does not return."""
         if not isinstance(value, dict) or value.get("version") != _VERSION:
             raise ModelError(f"the card is not of version {_VERSION}")
         fields = {name: item for name, item in value.items() if name != "version"}
@@ -71,7 +71,7 @@ def _rgb(values: tuple[float, ...]) -> tuple[float, float, float]:
 def card_of(
     network: Network, classes: tuple[str, ...], arm: Arm, hyperparameters: Mapping[str, Any] | None = None
 ) -> ModelCard:
-    """The card of `network` as it is now."""
+    """A card for `network` with its current weights."""
     spec = network.spec
     if len(classes) != spec.classes:
         raise ModelError(f"{len(classes)} class names were given for {spec.classes} outputs")
@@ -82,7 +82,7 @@ def card_of(
 
 
 def save_model(network: Network, card: ModelCard, folder: Path) -> None:
-    """Write both files into `folder`, which the caller publishes; older ones are replaced."""
+    """Write weights and card into `folder`, replacing older ones. The caller publishes the folder."""
     if card.digest != weights_digest(network.model):
         raise ModelError("the card was made for other weights")
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def save_model(network: Network, card: ModelCard, folder: Path) -> None:
 
 @contextmanager
 def system_errors() -> Iterator[None]:
-    """Turn what safetensors says of a full disk, in words alone, into the `OSError` that it was."""
+    """Raise the original `OSError`, such as a full disk, that safetensors reports only as text."""
     try:
         yield
     except SafetensorError as error:
@@ -106,7 +106,7 @@ def system_errors() -> Iterator[None]:
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The state of `model`; tensors that share memory are copied, as safetensors wants no sharing."""
+    """The state of `model`. Tensors that share memory are copied, because safetensors allows no sharing."""
     seen: set[int] = set()
     state: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
@@ -117,7 +117,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_model(folder: Path, device: torch.device | None = None) -> tuple[Network, ModelCard]:
-    """What `save_model` wrote, in eval mode. Raises `ModelError`, also for weights of another card."""
+    """Load what `save_model` wrote, in eval mode. Raises `ModelError`, also for weights of another card."""
     card = read_card(folder)
     network = _load(folder / WEIGHTS_FILE, card)
     digest = weights_digest(network.model)
@@ -127,7 +127,7 @@ def load_model(folder: Path, device: torch.device | None = None) -> tuple[Networ
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The card alone; no weights are read."""
+    """Read only the card, not the weights. Raises `ModelError`."""
     try:
         return ModelCard.from_json(json.loads((folder / CARD_FILE).read_text()))
     except (OSError, ValueError) as error:
@@ -137,12 +137,12 @@ def read_card(folder: Path) -> ModelCard:
 def import_safetensors(
     file: Path, *, backbone: str, classes: tuple[str, ...], image_size: int
 ) -> tuple[Network, ModelCard]:
-    """Somebody's weights in the tensor names of the backbone's library, with as many outputs as `classes`.
+    """Import weights that use the tensor names of the backbone's library and have an output for each class.
 
-    Only safetensors: nothing of a pickle is ever read. Raises `ModelError`, `BackboneError`.
+    Reads only safetensors, never a pickle. Raises `ModelError`, `BackboneError`.
     """
     _require_safetensors(file)
-    try:  # before anything is built: a kilobyte may name a network of gigabytes
+    try:  # before building anything: a file of a kilobyte may name a network of gigabytes
         expected = weight_shapes(backbone, classes=len(classes), image_size=image_size)
         require_fit(expected, stored_shapes(file), what=file.name, network=backbone)
     except WeightsUnavailable as error:
@@ -160,7 +160,7 @@ def _load(file: Path, card: ModelCard) -> Network:
     except BackboneError as error:
         raise ModelError(str(error)) from error
     if (network.spec.mean, network.spec.std) != (card.mean, card.std):
-        raise ModelError(f"{card.backbone} of this version normalises otherwise than the card says")
+        raise ModelError(f"this version of {card.backbone} normalises differently from the model card")
     return network
 
 
@@ -170,7 +170,7 @@ def _require_safetensors(file: Path) -> None:
 
 
 class _Exported(nn.Module):
-    """Both outputs of one forward pass."""
+    """Logits and activation from one forward pass."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -182,9 +182,9 @@ class _Exported(nn.Module):
 
 
 def export_onnx(network: Network, path: Path) -> None:
-    """Write a graph of `images` (B, 3, H, W) in 0..1 → `logits` (B, K), `activation` (B, C, h, w); any B.
+    """Write an ONNX graph: `images` (B, 3, H, W) in 0..1 → `logits` (B, K), `activation` (B, C, h, w); any B.
 
-    Weights stay inside the file (up to 2 GB). The network must be on the CPU. Raises `ModelError`
+    Weights are stored inside the file (up to 2 GB). The network must be on the CPU. Raises `ModelError`
     for a network that cannot be exported.
     """
     network.eval()

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(target: Path) -> Iterator[BinaryIO]:
-    """A file to be written in the place of `target`: after a crash, too, there is a whole one or none.
+    """Open a file that replaces `target` when the block ends, so that no crash leaves a partial `target`.
 
-    Nothing is left where the block or the disk fails.
+    If the block or the disk fails, nothing is left behind.
     """
     partial = target.with_name(f".{target.name}.partial")
     try:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.heads import Floats, Head, Labels
+from models.heads import Floats, Head, HeadError, Labels
 
 Check = Callable[[], None]
 """Called at every step of a fit: raises where it should end, as `Run.check` does."""
@@ -35,7 +35,7 @@ def never() -> None:
 class Standardised:
     """Features with mean 0 and std 1 over the training samples, `values` (N, D) float32 on a device.
 
-    A penalty then means the same for every network.
+    A penalty then means the same for every network. Raises HeadError if they are not finite.
     """
 
     values: Tensor
@@ -46,6 +46,10 @@ class Standardised:
     def of(cls, values: NDArray[np.float32], device: torch.device | None = None) -> Self:
         raw = torch.from_numpy(values).to(device or torch.device("cpu"))
         std, mean = torch.std_mean(raw, 0, correction=0)
+        if not bool((std.isfinite() & mean.isfinite()).all()):
+            raise HeadError(
+                "the features of the training images are not all finite numbers: use another model"
+            )
         std = torch.where(std < _CONSTANT, torch.ones_like(std), std)
         return cls((raw - mean) / std, mean, std)
 
@@ -68,9 +72,10 @@ def fit_heads(
     """J multinomial logistic heads at once: weights (J, D + 1, K), the last of D + 1 being the bias.
 
     `values` (N, D), `labels` (N,) int64, `sample_weights` (N, J) ≥ 0, one column a head; a column's
-    sum does not matter. Each minimises its weighted mean cross-entropy + ½·`penalty`·‖W‖² (no
-    penalty on the bias), by L-BFGS from zero: no randomness, one product with `values` a step, of
-    some rows at a time where all logits together would be large, and some heads where all weights would.
+    sum does not matter, and a column of zeros gives weights of zero. Each minimises its weighted mean
+    cross-entropy + ½·`penalty`·‖W‖² (no penalty on the bias), by L-BFGS from zero: no randomness, one
+    product with `values` a step, of some rows at a time where all logits together would be large, and some
+    heads where all weights would.
     """
     together = max(1, _WEIGHTS_AT_ONCE // ((values.shape[1] + 1) * classes))
     parts = sample_weights.split(together, dim=1)  # type: ignore[no-untyped-call]  # torch's own
@@ -85,7 +90,8 @@ def _fit_together(
     """`fit_heads` of as many as share each step of the solver."""
     count, width = values.shape
     heads = sample_weights.shape[1]
-    shares = (sample_weights / sample_weights.sum(0)).to(values.dtype)  # (N, J)
+    total = sample_weights.sum(0)
+    shares = (sample_weights / torch.where(total > 0, total, 1)).to(values.dtype)  # (N, J)
     weights = values.new_zeros(width + 1, heads * classes).requires_grad_()
     targets = labels.view(-1, 1).expand(-1, heads)  # (N, J)
     rows = max(1, _LOGITS_AT_ONCE // (heads * classes))
@@ -147,13 +153,41 @@ def held_out_logits(
     return np.asarray(total / held.sum(1, keepdims=True), np.float32)
 
 
-def folds(strata: Labels, *, count: int, rng: np.random.Generator) -> Labels:
-    """(N,) fold numbers below `count`; every stratum is spread evenly, at random."""
-    assigned = np.empty(len(strata), np.int64)
+def folds(strata: Labels, *, count: int, rng: np.random.Generator, pictures: Labels | None = None) -> Labels:
+    """(N,) fold numbers below `count`; every stratum is spread evenly, at random.
+
+    Samples with equal `pictures` (N,) are copies and share a fold, since a head that was fitted to one copy
+    has seen the others. Then distinct pictures are spread, not samples; one that occurs in several strata is
+    dealt with the first of them, and the others are filled up around it.
+    """
+    first = first_samples(pictures, len(strata))
+    last = np.zeros(len(strata), np.int64)  # the last stratum of each picture
+    np.maximum.at(last, first, strata)
+    assigned = np.full(len(strata), -1)  # per picture, at the index of its first sample
     for stratum in np.unique(strata):
-        rows = rng.permutation(np.flatnonzero(strata == stratum))
-        assigned[rows] = (np.arange(len(rows)) + rng.integers(count)) % count
-    return assigned
+        mine = np.unique(first[strata == stratum])
+        dealt = assigned[mine]
+        rest = rng.permutation(mine[dealt < 0])
+        rest = rest[np.argsort(last[rest], kind="stable")]  # spreads them in that one too
+        taken = np.bincount(dealt[dealt >= 0], minlength=count)
+        assigned[rest] = _emptiest(taken, len(rest), start=int(rng.integers(count)))
+    return assigned[first]
+
+
+def _emptiest(taken: Labels, number: int, *, start: int) -> Labels:
+    """Deal `number` more, each into the fold with the fewest so far; ties go round from `start`."""
+    count = len(taken)
+    level, fold = np.divmod(np.arange((int(taken.max()) + number // count + 1) * count), count)
+    fold = (fold + start) % count
+    return np.asarray(fold[level >= taken[fold]][:number])
+
+
+def first_samples(pictures: Labels | None, count: int) -> Labels:
+    """(N,) index of the first sample with the same picture; without `pictures`, no sample is a copy."""
+    if pictures is None:
+        return np.arange(count)
+    _, first, inverse = np.unique(pictures, return_index=True, return_inverse=True)
+    return np.asarray(first[inverse], np.int64)
 
 
 def log_softmax(logits: NDArray[np.float32]) -> Floats:

@@ -1,7 +1,7 @@
-"""Where models look: the mean map per class, the share of saliency that moved, pictures picked by rule.
+"""Where models look: the mean map per class, the share of saliency that moved, images picked by rule.
 
-Maps are (N, h, w) ≥ 0, as a mask set keeps them. A map of zeros, or one that is not finite, says
-nothing about where its model looks: it is left out and counted. No torch.
+Maps are (N, h, w) ≥ 0, as stored in a mask set. A map of zeros, or one that is not finite, says nothing
+about where its model looks: it is left out and counted. Does not import torch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 
 def shares(maps: Maps) -> Floats:
-    """Each map as shares of its own mass, (N, h, w) float64: they sum to 1; NaN where there is no mass."""
+    """Each map (N, h, w) divided by its sum, float64; NaN if the sum is 0 or not finite."""
     mass = maps.astype(np.float64)
     total = mass.sum((1, 2), keepdims=True)
     usable = np.isfinite(total) & (total > 0)
@@ -32,10 +32,10 @@ def shares(maps: Maps) -> Floats:
 
 @dataclass(frozen=True)
 class MeanMap:
-    """Mean of one class's `n` maps, each as `shares`; it sums to 1. `undefined` maps were left out.
+    """Mean of one class's `n` maps, each as `shares`, so it sums to 1. `undefined` maps were left out.
 
-    `map` and `error`, the standard error of each place, are rows of numbers; None without a map,
-    the error also with a single one.
+    `map` and `error` (the standard error at each position) are lists of rows; both are None without a
+    map, and `error` also with a single one.
     """
 
     id: int
@@ -51,7 +51,7 @@ class MeanMap:
 
 
 def mean_maps(maps: Maps, labels: Labels, *, classes: Sequence[str]) -> tuple[MeanMap, ...]:
-    """One for each of `classes`, by the samples' `labels` (N,)."""
+    """One mean map for each of `classes`; `labels` (N,) are the samples' classes."""
     mass = shares(maps)
     defined = ~np.isnan(mass[:, 0, 0])
     found = []
@@ -67,18 +67,18 @@ def mean_maps(maps: Maps, labels: Labels, *, classes: Sequence[str]) -> tuple[Me
 def moved(before: Maps, after: Maps) -> Floats:
     """The share of saliency that moved between two models, for each of N images, 0..1.
 
-    Total variation distance of the two maps as `shares`: the mass that would have to be carried.
-    NaN where one of them has none. ValueError for maps of other sizes.
+    It is the total variation distance of the two maps as `shares`, NaN if either is. Raises ValueError
+    if the shapes differ.
     """
     if before.shape != after.shape:
         raise ValueError(f"maps of {before.shape} and {after.shape} are not of the same images and size")
     carried = np.abs(shares(before) - shares(after)).sum((1, 2)) / 2
-    return np.asarray(np.minimum(carried, 1.0))  # but for rounding
+    return np.asarray(np.minimum(carried, 1.0))  # rounding may exceed it
 
 
 @dataclass(frozen=True)
 class MovedShare:
-    """Mean of `n` images, with Student's 95 % interval, and quartiles; None without an image."""
+    """Mean over `n` images, with Student's 95 % interval, and quartiles; None without an image."""
 
     name: str
     n: int
@@ -102,7 +102,7 @@ class Movement:
 
 
 def movement(before: Maps, after: Maps, labels: Labels, *, classes: Sequence[str]) -> Movement:
-    """Sum up `moved` over the samples of `labels` (N,)."""
+    """Summarise `moved`, overall and for each class; `labels` (N,) are the samples' classes."""
     distances = moved(before, after)
     each = tuple(_moved_share(name, distances[labels == code]) for code, name in enumerate(classes))
     return Movement(_moved_share("all", distances), each)
@@ -119,7 +119,7 @@ def _moved_share(name: str, distances: Floats) -> MovedShare:
 
 
 def mean_interval(values: Floats, *, confidence: float = 0.95) -> Interval:
-    """Student's interval for the mean of shares, kept within 0..1; (0, 1) of fewer than two."""
+    """Student's interval for the mean of shares, clipped to 0..1; (0, 1) for fewer than two values."""
     if len(values) < 2:
         return Interval(0.0, 1.0)
     low, high = student(values, confidence=confidence)
@@ -127,7 +127,7 @@ def mean_interval(values: Floats, *, confidence: float = 0.95) -> Interval:
 
 
 class Gaze(NamedTuple):
-    """The same N images under two models. `masked` is the share of pixels that the first one's mask takes."""
+    """The same N images under two models. `masked` is the share of pixels under the first one's mask."""
 
     rows: Labels
     masked: Floats
@@ -140,23 +140,23 @@ Rule = Literal["most_masked", "most_changed", "disagreeing"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 RULE_WORDS: Mapping[Rule, str] = {
-    "most_masked": "the images of which the mask of the model before takes the most",
+    "most_masked": "the images of which the mask of the original model covers the most",
     "most_changed": "the images whose saliency moved most between the two models",
-    "disagreeing": "the images on which the two models disagree, those whose saliency moved most first",
+    "disagreeing": "the images on which the two models disagree, largest move of saliency first",
 }
 
 
 class Picked(NamedTuple):
-    """A picture of the gallery: its row and the value that it was picked by (NaN never is)."""
+    """An image of the gallery: its row and the value by which it was picked, never NaN."""
 
     row: int
     value: float
 
 
 def pick(rule: Rule, gaze: Gaze, *, count: int = 8) -> tuple[Picked, ...]:
-    """The first `count` images by a rule of `RULE_WORDS`, ties by row number; fewer where fewer meet it.
+    """The first `count` images by a rule of `RULE_WORDS`, ties by row number; fewer if fewer qualify.
 
-    Never by hand: what is shown is decided before anybody looks.
+    The choice is made by rule, never by hand, before anybody looks.
     """
     values = _VALUES[rule](gaze)
     order = np.lexsort((gaze.rows, -values))
@@ -173,7 +173,7 @@ def _changed(gaze: Gaze) -> Floats:
 
 
 def _disagreeing(gaze: Gaze) -> Floats:
-    """A disagreement without a map still is one: it comes last."""
+    """A disagreement without a map still counts, but comes last."""
     return np.where(gaze.before != gaze.after, np.nan_to_num(gaze.moved, nan=0.0), np.nan)
 
 

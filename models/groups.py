@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from models.fitting import (
     Check,
     Standardised,
     balanced_weights,
+    first_samples,
     folds,
     held_out_logits,
     log_softmax,
@@ -34,7 +36,7 @@ Source = GroupSource | Literal["classes"]
 Flags = NDArray[np.bool_]
 
 _SPLITS = 20  # into halves
-_MIN_FLAGGED = 2  # samples of a class: one alone would be a group that nothing held out can judge
+_MIN_FLAGGED = 2  # pictures of a class: one alone would be a group that nothing held out can judge
 _MAP_SIDE = 8  # larger maps are averaged down to it before clustering
 
 
@@ -91,18 +93,32 @@ def _pair_name(class_name: str, group: str) -> str:
     return group if group.startswith(class_name) else f"{class_name} · {group}"
 
 
-def disagreement_groups(labels: Labels, first: Labels, second: Labels, *, classes: Sequence[str]) -> Groups:
-    """Class × whether the predictions of two models (ERM's and MaskTune's) differ."""
-    called = ("the models agree", "the models differ")
-    return _flagged("disagreement", labels, first != second, classes, called=called)
+def disagreement_groups(
+    labels: Labels,
+    first: Labels,
+    second: Labels,
+    *,
+    classes: Sequence[str],
+    pictures: Labels | None = None,
+) -> Groups:
+    """Class × whether the predictions of two models (ERM's and MaskTune's) differ.
+
+    Samples with equal `pictures` (N,) are copies and count once when a class is divided.
+    """
+    called, copies = ("the models agree", "the models differ"), first_samples(pictures, len(labels))
+    return _flagged("disagreement", labels, first != second, classes, called=called, copies=copies)
 
 
-def cluster_groups(labels: Labels, maps: Maps, *, classes: Sequence[str], seed: int) -> Groups:
+def cluster_groups(
+    labels: Labels, maps: Maps, *, classes: Sequence[str], seed: int, pictures: Labels | None = None
+) -> Groups:
     """Class × cluster of saliency maps (N, h, w) (ExMap's idea; Chakraborty et al. 2024).
 
     As many clusters as the maps of a class show, often one: see `models.clusters`. A sample whose
-    map says nothing is in the class's first group.
+    map says nothing is in the class's first group. Copies, by `pictures` (N,), are clustered as one
+    sample, since a few of them would form a cluster of their own.
     """
+    first = first_samples(pictures, len(labels))
     side = min(_MAP_SIDE, *maps.shape[1:])
     small = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(maps)[:, None], side)[:, 0].numpy()
     mass = shares(small).reshape(len(maps), -1)
@@ -110,9 +126,11 @@ def cluster_groups(labels: Labels, maps: Maps, *, classes: Sequence[str], seed: 
     assigned, names, silhouettes = np.zeros(len(labels), np.int64), list[str](), dict[str, float | None]()
     for label, name in enumerate(classes):
         mine = labels == label
-        found = cluster(mass[mine & usable], np.random.default_rng([seed, label]))
+        at = np.flatnonzero(mine & usable)
+        once, back = np.unique(first[at], return_index=True, return_inverse=True)[1:]
+        found = cluster(mass[at[once]], np.random.default_rng([seed, label]))
         assigned[mine] = len(names)
-        assigned[mine & usable] = len(names) + found.assigned
+        assigned[at] = len(names) + found.assigned[back]
         count = int(found.assigned.max(initial=0)) + 1
         names += [f"{name} · looked at way {index + 1} of {count}" for index in range(count)]
         silhouettes[name] = found.silhouette
@@ -125,6 +143,7 @@ def cross_mistakes(
     *,
     classes: Sequence[str],
     seed: int,
+    pictures: Labels | None = None,
     device: torch.device | None = None,
     check: Check = never,
 ) -> Groups:
@@ -142,36 +161,26 @@ def cross_mistakes(
     are the minority's hardest samples, and a head that is fitted to them alone corrects too much.
     (Not after a temperature: the heads were fitted to what heads like them said, and would look surer
     than they are.)
-    A class with fewer than two mistakes stays one group. `check` is called at every step of a fit.
+    A class with fewer than two mistakes stays one group. Copies, by `pictures` (N,), are judged by heads
+    that saw none of them, and count once as mistakes. `check` is called at every step of a fit.
     """
     standardised = Standardised.of(features.values, device)
     labels, rng = features.labels, np.random.default_rng([seed, 1])
     count = int(labels.max()) + 1  # of a spurious label, too, though none may be taken for the last class
-    plain = balanced_weights(labels, labels)
-    judged = {
-        p: _judge(standardised, labels, labels, plain, classes=count, penalty=p, rng=rng, check=check)
-        for p in config.judge_penalties
-    }
+    plain, copies = balanced_weights(labels, labels), first_samples(pictures, len(labels))
+    judge = partial(_judge, standardised, copies=copies, classes=count, rng=rng, check=check)
+    judged = {p: judge(labels, labels, plain, penalty=p) for p in config.judge_penalties}
     losses = {p: float(-of_label(told, labels).mean()) for p, told in judged.items()}
     penalty = min(judged, key=lambda p: losses[p])
     mistakes, doubt, spurious = _mistakes(judged[penalty], labels, config.threshold)
     history = [int(mistakes.sum())]
     for _ in range(config.rounds):
         groups = labels * 2 + mistakes
-        if _poorest(labels, mistakes) < _MIN_FLAGGED:
+        if _flagged_pictures(labels, mistakes, copies).min() < _MIN_FLAGGED:
             break
-        told = _judge(
-            standardised,
-            spurious,
-            groups,
-            balanced_weights(labels, groups),
-            classes=count,
-            penalty=penalty,
-            rng=rng,
-            check=check,
-        )
+        told = judge(spurious, groups, balanced_weights(labels, groups), penalty=penalty)
         found, surely, taken = _mistakes(told, labels, 0.5)
-        if _poorest(labels, found) < _MIN_FLAGGED:
+        if _flagged_pictures(labels, found, copies).min() < _MIN_FLAGGED:
             break
         mistakes, doubt, spurious = found, surely, taken
         history.append(int(mistakes.sum()))
@@ -182,7 +191,16 @@ def cross_mistakes(
         "flagged": history,
     }
     called = ("judged right", "judged wrong")
-    return _flagged("cross_mistakes", labels, mistakes, classes, called=called, doubt=doubt, details=details)
+    return _flagged(
+        "cross_mistakes",
+        labels,
+        mistakes,
+        classes,
+        called=called,
+        copies=copies,
+        doubt=doubt,
+        details=details,
+    )
 
 
 def _judge(
@@ -191,15 +209,15 @@ def _judge(
     strata: Labels,
     weights: Floats,
     *,
+    copies: Labels,
     classes: int,
     penalty: float,
     rng: np.random.Generator,
     check: Check,
 ) -> Floats:
     """Held-out log-probabilities (N, K) of heads fitted to `targets` on halves, stratified."""
-    held = np.concatenate(
-        [folds(strata, count=2, rng=rng)[:, None] == np.arange(2) for _ in range(_SPLITS)], axis=1
-    )
+    halves = [folds(strata, count=2, rng=rng, pictures=copies) for _ in range(_SPLITS)]
+    held = np.concatenate([half[:, None] == np.arange(2) for half in halves], axis=1)
     columns = np.repeat(weights[:, None], held.shape[1], 1)
     logits = held_out_logits(
         standardised, targets, columns, held=held, penalty=penalty, classes=classes, check=check
@@ -216,9 +234,10 @@ def _mistakes(log_probabilities: Floats, labels: Labels, threshold: float) -> tu
     return mistakes, 1 - own, np.where(mistakes, others.argmax(1), labels)
 
 
-def _poorest(labels: Labels, flags: Flags) -> int:
-    """The fewest flagged samples of any class."""
-    return int(np.bincount(labels[flags], minlength=int(labels.max()) + 1).min())
+def _flagged_pictures(labels: Labels, flags: Flags, copies: Labels) -> Labels:
+    """(K,) number of distinct flagged pictures per class; `copies` (N,) are `first_samples`."""
+    seen = np.unique(labels[flags] * len(labels) + copies[flags])
+    return np.bincount(seen // len(labels), minlength=int(labels.max()) + 1)
 
 
 def _flagged(
@@ -228,15 +247,15 @@ def _flagged(
     classes: Sequence[str],
     *,
     called: tuple[str, str],
+    copies: Labels,
     doubt: Floats | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Groups:
-    """Class × flag; a class with fewer than two samples on one side stays one group."""
+    """Class × flag; a class with fewer than two pictures on one side stays one group."""
     assigned, names = np.zeros(len(labels), np.int64), list[str]()
     for label, name in enumerate(classes):
         mine = labels == label
-        here = int((flags & mine).sum())
-        split = min(here, int(mine.sum()) - here) >= _MIN_FLAGGED
+        split = min(len(np.unique(copies[mine & side])) for side in (flags, ~flags)) >= _MIN_FLAGGED
         assigned[mine] = len(names) + (flags[mine] if split else 0)
         names += [f"{name} · {state}" for state in called] if split else [name]
     return Groups(source, True, assigned, tuple(names), doubt, details or {})

@@ -1,4 +1,4 @@
-"""The last layer of a network as a linear head: what it sees of samples, and another one in its place."""
+"""The last layer of a network as a linear head: compute its inputs, and replace its weights."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class HeadError(LearningError, ValueError):
 
 @dataclass(frozen=True)
 class Features:
-    """What the last layer sees of N samples: `values` (N, D) float32; `logits` (N, K) as it was then.
+    """The last layer's inputs for N samples, `values` (N, D) float32, and its `logits` (N, K) at that time.
 
     `rows` are row numbers of the store, `labels` (N,) classes.
     """
@@ -55,13 +55,13 @@ class Features:
         return int(self.logits.shape[1])
 
     def save(self, path: Path) -> None:
-        """One .npz file, which appears whole."""
+        """Write one .npz file, atomically."""
         with replacing(path) as file:
             np.savez(file, rows=self.rows, labels=self.labels, values=self.values, logits=self.logits)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Raises HeadError for anything but what `save` wrote."""
+        """Raises HeadError for anything that `save` did not write."""
         try:
             with np.load(path, allow_pickle=False) as file:
                 return cls(file["rows"], file["labels"], file["values"], file["logits"])
@@ -70,9 +70,9 @@ class Features:
 
 
 def compute_features(network: Network, loader: Loader, run: Run) -> Features:
-    """One forward pass in evaluation mode. Raises Stopped, and HeadError where the last layer is no head.
+    """Compute features in one forward pass, in evaluation mode.
 
-    A head is a linear layer that sees one vector an image.
+    Raises Stopped, and HeadError unless the last layer is linear and sees one vector per image.
     """
     layer = linear_layer(network)
 
@@ -81,7 +81,7 @@ def compute_features(network: Network, loader: Loader, run: Run) -> Features:
             logits = network(batch.images).float().cpu()
         values = seen.inputs.pop().float().cpu()
         if values.ndim != 2:
-            raise HeadError(f"the last layer of {network.spec.name} sees more than one vector an image")
+            raise HeadError(f"the last layer of {network.spec.name} sees more than one vector per image")
         return batch.rows, batch.labels.cpu(), values, logits
 
     with evaluating(network), _inputs_of(layer) as seen:
@@ -90,18 +90,18 @@ def compute_features(network: Network, loader: Loader, run: Run) -> Features:
 
 
 def linear_layer(network: Network) -> nn.Linear:
-    """The last layer; HeadError where it is a convolution, adds nothing, or is one of several."""
+    """The last layer. Raises HeadError if it is a convolution, has no bias, or is one of several."""
     layer = network.classifier
     if len(network.classifiers) > 1:
-        raise HeadError(f"{network.spec.name} sums the scores of several last layers: take another backbone")
+        raise HeadError(f"{network.spec.name} sums the scores of several last layers: use another backbone")
     if not isinstance(layer, nn.Linear) or "bias" not in dict(layer.named_parameters()):
-        detail = "does not end in a linear layer with a bias: take another backbone"
+        detail = "does not end in a linear layer with a bias: use another backbone"
         raise HeadError(f"{network.spec.name} {detail}")
     return layer
 
 
 class _Seen(threading.local):
-    """What a layer was given, of the thread that asked the network."""
+    """The inputs that a layer received, separate for each thread that calls the network."""
 
     def __init__(self) -> None:
         self.inputs: list[Tensor] = []
@@ -128,7 +128,7 @@ class Head(NamedTuple):
 
 
 def install_head(network: Network, head: Head) -> None:
-    """Put `head` in the place of the last layer's weights. HeadError where it does not fit."""
+    """Replace the last layer's weights with `head`. Raises HeadError if it does not fit."""
     layer = linear_layer(network)
     if layer.weight.shape != head.weight.shape:
         raise HeadError(f"a head of {head.weight.shape} does not fit the last layer of {network.spec.name}")

@@ -1,8 +1,8 @@
 """Does a model lean on a shortcut? Signs gathered from figures by one written rule. No torch.
 
-A sign of failure: the model errs much more where a circumstance differs. A sign of a cause: there is
-something small or simple that would do as a shortcut. Either alone has innocent reasons (a hard
-group; a property that is the task itself); both together are what a shortcut looks like.
+A sign of failure: the model is wrong much more often where a circumstance differs. A sign of a cause: there
+is something small or simple that could serve as a shortcut. Either alone may have an innocent explanation (a
+hard group; a property that is the task itself); both together are what a shortcut looks like.
 """
 
 from __future__ import annotations
@@ -14,31 +14,33 @@ from typing import Any, Literal
 
 from models.evaluate import Metrics
 from models.masking_cost import MaskingCost
+from models.statistics import upper_ends, wilson
 
-Reading = Literal["leans", "some_signs", "no_sign"]
+Reading = Literal["leans", "some_signs", "no_sign", "not_judged"]
 Kind = Literal["failure", "cause"]
 Name = Literal["groups", "shift", "mask", "property"]
 
 GAP = 0.05
-"""Less is no sign, however sure it is."""
+"""A smaller gap is no sign, however certain it is."""
 SMALL_MASK, MANY_CHANGES = 0.15, 0.1
 
 RULE = (
-    "Signs of failure: the worst group beside all samples, or the test split beside validation, is right at "
-    f"least {100 * GAP:.0f} points less often, and the 95 % intervals do not meet. Signs of a cause: the "
+    "Signs of failure: accuracy in a group, against all samples, or on the test split, against validation, "
+    f"is at least {100 * GAP:.0f} points lower, and the 95 % intervals do not overlap. Signs of a cause: the "
     f"model's own mask covers at most {100 * SMALL_MASK:.0f} % of the image and changes at least "
     f"{100 * MANY_CHANGES:.0f} points more of its answers than the same mask elsewhere (lower end of the "
-    "95 % interval); or one simple property of the image tells the class, rated strong. Both kinds: it leans "
-    "on a shortcut. One kind: some signs. Neither: no sign. The failures of a model that is no better than a "
-    "guess on the validation split (the 95 % interval of its mean over classes reaches chance) are no signs. "
-    "Slices inferred from where the model looks are no signs either: they are cut from the model's own "
-    "answers, and one that holds just its mistakes is found in an honest model too."
+    "95 % interval); or one simple property of the image predicts the class, rated strong. Both kinds: it "
+    "leans on a shortcut. One kind: some signs. Neither: no sign. The failures of a model that is no better "
+    "than a guess on the validation split (the 95 % interval of its mean accuracy over classes reaches "
+    "chance) are no signs; without a sign of a cause, such a model is not judged. "
+    "Slices inferred from where the model looks are no signs either: they are derived from the model's own "
+    "answers, and a slice of nothing but its mistakes is found in an honest model too."
 )
 
 
 @dataclass(frozen=True)
 class Sign:
-    """One thing that was looked at: whether it is a sign, of `n` samples, in a sentence with its figures."""
+    """One check: whether it found a sign, on `n` samples, and a sentence with its figures."""
 
     name: Name
     kind: Kind
@@ -49,84 +51,107 @@ class Sign:
 
 @dataclass(frozen=True)
 class Leaning:
-    """What the signs come to, and by which rule."""
+    """What the signs add up to, and by which rule. `reason` is a sentence if the reading is `not_judged`."""
 
     reading: Reading
     rule: str
     signs: tuple[Sign, ...]
+    reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return dataclasses.asdict(self)
 
 
-def read(signs: Sequence[Sign]) -> Leaning:
-    """Sum up by `RULE`."""
+def read(signs: Sequence[Sign], validation: Metrics | None = None) -> Leaning:
+    """Sum up by `RULE`; `validation` are the model's figures on that split, where it was evaluated.
+
+    A model that is no better than a guess there has learned nothing, or only what does not hold there; then
+    neither its failures nor their absence says anything about a shortcut.
+    """
+    guess = None if validation is None else _guess(validation)
+    if guess is not None:
+        signs = [_uncounted(sign, guess) if sign.kind == "failure" and sign.found else sign for sign in signs]
     kinds = {sign.kind for sign in signs if sign.found}
-    reading: Reading = "leans" if len(kinds) == 2 else "some_signs" if kinds else "no_sign"
-    return Leaning(reading, RULE, tuple(signs))
+    if kinds:
+        return Leaning("leans" if len(kinds) == 2 else "some_signs", RULE, tuple(signs))
+    if guess is not None:
+        told = f"{guess}: it has learned nothing, or only what does not hold there."
+        return Leaning("not_judged", RULE, tuple(signs), told)
+    if not signs:
+        return Leaning("not_judged", RULE, (), "There was nothing to check.")
+    return Leaning("no_sign", RULE, tuple(signs))
 
 
-def unless_guessing(signs: Sequence[Sign], validation: Metrics) -> list[Sign]:
-    """The same signs, but that of failure none is found where the model has learned nothing to lean on."""
+def _guess(validation: Metrics) -> str | None:
+    """The start of a sentence that the model is no better than a guess; None if it is better."""
     chance = 1 / len(validation.classes)
     low, high = validation.balanced_accuracy_low, validation.balanced_accuracy_high
     if len(validation.classes) < 2 or low > chance:
-        return list(signs)
-    told = (
-        f" On validation it is right on {_share(validation.balanced_accuracy, low, high)} over the classes, "
-        f"no better than a guess ({100 * chance:.1f} %): this says nothing of a shortcut."
+        return None
+    return (
+        f"On validation, its mean accuracy over classes is {_share(validation.balanced_accuracy, low, high)},"
+        f" no better than a guess ({100 * chance:.1f} %)"
     )
-    return [
-        dataclasses.replace(sign, found=False, sentence=sign.sentence + told)
-        if sign.kind == "failure" and sign.found
-        else sign
-        for sign in signs
-    ]
+
+
+def _uncounted(sign: Sign, guess: str) -> Sign:
+    told = f"{sign.sentence} {guess}: this says nothing about a shortcut."
+    return dataclasses.replace(sign, found=False, sentence=told)
 
 
 def of_groups(metrics: Metrics, *, split: str) -> Sign | None:
-    """The worst group beside all samples; None without groups."""
-    worst, low, high = (
-        metrics.worst_group_accuracy,
-        metrics.worst_group_accuracy_low,
-        metrics.worst_group_accuracy_high,
-    )
-    if worst is None or low is None or high is None or len(metrics.groups) < 2:
+    """The worst group against all samples; None without groups.
+
+    The gap and the interval must belong to the same group: a tiny group that is the lowest by chance would
+    otherwise lend its gap to a large group that is certainly lower, but only slightly.
+    """
+    low, high = metrics.worst_group_accuracy_low, metrics.worst_group_accuracy_high
+    if low is None or high is None or len(metrics.groups) < 2:
         return None
-    gap = metrics.accuracy - worst
+    ends = upper_ends([(group.correct, group.n) for group in metrics.groups])
+    surely = [
+        group
+        for group, end in zip(metrics.groups, ends, strict=True)
+        if metrics.accuracy - group.accuracy >= GAP and end < metrics.low
+    ]
+    worst = min(metrics.groups, key=lambda group: group.accuracy)
+    told = min(surely, key=lambda group: group.accuracy, default=worst)
+    if told.accuracy > worst.accuracy:
+        low, high = wilson(told.correct, told.n).low, float(ends[metrics.groups.index(told)])
+    name = "its worst group" if told.accuracy == worst.accuracy else "one group"
     return Sign(
         name="groups",
         kind="failure",
-        found=gap >= GAP and high < metrics.low,
+        found=bool(surely),
         n=metrics.n,
-        sentence=f"Its worst group on the {split} split, {metrics.worst_group}, is right on "
-        f"{_share(worst, low, high)}, all samples on {_share(metrics.accuracy, metrics.low, metrics.high)}.",
+        sentence=f"On the {split} split, its accuracy is {_share(told.accuracy, low, high)} in {name}, "
+        f"{told.name}, and {_share(metrics.accuracy, metrics.low, metrics.high)} on all samples.",
     )
 
 
 def of_shift(validation: Metrics, test: Metrics) -> Sign:
-    """Test beside validation: what held in the training data and does not hold there."""
+    """Test against validation: what held in the training data and does not hold there."""
     gap = validation.accuracy - test.accuracy
     return Sign(
         name="shift",
         kind="failure",
         found=gap >= GAP and test.high < validation.low,
         n=test.n,
-        sentence=f"It is right on {_share(validation.accuracy, validation.low, validation.high)} of the "
-        f"validation split and on {_share(test.accuracy, test.low, test.high)} of the test split.",
+        sentence=f"Its accuracy is {_share(validation.accuracy, validation.low, validation.high)} on the "
+        f"validation split and {_share(test.accuracy, test.low, test.high)} on the test split.",
     )
 
 
 def of_mask(cost: MaskingCost, *, split: str) -> Sign:
-    """What the model's own mask changes beyond the same mask elsewhere."""
+    """How much more the model's own mask changes than the same mask elsewhere."""
     beyond = cost.changes_beyond_elsewhere
     return Sign(
         name="mask",
         kind="cause",
         found=cost.masked_share <= SMALL_MASK and beyond.low >= MANY_CHANGES,
         n=cost.n,
-        sentence=f"On the {split} split its own mask covers "
+        sentence=f"On the {split} split, its own mask covers "
         f"{_share(cost.masked_share, cost.masked_low, cost.masked_high)} of the image and changes "
         f"{_points(beyond.estimate, beyond.low, beyond.high)} more of its answers than the same mask "
         "elsewhere.",
@@ -134,7 +159,7 @@ def of_mask(cost: MaskingCost, *, split: str) -> Sign:
 
 
 def of_property(check: Mapping[str, Any]) -> Sign | None:
-    """The import's finding (`models.shortcuts.ShortcutCheck` as JSON); None where nothing was judged."""
+    """The import's finding (`models.shortcuts.ShortcutCheck` as JSON); None if nothing was judged."""
     if not check.get("findings"):
         return None
     return Sign(

@@ -1,7 +1,7 @@
 """Which pixels are masked, and how: the paper's threshold on a saliency map, and its ablations.
 
-A map's height at a pixel is its bilinear upsampling minus the map's minimum. Masking
-`u > mean + 2·std` there gives the released code's mask exactly: its two min–max scalings are affine.
+A map's height at a pixel is its bilinearly upsampled value minus the map's minimum. Masking heights above
+mean + 2·std gives exactly the released code's mask, because its two min–max scalings are affine.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def thresholds(maps: Tensor, size: Size, *, sigmas: float = 2.0, share: float | 
 
 
 def threshold_heights(raised: Tensor, *, sigmas: float = 2.0, share: float | None = None) -> Tensor:
-    """`thresholds` of what `heights` gave."""
+    """`thresholds`, given the output of `heights`."""
     flat = raised.flatten(1)  # (B, H·W)
     bound = _of_positive(flat, sigmas) if share is None else _of_share(flat, share)
     return torch.where(torch.isfinite(bound), bound, torch.inf)
 
 
 def _of_positive(flat: Tensor, sigmas: float) -> Tensor:
-    """Mean + `sigmas`·std of what lies above the lowest; not finite for a map that is flat or not finite."""
+    """Mean + `sigmas`·std of the heights above the lowest; not finite if the map is flat or not finite."""
     low = flat.amin(1, keepdim=True)
     above = flat - low
     positive = above.sign()  # 1 or 0: floats take half the time of booleans here, and count exactly to 2^24
@@ -64,7 +64,7 @@ def _of_share(flat: Tensor, share: float) -> Tensor:
 
 
 def count_masked(raised: Tensor, bounds: Tensor) -> Tensor:
-    """Pixels (B,) of heights (B, H, W) that lie above their image's bound (B,); float32, exact to 2^24."""
+    """Number of heights (B, H, W) above their image's bound (B,): (B,) float32, exact up to 2^24."""
     flat = raised.flatten(1)
     return torch.gt(flat, bounds[:, None], out=torch.empty_like(flat)).sum(1)
 
@@ -77,7 +77,7 @@ def masks(maps: Tensor, bounds: Tensor, size: Size) -> Tensor:
 def random_masks(counts: Tensor, rows: Tensor, size: Size, *, seed: int) -> Tensor:
     """`counts` (B,) pixels of each image at random places, (B, H, W) bool.
 
-    The places depend on (seed, row) alone, never on the batch or the device.
+    The places depend only on (seed, row), never on the batch or the device.
     """
     height, width = size
     device = counts.device
@@ -91,9 +91,9 @@ def random_masks(counts: Tensor, rows: Tensor, size: Size, *, seed: int) -> Tens
 
 
 def seed_of_set(seed: int, iteration: int) -> int:
-    """The seed of the random places of the set of an iteration (0, 1, …): a run's own for the first.
+    """The seed for the random places of iteration 0, 1, …; for the first one, the run's own seed.
 
-    With one seed for all, the places of fewer pixels are among those of more, and sets join to the larger.
+    With a single seed, a smaller count's places are a subset of a larger one's, so a union adds nothing.
     """
     if iteration == 0:
         return seed
@@ -117,7 +117,7 @@ def apply_masks(images: Tensor, masked: Tensor, fill: Fill = "black") -> Tensor:
     """Images (B, 3, H, W) in 0..1 with the pixels of `masked` (B, H, W) bool replaced; a new tensor.
 
     `black` is exactly 0 before any normalisation (the paper), `mean` the image's own mean colour,
-    `blur` the image under a Gaussian of a tenth of its side.
+    `blur` the image blurred with a Gaussian whose sigma is a tenth of its shorter side.
     """
     return torch.where(masked[:, None], _FILLS[fill](images), images)
 
@@ -132,7 +132,7 @@ def _mean(images: Tensor) -> Tensor:
 
 def _blur(images: Tensor) -> Tensor:
     side = min(images.shape[-2:])
-    radius = min(side - 1, round(0.3 * side))  # three sigmas; reflection needs less than a side
+    radius = min(side - 1, round(0.3 * side))  # three sigmas; reflection padding must be less than a side
     places = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     kernel = torch.exp(-0.5 * (places / (0.1 * side)) ** 2)
     kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, -1)

@@ -1,7 +1,7 @@
-"""The masks of a data set on disk: low-resolution maps and thresholds, not pictures.
+"""Mask sets on disk: low-resolution maps and thresholds, not images.
 
-A folder with `masks.npy` (one record an image: 20 bytes and the fp32 map, 216 bytes at 7×7; open it
-with `numpy.load(mmap_mode="r")`) and `mask_set.json`. It appears whole or not at all.
+A mask set is a folder with `masks.npy` (one record per image: 20 bytes plus the fp32 map, 216 bytes at
+7×7; open it with `numpy.load(mmap_mode="r")`) and `mask_set.json`. It appears only when complete.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _RECORDS, _HEADER = "masks.npy", "mask_set.json"
 
 
 class MaskSetError(LearningError, ValueError):
-    """A folder that is no readable mask set, or a row that it does not hold."""
+    """The folder is not a readable mask set, or does not hold a requested row."""
 
     reason = "mask_set_unusable"
 
@@ -44,8 +44,8 @@ class MaskSetError(LearningError, ValueError):
 class MaskSetHeader:
     """How a set was made. `size` is the image's (height, width), `map_size` the stored map's.
 
-    With method `random` a record's `count` pixels are drawn from (`seed`, row). `crop` None: not known, in
-    a set of a version that did not write it down.
+    With method `random`, a record's `count` pixels are drawn from (`seed`, row). `crop` is None in sets
+    written by an earlier version, which did not record it.
     """
 
     method: str
@@ -69,7 +69,7 @@ class MaskSetHeader:
 
 
 class MaskBatch(NamedTuple):
-    """What is kept of one batch; numpy-convertible tensors of length B."""
+    """What is stored for one batch, as numpy-convertible tensors of length B."""
 
     rows: Tensor
     maps: Tensor  # (B, h, w) float32
@@ -91,11 +91,11 @@ def _record(map_size: Size) -> np.dtype[np.void]:
 
 
 class MaskSetWriter:
-    """Streams records into `folder`, which must not exist; constant memory.
+    """Streams records into `folder`, which must not exist, in constant memory.
 
-    A context manager: the folder takes its name when the block ends without an exception and
-    `header.images` records were added (MaskSetError otherwise); else nothing stays. What a killed
-    writer left behind is cleared by the next one.
+    A context manager: the folder appears when the block ends without an exception; MaskSetError if not
+    exactly `header.images` records were added. After an error nothing is left. The next writer removes
+    what a killed one left behind.
     """
 
     def __init__(self, folder: Path, header: MaskSetHeader) -> None:
@@ -142,12 +142,12 @@ class MaskSetWriter:
 
 
 def _columns(batch: MaskBatch) -> tuple[Tensor, ...]:
-    """In the record's order."""
+    """The columns in the order of the record's fields."""
     return batch.rows, batch.thresholds, batch.counts, batch.targets, batch.maps
 
 
 class MaskSet:
-    """A mask set on disk, memory-mapped: opening reads the row numbers only."""
+    """A mask set on disk, memory-mapped: opening it reads only the row numbers."""
 
     def __init__(self, header: MaskSetHeader, records: NDArray[np.void]) -> None:
         self.header = header
@@ -158,7 +158,7 @@ class MaskSet:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Raises MaskSetError for what is not a whole mask set of this version."""
+        """Raises MaskSetError if `folder` is not a complete mask set of this version."""
         try:
             header = MaskSetHeader.from_json(json.loads((folder / _HEADER).read_text()))
             records = np.load(folder / _RECORDS, mmap_mode="r", allow_pickle=False)
@@ -167,7 +167,7 @@ class MaskSet:
         if header.version != _VERSION or records.dtype != _record(header.map_size):
             raise MaskSetError(f"{folder.name} is a mask set of version {header.version}, not {_VERSION}")
         if len(records) != header.images:
-            raise MaskSetError(f"{folder.name} holds {len(records)} masks of {header.images}")
+            raise MaskSetError(f"{folder.name} holds {len(records)} of {header.images} masks")
         return cls(header, records)
 
     def __len__(self) -> int:
@@ -175,7 +175,7 @@ class MaskSet:
 
     @cached_property
     def digest(self) -> str:
-        """Of all that the masks depend on, in hexadecimal."""
+        """SHA-256 of everything that the masks depend on, in hexadecimal."""
         header = self.header
         found = hashlib.sha256(repr((header.method, header.size, header.seed)).encode())
         found.update(self._records.view(np.uint8).data)
@@ -188,7 +188,7 @@ class MaskSet:
         return int(self._records["count"].sum(dtype=np.int64)) / (len(self) * height * width)
 
     def records(self, rows: Tensor | NDArray[np.int64]) -> MaskBatch:
-        """The stored records of `rows` (B,), copied, on the CPU. Raises MaskSetError for a foreign row."""
+        """The stored records of `rows` (B,), copied, on the CPU. Raises MaskSetError for an unknown row."""
         wanted = np.asarray(rows, np.int64)
         at = np.searchsorted(self._sorted, wanted).clip(0, len(self) - 1)
         if not np.array_equal(self._sorted[at], wanted):
@@ -204,9 +204,9 @@ class MaskSet:
         )
 
     def masks(self, rows: Tensor, size: int | Size, device: torch.device) -> Tensor:
-        """(B, H, W) bool on `device`, True where masked; the masks that were counted, at the set's `size`.
+        """(B, H, W) bool on `device`, True where masked; at the set's size, as they were counted.
 
-        `size` is a side or (height, width), pixels.
+        `size` is a side or (height, width), in pixels.
         """
         size = (size, size) if isinstance(size, int) else size
         found = self.records(rows.cpu())
@@ -234,7 +234,7 @@ class _Union:
 
 
 def union(sources: Sequence[MaskSource]) -> MaskSource:
-    """Masked where any of `sources` masks: the paper's accumulation over iterations."""
+    """Masks every pixel that any of `sources` masks: the paper's accumulation over iterations."""
     if not sources:
         raise ValueError("a union needs at least one mask set")
     return sources[0] if len(sources) == 1 else _Union(tuple(sources))

@@ -1,4 +1,4 @@
-"""The masking stage: one forward pass over the training set, its masks kept."""
+"""The masking stage: one forward pass over the training set that stores its masks."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ __all__ = [
 
 T = TypeVar("T")
 
-_BEHIND = 2  # batches whose masks may be under way: a GPU then has its next one before it ends the last
+_BEHIND = 2  # batches in flight: a GPU then has its next one before it finishes the last
 RANDOM = "random"
-"""The ablation among the masking methods: the saliency rule's number of pixels, anywhere."""
+"""The ablation among the masking methods: as many pixels as the saliency rule, at random places."""
 
 
 @dataclass(frozen=True)
 class MaskSetSummary:
-    """What came of it. `masked_share` is masked pixels over all pixels, 0..1.
+    """A summary of the masking stage. `masked_share` is masked pixels over all pixels, 0..1.
 
-    `nothing_masked` counts the images without a masked pixel, `non_finite` those among them whose
-    map was not a number: flat and broken maps mask nothing.
+    `nothing_masked` counts the images without a masked pixel, `non_finite` those among them whose map is
+    not finite: flat and non-finite maps mask nothing.
     """
 
     images: int
@@ -91,11 +91,11 @@ def compute_mask_set(
     precision: Precision = "fp32",
     iteration: int = 0,
 ) -> MaskSetSummary:
-    """Masks of everything in `loader`, streamed into `folder` (which must not exist, and appears whole).
+    """Stream the masks of all images in `loader` into the new `folder`, which appears only when complete.
 
-    With method `random` the counts are xgradcam's and the places random, others for each `iteration`.
-    `bf16` is for the backbone, and gives slightly other masks. Raises UnknownMethod, Stopped,
-    FileExistsError. With DDP, for rank 0 alone, over a loader of everything.
+    With method `random`, the counts are xgradcam's and the places are random, different for each
+    `iteration`. `bf16` applies to the backbone, and changes the masks slightly. With DDP, call it on
+    rank 0 only, with a loader of all images. Raises UnknownMethod, Stopped, FileExistsError.
     """
     start = time.perf_counter()
     tally = _Tally()
@@ -128,7 +128,7 @@ class _Tally:
     non_finite: int = 0
 
     def add(self, batch: MaskBatch) -> None:
-        """Of a batch on the CPU."""
+        """Count a batch whose tensors are on the CPU."""
         counts = batch.counts.numpy()
         self.images += len(counts)
         self.masked += int(counts.sum(dtype=np.int64))
@@ -136,7 +136,7 @@ class _Tally:
             return
         nothing = counts == 0
         self.nothing += int(nothing.sum())
-        # A map that is not finite masks nothing, so only these need a look.
+        # A non-finite map masks nothing, so only these need checking.
         self.non_finite += int((~np.isfinite(batch.maps.numpy()[nothing]).all((1, 2))).sum())
 
 
@@ -158,7 +158,7 @@ def _header(config: MaskingConfig, seed: int, size: Size, first: MaskBatch, *, i
 def mask_batches(
     network: Network, loader: Loader, config: MaskingConfig, run: Run, *, precision: Precision
 ) -> Iterator[tuple[Size, MaskBatch]]:
-    """Each batch's image size and masks, on the CPU, in stored order."""
+    """The image size and the masks of each batch, on the CPU, in stored order."""
 
     def begun(batch: Batch) -> Callable[[], tuple[Size, MaskBatch]]:
         return partial(_mask_batch, batch, _begun(network, batch, config, precision), config)
@@ -169,7 +169,7 @@ def mask_batches(
 
 
 def _behind(works: Iterator[Callable[[], T]]) -> Iterator[T]:
-    """What a GPU makes is waited for by a thread, while it is given its next batches."""
+    """Wait for the GPU's results in a thread, while the GPU is given its next batches."""
     with ThreadPoolExecutor(1, "masks") as worker:
         yield from in_order(worker, works, ahead=_BEHIND)
 
@@ -177,7 +177,7 @@ def _behind(works: Iterator[Callable[[], T]]) -> Iterator[T]:
 def _begun(
     network: Network, batch: Batch, config: MaskingConfig, precision: Precision
 ) -> Callable[[], Saliency]:
-    """The backbone has run; what is left to do for the maps. Heavy heads and methods are done with here."""
+    """Run the backbone and return the work that remains for the maps; heavy heads and methods run here."""
     method, target = method_of(config), target_of(config, batch)
     if is_light(network, method):
         activation = activation_of(network, batch.images, precision=precision)
@@ -187,7 +187,7 @@ def _begun(
 
 
 def method_of(config: MaskingConfig) -> str:
-    """The saliency method; random masks have no map of their own, and count the default's pixels."""
+    """The saliency method to run. `random` has no maps of its own, and uses the default's pixel counts."""
     return DEFAULT_METHOD if config.method == RANDOM else config.method
 
 

@@ -34,7 +34,10 @@ ArmName = Literal["plain", "own", "elsewhere", "scattered"]
 
 
 class MaskedAnswers(NamedTuple):
-    """Predictions of N images under each arm, (N,) each; `masked` (N,) is the share of pixels, 0..1."""
+    """Predictions of N images under each arm, (N,) each, −1 for none.
+
+    `masked` (N,) is the share of pixels, 0..1.
+    """
 
     rows: Labels
     labels: Labels
@@ -77,7 +80,7 @@ def answers_under_masks(
                 else:
                     maps = torch.stack([maps_of[row] for row in batch.rows.tolist()])
                     logits = network(batch.images)
-                return _answers(network, batch, logits.argmax(1), maps, config=config, seed=run.seed)
+                return _answers(network, batch, _classes(logits), maps, config=config, seed=run.seed)
 
         parts = list(answers(loader, run, answer))
     return MaskedAnswers(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
@@ -102,9 +105,14 @@ def _answers(
     own = masks(maps, thresholds(maps, size, sigmas=config.sigmas, share=config.share), size)
     counts = own.sum((1, 2))
     arms = [own, shifted(own, batch.rows, seed=seed), random_masks(counts, batch.rows, size, seed=seed)]
-    said = [network(apply_masks(batch.images, arm, config.fill)).argmax(1) for arm in arms]
+    said = [_classes(network(apply_masks(batch.images, arm, config.fill))) for arm in arms]
     masked = counts.to(torch.float64) / (size[0] * size[1])
     return batch.rows, batch.labels, masked, plain, *said
+
+
+def _classes(logits: Tensor) -> Tensor:
+    """(B, K) → (B,); −1, which is never right, if a logit is not finite, as in `evaluate.Logits`."""
+    return logits.argmax(1).where(logits.isfinite().all(1), -1)
 
 
 def shifted(masked: Tensor, rows: Tensor, *, seed: int) -> Tensor:

@@ -1,7 +1,7 @@
-"""MaskTune (Asgari et al., NeurIPS 2022) on one screen: fit, saliency, mask, finetune, control, evaluate.
+"""MaskTune (Asgari Taghanaki et al., NeurIPS 2022) on one screen: ERM, masks, finetune, control, evaluation.
 
-Each step is a function of its arguments that a job's stage calls too. One network object goes
-through all of them and holds, after each, the weights that the step ends with.
+`masktune` is the whole method; a job's stages call the same steps one at a time. All steps share one
+network object, and each step leaves its final weights in it.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from models.run import Run
 from models.train import FitConfig, FitData, FitResult, fit
 
 Arm = Literal["erm", "masktune", "control"]
-_SMALL = 64  # pixels; up to here evaluation takes larger batches than training may
+_SMALL = 64  # pixels; up to this side, a forward pass may use larger batches than training
 _SMALL_BATCH = 256
 
 
 class ArmResult(NamedTuple):
-    """One of the models compared: how it was trained, and how it does on each split by name."""
+    """One of the compared models: its training, and its metrics by split name."""
 
     fit: FitResult
     metrics: Mapping[str, Metrics]
 
 
 class MaskTuneResult(NamedTuple):
-    """`arms` by name, without control where it was not wanted; `masks` one set per iteration."""
+    """`arms` by name (no control if the config turns it off); `masks` holds one mask set per iteration."""
 
     arms: Mapping[Arm, ArmResult]
     masks: Sequence[MaskSet]
@@ -50,23 +50,24 @@ class MaskTuneResult(NamedTuple):
 def masktune(
     network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path
 ) -> MaskTuneResult:
-    """The whole of it, in `folder`; called again after it was killed, it goes on where it was.
+    """Train and evaluate all arms, with checkpoints and mask sets in `folder`; call it again to resume.
 
-    Raises CheckpointError or MaskSetError where the folder holds what was made with other options.
+    `network` ends with the weights of the arm trained last. Raises CheckpointError or MaskSetError if
+    `folder` holds the results of other options.
     """
     check_ready(store, config.masking, run)
     arms: dict[Arm, ArmResult] = {}
-    # 1. ERM. The network ends as its best epoch on val (plain accuracy, no groups).
+    # 1. ERM: ordinary training. Keep the epoch with the best accuracy on val (plain, no groups).
     fitted = fit_erm(network, store, config, run, folder=folder / "erm")
     arms["erm"] = ArmResult(fitted, evaluate_splits(network, store, config, run))
     last = CheckpointFolder(folder / "erm").last()
     start, sets = last, list[MaskSet]()
     for iteration in range(config.masking.iterations):
-        # 2. What does it look at now? One map (h, w) per image as it is; what is above its threshold.
+        # 2. Where does it look? One map (h, w) per unaugmented image; mask the pixels above its threshold.
         kept = folder / f"masks-{iteration + 1}"
         sets.append(compute_masks(network, store, config, run, folder=kept, iteration=iteration))
         masked = union(sets) if config.masking.accumulate else sets[-1]  # (B, H, W) bool
-        # 3. One epoch on masked images only, from the last epoch of the training before.
+        # 3. Finetune on masked images only, by default for one epoch, from the last epoch trained so far.
         tuned = folder / f"finetune-{iteration + 1}"
         fitted = finetune_on_masks(
             network, store, config, run, folder=tuned, start=start, masks=masked, iteration=iteration
@@ -74,16 +75,16 @@ def masktune(
         start = CheckpointFolder(tuned).last()
     arms["masktune"] = ArmResult(fitted, evaluate_splits(network, store, config, run))
     if config.control:
-        # 4. The same images in the same order from the same start, not masked: what more epochs alone do.
+        # 4. Control: same start, same images in the same order, no masks. Shows what extra epochs alone do.
         fitted = continue_as_control(network, store, config, run, folder=folder / "control", start=last)
         arms["control"] = ArmResult(fitted, evaluate_splits(network, store, config, run))
     return MaskTuneResult(arms, sets)
 
 
 def new_network(store: Store, config: Hyperparameters) -> Network:
-    """Fresh weights of the config's seed, or the library's published ones.
+    """Build the config's backbone with weights drawn from its seed, or with the library's published weights.
 
-    For a `pretrained` that names a model, `backbones.adopt_weights` does the rest. Raises `BackboneError`.
+    If `pretrained` names a model, copy its weights with `backbones.adopt_weights`. Raises `BackboneError`.
     """
     return build_network(
         config.backbone,
@@ -95,7 +96,7 @@ def new_network(store: Store, config: Hyperparameters) -> Network:
 
 
 def fit_erm(network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path) -> FitResult:
-    """Ordinary training; checkpoints in `folder`. The network ends as the best epoch on val."""
+    """Train as usual, with checkpoints in `folder`. The network ends with its best epoch on val."""
     plan = FitConfig(
         config.epochs,
         config.optimizer,
@@ -111,9 +112,9 @@ def fit_erm(network: Network, store: Store, config: Hyperparameters, run: Run, *
 def compute_masks(
     network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path, iteration: int = 0
 ) -> MaskSet:
-    """The mask set of the training split, in `folder`, which appears whole; one that is there is kept.
+    """Compute the mask set of the training split, or open the one that `folder` already holds.
 
-    Raises MaskSetError where that one was made with other options.
+    A new folder appears only when complete. Raises MaskSetError if the set was made with other options.
     """
     if run.rank == 0 and not folder.exists():
         loader = map_loader(store, config, run)
@@ -134,11 +135,11 @@ def _check_made_so(
         "images": len(store.rows("train")),
         "seed": seed_of_set(run.seed, iteration),
     }
-    if header.crop is None:  # a job that the version before began: it had one seed for all iterations
+    if header.crop is None:  # written by an earlier version, with one seed for all iterations
         wanted |= {"crop": None, "seed": run.seed}
     differing = ", ".join(name for name, value in wanted.items() if getattr(header, name) != value)
     if differing:
-        raise MaskSetError(f"the masks here were made otherwise (other {differing}): use a new folder")
+        raise MaskSetError(f"the masks here were made with a different {differing}: use a new folder")
 
 
 def finetune_on_masks(
@@ -152,7 +153,7 @@ def finetune_on_masks(
     masks: MaskSource,
     iteration: int = 0,
 ) -> FitResult:
-    """Go on from `start` (weights and optimizer; None: from the network as it is) on masked images only."""
+    """Continue from `start` (weights and optimizer; None: the network as it is) on masked images only."""
     epochs = config.finetune.epochs
     plan = _continued(config, start, epochs=epochs, first_epoch=iteration * epochs)
     data = _fit_data(store, config, run, masks)
@@ -168,14 +169,14 @@ def continue_as_control(
     folder: Path,
     start: Checkpoint | None,
 ) -> FitResult:
-    """As many epochs as all finetuning together, from the same `start`, with the same batches, unmasked."""
+    """Continue from the same `start` for as many epochs as all finetunes, on the same batches, unmasked."""
     plan = _continued(config, start, epochs=config.masking.iterations * config.finetune.epochs, first_epoch=0)
     data = _fit_data(store, config, run)
     return fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder), start=start)
 
 
 def _fit_data(store: Store, config: Hyperparameters, run: Run, masks: MaskSource | None = None) -> FitData:
-    """The batches of a training, of masked images where there are `masks`, and what decides them."""
+    """The batches of a training, masked if `masks` is given, and the settings that determine them."""
     masking = None if masks is None else Masking(masks, partial(apply_masks, fill=config.masking.fill))
     decided: dict[str, str | int | None] = {
         "store": store.digest,
@@ -190,7 +191,7 @@ def _fit_data(store: Store, config: Hyperparameters, run: Run, masks: MaskSource
 def _continued(
     config: Hyperparameters, start: Checkpoint | None, *, epochs: int, first_epoch: int
 ) -> FitConfig:
-    """At the finetune's learning rate, or the last one of the training before; the last epoch counts."""
+    """Use the finetune's learning rate, or the last one of `start`; keep the last epoch, not the best."""
     before = config.optimizer.learning_rate if start is None else start.learning_rate
     optimizer = replace(config.optimizer, learning_rate=config.finetune.learning_rate or before)
     return FitConfig(
@@ -207,7 +208,7 @@ def _continued(
 def evaluate_splits(
     network: Network, store: Store, config: Hyperparameters, run: Run, splits: Sequence[str] = ("val", "test")
 ) -> dict[str, Metrics]:
-    """How the network does on each split; groups are measured where there are any."""
+    """Metrics by split name, including those of groups if the data set has any."""
     groups = store.groups if store.has_groups else None
     names = Names(store.classes, store.group_names)
     train_groups = np.bincount(store.groups[store.rows("train")] + 1, minlength=1)[1:]
@@ -232,16 +233,16 @@ def train_loader(
 
 
 def map_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:
-    """The training split as maps are made of it: in stored order, without augmentation."""
+    """The training split as saliency maps see it: in stored order, without augmentation."""
     settings = LoaderSettings(config.image_size, _forward_batch(config), crop=config.masking.crop)
     return make_loader(store, store.rows("train"), settings, run)
 
 
 def val_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:
-    """This rank's part of the validation split. Raises SplitTooSmall where some rank would have none."""
+    """This rank's part of the validation split. Raises SplitTooSmall if some rank would get no image."""
     check_split(store, "val", ranks=run.world_size)
     rows = store.rows("val")[run.rank :: run.world_size]
-    # As released, the batches count.
+    # The released code averages over batches, so their size may change which epoch is best.
     batch_size = config.batch_size if config.as_released else _forward_batch(config)
     return make_loader(store, rows, LoaderSettings(config.image_size, batch_size, again=True), run)
 
@@ -249,11 +250,11 @@ def val_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:
 def evaluation_loader(
     store: Store, rows: np.ndarray[tuple[int], np.dtype[np.int64]], config: Hyperparameters, run: Run
 ) -> StoreLoader:
-    """`rows` as they are, without masks, in batches that suit a forward pass."""
+    """`rows` without masks or augmentation, in batches sized for a forward pass."""
     return make_loader(store, rows, LoaderSettings(config.image_size, _forward_batch(config)), run)
 
 
 def _forward_batch(config: Hyperparameters) -> int:
-    """Where several cards share a training batch, each holds no more of a forward pass either."""
+    """One GPU's share of a training batch; small images use at least `_SMALL_BATCH`."""
     mine = max(2, config.batch_size // config.gpus)
     return max(mine, _SMALL_BATCH) if config.image_size <= _SMALL else mine

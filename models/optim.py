@@ -1,4 +1,4 @@
-"""Optimizers, and the learning rate as a pure function of the epoch: there is no schedule state to lose."""
+"""Optimizers, and the learning rate as a pure function of the epoch, so schedules have no state to lose."""
 
 from __future__ import annotations
 
@@ -37,45 +37,45 @@ def _adamw(parameters: Iterable[nn.Parameter], config: OptimizerConfig, fused: b
 _Maker = Callable[[Iterable[nn.Parameter], OptimizerConfig, bool], Optimizer]
 _OPTIMIZERS: dict[OptimizerName, _Maker] = {"sgd": _sgd, "adam": _adam, "adamw": _adamw}
 _HYPERPARAMETERS = ("lr", "momentum", "weight_decay", "nesterov")
-"""What `OptimizerConfig` decides, by torch's names."""
-_FUSED = ("cpu", "cuda")  # one kernel for all parameters: a fifth of SmallCNN's step on a CPU
+"""The options that `OptimizerConfig` sets, by torch's names."""
+_FUSED = ("cpu", "cuda")  # one kernel for all parameters: worth a fifth of SmallCNN's step on a CPU
 
 
 def make_optimizer(network: nn.Module, config: OptimizerConfig) -> Optimizer:
-    """Over every parameter that is trained, on the device where the network lies."""
+    """An optimizer of all parameters that require gradients, on the network's device."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     fused = all(p.device.type in _FUSED for p in parameters)
     return _OPTIMIZERS[config.name](parameters, config, fused)
 
 
 class OptimizerMismatch(LearningError, ValueError):
-    """The state of an optimizer of another kind, or of another network."""
+    """The state belongs to another kind of optimizer, or to another network."""
 
     reason = "optimizer_mismatch"
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Load what `state` has gathered (momentum, moments); hyperparameters stay those of `optimizer`.
+    """Load the buffers of `state` (momentum, moments); `optimizer` keeps its own hyperparameters.
 
-    Strictly: the same kind of optimizer, the same parameters in the same shapes. OptimizerMismatch else.
+    Raises OptimizerMismatch unless the kind of optimizer and all parameters and shapes are the same.
     """
     own = optimizer.state_dict()
     if [_outline(group) for group in own["param_groups"]] != [_outline(g) for g in state["param_groups"]]:
         raise OptimizerMismatch(
-            "the optimizer's state is of another kind of optimizer, or of another network"
+            "the optimizer's state belongs to another kind of optimizer, or to another network"
         )
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, values in state["state"].items():
         for name, value in values.items():
             if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameters[index].shape:
                 raise OptimizerMismatch(f"{name} of parameter {index} has the shape {tuple(value.shape)}")
-    optimizer.load_state_dict(copy.deepcopy(state))  # else its steps would write into `state`
+    optimizer.load_state_dict(copy.deepcopy(state))  # otherwise its steps would write into `state`
     for group, before in zip(optimizer.param_groups, own["param_groups"], strict=True):
         group.update({name: before[name] for name in _HYPERPARAMETERS if name in before})
 
 
 def _outline(group: dict[str, Any]) -> tuple[list[str], list[int], bool | None]:
-    """What tells kinds of optimizers apart: Adam and AdamW differ in the last alone."""
+    """What distinguishes kinds of optimizers: Adam and AdamW differ only in the last item."""
     return sorted(group), group["params"], group.get("decoupled_weight_decay")
 
 
@@ -85,7 +85,7 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
 
 
 def learning_rate(base: float, schedule: ScheduleConfig, *, epoch: int, epochs: int) -> float:
-    """The rate of `epoch` (0 … epochs - 1)."""
+    """The learning rate of `epoch` (0 … epochs - 1)."""
     return base * _SCHEDULES[schedule.name](schedule, epoch, epochs)
 
 

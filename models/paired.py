@@ -187,16 +187,12 @@ def _worst_interval(table: NDArray[np.int64], drawing: _Drawing, *, tail: float)
     ours, theirs = (
         _may_be_lowest(table[:, 0] + table[:, column], total, error=screened) for column in (1, 2)
     )
-    lowest_a, lowest_b, some_a, some_b = [], [], [], []
+    below, above = [], []
     for a, b in map(_accuracies, drawing.tables(table, pairs=PAIRS_OF_STRATUM)):
-        lowest_a.append(a.min(1))
-        lowest_b.append(b.min(1))
-        some_a.append(a[:, ours])
-        some_b.append(b[:, theirs])
-    below = np.concatenate(lowest_a)[:, None] - np.concatenate(some_b)
-    above = np.concatenate(some_a) - np.concatenate(lowest_b)[:, None]
-    low = np.quantile(below, (tail - screened) / len(theirs), axis=0).max()
-    high = np.quantile(above, 1 - (tail - screened) / len(ours), axis=0).min()
+        below.append(a.min(1)[:, None] - b[:, theirs])
+        above.append(a[:, ours] - b.min(1)[:, None])
+    low = np.quantile(np.concatenate(below), (tail - screened) / len(theirs), axis=0).max()
+    high = np.quantile(np.concatenate(above), 1 - (tail - screened) / len(ours), axis=0).min()
     return Interval(float(low), float(high))
 
 

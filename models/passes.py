@@ -1,9 +1,10 @@
-"""One pass over a loader with frozen weights: evaluation mode, progress, a way to stop, and every core.
+"""One pass over a loader with frozen weights: evaluation mode, progress, cancellation, and every core.
 
-Between two operations the cores of a CPU wait for each other, and on some machines that takes longer than
-the work. So a pass gives each core a batch of its own: up to 1.4 times as fast on two (`benchmarks.masking`).
-Then the arithmetic is that of one thread, on however many cores; several at one batch round otherwise, by
-5e-5 in ResNet-50's scores. No clock decides which way a batch goes, so a pass repeated has the same bits.
+CPU cores that share a batch wait for each other after every operation, which on some machines takes longer
+than the work. So a pass gives each core its own batch: up to 1.4 times as fast on two (`benchmarks.masking`).
+The arithmetic is then that of one thread on any number of cores; several threads on one batch would round
+differently, by 5e-5 in ResNet-50's scores. Timing never decides how a batch is run, so repeating a pass
+gives the same bits.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ T = TypeVar("T")
 
 _REPORT_SECONDS = 0.3
 _AT_ONCE = 1 << 25
-"""Numbers of all images under way, 128 MiB; in ResNet-50 the activations take twenty-five times as much."""
+"""Limit of images in flight, in float32 values (128 MiB); ResNet-50's activations take 25 times as much."""
 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, in float32; after it every module has the mode that it had before.
+    """Evaluation mode and full float32 inside the block; afterwards every module has its earlier mode again.
 
-    A card rounds the products of convolutions to TF32 by default, by 1e-3: masks, features and thresholds
-    would not be those of a CPU, nor of an exported graph.
+    By default a GPU rounds convolutions to TF32, by 1e-3: masks, features and thresholds would differ from
+    those of a CPU or an exported graph.
     """
     before = [(module, module.training) for module in network.modules()]
     tf32 = torch.backends.cudnn.allow_tf32
@@ -53,9 +54,9 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def watched(loader: Loader, run: Run, answering: Callable[[Iterator[Batch]], Iterator[T]]) -> Iterator[T]:
-    """What `answering` makes of the batches of `loader`, in stored order. Raises Stopped.
+    """Yield the results of `answering` for the batches of `loader`, in stored order. Raises Stopped.
 
-    Reports every 0.3 s and at the end what has been answered, not what has been begun.
+    Reports progress every 0.3 s and at the end, counting batches that are finished, not begun.
     """
     start = reported = time.perf_counter()
     steps, images = len(loader), 0
@@ -77,15 +78,15 @@ def watched(loader: Loader, run: Run, answering: Callable[[Iterator[Batch]], Ite
 
 
 def answers(loader: Loader, run: Run, answer: Callable[[Batch], T]) -> Iterator[T]:
-    """`answer` of each batch of `loader`, side by side. Reports as `watched` does; raises Stopped."""
+    """Yield `answer` of each batch of `loader`, side by side. Reports like `watched`; raises Stopped."""
     return watched(loader, run, lambda batches: side_by_side(batches, run.device, answer))
 
 
 def side_by_side(batches: Iterator[Batch], device: torch.device, answer: Callable[[Batch], T]) -> Iterator[T]:
-    """`answer` of each batch, in order; on a CPU as many at once as there are threads, with one thread each.
+    """Yield `answer` of each batch, in order; a CPU runs as many at once as it has threads, one thread each.
 
-    Of batches so large that not all would fit (`_AT_ONCE`), fewer, which share the threads out evenly. They
-    are answered in threads: `answer` enters its own inference mode, and changes nothing that others use.
+    If the batches are too large (`_AT_ONCE`), fewer run at once and share the threads evenly. `answer` is
+    called in worker threads: it must enter its own inference mode and must not change shared state.
     """
     if device.type != "cpu" or (first := next(batches, None)) is None:
         yield from map(answer, batches)
@@ -98,21 +99,21 @@ def side_by_side(batches: Iterator[Batch], device: torch.device, answer: Callabl
         return
     each = threads // workers
     pool = ThreadPoolExecutor(workers, "pass", _use_threads, (each,))
-    _use_threads(each)  # between two answers, too, other threads are at work
+    _use_threads(each)  # the pool also works while the caller handles an answer
     try:
         yield from in_order(pool, (partial(answer, batch) for batch in batches), ahead=workers)
     finally:
         pool.shutdown(cancel_futures=True)
-        _use_threads(threads)  # torch remembers the last number it was given, for threads to come
+        _use_threads(threads)  # torch gives new threads the number that was set last
 
 
 def _sharing(threads: int, *, most: int) -> int:
-    """As many workers as can share `threads` evenly, at most `most`, at least one."""
+    """The largest number of workers that divides `threads` evenly, at most `most`, at least one."""
     return max(count for count in range(1, max(1, min(threads, most)) + 1) if threads % count == 0)
 
 
 def in_order(pool: Executor, works: Iterator[Callable[[], T]], *, ahead: int) -> Iterator[T]:
-    """What `works` return, in their order, as `pool` does them; `ahead` of them are begun beforehand."""
+    """Yield what `works` return, in order, as run by `pool`, which gets up to `ahead` of them in advance."""
     begun = deque[Future[T]]()
     for work in works:
         begun.append(pool.submit(work))
@@ -123,6 +124,6 @@ def in_order(pool: Executor, works: Iterator[Callable[[], T]], *, ahead: int) ->
 
 
 def _use_threads(count: int) -> None:
-    """How many threads torch uses for the operations of this one."""
+    """Set how many threads torch uses for operations called from this thread."""
     torch.set_num_threads(count)
-    torch.get_num_threads()  # a thread that has not asked yet takes what any other set last
+    torch.get_num_threads()  # a thread that has never asked uses what any other set last

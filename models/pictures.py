@@ -1,4 +1,4 @@
-"""Saliency maps and masks as pictures, with numpy and PIL alone."""
+"""Saliency maps and masks rendered as images, with only numpy and PIL."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 Pixels = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 Heat = NDArray[np.floating]
-"""(h, w), any size and scale: it is stretched to the picture, its minimum to 0, its maximum to 1."""
+"""(h, w), any size and scale: it is resized to the image and rescaled to 0..1, minimum to maximum."""
 
 LEGIBLE = 224
-"""Pictures whose longer side is shorter than this are enlarged, each pixel to a square."""
-_OPACITY = 0.6  # of the most salient place: the image still shows through
+"""Images whose longer side is below this many pixels are enlarged, each pixel to a square."""
+_OPACITY = 0.6  # at the most salient place, so that the image still shows through
 _OUTLINE = (255, 122, 0)
 
-# Inferno at 17 even steps (Smith and van der Walt, CC0): its lightness rises evenly, for the
-# colour-blind and on grey printers too.
+# Inferno at 17 even steps (Smith and van der Walt, CC0): its lightness rises evenly, also for colour-blind
+# readers and on greyscale printers.
 _INFERNO = (
     "000004 0b0724 210c4a 3d0965 57106e 71196e 8a226a a32c61 bc3754 "
     "d24644 e45a31 f1731d f98e09 fcac11 f9cb35 f2ea69 fcffa4"
@@ -40,12 +40,12 @@ def colors() -> NDArray[np.float64]:
 
 
 def heatmap(heat: Heat, *, size: tuple[int, int]) -> Image.Image:
-    """The map alone in colour, for a picture of `size` (height, width) pixels."""
+    """The map alone, in colour, at the display size of an image of `size` (height, width) pixels."""
     return _image(_colored(_stretched(heat, _shown(size))))
 
 
 def overlay(pixels: Pixels, heat: Heat) -> Image.Image:
-    """The map over the picture, the more opaque the more salient: what is not salient stays as it was."""
+    """The map over the image, with opacity rising with saliency: the least salient places are unchanged."""
     height, width = pixels.shape[:2]
     level = _stretched(heat, _shown((height, width)))
     opacity = _OPACITY * level[:, :, None]
@@ -53,7 +53,7 @@ def overlay(pixels: Pixels, heat: Heat) -> Image.Image:
 
 
 def mask_image(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
-    """The picture as the finetune sees it, `mask` (H, W) black; each masked patch is outlined."""
+    """The image as the finetune sees it, with `mask` (H, W) in black and each masked patch outlined."""
     shown = _enlarged(pixels).copy()
     masked = _enlarged(mask)
     shown[masked] = 0
@@ -62,7 +62,7 @@ def mask_image(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
 
 
 def thumbnail(image: Image.Image, *, side: int) -> Image.Image:
-    """The picture with its longer side at most `side` pixels."""
+    """The image, scaled down so that its longer side is at most `side` pixels."""
     scale = side / max(image.size)
     if scale >= 1:
         return image
@@ -71,7 +71,7 @@ def thumbnail(image: Image.Image, *, side: int) -> Image.Image:
 
 
 def strip(images: Sequence[Image.Image], *, side: int = 112, gap: int = 4) -> Image.Image:
-    """Pictures side by side, each within `side` pixels, `gap` transparent pixels between them."""
+    """The images side by side, each within `side` pixels, with `gap` transparent pixels in between."""
     small = [thumbnail(image, side=side) for image in images]
     width = sum(image.width for image in small) + gap * (len(small) - 1)
     row = Image.new("RGBA", (width, max(image.height for image in small)))
@@ -98,13 +98,13 @@ def _shown(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _enlarged(pixels: NDArray[Scalar]) -> NDArray[Scalar]:
-    """Each pixel as a square, so that a picture of 28 pixels can be looked at."""
+    """Each pixel becomes a square, so that an image of 28 pixels is legible."""
     factor = _factor(pixels.shape[:2])
     return pixels.repeat(factor, 0).repeat(factor, 1)
 
 
 def _stretched(heat: Heat, size: tuple[int, int]) -> NDArray[np.float64]:
-    """0..1 at `size` (height, width); 0 everywhere for a constant map, and where it is not finite."""
+    """0..1 at `size` (height, width); 0 everywhere for a constant map. Non-finite values count as 0."""
     values = np.nan_to_num(np.asarray(heat, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     large = Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     level: NDArray[np.float64] = np.array(large, np.float64)
@@ -118,7 +118,7 @@ def _colored(level: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _shrunk(mask: NDArray[np.bool_], *, by: int) -> NDArray[np.bool_]:
-    """`mask` without the pixels nearer than `by` to its border or the picture's (4 neighbours)."""
+    """`mask` eroded by `by` pixels (4 neighbours); pixels outside the image count as unmasked."""
     for _ in range(by):
         padded = np.pad(mask, 1)
         mask = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]

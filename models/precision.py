@@ -1,4 +1,4 @@
-"""In which type of floats a network is trained, and judged while it is."""
+"""The floating-point type for training, and for validation during training."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from models.config import Precision
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """bfloat16 where asked for, and by default on a card that has it."""
+    """bfloat16 if requested, and by default on a GPU that supports it in hardware."""
     enabled = precision == "bf16" or (precision == "auto" and _has_bfloat16(device))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 @cache
 def _has_bfloat16(device: torch.device) -> bool:
-    """In hardware. On an older card cuDNN has no bfloat16, and torch's own convolutions are far slower than
-    those of float32.
+    """Hardware support only: on older GPUs cuDNN has no bfloat16, and torch's own bfloat16 convolutions are
+    far slower than float32.
     """
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)

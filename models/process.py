@@ -1,4 +1,4 @@
-"""The first thing a training process does: memory, threads, and kernels that repeat themselves."""
+"""Process-wide setup for training, before anything else: memory, threads, deterministic kernels."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import ctypes
 import os
 import sys
 
-_SPINS = "2000"  # 40 to 110 µs by the processor: longer than torch takes from one operation to the next
+_SPINS = "2000"  # 40 to 110 µs, depending on the CPU: longer than torch takes between two operations
 # <malloc.h>
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 
 
 def prepare_process(threads: int | None = None) -> int:
-    """Call it before anything else touches torch. Returns the number of threads that torch uses.
+    """Call this before anything else touches torch. Returns the number of threads that torch uses.
 
     `threads` None takes every core this process may run on. A resumed training must be given
-    those that its checkpoint names (`Checkpoint.threads`).
+    the number recorded in its checkpoint (`Checkpoint.threads`).
     """
     threads = prepare_without_torch(threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS does not repeat itself
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not deterministic
     import torch
 
     torch.set_num_threads(threads)
-    # Equal bits are promised on a CPU. On CUDA the fastest convolution of each shape is chosen instead.
-    # `use_deterministic_algorithms` is the same, and imports torch's compiler: a second, for nothing here.
+    # Identical bits are promised on a CPU. On CUDA, the fastest convolution for each shape is chosen instead.
+    # `use_deterministic_algorithms` does the same, but first imports torch's compiler, which takes a second.
     torch.set_deterministic_debug_mode("default" if torch.cuda.is_available() else "error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # not in the stub
     torch.backends.cudnn.benchmark = True
@@ -31,7 +31,7 @@ def prepare_process(threads: int | None = None) -> int:
 
 
 def prepare_without_torch(threads: int | None = None) -> int:
-    """The part of `prepare_process` for a process that only decodes and counts. Returns `threads`."""
+    """The part of `prepare_process` for a process that does not use torch. Returns the number of threads."""
     keep_freed_memory()
     threads = threads or len(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
@@ -40,12 +40,12 @@ def prepare_without_torch(threads: int | None = None) -> int:
 
 
 def wait_briefly() -> None:
-    """How long a thread of OpenMP spins for its next work before it sleeps; read once, by torch's import.
+    """Set how long an idle OpenMP thread spins before it sleeps; read once, when torch is imported.
 
-    Where another program wants the cores too, spinning for long makes small steps 2 to 6 times slower. To
-    sleep sooner makes them slower where none does, for each operation then wakes a thread: on a virtual
-    machine 500 spins instead of 2000 cost a step of SmallCNN a tenth, and 2000 cost two trainings side by
-    side 4 % (5000: 16 %).
+    If another program competes for the cores, long spinning makes small steps 2 to 6 times slower. If none
+    does, sleeping sooner makes them slower, because each operation has to wake a thread. On a virtual
+    machine, 500 spins instead of 2000 made a step of SmallCNN a tenth slower, and 2000 spins slowed two
+    concurrent trainings by 4 % (5000: by 16 %).
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "passive"
@@ -53,11 +53,11 @@ def wait_briefly() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep what is freed: giving pages back and faulting them in anew costs a quarter to
-    nearly half of a training's CPU time. False where the C library is another one.
+    """Tell glibc to keep freed memory: returning pages and faulting them in again costs a quarter to nearly
+    half of a training's CPU time. Returns False if the C library is not glibc.
 
-    Call it while the process has one thread. A thread that allocated before has an arena of its own, which
-    later threads share and for which none of this holds: a quarter of a `predict` job's rate.
+    Call this while the process has one thread. A thread that allocated earlier has its own arena, which later
+    threads share and which ignores these settings; that costs a quarter of a `predict` job's throughput.
     """
     if not sys.platform.startswith("linux"):
         return False

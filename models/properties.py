@@ -23,19 +23,19 @@ from models.data.store import Store
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-SIDE = 64  # pixels of the square that a large image is reduced to
-MAX_SOURCE_PIXELS = 1_200_000_000  # to be decoded in all: 5,000 images of 500×375, with room
-MIN_IMAGES = 500  # are measured however large they are
-MAX_IMAGES = 5000  # are measured where nothing else is asked for
+SIDE = 64  # pixels; the side of the square that a large image is reduced to
+MAX_SOURCE_PIXELS = 1_200_000_000  # decoded in total at most: 5,000 images of 500×375, with a margin
+MIN_IMAGES = 500  # measured however large they are
+MAX_IMAGES = 5000  # measured by default
 _CHUNK = 256
 _TYPES = tuple(MEDIA_TYPES)
-_STORED = ImageLimits(max_bytes=1 << 62, max_pixels=1 << 62, min_side=1)  # was checked when it came in
-# What PIL raises over a broken EXIF block; the slow way then decides as everywhere else.
+_STORED = ImageLimits(max_bytes=1 << 62, max_pixels=1 << 62, min_side=1)  # checked on import
+# What PIL raises for a broken EXIF block; `decode_image` then decides, as everywhere else.
 _BROKEN_EXIF = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
 
 
 class Property(NamedTuple):
-    """A few numbers that a person sees as one thing. `phrase` fits into "… alone tells a from b"."""
+    """A few numbers that describe one visible property. `phrase` completes "… alone tells a from b"."""
 
     name: str
     where: str
@@ -47,7 +47,7 @@ class Property(NamedTuple):
 class PropertyTable:
     """`values` (N, D) float32 of the samples `rows` (N,); each property owns some columns, in order.
 
-    `images` says how many samples were asked for: fewer were measured where images are large.
+    `images` is the number of samples requested: fewer are measured if images are large.
     """
 
     rows: Rows
@@ -72,11 +72,11 @@ def simple_properties(
     threads: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PropertyTable:
-    """Measure the first `limit` of `rows`: shuffle them before. A few milliseconds an image.
+    """Measure the first `limit` of `rows`, which the caller has shuffled. Takes a few milliseconds per image.
 
-    Where images are large it stops at `MAX_SOURCE_PIXELS`, though not before `MIN_IMAGES`. ValueError
-    without a row. Threads decode, since PIL does that without the GIL. `on_progress` is told (done, total)
-    now and then; what it raises ends the measuring.
+    With large images it stops at `MAX_SOURCE_PIXELS`, but not before `MIN_IMAGES`. Images are decoded in
+    threads, because PIL releases the GIL. `on_progress` is called with (done, total) from time to time; an
+    exception that it raises ends the measuring. Raises ValueError without a row.
     """
     if len(rows) == 0:
         raise ValueError("there is no sample to measure")
@@ -103,7 +103,7 @@ def _affordable(store: Store, rows: Rows) -> int:
 
 
 def _measure(store: Store, rows: Rows) -> Floats:
-    """(B, D): of the pixels, then of the files."""
+    """Features (B, D): first of the pixels, then of the files."""
     files = [store.image_bytes(row) for row in rows.tolist()]
     pixels = np.stack([_reduced(file) for file in files]) if store.pixels is None else store.pixels[rows]
     sizes = store.sizes[rows].astype(np.float32)  # (B, 2): width, height
@@ -119,7 +119,7 @@ def _measure(store: Store, rows: Rows) -> Floats:
 
 
 def _reduced(data: bytes) -> NDArray[np.uint8]:
-    """The whole picture, upright, as (SIDE, SIDE, 3) RGB. A JPEG is decoded at a fraction of its size."""
+    """The whole image, upright, as (SIDE, SIDE, 3) RGB. A JPEG is decoded at a fraction of its size."""
     picture = _drafted(data) if image_type(data) == "JPEG" else None
     if picture is None:
         picture = decode_image(data, _STORED).image
@@ -129,14 +129,14 @@ def _reduced(data: bytes) -> NDArray[np.uint8]:
 def _drafted(data: bytes) -> Image.Image | None:
     try:
         with Image.open(BytesIO(data), formats=["JPEG"]) as image:
-            image.draft("RGB", (SIDE, SIDE))  # at least so large: libjpeg halves up to three times
+            image.draft("RGB", (SIDE, SIDE))  # gives at least this size: libjpeg halves up to three times
             return ImageOps.exif_transpose(image).convert("RGB")
     except _BROKEN_EXIF:
         return None
 
 
 class _Planes(NamedTuple):
-    """One chunk of pictures: `rgb` (B, H, W, 3), the others (B, H, W), all float32 in 0..255."""
+    """One chunk of images: `rgb` (B, H, W, 3), the others (B, H, W), all float32 in 0..255."""
 
     rgb: Floats
     luma: Floats
@@ -190,7 +190,7 @@ def _sharpness(planes: _Planes) -> Iterator[Floats]:
 
 
 def _region(planes: _Planes, region: Region) -> Floats:
-    """Mean red, green and blue of a region, and its mean step: text, rulers and frames are edges."""
+    """Mean red, green and blue of a region, and its mean step, because text, rulers and frames are edges."""
     height, width = planes.luma.shape[1:]
     place = (slice(None), region.rows(height), region.columns(width))
     colours = planes.rgb[place].mean((1, 2))
@@ -198,7 +198,7 @@ def _region(planes: _Planes, region: Region) -> Floats:
 
 
 Span = Callable[[int], slice]
-"""The side of an image → a part of it."""
+"""The length of an image's side → a part of that side."""
 
 
 class Region(NamedTuple):
@@ -237,7 +237,7 @@ _REGIONS: dict[str, Region] = {
 
 
 def _properties(regions: Sequence[str]) -> tuple[Property, ...]:
-    """In the order of `_measure`'s columns."""
+    """All properties, in the order of `_measure`'s columns."""
     whole, file = "whole image", "file"
     look = ("red", "green", "blue", "edges")
     return (
@@ -247,7 +247,7 @@ def _properties(regions: Sequence[str]) -> tuple[Property, ...]:
         Property(
             "colourfulness",
             whole,
-            "how colourful the image is",
+            "the colourfulness of the image",
             ("red–green", "yellow–blue", "saturation"),
         ),
         Property("sharpness", whole, "the sharpness of the image", ("mean edge", "hardest edge")),

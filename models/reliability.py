@@ -1,4 +1,4 @@
-"""Whether probabilities are as often right as they say. numpy only."""
+"""How well predicted probabilities match the accuracy. numpy only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Labels = NDArray[np.int64]
 class ReliabilityBin(NamedTuple):
     """Samples whose top probability is in (`low`, `high`]: mean probability against accuracy.
 
-    `accuracy_low`, `accuracy_high`: its 95 % Wilson interval.
+    `accuracy_low`, `accuracy_high`: the 95 % Wilson interval of the accuracy.
     """
 
     low: float
@@ -29,14 +29,14 @@ class ReliabilityBin(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """Of the `n` samples with finite logits; `non_finite` others were left out.
+    """Reliability on the `n` samples with finite logits; `non_finite` others were left out.
 
-    `ece` and `mce`: mean and largest gap between confidence and accuracy over the bins.
+    `ece` and `mce` are the mean and the largest gap between confidence and accuracy over the bins.
 
-    A mean of absolute gaps is never 0 on a finite sample: `ece_by_chance` is what a model whose
-    probabilities are all true exceeds in 5 % of samples like this one. `overconfidence` is mean
-    probability − accuracy. `nll` in nats, `brier` over all classes (0..2). Empty bins are left out.
-    `…_low`, `…_high`: 95 % intervals, for `ece` by bootstrap within the bins, else of the mean.
+    A mean of absolute gaps is never 0 on a finite sample: `ece_by_chance` is the value that a model whose
+    probabilities are all true exceeds on 5 % of samples like this one. `overconfidence` is mean
+    probability − accuracy. `nll` is in nats, `brier` over all classes (0..2). Empty bins are left out.
+    `…_low`, `…_high`: 95 % intervals, for `ece` by bootstrap within the bins, otherwise of the mean.
     """
 
     n: int
@@ -72,9 +72,9 @@ def calibration_error(
     bins: int = 15,
     generator: np.random.Generator | None = None,
 ) -> Calibration | None:
-    """Reliability of softmax probabilities in `bins` equal widths (Guo et al. 2017); logits (N, K).
+    """Reliability of softmax probabilities in `bins` of equal width (Guo et al. 2017); logits (N, K).
 
-    None where no row is finite. `generator` draws the interval of `ece`; by default one of seed 0.
+    Returns None if no row is finite. `generator` draws the interval of `ece`; its seed is 0 by default.
     """
     if len(labels) == 0:
         raise ValueError("there must be at least one sample")
@@ -124,9 +124,9 @@ def calibration_error(
 def _ece_bounds(
     top: NDArray[np.float64], right: NDArray[np.bool_], place: Labels, generator: np.random.Generator
 ) -> tuple[float, float, float]:
-    """(low, high, by chance): 2.5 %, 97.5 % of the bootstrap, 95 % if all probabilities were true.
+    """(low, high, by chance): bootstrap quantiles 2.5 %, 97.5 %; the 95 % one if all probabilities were true.
 
-    A bin's sum of (probability − right) is drawn from a normal distribution of its mean and variance.
+    A bin's sum of (probability − right) is drawn from a normal distribution with its mean and variance.
     """
     size = int(place.max()) + 1
     counts = np.bincount(place, minlength=size)

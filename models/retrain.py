@@ -14,6 +14,7 @@ from models.config import HeadConfig
 from models.fitting import (
     Check,
     Standardised,
+    first_samples,
     fit_heads,
     folds,
     group_weights,
@@ -70,6 +71,7 @@ def retrain_head(
     config: HeadConfig,
     *,
     seed: int,
+    pictures: Labels | None = None,
     device: torch.device | None = None,
     check: Check = never,
 ) -> RetrainedHead:
@@ -80,10 +82,12 @@ def retrain_head(
     and scored by its held-out cross-entropy, balanced as the head is, after one temperature. Of
     those within one standard error of the best the largest is taken: an inferred minority is a few
     dozen samples, and what they cannot tell apart is better decided for the simpler head (Breiman
-    et al. 1984, 3.4.3). `check` is called at every step of a fit.
+    et al. 1984, 3.4.3). Copies, by `pictures` (N,), are held out together and count as one sample in
+    that standard error. `check` is called at every step of a fit.
     """
     standardised = Standardised.of(features.values, device)
-    held = _held(groups, config, seed)
+    copies = first_samples(pictures, len(features.labels))
+    held = _held(groups, config, seed, copies)
     members = groups.memberships(features.labels)
     weights = group_weights(features.labels, members)
     scored = {
@@ -91,7 +95,8 @@ def retrain_head(
         for p in config.penalties
     }
     candidates = tuple(
-        Candidate(p, *_balanced_loss(logits, features.labels, weights)) for p, logits in scored.items()
+        Candidate(p, *_balanced_loss(logits, features.labels, weights, copies))
+        for p, logits in scored.items()
     )
     best = min(candidates, key=lambda c: c.loss)
     penalty = max(c.penalty for c in candidates if c.loss <= best.loss + best.error)
@@ -109,10 +114,12 @@ def retrain_head(
     return RetrainedHead(head, penalty, candidates, np.asarray(scored[penalty].argmax(1), np.int64), groups)
 
 
-def _held(groups: Groups, config: HeadConfig, seed: int) -> NDArray[np.bool_]:
+def _held(groups: Groups, config: HeadConfig, seed: int, copies: Labels) -> NDArray[np.bool_]:
     """(N, folds · repeats): who is held out of which head; the same for every penalty."""
     rng = np.random.default_rng([seed, 2])
-    numbers = [folds(groups.assigned, count=config.folds, rng=rng) for _ in range(config.repeats)]
+    numbers = [
+        folds(groups.assigned, count=config.folds, rng=rng, pictures=copies) for _ in range(config.repeats)
+    ]
     return np.concatenate([fold[:, None] == np.arange(config.folds) for fold in numbers], axis=1)
 
 
@@ -138,17 +145,21 @@ def _cross_fit(
     )
 
 
-def _balanced_loss(logits: NDArray[np.float32], labels: Labels, weights: Floats) -> tuple[float, float]:
+def _balanced_loss(
+    logits: NDArray[np.float32], labels: Labels, weights: Floats, copies: Labels
+) -> tuple[float, float]:
     """Cross-entropy under `weights` (N, groups) at the one temperature that suits it best; standard error.
 
-    Without the temperature strong penalties, which only make small logits, would lose.
+    Without the temperature strong penalties, which only make small logits, would lose. `copies` (N,) are
+    `first_samples`: the standard error counts distinct pictures.
     """
     parts = weights.sum(0)
     found = []
     for factor in _SHARPNESS:
         losses = -of_label(log_softmax(logits * np.float32(factor)), labels)
         means = losses @ weights / parts
-        influence = (weights * (losses[:, None] - means)).sum(1)  # of each sample on the loss
+        of_samples = (weights * (losses[:, None] - means)).sum(1)  # the influence of each on the loss
+        influence = np.bincount(copies, of_samples)
         found.append((float(means @ parts) / parts.sum(), float(np.linalg.norm(influence)) / parts.sum()))
     return min(found)
 

@@ -1,8 +1,8 @@
-"""What every long computation is handed: device, threads, progress, and when to stop.
+"""The arguments of every long computation: device, random numbers, progress, and when to stop.
 
-Nothing here is global (law 7): a generator is derived from (seed, stage, epoch), so that an
-epoch draws the same numbers whether or not the process that runs it ran the one before. torch comes
-when a `Run` does: an import reports its progress without it.
+Nothing here is global (law 7): a generator is derived from (seed, stage, epoch), so an epoch draws the
+same numbers whether or not its process also ran the epoch before. torch is imported only with the first
+`Run`, because an import job reports its progress without it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Progress(NamedTuple):
 
 
 class Stopped(Exception):
-    """`should_stop` said so. Everything up to the last checkpoint is safe."""
+    """`should_stop` returned True. Everything up to the last checkpoint is safe."""
 
 
 def _ignore(_: Progress) -> None:
@@ -42,7 +42,7 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class Run:
-    """Where and under whose eyes a stage runs. `rank` of `world_size` when DDP is up."""
+    """Where a stage runs, and whom it reports to. `rank` of `world_size` is for DDP."""
 
     device: torch.device = field(default_factory=lambda: resolve_device("cpu"))
     seed: int = 0
@@ -61,13 +61,13 @@ class Run:
         return generator
 
     def check(self) -> None:
-        """Raise `Stopped` when the run should end."""
+        """Raise `Stopped` if `should_stop` returns True."""
         if self.should_stop():
             raise Stopped
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """`auto` is CUDA where there is a card, else the CPU."""
+    """`auto` is CUDA if there is a GPU, else the CPU."""
     import torch
 
     if name == "auto":
@@ -76,7 +76,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def device_name(device: torch.device | str) -> str:
-    """For reports: the card's own name, or cpu."""
+    """The device's name for reports: the GPU's model, or cpu."""
     kind = str(device).partition(":")[0]
     if kind != "cuda":
         return kind

@@ -1,4 +1,4 @@
-"""From the host to the device, with no wait for what the device is doing."""
+"""Copies from host to device that do not wait for the device's pending work."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """On `device`. From pinned memory, for from any other a card is waited for where it is over 64 KiB."""
+    """`tensor` on `device`. Pinned for a GPU: an unpinned copy of more than 64 KiB waits for its queue."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

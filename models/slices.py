@@ -19,9 +19,10 @@ from models.gaze import Floats, Labels, Maps, shares
 from models.statistics import wilson
 
 RULE = (
-    f"The maps of a class are cut into 2 to {MAX_CLUSTERS} slices of at least {MIN_SIZE} images, as many as "
-    f"give the best silhouette, if it is at least {MIN_SILHOUETTE} and above that of {REFERENCES} samples of "
-    "one Gaussian of the same mean and covariance, cut the same way; else they are one slice."
+    f"The maps of a class are divided into 2 to {MAX_CLUSTERS} slices of at least {MIN_SIZE} images, in the "
+    f"number with the best silhouette, if that is at least {MIN_SILHOUETTE} and above that of {REFERENCES} "
+    "samples of one Gaussian with the same mean and covariance, divided in the same way; otherwise they are "
+    "one slice."
 )
 Reading = Literal["follows", "partly", "misses"]
 

@@ -16,7 +16,14 @@ from torch.optim import Optimizer
 
 from models.backbones import Network
 from models.backbones_weights import load_strictly
-from models.checkpoints import Checkpoint, CheckpointError, CheckpointFolder, EpochRecord, weights_digest
+from models.checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    CheckpointFolder,
+    EpochRecord,
+    digest_of,
+    weights_digest,
+)
 from models.config import OptimizerConfig, Precision, ScheduleConfig
 from models.counting import StepCounts, count
 from models.data.batches import Loader
@@ -146,17 +153,15 @@ class _Loop:
         started = time.monotonic()
         loss, correct, images = self._train(data.train, epoch)
         if not loss < float("inf"):  # NaN included
-            raise Diverged(
-                f"the loss of epoch {epoch + 1} is {loss}: take a lower learning_rate than {rate:g}"
-            )
+            raise Diverged(f"the loss of epoch {epoch + 1} is {loss}: use a learning_rate below {rate:g}")
         val = None
         if data.val is not None:
             share_buffers(self.network, self.run)
             val = count(self.network, data.val, self.run, self.config.precision)
             if not val.numbers:  # the loss is of the weights before the last step
                 raise Diverged(
-                    f"after epoch {epoch + 1} no answer to the validation split is a number: "
-                    f"take a lower learning_rate than {rate:g}"
+                    f"after epoch {epoch + 1} no output on the validation split is a finite number: "
+                    f"use a learning_rate below {rate:g}"
                 )
         seconds = time.monotonic() - started
         record = EpochRecord(
@@ -231,7 +236,11 @@ def _seeded(device: torch.device, seed: int) -> Iterator[None]:
 def _identity(
     network: Network, data: FitData, *, config: FitConfig, run: Run, start: Checkpoint | None
 ) -> str:
-    """Everything that a resumed training must have in common with the one that was cut off, as JSON."""
+    """Everything that a resumed training must have in common with the one that was cut off, as JSON.
+
+    `start` is stored as a digest. Stored in full, it would hold the identities of all earlier trainings of a
+    chain, JSON inside JSON, whose escape characters double at every level.
+    """
     return json.dumps(
         {
             "network": asdict(network.spec),
@@ -240,7 +249,7 @@ def _identity(
             "ranks": run.world_size,
             "images": data.train.images,
             "steps": len(data.train),
-            "start": None if start is None else start.identity,
+            "start": None if start is None else digest_of(start.identity),
             **data.decided,
         },
         sort_keys=True,
@@ -249,11 +258,13 @@ def _identity(
 
 def _check_resumable(newest: Checkpoint, identity: str, run: Run) -> None:
     before, now = json.loads(newest.identity), json.loads(identity)
+    if (start := before.get("start")) and start.startswith("{"):  # in full, as earlier versions wrote it
+        before["start"] = digest_of(start)
     # What the version that began the training did not write down cannot differ: its jobs are gone on with.
     differing = ", ".join(key for key in now if key in before and now[key] != before[key])
     if differing:
         raise CheckpointError(
-            f"the checkpoints here belong to another training (other {differing}): use a new folder"
+            f"the checkpoints here belong to another training (different {differing}): use a new folder"
         )
     threads = torch.get_num_threads()
     if run.device.type == "cpu" and newest.threads != threads:

@@ -1,4 +1,4 @@
-"""What a job's child is told, read out of the database."""
+"""Builds the spec of a job's child from the database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.spec import DatasetSpec, MaskSetSpec, ModelSpec, Spec
 
 
 def brief(session: Session, job: JobRow, *, slot: int) -> Spec:
-    """Read what the job needs. Raises `NotFound` or `DatasetNotReady` when it is gone."""
+    """Read what the job needs. Raises `NotFound` or `DatasetNotReady` if an input is gone."""
     mask_set = _mask_set(session, job)
     given = mask_set.model_id if mask_set else job.inputs.get("model")
     model = registry.get(session, given).id if given else None
@@ -34,7 +34,7 @@ def brief(session: Session, job: JobRow, *, slot: int) -> Spec:
 
 
 def _wanted(stage: Stage, job: JobRow) -> bool:
-    """The control can be switched off; every other stage of a kind is run."""
+    """Whether to run the stage: the control can be switched off, the others cannot."""
     return stage is not Stage.CONTROL or bool(job.params.get("control", True))
 
 
@@ -64,13 +64,13 @@ def _mask_set(session: Session, job: JobRow) -> MaskSetSpec | None:
 
 
 def _named(job: JobRow) -> list[str]:
-    """Models in the parameters: what a training starts from, when it is one of ours; a second opinion."""
+    """Ids of the models named in the parameters: the starting point of a training, and the second model."""
     named = (job.params.get("pretrained"), job.params.get("second_model"))
     return [name for name in named if isinstance(name, str)]
 
 
 def _models(session: Session, names: list[str]) -> dict[str, ModelSpec]:
-    """The models by id, and the ERM halves of their pairs."""
+    """These models and their ERM models, by id."""
     found: dict[str, ModelSpec] = {}
     waiting = list(names)
     while waiting:

@@ -1,6 +1,6 @@
-"""The Celery app of a worker, and every setting with its reason.
+"""The Celery app of a worker, and the reason for every setting.
 
-Celery carries doorbells and nothing else: no state of a job is kept in or read from it.
+Celery only carries doorbells: no job state is stored in it or read from it.
 """
 
 from __future__ import annotations
@@ -30,30 +30,31 @@ def make_worker(runtime: Runtime) -> Celery:
         # The row is the truth about a job; a result would be a second, weaker one.
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
-        # Acknowledge when a task starts. Late, a job longer than Redis's visibility_timeout would be
-        # delivered twice; a message lost with its worker costs the lease, and the sweep rings again.
+        # Acknowledge when a task starts. With late acknowledgement, Redis would deliver a job twice if it
+        # runs longer than visibility_timeout. If a worker dies with a message, the lease expires and the
+        # sweep rings again.
         task_acks_late=False,
         task_reject_on_worker_lost=False,
-        # A busy worker must not hoard the message that an idle one could take. Celery knows how for
-        # Redis alone; `_take_only_what_can_run` does the same for the folder.
+        # A busy worker must not prefetch a message that an idle one could take. Celery can disable
+        # prefetching only on Redis; `_take_only_what_can_run` does the same for the folder broker.
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=on_redis,
-        # A broker that is away, now or later, is waited for, and for ever: jobs that run go on meanwhile.
+        # Wait for an unreachable broker without limit, at start-up and later: running jobs are unaffected.
         broker_connection_retry_on_startup=True,
         broker_connection_retry=True,
         broker_connection_max_retries=None,
-        # So is one that takes no writes, as a Redis that was the master before a failover.
+        # Likewise for a read-only broker, such as a Redis that lost its role as master in a failover.
         broker_channel_error_retry=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_enable_prefetch_count_reduction=False,
-        # Threads: a slot only waits for its child process, which holds the device. A prefork child
-        # is daemonic, and a daemonic process may not start the loaders of a training.
+        # Threads suffice: a slot only waits for its child process, which holds the device. A prefork child
+        # is daemonic, and daemonic processes may not start the data loader processes of a training.
         worker_pool="threads",
         worker_concurrency=runtime.settings.worker_slots,
-        # Nobody watches Celery's own events or asks its remote control: the API tells of jobs.
+        # Celery's own events and remote control are unused: jobs are watched through the API.
         worker_send_task_events=False,
         worker_enable_remote_control=False,
-        # The log is the process's own (stderr, `log_level`), and the child's stdout is a protocol.
+        # The process configures its own log (stderr, `log_level`); the child's stdout carries messages.
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
     )
@@ -67,18 +68,18 @@ def run(runtime: Runtime) -> int:
     app = make_worker(runtime)
 
     def stop(**_: Any) -> None:
-        # Celery's warm shutdown waits for its tasks; the supervisors must be told to end theirs.
+        # Celery's warm shutdown waits for running tasks, so the supervisors must be told to end them.
         runtime.stopping.set()
 
     def keep_our_logging(**_: Any) -> None:
-        """A receiver is all it takes for Celery to leave the log alone."""
+        """Do nothing: Celery leaves the logging alone as soon as this signal has a receiver."""
 
     signals.worker_shutting_down.connect(stop)
     signals.setup_logging.connect(keep_our_logging)
     worker = app.Worker(
         hostname=f"masktune@{runtime.name}",
         loglevel=runtime.settings.log_level.upper(),
-        # What these three say goes between workers that need to know of each other; ours do not.
+        # These three exchange messages between workers; ours do not need to know of each other.
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
@@ -86,16 +87,16 @@ def run(runtime: Runtime) -> int:
     )
     worker.start()
     if runtime.stopping.is_set():
-        return 0  # asked to, by SIGTERM or Ctrl-C; Celery calls the latter a failure
+        return 0  # a requested stop (SIGTERM or Ctrl-C); Celery reports Ctrl-C as a failure
     return int(worker.exitcode or 0)
 
 
 def _wake() -> None:
-    """Being called is all it is for."""
+    """Do nothing: the timer that calls it wakes the event loop."""
 
 
 def _take_only_what_can_run(stopping: threading.Event) -> type:
-    """A step of the consumer: it takes a message only while a slot is idle and the worker goes on."""
+    """A consumer step that takes a message only while a slot is idle and the worker is not stopping."""
 
     class TakeOnlyWhatCanRun(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no types
         requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -106,16 +107,16 @@ def _take_only_what_can_run(stopping: threading.Event) -> type:
 
             def can_consume(_: Any) -> bool:
                 if stopping.is_set() and consumer.hub is None:
-                    # Without an event loop a wait for messages lasts two seconds, whatever happens:
-                    # what Celery takes for the end of a wait lets it see at once that it should stop.
+                    # Without an event loop, Celery blocks for two seconds waiting for messages. A
+                    # TimeoutError ends the wait, so that Celery notices the stop at once.
                     raise TimeoutError
                 idle = len(celery_state.reserved_requests) < consumer.pool.num_processes
                 return idle and not stopping.is_set() and bool(may_consume())
 
             qos.can_consume = MethodType(can_consume, qos)
             if consumer.hub is not None:
-                # The event loop asks again whether it may consume when it wakes, else once a second:
-                # a job posted just after another had ended waited 0.65 s at the median.
+                # The event loop checks `can_consume` whenever it wakes, otherwise once a second. Without
+                # this timer, a job posted just after another had ended waited 0.65 s at the median.
                 consumer.hub.call_repeatedly(_WAKE_SECONDS, _wake)
 
     return TakeOnlyWhatCanRun

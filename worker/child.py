@@ -1,4 +1,4 @@
-"""`python -m worker.child`: runs the stages of one job, for the supervisor on the other end of its pipes."""
+"""`python -m worker.child`: runs the stages of one job for the supervisor at the other end of its pipes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """The exit code: 0 when the supervisor was told how it ended, `STOPPED` when asked to stop."""
-    keep_freed_memory()  # before there is a second thread, which would take an arena of its own
+    """Return the exit code: 0 if the outcome was reported to the supervisor, `STOPPED` if asked to stop."""
+    keep_freed_memory()  # before a second thread starts, which would get its own malloc arena
     reporter = Reporter.take_stdout()
-    faulthandler.register(signal.SIGUSR1)  # of all threads, also where none of them runs Python any more
+    faulthandler.register(signal.SIGUSR1)  # dumps all threads, even if all are stuck in native code
     lifeline = Lifeline(0)
     spec = Spec.from_line(lifeline.first_line())
     lifeline.watch()
@@ -60,12 +60,12 @@ def main() -> int:
 
 
 def usable_cores() -> int:
-    """The cores that this process may run on."""
+    """The number of cores that this process may run on (its CPU affinity)."""
     return len(os.sched_getaffinity(0))
 
 
 def stop_on_sigterm() -> threading.Event:
-    """An event that SIGTERM sets. Until here SIGTERM ended the process, which had done nothing yet."""
+    """An event that SIGTERM sets. Before this call SIGTERM ends the process, which has no work to lose."""
     stop = threading.Event()
 
     def asked(number: int, frame: FrameType | None) -> None:
@@ -78,5 +78,5 @@ def stop_on_sigterm() -> threading.Event:
 if __name__ == "__main__":
     code = main()
     logging.shutdown()
-    # Nothing is left to do, and the teardown of torch and CUDA would keep the device for a second more.
+    # Skip the interpreter's shutdown: tearing down torch and CUDA would hold the device for another second.
     os._exit(code if code in (0, STOPPED) else 1)

@@ -1,4 +1,4 @@
-"""How an attempt can break without a word of the child, and what its owner is told."""
+"""How an attempt can fail without a report from its child process, and what the job's owner is told."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from typing import Any
 from core.errors import JobError
 
 STOPPED = 75
-"""Exit code of a child that ended because it was asked to (EX_TEMPFAIL of sysexits.h)."""
+"""Exit code of a child that was asked to stop (EX_TEMPFAIL of sysexits.h)."""
 ABANDONED = 76
-"""Exit code of a child that ended because its supervisor was gone or its lease ran out."""
+"""Exit code of a child that ended itself because its supervisor was gone or its lease had expired."""
 
 _HINTS = {
-    signal.SIGKILL: "mostly the machine ran out of memory; try a smaller batch_size or image_size, a smaller "
-    "backbone, or a machine with more memory",
-    signal.SIGBUS: "mostly the shared memory is too small (docker: shm_size) or the disk is full",
-    signal.SIGSEGV: "a native library broke; see the worker's log",
+    signal.SIGKILL: "the machine probably ran out of memory; try a smaller batch_size or image_size, a "
+    "smaller backbone, or a machine with more memory",
+    signal.SIGBUS: "the shared memory is probably too small (docker: shm_size), or the disk is full",
+    signal.SIGSEGV: "a native library crashed; see the worker's log",
 }
 
 
 @dataclass(frozen=True)
 class Broken:
-    """An attempt that broke. Each time the job's events tell `how`; the last time its error tells all."""
+    """A failed attempt. The job's events report `how` each time; `problem` is its error in the end."""
 
     reason: str
     how: str
     hint: str
 
     def problem(self, crashes: int) -> dict[str, Any]:
-        """That of a job whose attempts broke `crashes` times without an epoch of progress in between."""
+        """The error of a job whose attempts failed `crashes` times without finishing an epoch in between."""
         return JobError(
             self.reason,
             f"{self.how}, {crashes} times in a row without finishing an epoch: {self.hint}; then "
-            "POST /jobs/{id}/resume: it goes on from its last checkpoint",
+            "POST /jobs/{id}/resume: it resumes from its last checkpoint",
         ).to_problem()
 
 
 def crashed(returncode: int | None) -> Broken:
-    """The process ended: by itself, or by a signal where the code is negative."""
+    """The process ended unexpectedly; a negative `returncode` is the signal that ended it."""
     if returncode is not None and returncode < 0:
         number = signal.Signals(-returncode)
         how, hint = f"by {number.name}", _HINTS.get(number, "see the worker's log")
@@ -50,12 +50,12 @@ def crashed(returncode: int | None) -> Broken:
 
 
 def silent(seconds: float) -> Broken:
-    """The process gave no sign of life for so long, and was ended."""
+    """The process showed no sign of life for this many seconds and was ended."""
     return Broken(
         "child_crashed",
-        f"the job's process gave no sign of life for {seconds:g} s and was ended",
-        "mostly a disk, a network or a driver does not answer; the worker's log tells where the process "
-        "stood (for one that is merely slow, raise MASKTUNE_CHILD_SILENT_SECONDS)",
+        f"the job's process showed no sign of life for {seconds:g} s and was ended",
+        "a disk, a network or a driver probably hangs; the worker's log shows where the process stood "
+        "(if it is merely slow, raise MASKTUNE_CHILD_SILENT_SECONDS)",
     )
 
 
@@ -64,17 +64,17 @@ def not_started(error: OSError) -> Broken:
     return Broken(
         "child_not_started",
         f"the job's process could not be started ({errno.errorcode.get(error.errno or 0, 'OSError')})",
-        "mostly the worker's host has no memory, processes or open files left; the worker's log tells the "
-        "whole error",
+        "the worker's host probably has no memory, processes or open files left; the worker's log has the "
+        "full error",
     )
 
 
 def supervision_problem(error: Exception) -> dict[str, Any]:
-    """The problem of a job that the worker itself could not go on with. Only the error's kind is told:
-    its text may hold SQL, paths or addresses."""
+    """The problem of a job that the worker could not supervise. Only the error's type is named, since its
+    text may contain SQL, paths or addresses."""
     return JobError(
         "not_recorded",
-        f"the worker could not write down what the job reported ({type(error).__name__}); the worker's log "
-        "tells the whole error; once its cause is mended, POST /jobs/{id}/resume: the job goes on from its "
-        "last checkpoint",
+        f"the worker could not record what the job reported ({type(error).__name__}); the worker's log has "
+        "the full error. Fix its cause, then POST /jobs/{id}/resume: the job resumes from its last "
+        "checkpoint",
     ).to_problem()

@@ -1,4 +1,4 @@
-"""What a stage can give up for, and what its owner is told to do. Anything else is a crash."""
+"""The known failures of a stage, and what the job's owner can do about each. Any other error is a crash."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _STORAGE: dict[type[MasktuneError], tuple[str, str]] = {
     StorageFull: (
         "storage_full",
         "the disk of the worker or of the artifacts is full; free some space, then "
-        "POST /jobs/{id}/resume: the job goes on from its last checkpoint",
+        "POST /jobs/{id}/resume: the job resumes from its last checkpoint",
     ),
     StorageNotWritable: (
         "storage_not_writable",
-        "the worker may not write its folder or the artifacts (read-only, or another user's); let it, "
-        "then POST /jobs/{id}/resume: the job goes on from its last checkpoint",
+        "the worker cannot write to its folder or to the artifacts (read-only, or owned by another user); "
+        "grant it access, then POST /jobs/{id}/resume: the job resumes from its last checkpoint",
     ),
 }
 
@@ -27,7 +27,7 @@ _STORAGE: dict[type[MasktuneError], tuple[str, str]] = {
 def _out_of_memory(error: BaseException) -> MasktuneError:
     return JobError(
         "out_of_memory",
-        "the device ran out of memory; take a smaller batch_size or image_size, or a smaller backbone",
+        "the device ran out of memory; use a smaller batch_size or image_size, or a smaller backbone",
     )
 
 
@@ -40,28 +40,28 @@ def _os_error(error: BaseException) -> MasktuneError | None:
 
 
 def _runtime_error(error: BaseException) -> MasktuneError | None:
-    torch = sys.modules.get("torch")  # an import runs without it
+    torch = sys.modules.get("torch")  # not loaded in an import job
     on_card = torch is not None and isinstance(error, torch.OutOfMemoryError)
-    # torch has no class of its own for main memory that cannot be had, nor for a loader that was killed.
+    # torch has no exception class for main memory that runs out, nor for a killed data loader process.
     if on_card or "DefaultCPUAllocator" in str(error):
         return _out_of_memory(error)
     hint = next((hint for words, hint in _LOADER_KILLED.items() if words in str(error)), None)
     if hint is None or "DataLoader worker" not in str(error):
         return None
-    return JobError("out_of_memory", f"a process that decodes images was ended: {hint}", retry=True)
+    return JobError("out_of_memory", f"a process that decodes images was killed: {hint}", retry=True)
 
 
 _LOADER_KILLED = {
-    "signal: Killed": "mostly the machine ran out of memory; take a smaller batch_size or image_size, or a "
+    "signal: Killed": "the machine probably ran out of memory; use a smaller batch_size or image_size, or a "
     "machine with more memory",
-    "signal: Bus error": "mostly the shared memory is too small (docker: shm_size)",
+    "signal: Bus error": "the shared memory is probably too small (docker: shm_size)",
 }
-"""Words of torch's error → what it means. Tried again, as where the whole job's process is killed."""
+"""Text of torch's error → its likely cause. The job is retried, as when its whole process is killed."""
 
 
 def _gone(error: BaseException) -> MasktuneError:
     return JobError(
-        "artifact_missing", f"the artifact {error} is gone from the store; run again the job that made it"
+        "artifact_missing", f"the artifact {error} is gone from the store; rerun the job that made it"
     )
 
 
@@ -77,13 +77,13 @@ EXPLAINED: dict[type[BaseException], Callable[[BaseException], MasktuneError | N
     OSError: _os_error,
     RuntimeError: _runtime_error,
 }
-"""Errors that a stage may raise, the particular before the general; `MasktuneError` speaks for itself."""
+"""Errors that a stage may raise, specific before general; a `MasktuneError` is its own explanation."""
 
 KNOWN: tuple[type[BaseException], ...] = (MasktuneError, *EXPLAINED)
 
 
 def explain(error: BaseException) -> tuple[dict[str, Any], bool] | None:
-    """The problem object and whether to try again; None for an error that nobody has foreseen."""
+    """The problem object and whether to retry the job; None for an unexpected error."""
     if isinstance(error, MasktuneError):
         found: MasktuneError | None = error
     else:

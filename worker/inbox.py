@@ -1,4 +1,4 @@
-"""What a child has reported and is not written yet: in order, with progress thinned out."""
+"""A child's messages that are not written yet, in order and with progress thinned out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import deque
 from worker.messages import Message
 
 PROGRESS_SECONDS = 0.5
-"""The shortest time between two writes of mere progress. The end of an epoch or stage never waits."""
+"""Minimum seconds between two writes of mere progress. The end of an epoch or stage is never delayed."""
 
 
 class Inbox:
-    """A queue in which a newer progress replaces the one before it, unless that told of an epoch."""
+    """A queue in which progress replaces the progress before it, unless that one reported an epoch."""
 
     def __init__(self) -> None:
         self._waiting: deque[Message] = deque()
@@ -25,7 +25,7 @@ class Inbox:
             self._waiting.append(message)
 
     def next(self, now: float, *, everything: bool = False) -> Message | None:
-        """The message to be written now, if there is one; it stays until `written`."""
+        """The message to write now, or None; it stays in the queue until `written` is called."""
         if not self._waiting:
             return None
         head = self._waiting[0]
@@ -35,7 +35,7 @@ class Inbox:
         return head
 
     def clear(self) -> None:
-        """Forget what waits."""
+        """Drop the waiting messages."""
         self._waiting.clear()
 
     def written(self, now: float) -> None:
@@ -44,5 +44,5 @@ class Inbox:
 
 
 def _mere(message: Message) -> bool:
-    """Progress that the next one replaces: no epoch is in it, neither its checkpoint nor its figures."""
+    """Whether it is progress that may be replaced: it reports no epoch, neither a checkpoint nor figures."""
     return message["type"] == "progress" and not message.get("advanced") and not message.get("metrics")

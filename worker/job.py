@@ -1,6 +1,6 @@
-"""The stages of one job, in order, each told of: what the child process does.
+"""The work of the child process: run the stages of one job in order and report each of them.
 
-No torch until a stage learns: an import does without it.
+torch is imported only once a stage needs it; an import job never does.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Job:
-    """A job as its child runs it."""
+    """A job with everything that the child needs to run it."""
 
     spec: Spec
     settings: Settings
@@ -48,13 +48,13 @@ class Job:
 
     @cached_property
     def device(self) -> str:
-        """What torch calls it. An import decodes and counts on the CPU, whatever the worker has."""
+        """torch's name of the device. An import only decodes and counts, so it always runs on the CPU."""
         if self.spec.kind is JobKind.IMPORT:
             return "cpu"
         return device_of_slot(self.settings.device, self.spec.slot)
 
     def run(self) -> int:
-        """Run what is left to do; returns the exit code. Unforeseen errors are raised."""
+        """Run the remaining stages and return the exit code. Unexpected errors are raised."""
         try:
             meter = self.meter()
             for stage in self.spec.stages:
@@ -74,7 +74,7 @@ class Job:
 
     def _stage(self, stage: Stage, meter: Meter) -> None:
         with loading():
-            function = stage_function(stage)  # what it imports is not of its time
+            function = stage_function(stage)  # imports are not counted in the stage's time
         self.reporter.stage_started(stage)
         started = time.monotonic()
         result = self._result(stage, function, meter)
@@ -93,12 +93,12 @@ class Job:
         check_devices(ranks, self.device, self.settings)
         self._make_room()
         folder = self.workspace.folder(f"ranks-{stage}")
-        # Not `_asked`: ranks give signs of life of their own, and this process none for ranks that hang.
+        # Not `_asked`: the ranks send their own signs of life, and ours would hide that they hang.
         return Ranks(ranks, folder, self.reporter.descriptor, self.should_stop).run(self.spec, stage)
 
     def _make_room(self) -> None:
-        """For the ranks: they read what is fetched once, and take the card, from which earlier stages may
-        hold memory that is free.
+        """Prepare for the ranks: fetch the data set once for all of them, and release the GPU memory that
+        earlier stages left cached in this process.
         """
         import torch
 
@@ -111,7 +111,7 @@ class Job:
         return Meter(self.spec.kind, self.spec.params, self.spec.stages)
 
     def context(self, stage: Stage, meter: Meter) -> StageContext:
-        """What the stage is handed; its progress goes to the supervisor, and its epochs to the store."""
+        """The stage's context: it reports progress to the supervisor and saves new epochs to the store."""
         saved = self._epochs(stage)
 
         def on_progress(progress: Progress) -> None:
@@ -136,17 +136,17 @@ class Job:
         )
 
     def _asked(self) -> bool:
-        """`should_stop` as the loops of a stage ask it, at each step: a sign of life."""
+        """`should_stop` for the loops of a stage, which call it at each step; each call is a sign of life."""
         self.reporter.alive()
         return self.should_stop()
 
     def _epochs(self, stage: Stage) -> int:
-        """How many epochs of `stage` are safe; finetuning has a folder for each iteration before the last."""
+        """The number of checkpointed epochs; each finetune iteration but the last has its own folder."""
         folders = [self.workspace.folder(stage), *self.workspace.path.glob(f"{stage}-*")]
         return sum(map(newest_epoch, folders))
 
     def _remember(self, stage: Stage, result: Result) -> None:
-        """What the next stages read: the same as after a restart, when it comes out of the database."""
+        """Add the result to the spec for the next stages, as a restart would read it from the database."""
         models = {
             m["id"]: ModelSpec(
                 id=m["id"],
@@ -170,7 +170,7 @@ class Job:
 
 
 def written_by(spec: Spec) -> list[str]:
-    """The keys of every artifact that the stages of the job reported."""
+    """The keys of all artifacts that the stages of the job reported."""
     results = list(spec.done.values())
     models = [m for result in results for m in result.get("models", ()) if isinstance(m, dict)]
     calibrations = [c for result in results for c in result.get("calibrations", {}).values()]
@@ -178,7 +178,7 @@ def written_by(spec: Spec) -> list[str]:
 
 
 def newest_epoch(folder: Path) -> int:
-    """How many epochs the checkpoints in this folder have behind them; 0 without any."""
+    """The number of epochs behind the newest checkpoint in this folder; 0 if there is none."""
     if not folder.exists():
         return 0
     from models.checkpoints import CheckpointFolder
@@ -187,7 +187,7 @@ def newest_epoch(folder: Path) -> int:
 
 
 def device_of_slot(name: str, slot: int) -> str:
-    """Slots of a worker share out the cards of its host: one slot per GPU. A rank has its own."""
+    """The device of a worker slot: slots share the host's GPUs round-robin; a rank uses its local rank's."""
     import torch
 
     device = resolve_device(name)

@@ -1,7 +1,7 @@
-"""A child's stdin: the spec, then the lease's deadlines. Its end means that the supervisor is gone.
+"""A child's stdin: the spec, then the lease's deadlines. End-of-file means that the supervisor is gone.
 
-A child ends itself, with everything in its process group, when stdin ends or the deadline passes:
-so neither a killed nor a stopped supervisor leaves one behind that works beyond its lease.
+On end-of-file, or when the deadline passes, the child ends itself with its whole process group. So no
+child works beyond its lease, whether its supervisor was killed or merely stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from worker.endings import ABANDONED
 
 
 class Lifeline:
-    """Lines from a file descriptor, without a buffer that could hold one back."""
+    """Reads lines from a file descriptor, unbuffered so that no line is held back."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -25,7 +25,7 @@ class Lifeline:
         self._until = float("inf")
 
     def first_line(self) -> bytes:
-        """Wait for the first line. EOFError when there is none."""
+        """Wait for the first line. Raises EOFError if stdin ends before it."""
         while b"\n" not in self._rest:
             data = os.read(self._descriptor, 1 << 16)
             if not data:
@@ -35,7 +35,7 @@ class Lifeline:
         return line
 
     def watch(self) -> None:
-        """From now on, end this process group when the supervisor is gone or the lease runs out."""
+        """From now on, end this process group as soon as the supervisor is gone or the lease expires."""
         threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
 
     def _watch(self) -> None:
@@ -54,7 +54,7 @@ class Lifeline:
                 self._rest += data
 
     def _deadline(self) -> float:
-        """The newest one that has come in whole."""
+        """The newest deadline that has been received in full."""
         *lines, self._rest = self._rest.split(b"\n")
         if lines:
             self._until = float(json.loads(lines[-1])["until"])
@@ -62,7 +62,7 @@ class Lifeline:
 
 
 def end_process_group() -> None:
-    """End this process and its loaders at once: what matters is saved, and nobody is left to be told."""
-    if os.getpgid(0) == os.getpid():  # ours; a child that was started by hand shares its shell's
+    """Kill this process and its loaders at once: checkpoints are saved, and nobody is left to report to."""
+    if os.getpgid(0) == os.getpid():  # not if started by hand: the group is then the shell's
         os.killpg(0, signal.SIGKILL)
     os._exit(ABANDONED)

@@ -6,12 +6,12 @@
                      eta_seconds, metrics, advanced}; `advanced`: an epoch was checkpointed
     stage_finished  {stage, result}
     log             {message}
-    alive           {}; a loop goes on that has nothing else to tell
+    alive           {}; a sign of life from a loop that has nothing else to report
     failed          {error, retry}; `error` is a problem object
     done            {}
 
-From the supervisor to the child's stdin: the job's spec, then `{"until": seconds}` at each renewal
-of the lease, by the clock that all processes of a host share (CLOCK_MONOTONIC).
+The supervisor writes to the child's stdin: first the job's spec, then `{"until": seconds}` at each renewal
+of the lease, by CLOCK_MONOTONIC, which all processes of a host share.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MessageType = Literal[
 
 
 class Message(TypedDict, total=False):
-    """Any of the above; `type` is always there."""
+    """Any of the messages above; `type` is always present."""
 
     type: MessageType
     stage: str
@@ -41,7 +41,7 @@ class Message(TypedDict, total=False):
 
 
 def parse(line: bytes) -> Message | None:
-    """The message of a line, or None for a line that is none."""
+    """The message on this line; None, with a warning in the log, if the line is not a message."""
     try:
         value = json.loads(line)
     except ValueError:

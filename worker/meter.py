@@ -1,4 +1,4 @@
-"""How far a whole job is: its stages weighed by what they cost, in passes over the training set."""
+"""The progress of a whole job: its stages, weighted by their cost in passes over the training set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.vocabulary import STAGES, JobKind, Stage
 from models.run import Progress
 
 _PASSES: Mapping[Stage, Callable[[Mapping[str, Any]], float]] = {
-    # A training step costs about three forward passes: forward, and backward twice as much.
+    # A training step costs about three forward passes: one forward, and a backward worth two.
     Stage.ERM: lambda params: 3.0 * params["epochs"],
     Stage.MASK: lambda _: 1.0,
     Stage.FINETUNE: lambda params: 3.0 * params["finetune"]["epochs"] * params["masking"]["iterations"],
@@ -21,7 +21,7 @@ _PASSES: Mapping[Stage, Callable[[Mapping[str, Any]], float]] = {
 
 
 class Meter:
-    """Turns a stage's progress into the job's."""
+    """Turns the progress of a stage into the progress of the job."""
 
     def __init__(self, kind: JobKind, params: Mapping[str, Any], remaining: Sequence[Stage]) -> None:
         trains = kind in (JobKind.ERM, JobKind.FINETUNE, JobKind.MASKTUNE)
@@ -33,7 +33,7 @@ class Meter:
         self._start, self._started_at = self._before, time.monotonic()
 
     def report(self, stage: Stage, progress: Progress) -> dict[str, Any]:
-        """The fields of a progress message, but for `advanced`."""
+        """The fields of a progress message, except `advanced`."""
         done = progress.epoch + (progress.step / progress.steps if progress.steps else 0.0)
         stage_fraction = min(1.0, done / progress.epochs) if progress.epochs else 0.0
         fraction = min(1.0, self._before + self._share[stage] * stage_fraction)
@@ -51,13 +51,13 @@ class Meter:
         }
 
     def finished(self, stage: Stage) -> dict[str, Any]:
-        """The same, for a stage that has come to its end."""
+        """The same fields for a stage that has just finished."""
         last = self.report(stage, Progress(1, 1, 0, 1, 0.0))
         self._before = min(1.0, self._before + self._share[stage])
         return last
 
     def _eta(self, fraction: float) -> float | None:
-        """By the pace of this attempt; None before there is one."""
+        """Seconds left at the pace of this attempt; None while that is still unknown."""
         gained = fraction - self._start
         if gained < 0.005:
             return None

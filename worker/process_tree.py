@@ -1,7 +1,7 @@
-"""A job's process and all that it starts: found by a mark in their environment, ended as one.
+"""A job's process and all its descendants, identified by a mark in their environment and ended together.
 
-The mark is inherited by ranks that torchrun puts into sessions of their own and by loaders whose
-parent has died, so that nothing escapes by leaving the session, the group or the family.
+The mark is inherited by the ranks that torchrun puts into sessions of their own and by data loaders whose
+parent has died, so no process escapes by changing its session, its process group or its parent.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ _COMPLAIN_SECONDS = 10.0
 
 
 def marked(mark: str) -> list[int]:
-    """The living processes that carry this mark (of this user: others cannot be read, nor started by us).
+    """The pids of the living processes with this mark.
 
-    `OSError` where this process can open nothing.
+    Only this user's processes are seen, which covers all that a child can start. Raises `OSError` if this
+    process cannot open files in /proc (out of descriptors or memory).
     """
     needle = f"{MARK}={mark}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            # It ended meanwhile, or is somebody else's. Others go through: who was not looked at may live.
+            # Skip processes that have ended or belong to another user. Any other error is raised, since
+            # an unchecked process may still be alive.
             with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 if needle in (entry / "environ").read_bytes().split(b"\0"):
                     found.append(int(entry.name))
@@ -41,9 +43,9 @@ def marked(mark: str) -> list[int]:
 
 
 class ChildProcess:
-    """A child in a session of its own, with a pipe to its stdin and a pipe from its stdout.
+    """A child in its own session, with a pipe to its stdin and a pipe from its stdout.
 
-    `OSError`, and no child, where there is no memory, process or descriptor for it.
+    Raises `OSError`, and leaves no child, if the host is out of memory, processes or descriptors.
     """
 
     def __init__(self, command: Sequence[str], *, environment: Mapping[str, str]) -> None:
@@ -77,28 +79,28 @@ class ChildProcess:
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs; negative: the signal that ended it."""
+        """The exit code, or None while the child runs. A negative code is the signal that ended it."""
         return self._popen.poll()
 
     def send(self, line: bytes) -> None:
-        """Write one line to its stdin; what it does not take now is written by `read`, for it may hang.
+        """Write one line to the child's stdin without blocking; `read` writes what the pipe cannot take yet.
 
-        A child that is gone is noticed by `read`, not here.
+        If the child has ended, this call does not raise; `read` reports it.
         """
         self._unsent += line + b"\n"
         self._hand_over()
 
     def read(self, timeout: float) -> tuple[list[bytes], bool]:
-        """The lines it has written, waiting up to `timeout` seconds for one; and whether it has ended."""
+        """Wait up to `timeout` seconds for output; return whole lines, and whether the child has ended."""
         self._selector.select(timeout)
         self._hand_over()
-        ended = self.returncode is not None  # asked before the last read: nothing it wrote is missed
+        ended = self.returncode is not None  # checked before reading, so that no output is missed
         while True:
             try:
                 data = os.read(self._stdout.fileno(), 1 << 16)
             except BlockingIOError:
                 break
-            if not data:  # it closed its stdout: only its end is still to come
+            if not data:  # the child closed its stdout: only its exit is still to come
                 if self._stdout in self._selector.get_map():
                     self._selector.unregister(self._stdout)
                 break
@@ -107,7 +109,7 @@ class ChildProcess:
         return lines, ended
 
     def end(self, grace_seconds: float) -> None:
-        """Return when the process and everything it started are gone: SIGTERM, then SIGKILL."""
+        """End the child and every process it started, by SIGTERM, then SIGKILL; return when all are gone."""
         if self.returncode is None:
             self._signal_group(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -120,21 +122,21 @@ class ChildProcess:
         self._stdout.close()
 
     def tell_where(self) -> None:
-        """Have it, and all that it started, write into the log where each thread stands, before `end`.
+        """Have the child and every process it started dump the stack of each thread to the log, before `end`.
 
-        What has not asked for the signal (`faulthandler`, in child, ranks and their loaders) ends by it.
+        SIGUSR1 ends a process that has not registered it with `faulthandler`, as child, ranks and loaders do.
         """
-        with suppress(OSError):  # nobody can be looked for now
+        with suppress(OSError):  # /proc cannot be searched now
             for pid in marked(self.mark):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGUSR1)
 
     def kill(self) -> None:
-        """End the process and everything it started at once, from any thread; its owner still calls `end`."""
+        """Kill the child and every process it started, from any thread; the owner must still call `end`."""
         self._kill_marked()
 
     def _hand_over(self) -> None:
-        """Write what its stdin takes now, and wait for it where that is not all."""
+        """Write what the child's stdin takes now; have the selector watch it while something is left."""
         try:
             while self._unsent:
                 self._unsent = self._unsent[os.write(self._stdin.fileno(), self._unsent) :]
@@ -149,7 +151,7 @@ class ChildProcess:
             self._selector.unregister(self._stdin)
 
     def _abandon(self) -> None:
-        """End a child that has only just begun: it has no spec yet, and nothing that it started."""
+        """End a child that has just been started: it has no spec yet and has started no other process."""
         self._popen.kill()
         self._popen.wait()
         self._stdin.close()
@@ -173,7 +175,7 @@ class ChildProcess:
                 for pid in living:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-            self._popen.poll()  # reaped, it leaves /proc
+            self._popen.poll()  # reap the child, so that it disappears from /proc
             if time.monotonic() > complain_at:
                 logger.warning("%s; their device is not free yet", trouble)
                 complain_at += _COMPLAIN_SECONDS

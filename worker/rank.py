@@ -1,4 +1,4 @@
-"""`python -m worker.rank FOLDER STAGE`: one of the processes that torchrun starts for a training."""
+"""`python -m worker.rank FOLDER STAGE`: one of the processes that torchrun starts for a training stage."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 
 def main(folder: Path, stage: Stage) -> int:
-    """Run this rank's part; the first rank reports, and writes the result. Returns the exit code.
+    """Run this rank's part of the stage and return the exit code. Rank 0 also writes the result.
 
-    An error of the stage is told and ends here: the others, which wait for this rank, end when it does.
+    An error of the stage is logged and ends this rank; the other ranks, which wait for it, then end too.
     """
     keep_freed_memory()
     reporter = Reporter.take_stdout()
     faulthandler.register(signal.SIGUSR1)
-    Lifeline(0).watch()  # nothing is ever written there: its end is the message
+    Lifeline(0).watch()  # nothing is ever written to stdin; its end-of-file means that the child is gone
     spec, settings = Spec.from_line((folder / SPEC).read_bytes()), Settings()
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     logs.setup(
@@ -65,11 +65,11 @@ def main(folder: Path, stage: Stage) -> int:
         workspace=workspace,
         reporter=reporter,
         threads=threads,
-        should_stop=lambda: False,  # SIGTERM and the end of stdin end a rank where it stands
+        should_stop=lambda: False,  # SIGTERM and end-of-file on stdin end a rank at once
     )
     try:
         result = function(job.context(stage, job.meter()))
-    except Exception as error:  # an unforeseen one, too: nothing may run at the interpreter's end
+    except Exception as error:  # unexpected errors too: `os._exit` must skip the interpreter's shutdown
         logger.exception("rank %d gave up", rank)
         explained = explain(error) if isinstance(error, KNOWN) else None
         if explained is not None:

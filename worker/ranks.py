@@ -1,8 +1,8 @@
-"""Trainings on several devices: one process each, started by torchrun for one stage and gone after it.
+"""Training on several devices: torchrun starts one process (rank) per device for the length of one stage.
 
-The child that starts them holds a pipe whose other end is every rank's stdin: when the child is
-gone, however it ended, each rank reads the end of it and ends itself. torchrun's ranks live in
-sessions of their own, which no signal to the child's reaches.
+The child holds the write end of a pipe whose read end is every rank's stdin. When the child ends, for
+whatever reason, each rank reads end-of-file and ends itself. Signals would not do: torchrun starts the
+ranks in sessions of their own, which a signal to the child's session does not reach.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from models.run import Stopped
 from worker.spec import Spec
 
 TRAININGS = frozenset({Stage.ERM, Stage.FINETUNE, Stage.CONTROL})
-"""Stages that more devices make faster; the others run on one."""
+"""Stages that run on several devices; the others run on one."""
 
 SPEC, RESULT, FAILURE = "spec.json", "result.json", "failure.json"
 _POLL_SECONDS = 0.1
@@ -32,7 +32,11 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Ranks:
-    """How one stage is run by several. `folder` is theirs, for what they are told and what they say."""
+    """Runs one stage on `count` ranks.
+
+    They read their spec from `folder`, write their result or failure there, and report to the supervisor on
+    the file descriptor `reporter`.
+    """
 
     count: int
     folder: Path
@@ -40,7 +44,10 @@ class Ranks:
     should_stop: Callable[[], bool]
 
     def run(self, spec: Spec, stage: Stage) -> dict[str, Any]:
-        """The stage's result. Raises what a rank has explained, `Stopped`, RuntimeError when one broke."""
+        """Return the stage's result.
+
+        Raises `RankFailed` with a rank's explained failure, `Stopped`, or RuntimeError if a rank crashed.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in (RESULT, FAILURE):
             (self.folder / name).unlink(missing_ok=True)
@@ -75,12 +82,12 @@ class Ranks:
                 process.kill()
                 process.wait()
         finally:
-            os.close(ours)  # whoever is left ends now
+            os.close(ours)  # ends every rank that is still running
         return process.returncode
 
 
 class RankFailed(JobError):
-    """What one rank gave up for."""
+    """The failure that one of the ranks reported."""
 
     def __init__(self, said: dict[str, Any]) -> None:
         error = said["error"]
@@ -88,9 +95,10 @@ class RankFailed(JobError):
 
 
 def check_devices(count: int, device: str, settings: Settings) -> None:
-    """JobError unless there is a card for each rank. On a CPU they share it, which only tests want.
+    """Raise JobError unless there is a GPU for each rank. On a CPU, the ranks share it (for tests only).
 
-    The cards are the host's first ones: a worker that gives each job one card cannot tell which are free.
+    Ranks use the host's first GPUs, so a worker that runs one job per GPU cannot host them: it does not know
+    which GPUs are free.
     """
     import torch
 
@@ -98,12 +106,12 @@ def check_devices(count: int, device: str, settings: Settings) -> None:
         return
     found = torch.cuda.device_count()
     if found < count:
-        what = f"this worker has {found}; lower gpus, or start a worker on a host with more"
+        what = f"this worker has {found}; lower `gpus`, or start a worker on a host with more"
     elif settings.device not in ("auto", "cuda") or settings.worker_slots > 1:
         what = (
-            "this worker gives each job one; lower gpus, or start a worker without a card's number in "
-            "MASKTUNE_DEVICE and with MASKTUNE_WORKER_SLOTS=1"
+            "this worker gives each job one; set `gpus` to 1, or start a worker with MASKTUNE_WORKER_SLOTS=1 "
+            "and without the number of a card in MASKTUNE_DEVICE"
         )
     else:
         return
-    raise JobError("not_enough_gpus", f"the job wants {count} GPUs and {what}")
+    raise JobError("not_enough_gpus", f"the job asks for {count} GPUs, but {what}")

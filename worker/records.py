@@ -1,4 +1,4 @@
-"""What a child reports, as rows: each message one short, fenced transaction. Nothing here commits."""
+"""Write a child's messages to the database, each in a short, fenced transaction. Nothing here commits."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from core.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
 from worker.messages import Message
 
 _UNNAMED_SECONDS = 86_400.0
-"""How long a calibration stays that no model names, any more or at all: jobs that run were told of it."""
+"""How long a calibration that no model names is kept: running jobs may still read it."""
 
 
 _LONGEST_WAIT, _DOUBLINGS = 3600.0, 30
-"""Seconds between two attempts at most, and from where on twice as long would be no number any more."""
+"""The longest wait between two attempts in seconds; a cap on the doublings, so that 2**n cannot overflow."""
 
 
 def begin(session: Session, lease: Lease) -> JobRow:
-    """The row of a job that was just claimed; a data set whose import is tried again is open again."""
+    """Return the row of a job that was just claimed; if it retries an import, reopen the data set."""
     leases.held(session, lease, lock=True)
     job = jobs.get(session, lease.job_id)
     if job.kind is JobKind.IMPORT and job.dataset_id is not None:
@@ -36,7 +36,7 @@ def begin(session: Session, lease: Lease) -> JobRow:
 def end(
     session: Session, lease: Lease, state: JobState, *, error: Mapping[str, Any] | None = None
 ) -> JobState:
-    """End the job, and with it the data set that it did not manage to import."""
+    """End the job. If it is an import that did not finish, its data set becomes invalid."""
     ended = leases.end(session, lease, state, error=error)
     close_imports(session, lease.job_id)
     return ended
@@ -45,10 +45,10 @@ def end(
 def crashed(
     session: Session, lease: Lease, error: Mapping[str, Any], *, reason: str, max_crashes: int, backoff: float
 ) -> JobState:
-    """Queue a job whose child broke again, for this `reason`; fail it with `error` after `max_crashes`.
+    """Requeue a job whose child crashed, with this `reason`; after `max_crashes`, fail it with `error`.
 
-    Crashes count since the last epoch of progress (`JobRow.crashes`); each waits twice as long as the one
-    before it, up to an hour.
+    Crashes are counted since the last finished epoch (`JobRow.crashes`). The wait doubles with each crash, up
+    to an hour.
     """
     before = jobs.get(session, lease.job_id).crashes
     if before + 1 >= max_crashes:
@@ -60,7 +60,7 @@ def crashed(
 
 
 def record(session: Session, lease: Lease, message: Message) -> None:
-    """Write one message that is not progress. Raises `LeaseLost` when the job is another's."""
+    """Write one message other than progress. Raises `LeaseLost` if this worker no longer holds the job."""
     RECORDERS[message["type"]](session, lease, message)
 
 
@@ -72,7 +72,7 @@ def _stage_finished(session: Session, lease: Lease, message: Message) -> None:
     stage, result = Stage(message["stage"]), message["result"]
     if result.get("ready", True):
         job = leases.finish_stage(session, lease, stage, result)
-    else:  # an import that ends without a data set is not a finished stage: `resume` tries it again
+    else:  # an import without a usable data set does not finish its stage, so that `resume` retries it
         leases.held(session, lease, lock=True)
         job = jobs.get(session, lease.job_id)
     effect = EFFECTS.get(stage)
@@ -85,7 +85,7 @@ def _log(session: Session, lease: Lease, message: Message) -> None:
 
 
 def _nothing(session: Session, lease: Lease, message: Message) -> None:
-    """The supervisor acts on these itself."""
+    """Write nothing: the supervisor handles these messages itself."""
 
 
 RECORDERS: dict[str, Callable[[Session, Lease, Message], None]] = {
@@ -135,7 +135,7 @@ def _trained(session: Session, lease: Lease, job: JobRow, result: Mapping[str, A
 
 
 def _calibrated(session: Session, lease: Lease, job: JobRow, result: Mapping[str, Any]) -> None:
-    # In one order everywhere, as below.
+    # Lock in the same order everywhere, as in `_evaluated`.
     for model_id, calibration in sorted(result["calibrations"].items()):
         model = _own(session, job, model_id, lock=True) or _uncalibrated(session, model_id)
         unnamed = calibration if model is None else model.calibration
@@ -148,19 +148,19 @@ def _calibrated(session: Session, lease: Lease, job: JobRow, result: Mapping[str
 
 
 def _evaluated(session: Session, lease: Lease, job: JobRow, result: Mapping[str, Any]) -> None:
-    # In one order everywhere: two jobs that measure the same models must not wait for each other.
+    # Lock in the same order everywhere, so that two jobs that evaluate the same models cannot deadlock.
     for arm in sorted(result["metrics"], key=lambda arm: str(result["models"][arm])):
         model = _own(session, job, result["models"][arm], lock=True)
-        if model is not None:  # splits that were not asked this time keep their figures
+        if model is not None:  # splits that were not evaluated this time keep their figures
             model.metrics = model.metrics | dict(result["metrics"][arm])
     session.flush()
     leases.set_metrics(session, lease, result["metrics"])
 
 
 def _own(session: Session, job: JobRow, model_id: str, *, lock: bool = False) -> ModelRow | None:
-    """The model, when its data set is the job's: what another data set shows must not replace its figures.
+    """The model if it belongs to the job's data set; results on another data set must not replace its own.
 
-    Who adds to what is written there locks it against others that do; nobody else waits for that.
+    `lock` it for a read-modify-write. The lock blocks other such writers only.
     """
     model = session.get(ModelRow, model_id, with_for_update={"key_share": True} if lock else None)
     if model is None or model.dataset_id not in (job.dataset_id, None):

@@ -1,4 +1,4 @@
-"""A child's stdout as JSON lines to its supervisor, out of reach of whatever else prints."""
+"""JSON lines from a child to its supervisor on the child's stdout, which nothing else can print to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Self
 from core.vocabulary import Stage
 
 _ALIVE_SECONDS = 1.0
-"""The longest time that somebody who is asked at every step says nothing, and hardly more than one write."""
+"""Seconds between two signs of life from a loop that calls `alive` at every step: few enough writes."""
 
 
 class Reporter:
@@ -25,7 +25,7 @@ class Reporter:
 
     @classmethod
     def take_stdout(cls) -> Self:
-        """Keep stdout for messages; what libraries print goes to stderr from now on."""
+        """Reserve stdout for messages; from now on, whatever libraries print goes to stderr."""
         descriptor = os.dup(1)
         os.dup2(2, 1)
         return cls(descriptor)
@@ -46,7 +46,7 @@ class Reporter:
         self._write("log", message=message)
 
     def alive(self) -> None:
-        """A sign of life, where nothing was told for a second. Loops ask for it at each of their steps."""
+        """Send a sign of life if nothing was sent for a second. Loops call this at every step."""
         if time.monotonic() > self._told_at + _ALIVE_SECONDS:
             self._write("alive")
 
@@ -57,7 +57,7 @@ class Reporter:
         self._write("done")
 
     def _write(self, type: str, **content: Any) -> None:
-        # Non-finite figures are no JSON: a report must not be lost for one.
+        # JSON has no NaN or infinity; a report must not be lost because of one.
         data = json.dumps({"type": type} | finite(content), allow_nan=False).encode() + b"\n"
         with self._one_at_a_time:
             while data:
@@ -66,7 +66,7 @@ class Reporter:
 
 
 def finite(value: Any) -> Any:
-    """The same plain value with None in place of NaN and infinities, which are no JSON."""
+    """The same plain value with None in place of NaN and infinities, which JSON does not have."""
     if isinstance(value, float):
         return value if abs(value) < float("inf") else None
     if isinstance(value, Mapping):

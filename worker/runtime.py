@@ -1,4 +1,4 @@
-"""What every part of a worker is handed: settings, database, store, doorbell, and when to stop."""
+"""What every part of a worker shares: settings, database, store, doorbell and the stop event."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHILD = (sys.executable, "-m", "worker.child")
 
 @dataclass(frozen=True)
 class Runtime:
-    """One worker. `slots` holds the numbers of the idle slots; a slot is a device's worth of work."""
+    """One worker. `slots` holds the numbers of its idle slots; each slot runs one job at a time."""
 
     settings: Settings
     database: Database
@@ -34,13 +34,13 @@ class Runtime:
     stopping: threading.Event = field(default_factory=threading.Event)
     slots: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
     children: set[ChildProcess] = field(default_factory=set)
-    """The processes of the jobs that run."""
+    """The processes of the running jobs."""
 
     @classmethod
     def open(
         cls, settings: Settings, *, child: tuple[str, ...] = CHILD, tracing: Tracing | None = None
     ) -> Runtime:
-        """Connect to what the settings name."""
+        """Connect to the database, store and broker of the settings."""
         runtime = cls(
             settings=settings,
             database=Database(settings.database),

@@ -1,6 +1,6 @@
-"""The first line on a child's stdin: all of the database that its stages read.
+"""The first line on a child's stdin: everything from the database that its stages need.
 
-`worker.briefing` reads it: a child has no use for the database's library, which takes half a second to load.
+`worker.briefing` builds it, so that the child need not import SQLAlchemy, which takes half a second.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from core.vocabulary import Arm, JobKind, Stage
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set. `source` and `options` matter to its import, the rest to everybody else.
+    """A data set. `source` and `options` are for its import, the other fields for all other jobs.
 
-    `shortcuts`: what its import found (`models.shortcuts.ShortcutCheck` as JSON).
+    `shortcuts` is the finding of the import (`models.shortcuts.ShortcutCheck` as JSON).
     """
 
     id: str
@@ -47,7 +47,7 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class MaskSetSpec:
-    """What a mask job made, and of which model (its id)."""
+    """The mask set that a mask job made, and the id of the model whose saliency maps it is made of."""
 
     job_id: str
     artifact: str
@@ -56,9 +56,9 @@ class MaskSetSpec:
 
 @dataclass(frozen=True)
 class Spec:
-    """A job as its child sees it. `stages`: those still to do; `done`: what the others reported.
+    """A job as its child sees it. `stages` are still to run; `done` holds the results of the finished ones.
 
-    `model` is the id of the model that the job was given, directly or by its mask set.
+    `model` is the id of the model that the job was given, either directly or through its mask set.
     """
 
     job_id: str
@@ -70,7 +70,7 @@ class Spec:
     inputs: dict[str, Any]
     slot: int
     request_id: str | None = None
-    """Of the request that started the job: for the log."""
+    """Id of the request that started the job, for the log."""
     model: str | None = None
     dataset: DatasetSpec | None = None
     mask_set: MaskSetSpec | None = None

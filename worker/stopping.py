@@ -1,6 +1,6 @@
-"""The end of a worker that does not end by itself: its supervisors wait for a database that answers nothing.
+"""Ends a worker that cannot stop on its own because its supervisors wait for an unresponsive database.
 
-No driver can be told to wait no longer, and a process ends with the last of its threads.
+A blocked database call cannot be interrupted, and a process only ends with the last of its threads.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from worker.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 _SECONDS = 8.0
-"""From the end of the children to that of the worker. `masktune serve` kills it four seconds later."""
+"""Time from the end of the children to that of the worker; `masktune serve` kills it four seconds later."""
 
 
 def end_in_time(runtime: Runtime) -> None:
-    """See to it that this process ends, with all its children, in bounded time once it is told to stop."""
+    """Guarantee that this process and its children end in bounded time once the worker is told to stop."""
     threading.Thread(target=_watch, args=(runtime,), name="stop", daemon=True).start()
 
 

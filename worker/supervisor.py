@@ -1,4 +1,4 @@
-"""One job, one child process: start it, keep its lease, write what it reports, end it, settle the job."""
+"""Supervise one job in one child process: keep its lease, record its messages, end it, settle the job."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from worker.weather import Away, asking
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2
-"""How long the loop may sleep: a worker that is told to stop does so within this time."""
+"""The longest sleep of the loop, and so the longest time until it notices that the worker must stop."""
 _RETRY_SECONDS = 0.5
-"""Between two tries of a database that is away."""
+"""Pause between two tries while the database is unreachable."""
 
 
 class Why(Enum):
-    """Why a child is not watched any longer."""
+    """Why the supervisor stopped watching the child."""
 
     EXITED = auto()
     CANCELLED = auto()
     STOPPING = auto()
     """The worker is being stopped: the job goes back to the queue."""
     LOST = auto()
-    """The lease is gone: nothing may be written any more."""
+    """The lease is lost, so nothing more may be written."""
     SILENT = auto()
-    """It gives no sign of life any more."""
+    """The child no longer shows signs of life."""
 
 
 class Supervisor:
@@ -62,16 +62,17 @@ class Supervisor:
         self._failed: Message | None = None
         self._done = False
         self._kept_until = claimed_at + self._settings.lease_seconds
-        """When the lease runs out unless it is renewed, by this host's monotonic clock: never too late."""
+        """When the lease expires unless renewed, on this host's monotonic clock; never later than the real
+        expiry, since it counts from before the database was asked."""
         self._renew_at = self._control_at = claimed_at
         self._retry_at = 0.0
 
     def run(self) -> None:
-        """Return when the job is settled and its child, with all it started, is gone.
+        """Return once the job is settled and the child and every process it started are gone.
 
-        An error of our own or of the database that does not pass by itself (a value it refuses) would
-        come again at every attempt: the job fails at once and says so, instead of looking busy until
-        its lease lapses.
+        A bug of ours, or a permanent database error (such as a value it rejects), would recur at every
+        attempt. The job then fails at once with an explanation, instead of looking busy until its lease
+        expires.
         """
         try:
             self._run()
@@ -86,18 +87,18 @@ class Supervisor:
             spec = self._transaction(self._begin)
         except LeaseLost:
             return
-        except MasktuneError as error:  # what the job reads is gone: no attempt will find it
+        except MasktuneError as error:  # an input of the job is gone: a retry would not find it either
             problem = error.to_problem()
             self._settle(lambda session: records.end(session, self._lease, JobState.FAILED, error=problem))
             return
         if spec is None:
-            return  # the database is away: the lease runs out, and the sweep queues the job again
-        if not spec.stages:  # killed between its last stage and its end
+            return  # the database is unreachable: the lease expires, and the sweep requeues the job
+        if not spec.stages:  # the last attempt was killed after its last stage, before the job was ended
             self._succeed()
             return
         try:
             child = ChildProcess(self._runtime.child, environment=environment(self._settings))
-        except OSError as error:  # no memory, process or descriptor now: a later attempt may have them
+        except OSError as error:  # out of memory, processes or descriptors: a later attempt may succeed
             logger.warning("job %s: its process could not be started (%s)", self._lease.job_id, error)
             self._broke(not_started(error))
             return
@@ -163,7 +164,7 @@ class Supervisor:
             self._inbox.put(message)
 
     def _keep(self, child: ChildProcess, now: float) -> JobState:
-        """Look whether the job is still ours and wanted, and renew the lease when it is time."""
+        """Check that the job is still ours and not cancelled, and renew the lease when it is due."""
         state = JobState.RUNNING
         if now >= self._control_at:
             with self._runtime.database.read() as session:
@@ -178,11 +179,11 @@ class Supervisor:
         return state
 
     def _tell_until(self, child: ChildProcess) -> None:
-        """The child ends itself at that time: a stopped supervisor's child must not outlive the lease."""
+        """Tell the child the lease's deadline, at which it ends itself even if the supervisor is stopped."""
         child.send(json.dumps({"until": self._kept_until}).encode())
 
     def _write(self, now: float, *, everything: bool = False) -> None:
-        """Write what has come in, oldest first; what fails stays for the next try."""
+        """Write the received messages, oldest first; a message that could not be written stays queued."""
         while (message := self._inbox.next(now, everything=everything)) is not None:
             with self._runtime.database.begin() as session:
                 self._record(session, message)
@@ -218,7 +219,7 @@ class Supervisor:
         self._settle(self._finish)
 
     def _finish(self, session: Session) -> None:
-        """End the job, and with it the work folder, which nothing needs any more."""
+        """End the job and delete its work folder, which is no longer needed."""
         records.end(session, self._lease, JobState.SUCCEEDED)
         work = f"jobs/{self._lease.job_id}/work"
         discard(session, self._runtime.database, self._runtime.artifacts, [work])
@@ -251,7 +252,7 @@ class Supervisor:
             after_commit(session, lambda: self._runtime.doorbell.ring(self._lease.job_id))
 
     def _settle(self, change: Callable[[Session], object]) -> bool:
-        """Write what is left and the end, as often as it takes, while the lease lasts."""
+        """Write the remaining messages and `change`; retry until it succeeds or the lease expires."""
         while time.monotonic() <= self._kept_until:
             try:
                 with asking():
@@ -281,7 +282,7 @@ class Supervisor:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The environment of a child: this process's, with the settings as they are here, without the keys."""
+    """The environment of a child: that of this process plus its effective settings, without the API keys."""
     told = settings.model_dump(mode="json", exclude={"api_keys"})
     named = {f"MASKTUNE_{name.upper()}": str(value) for name, value in told.items() if value is not None}
     own = {name: value for name, value in os.environ.items() if name != "MASKTUNE_API_KEYS"}

@@ -1,4 +1,4 @@
-"""The sweep in a worker: a thread of its own, so that a worker whose slots are busy sweeps too."""
+"""The sweep of a worker, on its own thread so that a worker whose slots are all busy sweeps too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def sweeping(runtime: Runtime) -> Iterator[None]:
-    """Sweep every `sweep_seconds` while the block runs, and keep house beside it."""
+    """Sweep every `sweep_seconds` while the block runs, with housekeeping alongside."""
     done, house = threading.Event(), Housekeeper(runtime.database, runtime.settings)
     thread = threading.Thread(target=_loop, args=(runtime, house, done), name="sweep", daemon=True)
     thread.start()
@@ -34,13 +34,13 @@ def _loop(runtime: Runtime, house: Housekeeper, done: threading.Event) -> None:
         try:
             sweep_once(runtime)
             house.start()
-        except Exception:  # whatever it was: a worker that does not sweep any more loses jobs in silence
+        except Exception:  # a worker that stops sweeping would lose jobs silently
             logger.exception("the sweep failed; it tries again")
         done.wait(runtime.settings.sweep_seconds)
 
 
 def sweep_once(runtime: Runtime) -> None:
-    """One sweep; a database that is away is left to the next."""
+    """Sweep once; if the database is unreachable, leave it to the next sweep."""
     try:
         with asking():
             sweep(runtime.database, runtime.doorbell, runtime.settings)

@@ -1,4 +1,4 @@
-"""The tasks that Celery calls. A message says "look"; what there is to do is read from the database."""
+"""The tasks that Celery calls. A message only says "look"; the work itself is found in the database."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 def register(app: Celery, runtime: Runtime) -> None:
-    """Give the app its two tasks."""
+    """Register the two tasks with the app."""
 
     @app.task(name=RUN_JOB)  # type: ignore[untyped-decorator]  # celery has no types
     def run_job(job_id: str) -> None:
-        """Look for work. The job that the message names may be taken, ended, or not the best one."""
+        """Look for work. The job in the message may be claimed or ended by now, or not be the best one."""
         work(runtime)
 
     @app.task(name=SWEEP)  # type: ignore[untyped-decorator]  # celery has no types
@@ -34,7 +34,7 @@ def register(app: Celery, runtime: Runtime) -> None:
 
 
 def work(runtime: Runtime) -> None:
-    """Run the best queued job, and the next, until none is left or the worker is stopping."""
+    """Run queued jobs, best first, until none is left or the worker is stopping."""
     slot = runtime.slots.get()
     try:
         while not runtime.stopping.is_set():

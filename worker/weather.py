@@ -1,4 +1,4 @@
-"""Which database errors pass by themselves: the server restarts, the network is gone, the lock is taken."""
+"""Which database errors are transient: a restarting server, a lost network connection, a lock in use."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 
 class Away(Exception):
-    """The database did not do what it was asked for, and may do it when it is asked again."""
+    """A transient failure of the database; the same operation may succeed when it is retried."""
 
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Raise `Away` in place of an error of the database that passes by itself; others go through."""
+    """Turn transient database errors inside the block into `Away`; other errors propagate unchanged."""
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
@@ -25,7 +25,10 @@ def asking() -> Iterator[None]:
 
 
 def _passes(error: DBAPIError | PoolTimeout) -> bool:
-    """A connection that was ended for idling in a transaction is an `InternalError` to the driver."""
+    """Whether the error is transient.
+
+    A connection closed by `idle_in_transaction_session_timeout` is only an `InternalError` to the driver.
+    """
     if isinstance(error, (OperationalError, InterfaceError, PoolTimeout)):
         return True
     return error.connection_invalidated

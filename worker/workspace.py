@@ -1,8 +1,8 @@
-"""A job's work folder: checkpoints of running stages and what must be the same at every attempt.
+"""A job's work folder: checkpoints of running stages, and state that must be the same at every attempt.
 
-On a local store it lies beside the job's artifacts. On a remote one it is a local folder that is
-copied to the store after each epoch, so that another host can go on: to two places in turn, since an
-object store cannot replace a folder in one step.
+With a local store it lies beside the job's artifacts. With a remote store it is a local folder that is
+copied to the store after each epoch, so that another host can continue the job. The copies alternate
+between two keys, since an object store cannot replace a folder atomically.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STATE = "state.json"
 
 
 class Workspace:
-    """`jobs/{id}/work`. One attempt at a time writes here: the child outlives neither worker nor lease."""
+    """`jobs/{id}/work`. Only one attempt writes here at a time: no child outlives its worker or its lease."""
 
     def __init__(self, artifacts: Artifacts, job_id: str, *, scratch: Path) -> None:
         self._artifacts = artifacts
@@ -32,7 +32,7 @@ class Workspace:
 
     @classmethod
     def started(cls, artifacts: Artifacts, job_id: str, *, scratch: Path) -> Self:
-        """For a new attempt: from the newest copy where the store is remote."""
+        """The work folder for a new attempt; with a remote store, its newest copy is fetched first."""
         workspace = cls(artifacts, job_id, scratch=scratch)
         if not artifacts.local:
             workspace._fetch()
@@ -41,11 +41,11 @@ class Workspace:
         return workspace
 
     def folder(self, name: str) -> Path:
-        """Where a stage keeps its checkpoints; made on first use."""
+        """The folder for a stage's checkpoints; it is created on first use, not here."""
         return self.path / name
 
     def threads(self, wanted: int) -> int:
-        """The number of threads of the first attempt: sums depend on it, so it is part of the state."""
+        """The thread count of the first attempt, kept for all: the rounding of sums depends on it."""
         state = self._state()
         if "threads" not in state:
             state["threads"] = wanted
@@ -53,7 +53,7 @@ class Workspace:
         return int(state["threads"])
 
     def save(self) -> None:
-        """Make what is here safe from this host. Called when an epoch was checkpointed."""
+        """Copy the folder to a remote store, so that it survives this host. Called after each checkpoint."""
         if self._artifacts.local or self._files() == self._saved:
             return
         state = self._state()
@@ -63,9 +63,10 @@ class Workspace:
         self._saved = self._files()
 
     def close(self, written: Iterable[str]) -> None:
-        """The job is done. `written` are the artifacts it made: what killed attempts left half-written goes.
+        """Clean up after the job's last stage; the supervisor deletes `jobs/{id}/work` itself.
 
-        So does the local copy of a remote work folder; the folder itself is left to the supervisor.
+        With a local store, remove what killed attempts left half-written of the artifacts `written`. With a
+        remote store, remove the local copy of the work folder.
         """
         if not self._artifacts.local:
             shutil.rmtree(self.path, ignore_errors=True)
@@ -76,7 +77,7 @@ class Workspace:
                 shutil.rmtree(partial, ignore_errors=True)
 
     def _fetch(self) -> None:
-        """Start from the newest copy: what lies here may be an older attempt's of this host."""
+        """Replace the local folder, which may be from an older attempt on this host, by the newest copy."""
         shutil.rmtree(self.path, ignore_errors=True)
         copies = []
         for place in "01":
@@ -105,7 +106,7 @@ class Workspace:
 
 
 def copy_files(source: Path, target: Path, names: set[str] | None = None) -> None:
-    """Put the files of one folder into another; linked where the disk allows, as they are never changed."""
+    """Copy the files of one folder into another, as hard links where possible: they are never changed."""
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.iterdir()):
         if file.is_file() and (names is None or file.name in names):

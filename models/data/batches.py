@@ -1,8 +1,8 @@
 """Batches of a packed store on the device: resident pixels for small images, decoding workers for large ones.
 
-Large ones that are trained on as small squares are decoded once, and then as resident as small ones.
-An image is the whole picture resized to a square (or, where it is asked for, its middle). A mask is
-laid on that square, and augmentation comes after, so that a crop of a masked image is the masked crop.
+Large images that are trained on as small squares are decoded once and then stay resident as well.
+An image is resized to a square as a whole (or, on request, only its middle). The mask is applied to
+that square, and augmentation follows, so that a crop of a masked image is the masked crop.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from models.sending import sent
 
 RESIDENT_BYTES = 4 << 30  # small images up to here stay on the device as one uint8 tensor
 _PICKED_BYTES = 4 << 20  # squares that are picked out of it at once
-_AT_ONCE = 16  # batches whose labels, and what their augmentation needs, are looked up at once
+_AT_ONCE = 16  # batches whose labels and augmentation plans are prepared together
 
 
 class Batch(NamedTuple):
     """`images` (B, 3, H, W) float32 in 0..1, masked and augmented; `labels` (B,) int64, both on the device.
 
-    `rows` (B,) int64 are row numbers of the store, on the CPU; `masks` (B, H, W) bool lie on the
-    squares before augmentation. `share` is this rank's part of the global batch, times the ranks.
+    `rows` (B,) int64 are row numbers of the store, on the CPU; `masks` (B, H, W) bool apply to the
+    squares before augmentation. `share` is this rank's fraction of the global batch times the number
+    of ranks.
     """
 
     images: Tensor
@@ -45,56 +46,56 @@ class Batch(NamedTuple):
 
 
 class MaskSource(Protocol):
-    """What is masked of each sample."""
+    """Gives the mask of each sample."""
 
     @property
     def digest(self) -> str:
-        """Equal for equal masks of all samples, whoever makes them."""
+        """Equal if the masks of all samples are equal, whatever produced them."""
         ...
 
     def masks(self, rows: Tensor, size: int, device: torch.device) -> Tensor:
-        """(B, size, size) bool of the samples `rows` (B,) int64 on the CPU; true is masked."""
+        """Masks of the samples `rows` (B,) int64 on the CPU: (B, size, size) bool, true where masked."""
         ...
 
 
 class Masking(NamedTuple):
-    """`fill(images (B, 3, S, S), masks (B, S, S))` gives the images with what is masked filled."""
+    """`fill(images (B, 3, S, S), masks (B, S, S))` returns the images with the masked pixels filled."""
 
     source: MaskSource
     fill: Callable[[Tensor, Tensor], Tensor]
 
 
 class Loader(Protocol):
-    """A number of samples, again and again."""
+    """A fixed set of samples, batched anew in each epoch."""
 
     @property
     def images(self) -> int:
-        """Samples in an epoch, of all ranks together."""
+        """Samples per epoch, over all ranks."""
         ...
 
     def __len__(self) -> int:
-        """Steps in an epoch."""
+        """Steps per epoch."""
         ...
 
     def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
-        """Shuffled and augmented as `generator` says; without one in stored order, as they are."""
+        """Batches shuffled and augmented with `generator`; without one, in stored order and unaugmented."""
         ...
 
 
 class PixelSource(Protocol):
-    """The squares of the rows that a loader serves, by position among them."""
+    """The squares of a loader's rows, by position among those rows."""
 
     def squares(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """For each (B,) int64 positions: (B, 3, size, size) uint8 on the device."""
+        """Yield (B, 3, size, size) uint8 on the device for each (B,) int64 tensor of positions."""
         ...
 
 
 @dataclass(frozen=True)
 class LoaderSettings:
-    """`workers` None: as many as suit the machine. With `masking`, each image is masked first.
+    """`workers` None picks a number that suits the machine. With `masking`, each image is masked first.
 
-    `crop` is for maps alone: a loader that masks has none. `again`: epochs will follow, so that what is small
-    is kept when it has been decoded.
+    `crop` is for saliency maps only: a loader that masks does not crop. `again` announces more epochs, so
+    that small squares are kept once decoded.
     """
 
     image_size: int
@@ -109,8 +110,8 @@ class LoaderSettings:
 def make_loader(store: Store, rows: NDArray[np.int64], settings: LoaderSettings, run: Run) -> StoreLoader:
     """A loader over the samples `rows` of `store`.
 
-    Where there are several ranks, a shuffled epoch gives each its part of every batch, and an
-    epoch in stored order gives all of it to each.
+    With several ranks, a shuffled epoch gives each rank its part of every batch; an epoch in stored
+    order gives each rank the whole batch.
     """
     pixels = store.pixels
     fits = len(rows) * 3 * settings.image_size**2 <= RESIDENT_BYTES
@@ -123,7 +124,7 @@ def make_loader(store: Store, rows: NDArray[np.int64], settings: LoaderSettings,
 
 
 class StoreLoader:
-    """Rows of a store through a source of pixels: order, masks, augmentation and labels."""
+    """Adds order, masks, augmentation and labels to the squares of a `PixelSource`."""
 
     def __init__(
         self, source: PixelSource, store: Store, rows: NDArray[np.int64], settings: LoaderSettings, run: Run
@@ -144,7 +145,7 @@ class StoreLoader:
         return len(self._plan(torch.arange(self.images)))
 
     def _plan(self, order: Tensor) -> list[Tensor]:
-        """Batch norm cannot normalise a single image, on no rank."""
+        """Leave no rank with a single image, which batch norm cannot normalise."""
         return plan(order, self._settings.batch_size, smallest=2 * self._run.world_size)
 
     def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
@@ -163,7 +164,7 @@ class StoreLoader:
     def _batches(
         self, parts: Sequence[Tensor], shares: Sequence[float], *, draws: Tensor | None
     ) -> Iterator[Batch]:
-        """One of each of `parts`, which are positions among the rows."""
+        """Yield one batch for each of `parts`, which hold positions among the rows."""
         facts = self._facts(parts, draws)
         for squares, (rows, labels, plans), share in zip(
             self._source.squares(parts), facts, shares, strict=True
@@ -173,7 +174,7 @@ class StoreLoader:
     def _facts(
         self, parts: Sequence[Tensor], draws: Tensor | None
     ) -> Iterator[tuple[Tensor, Tensor, Plans | None]]:
-        """Rows, labels and plans of each part, made for some parts at once."""
+        """Yield rows, labels and plans of each part, prepared for several parts at once."""
         device, settings = self._run.device, self._settings
         side = settings.image_size
         for group in _groups(parts, _AT_ONCE):
@@ -202,13 +203,13 @@ class StoreLoader:
 
 
 def _groups(parts: Sequence[Tensor], count: int) -> Iterator[Sequence[Tensor]]:
-    """`count` of them at a time, one at least."""
+    """Yield `count` parts at a time, but at least one."""
     count = max(1, count)
     return (parts[i : i + count] for i in range(0, len(parts), count))
 
 
 def plan(order: Tensor, batch_size: int, *, smallest: int) -> list[Tensor]:
-    """`order` cut into batches; a last one of fewer than `smallest` joins the one before it."""
+    """Cut `order` into batches; a last batch of fewer than `smallest` is merged into the one before it."""
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     if len(batches) > 1 and len(batches[-1]) < smallest:
         last = batches.pop()
@@ -237,9 +238,9 @@ class ResidentPixels:
 
 
 class KeptPixels:
-    """Squares that are decoded when they are first asked for, and then stay on the device.
+    """Squares that are decoded on first use and then stay on the device.
 
-    A rank of several sees other rows in each epoch: it decodes those that it has not seen.
+    With several ranks, a rank sees different rows in each epoch and decodes only those it has not seen.
     """
 
     def __init__(
@@ -252,7 +253,7 @@ class KeptPixels:
 
     def squares(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         if self._held.all():
-            self._decoded = None  # its workers end
+            self._decoded = None  # ends its workers
         if self._decoded is None:
             return _picked(self._squares, batches)
         return self._kept(batches, self._decoded)
@@ -269,7 +270,7 @@ class KeptPixels:
 
 
 def _picked(squares: Tensor, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Of `squares` (N, S, S, 3), for each (B,) positions on the CPU: (B, 3, S, S)."""
+    """Yield (B, 3, S, S) out of `squares` (N, S, S, 3) for each (B,) tensor of positions on the CPU."""
     numbers = squares[0].numel() * max(map(len, batches), default=1)
     for group in _groups(batches, min(_AT_ONCE, _PICKED_BYTES // numbers)):
         positions = sent(torch.cat(list(group)), squares.device)

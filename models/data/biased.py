@@ -1,4 +1,4 @@
-"""A shortcut painted on: Biased MNIST as the paper makes it, for any images of two classes."""
+"""Paint a shortcut onto images of any two classes, as the paper does for Biased MNIST."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def _two_squares(images: Images) -> Images:
 
 
 def _background(images: Images) -> Images:
-    """Every black pixel red; the digit stays as it is."""
+    """Every black pixel turns red; the digit is unchanged."""
     return np.where((images == 0).all(-1, keepdims=True), RED, images)
 
 
 def _foreground(images: Images) -> Images:
-    """Every pixel that is not black red, however faint: the digit loses its shades of grey."""
+    """Every pixel that is not black, however faint, turns red: the digit loses its shades of grey."""
     return np.where((images > 0).any(-1, keepdims=True), RED, images)
 
 
@@ -75,10 +75,10 @@ def bias_images(
 ) -> BiasedImages:
     """Paint `kind` on the share `ratio` of class 0 and on 1 − `ratio` of class 1; the counts are exact.
 
-    `images` (N, H, W, 3) uint8, `labels` (N,) 0 or 1. `random` draws which ones from `rng`;
+    `images` (N, H, W, 3) uint8, `labels` (N,) 0 or 1. `random` draws the images from `rng`;
     `order` takes the first ones of each class, so sort by digit to get the paper's released set,
-    whose conflicting images are all 4s and 5s. `ratio` 0 is the test with the shortcut on the
-    wrong class. ValueError for anything else.
+    whose conflicting images are all 4s and 5s. `ratio` 0 makes the test set, with the shortcut on
+    the wrong class. Raises ValueError for arguments outside these.
     """
     if kind not in PAINTERS or assignment not in get_args(Assignment):
         raise ValueError(f"kind must be one of {', '.join(PAINTERS)}, assignment order or random")

@@ -22,7 +22,7 @@ HALVES = ("0-4", "5-9")
 
 
 class SourceError(Exception):
-    """Images that cannot be had. `code`: `unknown_builtin`, `source_unavailable` or `source_damaged`."""
+    """The data set cannot be made. `code`: `unknown_builtin`, `source_unavailable` or `source_damaged`."""
 
     def __init__(self, code: ProblemCode, detail: str) -> None:
         super().__init__(detail)
@@ -35,7 +35,8 @@ class BuiltinOptions:
     """How a builtin data set is made.
 
     `root` is the folder that holds (or, with `download`, receives) MNIST, CIFAR-10 and SVHN as
-    torchvision lays them out. `size` (pixels) is for digits; the rest for the biased sets.
+    torchvision lays them out. `size` (pixels) applies to the digits; `kind`, `ratio` and `assignment`
+    apply to the biased sets.
     """
 
     root: Path | None = None
@@ -68,7 +69,7 @@ class _Part(NamedTuple):
 
 
 def make_builtin(name: str, options: BuiltinOptions | None = None) -> BuiltinData:
-    """The data set of that name in `BUILTIN`. Raises `SourceError` where it is unknown or cannot be had."""
+    """The data set of that name in `BUILTIN`. Raises `SourceError` if it is unknown or unavailable."""
     if name not in BUILTIN:
         raise SourceError(
             ProblemCode.UNKNOWN_BUILTIN,
@@ -78,7 +79,7 @@ def make_builtin(name: str, options: BuiltinOptions | None = None) -> BuiltinDat
 
 
 def _digits(options: BuiltinOptions) -> BuiltinData:
-    """1,797 real handwritten digits of 8×8, upsampled; they come with scikit-learn."""
+    """The 1,797 real handwritten digits (8×8) that come with scikit-learn, upsampled."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -101,7 +102,7 @@ def _mnist(options: BuiltinOptions) -> BuiltinData:
 
 
 def _biased_mnist(options: BuiltinOptions) -> BuiltinData:
-    """The paper's set: 48,000 images train, 12,000 validate, the test has the square on the wrong class."""
+    """The paper's set: 48,000 images in train, 12,000 in val; in test the shortcut is on the wrong class."""
     return _biased(_held_out(_mnist_parts(options), options), options)
 
 
@@ -130,7 +131,7 @@ def _svhn(options: BuiltinOptions) -> BuiltinData:
 
 
 def _held_out(parts: Sequence[_Part], options: BuiltinOptions) -> list[_Part]:
-    """A fifth of the training images, drawn at random, validates, as in the paper."""
+    """Split off a random fifth of the training images for validation, as in the paper."""
     train, test = parts
     order = np.random.default_rng(options.seed).permutation(len(train.labels))
     val, rest = np.split(order, [len(order) // 5])
@@ -142,7 +143,7 @@ def _held_out(parts: Sequence[_Part], options: BuiltinOptions) -> list[_Part]:
 
 
 def _mnist_parts(options: BuiltinOptions) -> list[_Part]:
-    """The idx files where they lie in the folder (packed or not), else through torchvision."""
+    """Read the idx files (gzipped or not) if they are in the folder, otherwise use torchvision."""
     root = _root(options, "mnist")
     for folder in (root, root / "MNIST" / "raw"):
         parts = [
@@ -172,7 +173,7 @@ def _root(options: BuiltinOptions, name: str) -> Path:
     if options.root is None:
         raise SourceError(
             ProblemCode.SOURCE_UNAVAILABLE,
-            f"{name} does not come with the packages: name a folder that holds it, or upload it",
+            f"{name} is not included in the packages: configure a folder that holds it, or upload it",
         )
     return options.root
 
@@ -182,12 +183,12 @@ def _torchvision_parts(
 ) -> list[_Part]:
     try:
         return [_Part("train", *read(True)), _Part("test", *read(False))]
-    except (OSError, RuntimeError) as error:  # torchvision: not found, damaged, or no way to its mirror
+    except (OSError, RuntimeError) as error:  # torchvision: not found, damaged, or its mirror unreachable
         done = "could not be downloaded either" if options.download else "may not be downloaded"
         more = "" if options.download else ", or allow the download with the option download=true"
         raise SourceError(
             ProblemCode.SOURCE_UNAVAILABLE,
-            f"{name} is not whole in the configured folder and {done}: put torchvision's {name} files "
+            f"{name} is not complete in the configured folder and {done}: put torchvision's {name} files "
             f"there{more}",
         ) from error
 
@@ -200,16 +201,16 @@ def _idx_file(path: Path) -> Path | None:
 
 
 def _idx(path: Path) -> NDArray[np.uint8]:
-    """An idx file of unsigned bytes: two zeros, type 8, the rank, the sizes (big endian), the values."""
+    """Read an idx file of unsigned bytes: two zeros, type 8, rank, sizes (big-endian), values."""
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if path.suffix == ".gz" else data
         shape = np.frombuffer(data, ">u4", count=data[3], offset=4)
         values = np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
-        raise SourceError(ProblemCode.SOURCE_DAMAGED, f"{path.name} is damaged: fetch it again") from error
+        raise SourceError(ProblemCode.SOURCE_DAMAGED, f"{path.name} is damaged: download it again") from error
     if data[:3] != b"\x00\x00\x08":
-        raise SourceError(ProblemCode.SOURCE_DAMAGED, f"{path.name} is no idx file of bytes: fetch it again")
+        raise SourceError(ProblemCode.SOURCE_DAMAGED, f"{path.name} is not an idx file: download it again")
     return values
 
 
@@ -224,7 +225,7 @@ def _joined(parts: Sequence[_Part], classes: tuple[str, ...]) -> BuiltinData:
 
 
 def _biased(parts: Sequence[_Part], options: BuiltinOptions) -> BuiltinData:
-    """0–4 against 5–9, the shortcut painted by `options`, in `test` on the wrong class only."""
+    """0–4 against 5–9, with the shortcut painted as `options` say; in `test` on the wrong class only."""
     rng = np.random.default_rng([options.seed, 1])
     done: list[_Part] = []
     painted: list[NDArray[np.bool_]] = []

@@ -1,7 +1,7 @@
-"""Whether bytes are an image that can be trusted, and the one way they are decoded, here as in training.
+"""Check that bytes are a valid image, and decode them; training decodes images with the same function.
 
-Nothing a file claims is believed: its type is read from its content, its size from its header
-before anything is decoded, and then every pixel is decoded once.
+No claim of a file is trusted: its type is read from its content, its size from its header before
+anything is decoded, and then every pixel is decoded once.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ _MARKUP: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\s*<\?xml"), "an XML document"),
 )
 
-# What PIL's decoders raise on hostile bytes, by experience; none of it says anything about us,
-# and the size was checked before, so a MemoryError is the file's too.
+# Errors that PIL's decoders were seen to raise on hostile bytes. All are the file's fault, MemoryError
+# included, since the size was checked before.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -67,16 +67,16 @@ _DECODER_ERRORS = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
-    Warning,  # raised where warnings are errors
+    Warning,  # raised if warnings are turned into errors
 )
 _ORIENTATION = 0x0112  # EXIF tag
 
 MAX_SCANS = 100
-"""Of one JPEG, as libtiff has it for the JPEGs inside a TIFF; progressive encoders write about ten."""
+"""Most scans per JPEG, libtiff's limit for the JPEGs inside a TIFF; progressive encoders write about ten."""
 MAX_SEGMENTS = 10_000
-"""Of one JPEG. 32 MB of metadata in whole segments are 500."""
+"""Most segments per JPEG; 32 MB of metadata fill 500."""
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
-# What libjpeg reads a length after, and both ends of an image. Within a scan it skips the others.
+# The markers after which libjpeg reads a length, and both ends of an image. It skips others within a scan.
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
 _UPRIGHT: Mapping[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -90,7 +90,7 @@ _UPRIGHT: Mapping[int, Image.Transpose] = {
 
 
 def _wide_grey(image: Image.Image) -> Image.Image:
-    """16-bit grey to 8 bits: PIL's own conversion would clip everything above 255 to white."""
+    """Scale 16-bit grey to 8 bits; PIL's own conversion would clip everything above 255 to white."""
     return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
 
 
@@ -101,7 +101,7 @@ _TO_RGB: Mapping[str, Callable[[Image.Image], Image.Image]] = {
 
 
 class ImageError(Exception):
-    """Bytes that are no usable image."""
+    """The bytes are not a usable image."""
 
     def __init__(self, code: FileCode, detail: str) -> None:
         super().__init__(detail)
@@ -111,7 +111,7 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What one image may cost. Sides and pixels are checked in the header, before anything is decoded."""
+    """Limits of one image. Sides and pixels are checked in the header, before anything is decoded."""
 
     max_bytes: int = 64 << 20
     max_pixels: int = 50_000_000
@@ -120,7 +120,7 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """An image that decoded whole. Sizes are upright pixels; `pixel_hash` is the same for equal pictures.
+    """A fully decoded image. Sizes are in pixels, upright; `pixel_hash` is equal for equal pixels.
 
     `pixels` (H, W, 3) uint8 RGB is kept for small images only (`packing.MAX_PIXELS_SIDE`).
     """
@@ -134,31 +134,31 @@ class CheckedImage:
 
 
 class Picture(NamedTuple):
-    """A decoded image: upright, RGB, and its type as PIL names it."""
+    """A decoded image, upright and RGB, and its type as PIL names it."""
 
     image: Image.Image
     type: str
 
 
 def image_type(data: bytes) -> str | None:
-    """The type that the content shows (a key of `MEDIA_TYPES`), None for anything else."""
+    """The type that the content shows (a key of `MEDIA_TYPES`), or None for anything else."""
     return next((name for pattern, name in _MAGIC if pattern.match(data)), None)
 
 
 def decode_image(data: bytes, limits: ImageLimits | None = None) -> Picture:
-    """Decode every pixel: RGB, turned upright as EXIF says. Raises `ImageError`.
+    """Decode every pixel to RGB, turned upright as EXIF says. Raises `ImageError`.
 
-    Safe in threads: no global setting of PIL is touched, and PIL decodes without the GIL.
+    Thread-safe: it changes no global setting of PIL. PIL decodes without the GIL.
     """
     limits = limits or ImageLimits()
     kind = _require_image(data, limits)
     try:
         with Image.open(BytesIO(data), formats=[kind]) as image:
             _require_size(image.size, limits)
-            # PIL sets it only on the types that can move; phones write stills as MPO, a JPEG with extras
+            # PIL sets it only for types that can be animated; phones save stills as MPO, a JPEG with extras.
             if kind != "JPEG" and getattr(image, "is_animated", False):
                 raise ImageError(
-                    FileCode.ANIMATED, "holds several pictures: save the one that counts as a still image"
+                    FileCode.ANIMATED, "holds several pictures: save the one you need as a still image"
                 )
             image.load()
             return Picture(_rgb(_upright(image)), kind)
@@ -167,7 +167,7 @@ def decode_image(data: bytes, limits: ImageLimits | None = None) -> Picture:
 
 
 def check_image(data: bytes, path: str, limits: ImageLimits | None = None) -> CheckedImage | Rejection:
-    """Decode `data` once and fully, and hold its content against its name (`path`)."""
+    """Decode `data` once and fully, and compare its type with its name (`path`)."""
     try:
         picture = decode_image(data, limits)
     except ImageError as error:
@@ -188,28 +188,30 @@ def check_image(data: bytes, path: str, limits: ImageLimits | None = None) -> Ch
 
 def _require_image(data: bytes, limits: ImageLimits) -> str:
     if not data:
-        raise ImageError(FileCode.EMPTY_FILE, "has no bytes: upload it again")
+        raise ImageError(FileCode.EMPTY_FILE, "is empty: upload it again")
     if len(data) > limits.max_bytes:
         raise ImageError(
-            FileCode.TOO_LARGE, f"has {len(data)} bytes, at most {limits.max_bytes} are accepted: shrink it"
+            FileCode.TOO_LARGE, f"has {len(data)} bytes, more than the limit of {limits.max_bytes}: shrink it"
         )
     kind = image_type(data)
     if kind is None:
         head = data[:1024]
-        what = next((name for pattern, name in _MARKUP if pattern.search(head)), "no image of a known type")
+        found = (name for pattern, name in _MARKUP if pattern.search(head))
+        what = next(found, "not an image of a known type")
         known = ", ".join(MEDIA_TYPES)
         raise ImageError(FileCode.NOT_AN_IMAGE, f"is {what}: upload pictures as one of {known}")
     if kind == "WEBP":
-        _require_size(_webp_canvas(data), limits)  # PIL's decoder allocates its canvas as soon as it opens
+        _require_size(_webp_canvas(data), limits)  # PIL's decoder allocates the canvas on opening
     if kind == "JPEG":
         _require_few_scans(data)
     return kind
 
 
 def _require_few_scans(data: bytes) -> None:
-    """A repeated scan takes 12 bytes, and at 64 million pixels 24 ms of libjpeg, which only warns.
+    """Bound what a small JPEG can cost; libjpeg itself only warns.
 
-    An empty segment before the first scan takes 4 bytes, and 160 of PIL's memory.
+    A repeated scan takes 12 bytes in the file, and 24 ms in libjpeg at 64 million pixels. An empty segment
+    before the first scan takes 4 bytes in the file, and 160 bytes of PIL's memory.
     """
     few = _most_scans(data) <= MAX_SCANS
     scans = segments = at = 0
@@ -228,13 +230,13 @@ def _require_few_scans(data: bytes) -> None:
 
 
 def _most_scans(data: bytes) -> int:
-    """How often their marker stands anywhere; ten times as quick as `bytes.count`."""
+    """An upper bound: occurrences of the marker anywhere. Ten times as fast as `bytes.count`."""
     pairs = (np.frombuffer(data, "<u2", (len(data) - first) // 2, first) for first in (0, 1))
     return sum(int(np.count_nonzero(pair == 0xDAFF)) for pair in pairs)
 
 
 def _webp_canvas(data: bytes) -> tuple[int, int]:
-    """The size that a WebP file claims; (1, 1), which is refused, where it claims none (RFC 9649)."""
+    """The canvas size in a WebP header (RFC 9649); fields of zeros give at most (1, 1), which is rejected."""
     chunk, body = data[12:16], data[20:30]
     if len(body) < 10:
         raise ImageError(FileCode.TRUNCATED, "ends before the image does: upload it again")
@@ -251,11 +253,11 @@ def _webp_canvas(data: bytes) -> tuple[int, int]:
 def _require_size(size: tuple[int, int], limits: ImageLimits) -> None:
     width, height = size
     if width * height > limits.max_pixels:
-        detail = f"has {width}×{height} pixels, at most {limits.max_pixels} are accepted: scale it down"
+        detail = f"has {width}×{height} pixels, more than the limit of {limits.max_pixels}: scale it down"
         raise ImageError(FileCode.PIXEL_BOMB, detail)
     if min(size) < limits.min_side:
         detail = (
-            f"has {width}×{height} pixels, at least {limits.min_side} on each side are needed: leave it out"
+            f"has {width}×{height} pixels, and needs at least {limits.min_side} on each side: leave it out"
         )
         raise ImageError(FileCode.TOO_SMALL, detail)
 
@@ -263,7 +265,7 @@ def _require_size(size: tuple[int, int], limits: ImageLimits) -> None:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except _DECODER_ERRORS:  # a picture with broken EXIF data is still a picture
+    except _DECODER_ERRORS:  # an image with broken EXIF data is still usable
         return image
     method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if method is None else image.transpose(method)
@@ -274,7 +276,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode not in _TO_RGB:
         detail = (
-            f"has pixels of mode {image.mode}, which is not RGB in one way: save it with 8 bits a channel"
+            f"has pixels of mode {image.mode}, which cannot be read as RGB: save it with 8 bits per channel"
         )
         raise ImageError(FileCode.UNSUPPORTED_MODE, detail)
     return _TO_RGB[image.mode](image).convert("RGB")
@@ -282,7 +284,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _decoder_error(error: BaseException, kind: str) -> ImageError:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return ImageError(FileCode.PIXEL_BOMB, "has more pixels than are accepted: scale it down")
+        return ImageError(FileCode.PIXEL_BOMB, "has more pixels than the limit: scale it down")
     if isinstance(error, EOFError) or "truncated" in str(error).lower():
         return ImageError(FileCode.TRUNCATED, "ends before the image does: upload it again")
     return ImageError(FileCode.UNDECODABLE, f"is a damaged {kind} image: export it again")

@@ -1,4 +1,4 @@
-"""From a picture to the square that a network sees: one geometry for training, masks and serving."""
+"""Turn an image into the square that a network sees: one geometry for training, masks and serving."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from models.config import Crop
 from models.data.checks import ImageLimits, decode_image
 
-# What stands in a store was checked when it came in, under limits that may have changed since.
+# The images of a store were checked at import, under limits that may have changed since.
 _STORED = ImageLimits(max_bytes=1 << 62, max_pixels=1 << 62, min_side=1)
 
 
@@ -22,13 +22,13 @@ def stored_square(data: bytes, size: int, crop: Crop = "none") -> Tensor:
 
 
 def square(picture: Image.Image, size: int, crop: Crop = "none") -> Tensor:
-    """An upright RGB picture, resized to (3, size, size) uint8; without a `crop` the whole of it."""
+    """An upright RGB image, resized to (3, size, size) uint8; without a `crop`, all of it."""
     pixels = torch.from_numpy(np.array(picture))  # (H, W, 3)
     return resize_square(cropped(pixels.permute(2, 0, 1).unsqueeze(0), crop), size)[0]
 
 
 def square_array(picture: Image.Image, size: int) -> NDArray[np.uint8]:
-    """`square` of the whole picture as an array: what has the size already is not taken through torch."""
+    """`square` of the whole image, as an array; an image that already has the size bypasses torch."""
     if picture.size == (size, size):
         return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
     pixels: NDArray[np.uint8] = square(picture, size).numpy()
@@ -36,17 +36,17 @@ def square_array(picture: Image.Image, size: int) -> NDArray[np.uint8]:
 
 
 def square_of_pixels(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """`square_array` of a picture that is an array (3, H, W) already: the same pixels."""
+    """`square_array` for an image that is already an array (3, H, W): the same pixels."""
     if pixels.shape[1:] == (size, size):
         return pixels
-    # Laid out as PIL's are: kernels that differ by layout may round differently.
+    # The memory layout of PIL's images: the kernels of another layout may round differently.
     image = torch.from_numpy(pixels).unsqueeze(0).contiguous(memory_format=torch.channels_last)
     found: NDArray[np.uint8] = resize_square(image, size)[0].contiguous().numpy()
     return found
 
 
 def cropped(images: Tensor, crop: Crop) -> Tensor:
-    """The middle of images (N, 3, H, W): see `config.MaskingConfig`. A view."""
+    """The middle of images (N, 3, H, W), as a view; see `config.MaskingConfig`."""
     height, width = images.shape[2:]
     shorter = min(height, width)
     sides = {

@@ -1,4 +1,4 @@
-"""From an archive, a folder or a builtin name to a packed store and a report that names everything left out.
+"""Import an archive, a folder or a builtin data set into a packed store; a report names what was left out.
 
 Two passes in constant memory: every image is decoded once (in threads, since PIL decodes
 without the GIL); then, when the splits are known, the files stream into the store.
@@ -32,13 +32,13 @@ from models.data.splits import assign_splits
 __all__ = ["ImportOptions", "ImportReport", "ImportStopped", "import_dataset"]
 
 BUILTIN_PREFIX = "builtin:"
-_REPORTS = 200  # calls of on_progress in a whole import, about
+_REPORTS = 200  # calls of on_progress per import, approximately
 _CHUNK = 4  # images that a thread checks at a time
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How data are read. `format` None is found out; `seed` decides the splits that are made."""
+    """How data are read. `format` None is detected; `seed` determines the splits that are made."""
 
     name: str = "data set"
     format: FormatName | None = None
@@ -60,13 +60,13 @@ def _never() -> bool:
 
 
 class Watch(NamedTuple):
-    """`on_progress` is told (done, total): each image is checked, then packed. `should_stop` ends it."""
+    """`on_progress(done, total)` counts each image twice: checked, packed. `should_stop` ends the import."""
 
     on_progress: Callable[[int, int], None]
     should_stop: Callable[[], bool]
 
     def step(self, done: int, total: int) -> None:
-        """One more step is done. Raises `ImportStopped`."""
+        """Report a finished step. Raises `ImportStopped`."""
         if self.should_stop():
             raise ImportStopped
         if done == total or done % max(1, total // _REPORTS) == 0:
@@ -81,12 +81,12 @@ def import_dataset(
     on_progress: Callable[[int, int], None] = _ignore,
     should_stop: Callable[[], bool] = _never,
 ) -> ImportReport:
-    """Import `source` into the folder `target`, which appears whole at the end or not at all.
+    """Import `source` into the folder `target`, which appears complete at the end or not at all.
 
-    `source` is a folder, an archive file, or `builtin:NAME`. Whatever is wrong with the data is
-    in the report: `invalid` with its problems, and `target` then holds `report.json` alone;
-    `ready`, and `target` is a packed store with `report.json` in it. An older `target` is
-    replaced. Raises `ImportStopped`, and OSError when the disk fails; neither leaves anything.
+    `source` is a folder, an archive file, or `builtin:NAME`. The report lists everything wrong with
+    the data. If its state is `invalid`, `target` holds only `report.json`; if it is `ready`, `target`
+    is a packed store that includes `report.json`. An older `target` is replaced. Raises
+    `ImportStopped`, and OSError when the disk fails; both leave nothing behind.
     """
     options = options or ImportOptions()
     target = Path(target)
@@ -106,7 +106,7 @@ def import_dataset(
 def _open_source(
     source: Path | str, target: Path, options: ImportOptions, *, watch: Watch, stack: contextlib.ExitStack
 ) -> tuple[Source, Sequence[Rejection]]:
-    """The images, and the junk that an archive held; `stack` clears away what was unpacked."""
+    """The images, and the junk found in an archive; `stack` removes what was unpacked."""
     if isinstance(source, str) and source.startswith(BUILTIN_PREFIX):
         name = source.removeprefix(BUILTIN_PREFIX)
         return ArraySource(name, make_builtin(name, replace(options.builtin, seed=options.seed))), ()
@@ -194,7 +194,7 @@ def _pack(
 def _in_order(
     check: Callable[[int], CheckedImage | Rejection], count: int, threads: int
 ) -> Iterator[CheckedImage | Rejection]:
-    """Results in order; only a few images are in memory at any time."""
+    """Yield results in order, with only a few images in memory at any time."""
     leaving = threading.Event()
 
     def check_some(first: int) -> list[CheckedImage | Rejection]:

@@ -1,4 +1,4 @@
-"""What the accepted images say together: duplicates, leaks between splits, what can be learned."""
+"""Inspect the accepted images as a whole: duplicates, leaks between splits, missing classes and splits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models.data.splits import ALL_SPLITS, SPLITS, Assignment, tally
 
 
 class Kept(NamedTuple):
-    """An accepted image: number in `Contents.entries`, upright size (pixels), hashes of file and picture."""
+    """An accepted image: number in `Contents.entries`, upright size (pixels), hashes of file and pixels."""
 
     number: int
     width: int
@@ -30,14 +30,14 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Accepted:
-    """The images that will be packed, in the order of the rows."""
+    """The images that will be packed, in row order."""
 
     contents: Contents
     kept: list[Kept]
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """What each row is."""
+        """The entry of each row."""
         return [self.contents.entries[image.number] for image in self.kept]
 
     @cached_property
@@ -47,12 +47,12 @@ class Accepted:
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
-        """(N,), -1: none"""
+        """(N,), -1 for none."""
         return np.array([entry.group for entry in self.entries], dtype=np.int64)
 
     @cached_property
     def twins(self) -> NDArray[np.int64]:
-        """(N,): equal for equal pictures."""
+        """(N,), equal where the pixels are equal."""
         numbers: dict[bytes, int] = {}
         return np.array(
             [numbers.setdefault(image.pixel_hash, len(numbers)) for image in self.kept], dtype=np.int64
@@ -60,20 +60,20 @@ class Accepted:
 
 
 def first_problems(accepted: Accepted) -> tuple[Problem, ...]:
-    """What makes splitting pointless: no image, one class, a given split without an image."""
+    """Problems that make splitting pointless: no image, one class, a given split without an image."""
     if not accepted.kept:
-        detail = "no image could be used: see the rejected files, or check the layout of the folders"
+        detail = "no image is usable: see the rejected files, or check the layout of the folders"
         return (Problem(ProblemCode.NO_IMAGES, detail),)
     classes = accepted.contents.classes
     present = [classes[label] for label in np.unique(accepted.labels)]
     if len(present) < 2:
-        detail = f"every image is of the class {present[0]!r}: add images of a second class"
+        detail = f"every image has the class {present[0]!r}: add images of a second class"
         return (Problem(ProblemCode.ONE_CLASS, detail),)
     filled = {entry.split for entry in accepted.entries}
     return tuple(
         Problem(
             ProblemCode.EMPTY_SPLIT,
-            f"the split {split} was given without a usable image: fill it or leave it out",
+            f"the given split {split} has no usable image: add some, or leave it out",
         )
         for split in accepted.contents.splits
         if split not in filled
@@ -110,7 +110,7 @@ def _late_problems(table: NDArray[np.int64], classes: tuple[str, ...]) -> Iterat
     for split, count in zip(SPLITS, needed, strict=True):
         if count == 0 and split == "train":
             yield Problem(
-                ProblemCode.EMPTY_SPLIT, "there is no training image: add some, or leave the splits to us"
+                ProblemCode.EMPTY_SPLIT, "there are no training images: add some, or leave out the splits"
             )
         elif count == 0:
             yield Problem(ProblemCode.EMPTY_SPLIT, f"too few images to fill the split {split}: add some")
@@ -165,19 +165,19 @@ def _class_notes(table: NDArray[np.int64], contents: Contents) -> Iterator[Note]
     for split, counts in list(zip(ALL_SPLITS, table, strict=True))[1:]:
         missing = [name for name, count in zip(contents.classes, counts, strict=True) if count == 0]
         if missing and (split in SPLITS or counts.any()):
-            detail = f"{split} has no image of {_some(missing)}: its figures say nothing about that"
+            detail = f"{split} has no image of {_some(missing)}: its figures say nothing about them"
             yield Note(NoteCode.CLASS_NOT_IN_SPLIT, detail)
     if contents.empty_classes:
-        detail = f"no image lies in {_some(contents.empty_classes)}, so that is no class"
+        detail = f"there are no images of {_some(contents.empty_classes)}, which is therefore not a class"
         yield Note(NoteCode.EMPTY_CLASS, detail)
 
 
 def _duplicate_notes(duplicates: Sequence[DuplicateSet]) -> Iterator[Note]:
     counts = Counter(code for duplicate in duplicates for code in duplicate.codes)
     sentences = {
-        NoteCode.DUPLICATES: "{} pictures stand more than once in a split; all copies were kept",
-        NoteCode.IN_TWO_SPLITS: f"{{}} pictures stand in more than one split{_shared(duplicates)}",
-        NoteCode.CONFLICTING_LABELS: "{} pictures stand under two labels: at least one of them is wrong",
+        NoteCode.DUPLICATES: "pictures that occur more than once in a split: {}; all copies were kept",
+        NoteCode.IN_TWO_SPLITS: f"pictures in more than one split: {{}}{_shared(duplicates)}",
+        NoteCode.CONFLICTING_LABELS: "pictures with two labels: {}; at least one label of each is wrong",
     }
     for code, sentence in sentences.items():
         if counts[code]:
@@ -185,15 +185,15 @@ def _duplicate_notes(duplicates: Sequence[DuplicateSet]) -> Iterator[Note]:
 
 
 def _shared(duplicates: Sequence[DuplicateSet]) -> str:
-    """How many pictures each two splits have in common, what that spoils, and what to do."""
+    """How many pictures each pair of splits has in common, what that spoils, and what to do."""
     in_order = (sorted(set(same.splits), key=ALL_SPLITS.index) for same in duplicates)
     pairs = Counter(pair for splits in in_order for pair in combinations(splits, 2))
     told = ", ".join(f"{count} in {' and '.join(pair)}" for pair, count in sorted(pairs.items(), key=_place))
-    seen = any(later == "calibration" for _, later in pairs)  # by train or val: those stand before it
+    seen = any(later == "calibration" for _, later in pairs)  # by train or val, which come before it
     but = ", though no certificate counts them" if seen else ""
     return (
-        f" ({told}), so figures of the later one are too good; they were kept where they were given{but}: "
-        "remove them from one"
+        f" ({told}), so the figures of the later split are too good; all copies were kept{but}: "
+        "remove them from one of the splits"
     )
 
 

@@ -1,4 +1,4 @@
-"""The files of a packed store and what stands in them: shared by its writer and its reader."""
+"""The files of a packed store and their contents, shared by its writer and its reader."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What `dataset.json` says. `split_record` and `summary` are plain JSON values."""
+    """The contents of `dataset.json`. `split_record` and `summary` are plain JSON values."""
 
     name: str
     format: str
@@ -49,7 +49,7 @@ class DatasetInfo:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """From what `to_json` gave; unknown keys are left alone. KeyError when one is missing."""
+        """Inverse of `to_json`; ignores unknown keys. Raises KeyError if one is missing."""
         return cls(
             name=value["name"],
             format=value["format"],

@@ -1,4 +1,4 @@
-"""Writing a packed store: rows stream through one record batch, and the folder appears whole."""
+"""Write a packed store: rows stream through one record batch, and the folder appears only when complete."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from PIL import Image
 from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
 from models.data.splits import ALL_SPLITS
 
-MAX_PIXELS_SIDE = 64  # pixels: up to here a whole split fits in memory as one uint8 tensor
+MAX_PIXELS_SIDE = 64  # pixels; up to this size a whole split fits in memory as one uint8 tensor
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 8 << 20
 _SPLIT_NAMES = pa.array(ALL_SPLITS, pa.string())
 
 
 class Row(NamedTuple):
-    """A sample to be written; `group` -1 is none, `image` the encoded file, sizes upright pixels."""
+    """A sample to write. `group` -1 is none, `image` is the encoded file, sizes are upright pixels."""
 
     path: str
     label: int
@@ -41,11 +41,11 @@ class Row(NamedTuple):
 
 
 class StoreWriter:
-    """Writes into a hidden folder beside `directory`, which takes that name in `finish` and not before.
+    """Writes into a hidden folder beside `directory`; `finish` renames it to `directory`.
 
-    Use it in a `with` block: without `finish` (an error, a stop) nothing is left behind; what a
-    killed process left, `sweep_siblings` removes. Memory is one record batch: 8 MiB of images,
-    or the largest image. Pixels, where wanted, are added for every row, in the order of the rows.
+    Use it in a `with` block: without `finish` (an error, a stop) nothing is left behind, and
+    `sweep_siblings` removes what a killed process left. Memory is one record batch: 8 MiB of images,
+    or the largest image. Pixels are optional; they are added for every row, in row order.
 
         with StoreWriter(folder) as writer:
             writer.add(Row("cat/1.png", label=0, split="train", group=-1, width=28, height=28, image=data))
@@ -72,7 +72,7 @@ class StoreWriter:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def add(self, row: Row) -> int:
-        """Append a sample; returns its row number."""
+        """Append a sample and return its row number."""
         self._pending.append(row)
         self._pending_bytes += len(row.image)
         self.count += 1
@@ -81,11 +81,11 @@ class StoreWriter:
         return self.count - 1
 
     def add_pixels(self, pixels: NDArray[np.uint8] | None) -> None:
-        """The decoded (H, W, 3) of the next row; None, another size or a large one: no pixel file at all."""
+        """Add the next row's decoded (H, W, 3); None, another size or a large one drops the pixel file."""
         self._pixels.add(pixels)
 
     def finish(self, info: DatasetInfo) -> None:
-        """Complete the folder and give it its name; an older one there is replaced."""
+        """Complete the folder and rename it to `directory`, replacing an older one."""
         self._flush()
         self._close()
         self._pixels.complete(self.count)
@@ -122,7 +122,7 @@ class StoreWriter:
 
 
 class _PixelFile:
-    """A growing .npy of equal small images; it gives up, for good, at the first one that does not fit."""
+    """A growing .npy of small images of one size; dropped for good at the first one that does not fit."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -150,7 +150,7 @@ class _PixelFile:
             self.give_up()
             return
         with self._path.open("r+b") as self._file:
-            self._write_header()  # numpy pads its header: the final count has room
+            self._write_header()  # numpy pads its header, so the final count fits
 
     def give_up(self) -> None:
         self.close()
@@ -173,7 +173,7 @@ class _PixelFile:
 
 
 def hidden_sibling(directory: Path) -> Path:
-    """A new folder beside `directory`, on the same disk, that `sweep_siblings` will find."""
+    """Create a folder beside `directory`, on the same disk, that `sweep_siblings` will find."""
     folder = directory.parent / f".{directory.name}.partial-{secrets.token_hex(4)}"
     folder.mkdir(parents=True)
     return folder
@@ -186,7 +186,7 @@ def sweep_siblings(directory: Path) -> None:
 
 
 def publish(folder: Path, directory: Path) -> None:
-    """Give the complete `folder` the name `directory`, after its bytes are on disk; replaces an older one."""
+    """Rename the complete `folder` to `directory` once its bytes are on disk, replacing an older one."""
     for path in [*folder.rglob("*"), folder]:
         _sync(path)
     if directory.exists():

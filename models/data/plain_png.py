@@ -1,8 +1,8 @@
-"""PNG files of the plainest kind, decoded outside Python: the same pixels in half the time.
+"""Decode the plainest PNG files outside Python: the same pixels in half the time.
 
-PIL's Python takes two thirds of what a small image costs. What has anything unusual about it (a palette, an
-alpha channel, 16 bits, interlacing, text, EXIF data, a second picture, a damaged or missing chunk) is left to
-`checks.decode_image`, which knows what to make of it and what to say about it.
+PIL's Python code takes two thirds of the time for a small image. A file with anything unusual (a palette, an
+alpha channel, 16 bits, interlacing, text, EXIF data, a second image, a damaged or missing chunk) is left to
+`checks.decode_image`, which converts it or says what is wrong.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ _CHUNK = struct.Struct(">I4s")
 _SUM = struct.Struct(">I")
 _HEAD = len(_SIGNATURE) + _CHUNK.size + _IHDR.size
 _PLAIN = {(8, 0, 0, 0, 0), (8, 2, 0, 0, 0)}
-"""Bit depth, colour (grey, RGB), compression, filter, interlacing (none) that are taken (PNG, 11.2.1)."""
+"""Accepted bit depth, colour (grey, RGB), compression, filter and interlacing (none) (PNG, 11.2.1)."""
 _PIXELS, _END = b"IDAT", b"IEND"
 _WITHOUT_EFFECT: Mapping[bytes, int] = {b"pHYs": 9, b"tIME": 7, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
-"""Chunks that change no pixel of what PIL gives either, and their bytes."""
+"""Chunks that do not change the pixels PIL returns either, and their lengths in bytes."""
 
 
 def decode_plain_png(data: bytes, limits: ImageLimits) -> NDArray[np.uint8] | None:
-    """(3, H, W) uint8 RGB; None for all that is not a whole, plain PNG within the limits."""
+    """(3, H, W) uint8 RGB, or None if `data` is not a complete, plain PNG within the limits."""
     if not _is_plain(data, limits):
         return None
     buffer = torch.from_numpy(np.frombuffer(bytearray(data), np.uint8))
     try:
         image = decode_png(buffer)  # (1 or 3, H, W)
-    except RuntimeError:  # damaged: PIL says how
+    except RuntimeError:  # damaged: PIL reports how
         return None
     pixels: NDArray[np.uint8] = image.numpy()
     return pixels if len(pixels) == 3 else np.repeat(pixels, 3, axis=0)
 
 
 def _is_plain(data: bytes, limits: ImageLimits) -> bool:
-    """By its header, and by name, length and sum of all its chunks.
+    """Check the header, and the name, length and checksum of every chunk.
 
-    libpng looks at the sums too, but complains of them on standard error.
+    libpng verifies the checksums too, but prints its complaints to standard error.
     """
     if len(data) < _HEAD or len(data) > limits.max_bytes or not data.startswith(_SIGNATURE):
         return False

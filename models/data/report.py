@@ -1,4 +1,4 @@
-"""What an import says about the data: every rejected file with its code, duplicates, counts, verdict."""
+"""The report of an import: every rejected file with its code, duplicates, counts and the final state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REPORT_FILE = "report.json"
 
 
 class ImportStopped(Exception):
-    """`should_stop` said so. Nothing was left behind; the import can be started again."""
+    """`should_stop` returned true. Nothing was left behind; the import can be started again."""
 
 
 class _Described(StrEnum):
@@ -29,21 +29,21 @@ class _Described(StrEnum):
 
 
 class FileCode(_Described):
-    """Why one file was left out; the data set may be good without it."""
+    """Why one file was left out; the data set may be usable without it."""
 
-    ANIMATED = "animated", "The file holds several pictures; save the one that counts as a still image."
-    BAD_PATH = "bad_path", "The list names a path outside the data set, or none."
-    BAD_ROW = "bad_row", "The row of the list lacks a value or has one that cannot be read."
-    EMPTY_FILE = "empty_file", "The file has no bytes."
+    ANIMATED = "animated", "The file holds several pictures; save the one you need as a still image."
+    BAD_PATH = "bad_path", "The list has no path for the file, or one outside the data set."
+    BAD_ROW = "bad_row", "The row of the list lacks a value, or has one that cannot be read."
+    EMPTY_FILE = "empty_file", "The file is empty."
     JUNK = "junk", "An operating system left the file there; it was ignored."
     LINK = "link", "The name is a link or a device and was not followed."
     LISTED_TWICE = "listed_twice", "The list names the file a second time; the first row counts."
-    MISLABELLED = "mislabelled", "The file's content is of another image type than its name says."
+    MISLABELLED = "mislabelled", "The file's content has a different image type from its name."
     MISSING_FILE = "missing_file", "The list names a file that is not in the data set."
     MISSING_LABEL = "missing_label", "The row has no label."
     MISSING_SPLIT = "missing_split", "The row has no split although other rows have one."
-    NO_CLASS = "no_class", "The image does not lie in the folder of a class."
-    NOT_AN_IMAGE = "not_an_image", "The content is no image, whatever the name says."
+    NO_CLASS = "no_class", "The image is not in the folder of a class."
+    NOT_AN_IMAGE = "not_an_image", "The content is not an image, whatever its name."
     NOT_LISTED = (
         "not_listed",
         "The list does not name the file, or the format has no use for it; it was ignored.",
@@ -54,9 +54,9 @@ class FileCode(_Described):
     TRUNCATED = "truncated", "The file ends before the image does."
     UNDECODABLE = "undecodable", "The image is damaged: it has the right type but cannot be decoded."
     UNKNOWN_LABEL = "unknown_label", "The label is not in the class list."
-    UNKNOWN_SPLIT = "unknown_split", "The split is none of train, val, calibration and test."
-    UNSUPPORTED_MODE = "unsupported_mode", "The pixels are of a kind that has no single reading as RGB."
-    UNSUPPORTED_TYPE = "unsupported_type", "The file name is not that of an image type the service reads."
+    UNKNOWN_SPLIT = "unknown_split", "The split is not train, val, calibration or test."
+    UNSUPPORTED_MODE = "unsupported_mode", "The pixels cannot be read as RGB unambiguously."
+    UNSUPPORTED_TYPE = "unsupported_type", "The file name is not one of an image type that the service reads."
 
 
 class ProblemCode(_Described):
@@ -67,45 +67,45 @@ class ProblemCode(_Described):
     BAD_LIST = "bad_list", "The list of images or attributes cannot be read."
     BAD_NAME = (
         "bad_name",
-        "The archive holds a name with control characters, backslashes or of excessive length.",
+        "The archive holds a name with control characters or backslashes, or one that is too long.",
     )
     CLASS_NOT_IN_TRAIN = "class_not_in_train", "A class has no training image, so no model could learn it."
     CLIMBING_NAME = "climbing_name", "The archive holds a name that climbs out of its folder."
     DAMAGED_ARCHIVE = "damaged_archive", "The archive is truncated or damaged."
-    DUPLICATE_NAME = "duplicate_name", "The archive holds a name twice (upper and lower case count as one)."
+    DUPLICATE_NAME = "duplicate_name", "The archive holds a name twice (case is ignored)."
     EMPTY_SPLIT = "empty_split", "A split has no usable image."
     ENCRYPTED = "encrypted", "The archive is encrypted."
     LINK = "link", "The archive holds a link."
     NESTED_ARCHIVE = "nested_archive", "The archive holds another archive."
     NO_IMAGES = "no_images", "There is no usable image."
-    NOT_AN_ARCHIVE = "not_an_archive", "The file is no zip, tar, tar.gz or tar.zst archive."
+    NOT_AN_ARCHIVE = "not_an_archive", "The file is not a zip, tar, tar.gz or tar.zst archive."
     ONE_CLASS = "one_class", "There are fewer than two classes."
-    OVERLAPPING_ENTRIES = "overlapping_entries", "Entries of the archive share their bytes."
+    OVERLAPPING_ENTRIES = "overlapping_entries", "Entries of the archive overlap."
     SOURCE_DAMAGED = "source_damaged", "The files of a builtin data set are damaged."
     SOURCE_UNAVAILABLE = (
         "source_unavailable",
-        "A builtin data set can be had neither locally nor by download.",
+        "A builtin data set is available neither locally nor by download.",
     )
     SPECIAL_FILE = "special_file", "The archive holds a device, a pipe or a sparse file."
     TOO_MANY_BYTES = "too_many_bytes", "The archive holds more bytes than the service accepts."
     TOO_MANY_ENTRIES = "too_many_entries", "The archive holds more entries than the service accepts."
     UNKNOWN_ATTRIBUTE = "unknown_attribute", "The attribute chosen as target or group does not exist."
-    UNKNOWN_BUILTIN = "unknown_builtin", "There is no builtin data set of that name."
-    UNKNOWN_FORMAT = "unknown_format", "The files have no layout that the service knows."
+    UNKNOWN_BUILTIN = "unknown_builtin", "There is no builtin data set with that name."
+    UNKNOWN_FORMAT = "unknown_format", "The files are not in a layout that the service knows."
     UNSUPPORTED_COMPRESSION = "unsupported_compression", "A zip entry is compressed in an unusual way."
-    WRONG_RATIO = "wrong_ratio", "The archive unpacks to far more bytes than its size can justify."
+    WRONG_RATIO = "wrong_ratio", "The archive unpacks to far more bytes than its size justifies."
 
 
 class NoteCode(_Described):
-    """What the owner should know about a data set that can be used."""
+    """What the owner of a usable data set should know."""
 
-    CLASS_NOT_IN_SPLIT = "class_not_in_split", "A class has no image in one of the splits that judge."
-    CONFLICTING_LABELS = "conflicting_labels", "The same picture stands under two labels."
-    DUPLICATES = "duplicates", "The same picture stands more than once; all copies were kept."
+    CLASS_NOT_IN_SPLIT = "class_not_in_split", "A class has no image in one of the evaluation splits."
+    CONFLICTING_LABELS = "conflicting_labels", "The same picture has two labels."
+    DUPLICATES = "duplicates", "The same picture occurs more than once; all copies were kept."
     EMPTY_CLASS = "empty_class", "A class of the list or a class folder has no usable image."
     IN_TWO_SPLITS = (
         "in_two_splits",
-        "The same picture stands in two splits; the copies were kept where they were given.",
+        "The same picture occurs in two splits; all copies were kept.",
     )
     SPLITS_MADE = "splits_made", "Missing splits were cut from the given ones."
 
@@ -134,7 +134,7 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class DuplicateSet:
-    """Files with the same picture, their splits and labels. `same_bytes`: the files are equal too."""
+    """Files with the same pixels, their splits and labels. `same_bytes`: the files are identical too."""
 
     paths: tuple[str, ...]
     splits: tuple[str, ...]
@@ -143,7 +143,7 @@ class DuplicateSet:
 
     @property
     def codes(self) -> tuple[NoteCode, ...]:
-        """What is wrong with it: plain duplicates, standing in two splits, under two labels."""
+        """What is wrong: copies within a split or in several, and conflicting labels."""
         crossing = NoteCode.IN_TWO_SPLITS if len(set(self.splits)) > 1 else NoteCode.DUPLICATES
         return (crossing, NoteCode.CONFLICTING_LABELS) if len(set(self.labels)) > 1 else (crossing,)
 
@@ -152,8 +152,8 @@ class DuplicateSet:
 class ImportReport:
     """The outcome of one import. `splits` is {split: {count, classes: {name: n}, groups: {name: n}}}.
 
-    `rejected` names every file that should have been an image of the data set and is not;
-    `ignored` what was never meant to be one.
+    `rejected` names every file that should have been an image of the data set but is not;
+    `ignored` names the files that were never meant to be one.
     """
 
     state: Literal["ready", "invalid"]
@@ -171,7 +171,7 @@ class ImportReport:
     duplicates: tuple[DuplicateSet, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, every file named."""
+        """Plain JSON values that name every file."""
         return {
             "state": self.state,
             "name": self.name,
@@ -189,7 +189,7 @@ class ImportReport:
         }
 
     def summary(self) -> dict[str, Any]:
-        """Plain JSON values, counts only: small however many files were rejected."""
+        """Plain JSON values with counts only, so small however many files were rejected."""
         codes = Counter(code for duplicate in self.duplicates for code in duplicate.codes)
         return {
             "state": self.state,

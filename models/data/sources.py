@@ -1,4 +1,4 @@
-"""Where an import takes its images from: files below a folder, or arrays of a builtin data set."""
+"""Sources of images for an import: files below a folder, or arrays of a builtin data set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.data.report import FileCode, Rejection
 
 @dataclass(frozen=True)
 class Contents:
-    """What there is to import. `splits` names the given ones, those without an image included."""
+    """What there is to import. `splits` names the given splits, including those without an image."""
 
     format: str
     entries: tuple[Entry, ...]
@@ -29,7 +29,7 @@ class Contents:
 
 
 class Source(Protocol):
-    """Images by their number in `contents.entries`; both functions may be called from several threads."""
+    """Images by their number in `contents.entries`; both methods may be called from several threads."""
 
     contents: Contents
 
@@ -56,16 +56,16 @@ class FolderSource:
         self._limits = limits
 
     def check(self, index: int) -> CheckedImage | Rejection:
-        """Read and decode one file; its size is asked for before it is read."""
+        """Read and decode one file, after checking its size."""
         path = self.contents.entries[index].path
         size = (self._root / path).stat().st_size
         if size > self._limits.max_bytes:
-            detail = f"has {size} bytes, at most {self._limits.max_bytes} are accepted: shrink it"
+            detail = f"has {size} bytes, more than the limit of {self._limits.max_bytes}: shrink it"
             return Rejection(path, FileCode.TOO_LARGE, detail)
         return check_image(self.encoded(index), path, self._limits)
 
     def encoded(self, index: int) -> bytes:
-        """The file as it is."""
+        """The unchanged file."""
         return (self._root / self.contents.entries[index].path).read_bytes()
 
 
@@ -90,7 +90,7 @@ class ArraySource:
         self._images = data.images
 
     def check(self, index: int) -> CheckedImage:
-        """Nothing to doubt: sizes and hashes."""
+        """Sizes and hashes; images in memory need no checks."""
         pixels = self._images[index]
         height, width = pixels.shape[:2]
         digest = hashlib.sha256(pixels.tobytes()).digest()

@@ -1,7 +1,7 @@
-"""Which images train and which judge: missing splits are cut, stratified, from the ones that were given.
+"""Assign images to splits: missing splits are cut, stratified, from the given ones.
 
 `calibration` serves certificates and nothing else, so it is always cut from data that nothing
-else uses. No torch here.
+else uses. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 SPLITS: tuple[str, ...] = ("train", "val", "calibration", "test")
 WITHOUT_OBJECT: tuple[str, ...] = ("no_fg", "only_bg_b", "only_bg_t")
-"""Splits that only the Background Challenge has: the object was removed from their images, so that an
-accuracy there is what the background alone gives away. Never made, and evaluated only where asked for."""
+"""Splits that only the Background Challenge has: the object was removed from their images, so that the
+accuracy there comes from the background alone. They are never made, and evaluated only on request."""
 ALL_SPLITS = SPLITS + WITHOUT_OBJECT
-"""In the order of their numbers in a store."""
+"""All splits, in the order of their codes in a store."""
 
 _ALIASES: Mapping[str, str] = {
     "train": "train",
@@ -41,13 +41,13 @@ _FROM_VAL = 0.5
 
 
 def canonical_split(name: str) -> str | None:
-    """The split that a folder or a CSV cell means (`valid` → `val`), None when it means none."""
+    """The split that a folder name or a CSV cell means (`valid` → `val`), or None."""
     return _ALIASES.get(name.strip().casefold())
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A split that was made: `size` of the `donor_size` images of `donor`, aimed at `fraction` of them."""
+    """A split that was made: `size` of `donor`'s `donor_size` images; the aim was `fraction` of them."""
 
     donor: str
     fraction: float
@@ -57,7 +57,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """What was given and what was made, with everything needed to make it again."""
+    """Which splits were given and which made, with everything needed to reproduce them."""
 
     given: tuple[str, ...]
     made: Mapping[str, Cut] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class SplitRecord:
 
 
 class Assignment(NamedTuple):
-    """A split name per image, in the order of the input, and how it came about."""
+    """A split name per image, in the order of the input, and how the splits were made."""
 
     splits: list[str]
     record: SplitRecord
@@ -91,9 +91,9 @@ def assign_splits(
 
     `given` holds a name of `ALL_SPLITS` per image, or None for all of them (all are then `train`).
     A missing `val` takes 10 % of `train`, `test` 15 %, `calibration` half of a given `val`, else
-    15 % of `train`; a given split only ever shrinks. Cuts are stratified by label, by (label,
-    group) where `groups` (N,) has any (-1: none). Images that share a value of `twins` (N,)
-    (identical pictures) are cut together. Raises ValueError when only some images have a split.
+    15 % of `train`; a given split only ever shrinks. Cuts are stratified by label, or by (label,
+    group) if `groups` (N,) has any (-1: none). Images that share a value of `twins` (N,)
+    (identical pixels) go to the same split. Raises ValueError when only some images have a split.
     """
     count = len(given)
     if None in given and any(name is not None for name in given):
@@ -123,7 +123,7 @@ def assign_splits(
 
 
 def _plan(present: Sequence[str]) -> dict[str, dict[str, float]]:
-    """donor → {missing split: share of the donor as given}, in a fixed order: a seed means one cut."""
+    """donor → {missing split: share of the donor as given}, in a fixed order for reproducible cuts."""
     plan: dict[str, dict[str, float]] = {"val": {}, "train": {}}
     for split, share in _FROM_TRAIN.items():
         if split in present:
@@ -143,10 +143,10 @@ def _cut(
     share: float,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """About `share` of `rows`: shuffled inside each stratum, then taken at even steps.
+    """Take about `share` of `rows`: shuffle within each stratum, then pick at even steps.
 
     Even steps through the strata laid end to end give each stratum its share within one unit,
-    and the whole its share within half a unit. At least one unit is taken where two or more are.
+    and the whole its share within half a unit. At least one unit is taken if there are two or more.
     """
     _, first, unit_of = np.unique(units[rows], return_index=True, return_inverse=True)
     count = len(first)
@@ -161,6 +161,6 @@ def _cut(
 
 
 def tally(codes: NDArray[np.int64], names: Sequence[str]) -> dict[str, int]:
-    """{name: how often its number stands in `codes`}, zeros left out, -1 ignored."""
+    """{name: how often its number occurs in `codes`}; zeros are left out, -1 is ignored."""
     counts = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
     return {name: count for name, count in zip(names, counts, strict=True) if count}

@@ -1,14 +1,14 @@
 """The packed store: a folder with every image of a data set in one memory-mapped Arrow file.
 
-`samples.arrow` is an uncompressed Arrow IPC file (Feather v2), one row per sample, the image
-as it was uploaded; open it without this project in two lines:
+`samples.arrow` is an uncompressed Arrow IPC file (Feather v2) with one row per sample and each image
+as it was uploaded. It can be opened without this project in two lines:
 
     import pyarrow.feather
     table = pyarrow.feather.read_table("samples.arrow", memory_map=True)   # table["image"][0].as_py() → bytes
 
 or `pandas.read_feather("samples.arrow", columns=["path", "label", "split", "group"])`.
-Beside it stand `dataset.json` (names, counts, how the splits were made) and, where all images
-have one size of at most 64 px, `pixels.npy` (N, H, W, 3) uint8 RGB. No torch here.
+Beside it are `dataset.json` (names, counts, how the splits were made) and, if all images have one
+size of at most 64 px, `pixels.npy` (N, H, W, 3) uint8 RGB. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ __all__ = ["DatasetInfo", "Row", "Sample", "Store", "StoreError", "StoreWriter"]
 
 
 class StoreError(LearningError):
-    """A folder that is not a whole packed store: it is missing, damaged or of another version."""
+    """The folder is not a complete packed store: it is missing, damaged or of another version."""
 
     reason = "dataset_damaged"
 
 
 class Sample(NamedTuple):
-    """One row without its image. `row` is the sample's id; sizes are pixels, upright; `sha256` is hex."""
+    """One row without its image. `row` is the sample's id; sizes are upright pixels; `sha256` is hex."""
 
     row: int
     path: str
@@ -52,9 +52,9 @@ class Sample(NamedTuple):
 
 
 class Store:
-    """A packed data set, read only. Opening reads the small columns; images stay on disk until asked for.
+    """A packed data set, read-only. Opening reads the small columns; images stay on disk until requested.
 
-    It may be handed to other processes: it is pickled as its path and opened again there.
+    It can be passed to other processes: it is pickled as its path and reopened there.
     """
 
     def __init__(self, directory: Path, info: DatasetInfo, table: pa.Table) -> None:
@@ -69,7 +69,7 @@ class Store:
 
     @classmethod
     def open(cls, directory: Path | str) -> Self:
-        """The store in `directory`. Raises `StoreError` where there is no whole one."""
+        """Open the store in `directory`. Raises `StoreError` if there is no complete one."""
         directory = Path(directory)
         try:
             value = json.loads((directory / DATASET_FILE).read_text(encoding="utf-8"))
@@ -80,16 +80,14 @@ class Store:
             ) from error
         if version != VERSION:
             raise StoreError(
-                f"{directory.name} has version {version}, this program reads {VERSION}: import it again"
+                f"{directory.name} has version {version}, but this program reads {VERSION}: import it again"
             )
         try:
             table = pa.ipc.open_file(pa.memory_map(str(directory / SAMPLES_FILE))).read_all()
         except (OSError, pa.ArrowInvalid) as error:
             raise StoreError(f"{directory.name} is damaged: {SAMPLES_FILE} cannot be read") from error
         if table.schema != SCHEMA or table.num_rows != count:
-            raise StoreError(
-                f"{directory.name} is damaged: {SAMPLES_FILE} does not hold the {count} samples it should"
-            )
+            raise StoreError(f"{directory.name} is damaged: {SAMPLES_FILE} does not hold {count} samples")
         return cls(directory, info, table)
 
     def __len__(self) -> int:
@@ -100,7 +98,7 @@ class Store:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Samples in each split of `SPLITS`, zeros included, and in each other one that has any."""
+        """Samples in each split of `SPLITS`, including zeros, and in every other split that has any."""
         counts = np.bincount(self.splits, minlength=len(ALL_SPLITS)).tolist()
         return {split: n for split, n in zip(ALL_SPLITS, counts, strict=True) if n or split in SPLITS}
 
@@ -111,7 +109,7 @@ class Store:
 
     @cached_property
     def digest(self) -> str:
-        """Of the files, labels and splits of all samples, in their order, in hexadecimal."""
+        """SHA-256 of the files, labels and splits of all samples in row order, in hexadecimal."""
         found = hashlib.sha256(b"".join(self._table["sha256"].to_pylist()))
         for column in (self.labels, self.splits):
             found.update(column.data)
@@ -132,7 +130,7 @@ class Store:
     def rows(
         self, split: str | None = None, label: int | None = None, group: int | None = None
     ) -> NDArray[np.int64]:
-        """Row numbers, rising, of the samples that meet every condition. ValueError for an unknown split."""
+        """Ascending row numbers of the samples that meet every condition. ValueError for an unknown split."""
         keep = np.ones(len(self), dtype=bool)
         if split is not None:
             if split not in ALL_SPLITS:
@@ -144,27 +142,31 @@ class Store:
             keep &= self.groups == group
         return np.flatnonzero(keep)
 
-    def firsts(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(N,): which of these rising rows are the first of their picture among them; the others are copies.
+    def pictures(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(N,), equal where two of these rows show the same picture."""
+        return self._pictures[rows]
 
-        For figures that take samples to be independent: a copy is right or wrong with its first.
+    def firsts(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(N,), true for the first of these ascending rows with its picture; the others are copies.
+
+        For statistics that assume independent samples: a copy is right or wrong together with its first.
         """
         kept = np.zeros(len(rows), dtype=bool)
         kept[np.unique(self._pictures[rows], return_index=True)[1]] = True
         return kept
 
     def calibration_rows(self) -> NDArray[np.int64]:
-        """Of the calibration split what a certificate may count, rising: each picture once, and none that
-        stands in `train` or `val` too, which models were fitted to or chosen by."""
+        """Ascending rows of the calibration split that a certificate may count: each picture once, and none
+        that is also in `train` or `val`, on which models were fitted or selected."""
         rows = self.rows(split="calibration")
         used = np.concatenate([self.rows(split="train"), self.rows(split="val")])
         return rows[self.firsts(rows) & ~np.isin(self._pictures[rows], self._pictures[used])]
 
     @cached_property
     def _pictures(self) -> NDArray[np.int64]:
-        """(N,), equal for equal pictures by the import's report, which every import left here; for equal
-        files in a store that has none."""
-        import pyarrow.compute as pc  # only where somebody asks: 35 ms
+        """(N,), equal for rows with the same picture according to the import's report, which every import
+        leaves here; in a store without one, equal for equal files."""
+        import pyarrow.compute as pc  # only when needed: 35 ms
 
         files = self._table["sha256"].combine_chunks().dictionary_encode().indices
         pictures: NDArray[np.int64] = files.to_numpy().astype(np.int64)
@@ -176,7 +178,7 @@ class Store:
         return pictures
 
     def sample(self, row: int) -> Sample:
-        """Everything about one row but its image. IndexError when there is none."""
+        """Everything about one row except its image. Raises IndexError if there is no such row."""
         self._check(row)
         group = int(self.groups[row])
         return Sample(
@@ -191,7 +193,7 @@ class Store:
         )
 
     def image_bytes(self, row: int) -> bytes:
-        """The encoded file as it was uploaded. IndexError when there is no such row."""
+        """The encoded file as it was uploaded. Raises IndexError if there is no such row."""
         self._check(row)
         return bytes(self._table["image"][row].as_py())
 
@@ -202,7 +204,7 @@ class Store:
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8] | None:
-        """(N, H, W, 3) RGB, memory-mapped, where all images have one small size; else None."""
+        """(N, H, W, 3) RGB, memory-mapped, if all images have one small size; else None."""
         path = self.directory / PIXELS_FILE
         if not path.exists():
             return None
@@ -216,11 +218,11 @@ class Store:
 
     def _check(self, row: int) -> None:
         if not 0 <= row < len(self):
-            raise IndexError(f"there is no sample {row}: they are numbered from 0 to {len(self) - 1}")
+            raise IndexError(f"there is no sample {row}; samples are numbered from 0 to {len(self) - 1}")
 
 
 def _copies(directory: Path) -> list[list[str]]:
-    """The paths of each picture that stands more than once, as the import found them."""
+    """The paths of each picture that occurs more than once, as the import found them."""
     try:
         report = json.loads((directory / REPORT_FILE).read_text(encoding="utf-8"))
         return [same["paths"] for same in report["duplicates"]]

@@ -1,4 +1,4 @@
-"""Decoding in worker processes, so that the training loop does not wait for large images."""
+"""Decode in worker processes, so that the training loop does not wait for large images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from models.run import Run
 log = logging.getLogger(__name__)
 
 _PREFETCH = 2  # batches ahead, per worker
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108  # only its free space is looked at
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108  # only its free space is read
 
 
 class _Settings(Protocol):
@@ -55,7 +55,7 @@ class _Squares(Dataset[Tensor]):
 
 
 class _Plan:
-    """The batches of the epoch that is next; read in the main process."""
+    """The batches of the next epoch; read in the main process."""
 
     def __init__(self) -> None:
         self.batches: Sequence[Tensor] = ()
@@ -76,7 +76,7 @@ class DecodedPixels:
     def __init__(self, store: Store, rows: NDArray[np.int64], settings: _Settings, run: Run) -> None:
         self._device = device = run.device
         self._plan = _Plan()
-        batches = max(1, len(rows) // settings.batch_size)  # a last one that is small may join another
+        batches = max(1, len(rows) // settings.batch_size)  # a small last batch may be merged
         workers = fitting_workers(settings, device, batches=batches, ranks=run.world_size)
         self._loader: DataLoader[Tensor] = DataLoader(
             _Squares(store, rows, settings.image_size, settings.crop),
@@ -86,7 +86,7 @@ class DecodedPixels:
             pin_memory=device.type == "cuda",
             prefetch_factor=_PREFETCH if workers else None,
             persistent_workers=workers > 0,
-            generator=torch.Generator(),  # else each epoch would draw from the global one
+            generator=torch.Generator(),  # otherwise each epoch would draw from the global one
         )
 
     def squares(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -107,20 +107,20 @@ def fitting_workers(
     ranks: int = 1,
     shared_memory: int | None = None,
 ) -> int:
-    """As many workers as asked for, or as suit the machine, and no more than there are batches or shared
-    memory can feed; none for a single batch.
+    """The number of workers: as requested, or as suits the machine, but no more than there are batches or
+    than shared memory has room for; none for a single batch.
 
-    `shared_memory` in bytes; None looks at what is free. `ranks` processes of this host share it, and the
-    cores. A GPU takes more than four to keep busy. Where the network runs on the same few cores, each process
-    that decodes beside it holds up all of them: on two, ResNet-50 predicts 37 images/s with two processes,
-    39 with one and 47 with none.
+    `shared_memory` is in bytes; None measures what is free. `ranks` processes of this host share it and the
+    cores. A GPU needs more than four workers to stay busy. If the network runs on the same few cores, every
+    decoding process slows it down: on two cores, ResNet-50 predicts 37 images/s with two processes, 39 with
+    one and 47 with none.
     """
     cores = len(os.sched_getaffinity(0))
     workers = settings.workers
     if workers is None:
         mine = max(1, cores // ranks)
         workers = min(4, mine // 4) if device.type == "cpu" else min(16, mine)
-    if batches == 1:  # to start a process takes longer than to decode a batch
+    if batches == 1:  # starting a process takes longer than decoding a batch
         return 0
     workers = min(workers, batches)
     free = (_free_shared_memory() if shared_memory is None else shared_memory) // ranks
@@ -138,6 +138,6 @@ def fitting_workers(
 def _free_shared_memory() -> int:
     try:
         state = os.statvfs(_SHARED_MEMORY)
-    except OSError:  # no such place: not Linux, where shared memory has no bound of its own
+    except OSError:  # no such path: not Linux, and shared memory has no limit of its own
         return 1 << 62
     return state.f_bavail * state.f_frsize

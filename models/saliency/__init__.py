@@ -1,10 +1,10 @@
 """Class activation maps from the head alone: one forward pass of the backbone, never its gradient.
 
-Cost beside a plain forward pass: with a linear head (global average pooling and one layer) every
-gradient method is closed form, about one more pass over the activation; with a head of plain layers,
-a few products; with another head, its forward and backward by autograd. `eigencam`, `eigengradcam`,
-`segeigencam` and `kpcacam` add a decomposition an image on the CPU, `ablationcam` C passes of the head
-(closed form where linear), `scorecam` C passes of the network, `fullgrad` a gradient through everything.
+Cost on top of a plain forward pass: with a linear head (global average pooling and one layer) every
+gradient method has a closed form, about one more pass over the activation; with a head of plain layers,
+a few products; with any other head, its forward and backward pass by autograd. `eigencam`, `eigengradcam`,
+`segeigencam` and `kpcacam` add one decomposition per image on the CPU, `ablationcam` C passes of the head
+(closed form if linear), `scorecam` C passes of the network, `fullgrad` a gradient through everything.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ METHODS: tuple[str, ...] = tuple(_TABLE)
 DEFAULT_METHOD = "xgradcam"
 
 EXPORTABLE_METHODS = frozenset({"gradcam", "xgradcam", "hirescam"})
-"""With a linear head these are one product of weights and activation: they can go into a graph."""
+"""With a linear head each is one product of weights and activation, so an exported graph can include it."""
 
 
 def saliency(
@@ -82,11 +82,11 @@ def saliency(
     precision: Precision = "fp32",
     seed: int = 0,
 ) -> Saliency:
-    """Maps of `images` (B, 3, H, W) float in 0..1, on the network's device.
+    """Saliency maps of `images` (B, 3, H, W) float in 0..1, on the network's device.
 
     `target` is the predicted class or a class per image (B,) int64. `bf16` runs the backbone in
-    bfloat16: about twice as fast on hardware that has it, and not quite the same masks. `seed` is
-    for `randomcam` alone. Raises UnknownMethod, and NotInEvaluation in training mode.
+    bfloat16: about twice as fast on hardware that supports it, with slightly different masks. Only
+    `randomcam` uses `seed`. Raises UnknownMethod, and NotInEvaluation in training mode.
     """
     _check(network, method)
     activation = activation_of(network, images, precision=precision)
@@ -107,13 +107,13 @@ def saliency_of_activation(
     target: Literal["predicted"] | Tensor = "predicted",
     seed: int = 0,
 ) -> Saliency:
-    """The same, for whoever has run `features` already; not for `scorecam` and `fullgrad` (ValueError)."""
+    """`saliency` of a given output of `features`. Raises ValueError for `scorecam` and `fullgrad`."""
     _check(network, method)
     return _explain(network, activation, method, target=target, images=None, seed=seed)
 
 
 def is_light(network: SplitNetwork, method: str) -> bool:
-    """True where `saliency_of_activation` is a few passes over the activation, whatever the network costs."""
+    """True if `saliency_of_activation` takes a few passes over the activation, whatever the network costs."""
     layers = network.head_layers
     plain = network.linear is not None or (layers is not None and readable(layers))
     return plain and method in _TABLE and not _TABLE[method].perturbs
@@ -121,7 +121,7 @@ def is_light(network: SplitNetwork, method: str) -> bool:
 
 def _check(network: SplitNetwork, method: str) -> None:
     if method not in _TABLE:
-        raise UnknownMethod(f"no saliency method is called {method!r}; there are {', '.join(METHODS)}")
+        raise UnknownMethod(f"there is no saliency method {method!r}; use one of {', '.join(METHODS)}")
     if network.training:
         raise NotInEvaluation("call network.eval() first: in training mode a map depends on the batch")
 

@@ -1,6 +1,6 @@
-"""Methods that weigh channels or places by the head's gradient. Cost: one pass over the activation.
+"""Methods that weight channels or positions by the head's gradient. Cost: one pass over the activation.
 
-Each takes an Evidence and gives signed maps (B, h, w); the caller applies the ReLU. Constants are
+Each takes an Evidence and returns signed maps (B, h, w); the caller applies the ReLU. Constants are
 those of the grad-cam package 1.5.7, whose maps these equal.
 """
 
@@ -17,27 +17,27 @@ _PLACES = (2, 3)
 def combine(weights: Tensor, activation: Tensor) -> Tensor:
     """Σ over channels of weight (B, C) × activation (B, C, h, w), as one batched product → (B, h, w)."""
     b, _, h, w = activation.shape
-    # One row times a matrix, whatever the memory format: flattening copies neither, and with channels
-    # last a matrix times a column costs 5 to 12 times as much.
+    # A row times a matrix: `flatten` copies in neither memory format, and with channels last a matrix
+    # times a column costs 5 to 12 times as much.
     return torch.bmm(weights[:, None, :], activation.flatten(2)).reshape(b, h, w)
 
 
 def gradcam(evidence: Evidence) -> Tensor:
-    """Selvaraju et al. 2017: a channel weighs its mean gradient. Linear head: closed form."""
+    """Selvaraju et al. 2017: a channel's weight is its mean gradient. Linear head: closed form."""
     return combine(evidence.gradient().mean(_PLACES), evidence.values)
 
 
 def xgradcam(evidence: Evidence) -> Tensor:
-    """Fu et al. 2020: a channel weighs its gradient averaged by activation. Linear head: closed form."""
+    """Fu et al. 2020: a channel's weight is its activation-weighted gradient. Linear head: closed form."""
     activation = evidence.values
     total = activation.sum(_PLACES)
-    if evidence.network.linear is not None:  # the gradient is the same at every place
+    if evidence.network.linear is not None:  # the gradient is the same at every position
         return combine(evidence.gradient()[:, :, 0, 0] * (total / (total + 1e-7)), activation)
     return combine(evidence.summed_gradient_times_values() / (total + 1e-7), activation)
 
 
 def hirescam(evidence: Evidence) -> Tensor:
-    """Draelos & Carin 2020: gradient × activation, place by place."""
+    """Draelos & Carin 2020: gradient × activation at each position."""
     return (evidence.gradient() * evidence.values).sum(1)
 
 
@@ -47,7 +47,7 @@ def gradcam_elementwise(evidence: Evidence) -> Tensor:
 
 
 def layercam(evidence: Evidence) -> Tensor:
-    """Jiang et al. 2021: positive gradient × activation, place by place."""
+    """Jiang et al. 2021: positive gradient × activation at each position."""
     return (evidence.gradient().clamp_min(0) * evidence.values).sum(1)
 
 
@@ -78,7 +78,7 @@ def _finer_objective(logits: Tensor, targets: Tensor) -> Tensor:
 def shapleycam(evidence: Evidence) -> Tensor:
     """Cai 2025 (arXiv 2501.06261): GradCAM of gradient − ½ Hessian·activation; the Hessian is the head's.
 
-    A linear or piecewise linear head has no second derivative: the map is GradCAM's.
+    A linear or piecewise linear head has no second derivative, so the map equals GradCAM's.
     """
     if evidence.piecewise_linear:
         return gradcam(evidence)
@@ -96,7 +96,7 @@ def shapleycam(evidence: Evidence) -> Tensor:
 
 
 def randomcam(evidence: Evidence) -> Tensor:
-    """A baseline: one weight per channel, uniform in (-1, 1), drawn from the seed, equal for all images."""
+    """A baseline: one weight per channel for all images, uniform in (-1, 1), drawn from the seed."""
     generator = torch.Generator().manual_seed(evidence.seed)
     activation = evidence.values
     weights = torch.rand(activation.shape[1], generator=generator) * 2 - 1
@@ -104,10 +104,10 @@ def randomcam(evidence: Evidence) -> Tensor:
 
 
 def fem(evidence: Evidence) -> Tensor:
-    """Fuad et al. 2020: a channel weighs the share of its places above mean + 2 std.
+    """Fuad et al. 2020: a channel's weight is the share of its positions above mean + 2 std.
 
-    The last bit of float32 decides on a place within rounding of that bound, here and in the package. In
-    8,192 channels of SmallCNN there is one: under the bound in float64, as here; above it in the package.
+    For a position within rounding of that bound, the last bit of float32 decides, here and in the package.
+    In 8,192 channels of SmallCNN there is one: below the bound in float64, as here; above it in the package.
     """
     activation = evidence.values
     bound = activation.mean(_PLACES, keepdim=True) + 2 * activation.std(_PLACES, correction=0, keepdim=True)

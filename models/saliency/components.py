@@ -1,4 +1,4 @@
-"""Methods that project onto a principal component. Cost: one small decomposition an image, on the CPU."""
+"""Methods that project onto a principal component. Cost: one small decomposition per image, on the CPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.saliency.evidence import Evidence
 
 
 def eigencam(evidence: Evidence) -> Tensor:
-    """Muhammad & Yeasin 2020: the activation's first component. Its sign is LAPACK's, as in the package."""
+    """Muhammad & Yeasin 2020: the activation's first component, with LAPACK's sign, as in the package."""
     return _first_component(evidence.values)
 
 
@@ -20,7 +20,7 @@ def eigengradcam(evidence: Evidence) -> Tensor:
 
 
 def segeigencam(evidence: Evidence) -> Tensor:
-    """Chung & Ying 2025: EigenCAM of |gradient| × activation, turned so that its larger side is positive."""
+    """Chung & Ying 2025: EigenCAM of |gradient| × activation; the sign makes the larger side positive."""
     projection = _first_component(evidence.gradient().abs() * evidence.values)
     low, high = projection.flatten(1).amin(1), projection.flatten(1).amax(1)
     return torch.where((low.abs() > high.abs())[:, None, None], -projection, projection)
@@ -41,17 +41,17 @@ def kpcacam(evidence: Evidence) -> Tensor:
 
 
 def _centred(tensor: Tensor) -> Tensor:
-    """(B, C, h, w) → places × channels (B, h·w, C), each channel's mean taken off, non-finite as zero."""
+    """(B, C, h, w) → positions × channels (B, h·w, C), centred per channel; non-finite values as zero."""
     points = torch.nan_to_num(tensor, nan=0.0, posinf=0.0, neginf=0.0).flatten(2).mT
     return points - points.mean(1, keepdim=True)
 
 
 def _first_component(tensor: Tensor) -> Tensor:
-    """Places projected onto the first right singular vector, (B, h, w)."""
+    """Positions projected onto the first right singular vector, (B, h, w)."""
     finite = torch.nan_to_num(tensor, nan=0.0, posinf=0.0, neginf=0.0).cpu()
     places = finite.contiguous(memory_format=torch.contiguous_format).flatten(2).numpy().transpose(0, 2, 1)
-    # numpy's mean and LAPACK, as in the package. The sign of a singular vector is LAPACK's choice, and where
-    # channels are dead it hangs on the last bit of their mean: torch's turned 16 of 256 maps of SmallCNN.
+    # numpy's mean and LAPACK, as in the package. LAPACK chooses the sign of a singular vector, and with dead
+    # channels the last bit of their mean decides it: torch's mean flipped 16 of 256 maps of SmallCNN.
     points = places - places.mean(axis=1, keepdims=True)
     first = np.linalg.svd(points, full_matrices=False).Vh[:, 0, :]
     projection = np.einsum("bpc,bc->bp", points, first)
@@ -61,6 +61,6 @@ def _first_component(tensor: Tensor) -> Tensor:
 
 
 def _refuse_non_finite(maps: Tensor, source: Tensor) -> Tensor:
-    """NaN maps for images whose source was not finite: they mask nothing, and are counted."""
+    """NaN maps for images whose source was not finite: they mask nothing and are counted."""
     finite = torch.isfinite(source).flatten(1).all(1)
     return torch.where(finite[:, None, None], maps, torch.nan)

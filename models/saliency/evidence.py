@@ -1,4 +1,4 @@
-"""One batch seen by one network: the activation, the logits, and the gradient of the head alone."""
+"""One network's view of one batch: the activation, the logits, and the gradient of the head alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.saliency.layers import Tape, readable
 from models.saliency.network import SplitNetwork
 
 Objective = Callable[[Tensor, Tensor], Tensor]
-"""(logits (B, K), targets (B,)) → one number an image (B,): what the map explains."""
+"""(logits (B, K), targets (B,)) → one number per image (B,): what the map explains."""
 
 
 def target_logit(logits: Tensor, targets: Tensor) -> Tensor:
@@ -26,10 +26,10 @@ def target_logit(logits: Tensor, targets: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a method may look at. `activation` and `logits` carry the head's graph where it is needed.
+    """The input of a method. `activation` and `logits` carry the head's graph if the method needs it.
 
-    `images` is None where only an activation was given: the methods that perturb the input refuse then.
-    `tape` takes the graph's place where the head is plain layers.
+    `images` is None if only an activation was given; methods that perturb the input then raise ValueError.
+    `tape` replaces the graph if the head consists of plain layers.
     """
 
     network: SplitNetwork
@@ -42,7 +42,7 @@ class Evidence:
 
     @property
     def piecewise_linear(self) -> bool:
-        """True where the head is known to have no second derivative."""
+        """True if the head is known to have no second derivative."""
         return self.network.linear is not None or self.tape is not None
 
     @property
@@ -57,9 +57,9 @@ class Evidence:
     def gradient(self, objective: Objective = target_logit) -> Tensor:
         """d objective / d values, (B, C, h, w).
 
-        With global average pooling and one linear layer it is the layer's row over h·w, the same at
-        every place: an expanded view, and no autograd. Otherwise the head, and nothing before it, is
-        differentiated: by hand where it is plain layers.
+        With global average pooling and one linear layer it is the layer's row divided by h·w, the same
+        at every position: an expanded view, without autograd. Otherwise only the head is differentiated:
+        by hand if it consists of plain layers.
         """
         if self.tape is not None:
             return self._places(self._of_tape(self.tape, objective))
@@ -72,17 +72,17 @@ class Evidence:
         places = self.activation.shape[-2] * self.activation.shape[-1]
         weight = linear.weight.detach().float()
         if objective is target_logit:
-            rows = weight.index_select(0, self.targets)  # (B, C): what a one-hot row times the weights is
+            rows = weight.index_select(0, self.targets)  # (B, C): a one-hot row times the weights
         else:
             rows = self._logit_gradient(objective) @ weight
         rows = rows / places
         return rows[:, :, None, None].expand_as(self.activation)
 
     def summed_gradient_times_values(self) -> Tensor:
-        """Σ over the places of gradient × values, (B, C).
+        """Σ over the positions of gradient × values, (B, C).
 
-        Max pooling hands each of its gradients to the one place whose value it passed on: the sum over what
-        was pooled is the same, and a quarter of the work.
+        Max pooling routes each gradient to the one position whose value it passed on, so the sum over its
+        output is the same, for a quarter of the work.
         """
         if self.tape is None:
             return (self.gradient() * self.values).sum((2, 3))
@@ -112,9 +112,9 @@ def look(
     twice: bool = False,
     seed: int = 0,
 ) -> Evidence:
-    """Run the head on an activation of any float type, in fp32; with `graph`, ready to differentiate.
+    """Run the head in fp32 on an activation of any float type; `graph` makes the result differentiable.
 
-    With `twice` the gradient can be differentiated, too.
+    With `twice`, the gradient is differentiable too.
     """
     graph = graph and network.linear is None
     layers = network.head_layers if graph else None
@@ -130,9 +130,9 @@ def look(
 
 
 class _PlainAttention(TorchFunctionMode):
-    """Attention as products and a softmax: the kernels that torch has for it have no second derivative.
+    """Attention as products and a softmax, since torch's fused kernels have no second derivative.
 
-    A mode is of its thread alone; torch's switch between the kernels (`sdpa_kernel`) is of the process.
+    A mode affects only its own thread; torch's kernel switch (`sdpa_kernel`) affects the whole process.
     """
 
     def __torch_function__(
@@ -141,7 +141,7 @@ class _PlainAttention(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is functional.scaled_dot_product_attention:
             return torch.ops.aten._scaled_dot_product_attention_math(*args, **kwargs)[0]
-        if func is functional.multi_head_attention_forward:  # torchvision's; it calls the other out of sight
+        if func is functional.multi_head_attention_forward:  # torchvision's; calls the other unseen
             return func(*args, **(kwargs | {"need_weights": True}))[0], None
         return func(*args, **kwargs)
 
@@ -151,5 +151,5 @@ def _targets(logits: Tensor, given: Tensor | None) -> Tensor:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """A copy of what inference mode made: such a tensor cannot enter a graph."""
+    """Copy a tensor made in inference mode, which cannot enter a graph; return others unchanged."""
     return tensor.clone() if tensor.is_inference() else tensor

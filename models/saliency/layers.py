@@ -1,6 +1,6 @@
-"""A head of plain layers, one after the other, differentiated by hand: no graph is built, none is walked.
+"""Differentiate a head that is a sequence of plain layers by hand, without building or walking a graph.
 
-For the layers that `RULES` knows, all of them piecewise linear in evaluation mode. The gradients are
+Covers the layers in `RULES`, all of them piecewise linear in evaluation mode. The gradients equal
 autograd's; what is saved is its bookkeeping, which for a small network costs as much as the head.
 """
 
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _PASSES_ON = (nn.MaxPool2d,)
-"""Each of its outputs is one of its inputs: Σ gradient × value of a channel is the same on both sides."""
+"""Each output is one of the inputs, so a channel's Σ gradient × value is the same on both sides."""
 
 
 class Rule(NamedTuple):
-    """`forward(layer, x)` → (output, what `backward` needs beside the output's gradient)."""
+    """`forward(layer, x)` → (output, saved); `backward(layer, saved, output's gradient)` → gradient of x."""
 
     forward: Callable[[Any, Tensor], tuple[Tensor, Any]]
     backward: Callable[[Any, Any, Tensor], Tensor]
@@ -65,7 +65,7 @@ def _back_through_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor, gradie
 
 
 def _max_pool(layer: nn.MaxPool2d, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    if x.device.type == "cpu":  # with the copy a third of the time that it takes in the other layout
+    if x.device.type == "cpu":  # even with the copy, a third of the other layout's time
         x = x.contiguous(memory_format=torch.channels_last)
     pooled, places = functional.max_pool2d_with_indices(x, *_window(layer), layer.ceil_mode)
     return pooled, (x, places)
@@ -78,7 +78,7 @@ def _back_through_max_pool(layer: nn.MaxPool2d, saved: tuple[Tensor, Tensor], gr
 
 
 def _window(layer: nn.MaxPool2d) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Kernel, stride, padding and dilation, (height, width) each."""
+    """Kernel, stride, padding and dilation, each as (height, width)."""
     kernel, stride, padding, dilation = (
         [value, value] if isinstance(value, int) else list(value)
         for value in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
@@ -96,11 +96,11 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.MaxPool2d: Rule(_max_pool, _back_through_max_pool),
     nn.ReLU: Rule(_relu, _back_through_relu),
 }
-"""By exact type: a subclass may compute something else."""
+"""Keyed by exact type: a subclass may compute something else."""
 
 
 def readable(layers: Sequence[nn.Module]) -> bool:
-    """True where `RULES` knows each of them, and each is in evaluation mode with statistics of its own."""
+    """True if `RULES` covers every layer, and each is in evaluation mode with running statistics (if any)."""
     return all(
         type(layer) in RULES and not layer.training and getattr(layer, "running_var", True) is not None
         for layer in layers
@@ -109,12 +109,12 @@ def readable(layers: Sequence[nn.Module]) -> bool:
 
 @dataclass(frozen=True)
 class Tape:
-    """One forward pass through `layers`: what each needs on the way back, and what came out."""
+    """One forward pass through `layers`: what each layer saved for the backward pass, and the logits."""
 
     layers: Sequence[nn.Module]
     saved: Sequence[Any]
     passed_on: Tensor
-    """The input behind the layers that only pass values on; the input itself where the first does not."""
+    """The output of the leading layers that only pass values on; the input itself if there are none."""
     logits: Tensor
 
     @classmethod
@@ -132,7 +132,7 @@ class Tape:
         return self._back(of_logits, len(self.layers), of_passed_on)
 
     def gradient_of(self, targets: Tensor, *, of_passed_on: bool = False) -> Tensor:
-        """The same for one logit of each sample, `targets` (B,): for a linear layer a row of weights."""
+        """`gradient` of one logit per sample, `targets` (B,); a linear last layer needs only its rows."""
         last = self.layers[-1]
         if type(last) is nn.Linear:
             rows = last.weight.index_select(0, targets)
@@ -141,7 +141,7 @@ class Tape:
         return self.gradient(one_hot, of_passed_on=of_passed_on)
 
     def _back(self, gradient: Tensor, end: int, of_passed_on: bool) -> Tensor:
-        """From behind the first `end` layers to their input, or to `passed_on`."""
+        """Propagate from the output of the first `end` layers to their input, or to `passed_on`."""
         first = _leading(self.layers) if of_passed_on else 0
         for index in reversed(range(first, end)):
             layer = self.layers[index]
@@ -150,5 +150,5 @@ class Tape:
 
 
 def _leading(layers: Sequence[nn.Module]) -> int:
-    """How many of the first layers only pass values on."""
+    """The number of leading layers that only pass values on."""
     return next((i for i, layer in enumerate(layers) if type(layer) not in _PASSES_ON), len(layers))

@@ -1,4 +1,4 @@
-"""What a class activation map needs of a network, and what it gives back."""
+"""The interface that class activation maps require of a network, and their result."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class SplitNetwork(Protocol):
 
     @property
     def training(self) -> bool:
-        """True while batch statistics and dropout are on: no map can be taken then."""
+        """True while batch statistics and dropout are on; maps are refused then."""
 
     @property
     def linear(self) -> nn.Linear | None:
-        """The last layer, where the head is exactly global average pooling and this layer; else None."""
+        """The last layer, if the head is exactly global average pooling and this layer; else None."""
 
     @property
     def head_layers(self) -> Sequence[nn.Module] | None:
-        """The head as layers, one after the other, where it is no more than that; else None."""
+        """The layers of the head, if it is nothing but their sequence; else None."""
 
     @property
     def spatial_channels(self) -> int:
-        """How many of the C channels belong to places of the image; the rest carry class tokens."""
+        """How many of the C channels belong to image positions; the rest carry class tokens."""
 
     def features(self, images: Tensor, /) -> Tensor:
         """(B, 3, H, W) in 0..1 → the activation (B, C, h, w)."""
@@ -51,10 +51,10 @@ class Saliency(NamedTuple):
 
 
 class UnknownMethod(LearningError, ValueError):
-    """No saliency method has this name; the message lists those there are."""
+    """There is no saliency method with this name; the message lists the names."""
 
     reason = "unknown_method"
 
 
 class NotInEvaluation(ValueError):
-    """The network is in training mode, where a map would depend on who shares the batch."""
+    """The network is in training mode, where a map would depend on the rest of the batch."""

@@ -1,4 +1,4 @@
-"""Methods that ask the network again: exact, slow, for explaining single images."""
+"""Methods that run the network again: exact and slow, for explaining single images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _CHUNK = 64  # perturbed copies in one forward pass: bounds the memory
 
 
 def scorecam(evidence: Evidence) -> Tensor:
-    """Wang et al. 2020: a channel weighs the image's score through it. Cost: C forward passes an image."""
+    """Wang et al. 2020: a channel's weight is the score of the image seen through it.
+
+    Cost: C forward passes per image.
+    """
     images, network = _images(evidence), evidence.network
     activation = evidence.values
     weights = torch.empty(activation.shape[:2], device=activation.device)
@@ -27,19 +30,19 @@ def scorecam(evidence: Evidence) -> Tensor:
 
 
 def _windows(channels: Tensor, size: torch.Size) -> Tensor:
-    """Channels (n, h, w) stretched over the image and to 0..1 → (n, H, W)."""
-    # Corners aligned here, unlike in the mask: the paper's code and the package do so.
+    """Channels (n, h, w) → (n, H, W): upsampled to the image's size and scaled to 0..1."""
+    # With aligned corners, unlike the mask, as in the paper's code and the package.
     large = nn.functional.interpolate(channels[None], size=size, mode="bilinear", align_corners=True)[0]
     low = large.amin((1, 2), keepdim=True)
     return (large - low) / (large.amax((1, 2), keepdim=True) - low + 1e-8)
 
 
 def ablationcam(evidence: Evidence) -> Tensor:
-    """Desai & Ramaswamy 2020: a channel weighs the share of the logit that is lost when it is zero.
+    """Desai & Ramaswamy 2020: a channel's weight is the share of the logit that is lost without it.
 
-    Cost: C passes of the head an image; closed form for a linear head. The package ablates with
-    about −1e7 where the activation's minimum is not exactly 0, and its result then depends on its
-    batch size: not followed.
+    Cost: C passes of the head per image; closed form for a linear head. Unlike the package, this always
+    ablates with 0: the package takes about −1e7 if the activation's minimum is not exactly 0, and its
+    result then depends on its batch size.
     """
     activation = evidence.values
     whole = target_logit(evidence.logits.detach(), evidence.targets)  # (B,)
@@ -52,7 +55,7 @@ def ablationcam(evidence: Evidence) -> Tensor:
 
 
 def _lost(evidence: Evidence, index: int, whole: Tensor) -> Tensor:
-    """What the target logit of one image loses without each channel, (C,)."""
+    """How much the target logit of one image drops without each channel, (C,)."""
     activation = evidence.activation.detach()[index]
     channels = evidence.values.shape[1]
     without = torch.empty(channels, device=activation.device)
@@ -65,14 +68,14 @@ def _lost(evidence: Evidence, index: int, whole: Tensor) -> Tensor:
 
 
 def fullgrad(evidence: Evidence) -> Tensor:
-    """Srinivas & Fleuret 2019, at the image's size, by the grad-cam package: a whole gradient."""
+    """Srinivas & Fleuret 2019, at the image's size, by the grad-cam package: a full backward pass."""
     from pytorch_grad_cam import FullGrad
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     network = evidence.network
     if not isinstance(network, nn.Module):
         raise TypeError("fullgrad walks the layers: the network must be an nn.Module")
-    # A copy, for the package hooks the layers and leaves gradients, and other threads may ask this network.
+    # On a copy: the package hooks the layers and leaves gradients, and other threads may use this network.
     with torch.enable_grad(), FullGrad(copy.deepcopy(network), []) as method:
         maps = method(_images(evidence).clone(), [ClassifierOutputTarget(int(t)) for t in evidence.targets])
     return torch.from_numpy(maps).to(evidence.activation.device)

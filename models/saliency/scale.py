@@ -1,4 +1,4 @@
-"""From a low-resolution map to the image's size, by the one rule that masks, pictures and tests share."""
+"""Upsample a low-resolution map to the image's size, by the one rule that masks, overlays and tests share."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_EPS = 1e-7  # of the grad-cam package's min–max
+_EPS = 1e-7  # the grad-cam package's, in its min–max
 
 
 @lru_cache(maxsize=64)
 def _taps(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For each target place: its two source places and the share of the second."""
+    """For each target position: its two source positions and the weight of the second."""
     centre = (torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5
     centre = centre.float()
     left = centre.floor()
     share = centre - left
-    # Beyond the outer centres the border is repeated exactly (weights 1 and 0), so that a border
-    # at the minimum stays at the minimum: `u > min(u)` decides by equality.
+    # Beyond the outer centres the border is repeated exactly (weights 1 and 0), so that a border at
+    # the minimum stays at the minimum: the test `u > min(u)` allows no rounding.
     inside = (left >= 0) & (left < source - 1)
     share = torch.where(inside, share, 0.0)
     left = left.clamp(0, source - 1).long()
@@ -29,7 +29,7 @@ def _taps(source: int, target: int, device: torch.device) -> tuple[Tensor, Tenso
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, half-pixel centres (`align_corners=False`), (B, h, w) → (B, H, W) float32.
 
-    Element by element, in OpenCV's order of operations: the result of one image does not depend on
+    Computed element by element, in OpenCV's order of operations: an image's result does not depend on
     the batch, and zeros stay exactly zero.
     """
     device = maps.device
@@ -40,14 +40,14 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _between(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
-    """`first` · (1 − share) + `second` · share, in the memory of both: half the time of large maps."""
+    """`first` · (1 − share) + `second` · share, overwriting both: halves the time of large maps."""
     return first.mul_(1 - share).add_(second.mul_(share))
 
 
 def to_library_scale(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (B, h, w) as the grad-cam package returns them: (B, H, W) float32 in 0..1.
+    """Scale maps (B, h, w) as the grad-cam package does: (B, H, W) float32 in 0..1.
 
-    Min–max, upsampling, min–max again, each with its 1e-7. A constant map is 0 everywhere.
+    Min–max, upsampling, min–max again, each with the 1e-7. A constant map becomes 0 everywhere.
     """
     return _min_max(upsample(_min_max(maps), size))
 

@@ -1,8 +1,8 @@
-"""The reject option: scores, the calibration table, thresholds with a promise. No torch.
+"""The reject option: scores, the calibration table, certified thresholds. Does not import torch.
 
-An input is answered when its score is finite and at least the threshold. Coverage is the share of
-inputs that are answered, selective risk the share of answers that are wrong. What is promised, and what
-is not: docs/ABSTENTION.md.
+An input is answered if its score is finite and at least the threshold. Coverage is the share of
+inputs that are answered, selective risk the share of answers that are wrong. docs/ABSTENTION.md says
+what a certificate promises and what it does not.
 """
 
 from models.selective.certify import best_certifiable_risk, samples_at_least, samples_needed

@@ -1,11 +1,11 @@
-"""A promised selective risk: Learn-then-Test with fixed sequences and the exact binomial test.
+"""Certify a selective risk: Learn-then-Test with fixed sequences and the exact binomial test.
 
-Angelopoulos et al., Learn then Test (2021). A threshold passes at a level when so few errors among
-its k answered would be that rare if its risk were the target: P(Bin(k, target) ≤ errors) ≤ level.
-Thresholds are tried in falling order from a start that no data chose, until the first that fails.
-The first threshold whose true risk exceeds the target is passed with probability ≤ level, and nothing
-beyond it can be reached otherwise. Two starts share δ = 1 − confidence, as one alone gives up either
-small targets (late start) or much coverage (early start, where a single error stops the walk).
+Angelopoulos et al., Learn then Test (2021). A threshold passes at a level if at its k answered samples,
+with the target as the true risk, as few errors would be that rare: P(Bin(k, target) ≤ errors) ≤ level.
+Thresholds are tested in descending order, from a start that does not depend on the data, until the first
+that fails. The first threshold whose true risk exceeds the target passes with probability ≤ level, and no
+later one can be reached unless it does. Two starts share δ = 1 − confidence, since one alone would give up
+either small targets (late start) or much coverage (early start, where a single error stops the walk).
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from models.selective.scores import Counts
 from models.selective.table import CalibrationTable
 
 _EARLY_SHARE = 0.25  # of δ, for the early start
-_EARLY_ERRORS = 2  # the early start's room
-_LARGEST_SPLIT = 10_000_000  # samples, where the search for a sufficient number ends
+_EARLY_ERRORS = 2  # that the early start allows
+_LARGEST_SPLIT = 10_000_000  # samples; the search for a sufficient number ends here
 
 
 class Walk(NamedTuple):
-    """From the first threshold with at least `start` answered, at `level`."""
+    """Tests at `level`, beginning with the first threshold that answers at least `start` samples."""
 
     start: int
     level: float
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)  # 8 bytes a sample each, and a server is asked for any risk
 def allowed_errors(n: int, risk: float, level: float) -> Counts:
-    """The most errors that pass among k answered, for k = 0..n; −1 where none would. Read only."""
+    """The most errors among k answered that pass, for k = 0..n; −1 if no number passes. Read-only."""
     from scipy.special import bdtr, bdtrik  # not scipy.stats: half a second to import
 
     k = np.arange(n + 1)
     near = np.floor(np.nan_to_num(bdtrik(level, k, risk)))
     allowed = np.full(n + 1, -1, np.int64)
-    for errors in (near - 1, near, near + 1):  # in rising order: the inverse is not exact
+    for errors in (near - 1, near, near + 1):  # in ascending order, since the inverse is not exact
         passes = (errors >= 0) & (errors < k) & (bdtr(errors, k, risk) <= level)
         allowed[passes] = errors[passes]
     allowed.setflags(write=False)
@@ -50,8 +50,8 @@ def allowed_errors(n: int, risk: float, level: float) -> Counts:
 def walks(n: int, risk: float, confidence: float) -> list[Walk]:
     """The starts: A, the fewest answered at which 2 errors pass at δ/4, and B at 3δ/4.
 
-    B is the larger of n/2 and the fewest answered that pass without error; alone, with all of δ,
-    where A > n/3. All depend on n and the wish only. Empty where no start lies within n.
+    B is the larger of n/2 and the fewest answered that pass without an error. If A > n/3, B is used
+    alone, with all of δ. Both depend only on n and the request. Empty if no start is within n.
     """
     delta = 1 - confidence
     early = _rank(n, risk, _EARLY_SHARE * delta, errors=_EARLY_ERRORS)
@@ -63,7 +63,7 @@ def walks(n: int, risk: float, confidence: float) -> list[Walk]:
 
 
 def _rank(n: int, risk: float, level: float, *, errors: int) -> int | None:
-    """The fewest answered, of at most n, at which `errors` pass."""
+    """The fewest answered, at most n, at which `errors` pass; None if there is no such number."""
     from scipy.special import bdtr
 
     if bdtr(errors, n, risk) > level:
@@ -72,7 +72,7 @@ def _rank(n: int, risk: float, level: float, *, errors: int) -> int | None:
 
 
 def certified_step(table: CalibrationTable, risk: float, confidence: float) -> int | None:
-    """The index of the lowest threshold of `table` that is certified; None where there is none."""
+    """The index of the lowest certified threshold of `table`; None if there is none."""
     steps = [_last_passing(table, walk, risk) for walk in walks(table.n, risk, confidence)]
     return max((step for step in steps if step is not None), default=None)
 
@@ -86,8 +86,11 @@ def _last_passing(table: CalibrationTable, walk: Walk, risk: float) -> int | Non
 
 
 def certifies_any(table: CalibrationTable, risk: float, confidence: float) -> bool:
-    """Whether `certified_step` finds a threshold. A walk that passes its first step has found one, so only
-    those are looked at: without it, planning took longer than a forward pass over the split."""
+    """Whether `certified_step` finds a threshold.
+
+    A walk that passes its first step has found one, so only first steps are tested; otherwise planning
+    would take longer than a forward pass over the split.
+    """
     from scipy.special import bdtr
 
     for walk in walks(table.n, risk, confidence):
@@ -100,9 +103,9 @@ def certifies_any(table: CalibrationTable, risk: float, confidence: float) -> bo
 
 
 def best_certifiable_risk(table: CalibrationTable, confidence: float) -> float | None:
-    """The smallest risk that `table` certifies at `confidence`, to 1 %; None where none under 1 does.
+    """The smallest risk that `table` certifies at `confidence`, to 1 %; None if it certifies none below 1.
 
-    For planning: a wish that was picked by looking at this figure is no promise any more.
+    For planning only: a certificate for a risk that was chosen by looking at this figure does not hold.
     """
     grid = np.geomspace(1e-5, 0.999, 120)
     certified = [certifies_any(table, float(risk), confidence) for risk in grid]
@@ -121,15 +124,15 @@ def best_certifiable_risk(table: CalibrationTable, confidence: float) -> float |
 
 
 def samples_at_least(risk: float, confidence: float) -> int | None:
-    """Answered samples without one error that certify `risk`: 228 for 2 % at 99 %. None over 10 million."""
+    """Answered samples without an error that certify `risk`: 228 for 2 % at 99 %. None above 10 million."""
     return _rank(_LARGEST_SPLIT, risk, 1 - confidence, errors=0)
 
 
 def samples_needed(table: CalibrationTable, risk: float, confidence: float) -> int | None:
-    """An estimate, to 5 %, of the calibration samples that would certify `risk` every second time.
+    """Estimate, to 5 %, how many calibration samples would certify `risk` half of the time.
 
-    Takes the risk of this table at each coverage for the truth. None where even 10 million would
-    not do: the model errs too often at every start.
+    Takes the risk of this table at each coverage as the true one. None if even 10 million would not
+    be enough, because the model errs too often at every start.
     """
     n = samples_at_least(risk, confidence) or _LARGEST_SPLIT + 1
     while n <= _LARGEST_SPLIT:
@@ -140,7 +143,7 @@ def samples_needed(table: CalibrationTable, risk: float, confidence: float) -> i
 
 
 def _expected_to_pass(table: CalibrationTable, walk: Walk, n: int, risk: float) -> bool:
-    """Whether a start would pass on n samples that err as those of `table` at the same coverage."""
+    """Whether a start would pass on n samples whose errors are as frequent as in `table` at each coverage."""
     from scipy.special import bdtr
 
     answered = walk.start / n * table.n

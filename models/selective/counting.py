@@ -1,4 +1,4 @@
-"""A split counted by every score: over all of it, and over each of its groups and classes."""
+"""Count a split by every score: the whole split, and each of its groups and classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.selective.table import CalibrationTable
 
 
 class SplitTables(NamedTuple):
-    """Tables by score; and by score and group, and by score and true class, both by their names."""
+    """Tables by score, by score and group name, and by score and true class name."""
 
     scores: dict[str, CalibrationTable]
     groups: dict[str, Mapping[str, CalibrationTable]]
@@ -29,9 +29,9 @@ def count_split(
     groups: Counts,
     group_names: Sequence[str],
 ) -> SplitTables:
-    """Of N samples: `logits`, `erm_logits` (N, K), `labels` the truth (N,), `groups` (N,), −1 for none.
+    """Count N samples: `logits`, `erm_logits` (N, K), true `labels` (N,), `groups` (N,), −1 for none.
 
-    Every score that the logits allow: without ERM's, `max_softmax` alone.
+    Covers every score that the logits allow: without ERM's, only `max_softmax`.
     """
     judged = judge(logits, erm_logits)
     right = judged.labels == labels
@@ -47,7 +47,7 @@ def count_split(
 def _parts(
     of_sample: Counts, names: Sequence[str], scored: Scored, right: NDArray[np.bool_]
 ) -> dict[str, CalibrationTable]:
-    """A certificate says nothing about a group or a class: so each has counts of its own to look at."""
+    """Tables per group or class: a certificate says nothing about either, so each has its own counts."""
     found = {}
     for part in np.unique(of_sample[of_sample >= 0]).tolist():
         inside = of_sample == part

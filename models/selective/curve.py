@@ -29,10 +29,10 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """`points` in rising coverage; AURC and AUGRC as shares (papers print them ×1000).
+    """`points` in ascending coverage; AURC and AUGRC as shares (papers report them ×1000).
 
-    `confidence` is that of the pointwise bounds and of the band. A target chosen before looking may
-    be read off the bounds, one chosen after looking at the curve only off the band.
+    `confidence` is that of the pointwise bounds and of the band. For a target chosen in advance, read
+    the bounds; for one chosen after looking at the curve, only the band holds.
     """
 
     points: tuple[CurvePoint, ...]
@@ -46,12 +46,12 @@ class RiskCoverage:
 
 
 def risk_coverage(table: CalibrationTable, *, points: int = 100, confidence: float = 0.95) -> RiskCoverage:
-    """The curve at `points` coverages that n alone decides, evenly spaced.
+    """The curve at `points` evenly spaced coverages, which depend on n alone.
 
-    Bounds are Clopper and Pearson's; given the rank of a threshold the errors above it are binomial.
-    The band is theirs at (1 − confidence) / points each (Bonferroni): 1.5 times as wide at 100
-    points. A band of the Dvoretzky-Kiefer-Wolfowitz kind has one absolute width, divided by coverage:
-    useless where few are answered, which is where one looks.
+    The bounds are Clopper-Pearson's: given a threshold's rank, the errors above it are binomial. The band
+    uses the same bounds at (1 − confidence) / points each (Bonferroni): 1.5 times as wide at 100 points. A
+    Dvoretzky-Kiefer-Wolfowitz band has one absolute width, divided by coverage, so it is useless at low
+    coverage, which matters most.
     """
     ranks = np.unique(np.ceil(np.arange(1, points + 1) * table.n / points).astype(np.int64))
     steps = np.unique(np.searchsorted(table.answered, ranks))
@@ -77,7 +77,7 @@ def areas(table: CalibrationTable) -> tuple[float | None, float | None]:
     """AURC (mean risk over the ranks, Geifman and El-Yaniv 2017) and AUGRC (Traub et al. 2024).
 
     Errors among equal scores are spread evenly over their ranks, which is the mean over all orders
-    of the ties: no order of the input changes them. Over answerable samples; None without one.
+    of the ties, so the order of the input does not matter. Over answerable samples; None without any.
     """
     if not len(table.answered):
         return None, None

@@ -1,4 +1,4 @@
-"""Are the inputs still like those of the calibration split? Exact tests on counts, without labels."""
+"""Test whether inputs are still like those of the calibration split: exact, on counts, without labels."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from models.selective.table import CalibrationTable
 from models.statistics import Share, fisher
 
 REFERENCES = (0.5, 0.8, 0.95)
-"""Coverages whose thresholds are watched: whatever policy was asked for, each score lies above or below."""
+"""Coverages whose thresholds are monitored, whatever the policy: each score is above or below them."""
 
 
 class Reference(NamedTuple):
-    """The threshold that answers `coverage` of the calibration split, and what it answers there."""
+    """The threshold that answers `coverage` of the calibration split, and the share it answers there."""
 
     coverage: float
     threshold: float
@@ -23,7 +23,7 @@ class Reference(NamedTuple):
 
 
 def references(table: CalibrationTable) -> tuple[Reference, ...]:
-    """One for each of `REFERENCES`, in that order."""
+    """One reference per coverage of `REFERENCES`, in that order."""
     found = []
     for coverage in REFERENCES:
         point = threshold_for_coverage(table, coverage).point
@@ -34,7 +34,7 @@ def references(table: CalibrationTable) -> tuple[Reference, ...]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One share on the calibration split and in service. `p_adjusted`: Bonferroni over all comparisons."""
+    """A share on the calibration split and in service. `p_adjusted`: Bonferroni over all comparisons."""
 
     name: str
     calibration: Share
@@ -42,11 +42,11 @@ class Comparison:
     p_value: float
     p_adjusted: float
     decidable: bool
-    """Whether some outcome of as many inputs would have been significant; if none, it says nothing."""
+    """Whether some outcome with this many inputs could be significant; if not, the test says nothing."""
 
 
 def compare(shares: Mapping[str, tuple[Share, Share]], *, alpha: float) -> list[Comparison]:
-    """Each (calibration, deployed) pair by `fisher`, two-sided, adjusted for their number."""
+    """Test each (calibration, deployed) pair with `fisher`, two-sided, adjusted for the number of pairs."""
     found = []
     for name, (calibration, deployed) in shares.items():
         p = fisher(calibration, deployed)

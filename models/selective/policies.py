@@ -1,4 +1,4 @@
-"""The policies of a prediction: from a wish and a calibration table to a threshold."""
+"""The policies of a prediction: turn a request and a calibration table into a threshold."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Planning:
     """What could be certified instead.
 
     `best_certifiable_risk`: the smallest risk that this split certifies at this confidence (None: none
-    under 1). `samples_at_least`: calibration samples without which the wish is impossible, even
-    with no error among them. `samples_needed`: an estimate for an even chance with this model, its
-    errors as frequent as here (None: it errs too often, and no number would do).
+    below 1). `samples_at_least`: calibration samples without which the request is impossible, even
+    with no error among them. `samples_needed`: an estimate for an even chance with this model, if its
+    errors stay as frequent (None: it errs too often for any number).
     """
 
     best_certifiable_risk: float | None
@@ -42,8 +42,8 @@ class Planning:
 class Selection:
     """A policy applied to a calibration table.
 
-    `point.threshold` is None where nothing may be answered, −inf where everything with a finite
-    score is. `planning` is there when the wish is not certifiable.
+    `point.threshold` is None if nothing may be answered, and −inf if everything with a finite score
+    is. `planning` is set if the request is not certifiable.
     """
 
     policy: Policy
@@ -58,7 +58,7 @@ class Selection:
         return self.point.threshold
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values. A threshold of −inf becomes null: `status` tells it from no threshold."""
+        """Plain JSON values. A threshold of −inf becomes null; `status` distinguishes it from None."""
         value = dataclasses.asdict(self)
         if value["point"]["threshold"] == -math.inf:
             value["point"]["threshold"] = None
@@ -68,8 +68,8 @@ class Selection:
 def certify(table: CalibrationTable, *, max_risk: float, confidence: float = DEFAULT_CONFIDENCE) -> Selection:
     """The lowest threshold whose selective risk is at most `max_risk`, with probability `confidence`.
 
-    The probability is over the draw of the calibration split. The promise is for inputs like those
-    of the split on average: for no single input, no group, no shifted data.
+    The probability is over the draw of the calibration split. The certificate holds on average over
+    inputs like those of the split: for no single input, no group, and no shifted data.
     """
     _require(0 < max_risk < 1, "max_risk must be above 0 and below 1")
     _require(0.5 <= confidence < 1, "the confidence must be in 0.5 … 1")
@@ -95,8 +95,8 @@ def certify(table: CalibrationTable, *, max_risk: float, confidence: float = DEF
 def threshold_for_coverage(table: CalibrationTable, coverage: float) -> Selection:
     """The highest threshold that answers at least this share of the calibration split.
 
-    By rank, and no promise about risk. The coverage of further inputs has `point.coverage_interval`.
-    Coverage 1 answers every finite score.
+    Chosen by rank, with no promise about risk. `point.coverage_interval` is for the coverage of further
+    inputs. Coverage 1 answers every finite score.
     """
     _require(0 < coverage <= 1, "coverage must be above 0 and at most 1")
     wanted = math.ceil(coverage * table.n - 1e-9)
@@ -113,7 +113,7 @@ def threshold_for_coverage(table: CalibrationTable, coverage: float) -> Selectio
 
 
 def threshold_for_score(table: CalibrationTable, min_score: float) -> Selection:
-    """A threshold of the caller's own, on the scale of the score; what it did on the calibration split."""
+    """The caller's own threshold, on the scale of the score, with its counts on the calibration split."""
     _require(math.isfinite(min_score), "min_score must be a finite number")
     return Selection(
         policy="min_score",
@@ -145,11 +145,11 @@ GroupVerdict = Literal["bound_below", "bound_above", "too_few"]
 
 @dataclass(frozen=True)
 class GroupSelection:
-    """One group's (or class's) part of a threshold. `point.risk_upper` is for this group alone.
+    """A threshold's result in one group (or class). `point.risk_upper` is for this group alone.
 
-    `bound_below`: its bound is at most the risk asked for; no certificate, which no group has.
-    `bound_above`: it is not. `too_few`: so few are answered that it would not be even without an error.
-    None: no risk was asked for.
+    `bound_below`: its bound is at most the requested risk; this is not a certificate, which no group has.
+    `bound_above`: its bound is above. `too_few`: so few are answered that it would be above even without
+    an error. None: no risk was requested.
     """
 
     name: str
@@ -164,10 +164,10 @@ def by_group(
     max_risk: float | None = None,
     confidence: float = DEFAULT_CONFIDENCE,
 ) -> list[GroupSelection]:
-    """What a threshold did in each group, against `max_risk` where one was asked for.
+    """A threshold's result in each group, compared with `max_risk` if given.
 
-    A certificate holds on average over all inputs, never for a group: so each has its own bound at
-    `confidence`. They hold one by one, not all at once.
+    A certificate holds on average over all inputs, never for a group, so each group has its own bound
+    at `confidence`. The bounds hold one by one, not all at once.
     """
     found = []
     for name, table in tables.items():
@@ -178,7 +178,7 @@ def by_group(
 
 
 def coverage_ratio(groups: Sequence[GroupSelection]) -> float | None:
-    """The least coverage of a group over the largest: 1 is even. None without two groups or an answer."""
+    """The smallest coverage of a group over the largest, 1 if equal. None without two groups or an answer."""
     coverages = [group.point.coverage for group in groups]
     if len(coverages) < 2 or max(coverages) == 0:
         return None

@@ -1,6 +1,6 @@
-"""Scores: how sure the answer is, as log-probabilities in float64.
+"""Scores: the confidence in an answer, as log-probabilities in float64.
 
-A score is at most 0, in nats: e^score is a probability, and unlike it the score still tells
+A score is at most 0, in nats: e^score is a probability. Unlike that probability, the score still tells
 1 − 1e-20 from 1 − 1e-30.
 """
 
@@ -22,7 +22,7 @@ class ScoreNeedsErm(ValueError):
 
 
 class Scored(NamedTuple):
-    """The answer that would be given (N,) int64, and how sure it is (N,) float64, NaN where unusable."""
+    """The label that would be answered (N,) int64, and its score (N,) float64, NaN if unusable."""
 
     labels: Counts
     scores: Floats
@@ -41,15 +41,15 @@ def log_probabilities(logits: ArrayLike, labels: Counts) -> Floats:
 
 
 class Judged(NamedTuple):
-    """All that the scores are made of: the label of each input (N,), and its log-probability (N,) by the
-    model itself and by ERM (None without its logits)."""
+    """The inputs of all scores: the label of each input (N,), and its log-probability (N,) under the model
+    itself and under ERM (None without its logits)."""
 
     labels: Counts
     own: Floats
     erm: Floats | None
 
     def score(self, name: ScoreName) -> Scored:
-        """See `score`."""
+        """Score the judged inputs; see the function `score`."""
         if name == "max_softmax":
             return Scored(self.labels, self.own)
         if self.erm is None:
@@ -57,13 +57,13 @@ class Judged(NamedTuple):
         return Scored(self.labels, _PAIR_SCORES[name](self.own, self.erm))
 
     def rows(self, first: int, last: int) -> Judged:
-        """Those from `first` up to, not including, `last`."""
+        """The rows from `first` up to, but not including, `last`."""
         erm = None if self.erm is None else self.erm[first:last]
         return Judged(self.labels[first:last], self.own[first:last], erm)
 
 
 def judge(masktune: ArrayLike, erm: ArrayLike | None = None) -> Judged:
-    """Judge (N, K) logits. The label is always the mask-tuned model's."""
+    """Compute what every score of (N, K) logits needs. The label is always the mask-tuned model's."""
     labels = np.asarray(masktune).argmax(1).astype(np.int64)
     return Judged(
         labels,
@@ -75,7 +75,7 @@ def judge(masktune: ArrayLike, erm: ArrayLike | None = None) -> Judged:
 def score(name: ScoreName, masktune: ArrayLike, erm: ArrayLike | None = None) -> Scored:
     """Score (N, K) logits. The label is always the mask-tuned model's.
 
-    `max_softmax`: its own log-probability. `product`: plus ERM's of the same label (the paper's
+    `max_softmax`: that model's log-probability. `product`: plus ERM's for the same label (the paper's
     product, as a sum of logs). `minimum`: the smaller of the two. Raises ScoreNeedsErm.
     """
     return judge(masktune, erm if name != "max_softmax" else None).score(name)
@@ -89,7 +89,7 @@ SCORES: tuple[ScoreName, ...] = ("max_softmax", *_PAIR_SCORES)
 
 
 def decide(scores: ArrayLike, threshold: float | None) -> NDArray[np.bool_]:
-    """True where an input is answered. None answers nothing, −inf every finite score."""
+    """True where an input is answered. The threshold None answers nothing, −inf every finite score."""
     values = np.asarray(scores, np.float64)
     if threshold is None:
         return np.zeros(values.shape, bool)

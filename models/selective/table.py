@@ -1,4 +1,4 @@
-"""The calibration split as counts at thresholds, and what one threshold did there."""
+"""The calibration split as counts at thresholds, and the result of one threshold on it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _COVERAGE_CONFIDENCE = 0.95  # two-sided
 
 @dataclass(frozen=True, eq=False)
 class CalibrationTable:
-    """A calibration split as a step function: at each threshold, how many are answered, how many wrong.
+    """A calibration split as a step function: how many samples are answered and wrong at each threshold.
 
-    `thresholds` fall strictly (equal scores are one step), `answered` and `wrong` are counts of the
-    samples at or above each; `n` counts all samples, those with a non-finite score too.
+    `thresholds` are strictly descending (equal scores are one step); `answered` and `wrong` count the
+    samples at or above each; `n` counts all samples, including those with a non-finite score.
     """
 
     thresholds: Floats
@@ -32,7 +32,7 @@ class CalibrationTable:
 
     @classmethod
     def build(cls, scores: ArrayLike, correct: ArrayLike) -> Self:
-        """From (N,) scores and whether each answer is right; ValueError without a sample."""
+        """Build from (N,) scores and whether each answer is right. Raises ValueError without a sample."""
         values, right = np.asarray(scores, np.float64), np.asarray(correct, bool)
         if values.shape != right.shape or values.ndim != 1 or len(values) == 0:
             raise ValueError("there must be one score and one verdict a sample, and at least one sample")
@@ -44,7 +44,7 @@ class CalibrationTable:
 
     @property
     def id(self) -> str:
-        """Of the content: the same counts at the same thresholds have the same id."""
+        """Derived from the content: the same counts at the same thresholds have the same id."""
         digest = hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode())
         return f"cal_{digest.hexdigest()[:16]}"
 
@@ -58,7 +58,7 @@ class CalibrationTable:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        """The inverse of `to_json`, bit for bit. Raises ValueError for what is no table."""
+        """The inverse of `to_json`, bit for bit. Raises ValueError if `value` is not a table."""
         try:
             table = cls(
                 np.array(value["thresholds"], np.float64),
@@ -95,12 +95,12 @@ class CalibrationTable:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a threshold did on the calibration split.
+    """The result of a threshold on the calibration split.
 
-    `coverage_interval` is Clopper and Pearson's at 95 %, for the coverage among inputs like these;
-    its lower end is the exact law of a rank. `risk` is None where nothing is answered. `risk_upper` is
-    Clopper and Pearson's upper bound at `confidence`: it holds for a threshold that was not chosen
-    by looking at this split.
+    `coverage_interval` is Clopper-Pearson's at 95 %, for the coverage among inputs like these; its
+    lower end is the exact law of a rank. `risk` is None if nothing is answered. `risk_upper` is the
+    Clopper-Pearson upper bound at `confidence`; it holds for a threshold that was not chosen by looking
+    at this split.
     """
 
     threshold: float | None

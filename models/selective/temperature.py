@@ -1,4 +1,4 @@
-"""A temperature for the probabilities that are shown. Nothing that is decided knows of it."""
+"""A temperature for the displayed probabilities. No decision depends on it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from numpy.typing import ArrayLike
 
 from models.selective.scores import Counts, Floats
 
-_LARGEST = 20.0  # and its inverse the smallest
-_ROUNDS = 30  # halvings of the range of log T: to 6e-9
+_LARGEST = 20.0  # its inverse is the smallest
+_ROUNDS = 30  # halvings of the range of log T, down to 6e-9
 
 
 def fit_temperature(logits: ArrayLike, labels: Counts) -> float:
     """The T at which softmax(logits / T) has the least log loss (Guo et al. 2017); 0.05 … 20.
 
-    Logits (N, K), labels (N,); rows that are not finite are left out, and without a row T is 1. One
-    more sample, of the mean loss over all labels, stands for what was not seen (after Platt 1999): a
-    split without an error would otherwise ask for probability 1.
+    Logits (N, K), labels (N,); non-finite rows are left out, and without any row T is 1. One extra
+    sample, with the mean loss over all labels, represents what was not seen (after Platt 1999):
+    otherwise a split without an error would push probabilities to 1.
     """
     z: Floats = np.asarray(logits, np.float64)
     finite = np.isfinite(z).all(axis=1)
@@ -33,17 +33,17 @@ def fit_temperature(logits: ArrayLike, labels: Counts) -> float:
     for _ in range(_ROUNDS):
         middle = (low + high) / 2
         mean = _expected(z, math.exp(-middle))
-        # The loss is convex in 1/T, and this is its slope there.
+        # The loss is convex in 1/T, and this is its slope.
         slope = float(mean.sum()) - own + float(mean.mean()) - plain
         low, high = (middle, high) if slope > 0 else (low, middle)
     return math.exp((low + high) / 2)
 
 
 def probabilities(logits: ArrayLike, temperature: float = 1.0) -> Floats:
-    """softmax(logits / T) of (N, K) logits, float64; NaN in the rows that are not finite."""
+    """softmax(logits / T) of (N, K) logits, float64; NaN in non-finite rows."""
     z: Floats = np.array(logits, np.float64)
     finite = np.isfinite(z)
-    if not finite.all():  # rare, and what follows is on the way of every answer
+    if not finite.all():  # rare, and this function runs for every response
         z[~finite.all(axis=1)] = np.nan
     z -= z.max(1, keepdims=True)
     z /= temperature
@@ -53,8 +53,8 @@ def probabilities(logits: ArrayLike, temperature: float = 1.0) -> Floats:
 
 
 def row_probabilities(logits: Sequence[float], temperature: float = 1.0) -> list[float]:
-    """`probabilities` of one input with few classes (K,), up to the last bit: numpy's calls would cost five
-    times as much as what they compute."""
+    """`probabilities` of one input with few classes (K,), equal up to the last bit, without numpy, whose call
+    overhead would cost five times as much as the computation."""
     if not all(map(math.isfinite, logits)):
         return [math.nan] * len(logits)
     top = max(logits)

@@ -1,7 +1,8 @@
-"""Which simple property of an image predicts its label: the check that needs no network and no GPU.
+"""Check which simple properties of an image predict its label, without a network or a GPU.
 
 A property that predicts is not always a shortcut: brightness may be what the class is about. So the
-findings say "tells", say where in the image, and leave the judgement to a person. No torch.
+findings say what predicts and where in the image, and leave the judgement to a person. This package
+does not import torch.
 """
 
 from models.shortcuts.check import Elsewhere, find_shortcuts, judge

@@ -1,4 +1,4 @@
-"""The test behind the findings: one cross-validated classifier a property, labels permuted for the family."""
+"""The test behind the findings: a cross-validated classifier per property, permuted labels for the family."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAX_CLASSES = 20  # the cost grows with their number
 
 
 class Elsewhere(NamedTuple):
-    """Another split, measured; labels (M,)."""
+    """The measured properties and labels (M,) of another split."""
 
     split: str
     table: PropertyTable
@@ -48,12 +48,12 @@ def find_shortcuts(
     permutations: int = 199,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ShortcutCheck:
-    """Measure a random sample of `split` and judge it; a quarter as many of `compare` show what holds there.
+    """Measure and judge a random sample of `split`; a quarter as many of `compare` show what holds there.
 
-    Each picture counts once: of two copies one would be judged by a rule that was learned on the other, and
-    labels that nothing predicts would seem to be predicted.
-    About 2 s for 5,000 images of 28 pixels and 15 s for 5,000 photographs of 500×375; of larger ones
-    fewer are measured. `on_progress` is told (done, total) of the images of `split`; what it raises ends it.
+    Each picture counts once: otherwise a rule learned on one copy would be judged on the other, and labels
+    that nothing predicts would seem predictable.
+    Takes about 2 s for 5,000 images of 28 pixels and 15 s for 5,000 photographs of 500×375; of larger ones,
+    fewer are measured. `on_progress(done, total)` counts images of `split`; it may raise to end the check.
     """
     rows = rng.permutation(_pictures(store, split))
     if len(rows) == 0:
@@ -71,7 +71,7 @@ def find_shortcuts(
 
 
 def _pictures(store: Store, split: str) -> Labels:
-    """The rows of a split, the first of each picture's."""
+    """The rows of a split, only the first of each picture."""
     rows = store.rows(split)
     return rows[store.firsts(rows)]
 
@@ -88,17 +88,18 @@ def judge(
     """Which property of `table` predicts `labels` (N,), by `RULE`.
 
     Each property has its own naive Bayes on quantile bins, which finds bands and thresholds alike.
-    Its statistics are the effect over all classes and the effect for each one. Labels are permuted
-    within the stratified folds, so that under the null the observed ones are one more permutation;
-    each statistic is standardised by its permutations, and the largest over all properties is the
-    family's. The test is therefore exact: benchmarks/shortcuts.py counts its false alarms.
+    Its statistics are the effect over all classes and the effect for each class. Labels are permuted
+    within the stratified folds, so that under the null hypothesis the observed labels are one more
+    permutation; each statistic is standardised by its permutations, and the family's statistic is the
+    largest over all properties. The test is therefore exact: benchmarks/shortcuts.py counts its false
+    alarms.
     """
     kept = _kept_classes(labels, len(classes))
     inside = np.isin(labels, kept)
     left_out = tuple(name for code, name in enumerate(classes) if code not in kept)
     if len(kept) < 2:
         return nothing(int(inside.sum()), left_out)
-    known = np.searchsorted(kept, labels[inside])  # numbered anew
+    known = np.searchsorted(kept, labels[inside])  # renumbered from 0
     names = tuple(classes[code] for code in kept.tolist())
     bins = [binned(values[inside]) for _, values in table.columns()]
     there = _transfers(bins, known, elsewhere, kept) if elsewhere is not None else [None] * len(bins)
@@ -143,7 +144,7 @@ def _evidence(
 
 
 def _permuted(labels: Labels, folds: Labels, permutations: int, rng: np.random.Generator) -> Labels:
-    """(N, 1 + P), the observed ones first."""
+    """The labels and P permutations of them, (N, 1 + P), the observed labels first."""
     drawn = np.repeat(labels[:, None], 1 + permutations, axis=1)
     for fold in range(FOLDS):
         inside = folds == fold
@@ -152,9 +153,9 @@ def _permuted(labels: Labels, folds: Labels, permutations: int, rng: np.random.G
 
 
 def _family_wise(effects: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p-values (D,) of effects (D, 1 + P, S), the observed ones at index 0 of the second axis.
+    """p-values (D,) of effects (D, 1 + P, S), the observed effects at index 0 of the second axis.
 
-    The observed labels count among the permutations throughout, so that no p-value is below 1/(1 + P).
+    The observed labels count as one of the permutations throughout, so no p-value is below 1/(1 + P).
     """
     spread = effects.std(1, keepdims=True)
     centred = effects - effects.mean(1, keepdims=True)
@@ -166,7 +167,7 @@ def _family_wise(effects: NDArray[np.float64]) -> NDArray[np.float64]:
 def _transfers(
     bins: Sequence[Bins], labels: Labels, elsewhere: Elsewhere, kept: Labels
 ) -> list[Transfer | None]:
-    """Learned on all of `labels` by the accurate rule, judged on the other split's `kept` classes."""
+    """Fit the accurate rule on all of `labels`, and judge it on the `kept` classes of the other split."""
     inside = np.isin(elsewhere.labels, kept)
     truth = np.searchsorted(kept, elsewhere.labels[inside])
     if len(truth) == 0:

@@ -1,4 +1,4 @@
-"""What the check says: counts and intervals of each property, strong, weak or none, and a sentence."""
+"""The result of the check: counts and intervals of each property, strong, weak or none, and a sentence."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ MIN_PER_CLASS = 10  # sampled images
 RULE = (
     f"strong: the family-wise p-value is at most {ALPHA}, and the lower end of the effect's 95 % interval is "
     f"at least {STRONG} over all classes, or {STRONG_FOR_ONE} for the class that the property tells best. "
-    "weak: only the p-value is. none: it is not. An effect is 0 at chance and 1 where every image is told."
+    "weak: only the p-value is low enough. none: it is not. An effect is 0 at chance and 1 if every image is "
+    "classified correctly."
 )
 
 
 @dataclass(frozen=True)
 class ClassTold:
-    """The class that a property tells best from all others: `hits` of `n`, `false` of `others`.
+    """The class that a property tells best from all others: `hits` of `n`, and `false` of `others`.
 
-    `effect` is hits/n − false/others, with Newcombe's 95 % interval (for one class, not for the best
-    of several).
+    `effect` is hits/n − false/others, with Newcombe's 95 % interval (which holds for one class, not for
+    the best of several).
     """
 
     name: str
@@ -47,7 +48,7 @@ class ClassTold:
 
 @dataclass(frozen=True)
 class Transfer:
-    """The same rule, learned on the judged split, on the `n` samples of another `split`."""
+    """The rule learned on the judged split, applied to the `n` samples of another `split`."""
 
     split: str
     n: int
@@ -61,11 +62,11 @@ class Transfer:
 class Finding:
     """How well one property predicts the class, by 5-fold cross-validation over `n` samples.
 
-    `accuracy` stands against `majority`, the share of the largest class of the same samples;
-    `balanced_accuracy` (classes weigh alike) against `chance`, one over the number of classes.
-    `effect` is the balanced one from 0 at chance to 1. Intervals are 95 %, from Wilson's for each
-    share. `p_value` is family-wise: how often the best of all properties does as well on permuted
-    labels.
+    The baseline of `accuracy` is `majority`, the share of the largest class of the same samples; that
+    of `balanced_accuracy` (classes weighted equally) is `chance`, one over the number of classes.
+    `effect` rescales `balanced_accuracy` to 0 at chance and 1 at best. Intervals are 95 %, from Wilson's
+    for each share. `p_value` is family-wise: how often the best of all properties does as well on
+    permuted labels.
     """
 
     property: str
@@ -93,9 +94,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class ShortcutCheck:
-    """All properties, the most telling first. `strength` is the strongest one's.
+    """All properties, the most predictive first. `strength` is that of the strongest.
 
-    `n` samples of `split` were judged of `available`, each picture once. Classes with fewer than
+    `n` of the `available` samples of `split` were judged, each picture once. Classes with fewer than
     `MIN_PER_CLASS` sampled images, or beyond the largest twenty, are `left_out`; without two classes there
     are no findings.
     """
@@ -117,9 +118,10 @@ class ShortcutCheck:
 
 
 class Evidence(NamedTuple):
-    """Cross-validated counts of one property, (K,) a class.
+    """Cross-validated counts of one property, (K,): one per class.
 
-    `hits` rightly said and `said` in all by the balanced rule, of `counts`; `correct` by the accurate one.
+    `counts` are the samples, `said` the balanced rule's predictions and `hits` the correct ones among
+    them; `correct` is the accurate rule's total.
     """
 
     property: Property
@@ -132,7 +134,7 @@ class Evidence(NamedTuple):
 
 
 def finding(evidence: Evidence, names: Sequence[str]) -> Finding:
-    """Judge one property by `RULE`; `names` of the K classes."""
+    """Judge one property by `RULE`; `names` are those of the K classes."""
     n, chance = int(evidence.counts.sum()), 1 / len(names)
     balanced = float((evidence.hits / evidence.counts).mean())
     low, high = mean_share(list(zip(evidence.hits.tolist(), evidence.counts.tolist(), strict=True)))
@@ -184,9 +186,9 @@ _PLACES = ("corner", "edge", "centre", "image", "file")
 
 
 def arranged(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Strong ones first, then by effect; of those within the best one's interval, the one that says where.
+    """Sort by strength, then by effect; among those within the best one's interval, local properties first.
 
-    A painted corner shows in the mean colour of the image too: the corner is the better answer.
+    A painted corner also shows in the mean colour of the image; the corner is the better answer.
     """
     ranked = sorted(findings, key=lambda f: (_STRENGTHS.index(f.strength), -_reach(f)[0]))
     best = ranked[0]
@@ -197,7 +199,7 @@ def arranged(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 
 def _reach(found: Finding) -> tuple[float, float]:
-    """The larger of the two effects, and its lower end."""
+    """The larger of the two effects, and the lower end of its interval."""
     told = found.best_class
     return max((found.effect, found.effect_low), (told.effect, told.low))
 
@@ -207,7 +209,7 @@ def _place(found: Finding) -> int:
 
 
 def summary(found: Sequence[Finding]) -> str:
-    """One sentence for all findings, which are sorted."""
+    """A summary of all findings, which must be sorted."""
     best = found[0]
     if best.strength == "none":
         return f"No simple property of the image predicts the label better than chance in {best.n} images."
@@ -217,8 +219,8 @@ def summary(found: Sequence[Finding]) -> str:
 
 
 def nothing(n: int, left_out: Sequence[str]) -> ShortcutCheck:
-    """The check where there are not two classes to tell apart."""
-    sentence = f"Nothing was judged: fewer than two classes have {MIN_PER_CLASS} sampled images."
+    """The check if there are not two classes to tell apart."""
+    sentence = f"Nothing was judged: fewer than two classes have at least {MIN_PER_CLASS} sampled images."
     return ShortcutCheck("", n, n, (), tuple(left_out), 0, RULE, "none", sentence, ())
 
 
@@ -241,13 +243,13 @@ def _sentence(found: Finding, item: Property, names: Sequence[str]) -> str:
     said = f"{subject} alone tells {what} with {_plainest(found)}."
     if found.elsewhere is not None:
         there = found.elsewhere
-        said += f" On the {there.split} split the same rule is right for {_percent(there.accuracy)}."
+        said += f" On the {there.split} split, the same rule is right on {_percent(there.accuracy)}."
     return said
 
 
 def _plainest(found: Finding) -> str:
     """The first of the two accuracies that is above its baseline."""
     if found.low > found.majority:
-        return f"{_percent(found.accuracy)}, chance is {_percent(found.majority)}"
+        return f"{_percent(found.accuracy)} accuracy (chance: {_percent(found.majority)})"
     right = _percent(found.balanced_accuracy)
-    return f"{right} where all classes weigh alike, chance is {_percent(found.chance)}"
+    return f"{right} accuracy, with all classes weighted equally (chance: {_percent(found.chance)})"

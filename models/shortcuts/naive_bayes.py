@@ -1,4 +1,4 @@
-"""Naive Bayes on quantile bins, cross-validated under many labellings at once: two matrix products a fold."""
+"""Naive Bayes on quantile bins, cross-validated for many labellings at once: two matrix products per fold."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 Labels = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-# Finer at the ends: a mark on a few images stands in a tail.
+# Finer at the ends, since a mark on a few images shows in a tail.
 QUANTILES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 0.99)
-_PSEUDOCOUNT = 0.5  # of an image, in each bin and class
+_PSEUDOCOUNT = 0.5  # images, in each bin and class
 _BLOCK = 1 << 21  # scores held at once, float32: 8 MiB
 
 
 class Bins(NamedTuple):
-    """The bins of all features side by side: `onehot` (N, B); `sizes` (B,) how many its feature has."""
+    """The bins of all features side by side: `onehot` (N, B); `sizes` (B,), how many bins the feature has."""
 
     onehot: Floats
     sizes: Floats
@@ -26,16 +26,16 @@ class Bins(NamedTuple):
 
 
 class CrossFitted(NamedTuple):
-    """Counts of each labelling and class (P, K): `hits` rightly said, `said` in all, `counts` there are."""
+    """Counts per labelling and class (P, K): `hits` (correct), `said` (predicted) and `counts` (samples)."""
 
     hits: Labels
     said: Labels
     counts: Labels
 
     def effects(self) -> NDArray[np.float64]:
-        """(P, 1 + K): over all classes (0 at chance, 1 without an error), then recall − false rate of each.
+        """(P, 1 + K): over all classes (0 at chance, 1 without errors), then recall − false rate of each.
 
-        The first is the mean of the others where the classes are equally large; of two classes all agree.
+        The first is the mean of the others if the classes are equally large; with two classes all agree.
         """
         classes = self.counts.shape[1]
         recall = self.hits / self.counts
@@ -46,21 +46,21 @@ class CrossFitted(NamedTuple):
 
 
 def binned(values: Floats) -> Bins:
-    """(N, d) → bins between the quantiles of each feature; equal values are never parted."""
+    """(N, d) → bins between the quantiles of each feature; equal values always share a bin."""
     edges = tuple(_edges(column) for column in values.T)
     sizes = np.concatenate([np.full(len(edge) + 1, len(edge) + 1, np.float32) for edge in edges])
     return Bins(_onehot(values, edges), sizes, edges)
 
 
 def _edges(column: Floats) -> Floats:
-    """Below the largest value, so that no bin is empty: a foreign value beyond it must count as it does."""
+    """Edges below the largest value, so that no bin is empty and larger foreign values share its bin."""
     edges = np.unique(np.quantile(column, QUANTILES, method="lower"))
     below: Floats = edges[edges < column.max()]
     return below
 
 
 def _onehot(values: Floats, edges: tuple[Floats, ...]) -> Floats:
-    """A value's bin counts the edges below it, so that a few high values among zeros stand apart."""
+    """A value's bin is the number of edges below it, so that a few high values among zeros get their own."""
     rows = np.arange(len(values))
     parts = []
     for column, edge in zip(values.T, edges, strict=True):
@@ -71,7 +71,7 @@ def _onehot(values: Floats, edges: tuple[Floats, ...]) -> Floats:
 
 
 def stratified_folds(labels: Labels, folds: int, rng: np.random.Generator) -> Labels:
-    """(N,) fold numbers; every class is spread evenly, at random."""
+    """(N,) fold numbers that spread every class evenly, at random."""
     shuffled = rng.permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     numbers = np.empty(len(labels), np.int64)
@@ -82,10 +82,10 @@ def stratified_folds(labels: Labels, folds: int, rng: np.random.Generator) -> La
 def cross_fit(
     bins: Sequence[Bins], labels: Labels, folds: Labels, *, prior: bool = False
 ) -> tuple[CrossFitted, ...]:
-    """Fit on all folds but one and say that one, for each of `bins` and each labelling of `labels` (N, P).
+    """Fit on all folds but one and predict that one, for each of `bins` and each column of `labels` (N, P).
 
-    With `prior` a class weighs by its frequency (the most accurate), without it all weigh alike (the
-    most balanced).
+    With `prior`, a class is weighted by its frequency (the most accurate rule); without it, all are
+    weighted equally (the most balanced rule).
     """
     order = np.argsort(folds, kind="stable")
     ends = np.cumsum(np.bincount(folds))
@@ -106,7 +106,7 @@ def cross_fit(
 
 
 def predict_elsewhere(bins: Bins, *, values: Floats, labels: Labels) -> Labels:
-    """Fit on (N,) `labels` of `bins`, say the classes of foreign `values` (M, d); with the prior."""
+    """Fit `bins` to (N,) `labels` with the prior, and predict the classes (M,) of foreign `values` (M, d)."""
     classes = int(labels.max()) + 1
     counts = np.bincount(labels, minlength=classes).astype(np.float32)
     table = bins.onehot.T @ np.eye(classes, dtype=np.float32)[labels]  # (B, K)
@@ -115,7 +115,7 @@ def predict_elsewhere(bins: Bins, *, values: Floats, labels: Labels) -> Labels:
 
 
 class _Block(NamedTuple):
-    """p of the labellings (N, p), and `targets` (N, p·K): one where a sample has that class."""
+    """p of the labellings (N, p), and `targets` (N, p·K): 1 where a sample has that class."""
 
     labels: Labels
     targets: Floats
@@ -133,7 +133,7 @@ def _blocks(labels: Labels) -> Iterator[_Block]:
 
 
 def _say(source: Bins, block: _Block, parts: Sequence[slice], *, prior: bool) -> Labels:
-    """What is said of each sample by the fit on the other parts, (N, p)."""
+    """Predict each sample by the fit on the other parts, (N, p)."""
     tables = [source.onehot[part].T @ block.targets[part] for part in parts]  # (B, p·K) each
     counts = [block.targets[part].sum(0) for part in parts]
     whole, total = np.sum(tables, 0), np.sum(counts, 0)
@@ -147,12 +147,12 @@ def _say(source: Bins, block: _Block, parts: Sequence[slice], *, prior: bool) ->
 
 
 def _log_shares(table: Floats, counts: Floats, sizes: Floats) -> Floats:
-    """log P(bin | class), from counts (B, K) in the bins and (K,) in all."""
+    """log P(bin | class), from counts (B, K) per bin and (K,) in total."""
     return np.log((table + _PSEUDOCOUNT) / (counts + _PSEUDOCOUNT * sizes[:, None]))
 
 
 def _tally(values: Labels, classes: int, *, keep: NDArray[np.bool_] | None = None) -> Labels:
-    """(N, p) classes → counts (p, K), of those to `keep`."""
+    """Counts (p, K) of the classes in `values` (N, p), only where `keep` is true."""
     width = values.shape[1]
     flat = values + np.arange(width) * classes
     chosen = flat.ravel() if keep is None else flat[keep]

@@ -1,4 +1,4 @@
-"""What a job is made of: each stage reads artifacts, writes one, and returns what it has to tell."""
+"""The stages of a job: each reads artifacts, writes one artifact, and returns its result."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ StageFunction = Callable[[StageContext], Result]
 
 
 def stage_function(stage: Stage) -> StageFunction:
-    """The function of a stage, out of the module that both are named after.
+    """The function of a stage, from the module of the same name.
 
-    Imported now, for an import has no use for the others, nor for torch, which takes a second to load.
+    The module is imported on demand: an import job needs none of the others, nor torch, which takes a second.
     """
     name = "import_" if stage is Stage.IMPORT else stage.value
     function: StageFunction = getattr(import_module(f"{__name__}.{name}"), name)

@@ -1,4 +1,4 @@
-"""The background gap of each model, where a split has the two variants that it compares."""
+"""The background gap of each model, on splits that contain both of the variants that it compares."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.stages.context import StageContext
 def background_gaps(
     context: StageContext, logits: Mapping[str, Mapping[Arm, Logits]]
 ) -> dict[str, dict[str, Any]]:
-    """The section `background_gap`, by split and arm; empty but for the Background Challenge."""
+    """The report's section `background_gap`, by split and arm; empty except for the Background Challenge."""
     store, seed = context.store, context.run.seed & 0xFFFFFFFF
     if not {SAME, RANDOM} <= set(store.group_names):
         return {}

@@ -1,4 +1,4 @@
-"""Calibrate: what each score did on the calibration split, which serves nothing else.
+"""Calibrate: tabulate each score on the calibration split, which is used for nothing else.
 
 The artifact `calibrations/{id}` holds `tables.json`:
 
@@ -8,13 +8,13 @@ The artifact `calibrations/{id}` holds `tables.json`:
      "agreement": {"n", "disagree"} of ERM and the model, or null without an ERM model,
      "temperature": {"value", "split": "val", "n"}}
 
-`n` counts pictures: of those that stand in the split more than once the first, as a certificate takes
-samples to be independent and copies err together; and none that stands in `train` or `val` too, which a
-model was fitted to or chosen by. `copies_left_out` are the others.
+`n` counts distinct images. Only the first of identical images counts, since a certificate assumes
+independent samples and copies err together. An image that is also in `train` or `val`, which the model was
+fitted to or selected on, does not count at all. `copies_left_out` is the number of images left out.
 
-The temperature is for the probabilities that are shown, and is fitted on `val`: fitted here it would
-have seen the samples that a certificate counts errors on, and the promise is that nothing has. `val`
-chose the checkpoint, so its loss is a little too good to be true; no promise rests on it.
+The temperature is for the displayed probabilities and is fitted on `val`. Fitted on the calibration split, it
+would have seen the samples on which a certificate counts errors, and the guarantee is that nothing has. The
+checkpoint was selected on `val`, so its loss there is slightly optimistic; no guarantee rests on it.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ TABLES = "tables.json"
 
 
 def calibrate(context: StageContext) -> Result:
-    """Write the tables of every model of the job, for each score that it can have."""
+    """Write the tables of every model of the job, for each score that applies to it."""
     if not len(context.store.rows(SPLIT)):
         context.say("the data set has no calibration split: its models serve without a certificate")
         return {"artifact": None, "calibrations": {}}
     rows = context.store.calibration_rows()
     if copies := len(context.store.rows(SPLIT)) - len(rows):
         context.say(
-            f"{copies} copies of pictures were left out of the calibration: each counts once, and not where "
-            "it stands in train or val too"
+            f"{copies} copies of pictures were left out of the calibration: each picture counts once, and "
+            "not at all if it is in train or val too"
         )
     if not len(rows):
         context.say("no picture is left to calibrate with: the models serve without a certificate")
@@ -68,7 +68,7 @@ def calibrate(context: StageContext) -> Result:
 
 
 def _temperature(said: Said, context: StageContext, model: ModelSpec) -> dict[str, Any]:
-    """1 for a data set without a validation split."""
+    """Fit the temperature on `val`; 1 for a data set without a validation split."""
     if not len(context.store.rows(TEMPERATURE_SPLIT)):
         return {"value": 1.0, "split": TEMPERATURE_SPLIT, "n": 0}
     seen = said.logits(model, TEMPERATURE_SPLIT, keep=True)  # the report reads it too
@@ -115,7 +115,7 @@ def _calibrated(
 
 
 def _tables(context: StageContext, own: Logits, erm: Logits | None) -> dict[str, dict[str, Any]]:
-    """By score; and by score and group, and by score and class."""
+    """The calibration tables by score, by score and group, and by score and true class."""
     store = context.store
     counted = count_split(
         own.logits,
@@ -137,7 +137,7 @@ def _written(parts: Mapping[str, CalibrationTable]) -> dict[str, Any]:
 
 
 def _agreement(own: Logits, erm: Logits | None) -> dict[str, int] | None:
-    """How often the two models differ here: what their disagreement in service is compared with."""
+    """How often the two models disagree here: the baseline for their disagreement in production."""
     if erm is None:
         return None
     return {"n": len(own.labels), "disagree": int((own.predictions != erm.predictions).sum())}

@@ -1,4 +1,4 @@
-"""The models that a job compares, and what they say of a split."""
+"""The models that a job compares, and their predictions on each split."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from worker.stages.context import StageContext
 from worker.stages.training import load
 
 BEFORE = (Arm.ERM, Arm.IMPORTED, Arm.GIVEN)
-"""What a judged model may have come from, the first of them that there is."""
+"""The arms that a judged model may have come from; the first one present counts."""
 _SMALL, _SMALL_BATCH, _LARGE_BATCH = 64, 256, 32
 """Images of up to 64 px are evaluated 256 at a time, larger ones 32."""
 
 
 class Compared(NamedTuple):
-    """`own`: the models that the job made, or was given to evaluate; `all`: with those that they came from.
+    """The models by arm. `own`: those that the job trained or was given to evaluate; `all`: with the sources.
 
-    By arm; those that they came from by `arm_before`.
+    A source is a model that an own one was made from; its arm is that of `arm_before`.
     """
 
     own: dict[Arm, ModelSpec]
@@ -39,7 +39,7 @@ class Compared(NamedTuple):
 
 
 def compared(context: StageContext) -> Compared:
-    """ERM first, then what came of it, then the control."""
+    """The models of this job in the order of `Arm`: ERM, then the models made from it, then the control."""
     made = [m["id"] for result in context.spec.done.values() for m in result.get("models", ()) if "id" in m]
     own = {context.model(id).arm: context.model(id) for id in made or [context.spec.model] if id}
     partners = [context.model(m.erm_id) for m in own.values() if m.erm_id in context.spec.models and m.erm_id]
@@ -52,33 +52,33 @@ def compared(context: StageContext) -> Compared:
 
 
 def arm_before(model: ModelSpec) -> Arm:
-    """Under which arm a model is compared that another one came from: a control of another job is none of
-    this one's, and a head that was retrained before is not the one that is judged."""
+    """The arm under which a source model is compared. The control of another job is not this job's control,
+    and an earlier retrained head is not the judged one: both are `GIVEN`."""
     return Arm.GIVEN if model.arm in (Arm.CONTROL, Arm.RETRAINED) else model.arm
 
 
 def judged_arm(arms: Collection[Arm]) -> Arm:
-    """The one that the others are compared with: a retrained head where there is one, else MaskTune."""
+    """The arm that the others are compared with: the retrained head if there is one, else MaskTune."""
     return Arm.RETRAINED if Arm.RETRAINED in arms else Arm.MASKTUNE
 
 
 def partner_of(context: StageContext, model: ModelSpec) -> ModelSpec | None:
-    """The ERM half of the model's pair."""
+    """The ERM model of the model's pair; None if it has none."""
     return context.spec.models.get(model.erm_id) if model.erm_id else None
 
 
 def copies_in(context: StageContext, rows: NDArray[np.int64]) -> int:
-    """How many of these rows show a picture that stands among them before."""
+    """How many of these rows are copies of an image in an earlier one of them."""
     return int((~context.store.firsts(rows)).sum())
 
 
 def without_copies(context: StageContext, said: Logits) -> Logits:
-    """Each picture once: a copy errs with its first, and intervals take samples to be independent."""
+    """Only the first of identical images: copies err together, but intervals assume independent samples."""
     return of_rows(said, said.rows[context.store.firsts(said.rows)])
 
 
 def of_rows(said: Logits, rows: NDArray[np.int64]) -> Logits:
-    """What was said of these rows."""
+    """The logits of these rows only."""
     kept = np.isin(said.rows, rows)
     return said if kept.all() else Logits(said.rows[kept], said.labels[kept], said.logits[kept])
 
@@ -91,14 +91,14 @@ def loader_for(
     *,
     crop: Crop = "none",
 ) -> StoreLoader:
-    """These rows in stored order, at the size that the network sees; cropped for maps alone."""
+    """A loader of these rows in stored order, at the network's input size; `crop` is for saliency only."""
     size = network.spec.image_size
     settings = LoaderSettings(size, _SMALL_BATCH if size <= _SMALL else _LARGE_BATCH, crop=crop)
     return make_loader(context.store, rows, settings, run or context.run)
 
 
 class Said:
-    """What models say of splits: each is asked once, and its progress is counted among the others'."""
+    """The models' logits on splits. Each network is loaded once; each pass has its share of the progress."""
 
     def __init__(self, context: StageContext, *, passes: int) -> None:
         self._context, self._passes, self._passed = context, passes, 0
@@ -107,7 +107,7 @@ class Said:
 
     @property
     def images_per_second(self) -> float | None:
-        """Of the passes for `logits`; None where there was none."""
+        """Throughput of the forward passes for `logits`; None before the first."""
         return round(self._images / self._seconds, 1) if self._seconds else None
 
     def network(self, model: ModelSpec) -> Network:
@@ -116,7 +116,7 @@ class Said:
         return self._networks[model.id]
 
     def logits(self, model: ModelSpec, split: str, *, keep: bool = False) -> Logits:
-        """Of every sample of the split, in stored order. `keep` it for the job's later stages."""
+        """The logits of every sample of the split, in stored order; `keep` saves them for later stages."""
         kept = self._context.workspace.folder("said") / f"{model.id}-{split}.npz"
         with self.counted() as run:
             if kept.exists():
@@ -139,7 +139,7 @@ class Said:
         return found
 
     def counted(self) -> _Counted:
-        """A run whose progress is one of `passes` passes."""
+        """A context manager for a run whose progress is reported as one of `passes` passes."""
         passed, self._passed = self._passed, self._passed + 1
         return _Counted(self._context.run, passed, max(self._passes, self._passed))
 
@@ -152,28 +152,28 @@ class _Counted:
         return replace(self._run, on_progress=self._report)
 
     def __exit__(self, *error: object) -> None:
-        """Nothing is held."""
+        """Release nothing."""
 
     def _report(self, progress: Progress) -> None:
-        """Passes become the steps of one epoch; whole counts keep the fraction exact."""
+        """Report all passes as the steps of one epoch, in whole numbers so that the fraction is exact."""
         steps = progress.steps * self._passes
         done = progress.steps * self._passed + (progress.step if progress.epoch == 0 else progress.steps)
         self._run.on_progress(Progress(0, 1, done, steps, progress.images_per_second))
 
 
 def _check_classes(context: StageContext, models: dict[Arm, ModelSpec]) -> None:
-    """A model answers with its own classes: those of another list would be counted wrong silently."""
+    """Raise JobError if a model's classes are not the data set's: its answers would be counted wrongly."""
     for model in models.values():
         if model.classes != context.store.classes:
             raise JobError(
                 "model_of_another_dataset",
-                f"model {model.id} knows the classes {', '.join(model.classes)}, the data set has "
-                f"{', '.join(context.store.classes)}; use a data set with the same list of classes",
+                f"model {model.id} has the classes {', '.join(model.classes)}, but the data set has "
+                f"{', '.join(context.store.classes)}; use a data set with the same classes",
             )
 
 
 def each_split(context: StageContext, splits: list[str]) -> Iterator[str]:
-    """Those of the splits that have samples; the others are said to be empty."""
+    """Yield the splits that have samples; log the empty ones."""
     for split in splits:
         if len(context.store.rows(split)):
             yield split

@@ -1,4 +1,4 @@
-"""What a stage is handed: what to read, where to write, and whom to tell."""
+"""The context of a stage: what it reads, where it writes, and how it reports."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from worker.spec import ModelSpec, Spec
 from worker.workspace import Workspace
 
 Result = Mapping[str, Any]
-"""What a finished stage reports: plain JSON values, `artifact` among them."""
+"""The result of a finished stage: plain JSON values, including the key of its `artifact`."""
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """One stage of one job. `device` is torch's name of it, `threads` are those of the CPU; `say` writes a
-    line into the job's log.
+    """One stage of one job. `device` is torch's device name, `threads` the number of CPU threads; `say`
+    writes a line to the job's log.
     """
 
     spec: Spec
@@ -39,7 +39,7 @@ class StageContext:
 
     @cached_property
     def run(self) -> Run:
-        """What the learning is handed. It brings torch with it."""
+        """The run that the functions of `models` take. Creating it imports torch."""
         return Run(
             device=resolve_device(self.device),
             seed=self.seed,
@@ -53,7 +53,7 @@ class StageContext:
 
     @cached_property
     def params(self) -> Hyperparameters:
-        """Of a training job; ConfigError for another kind."""
+        """The hyperparameters of a training job; raises ConfigError for other kinds."""
         return Hyperparameters.from_json(self.spec.params)
 
     @cached_property
@@ -71,5 +71,5 @@ class StageContext:
         return self.spec.models[model_id]
 
     def progress(self, done: int, total: int, images_per_second: float = 0.0) -> None:
-        """Report a stage that has no epochs."""
+        """Report the progress of a stage without epochs."""
         self.on_progress(Progress(0, 1, done, max(1, total), images_per_second))

@@ -1,4 +1,4 @@
-"""Control: the same budget without what is judged, so that a difference is due to that alone."""
+"""Control: the same budget without the judged intervention, so that a difference is due to that alone."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from worker.stages.training import config_for, given_model, last_checkpoint, loa
 
 
 def control(context: StageContext) -> Result:
-    """Of a retrained head: the same fit without groups. Else: ERM trained on without masks."""
+    """Train the control. For a retrained head: the same fit without groups. Else: ERM, without masks."""
     return (_plain_head if context.spec.kind is JobKind.RETRAIN_HEAD else _trained_on)(context)
 
 
 def _trained_on(context: StageContext) -> Result:
-    """Train on from the checkpoint that the finetune started from, with the same batches."""
+    """Continue from the checkpoint that the finetune started from, with the same batches."""
     model = given_model(context)
     network, card = load(context, model)
     start, checkpoints = last_checkpoint(context, model), context.workspace.folder(context.stage)
@@ -31,7 +31,7 @@ def _trained_on(context: StageContext) -> Result:
 
 
 def _plain_head(context: StageContext) -> Result:
-    """Fit the head on the same features, by the same rule for its penalty, balanced over classes alone."""
+    """Fit the head on the same features with the same rule for its penalty, balanced over classes only."""
     network, card = load(context, given_model(context))
     said = Said(context, passes=2)
     features = training_features(context, network, said)

@@ -1,4 +1,4 @@
-"""ERM: the plain first training."""
+"""ERM: the plain first training, by empirical risk minimisation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.stages.training import fresh_network, publish
 
 
 def erm(context: StageContext) -> Result:
-    """Train, and keep the best epoch by plain accuracy on val as the job's ERM model."""
+    """Train, and publish the epoch with the best plain accuracy on val as the job's ERM model."""
     network, checkpoints = fresh_network(context), context.workspace.folder(context.stage)
     with joined(context.run) as run:
         fitted = fit_erm(network, context.store, context.params, run, folder=checkpoints)

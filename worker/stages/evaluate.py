@@ -1,19 +1,19 @@
-"""Evaluate: the models of the job side by side on splits that trained none of them.
+"""Evaluate: compare the models of the job on splits that none of them was trained on.
 
-The artifact `jobs/{id}/report` holds `report.json` and the pictures that its gallery names:
+The artifact `jobs/{id}/report` holds `report.json` and the pictures that it names:
 
     {"version": 2, "job", "kind", "created_at",
      "dataset": {"id", "name", "classes", "groups", "splits": {split: n}},
      "models": {arm: {"id", "backbone", "image_size"}},
-     "before": arm or null,                                         # what the judged one came from
+     "before": arm or null,                                         # the model the judged one was made from
      "metrics": {split: {arm: models.evaluate.Metrics}},            # each figure with n and interval
      "reliability": {split: {arm: models.reliability.Calibration or null}},   # null: no answer is finite
      "differences": {split: [{"a": "masktune" or "retrained", "b": arm, …models.paired.Difference}]},
      "verdict": {"verdict", "split", "a", "b", "deciding": Difference, "average": Difference} or null,
      "disagreement": {split: {"n", "disagree", "share", "low", "high"}},
-     "background_gap": {split: {arm: models.background_gap.BackgroundGap}},    # of the Background Challenge
-     "shortcut": models.leaning.Leaning or null,                    # does the model before lean on one?
-     "properties": models.shortcuts.ShortcutCheck or null,          # what the import found
+     "background_gap": {split: {arm: models.background_gap.BackgroundGap}},    # Background Challenge only
+     "shortcut": models.leaning.Leaning or null,                    # does the model before use a shortcut?
+     "properties": models.shortcuts.ShortcutCheck or null,          # the import's finding
      "masking_cost": {split: {arm: models.masking_cost.MaskingCost}},
      "slices": worker.stages.inferred or null, "gaze": worker.stages.looks or null,
      "risk_coverage", "certified", "temperature", "reliability_shown": worker.stages.risk,
@@ -23,8 +23,8 @@ The artifact `jobs/{id}/report` holds `report.json` and the pictures that its ga
      "gallery": {"rule": {name: sentence}, "turns", "split", "pool": n, "items": [worker.stages.gallery]}}
 
 Arms are `erm`, `masktune`, `retrained`, `control`, `imported`, `given` (core.vocabulary.Arm); a key is
-absent where the job has no such model. A stage that is killed starts over: its figures depend on the
-models, the data and the job's seed alone.
+absent if the job has no such model. A killed stage starts over; its figures depend only on the models,
+the data and the job's seed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ from models.leaning import (
     of_property,
     of_shift,
     read,
-    unless_guessing,
 )
 from models.masking_cost import MaskingCost
 from models.run import device_name
@@ -67,7 +66,7 @@ _TIMED = (Stage.ERM, Stage.MASK, Stage.FINETUNE, Stage.RETRAIN_HEAD, Stage.CONTR
 
 
 def evaluate(context: StageContext) -> Result:
-    """Write the before/after report; returns the plain figures of each arm."""
+    """Write the before/after report; return the plain figures of each arm."""
     _, models = compared(context)
     asked = context.spec.params.get("splits") if context.spec.kind is JobKind.EVALUATE else None
     splits = list(each_split(context, asked or ["val", "test"]))
@@ -102,7 +101,7 @@ def _looked(
     logits: Mapping[str, Mapping[Arm, Logits]],
     folder: Path,
 ) -> dict[str, Any]:
-    """Where each model looks, what that costs it, and whether it looks like a shortcut."""
+    """The sections about saliency: where each model looks, the cost of its mask, and signs of a shortcut."""
     split = next((split for split in (GALLERY_SPLIT, *logits) if split in logits), None)
     if split is None:
         return {"gaze": None, "gallery": None, "slices": None, "masking_cost": {}, "shortcut": None}
@@ -124,7 +123,9 @@ def _looked(
 def _shortcut(
     context: StageContext, arm: Arm, figures: Figures, costs: Mapping[str, Mapping[Arm, MaskingCost]]
 ) -> dict[str, Any] | None:
-    """Without splits whose images lost their object: whoever is right there has read the background."""
+    """The section `shortcut`, without splits whose images lost their object: a model that is right there has
+    used the background.
+    """
     metrics = {split: found for split, found in figures.metrics_of_pictures.items() if split in SPLITS}
     if not metrics:
         return None
@@ -137,21 +138,21 @@ def leaning(
     metrics: Mapping[str, Mapping[Arm, Metrics]],
     costs: Mapping[str, Mapping[Arm, MaskingCost]],
 ) -> Leaning:
-    """The signs that the model before leans on a shortcut, on the splits that there are."""
-    last = list(metrics)[-1]  # test, where it is evaluated
-    signs: list[Sign | None] = [of_groups(metrics[last][arm], split=last)]
+    """The signs that the model of `arm` leans on a shortcut, on the splits present."""
+    split = next(split for split in ("test", "val", *metrics) if split in metrics)
+    signs: list[Sign | None] = [of_groups(metrics[split][arm], split=split)]
     if {"val", "test"} <= metrics.keys():
         signs.append(of_shift(metrics["val"][arm], metrics["test"][arm]))
     signs += [of_mask(by_arm[arm], split=split) for split, by_arm in costs.items()]
     dataset = context.spec.dataset
     if dataset is not None and dataset.shortcuts is not None:
         signs.append(of_property(dataset.shortcuts))
-    seen = [sign for sign in signs if sign is not None]
-    return read(unless_guessing(seen, metrics["val"][arm]) if "val" in metrics else seen)
+    validation = metrics["val"][arm] if "val" in metrics else None
+    return read([sign for sign in signs if sign is not None], validation)
 
 
 def _facts(context: StageContext, models: dict[Any, ModelSpec], said: Said) -> dict[str, Any]:
-    """What was compared, on what, and what it cost so far."""
+    """The facts of the report: the models compared, the data set, and the cost of the earlier stages."""
     store, dataset = context.store, context.spec.dataset
     assert dataset is not None
     sizes = {arm: said.network(model).spec.image_size for arm, model in models.items()}
@@ -182,7 +183,7 @@ def _facts(context: StageContext, models: dict[Any, ModelSpec], said: Said) -> d
 
 
 def _cost(context: StageContext, started: float, rate: float | None) -> dict[str, Any]:
-    """The stage's own seconds; `rate` is that of the plain forward passes in it."""
+    """The cost of this stage; `rate` is the throughput of its plain forward passes."""
     return {
         "stage": context.stage,
         "seconds": round(time.monotonic() - started, 3),

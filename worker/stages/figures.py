@@ -1,4 +1,4 @@
-"""The figures of a report: each arm on each split, the arms against each other, the verdict."""
+"""The figures of a report: each arm on each split, the differences between arms, and the verdict."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from worker.stages.compared import BEFORE, arm_before, judged_arm, without_copie
 from worker.stages.context import StageContext
 
 JUDGED_SPLIT = "test"
-"""The verdict is about the split that no choice was made on."""
+"""The verdict is about the only split on which no choice was made."""
 
 
 class Figures:
-    """What (split → arm → logits) amount to. Raises Stopped."""
+    """Figures of the logits (split → arm → logits), computed on demand; may raise Stopped."""
 
     def __init__(self, context: StageContext, logits: Mapping[str, Mapping[Arm, Logits]]) -> None:
         self._context, self._logits = context, logits
@@ -54,17 +54,17 @@ class Figures:
         }
 
     def plain(self, arm: Arm) -> dict[str, Any]:
-        """Plain numbers by split, for the job and the model."""
+        """The arm's plain numbers by split, for the rows of the job and the model."""
         return {split: _plain(by_arm[arm]) for split, by_arm in self.metrics.items()}
 
     @cached_property
     def metrics(self) -> dict[str, dict[Arm, Metrics]]:
-        """Of every sample."""
+        """Metrics over every sample, by split and arm."""
         return self._metrics(lambda said: said)
 
     @cached_property
     def metrics_of_pictures(self) -> dict[str, dict[Arm, Metrics]]:
-        """The same of each picture once, for what is read off intervals: copies err together."""
+        """The same with identical images counted once, for use of the intervals: copies err together."""
         return self._metrics(lambda said: without_copies(self._context, said))
 
     def _metrics(self, counted: Callable[[Logits], Logits]) -> dict[str, dict[Arm, Metrics]]:
@@ -94,12 +94,12 @@ class Figures:
         return np.asarray(said.predictions == said.labels)
 
     def _generator(self, name: str) -> np.random.Generator:
-        """The bootstrap's, by the job's seed and what is compared: the same figures at every attempt."""
+        """The bootstrap's generator, seeded by job and `name`, so that all attempts get the same figures."""
         return np.random.default_rng([self._seed & 0xFFFFFFFF, *name.encode()])
 
     @cached_property
     def _compared(self) -> dict[str, dict[Arm, tuple[Difference, ...]]]:
-        """By split and rival: the judged arm − the rival, in every statistic that the split allows."""
+        """By split and rival: the judged arm minus the rival, in every statistic that the split allows."""
         return {
             split: {
                 rival: self._compare(split, judged_arm(by_arm), rival)
@@ -110,7 +110,7 @@ class Figures:
         }
 
     def _compare(self, split: str, judged: Arm, rival: Arm) -> tuple[Difference, ...]:
-        """On each picture once: a copy is right or wrong with its first, and is no evidence of its own."""
+        """Compare with identical images counted once: a copy errs with its first and adds no evidence."""
         self._context.run.check()
         said = self._logits[split][judged]
         firsts = self._store.firsts(said.rows)
@@ -132,7 +132,7 @@ class Figures:
         ]
 
     def _verdict(self) -> dict[str, Any] | None:
-        """Of two of the very differences that are listed: against the control, or else the model before."""
+        """The verdict, from two of the listed differences: against the control, else the model before."""
         compared = self._compared.get(JUDGED_SPLIT, {})
         rival = next((arm for arm in (Arm.CONTROL, self._before) if arm in compared), None)
         if rival is None:
@@ -148,7 +148,7 @@ class Figures:
         }
 
     def _told(self, difference: Difference) -> dict[str, Any]:
-        """With the names of the lowest classes or groups instead of their keys."""
+        """The difference with the worst classes or groups named instead of numbered."""
         group = difference.statistic == "worst_group_accuracy"
         names = self._store.group_names if group else self._store.classes
         lowest = {
@@ -165,7 +165,7 @@ class Figures:
         return None if found is None else found.to_json()
 
     def _disagreement(self, split: str) -> dict[str, Any] | None:
-        """How often ERM and the judged arm answer differently: an alarm for shift that needs no labels."""
+        """How often ERM and the judged arm disagree: a signal of distribution shift that needs no labels."""
         by_arm = self._logits[split]
         judged = judged_arm(by_arm)
         if not {Arm.ERM, judged} <= by_arm.keys():

@@ -1,4 +1,7 @@
-"""Finetune: train on, on masked images only; with `iterations`, mask what is looked at then, and again."""
+"""Finetune: continue training on masked images only.
+
+With several `iterations`, the masks of each further one are computed with the model finetuned by the last.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from worker.stages.training import config_for, given_model, last_checkpoint, loa
 
 
 def finetune(context: StageContext) -> Result:
-    """Tune the masked model from its last checkpoint; the last epoch is the job's MaskTune model."""
+    """Finetune the masked model from its last checkpoint; the last epoch becomes the job's MaskTune model."""
     model = given_model(context)
     network, card = load(context, model)
     config, store, start = config_for(context, card), context.store, last_checkpoint(context, model)
@@ -48,6 +51,6 @@ def finetune(context: StageContext) -> Result:
 
 
 def _first_masks(context: StageContext) -> Path:
-    """The mask set that the job was given, or made."""
+    """The mask set that the job was given, else the one that its mask stage made."""
     given = context.spec.mask_set
     return context.artifacts.folder(given.artifact if given else context.spec.done[Stage.MASK]["artifact"])

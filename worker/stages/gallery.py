@@ -1,12 +1,12 @@
-"""The gallery: the same images before and after, picked by rule and never by hand.
+"""The gallery: the same images before and after, chosen by fixed rules, never by hand.
 
 Each item of the report's `gallery.items`:
 
     {"sample", "path", "label", "group", "rule", "moved", "masked", "image": file,
      "arms": {arm: {"label", "probability", "right", "overlay": file, "mask": file}}}
 
-`moved` (0..1) is the share of saliency that lies elsewhere afterwards; null where there is one model
-only or a map is empty. `masked` (0..1): of the image, by the first model's mask.
+`moved` (0..1) is the share of saliency that moved elsewhere; null if there is only one model or a map is
+empty. `masked` (0..1) is the share of the image that the first model's mask covers.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from worker.stages.looks import Looks, mask_of, masking_of
 
 GALLERY_SPLIT = "test"
 ITEMS = 4
-"""Images by each rule."""
+"""Images per rule."""
 MISTAKEN = "mistaken"
-_SIDE = 256  # pixels of a picture: sixty of them are in one page
+_SIDE = 256  # pixels per side of a picture, kept small because one page shows sixty
 
 WORDS: dict[str, str] = {
     **{rule: RULE_WORDS[rule] for rule in RULES},
-    MISTAKEN: "the images on which the answer is wrong, the surest first",
+    MISTAKEN: "the images on which the answer is wrong, most confident first",
 }
-TURNS = "Within each rule the classes take turns, so that none of them fills it."
+TURNS = "Within each rule, the classes take turns so that no class fills it."
 
 
 def make_gallery(context: StageContext, network: Network, looks: Looks, *, folder: Path) -> dict[str, Any]:
-    """Pick up to 12 images of the pool, write their pictures into `folder`, and say what is on them."""
+    """Pick up to 12 images of the pool, write their pictures to `folder`, return the section `gallery`."""
     away = _moved(looks)
     picked = list(_picked(context, looks, away))
     pictures = squares_of(context, network, looks.rows[[index for _, index in picked]])
@@ -65,14 +65,14 @@ def make_gallery(context: StageContext, network: Network, looks: Looks, *, folde
 
 
 def _moved(looks: Looks) -> Floats:
-    """(N,), NaN where one of the maps is empty or there is one model only."""
+    """The moved share of each image, (N,); NaN if one of its maps is empty or there is only one model."""
     if looks.after is None:
         return np.full(len(looks.rows), np.nan)
     return moved(looks.seen[looks.before].maps, looks.seen[looks.after].maps)
 
 
 def _picked(context: StageContext, looks: Looks, away: Floats) -> Iterator[tuple[str, int]]:
-    """(rule, position in the pool), four by each rule, each position once."""
+    """Yield (rule, position in the pool): up to four per rule, each position once."""
     taken: set[int] = set()
     labels = context.store.labels[looks.rows]
     for rule, order in _orders(context, looks, away):
@@ -82,7 +82,7 @@ def _picked(context: StageContext, looks: Looks, away: Floats) -> Iterator[tuple
 
 
 def by_turns(order: Sequence[int], labels: Labels) -> list[int]:
-    """The first of each class, in order, then the second of each, and so on."""
+    """Reorder the positions: the first of each class in order, then the second of each, and so on."""
     seen: Counter[int] = Counter()
     turns = []
     for index in order:
@@ -92,7 +92,7 @@ def by_turns(order: Sequence[int], labels: Labels) -> list[int]:
 
 
 def _orders(context: StageContext, looks: Looks, away: Floats) -> Iterator[tuple[str, list[int]]]:
-    """For each rule the positions that it admits, the best first."""
+    """Yield each rule with the positions that it admits, best first."""
     before = looks.seen[looks.before]
     after = looks.seen[looks.after or looks.before]
     gaze = Gaze(np.arange(len(looks.rows)), before.masked, away, before.labels, after.labels)
@@ -113,7 +113,7 @@ def _mistaken(wrong: NDArray[np.bool_], sure: Floats) -> list[int]:
 def squares_of(
     context: StageContext, network: Network, rows: NDArray[np.int64]
 ) -> Iterator[NDArray[np.uint8]]:
-    """The images (S, S, 3) as the network sees them, in the order of `rows`."""
+    """Yield the images, (S, S, 3) uint8, as the network sees them, in the order of `rows`."""
     if not len(rows):
         return
     order = np.argsort(rows, kind="stable")

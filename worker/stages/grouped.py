@@ -1,10 +1,10 @@
-"""The groups that a head was balanced over, for the report: who is in them, and how each model does on them.
+"""The groups that a head was balanced over, for the report: their samples, and each model's accuracy on them.
 
 The report's section `groups`:
 
     {"source", "inferred", "divided",   # whether any class has more than one group
      "split": "train", "n", "details", "penalty", "control_penalty",
-     "held_out": {arm: bool},        # whether its figures are of samples that its head did not see
+     "held_out": {arm: bool},        # whether its figures are on samples that its head was not fitted on
      "slices": [{"name", "inferred", "n", "share",
                  "accuracies": {arm: {"n", "correct", "accuracy", "low", "high"}},
                  "true_groups": {name: n} or null,
@@ -33,13 +33,13 @@ from worker.stages.gallery import squares_of
 from worker.stages.heads import HEAD, MEMBERS, Members
 
 _SHOWN = 24
-"""Groups with example images, the smallest first: a minority is what there is to see."""
+"""Number of groups with example images; the smallest come first, since minorities are the point."""
 
 
 def make_groups(
     context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, *, folder: Path
 ) -> dict[str, Any] | None:
-    """The section, its pictures written into `folder`; None for a job that retrained no head."""
+    """The section `groups`, with its pictures written to `folder`; None for other kinds of jobs."""
     if context.spec.kind is not JobKind.RETRAIN_HEAD:
         return None
     members, head = _left_by(context, Stage.RETRAIN_HEAD)
@@ -95,7 +95,7 @@ def _slice(report: GroupReport) -> dict[str, Any]:
 
 
 def _true_groups(context: StageContext, rows: Labels) -> dict[str, int] | None:
-    """What somebody labelled of these samples; nothing was decided by it where groups were inferred."""
+    """Counts of these samples by labelled group; inferred groups were found without those labels."""
     if not context.store.has_groups:
         return None
     names, groups = context.store.group_names, context.store.groups[rows]

@@ -1,9 +1,9 @@
-"""What a retrained head and its control share: features, the fit, and the artifact that they leave.
+"""What a retrained head and its control share: features, the fit, and the published artifact.
 
 The artifact `jobs/{id}/{stage}` of either holds `head.json` (models.retrain.RetrainedHead.to_json) and
-`members.npz`, arrays over the training split in stored order: `rows`, `labels`, `assigned` (the group
-of each), `doubt` (empty where the source has none), `before` (what the given model says), `held_out`
-(what heads like this one say of samples that they did not see).
+`members.npz`, arrays over the training split in stored order: `rows`, `labels`, `assigned` (group of each
+sample), `doubt` (empty if the group source has none), `before` (predictions of the given model), `held_out`
+(predictions by heads fitted in the same way on other samples).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"
 
 
 def training_features(context: StageContext, network: Network, said: Said) -> Features:
-    """Of the training split; kept in the work folder for the control, and for the next attempt."""
+    """The features of the training split, saved in the work folder for the control and for later attempts."""
     folder = context.workspace.folder("features")
     file = folder / FEATURES
     with said.counted() as run:
@@ -48,7 +48,7 @@ def training_features(context: StageContext, network: Network, said: Said) -> Fe
 def fit(
     context: StageContext, network: Network, features: Features, groups: Groups, said: Said
 ) -> RetrainedHead:
-    """Fit a head balanced over `groups` and put it into the network."""
+    """Fit a head balanced over `groups` and install it in the network."""
     config = RetrainConfig.from_json(context.spec.params)
     with said.counted() as run:
         run.on_progress(Progress(0, 1, 0, 1, 0.0))
@@ -58,6 +58,7 @@ def fit(
             groups,
             config.head,
             seed=run.seed,
+            pictures=context.store.pictures(features.rows),
             device=run.device,
             check=run.check,
         )
@@ -74,9 +75,9 @@ def publish_head(
     arm: Arm,
     hyperparameters: Mapping[str, Any],
 ) -> Result:
-    """Write the model and the artifact; returns what the stage reports.
+    """Publish the model and the artifact; return the stage's result.
 
-    The model's ERM half is the given model's where it has one, else the given model itself.
+    The new model is paired with the given model's ERM model if it has one, else with the given model itself.
     """
     given, artifact = given_model(context), context.key(context.stage)
     params = {**hyperparameters, "retrain_head": context.spec.params}
@@ -97,7 +98,7 @@ def publish_head(
 
 @dataclass(frozen=True)
 class Members:
-    """The training split as a fit saw it, (N,) each; see the module."""
+    """The training split as used by a fit, arrays of (N,); see the module's docstring."""
 
     rows: Labels
     labels: Labels

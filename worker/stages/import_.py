@@ -1,4 +1,4 @@
-"""Import: an upload, a builtin data set or an address becomes a packed store, with a report of every file."""
+"""Import: turn an upload, a builtin data set or an address into a packed store, and report on every file."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from worker.spec import DatasetSpec
 from worker.stages.context import Result, StageContext
 
 UPLOADED = "archive"
-"""Name of the one file of an upload's artifact."""
+"""Name of the only file in an upload's artifact."""
 
 
 def import_(context: StageContext) -> Result:
-    """Import the job's data set; `ready` says whether it can be used. Its full report is in the artifact."""
+    """Import the job's data set; `ready` says whether it can be used. The artifact holds its full report."""
     dataset = context.spec.dataset
     assert dataset is not None
     target, artifact = context.workspace.folder("store"), f"datasets/{dataset.id}"
     started = time.monotonic()
-    stored = 0  # steps to the packed store, two an image
+    stored = 0  # steps until the store is packed, two per image
 
     def on_stored(done: int, steps: int) -> None:
         nonlocal stored
@@ -73,17 +73,17 @@ def import_(context: StageContext) -> Result:
 
 
 def _steps_of_looking(stored: int) -> int:
-    """To look for shortcuts costs about as much for an image as to check it and pack it."""
+    """Steps of the search for shortcuts, which costs per image about as much as checking and packing it."""
     return min(2 * MAX_IMAGES, stored)
 
 
 def _summary(
     report: ImportReport, folder: Path, *, seed: int, on_progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """The report without its lists of files, and of a usable data set two things more.
+    """The report without its lists of files, plus two entries for a usable data set.
 
-    `sizes`, in pixels, is what defaults are chosen by. `shortcuts` says which simple property of an
-    image tells its class: what a network may learn instead, found before one is trained.
+    `sizes`, in pixels, is the basis for defaults. `shortcuts` names simple image properties that predict the
+    class: what a network may learn instead of the object, found before one is trained.
     """
     facts = report.summary() | {
         "format": report.format,
@@ -158,18 +158,21 @@ def _builtin(context: StageContext, name: str) -> str:
 
 
 def _address(context: StageContext, address: str) -> Path:
-    """A local path as it is; anything else is copied here first. Allowed addresses only, once more."""
+    """A local path as it is, or a copy of a remote address. Checks again that the address is allowed."""
     if not any(below(address, prefix) for prefix in context.settings.sources):
         raise JobError(
             "source_not_allowed",
-            "this address is not below one that the operator allows (MASKTUNE_ALLOWED_SOURCES)",
+            "the operator does not allow this address (MASKTUNE_ALLOWED_SOURCES)",
         )
     scheme, _, rest = address.partition("://")
     return Path(rest) if scheme == "file" else _fetched(context, address)
 
 
 def below(address: str, prefix: str) -> bool:
-    """By whole parts of the path, links resolved: `/data-private` is not below `/data`."""
+    """Whether the address is below the prefix, comparing whole path parts with symlinks resolved.
+
+    `/data-private` is not below `/data`.
+    """
     (scheme, _, path), (allowed_scheme, _, allowed) = address.partition("://"), prefix.partition("://")
     if scheme != allowed_scheme or ".." in Path(path).parts:
         return False
@@ -179,7 +182,7 @@ def below(address: str, prefix: str) -> bool:
 
 
 def _fetched(context: StageContext, address: str) -> Path:
-    """A copy of a remote file or tree, counted as it comes."""
+    """Copy a remote file or tree to this host, enforcing the size limit file by file."""
     fs, path = fsspec.core.url_to_fs(address)
     target = context.workspace.folder("source")
     shutil.rmtree(target, ignore_errors=True)
@@ -188,15 +191,15 @@ def _fetched(context: StageContext, address: str) -> Path:
     left = context.settings.max_upload_bytes
     for name in fs.find(path):
         relative = name[len(path) :].lstrip("/") or UPLOADED
-        if ".." in Path(relative).parts:  # a key of an object store may be any text
-            raise JobError("source_unsafe", "a name at this address leads out of it (it holds '..')")
+        if ".." in Path(relative).parts:  # keys in an object store may be any text
+            raise JobError("source_unsafe", "a name below this address contains '..' and leads out of it")
         if context.should_stop():
             raise ImportStopped
         left -= fs.size(name)
         if left < 0:
             raise JobError(
                 "source_too_large",
-                f"the address holds more than {context.settings.max_upload_bytes} bytes, which is the limit "
+                f"the address holds more than the limit of {context.settings.max_upload_bytes} bytes "
                 "(MASKTUNE_MAX_UPLOAD_BYTES)",
             )
         (target / relative).parent.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,11 @@
-"""Slices inferred from where the model before looks, for whoever has no groups.
+"""Slices inferred from the saliency maps of the model before, for data sets without groups.
 
 The report's section `slices`:
 
 models.slices.InferredSlices as JSON, and
-{"split", "n", "of", "model": arm, "left_out": classes that were not cut},
-each slice with "picture": file or null, `shown` of its examples side by side.
+{"split", "n": images looked at, "of", "model": arm, "left_out": classes that were not cut},
+each slice with "picture": file or null, with `shown` of its examples side by side. Classes and
+slices count identical images once.
 """
 
 from __future__ import annotations
@@ -28,13 +29,16 @@ from worker.stages.gallery import squares_of
 from worker.stages.looks import Looks, largest_classes
 
 _SHOWN = 5  # images of a slice
-_PICTURED = 24  # slices: more than a person looks at
+_PICTURED = 24  # slices with a picture: more than a person looks through
 
 
 def cut(context: StageContext, looks: Looks, logits: Mapping[Arm, Logits]) -> InferredSlices:
-    """Cut the classes of the pool by the first model's maps, and judge every model on each slice."""
+    """Divide the pool's classes into slices by the first model's maps, and measure every model on each slice.
+
+    Copies of an image are left out, since a few of them would form a slice of their own.
+    """
     store, kept = context.store, largest_classes(context.store, looks.rows)
-    inside = kept.labels >= 0
+    inside = (kept.labels >= 0) & store.firsts(looks.rows)
     rows = looks.rows[inside]
     found = infer_slices(
         Looked(
@@ -51,7 +55,7 @@ def cut(context: StageContext, looks: Looks, logits: Mapping[Arm, Logits]) -> In
 
 
 def _of_rows(said: Logits, rows: Labels) -> Labels:
-    """Predictions for `rows`, which are among the split's, both in rising order."""
+    """The predictions for `rows`, a subset of the split's rows; both in ascending order."""
     return said.predictions[np.searchsorted(said.rows, rows)]
 
 
@@ -64,7 +68,7 @@ def make_slices(
     *,
     folder: Path,
 ) -> dict[str, Any]:
-    """The section; pictures of slices of classes that were cut are written into `folder`."""
+    """The section `slices`; pictures of the slices of divided classes are written to `folder`."""
     cut_classes = {each.label for each in found.classes if each.slices > 1}
     pictured = [part for part in found.slices if part.label in cut_classes][:_PICTURED]
     pictures = {
@@ -91,7 +95,7 @@ def _picture(
     part: InferredSlice,
     folder: Path,
 ) -> str:
-    """The first examples side by side, with what is salient to the model that was asked."""
+    """The slice's first examples side by side, overlaid with the saliency maps of the model before."""
     rows = np.array(part.examples[:_SHOWN], np.int64)
     maps = looks.seen[looks.before].maps[np.searchsorted(looks.rows, rows)]
     squares = squares_of(context, said.network(models[looks.before]), rows)

@@ -1,6 +1,6 @@
-"""Where each model looks, over a sample of one split: labels, maps, and how much would be masked.
+"""Where each model looks, on a sample of one split: predicted labels, saliency maps, and masked shares.
 
-The report's section `gaze`, which says what its pictures and figures are of:
+The report's section `gaze`:
 
     {"split", "n": images looked at, "of": images of the split, "before": arm, "after": arm or null,
      "movement": models.gaze.Movement or null,            # the share of saliency that moved
@@ -38,21 +38,21 @@ from worker.stages.compared import BEFORE, Said, judged_arm, loader_for
 from worker.stages.context import StageContext
 
 POOL = 2048
-"""Images of the split that are looked at, evenly spaced: a pass over a huge split is not worth it."""
+"""Most images of the split that are looked at, evenly spaced: a pass over a huge split is not worth it."""
 COSTED = 1024
-"""Pictures of a split that are masked: each costs four forward passes."""
+"""Most images of a split that are masked: each costs four forward passes."""
 MAX_CLASSES = 20
-"""Classes with mean maps and inferred slices, those with most images: what a person can look through."""
+"""Most classes with mean maps and inferred slices, those with the most images: enough to look through."""
 _SHOWN, _AVERAGED = 8, 64  # classes with a picture; images in the mean image of a class
-_SIDE = 160  # pixels of a picture of a mean map
+_SIDE = 160  # pixels per side of a mean map's picture
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One arm over the pool: labels (N,), probabilities of them (N,), low-resolution maps (N, h, w).
+    """One arm on the pool: predicted labels (N,), their probabilities (N,), low-resolution maps (N, h, w).
 
-    The maps explain the class that the job's masks explain. `masking_maps` are those that masks are made of:
-    the same, but where the job crops. `masked` (N,) is the share of pixels that its mask would take.
+    The maps explain the class that the job's masks explain. `masking_maps`, from which masks are made, differ
+    from `maps` only if the job crops. `masked` (N,) is the share of pixels that the arm's mask would cover.
     """
 
     labels: Labels
@@ -64,7 +64,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Looks:
-    """What the models of a job that are shown look at, on the samples `rows` of `split`. ERM comes first."""
+    """Where the shown models of a job look, on samples `rows` of `split`; the model before comes first."""
 
     split: str
     rows: Labels
@@ -77,7 +77,7 @@ class Looks:
 
     @property
     def after(self) -> Arm | None:
-        """The judged arm, if there is one beside the first and its maps have the same size."""
+        """The judged arm, if there is one besides the first and its maps have the same size."""
         after = judged_arm(self.seen)
         if after not in self.seen or after is self.before:
             return None
@@ -86,12 +86,12 @@ class Looks:
 
 
 def shown(models: Mapping[Arm, ModelSpec]) -> dict[Arm, ModelSpec]:
-    """Before and after, the first one before; the control has its place in the figures."""
+    """All models but the control, which appears only in the figures."""
     return {arm: model for arm, model in models.items() if arm is not Arm.CONTROL}
 
 
 def look(context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, *, split: str) -> Looks:
-    """One pass of each shown model over the pool. Raises Stopped."""
+    """Run each shown model over the pool: one pass, or two if the job crops. Raises Stopped."""
     rows = context.store.rows(split)
     pool = evenly(rows, POOL)
     seen = {arm: _look(context, model, said, pool) for arm, model in shown(models).items()}
@@ -127,13 +127,13 @@ def _look(context: StageContext, model: ModelSpec, said: Said, rows: Labels) -> 
 
 
 def masking_of(context: StageContext) -> MaskingConfig:
-    """That of the job; the defaults for a job that masks nothing."""
+    """The masking of the job; the defaults for a job that masks nothing."""
     asked = context.spec.params.get("masking")
     return MaskingConfig.from_json(asked) if asked else MaskingConfig()
 
 
 def mask_of(config: MaskingConfig, maps: torch.Tensor, side: int) -> torch.Tensor:
-    """What the finetune would mask under these maps (B, h, w): (B, side, side) bool."""
+    """The masks (B, side, side), bool, that the finetune would make of these maps (B, h, w)."""
     size = (side, side)
     return masks(maps, thresholds(maps, size, sigmas=config.sigmas, share=config.share), size)
 
@@ -144,7 +144,7 @@ def mask_of(config: MaskingConfig, maps: torch.Tensor, side: int) -> torch.Tenso
 def make_gaze(
     context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, looks: Looks, *, folder: Path
 ) -> dict[str, Any]:
-    """The section `gaze`; its pictures are written into `folder`."""
+    """The section `gaze`; its pictures are written to `folder`."""
     store, kept = context.store, largest_classes(context.store, looks.rows)
     means = {}
     for arm, seen in looks.seen.items():
@@ -169,7 +169,7 @@ def make_gaze(
 
 
 def _movement(store: Store, looks: Looks, kept: Kept) -> dict[str, Any] | None:
-    """Of all images of the pool, and of each class that is kept."""
+    """The movement over all images of the pool and over each kept class."""
     if looks.after is None:
         return None
     before, after = looks.seen[looks.before].maps, looks.seen[looks.after].maps
@@ -203,7 +203,7 @@ def _pictures(
 
 
 class Kept(NamedTuple):
-    """The classes with most of some rows, by their numbers. `labels` (N,) are −1 for a class left out."""
+    """The numbers of the largest classes of some rows. `labels` (N,) are −1 for a class left out."""
 
     codes: tuple[int, ...]
     labels: Labels
@@ -211,7 +211,7 @@ class Kept(NamedTuple):
 
 
 def largest_classes(store: Store, rows: Labels) -> Kept:
-    """At most `MAX_CLASSES`, in the data set's order; classes without a row are neither kept nor left out."""
+    """Keep the largest `MAX_CLASSES`, in the data set's order; classes without rows are not in `left_out`."""
     labels = store.labels[rows]
     counts = np.bincount(labels, minlength=len(store.classes))
     order = [int(c) for c in np.argsort(-counts, kind="stable") if counts[c]]
@@ -221,7 +221,7 @@ def largest_classes(store: Store, rows: Labels) -> Kept:
 
 
 def _mean_image(context: StageContext, said: Said, model: ModelSpec, rows: Labels) -> Pixels:
-    """(S, S, 3): what is alike in these images is sharp in it."""
+    """The mean of these images, (S, S, 3) uint8; what they have in common appears sharp."""
     loader = loader_for(context, said.network(model), np.sort(rows))
     mean = torch.cat([batch.images.cpu() for batch in loader.epoch(None)]).mean(0)
     pixels: Pixels = (mean * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
@@ -239,7 +239,7 @@ def _save(folder: Path, name: str, pixels: Pixels, heat: NDArray[np.float64]) ->
 def costs_of_masks(
     context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, *, splits: list[str]
 ) -> dict[str, dict[Arm, MaskingCost]]:
-    """Each shown model under its own mask, on at most 1,024 images of each split. Raises Stopped."""
+    """The cost of each shown model's own mask, on at most 1,024 images of each split. Raises Stopped."""
     return {
         split: {arm: _cost(context, model, said, split, arm) for arm, model in shown(models).items()}
         for split in splits
@@ -249,7 +249,7 @@ def costs_of_masks(
 def _cost(context: StageContext, model: ModelSpec, said: Said, split: str, arm: Arm) -> MaskingCost:
     store, network = context.store, said.network(model)
     samples = store.rows(split)
-    rows = evenly(samples[store.firsts(samples)], COSTED)  # intervals are of it, and copies err together
+    rows = evenly(samples[store.firsts(samples)], COSTED)  # no copies: they err together, see the intervals
     config = masking_of(context)
     with said.counted() as run:
         whole = loader_for(context, network, rows, run)

@@ -1,4 +1,4 @@
-"""Mask: what the model looks at in every training image, thresholded."""
+"""Mask: threshold the model's saliency map of every training image."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from worker.stages.training import config_for, given_model, load
 
 
 def mask(context: StageContext) -> Result:
-    """Compute the mask set of the training split in one pass."""
+    """Compute and publish the mask set of the training split in one pass."""
     network, card = load(context, given_model(context))
     config = config_for(context, card)
     loader = map_loader(context.store, config, context.run)
     folder, artifact = context.workspace.folder("masks-1"), context.key(context.stage)
-    shutil.rmtree(folder, ignore_errors=True)  # whole, from an attempt that was killed before it said so
+    shutil.rmtree(folder, ignore_errors=True)  # from an attempt that was killed before it reported
     summary = compute_mask_set(network, loader, config.masking, context.run, folder=folder)
     context.artifacts.put(folder, artifact)
     return {

@@ -1,4 +1,4 @@
-"""The reject option of a batch: the policy in the job's parameters, applied to the model's calibration."""
+"""The reject option of a predict job: the policy in its parameters, applied to the model's calibration."""
 
 from __future__ import annotations
 
@@ -23,26 +23,30 @@ from worker.stages.context import StageContext
 
 
 def score_name(context: StageContext, model: ModelSpec) -> ScoreName:
-    """The score asked for, else the one that the model was calibrated for."""
+    """The requested score, else the one that the model was calibrated for."""
     asked: ScoreName | None = context.spec.params.get("score")
     named: ScoreName = asked or (model.calibration or {}).get("score_name") or DEFAULT_SCORE
     if named != DEFAULT_SCORE and model.erm_id is None:
-        raise JobError("score_needs_erm", f"{named} compares with an ERM model, and {model.id} has none")
+        raise JobError("score_needs_erm", f"{named} needs an ERM model, and model {model.id} has none")
     return named
 
 
 def selection(context: StageContext, model: ModelSpec, score_name: ScoreName) -> Selection | None:
-    """The threshold of the policy; None without one. JobError where it is refused by the job's own rule."""
+    """The threshold that the policy selects, or None without a policy.
+
+    Raises JobError if the policy cannot be applied, or if nothing can be certified and `on_uncertified` is
+    "error".
+    """
     params = context.spec.params
     asked = [name for name in _POLICIES if params.get(name) is not None]
     if not asked:
         return None
     if len(asked) > 1:
-        raise JobError("invalid_parameters", f"at most one policy: {' and '.join(asked)} were given")
+        raise JobError("invalid_parameters", f"give at most one policy, not {' and '.join(asked)}")
     if model.calibration is None:
         raise JobError(
             "not_calibrated",
-            f"model {model.id} has no calibration; POST /jobs/evaluate with it and a data set makes one",
+            f"model {model.id} has no calibration; make one with POST /jobs/evaluate and a data set",
         )
     raw = json.loads((context.artifacts.folder(model.calibration["artifact"]) / TABLES).read_text())
     table = CalibrationTable.from_json(raw["scores"][score_name])
@@ -51,8 +55,9 @@ def selection(context: StageContext, model: ModelSpec, score_name: ScoreName) ->
     if chosen.status == "not_certifiable" and params.get("on_uncertified") == "error":
         raise JobError(
             "not_certifiable",
-            f"no threshold keeps the risk at {chosen.requested} with {table.n} calibration samples; "
-            f"{_possible(chosen)}; ask for a larger risk, a lower confidence, or calibrate on more samples",
+            f"no threshold can be certified for a risk of {chosen.requested} with {table.n} calibration "
+            f"samples; {_possible(chosen)}; allow a larger risk or a lower confidence, or calibrate on more "
+            "samples",
         )
     return chosen
 
@@ -60,7 +65,7 @@ def selection(context: StageContext, model: ModelSpec, score_name: ScoreName) ->
 def risk_upper(chosen: Selection) -> float:
     """The bound on the selective risk that holds for the threshold, at the point's confidence.
 
-    One that was searched for has no bound after the fact: its certificate is what holds.
+    For a threshold found by a certified search, only the certified risk holds, not the point's own bound.
     """
     if chosen.status == "certified" and chosen.requested is not None:
         return chosen.requested
@@ -68,10 +73,10 @@ def risk_upper(chosen: Selection) -> float:
 
 
 def told(context: StageContext, chosen: Selection) -> dict[str, Any]:
-    """What `selection` chose as plain JSON values, told as everywhere outside: scores are probabilities, and
-    `risk_upper` is the bound that holds.
+    """The selection as plain JSON values, as in the API: scores are probabilities, and `risk_upper` is the
+    bound that holds.
 
-    A threshold of null answers nothing where nothing could be certified, and else every finite score.
+    With a null threshold, nothing is answered if nothing could be certified, else every finite score is.
     """
     value = chosen.to_json() | {"requested": context.spec.params[chosen.policy]}
     threshold = value["point"]["threshold"]
@@ -83,11 +88,11 @@ def told(context: StageContext, chosen: Selection) -> dict[str, Any]:
 
 
 def _possible(chosen: Selection) -> str:
-    """What could be certified instead, and what the wish would take."""
+    """What could be certified instead, and how many samples the requested risk would take."""
     assert chosen.planning is not None
     best, needed = chosen.planning.best_certifiable_risk, chosen.planning.samples_needed
-    least = "they certify no risk under 1" if best is None else f"the least that they certify is {best:.4g}"
-    return least + ("" if needed is None else f", and about {needed} samples would do")
+    least = "they certify no risk below 1" if best is None else f"the lowest they certify is {best:.4g}"
+    return least + ("" if needed is None else f", and about {needed} samples would be enough")
 
 
 def _coverage(table: CalibrationTable, value: float, confidence: float) -> Selection:
@@ -99,7 +104,7 @@ def _max_risk(table: CalibrationTable, value: float, confidence: float) -> Selec
 
 
 def _min_score(table: CalibrationTable, value: float, confidence: float) -> Selection:
-    """Outside a score is a probability, inside its logarithm."""
+    """`value` is a probability; internally, scores are log-probabilities."""
     return threshold_for_score(table, math.log(value))
 
 

@@ -1,12 +1,13 @@
-"""Predict: every sample of a split into one file, with the same decisions that the API makes.
+"""Predict: write the predictions for every sample of a split to one file, with the same decisions as the API.
 
 The artifact holds `predictions.parquet` (columns `row`, `path`, `label`, `predicted`, `decision`,
 `score`, `probabilities`, `agreement`, and with `explain` `saliency`) or `predictions.csv` (the same,
-with one column `p:CLASS` for each class), and `selection.json`: what the threshold rests on
+with one column `p:CLASS` for each class), and `selection.json`, the basis of the threshold
 (`worker.stages.policy.told`).
-`predicted` is empty exactly when the decision is to abstain; `score` is e^score, in 0..1, and empty
-where it is not finite, which abstains; `probabilities` are shown at the calibration's temperature;
-`agreement` is empty for a model without an ERM half; `saliency` is the low-resolution map, row by row.
+
+`predicted` is empty exactly when the decision is to abstain. `score` is e^score, in 0..1; it is empty if
+not finite, and the decision is then to abstain. `probabilities` use the calibration's temperature.
+`agreement` is empty for a model without an ERM model. `saliency` is the low-resolution map, row by row.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from worker.stages.training import load
 
 
 def predict(context: StageContext) -> Result:
-    """Write the predictions of the job's model for its split."""
+    """Write the predictions of the job's model on its split."""
     params, model = context.spec.params, context.model(context.spec.model or "")
     output, split = params.get("output", "parquet"), params.get("split", "test")
     pair = _Pair(context, model)
@@ -68,7 +69,7 @@ def _write(
     chosen: Selection | None,
     writer: TableWriter,
 ) -> int:
-    """Row by row in constant memory; returns how many were answered."""
+    """Write batch by batch in constant memory; return the number of samples answered."""
     answered = 0
     for table in pair.predictions(rows, chosen):
         answered += table.pop("answered")
@@ -77,7 +78,7 @@ def _write(
 
 
 class _Pair:
-    """The model and, where it has one, its ERM half."""
+    """The model and, if it has one, its ERM model."""
 
     def __init__(self, context: StageContext, model: ModelSpec) -> None:
         self._context = context
@@ -105,7 +106,7 @@ class _Pair:
     def predictions(
         self, rows: np.ndarray[tuple[int], np.dtype[np.int64]], chosen: Selection | None
     ) -> Iterator[dict[str, Any]]:
-        """The columns of one batch after the other, and its count `answered`."""
+        """Yield the columns of each batch, with its count `answered`."""
         loader = loader_for(self._context, self._network, rows)
         with evaluating(self._network):
             yield from answers(loader, self._context.run, partial(self._predicted, chosen=chosen))
@@ -114,7 +115,7 @@ class _Pair:
         logits, maps = self._forward(batch)
         erm = None if self._erm is None else _array(self._erm_logits(batch))
         scored = score(self.score_name, logits, erm)
-        # Without a policy every finite score is answered, as everywhere.
+        # Without a policy, every finite score is answered, as in the API.
         accepts = decide(scored.scores, -math.inf if chosen is None else chosen.threshold)
         store, rows = self._context.store, batch.rows.numpy()
         names = [self.classes[label] for label in scored.labels]
@@ -132,7 +133,7 @@ class _Pair:
         return columns | ({} if maps is None else {"saliency": maps})
 
     def _forward(self, batch: Batch) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-        """Logits (B, K), and maps (B, h·w) of the same forward pass when they are wanted."""
+        """Logits (B, K), and saliency maps (B, h·w) from the same forward pass if the job requests them."""
         if self._explain:
             method = self._context.spec.params.get("method", "xgradcam")
             seen = saliency(self._network, batch.images, method=method)

@@ -1,4 +1,4 @@
-"""Retrain head: the backbone stays, the last layer is fitted anew, balanced over groups given or inferred."""
+"""Retrain head: keep the backbone and refit the last layer, balanced over given or inferred groups."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from worker.stages.training import given_model, load
 
 
 def retrain_head(context: StageContext) -> Result:
-    """Fit the last layer of the given model on its own features of the training split.
+    """Refit the last layer of the given model on its own features of the training split.
 
-    Killed, it goes on with the features that were computed; the fits draw what they drew before.
+    After a kill, the stage reuses the computed features, and the fits draw the same random numbers again.
     """
     network, card = load(context, given_model(context))
-    said = Said(context, passes=3)  # over the features, for the groups, and the fits
+    said = Said(context, passes=3)  # the features, the groups, and the fits
     features = training_features(context, network, said)
     groups = _SOURCES[config_of(context).groups](context, network, features, said)
     if len(groups.names) <= len(context.store.classes):
-        context.say("no class was divided into groups: the head will be the same as its control")
+        context.say("no class was divided into groups: the head will equal its control")
     found = fit(context, network, features, groups, said)
     return publish_head(
         context, network, found, features, arm=Arm.RETRAINED, hyperparameters=card.hyperparameters
@@ -58,6 +58,7 @@ def _cross_mistakes(context: StageContext, network: Network, features: Features,
         config_of(context).head,
         classes=context.store.classes,
         seed=context.run.seed,
+        pictures=context.store.pictures(features.rows),
         device=context.run.device,
         check=context.run.check,
     )
@@ -66,17 +67,26 @@ def _cross_mistakes(context: StageContext, network: Network, features: Features,
 def _disagreement(context: StageContext, network: Network, features: Features, said: Said) -> Groups:
     second = said.logits(context.model(config_of(context).second_model or ""), "train")
     return disagreement_groups(
-        features.labels, features.predictions, second.predictions, classes=context.store.classes
+        features.labels,
+        features.predictions,
+        second.predictions,
+        classes=context.store.classes,
+        pictures=context.store.pictures(features.rows),
     )
 
 
 def _saliency_clusters(context: StageContext, network: Network, features: Features, said: Said) -> Groups:
-    maps = _maps_of_labels(context, network, features.rows, said)
-    return cluster_groups(features.labels, maps, classes=context.store.classes, seed=context.run.seed)
+    return cluster_groups(
+        features.labels,
+        _maps_of_labels(context, network, features.rows, said),
+        classes=context.store.classes,
+        seed=context.run.seed,
+        pictures=context.store.pictures(features.rows),
+    )
 
 
 def _maps_of_labels(context: StageContext, network: Network, rows: Labels, said: Said) -> Maps:
-    """What speaks for the label of each image, (N, h, w): as ExMap explains them."""
+    """Saliency maps of each image's label, (N, h, w), as in ExMap."""
 
     def answer(batch: Batch) -> torch.Tensor:
         return saliency(network, batch.images, target=batch.labels).maps.float().cpu()

@@ -1,16 +1,16 @@
-"""May the models be trusted? Risk over coverage of each, and what their calibration split certifies.
+"""Selective risk: each model's risk–coverage curve, and what its calibration split certifies.
 
 The report's sections `risk_coverage`,
 {split: {arm: {"score_name", "copies_left_out", …models.selective.RiskCoverage}}} with the calibration
 split among the splits, and `certified`,
 {arm: {"n", "copies_left_out", "confidence", "score_name", "best_certifiable_risk", "wishes": [{"max_risk",
 "status", "coverage", "coverage_low", "coverage_high", "answered", "errors", "risk_upper",
-"together": {"status", "coverage", "answered", "errors"}}]}}. Each certificate is a promise of its own at
-`confidence`; those of `together` hold at once with that confidence, so that one may be picked by looking.
+"together": {"status", "coverage", "answered", "errors"}}]}}. Each certificate holds by itself at
+`confidence`; those of `together` hold simultaneously at it, so that one may be chosen after seeing them.
 
-Each picture counts once; `copies_left_out` is null where the calibration does not say. Thresholds and
-scores are probabilities. Where the calibration has a temperature: `temperature` {arm: {"value", "split",
-"n"}} and `reliability_shown`, as the report's `reliability`, of the probabilities that predictions show.
+Identical images count once; `copies_left_out` is null if the calibration does not record it. Thresholds and
+scores are probabilities. If the calibration has a temperature: `temperature` {arm: {"value", "split",
+"n"}} and `reliability_shown`, like the report's `reliability`, but for the probabilities in predictions.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from worker.stages.context import StageContext
 from worker.stages.policy import risk_upper
 
 SCORE: ScoreName = "max_softmax"
-"""A model's own probability of its answer: the one score that every arm has."""
+"""The model's own probability of its answer: the only score that every arm has."""
 POINTS = 50
 WISHES = (0.01, 0.02, 0.05, 0.1)
-"""Risks chosen before anybody looked. Each certificate is a promise of its own, not all of them together."""
+"""Risks fixed in advance, before any result was seen. Each certificate holds by itself, not all at once."""
 TOGETHER = 1 - (1 - DEFAULT_CONFIDENCE) / len(WISHES)
-"""The confidence of each at which all hold at once with the default's (Bonferroni)."""
+"""The confidence per certificate at which all hold at once at the default confidence (Bonferroni)."""
 
 
 def make_risk(
     context: StageContext, models: Mapping[Arm, ModelSpec], logits: Mapping[str, Mapping[Arm, Logits]]
 ) -> dict[str, Any]:
-    """The sections of this module, each model by its own probability of its answer."""
+    """The report sections of this module, with each model's own probability of its answer as the score."""
     made = {arm: raw for arm, model in models.items() if (raw := _calibration(context, model)) is not None}
     calibrated = {arm: CalibrationTable.from_json(raw["scores"][SCORE]) for arm, raw in made.items()}
     temperatures = {arm: raw["temperature"] for arm, raw in made.items() if raw.get("temperature")}
@@ -84,7 +84,7 @@ def make_risk(
 
 
 def _calibration(context: StageContext, model: ModelSpec) -> dict[str, Any] | None:
-    """What this job calibrated, else what the model brings from the same data set."""
+    """The model's tables from this job, else from its own calibration; only if made on the same data set."""
     made = context.spec.done.get(Stage.CALIBRATE, {}).get("calibrations", {}).get(model.id)
     calibration = made or model.calibration
     if calibration is None:
@@ -100,7 +100,7 @@ def _calibration(context: StageContext, model: ModelSpec) -> dict[str, Any] | No
 
 
 def _as_shown(said: Logits, temperature: float) -> dict[str, Any] | None:
-    """Reliability of the probabilities that a prediction shows."""
+    """Reliability of the probabilities as predictions show them."""
     found = calibration_error((said.logits / temperature).astype(np.float32), said.labels)
     return None if found is None else found.to_json()
 

@@ -1,4 +1,4 @@
-"""Files of columns, written a batch at a time: Parquet, and CSV for whoever has no library for it."""
+"""Tables written batch by batch: Parquet, or CSV for users without a Parquet library."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _GROUP_ROWS = 8192
-"""Rows that are gathered for one row group of Parquet."""
+"""Minimum number of rows in a Parquet row group, except the last."""
 
 
 class TableWriter(Protocol):
-    """A context manager that takes columns."""
+    """A context manager to which batches of columns are written."""
 
     def __enter__(self) -> Self: ...
 
@@ -27,12 +27,12 @@ class TableWriter(Protocol):
     ) -> None: ...
 
     def write(self, columns: Mapping[str, Any]) -> None:
-        """Add rows: a sequence (or None, all empty) for each column of the schema."""
+        """Append rows: for each column of the schema a sequence, or None if all its cells are empty."""
         ...
 
 
 def open_writer(path: Path, schema: pa.Schema, classes: Sequence[str]) -> TableWriter:
-    """By the file's ending."""
+    """A writer for the format that the file's suffix names: `.parquet` or `.csv`."""
     return _WRITERS[path.suffix](path, schema, classes)
 
 
@@ -97,7 +97,7 @@ class _Csv:
         return [f"p:{label}" for label in self._classes] if name == "probabilities" else [name]
 
     def _cells(self, name: str, values: Any, count: int) -> list[list[Any]]:
-        """The cells of one column, row by row: one for each class where it holds a number for each."""
+        """The cells of one column, row by row; `probabilities` has one cell per class in each row."""
         if values is None:
             return [[""]] * count
         rows = values.tolist() if isinstance(values, np.ndarray) else values

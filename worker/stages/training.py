@@ -1,4 +1,4 @@
-"""What the trainings share: where they start, and what they leave behind."""
+"""What the training stages share: how they start, and how they publish their result."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from worker.stages.context import Result, StageContext
 from worker.workspace import copy_files
 
 _STAGE_OF = {Arm.ERM: Stage.ERM, Arm.MASKTUNE: Stage.FINETUNE, Arm.CONTROL: Stage.CONTROL}
-"""Which stage trained the model of an arm: its checkpoints lie under that name."""
+"""The stage that trained the model of each arm; its checkpoints lie under that stage's name."""
 
 
 def fresh_network(context: StageContext) -> Network:
-    """The network that ERM starts from: fresh, with published weights, or with those of one of our models."""
+    """The network that ERM starts from: random, with published weights, or with those of a registry model."""
     network = new_network(context.store, context.params)
     if isinstance(context.params.pretrained, str):
         source, _ = load(context, context.model(context.params.pretrained))
@@ -34,12 +34,12 @@ def fresh_network(context: StageContext) -> Network:
 
 
 def load(context: StageContext, model: ModelSpec) -> tuple[Network, ModelCard]:
-    """A model of the registry on the job's device. Each time that it is asked is a sign of life: there are
-    methods of saliency that ask it for an hour about one batch.
+    """Load a registry model onto the job's device. Every forward pass of it is a sign of life, since some
+    saliency methods run forward passes for an hour on a single batch.
     """
     network, card = load_model(context.artifacts.folder(model.artifact), context.run.device)
 
-    def answering(*_: object) -> None:  # copied with the network, as no method of ours could be
+    def answering(*_: object) -> None:  # a plain function, so that the network can still be copied
         context.should_stop()
 
     network.classifier.register_forward_pre_hook(answering)
@@ -47,7 +47,7 @@ def load(context: StageContext, model: ModelSpec) -> tuple[Network, ModelCard]:
 
 
 def given_model(context: StageContext) -> ModelSpec:
-    """The model that is masked and tuned: the one the job was given, or the ERM model that it made."""
+    """The model to mask and finetune: the one that the job was given, else the ERM model that it trained."""
     return context.model(context.spec.model or context.spec.inputs["model_ids"][Arm.ERM])
 
 
@@ -57,16 +57,16 @@ def config_for(context: StageContext, card: ModelCard) -> Hyperparameters:
 
 
 def last_checkpoint(context: StageContext, model: ModelSpec) -> Checkpoint | None:
-    """The last state of the training that made the model, its optimizer's included; None where it is gone."""
+    """The last checkpoint of the model's training, with optimizer state; None, and logged, if it is gone."""
     if model.job_id is not None and model.arm in _STAGE_OF:
         try:
             folder = context.artifacts.folder(f"jobs/{model.job_id}/{_STAGE_OF[model.arm]}")
             newest = CheckpointFolder(folder).newest()
         except ArtifactMissing:
             newest = None
-        if newest is not None:  # a retrained last layer leaves none
+        if newest is not None:  # the control of a retrained head has no checkpoint
             return newest
-    context.say(f"model {model.id} has no checkpoint: it is tuned with a fresh optimizer, from its weights")
+    context.say(f"model {model.id} has no checkpoint: its weights are tuned with a fresh optimizer")
     return None
 
 
@@ -79,7 +79,7 @@ def publish(
     checkpoints: Path,
     erm_id: str | None = None,
 ) -> Result:
-    """Write the model and the checkpoints it came from; returns what the stage reports."""
+    """Publish the model and the checkpoints it came from; return the stage's result."""
     artifact = context.key(context.stage)
     model = publish_model(context, network, arm=arm, erm_id=erm_id, params=context.params.to_json())
     with context.artifacts.writing(artifact) as folder:
@@ -102,7 +102,7 @@ def publish(
 def publish_model(
     context: StageContext, network: Network, *, arm: Arm, erm_id: str | None, params: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write the model under the id that the job has for this arm; returns it as a stage reports it."""
+    """Write the model under the id that the job reserved for this arm; return its entry for the result."""
     model_id = context.spec.inputs["model_ids"][arm]
     key = f"models/{model_id}"
     card = card_of(network, context.store.classes, cast(CardArm, arm.value), params)  # never `given`

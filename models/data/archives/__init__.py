@@ -58,5 +58,5 @@ def _kind(archive: Path) -> Callable[[Path, Unpacking], None]:
         return partial(unpack_tar, open_reader=TAR_READERS[b""])
     raise ArchiveError(
         ProblemCode.NOT_AN_ARCHIVE,
-        "the file is no zip, tar, tar.gz or tar.zst archive: pack the folder as one of these",
+        "the file is not a zip, tar, tar.gz or tar.zst archive: pack the folder as one of these",
     )

@@ -103,7 +103,7 @@ class Budget:
             raise ArchiveError(
                 ProblemCode.WRONG_RATIO,
                 f"the archive unpacks to more than {self.limits.max_ratio:g} times its size: "
-                "images do not compress like that, so it is taken for a bomb",
+                "images do not compress like that, so it is rejected as an archive bomb",
             )
 
 
@@ -162,7 +162,7 @@ class Unpacking:
         if taken or not self._files.isdisjoint(parents):
             raise ArchiveError(
                 ProblemCode.DUPLICATE_NAME,
-                f"{shown(str(path))} stands there twice (case does not count): rename one of them",
+                f"{shown(str(path))} is in the archive twice (case is ignored): rename one of them",
             )
         self._folders.update(parents)
         (self._folders if folder else self._files).add(key)
@@ -192,7 +192,7 @@ def safe_name(name: str) -> PurePosixPath:
         or len(name.encode()) > _MAX_PATH
         or any(len(part.encode()) > _MAX_NAME for part in path.parts)
     ):
-        raise ArchiveError(ProblemCode.BAD_NAME, f"{shown(name)} is too long or too deep: shorten it")
+        raise ArchiveError(ProblemCode.BAD_NAME, f"{shown(name)} is too long or nested too deep: shorten it")
     return path
 
 

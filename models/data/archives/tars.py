@@ -169,7 +169,7 @@ def _chunks(content: IO[bytes]) -> Iterator[bytes]:
 
 
 def _special(name: str) -> ArchiveError:
-    return ArchiveError(ProblemCode.SPECIAL_FILE, f"{shown(name)} is no ordinary file: leave it out")
+    return ArchiveError(ProblemCode.SPECIAL_FILE, f"{shown(name)} is not a regular file: leave it out")
 
 
 def _damaged() -> ArchiveError:

@@ -65,7 +65,7 @@ def _unpack_entry(opened: zipfile.ZipFile, info: zipfile.ZipInfo, unpacking: Unp
     if kind == stat.S_IFLNK:
         raise ArchiveError(ProblemCode.LINK, f"{shown(name)} is a link: put the file itself there")
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise ArchiveError(ProblemCode.SPECIAL_FILE, f"{shown(name)} is no ordinary file: leave it out")
+        raise ArchiveError(ProblemCode.SPECIAL_FILE, f"{shown(name)} is not a regular file: leave it out")
     path = unpacking.admit(name, folder=info.is_dir())
     if path is None:
         return
@@ -77,7 +77,7 @@ def _unpack_entry(opened: zipfile.ZipFile, info: zipfile.ZipInfo, unpacking: Unp
     if info.compress_type not in _COMPRESSIONS:
         raise ArchiveError(
             ProblemCode.UNSUPPORTED_COMPRESSION,
-            f"{shown(name)} is neither stored nor deflated: pack it again as usual",
+            f"{shown(name)} is neither stored nor deflated: pack it again with the default compression",
         )
     if unpacking.write(path, _chunks(opened, info, unpacking.budget)) != info.file_size:
         raise _damaged()
@@ -146,7 +146,7 @@ def _require_disjoint(entries: list[zipfile.ZipInfo], directory: _Directory) -> 
     for (_, end), following in zip(spans, starts, strict=False):
         if end > following:
             raise ArchiveError(
-                ProblemCode.OVERLAPPING_ENTRIES, "entries of the archive share their bytes: pack it again"
+                ProblemCode.OVERLAPPING_ENTRIES, "entries of the archive overlap: pack it again"
             )
 
 

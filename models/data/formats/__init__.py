@@ -54,6 +54,6 @@ def _detect(listing: Listing) -> FormatName:
             return name
     raise FormatError(
         ProblemCode.UNKNOWN_FORMAT,
-        "the files have no known layout: put the images into one folder for each class, or add a labels.csv "
+        "the files have no known layout: put the images into one folder per class, or add a labels.csv "
         "with the columns path and label",
     )

@@ -47,10 +47,10 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
         parts = path.split("/")
         place = places.get("/".join(parts[:2])) or places.get(parts[0])
         if place is None or len(parts) < place.depth + 2:
-            detail = "lies in no folder that the Background Challenge uses, so it was left out"
+            detail = "is not in a folder that the Background Challenge uses, so it was left out"
             ignored.append(Rejection(path, FileCode.NOT_LISTED, detail))
         elif not is_image_name(path):
-            detail = "has not the name of an image: save it as JPEG, PNG, WebP, GIF, BMP or TIFF"
+            detail = "does not have the name of an image: save it as JPEG, PNG, WebP, GIF, BMP or TIFF"
             rejected.append(Rejection(path, FileCode.UNSUPPORTED_TYPE, detail))
         else:
             found.append((path, parts[place.depth], place))
@@ -61,7 +61,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
         if name in label_of:
             entries.append(Entry(path, label_of[name], place.split, place.group))
         else:
-            detail = f"{name!r} is not in the class list: correct one of them"
+            detail = f"{name!r} is not in the class list: correct the folder or the list"
             rejected.append(Rejection(path, FileCode.UNKNOWN_LABEL, detail))
     given = {place.split for place in places.values()}
     return Manifest(

@@ -46,10 +46,10 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
                 Rejection(name, FileCode.BAD_ROW, f"its row in {table} is not a list of ±1: correct it")
             )
         elif name not in files:
-            detail = f"{table} names it, but the file is not there: upload it, or drop the row"
+            detail = f"{table} names it, but the file is missing: upload it, or remove the row"
             rejected.append(Rejection(name, FileCode.MISSING_FILE, detail))
         elif partition is not None and partition.get(name) not in _SPLITS:
-            detail = "has no partition of 0, 1 or 2 although others have one: add it"
+            detail = "has no partition 0, 1 or 2 although other images have one: add it"
             rejected.append(Rejection(files[name], FileCode.MISSING_SPLIT, detail))
         else:
             label = _VALUES[cells[target + 1]]
@@ -95,7 +95,7 @@ def _cells(path: Path) -> Iterator[list[str]]:
                 if line.strip():
                     yield [cell.strip() for cell in line.strip().split(separator)]
     except UnicodeDecodeError as error:
-        raise FormatError(ProblemCode.BAD_LIST, f"{path.name} is not in UTF-8: export it again") from error
+        raise FormatError(ProblemCode.BAD_LIST, f"{path.name} is not UTF-8: export it again") from error
 
 
 def _split_header(rows: Iterator[list[str]], table: str) -> tuple[list[str], Iterator[list[str]]]:

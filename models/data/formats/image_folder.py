@@ -60,16 +60,16 @@ def _reject(path: str, depth: int, label_of: dict[str, int], empty: set[str]) ->
     if len(parts) < depth + 2 or parts[depth] in empty:
         if is_image_name(path):
             return Rejection(
-                path, FileCode.NO_CLASS, "lies in no class folder: move it into the folder of its class"
+                path, FileCode.NO_CLASS, "is not in a class folder: move it into the folder of its class"
             )
         return Rejection(
             path, FileCode.NOT_LISTED, "is neither an image nor in a class folder, so it was left out"
         )
     if parts[depth] not in label_of:
         return Rejection(
-            path, FileCode.UNKNOWN_LABEL, f"{parts[depth]!r} is not in the class list: correct one of them"
+            path, FileCode.UNKNOWN_LABEL, f"{parts[depth]!r} is not in the class list: correct one of the two"
         )
     if not is_image_name(path):
-        detail = "has not the name of an image: save it as JPEG, PNG, WebP, GIF, BMP or TIFF"
+        detail = "does not have the name of an image: save it as JPEG, PNG, WebP, GIF, BMP or TIFF"
         return Rejection(path, FileCode.UNSUPPORTED_TYPE, detail)
     return None

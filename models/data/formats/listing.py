@@ -52,7 +52,7 @@ class Listing:
     def unlisted(self, listed: Iterable[str]) -> tuple[Rejection, ...]:
         """Files that no list names."""
         return tuple(
-            Rejection(path, FileCode.NOT_LISTED, "is not named by the list, so it was left out")
+            Rejection(path, FileCode.NOT_LISTED, "is not in the list, so it was left out")
             for path in sorted(self.known.difference(listed))
         )
 
@@ -67,7 +67,8 @@ def open_list(path: Path, *, errors: str = "strict") -> TextIO:
     size = path.stat().st_size
     if size > _MAX_LIST:
         raise FormatError(
-            ProblemCode.BAD_LIST, f"{path.name} has {size} bytes, at most {_MAX_LIST} are read: split it"
+            ProblemCode.BAD_LIST,
+            f"{path.name} has {size} bytes, more than the limit of {_MAX_LIST}: split it",
         )
     return path.open(encoding="utf-8-sig", errors=errors, newline="")
 

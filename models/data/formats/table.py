@@ -68,7 +68,7 @@ def lines(path: Path) -> Iterator[Line]:
                     )
     except (csv.Error, UnicodeDecodeError) as error:
         raise FormatError(
-            ProblemCode.BAD_LIST, f"{path.name} is no CSV in UTF-8: export it again ({error})"
+            ProblemCode.BAD_LIST, f"{path.name} is not CSV in UTF-8: export it again ({error})"
         ) from error
 
 
@@ -91,7 +91,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
     entries: list[Entry] = []
     for row in rows:
         if row.label not in label_of:
-            detail = f"{row.label!r} is not in the class list: correct one of them"
+            detail = f"{row.label!r} is not in the class list: correct one of the two"
             rejected.append(Rejection(row.path, FileCode.UNKNOWN_LABEL, detail))
             continue
         split = canonical_split(row.split) if row.split else None
@@ -128,10 +128,10 @@ def _the_list(listing: Listing) -> str:
     found = _candidates(listing)
     if not found:
         raise FormatError(
-            ProblemCode.BAD_LIST, "there is no CSV with the columns path and label at the top: add one"
+            ProblemCode.BAD_LIST, "there is no CSV with the columns path and label at the top level: add one"
         )
     if len(found) > 1:
-        raise FormatError(ProblemCode.AMBIGUOUS_LIST, f"{', '.join(found)} could each be the list: leave one")
+        raise FormatError(ProblemCode.AMBIGUOUS_LIST, f"{', '.join(found)} could each be the list: keep one")
     return found[0]
 
 
@@ -141,15 +141,15 @@ def _rows(listing: Listing, name: str, rejected: list[Rejection]) -> Iterator[_R
         path = resolve(line.get("path"))
         shown = line.get("path") or name
         if path is None:
-            code, detail = FileCode.BAD_PATH, "names no path inside the data set: give it relative to the CSV"
+            code, detail = FileCode.BAD_PATH, "has no path inside the data set: give it relative to the CSV"
         elif path not in listing.known:
-            code, detail = FileCode.MISSING_FILE, "names a file that is not there: upload it, or drop the row"
+            code, detail = FileCode.MISSING_FILE, "names a file that is missing: upload it, or remove the row"
         elif path in seen:
-            code, detail = FileCode.LISTED_TWICE, "names the file a second time: drop one of the rows"
+            code, detail = FileCode.LISTED_TWICE, "names the file a second time: remove one of the rows"
         elif not line.get("label"):
-            code, detail = FileCode.MISSING_LABEL, "has no label: fill it in, or drop the row"
+            code, detail = FileCode.MISSING_LABEL, "has no label: fill it in, or remove the row"
         elif FORBIDDEN.search(line.get("label") + line.get("group")):
-            code, detail = FileCode.BAD_ROW, "has control characters in its label or group: leave them out"
+            code, detail = FileCode.BAD_ROW, "has control characters in its label or group: remove them"
         else:
             seen.add(path)
             yield _Row(path, line.get("label"), line.get("split"), line.get("group"))
@@ -159,7 +159,7 @@ def _rows(listing: Listing, name: str, rejected: list[Rejection]) -> Iterator[_R
 
 def _has_split(row: _Row, rejected: list[Rejection]) -> bool:
     if not row.split:
-        detail = "has no split although other rows have one: fill it in, or leave the whole column out"
+        detail = "has no split although other rows have one: fill it in, or leave out the whole column"
         rejected.append(Rejection(row.path, FileCode.MISSING_SPLIT, detail))
         return False
     if canonical_split(row.split) is None:

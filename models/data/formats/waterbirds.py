@@ -60,7 +60,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
     for row in rows:
         label = labels.index(row.y)
         if label >= len(classes):
-            detail = f"y is {row.y}, which is not in the class list: correct one of them"
+            detail = f"y is {row.y}, which is not in the class list: correct one of the two"
             rejected.append(Rejection(row.path, FileCode.UNKNOWN_LABEL, detail))
             continue
         entries.append(Entry(row.path, label, row.split, label * len(places) + places.index(row.place)))
@@ -86,16 +86,16 @@ def _rows(listing: Listing, rejected: list[Rejection]) -> Iterator[_Row]:
         if path is None:
             code, detail = (
                 FileCode.BAD_PATH,
-                "names no path inside the data set: give it relative to the list",
+                "has no path inside the data set: give it relative to the list",
             )
         elif path not in listing.known:
-            code, detail = FileCode.MISSING_FILE, "names a file that is not there: upload it, or drop the row"
+            code, detail = FileCode.MISSING_FILE, "names a file that is missing: upload it, or remove the row"
         elif path in seen:
-            code, detail = FileCode.LISTED_TWICE, "names the file a second time: drop one of the rows"
+            code, detail = FileCode.LISTED_TWICE, "names the file a second time: remove one of the rows"
         elif not y.isdecimal() or not place.isdecimal() or split not in _SPLITS:
             code, detail = (
                 FileCode.BAD_ROW,
-                "needs numbers as y and place, and 0, 1 or 2 as split: correct it",
+                "needs numbers for y and place, and 0, 1 or 2 for split: correct it",
             )
         else:
             seen.add(path)

@@ -144,6 +144,21 @@ def test_checkpoints_of_another_training_are_refused(
         _fit(store, tmp_path / "c", backbone="resnet32")
 
 
+def test_the_last_of_a_chain_of_trainings_names_no_more_than_its_own_start(
+    make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    store, plan, start = make_store(), replace(PLAN, epochs=1, select="last"), None
+    network = build_network("small_cnn", classes=2, image_size=16)
+    identities = []
+    for link in range(4):
+        data, folder = FitData(train_loader(store, CONFIG, RUN)), CheckpointFolder(tmp_path / str(link))
+        fit(network, data, config=plan, run=RUN, checkpoints=folder, start=start)
+        start = folder.last()
+        identities.append(start.identity)
+    assert len({len(identity) for identity in identities[1:]}) == 1
+    assert len(set(identities)) == 4  # yet each says which training it goes on from
+
+
 def test_another_number_of_threads_is_refused(make_store: Callable[..., Store], tmp_path: Path) -> None:
     store = make_store()
     _, done = _fit(store, tmp_path / "c")
@@ -166,7 +181,7 @@ def test_progress_tells_of_every_epoch(make_store: Callable[..., Store], tmp_pat
 
 def test_a_loss_that_is_no_number_ends_the_training(make_store: Callable[..., Store], tmp_path: Path) -> None:
     plan = replace(PLAN, optimizer=OptimizerConfig(learning_rate=999.0, momentum=0.99))
-    with pytest.raises(Diverged, match="lower learning_rate"):
+    with pytest.raises(Diverged, match="use a learning_rate below"):
         _fit(make_store(), tmp_path / "c", replace(plan, epochs=40), backbone="resnet32")
 
 
@@ -175,7 +190,7 @@ def test_a_network_that_the_last_step_broke_ends_the_training(
 ) -> None:
     """The loss is of the weights before it."""
     plan = replace(PLAN, epochs=1, optimizer=OptimizerConfig(learning_rate=999.0, weight_decay=1e38))
-    with pytest.raises(Diverged, match=r"no answer .* number.* lower learning_rate"):
+    with pytest.raises(Diverged, match=r"no output .* number.* learning_rate below"):
         _fit(make_store(train=8), tmp_path / "c", plan)
     assert CheckpointFolder(tmp_path / "c").newest() is None
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from models.checkpoints import CheckpointError, CheckpointFolder
+from models.checkpoints import CheckpointError, CheckpointFolder, digest_of
 from models.config import Hyperparameters, MaskingConfig
 from models.data.store import Store
 from models.mask_set import MaskSetError
@@ -48,7 +48,7 @@ def test_masks_that_were_made_otherwise_are_refused(
     store = make_store()
     _masktune(store, tmp_path / "m")
     other = replace(CONFIG, masking=replace(CONFIG.masking, **changes))
-    with pytest.raises(MaskSetError, match=rf"other {', '.join(changes)}\).* new folder"):
+    with pytest.raises(MaskSetError, match=rf"a different {', '.join(changes)}: use a new folder"):
         _masktune(store, tmp_path / "m", other)
 
 
@@ -62,7 +62,7 @@ def test_a_training_of_other_batches_is_refused(
     """Nine at a time, too, it is an epoch of three steps."""
     store = make_store()
     _masktune(store, tmp_path / "m")
-    with pytest.raises(CheckpointError, match=rf"\(other {said}\)"):
+    with pytest.raises(CheckpointError, match=rf"\(different {said}\)"):
         _masktune(store, tmp_path / "m", replace(CONFIG, **changes))
 
 
@@ -70,18 +70,18 @@ def test_another_fill_and_other_masks_are_refused(make_store: Stores, tmp_path: 
     store = make_store()
     _masktune(store, tmp_path / "m")
     filled = replace(CONFIG, masking=replace(CONFIG.masking, fill="mean"))
-    with pytest.raises(CheckpointError, match=r"\(other fill\)"):
+    with pytest.raises(CheckpointError, match=r"\(different fill\)"):
         _masktune(store, tmp_path / "m", filled)
     for number in (1, 2):
         (tmp_path / "m" / f"masks-{number}").rename(tmp_path / f"put-away-{number}")
     less = replace(CONFIG, masking=replace(CONFIG.masking, sigmas=1.5))
-    with pytest.raises(CheckpointError, match=r"\(other masks\)"):
+    with pytest.raises(CheckpointError, match=r"\(different masks\)"):
         _masktune(store, tmp_path / "m", less)
 
 
 def test_another_data_set_is_refused(make_store: Stores, tmp_path: Path) -> None:
     _masktune(make_store(test=8), tmp_path / "m")
-    with pytest.raises(CheckpointError, match=r"\(other store\)"):
+    with pytest.raises(CheckpointError, match=r"\(different store\)"):
         _masktune(make_store(test=9), tmp_path / "m")
 
 
@@ -89,7 +89,7 @@ def test_random_masks_of_another_seed_are_refused(make_store: Stores, tmp_path: 
     store, config = make_store(), replace(CONFIG, masking=MaskingConfig(method="random", share=0.2))
     network = new_network(store, config)
     compute_masks(network, store, config, RUN, folder=tmp_path / "m")
-    with pytest.raises(MaskSetError, match="other seed"):
+    with pytest.raises(MaskSetError, match="different seed"):
         compute_masks(network, store, config, replace(RUN, seed=1), folder=tmp_path / "m")
 
 
@@ -97,10 +97,7 @@ def test_a_job_that_the_version_before_began_goes_on(make_store: Stores, tmp_pat
     """Its checkpoints and mask sets say less of what made them, and one seed stands in all sets."""
     store = make_store()
     straight = _masktune(store, tmp_path / "m")
-    for trained in ("erm", "finetune-1", "finetune-2"):
-        folder = CheckpointFolder(tmp_path / "m" / trained)
-        last = folder.last()
-        folder.save(replace(last, identity=_as_before(last.identity)))
+    _write_as_before(tmp_path / "m", without=("store", "augmentation", "batch_size", "masks", "fill"))
     for masks in ("masks-1", "masks-2"):
         file = tmp_path / "m" / masks / "mask_set.json"
         header = json.loads(file.read_text()) | {"seed": RUN.seed}
@@ -109,10 +106,33 @@ def test_a_job_that_the_version_before_began_goes_on(make_store: Stores, tmp_pat
     assert _masktune(store, tmp_path / "m") == straight
 
 
-def _as_before(identity: str) -> str:
-    known = json.loads(identity)
-    for added in ("store", "augmentation", "batch_size", "masks", "fill"):
-        del known[added]
-    if known["start"] is not None:
-        known["start"] = _as_before(known["start"])
-    return json.dumps(known, sort_keys=True)
+def test_checkpoints_that_hold_the_whole_of_their_start_are_gone_on_with(
+    make_store: Stores, tmp_path: Path
+) -> None:
+    """As earlier versions wrote them: in each the identity of its start, and in that the one of its start."""
+    store = make_store()
+    straight = _masktune(store, tmp_path / "m")
+    _write_as_before(tmp_path / "m")
+    assert _masktune(store, tmp_path / "m") == straight
+
+
+@pytest.mark.parametrize("other", ["{}", digest_of("{}"), None])
+def test_another_start_is_refused(make_store: Stores, tmp_path: Path, other: str | None) -> None:
+    store = make_store()
+    _masktune(store, tmp_path / "m")
+    folder = CheckpointFolder(tmp_path / "m" / "finetune-2")
+    last = folder.last()
+    folder.save(replace(last, identity=json.dumps(json.loads(last.identity) | {"start": other})))
+    with pytest.raises(CheckpointError, match=r"\(different start\)"):
+        _masktune(store, tmp_path / "m")
+
+
+def _write_as_before(folder: Path, without: Sequence[str] = ()) -> None:
+    """The checkpoints as earlier versions wrote them, with the whole identity of their start."""
+    start: str | None = None
+    for trained in ("erm", "finetune-1", "finetune-2"):
+        checkpoints = CheckpointFolder(folder / trained)
+        last = checkpoints.last()
+        known = json.loads(last.identity) | {"start": start}
+        start = json.dumps({k: v for k, v in known.items() if k not in without}, sort_keys=True)
+        checkpoints.save(replace(last, identity=start))

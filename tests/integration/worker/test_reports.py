@@ -44,7 +44,7 @@ def read(bench: Bench, job: JobRow) -> tuple[dict[str, Any], str]:
 def test_every_part_of_a_report_has_its_figures_with_n_and_interval(bench: Bench) -> None:
     job = bench.succeed(bench.run(JobKind.MASKTUNE))[0]
     report, page = read(bench, job)
-    assert "3. May I trust the new one?" in page
+    assert "3. Can I trust the new model?" in page
     n = report["dataset"]["splits"]["test"]
     for arm in ("erm", "masktune"):
         cost = report["masking_cost"]["test"][arm]
@@ -133,7 +133,7 @@ def test_slices_that_hold_just_the_mistakes_of_an_honest_model_are_no_sign(bench
     signs = report["shortcut"]["signs"]
     assert not [sign for sign in signs if sign["kind"] == "failure" and sign["found"]]
     assert "slices" not in {sign["name"] for sign in signs}
-    assert "cut from the model's own answers" in page
+    assert "derived from the model's own answers" in page
 
 
 def test_the_same_job_writes_the_same_figures(bench: Bench) -> None:
@@ -180,5 +180,5 @@ def test_nothing_to_look_at_and_few_samples_break_nothing(bench: Bench) -> None:
     assert {item["rule"] for item in report["gallery"]["items"]} == {"mistaken"}
     assert report["verdict"] is None
     assert "No comparison" in page
-    assert "No image has a map that says where it is looked at." in page
-    assert "3. May I trust it?" in page
+    assert "No image has a map that shows where the model looks." in page
+    assert "3. Can I trust the model?" in page

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -162,6 +163,29 @@ def test_the_head_of_a_masktune_model_by_where_it_differs_from_erm(bench: Bench,
     assert set(report["models"]) == {"erm", "masktune", "retrained", "control"}
     assert (report["before"], report["groups"]["source"]) == ("masktune", "disagreement")
     assert report["groups"]["held_out"] == {"masktune": False, "retrained": True, "control": True}
+
+
+def test_copies_of_a_picture_are_judged_together(bench: Bench) -> None:
+    """By heads that saw none of them: they are told the same, but for the rounding of a product."""
+    images = bench.images / "images" / "copies"
+    for name, columns in (("left", slice(0, 16)), ("right", slice(8, 24))):
+        (images / name).mkdir(parents=True)
+        for number in range(60):
+            picture = np.random.default_rng([number, len(name)]).integers(0, 200, (28, 28), np.uint8)
+            picture[:, columns] += 50
+            for copy in range(2):
+                Image.fromarray(picture).save(images / name / f"{number:02d}-{copy}.png")
+    _, dataset = bench.imported({"address": f"file://{images}"})
+    given = {"model": bench.untrained(tuple(dataset.classes))}
+    job = bench.run(JobKind.RETRAIN_HEAD, dataset_id=dataset.id, inputs=given, params=config())
+    members = Members.load(bench.folder(bench.succeed(job)[0].done["retrain_head"]["artifact"]) / MEMBERS)
+    assert dataset.artifact is not None
+    pictures = Store.open(bench.folder(dataset.artifact)).pictures(members.rows)
+    _, first, of_picture = np.unique(pictures, return_index=True, return_inverse=True)
+    assert len(first) == len(pictures) / 2
+    assert np.allclose(members.doubt, members.doubt[first[of_picture]], atol=1e-4)
+    assert np.array_equal(members.held_out, members.held_out[first[of_picture]])
+    assert len(np.unique(members.doubt.round(3))) > len(first) / 2  # the pictures are told apart
 
 
 @pytest.mark.parametrize("arm", ["control", "retrained"])

@@ -174,7 +174,7 @@ def test_the_work_of_a_job_that_has_succeeded_goes_even_if_its_worker_cannot_del
 
 
 def test_a_child_that_says_failed_fails_the_job(runtime: Runtime, add_job: AddJob, job_of: JobOf) -> None:
-    error = {"type": "/problems/job-failed", "reason": "diverged", "detail": "take a lower learning_rate"}
+    error = {"type": "/problems/job-failed", "reason": "diverged", "detail": "use a lower learning_rate"}
     job_id = add_job([started("erm"), ("say", {"type": "failed", "error": error, "retry": False})])
     work(runtime)
     job = job_of(job_id)

@@ -18,6 +18,7 @@ from models.checkpoints import (
     CheckpointFolder,
     EpochRecord,
     NotingWriter,
+    digest_of,
     save,
     weights_digest,
 )
@@ -123,13 +124,19 @@ def test_foreign_contents_and_missing_epochs_say_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has not run"):
         folder.last()
     torch.save({"version": 1, "history": [], "weights": {}}, tmp_path / "epoch-00001.pt")
-    with pytest.raises(CheckpointError, match="does not hold"):
+    with pytest.raises(CheckpointError, match="incomplete or malformed"):
         folder.last()
     torch.save({"weights": {}}, tmp_path / "epoch-00001.pt")
     with pytest.raises(CheckpointError, match="version"):
         folder.last()
     with pytest.raises(CheckpointError, match="no checkpoint of epoch 7"):
         folder.load(7)
+
+
+def test_an_identity_of_any_length_is_named_in_a_line() -> None:
+    names = {digest_of(identity) for identity in ("{}", "{} ", "{" + "x" * 10**6 + "}")}
+    assert {len(name) for name in names} == {71}
+    assert len(names) == 3
 
 
 def test_the_digest_is_of_values_names_and_shapes_not_of_layout() -> None:

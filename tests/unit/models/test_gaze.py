@@ -225,6 +225,15 @@ def test_a_shortcut_is_a_small_mask_that_costs_much() -> None:
     assert json.loads(json.dumps(cost.to_json()))["cost"]["estimate"] == 0.5
 
 
+def test_an_answer_that_is_no_number_is_not_right_under_any_mask() -> None:
+    broken = build_network("small_cnn", classes=2, image_size=16, seed=5)
+    with torch.no_grad():
+        broken.classifier.weight[0] = float("nan")  # the class that argmax would name
+    answers = answers_under_masks(broken, Batches(8, 4), MaskingConfig(), Run())
+    cost = masking_cost(answers, generator=np.random.default_rng(0))
+    assert [(arm.correct, arm.changed) for arm in cost.arms] == [(0, 0)] * 4
+
+
 @pytest.fixture(scope="module")
 def network() -> Network:
     return build_network("small_cnn", classes=2, image_size=16, seed=5)

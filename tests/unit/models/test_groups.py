@@ -79,6 +79,40 @@ def test_memberships_are_the_doubt_where_a_class_was_divided() -> None:
     assert (undivided == np.eye(2)[features.labels]).all()
 
 
+def mislabelled(copies: int) -> tuple[Features, np.ndarray, np.ndarray]:
+    """More features than samples, so that a head knows by heart what it was fitted to; three images of each
+    class have the other label, and stand there `copies` times. Also who they are, and the pictures.
+    """
+    rng = np.random.default_rng(0)
+    true = np.repeat([0, 1], 40)
+    values = rng.normal(size=(80, 400)) + (2 * true - 1)[:, None] * np.where(np.arange(400) < 80, 0.7, 0)
+    wrong = np.isin(np.arange(80), [0, 1, 2, 77, 78, 79])
+    labels = np.where(wrong, 1 - true, true)
+    rows = np.concatenate([np.arange(80), *[np.flatnonzero(wrong)] * (copies - 1)])
+    logits = np.zeros((len(rows), 2), np.float32)
+    return Features(rows, labels[rows], values[rows].astype(np.float32), logits), wrong[rows], 900 - rows
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_a_mislabelled_picture_is_found_however_often_it_stands_there(copies: int) -> None:
+    features, wrong, pictures = mislabelled(copies)
+    config = HeadConfig(judge_penalties=(0.01,), rounds=0)
+    groups = cross_mistakes(features, config, classes=CLASSES, seed=0, pictures=pictures)
+    assert judged_wrong(groups)[wrong].all()
+    assert not judged_wrong(groups)[~wrong].any()
+    if copies > 1:  # a head that has seen the copy knows the wrong label
+        unaware = cross_mistakes(features, config, classes=CLASSES, seed=0)
+        assert not judged_wrong(unaware)[wrong].any()
+
+
+def test_copies_of_one_picture_are_no_group() -> None:
+    labels = np.array([0] * 6 + [1] * 6)
+    second = np.array([1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0])
+    pictures = np.array([5, 5, 2, 3, 4, 1, 6, 7, 8, 9, 10, 11])
+    groups = disagreement_groups(labels, labels, second, classes=CLASSES, pictures=pictures)
+    assert groups.names == ("cat", "dog · the models agree", "dog · the models differ")
+
+
 def test_without_mistakes_the_groups_are_the_classes() -> None:
     features = shortcut_features(minority=0)
     groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
@@ -149,6 +183,30 @@ def test_clusters_of_maps_that_look_at_two_places() -> None:
     assert len(corner) == len(others) == 1
     assert corner != others
     assert set(groups.assigned[40:].tolist()) == {2}
+
+
+def test_copies_of_one_picture_are_no_way_of_looking() -> None:
+    """One odd image among forty is no structure, and it is no more of it for standing there eight times."""
+    maps = np.random.default_rng(0).random((40, 6, 6)).astype(np.float32) * 0.1
+    maps[1:, 3:, 3:] += 5
+    maps[0, :2, :2] += 5
+    rows = np.append(np.arange(40), [0] * 7)
+    labels = np.zeros(47, np.int64)
+    copied = cluster_groups(labels, maps[rows], classes=("cat",), seed=0, pictures=rows)
+    assert copied.names == cluster_groups(labels[:40], maps, classes=("cat",), seed=0).names
+    assert len(copied.names) == 1
+    assert len(cluster_groups(labels, maps[rows], classes=("cat",), seed=0).names) == 2
+
+
+def test_copies_go_with_their_first() -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.random((40, 6, 6)).astype(np.float32) * 0.1
+    maps[:20, :2, :2] += 5
+    maps[20:, 3:, 3:] += 5
+    rows = np.concatenate([np.arange(40), [3, 25, 3]])
+    groups = cluster_groups(np.zeros(43, np.int64), maps[rows], classes=("cat",), seed=0, pictures=100 - rows)
+    assert len(groups.names) == 2
+    assert groups.assigned.tolist() == groups.assigned[rows].tolist()
 
 
 def test_classes_as_groups_are_the_control() -> None:

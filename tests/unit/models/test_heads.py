@@ -118,6 +118,90 @@ def test_folds_spread_every_stratum(labels: list[int], count: int, seed: int) ->
         assert len(sizes) == count
 
 
+def _folds_of_samples(strata: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """The folds of a set without copies."""
+    assigned = np.empty(len(strata), np.int64)
+    for stratum in np.unique(strata):
+        rows = rng.permutation(np.flatnonzero(strata == stratum))
+        assigned[rows] = (np.arange(len(rows)) + rng.integers(count)) % count
+    return assigned
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 2), min_size=1, max_size=50),
+    count=st.integers(2, 5),
+    seed=st.integers(0, 99),
+)
+def test_folds_without_copies_are_what_they_are_without_pictures(
+    labels: list[int], count: int, seed: int
+) -> None:
+    """Whatever numbers the pictures have: measured figures stay."""
+    strata, pictures = np.array(labels), np.random.default_rng(seed).permutation(len(labels)) + 7
+    expected = _folds_of_samples(strata, count, np.random.default_rng(seed))
+    assert np.array_equal(folds(strata, count=count, rng=np.random.default_rng(seed)), expected)
+    found = folds(strata, count=count, rng=np.random.default_rng(seed), pictures=pictures)
+    assert np.array_equal(found, expected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    samples=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=1, max_size=60),
+    count=st.integers(2, 5),
+    seed=st.integers(0, 99),
+)
+def test_copies_share_a_fold_and_pictures_are_spread(
+    samples: list[tuple[int, int]], count: int, seed: int
+) -> None:
+    strata, number = (np.array(column) for column in zip(*samples, strict=True))
+    pictures = 10 * strata + number
+    found = folds(strata, count=count, rng=np.random.default_rng(seed), pictures=pictures)
+    for stratum in np.unique(strata):
+        mine = np.unique(np.stack([pictures, found])[:, strata == stratum], axis=1)  # (2, pictures)
+        assert len(np.unique(mine[0])) == mine.shape[1]
+        sizes = np.bincount(mine[1], minlength=count)
+        assert (len(sizes), sizes.max() - sizes.min() <= 1) == (count, True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    both=st.integers(0, 12),
+    alone=st.tuples(st.integers(0, 12), st.integers(0, 12)),
+    count=st.integers(2, 5),
+    seed=st.integers(0, 99),
+)
+def test_pictures_under_two_labels_share_a_fold_and_are_spread_in_both(
+    both: int, alone: tuple[int, int], count: int, seed: int
+) -> None:
+    first, second = np.arange(both + alone[0]), np.append(np.arange(both), 50 + np.arange(alone[1]))
+    pictures, strata = np.append(first, second), np.repeat([0, 1], [len(first), len(second)])
+    order = np.random.default_rng(seed).permutation(len(strata))
+    pictures, strata = pictures[order], strata[order]
+    found = folds(strata, count=count, rng=np.random.default_rng(seed), pictures=pictures)
+    assert len(np.unique(np.stack([pictures, found]), axis=1)[0]) == len(np.unique(pictures))
+    for stratum in np.unique(strata):
+        sizes = np.bincount(found[strata == stratum], minlength=count)
+        assert sizes.max() - sizes.min() <= 1
+
+
+def test_a_head_that_was_fitted_to_nothing_says_nothing() -> None:
+    """As where all pictures of a tiny set are in one fold: its neighbours do not suffer."""
+    values, labels = map(torch.from_numpy, _points())
+    weights = torch.stack([torch.ones(80), torch.zeros(80)], 1)
+    found, nothing = fit_heads(values, labels, weights, penalty=0.1, classes=3)
+    assert (nothing == 0).all()
+    (alone,) = fit_heads(values, labels, weights[:, :1], penalty=0.1, classes=3)
+    torch.testing.assert_close(found, alone, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_no_head_could_be_fitted_to_are_refused(value: float) -> None:
+    values, _ = _points()
+    values[3, 1] = value
+    with pytest.raises(HeadError, match="use another model"):
+        Standardised.of(values)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.booleans()), min_size=1, max_size=40))
 def test_classes_weigh_alike_and_groups_inside_them(samples: list[tuple[int, int, bool]]) -> None:

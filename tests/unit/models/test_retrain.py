@@ -37,6 +37,27 @@ def test_the_largest_penalty_within_one_standard_error_is_taken() -> None:
     assert np.array_equal(again.head.weight, found.head.weight)
 
 
+def test_copies_are_held_out_together_and_are_no_more_evidence_than_one() -> None:
+    """Features are more than samples, labels are noise: whoever has seen the copy knows it by heart."""
+    rng = np.random.default_rng(0)
+    labels, values = np.arange(60) % 2, rng.normal(size=(60, WIDTH)).astype(np.float32)
+    rows = np.repeat(np.arange(60), 2)
+    once = Features(np.arange(60), labels, values, np.zeros((60, 2), np.float32))
+    twice = Features(np.arange(120), labels[rows], values[rows], np.zeros((120, 2), np.float32))
+    network = build_network("small_cnn", classes=2, image_size=16)
+    config = HeadConfig(penalties=(0.1,), folds=2, repeats=1)
+
+    def held_out(features: Features, pictures: np.ndarray | None = None) -> tuple[float, float]:
+        """How often it is right, and the standard error of its loss."""
+        groups = class_groups(features.labels, CLASSES)
+        found = retrain_head(network, features, groups, config, seed=0, pictures=pictures)
+        return float((found.held_out == features.labels).mean()), found.candidates[0].error
+
+    aware, unaware = held_out(twice, rows), held_out(twice)
+    assert 0.3 < aware[0] < 0.7 < unaware[0]
+    assert 0.7 < aware[1] / held_out(once)[1] < 1.4
+
+
 def test_a_report_of_groups_counts_every_model_and_shows_the_surest_first() -> None:
     train = shortcut_features()
     groups = cross_mistakes(train, HeadConfig(), classes=CLASSES, seed=0)

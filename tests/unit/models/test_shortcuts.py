@@ -132,7 +132,7 @@ def test_the_baseline_of_accuracy_is_the_majority_and_that_of_the_balanced_one_i
     assert found.accuracy == 0.9
     assert found.balanced_accuracy == pytest.approx(0.7, abs=0.06)
     assert found.strength == "weak"
-    assert "where all classes weigh alike, chance is 50.0 %" in found.sentence
+    assert "accuracy, with all classes weighted equally (chance: 50.0 %)" in found.sentence
 
 
 def test_a_mark_of_one_class_among_many_is_strong_and_named() -> None:
@@ -163,7 +163,7 @@ def test_another_split_shows_whether_it_holds_there() -> None:
     there = found.findings[0].elsewhere
     assert there is not None
     assert (there.split, there.n, there.correct, there.low) == ("test", 100, 0, 0.0)
-    assert found.sentence.endswith("On the test split the same rule is right for 0.0 %.")
+    assert found.sentence.endswith("On the test split, the same rule is right on 0.0 %.")
 
 
 def test_of_properties_that_tell_alike_the_one_that_says_where_is_first() -> None:
@@ -221,8 +221,8 @@ def test_a_painted_square_is_found_before_any_training(painted: Store) -> None:
     assert best.elsewhere.correct == 0
     assert by_name(found, "top-left corner").strength == "none"
     assert found.sentence.startswith(
-        "The look of the bottom-right corner alone tells a from b with 100.0 %, chance is 50.0 %. "
-        "On the test split the same rule is right for 0.0 %."
+        "The look of the bottom-right corner alone tells a from b with 100.0 % accuracy (chance: 50.0 %). "
+        "On the test split, the same rule is right on 0.0 %."
     )
 
 

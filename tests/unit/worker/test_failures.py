@@ -26,7 +26,7 @@ from worker.failures import KNOWN, explain
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "storage_full"),
         (OSError(errno.EROFS, "Read-only file system"), "storage_not_writable"),
         (PermissionError(errno.EACCES, "Permission denied"), "storage_not_writable"),
-        (Diverged("take a lower learning_rate"), "diverged"),
+        (Diverged("use a lower learning_rate"), "diverged"),
         (WeightsUnavailable("give a file"), "weights_unavailable"),
         (UnknownBackbone("resnet5", ["resnet50"]), "unknown_backbone"),
         (ConfigError("/epochs", "must be above 0"), "invalid_parameters"),

@@ -96,7 +96,7 @@ def test_what_cannot_be_had_says_so(tmp_path: Path) -> None:
         make_builtin("imagenet")
     assert unknown.value.code is ProblemCode.UNKNOWN_BUILTIN
     for name in ("mnist", "biased-mnist", "cifar10", "svhn"):
-        with pytest.raises(SourceError, match="name a folder") as missing:
+        with pytest.raises(SourceError, match="configure a folder") as missing:
             make_builtin(name)
         assert missing.value.code is ProblemCode.SOURCE_UNAVAILABLE
 

@@ -140,11 +140,11 @@ def test_one_picture_in_two_splits_is_kept_and_reported(
     [
         (
             {"train/cat/0.png": "calibration", "train/dog/1.png": "calibration test"},
-            "2 pictures stand in more than one split (2 in train and calibration, 1 in train and test, "
+            "pictures in more than one split: 2 (2 in train and calibration, 1 in train and test, "
             "1 in calibration and test)",
             True,
         ),
-        ({"train/dog/1.png": "test"}, "1 pictures stand in more than one split (1 in train and test)", False),
+        ({"train/dog/1.png": "test"}, "pictures in more than one split: 1 (1 in train and test)", False),
     ],
 )
 def test_which_splits_share_how_many_pictures_is_said(

@@ -60,6 +60,9 @@ def test_of_copies_the_first_among_the_rows_counts(tmp_path: Path, arrays: Array
     assert store.firsts(store.rows("test")).tolist() == [True, True]
     assert store.firsts(np.array([4, 7, 8])).tolist() == [True, False, True]
     assert store.firsts(np.array([], np.int64)).tolist() == []
+    shown = store.pictures(np.array([9, 0, 4, 1, 2]))
+    assert shown[0] == shown[2] == shown[4]
+    assert len(set(shown.tolist())) == 3
 
 
 def test_a_certificate_counts_pictures_that_nothing_else_has_seen(tmp_path: Path, arrays: Arrays) -> None:
@@ -151,7 +154,7 @@ def test_damage_is_named(tmp_path: Path, store: Store) -> None:
     header = store.directory / "dataset.json"
     value = json.loads(header.read_text())
     header.write_text(json.dumps(value | {"count": 9}))
-    with pytest.raises(StoreError, match="does not hold the 9"):
+    with pytest.raises(StoreError, match="does not hold 9"):
         Store.open(store.directory)
     header.write_text(json.dumps(value | {"version": 99}))
     with pytest.raises(StoreError, match="import it again"):
