@@ -1,9 +1,9 @@
-"""One connection of the server: heads of requests are bounded in bytes and time, bodies in their pace, and
-predictions in their number (`middleware.admission`).
+"""One connection of the server. It limits the size and duration of request heads, the pace of bodies, and the
+number of predictions in flight (`middleware.admission`).
 
-uvicorn's own protocol waits for ever for the rest of a head or a body, and takes a head of any size. With
-it, a client that sends a byte now and then holds a connection for as long as it likes (slowloris), and one
-that sends a header without an end fills the memory, both before anybody asks for its key.
+uvicorn's own protocol waits forever for the rest of a head or a body and accepts a head of any size. A client
+that sends a byte now and then could hold a connection indefinitely (slowloris), and one that sends an endless
+header could fill the memory, both before its key is checked.
 """
 
 from __future__ import annotations
@@ -18,57 +18,59 @@ from starlette.types import Receive, Scope, Send
 
 from app.headers import new_request_id
 from app.middleware.admission import PLACE, Gate, Place
-from app.middleware.refusing import Headers
+from app.middleware.refusing import Header, Headers
 from app.protocol import Protocol
 from app.refusals import END, Refusals, head_of, problem_of
 
 
 class Connection(Protocol):
-    """Looks at itself every second. A client that is made to wait (back pressure) is not called slow."""
+    """Checks its limits every second. Time that a client must wait for us (backpressure) does not count."""
 
     MAX_HEAD_BYTES: ClassVar = 64 << 10
-    """Of request line and headers together; proxies take 8 to 32 KiB. And of what is in a body and no body:
-    trailers, extensions of chunks."""
+    """Limit of the request line and headers together (proxies allow 8 to 32 KiB), and of the parts of a body
+    that are not content: trailers and chunk extensions."""
     HEAD_SECONDS: ClassVar = 10.0
-    """From the connection, or the first byte of a later request on it, to the end of the head."""
+    """From the start of the connection, or the first byte of a later request, to the end of the head."""
     BODY_SECONDS: ClassVar = 20.0
-    """How far a body may be behind its pace: a short stop of the network is nobody's attack."""
+    """How far a body may fall behind `PACE`: a short network stall is not an attack."""
     PACE: ClassVar = 500
-    """Bytes per second that a body must reach on the whole (as in Apache's mod_reqtimeout)."""
+    """Average bytes per second that a body must reach (as in Apache's mod_reqtimeout)."""
     SLOW_SECONDS: ClassVar = 2.0
-    """A body that takes longer to come leaves its place at the gate to others meanwhile: else a few bytes a
-    second in each place would refuse all predictions."""
+    """A body that takes longer to arrive gives up its place at the gate until it is complete. Otherwise
+    clients that send a few bytes a second could occupy every place and block all predictions."""
+    RETRY_SECONDS: ClassVar = 5
+    """`Retry-After` for a slow body when no place outside the gate is left."""
     ANSWER_SECONDS: ClassVar = 60.0
-    """How far a client may be behind that pace in reading an answer."""
+    """How far a client may fall behind `PACE` in reading a response."""
     TICK: ClassVar = 1.0
 
     gate: ClassVar[Gate | None] = None
-    """What bounds the predictions in flight (`guarded`)."""
+    """Limits the predictions in flight; set by `guarded`."""
     refusals: ClassVar[Refusals]
-    """Its refusals as bytes; there with the gate."""
+    """The gate's refusals as bytes; set together with `gate`."""
 
     _bytes = 0
-    """Of the part that is arriving, so far. What came in one piece with the end of the part before is not
-    counted."""
+    """Bytes received of the current part (head or body), without those that arrived in the same piece as the
+    end of the previous part."""
     _framing = 0
-    """Of a body, since there was last a byte of the body itself: whole pieces alone."""
+    """Bytes received since the last byte of body content, counted in whole pieces."""
     _most = inf
-    """Bytes that may still come when all is said."""
+    """Bytes that may still arrive after a refusal before the connection is closed."""
     _piece = 0
-    """Bytes that arrived together, last."""
+    """Size of the last piece received, in bytes."""
     _waited = 0.0
-    """Seconds that this part has been waited for."""
+    """Seconds spent waiting for the current part."""
     _unsent = 0
-    """Bytes of answers that the client had not read when it was last looked at."""
+    """Bytes of responses that were unread by the client at the last check."""
     _behind = 0.0
-    """Seconds that it is behind in reading them."""
+    """Seconds that the client is behind in reading them."""
     _timer: TimerHandle | None = None
     _answers_itself = False
-    """In place of the application, to say what is wrong with the head."""
+    """Whether the connection answers instead of the application, to report what is wrong with the head."""
     _place: Place | None = None
-    """At the gate, of the request whose body is arriving."""
+    """Place at the gate of the request whose body is arriving."""
     _turned_away = False
-    """The request whose head came last was refused for the gate; the rest of its body is read and dropped."""
+    """Whether the gate refused the request whose head came last; the rest of its body is read and dropped."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
@@ -100,7 +102,7 @@ class Connection(Protocol):
         elif self._framing > self.MAX_HEAD_BYTES:
             self._refuse(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"trailers and extensions of a chunk may have {self.MAX_HEAD_BYTES} bytes at most; send none",
+                f"trailers and chunk extensions may have at most {self.MAX_HEAD_BYTES} bytes; send none",
             )
         return None
 
@@ -110,7 +112,7 @@ class Connection(Protocol):
             self.transport.close()
 
     def resume_writing(self) -> None:
-        self._behind = 0.0  # it has read 48 KiB
+        self._behind = 0.0  # the client has read 48 KiB
         super().resume_writing()
 
     def on_message_begin(self) -> None:
@@ -118,19 +120,19 @@ class Connection(Protocol):
         self._waited = 0.0
 
     def on_headers_complete(self) -> None:
-        if self._lingering:  # behind a request that ends the connection, in one piece with it
+        if self._lingering:  # arrived in one piece with an earlier request that ends the connection
             self._turned_away = True
             return
         if self._offered():
             return
-        if max(self._bytes, self._piece) > self.MAX_HEAD_BYTES:  # most requests are spared the sum
+        if max(self._bytes, self._piece) > self.MAX_HEAD_BYTES:  # saves most requests the exact sum
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if size > self.MAX_HEAD_BYTES:  # and came to its end before anybody looked
+            if size > self.MAX_HEAD_BYTES:  # and was complete before `data_received` could check
                 self.app, self._answers_itself = self._answer_too_large, True
         path = self._asked_path()
         self._turned_away = path is not None and self.gate is not None and self.gate.full
         if path is None or self.gate is None:
-            super().on_headers_complete()  # raises where the head is no good after all
+            super().on_headers_complete()  # raises if the head turns out to be invalid
         elif not self._turned_away:
             self._admit(self.gate)
         self._begin(body=True)
@@ -170,33 +172,35 @@ class Connection(Protocol):
         if self._behind >= self.ANSWER_SECONDS or self._has_left():
             self.transport.abort()
         elif self.transport.is_closing():
-            pass  # once the client has read the rest
+            pass  # closes once the client has read the rest
         elif self._lingering:
             if self._waited >= self.BODY_SECONDS or self._is_behind(self.SLOW_SECONDS):
                 self.transport.close()
         elif self._body and self._is_behind(self.BODY_SECONDS):
             self._refuse(
                 HTTPStatus.REQUEST_TIMEOUT,
-                f"a body must come at {self.PACE} bytes/s at least; send it again",
+                f"the body arrived at less than {self.PACE} bytes/s; send it again, faster",
             )
         elif self._place is not None and self._waited >= self.SLOW_SECONDS and not self._place.step_out():
             self._refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"too many bodies take longer than {self.SLOW_SECONDS:g} s to come now; send it again later",
+                f"too many bodies are taking longer than {self.SLOW_SECONDS:g} s to arrive; try again later",
+                (b"retry-after", str(self.RETRY_SECONDS).encode()),
             )
         elif not self._body and self._waited >= self.HEAD_SECONDS:
             self._give_up_head()
 
     def _is_behind(self, seconds: float) -> bool:
-        """Whether what arrives is further behind its pace than that."""
+        """Whether the current part is more than `seconds` behind `PACE`."""
         return self._bytes < (self._waited - seconds) * self.PACE
 
     def _give_up_head(self) -> None:
         if self._bytes:
             self._refuse(
-                HTTPStatus.REQUEST_TIMEOUT, f"the head of a request must come within {self.HEAD_SECONDS:g} s"
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"the request line and headers must arrive within {self.HEAD_SECONDS:g} s",
             )
-        else:  # a pool keeps connections for later: it would take a 408 for the answer of its next request
+        else:  # idle in a client's pool, which would take a 408 as the response to its next request
             self.transport.close()
 
     def _awaited(self) -> bool:
@@ -222,25 +226,25 @@ class Connection(Protocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
-    def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Say why, unless an answer has begun, and close; the application learns that the client is gone."""
+    def _refuse(self, status: HTTPStatus, detail: str, *more: Header) -> None:
+        """Send a problem unless a response has begun, tell the application of the disconnect, and close."""
         answering = self._answering()
         answered = self._body and (self._turned_away or self.cycle.response_complete)
         if not answered and (answering is None or not answering.response_started):
-            self._write(status, *problem_of(status, detail))
+            self._write(status, *problem_of(status, detail, *more))
         self._tell_gone()
         self._most = self.MAX_HEAD_BYTES
         self._linger()
 
     def _write(self, status: HTTPStatus, headers: Headers, body: bytes) -> None:
-        """A whole answer, past the application."""
+        """Send a complete response, bypassing the application."""
         self.transport.write(b"".join((head_of(status, headers), END, body)))
 
     def _asked_path(self) -> str | None:
-        """Where the request that begins here is one that the gate looks at, its path.
+        """Return the path of the request that begins here if the gate covers it, else None.
 
-        What is behind another (pipelining) is looked at in its turn, and what comes to no application of ours
-        not at all. A path in another spelling than clients use is left to `Admission`.
+        `Admission` checks a pipelined request when its turn comes, and a path in an unusual spelling. A
+        request that does not reach the application is not checked at all.
         """
         if self.gate is None or self.parser.get_method() != b"POST" or self._answering() is not None:
             return None
@@ -250,7 +254,7 @@ class Connection(Protocol):
         return path if self.gate.covers(path) else None
 
     def _admit(self, gate: Gate) -> None:
-        """Begin a request that has its place until the application is done with it."""
+        """Begin a request that keeps its place at the gate until the application has finished it."""
         application, place = self.app, Place(gate)
 
         async def placed(scope: Scope, receive: Receive, send: Send) -> None:
@@ -265,16 +269,16 @@ class Connection(Protocol):
             super().on_headers_complete()
         finally:
             self.app = application
-        place.enter()  # before the task has its first turn
+        place.enter()  # before the task first runs
         self._place = place
 
     def _turn_away(self, path: str) -> None:
-        """Answer 503 here and now: no task, no application."""
+        """Answer 503 at once, without a task or the application."""
         assert self.gate is not None
         headers, body = self.gate.refusal(path)
         head = self.refusals.head(path, headers, self.server_state.default_headers)
         stays = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        stays = stays and not self.expect_100_continue  # as in `protocol`: its body may come or not
+        stays = stays and not self.expect_100_continue  # as in `protocol`: the body may or may not follow
         end = END if stays else b"connection: close\r\n\r\n"
         request_id = new_request_id().encode()
         self.transport.write(b"".join((head, b"x-request-id: ", request_id, END, end, body)))
@@ -284,7 +288,7 @@ class Connection(Protocol):
         self.gate.refused(path)
 
     def _too_large(self) -> str:
-        return f"request line and headers may have {self.MAX_HEAD_BYTES} bytes at most; send less"
+        return f"the request line and headers may have at most {self.MAX_HEAD_BYTES} bytes; send fewer"
 
     async def _answer_too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
         status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -294,5 +298,5 @@ class Connection(Protocol):
 
 
 def guarded(protocol: type[Connection], gate: Gate) -> type[Connection]:
-    """This protocol, which asks that gate."""
+    """Return a subclass of the protocol that uses this gate."""
     return type(protocol.__name__, (protocol,), {"gate": gate, "refusals": Refusals()})

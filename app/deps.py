@@ -1,9 +1,9 @@
-"""What routes ask for: the services, a session, a caller with a scope, a resource that exists.
+"""Dependencies of the routes: the services, a session, a caller with a scope, a resource that exists.
 
 router = APIRouter(prefix="/jobs", route_class=CallerFirst)
-@router.get("/{job_id}", dependencies=[READER])         # 401, 403 and 429, before anything is read or asked
+@router.get("/{job_id}", dependencies=[READER])         # 401, 403 or 429, before anything is read or queried
 def get(row: LoadedJob) -> ...                          # 404
-def change(session: Writing) -> ...                     # committed before the answer leaves
+def change(session: Writing) -> ...                     # committed before the response is sent
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Services:
-    """What the process holds for its whole life; lies on `app.state.services`."""
+    """Objects that live as long as the process; stored in `app.state.services`."""
 
     settings: Settings
     database: Database
@@ -57,24 +57,24 @@ class Services:
     stores: Stores
     inference: Inference
     forward: Callable[[], None]
-    """Raises unless a real forward pass works; a success is believed for a while."""
+    """Raises unless a real forward pass works; a success is cached for a while."""
     keyring: Keyring
     rates: Rates
     planners: CapacityLimiter
-    """Threads that only predictions use for their reads: slow requests of other kinds cannot take them."""
+    """Threads reserved for predictions' database reads; slow requests of other kinds cannot take them."""
     plans: Shared[Plan]
-    """What predictions read, shared by those who ask the same at the same time."""
+    """Database reads of predictions, shared by concurrent requests with the same query."""
     followers: Followers
     metrics: Metrics
     tally: Tally
     tracing: Tracing
     closing: ExitStack
-    """Closed when the application ends: `closing.callback(engine.close)` for what starts later."""
+    """Closed when the application ends; anything started later registers with `closing.callback`."""
     probes: Probes = field(default_factory=Probes)
-    """The checks of /readyz that run now."""
+    """The /readyz checks that are running."""
 
     def location(self, path: str) -> str:
-        """The path as a client sees it, behind the prefix of a proxy."""
+        """Return the path as a client sees it, with the proxy's prefix."""
         return location(self.settings.root_path, path)
 
 
@@ -101,13 +101,13 @@ def _writing(services: Serving) -> Iterator[Session]:
 
 Reading = Annotated[Session, Depends(_reading, scope="function")]
 Writing = Annotated[Session, Depends(_writing, scope="function")]
-"""Committed when the route returns and before its answer leaves; rolled back when it raises."""
+"""Commits after the route returns and before the response is sent; rolls back if the route raises."""
 
 
 # --- callers ------------------------------------------------------------------------------
 
 _bearer = HTTPBearer(auto_error=False, description="The key, in the `Authorization` header.")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The key, in a header of its own.")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The key, in its own header.")
 
 
 async def identify(
@@ -115,31 +115,35 @@ async def identify(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
 ) -> Caller:
-    """Who calls, as `CallerFirst` found it; the other two are for the document."""
+    """Return the caller that `CallerFirst` identified. `bearer` and `header` only document the schemes."""
     caller: Caller = connection.state.caller
     return caller
 
 
 class _Needs:
-    """A dependency: the caller, whom `CallerFirst` has asked for this scope."""
+    """Dependency that returns the caller, whose scope `CallerFirst` has already checked.
 
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
+    With `any_key`, every valid key is accepted; the scope then only decides which rate limit is charged.
+    """
+
+    def __init__(self, scope: Scope, *, any_key: bool = False) -> None:
+        self.scope, self.any_key = scope, any_key
 
     async def __call__(self, caller: Annotated[Caller, Depends(identify)]) -> Caller:
         return caller
 
     async def ask(self, connection: HTTPConnection, services: Services) -> Caller:
-        """The caller, if the key has the scope and has not used up its rate."""
+        """Identify the caller; raise unless the key has the scope and is within its rate limit."""
         key = _key(connection) if services.keyring.closed else None
         caller = connection.state.caller = await services.keyring.identify(key)
-        caller.need(self.scope)
+        if not self.any_key:
+            caller.need(self.scope)
         connection.state.headers = await services.rates.count(caller, self.scope)
         return caller
 
 
 class CallerFirst(APIRoute):
-    """Knows who calls before it reads anything of the body, which FastAPI does before all dependencies."""
+    """Route that authenticates before the body is read; FastAPI reads the body before any dependency."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -155,7 +159,7 @@ class CallerFirst(APIRoute):
 
 _predictor = _Needs(Scope.PREDICT)
 predictor = _predictor.ask
-"""What `Predictor` gives, without FastAPI's solver: for the route that must be fast."""
+"""Same as `Predictor`, without FastAPI's dependency solver, for the route that must be fast."""
 
 
 def _key(connection: HTTPConnection) -> str | None:
@@ -165,14 +169,16 @@ def _key(connection: HTTPConnection) -> str | None:
     return connection.headers.get("x-api-key")
 
 
+Bearer = Annotated[Caller, Depends(_Needs(Scope.READ, any_key=True))]
+"""Parameter of the route that describes the caller's own key."""
 Predictor = Annotated[Caller, Depends(_predictor)]
-"""A parameter of the routes that look everything up by themselves. Such routes, and those below, are
-`CallerFirst`: another has no caller to give, and fails."""
+"""Parameter of the routes that do their own look-ups. All routes that use these dependencies must be
+`CallerFirst`: any other route class sets no caller, and the request fails."""
 READER = Depends(_Needs(Scope.READ))
 TRAINER = Depends(_Needs(Scope.TRAIN))
 ADMIN = Depends(_Needs(Scope.ADMIN))
-"""Among a route's `dependencies`, and not its parameters: those are solved first. A stranger learns of no id
-then, takes no connection, and what does not exist counts toward a key's rate."""
+"""For a route's `dependencies`, which are solved before its parameters: a caller without a key then cannot
+probe ids or take a database connection, and a request that ends in 404 counts toward the key's rate."""
 
 
 # --- load it or 404 -----------------------------------------------------------------------
@@ -180,27 +186,27 @@ then, takes no connection, and what does not exist counts toward a key's rate.""
 DatasetId = Annotated[str, Path(description="Id of a data set.", examples=["ds_06d4k3w8s0q6v7yx3n5m9a1b2c"])]
 KeyId = Annotated[str, Path(description="Id of a key.", examples=["key_06d4k3w8s0q6v7yx3n5m9a1b2c"])]
 JobId = Annotated[str, Path(description="Id of a job.", examples=["job_06d4k3w8s0q6v7yx3n5m9a1b2c"])]
-ModelName = Annotated[str, Path(description="Id of a model, or an alias.", max_length=100)]
+ModelName = Annotated[str, Path(description="Id or alias of a model.", max_length=100)]
 
 
 def dataset_id(dataset_id: DatasetId) -> str:
-    """The id as the path has it, if it has the shape of one; what has not cannot exist."""
+    """Return the path's id, or raise 404 without a query if it is not shaped like one."""
     if not is_id(dataset_id, "ds"):
-        raise NotFound("there is no such data set; GET /datasets lists what there is")
+        raise NotFound("there is no such data set; GET /datasets lists them")
     return dataset_id
 
 
 def job_id(job_id: JobId) -> str:
-    """The id as the path has it, if it has the shape of one; what has not cannot exist."""
+    """Return the path's id, or raise 404 without a query if it is not shaped like one."""
     if not is_id(job_id, "job"):
-        raise NotFound("there is no such job; GET /jobs lists what there is")
+        raise NotFound("there is no such job; GET /jobs lists them")
     return job_id
 
 
 def key_id(key_id: KeyId) -> str:
-    """The id as the path has it, if it has the shape of one; what has not cannot exist."""
+    """Return the path's id, or raise 404 without a query if it is not shaped like one."""
     if not is_id(key_id, "key"):
-        raise NotFound("there is no such key; GET /keys lists what there is")
+        raise NotFound("there is no such key; GET /keys lists them")
     return key_id
 
 
@@ -209,8 +215,8 @@ DatasetKey = Annotated[str, Depends(dataset_id)]
 JobKey = Annotated[str, Depends(job_id)]
 
 
-# A read of its own for each. A session of the route's, begun here, would hold its connection while the route
-# waits for a thread, and the threads may all wait for a connection: nobody went on for 30 s.
+# Each loader opens its own short read. If it used the route's session, that session would hold its connection
+# while the route waits for a thread, and all threads may be waiting for a connection: a deadlock of 30 s.
 
 
 def _dataset(dataset_id: DatasetKey, services: Serving) -> DatasetRow:
@@ -224,8 +230,8 @@ def _job(job_id: JobKey, services: Serving) -> JobRow:
 
 
 def _model(model: ModelName, services: Serving) -> ModelRow:
-    if "\0" in model:  # PostgreSQL takes none in a text
-        raise NotFound("there is no such model; GET /models lists what there is")
+    if "\0" in model:  # PostgreSQL rejects NUL in text
+        raise NotFound("there is no such model; GET /models lists them")
     with services.database.read() as session:
         return registry.get(session, model)
 
@@ -233,4 +239,4 @@ def _model(model: ModelName, services: Serving) -> ModelRow:
 LoadedDataset = Annotated[DatasetRow, Depends(_dataset)]
 LoadedJob = Annotated[JobRow, Depends(_job)]
 LoadedModel = Annotated[ModelRow, Depends(_model)]
-"""The path parameter is called `model`: an id or an alias."""
+"""Reads the path parameter `model`: an id or an alias."""

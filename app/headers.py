@@ -1,4 +1,4 @@
-"""Headers of a request as they lie in its scope: for what looks at every request."""
+"""Fast access to the headers in an ASGI scope, for code that runs on every request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.types import Scope
 
 
 def header(scope: Scope, name: bytes) -> bytes:
-    """The first header of this (lower case) name, or nothing. Starlette's own look-up encodes and copies."""
+    """Return the first header of this (lower-case) name, or `b""`. Starlette's look-up encodes and copies."""
     for key, value in scope["headers"]:
         if key == name:
             found: bytes = value
@@ -17,5 +17,5 @@ def header(scope: Scope, name: bytes) -> bytes:
 
 
 def new_request_id() -> str:
-    """16 hex digits. Ids are told apart, not kept secret: the kernel's random numbers would cost more."""
-    return f"{random.getrandbits(64):016x}"  # nosec B311  # no secret
+    """Return 16 hex digits. They need to be distinct, not secret; `os.urandom` would cost more."""
+    return f"{random.getrandbits(64):016x}"  # nosec B311  # not a secret

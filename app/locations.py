@@ -1,4 +1,4 @@
-"""Addresses as a client must ask for them: behind the prefix under which a proxy serves the API."""
+"""Addresses as a client must request them: with the prefix under which a proxy serves the API."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from core.errors import PROBLEM_BASE
 
 Locate = Callable[[str], str]
-"""Gives the address of one of our paths."""
+"""Maps one of our paths to its address."""
 
 
 def location(root_path: str, path: str) -> str:
-    """The path behind that prefix, which has no slash at its end (`Settings`); empty where there is none."""
+    """Prefix the path. `root_path` has no trailing slash (`Settings`); it is empty without a prefix."""
     return root_path + path
 
 
 def located(problem: Mapping[str, Any], locate: Locate) -> dict[str, Any]:
-    """A problem that was stored, whose `type` has no prefix: who stored it knows of no proxy."""
+    """Add the prefix to the `type` of a stored problem: the worker that stored it knows of no proxy."""
     kind = str(problem.get("type", ""))
     return {**problem, "type": locate(kind)} if kind.startswith(PROBLEM_BASE) else dict(problem)

@@ -36,6 +36,7 @@ from app.middleware.heads import Heads
 from app.middleware.observe import Observe
 from app.middleware.same_origin import SameOrigin, known
 from app.services import calibrations, gauges, images, sweeping, tally, uploads, warming
+from app.services import models as model_rows
 from app.services.auth import Keyring, made_keys
 from app.services.events import Followers
 from app.services.forward import ForwardCheck
@@ -54,7 +55,7 @@ from core.settings import Settings
 from core.tracing import Tracing, open_tracing
 
 RESOURCES = (
-    predict,  # first: a router is asked after all those before it, which costs more than a small network
+    predict,  # first: each earlier router is tried before it, which costs more than a small network's pass
     saliency,
     datasets,
     jobs,
@@ -72,9 +73,9 @@ RESOURCES = (
 
 
 def create_app(settings: Settings | None = None, tracing: Tracing | None = None) -> FastAPI:
-    """The application. It opens nothing until its lifespan starts, and then brings the schema up to date.
+    """Build the application. It opens nothing until its lifespan starts, which also migrates the database.
 
-    `tracing`: in place of what the settings ask for.
+    `tracing` overrides what the settings ask for.
     """
     settings = settings or Settings()
     counters = Metrics(openapi.service_version())
@@ -98,7 +99,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
                 yield
             services.followers.stop()
 
-    app = FastAPIOffline(  # /docs with scripts of its own: a host without the internet reads it too
+    app = FastAPIOffline(  # bundles the scripts of /docs, which therefore works without internet access
         redoc_url=None,
         static_url="/docs/static",
         title="masktune",
@@ -107,9 +108,9 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         openapi_tags=openapi.TAGS,
         lifespan=lifespan,
         redirect_slashes=False,
-        # `tracing` does that; looking for somebody else's providers costs every request 5 µs.
+        # `tracing` does this. Looking for globally installed providers costs every request 5 µs.
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        responses=problems.problems(422),  # in place of the shape that FastAPI documents
+        responses=problems.problems(422),  # replaces FastAPI's own validation error in the document
     )
     gate = app.state.gate = Gate(settings.predict_in_flight, root_path=settings.root_path)
     gate.refused = partial(counters.answered, "POST", status=Overloaded.status, seconds=None)
@@ -123,7 +124,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     app.add_middleware(BodyLimit, limit_of=limit_of(settings))
     app.add_middleware(SameOrigin, allowed=settings.allowed_hosts, is_open=known(not settings.keys))
     app.add_middleware(Admission, gate=gate)
-    app.add_middleware(Observe, metrics=counters)  # added last: only a request's span is around it
+    app.add_middleware(Observe, metrics=counters)  # added last, so only the tracing span is outside it
     traces.instrument(app)
     return app
 
@@ -142,6 +143,7 @@ def _open(settings: Settings, counters: Metrics, tracing: Tracing, closing: Exit
         artifacts,
         partial(images.of_model, database, stores),
         partial(calibrations.ground, database, stores, artifacts),
+        partial(model_rows.check_there, database),
     )
     closing.callback(inference.close)
     planners = CapacityLimiter(20)

@@ -1,6 +1,6 @@
-"""uvicorn's protocol, put right where it takes a body for a request, loses one, or hides that a client left.
+"""uvicorn's protocol, with fixes where it takes a body for a request, loses a request or hides a disconnect.
 
-What belongs to HTTP itself; how much of it one connection may ask for is `connection`'s.
+This module deals with HTTP itself; `connection` sets the limits.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 _HUNG_UP = getattr(select, "POLLRDHUP", 0)
-"""Linux' own; elsewhere POLLHUP tells it, which is never asked for."""
+"""POLLRDHUP exists only on Linux. Elsewhere POLLHUP reports the hang-up without being requested."""
 _MOST_WAITING = 1_000
-"""Requests of one connection that wait for their turn: of one piece, for nothing is read behind it. A piece
-(256 KiB) may hold 14,000, and each takes 3 KiB of memory."""
+"""Limit of pipelined requests waiting on one connection. They all come from one piece, since nothing is read
+after it; a piece (256 KiB) may hold 14,000 requests, and each takes 3 KiB of memory."""
 
 
 class Protocol(HttpToolsProtocol):
-    """Reads on behind an offer of another protocol, drops trailers, and closes so that answers arrive."""
+    """Ignores upgrade offers without losing the body, drops trailers, and closes so that responses arrive."""
 
     _body = False
-    """A body is arriving, be its request answered already or not; else a head is awaited or arriving."""
+    """Whether a body is arriving, even if its request is already answered; else a head is next."""
     _lingering = False
-    """All is said; what still arrives is dropped."""
+    """Whether the last response has been sent; whatever still arrives is dropped."""
     _answered: RequestResponseCycle | None = None
-    """The request whose answer was begun last; uvicorn's `cycle` is the one that was read last."""
+    """The request whose processing started last; uvicorn's `cycle` is the request read last."""
     _outlet: _Outlet
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -42,16 +42,16 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._outlet.let_go(self.transport)
-        self._tell_gone()  # uvicorn tells the request that was read last, which may still wait for its turn
+        self._tell_gone()  # uvicorn only tells the request read last, which may still be queued
 
     def handle_websocket_upgrade(self) -> None:
         if self._answering() is None:
             self.take_over()
-        else:  # web sockets would not tell the request before them that its client has left
-            self.send_400_response("a web socket needs a connection of its own")
+        else:  # the web socket protocol would not tell the earlier request about a disconnect
+            self.send_400_response("a web socket needs its own connection")
 
     def take_over(self) -> None:
-        """Hand the connection to web sockets."""
+        """Hand the connection over to the web socket protocol."""
         super().handle_websocket_upgrade()
 
     # --- what arrives -------------------------------------------------------------------------
@@ -61,11 +61,11 @@ class Protocol(HttpToolsProtocol):
         try:
             self._read(memoryview(data))
         except HttpParserError:
-            self.send_400_response("this is no request as RFC 9112 has it")
+            self.send_400_response("this is not a well-formed HTTP request (RFC 9112)")
 
     def _read(self, data: memoryview) -> None:
-        """Parse it all. A server may pass over an `Upgrade` (RFC 9110, 7.8), but the parser ends the message
-        at its head then, body or not: so the parser gets the head once more, without the offer."""
+        """Parse all data. A server may ignore an `Upgrade` (RFC 9110, 7.8), but the parser then ends the
+        message after its head even if it has a body, so the head is parsed again without the offer."""
         while True:
             try:
                 self.parser.feed_data(data)
@@ -78,8 +78,8 @@ class Protocol(HttpToolsProtocol):
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
                 return
-            if self.parser.get_method() == b"CONNECT":  # an offer by itself, without a body (RFC 9110, 9.3.6)
-                self.send_400_response("this is no proxy")
+            if self.parser.get_method() == b"CONNECT":  # counts as an upgrade; has no body (RFC 9110, 9.3.6)
+                self.send_400_response("this server is not a proxy")
                 return
             self.parser.feed_data(self._head_without_offer())
 
@@ -90,25 +90,27 @@ class Protocol(HttpToolsProtocol):
         return b"".join((*lines, b"\r\n"))
 
     def _offered(self) -> bool:
-        """Whether the parser ends a message at its head, for an offer that is passed over."""
+        """Whether the parser ends the message after its head because of an upgrade offer that is ignored."""
         return self.parser.should_upgrade() and not self._should_upgrade()
 
     def _drop_trailers(self) -> None:
-        """From now on, when the head is whole, fields go to a list that nobody has: what comes behind a body
-        is no header (RFC 9110, 6.5.1)."""
-        if not self.parser.should_upgrade():  # which has no body, and its head is read once more
+        """Collect further fields in a list that nobody reads. Called when the head is complete: trailers must
+        not become headers (RFC 9110, 6.5.1)."""
+        if not self.parser.should_upgrade():  # otherwise the head is parsed once more
             self.headers = []
 
     def on_headers_complete(self) -> None:
         if len(self.pipeline) < _MOST_WAITING:
             super().on_headers_complete()
         else:
-            self.send_400_response(f"more than {_MOST_WAITING} requests wait here; send fewer at a time")
+            self.send_400_response(
+                f"more than {_MOST_WAITING} requests are waiting on this connection; send fewer at a time"
+            )
 
     # --- the answers --------------------------------------------------------------------------
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        cycle.transport = self._outlet  # type: ignore[assignment]  # all that it asks of a transport
+        cycle.transport = self._outlet  # type: ignore[assignment]  # has every method that the cycle uses
         self._answered = cycle
         if cycle.waiting_for_100_continue:
             app = _closing_unless_asked(cycle, app)
@@ -119,15 +121,15 @@ class Protocol(HttpToolsProtocol):
             self.server_state.total_requests += 1
         else:
             super().on_response_complete()
-            self.flow.resume_reading()  # where the last that waited has begun
+            self.flow.resume_reading()  # takes effect once the last waiting request has begun
 
     def _answering(self) -> RequestResponseCycle | None:
-        """The request that is being answered, if there is one."""
+        """Return the request that is being answered, if there is one."""
         cycle = self._answered
         return None if cycle is None or cycle.response_complete else cycle
 
     def _has_left(self) -> bool:
-        """Whether the client hung up while nothing is read, for a request waits behind the one it answers."""
+        """Whether the client hung up while reading is paused because a pipelined request is waiting."""
         if not self.pipeline:
             return False
         poll = select.poll()
@@ -135,7 +137,7 @@ class Protocol(HttpToolsProtocol):
         return bool(poll.poll(0))
 
     def _tell_gone(self) -> None:
-        """Tell who answers that the client is gone."""
+        """Tell the request being answered that the client has disconnected."""
         cycle = self._answering()
         if cycle is not None:
             cycle.disconnected = True
@@ -145,25 +147,25 @@ class Protocol(HttpToolsProtocol):
         return self._lingering or self.transport.is_closing()
 
     def _close(self) -> None:
-        """Close; a client that is still sending its body hears first why."""
+        """Close the connection, after lingering if the client is still sending its body."""
         if self._body:
             self._linger()
         else:
             self.transport.close()
 
     def _linger(self) -> None:
-        """Say that all is said, and drop what still comes: closed with unread bytes, a connection is reset,
-        and the client may lose the answer (RFC 9112, 9.6). Who calls this sees to an end."""
+        """Send EOF and drop whatever still arrives. Closing with unread bytes would reset the connection, and
+        the client might lose the response (RFC 9112, 9.6). The caller must make sure that lingering ends."""
         if not self._ending():
             self._lingering = True
-            with suppress(OSError):  # it is reset already
+            with suppress(OSError):  # the connection is already reset
                 self.transport.write_eof()
             self.pipeline.clear()
             self.flow.resume_reading()
 
 
 class _Outlet:
-    """What an answer knows of its transport; it ends as the protocol does."""
+    """The transport as a response sees it; closing goes through the protocol, so that it can linger."""
 
     __slots__ = ("close", "is_closing", "write")
 
@@ -173,35 +175,36 @@ class _Outlet:
         self.is_closing = protocol._ending
 
     def let_go(self, transport: asyncio.Transport) -> None:
-        """Of the protocol, which holds this by its requests."""
+        """Drop the references to the protocol, which would form a cycle through its requests."""
         self.close, self.is_closing = transport.close, transport.is_closing
 
 
 class _Flow(FlowControl):
-    """Reads nothing while requests wait for their turn: those behind them would gather, without end."""
+    """Pauses reading while pipelined requests wait; otherwise their number could grow without limit."""
 
     def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
         super().__init__(transport)
         self._waiting = waiting
 
     def resume_reading(self) -> None:
-        if not self._waiting:  # else the one that is answered is whole: another has begun behind it
+        if not self._waiting:  # a request that has another waiting behind it is already complete
             super().resume_reading()
 
 
 def _closing_unless_asked(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
-    """The application of a client that waits for `100 Continue` before it sends its body.
+    """Wrap the application for a request with `Expect: 100-continue`: close unless the body is asked for.
 
-    Answered without, it may send the body or not (RFC 9110, 10.1.1): what comes next could be either.
+    After a response without `100 Continue`, the client may or may not send the body (RFC 9110, 10.1.1), so
+    the next bytes could be either a body or a request.
     """
     keeps, cycle.keep_alive = cycle.keep_alive, False
 
     async def watched(scope: Scope, receive: Receive, send: Send) -> None:
         async def asking() -> Message:
-            if cycle.waiting_for_100_continue:  # it is told to go on
+            if cycle.waiting_for_100_continue:  # `receive` sends the `100 Continue`
                 cycle.keep_alive = keeps
             return await receive()
 
-        await app(scope, asking, send)  # type: ignore[arg-type]  # the same shapes, by other names
+        await app(scope, asking, send)  # type: ignore[arg-type]  # Starlette's names for the same types
 
     return watched  # type: ignore[return-value]  # likewise

@@ -1,5 +1,5 @@
-"""uvicorn with manners of its own: its connections are bounded in time, and told to stop, it ends the open
-event streams and the exports at once, and itself in bounded time."""
+"""uvicorn with time limits on its connections and on shutdown: when told to stop, it ends open event streams
+and exports at once, and the process exits within a bounded time."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from core import logs
 from core.settings import Settings
 
 LAST_SECONDS = 3.0
-"""For what comes behind the open requests. `masktune serve` kills the process two seconds later."""
+"""For cleanup after the open requests have ended. `masktune serve` kills the process two seconds later."""
 
 
 class Server(uvicorn.Server):
-    """Without it a stream would hold the process until `timeout_graceful_shutdown` cuts it off.
+    """Ends event streams and exports on the first signal.
 
-    An export would hold it longer: a thread cannot be cut off.
+    Otherwise a stream would keep the process alive until `timeout_graceful_shutdown` cancels it, and an
+    export even longer, because a thread cannot be cancelled.
     """
 
     def __init__(self, config: uvicorn.Config, app: FastAPI, *, most_seconds: float | None = None) -> None:
-        """`most_seconds` after the first signal the process has ended; None: it is not the server's own."""
+        """The process exits within `most_seconds` of the first signal; None if the server does not own it."""
         super().__init__(config)
         self._app = app
         self._most_seconds = most_seconds
@@ -46,15 +47,15 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         if self._loop is not None and self.started:
             services = self._app.state.services
-            with suppress(RuntimeError):  # another signal came first, and the loop is closed
+            with suppress(RuntimeError):  # an earlier signal has already closed the loop
                 self._loop.call_soon_threadsafe(services.followers.stop)
                 self._loop.call_soon_threadsafe(services.inference.exports.stop)
 
 
 def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = None) -> Server:
-    """A server of the API on the address of the settings; `run(sockets=…)` listens on given ones instead.
+    """Create a server of the API on the configured address; `run(sockets=…)` listens on these instead.
 
-    `wrap` may put another application around the API, which sees all requests first. A signal that ends the
+    `wrap` may put another application around the API; it sees all requests first. A signal that ends the
     server ends the process.
     """
     app = create_app(settings)
@@ -66,7 +67,7 @@ def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = 
         port=settings.port,
         root_path=settings.root_path,
         log_level=settings.log_level,
-        access_log=False,  # `masktune.access` has the line, with the request's id
+        access_log=False,  # the `masktune.access` logger writes the line, with the request's id
         timeout_graceful_shutdown=settings.graceful_shutdown_seconds,
     )
     return Server(config, app, most_seconds=settings.graceful_shutdown_seconds + LAST_SECONDS)

@@ -1,6 +1,6 @@
-"""The end of a process whose threads wait for what does not answer: a database that hangs, a store, a card.
+"""Forces a process to exit whose threads wait for a database, store or GPU that does not respond.
 
-No driver can be told to wait no longer, and a process ends with the last of its threads.
+Such a wait cannot be cancelled in any driver, and a process exits only with the last of its threads.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ logger = logging.getLogger(__name__)
 
 
 def end_in_time(seconds: float) -> None:
-    """See to it that this process has ended after so many seconds, whatever it waits for then."""
+    """Exit the process with status 1 after this many seconds, whatever it is waiting for."""
     threading.Thread(target=_end, args=(seconds,), name="stop", daemon=True).start()
 
 
 def _end(seconds: float) -> None:
     time.sleep(seconds)
-    logger.error("the service could not stop in time: a part that it waits for does not answer")
+    logger.error("the service could not stop in time: a part that it waits for does not respond")
     os._exit(1)

@@ -1,6 +1,6 @@
-"""`masktune backup` and `masktune restore`: the service's rows and files in a folder, and back.
+"""`masktune backup` and `masktune restore`: copy the service's rows and files to a folder, and back.
 
-They work on the database and the store themselves, as the parts of the service do, and not over the API.
+Like the parts of the service, they access the database and the store directly instead of through the API.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def backup(
     folder: Annotated[Path, typer.Argument(help="A new or empty folder.", show_default=False)],
     tables_only: Annotated[
-        bool, typer.Option("--tables-only", help="Leave the files: the store has a backup of its own.")
+        bool, typer.Option("--tables-only", help="Skip the files: the store has its own backup.")
     ] = False,
 ) -> None:
-    """Copy the service into a folder. It may go on meanwhile."""
+    """Back up the service into a folder. The service may keep running."""
     from core.backup import save
 
     settings = read_settings()
@@ -34,9 +34,9 @@ def backup(
 
 
 def restore(
-    folder: Annotated[Path, typer.Argument(help="What `masktune backup` has filled.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder that `masktune backup` wrote.", show_default=False)],
 ) -> None:
-    """Fill an empty service from a folder, on SQLite or PostgreSQL. Nothing may run on it meanwhile."""
+    """Restore a backup into an empty service, on SQLite or PostgreSQL. The service must not be running."""
     from core.backup import restore as restored
 
     settings = read_settings()
@@ -52,4 +52,4 @@ def _artifacts(settings: Settings) -> Artifacts:
 
 def _tell(what: str, made: Contents) -> None:
     rows = sum(made.rows.values())
-    print(f"{what}: {rows:,} rows of {len(made.rows)} tables, {made.files:,} files of {made.bytes:,} bytes")
+    print(f"{what}: {rows:,} rows in {len(made.rows)} tables, {made.files:,} files ({made.bytes:,} bytes)")

@@ -1,4 +1,4 @@
-"""What the shell offers after a Tab: fixed words at once, ids and names as the service has them."""
+"""Shell completion: fixed words at once, ids and names from the service."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 Offer = tuple[str, str]
-"""A word, and what is shown beside it by the shells that can."""
+"""(word, description); only some shells show the description."""
 
 MOST = 50
-"""Of each kind, newest first: nobody picks out of more."""
-PATIENCE = 2.0  # seconds; who presses Tab does not wait for a service that is away
+"""Entries offered of each kind, newest first; nobody picks from a longer list."""
+PATIENCE = 2.0  # seconds; pressing Tab must not wait for an unreachable service
 
 KINDS = ("masktune", "erm", "mask", "finetune", "retrain_head", "evaluate", "predict")
 FORMATS = ("auto", "image_folder", "csv", "waterbirds", "celeba", "backgrounds_challenge")
@@ -29,13 +29,13 @@ SCORES = ("max_softmax", "product", "minimum")
 
 
 def in_order(names: Mapping[str, V], order: Sequence[str]) -> Iterable[tuple[str, V]]:
-    """Known names in their order, then the others: PostgreSQL keeps the keys of an object by their length."""
+    """Entries in the given order, then all others: PostgreSQL's jsonb sorts object keys by length."""
     known = {name: place for place, name in enumerate(order)}
     return sorted(names.items(), key=lambda one: known.get(one[0], len(known)))
 
 
 def words(*offered: str) -> Callable[[str], list[str]]:
-    """Offers these, whatever the service says."""
+    """Complete from a fixed list of words, without asking the service."""
 
     def complete(incomplete: str) -> list[str]:
         return [word for word in offered if word.startswith(incomplete)]
@@ -44,12 +44,12 @@ def words(*offered: str) -> Callable[[str], list[str]]:
 
 
 def datasets(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Ids of data sets, with their names."""
+    """Ids of data sets, described by their names."""
     return _asked(ctx, incomplete, lambda client: ((d.id, d.name) for d in client.datasets.list(limit=MOST)))
 
 
 def jobs(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Ids of jobs, with their kinds and states."""
+    """Ids of jobs, described by kind and state."""
     return _asked(
         ctx, incomplete, lambda client: ((j.id, f"{j.kind}, {j.state}") for j in client.jobs.list(limit=MOST))
     )
@@ -66,7 +66,7 @@ def models(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 
 def aliases(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Aliases, with what they stand for."""
+    """Aliases, described by the models they point at."""
     return _asked(ctx, incomplete, aliased)
 
 
@@ -76,7 +76,7 @@ def presets(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 
 def keys(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Ids of keys that open something."""
+    """Ids of keys that have not been revoked."""
     return _asked(
         ctx,
         incomplete,
@@ -89,7 +89,7 @@ def aliased(client: Client) -> Iterable[Offer]:
 
 
 def _asked(ctx: typer.Context, incomplete: str, offered: Callable[[Client], Iterable[Offer]]) -> list[Offer]:
-    """What the service has, or nothing where it says no: a Tab is never answered with an error."""
+    """Completions from the service, or none if the request fails: pressing Tab never shows an error."""
     from rich.markup import escape
 
     from client import DEFAULT_URL, Client, ClientError, Retry
@@ -98,7 +98,7 @@ def _asked(ctx: typer.Context, incomplete: str, offered: Callable[[Client], Iter
     try:
         with Client(url, key=key, timeout=PATIENCE, retry=Retry(attempts=1)) as client:
             found = islice(offered(client), MOST)
-            # typer shows what stands beside a word without its markup, and names may look like some.
+            # Typer interprets rich markup in descriptions, and names may look like markup.
             return [(word, escape(beside)) for word, beside in found if word.startswith(incomplete)]
     except ClientError:
         return []

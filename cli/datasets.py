@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
     from client import Dataset, FullReport
 
-app = typer.Typer(no_args_is_help=True, help="Upload labelled images and look at what was made of them.")
+app = typer.Typer(no_args_is_help=True, help="Upload labelled images and inspect the data sets they make.")
 
 SHOWN = 20
-"""Rejected files that a table names."""
+"""Most rejected files listed in a table."""
 
 Id = Annotated[
     str,
     typer.Argument(
         metavar="DATASET",
-        help="Id of the data set, ds_….",
+        help="Id of the data set (ds_…).",
         show_default=False,
         autocompletion=completion.datasets,
     ),
@@ -47,7 +47,7 @@ def add(
             show_default=False,
         ),
     ],
-    name: Annotated[str | None, typer.Option(help="Its name; by default that of the file.")] = None,
+    name: Annotated[str | None, typer.Option(help="Its name. Default: the name of the file.")] = None,
     format: Annotated[
         str,
         typer.Option(
@@ -62,10 +62,10 @@ def add(
             help="An option of the source or the format, e.g. download=true; may be repeated.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the splits that are made.")] = 0,
-    wait: Annotated[bool, typer.Option(help="Until the import has ended.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the splits that the import makes.")] = 0,
+    wait: Annotated[bool, typer.Option(help="Wait until the import has ended.")] = True,
 ) -> None:
-    """Upload a data set (zip, tar, tar.gz, tar.zst, or a folder), or name a source."""
+    """Upload a data set (zip, tar, tar.gz, tar.zst, or a folder), or import one from a source."""
     options, datasets = assigned(option), session.client.datasets
     if _is_source(what):
         dataset = datasets.from_source(what, name=name, format=format, options=options, seed=seed)
@@ -91,11 +91,13 @@ app.command("upload", help="The same as `add`.")(add)
 
 @app.command("list")
 @connected
-def list_(session: Session, most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20) -> None:
-    """Data sets, newest first."""
+def list_(
+    session: Session, most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20
+) -> None:
+    """List data sets, newest first."""
     session.show_all(
         session.client.datasets.list(limit=min(most, 100)),
-        ("id", "name", "state", "classes", "samples", "made"),
+        ("id", "name", "state", "classes", "samples", "created"),
         lambda d: (
             d.id,
             d.name,
@@ -111,7 +113,7 @@ def list_(session: Session, most: Annotated[int, typer.Option(min=1, help="How m
 @app.command()
 @connected
 def show(session: Session, dataset_id: Id) -> None:
-    """One data set: splits, groups, and what its import rejected."""
+    """Show one data set: splits, groups, and what its import rejected."""
     dataset = session.client.datasets.get(dataset_id)
     session.show(dataset, lambda: table(dataset))
 
@@ -119,7 +121,7 @@ def show(session: Session, dataset_id: Id) -> None:
 @app.command()
 @connected
 def report(session: Session, dataset_id: Id) -> None:
-    """Every file that the import rejected or ignored, and every picture that is there twice."""
+    """List every file that the import rejected or ignored, and every duplicate image."""
     found = session.client.datasets.report(dataset_id)
     session.show(found, lambda: files(found))
 
@@ -135,11 +137,11 @@ def samples(
             help="train, val, calibration or test.", autocompletion=completion.words(*completion.SPLITS)
         ),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Of this class alone.")] = None,
-    group: Annotated[str | None, typer.Option(help="Of this group alone.")] = None,
-    most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
+    label: Annotated[str | None, typer.Option(help="Only samples of this class.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only samples of this group.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
-    """The samples of a data set."""
+    """List the samples of a data set."""
     found = session.client.datasets.samples(
         dataset_id, split=split, label=label, group=group, limit=min(most, 100)
     )
@@ -160,7 +162,7 @@ def delete(session: Session, dataset_id: Id) -> None:
 
 
 def table(dataset: Dataset) -> Table:
-    """What there is to know about one data set."""
+    """One data set in full."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -187,7 +189,7 @@ def table(dataset: Dataset) -> Table:
 
 
 def files(report: FullReport) -> Table:
-    """A row for each file, and for each set of files with one picture."""
+    """One row per file, and one per set of files with the same image."""
     from rich.box import SIMPLE
     from rich.table import Table
 

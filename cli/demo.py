@@ -1,6 +1,6 @@
 """`masktune demo`: the whole service in two minutes, on real digits with a shortcut painted on.
 
-Everything goes over HTTP through the client, as a user's own program would.
+Like a user's own program, it does everything over HTTP through the client.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ FIELDS: dict[str, Any] = {
     "epochs": 15,
     "batch_size": 32,
     "optimizer": {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9},
-    # The paper's one epoch is 34 steps on so few images, and where it ends is chance. Test accuracy, each
-    # seed on one and on two threads: 0.84 to 0.98 after two epochs (8 seeds), 0.92 to 0.98 after three (10).
-    # The control gets three as well.
+    # With so few images, the paper's one epoch is only 34 steps, and its result depends on chance. Test
+    # accuracy, each seed on one and on two threads: 0.84 to 0.98 after two epochs (8 seeds), 0.92 to 0.98
+    # after three (10 seeds). The control also gets three.
     "finetune": {"epochs": 3},
 }
 COVERAGE, MAX_RISK, CONFIDENCE = 0.9, 0.05, 0.95
@@ -57,7 +57,7 @@ def demo(
             with running_service(Path(folder), output / "service.log") as url, Client(url) as client:
                 shown.print(f"It answers at {url} after {time.monotonic() - started:.1f} s.")
                 Demo(client, shown, output, Path(folder)).run()
-        shown.print(f"\nThe service is stopped. All of it took {time.monotonic() - started:.0f} s.")
+        shown.print(f"\nThe service has stopped. The demo took {time.monotonic() - started:.0f} s.")
     except ClientError as error:
         fail_with(error)
     except ServiceFailed as error:
@@ -74,7 +74,7 @@ class ServiceFailed(Exception):
 
 @dataclass(frozen=True)
 class Demo:
-    """The steps after the start, in order."""
+    """The steps of the demo, in order, once the service is running."""
 
     client: Client
     console: Console
@@ -88,7 +88,7 @@ class Demo:
         self.predictions(dataset, job)
 
     def data(self) -> Dataset:
-        """Make the zip, upload it, wait for the import."""
+        """Make the zip, upload it, and wait for the import."""
         from cli.demo_data import SHARE, write_zip
         from cli.progress import sending
 
@@ -100,7 +100,7 @@ class Demo:
             f"The trap: in training, a red square sits in the corner of {SHARE:.0%} of the 0-4",
             f"and of {1 - SHARE:.0%} of the 5-9. It is easier to see than the digit.",
             f"In the {counts.test} test images it is the other way round: on every 5-9, on no 0-4.",
-            "Who learned the square fails there.",
+            "A model that learned the square fails there.",
         )
         with sending(self.console, "uploading digits.zip") as on_sent:
             dataset = self.client.datasets.upload(archive, name="digits with a square", on_sent=on_sent)
@@ -108,7 +108,7 @@ class Demo:
         splits = ", ".join(f"{split} {n}" for split, n in dataset.splits.items())
         self._say(
             f"Uploaded and checked, image by image: {splits}.",
-            "The service cut val (which chooses the checkpoint) and calibration (for step 5) from train.",
+            "The service split val (to choose the checkpoint) and calibration (for step 5) off train.",
         )
         if dataset.report is not None and dataset.report.shortcuts is not None:
             self._say("Before anything was trained, it noticed:", dataset.report.shortcuts["sentence"])
@@ -121,8 +121,8 @@ class Demo:
 
         _heading(self.console, "3. The job: plain training, then MaskTune")
         self._say(
-            "Train as usual. See what the model looks at. Cover exactly that, and train three more passes,",
-            "so that it has to look elsewhere. A control gets the same three passes without the covering.",
+            "Train as usual. Find what the model looks at. Mask exactly that, and train three more epochs,",
+            "so that it has to look elsewhere. A control gets the same three epochs without masks.",
         )
         started = time.monotonic()
         job = self.client.jobs.start("masktune", dataset=dataset.id, **FIELDS)
@@ -133,7 +133,7 @@ class Demo:
         return job
 
     def report(self, job: Job) -> None:
-        """Before and after, and whether it helped."""
+        """Show the figures before and after, and whether MaskTune helped."""
         from cli.report import comparison, shortcut, verdict
 
         _heading(self.console, "4. What changed")
@@ -148,7 +148,7 @@ class Demo:
         self._show("The whole report", page)
 
     def predictions(self, dataset: Dataset, job: Job) -> None:
-        """One stored image under each policy, and where the models look."""
+        """Predict one stored image under each policy, and show where the models look."""
         sample = self._misleading(dataset, job)
         _heading(self.console, "5. Predictions, with the right to say “I don't know”")
         self._say(f"Test image {sample.id}, the first on which the models disagree: {sample.group}.")
@@ -160,7 +160,7 @@ class Demo:
         self.console.print(self._answers(dataset, job, sample, policies))
         self._say(f"coverage={COVERAGE:g}: answer about {COVERAGE:.0%} of the images.")
         self._say(
-            f"max_risk={MAX_RISK:g}: of the answers at most {MAX_RISK:.0%} are wrong,",
+            f"max_risk={MAX_RISK:g}: at most {MAX_RISK:.0%} of the answers are wrong,",
             f"with {CONFIDENCE:.0%} confidence.",
         )
         self._say(
@@ -213,13 +213,13 @@ class Demo:
         self.console.print(f"{what}: {file}", soft_wrap=True)
 
     def _say(self, *sentences: str, style: str | None = None) -> None:
-        """A paragraph, no wider than one reads with ease."""
+        """Print a paragraph, at most 88 columns wide."""
         self.console.print(" ".join(sentences), style=style, width=min(self.console.width, 88))
 
 
 @contextlib.contextmanager
 def running_service(folder: Path, log: Path) -> Iterator[str]:
-    """`masktune serve` on a free port with all its data in `folder`; yields its address, ends it after."""
+    """Run `masktune serve` on a free port with its data in `folder`. Yields its address; stops it on exit."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             [
@@ -233,11 +233,11 @@ def running_service(folder: Path, log: Path) -> Iterator[str]:
                 str(folder / "var"),
                 "--tied",
             ],
-            stdin=subprocess.PIPE,  # held open: it ends with us
+            stdin=subprocess.PIPE,  # held open: the service ends when this process does
             stdout=subprocess.PIPE,
             stderr=file,
             env=_clean_environment(),
-            cwd=folder,  # not where a .env of the user's may lie
+            cwd=folder,  # away from any .env file of the user
             text=True,
             start_new_session=True,
         )
@@ -259,11 +259,11 @@ def _address(process: subprocess.Popen[str], log: Path) -> str:
     for line in process.stdout:
         if "ready at " in line:
             return line.partition("ready at ")[2].split()[0]
-    raise ServiceFailed(f"the service did not start: {log} says why")
+    raise ServiceFailed(f"the service did not start; see {log}")
 
 
 def _clean_environment() -> dict[str, str]:
-    """Ours, without settings that would lead the demo to a real database."""
+    """This process's environment without settings that would point the demo at a real database."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
     here = str(Path(__file__).resolve().parent.parent)
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, (here, kept.get("PYTHONPATH"))))
@@ -271,7 +271,7 @@ def _clean_environment() -> dict[str, str]:
 
 
 def _measured(report: dict[str, Any]) -> list[str]:
-    """What the figures say, whatever they are."""
+    """Sentences about the measured accuracies, whatever these turn out to be."""
 
     def of(arm: str) -> float | None:
         return ((report["metrics"].get("test") or {}).get(arm) or {}).get("accuracy")
@@ -279,9 +279,9 @@ def _measured(report: dict[str, Any]) -> list[str]:
     erm, control, masktune = of("erm"), of("control"), of("masktune")
     told = [("plain training", erm), ("the control", control), ("MaskTune", masktune)]
     rates = ", ".join(f"{name} {value:.1%}" for name, value in told if value is not None)
-    lines = [f"Right, with the square on the wrong class: {rates}."] if rates else []
+    lines = [f"Accuracy with the square on the wrong class: {rates}."] if rates else []
     if erm is not None and erm < 0.5:
-        lines.append("Plain training does worse than guessing there: it had learned the square.")
+        lines.append("Plain training does worse than guessing there: it learned the square.")
     return lines
 
 
@@ -290,7 +290,7 @@ def _heading(shown: Console, text: str) -> None:
 
 
 def _interrupted(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not break the clearing up
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second SIGTERM must not interrupt the cleanup
     raise KeyboardInterrupt
 
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 SIZE, SQUARE = 28, 4  # pixels
 SHARE = 0.99
-"""Of the first class, in training, has the square; of the second class 1 − SHARE."""
+"""Share of the first class that has the square in training; in the second class it is 1 − SHARE."""
 TEST_SHARE = 0.2
 CLASSES = ("0-4", "5-9")
 RED = (255, 0, 0)
 
 
 class Counts(NamedTuple):
-    """How many images the zip holds, and how many of them have the square in the corner."""
+    """Number of images in the zip, and how many of them have the square in the corner."""
 
     train: int
     train_with_square: int
@@ -32,9 +32,9 @@ class Counts(NamedTuple):
 def write_zip(target: Path, *, seed: int = 0) -> Counts:
     """Write the images and `labels.csv` (`path,label,split,group`) to `target`.
 
-    The task is 0-4 against 5-9. In train the square is on 99 % of the first class and 1 % of the
-    second; in test on the whole second class and nothing else. The group is what the square and the
-    class are together: it is measured, never trained on.
+    The task is 0-4 against 5-9. In train, the square is on 99 % of the first class and 1 % of the
+    second; in test, on all of the second class and nothing else. The group combines the square and the
+    class: it is used to measure, never to train.
     """
     import numpy as np
     from sklearn.datasets import load_digits
@@ -61,7 +61,7 @@ def write_zip(target: Path, *, seed: int = 0) -> Counts:
 def _in_training(
     labels: NDArray[np.int64], test: NDArray[np.bool_], rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Which training images get the square: the shares are exact, the images drawn at random."""
+    """Mask of the training images that get the square: the shares are exact, the images drawn at random."""
     import numpy as np
 
     square = np.zeros(len(labels), dtype=bool)
@@ -72,7 +72,7 @@ def _in_training(
 
 
 def _enlarged(pixels: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """(N, 64) of 0..16 → (N, 28, 28, 3) uint8."""
+    """Enlarge (N, 64) values in 0..16 to (N, 28, 28, 3) uint8 images."""
     import numpy as np
     from PIL import Image
 

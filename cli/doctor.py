@@ -1,4 +1,4 @@
-"""`masktune doctor`: what is wrong with this machine, before a job finds it out."""
+"""`masktune doctor`: finds problems with this machine before a job runs into them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Level = Literal["ok", "warning", "wrong"]
 GiB = 2**30
 
-# What the torch of this installation sees. In a process of its own: it takes seconds to load, may break,
-# and must not stay.
+# Reports what the installed torch sees. It runs in a separate process because torch takes seconds to load,
+# may crash, and must not stay in memory.
 _TORCH = """
 import json, torch, torchvision
 cards = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -37,7 +37,7 @@ print(json.dumps({"torch": torch.__version__, "cuda": torch.version.cuda, "cards
 
 @dataclass(frozen=True)
 class Finding:
-    """What one look found; `advice` is empty where all is well."""
+    """The result of one check; `advice` is empty if there is no problem."""
 
     name: str
     level: Level
@@ -46,9 +46,9 @@ class Finding:
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Look at this machine with the settings that the service would have; exit code 1 if it cannot work."""
+    """Check this machine with the service's settings; exit code 1 if the service cannot run here."""
     from pydantic import ValidationError
 
     from core.settings import Settings
@@ -66,7 +66,7 @@ def doctor(
         raise typer.Exit(REFUSED)
 
 
-# --- the looks --------------------------------------------------------------------------------
+# --- the checks -------------------------------------------------------------------------------
 
 
 def _python(settings: Settings) -> Iterator[Finding]:
@@ -74,16 +74,16 @@ def _python(settings: Settings) -> Iterator[Finding]:
 
 
 def look_at_torch(settings: Settings) -> Iterator[Finding]:
-    """PyTorch itself, and whether it sees the card that the settings name."""
+    """Check that PyTorch loads, and that it sees the GPU that the settings name."""
     try:
         command = [sys.executable, "-c", _TORCH]
         asked = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     except subprocess.TimeoutExpired:
-        yield Finding("PyTorch", "wrong", "does not load within two minutes", "see whether the disk is slow")
+        yield Finding("PyTorch", "wrong", "does not load within two minutes", "check if the disk is slow")
         return
     if asked.returncode:
-        last = (asked.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        yield Finding("PyTorch", "wrong", last, "install torch and torchvision again, of one release")
+        last = (asked.stderr.strip().splitlines() or ["it ended without an error message"])[-1]
+        yield Finding("PyTorch", "wrong", last, "reinstall torch and torchvision from the same release")
         return
     seen = json.loads(asked.stdout)
     yield Finding("PyTorch", "ok", f"{seen['torch']}, {seen['threads']} threads")
@@ -95,25 +95,26 @@ def _gpu(settings: Settings, cards: list[str], cuda: str | None) -> Finding:
     if cards and int(number or 0) < len(cards):
         return Finding("GPU", "ok", ", ".join(cards))
     if cards:
-        seen = f"there is only {', '.join(cards)}, and MASKTUNE_DEVICE is {settings.device}"
-        return Finding("GPU", "wrong", seen, "cards are counted from 0; or set it to auto")
+        seen = f"there is only {', '.join(cards)}, but MASKTUNE_DEVICE is {settings.device}"
+        return Finding("GPU", "wrong", seen, "number the cards from 0, or set MASKTUNE_DEVICE=auto")
     driver = shutil.which("nvidia-smi") is not None
-    why = "this PyTorch is built without CUDA" if cuda is None else "PyTorch sees none"
+    why = "this PyTorch is built without CUDA" if cuda is None else "PyTorch sees no card"
     if settings.device.startswith("cuda"):
-        return Finding("GPU", "wrong", f"{why}, and MASKTUNE_DEVICE is {settings.device}", "set it to auto")
+        told = f"{why}, but MASKTUNE_DEVICE is {settings.device}"
+        return Finding("GPU", "wrong", told, "set MASKTUNE_DEVICE=auto")
     if driver:
-        advice = "install PyTorch's CUDA wheels, or see whether the container was given the card"
+        advice = "install PyTorch's CUDA wheels, or check that the container has access to the card"
         return Finding("GPU", "warning", f"there is an NVIDIA driver, but {why}", advice)
-    return Finding("GPU", "ok", "none: jobs train on the processor")
+    return Finding("GPU", "ok", "none: jobs train on the CPU")
 
 
 def _shared_memory(settings: Settings) -> Iterator[Finding]:
-    place = Path("/dev/shm")  # noqa: S108  # nosec B108  # the loaders' shared memory, no file of ours
+    place = Path("/dev/shm")  # noqa: S108  # nosec B108  # the data loaders' shared memory; no file is created
     if not place.is_dir():
         return
     size = shutil.disk_usage(place).total
     if size < GiB:
-        detail = f"{size / 2**20:.0f} MiB: the loaders of a training hand images over in it"
+        detail = f"{size / 2**20:.0f} MiB: the data loaders of a training pass images through it"
         yield Finding("shared memory", "warning", detail, "give the container more: shm_size: 2g")
     else:
         yield Finding("shared memory", "ok", f"{size / GiB:.1f} GiB")
@@ -128,12 +129,12 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         probe.unlink()
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        advice = "choose a folder that this user may write to: MASKTUNE_DATA_DIR"
+        advice = "set MASKTUNE_DATA_DIR to a folder that this user may write to"
         yield Finding("data folder", "wrong", f"{folder}: {error.strerror or error}", advice)
         return
     detail = f"{folder}, {free / GiB:.1f} GiB free"
     if free < 2 * GiB:
-        advice = "make room: an upload, its packed copy and the checkpoints of a job lie here at a time"
+        advice = "free some space for an upload, its packed copy and a job's checkpoints at the same time"
         yield Finding("data folder", "wrong" if free < GiB // 4 else "warning", detail, advice)
     else:
         yield Finding("data folder", "ok", detail)
@@ -147,9 +148,9 @@ def _port(settings: Settings) -> Iterator[Finding]:
         with closing(socket.create_server((settings.host, settings.port), family=family)):
             yield Finding(name, "ok", f"free on {settings.host}")
     except ValueError as error:
-        yield Finding(name, "wrong", str(error), "an open address needs a key")
+        yield Finding(name, "wrong", str(error), "an address other than loopback needs a key")
     except OSError as error:
-        advice = "the service may be running already; else choose another one: MASKTUNE_PORT"
+        advice = "the service may be running already; otherwise choose another port with MASKTUNE_PORT"
         yield Finding(name, "warning", f"{settings.host}: {error.strerror or error}", advice)
 
 
@@ -161,7 +162,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
             database.ping()
 
     kind = "SQLite in the data folder" if not settings.database_url else settings.database.split(":")[0]
-    advice = "see MASKTUNE_DATABASE_URL, and whether the server runs"
+    advice = "check MASKTUNE_DATABASE_URL, and that the server is running"
     yield _part("database", kind, ping, advice)
 
 
@@ -173,7 +174,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
             doorbell.ping()
 
     kind = "a folder in the data folder" if not settings.broker_url else settings.broker.split(":")[0]
-    advice = "see MASKTUNE_BROKER_URL, and whether the server runs"
+    advice = "check MASKTUNE_BROKER_URL, and that the server is running"
     yield _part("broker", kind, ping, advice)
 
 
@@ -184,12 +185,12 @@ def _storage(settings: Settings) -> Iterator[Finding]:
         Artifacts(settings.storage, cache=settings.scratch / "cache").check()
 
     kind = "the data folder" if not settings.storage_url else settings.storage
-    advice = "see MASKTUNE_STORAGE_URL, and the credentials in the environment"
+    advice = "check MASKTUNE_STORAGE_URL, and the credentials in the environment"
     yield _part("storage", kind, check, advice)
 
 
 def _part(name: str, kind: str, check: Callable[[], None], advice: str) -> Finding:
-    """Whether a part of the service answers."""
+    """Run the check of one part of the service; an exception makes the finding "wrong"."""
     said: list[str] = []
     with telling(said.append):
         check()
@@ -197,7 +198,7 @@ def _part(name: str, kind: str, check: Callable[[], None], advice: str) -> Findi
 
 
 PARTS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_database, _broker, _storage)
-"""What the parts of the service share."""
+"""Checks of the services that all parts share."""
 
 LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _python,
@@ -213,7 +214,7 @@ def _show(found: list[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    signs = {"ok": ("ok", "green"), "warning": ("look", "yellow"), "wrong": ("wrong", "bold red")}
+    signs = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "wrong": ("wrong", "bold red")}
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in found:
         told = Text(finding.detail)
@@ -223,6 +224,7 @@ def _show(found: list[Finding]) -> None:
     console().print(table)
     bad = sum(finding.level == "wrong" for finding in found)
     if bad:
-        console().print(f"\n{bad} of {len(found)} would keep the service from working.", style="bold red")
+        verdict = f"\n{bad} of {len(found)} checks failed: the service cannot run here."
+        console().print(verdict, style="bold red")
     else:
-        console().print("\nThe service can work here: masktune serve")
+        console().print("\nThe service can run here; start it with: masktune serve")

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from client import Job
 
-app = typer.Typer(no_args_is_help=True, help="Start trainings, follow them, read what they found.")
+app = typer.Typer(no_args_is_help=True, help="Start jobs, follow them, and read their reports.")
 
 Id = Annotated[
     str,
     typer.Argument(
-        metavar="JOB", help="Id of the job, job_….", show_default=False, autocompletion=completion.jobs
+        metavar="JOB", help="Id of the job (job_…).", show_default=False, autocompletion=completion.jobs
     ),
 ]
 
@@ -50,19 +50,19 @@ def start(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="Name of a preset; single fields win over it.", autocompletion=completion.presets),
+        typer.Option(help="Name of a preset; single fields override it.", autocompletion=completion.presets),
     ] = None,
     set: Annotated[  # the option's name
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="A field, dotted: --set optimizer.learning_rate=0.1"),
+        typer.Option(metavar="KEY=VALUE", help="A field of the job: --set optimizer.learning_rate=0.1"),
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Follow it to its end; exit code 4 unless it succeeds.")
+        bool, typer.Option("--watch", help="Follow the job to its end; exit code 4 unless it succeeds.")
     ] = False,
 ) -> None:
     """Queue a job. Every field has a default that suits the data set."""
     if kind not in completion.KINDS:
-        fail(f"there is no kind of job {kind!r}: use one of {', '.join(completion.KINDS)}", USAGE)
+        fail(f"there is no job of kind {kind!r}; use one of {', '.join(completion.KINDS)}", USAGE)
     named = {"dataset": dataset, "model": model, "preset": preset}
     fields = assigned(set) | {name: value for name, value in named.items() if value is not None}
     job = session.client.jobs.start(kind, **fields)
@@ -78,7 +78,7 @@ def start(
 @app.command()
 @connected
 def presets(session: Session) -> None:
-    """What --preset may be."""
+    """List the presets."""
     session.show_all(
         session.client.jobs.presets(),
         ("preset", "title", "made for"),
@@ -93,19 +93,19 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="Of this kind alone.", autocompletion=completion.words("import", *completion.KINDS)
+            help="Only jobs of this kind.", autocompletion=completion.words("import", *completion.KINDS)
         ),
     ] = None,
     state: Annotated[
         str | None,
-        typer.Option(help="In this state alone.", autocompletion=completion.words(*completion.STATES)),
+        typer.Option(help="Only jobs in this state.", autocompletion=completion.words(*completion.STATES)),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Of this data set alone.", autocompletion=completion.datasets)
+        str | None, typer.Option(help="Only jobs of this data set.", autocompletion=completion.datasets)
     ] = None,
-    most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
+    most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
-    """Jobs, newest first."""
+    """List jobs, newest first."""
     found = session.client.jobs.list(kind=kind, state=state, dataset=dataset, limit=min(most, 100))
     session.show_all(
         found,
@@ -118,7 +118,7 @@ def list_(
 @app.command()
 @connected
 def show(session: Session, job_id: Id) -> None:
-    """One job."""
+    """Show one job."""
     job = session.client.jobs.get(job_id)
     session.show(job, lambda: table(job))
 
@@ -141,7 +141,7 @@ def watch(session: Session, job_id: Id) -> None:
 @app.command()
 @connected
 def cancel(session: Session, job_id: Id) -> None:
-    """Ask a job to end. What it has trained so far is kept, and `resume` goes on from there."""
+    """Cancel a job. What it has trained so far is kept, and `resume` continues from there."""
     job = session.client.jobs.cancel(job_id)
     session.show(job, lambda: table(job))
 
@@ -149,7 +149,7 @@ def cancel(session: Session, job_id: Id) -> None:
 @app.command()
 @connected
 def resume(session: Session, job_id: Id) -> None:
-    """Let a failed or cancelled job go on from its last checkpoint."""
+    """Resume a failed or cancelled job from its last checkpoint."""
     job = session.client.jobs.resume(job_id)
     session.show(job, lambda: table(job))
 
@@ -160,11 +160,11 @@ def report(
     session: Session,
     job_id: Id,
     save: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write it here: a page (.html) or JSON (.json).")
+        Path | None, typer.Option(dir_okay=False, help="File to write: a page (.html) or JSON (.json).")
     ] = None,
-    open: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    open: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """What the job found: before, after, and whether it helped."""
+    """Show the job's report: before, after, and whether it helped."""
     jobs = session.client.jobs
     if save is not None:
         html = save.suffix.lower() in (".html", ".htm")
@@ -188,11 +188,11 @@ def predictions(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", dir_okay=False, help="File to write; by default JOB.parquet, or JOB.csv."
+            "--output", "-o", dir_okay=False, help="File to write. Default: JOB.parquet or JOB.csv."
         ),
     ] = None,
 ) -> None:
-    """Write what a predict job found to a file: a row for each sample."""
+    """Write the predictions of a predict job to a file, one row per sample."""
     jobs = session.client.jobs
     target = output or Path(f"{job_id}.{jobs.get(job_id).params.get('output', 'parquet')}")
     jobs.predictions(job_id, target)
@@ -200,7 +200,7 @@ def predictions(
 
 
 def table(job: Job) -> Table:
-    """What there is to know about one job."""
+    """One job in full."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -228,19 +228,19 @@ def _accuracies(splits: dict[str, Any]) -> str:
 
 
 def _followed(session: Session, job_id: str) -> Job:
-    """The job when it has ended; a person sees how it gets there."""
+    """Wait for the job to end and return it; shows progress unless the output is JSON."""
     changes = session.client.jobs.watch(job_id)
     with watching(job_id):
         return last(changes) if session.json else follow(session.console, changes)
 
 
 def _judge(session: Session, job: Job) -> None:
-    """End with 4 where it did not succeed."""
+    """Exit with 4 if the job did not succeed."""
     if job.state != "succeeded":
         why = (job.error or {}).get("detail")
-        fail(f"job {job.id} ended {job.state}" + (f": {why}" if why else ""), ENDED_BADLY)
+        fail(f"job {job.id} {job.state}" + (f": {why}" if why else ""), ENDED_BADLY)
     if job.kind == "predict":
-        session.say(f"masktune jobs predictions {job.id} writes them to a file")
+        session.say(f"write the predictions to a file: masktune jobs predictions {job.id}")
 
 
 def _open_page(session: Session, html: str) -> None:
@@ -249,4 +249,4 @@ def _open_page(session: Session, html: str) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".html", delete=False, encoding="utf-8") as page:
         page.write(html)
     if typer.launch(Path(page.name).as_uri()):
-        session.say(f"no browser could be opened here; the page is {page.name}")
+        session.say(f"no browser could be opened; the page is {page.name}")

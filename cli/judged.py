@@ -1,4 +1,4 @@
-"""A model's risk-coverage curve and its drift, as tables for a terminal."""
+"""A model's risk-coverage curve and drift as terminal tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def curve(found: RiskCoverage) -> Group:
-    """The curve, then each group and class at one threshold, then which bounds hold for what."""
+    """The curve, then all groups and classes at one threshold, then which bounds hold."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
@@ -47,7 +47,7 @@ def curve(found: RiskCoverage) -> Group:
 
 
 def drift(found: Drift) -> Group:
-    """What was served, the tests, and what follows."""
+    """The decisions served, the drift tests, and the conclusion."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
@@ -95,7 +95,7 @@ def _parts(found: RiskCoverage) -> Table:
         title_justify="left",
     )
     for row in _rows(table.groups, table.classes):
-        shown.add_row(*row[: len(shown.columns)])  # the verdict is the last, where there is a wish
+        shown.add_row(*row[: len(shown.columns)])  # the last column, the verdict, needs a max_risk
     return shown
 
 

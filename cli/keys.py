@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,13 +11,17 @@ from cli import completion
 from cli.output import REFUSED, age, fail
 from cli.session import Session, connected
 
+if TYPE_CHECKING:
+    from client import OwnKey
+
 app = typer.Typer(
-    no_args_is_help=True, help="Make keys for others and revoke them, with a key of the scope admin."
+    no_args_is_help=True,
+    help="Create and revoke keys, with a key of the scope admin; ask what your own key may do.",
 )
 
 
 class Scope(StrEnum):
-    """As the service names them; typer offers the values of an enum, not of a `Literal`, more than once."""
+    """The service's scopes. An enum, because typer does not accept a `Literal` for a repeated option."""
 
     READ = "read"
     PREDICT = "predict"
@@ -29,28 +33,28 @@ class Scope(StrEnum):
 @connected
 def create(
     session: Session,
-    name: Annotated[str, typer.Argument(help="Who or what will use it.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Who or what will use the key.", show_default=False)],
     scope: Annotated[
         list[Scope] | None,
-        typer.Option(help="What it may do; may be given several times; by default read and predict."),
+        typer.Option(help="What the key may do; may be repeated. Default: read and predict."),
     ] = None,
 ) -> None:
-    """Make a key. Its secret is shown once."""
+    """Create a key. Its secret is shown once."""
     made = session.client.keys.create(name, [each.value for each in scope or (Scope.READ, Scope.PREDICT)])
-    if made.secret is None:  # the first answer was lost on its way, and this is the second
-        fail(f"the secret of {made.id} was lost on its way; revoke it and make another", REFUSED)
+    if made.secret is None:  # a replay: the first answer, which held the secret, was lost
+        fail(f"the secret of {made.id} was lost in transit; revoke the key and create another", REFUSED)
     session.show(
-        made, lambda: f"{made.id} may {', '.join(made.scopes)}. Its secret, shown once:\n{made.secret}"
+        made, lambda: f"{made.id} may {', '.join(made.scopes)}. Its secret, shown only once:\n{made.secret}"
     )
 
 
 @app.command("list")
 @connected
 def list_(session: Session) -> None:
-    """Keys, newest first."""
+    """List keys, newest first."""
     session.show_all(
         session.client.keys.list(),
-        ("id", "name", "scopes", "made", "revoked"),
+        ("id", "name", "scopes", "created", "revoked"),
         lambda key: (key.id, key.name, ", ".join(key.scopes), age(key.created_at), age(key.revoked_at)),
     )
 
@@ -62,10 +66,25 @@ def revoke(
     id: Annotated[
         str,
         typer.Argument(
-            metavar="KEY", help="Its id, key_….", show_default=False, autocompletion=completion.keys
+            metavar="KEY", help="Id of the key (key_…).", show_default=False, autocompletion=completion.keys
         ),
     ],
 ) -> None:
-    """Let a key open nothing from now on."""
+    """Revoke a key. The service no longer accepts it."""
     session.client.keys.revoke(id)
     session.say(f"{id} is revoked")
+
+
+@app.command()
+@connected
+def whoami(session: Session) -> None:
+    """Show what your own key may do. Needs no particular scope."""
+    own = session.client.keys.whoami()
+    session.show(own, lambda: _told(own))
+
+
+def _told(own: OwnKey) -> str:
+    if own.open:
+        return "the service requires no key: everything is allowed"
+    key = "an operator's key" if own.id is None else f"{own.id} ({own.name})"
+    return f"{key} may {', '.join(own.scopes)}"

@@ -1,4 +1,4 @@
-"""The command `masktune`: which command is where. Starts without torch and without the service's packages."""
+"""The command `masktune` and its subcommands. Starts without torch and without the service's packages."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from cli.web import web
 
 HELP = """Train image classifiers past the shortcuts they found, and serve them with a reject option.
 
-`masktune demo` shows it in two minutes; `masktune serve` runs the service here.
-The client's commands reach the service at --url (MASKTUNE_URL) with --key (MASKTUNE_KEY).
+`masktune demo` shows it in two minutes; `masktune serve` runs the service on this machine.
+The client commands talk to the service at --url (MASKTUNE_URL) with --key (MASKTUNE_KEY).
 """
-# In one line each: a line that ends here would end in the terminal too, however wide that is.
+# One source line per paragraph: line breaks here would appear in the terminal, whatever its width.
 EPILOG = (
-    "Exit codes: 0 done; 1 the service said no; 2 the command line is wrong; "
-    "3 the service cannot be reached; 4 what was waited for ended badly; 130 interrupted."
+    "Exit codes: 0 success; 1 refused or failed; 2 invalid command line; "
+    "3 the service cannot be reached; 4 the job or import did not succeed; 130 interrupted."
 )
 
 app = typer.Typer(
@@ -51,7 +51,7 @@ def _options(
         typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """What comes before the command."""
+    """Options before the command."""
 
 
 _PARTS = "The service"
@@ -65,7 +65,7 @@ app.command()(predict)
 
 
 def main() -> None:
-    """The entry point. A sign that the terminal's encoding has not is spelt out, and ends no command."""
+    """The entry point. Characters that the terminal's encoding lacks are escaped instead of raising."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     app()

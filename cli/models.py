@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from client import Alias, Model, RiskCoverageOptions
 
-app = typer.Typer(no_args_is_help=True, help="Look at trained models, name them, take them away.")
+app = typer.Typer(no_args_is_help=True, help="Inspect trained models, name them, download them.")
 
 Name = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="Id, mdl_…, or an alias.",
+        help="Id (mdl_…) or alias of the model.",
         show_default=False,
         autocompletion=completion.models,
     ),
@@ -35,10 +35,10 @@ Name = Annotated[
 def list_(
     session: Session,
     dataset: Annotated[
-        str | None, typer.Option(help="Of this data set alone.", autocompletion=completion.datasets)
+        str | None, typer.Option(help="Only models of this data set.", autocompletion=completion.datasets)
     ] = None,
     job: Annotated[
-        str | None, typer.Option(help="Of this job alone.", autocompletion=completion.jobs)
+        str | None, typer.Option(help="Only models of this job.", autocompletion=completion.jobs)
     ] = None,
     arm: Annotated[
         str | None,
@@ -47,13 +47,13 @@ def list_(
             autocompletion=completion.words(*completion.ARMS),
         ),
     ] = None,
-    most: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
+    most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
-    """Models, newest first."""
+    """List models, newest first."""
     found = session.client.models.list(dataset=dataset, job=job, arm=arm, limit=min(most, 100))
     session.show_all(
         found,
-        ("id", "arm", "backbone", "classes", "test accuracy", "worst group", "made"),
+        ("id", "arm", "backbone", "classes", "test accuracy", "worst group", "created"),
         lambda m: (
             m.id,
             m.arm,
@@ -70,7 +70,7 @@ def list_(
 @app.command()
 @connected
 def show(session: Session, model: Name) -> None:
-    """One model."""
+    """Show one model."""
     found = session.client.models.get(model)
     session.show(found, lambda: table(found))
 
@@ -85,18 +85,18 @@ def add(
             exists=True, dir_okay=False, help="A safetensors file; never a pickle.", show_default=False
         ),
     ],
-    backbone: Annotated[str, typer.Option(help="Its architecture: a name that jobs take.")],
+    backbone: Annotated[str, typer.Option(help="Its architecture, by the name that jobs use.")],
     classes: Annotated[
         list[str],
-        typer.Option("--class", metavar="NAME", help="In the order of the logits; once for each."),
+        typer.Option("--class", metavar="NAME", help="A class; repeat it in the order of the logits."),
     ],
-    image_size: Annotated[int, typer.Option(min=8, help="Side in pixels of what it was trained on.")],
+    image_size: Annotated[int, typer.Option(min=8, help="Side in pixels of the images it was trained on.")],
     dataset: Annotated[
         str | None,
-        typer.Option(help="Data set that it goes with.", autocompletion=completion.datasets),
+        typer.Option(help="Data set that it belongs to.", autocompletion=completion.datasets),
     ] = None,
 ) -> None:
-    """Bring a model of your own: weights under the names that its library gives them."""
+    """Import a model of your own. Its weights keep the names that its library gives them."""
     with sending(session.console, f"uploading {file.name}") as on_sent:
         found = session.client.models.import_(
             file, backbone=backbone, classes=classes, image_size=image_size, dataset=dataset, on_sent=on_sent
@@ -110,11 +110,11 @@ def alias(
     session: Session,
     name: Annotated[
         str | None,
-        typer.Argument(help="The alias; without one, all are listed.", autocompletion=completion.aliases),
+        typer.Argument(help="The alias. Without one, all are listed.", autocompletion=completion.aliases),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Argument(help="What it shall stand for from now on.", autocompletion=completion.models),
+        typer.Argument(help="The model to point it at.", autocompletion=completion.models),
     ] = None,
 ) -> None:
     """List the aliases, show one with its history, or point one at a model."""
@@ -138,9 +138,9 @@ def unalias(
         str, typer.Argument(help="The alias.", show_default=False, autocompletion=completion.aliases)
     ],
 ) -> None:
-    """Forget an alias and its history; the model that it stood for stays."""
+    """Delete an alias. The model that it points to is kept."""
     session.client.models.delete_alias(name)
-    session.say(f"alias {name} is forgotten; its model stays")
+    session.say(f"alias {name} is deleted; its model stays")
 
 
 @app.command()
@@ -150,9 +150,9 @@ def rollback(
     name: Annotated[
         str, typer.Argument(help="The alias.", show_default=False, autocompletion=completion.aliases)
     ],
-    version: Annotated[int | None, typer.Option(help="The move to go back to; else the one before.")] = None,
+    version: Annotated[int | None, typer.Option(help="Move to go back to. Default: the one before.")] = None,
 ) -> None:
-    """Point an alias at the model that it stood for before."""
+    """Point an alias back at the model that it pointed to before."""
     found = session.client.models.roll_back_alias(name, version=version)
     session.show(found, lambda: _history(found))
 
@@ -166,7 +166,7 @@ def download(
         Path | None, typer.Option("--output", "-o", dir_okay=False, help="File to write.")
     ] = None,
     format: Annotated[
-        Literal["safetensors", "onnx"], typer.Option(help="What kind of file.")
+        Literal["safetensors", "onnx"], typer.Option(help="Format of the file.")
     ] = "safetensors",
 ) -> None:
     """Write a model's weights to a file."""
@@ -182,24 +182,26 @@ def risk_coverage(
     session: Session,
     model: Name,
     coverage: Annotated[
-        float | None, typer.Option(help="Groups at the threshold that answers this share [0.9].")
+        float | None, typer.Option(help="Show groups at the threshold that answers this share [0.9].")
     ] = None,
     max_risk: Annotated[
-        float | None, typer.Option(help="Groups at the threshold that is certified for this risk.")
+        float | None, typer.Option(help="Show groups at the threshold certified for this risk.")
     ] = None,
-    risk_confidence: Annotated[float | None, typer.Option(help="Of certificate and bounds [0.99].")] = None,
+    risk_confidence: Annotated[
+        float | None, typer.Option(help="Confidence of the certificate and the bounds [0.99].")
+    ] = None,
     score: Annotated[
         str | None,
         typer.Option(
             help="max_softmax, product or minimum.", autocompletion=completion.words(*completion.SCORES)
         ),
     ] = None,
-    points: Annotated[int, typer.Option(min=2, max=1000, help="Coverages of the curve.")] = 10,
+    points: Annotated[int, typer.Option(min=2, max=1000, help="Points on the curve.")] = 10,
     plot: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Draw the curve into this PNG as well.")
+        Path | None, typer.Option(dir_okay=False, help="Also draw the curve to this PNG file.")
     ] = None,
 ) -> None:
-    """How risk falls as fewer inputs are answered, and what each group and class gets."""
+    """Show how the risk falls as fewer inputs are answered, with a row for each group and class."""
     models = session.client.models
     asked: RiskCoverageOptions = {
         "score": score,
@@ -207,7 +209,7 @@ def risk_coverage(
         "max_risk": max_risk,
         "risk_confidence": risk_confidence,
     }
-    if plot is not None:  # with the service's own number of points: a picture has room for more than a table
+    if plot is not None:  # with the service's default number of points: a plot has more room than a table
         plot.write_bytes(models.risk_coverage_picture(model, **asked))
     asked["points"] = points
     found = models.risk_coverage(model, **asked)
@@ -221,9 +223,9 @@ def risk_coverage(
 def drift(
     session: Session,
     model: Name,
-    days: Annotated[int, typer.Option(min=1, max=90, help="How far back to look.")] = 7,
+    days: Annotated[int, typer.Option(min=1, max=90, help="How many days to look back.")] = 7,
 ) -> None:
-    """Whether what a model is served still looks like its calibration split."""
+    """Show whether a model's inputs still look like its calibration split."""
     found = session.client.models.drift(model, days=days)
     session.show(found, lambda: judged.drift(found))
 
@@ -231,13 +233,13 @@ def drift(
 @app.command()
 @connected
 def delete(session: Session, model: Name) -> None:
-    """Delete a model. Refused while something points to it."""
+    """Delete a model. Refused while something refers to it."""
     session.client.models.delete(model)
     session.say(f"model {model} is deleted")
 
 
 def table(model: Model) -> Table:
-    """What there is to know about one model."""
+    """One model in full."""
     from rich.box import SIMPLE
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""The command `masktune` as a group whose errors of usage are one line too, as all others are."""
+"""The command group of `masktune`, which prints usage errors in one line like all other errors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typer.core import TyperGroup
 
 from cli.output import INTERRUPTED, REFUSED, USAGE
 
-# The click that typer raises errors of is its own or not, by its version: this name holds for both.
+# Depending on its version, typer raises the errors of its vendored click or of the package. This fits both.
 _Usage = cast(type[Exception], typer.BadParameter.__mro__[1])
 
 
 class OneLine(TyperGroup):
-    """Says what is wrong with a command line, and where its help is, in place of a box of five lines."""
+    """Reports a usage error, and where to find help, in one line instead of typer's five-line box."""
 
     def main(
         self,
@@ -33,7 +33,7 @@ class OneLine(TyperGroup):
             return super().main(*asked, standalone_mode=False, **extra)
         try:
             code = super().main(*asked, standalone_mode=False, **extra)
-            sys.stdout.flush()  # here, and not by the interpreter when it is too late to say nothing
+            sys.stdout.flush()  # flushed here because the interpreter would print an error
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(REFUSED)
@@ -45,7 +45,7 @@ class OneLine(TyperGroup):
 
 
 def _wrong(error: Any) -> NoReturn:
-    """An error that has no message has shown the help already: nothing was asked for."""
+    """Print the error and exit. Without a message, no command was given and the help was already printed."""
     message = " ".join(error.format_message().split()).rstrip(".")
     context = error.ctx
     if message and type(error).__name__ != "NoArgsIsHelpError":

@@ -1,7 +1,7 @@
-"""What a command says: results on standard output, one line on standard error when it fails.
+"""Output of the commands: results on standard output, one line on standard error for a failure.
 
-Exit codes: 0 done · 1 the service said no · 2 the command line is wrong · 3 the service cannot be
-reached · 4 what was waited for ended badly · 130 interrupted.
+Exit codes: 0 success · 1 refused or failed · 2 invalid command line · 3 the service cannot be reached ·
+4 the job or import did not succeed · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ REFUSED, USAGE, UNREACHABLE, ENDED_BADLY, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 WIDE = 100_000
-"""Columns of what is no terminal: room for any line."""
+"""Columns if the output is not a terminal: wide enough for any line."""
 
-# What steers a terminal, turns the direction of writing, or is half a character.
+# Control characters, bidirectional overrides, and lone surrogates.
 _STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def shown(text: str) -> str:
-    """The text with what a terminal would obey spelt out: names of files and classes come from anybody."""
+    """Escape control characters in the text: names of files and classes are untrusted."""
     return _STEERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Say why in one line, and end with this exit code."""
+    """Print the reason in one line and exit with this code."""
     print(f"masktune: {shown(' '.join(message.split()))}", file=sys.stderr)
     raise typer.Exit(code)
 
 
 def fail_with(error: ClientError) -> NoReturn:
-    """The line and the exit code of what the client met."""
+    """Print the client's error in one line and exit with the code that belongs to it."""
     from client import DatasetInvalid, JobNotSucceeded, NotSent, ProblemError, Unreachable, WaitedTooLong
 
     if isinstance(error, ProblemError):
@@ -51,21 +51,21 @@ def fail_with(error: ClientError) -> NoReturn:
 
 
 def _told(fault: FieldError, detail: str) -> str:
-    """A field and what is wrong with it, in so far as the sentence before does not say so."""
+    """The field and its fault, unless `detail` already says the same."""
     if fault.detail not in detail:
         return f" [{fault.pointer}: {fault.detail}]"
     return "" if fault.pointer in detail else f" [{fault.pointer}]"
 
 
 def console() -> Terminal:
-    """Where results go. Without a terminal: no colour, and no line is broken: `grep` finds it whole."""
+    """The console for results. Without a terminal, it has no colour and wraps no lines, so `grep` works."""
     from cli.terminal import Terminal
 
     return Terminal(width=None if sys.stdout.isatty() else WIDE)
 
 
 def figure(value: object, digits: int = 3) -> str:
-    """A number for a table, `–` where there is none."""
+    """Format a number for a table; `–` if there is none."""
     if value is None:
         return "–"
     if isinstance(value, float):
@@ -74,5 +74,5 @@ def figure(value: object, digits: int = 3) -> str:
 
 
 def age(value: Any) -> str:
-    """A time stamp as a person reads it, in the local zone."""
+    """Format a timestamp for people, in the local time zone."""
     return "–" if value is None else f"{value.astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,7 +1,7 @@
-"""Child processes that belong together: started, restarted when one crashes, ended together.
+"""Child processes that belong together: started together, restarted after a crash, ended together.
 
 A part is tied to this process by its standard input, a pipe that nobody writes to: when this
-process is gone, even by SIGKILL, the pipe ends and so does the part.
+process ends, even by SIGKILL, the pipe closes and the part ends too.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 
 FIRST_WAIT = 0.5
-"""Seconds before a crashed part is started again; doubled each time."""
+"""Seconds before a crashed part is restarted; doubled after each crash."""
 LONGEST_WAIT = 30.0
 STEADY = 60.0
-"""Seconds after which a part's past crashes are forgiven."""
+"""Seconds of uptime after which the restart delay is reset."""
 
 
 class PartFailed(Exception):
-    """A part ended before all were up: starting it again would not help."""
+    """A part ended before all parts were up; restarting it would not help."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A process to keep running. `grace`: seconds from SIGTERM to SIGKILL."""
+    """A process to keep running. `grace`: seconds between SIGTERM and SIGKILL."""
 
     name: str
     command: Sequence[str]
@@ -36,16 +36,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Keeper:
-    """Keeps parts running until `stop` is set. `say` tells a person what happens."""
+    """Keeps parts running until `stop` is set. `say` receives messages for the user."""
 
     parts: Sequence[Part]
     say: Callable[[str], None]
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     up: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set by the owner once every part has shown that it works."""
+    """Set by the owner once every part is working."""
 
     async def run(self) -> None:
-        """Until `stop`, or until a part ends before `up` (`PartFailed`). No part outlives the return."""
+        """Run until `stop`. Raises `PartFailed` if a part ends before `up`. No part outlives this call."""
         try:
             async with asyncio.TaskGroup() as group:
                 for part in self.parts:
@@ -64,7 +64,7 @@ class Keeper:
                 raise PartFailed(f"the {part.name} did not start ({_ending(code)})")
             if time.monotonic() - started > STEADY:
                 wait = FIRST_WAIT
-            self.say(f"the {part.name} ended ({_ending(code)}); starting it again in {wait:g} s")
+            self.say(f"the {part.name} ended ({_ending(code)}); restarting it in {wait:g} s")
             await _either(self.stop.wait(), asyncio.sleep(wait))
             wait = min(wait * 2, LONGEST_WAIT)
 
@@ -72,10 +72,10 @@ class Keeper:
         process = await asyncio.create_subprocess_exec(
             *part.command,
             stdin=asyncio.subprocess.PIPE,
-            stdout=sys.stderr.fileno(),  # our own standard output is for what `say` says
+            stdout=sys.stderr.fileno(),  # standard output is reserved for the messages of `say`
             env=part.environment,
             pass_fds=part.inherited,
-            # Ctrl-C reaches this process alone, which then ends the parts in order.
+            # In its own session: Ctrl-C reaches only this process, which then ends the parts in order.
             start_new_session=True,
         )
         try:
@@ -98,7 +98,7 @@ async def _end(process: asyncio.subprocess.Process, grace: float) -> None:
 
 
 async def _either(*awaited: Coroutine[object, object, object]) -> None:
-    """Until one of them is done; the others are given up."""
+    """Wait until one of them is done; cancel the others."""
     tasks = [asyncio.ensure_future(one) for one in awaited]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

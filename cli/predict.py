@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from client import Answer, Client
 
 _MOST = 64
-"""Images of one request, as the service takes them by default."""
+"""Images per request: the service's default limit."""
 _POLICY = "When to abstain (at most one)"
 
 
@@ -35,7 +35,7 @@ def predict(
         typer.Option(
             "--model",
             "-m",
-            help="Id or alias; by default the newest that a job tuned.",
+            help="Id or alias of the model. Default: the newest that a job tuned.",
             show_default=False,
             autocompletion=completion.models,
         ),
@@ -50,41 +50,40 @@ def predict(
     ] = None,
     max_risk: Annotated[
         float | None,
-        typer.Option(help="Let at most this share of answers be wrong, certified.", rich_help_panel=_POLICY),
+        typer.Option(help="Certify that at most this share of answers is wrong.", rich_help_panel=_POLICY),
     ] = None,
     risk_confidence: Annotated[
         float | None, typer.Option(help="Confidence of --max-risk [0.99].", rich_help_panel=_POLICY)
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option(help="Answer from this score on.", rich_help_panel=_POLICY)
+        float | None, typer.Option(help="Answer inputs with at least this score.", rich_help_panel=_POLICY)
     ] = None,
     on_uncertified: Annotated[
         Literal["abstain", "error"] | None,
         typer.Option(
-            help="When --max-risk cannot be certified: abstain, the default, or fail.",
+            help="If --max-risk cannot be certified: abstain (the default) or fail.",
             rich_help_panel=_POLICY,
         ),
     ] = None,
     score: Annotated[
         str | None,
         typer.Option(
-            help=f"How sure it is, by which rule: {', '.join(completion.SCORES)}; by default the "
-            "calibration's.",
+            help=f"Confidence score: {', '.join(completion.SCORES)}. Default: the calibration's.",
             autocompletion=completion.words(*completion.SCORES),
         ),
     ] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="How many candidates are shown.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Add where the model looks (--json).")] = False,
+    top_k: Annotated[int | None, typer.Option(min=1, help="How many candidates to show.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Add the saliency map (with --json).")] = False,
     overlay: Annotated[
         Path | None,
         typer.Option(
-            dir_okay=False, help="Write where the model looks as a PNG; of several images o-1.png, o-2.png …"
+            dir_okay=False, help="Write where the model looks as a PNG; for several images o-1.png, o-2.png …"
         ),
     ] = None,
 ) -> None:
-    """Predict images, or one stored sample; the model may say that it does not know.
+    """Predict images, or one stored sample. With a policy, the model may abstain.
 
-    Abstaining is an answer: the exit code is 0.
+    Abstaining counts as an answer: the exit code is 0.
     """
     stored = dataset is not None and sample is not None
     if bool(images) == stored:
@@ -120,39 +119,39 @@ def predict(
 
 
 def _newest(session: Session) -> str:
-    """The newest model that a job tuned, else the newest of all; it is named, for it was not asked for."""
+    """The newest model that a job tuned, else the newest of all. Prints its id: nobody chose it."""
     listed = session.client.models.list
     tuned = [next(listed(arm=arm, limit=1), None) for arm in ("masktune", "retrained")]
     found = [model for model in tuned if model is not None] or list(islice(listed(limit=1), 1))
     if not found:
-        fail("there is no model yet: `masktune jobs start masktune --dataset ds_…` makes some", REFUSED)
+        fail("there is no model yet; train one with `masktune jobs start masktune --dataset ds_…`", REFUSED)
     newest = max(found, key=lambda model: model.created_at.timestamp() if model.created_at else 0.0)
-    session.say(f"model {newest.id}, the newest: --model names another")
+    session.say(f"using the newest model, {newest.id}; choose another with --model")
     return newest.id
 
 
 def _targets(overlay: Path, count: int) -> list[Path]:
-    """A file for each picture: of several, numbered in their order."""
+    """One file per image; several are numbered in order."""
     if count == 1:
         return [overlay]
     return [overlay.with_stem(f"{overlay.stem}-{number}") for number in range(1, count + 1)]
 
 
 def _in_pieces(client: Client, model: str, images: Sequence[Path], options: dict[str, Any]) -> Answer:
-    """One answer for any number of images: a request takes only so many."""
+    """Predict any number of images in requests of at most `_MOST`, and merge the answers."""
     answer = client.predict.images(model, list(images[:_MOST]), **options)
     predictions = list(answer.predictions)
     for first in range(_MOST, len(images), _MOST):
-        # By its id: an alias that moves meanwhile must not mix two models.
+        # By id: if an alias moves in the meantime, the answers of two models must not be mixed.
         piece = client.predict.images(answer.model, list(images[first : first + _MOST]), **options)
         if piece.selection != answer.selection:
-            fail(f"model {answer.model} was calibrated anew meanwhile; ask again", 1)
+            fail(f"model {answer.model} was recalibrated in the meantime; try again", 1)
         predictions += piece.predictions
     return answer.model_copy(update={"predictions": predictions})
 
 
 def table(answer: Answer, names: list[str]) -> Group:
-    """One row per image, and below it what the decisions rest on."""
+    """One row per image, followed by the basis of the decisions."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
@@ -166,7 +165,7 @@ def table(answer: Answer, names: list[str]) -> Group:
 
 
 def basis(answer: Answer) -> str:
-    """What the decisions rest on, in a sentence."""
+    """The basis of the decisions in one sentence."""
     selection, calibration = answer.selection, answer.selection.calibration
     if selection.status == "none":
         return "no policy: every input is answered"

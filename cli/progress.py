@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress for people: a bar on a terminal, occasional plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from client import Job
 
 EVERY = 5.0
-"""Seconds between two plain lines of one stage."""
+"""Seconds between two plain lines of the same stage."""
 
 STAGES = {
-    "import": "checking every image",
+    "import": "checking images",
     "erm": "plain training (ERM)",
-    "mask": "finding what the model looks at",
-    "finetune": "training on with that masked",
-    "control": "the same extra training, unmasked",
-    "retrain_head": "retraining the last layer",
-    "calibrate": "calibrating the reject option",
-    "evaluate": "measuring",
-    "predict": "predicting",
+    "mask": "masking",
+    "finetune": "masked finetuning",
+    "control": "control training",
+    "retrain_head": "last-layer retraining",
+    "calibrate": "calibration",
+    "evaluate": "evaluation",
+    "predict": "prediction",
 }
 
 
 @contextmanager
 def sending(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar over the bytes of an upload or a download; to be called with (done, total)."""
+    """Show a progress bar for an upload or download. Yields a callable for (bytes done, total bytes)."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     described = TextColumn("{task.description}", markup=False)
@@ -45,22 +45,22 @@ def sending(console: Console, label: str) -> Iterator[Callable[[int, int], None]
 
 
 def follow(console: Console, changes: Iterable[Job]) -> Job:
-    """Show the job until `changes` ends; the last one seen."""
+    """Show the job's progress until `changes` ends; return the last state."""
     return _with_bar(console, changes) if console.is_terminal else _with_lines(console, changes)
 
 
 @contextmanager
 def watching(job: str) -> Iterator[None]:
-    """Ctrl-C ends the watching alone. That is said, for one could take it for the end of the job."""
+    """Let Ctrl-C stop only the watching, and say so: users could think that it had stopped the job."""
     try:
         yield
     except KeyboardInterrupt:
         again, end = f"`masktune jobs watch {job}` follows it", f"`masktune jobs cancel {job}` ends it"
-        fail(f"job {job} goes on: {again}, {end}", INTERRUPTED)
+        fail(f"job {job} keeps running: {again}, {end}", INTERRUPTED)
 
 
 def last(changes: Iterable[Job]) -> Job:
-    """The last one seen, without a word."""
+    """Like `follow`, without any output."""
     return deque(changes, maxlen=1).pop()
 
 
@@ -85,7 +85,7 @@ def _with_lines(console: Console, changes: Iterable[Job]) -> Job:
 
 
 def describe(job: Job) -> str:
-    """What the job does at the moment, in words."""
+    """Describe what the job is doing now."""
     if job.state != "running":
         return "waiting for a worker" if job.state == "queued" else job.state
     if job.stage is None:

@@ -1,4 +1,4 @@
-"""The before/after report as a table on a terminal."""
+"""The before/after report as a terminal table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 ARMS = {
     "erm": "before: plain training (ERM)",
     "given": "before: the given model",
-    "control": "control: trained on unmasked",
+    "control": "control: continued, no masks",
     "masktune": "after: MaskTune",
     "retrained": "after: last layer retrained",
 }
@@ -22,14 +22,14 @@ PLAIN_HEAD = "control: last layer without groups"
 NAMES = {"masktune": "MaskTune", "retrained": "The retrained head"}
 FIGURES = {
     "accuracy": "accuracy",
-    "balanced_accuracy": "mean over classes",
+    "balanced_accuracy": "balanced accuracy",
     "worst_class_accuracy": "worst class",
     "worst_group_accuracy": "worst group",
-    "train_weighted_accuracy": "groups weighted as in train",
+    "train_weighted_accuracy": "train-weighted accuracy",
 }
 STATISTICS = {
     "accuracy": "accuracy",
-    "balanced_accuracy": "the mean over classes",
+    "balanced_accuracy": "balanced accuracy",
     "worst_group_accuracy": "the worst group",
 }
 VERDICTS = {
@@ -41,12 +41,13 @@ READINGS = {
     "leans": "the model leans on a shortcut",
     "some_signs": "some signs of a shortcut",
     "no_sign": "no sign of a shortcut",
+    "not_judged": "whether the model leans on a shortcut was not judged",
 }
 RIVALS = {"control": "the control", "erm": "plain training", "given": "the given model"}
 
 
 def comparison(report: Mapping[str, Any], split: str = "test") -> Table:
-    """The models of a report side by side: a column per arm, a row per figure and per group."""
+    """The models of a report side by side: one column per arm, one row per figure and per group."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -66,13 +67,13 @@ def comparison(report: Mapping[str, Any], split: str = "test") -> Table:
 
 
 def verdict(report: Mapping[str, Any]) -> str:
-    """The verdict of a report, and the difference that it rests on."""
+    """The verdict of a report, and the difference that it is based on."""
     told = report.get("verdict")
     if not told:
-        return "There is no verdict: it takes MaskTune or a retrained head, and a rival."
+        return "There is no verdict: it takes MaskTune or a retrained head, and a model to compare it with."
     deciding, rival = told["deciding"], RIVALS.get(told["b"], told["b"])
     statistic = STATISTICS.get(deciding["statistic"], deciding["statistic"])
-    alone = "" if told["b"] == "control" else " No control was trained: more training might do as much."
+    alone = "" if told["b"] == "control" else " No control was trained: more training alone might do as much."
     return (
         f"{NAMES[told.get('a', 'masktune')]} {VERDICTS.get(told['verdict'], told['verdict'])}. "
         f"Against {rival}, {statistic} changed by "
@@ -82,13 +83,14 @@ def verdict(report: Mapping[str, Any]) -> str:
 
 
 def shortcut(report: Mapping[str, Any]) -> str | None:
-    """Whether the model before leans on a shortcut, with the sign of each kind that comes first."""
+    """Whether the original model relies on a shortcut, with one sign of each kind, or why not judged."""
     told = report.get("shortcut")
     if not told:
         return None
     signs = {sign["kind"]: sign["sentence"] for sign in reversed(told["signs"]) if sign["found"]}
     lead = READINGS.get(told["reading"], told["reading"])
-    return " ".join([f"Before: {lead}.", *(signs[kind] for kind in ("failure", "cause") if kind in signs)])
+    said = [signs[kind] for kind in ("failure", "cause") if kind in signs] or [told.get("reason") or ""]
+    return " ".join([f"Before: {lead}.", *said]).rstrip()
 
 
 def render(report: Mapping[str, Any]) -> Any:

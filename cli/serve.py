@@ -1,6 +1,6 @@
-"""`masktune serve`, `api`, `worker`, `migrate`: the only place here that knows the service's own packages.
+"""`masktune serve`, `api`, `worker`, `migrate`: the only module here that imports the service's own packages.
 
-They are imported inside the functions, so that the client's commands start without them.
+The imports are inside the functions, so that the client's commands start without them.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port; 0 picks a free one [MASKTUNE_PORT, 8000].")
 ]
 DataDir = Annotated[
-    Path | None, typer.Option(file_okay=False, help="Folder of database, queue and artifacts [./var].")
+    Path | None, typer.Option(file_okay=False, help="Folder for database, queue and artifacts [./var].")
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, max=64, help="Jobs that run at a time [MASKTUNE_WORKER_SLOTS, 1].")
+    int | None, typer.Option(min=1, max=64, help="Jobs to run at a time [MASKTUNE_WORKER_SLOTS, 1].")
 ]
 Tied = Annotated[bool, typer.Option("--tied", hidden=True, help="End when standard input ends.")]
 
@@ -49,11 +49,11 @@ def serve(
     workers: Workers = None,
     tied: Tied = False,
 ) -> None:
-    """Run the whole service here: the API with its dashboard and one worker, nothing else to install.
+    """Run the whole service: the API with its dashboard, and one worker. Nothing else to install.
 
-    Everything is kept in one folder. Ctrl-C or SIGTERM ends both parts.
+    Everything is kept in one folder. Ctrl-C or SIGTERM stops both parts.
 
-    A job that is running is given back, and goes on from its last checkpoint at the next start.
+    A running job goes back to the queue and resumes from its last checkpoint at the next start.
     """
     settings = read_settings(host=host, port=port, data_dir=data_dir, worker_slots=workers)
     starting.exit_0_on_sigterm()
@@ -69,7 +69,7 @@ def api(
     port: Port = None,
     fd: Annotated[int | None, typer.Option(hidden=True, help="A socket that listens already.")] = None,
     dashboard: Annotated[
-        bool, typer.Option("--dashboard", help="Show the dashboard as well, at / of the same address.")
+        bool, typer.Option("--dashboard", help="Also serve the dashboard, at / of the same address.")
     ] = False,
     processes: Annotated[
         int | None,
@@ -77,7 +77,7 @@ def api(
     ] = None,
     tied: Tied = False,
 ) -> None:
-    """Run the API alone. Workers find it through the database and the broker of the settings."""
+    """Run the API alone. It reaches the workers through the database and the broker of the settings."""
     from app.process import prepare_process
 
     prepare_process()
@@ -85,12 +85,12 @@ def api(
     starting.exit_0_on_sigterm()
     _tie(tied)
     starting.migrate(settings)
-    if not tied:  # else whoever started this one looks
+    if not tied:  # otherwise the process that started this one checks
         starting.look_for_card(settings)
     if settings.api_processes == 1 or fd is not None:
         _api_alone(settings, fd, dashboard=dashboard)
     elif dashboard:
-        fail("a dashboard keeps its pages in one process: run it apart, with `masktune web`", USAGE)
+        fail("the dashboard needs a single API process; run it separately with `masktune web`", USAGE)
     else:
         _api_together(settings)
 
@@ -98,10 +98,10 @@ def api(
 def worker(
     tied: Tied = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Start nothing: only see whether a worker could work here.")
+        bool, typer.Option("--check", help="Start nothing; only check whether a worker could run here.")
     ] = False,
 ) -> None:
-    """Run one worker alone: as many jobs at a time as MASKTUNE_WORKER_SLOTS says."""
+    """Run one worker alone, with up to MASKTUNE_WORKER_SLOTS jobs at a time."""
     settings = read_settings()
     if check:
         return starting.check_parts(settings)
@@ -118,12 +118,12 @@ def worker(
 
 
 def migrate() -> None:
-    """Bring the database up to date. The parts do it themselves when they start."""
+    """Bring the database up to date. The API and the worker do this themselves when they start."""
     starting.migrate(read_settings())
 
 
 def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
-    """In this process; on a socket that is there already, where its number is given."""
+    """Run the API in this process, on the given socket if there is one."""
     from core.loading import loaded, loading
 
     listener = socket.socket(fileno=fd) if fd is not None else None
@@ -139,7 +139,7 @@ def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
 
 
 def _api_together(settings: Settings) -> None:
-    """As many processes as the settings say, each with a socket of its own at the same address."""
+    """Run several API processes, each with its own socket at the same address."""
     with _sharing(settings) as listeners, TemporaryDirectory(prefix="masktune-metrics-") as metrics:
         environment = {
             **_environment(settings),
@@ -154,7 +154,7 @@ def _api_together(settings: Settings) -> None:
 
 
 def _service(settings: Settings, listener: socket.socket) -> Sequence[Part]:
-    """The API with the dashboard, and a worker."""
+    """The parts of `masktune serve`: the API with the dashboard, and a worker."""
     from cli.parts import Part
 
     environment = _environment(settings)
@@ -167,7 +167,7 @@ def _service(settings: Settings, listener: socket.socket) -> Sequence[Part]:
 def _api_part(
     settings: Settings, name: str, listener: socket.socket, environment: dict[str, str], *more: str
 ) -> Part:
-    """A process of the API on a socket that is there already."""
+    """A process of the API on an existing socket."""
     from cli.parts import Part
 
     number = listener.fileno()
@@ -181,7 +181,7 @@ def _api_part(
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """What the command line said, for the parts."""
+    """The environment of the parts, including the settings from the command line."""
     return {
         **os.environ,
         "MASKTUNE_DATA_DIR": str(settings.data_dir.absolute()),
@@ -191,7 +191,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 async def _keep(settings: Settings, parts: Sequence[Part], listener: socket.socket) -> None:
-    """Run the parts until a signal ends them, and say when they are ready."""
+    """Run the parts until a signal stops them, and print a message when they are ready."""
     from cli.parts import Keeper, PartFailed
 
     keeper = Keeper(parts=parts, say=_say)
@@ -202,14 +202,14 @@ async def _keep(settings: Settings, parts: Sequence[Part], listener: socket.sock
     try:
         await keeper.run()
     except PartFailed as failed:
-        fail(f"{failed}; what it said is above", 1)
+        fail(f"{failed}; see its output above", 1)
     finally:
         greeting.cancel()
-    _say("masktune has ended")
+    _say("masktune has stopped")
 
 
 def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Callable[[App], App]:
-    """What puts the dashboard beside the API. It speaks to the API where that listens."""
+    """A wrapper that serves the dashboard beside the API and connects it to the API's own address."""
     from functools import partial
 
     from app.middleware.same_origin import SameOrigin, known
@@ -224,17 +224,17 @@ def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Calla
 
 
 async def _greet(settings: Settings, listener: socket.socket, up: asyncio.Event) -> None:
-    """Say the address once the API answers."""
+    """Print the address once the API answers."""
     host, port = listener.getsockname()[:2]
     while not await _answers(_reachable(host), port):
         await asyncio.sleep(0.2)
     up.set()
     address = _address(host, port)
-    _say(f"masktune is ready at {address} (docs at /docs, data in {settings.data_dir}, Ctrl-C ends it)")
+    _say(f"masktune is ready at {address} (docs at /docs, data in {settings.data_dir}, Ctrl-C stops it)")
 
 
 def _reachable(host: str) -> str:
-    """An address that this machine reaches, where the socket listens on every one."""
+    """The host to connect to: a loopback address if the socket listens on all interfaces."""
     everywhere = "0.0.0.0"  # noqa: S104  # nosec B104
     return {everywhere: "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
 
@@ -245,7 +245,7 @@ def _address(host: str, port: int) -> str:
 
 
 async def _answers(host: str, port: int) -> bool:
-    """Whether the API serves. The socket listens already: the request waits in it for the API's start."""
+    """Whether the API answers. The socket already listens, so the request waits until the API has started."""
     try:
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -258,13 +258,12 @@ async def _answers(host: str, port: int) -> bool:
 
 @contextmanager
 def _sharing(settings: Settings) -> Iterator[list[socket.socket]]:
-    """A listening socket for each process: the kernel deals new connections out among them.
+    """One listening socket per process; the kernel distributes new connections among them.
 
-    Bound here, they outlive a process that crashes: its connections wait for its next start.
+    They are bound here so that they outlive a crashed process: its connections wait for the restart.
     """
-    with _listening(
-        settings
-    ) as first:  # refuses an address that another service has, which sharing would not
+    # Fails if another service has the address, which SO_REUSEPORT alone would not.
+    with _listening(settings) as first:
         host, port = first.getsockname()[:2]
         family = first.family
     with ExitStack() as opened:
@@ -278,7 +277,7 @@ def _sharing(settings: Settings) -> Iterator[list[socket.socket]]:
 
 @contextmanager
 def _listening(settings: Settings) -> Iterator[socket.socket]:
-    """Bound here and not by the API: port 0 is known at once, and a restart of the API drops no client."""
+    """A socket bound before the API starts: port 0 is resolved at once, and API restarts drop no client."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)

@@ -1,4 +1,4 @@
-"""What every client command shares: where the service is, the key, and how to print."""
+"""Shared by all client commands: the service's address, the key, and how to print."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 @dataclass(frozen=True)
 class Session:
-    """One command's connection and its way of printing."""
+    """One command's connection and output format."""
 
     client: Client
     console: Terminal
     json: bool
 
     def show(self, value: BaseModel | dict[str, Any], table: Callable[[], RenderableType]) -> None:
-        """One thing: as JSON for machines, as a table for people."""
+        """Print one object: as JSON for programs, as a table for people."""
         if self.json:
             print(json.dumps(plain(value), indent=2, ensure_ascii=False))
         else:
@@ -48,7 +48,7 @@ class Session:
         *,
         most: int | None = None,
     ) -> None:
-        """Many of a kind, the first `most` of them: a JSON array, or one row each."""
+        """Print the first `most` of a list: as a JSON array, or as one row each."""
         values = islice(values, most)
         if self.json:
             print(json.dumps([plain(value) for value in values], indent=2, ensure_ascii=False))
@@ -62,18 +62,18 @@ class Session:
         self.console.print_whole(table)
 
     def say(self, line: str) -> None:
-        """A sentence for a person; machines get none."""
+        """Print a sentence for people; print nothing if the output is JSON."""
         if not self.json:
             self.console.print(line)
 
 
 def plain(value: BaseModel | dict[str, Any]) -> object:
-    """The JSON values of an answer, the fields included that this version does not know."""
+    """The JSON values of an answer, including fields unknown to this version."""
     return value if isinstance(value, dict) else value.model_dump(mode="json")
 
 
 def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[P, None]:
-    """Give the command a `Session` and the options --url, --key and --json; say its errors in one line."""
+    """Give the command a `Session` and the options --url, --key and --json. Prints its errors in one line."""
     signature = inspect.signature(command, eval_str=True)
     parameters = [*list(signature.parameters.values())[1:], *_OPTIONS]
 
@@ -85,18 +85,18 @@ def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[P, N
             with Client(str(url), key=cast(str | None, key)) as client:
                 command(Session(client, console(), bool(as_json)), *args, **kwargs)
         except Unreachable as error:
-            fail(f"{error}; is the service running at {url}? `masktune serve` starts one", UNREACHABLE)
+            fail(f"{error}; is the service running at {url}? Start it with `masktune serve`", UNREACHABLE)
         except ClientError as error:
             fail_with(error)
         except BrokenPipeError:
-            raise  # who reads has enough; what runs the command ends it without a word
+            raise  # the reader closed the pipe; `OneLine` ends the command
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), REFUSED)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
 
     functools.update_wrapper(run, command)
-    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what typer reads
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # read by typer
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
 
@@ -107,13 +107,13 @@ def _option(name: str, default: object, annotation: object) -> inspect.Parameter
 
 _PANEL = "Connection and output"
 _URL = Annotated[
-    str, typer.Option(envvar="MASKTUNE_URL", help="Where the service is.", rich_help_panel=_PANEL)
+    str, typer.Option(envvar="MASKTUNE_URL", help="Address of the service.", rich_help_panel=_PANEL)
 ]
 _KEY = Annotated[
     str | None,
     typer.Option(
-        envvar="MASKTUNE_KEY", help="A key of the service.", rich_help_panel=_PANEL, show_default=False
+        envvar="MASKTUNE_KEY", help="A key for the service.", rich_help_panel=_PANEL, show_default=False
     ),
 ]
-_JSON = Annotated[bool, typer.Option("--json", help="JSON for machines.", rich_help_panel=_PANEL)]
+_JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.", rich_help_panel=_PANEL)]
 _OPTIONS = (_option("url", DEFAULT_URL, _URL), _option("key", None, _KEY), _option("json", False, _JSON))

@@ -1,4 +1,4 @@
-"""What comes before a part starts: its settings, its database, and the line that says why it cannot work."""
+"""Checks before a part starts: its settings, its database, and a one-line error if it cannot run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def read_settings(**given: Any) -> Settings:
-    """The settings of the environment, and what the command line says instead; exit 2 if they cannot work."""
+    """Read the settings from the environment, overridden by `given`. Exits with 2 if they are invalid."""
     from core.settings import Settings
 
     try:
@@ -30,14 +30,14 @@ def read_settings(**given: Any) -> Settings:
 
 
 def fault(error: ValueError) -> str:
-    """Which setting cannot work, and why; no value, for it may be a secret."""
+    """Say which setting is invalid and why, without its value, which may be a secret."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):
         return str(error)
     faults = [
         f"{'MASKTUNE_' + '_'.join(map(str, e['loc'])).upper() + ': ' if e['loc'] else ''}"
-        f"{e['msg'].removeprefix('Value error, ')}"  # pydantic's words before ours
+        f"{e['msg'].removeprefix('Value error, ')}"  # the prefix that pydantic adds
         for e in error.errors()
     ]
     return "; ".join(faults)
@@ -45,33 +45,33 @@ def fault(error: ValueError) -> str:
 
 @contextmanager
 def telling(tell: Callable[[str], object]) -> Iterator[None]:
-    """Hand over the first line of whatever the block raises.
+    """Pass the first line of any exception that the block raises to `tell`.
 
-    Of any kind, for it speaks to drivers and file systems, and each of them has errors of its own.
+    Any type is caught, because the block calls drivers and file systems that each raise their own.
     """
     try:
         yield
     except typer.Exit:
         raise
-    except Exception as error:  # noqa: BLE001  # as it says above
+    except Exception as error:  # noqa: BLE001  # see the docstring
         tell((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def migrate(settings: Settings) -> None:
-    """Bring the database up to date, or say why it cannot be used."""
+    """Bring the database up to date, or exit with the reason why it cannot be used."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from core import schema
 
     try:
         schema.upgrade(settings.database)
-    except (SQLAlchemyError, OSError, ImportError, ValueError) as error:  # no such driver, no such port
+    except (SQLAlchemyError, OSError, ImportError, ValueError) as error:  # e.g. an unknown driver or port
         fail(f"the database cannot be used: {str(error).splitlines()[0]}", REFUSED)
 
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """A server that cannot start ends with 1: uvicorn's own 3 says here that no service can be reached."""
+    """Exit with 1 if the server cannot start: here, uvicorn's own 3 means that the service is unreachable."""
     try:
         yield
     except SystemExit as ended:
@@ -79,19 +79,19 @@ def refusing() -> Iterator[None]:
 
 
 def check_parts(settings: Settings) -> None:
-    """Exit code 1 where the database, the broker or the store of artifacts does not answer."""
+    """Exit with 1 if the database, the broker or the artifact store does not answer."""
     from cli.doctor import PARTS
 
     for look in PARTS:
         for found in look(settings):
             if found.level == "wrong":
-                fail(f"a worker cannot work here: {found.name}: {found.detail}", REFUSED)
+                fail(f"a worker cannot run here: {found.name}: {found.detail}", REFUSED)
 
 
 def look_for_card(settings: Settings) -> None:
-    """Say it, some seconds from now, where MASKTUNE_DEVICE names a card that PyTorch does not see.
+    """Warn if MASKTUNE_DEVICE names a GPU that PyTorch does not see.
 
-    The start does not wait: to ask PyTorch takes seconds.
+    Runs on a thread, so that the start does not wait for PyTorch to load, which takes seconds.
     """
     if settings.device.startswith("cuda"):
         Thread(target=_tell_of_card, args=(settings,), name="card", daemon=True).start()
@@ -106,7 +106,7 @@ def _tell_of_card(settings: Settings) -> None:
 
 
 def exit_0_on_sigterm() -> None:
-    """A clean end, also before and after the part that handles the signal itself."""
+    """Exit with 0 on SIGTERM and SIGHUP, also before and after the server's own signal handling is active."""
 
     def end(*_: object) -> None:
         raise SystemExit(0)

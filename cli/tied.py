@@ -1,4 +1,4 @@
-"""A process that must not outlive the one that started it."""
+"""Ends a process when its parent has ended."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import signal
 import threading
 
 GRACE = 15.0
-"""Seconds that a clean end may take once the parent is gone."""
+"""Seconds for a graceful shutdown once the parent is gone."""
 
 
 def end_with_parent() -> None:
-    """Watch standard input, a pipe from the parent: at its end, SIGTERM to ourselves, at last SIGKILL."""
+    """Watch standard input, a pipe from the parent. When it closes, SIGTERM this process, then SIGKILL it."""
     threading.Thread(target=_watch, name="parent-watch", daemon=True).start()
 
 

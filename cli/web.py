@@ -1,6 +1,6 @@
-"""`masktune web`: the dashboard alone; and the dashboard beside the API, at one address.
+"""`masktune web`, the dashboard alone, and the dashboard beside the API at the same address.
 
-Only this module knows both `app` and `web`. In one process the dashboard speaks to the API over
+This is the only module that knows both `app` and `web`. Even in one process, the dashboard calls the API over
 loopback HTTP like any other client.
 """
 
@@ -29,7 +29,7 @@ HOME = "/ui"
 
 def web(
     url: Annotated[
-        str, typer.Option(envvar="MASKTUNE_URL", help="Where the API is, as this process reaches it.")
+        str, typer.Option(envvar="MASKTUNE_URL", help="Address of the API, as this process reaches it.")
     ] = "http://127.0.0.1:8000",
     host: Annotated[
         str, typer.Option(envvar="MASKTUNE_WEB_HOST", help="Address to listen on.")
@@ -40,7 +40,8 @@ def web(
     allowed_hosts: Annotated[
         str,
         typer.Option(
-            envvar="MASKTUNE_ALLOWED_HOSTS", help="Names by which browsers may reach it, by commas."
+            envvar="MASKTUNE_ALLOWED_HOSTS",
+            help="Host names under which browsers may reach it, separated by commas.",
         ),
     ] = "",
     upload_bytes: Annotated[
@@ -48,19 +49,19 @@ def web(
         typer.Option(
             envvar="MASKTUNE_WEB_UPLOAD_BYTES",
             min=0,
-            help="Most bytes that uploads may take of TMPDIR at a time; 0: as many as its disk has.",
+            help="Most bytes that uploads may use in TMPDIR at a time; 0: as many as its disk has.",
         ),
     ] = 0,
 ) -> None:
-    """Run the dashboard alone. `masktune serve` has it already; this is for compose and clusters.
+    """Run the dashboard alone. `masktune serve` includes it; this command is for compose and clusters.
 
-    It holds no key of its own: with keys configured at the API, each visitor is asked for one.
+    It has no key of its own: if the API needs one, each visitor is asked for theirs.
     """
     from client import Client, NotSent
 
     try:
         Client(url).close()
-    except NotSent as error:  # now, and not on each of its pages
+    except NotSent as error:  # fail now instead of on every page
         fail_with(error)
     from core.loading import loading
 
@@ -75,7 +76,7 @@ def web(
 
 
 class Dashboard:
-    """The dashboard, loaded when somebody first looks: the API's first answer does not wait for it."""
+    """The dashboard, loaded on its first request, so that the API's start does not wait for it."""
 
     def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
@@ -90,7 +91,7 @@ class Dashboard:
         await app(scope, receive, send)
 
     async def aclose(self) -> None:
-        """End its background work, if it ever began."""
+        """Stop the dashboard's background work, if it was started."""
         self._end.set()
         if self._running is not None:
             with suppress(asyncio.CancelledError):
@@ -99,7 +100,7 @@ class Dashboard:
     async def _load(self) -> FastAPI:
         app = await asyncio.to_thread(self._make)
         ready = asyncio.Event()
-        # One task enters and leaves its lifespan, as the server does with the API's.
+        # The same task enters and leaves the lifespan, as the server does for the API.
         self._running = asyncio.create_task(self._run(app, ready))
         await ready.wait()
         return app
@@ -122,9 +123,9 @@ class Dashboard:
 
 
 def beside(api: App, dashboard: Dashboard, guard: Callable[[App], App]) -> App:
-    """One application: `/` and what is under `/ui` is the dashboard's, all else the API's.
+    """Combine both into one application: `/` and `/ui/…` go to the dashboard, everything else to the API.
 
-    `guard` stands before the dashboard as the API's own does before the API.
+    `guard` wraps the dashboard, as the API's own guard wraps the API.
     """
     pages = guard(dashboard)
 

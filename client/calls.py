@@ -1,4 +1,4 @@
-"""The flows that all others are made of: send with retries, parse, page through a list."""
+"""The flows that all other flows are built from: send with retries, parse, page through a list."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ T = TypeVar("T")
 S = TypeVar("S", bound=BaseModel)
 
 PATIENCE = 12
-"""Failures in a row, of a service that had answered before: at least a minute for one that restarts."""
+"""Consecutive failures tolerated after a first answer; gives a restarting service at least a minute."""
 
 FAULTS_NAMED = 3
-"""Of an answer of another shape: who reads needs no more to see that it is another."""
+"""Faults listed for an answer with an unexpected shape; more would tell the reader nothing new."""
 
 _NOT_DONE = frozenset({502, 503, 504})
 _IN_FLIGHT = "request-in-flight"
 
 
 def call(request: Request, shape: type[T]) -> Flow[T]:
-    """Send and parse the JSON answer into `shape`; a `ProblemError` for an answer of 400 and above.
+    """Send and parse the JSON answer into `shape`. Raises `ProblemError` for a status of 400 and above.
 
-    A redirect is an `UnexpectedAnswer`: followed, a POST would become a GET.
+    A redirect raises `UnexpectedAnswer`: following it would turn a POST into a GET.
     """
     response = yield from fetch(request)
     return parse(response, shape)
 
 
 def fetch(request: Request) -> Flow[httpx.Response]:
-    """Send, again where that is safe and helps, and return the answer, a 2xx."""
+    """Send the request, with retries where they are safe and can help, and return the 2xx answer."""
     response: httpx.Response = yield from _attempts(request, Once)
     return response
 
 
 def open_body(request: Request) -> Flow[Body]:
-    """As `fetch`, with the body still to be read."""
+    """Like `fetch`, but the body has not been read yet."""
     body: Body = yield from _attempts(request, Open)
     return body
 
@@ -64,39 +64,39 @@ def pages(request: Request, shape: type[S]) -> EmittingFlow[S]:
         if page.next_cursor is None:
             return
         if page.next_cursor == cursor:
-            raise UnexpectedAnswer(f"GET {request.path} answered with the cursor that it was given")
+            raise UnexpectedAnswer(f"GET {request.path} returned the cursor that it was sent")
         cursor = page.next_cursor
 
 
 def parse(response: httpx.Response, shape: type[T]) -> T:
-    """The JSON body as `shape`. Unknown fields are kept; missing ones are an `UnexpectedAnswer`."""
+    """Parse the JSON body into `shape`. Unknown fields are kept; missing ones raise `UnexpectedAnswer`."""
     try:
         return TypeAdapter(shape).validate_json(response.content)
     except ValidationError as error:
         where = f"{response.request.method} {response.request.url.path}"
         raise UnexpectedAnswer(
-            f"{where} did not answer with a {shape.__name__}: {_unlike(response, error)}"
+            f"{where} did not return a {shape.__name__}: {_unlike(response, error)}"
         ) from error
 
 
 def _unlike(response: httpx.Response, error: ValidationError) -> str:
-    """What is wrong with the body, in a line."""
+    """Describe in one line what is wrong with the body."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     if faults[0]["type"] == "json_invalid":
         kind = response.headers.get("Content-Type", "").partition(";")[0]
-        return f"it is {kind or 'of no type'}, and no JSON; another program may answer at this address"
-    named = [f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}" for fault in faults]
+        return f"the body is {kind or 'untyped'}, not JSON; another program may be answering at this address"
+    named = [f"{'.'.join(map(str, fault['loc'])) or 'the body'}: {fault['msg']}" for fault in faults]
     return "; ".join(named[:FAULTS_NAMED]) + (" …" if len(named) > FAULTS_NAMED else "")
 
 
 def segment(name: str) -> str:
-    """An id or a name as one part of an address (RFC 3986, 3.3): whatever it holds, it leads nowhere else."""
+    """Quote an id or a name as one path segment (RFC 3986, 3.3), so that it cannot lead to another path."""
     if name in ("", ".", ".."):
-        raise NotSent(f"{name!r} is no id and no name")
+        raise NotSent(f"{name!r} is not an id or a name")
     try:
         return quote(name, safe="")
     except UnicodeEncodeError:
-        raise NotSent(f"{name!r} is no id and no name: it is no UTF-8") from None
+        raise NotSent(f"{name!r} is not an id or a name: it is not valid UTF-8") from None
 
 
 def get(path: str, **query: str | int | float | bool | None) -> Request:
@@ -104,7 +104,7 @@ def get(path: str, **query: str | int | float | bool | None) -> Request:
 
 
 def create(path: str, *, json: object = None, key: str | None = None) -> Request:
-    """A POST that creates something once, however often it is sent: it carries an Idempotency-Key."""
+    """Build a POST that creates something once, however often it is sent: it carries an Idempotency-Key."""
     return Request(method="POST", path=path, json=json, headers=idempotent(key), repeatable=True)
 
 
@@ -113,9 +113,9 @@ def idempotent(key: str | None) -> dict[str, str]:
 
 
 def until(ended: Callable[[S], bool], request: Request, shape: type[S], *, timeout: float | None) -> Flow[S]:
-    """Ask again, less and less often (0.1 s to 2 s), until `ended` holds or time is up.
+    """Poll, at intervals that grow from 0.1 s to 2 s, until `ended` is true or `timeout` seconds have passed.
 
-    Once it has answered, a service that restarts is waited for.
+    After a first answer, wait for a service that is restarting.
     """
     started: float = yield Now()
     retry: Retry = yield Policy()
@@ -138,14 +138,14 @@ def until(ended: Callable[[S], bool], request: Request, shape: type[S], *, timeo
 
 
 def passing(error: ClientError) -> bool:
-    """Whether the same request may fare better in a moment."""
+    """Whether the error is transient: the same request may succeed in a moment."""
     if isinstance(error, ProblemError):
         return error.status in _NOT_DONE or error.status == 429 or error.code == _IN_FLIGHT
     return isinstance(error, Unreachable)
 
 
 def growing(retry: Retry, failed: int) -> float:
-    """Seconds to wait after so many failures in a row."""
+    """Seconds to wait after `failed` consecutive failures."""
     return min(retry.longest, retry.first * 2.0**failed)
 
 
@@ -184,25 +184,25 @@ def _sendable_again(request: Request, error: httpx.TransportError) -> bool:
 
 
 def _redirected(request: Request, response: httpx.Response) -> UnexpectedAnswer:
-    """Says where to: with the path of the request, that is another address of the same service."""
+    """The error for a redirect; where the target keeps the request's path, it suggests the new base URL."""
     what, target = f"{request.method} {request.path}", response.next_request
     if target is None:
         status = f"{response.status_code} {response.reason_phrase}"
-        return UnexpectedAnswer(f"{what} was answered with {status}, which is no answer of this service")
+        return UnexpectedAnswer(f"{what} returned {status}, which this service never answers with")
     address = str(target.url.copy_with(query=None))
     if address.endswith(request.path):
         address = address.removesuffix(request.path)
-        return UnexpectedAnswer(f"{what} redirects to {address}: use that as the address")
-    return UnexpectedAnswer(f"{what} redirects to {target.url}, which is not followed")
+        return UnexpectedAnswer(f"{what} redirects to {address}: use that address instead")
+    return UnexpectedAnswer(f"{what} redirects to {target.url}; redirects are not followed")
 
 
 def _backoff(retry: Retry, attempt: int) -> float:
-    # Full jitter: clients that failed together must not come back together.
+    # Full jitter: clients that failed together must not retry together.
     return random.uniform(0, min(retry.longest, retry.first * 2 ** (attempt - 1)))  # noqa: S311  # nosec B311
 
 
 def _asked_for(retry: Retry, response: httpx.Response) -> float | None:
-    """Seconds of a `Retry-After` (RFC 9110: seconds, or a date)."""
+    """Seconds to wait according to `Retry-After` (RFC 9110: seconds, or a date)."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return min(float(text), retry.longest_asked)

@@ -1,4 +1,4 @@
-"""The two clients. They differ in how they wait, and in nothing else."""
+"""The two clients. They differ only in how they wait."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from client.shapes import Health
 from client.wire import Flow, Retry
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-# Reading waits longest: the first answer of a cold model loads it. Streams are kept alive more often.
+# The read timeout covers a cold model, which its first request loads. Streams send keep-alives more often.
 TIMEOUT = httpx.Timeout(connect=5, read=60, write=60, pool=60)
 
 
 def readiness() -> Flow[Health]:
-    """Whether each part of the service works; a 503 problem names the one that does not."""
+    """Check that each part of the service works. A 503 problem names the parts that do not."""
     return call(get("/readyz"), Health)
 
 
 class _Resources(Resource[D]):
-    """What both clients offer."""
+    """The operations of both clients."""
 
     def __init__(self, driver: D) -> None:
         super().__init__(driver)
@@ -47,10 +47,10 @@ class _Resources(Resource[D]):
 
 
 class Client(_Resources[SyncDriver]):
-    """A blocking client. Use it in a `with` block, or `close` it.
+    """A blocking client. Use it in a `with` block, or call `close`.
 
-    `key` is sent as a bearer token; one that no header can hold is a `NotSent`, as is a `url` that is no
-    address. `transport` replaces the network, e.g. in tests.
+    `key` is sent as a bearer token. A key that cannot be sent in a header, or an invalid `url`, raises
+    `NotSent`. `transport` replaces the network, e.g. in tests.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Client(_Resources[SyncDriver]):
 
 
 class AsyncClient(_Resources[AsyncDriver]):
-    """The same for asyncio: operations are awaited, lists and streams are iterated with `async for`."""
+    """The asyncio client: operations are awaited; lists and streams are iterated with `async for`."""
 
     def __init__(
         self,
@@ -114,14 +114,14 @@ def _address(url: str) -> httpx.URL:
     except httpx.InvalidURL as error:
         raise NotSent(f"{url} is not an address: {error}") from error
     if address.scheme not in ("http", "https"):
-        raise NotSent(f"{url} is not an address: it begins with http:// or https://")
+        raise NotSent(f"{url} is not an address: it must begin with http:// or https://")
     if not address.host:
-        raise NotSent(f"{url} is not an address: it names no host")
+        raise NotSent(f"{url} is not an address: it has no host")
     return address
 
 
 def _headers(key: str | None) -> dict[str, str]:
     if key and not (key.isascii() and key.isprintable() and key == key.rstrip()):
-        raise NotSent("the key cannot be sent: keys are of printable ASCII and end in no space")
+        raise NotSent("the key cannot be sent: it must be printable ASCII without a space at the end")
     headers = {"Accept": "application/json", "User-Agent": "masktune-client"}
     return headers | ({"Authorization": f"Bearer {key}"} if key else {})

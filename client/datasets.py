@@ -1,4 +1,4 @@
-"""Data sets: uploaded or made from a source, waited for, looked into, deleted."""
+"""Data sets: upload them or import them from a source, wait for them, inspect them, delete them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def upload_dataset(
     on_sent: OnSent | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Dataset]:
-    """Upload an archive, or a folder that is zipped while it is sent. The import goes on after the return.
+    """Upload an archive, or a folder, zipped while it is sent. The import continues after this returns.
 
-    Raises `TooLarge`, with nothing sent, for what is above the service's limit.
+    Raises `TooLarge`, before anything is sent, for an upload above the service's limit.
 
-    `seed` decides the splits that are made where the files name none.
+    `seed` seeds the splits that the import makes if the files name none.
     """
     path = Path(path)
     folder = path.is_dir()
@@ -66,7 +66,7 @@ def from_source(
     seed: int = 0,
     idempotency_key: str | None = None,
 ) -> Flow[Dataset]:
-    """Make a data set of what the service can reach itself: `builtin:NAME`, or an address it allows."""
+    """Import a data set from a source that the service can reach: `builtin:NAME`, or an address it allows."""
     body: dict[str, Any] = {"name": name or _name_of(source), "source": source}
     body |= {"format": format, "seed": seed}
     if options:
@@ -75,17 +75,17 @@ def from_source(
 
 
 def get_dataset(dataset_id: str) -> Flow[Dataset]:
-    """One data set with its report."""
+    """Get one data set with its report."""
     return call(get(f"/datasets/{segment(dataset_id)}"), Dataset)
 
 
 def list_datasets(*, limit: int | None = None) -> EmittingFlow[Dataset]:
-    """Every data set, newest first. `limit` is the size of a page."""
+    """Iterate over all data sets, newest first. `limit` is the page size."""
     return pages(get("/datasets", limit=limit), Dataset)
 
 
 def wait_for_dataset(dataset_id: str, *, timeout: float | None = None) -> Flow[Dataset]:
-    """Until the import has ended. Raises `DatasetInvalid`, or `WaitedTooLong` after `timeout` seconds."""
+    """Wait for the import to end. Raises `DatasetInvalid`, or `WaitedTooLong` after `timeout` seconds."""
     dataset = yield from until(
         lambda seen: seen.state != "importing",
         get(f"/datasets/{segment(dataset_id)}"),
@@ -100,7 +100,7 @@ def wait_for_dataset(dataset_id: str, *, timeout: float | None = None) -> Flow[D
 
 
 def full_report(dataset_id: str) -> Flow[FullReport]:
-    """Every file that the import rejected or ignored, and every duplicate; 409 where there is no report."""
+    """Get every rejected, ignored or duplicate file of the import. A 409 problem if there is no report."""
     return call(get(f"/datasets/{segment(dataset_id)}/report"), FullReport)
 
 
@@ -112,7 +112,7 @@ def list_samples(
     group: str | None = None,
     limit: int | None = None,
 ) -> EmittingFlow[Sample]:
-    """The samples, of one split, class or group where asked for. `limit` is the size of a page."""
+    """Iterate over the samples, optionally of one split, class or group. `limit` is the page size."""
     query = get(
         f"/datasets/{segment(dataset_id)}/samples", split=split, label=label, group=group, limit=limit
     )
@@ -120,18 +120,18 @@ def list_samples(
 
 
 def sample_image(dataset_id: str, sample: int) -> Flow[bytes]:
-    """The image file as it was uploaded."""
+    """Get the image file as it was uploaded."""
     response = yield from fetch(get(f"/datasets/{segment(dataset_id)}/samples/{sample}/image"))
     return response.content
 
 
 def delete_dataset(dataset_id: str) -> Flow[None]:
-    """Delete it with its images. Refused (409) while a job uses it."""
+    """Delete the data set and its images. A 409 problem while a job uses it."""
     yield from fetch(Request(method="DELETE", path=f"/datasets/{segment(dataset_id)}", repeatable=True))
 
 
 def _name_of(source: str) -> str:
-    """The last part of an address without its endings, as an upload has it of its file."""
+    """The last path segment without its extensions, in the way that an upload is named after its file."""
     last = source.rstrip("/").rpartition("/")[2].removeprefix("builtin:")
     return last.partition(".")[0] or last
 

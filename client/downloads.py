@@ -1,4 +1,4 @@
-"""A body written to a file that appears whole or not at all."""
+"""Downloads to a file that appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from client.wire import Body, Close, Flow, Policy, Read, Request, Retry
 
 
 def download(request: Request, target: Path, on_received: OnSent | None = None) -> Flow[Path]:
-    """Write the answer to `target`, from the start again where the connection breaks."""
+    """Write the response body to `target`. Starts over if the connection breaks."""
     unfinished = target.with_name(f".{target.name}.part")
     retry: Retry = yield Policy()
     try:
@@ -23,7 +23,7 @@ def download(request: Request, target: Path, on_received: OnSent | None = None) 
                 yield from _receive(body, unfinished, on_received)
             except httpx.TransportError as error:
                 if attempt == retry.attempts:
-                    raise Unreachable(f"the download broke off {attempt} times") from error
+                    raise Unreachable(f"the connection broke {attempt} times during the download") from error
                 yield Close(body)
                 continue
             unfinished.replace(target)

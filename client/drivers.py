@@ -1,4 +1,4 @@
-"""The two transports: they perform the effects of a flow, one blocking, one awaiting. All else is shared."""
+"""The two drivers, blocking and async, that perform the effects of a flow. Everything else is shared."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SyncDriver:
             return next(items)
 
     def iterate(self, flow: EmittingFlow[T]) -> Generator[T, None, None]:
-        """What the flow emits. Leaving the loop early closes what the flow had open."""
+        """Yield what the flow emits. Leaving the loop early closes the bodies that the flow has open."""
         with ExitStack() as opened, closing(flow):
             resume: Resume[T] = partial(next, flow)
             while True:
@@ -101,7 +101,7 @@ class AsyncDriver:
             return await anext(items)
 
     async def iterate(self, flow: EmittingFlow[T]) -> AsyncGenerator[T, None]:
-        """What the flow emits. Closing the iterator closes what the flow had open."""
+        """Yield what the flow emits. Closing the iterator closes the bodies that the flow has open."""
         async with AsyncExitStack() as opened:
             opened.callback(flow.close)
             resume: Resume[T] = partial(next, flow)
@@ -151,17 +151,17 @@ def _emitting(flow: Flow[T]) -> EmittingFlow[T]:
 
 
 def _undecodable(error: httpx.DecodingError) -> UnexpectedAnswer:
-    """It says of itself that it is compressed, and is not, or was damaged on its way."""
+    """The error for an answer that is labelled as compressed but is not, or that was damaged in transit."""
     asked = error.request
-    unexpected = UnexpectedAnswer(f"what answered {asked.method} {asked.url.path} cannot be decoded: {error}")
+    unexpected = UnexpectedAnswer(f"the answer to {asked.method} {asked.url.path} cannot be decoded: {error}")
     unexpected.__cause__ = error
     return unexpected
 
 
 def _build(http: httpx.Client | httpx.AsyncClient, request: Request, files: ExitStack) -> httpx.Request:
-    """The httpx request. Its files stay open until `files` closes.
+    """Build the httpx request. Its files stay open until `files` closes.
 
-    `NotSent` for what no request can hold: NaN in JSON, half of a surrogate pair.
+    Raises `NotSent` for values that cannot be encoded: NaN in JSON, half of a surrogate pair.
     """
     parts = []
     for part in request.files:
@@ -175,7 +175,7 @@ def _build(http: httpx.Client | httpx.AsyncClient, request: Request, files: Exit
             params={name: value for name, value in request.query.items() if value is not None},
             json=request.json,
             data=dict(request.form) or None,
-            files=cast(Any, parts) or None,  # httpx asks for IO[bytes] and uses read and seek only
+            files=cast(Any, parts) or None,  # typed as IO[bytes], but httpx uses only read and seek
             headers=dict(request.headers),
             timeout=_timeout(http.timeout, request.answer_seconds),
         )

@@ -1,14 +1,14 @@
-"""What can go wrong, as a client sees it.
+"""The exceptions that the client raises.
 
 ClientError
-├── ProblemError        the service said no: an RFC 9457 problem
-├── NotSent             what was given cannot be sent
-├── TooLarge            a file is larger than the service takes; nothing of it was sent
-├── Unreachable         no answer came, however often it was asked for
-├── UnexpectedAnswer    an answer came, and it is not one of this service
-├── JobNotSucceeded     a job that was waited for failed or was cancelled
-├── DatasetInvalid      an import that was waited for found nothing to train on
-└── WaitedTooLong       it had not ended when the time was up
+├── ProblemError        the service refused the request: an RFC 9457 problem
+├── NotSent             the arguments cannot be sent
+├── TooLarge            a file is larger than the service accepts; nothing of it was sent
+├── Unreachable         no answer after the last retry
+├── UnexpectedAnswer    the answer does not look like one from this service
+├── JobNotSucceeded     `wait`: the job failed or was cancelled
+├── DatasetInvalid      `wait`: the import found nothing to train on
+└── WaitedTooLong       `wait`: the timeout expired before the work ended
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class FieldError:
 
 
 class ClientError(Exception):
-    """The root: catch this to catch them all."""
+    """The base class of all exceptions of this client."""
 
 
 class ProblemError(ClientError):
-    """A request was not fulfilled. `type` is stable, `detail` says what to do about it."""
+    """The service refused a request. `type` is stable; `detail` says what to do about it."""
 
     def __init__(self, body: dict[str, Any], *, status: int) -> None:
         self.type = str(body.get("type", "about:blank"))
@@ -54,10 +54,10 @@ class ProblemError(ClientError):
 
     @classmethod
     def of(cls, response: httpx.Response) -> ProblemError:
-        """From any answer of 400 and above, also one that a proxy made."""
+        """Build the error from any response with a status of 400 and above, including one from a proxy."""
         try:
             body = response.json()
-        except (ValueError, RecursionError):  # no JSON, or one that is nested without end
+        except (ValueError, RecursionError):  # not JSON, or nested too deeply
             body = None
         if not isinstance(body, dict):
             body = {"title": response.reason_phrase or "The request failed"}
@@ -65,24 +65,24 @@ class ProblemError(ClientError):
 
 
 class NotSent(ClientError):
-    """What was given cannot be sent, and nothing was: a folder without files, a key no header can hold, an
-    address that is none, a number that JSON has no word for."""
+    """The arguments cannot be sent, and nothing was: a folder without files, a key that cannot be sent in a
+    header, an invalid address, a number that JSON cannot represent."""
 
 
 class TooLarge(ClientError):
-    """The file has `size` bytes, and the service takes `limit`. It was asked first, and nothing was sent."""
+    """The file has `size` bytes, and the service accepts `limit`. Nothing was sent."""
 
     def __init__(self, name: str, size: int, limit: int) -> None:
         self.size, self.limit = size, limit
         super().__init__(
-            f"{name} has {_gigabytes(size)} and the service takes {_gigabytes(limit)} at most: nothing was "
-            "sent. Send less, ask its operator to raise MASKTUNE_MAX_UPLOAD_BYTES, or let the service read "
-            "the archive where it is, as a source"
+            f"{name} is {_gigabytes(size)}, and the service accepts at most {_gigabytes(limit)}; nothing was "
+            "sent. Send less, ask the operator to raise MASKTUNE_MAX_UPLOAD_BYTES, or let the service read "
+            "the archive from where it is, as a source"
         )
 
 
 class Unreachable(ClientError):
-    """No answer came: the service is not running, or the network between is broken."""
+    """No answer: the service is not running, or the network is down."""
 
 
 class UnexpectedAnswer(ClientError):
@@ -95,11 +95,11 @@ class JobNotSucceeded(ClientError):
     def __init__(self, job: Job) -> None:
         self.job = job
         why = (job.error or {}).get("detail") or (job.error or {}).get("title")
-        super().__init__(f"job {job.id} ended {job.state}" + (f": {why}" if why else ""))
+        super().__init__(f"job {job.id} {job.state}" + (f": {why}" if why else ""))
 
 
 class DatasetInvalid(ClientError):
-    """The import ended and the data set cannot be used. `dataset.report` says why."""
+    """The import ended, but the data set cannot be used. `dataset.report` says why."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -109,11 +109,11 @@ class DatasetInvalid(ClientError):
 
 
 class WaitedTooLong(ClientError):
-    """The time that `wait` was given is up; the work itself goes on."""
+    """The timeout of `wait` expired; the work itself continues."""
 
 
 def _status(found: object, of_http: int) -> int:
-    """A proxy's JSON may say `"status": "error"`: what is no status of an error gives way to that of HTTP."""
+    """The body's status if it is an error status, else HTTP's: a proxy's JSON may say `"status": "error"`."""
     return found if type(found) is int and 400 <= found < 600 else of_http
 
 

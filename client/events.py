@@ -1,4 +1,4 @@
-"""A job's events, followed across dropped connections: each once, in order, none left out."""
+"""A job's events, followed across dropped connections: each exactly once and in order."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 def follow(job_id: str, *, after: int = 0) -> EmittingFlow[Event]:
-    """The events numbered above `after`, those still to come included, until the job has ended.
+    """Iterate over the events numbered above `after`, past and future, until the job has ended.
 
-    A connection that drops is opened again with `Last-Event-ID`. The stream of an ended job is over
-    when the service closes it: a state of `failed` alone is not the end, for the job may be resumed.
+    A dropped connection is reopened with `Last-Event-ID`. The stream ends when the service closes it after
+    the job has ended: the state `failed` alone is not the end, because the job may be resumed.
     """
     return follow_batches(job_id, after=after, tell=_tell_each)
 
@@ -29,7 +29,7 @@ def follow(job_id: str, *, after: int = 0) -> EmittingFlow[Event]:
 def follow_batches(
     job_id: str, *, after: int, tell: Callable[[list[Event]], EmittingFlow[T]]
 ) -> EmittingFlow[T]:
-    """As `follow`; `tell` is given the new events as they arrive, and emits what it makes of them."""
+    """Like `follow`, but passes each batch of new events to `tell` and emits what `tell` emits."""
     last, state, silent = after, "", 0
     retry: Retry = yield Policy()
     while True:
@@ -48,14 +48,14 @@ def follow_batches(
         except httpx.TransportError as error:
             broken = error
         except ClientError as error:
-            if last == 0 or not passing(error):  # it never was there; one that restarts is waited for
+            if last == 0 or not passing(error):  # never reached; only a restarting service is waited for
                 raise
             broken = error
         if over:
             return
         silent = 0 if last > before else silent + 1
         if silent >= PATIENCE:
-            raise Unreachable(f"the events of job {job_id} broke off {silent} times in a row") from broken
+            raise Unreachable(f"the event stream of job {job_id} broke {silent} times in a row") from broken
         yield Sleep(growing(retry, silent))
 
 
@@ -70,7 +70,7 @@ def _newest_state(events: list[Event]) -> str:
 
 
 def _over(job_id: str, *, silent: bool) -> Flow[bool]:
-    """Whether a stream that ended without a last state has nothing more to tell: the job had ended before."""
+    """Whether a stream that closed without a final state is complete because the job had ended before."""
     if not silent:
         return False
     job = yield from call(get(f"/jobs/{segment(job_id)}"), Job)
@@ -87,8 +87,8 @@ def _stream(job_id: str, last: int) -> Request:
 def _event(told: ServerEvent) -> Event:
     try:
         body = json.loads(told.data)
-        if told.type == "error" and isinstance(body, dict):  # a problem that arose after the stream had begun
+        if told.type == "error" and isinstance(body, dict):  # a problem raised after the stream began
             raise ProblemError(body, status=500)
         return Event.model_validate(body)
     except ValueError as error:
-        raise UnexpectedAnswer(f"event {told.id} of the stream is none: {told.data[:200]!r}") from error
+        raise UnexpectedAnswer(f"event {told.id} of the stream is malformed: {told.data[:200]!r}") from error

@@ -1,4 +1,4 @@
-"""Jobs: started, followed, waited for, cancelled, resumed, and what they found."""
+"""Jobs: start, follow, wait for, cancel and resume them, and get their results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from client.shapes import Event, Job, Preset
 from client.wire import Emit, EmittingFlow, Flow, Now, Request
 
 LOOK_SECONDS = 0.2
-"""Between two looks at a job that is watched, unless its state has changed."""
+"""Least interval between two requests for a watched job, unless its state has changed."""
 
 
 def start(kind: str, *, idempotency_key: str | None = None, **fields: Any) -> Flow[Job]:
@@ -26,12 +26,12 @@ def start(kind: str, *, idempotency_key: str | None = None, **fields: Any) -> Fl
 
 
 def list_presets() -> EmittingFlow[Preset]:
-    """Hyperparameters by name: what `preset` may be."""
+    """Iterate over the presets: named hyperparameters, for `preset` in `start`."""
     return pages(get("/presets"), Preset)
 
 
 def get_job(job_id: str) -> Flow[Job]:
-    """The job as it is now."""
+    """Get the job in its current state."""
     return call(get(f"/jobs/{segment(job_id)}"), Job)
 
 
@@ -42,22 +42,22 @@ def list_jobs(
     dataset: str | None = None,
     limit: int | None = None,
 ) -> EmittingFlow[Job]:
-    """Jobs, newest first, of one kind, state or data set where asked for. `limit`: the size of a page."""
+    """Iterate over jobs, newest first, optionally by kind, state or data set. `limit` is the page size."""
     return pages(get("/jobs", kind=kind, state=state, dataset=dataset, limit=limit), Job)
 
 
 def cancel(job_id: str) -> Flow[Job]:
-    """Ask for its end. A 409 problem when it has ended already."""
+    """Request that the job be cancelled. A 409 problem if it has already ended."""
     return call(Request(method="POST", path=f"/jobs/{segment(job_id)}/cancel"), Job)
 
 
 def resume(job_id: str) -> Flow[Job]:
-    """Let a failed or cancelled job go on from its last checkpoint."""
+    """Resume a failed or cancelled job from its last checkpoint."""
     return call(Request(method="POST", path=f"/jobs/{segment(job_id)}/resume"), Job)
 
 
 def watch(job_id: str) -> EmittingFlow[Job]:
-    """The job now, and again after each change, up to its end."""
+    """Iterate over the job's states: the current one, then one after each change, until the job ends."""
     job = yield from get_job(job_id)
     yield Emit(job)
 
@@ -66,7 +66,7 @@ def watch(job_id: str) -> EmittingFlow[Job]:
     def look_again(events: list[Event]) -> EmittingFlow[Job]:
         nonlocal job, looked
         now: float = yield Now()
-        # Events come in bursts: one look tells of many. A change of state is never passed over.
+        # Events come in bursts, so one request covers many of them. A change of state is never skipped.
         if now - looked < LOOK_SECONDS and events and all(event.type != "state" for event in events):
             return
         looked = now
@@ -77,12 +77,12 @@ def watch(job_id: str) -> EmittingFlow[Job]:
 
     if not job.ended:
         yield from follow_batches(job_id, after=0, tell=look_again)
-        # The look after the last event may have met a service that restarts.
+        # The request after the last event may have reached a service that was restarting.
         yield from look_again([])
 
 
 def wait(job_id: str, *, timeout: float | None = None) -> Flow[Job]:
-    """Until it has succeeded. Raises `JobNotSucceeded`, or `WaitedTooLong` after `timeout` seconds."""
+    """Wait for the job to succeed. Raises `JobNotSucceeded`, or `WaitedTooLong` after `timeout` seconds."""
     job = yield from until(lambda seen: seen.ended, get(f"/jobs/{segment(job_id)}"), Job, timeout=timeout)
     if not job.ended:
         raise WaitedTooLong(f"job {job_id} was still {job.state} after {timeout:g} s")
@@ -92,12 +92,12 @@ def wait(job_id: str, *, timeout: float | None = None) -> Flow[Job]:
 
 
 def predictions(job_id: str, target: Path | str) -> Flow[Path]:
-    """Write the file of a predict job to `target`."""
+    """Write the predictions of a predict job to `target`."""
     return download(get(f"/jobs/{segment(job_id)}/predictions"), Path(target))
 
 
 def report(job_id: str) -> Flow[dict[str, Any]]:
-    """The before/after report as JSON values."""
+    """Get the before/after report as JSON values."""
     request = Request(
         method="GET",
         path=f"/jobs/{segment(job_id)}/report",
@@ -108,7 +108,7 @@ def report(job_id: str) -> Flow[dict[str, Any]]:
 
 
 def report_html(job_id: str) -> Flow[str]:
-    """The before/after report as one page that needs no other file."""
+    """Get the before/after report as one self-contained HTML page."""
     request = Request(
         method="GET", path=f"/jobs/{segment(job_id)}/report", headers={"Accept": "text/html"}, repeatable=True
     )

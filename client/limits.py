@@ -1,4 +1,4 @@
-"""How large what is sent may be, asked before it is sent."""
+"""The service's size limits, checked before an upload is sent."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from client.uploads import size_of
 from client.wire import Flow
 
 ASKED_ABOVE = 1 << 20
-"""Bytes. What is smaller is refused as soon as it is sent."""
+"""Bytes. Smaller uploads are sent without checking the limit first."""
 
 
 def service_limits() -> Flow[Limits]:
-    """How large what is sent may be. It asks for no key."""
+    """Get the size limits for uploads and images. Needs no key."""
     return call(get("/limits"), Limits)
 
 
 def check_upload(path: Path) -> Flow[None]:
-    """Raise `TooLarge` for a file, or a folder, that the service would refuse by its size."""
+    """Raise `TooLarge` for a file or a folder above the service's size limit."""
     size = size_of(path)
     if size <= ASKED_ABOVE:
         return
     try:
         limit = (yield from service_limits()).max_upload_bytes
     except ProblemError as error:
-        if error.status == 404:  # a service of before it told its limits
+        if error.status == 404:  # an older service, without /limits
             return
         raise
     if size > limit:

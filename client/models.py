@@ -1,4 +1,4 @@
-"""Models: listed, named by aliases, downloaded, imported, and judged: risk over coverage, drift."""
+"""Models: list, alias, download, import and judge them (risk-coverage curve, drift)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from client.wire import EmittingFlow, FilePart, Flow, Request
 
 
 def get_model(model: str) -> Flow[Model]:
-    """One model, by id or alias."""
+    """Get one model by id or alias."""
     return call(get(f"/models/{segment(model)}"), Model)
 
 
 def list_models(
     *, dataset: str | None = None, job: str | None = None, arm: str | None = None, limit: int | None = None
 ) -> EmittingFlow[Model]:
-    """Every model, newest first, of one data set, job or arm where asked for. `limit`: the size of a page."""
+    """Iterate over models, newest first, optionally of one data set, job or arm. `limit` is the page size."""
     return pages(get("/models", dataset=dataset, job=job, arm=arm, limit=limit), Model)
 
 
 def delete_model(model: str) -> Flow[None]:
-    """Delete its weights. Refused (409) while something points to it."""
+    """Delete the model and its weights. A 409 problem while something refers to it."""
     yield from fetch(Request(method="DELETE", path=f"/models/{segment(model)}", repeatable=True))
 
 
@@ -41,7 +41,7 @@ def download_model(
     format: Literal["safetensors", "onnx"] = "safetensors",
     on_received: OnSent | None = None,
 ) -> Flow[Path]:
-    """Write the weights to `target`, which appears whole or not at all."""
+    """Write the weights to `target`. The file appears complete or not at all."""
     return download(get(f"/models/{segment(model)}/download", format=format), Path(target), on_received)
 
 
@@ -55,9 +55,9 @@ def import_model(
     on_sent: OnSent | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Model]:
-    """Bring a safetensors file, with its backbone and its classes in the order of the logits.
+    """Import a safetensors file. `classes` are in the order of the logits.
 
-    Raises `TooLarge`, with nothing sent, for a file above the service's limit.
+    Raises `TooLarge`, before anything is sent, for a file above the service's limit.
     """
     path = Path(path)
     form = {"backbone": backbone, "classes": json.dumps(classes), "image_size": str(image_size)}
@@ -77,27 +77,27 @@ def import_model(
 
 
 class RiskCoverageOptions(TypedDict, total=False):
-    """What may be asked of a curve. `coverage` or `max_risk`, one of them, chooses the table's threshold."""
+    """Options of a risk-coverage curve. Either `coverage` or `max_risk` sets the threshold of its table."""
 
     score: str | None
-    """The score that decides; by default the calibration's."""
+    """The confidence score to rank by. Default: the calibration's."""
     points: int | None
-    """Coverages of the curve, evenly spaced; by default 100."""
+    """Number of points on the curve, evenly spaced in coverage. Default: 100."""
     coverage: float | None
     """In (0, 1]."""
     max_risk: float | None
     """In (0, 1)."""
     risk_confidence: float | None
-    """Of certificate and bounds, in [0.5, 1)."""
+    """Confidence level of the certificate and the bounds, in [0.5, 1)."""
 
 
 def risk_coverage(model: str, **options: Unpack[RiskCoverageOptions]) -> Flow[RiskCoverage]:
-    """The risk-coverage curve on the calibration split, with AURC, AUGRC, bounds and a table of groups."""
+    """Get the risk-coverage curve on the calibration split: AURC, AUGRC, bounds and a table of groups."""
     return call(get(f"/models/{segment(model)}/risk-coverage", **options), RiskCoverage)
 
 
 def risk_coverage_picture(model: str, **options: Unpack[RiskCoverageOptions]) -> Flow[bytes]:
-    """The same curve drawn, as a PNG."""
+    """Get a plot of the same curve as PNG bytes."""
     request = replace(
         get(f"/models/{segment(model)}/risk-coverage", **options), headers={"Accept": "image/png"}
     )
@@ -106,22 +106,22 @@ def risk_coverage_picture(model: str, **options: Unpack[RiskCoverageOptions]) ->
 
 
 def drift(model: str, *, days: int | None = None) -> Flow[Drift]:
-    """Whether what the model was served in the last `days` still looks like its calibration split."""
+    """Test whether the model's inputs of the last `days` still look like its calibration split."""
     return call(get(f"/models/{segment(model)}/drift", days=days), Drift)
 
 
 def list_aliases() -> EmittingFlow[Alias]:
-    """Every alias, by name."""
+    """Iterate over all aliases, sorted by name."""
     return pages(get("/aliases"), Alias)
 
 
 def get_alias(name: str) -> Flow[Alias]:
-    """One alias with the history of its moves."""
+    """Get one alias with the history of its moves."""
     return call(get(f"/aliases/{segment(name)}"), Alias)
 
 
 def set_alias(name: str, model: str) -> Flow[Alias]:
-    """Let the name stand for this model from now on."""
+    """Point the alias at this model."""
     return call(
         Request(method="PUT", path=f"/aliases/{segment(name)}", json={"model": model}, repeatable=True), Alias
     )
@@ -130,14 +130,14 @@ def set_alias(name: str, model: str) -> Flow[Alias]:
 def roll_back_alias(
     name: str, *, version: int | None = None, idempotency_key: str | None = None
 ) -> Flow[Alias]:
-    """Let the name stand for the model of an earlier move; without a `version`, for the one before."""
+    """Point the alias back at the model of an earlier move; by default, of the move before the current."""
     return call(
         create(f"/aliases/{segment(name)}/rollback", json={"version": version}, key=idempotency_key), Alias
     )
 
 
 def delete_alias(name: str) -> Flow[None]:
-    """Forget the name; the model stays."""
+    """Delete the alias. The model is kept."""
     yield from fetch(Request(method="DELETE", path=f"/aliases/{segment(name)}", repeatable=True))
 
 

@@ -1,4 +1,4 @@
-"""Predictions with the reject option, and saliency, for stored samples and for images sent along."""
+"""Predictions with the reject option, and saliency maps, for stored samples and for uploaded images."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from client.uploads import CountedFile, spelt
 from client.wire import FilePart, Flow, Request
 
 Image: TypeAlias = Path | str | bytes
-"""A file's path, or the bytes of one."""
+"""The path of an image file, or the bytes of one."""
 
 
 class PredictOptions(TypedDict, total=False):
-    """What may be said beside the image. At most one of `coverage`, `max_risk` and `min_score`."""
+    """Options of a prediction. At most one of `coverage`, `max_risk` and `min_score` may be given."""
 
     coverage: float
     """Answer this share of the inputs, in (0, 1]."""
     max_risk: float
-    """Answer only as far as at most this share of the answers is wrong, in (0, 1)."""
+    """Certify that at most this share of the answers is wrong, in (0, 1)."""
     risk_confidence: float
-    """The confidence of `max_risk`, in [0.5, 1)."""
+    """Confidence level of `max_risk`, in [0.5, 1)."""
     min_score: float
-    """Answer from this score on."""
+    """Answer inputs with at least this score."""
     on_uncertified: Literal["abstain", "error"]
     score: str
-    """The score that decides; by default the calibration's."""
+    """The confidence score to decide by. Default: the calibration's."""
     top_k: int
     explain: bool
 
@@ -39,21 +39,21 @@ class PredictOptions(TypedDict, total=False):
 def predict_sample(
     *, model: str, dataset: str, sample: int, **options: Unpack[PredictOptions]
 ) -> Flow[Answer]:
-    """Predict an image that the service has."""
+    """Predict a stored sample."""
     return call(get("/predict", model=model, dataset=dataset, sample=sample, **options), Answer)
 
 
 def predict_images(model: str, images: Sequence[Image], **options: Unpack[PredictOptions]) -> Flow[Answer]:
-    """Predict these images, in one forward pass where they fit."""
+    """Predict images, in one forward pass if they fit into one batch."""
     return call(_post("/predict", images, {"model": model, **options}), Answer)
 
 
 class SaliencyOptions(TypedDict, total=False):
-    """How the map is made and shown."""
+    """Options of a saliency map."""
 
     method: str
     target: str
-    """The class to explain; by default the predicted one."""
+    """The class to explain. Default: the predicted class."""
     sigmas: float
 
 
@@ -63,7 +63,7 @@ View: TypeAlias = Literal["overlay", "heatmap", "mask"]
 def explain_sample(
     *, model: str, dataset: str, sample: int, **options: Unpack[SaliencyOptions]
 ) -> Flow[SaliencyAnswer]:
-    """Where the model looks in a stored image: the map, and three pictures of it."""
+    """Explain where the model looks in a stored sample: the saliency map, and three PNG images of it."""
     query = get("/saliency", model=model, dataset=dataset, sample=sample, format="json", **options)
     return call(query, SaliencyAnswer)
 
@@ -71,14 +71,14 @@ def explain_sample(
 def explain_images(
     model: str, images: Sequence[Image], **options: Unpack[SaliencyOptions]
 ) -> Flow[SaliencyAnswer]:
-    """Where the model looks in these images."""
+    """Explain where the model looks in uploaded images: a saliency map for each."""
     return call(_post("/saliency", images, {"model": model, "format": "json", **options}), SaliencyAnswer)
 
 
 def picture_sample(
     *, model: str, dataset: str, sample: int, view: View = "overlay", **options: Unpack[SaliencyOptions]
 ) -> Flow[bytes]:
-    """One picture of where the model looks in a stored image, as a PNG."""
+    """Get one view of a stored sample's saliency map as PNG bytes."""
     query = get("/saliency", model=model, dataset=dataset, sample=sample, format="png", view=view, **options)
     response = yield from fetch(query)
     return response.content
@@ -87,7 +87,7 @@ def picture_sample(
 def picture_image(
     model: str, image: Image, *, view: View = "overlay", **options: Unpack[SaliencyOptions]
 ) -> Flow[bytes]:
-    """One picture of where the model looks in this image, as a PNG."""
+    """Get one view of an uploaded image's saliency map as PNG bytes."""
     query = {"model": model, "format": "png", "view": view, **options}
     response = yield from fetch(_post("/saliency", [image], query))
     return response.content
@@ -111,9 +111,9 @@ class Saliency(Resource[D]):
 
 def _post(path: str, images: Sequence[Image], query: dict[str, Any]) -> Request:
     if isinstance(images, str | bytes | Path):
-        raise TypeError("images is a sequence: put a single one in a list")
+        raise TypeError("images must be a sequence: put a single image in a list")
     parts = tuple(_part(number, image) for number, image in enumerate(images))
-    # A prediction changes nothing, so that it may be asked for twice.
+    # A prediction has no side effects, so the request may be repeated.
     return Request(method="POST", path=path, query=query, files=parts, repeatable=True)
 
 

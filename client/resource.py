@@ -1,4 +1,4 @@
-"""How a flow becomes a method: blocking on a `Client`, awaitable on an `AsyncClient`, written once."""
+"""Turns a flow into a method: blocking on a `Client`, awaitable on an `AsyncClient`, written once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ D = TypeVar("D", bound=SyncDriver | AsyncDriver)
 
 
 class Resource(Generic[D]):
-    """A group of operations on one driver."""
+    """A set of operations that share one driver."""
 
     def __init__(self, driver: D) -> None:
         self.driver = driver

@@ -1,4 +1,4 @@
-"""The answers of the service as frozen objects. Fields that this version does not know are kept."""
+"""The service's answers as frozen objects. Unknown fields, e.g. of a newer service, are kept."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class Shape(BaseModel):
-    """Frozen, and tolerant: a newer service may say more."""
+    """The base of all answers: frozen, and accepts the additional fields of a newer service."""
 
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
 
 
 class Page(Shape, Generic[T]):
-    """A part of a list. Without `next_cursor` it is the last."""
+    """One page of a list. The last page has no `next_cursor`."""
 
     data: list[T]
     next_cursor: str | None = None
 
 
 class Fact(Shape):
-    """Something that the owner of a data set should know or mend."""
+    """A finding that the owner of a data set should know about or fix."""
 
     code: str
     detail: str
 
 
 class Rejected(Fact):
-    """A file that is not in the data set, and why."""
+    """A file that was left out of the data set, and why."""
 
     path: str
 
 
 class ImportReport(Shape):
-    """What the import found. `problems` make a data set invalid; `rejected` holds the first 1,000 files.
+    """The findings of an import. `problems` make a data set invalid; `rejected` holds the first 1,000 files.
 
-    `datasets.report` names them all.
+    `datasets.report` lists all of them.
     """
 
     count: int = 0
@@ -52,11 +52,11 @@ class ImportReport(Shape):
     rejected: list[Rejected] = []
     rejected_total: int = 0
     shortcuts: dict[str, Any] | None = None
-    """Which simple property of an image tells its class; `strength` and `sentence` sum it up."""
+    """The simple image property that predicts the class; `strength` and `sentence` summarise the finding."""
 
 
 class Duplicates(Shape):
-    """Files of one picture, each with its split and label. `same_bytes`: the files are equal too."""
+    """Files with the same image, each with its split and label. `same_bytes`: the files are identical."""
 
     paths: list[str]
     splits: list[str] = []
@@ -66,8 +66,8 @@ class Duplicates(Shape):
 
 
 class FullReport(Shape):
-    """What the import found, with every file by name. `rejected` should have been images of the data set;
-    `ignored` was never meant to be."""
+    """The findings of an import, with every file by name. `rejected`: files that should have been images of
+    the data set; `ignored`: files that were never meant to be."""
 
     name: str = ""
     count: int = 0
@@ -79,7 +79,7 @@ class FullReport(Shape):
 
 
 class Group(Shape):
-    """Samples that share class and attribute: measured, never trained on."""
+    """Samples that share a class and an attribute. Groups are used to measure, never to train."""
 
     name: str
     n: int
@@ -87,7 +87,7 @@ class Group(Shape):
 
 
 class Dataset(Shape):
-    """A data set. `splits` counts the samples of each; `report` names what was rejected and why."""
+    """A data set. `splits` counts the samples of each split; `report` says what was rejected and why."""
 
     id: str
     name: str
@@ -103,7 +103,7 @@ class Dataset(Shape):
 
 
 class Sample(Shape):
-    """One image of a data set. `id` is its number there, `label` the name of its class."""
+    """One image of a data set. `id` is its number within the data set, `label` the name of its class."""
 
     id: int
     split: str
@@ -113,7 +113,7 @@ class Sample(Shape):
 
 
 class Progress(Shape):
-    """How far a job is. `fraction` (0..1) is of the whole job."""
+    """The progress of a job. `fraction` (0..1) refers to the whole job."""
 
     fraction: float = 0.0
     stage: str | None = None
@@ -154,8 +154,8 @@ class Job(Shape):
 
 
 class Preset(Shape):
-    """Hyperparameters by name. `params` are the fields of a job that it sets, `released` more of them
-    that `as_released` adds.
+    """Named hyperparameters. `params` are the job fields that the preset sets; `released` are the fields that
+    `as_released` adds.
     """
 
     name: str
@@ -167,8 +167,8 @@ class Preset(Shape):
 
 
 class Event(Shape):
-    """Something that happened to a job. `id` counts up by one from 1; of a job that ended some days ago,
-    what only moved its bar is gone."""
+    """An event of a job. Ids count up by one from 1. Progress events within epochs are deleted some days
+    after the job has ended."""
 
     id: int
     type: str
@@ -193,7 +193,7 @@ class Model(Shape):
 
 
 class CurvePoint(Shape):
-    """One threshold of a risk-coverage curve, with its bounds and its part of the band."""
+    """One threshold of a risk-coverage curve, with its bounds and its section of the band."""
 
     threshold: float
     coverage: float
@@ -207,7 +207,7 @@ class CurvePoint(Shape):
 
 
 class GroupRow(Shape):
-    """A group, or a class, at the threshold of its table. The bound is for it alone."""
+    """A group or a class at the table's threshold. The bound holds for this row alone."""
 
     group: str
     n: int
@@ -221,7 +221,7 @@ class GroupRow(Shape):
 
 
 class GroupTable(Shape):
-    """Each group and class at one threshold. Bounds are compared with `max_risk`, where one was asked for."""
+    """All groups and classes at one threshold. Bounds are compared with `max_risk` if one was requested."""
 
     policy: str
     requested: float
@@ -236,7 +236,8 @@ class GroupTable(Shape):
 
 
 class RiskCoverage(Shape):
-    """Risk over coverage on the calibration split. `statement` says which bounds hold after looking."""
+    """Risk over coverage on the calibration split. `statement` says which bounds hold for a threshold chosen
+    before looking at the curve, and which for one chosen after."""
 
     model: str
     score_name: str
@@ -258,7 +259,7 @@ class ShareOf(Shape):
 
 
 class DriftTest(Shape):
-    """One share on the calibration split and in service."""
+    """A share on the calibration split compared with the same share in deployment."""
 
     name: str
     calibration: ShareOf
@@ -269,7 +270,7 @@ class DriftTest(Shape):
 
 
 class Served(Shape):
-    """What was decided for the images that were uploaded."""
+    """Counts of the decisions on uploaded images."""
 
     inputs: int
     answered: int
@@ -278,7 +279,7 @@ class Served(Shape):
 
 
 class Drift(Shape):
-    """Whether what a model is served still looks like its calibration split."""
+    """The result of testing whether a model's inputs still look like its calibration split."""
 
     model: str
     calibration: str
@@ -293,7 +294,7 @@ class Drift(Shape):
 
 
 class AliasMove(Shape):
-    """One move of an alias; a `model` of None removed it."""
+    """One move of an alias. `model` is None if the move deleted the alias."""
 
     version: int
     model: str | None
@@ -318,7 +319,7 @@ class Candidate(Shape):
 
 
 class SaliencyMap(Shape):
-    """Where a model looked at one image. The pictures are PNGs in `data:` addresses."""
+    """Where a model looked in one image. `overlay`, `heatmap` and `mask` are PNG images as `data:` URLs."""
 
     target: str
     size: tuple[int, int]
@@ -330,7 +331,7 @@ class SaliencyMap(Shape):
 
 
 class SaliencyAnswer(Shape):
-    """One map for each image, in order."""
+    """One saliency map per image, in the order in which they were sent."""
 
     model: str
     method: str
@@ -338,7 +339,7 @@ class SaliencyAnswer(Shape):
 
 
 class Prediction(Shape):
-    """The answer to one image. `label` is None exactly when the model abstains."""
+    """The answer for one image. `label` is None if and only if the model abstains."""
 
     decision: Literal["answer", "abstain"]
     label: str | None
@@ -350,7 +351,7 @@ class Prediction(Shape):
 
 
 class Calibration(Shape):
-    """What the threshold did on the calibration split, which trained and chose nothing."""
+    """The threshold's results on the calibration split, which neither trained nor selected anything."""
 
     id: str
     n: int
@@ -366,7 +367,7 @@ class Calibration(Shape):
 
 
 class Selection(Shape):
-    """What the decisions rest on: the policy, its threshold, and the calibration behind it."""
+    """The basis of the decisions: the policy, its threshold, and the calibration behind it."""
 
     policy: str | None = None
     requested: Any = None
@@ -392,7 +393,7 @@ class Health(Shape):
 
 
 class Limits(Shape):
-    """How large what is sent may be: bytes, unless the name says otherwise."""
+    """The size limits for uploads and images, in bytes unless the name says otherwise."""
 
     max_body_bytes: int
     max_upload_bytes: int
@@ -406,7 +407,7 @@ class Limits(Shape):
 
 
 class Key(Shape):
-    """A key, without its secret. With `revoked_at` it opens nothing."""
+    """A key, without its secret. Once `revoked_at` is set, the service no longer accepts it."""
 
     id: str
     name: str
@@ -415,7 +416,21 @@ class Key(Shape):
     revoked_at: datetime | None = None
 
 
+class OwnKey(Shape):
+    """The key that this client sends. `id` and `name` are None for an operator's key, and also if the service
+    is `open`: it then requires no key, and `scopes` lists all scopes."""
+
+    id: str | None = None
+    name: str | None = None
+    scopes: list[str]
+    open: bool = False
+
+    def may(self, scope: str) -> bool:
+        """Whether the key has this scope; `admin` includes all."""
+        return scope in self.scopes or "admin" in self.scopes
+
+
 class NewKey(Key):
-    """A key that has just been made. `secret` is None where its first answer was lost on the way."""
+    """A newly created key. `secret` is None in a replayed answer."""
 
     secret: str | None = None

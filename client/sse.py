@@ -1,4 +1,4 @@
-"""A parser of server-sent events (WHATWG HTML, section 9.2.6): bytes in, whole events out."""
+"""A parser for server-sent events (WHATWG HTML, section 9.2.6): bytes in, complete events out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class ServerEvent:
-    """One event. `id` is the last one the stream has named."""
+    """One event. `id` is the last id that the stream has sent."""
 
     id: str
     type: str
@@ -17,7 +17,7 @@ class ServerEvent:
 
 @dataclass
 class Parser:
-    """Feed it bytes as they come; an event that is cut off by the end of the stream is dropped."""
+    """An incremental parser. An event that is cut off by the end of the stream is dropped."""
 
     last_id: str = ""
     retry_seconds: float | None = None
@@ -31,7 +31,7 @@ class Parser:
     def feed(self, chunk: bytes) -> list[ServerEvent]:
         """The events that these bytes complete."""
         text = self._rest + self._decoder.decode(chunk)
-        # A line may end in \n, \r\n or \r. A \r at the very end may be half of a \r\n: it waits.
+        # A line may end in \n, \r\n or \r. A trailing \r may be half of a \r\n, so it is held back.
         held = "\r" if text.endswith("\r") else ""
         lines = text[: len(text) - len(held)].replace("\r\n", "\n").replace("\r", "\n").split("\n")
         self._rest = lines.pop() + held

@@ -1,4 +1,4 @@
-"""Bodies that are read while they are sent: a file, or a folder zipped on the way; both count."""
+"""Request bodies that are read while they are sent and report progress: a file, or a folder being zipped."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import BinaryIO, TypeAlias
 from client.errors import NotSent
 
 OnSent: TypeAlias = Callable[[int, int], None]
-"""Called with the bytes read so far and the bytes there are."""
+"""Called with (bytes sent so far, total bytes)."""
 
 STORED_SECONDS = 3600.0
-"""After its last byte a large upload is copied into the store, and only then answered."""
+"""How long to wait for the answer: the service first copies a large upload into its store."""
 
 _CHUNK = 1 << 16
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of those that a folder's zip would hold: what goes with each is not counted."""
+    """Bytes of a file, or of all visible files in a folder, without the overhead of the zip format."""
     if not path.is_dir():
         return path.stat().st_size
     return sum(found.stat().st_size for found in _visible_files(path))
 
 
 def spelt(name: str) -> str:
-    """A file's name as text that can be sent.
+    """A file's name as text that can be encoded as UTF-8.
 
-    Where its bytes are no UTF-8, as of old archives and shares, they are read as Latin-1: that takes any,
-    and what was two names stays two.
+    Names from old archives and shares may not be valid UTF-8. They are decoded as Latin-1, which accepts any
+    bytes and keeps distinct names distinct.
     """
     try:
         name.encode()
@@ -42,7 +42,7 @@ def spelt(name: str) -> str:
 
 
 class CountedFile:
-    """A file that tells how far it was read."""
+    """A file that reports its progress while it is read."""
 
     def __init__(self, path: Path, on_sent: OnSent | None) -> None:
         self._file: BinaryIO = path.open("rb")
@@ -66,9 +66,9 @@ class CountedFile:
 
 
 class ZippedFolder:
-    """The files below a folder as a zip that is made while it is read: no second copy on the disk.
+    """A zip of the files below a folder, generated while it is read, without a second copy on disk.
 
-    Stored, not compressed: images are compressed already. Order and times are fixed, so that the
+    Entries are stored, not compressed: images already are. Order and timestamps are fixed, so that the
     same files give the same bytes. Hidden files are left out.
     """
 
@@ -77,7 +77,7 @@ class ZippedFolder:
         self._on_sent = on_sent
         self._files = sorted(_visible_files(folder))
         if not self._files:
-            raise NotSent(f"there is no file in {folder}, hidden ones apart")
+            raise NotSent(f"there are no files in {folder} except hidden ones")
         self._total = sum(path.stat().st_size for path in self._files)
         self._chunks = self._zip()
         self._rest = b""
@@ -111,7 +111,7 @@ class ZippedFolder:
 
 
 class _Sink(io.RawIOBase):
-    """Where the zip is written: it cannot seek, and gives away what it holds."""
+    """The write end of the zip: unseekable, and drained by `take`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class _Sink(io.RawIOBase):
         return True
 
     def write(self, data: object, /) -> int:
-        chunk = bytes(data)  # type: ignore[call-overload]  # any buffer, as io asks for
+        chunk = bytes(data)  # type: ignore[call-overload]  # any buffer, as `io` requires
         self._held += chunk
         return len(chunk)
 

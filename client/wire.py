@@ -1,7 +1,7 @@
-"""What a flow asks its driver to do: requests as data, and the few effects that need a network or a clock.
+"""The effects that a flow asks its driver for: requests as data, and whatever needs a network or a clock.
 
-A flow is a generator. It yields an effect and is sent the answer, so that one text of every
-operation serves the sync and the async client alike, and a test can drive it with neither.
+A flow is a generator: it yields an effect and is sent the result. Each operation is therefore written once
+for the sync and the async client, and a test can drive it without either.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class FilePart:
-    """One file of a multipart body. `open` is called anew for each time that the request is sent."""
+    """One file of a multipart body. `open` is called again each time the request is sent."""
 
     field: str
     filename: str
@@ -36,10 +36,10 @@ class FilePart:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request before it has a host. `repeatable`: sending it twice does no more than sending it once.
+    """A request without a host. `repeatable`: it is idempotent, so it may be retried.
 
-    `answer_seconds`: how long the answer may take once all is sent, where that is more than the client's
-    own; after that it is not sent again.
+    `answer_seconds`: how long to wait for the answer after the request is sent, if longer than the client's
+    read timeout; a request that exceeds it is not retried.
     """
 
     method: str
@@ -55,7 +55,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Body:
-    """An answer whose body is still to come."""
+    """An answer whose body has not been read yet."""
 
     response: httpx.Response
     chunks: Iterator[bytes] | AsyncIterator[bytes]
@@ -63,10 +63,10 @@ class Body:
 
 @dataclass(frozen=True)
 class Retry:
-    """How often a repeatable request is sent, and how long is waited in between.
+    """How often a repeatable request is sent, and how long to wait between attempts.
 
-    The n-th wait is drawn between 0 and `first`·2^(n-1) seconds, at most `longest`; a `Retry-After`
-    of the service counts instead, up to `longest_asked` seconds.
+    The n-th wait is drawn uniformly between 0 and `first`·2^(n-1) seconds, at most `longest`. A `Retry-After`
+    from the service takes precedence, up to `longest_asked` seconds.
     """
 
     attempts: int = 4
@@ -77,28 +77,28 @@ class Retry:
 
 @dataclass(frozen=True)
 class Once:
-    """Send the request one time. Answered by an `httpx.Response` that has been read."""
+    """Send the request once. Returns an `httpx.Response` that has been read."""
 
     request: Request
 
 
 @dataclass(frozen=True)
 class Open:
-    """Send the request one time. Answered by a `Body`; an answer that is no 2xx has been read."""
+    """Send the request once. Returns a `Body`; an answer other than 2xx has already been read."""
 
     request: Request
 
 
 @dataclass(frozen=True)
 class Read:
-    """Answered by the next bytes of the body, empty at its end."""
+    """Read the next bytes of the body. Returns empty bytes at its end."""
 
     body: Body
 
 
 @dataclass(frozen=True)
 class Close:
-    """Give the body's connection back. What a flow leaves open is closed when it ends."""
+    """Release the body's connection. Bodies that a flow leaves open are closed when it ends."""
 
     body: Body
 
@@ -112,22 +112,22 @@ class Sleep:
 
 @dataclass(frozen=True)
 class Now:
-    """Answered by the seconds of a clock that never goes back."""
+    """Returns the seconds of a monotonic clock."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Answered by the client's `Retry`."""
+    """Returns the client's `Retry`."""
 
 
 @dataclass(frozen=True)
 class Emit(Generic[T]):
-    """Hand one item to the caller who iterates."""
+    """Yield one item to the caller that iterates over the flow."""
 
     item: T
 
 
 Effect: TypeAlias = Once | Open | Read | Close | Sleep | Now | Policy
-# What is sent back depends on the effect; each `yield` below states the type that it gets.
+# The value sent back depends on the effect; each `yield` in a flow annotates the type that it receives.
 Flow: TypeAlias = Generator[Effect, Any, T]
 EmittingFlow: TypeAlias = Generator[Effect | Emit[T], Any, None]

@@ -31,7 +31,7 @@ def check_storage(url: str) -> None:
         if scheme in registry:
             continue
         if scheme not in known_implementations:
-            raise ValueError(f"MASKTUNE_STORAGE_URL: there is no file system by the name {scheme}")
+            raise ValueError(f"MASKTUNE_STORAGE_URL: there is no file system called {scheme}")
         package = known_implementations[scheme]["class"].partition(".")[0]
         if not is_installed(package):
             more = ": pip install 'masktune-service[s3]'" if package == "s3fs" else ""

@@ -1,9 +1,8 @@
-"""Artifacts: immutable files and folders under a key, on a disk or in an object store (fsspec).
+"""Artifacts: immutable folders of files under a key, on a disk or in an object store (fsspec).
 
-A key appears whole or not at all. On a local store a folder is written beside its place and
-renamed; in an object store, which has no rename, a marker is written last and a key without its
-marker does not exist. The marker holds a text of its own each time, by which `core.copies` tells
-what was written first from what replaced it.
+A key appears completely or not at all. In a local store, a folder is written under a hidden name and then
+renamed. An object store has no rename, so a marker is written last, and a key without its marker does not
+exist. Each marker holds a new unique text, by which `core.copies` notices that an artifact was replaced.
 """
 
 from __future__ import annotations
@@ -26,40 +25,40 @@ from core.leftovers import remove_abandoned
 __all__ = ["MARKER", "ArtifactMissing", "Artifacts", "driver_errors"]
 
 _KINDS = ("calibrations", "datasets", "exports", "jobs/*", "models", "uploads")
-"""Where the last part of every key lies. The folder of a store may hold other people's files beside; what has
-a hidden name in here is being written, replaced or removed."""
+"""The parents of all keys. Elsewhere, the folder of a store may hold unrelated files; a hidden name in one
+of these is an artifact that is being written, replaced or removed."""
 
 
 RETRIES = 14
-"""Of each request, by who outlasts: s3fs waits 0.1 s and each time 1.7 times as long, 15 s at most, so that a
-store may be away for a minute and a half."""
+"""Retries of each request after `outlast`. s3fs waits 0.1 s, then 1.7 times as long each time, up to 15 s, so
+a store may be unreachable for a minute and a half."""
 
 
 class Artifacts:
     """A store of artifacts. Keys are relative POSIX paths such as `models/mdl_…`.
 
-    `alive` is called, from any thread, at each part of a file that goes to a remote store or comes from it.
+    `alive` is called, from any thread, for each part of a file that is copied to or from a remote store.
     """
 
     def __init__(self, url: str, *, cache: Path, alive: Callable[[], object] = nobody) -> None:
-        # A listing that is kept would hide what another host has written since.
+        # A cached listing would hide what other hosts have written since.
         self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self.root = root.rstrip("/")
         self._alive = alive
         self.copies = Copies(self.fs, self.root, cache / "artifacts", alive=alive)
-        """What of a remote store is on this disk, below `cache`."""
+        """Local copies of a remote store's artifacts, below `cache`."""
 
     @property
     def local(self) -> bool:
         return isinstance(self.fs, LocalFileSystem)
 
     def outlast(self) -> None:
-        """Wait for a remote store that nobody reaches, from now on: for who has nothing else to do.
+        """From now on, wait for a remote store that is unreachable: for processes with nothing else to do.
 
-        s3fs does so where a connection breaks, but not where none is made.
+        By itself, s3fs retries after a broken connection, but not after a failed attempt to connect.
         """
         if "s3" in self.fs.protocol:
-            from botocore.exceptions import EndpointConnectionError  # of an extra, as s3fs is
+            from botocore.exceptions import EndpointConnectionError  # installed with the extra `s3`
             from s3fs.core import add_retryable_error
 
             add_retryable_error(EndpointConnectionError)
@@ -71,9 +70,9 @@ class Artifacts:
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:
-        """A new local folder to fill; it becomes the artifact when the block ends well.
+        """A new local folder to fill; it becomes the artifact when the block ends without an error.
 
-        Writing a key again replaces it: a stage that is run twice writes the same thing.
+        Writing an existing key replaces it: a stage that runs twice writes the same artifact.
         """
         if not self.local:
             with self.copies.writing() as folder:
@@ -90,19 +89,19 @@ class Artifacts:
             shutil.rmtree(folder, ignore_errors=True)
 
     def put(self, folder: Path, key: str) -> None:
-        """Make this local folder the artifact under the key; on a local store it is moved."""
+        """Make this local folder the artifact under the key; a local store moves it."""
         if self.local:
             self._move_in(folder, Path(self._path(key)))
             return
         path = self._path(key)
-        self._remove(path)  # what a put that was cut off left there, too
+        self._remove(path)  # including the remains of an interrupted put
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
             remote = f"{path}/{file.relative_to(folder).as_posix()}"
             self.fs.put_file(str(file), remote, callback=told_at_each_part(self._alive))
         self.fs.pipe_file(f"{path}/{MARKER}", uuid.uuid4().hex.encode())
 
     def folder(self, key: str) -> Path:
-        """A local folder with the artifact's files: the thing itself, or a copy fetched once."""
+        """A local folder with the artifact's files: the artifact itself, or a copy that is fetched once."""
         path = Path(self._path(key))
         if not self.local:
             return self.copies.whole(key)
@@ -111,9 +110,9 @@ class Artifacts:
         return path
 
     def file(self, key: str, name: str) -> Path:
-        """One file of the artifact: the thing itself, or a copy of it alone, fetched once.
+        """One file of the artifact: the file itself, or a copy of only that file, fetched once.
 
-        `ArtifactMissing` where the artifact has no such file, too.
+        Raises `ArtifactMissing` also if the artifact exists but has no such file.
         """
         path = Path(self._path(f"{key}/{name}"))
         if not self.local:
@@ -123,7 +122,7 @@ class Artifacts:
         return path
 
     def delete(self, key: str) -> None:
-        """Remove the artifact; one that is not there is no error."""
+        """Remove the artifact, if it exists."""
         self._remove(self._path(key))
         if not self.local:
             self.copies.forget(key)
@@ -151,7 +150,7 @@ class Artifacts:
         return f"{self.root}/{'/'.join(parts)}"
 
     def _remove(self, path: str) -> None:
-        """Remove what lies there; in an object store its marker first, so that half of it does not exist."""
+        """Remove what is there; in an object store the marker first, so that no partial artifact exists."""
         if not self.local and self.fs.exists(f"{path}/{MARKER}"):
             self.fs.rm_file(f"{path}/{MARKER}")
         if self.fs.exists(path):
@@ -159,7 +158,7 @@ class Artifacts:
 
     def _move_in(self, folder: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)  # mkdtemp makes it private to the writer; another process serves it
+        folder.chmod(0o755)  # mkdtemp creates it for this user only; another process may serve it
         new = _beside(target)
         try:
             _bring(folder, new)
@@ -177,7 +176,7 @@ class Artifacts:
 
 
 def driver_errors(url: str) -> tuple[type[Exception], ...]:
-    """What the driver of this store raises, beside `OSError`, where it cannot be asked."""
+    """The exceptions, besides `OSError`, that this store's driver raises if the store is unreachable."""
     if not url.startswith(("s3:", "s3a:")):
         return ()
     from botocore.exceptions import BotoCoreError
@@ -186,12 +185,12 @@ def driver_errors(url: str) -> tuple[type[Exception], ...]:
 
 
 def _beside(target: Path) -> Path:
-    """A hidden name of its own: what is under it is not there yet, or no more."""
+    """A unique hidden name next to the target, for an artifact that is not yet or no longer there."""
     return target.with_name(f".{target.name}.{uuid.uuid4().hex}")
 
 
 def _bring(folder: Path, place: Path) -> None:
-    """Move a folder, from another file system too: scratch space and store may be two volumes."""
+    """Move a folder, even across file systems: scratch space and store may be two volumes."""
     try:
         folder.rename(place)
     except OSError as error:
@@ -210,7 +209,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_tree(folder: Path) -> None:
-    """Reach the disk before the name does: a rename that survives a power cut must name whole files."""
+    """Sync all files to disk before the rename: a rename that survives a power cut must name whole files."""
     for path in folder.rglob("*"):
         _sync(path)
     _sync(folder)

@@ -38,7 +38,7 @@ _TRIES = 3
 
 
 class NotRestorable(Exception):
-    """The folder or the service is not one that can be restored from or into; the text says why."""
+    """This folder cannot be restored, or not into this service; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ def save(database: str, artifacts: Artifacts | None, folder: Path) -> Contents:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise NotRestorable(f"{folder} holds something already; name a new folder")
+        raise NotRestorable(f"{folder} is not empty; name a new or empty folder")
     (folder / TABLES).mkdir()
     with closing(Database(database)) as opened, opened.engine.connect() as plain:
         connection = plain.execution_options(read_only=True, **_snapshot(plain))
         revision = MigrationContext.configure(connection).get_current_revision()
         if revision is None:
-            raise NotRestorable("the database has no tables; there is nothing to copy")
+            raise NotRestorable("the database has no tables; there is nothing to back up")
         rows = {table.name: _write(connection, table, folder) for table in _tables(connection)}
     sizes = [] if artifacts is None else list(_fetch(artifacts, folder / FILES))
     contents = Contents(revision, rows, len(sizes), sum(sizes))
@@ -83,11 +83,13 @@ def restore(folder: Path, database: str, artifacts: Artifacts) -> Contents:
     """
     contents = _contents(folder)
     if not schema.knows(contents.revision):
-        raise NotRestorable(f"the backup is of a newer version ({contents.revision}); update masktune first")
+        raise NotRestorable(
+            f"the backup was made by a newer version ({contents.revision}); update masktune first"
+        )
     with closing(Database(database)) as opened:
         with opened.engine.connect() as connection:
             if any(connection.scalar(select(func.count()).select_from(t)) for t in _tables(connection)):
-                raise NotRestorable("the database has rows already; name an empty one")
+                raise NotRestorable("the database is not empty; restore into an empty one")
         if contents.files:
             _store(folder / FILES, artifacts)
         schema.upgrade(database)
@@ -136,7 +138,7 @@ def _read(connection: Connection, table: Table, folder: Path, expected: int) -> 
             connection.execute(table.insert(), rows)
             count += len(rows)
     if count != expected:
-        raise NotRestorable(f"table {table.name} has {count} rows in the backup and should have {expected}")
+        raise NotRestorable(f"table {table.name} has {count} rows in the backup instead of {expected}")
 
 
 def _row(line: str, binary: Iterable[str]) -> dict[str, Any]:
@@ -236,4 +238,4 @@ def _contents(folder: Path) -> Contents:
     try:
         return Contents(**json.loads((folder / ABOUT).read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise NotRestorable(f"{folder} is no whole backup: it has no {ABOUT} that can be read") from error
+        raise NotRestorable(f"{folder} is not a complete backup: its {ABOUT} cannot be read") from error

@@ -35,8 +35,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 PROBLEM_BASE = "/problems/"
-"""Problem types are served, with their explanation, by the service itself under this path, which an answer
-has behind the prefix of a proxy."""
+"""The service itself serves each problem type, with its explanation, under this path; in an answer a proxy's
+prefix stands before it."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,13 @@ class FieldError:
 
 
 class MasktuneError(Exception):
-    """A fact that a client is told. `detail` says what to do about it; it names no path of the host."""
+    """An error that the client is told about; by itself, an unexpected error of the service.
+
+    `detail` says what to do about it and names no path of the host.
+    """
 
     code: ClassVar[str] = "internal"
-    title: ClassVar[str] = "The service met an error of its own"
+    title: ClassVar[str] = "Internal error"
     status: ClassVar[int] = 500
 
     def __init__(
@@ -101,31 +104,31 @@ def problem(
 
 class NotFound(MasktuneError):
     code = "not-found"
-    title = "There is no such thing"
+    title = "Not found"
     status = 404
 
 
 class NotAllowed(MasktuneError):
     code = "method-not-allowed"
-    title = "This address does not take that method"
+    title = "Method not allowed"
     status = 405
 
 
 class Unauthenticated(MasktuneError):
     code = "unauthenticated"
-    title = "A valid key is needed"
+    title = "A valid key is required"
     status = 401
 
 
 class Forbidden(MasktuneError):
     code = "forbidden"
-    title = "This key may not do that"
+    title = "This key is not allowed to do that"
     status = 403
 
 
 class Conflict(MasktuneError):
     code = "conflict"
-    title = "The state of the resource forbids it"
+    title = "The state of the resource does not allow this"
     status = 409
 
 
@@ -141,7 +144,7 @@ class JobNotResumable(Conflict):
 
 class DatasetInUse(Conflict):
     code = "dataset-in-use"
-    title = "A job uses the data set"
+    title = "The data set is used by a job"
 
 
 class DatasetNotReady(Conflict):
@@ -151,12 +154,12 @@ class DatasetNotReady(Conflict):
 
 class ModelInUse(Conflict):
     code = "model-in-use"
-    title = "Something points to the model"
+    title = "The model is in use"
 
 
 class RequestInFlight(Conflict):
     code = "request-in-flight"
-    title = "The first request with this Idempotency-Key is still being answered"
+    title = "The first request with this Idempotency-Key is still in progress"
 
 
 class NotReported(Conflict):
@@ -183,7 +186,7 @@ class PayloadTooLarge(MasktuneError):
 
 class UnsupportedMedia(MasktuneError):
     code = "unsupported-media-type"
-    title = "This kind of body is not understood here"
+    title = "Unsupported media type"
     status = 415
 
 
@@ -200,12 +203,12 @@ class InvalidInput(MasktuneError):
 
 class IdempotencyMismatch(InvalidInput):
     code = "idempotency-key-reused"
-    title = "This Idempotency-Key was used with another body"
+    title = "This Idempotency-Key was used with a different body"
 
 
 class WrongDataset(InvalidInput):
     code = "model-of-another-dataset"
-    title = "The model and the data set do not belong together"
+    title = "The model and the data set do not match"
 
 
 class BadImage(InvalidInput):
@@ -220,7 +223,7 @@ class TooManyRequests(MasktuneError):
 
 
 class JobError(MasktuneError):
-    """A stage gave up for a reason that its owner can act on. `reason` is stable."""
+    """A stage failed for a reason that the job's owner can act on. `reason` is a stable code."""
 
     code = "job-failed"
     title = "The job failed"
@@ -234,7 +237,7 @@ class JobError(MasktuneError):
 
 class Unavailable(MasktuneError):
     code = "unavailable"
-    title = "A part of the service does not answer"
+    title = "A part of the service is unavailable"
     status = 503
 
 
@@ -245,24 +248,24 @@ class Overloaded(Unavailable):
 
 class StorageFull(MasktuneError):
     code = "storage-full"
-    title = "There is no space left to store this"
+    title = "Not enough storage space"
     status = 507
 
 
 class StorageNotWritable(MasktuneError):
     code = "storage-not-writable"
-    title = "The storage cannot be written"
+    title = "The storage is not writable"
     status = 507
 
 
 def busy(why: str, *, seconds: int) -> Overloaded:
-    """What is refused for the others that there are; it may be asked for again after so many seconds."""
+    """A request refused because of the load of others; the client may try again after this many seconds."""
     return Overloaded(f"{why}; try again in {seconds} s", headers={"Retry-After": str(seconds)})
 
 
 def shutting_down() -> Unavailable:
-    """What is asked of a service that ends."""
-    return Unavailable("the service is shutting down; ask another replica, or again in a moment")
+    """A request to a service that is shutting down."""
+    return Unavailable("the service is shutting down; try again in a moment, or use another replica")
 
 
 def storage_fault(error: OSError) -> type[StorageFull | StorageNotWritable] | None:
@@ -280,7 +283,7 @@ def all_problems() -> list[type[MasktuneError]]:
     waiting: list[type[MasktuneError]] = [MasktuneError]
     while waiting:
         kind = waiting.pop(0)
-        if "code" in vars(kind):  # else it is a case of its base, and told as that
+        if "code" in vars(kind):  # else it is a case of its base class and documented there
             found.append(kind)
         waiting.extend(kind.__subclasses__())
     return found

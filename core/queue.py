@@ -1,4 +1,4 @@
-"""The doorbell: a Celery message that carries a job's id and says "look". It may be lost or doubled."""
+"""The doorbell: a Celery message with a job's id that only says "look". It may be lost or duplicated."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SWEEP = "masktune.sweep"
 
 
 def make_celery(broker: str, *, socket_timeout: float = 5.0) -> Celery:
-    """A Celery app that can publish. The worker adds its own settings to it."""
+    """A Celery app that can publish; the worker adds its own settings."""
     options: dict[str, Any] = {
-        # A publish to a hung Redis blocks for ever without these.
+        # Without these, a publish to a hung Redis blocks forever.
         "socket_timeout": socket_timeout,
         "socket_connect_timeout": 2.0,
         "socket_keepalive": True,
@@ -37,7 +37,7 @@ def make_celery(broker: str, *, socket_timeout: float = 5.0) -> Celery:
     app.conf.update(
         broker_transport_options=options,
         task_default_queue=QUEUE,
-        task_ignore_result=True,  # the row is the truth; nobody asks a result backend
+        task_ignore_result=True,  # job state is read from the database, not from a result backend
         task_serializer="json",
         accept_content=["json"],
         broker_connection_timeout=2.0,
@@ -46,7 +46,7 @@ def make_celery(broker: str, *, socket_timeout: float = 5.0) -> Celery:
 
 
 class Doorbell:
-    """Rings off the caller's path, on one thread; a ring that fails is left to the sweep."""
+    """Publishes on its own thread, so that callers never wait; a ring that fails is left to the sweep."""
 
     def __init__(self, broker: str) -> None:
         self.celery = make_celery(broker, socket_timeout=1.0)
@@ -57,15 +57,15 @@ class Doorbell:
         self._pool.submit(self._publish, job_id)
 
     def ring_again(self, job_ids: Sequence[str]) -> None:
-        """Tell the workers again of these jobs, until as many messages as jobs wait to be read.
+        """Announce these jobs again, until the queue holds as many unread messages as there are jobs.
 
-        Whoever reads one takes the best job, and the next, until none is left: what nobody reads needs no
-        second message. Told every half-minute of 100 jobs, the queue grew by 288,000 in a day.
+        A worker that reads one message runs jobs until none is left, so more messages are not needed. Without
+        this limit, 100 waiting jobs, announced every half-minute, grew the queue by 288,000 messages a day.
         """
         self._pool.submit(self._fill_up, job_ids)
 
     def waiting(self) -> int:
-        """Messages that nobody has read yet. Raises `OperationalError` when the broker does not answer."""
+        """The number of unread messages. Raises `OperationalError` if the broker does not answer."""
         with self.celery.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=2)
             try:
@@ -75,12 +75,12 @@ class Doorbell:
                 raise OperationalError(str(error)) from error
 
     def ping(self) -> None:
-        """Raise when the broker does not answer."""
+        """Raise if the broker does not answer."""
         with self.celery.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=2)
 
     def close(self) -> None:
-        """Wait for the ring that is under way; those behind it are left to the sweep."""
+        """Wait for the ring in progress; those queued behind it are left to the sweep."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.celery.close()
 
@@ -92,7 +92,7 @@ class Doorbell:
             return
         for job_id in job_ids[waiting:]:
             if not self._publish(job_id):
-                break  # the broker is away: the others would wait for it one by one
+                break  # the broker is unreachable: the others would time out one by one
 
     def _publish(self, job_id: str) -> bool:
         try:

@@ -1,8 +1,7 @@
-"""The database: how it is opened, and the one place that commits.
+"""Opens the database, and is the only place that commits.
 
-SQLite runs in WAL mode with `synchronous=FULL` (0.13 ms a commit) and takes its write lock at
-BEGIN: a deferred transaction that reads and then writes fails with "database is locked" as soon
-as two of them meet.
+SQLite runs in WAL mode with `synchronous=FULL` (0.13 ms per commit) and takes its write lock at BEGIN. With
+deferred transactions, two concurrent ones that read and then write fail with "database is locked".
 """
 
 from __future__ import annotations
@@ -37,27 +36,27 @@ from sqlalchemy.types import Double
 logger = logging.getLogger(__name__)
 
 _POSTGRESQL = {
-    # Said aloud: of a database in SQL_ASCII the driver would hand out bytes.
+    # Set explicitly: from a SQL_ASCII database the driver would return bytes.
     "client_encoding": "utf8",
     "connect_timeout": 5,
-    # A peer that vanished is noticed within a minute, not after two hours.
+    # Notice a vanished peer within a minute instead of two hours.
     "keepalives_idle": 20,
     "keepalives_interval": 10,
     "keepalives_count": 3,
-    # What was sent to it hides that from the above, and is sent again for 15 minutes: milliseconds.
+    # Unacknowledged data disables keepalives and is retransmitted for 15 minutes; this is in milliseconds.
     "tcp_user_timeout": 25_000,
-    # A process that was stopped inside a transaction must not keep its locks: SKIP LOCKED would hide its job.
+    # A process suspended in a transaction must not keep its locks: SKIP LOCKED would hide its job.
     "options": "-c idle_in_transaction_session_timeout=30s",
 }
 
 _READ_ONLY = "25006"
-"""SQLSTATE of a write to a server that takes none."""
+"""SQLSTATE of a write to a read-only server."""
 
 
 class db_now(GenericFunction[float]):
-    """Seconds since 1970 by the database's clock, at the moment of the statement.
+    """Seconds since 1970 by the database's clock, at the time of the statement.
 
-    Leases are judged by this clock alone: the clocks of workers need not agree.
+    Leases are judged by this clock only, so the workers' clocks need not agree.
     """
 
     type = Double()
@@ -65,8 +64,10 @@ class db_now(GenericFunction[float]):
 
 
 def ago(seconds: float) -> ScalarSelect[float]:
-    """So long before `db_now`, asked for once: no index can be searched for a clock that runs on, and a
-    million ended jobs were read at each sweep (1.2 s in place of 1 ms).
+    """The time `seconds` before `db_now`, as a subquery that is evaluated once per statement.
+
+    An index cannot be searched by a volatile expression: each sweep read a million ended jobs (1.2 s instead
+    of 1 ms).
     """
     return select(db_now() - seconds).scalar_subquery()
 
@@ -89,20 +90,20 @@ class Database:
         self._reader = self.engine.execution_options(read_only=True)
         self._count = itertools.count(1)
         self.commits = 0
-        """Grows with every commit of this process, before whoever asked for it hears of it."""
+        """Increases with each commit of this process, before `begin` returns to its caller."""
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """One transaction that only reads. It never waits for a writer, and is never committed."""
+        """One read-only transaction. It never waits for a writer and is never committed."""
         with Session(self._reader, expire_on_commit=False, autoflush=False) as session:
             yield session
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
-        """One transaction: committed when the block ends, rolled back when it raises.
+        """One transaction, committed when the block ends and rolled back when it raises.
 
-        What was put off with `after_commit` runs once the commit has held; if it fails, that is logged: what
-        was asked for has been done.
+        Callbacks registered with `after_commit` run after the commit. If one fails, the error is only logged,
+        since the transaction itself has succeeded.
         """
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
@@ -112,11 +113,11 @@ class Database:
         for callback in callbacks:
             try:
                 callback()
-            except Exception:  # whatever it was, nobody may be told that the transaction has failed
+            except Exception:  # raising it would look as if the transaction had failed
                 logger.exception("what was to follow a commit failed")
 
     def ping(self) -> None:
-        """Raise when the database does not answer."""
+        """Raise if the database does not answer."""
         with self.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
@@ -125,7 +126,7 @@ class Database:
 
 
 def after_commit(session: Session, callback: Callable[[], None]) -> None:
-    """Run `callback` when, and only when, this session's transaction has been committed."""
+    """Run `callback` once this session's transaction has been committed, and only then."""
     session.info.setdefault("after_commit", []).append(callback)
 
 
@@ -139,13 +140,13 @@ def _open(url: str) -> Engine:
         max_overflow=30,
         pool_recycle=600,
         connect_args=_POSTGRESQL,
-        # A database in SQL_ASCII takes the bytes of "×", and refuses its escape \\u00d7 in a jsonb.
+        # A SQL_ASCII database accepts the bytes of "×" in a jsonb but rejects its escape \\u00d7.
         json_serializer=partial(json.dumps, ensure_ascii=False),
     )
 
     @event.listens_for(engine, "handle_error")
     def _leave(context: ExceptionContext) -> None:
-        # After a failover what was connected answers, but as a standby; its address may lead elsewhere.
+        # After a failover, the old server may answer as a standby: reconnect, as its address may have moved.
         if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
             context.is_disconnect = True
 
@@ -160,7 +161,7 @@ def _open_sqlite(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, record: object) -> None:
-        connection.isolation_level = None  # the driver must not begin on its own: we say IMMEDIATE
+        connection.isolation_level = None  # stop the driver's implicit BEGIN: `_begin` uses IMMEDIATE
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")

@@ -1,6 +1,6 @@
 """Every setting of the service, read once from the environment (`MASKTUNE_…`) or a `.env` file.
 
-A setting that cannot work fails here, at start-up, and not at the first request.
+A setting that cannot work fails here, at start-up, instead of at the first request.
 """
 
 from __future__ import annotations
@@ -26,29 +26,32 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 class Settings(BaseSettings):
-    """The one settings class. Field names in capitals behind `MASKTUNE_` are the variables."""
+    """All settings. The variable of a field is `MASKTUNE_` followed by its name in capitals."""
 
     model_config = SettingsConfigDict(
         env_prefix="MASKTUNE_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
     # --- where things are -----------------------------------------------------------------
-    data_dir: Path = Field(Path("var"), description="Folder of the embedded defaults and of scratch space.")
+    data_dir: Path = Field(
+        Path("var"),
+        description="The data folder: the embedded database, queue and artifacts, and scratch space.",
+    )
     database_url: str = Field(
-        "", description="SQLAlchemy address (postgresql+psycopg://…). Default: SQLite in the data folder."
+        "", description="SQLAlchemy URL (postgresql+psycopg://…). Default: SQLite in the data folder."
     )
     broker_url: str = Field(
-        "", description="Celery broker (redis://…). Default: a folder in the data folder, no server."
+        "", description="Celery broker URL (redis://…). Default: a folder in the data folder, no server."
     )
     storage_url: str = Field(
-        "", description="fsspec address of the artifacts (file://…, s3://…). Default: in the data folder."
+        "", description="fsspec URL of the artifacts (file://…, s3://…). Default: in the data folder."
     )
     cache_bytes: int = Field(
         50 * GiB,
         ge=0,
-        description="Space for copies of what an object store holds, for the API and the worker of a data "
-        "folder each. The least recently used go first; what active jobs read or was used within the hour "
-        "stays.",
+        description="Space for local copies of objects from an object store; the API and the worker of a "
+        "data folder may each use this much. The least recently used copies are evicted first; those that "
+        "active jobs read or that were used within the last hour stay.",
     )
 
     # --- the front ------------------------------------------------------------------------
@@ -58,7 +61,7 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=64,
-        description="Processes of `masktune api`. Each holds the models it serves, and its own limits.",
+        description="Processes of `masktune api`. Each loads its own models and applies its own limits.",
     )
     api_keys: SecretStr = Field(
         SecretStr(""),
@@ -66,63 +69,70 @@ class Settings(BaseSettings):
     )
     allowed_hosts: str = Field(
         "",
-        description="Names by which browsers may reach the service, by commas: without keys besides loopback "
-        "(`*`: any), and behind a proxy that does not hand on `Host`.",
+        description="Host names under which browsers may reach the service, separated by commas. Needed "
+        "without keys for names other than loopback (`*`: any), and behind a proxy that does not forward "
+        "`Host`.",
     )
     rate_limits: str = Field(
         "",
         description="Requests that a key may make, by the scope they need, e.g. "
-        "`predict=600/minute,train=60/hour`. Default: any number.",
+        "`predict=600/minute,train=60/hour`. Default: no limit.",
     )
     max_active_jobs_per_key: int = Field(
-        0, ge=0, description="Jobs of one key that may wait or run at a time; 0: any number."
+        0, ge=0, description="Most jobs of one key that are queued or running at a time; 0: no limit."
     )
-    max_event_streams: int = Field(500, ge=1, description="Event streams that one process keeps open.")
+    max_event_streams: int = Field(500, ge=1, description="Most open event streams, per process.")
     root_path: Annotated[str, AfterValidator(lambda path: path.rstrip("/"))] = Field(
         "", description="Path prefix under which a proxy serves the API."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest log level.")
     log_format: Literal["text", "json"] = Field("text", description="Lines for people, or JSON for machines.")
     traces: bool = Field(
         False,
-        description="Send OpenTelemetry traces (extra `otel`); OTEL_EXPORTER_OTLP_ENDPOINT says where to.",
+        description="Send OpenTelemetry traces (extra `otel`) to OTEL_EXPORTER_OTLP_ENDPOINT.",
     )
     graceful_shutdown_seconds: int = Field(
-        10, ge=1, description="How long open requests may go on after SIGTERM."
+        10, ge=1, description="How long open requests may continue after SIGTERM."
     )
 
     # --- limits of what a client may send -----------------------------------------------------
     max_body_bytes: int = Field(1 * MiB, ge=1024, description="Largest JSON body.")
     max_upload_bytes: int = Field(20 * GiB, ge=1024, description="Largest data set or model upload.")
     max_image_bytes: int = Field(32 * MiB, ge=1024, description="Largest image file.")
-    max_image_pixels: int = Field(64_000_000, ge=1024, description="Most pixels of an image.")
-    max_images_per_request: int = Field(64, ge=1, description="Most images of one predict request.")
-    max_archive_entries: int = Field(5_000_000, ge=1, description="Most entries of an archive.")
+    max_image_pixels: int = Field(64_000_000, ge=1024, description="Most pixels in an image.")
+    max_images_per_request: int = Field(64, ge=1, description="Most images in one predict request.")
+    max_archive_entries: int = Field(5_000_000, ge=1, description="Most entries in an archive.")
     max_archive_bytes: int = Field(200 * GiB, ge=1024, description="Most bytes an archive may unpack to.")
     max_archive_ratio: float = Field(
-        200.0, gt=1, description="Largest unpacked size over packed size, above the first 64 MiB."
+        200.0, gt=1, description="Largest ratio of unpacked to packed size, above the first 64 MiB."
     )
     allowed_sources: str = Field(
-        "", description="Address prefixes that `source` may name (file:///data/,s3://bucket/), by commas."
+        "",
+        description="Address prefixes that `source` may name, separated by commas, e.g. "
+        "`file:///data/,s3://bucket/`.",
     )
     torchvision_root: Path | None = Field(
-        None, description="Folder in which builtin:mnist, cifar10 and svhn are looked for before a download."
+        None, description="Folder searched for builtin:mnist, cifar10 and svhn before they are downloaded."
     )
 
     # --- the jobs ---------------------------------------------------------------------------
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
-    threads: int = Field(0, ge=0, description="CPU threads of a training; 0: one per usable core.")
+    threads: int = Field(0, ge=0, description="CPU threads for training; 0: one per usable core.")
     worker_slots: int = Field(1, ge=1, le=64, description="Jobs that one worker runs at a time.")
-    lease_seconds: float = Field(60.0, gt=0, description="How long a silent worker keeps a job.")
+    lease_seconds: float = Field(60.0, gt=0, description="How long a silent worker keeps its job.")
     heartbeat_seconds: float = Field(10.0, gt=0, description="How often a lease is renewed.")
-    control_seconds: float = Field(1.0, gt=0, description="How often cancel and fence are looked at.")
+    control_seconds: float = Field(
+        1.0, gt=0, description="How often a running job is checked for a cancel request or a lost lease."
+    )
     sweep_seconds: float = Field(5.0, gt=0, description="How often lost jobs are looked for.")
-    reannounce_seconds: float = Field(30.0, gt=0, description="When a queued job nobody took is told again.")
+    reannounce_seconds: float = Field(
+        30.0, gt=0, description="When a queued job that no worker has claimed is announced again."
+    )
     max_attempts: int = Field(
-        20, ge=1, description="Workers lost at a job without an epoch of progress before it fails."
+        20, ge=1, description="Workers a job may lose without an epoch of progress before it fails."
     )
     max_crashes: int = Field(
-        3, ge=1, description="Crashes of the child without an epoch of progress before it fails."
+        3, ge=1, description="Crashes of a job's process without an epoch of progress before it fails."
     )
     retry_backoff_seconds: float = Field(
         5.0, ge=0, description="Wait after the first crash; doubles each time, up to an hour."
@@ -130,41 +140,43 @@ class Settings(BaseSettings):
     child_silent_seconds: float = Field(
         1800.0,
         ge=0,
-        description="How long a job's process may give no sign of life (a step, an image, a part of a copy) "
-        "before it is ended and the job tried again, which counts as a crash; 0: for ever.",
+        description="How long a job's process may show no sign of life (a step, an image, a part of a copy) "
+        "before it is ended and the job retried, which counts as a crash; 0: no limit.",
     )
     progress_days: float = Field(
         7.0,
         ge=0,
-        description="Days from a job's end until its progress within epochs is forgotten; the figures of "
-        "epochs, stages and the log stay.",
+        description="Days after a job's end until its progress within epochs is deleted; the figures of "
+        "epochs, the stages and the log stay.",
     )
-    end_grace_seconds: float = Field(3.0, gt=0, description="From SIGTERM of a child to its SIGKILL.")
+    end_grace_seconds: float = Field(
+        3.0, gt=0, description="Time between SIGTERM and SIGKILL for a job's process."
+    )
 
     # --- serving ----------------------------------------------------------------------------
     engine: Literal["auto", "torch", "openvino-bf16", "openvino-int8"] = Field(
         "auto",
-        description="What serves. auto: ONNX Runtime where its answers equal torch's, else torch. "
-        "openvino-…: less precision (extra `openvino`), calibrated anew, where that is good enough.",
+        description="The engine that serves. auto: ONNX Runtime where its answers equal torch's, else torch. "
+        "openvino-…: reduced precision (extra `openvino`), recalibrated, where it is accurate enough.",
     )
     models_in_memory_bytes: int = Field(
-        2 * GiB, ge=0, description="Budget of loaded models; the least used goes first."
+        2 * GiB, ge=0, description="Memory for loaded models; the least recently used is evicted first."
     )
     predict_in_flight: int = Field(
-        64, ge=1, description="Requests for predictions and maps that are answered at a time, per process."
+        64, ge=1, description="Most prediction and saliency requests handled at a time, per process."
     )
-    predict_queue: int = Field(256, ge=1, description="Images that may wait for the engine.")
+    predict_queue: int = Field(256, ge=1, description="Most images that may wait for the engine.")
     predict_wait_seconds: float = Field(
         0.25,
         gt=0,
-        description="How long an image may have to wait for the engine; above, requests are refused.",
+        description="Longest expected wait of an image for the engine; beyond it, requests are refused.",
     )
-    predict_batch: int = Field(64, ge=1, description="Most images of one forward pass.")
+    predict_batch: int = Field(64, ge=1, description="Most images in one forward pass.")
     predict_image_bytes: int = Field(
         512 * MiB,
         ge=1024,
-        description="Bytes of images that requests hold in memory at a time, per process; above, they are "
-        "refused. A form may have as many.",
+        description="Most bytes of images that all requests together hold in memory, per process; beyond it, "
+        "requests are refused. One form may be as large.",
     )
     events_poll_seconds: float = Field(0.5, gt=0, description="How often new events are read, per process.")
 
@@ -172,18 +184,16 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if self.heartbeat_seconds * 2 > self.lease_seconds:
             raise ValueError("MASKTUNE_LEASE_SECONDS must be at least twice MASKTUNE_HEARTBEAT_SECONDS")
-        self.keys  # noqa: B018  # parsed now, so that a malformed key fails at start-up
+        self.keys  # noqa: B018  # parse now, so that a malformed key fails at start-up
         self.rates  # noqa: B018  # likewise
         self._check_addresses()
         if not _DEVICE.fullmatch(self.device):
-            raise ValueError("MASKTUNE_DEVICE must be auto, cpu, cuda or cuda:N, the number of a card")
+            raise ValueError("MASKTUNE_DEVICE must be auto, cpu, cuda or cuda:N (N is the number of a card)")
         if self.traces and not is_installed("opentelemetry.exporter.otlp.proto.http"):
-            raise ValueError(
-                "MASKTUNE_TRACES needs the packages of the extra `otel`: pip install 'masktune-service[otel]'"
-            )
+            raise ValueError("MASKTUNE_TRACES needs the extra `otel`: pip install 'masktune-service[otel]'")
         if self.engine.startswith("openvino") and not is_installed("openvino"):
             raise ValueError(
-                f"MASKTUNE_ENGINE={self.engine} needs the packages of the extra `openvino`: "
+                f"MASKTUNE_ENGINE={self.engine} needs the extra `openvino`: "
                 "pip install 'masktune-service[openvino]'"
             )
         return self
@@ -199,24 +209,24 @@ class Settings(BaseSettings):
 
     @cached_property
     def keys(self) -> dict[str, frozenset[Scope]]:
-        """Secret → scopes."""
+        """The keys of `api_keys`: secret → scopes."""
         found: dict[str, frozenset[Scope]] = {}
         for part in filter(None, (p.strip() for p in self.api_keys.get_secret_value().split(","))):
             scopes, colon, secret = part.partition(":")
             unknown = [s for s in scopes.split("+") if s not in set(Scope)]
             if not colon or not secret or unknown:
                 raise ValueError(
-                    f"MASKTUNE_API_KEYS must hold scope+scope:secret, with scopes out of {', '.join(Scope)}"
+                    f"MASKTUNE_API_KEYS must be scope+scope:secret, with scopes out of {', '.join(Scope)}"
                 )
             found[secret] = frozenset(Scope(s) for s in scopes.split("+"))
         return found
 
     @cached_property
     def rates(self) -> dict[Scope, RateLimitItem]:
-        """Scope that a request needs → how often a key may make such requests."""
+        """Scope that a request needs → rate limit per key for such requests."""
         found: dict[Scope, RateLimitItem] = {}
         for part in filter(None, (p.strip() for p in self.rate_limits.split(","))):
-            from limits import parse as parse_rate  # half a second to load: for those who limit
+            from limits import parse as parse_rate  # takes half a second; only with rate limits
 
             scope, equals, rate = (piece.strip() for piece in part.partition("="))
             try:
@@ -226,8 +236,8 @@ class Settings(BaseSettings):
                 equals = ""
             if not equals or known in found or limit.amount < 1:
                 raise ValueError(
-                    "MASKTUNE_RATE_LIMITS must hold scope=number/unit (second, minute, hour, day), "
-                    f"each scope once, out of {', '.join(Scope)}"
+                    "MASKTUNE_RATE_LIMITS must be scope=number/unit (second, minute, hour, day), "
+                    f"each scope at most once, out of {', '.join(Scope)}"
                 )
             found[known] = limit
         return found
@@ -246,7 +256,7 @@ class Settings(BaseSettings):
 
     @property
     def scratch(self) -> Path:
-        """Local space for uploads being received and work in progress."""
+        """Local space for incoming uploads and work in progress."""
         return self.data_dir.absolute() / "scratch"
 
     @property
@@ -254,7 +264,7 @@ class Settings(BaseSettings):
         return tuple(filter(None, (s.strip() for s in self.allowed_sources.split(","))))
 
     def check_exposure(self) -> None:
-        """Refuse to listen beyond this machine without a key."""
+        """Raise ValueError if the service would listen beyond loopback without a key."""
         if self.keys or self.host in ("localhost", ""):
             loopback = True
         else:

@@ -80,7 +80,7 @@ def close_imports(session: Session, job_id: str | None = None) -> None:
 def _too_many(losses: int) -> dict[str, object]:
     return problem(
         JobError,
-        f"the job was given up: {losses} workers in a row fell silent without an epoch of progress; look at "
-        "the workers' logs and memory, then POST /jobs/{id}/resume: it goes on from its last checkpoint",
+        f"the job was given up: {losses} workers in a row fell silent without an epoch of progress; check "
+        "the workers' logs and memory, then POST /jobs/{id}/resume: it resumes from its last checkpoint",
         extra={"reason": "too_many_attempts"},
     )

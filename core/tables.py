@@ -16,7 +16,7 @@ Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresq
 
 
 def _word(kind: type[StrEnum], *, length: int = 16) -> Enum:
-    """A word of the vocabulary as plain text: a new word must not need a migration of a type."""
+    """A word of the vocabulary, stored as plain text so that a new word needs no migration of a type."""
     return Enum(kind, native_enum=False, create_constraint=False, length=length, values_callable=_values)
 
 
@@ -25,12 +25,12 @@ def _values(kind: type[StrEnum]) -> list[str]:
 
 
 def _where(condition: str) -> dict[str, Any]:
-    """What an index is limited to, on both kinds of database."""
+    """The condition of a partial index, for both kinds of database."""
     return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
 
 
 class Table(DeclarativeBase):
-    """The base of all tables; `Table.metadata` is what the migrations are compared with."""
+    """The base class of all tables; migrations are compared with `Table.metadata`."""
 
     type_annotation_map: ClassVar = {
         float: Double(),
@@ -47,7 +47,7 @@ class Table(DeclarativeBase):
 
 
 class DatasetRow(Table):
-    """A data set: what was uploaded, and what the import made of it."""
+    """A data set: its source, and what the import made of it."""
 
     __tablename__ = "datasets"
 
@@ -55,16 +55,16 @@ class DatasetRow(Table):
     name: Mapped[str] = mapped_column(String(200))
     state: Mapped[DatasetState]
     format: Mapped[str] = mapped_column(String(32))
-    """As asked for; the import writes what it found into `summary`."""
+    """The requested format; the import writes the detected one to `summary`."""
     source: Mapped[dict[str, Any]]
     """`{"upload": artifact key}`, `{"builtin": name}` or `{"address": url}`."""
     options: Mapped[dict[str, Any]]
     job_id: Mapped[str] = mapped_column(String(32))
     artifact: Mapped[str | None] = mapped_column(String(200))
-    """Key of the packed store, once there is one."""
+    """Key of the packed store; None until the import has written it."""
     classes: Mapped[list[str]] = mapped_column(default=list)
     summary: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """`splits`, `groups`, counts, the report without its list of files, the store's facts."""
+    """The import's report without its lists of files: `splits`, `groups`, counts, facts about the store."""
     created_at: Mapped[float] = mapped_column(server_default=db_now())
     ended_at: Mapped[float | None]
 
@@ -72,7 +72,7 @@ class DatasetRow(Table):
 
 
 class JobRow(Table):
-    """A job. The row is the truth; the queue's message only says "look"."""
+    """A job. The row is the truth about it; the queue's message only says "look"."""
 
     __tablename__ = "jobs"
 
@@ -82,40 +82,40 @@ class JobRow(Table):
     stage: Mapped[Stage | None]
     dataset_id: Mapped[str | None] = mapped_column(String(32))
     params: Mapped[dict[str, Any]]
-    """Resolved in full: hyperparameters and the inputs of the kind."""
+    """All parameters, with defaults filled in: hyperparameters and the inputs of the job's kind."""
     inputs: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """Ids and artifact keys that the stages read: `model`, `mask_set`, `split` …"""
+    """Ids and names that the stages read: `model`, `mask_set`, `split` …"""
     done: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """Finished stage → what it reported: artifact key, seconds, figures."""
+    """Finished stage → its result: artifact key, seconds, figures."""
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     models: Mapped[dict[str, Any]] = mapped_column(default=dict)
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     error: Mapped[dict[str, Any] | None]
     times: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """State → when it was last entered."""
+    """State → when the job last entered it."""
     priority: Mapped[int] = mapped_column(default=0)
     attempt: Mapped[int] = mapped_column(default=0)
     crashes: Mapped[int] = mapped_column(default=0)
-    """Crashes of the child since its last epoch of progress."""
+    """Crashes of the job's child since its last finished epoch."""
     losses: Mapped[int] = mapped_column(default=0, server_default="0")
-    """Workers that fell silent since then."""
+    """Workers that fell silent while holding the job since its last finished epoch."""
     token: Mapped[int] = mapped_column(default=0)
-    """Fencing token: raised by each claim; a write with an older one is refused."""
+    """Fencing token, raised by each claim; a write with an older token is rejected."""
     worker: Mapped[str | None] = mapped_column(String(120))
     lease_until: Mapped[float | None]
     not_before: Mapped[float] = mapped_column(default=0.0)
-    """No worker takes it earlier. Of a job that was queued again: since when it may be taken again."""
+    """No worker claims the job before this time; for a requeued job, the time from which it may be claimed."""
     announced_at: Mapped[float | None]
     event_seq: Mapped[int] = mapped_column(default=0)
-    """Number of its newest event."""
+    """Number of the job's newest event."""
     thinned_at: Mapped[float | None]
-    """Since when it has only those of its events that are worth keeping."""
+    """When the job's events were thinned; see `core.queries.events.thin`."""
     owner: Mapped[str | None] = mapped_column(String(64))
-    """Id of the caller who started it, whose active jobs are counted. None: from before this was kept."""
+    """Id of the caller who started the job, for the limit on active jobs; None for jobs older than this column."""
     request_id: Mapped[str | None] = mapped_column(String(64))
-    """Of the request that started it: `X-Request-ID`. It stands in the lines that its worker logs."""
+    """`X-Request-ID` of the request that started the job; it appears in the worker's log lines."""
     traceparent: Mapped[str | None] = mapped_column(String(55))
-    """Of that request's span, where traces are made (W3C Trace Context)."""
+    """Trace context of that request's span, if tracing is on (W3C Trace Context)."""
     created_at: Mapped[float] = mapped_column(server_default=db_now())
     ended_at: Mapped[float | None]
 
@@ -127,8 +127,8 @@ class JobRow(Table):
     )
 
 
-# Of the few that wait among the many that have ended: the order in which they are claimed, and who was not
-# told of. A claim of one in 100,000 that wait took 175 ms without.
+# Partial indexes on the few queued jobs among the many that have ended: by claim order, and by announcement.
+# Without the former, a claim among 100,000 queued jobs took 175 ms.
 Index("jobs_next", JobRow.priority.desc(), JobRow.created_at, JobRow.id, **_where("state = 'queued'"))
 Index(
     "jobs_untold",
@@ -141,9 +141,9 @@ Index("jobs_whole", JobRow.ended_at, **_where("ended_at IS NOT NULL AND thinned_
 
 
 class EventRow(Table):
-    """An event of a job. `seq` is the job's own number, taken under the row lock: no gaps, no overtaking.
+    """An event of a job. `seq` counts per job and is taken under the lock of the job's row: no gaps, in order.
 
-    Gaps come later, of jobs that ended long ago: `core.queries.events.thin`.
+    Gaps appear only when the events of a long-ended job are thinned (`core.queries.events.thin`).
     """
 
     __tablename__ = "events"
@@ -170,9 +170,9 @@ class ModelRow(Table):
     artifact: Mapped[str] = mapped_column(String(200))
     """Key of the folder with `model.safetensors` and `model.json`."""
     erm_id: Mapped[str | None] = mapped_column(String(32))
-    """The ERM model this one was tuned from: the other half of the pair that is served."""
+    """The ERM model that this one was made from; the two are served as a pair."""
     calibration: Mapped[dict[str, Any] | None]
-    """`{id, artifact, n, scores}`: the tables lie in the artifact."""
+    """`{id, artifact, n, scores}`; the tables themselves are in the artifact."""
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[float] = mapped_column(server_default=db_now())
 
@@ -180,7 +180,7 @@ class ModelRow(Table):
 
 
 class AliasRow(Table):
-    """A name for a model. `version` counts its moves."""
+    """A name for a model. `version` counts the alias's moves."""
 
     __tablename__ = "aliases"
 
@@ -191,26 +191,26 @@ class AliasRow(Table):
 
 
 class AliasMoveRow(Table):
-    """One move of an alias: the history that a rollback reads."""
+    """One move of an alias, as history for rollbacks."""
 
     __tablename__ = "alias_moves"
 
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     model_id: Mapped[str | None] = mapped_column(String(32))
-    """None: the alias was removed."""
+    """None if the alias was removed."""
     at: Mapped[float] = mapped_column(server_default=db_now())
 
 
 class IdempotencyRow(Table):
-    """The first answer to a POST with an Idempotency-Key. `status` is None while it is being made."""
+    """The first response to a POST with an Idempotency-Key. `status` is None while the request is in progress."""
 
     __tablename__ = "idempotency"
 
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
-    """SHA-256 of (who, method, path, Idempotency-Key)."""
+    """SHA-256 of (caller, method, path, Idempotency-Key)."""
     fingerprint: Mapped[str] = mapped_column(String(64))
-    """SHA-256 of what was asked for."""
+    """SHA-256 of the request's content."""
     status: Mapped[int | None]
     headers: Mapped[dict[str, Any]] = mapped_column(default=dict)
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -218,19 +218,19 @@ class IdempotencyRow(Table):
 
 
 class ServedRow(Table):
-    """How often something happened to the images that a model was served in one hour, over all replicas.
+    """An hourly count of one kind of outcome for the images that a model was served, over all replicas.
 
-    Rows are added to, so that replicas need not know of each other, and the counts outlive them. No
-    foreign key: a replica may write what it counted just before the model was deleted.
+    Replicas add to the rows, so they need not coordinate, and the counts outlive them. There is no foreign
+    key, since a replica may write its last counts after the model was deleted.
     """
 
     __tablename__ = "served"
 
     model_id: Mapped[str] = mapped_column(String(32), primary_key=True)
     calibration_id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    """Empty for a model without one: counts under another calibration compare with nothing of this one."""
+    """Empty for a model without a calibration. Counts under different calibrations are not comparable."""
     hour: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    """Hours since 1970, of when it was written."""
+    """The hour in which the count was written, in hours since 1970."""
     what: Mapped[Counted] = mapped_column(primary_key=True)
     count: Mapped[int] = mapped_column(BigInteger)
 
@@ -238,24 +238,24 @@ class ServedRow(Table):
 
 
 class KeyRow(Table):
-    """A key that an admin made. A revoked one stays, so that logs and jobs that name it can be understood."""
+    """An API key made by an admin. A revoked key is kept, so that logs and jobs that name it make sense."""
 
     __tablename__ = "keys"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(100))
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))
-    """SHA-256 of the secret, which is nowhere stored."""
+    """SHA-256 of the secret, which itself is not stored."""
     scopes: Mapped[list[str]]
     created_at: Mapped[float] = mapped_column(server_default=db_now())
     revoked_at: Mapped[float | None]
 
 
 class TrashRow(Table):
-    """An artifact that no row names, any more or yet, and that is to be deleted: see `core.trash`."""
+    """An artifact to delete, because no row names it any longer, or none names it yet: see `core.trash`."""
 
     __tablename__ = "trash"
 
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
     at: Mapped[float] = mapped_column(server_default=db_now())
-    """When it was put here, or could last not be deleted; of one that waits for its row, a day ahead."""
+    """When the key was added or its last deletion failed; a day ahead if its row may still be written."""

@@ -1,4 +1,4 @@
-"""The words of the service, each with a sentence: the glossary that code, API, docs and logs keep to."""
+"""The vocabulary of the service, with a definition of each word, for code, API, docs and logs."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ class JobKind(StrEnum):
     MASK = "mask"
     """Compute a mask set: the saliency of every training image under a model, thresholded."""
     FINETUNE = "finetune"
-    """Train a model on for one epoch on the images of a mask set, masked."""
+    """Continue training a model for one epoch on the masked images of a mask set."""
     MASKTUNE = "masktune"
     """The whole method: erm, mask, finetune, control, calibrate, evaluate."""
     RETRAIN_HEAD = "retrain_head"
-    """Keep the backbone, retrain the last layer balanced over groups."""
+    """Keep the backbone and retrain the last layer, balanced over groups."""
     EVALUATE = "evaluate"
     """Measure a model on the splits of a data set."""
     PREDICT = "predict"
-    """Predict every sample of a split into a file."""
+    """Predict every sample of a split and write the answers to a file."""
 
 
 class JobState(StrEnum):
-    """Where a job is in its life. The last three are ends: an ended job never changes."""
+    """Where a job is in its life cycle. The last three states are final until a failed or cancelled job is
+    resumed."""
 
     QUEUED = "queued"
     """Waits for a worker: new, given back, or awaiting its next attempt."""
     RUNNING = "running"
     """A worker holds its lease."""
     CANCELLING = "cancelling"
-    """A cancel was asked for while it ran; its child is being ended."""
+    """Cancellation was requested while it ran; its child process is being ended."""
     SUCCEEDED = "succeeded"
     """Every stage is done."""
     FAILED = "failed"
-    """A stage gave up; `error` says why and what to do."""
+    """A stage failed; `error` says why and what to do."""
     CANCELLED = "cancelled"
-    """Ended by request."""
+    """Ended on request."""
 
     @property
     def ended(self) -> bool:
@@ -106,21 +107,22 @@ class DatasetFormat(StrEnum):
 
 
 class Arm(StrEnum):
-    """Which of the models of a comparison this is."""
+    """Which model of a comparison this is."""
 
     ERM = "erm"
     """The plain training."""
     MASKTUNE = "masktune"
     """ERM, then finetuned on masked images."""
     RETRAINED = "retrained"
-    """The backbone of another model, the last layer retrained balanced over groups."""
+    """The backbone of another model with its last layer retrained, balanced over groups."""
     CONTROL = "control"
-    """The same budget without what is judged: trained on without masks, or a last layer without groups."""
+    """The same budget without what is judged: ERM continued without masks, or a last layer fitted without
+    groups."""
     IMPORTED = "imported"
-    """Brought by a user as a safetensors file."""
+    """Imported by a user as a safetensors file."""
     GIVEN = "given"
-    """In a report alone: the model that the judged one came from, where its own arm (control, retrained)
-    means another one there. No model is of this arm."""
+    """Only in reports: the model that the judged one was made from, where its own arm (control, retrained)
+    already means another model there. No model has this arm."""
 
 
 class Scope(StrEnum):
@@ -130,11 +132,11 @@ class Scope(StrEnum):
     PREDICT = "predict"
     TRAIN = "train"
     ADMIN = "admin"
-    """Everything, deletes and aliases included."""
+    """Everything, including deletes and aliases."""
 
 
 class EventType(StrEnum):
-    """What an event of a job tells."""
+    """What an event of a job reports."""
 
     STATE = "state"
     STAGE = "stage"
@@ -163,30 +165,30 @@ class SelectionStatus(StrEnum):
     CERTIFIED = "certified"
     """A Learn-then-Test certificate on the calibration split."""
     TARGET_COVERAGE = "target_coverage"
-    """The rank in the calibration split that answers the wanted share."""
+    """The rank in the calibration split that answers the requested share."""
     RAW_THRESHOLD = "raw_threshold"
     """The client's own number."""
     NOT_CERTIFIABLE = "not_certifiable"
-    """No threshold keeps the wanted risk at this confidence with these calibration samples."""
+    """No threshold keeps the requested risk at this confidence with these calibration samples."""
     NONE = "none"
     """No policy was asked for: every input is answered."""
 
 
 class Counted(StrEnum):
-    """What is counted of the images that a model was served, beside what it decided for them."""
+    """What is counted for the images that a model is sent: the decisions, and what drift is measured by."""
 
     INPUTS = "inputs"
     """Images asked about."""
     ANSWERED = "answered"
     BELOW_THRESHOLD = "below_threshold"
-    """Abstained from: the score was under the threshold of the request, or not finite."""
+    """Abstained: the score was below the request's threshold, or not finite."""
     NO_CERTIFIED_THRESHOLD = "no_certified_threshold"
-    """Abstained from: nothing could be certified."""
+    """Abstained: no threshold could be certified."""
     PAIRS = "pairs"
     """Answered by the model and its ERM half."""
     DISAGREEMENTS = "disagreements"
-    """Those of the pairs with two different labels."""
+    """Pairs whose two labels differ."""
     SUREST_50 = "surest_50"
-    """Above the threshold that answers 50 % of the calibration split, whatever was asked for."""
+    """Above the threshold that answers 50 % of the calibration split, whatever policy was requested."""
     SUREST_80 = "surest_80"
     SUREST_95 = "surest_95"

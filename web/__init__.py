@@ -1,1 +1,1 @@
-"""The dashboard: pages in the browser for people, a client of the API like any other."""
+"""The dashboard: web pages for people, built on the API like any other client."""

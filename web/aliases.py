@@ -1,31 +1,32 @@
-"""The names of a model on its page: pointed here, moved back, forgotten."""
+"""The aliases on a model's page: point one at the model, roll it back, delete it."""
 
 from __future__ import annotations
 
 from nicegui import ui
 
-from client import Alias, AsyncClient, Model, ProblemError
+from client import Alias, AsyncClient, Model, OwnKey, ProblemError
 from web.shell import button, confirmed, guarded, html
 from web.uploads import ALIAS, ALIAS_SIGNS
 
 
 class Names:
-    """The aliases: pointed here, taken back."""
+    """The aliases that point at a model."""
 
-    def __init__(self, connection: AsyncClient, model: Model) -> None:
-        self.connection, self.model = connection, model
+    def __init__(self, connection: AsyncClient, model: Model, own: OwnKey) -> None:
+        self.connection, self.model, self.own = connection, model, own
 
     async def build(self) -> None:
-        ui.html("<h2>Names</h2>", sanitize=False)
+        ui.html("<h2>Aliases</h2>", sanitize=False)
         html("aliases_title")
         self.holder = ui.element("div")
-        with ui.element("div").classes("actions").style("align-items: end"):
-            self.name = ui.input("Alias", placeholder="birds-best").props("outlined dense stack-label")
-            button("Let it stand for this model", self.point, "second")
+        if self.own.may("admin"):
+            with ui.element("div").classes("actions").style("align-items: end"):
+                self.name = ui.input("Alias", placeholder="birds-best").props("outlined dense stack-label")
+                button("Point it at this model", self.point, "second")
         await self.draw()
 
     async def draw(self) -> None:
-        """Those that point here, with their last moves."""
+        """Redraw the aliases that point at this model, with their last moves."""
         here = [a.name async for a in self.connection.models.aliases() if a.model == self.model.id]
         aliases = [await self.connection.models.alias(name) for name in here[:10]]
         self.holder.clear()
@@ -33,12 +34,12 @@ class Names:
             for alias in aliases:
                 with ui.element("div").classes("card"):
                     html("alias", alias=alias)
+                    if not self.own.may("admin"):
+                        continue
                     with ui.element("div").classes("actions").style("margin-top: 10px"):
                         if len({move.model for move in alias.history if move.model}) > 1:
-                            button(
-                                "Back to the model before", lambda name=alias.name: self.back(name), "second"
-                            )
-                        button("Forget the name", lambda name=alias.name: self.forget(name), "danger")
+                            button("Roll back", lambda name=alias.name: self.back(name), "second")
+                        button("Delete alias", lambda name=alias.name: self.forget(name), "danger")
 
     @property
     def _name(self) -> str:
@@ -51,14 +52,14 @@ class Names:
         await guarded(self._point)()
 
     async def _point(self) -> None:
-        """Not before the visitor knows whom it is taken from: programs that ask for it are served by it."""
+        """Point the alias here. Asks first if it points at another model, since programs may be using it."""
         name, now = self._name, await self._present(self._name)
         if now is not None and now.model != self.model.id:
-            question = f"{name} stands for {now.model} now. Let programs that ask for it get this model?"
+            question = f"{name} now points at {now.model}. Serve this model to the programs that use it?"
             if not await confirmed(question, "Move it"):
                 return
         await self.connection.models.set_alias(name, self.model.id)
-        ui.notify(f"{name} now stands for this model.", type="positive")
+        ui.notify(f"{name} now points at this model.", type="positive")
         self.name.value = ""
         await self.draw()
 
@@ -73,7 +74,7 @@ class Names:
     async def back(self, name: str) -> None:
         async def move() -> None:
             moved = await self.connection.models.roll_back_alias(name)
-            ui.notify(f"{name} stands for {moved.model} again.", type="positive")
+            ui.notify(f"{name} points at {moved.model} again.", type="positive")
             await self.draw()
 
         await guarded(move)()
@@ -84,6 +85,7 @@ class Names:
             await self.draw()
 
         if await confirmed(
-            f"Forget the name {name}? The model stays; programs that ask for the name do not.", "Forget it"
+            f"Delete the alias {name}? The model stays, but programs that use the alias will fail.",
+            "Delete it",
         ):
             await guarded(remove)()

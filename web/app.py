@@ -1,4 +1,4 @@
-"""`create_dashboard()`: the dashboard as an ASGI application, to be served alone or beside the API."""
+"""`create_dashboard()`: the dashboard as an ASGI application, served alone or beside the API."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from web.room import clear_abandoned, room
 from web.shell import STATIC, instead, wants_a_page
 
 HOME = "/ui"
-"""Where the pages are; `/` leads there."""
+"""The path of the pages; `/` redirects to it."""
 
 AWAY = 30.0
-"""Seconds that a page's connection may be gone before what was typed into it is: a laptop that changes its
-network, or a browser that is busy, is back later than NiceGUI's three.
+"""Seconds for which a page whose connection is lost keeps its state, including what was typed into it.
+NiceGUI's default of three is too short for a laptop that changes networks, or for a busy browser.
 """
 
 POLICY = "; ".join(
@@ -45,13 +45,13 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-"""Nothing is asked of any other machine, and no other page may put this one in a frame."""
+"""Allows no requests to other hosts, and no other page to frame this one."""
 
 
 def create_dashboard(url: str, upload_bytes: int = 0) -> FastAPI:
-    """The dashboard of the API at `url`. Once in a process: NiceGUI knows one application.
+    """Create the dashboard for the API at `url`. Call it once per process: NiceGUI has a single application.
 
-    `upload_bytes`: the most that uploads may take of the temporary files at a time; 0 is any number.
+    `upload_bytes`: most bytes of temporary files that uploads may use at a time; 0 means no limit.
     """
 
     @asynccontextmanager
@@ -62,7 +62,7 @@ def create_dashboard(url: str, upload_bytes: int = 0) -> FastAPI:
         yield
         await connections.aclose()
 
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request, and the API has its own
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # httpx logs every request, and so does the API
     outer = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     outer.add_api_route("/", _home, include_in_schema=False)
     outer.add_api_route("/livez", _alive, include_in_schema=False)
@@ -79,7 +79,7 @@ def create_dashboard(url: str, upload_bytes: int = 0) -> FastAPI:
         title="masktune",
         dark=None,
         language="en-US",
-        tailwind=False,  # a compiler of style sheets in the browser; the look is in one file
+        tailwind=False,  # would compile style sheets in the browser; all styles are in one file
         show_welcome_message=False,
         favicon=_ICON,
         reconnect_timeout=AWAY,
@@ -95,7 +95,7 @@ def serve(dashboard: ASGIApp, host: str, port: int) -> None:
 
 
 async def _home(request: Request) -> Response:
-    # Relative, so that it holds behind any prefix.
+    # Relative, so that it works behind any prefix.
     return RedirectResponse(HOME.removeprefix("/") + "/")
 
 
@@ -104,19 +104,17 @@ async def _alive() -> dict[str, str]:
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    """NiceGUI's own page for this leads nowhere."""
+    """A 404 page with links; NiceGUI's own has none."""
     if not wants_a_page(request):
-        return JSONResponse({"detail": "There is nothing here."}, status_code=404)
-    return instead(request, ProblemError({"detail": "No page has this address."}, status=404))
+        return JSONResponse({"detail": "Not found."}, status_code=404)
+    return instead(request, ProblemError({"detail": "There is no page at this address."}, status=404))
 
 
 async def _not_understood(request: Request, error: Exception) -> Response:
     if not wants_a_page(request) and isinstance(error, RequestValidationError):
         return await request_validation_exception_handler(request, error)
-    said = "A part of this page's address cannot be: leave away what follows its question mark."
-    return instead(
-        request, ProblemError({"title": "This address is not understood", "detail": said}, status=422)
-    )
+    said = "Part of this page's address is invalid: remove everything after the question mark."
+    return instead(request, ProblemError({"title": "Invalid address", "detail": said}, status=422))
 
 
 async def _sealed(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -1,4 +1,4 @@
-"""Line charts as SVG text: they follow the page's colours, need no script and can be described in words."""
+"""Line charts as SVG text: they follow the page's colours, need no script and carry a text description."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from html import escape
 WIDTH, HEIGHT = 480, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 28, 36
 MOST_POINTS = 400
-"""Of a line; more would not be seen."""
+"""Most points drawn per line; more would not be visible."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points by rising x. A y of None breaks the line."""
+    """Points in ascending order of x. A y of None breaks the line."""
 
     name: str
     points: Sequence[tuple[float, float | None]]
@@ -23,14 +23,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Band:
-    """(x, low, high) by rising x."""
+    """(x, low, high) in ascending order of x."""
 
     points: Sequence[tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn. `mark`: an x at which a reader stands, with the y of the first line there."""
+    """A line chart. `mark`: an x to highlight, together with the first line's y at that point."""
 
     title: str
     x_label: str
@@ -39,16 +39,16 @@ class Chart:
     band: Band | None = None
     mark: tuple[float, float] | None = None
     parts: Sequence[float] = ()
-    """Where x changes its meaning: a thin vertical line."""
+    """x positions at which the meaning of x changes, drawn as thin vertical lines."""
     percent_x: bool = False
     whole_x: bool = False
-    """x counts something: no ticks between."""
+    """x is a count, so ticks are whole numbers."""
     percent_y: bool = False
     y_top: float | None = None
 
 
 def svg(chart: Chart) -> str:
-    """The chart as an `<svg>` element; empty where there is nothing to draw."""
+    """Render the chart as an `<svg>` element; empty if there is nothing to draw."""
     xs = [x for line in chart.lines for x, y in line.points if y is not None]
     ys = [y for line in chart.lines for _, y in line.points if y is not None]
     if chart.band is not None:
@@ -91,7 +91,7 @@ class _Scale:
 
 
 def ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> list[float]:
-    """Round numbers from `low` to `high`, at most about `most` of them; whole ones where asked for."""
+    """About `most` round numbers between `low` and `high`; whole numbers if `whole`."""
     span = high - low
     if span <= 0:
         return [low]
@@ -104,7 +104,7 @@ def ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> lis
 
 
 def thinned(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
-    """Evenly thinned to `MOST_POINTS`; the last one stays."""
+    """Thin the points evenly to `MOST_POINTS`, keeping the first and the last."""
     if len(points) <= MOST_POINTS:
         return list(points)
     step = (len(points) - 1) / (MOST_POINTS - 1)
@@ -146,7 +146,7 @@ def _path(line: Line, scale: _Scale) -> str:
             continue
         steps.append(f"{'L' if pen_down else 'M'}{scale.x(x)} {scale.y(y)}")
         pen_down = True
-    if len(steps) == 1:  # a single point would not be seen
+    if len(steps) == 1:  # a path with a single point would be invisible
         steps.append("h.1")
     return "".join(steps)
 

@@ -1,4 +1,4 @@
-"""What a job may cost, before it starts: from what earlier jobs measured, else from a stated guess."""
+"""Estimates a job's duration before it starts, from the rates of earlier jobs or else from a stated guess."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 Json = Mapping[str, Any]
 
 GUESSED_SIDE = 28
-"""Side in pixels for which the small networks' guesses hold."""
+"""Image side in pixels for which the guesses of the small networks hold."""
 GUESSES = {
     "small_cnn": (2_000.0, 6_000.0),
     "resnet32": (150.0, 600.0),
     "resnet18": (12.0, 40.0),
     "resnet50": (5.0, 16.0),
 }
-"""Images per second on two CPU cores, trained and looked at; an order of magnitude, no more."""
+"""Images per second on two CPU cores, in training and in a forward pass; orders of magnitude only."""
 UNKNOWN = (8.0, 25.0)
-"""For a network that nobody has measured here."""
+"""The same for a network without an entry in `GUESSES`."""
 SMALL_SIDE, SMALL_EPOCHS, LARGE_EPOCHS = 64, 15, 30
-"""What the service is expected to choose where a field is left empty; the started job shows what it chose."""
+"""The service's expected defaults for empty fields; the started job shows the actual ones."""
 OVERHEAD = 12.0
-"""Seconds: a worker's child starts, and libraries load."""
+"""Seconds for a worker's child process to start and load libraries."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained, as far as it is known. `side`: of the images in pixels."""
+    """What the job will do, as far as it is known. `side`: side of the images in pixels."""
 
     kind: str
     images: Mapping[str, int]
-    """By split."""
+    """Number of images by split."""
     backbone: str | None = None
     epochs: int | None = None
     image_size: int | None = None
@@ -45,7 +45,7 @@ class Plan:
 
     @property
     def counted(self) -> tuple[str, int]:
-        """The images that the job is about, with their name."""
+        """The images that the job works on: (label, number)."""
         if self.kind in ("evaluate", "predict"):
             return "Images", sum(self.images.values())
         return "Training images", self.images.get("train", 0)
@@ -61,7 +61,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one ended job took: images per second by stage, and what they were taken on."""
+    """The throughput of one finished job: images per second by stage, and the device."""
 
     job: str
     backbone: str
@@ -73,7 +73,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Estimate:
-    """`seconds` in all; `basis` says where the figure comes from."""
+    """`seconds` is the total; `basis` says where the figure comes from."""
 
     seconds: float
     basis: str
@@ -81,7 +81,7 @@ class Estimate:
 
 
 def work(plan: Plan) -> dict[str, int]:
-    """Images that each stage passes through the network."""
+    """Number of images that each stage passes through the network."""
     train, val = plan.images.get("train", 0), plan.images.get("val", 0)
     rest = sum(plan.images.get(split, 0) for split in ("val", "calibration", "test"))
     trained, tuned = plan.passes * (train + val), (plan.finetune_epochs or 1) * (train + val)
@@ -99,14 +99,14 @@ def work(plan: Plan) -> dict[str, int]:
             return {"mask": train}
         case "finetune":
             return {"finetune": tuned, "calibrate": erm["calibrate"], "evaluate": rest}
-        case "predict":  # a pass as measuring is; reports tell of no other
+        case "predict":  # a forward pass like evaluation, whose rate reports contain
             return {"evaluate": sum(plan.images.values())}
-        case _:  # `images` are those that are measured; the calibration split is asked for thresholds before
+        case _:  # `images` are the evaluated splits; the calibration split for thresholds comes first
             return {"evaluate": sum(plan.images.values())}
 
 
 def estimate(plan: Plan, earlier: Sequence[Measured]) -> Estimate:
-    """Seconds for this plan. An earlier job counts if its network and the size of its images are the same."""
+    """Estimate the plan's duration. An earlier job counts if its network and image size are the same."""
     jobs = [m for m in earlier if m.backbone == plan.network and plan.image_size in (None, m.image_size)]
     known = max(jobs, key=lambda m: len(m.rates), default=None)
     trained, looked = _guessed(plan)
@@ -123,21 +123,21 @@ def estimate(plan: Plan, earlier: Sequence[Measured]) -> Estimate:
         )
     return Estimate(
         total,
-        f"A guess: no job has run {plan.network} at this size here yet; it supposes two CPU cores, "
+        f"A guess: no job has run {plan.network} at this image size here yet. It assumes two CPU cores; "
         "a GPU is many times faster",
         False,
     )
 
 
 def measured(job: str, dataset: str | None, params: Json, cost: Sequence[Json]) -> Measured:
-    """From an ended job's parameters and the `cost` of its report."""
+    """Build it from a finished job's parameters and the `cost` of its report."""
     rates = {str(c["stage"]): float(c["images_per_second"]) for c in cost if c.get("images_per_second")}
     device = next((str(c["device"]) for c in cost if c.get("device")), "")
     return Measured(job, str(params.get("backbone", "")), params.get("image_size"), dataset, rates, device)
 
 
 def _guessed(plan: Plan) -> tuple[float, float]:
-    """(trained, looked at) images per second without any measurement."""
+    """Guessed images per second: (training, forward pass)."""
     trained, looked = GUESSES.get(plan.network.rpartition("/")[2], UNKNOWN)
     base = GUESSED_SIDE if plan.network in ("small_cnn", "resnet32") else 224
     shrink = (base / max(1, plan.image_size or (plan.side if base == GUESSED_SIDE else None) or base)) ** 2

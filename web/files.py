@@ -1,4 +1,4 @@
-"""What is no page: pictures and downloads of the API with the visitor's key, the key itself."""
+"""Routes that are not pages: images and downloads fetched with the visitor's key, and setting the key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from web.shell import instead, wants_a_page
 router = APIRouter(include_in_schema=False)
 
 FOREVER = {"Cache-Control": "private, max-age=86400, immutable"}
-"""A sample's image never changes, nor does a model's map of it."""
+"""For responses that never change: a sample's image, and a model's saliency map of it."""
 
 
 # --- the key -----------------------------------------------------------------------------------
@@ -30,9 +30,9 @@ FOREVER = {"Cache-Control": "private, max-age=86400, immutable"}
 async def set_key(
     request: Request, key: Annotated[str, Form()] = "", next: Annotated[str, Form()] = ""
 ) -> Response:
-    """Keep the key in this browser, or forget it; then go where the visitor wanted to.
+    """Store the key in a cookie, or delete it, then redirect to the page that the visitor wanted.
 
-    What no request could carry is not kept: the page that is gone to says so, at the form for the key.
+    A key that cannot be sent in a header is not stored: the target page says so at its key form.
     """
     home = here("/", request)
     target = next if next.startswith(home) and "//" not in next else home
@@ -50,7 +50,7 @@ async def set_key(
     return response
 
 
-# --- handed on ---------------------------------------------------------------------------------
+# --- passed on ---------------------------------------------------------------------------------
 
 
 @router.get("/files/datasets/{dataset}/samples/{sample}/image")
@@ -66,7 +66,7 @@ async def sample_image(request: Request, dataset: str, sample: int) -> Response:
 async def saliency(
     request: Request, model: str, dataset: str, sample: int, view: View = "overlay"
 ) -> Response:
-    """Where a model looks in a stored image, as a PNG."""
+    """A view of a stored sample's saliency map as a PNG."""
     try:
         data = await api_for(request).saliency.sample_picture(
             model=model, dataset=dataset, sample=sample, view=view
@@ -78,7 +78,7 @@ async def saliency(
 
 @router.get("/files/jobs/{job}/report")
 async def report_page(request: Request, job: str) -> Response:
-    """The report as the one self-contained page that the API makes."""
+    """The report as the self-contained HTML page that the API generates."""
     try:
         text = await api_for(request).jobs.report_html(job)
     except ClientError as error:
@@ -122,17 +122,17 @@ def _scratch() -> Path:
 
 
 def _instead(request: Request, error: ClientError, place: str) -> Response:
-    """Who pressed a link gets a page, a script its sentence."""
+    """The error as a page if a person followed a link, as JSON for a script."""
     return instead(request, error, place) if wants_a_page(request) else refusal(error)
 
 
 def _once(path: Path, filename: str) -> Response:
-    """Send the file, then forget it."""
+    """Send the file, then delete it."""
     return FileResponse(path, filename=filename, background=BackgroundTask(path.unlink, missing_ok=True))
 
 
 def media_type(data: bytes) -> str:
-    """By the first bytes; anything else is not shown as an image."""
+    """The media type according to the first bytes; unknown types are not shown as images."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     for magic, kind in _KINDS:

@@ -1,8 +1,8 @@
-"""A job's past, read only as far as it is drawn: the newest events whole, of those before them a few epochs.
+"""A job's history, read only as far as it is drawn: all of the newest events, and a few epochs of the rest.
 
-A long job has tens of thousands of events, and a chart four hundred points. The API gives pages of events
-behind any number, and numbers have no gaps: so what lies between two events is looked for by halving, and
-left alone where stage and epoch are the same at both ends, for then nothing that is drawn ended between.
+A long job has tens of thousands of events, a chart four hundred points. The API pages through events after
+any id, and ids have no gaps, so the interval between two events can be bisected. An interval with the same
+stage and epoch at both ends is skipped: nothing that is drawn ended within it.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from client.calls import call, get
 from client.shapes import Page
 
 Fetch: TypeAlias = Callable[[int, int], Awaitable[list[Event]]]
-"""(number, limit) → the events behind that number, in order, `PAGE` of them at most."""
+"""(id, limit) → the events after that id, in order, at most `PAGE`."""
 
 PAGE = 100
 WHOLE = 1000
-"""A job with fewer events is read from its first."""
+"""A job with at most this many events is read completely."""
 TAIL = 500
-"""Of a longer one, those that are read whole."""
+"""For a longer job, the number of newest events that are read completely."""
 LOOKS = 300
-"""Pages that are read of what was before; an hour of training may have 12,000 events."""
+"""Most pages read of the older events; an hour of training may have 12,000 events."""
 EPOCHS = 4
-"""Of a page; more would not be told apart in a chart."""
+"""Epochs kept per page; more could not be told apart in a chart."""
 
 
 def fetching(connection: AsyncClient, job: str) -> Fetch:
-    """Pages of this job's events."""
+    """A `Fetch` for this job's events."""
 
     async def fetch(after: int, limit: int) -> list[Event]:
         asked = get(f"/jobs/{job}/events", after=after, limit=limit)
@@ -41,12 +41,12 @@ def fetching(connection: AsyncClient, job: str) -> Fetch:
 
 
 def beginning(newest: int) -> int:
-    """The number behind which a job is read whole: 0 for a short one."""
+    """The event id after which all events are read; 0 for a short job."""
     return newest - TAIL if newest > WHOLE else 0
 
 
 async def past(fetch: Fetch, upto: int) -> AsyncIterator[list[Event]]:
-    """Of the events up to that number, those that are drawn, in no order: stages first, then epochs."""
+    """Yield the events up to id `upto` that are drawn, in no particular order: stages first, then epochs."""
     first = await fetch(0, PAGE)
     if first and first[-1].id > len(first):
         async for page in _thinned(fetch, first, upto):
@@ -67,7 +67,7 @@ async def past(fetch: Fetch, upto: int) -> AsyncIterator[list[Event]]:
             return
         *_, low, high = heapq.heappop(gaps)
         between = high.id - low.id - 1
-        # A request costs more than its rows: also the middle of a wide gap is looked at by the page.
+        # A request costs more than its rows, so a whole page is read at the middle of a wide gap too.
         start = low.id if between <= PAGE else (low.id + high.id - PAGE) // 2
         page = [event for event in await fetch(start, PAGE) if event.id < high.id]
         yield list(_drawn(page))
@@ -77,7 +77,7 @@ async def past(fetch: Fetch, upto: int) -> AsyncIterator[list[Event]]:
 
 
 async def _thinned(fetch: Fetch, first: list[Event], upto: int) -> AsyncIterator[list[Event]]:
-    """Of a job that ended days ago only what is drawn is left: numbers have gaps, and all of it is read."""
+    """Read all events of a job that ended days ago: only those that are drawn remain, so ids have gaps."""
     page = first
     for _ in range(LOOKS):
         yield [event for event in page if event.id <= upto]
@@ -87,20 +87,20 @@ async def _thinned(fetch: Fetch, first: list[Event], upto: int) -> AsyncIterator
 
 
 _Gap: TypeAlias = tuple[float, int, int, Event, Event]
-"""(−epochs that ended in it, its width, its turn, its two ends): the most of a curve first, then the
-narrowest, so that one epoch is found before the next is looked for."""
+"""A heap entry: (−epochs that ended in it, width, insertion order, low end, high end). The gap with the most
+epochs comes first, then the narrowest, so that one epoch is found before the next is searched for."""
 
 
 def _span(low: Event, high: Event) -> float:
-    """How many epochs may have ended between; ∞ where a stage did, or where that cannot be told."""
+    """Most epochs that may have ended between the two events; ∞ if a stage ended or may have ended."""
     if low.type != "progress" or high.type != "progress" or low.data.get("stage") != high.data.get("stage"):
         return float("inf")
-    # After an interruption epochs are trained again: then the later number is the lower one.
+    # After an interruption, epochs are repeated, so the later event may have the lower epoch.
     return float(abs(int(high.data.get("epoch") or 0) - int(low.data.get("epoch") or 0)))
 
 
 def _drawn(page: list[Event]) -> Iterator[Event]:
-    """Without what moves the bar alone, and with a few of many epochs."""
+    """Drop the events that only move the progress bar, and keep a few of many epochs."""
     yield from (event for event in page if event.type != "progress")
     epochs = [event for event in page if event.type == "progress" and event.data.get("metrics")]
     yield from epochs[:: max(1, -(-len(epochs) // EPOCHS))]

@@ -1,4 +1,4 @@
-"""The fields of a job's form: each under the JSON pointer that it is sent by, and that names its faults."""
+"""The fields of a job's form, keyed by the JSON pointer that is used in the request and in its errors."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from web.estimate import Plan
 from web.widgets import choice
 
 Send = Callable[[Any], Any]
-"""From what stands in a field to what is sent; None is left out."""
+"""Converts a field's value to the value that is sent; None is omitted."""
 
 
 @dataclass(frozen=True)
 class Stock:
-    """What may be chosen from, newest first."""
+    """The objects offered as choices, newest first."""
 
     datasets: Mapping[str, Dataset]
     models: Sequence[Model]
@@ -33,30 +33,30 @@ class Stock:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of the page."""
+    """One field of the form."""
 
     label: str
     element: ValueElement[Any]
     send: Send
     required: str = ""
-    """What is said when it is empty; nothing where it may be."""
+    """The message if the field is empty; "" if it may be empty."""
     check: Callable[[Any], str] | None = None
-    """What is said of a value that cannot be."""
+    """Returns the message for an invalid value, "" for a valid one."""
 
     @property
     def empty(self) -> bool:
-        """Whether nothing stands in it that counts."""
+        """Whether the field is hidden or has no value."""
         value = self.element.value
         return not self.element.visible or value is None or value in ("", [])
 
     @property
     def sent(self) -> Any:
-        """What of it is sent: nothing where it is hidden, empty, or as good as left out."""
+        """The value to send; None if the field is hidden, empty, or equivalent to being omitted."""
         return None if self.empty else self.send(self.element.value)
 
     @property
     def fault(self) -> str:
-        """What is wrong with it; nothing where all is well."""
+        """The error message of the field; "" if there is none."""
         if not self.element.visible:
             return ""
         if self.empty:
@@ -65,10 +65,10 @@ class Field:
 
 
 class Fields(ABC):
-    """The fields of one kind of job. A kind varies `build` and `plan`.
+    """The fields of one kind of job. Each kind overrides `build` and `plan`.
 
-    `carried` holds what stood in the fields of the kind before, by pointer; `changed` is called when a
-    field that the cost depends on changes.
+    `carried` maps pointers to the values of the previous kind's fields; `changed` is called when a field
+    that affects the cost changes.
     """
 
     def __init__(self, stock: Stock, carried: Mapping[str, Any], changed: Callable[..., Any]) -> None:
@@ -82,16 +82,16 @@ class Fields(ABC):
 
     @abstractmethod
     def plan(self) -> Plan | None:
-        """What the job would do, for its cost; None where too little is chosen."""
+        """What the job would do, for the cost estimate; None if not enough is chosen yet."""
 
-    # --- what stands in them ---------------------------------------------------------------------
+    # --- their values ----------------------------------------------------------------------------
 
     def values(self) -> dict[str, Any]:
-        """By pointer, to be carried over to another kind."""
+        """Values by pointer, to carry over to another kind."""
         return {pointer: field.element.value for pointer, field in self.at.items()}
 
     def sent(self) -> dict[str, Any]:
-        """The body of the request: the fields that somebody filled, and no others."""
+        """The request body: only the fields that were filled in."""
         found: dict[str, Any] = {}
         for pointer, field in self.at.items():
             value = field.sent
@@ -104,13 +104,13 @@ class Fields(ABC):
         return found
 
     def faults(self) -> list[FieldError]:
-        """What must be filled and is not, and what cannot be."""
+        """Required fields that are empty, and invalid values."""
         return [
             FieldError(pointer, "invalid", field.fault) for pointer, field in self.at.items() if field.fault
         ]
 
     def mark(self, faults: Sequence[FieldError]) -> tuple[list[Field], list[FieldError]]:
-        """Say each fault beside its field. Returns those fields, and the faults that have none."""
+        """Show each fault beside its field. Returns those fields, and the faults that have no field."""
         marked, others = [], []
         for fault in faults:
             field = self._named(fault.pointer)
@@ -122,7 +122,7 @@ class Fields(ABC):
         return marked, others
 
     def _named(self, pointer: str) -> Field | None:
-        """The field of this pointer, or of what it is a part of: `/splits/0` is a fault of `/splits`."""
+        """The field of this pointer or of the nearest parent: `/splits/0` belongs to `/splits`."""
         while pointer:
             if pointer in self.at and self.at[pointer].element.visible:
                 return self.at[pointer]
@@ -141,7 +141,7 @@ class Fields(ABC):
         required: str = "",
         search: bool = False,
     ) -> ui.select:
-        """One of several; "" is left to the service."""
+        """A choice of one option; "" leaves it to the service."""
         carried = self.carried.get(pointer)
         chosen = carried if carried in options else value
         found = choice(label, options, chosen, on_change=self.changed, search=search)
@@ -157,10 +157,10 @@ class Fields(ABC):
         low: float | None = None,
         high: float | None = None,
         value: float | None = None,
-        hint: str = "the service chooses",
+        hint: str = "automatic",
     ) -> ui.number:
-        """A number; `send` of `int` allows whole ones only. One out of bounds is said to be, and kept:
-        NiceGUI's own bounds would put another in its place while the job is started.
+        """A number; with `int` as `send`, only whole numbers are valid. A number out of bounds is reported
+        and kept: NiceGUI's own bounds would replace it while the job is being started.
         """
         whole = send is int
         found = ui.number(
@@ -170,11 +170,11 @@ class Fields(ABC):
         return found
 
     def text(self, pointer: str, label: str, options: Sequence[str]) -> ui.input:
-        """A word; `options` are offered, and others are taken as well."""
+        """A text field; `options` are suggestions, and other values are accepted too."""
         found = ui.input(
             label,
             value=self.carried.get(pointer) or "",
-            placeholder="the service chooses",
+            placeholder="automatic",
             autocomplete=list(options),
             on_change=self.changed,
         ).props("outlined dense stack-label debounce=300")
@@ -187,7 +187,7 @@ class Fields(ABC):
         return found
 
     def value(self, pointer: str) -> Any:
-        """What of this field would be sent; None where the kind has no such field."""
+        """The value that this field would send; None if the kind has no such field."""
         return self.at[pointer].sent if pointer in self.at else None
 
     def dataset(self) -> Dataset | None:
@@ -201,23 +201,26 @@ class Fields(ABC):
 
 
 def _misfit(value: float, *, low: float | None, high: float | None, whole: bool) -> str:
-    """What a number must be, where it is not."""
+    """The message for a number that is out of bounds or not whole; "" if it is valid."""
     fits = (low is None or value >= low) and (high is None or value <= high)
     if fits and (not whole or float(value).is_integer()):
         return ""
     kind = "a whole number" if whole else "a number"
-    bounds = f" from {low:g}" if low is not None else ""
-    return f"Give {kind}{bounds}{f' to {high:g}' if high is not None else ''}."
+    if low is not None and high is not None:
+        return f"Enter {kind} from {low:g} to {high:g}."
+    least = "" if low is None else f" of at least {low:g}"
+    most = "" if high is None else f" of at most {high:g}"
+    return f"Enter {kind}{least}{most}."
 
 
 def percent(value: float) -> float:
-    """A percentage as a share."""
+    """Convert a percentage to a share."""
     return round(value / 100, 6)
 
 
 @contextmanager
 def folded(title: str) -> Iterator[None]:
-    """Fields that few people need, behind their title."""
+    """Collapse rarely needed fields under a title."""
     with ui.element("details").style("margin-top: 10px"):
         ui.html(title, tag="summary", sanitize=False)
         with ui.element("div").classes("form").style("margin-top: 10px"):

@@ -1,4 +1,4 @@
-"""What each kind of job lets one decide. Every field that is left empty has a value that suits the data."""
+"""The fields of each kind of job. Fields left empty get a default that suits the data."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from web.model_jobs import Evaluate, Mask, Predict, RetrainHead, masking
 from web.shell import html
 
 BACKBONES = ("small_cnn", "resnet32", "resnet18", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16")
-FILLS = {"": "the service chooses", "black": "black", "mean": "the mean colour", "blur": "a blur"}
-AUGMENTATIONS = {"": "the service chooses", "none": "none", "crop_flip": "crop and flip"}
+FILLS = {"": "automatic", "black": "black", "mean": "mean colour", "blur": "blur"}
+AUGMENTATIONS = {"": "automatic", "none": "none", "crop_flip": "crop and flip"}
 
 
 class Erm(Fields):
@@ -22,13 +22,13 @@ class Erm(Fields):
     kind = "erm"
 
     def build(self) -> None:
-        titles = {"": "none: what suits the data set"}
+        titles = {"": "none: automatic"}
         titles |= {p.name: p.title or p.name for p in self.stock.presets.values()}
         with ui.element("div").classes("form"):
             self.choose_dataset(next(iter(self.stock.datasets))).classes("whole")
             self.choose("/preset", "Preset", titles)
             self.text("/backbone", "Network", BACKBONES)
-        with folded("Fields that win over the preset"):
+        with folded("Fields that override the preset"):
             self.number("/epochs", "Epochs", int, low=1)
             self.number("/image_size", "Image size in pixels", int, low=8)
             self.number("/batch_size", "Batch size", int, low=2)
@@ -71,7 +71,7 @@ class Masktune(Erm):
 
 
 class Finetune(Fields):
-    """A model trained on, on masked images; the mask set knows the model and the data set."""
+    """Training a model further on masked images; the mask set determines the model and the data set."""
 
     kind = "finetune"
 
@@ -84,9 +84,9 @@ class Finetune(Fields):
                 "/mask_set", "Mask set", options, next(iter(options), None), required="Choose a mask set."
             ).classes("whole")
             self.number("/finetune/epochs", "Epochs on masked images", int, low=1)
-            rate = "the last one of the training"
+            rate = "the last one used in training"
             self.number("/finetune/learning_rate", "Learning rate", low=0, hint=rate)
-            self.choose("/masking/fill", "Masked pixels become", FILLS)
+            self.choose("/masking/fill", "Fill masked pixels with", FILLS)
             self.number("/seed", "Seed", int, low=0)
 
     def plan(self) -> Plan | None:
@@ -126,4 +126,4 @@ FORMS: dict[str, type[Fields]] = {
     "evaluate": Evaluate,
     "predict": Predict,
 }
-"""Every kind that can be started, the whole method first."""
+"""All kinds of job that can be started, the whole method first."""

@@ -1,4 +1,4 @@
-"""What each kind of job that starts from a model lets one decide."""
+"""The fields of each kind of job that starts from a model."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from web.shell import html
 from web.widgets import choice
 
 GROUPS = {
-    "": "groups that are inferred from mistakes",
+    "": "groups inferred from mistakes",
     "given": "the groups of the data set",
     "saliency_clusters": "groups inferred from where the model looks",
-    "disagreement": "groups inferred from where a second model differs",
+    "disagreement": "groups inferred from disagreement with a second model",
 }
-NO_MODEL = "No model knows the classes of this data set yet: train one on it, or choose another data set."
+NO_MODEL = "No model has the classes of this data set yet. Train one on it, or choose another data set."
 METHODS = {"": "xgradcam, as in the paper", "gradcam": "gradcam", "random": "random places"}
 
 
 class OfModel(Fields):
-    """What starts from a model: by default the newest of the data set, of the arm that suits the kind."""
+    """A job that starts from a model: by default the data set's newest of an arm that suits the kind."""
 
     kind = ""
     arms: tuple[str, ...] = ()
-    """That are taken first."""
+    """Preferred arms."""
 
     def build(self) -> None:
         options = self.models()
@@ -47,17 +47,17 @@ class OfModel(Fields):
         self._judge()
 
     def more(self) -> None:
-        """The fields that the kind has beside model and data set."""
+        """Draw the kind's fields other than model and data set."""
 
     def another_dataset(self) -> None:
-        """Change what the chosen data set decides."""
+        """Update whatever depends on the chosen data set."""
 
     def _another(self, *_: object) -> None:
         self._judge()
         self.another_dataset()
 
     def _judge(self) -> None:
-        """Say where no model could be chosen for the data set."""
+        """Show a notice if no model fits the data set."""
         dataset = self.dataset()
         known = dataset is None or any(m.classes == dataset.classes for m in self.stock.models)
         self.strange.set_visibility(bool(self.stock.models) and not known)
@@ -70,7 +70,7 @@ class OfModel(Fields):
         return next((m for m in self.stock.models if m.id == self.value("/model")), None)
 
     def splits(self) -> dict[str, str]:
-        """Those that the chosen data set has, with their images; every one where none is chosen."""
+        """The chosen data set's splits with their numbers of images; all splits if no data set is chosen."""
         dataset = self.dataset()
         if dataset is None:
             return dict(words.SPLITS)
@@ -80,7 +80,7 @@ class OfModel(Fields):
         }
 
     def images(self, dataset: Dataset) -> dict[str, int]:
-        """Those that the job looks at, by split."""
+        """Number of images that the job processes, by split."""
         return dataset.splits
 
     def plan(self) -> Plan | None:
@@ -90,7 +90,7 @@ class OfModel(Fields):
         return Plan(self.kind, self.images(dataset), backbone=model.backbone, image_size=model.image_size)
 
     def _begin(self) -> tuple[str | None, str | None]:
-        """The data set and the model that are chosen first."""
+        """The data set and the model that are preselected."""
         carried, wanted = self.carried.get("/model"), self.carried.get("/dataset")
         given = next((m for m in self.stock.models if m.id == carried), None)
         newest = given or next((m for m in self.stock.models if m.dataset in self.stock.datasets), None)
@@ -103,14 +103,14 @@ class OfModel(Fields):
         return dataset.id, (fitting[0].id if fitting else None)
 
     def _follow(self, *_: object) -> None:
-        """Another model: the data set that it was trained on."""
+        """When another model is chosen, choose the data set that it was trained on."""
         model = self.model()
         if model is not None and model.dataset in self.stock.datasets:
             self.at["/dataset"].element.value = model.dataset
 
 
 class Mask(OfModel):
-    """What a model looks at, kept."""
+    """Computing and storing the saliency maps of a model."""
 
     kind = "mask"
     arms = ("erm",)
@@ -120,7 +120,7 @@ class Mask(OfModel):
 
 
 class RetrainHead(OfModel):
-    """The last layer anew."""
+    """Refitting the last layer of a model."""
 
     kind = "retrain_head"
     arms = ("erm",)
@@ -128,13 +128,13 @@ class RetrainHead(OfModel):
     def more(self) -> None:
         groups = self.choose("/groups", "Balanced over", GROUPS).classes("whole")
         second = self.choose(
-            "/second_model", "Second model", self.models(), None, required="Choose the model that differs."
+            "/second_model", "Second model", self.models(), None, required="Choose a second model."
         ).classes("whole")
         second.bind_visibility_from(groups, "value", value="disagreement")
 
 
 class Evaluate(OfModel):
-    """Accuracy on splits that trained nothing."""
+    """Accuracy on splits held out from training."""
 
     kind = "evaluate"
     arms = ("masktune", "retrained", "imported")
@@ -149,7 +149,7 @@ class Evaluate(OfModel):
             on_change=self.changed,
         )
         self.chosen.props('outlined dense options-dense behavior=menu aria-label="Splits"').classes("whole")
-        self.at["/splits"] = Field("Splits", self.chosen, list, "Choose one split at least.")
+        self.at["/splits"] = Field("Splits", self.chosen, list, "Choose at least one split.")
 
     def another_dataset(self) -> None:
         offered = self.splits()
@@ -160,7 +160,7 @@ class Evaluate(OfModel):
 
 
 class Predict(OfModel):
-    """A split into a file."""
+    """Writing the predictions of a split to a file."""
 
     kind = "predict"
     arms = ("masktune", "retrained", "imported")
@@ -170,9 +170,9 @@ class Predict(OfModel):
         self.choose("/output", "File", {"parquet": "Parquet", "csv": "CSV"}, "parquet")
         when = self.choose("policy", "When to answer", words.POLICIES, "none").classes("whole")
         shares = {
-            "coverage": ("Answer this percentage", 100.0),
-            "max_risk": ("At most this percentage wrong", 99.9),
-            "min_score": ("Score from, in percent", 100.0),
+            "coverage": ("Percentage to answer", 100.0),
+            "max_risk": ("Highest percentage wrong", 99.9),
+            "min_score": ("Lowest score, in percent", 100.0),
         }
         for policy, (label, high) in shares.items():
             first = words.POLICY_START[policy]
@@ -181,11 +181,11 @@ class Predict(OfModel):
         carried = self.carried.get("/risk_confidence")
         sure = choice("Confidence", words.CONFIDENCES, carried or 0.99, on_change=self.changed)
         self.at["/risk_confidence"] = Field("Confidence", sure, float)
-        unsure = {"abstain": "abstain from every input", "error": "let the job fail"}
-        otherwise = self.choose("/on_uncertified", "Where no threshold keeps it", unsure, "abstain")
+        unsure = {"abstain": "abstain on every input", "error": "fail the job"}
+        otherwise = self.choose("/on_uncertified", "If no threshold is certified", unsure, "abstain")
         for field in (sure, otherwise):
             field.bind_visibility_from(when, "value", value="max_risk")
-        self.switch("/explain", "Add what the model looked at", lambda on: on or None).classes("whole")
+        self.switch("/explain", "Add saliency maps", lambda on: on or None).classes("whole")
 
     def another_dataset(self) -> None:
         offered, present = self.splits(), self.chosen.value
@@ -200,11 +200,11 @@ class Predict(OfModel):
 
 
 def masking(fields: Fields) -> None:
-    """What of an image is masked."""
+    """Draw the fields that determine which parts of an image are masked."""
     fields.choose("/masking/method", "Saliency method", METHODS)
-    fields.number("/masking/sigmas", "Mask above mean + … deviations")
+    fields.number("/masking/sigmas", "Mask above mean + … std. deviations")
 
 
 def _kept(wanted: Sequence[str] | None, offered: dict[str, str]) -> list[str]:
-    """Of the splits that are wanted those that there are; where none is, those that judge a model."""
+    """The wanted splits that are offered; if there are none, the splits that judge a model."""
     return [s for s in wanted or () if s in offered] or [s for s in ("val", "test") if s in offered]

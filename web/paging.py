@@ -1,4 +1,4 @@
-"""Lists that are longer than a page: fetched by the API's cursors, only as far as somebody looks."""
+"""Lists that are longer than a page, fetched with the API's cursors only as far as they are viewed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 async def first(entries: AsyncIterator[T], most: int) -> list[T]:
-    """So many entries of a list at most; no page of it is fetched for more."""
+    """The first `most` entries of a list, fetching no more pages than needed."""
     found: list[T] = []
     async for entry in entries:
         found.append(entry)
@@ -19,32 +19,32 @@ async def first(entries: AsyncIterator[T], most: int) -> list[T]:
 
 
 class Pager(Generic[T]):
-    """Pages of `size` entries of a list that is read on demand. Those that were seen are kept.
+    """Pages of `size` entries of a list that is read on demand. Entries that were read are kept.
 
-    One entry more than a page is read, to know whether there is another page.
+    One extra entry is read to find out whether there is another page.
     """
 
     def __init__(self, entries: AsyncIterator[T], size: int) -> None:
         self.size = size
         self.number = 0
-        """Of the page that is shown, from 0."""
+        """Number of the current page, from 0."""
         self._entries = entries
         self._seen: list[T] = []
         self._exhausted = False
 
     async def page(self) -> list[T]:
-        """The entries of the present page."""
+        """The entries of the current page."""
         start = self.number * self.size
         await self._read(start + self.size + 1)
         return self._seen[start : start + self.size]
 
     @property
     def more(self) -> bool:
-        """Whether there is a page behind the present one, once that was read."""
+        """Whether there is a next page. Valid once the current page has been read."""
         return len(self._seen) > (self.number + 1) * self.size
 
     async def turn(self, by: int) -> list[T]:
-        """One page on (1) or back (-1); at either end it stays where it is."""
+        """Go one page forward (1) or back (-1); at either end, stay on the current page."""
         if by < 0 or self.more:
             self.number = max(0, self.number + by)
         return await self.page()

@@ -1,4 +1,4 @@
-"""The path prefix of a proxy, from its header: all that is behind sees it as if the server had been told."""
+"""Applies a proxy's path prefix from its header, as if the server had been configured with it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _HEADER = b"x-forwarded-prefix"
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
-"""It becomes part of addresses in pages: nothing that ends a text there, and no other host (`//…`)."""
+"""A prefix is inserted into URLs in pages, so it must not end an attribute or name another host (`//…`)."""
 
 
 class Prefixed:
-    """Makes `X-Forwarded-Prefix` part of ASGI's `root_path`, where it is not already.
+    """Adds `X-Forwarded-Prefix` to ASGI's `root_path` unless it is there already.
 
-    NiceGUI would add the two, and put the header before addresses that have it.
+    NiceGUI would concatenate the two and prepend the header to addresses that already have it.
     """
 
     def __init__(self, app: ASGIApp) -> None:

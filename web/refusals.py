@@ -1,4 +1,4 @@
-"""A refusal as the scripts of the pages read it: a sentence, and the fields that it is about."""
+"""Error responses for the scripts of the pages: a sentence, and the fields that it concerns."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from web.shell import told
 
 
 def say(status: int, detail: str, faults: Sequence[FieldError] = ()) -> Response:
-    """JSON with the sentence and, by the name of its field, each fault."""
+    """A JSON response with the sentence and the faults by field name."""
     fields = {fault.pointer.strip("/").partition("/")[0]: fault.detail for fault in faults}
     return JSONResponse({"status": status, "detail": detail, "fields": fields}, status_code=status)
 
 
 def refusal(error: ClientError) -> Response:
-    """What the API refused, or that it did not answer."""
+    """The response for an error of the API, or for an API that did not answer (502)."""
     title, detail = told(error)
     if isinstance(error, ProblemError) and error.errors:
         return say(error.status, "; ".join(fault.detail for fault in error.errors), error.errors)

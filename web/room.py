@@ -1,4 +1,4 @@
-"""Room for the files that pass through: they lie among the temporary files until the API has them."""
+"""Disk space for uploads and downloads, which are temporary files on their way to or from the API."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = "masktune-web-"
-"""Of the names of such files and folders."""
+"""Prefix of the names of these temporary files and folders."""
 ABANDONED_SECONDS = 86_400.0
-"""Not written for so long: of a dashboard that was killed."""
+"""Age after which a file that has not been written is taken as left over from a killed dashboard."""
 
 
 class Room:
-    """What the disk has, or fewer bytes where no more than `most` were given: 0 is any number.
+    """Space for temporary files: what is free on the disk, and at most `most` bytes (0: no limit).
 
-    A cluster tells a pod of its node's disk, and ends the pod that goes beyond its own share.
+    On a cluster, a pod sees the disk of its node but is evicted if it exceeds its own share.
     """
 
     def __init__(self, most: int = 0) -> None:
@@ -27,13 +27,13 @@ class Room:
 
     @property
     def free(self) -> int:
-        """Bytes that another file may have."""
+        """Most bytes that another file may have."""
         disk = shutil.disk_usage(tempfile.gettempdir()).free
         return min(disk, max(0, self.most - self._held)) if self.most else disk
 
     @contextmanager
     def holding(self, size: int) -> Iterator[None]:
-        """A file of that size is there, or will be, while the block runs."""
+        """Reserve `size` bytes while the block runs."""
         self._held += size
         try:
             yield
@@ -45,9 +45,9 @@ room = Room()
 
 
 def clear_abandoned(folder: Path) -> None:
-    """Remove what an earlier dashboard left in this folder: a volume outlives the process."""
+    """Remove files that an earlier dashboard left in this folder, since a volume outlives the process."""
     for path in folder.glob(f"{PREFIX}*"):
-        with suppress(OSError):  # gone meanwhile, or somebody else's
+        with suppress(OSError):  # deleted meanwhile, or owned by another user
             written = max(one.stat().st_mtime for one in (path, *path.glob("*")))
             if time.time() - written < ABANDONED_SECONDS:
                 continue

@@ -1,4 +1,4 @@
-"""What every page stands in: the frame, its errors, and the prompt for a key."""
+"""Shared by all pages: the frame, errors, and the prompt for a key."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 PLACES = (("/", "Data sets"), ("/jobs", "Jobs"), ("/models", "Models"), ("/try", "Try it"))
 
 THEMES = {"light": False, "dark": True}
-"""Whether it is dark; where neither is asked for, the system decides."""
+"""Whether the theme is dark; any other value follows the system."""
 
 STATIC = Path(__file__).parent / "static"
 _VERSION = max(int(file.stat().st_mtime) for file in STATIC.iterdir())
-"""In the addresses of the two files, so that a browser's cache holds no old ones."""
+"""Part of the URLs of the static files, so that browsers do not use outdated cached copies."""
 
 _templates = Environment(
     loader=PackageLoader("web"),
@@ -40,21 +40,21 @@ _templates.globals |= {"words": words, "report_words": report_words}
 
 
 def html(template: str, **values: Any) -> ui.html:
-    """A template of this package as a part of the page. What it is given is escaped."""
+    """Add a template of this package to the page. Values are escaped."""
     return ui.html(rendered(template, **values), sanitize=False)
 
 
 def rendered(template: str, **values: Any) -> str:
-    """As text. Outside of a page, `here` must be among the values where the template has links."""
+    """Render a template to text. Outside of a page, pass `here` if the template has links."""
     return _templates.get_template(f"{template}.html.j2").render({"here": here} | values)
 
 
 def page(
     path: str, title: str, place: str = ""
 ) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Any]]:
-    """Register a page: its frame, then what the function builds, or the error that it met.
+    """Register a page: its frame, then what the function builds, or the error that it raises.
 
-    `place` is the entry of the navigation that it belongs to.
+    `place` is the navigation entry that the page belongs to.
     """
 
     def register(build: Callable[P, Awaitable[None]]) -> Callable[P, Any]:
@@ -68,19 +68,19 @@ def page(
                     with content:
                         trouble(error, place or path)
 
-        # A first look at a model loads it: that takes longer than NiceGUI's three seconds.
+        # The first request for a model loads it, which takes longer than NiceGUI's three seconds.
         return ui.page(path, title=f"{title} · masktune", dark=None, response_timeout=90)(show)
 
     return register
 
 
 def titled(what: str) -> None:
-    """Say in the page's title what is on it: tabs and histories have nothing else to tell pages by."""
+    """Name the page's subject in its title, which is all that browser tabs and histories show."""
     ui.page_title(f"{what} · masktune")
 
 
 def instead(asked: Request, error: ClientError, place: str = "/") -> Response:
-    """A page that says why there is not what was asked for, for what is no page itself."""
+    """A page that says why a requested file is not available."""
     status = error.status if isinstance(error, ProblemError) else 502
     with Client(ui.page("", title=f"{told(error)[0]} · masktune", dark=None), request=asked) as client:
         with _frame("", place):
@@ -89,16 +89,16 @@ def instead(asked: Request, error: ClientError, place: str = "/") -> Response:
 
 
 def wants_a_page(asked: Request) -> bool:
-    """Whether a person waits for it: a browser that goes to an address, and no script or picture."""
+    """Whether the request is a browser's page navigation, not from a script or an image."""
     return "text/html" in asked.headers.get("accept", "")
 
 
 def _frame(title: str, place: str) -> ui.element:
-    """What stands around every page. Returns the element that holds the page itself."""
+    """The frame around every page. Returns the element that holds the page itself."""
     theme = request().cookies.get(THEME_COOKIE, "auto")
     ui.add_head_html(rendered("head", version=_VERSION))
     dark = ui.dark_mode(THEMES.get(theme))
-    # The script has set it already. Not told of it, the page would go back to the old one when it is redrawn.
+    # The script has already changed the theme; without this, a redraw would revert it.
     ui.on("masktune-theme", lambda event: dark.set_value(THEMES.get(str(event.args))))
     with ui.header(fixed=False, elevated=False).classes("frame"):
         html(
@@ -108,47 +108,47 @@ def _frame(title: str, place: str) -> ui.element:
 
 
 def trouble(error: ClientError, place: str = "/") -> None:
-    """An error as a part of the page: what happened and what to do. `place`: where one may go from here."""
+    """Show an error on the page: what happened and what to do. `place`: target of its link."""
     if isinstance(error, ProblemError) and error.status == 401:
         unsendable = UNSENDABLE in request().query_params
         html("key", wrong=key_of(request()) is not None, unsendable=unsendable, next=_asked_for())
         return
     title, detail = told(error)
-    lost = isinstance(error, ProblemError) and error.status in (403, 404, 422)  # no other answer would come
+    lost = isinstance(error, ProblemError) and error.status in (403, 404, 422)  # retrying would not help
     place = place if place in dict(PLACES) else "/"
     html("trouble", title=title, detail=detail, again=not lost, place=place, name=dict(PLACES)[place])
 
 
 def _asked_for() -> str:
-    """The address of this page as the browser knows it, without what was said of a key."""
+    """The URL of this page as the browser knows it, without the `UNSENDABLE` parameter."""
     asked = request().url
     return str(asked.remove_query_params(UNSENDABLE).replace(scheme="", netloc="")).removeprefix("//")
 
 
 def told(error: ClientError) -> tuple[str, str]:
-    """An error's title and what a person can do about it."""
+    """(title, detail) of an error; the detail says what the visitor can do about it."""
     match error:
         case Unreachable():
             return (
-                "The service does not answer",
-                f"Nothing answers at {connections().url}. It may be starting, or have stopped: "
-                "“masktune serve” starts it. What was running goes on from its last checkpoint.",
+                "The service is not responding",
+                f"Nothing answers at {connections().url}. The service may be starting or may have stopped; "
+                "“masktune serve” starts it. Running jobs resume from their last checkpoint.",
             )
         case ProblemError(status=404):
-            return "There is nothing here", words.sentence(error.detail)
+            return "Not found", words.sentence(error.detail)
         case ProblemError(status=403):
-            return "This key may not do that", words.sentence(error.detail)
+            return "This key does not allow that", words.sentence(error.detail)
         case ProblemError():
             faults = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in error.errors)
             return error.title, faults or words.sentence(error.detail)
         case UnexpectedAnswer():
-            return "The service answered in a way that this dashboard does not know", str(error)[:400]
+            return "The service sent an answer that this dashboard does not understand", str(error)[:400]
         case _:
             return "That did not work", str(error)
 
 
 def guarded(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
-    """A handler of an event whose errors are said in a notice and leave the page as it is."""
+    """Wrap an event handler so that its errors are shown as notifications and leave the page unchanged."""
 
     @functools.wraps(handler)
     async def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -164,19 +164,19 @@ def guarded(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None
 
 
 def button(text: str, on_click: Callable[..., Any], kind: str = "") -> ui.button:
-    """A button in the dashboard's own dress. `kind`: "", "second" or "danger"."""
+    """A button in the dashboard's own style. `kind`: "", "second" or "danger"."""
     return (
         ui.button(text, on_click=on_click, color=None).props("unelevated no-caps").classes(f"button {kind}")
     )
 
 
 async def confirmed(question: str, yes: str) -> bool:
-    """Whether the visitor means it."""
+    """Ask the visitor to confirm; return whether they did."""
     with ui.dialog() as dialog, ui.card().props("role=document"):
         dialog.props["aria-label"] = question
-        dialog.on("hide", dialog.delete)  # not before: it gives the focus back to what was pressed
+        dialog.on("hide", dialog.delete)  # not before: it first returns the focus to the pressed button
         ui.label(question)
         with ui.element("div").classes("actions"):
             button(yes, lambda: dialog.submit(True), "danger")
-            button("Leave it", lambda: dialog.submit(False), "second")
+            button("Go back", lambda: dialog.submit(False), "second")
     return bool(await dialog)

@@ -1,4 +1,4 @@
-"""A job's events as a page tells them: the stages, the curves, the log. No page here, and no request."""
+"""A job's events prepared for a page: stages, curves and log. Draws nothing and makes no requests."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from web import words
 from web.charts import Chart, Line
 
 LOG_LINES = 400
-"""That are kept; older ones are in the job's events."""
+"""Most lines kept; older ones are in the job's events."""
 TRAINED = ("erm", "finetune", "control")
-"""The stages whose epochs are drawn, one after the other."""
+"""The stages whose epochs are drawn, in this order."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch ended with; None where it was not measured."""
+    """The figures at the end of one epoch; None if not measured."""
 
     stage: str
     number: int
@@ -29,18 +29,18 @@ class Epoch:
 
 @dataclass
 class Story:
-    """What has been told of a job so far. Its events may come in any order: `add` goes by their numbers."""
+    """A job's events so far. `add` accepts them in any order and sorts by their ids."""
 
     finished: dict[str, float] = field(default_factory=dict)
-    """Stage → seconds."""
+    """Seconds by finished stage."""
     progress: Mapping[str, Any] = field(default_factory=dict)
-    """Of the newest event."""
+    """The data of the newest progress event."""
     skipped: int = 0
-    """Events at the beginning of which only what is drawn was read."""
+    """Number of events at the beginning that were only read as far as they are drawn."""
     _progressed: int = 0
     _epochs: dict[int, Epoch] = field(default_factory=dict)
     _lines: dict[int, str] = field(default_factory=dict)
-    """Both by the number of their event."""
+    """`_epochs` and `_lines` are keyed by event id."""
 
     def add(self, event: Event) -> None:
         match event.type:
@@ -57,12 +57,12 @@ class Story:
 
     @property
     def log(self) -> list[str]:
-        """The newest lines, the last one last."""
+        """The newest lines in chronological order."""
         return [self._lines[number] for number in sorted(self._lines)[-LOG_LINES:]]
 
     @property
     def epochs(self) -> list[Epoch]:
-        """In order. A job that was interrupted trains its last epoch again: the later figures count."""
+        """Epochs in order. An interrupted job repeats its last epoch; the later figures count."""
         kept: list[Epoch] = []
         for number in sorted(self._epochs):
             epoch = self._epochs[number]
@@ -73,7 +73,7 @@ class Story:
 
     @property
     def charts(self) -> list[Chart]:
-        """Loss and accuracy over the epochs of all trainings."""
+        """Loss and accuracy over the epochs of all training stages."""
         epochs = self.epochs
         if not epochs:
             return []
@@ -82,7 +82,7 @@ class Story:
         train = Line("training accuracy", [(n, e.accuracy) for n, e in numbered])
         val = Line("validation accuracy", [(n, e.val_accuracy) for n, e in numbered])
         total, last = numbered[-1]
-        # As they stand in the chart, where a dashed line parts one training from the next.
+        # In the order of the chart, in which a dashed line separates consecutive trainings.
         trainings = " ┊ ".join(words.STAGES[stage] for stage in dict.fromkeys(e.stage for e in epochs))
         return [
             Chart(
@@ -123,9 +123,9 @@ class Story:
         stage, status = str(event.data.get("stage")), event.data.get("status")
         if status == "finished":
             self.finished[stage] = float(event.data.get("seconds") or 0.0)
-            self._say(event, f"{stage} is done after {self.finished[stage]:.1f} s")
+            self._say(event, f"{stage} finished after {self.finished[stage]:.1f} s")
         else:
-            self._say(event, f"{stage} begins")
+            self._say(event, f"{stage} started")
 
     def _state(self, data: Mapping[str, Any]) -> str:
         why = data.get("reason") or (data.get("error") or {}).get("detail")
@@ -140,7 +140,7 @@ class Story:
 
 
 def _side_by_side(epochs: Sequence[Epoch]) -> tuple[list[tuple[int, Epoch]], list[float]]:
-    """The epochs numbered through all trainings, some of which may be missing; and where trainings meet."""
+    """The epochs numbered consecutively across all trainings (some may be missing), and the boundaries."""
     numbered: list[tuple[int, Epoch]] = []
     parts: list[float] = []
     before = 0

@@ -1,8 +1,9 @@
-"""Uploads: a body is one file and nothing else, its fields stand in the address.
+"""Uploads: the body is the file alone; the form's fields are in the query.
 
-So it is written to the disk once, in one piece, before it goes on to the API; a form in the body would be
-taken apart into a file of its own first. Every address is asked twice: with `X-Masktune: ask` it says
-whether it would take the file, so that a browser sends no gigabytes to hear that a field is wrong.
+The file is therefore written to disk only once before it is sent on to the API; a multipart form would be
+parsed into a temporary file of its own first. The browser first sends each request without the file and with
+`X-Masktune: ask` to learn whether the upload would be accepted, so that it never sends gigabytes only to
+learn that a field is wrong.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from fastapi.responses import JSONResponse
 
 from client import AsyncClient, ClientError, FieldError
 from web import words
-from web.connection import api_for, here
+from web.connection import api_for, here, lacking, own_key
 from web.refusals import refusal, say
 from web.room import PREFIX, room
 from web.shell import told
@@ -31,30 +32,31 @@ from web.shell import told
 router = APIRouter(prefix="/upload", include_in_schema=False)
 
 LARGEST_IMAGE = 32 * 2**20
-"""Bytes. The API has its own limit; this one keeps the pages' memory small."""
+"""Bytes. The API has its own limit; this one bounds the memory of the dashboard."""
 BLOCK = 1 << 20
-"""Bytes gathered before they are written off the event loop."""
+"""Bytes collected before they are written to disk on a thread."""
 ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-ALIAS_SIGNS = "Small letters, digits, dots and dashes, at most 64."
+ALIAS_SCOPE = "An alias needs a key with the scope admin: leave this empty."
+ALIAS_SIGNS = "Up to 64 lower-case letters, digits, dots, dashes and underscores; a letter or digit first."
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """An image that somebody wants to try."""
+    """An image that a visitor dropped to try a model on."""
 
     name: str
     data: bytes
 
 
 class Shelf:
-    """The last few images that were dropped, until their page asks for them. In memory alone."""
+    """The most recently dropped images, kept in memory until their page asks for them."""
 
     def __init__(self, room: int = 32) -> None:
         self._room = room
         self._held: OrderedDict[str, Dropped] = OrderedDict()
 
     def put(self, image: Dropped) -> str:
-        """Keep it, and give it a name that cannot be guessed."""
+        """Keep the image under an unguessable token."""
         token = uuid.uuid4().hex
         self._held[token] = image
         while len(self._held) > self._room:
@@ -70,7 +72,7 @@ shelf = Shelf()
 
 @dataclass(frozen=True)
 class Brought:
-    """What stands beside the file of a model, as the form has it."""
+    """The form's fields for importing a model file."""
 
     backbone: str = ""
     classes: str = ""
@@ -80,15 +82,17 @@ class Brought:
 
     @property
     def named(self) -> list[str]:
-        """The classes: one on a line."""
+        """The classes, one per line."""
         return [line.strip() for line in self.classes.splitlines() if line.strip()]
 
     def faults(self) -> list[FieldError]:
-        """What can be told without the API; it looks at the rest."""
+        """Faults that can be found without the API, which checks the rest."""
         found = {
-            "backbone": "" if self.backbone.strip() else "Name the network.",
-            "image_size": "" if self.image_size.isdecimal() else "Give its side in pixels.",
-            "classes": "" if self.dataset or len(self.named) > 1 else "Name two at least, or a data set.",
+            "backbone": "" if self.backbone.strip() else "Enter the name of the network.",
+            "image_size": "" if self.image_size.isdecimal() else "Enter the image size in pixels.",
+            "classes": ""
+            if self.dataset or len(self.named) > 1
+            else "Enter at least two, or choose a data set.",
             "name": "" if not self.name.strip() or ALIAS.fullmatch(self.name.strip()) else ALIAS_SIGNS,
         }
         return [FieldError(f"/{name}", "invalid", detail) for name, detail in found.items() if detail]
@@ -98,9 +102,9 @@ class Brought:
 async def upload_dataset(
     request: Request, filename: str = "", size: int = 0, name: str = "", format: str = "auto"
 ) -> Response:
-    """Take an archive in and send it on; the answer says where its page is."""
+    """Receive an archive and send it to the API. The answer has the address of its page."""
     api = api_for(request)
-    refused = await _may_upload(request, api, size, "max_upload_bytes") or _asked(request)
+    refused = await _may_upload(request, api, size, "max_upload_bytes", "train") or _asked(request)
     if refused is not None:
         return refused
     async with _received(request, filename) as path:
@@ -122,12 +126,11 @@ async def upload_model(
     dataset: str = "",
     name: str = "",
 ) -> Response:
-    """Take weights in, send them on, give the model its name; the answer says where its page is."""
+    """Receive weights, send them to the API, set the alias. The answer has the address of the model's page."""
     api, brought = api_for(request), Brought(backbone, classes, image_size, dataset, name)
-    faults = brought.faults()
-    refused = await _may_upload(request, api, size, "max_upload_bytes")
-    if refused is None and faults:
-        refused = say(422, "Fill in what is marked.", faults)
+    refused = await _may_upload(request, api, size, "max_upload_bytes", "train")
+    if refused is None and (faults := brought.faults() or await _alias_faults(api, name)):
+        refused = say(422, "Correct the marked fields.", faults)
     refused = refused or _asked(request)
     if refused is not None:
         return refused
@@ -147,17 +150,20 @@ async def upload_model(
         try:
             await api.models.set_alias(name.strip(), made.id)
         except ClientError as error:
-            return say(409, f"The model is here as {made.id}, without its name. {told(error)[1]}")
+            return say(
+                409, f"The model was imported as {made.id}, but its alias was not set. {told(error)[1]}"
+            )
     return JSONResponse({"id": made.id, "next": here(f"/models/{made.id}", request)})
 
 
 @router.post("/image")
 async def upload_image(request: Request, filename: str = "", size: int = 0) -> Response:
-    """Keep an image until the page that it was dropped on asks for it."""
-    too_large = say(413, f"This image is too large: at most {words.size(LARGEST_IMAGE)}.")
+    """Keep an image until the page on which it was dropped asks for it."""
+    too_large = say(413, f"This image is too large: the limit is {words.size(LARGEST_IMAGE)}.")
     if _declared(request, size) > LARGEST_IMAGE:
         return too_large
-    refused = await _may_upload(request, api_for(request), size, "max_image_bytes") or _asked(request)
+    api = api_for(request)
+    refused = await _may_upload(request, api, size, "max_image_bytes", "predict") or _asked(request)
     if refused is not None:
         return refused
     data = bytearray()
@@ -169,49 +175,66 @@ async def upload_image(request: Request, filename: str = "", size: int = 0) -> R
 
 
 async def largest(api: AsyncClient) -> int:
-    """Bytes of the largest file that both the API and this dashboard have room for."""
+    """Bytes of the largest file that both the API and this dashboard accept."""
     return min((await api.limits()).max_upload_bytes, room.free)
 
 
 async def _may_upload(
-    request: Request, api: AsyncClient, size: int, limit: Literal["max_upload_bytes", "max_image_bytes"]
+    request: Request,
+    api: AsyncClient,
+    size: int,
+    limit: Literal["max_upload_bytes", "max_image_bytes"],
+    scope: Literal["train", "predict"],
 ) -> Response | None:
-    """Before a byte of the file is taken: our own page, a key that is known, room for it, not too large?"""
+    """Checks before any byte of the file is accepted: own page, scope of the key, disk space, size limit.
+
+    Returns the refusal, or None.
+    """
     if request.headers.get("x-masktune") not in ("ask", "upload"):
-        return say(403, "Uploads come from this dashboard's own pages.")
+        return say(403, "Uploads are accepted only from this dashboard's own pages.")
     size = _declared(request, size)
     free = room.free
     if size > free:
         return say(
-            507, f"This file has {words.size(size)}, and the dashboard has room for {words.size(free)} only."
+            507, f"This file has {words.size(size)}, but the dashboard has room for only {words.size(free)}."
         )
     try:
-        async for _ in api.datasets.list(limit=1):
-            break
+        own = await own_key(api)
         most: int = getattr(await api.limits(), limit)
     except ClientError as error:
         return refusal(error)
+    if not own.may(scope):
+        return say(403, lacking(own, scope))
     if size > most:
         return say(
-            413, f"This file has {words.size(size)}, and the service takes {words.size(most)} at most."
+            413, f"This file has {words.size(size)}, but the service accepts at most {words.size(most)}."
         )
     return None
 
 
+async def _alias_faults(api: AsyncClient, name: str) -> list[FieldError]:
+    """Check the key's scope for the alias up front: the alias itself is set only after the import."""
+    try:
+        refused = bool(name.strip()) and not (await own_key(api)).may("admin")
+    except ClientError:  # the import will raise and report the same error
+        refused = False
+    return [FieldError("/name", "forbidden", ALIAS_SCOPE)] if refused else []
+
+
 def _declared(request: Request, size: int) -> int:
-    """Bytes of the file: as the page says when it asks, as the header says when it sends."""
+    """Size of the file in bytes: from the query for an `ask` request, from Content-Length for an upload."""
     length = request.headers.get("content-length", "")
     return max(size, int(length) if length.isdecimal() else 0)
 
 
 def _asked(request: Request) -> Response | None:
-    """The answer to who only asked whether the file would be taken: yes."""
+    """The positive answer (204) to an `ask` request; None for an upload."""
     return Response(status_code=204) if request.headers["x-masktune"] == "ask" else None
 
 
 @asynccontextmanager
 async def _received(request: Request, filename: str) -> AsyncIterator[Path]:
-    """The body as a file of that name; gone behind the block, whatever happens."""
+    """Write the body to a file of that name, which is removed when the block ends, whatever happens."""
     with room.holding(_declared(request, 0)), tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         path, gathered = Path(folder) / harmless_name(filename), bytearray()
         with path.open("wb") as target:
@@ -225,6 +248,6 @@ async def _received(request: Request, filename: str) -> AsyncIterator[Path]:
 
 
 def harmless_name(filename: str) -> str:
-    """A file's name without a path; its ending tells the service what the archive is."""
+    """The file's name without its path; its extension tells the service the archive format."""
     name = Path(filename.replace("\\", "/")).name[-200:]
     return name if name.strip(". ") else "upload"

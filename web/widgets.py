@@ -1,4 +1,4 @@
-"""Parts that several pages share."""
+"""Widgets that several pages share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 async def pages_of(pager: Pager[T], draw: Callable[[list[T]], object]) -> None:
-    """The pages of a list under buttons that turn them; no buttons where one page holds it all."""
+    """Show a list page by page with buttons to turn pages; no buttons if it fits on one page."""
     holder = ui.element("div")
     entries = await pager.page()
     with holder:
@@ -45,7 +45,7 @@ async def pages_of(pager: Pager[T], draw: Callable[[list[T]], object]) -> None:
 
 
 def remember(path: str, **chosen: object) -> None:
-    """Let the page's address say what was chosen: it can be sent on, and who comes back finds it again."""
+    """Put the choices into the page's URL, so that it can be shared and survives a reload."""
     query = urlencode({name: value for name, value in chosen.items() if value})
     ui.navigate.history.replace(here(path) + (f"?{query}" if query else ""))
 
@@ -58,7 +58,7 @@ def choice(
     on_change: Callable[..., Any] | None = None,
     search: bool = False,
 ) -> ui.select:
-    """One of several; `search` for lists that are long."""
+    """A select field; `search` adds a text filter for long lists."""
     found = ui.select(
         options if isinstance(options, list) else dict(options),
         value=value,
@@ -70,15 +70,16 @@ def choice(
 
 
 class Slide(ui.element):
-    """The browser's own slider, which keys and screen readers know. `on_move` is called as it moves."""
+    """The browser's native slider, which works with keyboards and screen readers. `on_move` is called as it
+    moves."""
 
     def __init__(
         self, label: str, *, low: float, high: float, step: float, value: float, on_move: Callable[[], object]
     ) -> None:
         super().__init__("input")
         self.classes("slide").props(f'type=range min={low} max={high} step={step} aria-label="{label}"')
-        # As an attribute ("^" to Vue) it is where the slider starts; as a property, each drawing of the page
-        # would put the slider back.
+        # As an attribute ("^" in Vue), the value is only the initial position; as a property, every redraw of
+        # the page would reset the slider.
         self.props["^value"] = value
         self.at = value
         self._on_move = on_move

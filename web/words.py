@@ -1,4 +1,4 @@
-"""What pages say: figures as people write them, and words for what the API names in one."""
+"""Texts of the pages: figures formatted for people, and descriptions of the API's terms."""
 
 from __future__ import annotations
 
@@ -18,44 +18,47 @@ ARMS = {
     "retrained": "Retrained head",
     "imported": "Imported",
 }
-"""In the order that they are read in: before, with as much training, after."""
+"""Arms in reading order: before, the same amount of training, after."""
 
 ARM_SENTENCES = {
-    "erm": "the plain training: before",
-    "given": "what the judged one came from: before",
-    "control": "trained on for as long, without what is judged",
-    "masktune": "trained on with the salient pixels masked: after",
-    "retrained": "the last layer balanced over groups: after",
-    "imported": "brought as a file",
+    "erm": "before: plain training",
+    "given": "before: the model that the judged one was made from",
+    "control": "the same extra budget, without the masks or groups that are judged",
+    "masktune": "after: finetuned with the salient pixels masked",
+    "retrained": "after: the last layer refitted, balanced over groups",
+    "imported": "imported from a file",
 }
 
 KINDS = {
-    "masktune": ("MaskTune", "Train plainly, find what the model looks at, mask it, train on, compare."),
-    "erm": ("Plain training (ERM)", "One ordinary classifier, calibrated and measured. No masks."),
+    "masktune": (
+        "MaskTune",
+        "Train a plain model, mask what it looks at, finetune it on the masked images, compare.",
+    ),
+    "erm": ("Plain training (ERM)", "One ordinary classifier, calibrated and evaluated. No masks."),
     "retrain_head": (
         "Retrain the last layer",
-        "Keep a model's features; fit its last layer anew, balanced over groups that are given or inferred.",
+        "Keep a model's backbone and refit its last layer, balanced over given or inferred groups.",
     ),
-    "evaluate": ("Measure a model", "Accuracy by class and group on splits that trained nothing."),
-    "mask": ("Mask set", "What a model looks at in every training image, kept for a finetune."),
+    "evaluate": ("Evaluate a model", "Accuracy by class and group, on splits held out from training."),
+    "mask": ("Mask set", "Mask what a model looks at in every training image, for a finetune job to use."),
     "finetune": (
         "Finetune",
-        "Train the model of a mask set on, on its images, masked; calibrate and measure it.",
+        "Train a model further on the masked images of its mask set, then calibrate and evaluate it.",
     ),
-    "predict": ("Predict a split", "What a model says of every sample of a split, in a file to download."),
-    "import": ("Import", "Check and pack the images of an upload."),
+    "predict": ("Predict a split", "A model's answer for every sample of a split, as a file to download."),
+    "import": ("Import", "Check and pack the uploaded images."),
 }
 
 STAGES = {
-    "import": "checking every image",
+    "import": "checking images",
     "erm": "plain training",
-    "mask": "finding what it looks at",
-    "finetune": "training on, masked",
-    "control": "the control",
-    "retrain_head": "retraining the last layer",
-    "calibrate": "calibrating",
-    "evaluate": "measuring",
-    "predict": "predicting",
+    "mask": "masking",
+    "finetune": "masked finetuning",
+    "control": "control training",
+    "retrain_head": "last-layer retraining",
+    "calibrate": "calibration",
+    "evaluate": "evaluation",
+    "predict": "prediction",
 }
 
 STAGES_OF = {
@@ -90,34 +93,34 @@ TONES = {
     "no_sign_of_drift": "good",
     "too_few": "unsure",
 }
-"""How a state or a verdict is coloured; its word always stands beside the colour."""
+"""The colour of a state or a verdict, which is never shown without its word."""
 
 SPLITS = {
     "train": "train",
     "val": "val",
     "calibration": "calibration",
     "test": "test",
-    "no_fg": "no_fg: the object cut out",
-    "only_bg_b": "only_bg_b: a black box for the object",
-    "only_bg_t": "only_bg_t: background for the object",
+    "no_fg": "no_fg: object cut out",
+    "only_bg_b": "only_bg_b: object replaced by a black box",
+    "only_bg_t": "only_bg_t: object replaced by background",
 }
-"""Every split that a data set may have; the last three are the Background Challenge's, without an object."""
+"""All splits that a data set may have; the last three, without an object, are the Background Challenge's."""
 
-_NO_OBJECT = "These images show no object: who is right here reads the background. Lower is better."
+_NO_OBJECT = "These images show no object: a model that is right here reads the background. Lower is better."
 SPLIT_NOTES = {
-    "train": "The models were trained on these images: that says nothing of new ones.",
+    "train": "The models were trained on these images, so these figures say nothing about new ones.",
     "no_fg": _NO_OBJECT,
     "only_bg_b": _NO_OBJECT,
     "only_bg_t": _NO_OBJECT,
 }
-"""Of those whose figures judge no model."""
+"""Notes on splits whose figures say nothing about how good a model is."""
 
 CLASSES_LISTED = 60
-"""With their counts; of more, only the number is said."""
+"""Most classes listed with their counts; if there are more, only their number is shown."""
 
 STATUSES = {
     "certified": "Certified",
-    "target_coverage": "Chosen for the coverage",
+    "target_coverage": "Target coverage",
     "raw_threshold": "Your own threshold",
     "not_certifiable": "Not certifiable",
     "none": "Every input is answered",
@@ -125,51 +128,51 @@ STATUSES = {
 
 POLICIES = {
     "none": "always answer",
-    "coverage": "answer the surest share of inputs",
-    "max_risk": "keep the share of wrong answers below",
-    "min_score": "answer from this score on",
+    "coverage": "answer the most confident share of inputs",
+    "max_risk": "limit the share of wrong answers",
+    "min_score": "answer at or above a score",
 }
-"""When a model answers."""
+"""Policies that decide when a model answers."""
 POLICY_START = {"coverage": 90.0, "max_risk": 5.0, "min_score": 90.0}
-"""Percent."""
+"""Initial value of each policy in percent."""
 CONFIDENCES = {0.99: "99 %", 0.95: "95 %", 0.9: "90 %"}
-"""Of a certificate; the first is the service's own, for programs that name none."""
+"""Confidence levels of a certificate; the first is the service's default."""
 
 ABSTAINED = {
-    "below_threshold": "It is not sure enough: its score is below the threshold.",
-    "no_certified_threshold": "No threshold keeps the wanted risk with these calibration samples.",
+    "below_threshold": "The model is not confident enough: the score is below the threshold.",
+    "no_certified_threshold": "No threshold can be certified for this risk with these calibration samples.",
 }
 
 
 def sentence(text: str) -> str:
-    """With a capital: what a service says of an error begins in the middle of a line of a log."""
+    """Capitalise a text: the service's error details start in lower case to fit into log lines."""
     return text[:1].upper() + text[1:]
 
 
 def fault(report: ImportReport | None) -> str:
-    """Why a data set is invalid: its first problem, or what ended its import."""
+    """Why a data set is invalid: its first problem, or the error that ended its import."""
     found = report.problems[0].detail if report and report.problems else None
     ended: Json = ((report.model_extra or {}).get("error") or {}) if report else {}
-    return sentence(found or ended.get("detail") or "the import did not end well") + "."
+    return sentence(found or ended.get("detail") or "the import failed") + "."
 
 
 def splits_of(dataset: Dataset) -> list[str]:
-    """Those that have images, in the order of their words."""
+    """The splits that have images, in the order of `SPLITS`."""
     return [split for split in SPLITS if dataset.splits.get(split)]
 
 
 def shortcut(seen: Json) -> tuple[str, str, str]:
-    """(tone, badge, title) of what an import says of shortcuts."""
+    """(tone, badge, title) for an import's finding about shortcuts."""
     if not seen.get("findings"):
-        return "unsure", "not judged", "That could not be judged"
+        return "unsure", "not judged", "This could not be judged"
     strength = str(seen.get("strength"))
     return TONES.get(strength, ""), strength, _SHORTCUTS.get(strength, strength)
 
 
 _SHORTCUTS = {
-    "strong": "Yes: a simple property tells the class",
-    "weak": "Perhaps: a weak one was found",
-    "none": "None of the simple ones that were looked for",
+    "strong": "Yes: a simple property predicts the class",
+    "weak": "Possibly: a simple property weakly predicts the class",
+    "none": "No simple shortcut was found",
 }
 
 
@@ -183,7 +186,7 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of shares as signed percentage points."""
+    """Format a difference of shares as signed percentage points."""
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
@@ -208,7 +211,7 @@ def duration(seconds: float | None) -> str:
 
 
 def ago(at: datetime | None, now: datetime | None = None) -> str:
-    """How long ago, in the largest unit that tells."""
+    """How long ago, in the largest unit that fits."""
     if at is None:
         return "–"
     seconds = max(0.0, ((now or datetime.now(UTC)) - at).total_seconds())
@@ -220,7 +223,7 @@ def ago(at: datetime | None, now: datetime | None = None) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes."""
+    """Format a number of bytes."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f}\u00a0{unit}"
@@ -237,23 +240,23 @@ def arm(name: str) -> str:
 
 
 def told_of(model: Model, dataset: str = "") -> str:
-    """A model as a choice names it; `dataset`: the name of what it was trained on, where it is known."""
-    of = f" of {cut(dataset)}" if dataset else ""
+    """A model's name in a list of choices; `dataset`: the name of its training data set, if known."""
+    of = f" · {cut(dataset)}" if dataset else ""
     return f"{arm(model.arm)}{of} · {model.backbone} · {ago(model.created_at)} · {model.id[-6:]}"
 
 
 def cut(text: str, most: int = 40) -> str:
-    """So many signs of it at most."""
+    """The text, cut to at most this many characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def arms_in_order(found: Mapping[str, object]) -> list[str]:
-    """The arms that are there, before first, those that nobody knows last."""
+    """The arms that are present, in the order of `ARMS`; unknown ones last."""
     return [*(a for a in ARMS if a in found), *(a for a in found if a not in ARMS)]
 
 
 def doing(state: str, stage: str | None) -> str:
-    """What a job does at the moment."""
+    """What a job is doing now."""
     if state == "queued":
         return "waiting for a worker"
     if state == "running":
@@ -262,16 +265,19 @@ def doing(state: str, stage: str | None) -> str:
 
 
 def asked(kind: str, params: Json) -> str:
-    """What a job that trains nothing was asked for, in a sentence; nothing of the others."""
+    """Describe in a sentence what a job that trains nothing was asked to do; "" for other kinds."""
     if kind == "mask":
         masking = params.get("masking") or {}
         share, sigmas = masking.get("share"), float(masking.get("sigmas") or 0)
         above = (
-            f"the {percent(share, 0)} that count most" if share else f"all above mean + {sigmas:g} deviations"
+            f"the most salient {percent(share, 0)} of pixels"
+            if share
+            else f"everything above mean + {sigmas:g} standard deviations"
         )
-        return f"Looks at every training image with {masking.get('method')}; masks {above}."
+        return f"Masks {above} in every training image (method: {masking.get('method')})."
     if kind == "predict":
         policy = next((name for name in POLICY_START if params.get(name) is not None), "none")
         when = POLICIES[policy] + ("" if policy == "none" else f": {percent(params[policy])}")
-        return f"Every sample of the {params.get('split')} split, as {params.get('output')}; {when}."
+        of = f"every sample of the {params.get('split')} split as {params.get('output')}"
+        return f"Predicts {of}; policy: {when}."
     return ""

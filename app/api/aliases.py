@@ -18,11 +18,13 @@ from app.services.representation import conditional, represent
 
 router = APIRouter(prefix="/aliases", tags=["models"], route_class=CallerFirst)
 
-CREATED: Responses = {201: {"model": AliasWithHistory, "description": "The alias is new."}}
+CREATED: Responses = {201: {"model": AliasWithHistory, "description": "The alias was created."}}
 
 
 def _name(
-    name: Annotated[str, Path(pattern=ALIAS_PATTERN, description="Small letters, digits, `.`, `_` and `-`.")],
+    name: Annotated[
+        str, Path(pattern=ALIAS_PATTERN, description="Lowercase letters, digits, `.`, `_` and `-`.")
+    ],
 ) -> str:
     return aliases.named(name)
 
@@ -30,7 +32,7 @@ def _name(
 AliasName = Annotated[str, Depends(_name)]
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="ETag that the alias must still have.")]
 IfNoneMatch = Annotated[
-    str | None, Header(alias="If-None-Match", description="`*`: only if there is none yet.")
+    str | None, Header(alias="If-None-Match", description="`*`: only if the alias does not exist yet.")
 ]
 
 
@@ -38,7 +40,7 @@ IfNoneMatch = Annotated[
     "",
     dependencies=[READER],
     response_model=Aliases,
-    summary="Every alias, by name",
+    summary="List aliases by name",
     responses=NOT_MODIFIED | problems(422),
 )
 def list_aliases(request: Request, session: Reading) -> Response:
@@ -49,7 +51,7 @@ def list_aliases(request: Request, session: Reading) -> Response:
     "/{name}",
     dependencies=[READER],
     response_model=AliasWithHistory,
-    summary="One alias with its history",
+    summary="Get an alias with its history",
     responses=NOT_MODIFIED | problems(404),
 )
 def get_alias(request: Request, name: AliasName, session: Reading) -> Response:
@@ -70,8 +72,8 @@ def put_alias(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """The model is loaded before the alias moves, so that nobody who asks for it by that name waits. Where
-    that fails, or takes longer than half a minute, the alias moves all the same."""
+    """The model is loaded before the alias moves, so that no request for the alias waits for it. If loading
+    fails or takes longer than half a minute, the alias moves all the same."""
     hold = partial(aliases.check, name=name, if_match=if_match, if_none_match=if_none_match)
     with services.database.read() as session:
         hold(session, lock=False)
@@ -88,7 +90,7 @@ def put_alias(
     "/{name}/rollback",
     dependencies=[ADMIN],
     response_model=AliasWithHistory,
-    summary="Point an alias at the model before",
+    summary="Point an alias back at an earlier model",
     responses=problems(404, 409, 412, 413),
 )
 def roll_back(
@@ -98,7 +100,7 @@ def roll_back(
     target: RollbackTarget | None = None,
     if_match: IfMatch = None,
 ) -> Response:
-    """A rollback is a move of its own, so that a second one leads back: send an Idempotency-Key."""
+    """A rollback is itself a move, so a second one undoes it: send an Idempotency-Key."""
     wanted = target or RollbackTarget(version=None)
 
     hold = partial(aliases.check, name=name, if_match=if_match, if_none_match=None)
@@ -117,7 +119,7 @@ def roll_back(
 
 
 @router.delete(
-    "/{name}", dependencies=[ADMIN], status_code=204, summary="Remove an alias", responses=problems(404, 412)
+    "/{name}", dependencies=[ADMIN], status_code=204, summary="Delete an alias", responses=problems(404, 412)
 )
 def remove_alias(name: AliasName, session: Writing, if_match: IfMatch = None) -> None:
     aliases.check(session, name, if_match=if_match, if_none_match=None)

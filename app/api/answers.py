@@ -1,4 +1,4 @@
-"""What routes declare about their answers, beside problems."""
+"""OpenAPI declarations of routes' responses other than problems."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 Responses = dict[int | str, dict[str, Any]]
 
-NOT_MODIFIED: Responses = {304: {"description": "The client has it already (If-None-Match)."}}
+NOT_MODIFIED: Responses = {304: {"description": "The client's copy is current (If-None-Match)."}}
 _TEXTUAL = {"text/plain", "text/csv", "text/event-stream"}
 
 
 def sends(*media_types: str) -> Responses:
-    """The `responses` of a route whose 200 has one of these media types instead of a model's JSON."""
+    """Return the `responses` of a route whose 200 has one of these media types instead of a model's JSON."""
     return {
         200: {
-            "description": "As it is.",
+            "description": "The content.",
             "content": {kind: {"schema": _schema(kind)} for kind in media_types},
         }
     }

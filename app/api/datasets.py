@@ -1,4 +1,4 @@
-"""`/datasets`: uploads and sources, the import's report, samples and their images."""
+"""`/datasets`: uploads and sources, import reports, samples and their images."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from core.queries import datasets as queries
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=CallerFirst)
 
 SampleNumber = Annotated[int, Path(description="Number of the sample in its data set.")]
-SplitName = Annotated[Split | None, Query(description="One split only.")]
-ClassName = Annotated[str | None, Query(max_length=200, description="One class only, by its name.")]
-GroupName = Annotated[str | None, Query(max_length=400, description="One group only, by its name.")]
+SplitName = Annotated[Split | None, Query(description="Only samples of this split.")]
+ClassName = Annotated[str | None, Query(max_length=200, description="Only samples of this class, by name.")]
+GroupName = Annotated[str | None, Query(max_length=400, description="Only samples of this group, by name.")]
 
 
 def _file_form() -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _file_form() -> dict[str, Any]:
     "",
     dependencies=[TRAINER],
     status_code=202,
-    summary="Upload an archive, or name a source",
+    summary="Upload a data set, or import one from a source",
     response_model=Dataset,
     responses=problems(409, 422, 507),
     openapi_extra={
@@ -59,7 +59,7 @@ def _file_form() -> dict[str, Any]:
     },
 )
 async def create(request: Request, services: Serving, once: Idempotent) -> Response:
-    """The import starts by itself: follow its job, or ask until `state` is `ready` or `invalid`."""
+    """The import starts by itself: follow its job, or poll until `state` is `ready` or `invalid`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         asked = parse_json(SourceRequest, await request.body())
@@ -75,7 +75,7 @@ async def create(request: Request, services: Serving, once: Idempotent) -> Respo
 @router.get(
     "",
     dependencies=[READER],
-    summary="Data sets, newest first",
+    summary="List data sets, newest first",
     response_model=Page[Dataset],
     responses=NOT_MODIFIED | problems(422),
 )
@@ -91,7 +91,7 @@ def list_datasets(
 @router.get(
     "/{dataset_id}",
     dependencies=[READER],
-    summary="One data set with its report",
+    summary="Get a data set with its report",
     response_model=Dataset,
     responses=NOT_MODIFIED | problems(404),
 )
@@ -113,21 +113,21 @@ def delete_dataset(dataset_id: DatasetKey, session: Writing, services: Serving) 
 @router.get(
     "/{dataset_id}/report",
     dependencies=[READER],
-    summary="The import's full report: every rejected file, every duplicate",
+    summary="Get the import's full report: every rejected file, every duplicate",
     response_class=Response,
     responses=sends("application/json") | NOT_MODIFIED | problems(404, 409),
 )
 def get_report(request: Request, row: LoadedDataset, services: Serving) -> Response:
     file = report_file(row, services.artifacts)
     if file is None:
-        raise NotReported(f"data set {row.id} is {row.state.value} and its import has written no report")
+        raise NotReported(f"data set {row.id} is {row.state.value}, and its import has not written a report")
     return send_file(request, file, media_type="application/json")
 
 
 @router.get(
     "/{dataset_id}/samples",
     dependencies=[READER],
-    summary="Samples, by number",
+    summary="List samples by number",
     response_model=Page[Sample],
     responses=NOT_MODIFIED | problems(404, 409, 422),
 )
@@ -149,7 +149,7 @@ def list_samples(
 @router.get(
     "/{dataset_id}/samples/{sample}",
     dependencies=[READER],
-    summary="One sample",
+    summary="Get a sample",
     response_model=Sample,
     responses=NOT_MODIFIED | problems(404, 409),
 )
@@ -160,7 +160,7 @@ def get_sample(request: Request, row: LoadedDataset, sample: SampleNumber, servi
 @router.get(
     "/{dataset_id}/samples/{sample}/image",
     dependencies=[READER],
-    summary="The image file as it was uploaded",
+    summary="Get the image file as it was uploaded",
     response_class=Response,
     responses=sends("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
     | NOT_MODIFIED

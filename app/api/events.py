@@ -1,4 +1,4 @@
-"""`/jobs/{id}/events`: a stream that can be resumed, or pages, by `Accept`."""
+"""`/jobs/{id}/events`: a resumable stream or JSON pages, depending on `Accept`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.services.representation import conditional
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 
-After = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="Events behind this number only.")]
+After = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="Only events after this number.")]
 LastEventId = Annotated[
     int | None,
     Header(alias="Last-Event-ID", ge=0, le=2**31 - 1, description="The same, as an EventSource sends it."),
@@ -29,10 +29,10 @@ LastEventId = Annotated[
 @router.get(
     "/{job_id}/events",
     dependencies=[READER],
-    summary="What happened to a job, as it happens",
+    summary="Follow the events of a job",
     response_model=Page[Event],
     responses=sends("text/event-stream")
-    | {204: {"description": "As a stream: the job has ended and there is nothing behind that number."}}
+    | {204: {"description": "As a stream: the job has ended, and there are no events after that number."}}
     | NOT_MODIFIED
     | problems(404, 422),
 )
@@ -45,20 +45,20 @@ async def get_events(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
-    """With `Accept: text/event-stream`: server-sent events. The stream ends behind the event of the
-    job's end; `event: error` carries a problem. Else a page of JSON: behind the last page there may be
-    more later, so ask again with `after`."""
+    """With `Accept: text/event-stream`, server-sent events: the stream ends after the event that reports
+    the job's end, and `event: error` carries a problem. Otherwise a page of JSON: more events may follow
+    the last page later, so ask again with `after`."""
     begin = next((number for number in (last_event_id, after) if number is not None), 0)
     if not event_stream.wanted(request.headers.get("accept", "")):
         page = await run_in_threadpool(event_stream.page, services, row, begin, cursor=cursor, limit=limit)
         return conditional(request, page, headers={"Vary": "Accept"})
     if row.state.ended and begin >= row.event_seq:
-        return Response(status_code=204, headers={"Vary": "Accept"})  # an EventSource stops asking
+        return Response(status_code=204, headers={"Vary": "Accept"})  # an EventSource stops reconnecting
     services.followers.check_room()
-    begin = min(begin, row.event_seq)  # a number that was never told, as of a database restored, has no end
+    begin = min(begin, row.event_seq)  # after a number never issued (e.g. after a restore) it would not end
     return StreamingResponse(
         event_stream.frames(services.followers, row.id, after=begin, locate=services.location),
         media_type="text/event-stream",
-        # Proxies must not gather what is sent.
+        # Proxies must not buffer the stream.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"},
     )

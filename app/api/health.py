@@ -1,4 +1,4 @@
-"""`/livez`: the process answers. `/readyz`: everything that a request needs answers. No key."""
+"""`/livez`: the process answers. `/readyz`: all parts that a request needs answer. Neither needs a key."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from core.errors import Unavailable
 router = APIRouter(tags=["service"])
 
 
-@router.get("/livez", summary="Whether the process answers")
+@router.get("/livez", summary="Check that the process answers")
 async def livez() -> Alive:
     return Alive()
 
 
 @router.get(
     "/readyz",
-    summary="Whether database, broker, storage and a real forward pass work",
+    summary="Check database, broker, storage and a real forward pass",
     responses=problems(503),
 )
 async def readyz(services: Serving) -> Ready:
-    """The problem of a 503 has `parts` too, and says which fail."""
+    """A 503 problem has `parts` too, and says which of them fail."""
     parts = await health.check(services)
     failing = [part.name for part in parts if not part.ok]
     if failing:
         raise Unavailable(
-            f"not ready: {', '.join(failing)}; the parts say more",
+            f"not ready: {', '.join(failing)}; see `parts` for details",
             extra={"parts": [part.model_dump() for part in parts]},
         )
     return Ready(parts=parts)

@@ -1,4 +1,4 @@
-"""`/jobs`: started by kind, listed, cancelled, resumed."""
+"""`/jobs`: start by kind, list, cancel, resume."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ STARTING: dict[str, Any] = {
     "response_model": Job,
     "responses": problems(404, 409, 422),
 }
-KindFilter = Annotated[JobKind | None, Query(description="One kind only.")]
-StateFilter = Annotated[JobState | None, Query(description="One state only.")]
+KindFilter = Annotated[JobKind | None, Query(description="Only jobs of this kind.")]
+StateFilter = Annotated[JobState | None, Query(description="Only jobs in this state.")]
 DatasetFilter = Annotated[
-    str | None, Query(pattern=r"^ds_[0-9a-z]+$", max_length=32, description="Jobs of this data set only.")
+    str | None, Query(pattern=r"^ds_[0-9a-z]+$", max_length=32, description="Only jobs of this data set.")
 ]
 
 
-@router.post("/erm", summary="Train plainly", **STARTING)
+@router.post("/erm", summary="Train by plain ERM", **STARTING)
 def start_erm(body: ErmRequest, services: Serving, once: Idempotent) -> Response:
     return starting.start(services, once, JobKind.ERM, body)
 
@@ -55,13 +55,13 @@ def start_mask(body: MaskRequest, services: Serving, once: Idempotent) -> Respon
     return starting.start(services, once, JobKind.MASK, body)
 
 
-@router.post("/finetune", summary="Train on, on the images of a mask set", **STARTING)
+@router.post("/finetune", summary="Finetune a model on the images of a mask set", **STARTING)
 def start_finetune(body: FinetuneRequest, services: Serving, once: Idempotent) -> Response:
     return starting.start(services, once, JobKind.FINETUNE, body)
 
 
 @router.post(
-    "/masktune", summary="The whole method: erm, mask, finetune, control, calibrate, evaluate", **STARTING
+    "/masktune", summary="Run the whole method: erm, mask, finetune, control, calibrate, evaluate", **STARTING
 )
 def start_masktune(body: MasktuneRequest, services: Serving, once: Idempotent) -> Response:
     return starting.start(services, once, JobKind.MASKTUNE, body)
@@ -77,7 +77,7 @@ def start_evaluate(body: EvaluateRequest, services: Serving, once: Idempotent) -
     return starting.start(services, once, JobKind.EVALUATE, body)
 
 
-@router.post("/predict", summary="Predict every sample of a split into a file", **STARTING)
+@router.post("/predict", summary="Write predictions for every sample of a split to a file", **STARTING)
 def start_predict(body: PredictRequest, services: Serving, once: Idempotent) -> Response:
     return starting.start(services, once, JobKind.PREDICT, body)
 
@@ -85,7 +85,7 @@ def start_predict(body: PredictRequest, services: Serving, once: Idempotent) -> 
 @router.get(
     "",
     dependencies=[READER],
-    summary="Jobs, newest first",
+    summary="List jobs, newest first",
     response_model=Page[Job],
     responses=NOT_MODIFIED | problems(422),
 )
@@ -111,7 +111,7 @@ def list_jobs(
 @router.get(
     "/{job_id}",
     dependencies=[READER],
-    summary="One job",
+    summary="Get a job",
     response_model=Job,
     responses=NOT_MODIFIED | problems(404),
 )
@@ -123,7 +123,7 @@ def get_job(request: Request, row: LoadedJob, services: Serving) -> Response:
     "/{job_id}/cancel",
     dependencies=[TRAINER],
     status_code=202,
-    summary="Cancel: the device is free within seconds",
+    summary="Cancel a job; the device is free within seconds",
     response_model=Job,
     responses=problems(404, 409),
 )
@@ -135,7 +135,7 @@ def cancel(job_id: JobKey, session: Writing, services: Serving) -> Response:
     "/{job_id}/resume",
     dependencies=[TRAINER],
     status_code=202,
-    summary="Let a failed or cancelled job go on from its last checkpoint",
+    summary="Resume a failed or cancelled job from its last checkpoint",
     response_model=Job,
     responses=problems(404, 409),
 )
@@ -146,7 +146,7 @@ def resume(job_id: JobKey, session: Writing, services: Serving) -> Response:
 @router.get(
     "/{job_id}/predictions",
     dependencies=[READER],
-    summary="The file of a predict job",
+    summary="Get the file of a predict job",
     response_class=Response,
     responses=sends("application/vnd.apache.parquet", "text/csv") | NOT_MODIFIED | problems(404, 409),
 )

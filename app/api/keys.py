@@ -1,4 +1,4 @@
-"""`/keys`: made and revoked by an admin."""
+"""`/keys`: an admin creates and revokes keys; every key may ask about itself."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.answers import NOT_MODIFIED
 from app.api.problems import problems
-from app.deps import ADMIN, CallerFirst, KeyKey, Reading, Serving, Writing
+from app.deps import ADMIN, Bearer, CallerFirst, KeyKey, Reading, Serving, Writing
 from app.schemas.common import Page
-from app.schemas.keys import Key, KeyRequest, NewKey
+from app.schemas.keys import Key, KeyRequest, NewKey, OwnKey
 from app.services import keys, pagination
 from app.services.idempotency import Idempotent
 from app.services.pagination import Cursor, Limit
@@ -23,11 +23,11 @@ router = APIRouter(prefix="/keys", tags=["keys"], route_class=CallerFirst)
     dependencies=[ADMIN],
     status_code=201,
     response_model=NewKey,
-    summary="Make a key",
+    summary="Create a key",
     responses=problems(409, 422),
 )
 def create_key(body: KeyRequest, services: Serving, once: Idempotent) -> Response:
-    """Only where the operator configured a key of their own: without one the service is open."""
+    """Only if the operator has configured a key (`MASKTUNE_API_KEYS`): without one the service is open."""
     return keys.create(services, once, body)
 
 
@@ -35,7 +35,7 @@ def create_key(body: KeyRequest, services: Serving, once: Idempotent) -> Respons
     "",
     dependencies=[ADMIN],
     response_model=Page[Key],
-    summary="Keys, newest first",
+    summary="List keys, newest first",
     responses=NOT_MODIFIED | problems(422),
 )
 def list_keys(request: Request, session: Reading, limit: Limit = 20, cursor: Cursor = None) -> Response:
@@ -44,11 +44,18 @@ def list_keys(request: Request, session: Reading, limit: Limit = 20, cursor: Cur
     return conditional(request, Page[Key](data=[keys.describe(row) for row in shown], next_cursor=following))
 
 
+@router.get("/self", response_model=OwnKey, summary="Get the key of this request", responses=NOT_MODIFIED)
+async def get_own_key(request: Request, caller: Bearer, services: Serving) -> Response:
+    """Any valid key may ask, whatever its scopes: a client learns what its key may do before it tries. Counts
+    as a `read` toward the key's rate."""
+    return conditional(request, keys.own(services, caller))
+
+
 @router.get(
     "/{key_id}",
     dependencies=[ADMIN],
     response_model=Key,
-    summary="One key",
+    summary="Get a key",
     responses=NOT_MODIFIED | problems(404),
 )
 def get_key(request: Request, key_id: KeyKey, session: Reading) -> Response:
@@ -59,5 +66,5 @@ def get_key(request: Request, key_id: KeyKey, session: Reading) -> Response:
     "/{key_id}", dependencies=[ADMIN], status_code=204, summary="Revoke a key", responses=problems(404)
 )
 def revoke_key(key_id: KeyKey, services: Serving, session: Writing) -> None:
-    """It opens nothing from then on, at other replicas within 5 s. It stays in the list."""
+    """The key opens nothing from then on; other replicas follow within 5 s. It stays in the list."""
     keys.revoke(services, session, key_id)

@@ -1,4 +1,4 @@
-"""`/limits`: what a client may send, to be asked before it sends. No key: whoever may not know may try."""
+"""`/limits`: the size limits of requests. Needs no key, since the limits could be found by trying."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.services.representation import conditional
 router = APIRouter(tags=["service"])
 
 
-@router.get("/limits", summary="How large what is sent may be", response_model=Limits, responses=NOT_MODIFIED)
+@router.get("/limits", summary="Get the size limits", response_model=Limits, responses=NOT_MODIFIED)
 async def limits(request: Request, services: Serving) -> Response:
-    """Asked for before an upload, it saves sending what would be refused."""
+    """Ask before an upload, to avoid sending what would be refused."""
     return conditional(request, Limits.model_validate(services.settings))

@@ -1,4 +1,4 @@
-"""`/metrics`: Prometheus reads it. No key."""
+"""`/metrics`, scraped by Prometheus. Needs no key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = APIRouter(tags=["service"])
 
 @router.get(
     "/metrics",
-    summary="Metrics in Prometheus' text format",
+    summary="Get the metrics in Prometheus' text format",
     response_class=Response,
     responses=sends("text/plain") | problems(503),
 )

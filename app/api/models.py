@@ -29,14 +29,14 @@ router = APIRouter(prefix="/models", tags=["models"], route_class=CallerFirst)
 PNG = "image/png"
 CURVE: Responses = {
     200: {
-        "description": "The curve; by `Accept: image/png` as a picture.",
+        "description": "The curve; with `Accept: image/png` as a picture.",
         "content": {PNG: {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
 
 def _form() -> dict[str, Any]:
-    """The fields of an import as a form has them: a list is sent as JSON."""
+    """Return the OpenAPI body of an import form; the list of classes is sent as JSON."""
     schema = ModelImport.model_json_schema()
     schema["properties"]["classes"] |= {"description": 'A JSON list of names: `["cat", "dog"]`.'}
     file = {"type": "string", "format": "binary", "description": "A safetensors file; never a pickle."}
@@ -55,15 +55,15 @@ def _form() -> dict[str, Any]:
     "",
     dependencies=[READER],
     response_model=Page[Model],
-    summary="Models, newest first",
+    summary="List models, newest first",
     responses=NOT_MODIFIED | problems(422),
 )
 def list_models(
     request: Request,
     session: Reading,
-    dataset: Annotated[DatasetRef | None, Query(description="Of this data set only.")] = None,
-    job: Annotated[JobRef | None, Query(description="Made by this job only.")] = None,
-    arm: Annotated[Arm | None, Query(description="Of this arm only.")] = None,
+    dataset: Annotated[DatasetRef | None, Query(description="Only models of this data set.")] = None,
+    job: Annotated[JobRef | None, Query(description="Only models made by this job.")] = None,
+    arm: Annotated[Arm | None, Query(description="Only models of this arm.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
@@ -92,7 +92,7 @@ def list_models(
 async def import_model(request: Request, services: Serving, once: Idempotent) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        raise UnsupportedMedia("send multipart/form-data with the safetensors file as `file` and its fields")
+        raise UnsupportedMedia("send multipart/form-data with the safetensors file as `file`, and the fields")
     async with uploads.received(request, services.settings.scratch, metrics=services.metrics) as upload:
         return await run_in_threadpool(model_import.create, services, once, upload)
 
@@ -101,7 +101,7 @@ async def import_model(request: Request, services: Serving, once: Idempotent) ->
     "/{model}",
     dependencies=[READER],
     response_model=Model,
-    summary="One model",
+    summary="Get a model",
     responses=NOT_MODIFIED | problems(404),
 )
 def get_model(request: Request, row: LoadedModel) -> Response:
@@ -123,7 +123,7 @@ def delete_model(row: LoadedModel, session: Writing, services: Serving) -> None:
     "/{model}/download",
     dependencies=[READER],
     response_class=WholeFile,
-    summary="The weights, or an ONNX graph",
+    summary="Download the weights or an ONNX graph",
     responses=sends("application/octet-stream") | NOT_MODIFIED | problems(404, 409, 503),
 )
 async def download_model(
@@ -131,11 +131,11 @@ async def download_model(
     row: LoadedModel,
     services: Serving,
     format: Annotated[
-        downloads.FileFormat, Query(description="`onnx` is exported at the first download.")
+        downloads.FileFormat, Query(description="`onnx` is exported on the first download.")
     ] = ("safetensors"),
 ) -> Response:
     file = await downloads.prepare(services, row, format)
-    named = request.path_params["model"] == row.id  # an alias may move, and no cache hears of it
+    named = request.path_params["model"] == row.id  # an alias may move without a cache knowing
     headers = {
         "ETag": file.etag,
         "Accept-Ranges": "none",
@@ -152,7 +152,7 @@ async def download_model(
     "/{model}/risk-coverage",
     dependencies=[READER],
     response_model=RiskCoverage,
-    summary="How risk falls as fewer inputs are answered",
+    summary="Get the risk–coverage curve: how the risk falls as fewer inputs are answered",
     responses=CURVE | NOT_MODIFIED | problems(404, 409, 422),
 )
 def get_risk_coverage(
@@ -171,13 +171,13 @@ def get_risk_coverage(
     "/{model}/drift",
     dependencies=[READER],
     response_model=Drift,
-    summary="Whether what is served still looks like the calibration split",
+    summary="Check whether the inputs still look like the calibration split",
     responses=NOT_MODIFIED | problems(404, 409, 422),
 )
 def get_drift(
     request: Request,
     row: LoadedModel,
     services: Serving,
-    days: Annotated[int, Query(ge=1, le=90, description="How far back to look.")] = 7,
+    days: Annotated[int, Query(ge=1, le=90, description="How many days to look back.")] = 7,
 ) -> Response:
     return conditional(request, drift.drift(services, row, days=days))

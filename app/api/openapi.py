@@ -1,4 +1,4 @@
-"""What `/openapi.json` says beyond the routes: the words, and the answers that any route may give."""
+"""The parts of `/openapi.json` that routes do not declare: descriptions, and responses of any route."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.api.problems import problems
+from app.api.problems import problem_response, problems
 from app.schemas.problems import Problem
 
 DESCRIPTION = """\
-Train image classifiers past the shortcuts they found, see honestly whether it helped, and serve them
-with saliency maps and a reject option.
+Train image classifiers past the shortcuts they found, measure whether that helped, and serve them with
+saliency maps and a reject option.
 
 Upload a data set (`POST /datasets`), start a `masktune` job (`POST /jobs/masktune`), follow it
 (`GET /jobs/{id}/events`), read its report (`GET /jobs/{id}/report`), and predict (`POST /predict`).
@@ -31,11 +31,18 @@ TAGS = [
 _SECURED = (401, 403, 429)
 _BODY = (413, 415)
 _ANY = (403, 503)
-"""A page of another site may ask for what needs no key, too (`SameOrigin`)."""
+"""Routes that need no key may also refuse pages of other sites (`SameOrigin`)."""
+
+_CONNECTION = {
+    400: "The connection does not carry a well-formed HTTP request",
+    408: "The request arrives too slowly",
+    431: "The head of the request is too large",
+}
+"""`app.connection` sends these before any route runs and closes the connection; `type` is about:blank."""
 
 
 def service_version() -> str:
-    """The installed version; a source tree that was not installed has none."""
+    """Return the installed version, or 0.0.0 for a source tree that is not installed."""
     try:
         return version("masktune-service")
     except PackageNotFoundError:
@@ -43,14 +50,14 @@ def service_version() -> str:
 
 
 def install(app: FastAPI, root_path: str) -> None:
-    """Complete the document when it is first asked for."""
+    """Make the application complete its document when it is first requested."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _complete(app, root_path)
         return app.openapi_schema
 
-    app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents
+    app.openapi = document  # type: ignore[method-assign]  # as FastAPI documents it
 
 
 def _complete(app: FastAPI, root_path: str) -> dict[str, Any]:
@@ -75,22 +82,23 @@ def _complete(app: FastAPI, root_path: str) -> dict[str, Any]:
 
 
 def _complete_operation(operation: dict[str, Any]) -> None:
-    """Add what a route cannot know: keys, body limits, other sites, a database that does not answer."""
+    """Add responses that routes do not declare: connection, keys, body limits, other sites, no database."""
     statuses = [
         *(_SECURED if operation.get("security") else ()),
         *(_BODY if "requestBody" in operation else ()),
         *_ANY,
     ]
-    for status, answer in problems(*statuses).items():
+    answers = problems(*statuses) | {status: problem_response(told) for status, told in _CONNECTION.items()}
+    for status, answer in answers.items():
         operation["responses"].setdefault(str(status), _document(answer))
     for status, answer in operation["responses"].items():
         if status >= "4":
-            # FastAPI adds application/json beside what a route declares: problems have one media type.
+            # FastAPI adds application/json to what a route declares, but problems have one media type.
             answer.get("content", {}).pop("application/json", None)
 
 
 def _hoist(node: Any) -> dict[str, Any]:
-    """Take the `$defs` out of schemas that routes wrote themselves, and point to the components instead."""
+    """Remove and return the `$defs` of schemas that routes declare by hand; redirect `$ref` to components."""
     found: dict[str, Any] = {}
     if isinstance(node, dict):
         found |= node.pop("$defs", {})

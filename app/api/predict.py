@@ -25,11 +25,11 @@ from core.vocabulary import Scope as KeyScope
 
 _PATH = "/predict"
 Answerer = Callable[[Request, Exception], Awaitable[Response | None]]
-"""What an exception is answered with; None where nothing handles it."""
+"""Returns the response to an exception, or None if no handler takes it."""
 
 
 class Direct:
-    """`POST /predict` without FastAPI's router and solver, which cost more than a small network.
+    """`POST /predict` without FastAPI's router and solver, which cost more than a small network's pass.
 
     FastAPI documents the route, and answers every request whose query is not plainly well-formed.
     """
@@ -57,7 +57,7 @@ class Direct:
 
 
 def _query(scope: Scope) -> PredictQuery | None:
-    """What is asked for, where `Direct` may answer it."""
+    """Return the query if `Direct` may answer the request, else None."""
     if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(_PATH):
         return None
     if scope["path"].removeprefix(scope.get("root_path", "")) != _PATH:
@@ -67,7 +67,7 @@ def _query(scope: Scope) -> PredictQuery | None:
 
 @lru_cache(maxsize=1024)
 def parsed(query: bytes) -> PredictQuery | None:
-    """The query, or None where FastAPI should have a word about it."""
+    """Parse the query string; None if FastAPI should report its faults."""
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     fields = dict(pairs)
     if len(fields) < len(pairs) or "" in fields.values():
@@ -83,7 +83,7 @@ router = APIRouter(prefix=_PATH, tags=["predict"], route_class=CallerFirst)
 IMAGE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "One image as the body, or several as files of a form, under any field names.",
+        "description": "One image as the body, or several as files in a form, under any field names.",
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -105,7 +105,7 @@ async def _may_see(caller: Predictor) -> None:
 
 
 SEES_SAMPLES = Depends(_may_see)
-"""Pictures of a stored sample show its pixels: who asks for them must be allowed to read it as well."""
+"""The images returned for a stored sample show its pixels, so the caller also needs the scope to read it."""
 
 
 @router.get(
@@ -118,7 +118,7 @@ SEES_SAMPLES = Depends(_may_see)
 async def predict_stored(
     request: Request, services: Serving, caller: Predictor, query: Annotated[StoredPredictQuery, Query()]
 ) -> Response:
-    """Needs a key with the scope `read` besides `predict`: a picture of the sample may be in the answer."""
+    """Needs the scope `read` as well as `predict`: the answer may contain a picture of the sample."""
     plan, stored = await run_sync(_plan_stored, services, query, limiter=services.planners)
 
     async def answering(share: Share) -> Response:
@@ -136,15 +136,8 @@ async def predict_uploaded(
     with Sent(request, services) as sent:
         await sent.receive()
         services.inference.check_room(len(sent.sizes))
-        plan = await services.plans.get(query, partial(_plan, services, query))
-        if services.inference.at_once(plan.pair, sent.sizes, predict.explanation(query)):
-            return await _answer_sent(services, plan, query, sent)  # to watch the client would take longer
-
-        async def answering() -> Response:
-            await loaded(request, services, plan.pair)
-            return await _answer_sent(services, plan, query, sent)
-
-        return await while_present(request, answering())
+        read = partial(services.plans.get, query, partial(_plan, services, query))
+        return await predict.answered(read, partial(_answer_sent, request, services, query, sent))
 
 
 router.add_api_route(
@@ -170,8 +163,19 @@ def _plan_stored(services: Services, query: StoredPredictQuery) -> tuple[predict
         return plan, images.find(session, plan.model, query.dataset, query.sample)
 
 
-async def _answer_sent(services: Services, plan: predict.Plan, query: PredictQuery, sent: Sent) -> Response:
-    return await _answer(services, plan, query, await sent.uploads(), deployed=True)
+async def _answer_sent(
+    request: Request, services: Services, query: PredictQuery, sent: Sent, plan: predict.Plan
+) -> Response:
+    async def answering() -> Response:
+        return await _answer(services, plan, query, await sent.uploads(), deployed=True)
+
+    async def once_loaded() -> Response:
+        await loaded(request, services, plan.pair)
+        return await answering()
+
+    if services.inference.at_once(plan.pair, sent.sizes, predict.explanation(query)):
+        return await answering()  # watching for a disconnect would take longer
+    return await while_present(request, once_loaded())
 
 
 async def _answer(

@@ -16,7 +16,7 @@ from core.errors import NotFound
 router = APIRouter(prefix="/presets", tags=["service"], route_class=CallerFirst)
 
 
-@router.get("", dependencies=[READER], summary="Every preset", response_model=Presets, responses=NOT_MODIFIED)
+@router.get("", dependencies=[READER], summary="List presets", response_model=Presets, responses=NOT_MODIFIED)
 def list_presets(request: Request) -> Response:
     return conditional(request, Presets(data=list(presets.load().values())))
 
@@ -24,7 +24,7 @@ def list_presets(request: Request) -> Response:
 @router.get(
     "/{name}",
     dependencies=[READER],
-    summary="One preset",
+    summary="Get a preset",
     response_model=Preset,
     responses=NOT_MODIFIED | problems(404),
 )

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems: the one place that maps exceptions to HTTP, and `GET /problems`."""
+"""Errors as RFC 9457 problems: the only module that maps exceptions to HTTP, and `GET /problems`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -26,6 +26,7 @@ from core import errors
 from core.artifacts import ArtifactMissing
 from core.errors import PROBLEM_BASE, InvalidInput, MasktuneError, NotFound, all_problems
 from models.config import ConfigError
+from models.data.store import StoreError
 
 logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/problems", tags=["service"])
@@ -35,19 +36,24 @@ Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
 def problems(*statuses: int) -> Responses:
-    """The `responses` of a route that may answer with problems of these statuses."""
+    """Return the `responses` of a route that may answer with problems of these statuses."""
     return {
-        status: {
-            "model": Problem,
-            "description": "; ".join(kind.title for kind in all_problems() if kind.status == status),
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
+        status: problem_response("; ".join(kind.title for kind in all_problems() if kind.status == status))
         for status in statuses
     }
 
 
+def problem_response(description: str) -> dict[str, Any]:
+    """Return one entry of a route's `responses` that is a problem."""
+    return {
+        "model": Problem,
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
 def respond(error: MasktuneError, request: Request) -> Response:
-    """The answer that tells this error."""
+    """Return the response that reports this error."""
     services: Services = request.app.state.services
     told = error.to_problem(request.url.path, base=services.location(PROBLEM_BASE))
     return Response(
@@ -58,12 +64,12 @@ def respond(error: MasktuneError, request: Request) -> Response:
     )
 
 
-@router.get("", summary="Every kind of problem")
+@router.get("", summary="List every kind of problem")
 async def list_kinds(services: Serving) -> ProblemKinds:
     return ProblemKinds(data=[_describe(kind, services.location) for kind in all_problems()])
 
 
-@router.get("/{code}", summary="What a problem means", responses=problems(404))
+@router.get("/{code}", summary="Get what a kind of problem means", responses=problems(404))
 async def get_kind(code: str, services: Serving) -> ProblemKind:
     for kind in all_problems():
         if kind.code == code:
@@ -76,7 +82,7 @@ def install(
 ) -> None:
     """Register the handlers: each turns one family of exceptions into a `MasktuneError`.
 
-    `store_errors` are those of the artifacts' driver that are no `OSError`.
+    `store_errors` are errors of the artifact store's driver that are not `OSError`.
     """
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
 
@@ -88,6 +94,7 @@ def install(
     app.exception_handler(ConfigError)(_config)
     app.exception_handler(HTTPException)(framework)
     app.exception_handler(ArtifactMissing)(_missing)
+    app.exception_handler(StoreError)(_missing)
     app.exception_handler(DBAPIError)(_database)
     app.exception_handler(PoolTimeout)(_database)
     app.exception_handler(OSError)(_system)
@@ -98,13 +105,13 @@ def install(
 
 
 def answerer(app: FastAPI) -> Callable[[Request, Exception], Awaitable[Response | None]]:
-    """The handlers that are installed, for what runs before FastAPI's own routes do."""
+    """Return a function that calls the installed handlers, for code that runs before FastAPI's routes."""
 
     async def answer(request: Request, error: Exception) -> Response | None:
         for kind in type(error).__mro__:
             if kind is not Exception and kind in app.exception_handlers:
                 return await cast(Handler, app.exception_handlers[kind])(request, error)
-        return None  # the server's own middleware answers what nobody foresaw
+        return None  # Starlette's outermost middleware answers unexpected errors
 
     return answer
 
@@ -125,13 +132,13 @@ def _framework(request: Request, error: HTTPException, routes: Sequence[APIRoute
     kind = _FRAMEWORK.get(error.status_code, MasktuneError)
     detail = _FRAMEWORK_DETAIL.get(kind, str(error.detail))
     headers = dict(error.headers or {})
-    if kind is errors.NotAllowed:  # the router names the methods of the first route alone
+    if kind is errors.NotAllowed:  # the router only names the methods of the first matching route
         headers["Allow"] = ", ".join(sorted(_methods(request, routes) or {"GET", "HEAD"}))
     return respond(kind(detail, headers=headers), request)
 
 
 def _methods(request: Request, routes: Sequence[APIRoute]) -> set[str]:
-    """Of every route at this address; a literal path (`/jobs/erm`) hides a pattern (`/jobs/{job_id}`)."""
+    """Methods of all routes at this path; a literal one (`/jobs/erm`) hides a pattern (`/jobs/{job_id}`)."""
     path = request.url.path.removeprefix(request.scope.get("root_path", ""))
     here = [route for route in routes if route.path_regex.match(path)]
     fewest = min((len(route.param_convertors) for route in here), default=0)
@@ -139,9 +146,15 @@ def _methods(request: Request, routes: Sequence[APIRoute]) -> set[str]:
     return taken | ({"HEAD"} if "GET" in taken else set())
 
 
-async def _missing(request: Request, error: ArtifactMissing) -> Response:
-    logger.error("an artifact that a row names is not in the store: %s", error)
-    return respond(errors.Unavailable("the stored files of this are not there; tell the operator"), request)
+async def _missing(request: Request, error: Exception) -> Response:
+    """Answer 503: the files were deleted after their row was read, or they are lost."""
+    logger.error("the files that a row names cannot be read: %s", error)
+    gone = errors.Unavailable(
+        "the files of this resource cannot be read: it was just deleted, or they are lost. Try again; if "
+        "that does not help, tell the operator",
+        headers={"Retry-After": "1"},
+    )
+    return respond(gone, request)
 
 
 async def _database(request: Request, error: Exception) -> Response:
@@ -151,7 +164,9 @@ async def _database(request: Request, error: Exception) -> Response:
         raise error
     logger.error("the database does not answer: %s", error)
     return respond(
-        errors.Unavailable("the database does not answer; try again shortly", headers={"Retry-After": "5"}),
+        errors.Unavailable(
+            "the database does not answer; try again in a moment", headers={"Retry-After": "5"}
+        ),
         request,
     )
 
@@ -167,22 +182,22 @@ async def _system(request: Request, error: OSError) -> Response:
 async def _store(request: Request, error: Exception) -> Response:
     logger.error("the artifacts' store cannot be asked: %s", error)
     away = errors.Unavailable(
-        "the store of data sets and models does not answer; ask again in a moment",
+        "the store of data sets and models does not answer; try again in a moment",
         headers={"Retry-After": "5"},
     )
     return respond(away, request)
 
 
 async def _gone(request: Request, error: ClientDisconnect) -> Response:
-    """Nobody hears it; the log tells it from a failure of ours by the status that nginx uses."""
+    """Answer with nginx's 499, which no client receives: it tells a disconnect from a failure in the log."""
     return Response(status_code=499)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    """The server logs the traceback: Starlette raises the error again behind this answer."""
+    """Answer 500. The server logs the traceback, because Starlette raises the error again afterwards."""
     number = request.scope.get("state", {}).get("request_id", "")
     answer = respond(
-        MasktuneError(f"the service failed in a way nobody foresaw; tell the operator the number {number}"),
+        MasktuneError(f"an unexpected error occurred in the service; report the id {number} to the operator"),
         request,
     )
     answer.headers["X-Request-ID"] = number
@@ -190,13 +205,13 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 
 
 _STORAGE: dict[type[MasktuneError], str] = {
-    errors.StorageFull: "there is no space left to store this; free some, or tell the operator",
-    errors.StorageNotWritable: "the service may not write its storage; tell the operator",
+    errors.StorageFull: "there is not enough space left to store this; free some, or tell the operator",
+    errors.StorageNotWritable: "the service cannot write to its storage; tell the operator",
 }
 
 
 def storage_error(error: OSError) -> MasktuneError | None:
-    """The problem that a full or read-only disk or an exhausted quota is, or None for any other fault."""
+    """Map a full or read-only disk or an exhausted quota to its problem; None for any other error."""
     kind = errors.storage_fault(error)
     return None if kind is None else kind(_STORAGE[kind])
 
@@ -217,8 +232,8 @@ _FRAMEWORK: dict[int, type[MasktuneError]] = {
 }
 _FRAMEWORK_DETAIL: dict[type[MasktuneError], str] = {
     InvalidInput: "the body cannot be read; send well-formed JSON in UTF-8",
-    NotFound: "there is nothing at this address; GET /openapi.json lists what there is",
-    errors.NotAllowed: "this address does not take that method; the Allow header says which it takes",
+    NotFound: "there is nothing at this address; GET /openapi.json lists every route",
+    errors.NotAllowed: "this address does not support the method; the Allow header lists those it supports",
 }
 
 

@@ -1,4 +1,4 @@
-"""`/jobs/{id}/report`: did MaskTune help, as JSON or as a page to read."""
+"""`/jobs/{id}/report`: whether MaskTune helped, as JSON or as an HTML page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 HTML = "text/html"
 PAGE: Responses = {
     200: {
-        "description": "The report; by `Accept: text/html` one self-contained page.",
+        "description": "The report; with `Accept: text/html` as one self-contained page.",
         "content": {HTML: {"schema": {"type": "string"}}},
     }
 }
@@ -29,7 +29,7 @@ PAGE: Responses = {
     "/{job_id}/report",
     dependencies=[READER],
     response_model=Report,
-    summary="The before/after report",
+    summary="Get the before/after report",
     responses=PAGE | NOT_MODIFIED | problems(404, 409),
 )
 def get_report(request: Request, row: LoadedJob, services: Serving) -> Response:

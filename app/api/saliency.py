@@ -23,7 +23,7 @@ router = APIRouter(prefix="/saliency", tags=["predict"], route_class=CallerFirst
 
 PICTURE: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The maps and pictures, or with `format=png` the picture of one.",
+        "description": "The maps and pictures; with `format=png` one picture of one image.",
         "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
@@ -33,13 +33,13 @@ PICTURE: dict[int | str, dict[str, Any]] = {
     "",
     dependencies=[SEES_SAMPLES],
     response_model=SaliencyAnswer,
-    summary="Where a model looks at a stored sample",
+    summary="Show where a model looks in a stored sample",
     responses=problems(404, 409, 422, 503) | PICTURE,
 )
 async def explain_stored(
     request: Request, services: Serving, caller: Predictor, query: Annotated[StoredSaliencyQuery, Query()]
 ) -> Response:
-    """Needs a key with the scope `read` besides `predict`: the pictures show the sample."""
+    """Needs the scope `read` as well as `predict`: the pictures show the sample."""
     plan, stored = await run_sync(_plan_stored, services, query, limiter=services.planners)
 
     async def answering(share: Share) -> Response:
@@ -55,7 +55,7 @@ async def explain_stored(
 @router.post(
     "",
     response_model=SaliencyAnswer,
-    summary="Where a model looks at uploaded images",
+    summary="Show where a model looks in uploaded images",
     responses=problems(404, 409, 413, 415, 422, 503) | PICTURE,
     openapi_extra=IMAGE_BODY,
 )
@@ -77,17 +77,17 @@ async def explain_uploaded(
 
 def _plan(services: Services, query: SaliencyQuery) -> saliency.Plan:
     with services.database.read() as session:
-        return saliency.plan(session, query)
+        return saliency.plan(session, services, query)
 
 
 def _plan_stored(services: Services, query: StoredSaliencyQuery) -> tuple[saliency.Plan, images.Stored]:
     with services.database.read() as session:
-        plan = saliency.plan(session, query)
+        plan = saliency.plan(session, services, query)
         return plan, images.find(session, plan.model, query.dataset, query.sample)
 
 
 def _view(request: Request, query: SaliencyQuery, *, images: int) -> View | None:
-    """The picture that is to be the answer, or None for all of it as JSON."""
+    """Return the view to answer with as PNG, or None to answer with JSON."""
     format = saliency.format_of(query, request.headers.get("accept", ""), images=images)
     return query.view if format == "png" else None
 

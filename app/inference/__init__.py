@@ -1,6 +1,6 @@
-"""The engine room: a loaded pair → one batched forward pass. The only place in the front with torch in it.
+"""Inference: a loaded pair → one batched forward pass. The only part of the front that uses torch.
 
-Importing this imports no torch; the first prediction, or `check_forward`, does.
+Importing this package does not import torch; the first prediction, or `check_forward`, does.
 """
 
 from __future__ import annotations

@@ -7,14 +7,14 @@ import difflib
 from models.backbones_errors import UnknownBackbone
 
 OWN = ("small_cnn", "resnet32")
-"""Known without an import."""
+"""Backbones of our own, known without an import."""
 
 
 def check_backbone(name: str) -> None:
     """Raise `UnknownBackbone`, with near matches, unless `models.backbones.build_network` knows the name."""
     if name in OWN:
         return
-    from models import backbones_timm, backbones_torchvision  # torch comes with them
+    from models import backbones_timm, backbones_torchvision  # imports torch
 
     libraries = {"torchvision": backbones_torchvision.names(), "timm": backbones_timm.names()}
     prefix, slash, plain = name.partition("/")
@@ -28,10 +28,10 @@ def check_backbone(name: str) -> None:
 
 
 def check_method(name: str) -> None:
-    """Raise ValueError unless it is a method of `models.saliency`."""
+    """Raise `ValueError` unless it is a method of `models.saliency`."""
     if name == "xgradcam":  # the default, known without an import
         return
-    from models.saliency import METHODS  # torch comes with it
+    from models.saliency import METHODS  # imports torch
 
     if name not in METHODS:
-        raise ValueError(f"no saliency method is called {name!r}; there are {', '.join(METHODS)}")
+        raise ValueError(f"there is no saliency method {name!r}; use one of {', '.join(METHODS)}")

@@ -1,6 +1,6 @@
-"""Micro-batches without a wait: an idle engine starts at once, a busy one then takes what has gathered.
+"""Micro-batching without a delay: an idle engine starts at once, a busy one then takes what has queued up.
 
-A fixed wait of 2 ms costs a lone client five times its rate; the engine's own work is wait enough.
+A fixed delay of 2 ms would cut a lone client's rate to a fifth; requests queue up while the engine works.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from models.selective import judge
 
 _BATCH_SECONDS = 0.25
 _LEAST_BATCH = 8
-"""Where a batch takes longer than that, it has so few images; on a CPU they are as fast as 64."""
+"""Smallest limit of a batch when `_BATCH_SECONDS` is exceeded; on a CPU, 8 images are as efficient as 64."""
 
 
 _ALWAYS = 2
-"""Requests that may wait however many images they bring."""
+"""Number of requests that may wait however many images they have."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ask:
-    """What one request wants of an engine: all of its images, (n, 3, S, S) uint8."""
+    """One request to an engine, with all its images, (n, 3, S, S) uint8."""
 
     engine: Engine
     images: NDArray[np.uint8]
@@ -42,7 +42,7 @@ class Ask:
 
 @dataclass(frozen=True, eq=False)
 class _Waiting:
-    """One in the queue, and what will be its answer."""
+    """A request in the queue, and the future of its scores."""
 
     ask: Ask
     answer: Future[Scores] = field(default_factory=Future)
@@ -54,26 +54,26 @@ class _Waiting:
 
 @dataclass(eq=False)
 class Room:
-    """Places in the queue that are kept for a request whose images are being decoded."""
+    """Places in the queue reserved for a request whose images are being decoded."""
 
     images: int
     kept: bool = True
 
 
 class Batcher:
-    """One thread that runs engines, and the bounded queue before it. It may be used from any thread.
+    """One thread that runs engines, and the bounded queue before it. Thread-safe.
 
-    A request stays whole: its images go through in one batch. One that is cancelled while it
-    waits frees its place at once.
+    A request is not split: its images go through in one batch. A request that is cancelled while it waits
+    frees its places at once.
     """
 
     def __init__(
         self, *, max_batch: int, max_waiting: int, max_seconds: float = math.inf, name: str = "engine"
     ) -> None:
-        """`max_waiting` images, or as many as take `max_seconds` by the pace of late, may wait.
+        """At most `max_waiting` images may wait, and no more than take `max_seconds` at the recent rate.
 
-        Half a batch may wait however slow the engine is, for it is answered together, and so may two
-        requests of any size: who sends many images must not be shut out by one other who does.
+        However slow the engine is, half a batch may always wait, because it is answered together. So may two
+        requests of any size, so that one client's large request cannot shut out another's.
         """
         self._max_batch = max_batch
         self._max_waiting = max_waiting
@@ -91,19 +91,19 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Images that wait for the engine now."""
+        """Images waiting for the engine."""
         return self._waiting
 
     def check(self, images: int) -> None:
-        """Raise `Overloaded` where there is no room for so many now; no place is kept."""
+        """Raise `Overloaded` if there is no room for this many images; reserves nothing."""
         with self._changed:
             self._check(images)
 
     @contextmanager
     def room(self, images: int) -> Iterator[Room]:
-        """Keep places for images that are still to be decoded, or raise `Overloaded` before they are.
+        """Reserve places for images before they are decoded, or raise `Overloaded`.
 
-        Decoding may take longer than the engine: without it, requests would gather there unbounded.
+        Decoding may take longer than the engine, and without a reservation its backlog would be unbounded.
         """
         room = Room(images)
         with self._changed:
@@ -117,9 +117,9 @@ class Batcher:
                 self._leave(room)
 
     def submit(self, ask: Ask, room: Room | None = None) -> Future[Scores]:
-        """Queue the request, in the places that are kept for it; without them it may be `Overloaded`.
+        """Queue the request in the places reserved for it; without a reservation it may raise `Overloaded`.
 
-        Cancelling the future takes it out again.
+        Cancelling the future removes the request from the queue.
         """
         waiting = _Waiting(ask)
         with self._changed:
@@ -130,13 +130,13 @@ class Batcher:
                 self._leave(room)
             self._queue.append(waiting)
             self._waiting += waiting.images
-            if not self._busy:  # a busy thread looks for more by itself, and a wake-up is not cheap
+            if not self._busy:  # a busy thread checks the queue anyway, and a wake-up is not cheap
                 self._changed.notify()
         waiting.answer.add_done_callback(partial(self._forget, waiting))
         return waiting.answer
 
     def close(self) -> None:
-        """Answer what was accepted, accept nothing more, and end the thread."""
+        """Accept no more requests, answer the accepted ones, and end the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -154,21 +154,21 @@ class Batcher:
 
     def _check(self, images: int) -> None:
         self._check_open()
-        # A request larger than the whole queue still gets its turn when nobody waits.
+        # A request larger than the whole queue is accepted if nothing else is waiting.
         held = self._waiting + self._coming
         wait = held * self._seconds_per_image
         few = held <= self._max_batch // 2 or len(self._queue) + self._decoding < _ALWAYS
         late = wait > self._max_seconds and not few
         if held and (late or held + images > self._max_waiting):
-            raise busy(f"{held} images wait for the engine already", seconds=max(1, round(wait + 0.5)))
+            raise busy(f"{held} images are already waiting for the engine", seconds=max(1, round(wait + 0.5)))
 
     def _work(self) -> None:
-        """The thread."""
+        """Run the thread."""
         while self._answer_batch():
-            pass  # nothing of a batch is held while the next is awaited
+            pass  # a call of its own, so that a batch is not kept in memory while the next is awaited
 
     def _answer_batch(self) -> bool:
-        """Run the next batch, once there is one, and answer it. False when all is answered and closed."""
+        """Wait for the next batch, run and answer it. False once the queue is closed and empty."""
         batch = self._next()
         if not batch:
             return False
@@ -184,7 +184,7 @@ class Batcher:
         return True
 
     def _next(self) -> list[_Waiting]:
-        """The next batch, once there is one; empty when the queue is closed and everything answered."""
+        """Wait for the next batch. Empty once the queue is closed and everything is answered."""
         with self._changed:
             while not (batch := self._take()) and not self._closed:
                 self._busy = False
@@ -199,7 +199,7 @@ class Batcher:
         return min(self._max_batch, max(_LEAST_BATCH, int(_BATCH_SECONDS / self._seconds_per_image)))
 
     def _take(self) -> list[_Waiting]:
-        """The oldest request and those behind it for the same engine, as many as fit one batch."""
+        """Take the oldest request and later ones for the same engine, as many as fit one batch."""
         batch: list[_Waiting] = []
         left: deque[_Waiting] = deque()
         images, limit = 0, self._limit()
@@ -217,7 +217,7 @@ class Batcher:
         return batch
 
     def _forget(self, waiting: _Waiting, answer: Future[Scores]) -> None:
-        """Take a cancelled request out of the queue, if it is still there."""
+        """Remove a cancelled request from the queue, if it is still there."""
         if not answer.cancelled():
             return
         with self._changed:
@@ -235,7 +235,7 @@ def run(batch: Sequence[Ask], max_batch: int) -> list[Scores | BaseException]:
     for explain, numbers in kinds.items():
         try:
             scores = _scores(batch[numbers[0]].engine, [batch[n].images for n in numbers], explain, max_batch)
-        except BaseException as error:  # noqa: BLE001  # whatever it is, it is for those who asked
+        except BaseException as error:  # noqa: BLE001  # any error is passed on to the requests
             outcomes.update(dict.fromkeys(numbers, error))
             continue
         first = 0
@@ -250,7 +250,7 @@ def _scores(
     engine: Engine, images: Sequence[NDArray[np.uint8]], explain: Explain | None, max_batch: int
 ) -> Scores:
     together = images[0] if len(images) == 1 else np.concatenate(images)
-    # One request may be larger than a batch; several together never are.
+    # A single request may be larger than a batch; several together never are.
     pieces = [together[i : i + max_batch] for i in range(0, len(together), max_batch)]
     scores = Scores.joined([engine.run(piece, explain) for piece in pieces])
     return scores._replace(judged=judge(scores.logits, scores.erm_logits))

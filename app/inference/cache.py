@@ -1,4 +1,4 @@
-"""Loaded pairs under a memory budget: loaded once, the least used goes first."""
+"""Loaded pairs under a memory budget, evicted least recently used first."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from app.inference.waiters import Waiters
 from core.errors import shutting_down
 
 _RETRY_SECONDS = 2
-"""About as long as a load takes."""
+"""Roughly how long a load takes."""
 
 
 def _nobody(pair: Pair, engine: Engine) -> None:
-    """Is told and does nothing."""
+    """Ignore the loaded engine."""
 
 
 class EngineCache:
-    """Engines by pair. One that is put out while it answers lives on until it has answered.
+    """Engines by pair. An engine that is evicted while it answers lives until it has answered.
 
-    Loads run one after the other in a thread of their own: two at once would need the memory of two.
+    Loads run one after the other in one thread, because two at once would need the memory of two.
     """
 
     def __init__(
@@ -35,35 +35,37 @@ class EngineCache:
         most_waiting: int = 64,
         loaded: Callable[[Pair, Engine], None] = _nobody,
     ) -> None:
-        """`loaded` is told of each engine that has come in, in the thread of the loads.
+        """`loaded` is called with each engine that was loaded, in the loading thread.
 
-        `most_waiting` callers of `get` may wait for loads at a time.
+        At most `most_waiting` callers of `get` may wait for loads at a time.
         """
         self._load, self._loaded = load, loaded
         self._max_bytes = max_bytes
         self._engines: OrderedDict[Pair, Engine] = OrderedDict()
         self._loading: dict[Pair, Future[Engine]] = {}
+        self._unwanted: set[Pair] = set()
+        """Pairs that were dropped while loading: they answer the waiting requests but are not kept."""
         self._lock = threading.Lock()
         self._closed = False
         self._waiters = Waiters(
-            most_waiting, "requests wait for models to be loaded", retry_seconds=_RETRY_SECONDS
+            most_waiting, "requests are waiting for models to load", retry_seconds=_RETRY_SECONDS
         )
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
 
     def ready(self, pair: Pair) -> Engine | None:
-        """The engine of this pair if it is loaded."""
+        """Return the engine of this pair if it is loaded."""
         with self._lock:
             return self._found(pair)
 
     def peek(self, pair: Pair) -> Engine | None:
-        """As `ready`, but it is no use of the engine: the least used stays the least used."""
+        """Like `ready`, but without marking the engine as used."""
         with self._lock:
             return self._engines.get(pair)
 
     def begin(self, pair: Pair) -> Future[Engine]:
-        """The engine of this pair, loaded when it is not. From any thread; the result may be shared.
+        """Return the engine of this pair as a future, and start loading it if needed. Thread-safe.
 
-        Raises `Unavailable` once the cache is closed.
+        Callers may share the future. Raises `Unavailable` once the cache is closed.
         """
         with self._lock:
             if self._closed:
@@ -77,18 +79,18 @@ class EngineCache:
             fresh = loading is None
             if loading is None:
                 loading = self._loading[pair] = self._loader.submit(self._load, pair)
-        if fresh:  # outside the lock: a load that has ended already calls back here and now
+        if fresh:  # outside the lock: if the load has already ended, the callback runs immediately
             loading.add_done_callback(partial(self._keep, pair))
         return loading
 
     async def get(self, pair: Pair) -> Engine:
-        """The result of `begin`. Raises what the load raises, and `Overloaded` where too many wait."""
+        """Await the result of `begin`. Raises what the load raises, and `Overloaded` if too many wait."""
         with self._waiters.another():
-            # Shielded: a client that leaves must not take the load from those who wait for it too.
+            # Shielded: a client that disconnects must not cancel the load for the others that wait.
             return await asyncio.shield(asyncio.wrap_future(self.begin(pair)))
 
     def replace(self, pair: Pair, old: Engine, new: Engine) -> bool:
-        """Let `new` answer from now on, if it is still `old` that does. What runs ends with `old`."""
+        """Swap `old` for `new` if `old` is still in use. Batches that are running finish with `old`."""
         with self._lock:
             if self._engines.get(pair) is not old:
                 return False
@@ -97,20 +99,27 @@ class EngineCache:
             return True
 
     def drop(self, model_id: str) -> None:
-        """Forget every pair with this model in it."""
+        """Remove every pair that contains this model, including one that is still loading."""
         with self._lock:
             for pair in [pair for pair in self._engines if pair.has(model_id)]:
+                del self._engines[pair]
+            self._unwanted.update(pair for pair in self._loading if pair.has(model_id))
+
+    def discard(self, pair: Pair, engine: Engine) -> None:
+        """Remove this engine of a pair, unless another has already replaced it."""
+        with self._lock:
+            if self._engines.get(pair) is engine:
                 del self._engines[pair]
 
     @property
     def loaded(self) -> list[Pair]:
-        """Least used first."""
+        """The loaded pairs, least recently used first."""
         with self._lock:
             return list(self._engines)
 
     @property
     def engines(self) -> list[Engine]:
-        """Those of `loaded`."""
+        """The engines of the pairs in `loaded`."""
         with self._lock:
             return list(self._engines.values())
 
@@ -122,7 +131,7 @@ class EngineCache:
             self._engines.clear()
 
     def _found(self, pair: Pair) -> Engine | None:
-        """Used now, if it is there. The lock is held."""
+        """Look up the engine and mark it as used. The caller holds the lock."""
         engine = self._engines.get(pair)
         if engine is not None:
             self._engines.move_to_end(pair)
@@ -131,16 +140,18 @@ class EngineCache:
     def _keep(self, pair: Pair, done: Future[Engine]) -> None:
         with self._lock:
             del self._loading[pair]
-            if done.cancelled() or done.exception() is not None:
+            unwanted = pair in self._unwanted
+            self._unwanted.discard(pair)
+            if unwanted or done.cancelled() or done.exception() is not None:
                 return
             engine = self._engines[pair] = done.result()
             self._make_room()
         self._loaded(pair, engine)
 
     def _make_room(self) -> None:
-        """Put the least used out until the rest is within the budget. The lock is held."""
+        """Evict the least recently used until the rest fits the budget. The caller holds the lock."""
         total = sum(engine.nbytes for engine in self._engines.values())
-        # The newest stays even where it alone is over the budget: somebody waits for it.
+        # The newest stays even if it alone exceeds the budget: a request is waiting for it.
         while total > self._max_bytes and len(self._engines) > 1:
             _, oldest = self._engines.popitem(last=False)
             total -= oldest.nbytes

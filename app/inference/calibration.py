@@ -1,4 +1,4 @@
-"""A calibration as it is served: what the answers were right about on a split that chose nothing."""
+"""A calibration as it is served: how often answers were right on a split that chose nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from models.selective import CalibrationTable, Reference, Share, references
 class Calibration:
     """The tables of one model by score, and those of the split's groups and classes (name → table) by score.
 
-    `disagreement` is that of the model and its ERM half on the split, None where it is not known;
-    `temperature` is for the probabilities that are shown. `stands_for`: of an engine that answers unlike
-    torch, the id of the model's calibration whose split it was measured on; None: the model's own.
+    `disagreement` is between the model and its ERM half on the split, None if unknown. `temperature` scales
+    the probabilities that are shown. `stands_for` is None for the model's own calibration; for that of an
+    engine that answers unlike torch, it is the id of the model's calibration whose split was used.
     """
 
     id: str
@@ -29,5 +29,5 @@ class Calibration:
 
     @cached_property
     def references(self) -> Mapping[str, tuple[Reference, ...]]:
-        """The thresholds that are watched in service, by score."""
+        """The thresholds that drift monitoring watches, by score."""
         return {name: references(table) for name, table in self.tables.items()}

@@ -1,6 +1,6 @@
-"""From threads back to the event loop: results that are ready together come back together.
+"""Delivers results from threads to the event loop: results that are ready together share one wake-up.
 
-`asyncio.wrap_future` wakes the loop once for each result, and a batch has up to 64.
+`asyncio.wrap_future` would wake the loop once for each result, and a batch has up to 64.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class _Courier:
-    """Callbacks for one event loop, from any thread: one wake-up for all that are ready."""
+    """Queues callbacks from any thread for one event loop, with one wake-up for all that are ready."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._wake = partial(loop.call_soon_threadsafe, self._unload)
@@ -30,11 +30,11 @@ class _Courier:
             self._woken = True
             try:
                 self._wake()
-            except RuntimeError:  # the loop is closed: nobody waits any more
+            except RuntimeError:  # the loop is closed, so nothing is waiting
                 self._ready.clear()
 
     def _unload(self) -> None:
-        self._woken = False  # before anything is taken: what comes from now on wakes again
+        self._woken = False  # before taking anything, so that later callbacks wake the loop again
         while self._ready:
             self._ready.popleft()()
 
@@ -43,7 +43,7 @@ _couriers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Courier] = WeakKeyDicti
 
 
 def awaited(future: Future[T]) -> asyncio.Future[T]:
-    """`asyncio.wrap_future`, by the courier of the running loop. Cancelling it cancels `future`."""
+    """Like `asyncio.wrap_future`, through the running loop's courier. Cancelling it cancels `future`."""
     loop = asyncio.get_running_loop()
     courier = _couriers.get(loop)
     if courier is None:
@@ -60,11 +60,11 @@ def _cancel(future: Future[Any], here: asyncio.Future[Any]) -> None:
 
 
 def _settle(here: asyncio.Future[T], done: Future[T]) -> None:
-    if here.done():  # cancelled meanwhile
+    if here.done():  # cancelled in the meantime
         return
     try:
         here.set_result(done.result())
     except CancelledError:
         here.cancel()
-    except BaseException as error:  # noqa: BLE001  # whatever it is, it is for the one who awaits
+    except BaseException as error:  # noqa: BLE001  # any error is passed on to the awaiter
         here.set_exception(error)

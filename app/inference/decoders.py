@@ -1,4 +1,4 @@
-"""Threads that decode the images of requests."""
+"""Threads that decode requests' images."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from models.data.checks import ImageError, ImageLimits
 
 
 class Decoders:
-    """As many as there are cores, and two at least."""
+    """A pool of one thread per available core, at least two."""
 
     def __init__(self, limits: ImageLimits) -> None:
         self._limits = limits
         self._threads = ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0))), thread_name_prefix="decode")
 
     async def squares(self, uploads: Sequence[Upload], size: int) -> NDArray[np.uint8]:
-        """(n, 3, size, size) RGB, in order. `BadImage` names each that is none."""
-        from app.inference.images import to_square  # torch comes with it, and an engine has brought it
+        """Decode to (n, 3, size, size) RGB, in order. Raises `BadImage`, which names each invalid image."""
+        from app.inference.images import to_square  # imports torch, which the engine has already loaded
 
         decoding = [
             awaited(self._threads.submit(to_square, upload, size, self._limits)) for upload in uploads
         ]
         decoded: list[NDArray[np.uint8] | BaseException]
         if len(decoding) == 1:
-            with suppress(ImageError):  # it is told below, with its place
+            with suppress(ImageError):  # reported below, with its position
                 return (await decoding[0])[None]
         decoded = await asyncio.gather(*decoding, return_exceptions=True)
         squares, faults = [], []

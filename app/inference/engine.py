@@ -1,4 +1,4 @@
-"""The torch engine: a pair of networks on one device, called as one."""
+"""The torch engine: a pair of networks on one device, run in one call."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from models.saliency import saliency, saliency_of_activation
 
 _RETRY_SECONDS = 5
 SIGNED = frozenset({"eigencam", "eigengradcam"})
-"""Methods whose map has the sign that LAPACK gave it, as in the package. The last digit of an activation may
-turn it, and with it the whole map (of 7 in 64 digits, in SmallCNN). So they are made of what torch computes
-of an image alone, whoever shares its batch and whichever engine answers."""
+"""Methods whose map takes its sign from LAPACK, as in pytorch-grad-cam. The last digit of an activation may
+flip the sign and with it the whole map (for 7 of 64 digit images in SmallCNN). Their maps are therefore
+computed by torch on each image alone, whatever else is in the batch and whichever engine answers."""
 
 
 class TorchEngine:
-    """Implements `Engine`. Weights are kept channels last, in float32."""
+    """Implements `Engine`. Weights are float32 in channels-last memory format."""
 
     name = "torch"
     quick = False
@@ -37,7 +37,7 @@ class TorchEngine:
 
     def __init__(self, network: Network, erm: Network | None, device: torch.device) -> None:
         if erm is not None and _interface(erm) != _interface(network):
-            raise ValueError("the two networks of a pair must share their classes and their image size")
+            raise ValueError("the two networks of a pair must have the same classes and image size")
         self._network = _settled(network, device)
         self._erm = None if erm is None else _settled(erm, device)
         self.device = device
@@ -71,26 +71,26 @@ class TorchEngine:
 
     def _run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
         batch = to_unit(torch.from_numpy(images).to(self.device))  # (N, 3, S, S)
-        with torch.inference_mode():  # a card is given all of it before the first answer is waited for
+        with torch.inference_mode():  # queues both networks on the GPU before waiting for results
             erm = None if self._erm is None else self._erm(batch)
             if explain is None:
                 return _scores(self._network(batch), erm)
-        # Outside inference mode: where the head is no linear layer, its gradient is taken.
+        # Outside inference mode: a head that is not a linear layer is differentiated.
         seen = saliency(
             self._network, batch, method=explain.method, target=self._targets(explain, len(images))
         )
         return _scores(seen.logits, erm)._replace(maps=_array(seen.maps), targets=_integers(seen.targets))
 
     def alone(self) -> TorchEngine:
-        """The served model without its ERM model."""
+        """Return an engine of the served model without its ERM model."""
         return TorchEngine(self._network, None, self.device)
 
     def explain(
         self, activation: NDArray[np.float32], logits: NDArray[np.float32], explain: Explain
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Maps (N, h, w) and targets (N,) from what another engine computed of the same network.
+        """Compute maps (N, h, w) and targets (N,) from another engine's outputs of the same network.
 
-        `activation` (N, C, h, w), `logits` (N, K). Not for `scorecam` and `fullgrad` (ValueError).
+        `activation` is (N, C, h, w), `logits` (N, K). Raises `ValueError` for `scorecam` and `fullgrad`.
         """
         with _memory():
             target = self._targets(explain, len(logits))
@@ -122,7 +122,7 @@ def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> Torc
             erm = None if pair.erm is None else load_model(artifacts.folder(pair.erm.artifact), where)[0]
             return TorchEngine(network, erm, where)
     except ArtifactMissing as error:
-        raise NotFound(f"the files of model {pair.model.id} are gone; it was deleted") from error
+        raise NotFound(f"the files of model {pair.model.id} are gone: it was deleted") from error
     except (BackboneError, ModelError) as error:
         raise Unavailable(f"the files of model {pair.model.id} cannot be used: {error}") from error
 
@@ -137,27 +137,27 @@ def probe(device: str) -> None:
         engine = TorchEngine(network, None, _device(device))
         scores = engine.run(np.full((1, 3, 28, 28), 127, np.uint8), None)
     if scores.logits.shape != (1, 2) or not np.isfinite(scores.logits).all():
-        raise Unavailable("a forward pass of a small network gave no finite scores")
+        raise Unavailable("a forward pass of a small network did not give finite scores")
 
 
 def _device(name: str) -> torch.device:
-    """`Unavailable` where there is no such card."""
+    """Resolve the device. Raises `Unavailable` if there is no such GPU."""
     device = resolve_device(name)
     try:
         torch.empty(0, device=device)
-    except (AssertionError, RuntimeError) as error:  # a torch without CUDA, no driver, no such number
+    except (AssertionError, RuntimeError) as error:  # torch without CUDA, no driver, or no such index
         if (device.index or 0) < torch.cuda.device_count():
             raise
         raise Unavailable(
-            f"MASKTUNE_DEVICE is {name}, and PyTorch sees no such card here; its operator can set it to auto"
+            f"MASKTUNE_DEVICE is {name}, but PyTorch sees no such card; the operator can set it to auto"
         ) from error
     return device
 
 
 def no_memory() -> Unavailable:
-    """What a card that has no room left means to a client."""
+    """Return the problem that reports an out-of-memory GPU to a client."""
     return Unavailable(
-        f"the GPU has no memory left for this now; try again in {_RETRY_SECONDS} s, or with fewer images",
+        f"the GPU has no memory left for this; try again in {_RETRY_SECONDS} s, or with fewer images",
         headers={"Retry-After": str(_RETRY_SECONDS)},
     )
 

@@ -1,4 +1,4 @@
-"""Engines of pairs: loaded when they are asked for, then replaced by faster ones or by less precise ones."""
+"""Engines of pairs: loaded on demand, then replaced by faster or less precise ones."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from core.settings import Settings
 from models.data.checks import ImageError, ImageLimits
 
 Stored = Callable[[str, int], list[bytes]]
-"""`stored(model, n)`: up to n encoded images of the data set that a model was trained on."""
+"""`stored(model, n)` returns up to n encoded images of the data set that a model was trained on."""
 FindGround = Callable[[Pair], Ground]
-"""What a pair was calibrated on, or a `Conflict` that says why there is nothing."""
+"""Returns the data set that a pair was calibrated on, or raises `Conflict` with the reason."""
+
+Check = Callable[[Pair], None]
+"""Raises `NotFound` if a model of the pair has been deleted."""
 
 
 def nothing_stored(model: str, count: int) -> list[bytes]:
@@ -29,11 +32,15 @@ def nothing_stored(model: str, count: int) -> list[bytes]:
 
 
 def no_ground(pair: Pair) -> Ground:
-    raise Conflict("there are no data sets here to measure it on")
+    raise Conflict("there is no data set here to measure it on")
+
+
+def all_there(pair: Pair) -> None:
+    """A check for when models are never deleted."""
 
 
 class Engines:
-    """The `cache`, what loads into it, and what looks for better engines than were loaded."""
+    """The `cache`, the loading into it, and the search for better engines than those that were loaded."""
 
     def __init__(
         self,
@@ -43,10 +50,12 @@ class Engines:
         *,
         stored: Stored,
         ground: FindGround,
+        check: Check,
         busy: Callable[[], bool],
     ) -> None:
-        """`limits` of stored images; `busy` says that predictions wait, which a measurement gives way to."""
+        """`limits` apply to stored images. `busy` tells whether predictions wait; measurements then pause."""
         self._settings, self._artifacts, self._limits, self._stored = settings, artifacts, limits, stored
+        self._check = check
         self._threads = settings.threads or len(os.sched_getaffinity(0))
         self.cache = EngineCache(
             self._load,
@@ -71,21 +80,27 @@ class Engines:
         )
 
     def forget(self, model_id: str) -> None:
-        """Drop what is loaded of a model that is being deleted, and look for nothing better."""
+        """Drop the engines of a model that is being deleted, and stop looking for better ones."""
         self.upgrades.forget(model_id)
         self.cache.drop(model_id)
+        self._reductions.forget(model_id)
 
     def close(self) -> None:
-        """End every thread. What was asked of an engine before is answered by it."""
+        """End every thread. Engines still answer the requests that they already have."""
         self._reductions.close()
         self.upgrades.close()
         self.cache.close()
 
     def _load(self, pair: Pair) -> Engine:
         with loading():
-            from app.inference.engine import load  # torch comes with it
+            from app.inference.engine import load  # imports torch
 
-        engine = load(pair, self._artifacts, device=self._settings.device, threads=self._threads)
+        try:
+            engine = load(pair, self._artifacts, device=self._settings.device, threads=self._threads)
+        finally:
+            # Deleted since the request's plan was read: what could still be loaded must not stay in memory,
+            # and what was found half deleted must not be reported as damaged.
+            self._check(pair)
         _settle()
         return engine
 
@@ -96,7 +111,7 @@ class Engines:
             self._reductions.consider(pair, engine)
 
     def _prove(self, pair: Pair, engine: Engine, images: Squares) -> Proven:
-        from app.inference.proving import prove  # torch and ONNX Runtime come with it
+        from app.inference.proving import prove  # imports torch and ONNX Runtime
 
         proven = prove(pair, engine, images, artifacts=self._artifacts, threads=self._threads)
         _settle()
@@ -105,7 +120,7 @@ class Engines:
     def _reduce(
         self, pair: Pair, engine: Engine, ground: Ground, *, pause: Callable[[], None], stop: Event
     ) -> Proven:
-        from app.inference.reducing import reduce  # torch, ONNX Runtime and OpenVINO come with it
+        from app.inference.reducing import reduce  # imports torch, ONNX Runtime and OpenVINO
 
         proven = reduce(
             pair,
@@ -122,7 +137,7 @@ class Engines:
         return proven
 
     def _samples(self, pair: Pair, size: int) -> list[Squares]:
-        """Images of the model's data set as squares; what does not decode any more is left out."""
+        """Return images of the model's data set as squares, without those that no longer decode."""
         from app.inference.images import to_square
 
         squares = []
@@ -133,15 +148,15 @@ class Engines:
 
 
 def _possible(engine: Engine) -> bool:
-    from app.inference.proving import possible  # torch and ONNX Runtime come with it
+    from app.inference.proving import possible  # imports torch and ONNX Runtime
 
     return possible(engine)
 
 
 def _settle() -> None:
-    """What was loaded stays for long: out of sight of the collector, whose full runs pause for 90 ms."""
+    """Freeze the loaded objects, which are long-lived, out of the garbage collector's 90 ms full runs."""
     gc.collect()
     gc.freeze()
-    # A request makes hundreds of objects that the counting of references ends: to look for cycles after
-    # each 700 of them, the default, takes 5 % of the time.
+    # A request makes hundreds of objects that reference counting frees. Looking for cycles after every 700 of
+    # them, the default, takes 5 % of the time.
     gc.set_threshold(20_000, 10, 10)

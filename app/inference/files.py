@@ -1,4 +1,4 @@
-"""Networks as files: a stranger's weights checked and taken in, a graph for other engines written."""
+"""Networks as files: checks and imports uploaded weights, and exports graphs for other engines."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NICENESS = 10
 
 
 class Unusable(ValueError):
-    """Weights that do not fit, or a network that cannot be exported. The message says why."""
+    """The weights do not fit, or the network cannot be exported. The message says why."""
 
 
 def take_in(file: Path, folder: Path, *, backbone: str, classes: tuple[str, ...], image_size: int) -> None:
-    """Write the model folder of somebody's safetensors file (its name must end so).
+    """Write the model folder for a safetensors file (its name must end in `.safetensors`).
 
-    Raises `Unusable`; `UnknownBackbone` or `UnsupportedBackbone` where that alone is what is wrong.
+    Raises `Unusable`, or `UnknownBackbone` or `UnsupportedBackbone` if only the backbone is at fault.
     """
     try:
         network, card = import_safetensors(file, backbone=backbone, classes=classes, image_size=image_size)
@@ -32,9 +32,9 @@ def take_in(file: Path, folder: Path, *, backbone: str, classes: tuple[str, ...]
 
 
 def main(folder: str, target: str) -> None:
-    """Export the model in `folder` to the ONNX file `target`; `app.inference.graphs` runs it.
+    """Export the model in `folder` to the ONNX file `target`. Entry point for `app.inference.graphs`.
 
-    Gives way to predictions, and ends with the process that holds its standard input.
+    Runs niced, so that predictions come first, and ends with the process that holds its standard input.
     """
     os.nice(NICENESS)
     threading.Thread(target=end_with_parent, daemon=True).start()
@@ -43,13 +43,13 @@ def main(folder: str, target: str) -> None:
         export_onnx(network, Path(target))
     except ModelError as error:
         sys.exit(str(error))
-    except (OSError, MemoryError):  # no fault of the network
+    except (OSError, MemoryError):  # not the network's fault
         sys.exit(os.EX_TEMPFAIL)
 
 
 def end_with_parent() -> None:
-    """Wait, in a thread of its own, for standard input to close; then end the process."""
-    while os.read(0, 1):  # not sys.stdin, whose lock the interpreter wants when it ends
+    """Wait for standard input to close, then end the process. Run it in its own thread."""
+    while os.read(0, 1):  # not sys.stdin, whose lock the interpreter needs at exit
         pass
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""A pair as two graphs in another library than torch, whichever it is."""
+"""Base class of engines that run a pair as two graphs in a library other than torch."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from app.inference.engine import SIGNED, TorchEngine
 from app.inference.shapes import Explain, Scores
 
 OF_IMAGES = frozenset({"fullgrad", "scorecam"}) | SIGNED
-"""Methods that torch does by itself: two perturb the images, the others need torch's own digits."""
+"""Methods that torch must compute: two perturb the images, the others need torch's exact activations."""
 
 
 class Graphs(NamedTuple):
-    """The files of a pair's graphs; `erm` None where the pair has no ERM model."""
+    """The files of a pair's graphs; `erm` is None if the pair has no ERM model."""
 
     model: Path
     erm: Path | None
 
 
 class Graph(Protocol):
-    """One network, loaded by the library."""
+    """One network, loaded in the library."""
 
     def run(self, batch: NDArray[np.float32], *names: str) -> list[NDArray[np.float32]]:
-        """The outputs of these names (`logits`, `activation`) for (N, 3, S, S) in 0..1."""
+        """Return the named outputs (`logits`, `activation`) for (N, 3, S, S) in 0..1."""
         ...
 
 
 class GraphEngine(ABC):
-    """Implements `Engine`. Logits and activations come from the graphs, maps from torch's head on them.
+    """Implements `Engine`. The graphs compute logits and activations, torch's head the maps.
 
-    It keeps the torch network of the served model: a head that is no linear layer is differentiated,
-    and two methods perturb the input. The ERM model's torch network is let go.
+    It keeps the torch network of the served model, because a head that is not a linear layer is
+    differentiated, and two methods perturb the input. It drops the ERM model's torch network.
     """
 
     quick = False
-    """Set by who measured it."""
+    """Set after the engine has been measured."""
     calibration: Calibration | None = None
 
     def __init__(self, files: Graphs, model: Graph, erm: Graph | None, torch_engine: TorchEngine) -> None:
@@ -51,7 +51,7 @@ class GraphEngine(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """The library."""
+        """Name of the library."""
 
     @property
     def image_size(self) -> int:
@@ -63,7 +63,7 @@ class GraphEngine(ABC):
 
     @property
     def nbytes(self) -> int:
-        """At most: a library may keep weights in less precision than their file."""
+        """Upper bound: a library may keep weights in lower precision than their file."""
         return self._graph_bytes + self._torch.nbytes
 
     def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
@@ -79,4 +79,4 @@ class GraphEngine(ABC):
 
     @abstractmethod
     def perturbed(self, images: NDArray[np.uint8], batch: NDArray[np.float32], explain: Explain) -> Scores:
-        """What the served model says by a method of `OF_IMAGES`, with maps; `batch` is `images` in 0..1."""
+        """Run the served model with a method of `OF_IMAGES`, with maps; `batch` is `images` in 0..1."""

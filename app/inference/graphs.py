@@ -1,7 +1,7 @@
-"""ONNX graphs of models: exported once, kept as artifacts, written by a process of their own.
+"""ONNX graphs of models: exported once, in a separate process, and kept as artifacts.
 
-An export traces Python for seconds and takes about the memory of a training: in the front it would hold
-up everybody. It runs niced, so that predictions come first, and ends when the front does.
+An export traces Python code for seconds and takes about as much memory as training; in the front it would
+block all requests. The process runs niced, so that predictions come first, and ends when the front does.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from core.errors import Conflict, NotFound, Unavailable, shutting_down
 
 EXPORT_SECONDS = 600
 MOST_WAITING = 4
-"""Downloads that may wait for an export, the one that is made included."""
+"""Limit of downloads that wait for an export, including the one in progress."""
 _RETRY_SECONDS = 10
-"""About as long as an export takes."""
+"""Roughly how long an export takes."""
 FILE = "model.onnx"
 _POLL_SECONDS = 0.1
 _exporting = Lock()  # one at a time in this process
 
 
 def key(model_id: str) -> str:
-    """The artifact that holds a model's graph."""
+    """Return the key of the artifact with a model's graph."""
     return f"exports/{model_id}"
 
 
 def graph(part: Part, artifacts: Artifacts, *, stop: Event | None = None) -> Path:
-    """The graph's file on this disk, exported now where there is none.
+    """Return the graph's file on the local disk; export it if there is none.
 
-    Raises `Conflict` for a network that cannot be exported, `NotFound` where the model is gone, and
-    `Unavailable` where the export took too long or `stop` was set.
+    Raises `Conflict` for a network that cannot be exported, `NotFound` if the model is gone, and
+    `Unavailable` if the export takes too long or `stop` is set.
     """
     stop = stop or Event()
     if not artifacts.exists(key(part.id)):
@@ -61,19 +61,19 @@ class Exports:
         self._artifacts = artifacts
         self._threads = CapacityLimiter(MOST_WAITING)
         self._waiters = Waiters(
-            MOST_WAITING, "downloads wait for an export already", retry_seconds=_RETRY_SECONDS
+            MOST_WAITING, "downloads are already waiting for an export", retry_seconds=_RETRY_SECONDS
         )
         self._stop = Event()
 
     async def graph(self, part: Part) -> Path:
-        """As `graph`; raises `Overloaded` where too many wait already."""
+        """Like the function `graph`; raises `Overloaded` if too many downloads already wait."""
         try:
             return await run_sync(self._made, part)
         except ArtifactMissing:
             return await self._exported(part)
 
     def stop(self) -> None:
-        """Export nothing more, and end what is being exported."""
+        """Start no more exports, and end the running one."""
         self._stop.set()
 
     def _made(self, part: Part) -> Path:
@@ -87,7 +87,7 @@ class Exports:
 
 @contextmanager
 def _turn(stop: Event) -> Iterator[None]:
-    """One export at a time in this process. Raises `Unavailable` once `stop` is set."""
+    """Allow one export at a time in this process. Raises `Unavailable` once `stop` is set."""
     while not _exporting.acquire(timeout=_POLL_SECONDS):
         _check(stop)
     try:
@@ -103,7 +103,7 @@ def _check(stop: Event) -> None:
 
 
 def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:
-    gone = NotFound(f"the files of model {part.id} are gone; it was deleted")
+    gone = NotFound(f"the files of model {part.id} are gone: it was deleted")
     try:
         source = artifacts.folder(part.artifact)
     except ArtifactMissing as error:
@@ -111,7 +111,7 @@ def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:
     with artifacts.writing(key(part.id)) as folder:
         failed = "this network cannot be exported to ONNX; download the safetensors file"
         apart("app.inference.files", [str(source), str(folder / FILE)], stop, failed=failed)
-    if not artifacts.exists(part.artifact):  # deleted meanwhile: nobody would ever remove the graph
+    if not artifacts.exists(part.artifact):  # deleted in the meantime: nothing else would remove the graph
         artifacts.delete(key(part.id))
         raise gone
 
@@ -137,9 +137,9 @@ def apart(module: str, arguments: list[str], stop: Event, *, failed: str) -> Non
                 process.kill()
         if process.returncode:
             said.seek(0)
-            last = (said.read().strip().splitlines() or ["it ended without a word"])[-1]
+            last = (said.read().strip().splitlines() or ["it ended without an error message"])[-1]
             if process.returncode < 0 or process.returncode == os.EX_TEMPFAIL:
-                raise Unavailable("this machine has no room for it now; try again, or tell the operator")
+                raise Unavailable("the machine has no memory left for this; try again, or tell the operator")
             raise Conflict(f"{failed}: {last}")
 
 
@@ -149,4 +149,4 @@ def _await(process: subprocess.Popen[bytes], stop: Event) -> None:
         stop.wait(_POLL_SECONDS)
         _check(stop)
         if time.monotonic() > deadline:
-            raise Unavailable("the export did not end in time; try again when the service is idle")
+            raise Unavailable("the export did not finish in time; try again when the service is idle")

@@ -1,4 +1,4 @@
-"""An uploaded picture → the square that a network sees: decoded once, by the checks of the import."""
+"""An uploaded image → the square that a network sees, decoded once and checked as in an import."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TYPE_OF_MEDIA = {media: name for name, media in MEDIA_TYPES.items()}
 
 
 def to_square(upload: Upload, size: int, limits: ImageLimits) -> NDArray[np.uint8]:
-    """(3, size, size) uint8 RGB. Raises `ImageError`."""
+    """Decode to (3, size, size) uint8 RGB. Raises `ImageError`."""
     pixels = decode_plain_png(upload.data, limits)
     if pixels is not None:
         _require_type(upload, "PNG")
@@ -28,10 +28,10 @@ def to_square(upload: Upload, size: int, limits: ImageLimits) -> NDArray[np.uint
 
 
 def _require_type(upload: Upload, kind: str) -> None:
-    """Raise `ImageError` where the client calls it something else."""
+    """Raise `ImageError` if the client declares another type."""
     for claimed in (_type_of_name(upload.name), _TYPE_OF_MEDIA.get(upload.media_type or "")):
         if claimed is not None and claimed != kind:
-            detail = f"is called {claimed} but holds a {kind} image: name it as what it is"
+            detail = f"is declared as {claimed} but holds a {kind} image: declare it as {kind}"
             raise ImageError(FileCode.MISLABELLED, detail)
 
 

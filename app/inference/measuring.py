@@ -1,7 +1,7 @@
-"""An engine that answers unlike torch, measured: its accuracy beside torch's, and a calibration of its own.
+"""Measures an engine that answers unlike torch: its accuracy beside torch's, and a calibration of its own.
 
-`val`, which chooses the checkpoint, chooses here too: whether the engine is good enough. The calibration
-split chooses nothing; on it the new tables are counted, as the worker's `calibrate` stage counts torch's.
+`val`, which selects the checkpoint, also decides here whether the engine is good enough. The calibration
+split chooses nothing; it only gives the new tables, as it gives torch's in the worker's `calibrate` stage.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from models.paired import Difference, paired_difference
 from models.selective import Share, count_split, fit_temperature
 
 MOST_WORSE = 0.01
-"""Share of `val` by which an engine's accuracy may be below torch's."""
+"""How far an engine's accuracy on `val` may be below torch's."""
 CHOOSING, CALIBRATING = "val", "calibration"
 _BATCH = 16
 
@@ -45,7 +45,7 @@ class Answers:
 
 
 class Measured(NamedTuple):
-    """`calibration` None: the engine may not answer; `why` has the figures of both engines either way."""
+    """Result of a measurement. `calibration` is None if the engine may not answer; `why` has the figures."""
 
     calibration: Calibration | None
     why: str
@@ -64,7 +64,7 @@ def measure(
     def asked(engine: Engine, split: str) -> Answers:
         return answers(engine, store, store.rows(split), pause=pause)
 
-    rows = store.calibration_rows()  # as the worker's calibration has it
+    rows = store.calibration_rows()  # the same samples as in the worker's calibration
     for split, samples in ((CHOOSING, store.rows(CHOOSING)), (CALIBRATING, rows)):
         if not len(samples):
             raise Conflict(f"the data set that it was calibrated on has no {split} samples to measure with")
@@ -84,7 +84,7 @@ def measure(
 
 
 def answers(engine: Engine, store: Store, rows: NDArray[np.int64], *, pause: Callable[[], None]) -> Answers:
-    """Of the samples `rows` (N,), at least one, decoded as the worker decodes them."""
+    """Run the engine on the samples `rows` (N,), N ≥ 1, decoded as the worker decodes them."""
     logits, erm_logits = [], []
     for first in range(0, len(rows), _BATCH):
         pause()
@@ -97,17 +97,17 @@ def answers(engine: Engine, store: Store, rows: NDArray[np.int64], *, pause: Cal
 
 
 def squares(store: Store, rows: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
-    """(N, 3, size, size) of the samples `rows` (N,)."""
+    """Decode the samples `rows` (N,) to (N, 3, size, size)."""
     return np.stack([stored_square(store.image_bytes(row), size).numpy() for row in rows.tolist()])
 
 
 def difference(candidate: Answers, torchs: Answers) -> Difference:
-    """The candidate's accuracy less torch's, on the same samples."""
+    """Return the candidate's accuracy minus torch's, on the same samples."""
     return paired_difference(candidate.right, torchs.right, generator=np.random.default_rng(0))
 
 
 def fit(gap: Difference) -> bool:
-    """Whether an engine with this difference may answer; by counts, which do not round."""
+    """Whether an engine with this difference may answer. Compares counts, which have no rounding error."""
     return gap.b_only - gap.a_only <= MOST_WORSE * gap.n
 
 

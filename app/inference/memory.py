@@ -1,4 +1,4 @@
-"""Encoded images in memory: so many bytes of them at a time, whichever requests they are of."""
+"""Limits the bytes of encoded images in memory, over all requests together."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _RETRY_SECONDS = 1
 
 
 class ImageMemory:
-    """Counts what requests hold (`share`), in bytes. For the event loop's own thread."""
+    """Counts the bytes that requests hold (`share`). Use it only in the event loop's thread."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.held = 0
 
     def share(self) -> Share:
-        """What one request holds, while the block runs."""
+        """Return one request's share, to be used as a context manager."""
         return Share(self)
 
 
 class Share:
-    """One request's part of the memory; given back when the block ends."""
+    """The memory of one request; released when the block ends."""
 
     __slots__ = ("_held", "_memory")
 
@@ -31,10 +31,10 @@ class Share:
         self._held = 0
 
     def take(self, count: int) -> None:
-        """So many bytes more, or `Overloaded` where others hold too many. Who is alone gets any number."""
+        """Reserve `count` more bytes, or raise `Overloaded`. A request that is alone may take any number."""
         memory = self._memory
         if memory.held > self._held and memory.held + count > memory.most:
-            raise busy("the images of other requests take the memory now", seconds=_RETRY_SECONDS)
+            raise busy("the memory is full of other requests' images", seconds=_RETRY_SECONDS)
         memory.held += count
         self._held += count
 

@@ -1,4 +1,4 @@
-"""The ONNX Runtime engine: a pair as two graphs, which answer only if they say what torch says."""
+"""The ONNX Runtime engine: a pair as two graphs, which may answer only if they agree with torch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from app.inference.shapes import Explain, Scores
 from core.errors import Conflict
 
 TOLERANCE = 1e-4
-"""Most that a logit may differ from torch's: of 1, or of the largest logit where that is more."""
+"""Largest difference of a logit from torch's, relative to the largest logit or to 1 if that is larger."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Between two engines on the same images: the largest of the logits, and the labels that differ."""
+    """Between two engines on the same images: largest difference of a logit, number of differing labels."""
 
     images: int
     logit: float
@@ -40,8 +40,8 @@ class OnnxEngine(GraphEngine):
     name = "onnxruntime"
 
     def __init__(self, graphs: Graphs, torch_engine: TorchEngine, *, threads: int, cuda: bool) -> None:
-        """Raises `Conflict` where it is to use a card and cannot."""
-        card = torch_engine.device.index or 0 if cuda else None  # without a number it is the first
+        """Raises `Conflict` if it should use a GPU and cannot."""
+        card = torch_engine.device.index or 0 if cuda else None  # no index means the first GPU
         erm = None if graphs.erm is None else _Graph(graphs.erm, threads, card)
         super().__init__(graphs, _Graph(graphs.model, threads, card), erm, torch_engine)
 
@@ -50,7 +50,7 @@ class OnnxEngine(GraphEngine):
 
 
 class _Graph:
-    """A session of ONNX Runtime; it may run in several threads at once. `card` None is the CPU."""
+    """A session of ONNX Runtime, usable from several threads at once. `card` is None for the CPU."""
 
     def __init__(self, path: Path, threads: int, card: int | None) -> None:
         self._session = _session(path, threads, card)
@@ -58,7 +58,7 @@ class _Graph:
     def run(self, batch: NDArray[np.float32], *names: str) -> list[NDArray[np.float32]]:
         try:
             found: list[NDArray[np.float32]] = self._session.run(list(names), {"images": batch})
-        except RuntimeException as error:  # it has no class of its own for that
+        except RuntimeException as error:  # ONNX Runtime has no exception class for out of memory
             if "Failed to allocate memory" not in str(error):
                 raise
             raise no_memory() from error
@@ -66,12 +66,12 @@ class _Graph:
 
 
 def cuda_available() -> bool:
-    """Whether the installed ONNX Runtime can use an NVIDIA card."""
+    """Whether the installed ONNX Runtime can use an NVIDIA GPU."""
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def difference(found: Scores, expected: Scores) -> Difference:
-    """How far `found` is from `expected`, over both models of the pair."""
+    """Compare `found` with `expected`, over both models of the pair."""
     pairs = [(found.logits, expected.logits)]
     if found.erm_logits is not None and expected.erm_logits is not None:
         pairs.append((found.erm_logits, expected.erm_logits))
@@ -85,23 +85,23 @@ def difference(found: Scores, expected: Scores) -> Difference:
 def _session(path: Path, threads: int, card: int | None) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # A thread that waits sleeps: spinning takes the core from decoding and from the event loop.
+    # Let waiting threads sleep: spinning would take the core from decoding and the event loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # An arena for each session would hold the activations of the largest batch it ever saw (0.6 GB for 64
-    # images in ResNet-50). malloc keeps freed pages too (`prepare_process`), and all sessions share them.
+    # An arena per session would keep the activations of its largest batch so far (0.6 GB for 64 images in
+    # ResNet-50). malloc keeps freed pages too (`prepare_process`), but all sessions share them.
     options.enable_cpu_mem_arena = False
-    options.log_severity_level = 3  # errors; its warnings are about its own optimisations
+    options.log_severity_level = 3  # errors only; the warnings are about internal optimisations
     providers: Sequence[Any] = ["CPUExecutionProvider"]
     if card is not None:
         cuda = {
             "device_id": str(card),
-            "use_tf32": "0",  # off by 1e-3
-            "cudnn_conv_algo_search": "HEURISTIC",  # by default each new size of batch tries every algorithm
-            "arena_extend_strategy": "kSameAsRequested",  # by default each session's doubles when it grows
+            "use_tf32": "0",  # TF32 is off by 1e-3
+            "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm at each new batch size
+            "arena_extend_strategy": "kSameAsRequested",  # by default an arena doubles when it grows
         }
         providers = [("CUDAExecutionProvider", cuda), *providers]
     session = onnxruntime.InferenceSession(path, options, providers=providers)
-    session.disable_fallback()  # after an error of the card it would go on on the CPU, and only print it
-    if card is not None and "CUDAExecutionProvider" not in session.get_providers():  # the same, at its start
-        raise Conflict("ONNX Runtime cannot use the card here; its own log says which library it misses")
+    session.disable_fallback()  # else a GPU error would silently continue on the CPU, with only a message
+    if card is not None and "CUDAExecutionProvider" not in session.get_providers():  # fell back at start
+        raise Conflict("ONNX Runtime cannot use the card; its own log says which library is missing")
     return session

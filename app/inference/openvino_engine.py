@@ -1,6 +1,6 @@
-"""The OpenVINO engine, for the CPU: a pair as graphs in bfloat16 or int8, which say nearly what torch says.
+"""The OpenVINO engine, for CPUs: a pair as graphs in bfloat16 or int8, which only approximate torch.
 
-So it answers with a calibration of its own or not at all (`reducing`).
+It therefore answers only with a calibration of its own (`reducing`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Precision: TypeAlias = Literal["bf16", "f32"]
 
 
 class OpenVinoEngine(GraphEngine):
-    """Implements `Engine`. `precision` is that of floating point: `f32` for graphs that are int8 themselves.
+    """Implements `Engine`. `precision` is the floating-point precision; use `f32` for graphs in int8.
 
-    Its calibration is set by who measured it; without one it must not answer.
+    `reducing` sets the calibration after measuring the engine; without one it must not answer.
     """
 
     name = "openvino"
@@ -36,10 +36,10 @@ class OpenVinoEngine(GraphEngine):
         erm = None if graphs.erm is None else _Graph(graphs.erm, threads, precision)
         super().__init__(graphs, model, erm, torch_engine)
         self.precision = model.precision
-        """What floating point is done in: `f32` also where the CPU has no bfloat16."""
+        """The floating-point precision in use: also `f32` if the CPU has no bfloat16."""
 
     def perturbed(self, images: NDArray[np.uint8], batch: NDArray[np.float32], explain: Explain) -> Scores:
-        """By torch alone, each image for the class that was answered, which torch might not have."""
+        """Let torch make the maps, image by image, for the class that this engine predicted."""
         logits = self._model.run(batch, "logits")[0]
         targets = logits.argmax(1).tolist() if explain.target is None else [explain.target] * len(images)
         seen = Scores.joined(
@@ -63,7 +63,7 @@ def _core() -> openvino.Core:
 
 
 class _Graph:
-    """A compiled graph. Each thread has a request of its own: one request must not run twice at once."""
+    """A compiled graph. Each thread has its own infer request, which must not run twice at once."""
 
     def __init__(self, path: Path, threads: int, precision: Precision) -> None:
         options = {
@@ -71,7 +71,7 @@ class _Graph:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,  # the event loop and the decoders want the cores too
+            "ENABLE_CPU_PINNING": False,  # the event loop and the decoders need the cores too
         }
         self._compiled = _core().compile_model(path, "CPU", options)
         self._of_thread = threading.local()
@@ -82,7 +82,7 @@ class _Graph:
         return str(kind.get_type_name())
 
     def run(self, batch: NDArray[np.float32], *names: str) -> list[NDArray[np.float32]]:
-        """The outputs of these names, copied: the next run of the thread writes over its own."""
+        """Return copies of the named outputs: the thread's next run overwrites the originals."""
         request: openvino.InferRequest | None = getattr(self._of_thread, "request", None)
         if request is None:
             request = self._of_thread.request = self._compiled.create_infer_request()

@@ -1,4 +1,4 @@
-"""Whether networks run in this process at all."""
+"""Checks whether networks can run in this process."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from core.loading import loading
 
 
 def check_forward(device: str) -> None:
-    """Raise unless a real forward pass works in this process, on this device (a setting's name).
+    """Raise unless a real forward pass works in this process on this device (named as in the settings).
 
-    The first call imports torch: seconds.
+    The first call imports torch, which takes seconds.
     """
     with loading():
         from app.inference.engine import probe

@@ -1,4 +1,4 @@
-"""Whether a graph may answer in torch's place, on this machine and on real images."""
+"""Decides whether a graph may replace torch, on this machine and with real images."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from core.artifacts import Artifacts
 
 
 def possible(engine: Engine) -> bool:
-    """Whether ONNX Runtime runs where this engine does. On a GPU only `onnxruntime-gpu` can."""
+    """Whether ONNX Runtime can run on this engine's device. A GPU needs `onnxruntime-gpu`."""
     return isinstance(engine, TorchEngine) and (not engine.on_cuda or cuda_available())
 
 
 def prove(pair: Pair, engine: Engine, images: Squares, *, artifacts: Artifacts, threads: int) -> Proven:
-    """Build the ONNX Runtime engine of a pair that torch serves, and compare their answers.
+    """Build the ONNX Runtime engine of a pair that torch serves, and compare the two.
 
-    All images at once, and one alone: other sizes of batch take other kernels.
+    Compares all images in one batch and one image alone, because batch sizes use different kernels.
     """
     if not isinstance(engine, TorchEngine):
         return Proven(None, "it is not torch that serves it")
@@ -39,7 +39,7 @@ def prove(pair: Pair, engine: Engine, images: Squares, *, artifacts: Artifacts, 
 
 
 def _candidate(files: Graphs, engine: TorchEngine, images: Squares, threads: int) -> OnnxEngine:
-    """With one thread where that is quick enough for the event loop, else with all of them."""
+    """Use one thread if that is quick enough for the event loop, else all of them."""
     if not engine.on_cuda:
         alone = OnnxEngine(files, engine, threads=1, cuda=False)
         alone.quick = is_quick(alone, images)

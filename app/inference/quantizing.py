@@ -1,8 +1,8 @@
-"""A float32 graph → one whose weights and activations are int8, by a process of its own.
+"""A float32 graph → a graph with int8 weights and activations, made in a separate process.
 
 ONNX Runtime's quantizer, which is installed anyway, writes the graph, and OpenVINO runs it in int8. NNCF's
-graphs were about as fast and as close to torch, for five packages more. The ranges of the activations are
-those of images of the training split.
+graphs were about as fast and as close to torch, but need five more packages. The ranges of the activations
+are measured on images of the training split.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from app.inference.files import NICENESS, end_with_parent
 
 IMAGES = 128
-"""Training images that the ranges are read off, where there are as many."""
+"""Number of training images that the ranges are measured on, or all if there are fewer."""
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]  # the library has no types
@@ -35,7 +35,7 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]  # the library has n
 
 
 def quantize(graph: Path, squares: NDArray[np.uint8], target: Path) -> None:
-    """Write the int8 graph of `graph` to `target`; `squares` (N, 3, S, S) are training images."""
+    """Quantize `graph` and write it to `target`; `squares` (N, 3, S, S) are training images."""
     with TemporaryDirectory(dir=target.parent) as folder:
         folded = Path(folder) / "folded.onnx"
         quant_pre_process(graph, folded, skip_symbolic_shape=True)
@@ -51,7 +51,7 @@ def quantize(graph: Path, squares: NDArray[np.uint8], target: Path) -> None:
 
 
 def main(graph: str, squares: str, target: str) -> None:
-    """`quantize` by file names; gives way to predictions, and ends with who holds its standard input."""
+    """Run `quantize` on files, niced; ends with the process that holds its standard input."""
     os.nice(NICENESS)
     threading.Thread(target=end_with_parent, daemon=True).start()
     quantize(Path(graph), np.load(squares, allow_pickle=False), Path(target))

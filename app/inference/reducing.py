@@ -1,4 +1,4 @@
-"""Builds the OpenVINO engine of a pair, and lets it answer if it measures up to torch."""
+"""Builds the OpenVINO engine of a pair and measures whether it is good enough to replace torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def reduce(
     scratch: Path,
     threads: int,
 ) -> Proven:
-    """Raises `Conflict` where there is nothing to quantize or to measure with."""
+    """Build and measure the engine. Raises `Conflict` without samples to quantize or to measure with."""
     if not isinstance(engine, TorchEngine) or engine.on_cuda:
         return Proven(None, "OpenVINO is for the CPU, and this model runs on a GPU")
     files = [graphs.graph(part, artifacts, stop=stop) for part in pair.parts]
@@ -53,7 +53,7 @@ def reduce(
 
 
 def _quantized(files: list[Path], store: Store, size: int, folder: Path, stop: threading.Event) -> list[Path]:
-    """The int8 graphs, by images of the training split: the others choose and count."""
+    """Quantize with images of the training split, because the other splits are for choosing and measuring."""
     rows = store.rows("train")
     if not len(rows):
         raise Conflict("the data set that it was calibrated on has no train split to quantize with")
@@ -71,7 +71,7 @@ def _quantized(files: list[Path], store: Store, size: int, folder: Path, stop: t
 def _candidate(
     files: Graphs, engine: TorchEngine, store: Store, threads: int, precision: Precision
 ) -> OpenVinoEngine:
-    """With one thread where that is quick enough for the event loop, else with all of them."""
+    """Use one thread if that is quick enough for the event loop, else all of them."""
     alone = OpenVinoEngine(files, engine, threads=1, precision=precision)
     alone.quick = is_quick(alone, squares(store, np.arange(1), engine.image_size))
     return alone if alone.quick else OpenVinoEngine(files, engine, threads=threads, precision=precision)

@@ -1,4 +1,4 @@
-"""From encoded images to scores: room, decoding off the event loop, the loaded pair, the batch."""
+"""From encoded images to scores: a place in the queue, decoding off the event loop, the pair, the batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.inference.batcher import Ask, Batcher
 from app.inference.calibration import Calibration
 from app.inference.courier import awaited
 from app.inference.decoders import Decoders
-from app.inference.engines import Engines, FindGround, Stored, no_ground, nothing_stored
+from app.inference.engines import Check, Engines, FindGround, Stored, all_there, no_ground, nothing_stored
 from app.inference.graphs import Exports
 from app.inference.memory import ImageMemory
 from app.inference.shapes import Engine, Explain, Pair, Scores, Upload
@@ -32,16 +32,16 @@ T = TypeVar("T")
 SLOW_METHODS = frozenset(
     {"ablationcam", "eigencam", "eigengradcam", "fullgrad", "kpcacam", "scorecam", "segeigencam"}
 )
-"""Methods that cost far more than a forward pass: they wait in a line of their own."""
+"""Methods that cost far more than a forward pass and therefore have their own queue."""
 
 SLOW_IMAGES = 8
-"""Most images that a request may bring to a slow method, and most of one of its batches."""
+"""Limit of images in a request with a slow method, and in a batch of them."""
 
 
 SMALL_BYTES = 8 * 1024
-"""An image of so many bytes at most, and of `SMALL_PIXELS`, may be decoded on the event loop."""
+"""An image of at most this many bytes and `SMALL_PIXELS` pixels may be decoded on the event loop."""
 SMALL_PIXELS = 96 * 96
-"""Decoded in a tenth of a millisecond; a file of few bytes may claim any number."""
+"""Takes 0.1 ms to decode. Needed besides `SMALL_BYTES`, since a tiny file may claim any number of pixels."""
 
 
 class Seen(NamedTuple):
@@ -54,7 +54,7 @@ class Seen(NamedTuple):
 
 
 class Inference:
-    """The serving half of a process. Imports torch when it is first used, and not before."""
+    """The serving part of a process. Imports torch on first use."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Inference:
         artifacts: Artifacts,
         stored: Stored = nothing_stored,
         ground: FindGround = no_ground,
+        check: Check = all_there,
     ) -> None:
         self._limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
         self._small = replace(self._limits, max_pixels=min(SMALL_PIXELS, self._limits.max_pixels))
@@ -79,13 +80,14 @@ class Inference:
             self._limits,
             stored=stored,
             ground=ground,
+            check=check,
             busy=lambda: self.waiting > 0,
         )
-        self._cache, self._upgrades = self._engines.cache, self._engines.upgrades  # each answer asks them
+        self._cache, self._upgrades = self._engines.cache, self._engines.upgrades  # used for every answer
         self.exports = Exports(artifacts)
         self.memory = ImageMemory(settings.predict_image_bytes)
         self._decoders = Decoders(self._limits)
-        # Of their own: to draw for one client must not keep the image of another from being decoded.
+        # Separate threads, so that drawing for one client does not delay decoding for another.
         self._drawers = ThreadPoolExecutor(2, thread_name_prefix="draw")
 
     async def see(self, pair: Pair, uploads: Sequence[Upload], explain: Explain | None = None) -> Seen:
@@ -96,9 +98,9 @@ class Inference:
         lane = self._lane(explain)
         engine = self._quick(pair, [len(upload.data) for upload in uploads], explain)
         if engine is not None:
-            with suppress(ImageError):  # it is larger than it seemed, or is told below, with its place
+            with suppress(ImageError):  # too many pixels for here, or invalid, which is reported below
                 return await self._see_now(pair, engine, uploads[0])
-        engine = await self.load(pair)  # before it has a place in the line: that is for who can be answered
+        engine = await self.load(pair)  # before it takes places, which are for requests that can be answered
         with lane.room(len(uploads)) as room:
             squares = await self._decoders.squares(uploads, engine.image_size)
             answer = lane.submit(Ask(engine, squares, explain), room)
@@ -107,30 +109,30 @@ class Inference:
         return Seen(squares, scores, engine.calibration)
 
     def is_loaded(self, pair: Pair) -> bool:
-        """Whether `load` would wait for nothing."""
+        """Whether `load` would return without waiting."""
         return self._cache.peek(pair) is not None
 
     async def load(self, pair: Pair) -> Engine:
-        """The engine of a pair, in memory. Raises `Overloaded` where too many wait for loads, and what a load
-        raises."""
+        """Return the engine of a pair, loading it if needed. Raises `Overloaded` if too many wait for loads,
+        and what a load raises."""
         return self._cache.ready(pair) or await self._cache.get(pair)
 
     def load_ahead(self, pair: Pair, *, seconds: float) -> None:
-        """Have a pair in memory before anybody asks for it. From a thread; blocks for so long at most.
+        """Load a pair before any request needs it. Blocks for at most `seconds`, so call it in a thread.
 
-        Raises what the load raises, `TimeoutError`, and `CancelledError` at the end of the service.
+        Raises what the load raises, `TimeoutError`, and `CancelledError` when the service shuts down.
         """
         self._cache.begin(pair).result(seconds)
 
     def at_once(self, pair: Pair, sizes: Sequence[int], explain: Explain | None) -> bool:
-        """Whether `see` would be done in a turn or two of the event loop: nobody can leave before.
+        """Whether `see` would finish in a turn or two of the event loop, before a client could disconnect.
 
-        `sizes`: bytes of each image.
+        `sizes` are the bytes of each image.
         """
         return self._quick(pair, sizes, explain) is not None
 
     def _quick(self, pair: Pair, sizes: Sequence[int], explain: Explain | None) -> Engine | None:
-        """The engine, where it is quick and what is asked of it may be done on the event loop."""
+        """Return the engine if it is quick and the request may run on the event loop."""
         if explain is not None or len(sizes) != 1 or sizes[0] > SMALL_BYTES:
             return None
         engine = self._cache.ready(pair)
@@ -140,36 +142,36 @@ class Inference:
         return self._slow if explain is not None and explain.method in SLOW_METHODS else self._fast
 
     async def _see_now(self, pair: Pair, engine: Engine, upload: Upload) -> Seen:
-        """One small image for a quick engine: decoded here, and run soon. Raises `ImageError`."""
-        from app.inference.images import to_square  # torch comes with it, and an engine has brought it
+        """Decode one small image here and run it on a quick engine. Raises `ImageError`."""
+        from app.inference.images import to_square  # imports torch, which the engine has already loaded
 
         squares = to_square(upload, engine.image_size, self._small)[None]
         return Seen(squares, await self._turns.submit(Ask(engine, squares)), engine.calibration)
 
     def calibration(self, pair: Pair, *, stands_for: str | None) -> Calibration | None:
-        """That of the engine which answers for a pair now, where it has one of its own.
+        """Return the calibration of the engine that now answers for a pair, if it has its own.
 
-        One that was measured on another split than the model's calibration of today (`stands_for`) goes, and
-        torch answers until another is measured.
+        An engine measured for another calibration than the model's current one (`stands_for`) is discarded,
+        and torch answers until another is measured.
         """
         engine = self._cache.ready(pair)
         if engine is None or engine.calibration is None:
             return None
         if engine.calibration.stands_for != stands_for:
-            self._cache.drop(pair.model.id)
+            self._cache.discard(pair, engine)
             return None
         return engine.calibration
 
     def check_room(self, images: int, explain: Explain | None = None) -> None:
-        """Raise `Overloaded` at once where `see` would: a refusal should cost as little as it can."""
+        """Raise `Overloaded` if `see` would: a refusal should cost as little as possible."""
         self._lane(explain).check(images)
 
     async def check_method(self, explain: Explain, *, images: int) -> None:
-        """Raise `InvalidInput` for a saliency method that there is not, or too many images for a slow one."""
+        """Raise `InvalidInput` for an unknown saliency method, or too many images for a slow one."""
         known = await asyncio.to_thread(_methods)
         if explain.method not in known:
             raise InvalidInput.field(
-                "?method", "unknown-method", f"there is no {explain.method!r}; there are {', '.join(known)}"
+                "?method", "unknown-method", f"there is no {explain.method!r}; use one of {', '.join(known)}"
             )
         if explain.method in SLOW_METHODS and images > SLOW_IMAGES:
             raise InvalidInput.field(
@@ -177,25 +179,25 @@ class Inference:
             )
 
     async def draw(self, work: Callable[[], T]) -> T:
-        """Run what makes pictures off the event loop."""
+        """Run work that draws images or writes long answers off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._drawers, work)
 
     def forget(self, model_id: str) -> None:
-        """Drop what is loaded of a model that is being deleted."""
+        """Drop the engines of a model that is being deleted."""
         self._engines.forget(model_id)
 
     @property
     def waiting(self) -> int:
-        """Images that wait for an engine, for the metrics."""
+        """Images waiting for an engine, for the metrics."""
         return self._fast.waiting + self._slow.waiting + self._turns.waiting
 
     @property
     def loaded(self) -> Mapping[str, int]:
-        """How many pairs each kind of engine has in memory."""
+        """Number of pairs in memory, by kind of engine."""
         return Counter(engine.name for engine in self._cache.engines)
 
     def close(self) -> None:
-        """Answer what was accepted, then end every thread."""
+        """Answer the accepted requests, then end every thread."""
         self.exports.stop()
         self._engines.close()
         self._fast.close()
@@ -205,6 +207,6 @@ class Inference:
 
 
 def _methods() -> tuple[str, ...]:
-    from models.saliency import METHODS  # torch comes with it
+    from models.saliency import METHODS  # imports torch
 
     return METHODS

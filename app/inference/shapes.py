@@ -1,4 +1,4 @@
-"""What goes into an engine and what comes out of it. No torch here: another engine needs none of it."""
+"""Inputs and outputs of an engine. No torch here, because other engines do not need it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Part(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A model and, where it was tuned from one, its ERM model: loaded together, run as one call.
+    """A model and, if it was tuned from one, its ERM model: loaded together and run in one call.
 
-    A tuple, as its parts are: each answer looks its engine up, and a dataclass is hashed in Python.
+    A tuple of tuples, because each answer looks up its engine, and dataclasses are hashed in Python.
     """
 
     model: Part
@@ -31,7 +31,7 @@ class Pair(NamedTuple):
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The model, and its ERM model where it has one."""
+        """The model, and its ERM model if it has one."""
         return (self.model,) if self.erm is None else (self.model, self.erm)
 
     def has(self, model_id: str) -> bool:
@@ -40,14 +40,14 @@ class Pair(NamedTuple):
 
 
 class Explain(NamedTuple):
-    """Which saliency map is wanted. `target` is a class index; None: the predicted class."""
+    """The requested saliency map. `target` is a class index; None means the predicted class."""
 
     method: str
     target: int | None = None
 
 
 class Upload(NamedTuple):
-    """An encoded image. `name` and `media_type` are what the client calls it, held against the content."""
+    """An encoded image. `name` and `media_type` are the client's, and are checked against the content."""
 
     data: bytes
     name: str | None = None
@@ -57,9 +57,9 @@ class Upload(NamedTuple):
 class Scores(NamedTuple):
     """Raw outputs for N images of K classes, float32.
 
-    `logits` (N, K); `erm_logits` (N, K), None without an ERM model; `maps` (N, h, w) raw and of
-    low resolution, with their `targets` (N,) int64, both None unless they were asked for. Engines leave
-    `judged` to the batcher, which judges a batch at once.
+    `logits` are (N, K); `erm_logits` (N, K), None without an ERM model; `maps` (N, h, w), raw and of low
+    resolution, with their `targets` (N,) int64, both None unless requested. Engines leave `judged` to the
+    batcher, which computes it for a whole batch.
     """
 
     logits: NDArray[np.float32]
@@ -69,7 +69,7 @@ class Scores(NamedTuple):
     judged: Judged | None = None
 
     def rows(self, first: int, last: int) -> Scores:
-        """Those of the images from `first` up to, not including, `last`."""
+        """Return the scores of images `first` (inclusive) to `last` (exclusive)."""
         return Scores(
             self.logits[first:last],
             None if self.erm_logits is None else self.erm_logits[first:last],
@@ -80,7 +80,7 @@ class Scores(NamedTuple):
 
     @classmethod
     def joined(cls, pieces: Sequence[Scores]) -> Scores:
-        """Pieces of one question, one behind the other."""
+        """Concatenate pieces of one request, without `judged`."""
         if len(pieces) == 1:
             return pieces[0]
         return cls(
@@ -95,7 +95,7 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 def _concatenated(parts: Sequence[NDArray[Number] | None]) -> NDArray[Number] | None:
-    """None where there is none of it."""
+    """Concatenate the parts that are not None; None if all are."""
     there = [part for part in parts if part is not None]
     return np.concatenate(there) if there else None
 
@@ -108,14 +108,14 @@ class Ground(NamedTuple):
 
 
 class Engine(Protocol):
-    """A loaded pair, run as one call. Images are (N, 3, S, S) uint8 RGB.
+    """A loaded pair, run in one call. Images are (N, 3, S, S) uint8 RGB.
 
-    Predictions and slow explanations call it from a thread each, at the same time.
+    Must be thread-safe: predictions and slow explanations call it from two threads at the same time.
     """
 
     @property
     def name(self) -> str:
-        """What runs the networks: `torch`, `onnxruntime`, `openvino`."""
+        """The library that runs the networks: `torch`, `onnxruntime` or `openvino`."""
         ...
 
     @property
@@ -128,7 +128,7 @@ class Engine(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Memory that the weights take, in bytes."""
+        """Memory of the weights, in bytes."""
         ...
 
     @property

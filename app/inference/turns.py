@@ -1,8 +1,8 @@
-"""Quick engines: run on the event loop itself, all that came in two turns of it as one batch.
+"""Runs quick engines on the event loop itself, with the requests of two turns of the loop as one batch.
 
-Two threads that share one interpreter on two cores make each other slow (its objects move from core to
-core with the lock): a network that is done before a thread would have woken is better run where the request
-is. What may run here is bounded, so that the loop is never away for long (`QUICK_SECONDS`, `MOST`).
+Two threads that share one interpreter on two cores slow each other down, because its objects move between the
+cores with the lock. A network that finishes before a thread would have woken is better run in the loop's
+thread. `QUICK_SECONDS` and `MOST` limit how long it may block the loop.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from app.inference.batcher import Ask, run
 from app.inference.shapes import Engine, Scores
 
 MOST = 16
-"""Images that are run in one turn; more wait for the next, behind what came in meanwhile."""
+"""Limit of images in one turn; the rest waits for a later turn, after other work of the loop."""
 QUICK_SECONDS = 0.002
-"""An engine is quick when it runs `MOST` images in this time."""
+"""An engine is quick if it runs `MOST` images in this time."""
 _TRIES = 5
 
 
@@ -36,7 +36,7 @@ def is_quick(engine: Engine, images: NDArray[np.uint8]) -> bool:
 
 
 class Turns:
-    """For the thread of the running event loop."""
+    """Queue of requests for quick engines. Use it only in the event loop's thread."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Ask, asyncio.Future[Scores]]] = deque()
@@ -44,20 +44,20 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for their turn."""
+        """Number of requests that wait for their turn."""
         return len(self._waiting)
 
     def submit(self, ask: Ask) -> asyncio.Future[Scores]:
-        """Run it in the next turn of the loop but one, with what else is there by then."""
+        """Run the request two turns of the loop later, together with others that arrive by then."""
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # nobody waits on one that has ended
+        if loop is not self._loop:  # the previous loop has ended, and with it everything that waited
             self._waiting.clear()
             self._loop = loop
         answer: asyncio.Future[Scores] = loop.create_future()
         self._waiting.append((ask, answer))
         if len(self._waiting) == 1:
-            # What came with it over other connections is handed in during this turn or the next. Together
-            # they cost a fifth less: without the second, 8 clients would be two halves that take turns.
+            # Simultaneous requests on other connections arrive in this turn or the next. As one batch they
+            # cost a fifth less; without the second turn, 8 clients would split into two alternating halves.
             loop.call_soon(loop.call_soon, self._turn)
         return answer
 
@@ -73,7 +73,7 @@ class Turns:
             self._loop.call_soon(self._turn)
 
     def _take(self) -> list[tuple[Ask, asyncio.Future[Scores]]]:
-        """The next in line that share an engine and are still wanted."""
+        """Take the next requests that share an engine, skipping cancelled ones."""
         batch: list[tuple[Ask, asyncio.Future[Scores]]] = []
         images = 0
         while self._waiting:

@@ -1,8 +1,8 @@
-"""From torch to a faster engine: torch answers first, a graph takes over once it is proven equal to it.
+"""Replaces torch by a faster engine: torch answers first, and a graph takes over once proven equal.
 
-The graph is made when a model is served, not when it is registered: most models (the ERM half of a
-pair that was never asked for, the control) are never served, an import has no job that could export,
-and what must be proven is this machine's kernels, whatever another one's were.
+The graph is made when a model is first served, not when it is registered. Most models (controls, the ERM half
+of an unused pair) are never served, an import has no job that could export, and the proof must be made with
+this machine's kernels.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ from core.errors import Conflict, MasktuneError, NotFound
 logger = logging.getLogger(__name__)
 
 IMAGES = 32
-"""Real images that a graph is compared on, where the data set has as many."""
+"""Number of real images that a graph is compared on, or all if the data set has fewer."""
 FEWEST = 8
-"""Real images without which no graph answers."""
+"""Least number of real images that a comparison needs."""
 
 AGAIN_SECONDS = (30.0, 300.0, 3600.0, 6 * 3600.0)
-"""After faults that may pass (a store that is away, a card without room); then torch answers for good."""
+"""Delays of the retries after transient faults (the store is down, the GPU is full); then torch stays."""
 
 Squares = NDArray[np.uint8]
 
 
 class Proven(NamedTuple):
-    """`engine` None: it may not answer, and `why` says so; else `why` says what it was proven by."""
+    """Result of a proof. If `engine` is None, `why` has the reason, else how the engine was proven."""
 
     engine: Engine | None
     why: str
 
 
 class Prover(Protocol):
-    """Builds the faster engine of a pair and compares it with the one that answers, on (N, 3, S, S)."""
+    """Builds the faster engine of a pair and compares it with the current one, on (N, 3, S, S) images."""
 
     def __call__(self, pair: Pair, engine: Engine, images: Squares) -> Proven: ...
 
 
 class _Wanting(NamedTuple):
-    """The engine whose answers are to be compared, and the images collected for it."""
+    """An engine that still needs images for the comparison, and those collected so far."""
 
     engine: ReferenceType[Engine]
     squares: list[Squares]
 
 
 class Upgrades:
-    """Pairs that torch serves and that may be served faster, one after the other, in one thread.
+    """Upgrades pairs that torch serves, one after the other, in one thread.
 
-    `possible` says, before anything is exported, whether there is another engine where this one runs;
-    `samples` gives images of the data set that a model was trained on, as the network sees them; where
-    there are fewer than `FEWEST`, those that clients send are collected (`show`) until they are enough.
-    `current` and `replace` are the cache's: nothing is done for an engine that is out of it.
+    `possible` tells, before anything is exported, whether another engine can run on the same device.
+    `samples` returns images of the data set that a model was trained on, as the network sees them. If there
+    are fewer than `FEWEST`, images from clients are collected (`show`) until there are enough. `current` and
+    `replace` are the cache's; engines that have left the cache are skipped.
     """
 
     def __init__(
@@ -83,16 +83,16 @@ class Upgrades:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="upgrade")
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        # An engine that goes out of the cache must not stay in memory because it waits here.
+        # Weak references, so that an engine that leaves the cache does not stay in memory.
         self._pending: dict[Pair, ReferenceType[Engine]] = {}
         self._wanting: dict[Pair, _Wanting] = {}
         self._refused: set[Pair] = set()
         self._failed: Counter[Pair] = Counter()
         self._later: dict[Pair, threading.Timer] = {}
-        """Those that failed and are to be tried again, be they loaded meanwhile or not."""
+        """Timers of failed pairs that will be retried, whether loaded in the meantime or not."""
 
     def consider(self, pair: Pair, engine: Engine) -> None:
-        """Look for something faster than `engine`, which answers now. Returns at once."""
+        """Look for an engine faster than `engine`, which now answers. Returns at once."""
         if pair in self._refused or self._stop.is_set():
             return
         with self._lock:
@@ -104,7 +104,7 @@ class Upgrades:
             self._thread.submit(self._guarded, pair, self._prepare)
 
     def show(self, pair: Pair, squares: Squares) -> None:
-        """Images (n, 3, S, S) that a client sent. Nearly always nobody wants them, and it costs nothing."""
+        """Offer a client's images (n, 3, S, S). They are usually not needed, and the call costs nothing."""
         wanting = self._wanting.get(pair)
         if wanting is None:
             return
@@ -122,14 +122,14 @@ class Upgrades:
             self._thread.submit(self._guarded, pair, finish)
 
     def forget(self, model_id: str) -> None:
-        """Collect nothing more for a model that is being deleted, and try nothing again."""
+        """Stop collecting images and cancel retries for a model that is being deleted."""
         with self._lock:
             self._wanting = {pair: one for pair, one in self._wanting.items() if not pair.has(model_id)}
             for pair in [pair for pair in self._later if pair.has(model_id)]:
                 self._later.pop(pair).cancel()
 
     def close(self) -> None:
-        """End the export that is running, and the thread."""
+        """End the running export and the thread."""
         self._stop.set()
         with self._lock:
             for timer in self._later.values():
@@ -143,7 +143,7 @@ class Upgrades:
         if engine is None or not self._possible(engine):
             return
         size = engine.image_size
-        del engine  # an export takes minutes
+        del engine  # do not keep it in memory during an export, which takes minutes
         for part in pair.parts:
             graphs.graph(part, self._artifacts, stop=self._stop)
         squares = list(self._samples(pair, size))
@@ -162,12 +162,12 @@ class Upgrades:
         if proven.engine is None:
             self._refuse(pair, proven.why)
             return
-        self._failed.pop(pair, None)  # what fails after this is another fault
+        self._failed.pop(pair, None)  # a later failure is a new fault
         if self._replace(pair, engine, proven.engine):
             logger.info("model %s is served by %s: %s", pair.model.id, proven.engine.name, proven.why)
 
     def _still(self, pair: Pair, held: ReferenceType[Engine]) -> Engine | None:
-        """The engine that was asked about, if it is what answers now."""
+        """Return the engine if it is still the one that answers."""
         engine = self._current(pair)
         return engine if engine is held() else None
 
@@ -180,16 +180,16 @@ class Upgrades:
             work(pair)
         except Conflict as error:
             self._refuse(pair, error.detail)
-        except NotFound as error:  # deleted: who would load it again is told so
+        except NotFound as error:  # deleted: the next attempt to load it reports that
             logger.warning("model %s stays with torch: %s", pair.model.id, error.detail)
         except MasktuneError as error:
             self._try_later(pair, error.detail)
-        except Exception as error:  # torch goes on answering, whatever a library has against the graph
+        except Exception as error:  # any error of a library: torch goes on answering
             logger.exception("model %s stays with torch for now", pair.model.id)
             self._try_later(pair, f"{type(error).__name__}: {error}")
 
     def _try_later(self, pair: Pair, why: str) -> None:
-        """Once more, in a while; for good with torch after the last time."""
+        """Schedule a retry; after the last one, stay with torch."""
         if self._stop.is_set():
             return
         failed, self._failed[pair] = self._failed[pair], self._failed[pair] + 1
@@ -206,7 +206,7 @@ class Upgrades:
         timer.start()
 
     def _try_again(self, pair: Pair) -> None:
-        """The time has come; one that is out of the cache is tried when it is loaded."""
+        """Retry now, or, if the pair has left the cache, when it is next loaded."""
         with self._lock:
             self._later.pop(pair, None)
         engine = self._current(pair)

@@ -1,4 +1,4 @@
-"""How many may wait for something that takes long, before another is refused."""
+"""Limits how many requests may wait for something slow."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from core.errors import busy
 
 
 class Waiters:
-    """At most `most` of them at a time. For the event loop's own thread."""
+    """Admits at most `most` waiters at a time. Use it only in the event loop's thread."""
 
     def __init__(self, most: int, told: str, *, retry_seconds: int) -> None:
-        """`told` says what they are and wait for, behind their number."""
+        """`told` follows the number of waiters in the error message."""
         self._most, self._told, self._retry_seconds = most, told, retry_seconds
         self._count = 0
 
     @contextmanager
     def another(self) -> Iterator[None]:
-        """One of them while the block runs, or `Overloaded`."""
+        """Count as a waiter while the block runs, or raise `Overloaded`."""
         if self._count >= self._most:
             raise busy(f"{self._count} {self._told}", seconds=self._retry_seconds)
         self._count += 1

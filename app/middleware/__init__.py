@@ -1,1 +1,1 @@
-"""Pure ASGI: what happens to every request, whatever its route."""
+"""Pure ASGI middleware, applied to every request whatever its route."""

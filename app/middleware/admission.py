@@ -1,10 +1,11 @@
-"""More predictions in flight than could wait for the engine: refused before anything looks at them.
+"""Admission control: refuses predictions beyond what could wait for the engine, before anything reads them.
 
-Where a network is small the event loop is what overload fills, not the engine's queue. A refusal must cost
-a small part of an answer then, or twice the rate would leave no time for answers, nor for /livez. So our own
-server asks the `Gate` when a request's head is there, before there is a task for it, and takes its place
-there and then: what arrives in one turn of the loop may be far more than fits. `Admission` asks it for the
-others, under another server or where a path is spelled in an unusual way. Who takes a place gives it back.
+With a small network, overload saturates the event loop rather than the engine's queue. A refusal must then
+cost a small part of an answer; otherwise twice the rate would leave no time for answers, nor for /livez. So
+our own server asks the `Gate` as soon as a request's head has arrived, before it creates a task, and takes
+the place at once, because one turn of the loop may bring far more requests than fit. `Admission` asks the
+gate for all other requests: under another server, or with an unusually spelled path. Whoever takes a place
+must release it.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from core.errors import PROBLEM_BASE, Overloaded, problem
 _PATHS = ("/predict", "/saliency")
 _RETRY_SECONDS = 1
 _STANDING_SECONDS = 0.1
-"""Refusals for so long are no burst any more."""
+"""Refusals that go on for this long are no longer a burst."""
 _CALM_SECONDS = 1.0
-"""Without a refusal for so long it is over: who was refused last would be back by now."""
+"""Overload is over after this long without a refusal: the last refused client would have retried by now."""
 
 PLACE = "masktune.place"
-"""In the scope of a request that has its place already."""
+"""Scope key of a request that already has its place."""
 
 
 class Gate:
-    """Counts requests for predictions and maps that are being answered; `most` of them at a time.
+    """Counts the requests for predictions and saliency maps in flight, and admits `most` at a time.
 
-    While more come than can be answered for longer than a burst, a third as many: a queue that never empties
-    makes every answer late and none more (Nichols and Jacobson, Controlling Queue Delay, 2012).
+    While overload lasts longer than a burst, it admits a third as many: a standing queue delays every answer
+    and adds no throughput (Nichols and Jacobson, Controlling Queue Delay, 2012).
     """
 
     def __init__(
@@ -42,17 +43,17 @@ class Gate:
         self.most = most
         self.inside = 0
         self.outside = 0
-        """Those whose bodies are slow to come (`Place.step_out`)."""
+        """Requests whose bodies are slow to arrive (`Place.step_out`)."""
         self._clock = clock
         self._refusing_since = self._refused_at = float("-inf")
-        detail = f"there is no room for another request now; try again in {_RETRY_SECONDS} s"
+        detail = f"too many requests are being handled; try again in {_RETRY_SECONDS} s"
         base, retry = location(root_path, PROBLEM_BASE), (b"retry-after", str(_RETRY_SECONDS).encode())
         self._refusals = {
             path: as_bytes(problem(Overloaded, detail, instance=location(root_path, path), base=base), retry)
             for path in _PATHS
         }
         self.refused: Callable[[str], None] = _nobody
-        """Is told of each request that a server refused by itself, with its path."""
+        """Called with the path of each request that the server refused without the application."""
 
     @property
     def full(self) -> bool:
@@ -61,11 +62,11 @@ class Gate:
         return self.inside >= self.most or self._is_standing()
 
     def covers(self, path: str) -> bool:
-        """Whether it bounds requests for this path, which has no prefix of a proxy before it."""
+        """Whether the gate limits requests for this path, given without a proxy's prefix."""
         return path in _PATHS
 
     def refusal(self, path: str) -> tuple[Headers, bytes]:
-        """Headers and body of the 503 for one of our paths."""
+        """Record a refusal, and return headers and body of the 503 for one of the gate's paths."""
         self._note_refusal()
         return self._refusals[path]
 
@@ -76,13 +77,13 @@ class Gate:
         self._refused_at = now
 
     def _is_standing(self) -> bool:
-        """Whether refusals have gone on for longer than a burst, and go on."""
+        """Whether refusals have gone on for longer than a burst and are still going on."""
         standing = self._refused_at - self._refusing_since >= _STANDING_SECONDS
         return standing and self._clock() - self._refused_at < _CALM_SECONDS
 
 
 class Place:
-    """That of one request: inside the gate, or outside while its body is slow to come."""
+    """Place of one request: inside the gate, or outside while its body is slow to arrive."""
 
     __slots__ = ("_gate", "_inside", "_outside")
 
@@ -95,7 +96,7 @@ class Place:
         self._gate.inside += 1
 
     def step_out(self) -> bool:
-        """Make room for others until the body is there. False where as many wait outside as may be inside."""
+        """Free the place until the body has arrived. False if `most` requests are already outside."""
         if not self._inside:
             return True
         if self._gate.outside >= self._gate.most:
@@ -106,7 +107,7 @@ class Place:
         return True
 
     def step_in(self) -> None:
-        """The body is there: it is answered, however many are inside."""
+        """Take the place again once the body has arrived, however many are inside."""
         if self._outside:
             self.leave()
             self.enter()
@@ -118,7 +119,7 @@ class Place:
 
 
 class Admission:
-    """Lets as many requests in as the gate has room for, and answers 503 to the others at once."""
+    """Admits as many requests as the gate has room for, and answers the others with 503 at once."""
 
     def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self.app, self.gate = app, gate
@@ -142,4 +143,4 @@ class Admission:
 
 
 def _nobody(path: str) -> None:
-    """Is told and does nothing."""
+    """Ignore the refusal."""

@@ -1,4 +1,4 @@
-"""No body grows past its limit: refused by its Content-Length at once, else at the first byte over."""
+"""Limits the size of bodies: refuses by Content-Length at once, otherwise at the first byte too many."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from app.middleware.refusing import refuse
 from core.errors import PayloadTooLarge
 
 LimitOf = Callable[[Scope], int]
-"""The most bytes that the body of this request may have."""
+"""Returns the limit, in bytes, for the body of this request."""
 
 
 class _TooLarge(Exception):
-    """Ends whoever is reading the body; it never reaches the client in this shape."""
+    """Stops whatever is reading the body; the client never sees it in this form."""
 
 
 class BodyLimit:
-    """Counts a body as it streams in. An answer that the application had begun is cut off, not mixed."""
+    """Counts a body as it streams in. A response that has already begun is cut off, not mixed with a 413."""
 
     def __init__(self, app: ASGIApp, limit_of: LimitOf) -> None:
         self.app, self.limit_of = app, limit_of
@@ -36,7 +36,7 @@ class BodyLimit:
 
 
 class _Counted:
-    """One request under its limit."""
+    """One request and its byte count."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self.app, self.limit = app, limit
@@ -57,7 +57,7 @@ class _Counted:
             return message
 
         async def guarded(message: Message) -> None:
-            # Frameworks answer in their own way to what is raised while they read a body: drop that.
+            # Frameworks send their own response to an exception raised while they read a body: drop it.
             if self.over and not self.started:
                 return
             self.started = self.started or message["type"] == "http.response.start"
@@ -73,6 +73,6 @@ class _Counted:
 
 
 async def _refuse(scope: Scope, send: Send, limit: int) -> None:
-    detail = f"the body may have {limit} bytes at most; send less, or ask the operator to raise the limit"
-    # The rest of the body is not read: the connection cannot go on.
+    detail = f"the body may have at most {limit} bytes; send less, or ask the operator to raise the limit"
+    # The rest of the body is not read, so the connection cannot be reused.
     await refuse(scope, send, PayloadTooLarge, detail, (b"connection", b"close"))

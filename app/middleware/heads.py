@@ -1,4 +1,4 @@
-"""`HEAD` wherever there is `GET` (RFC 9110, 9.3.2): the same answer without its body."""
+"""`HEAD` wherever there is `GET` (RFC 9110, 9.3.2): the same response without its body."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class _Enough(Exception):
-    """Ends whoever sends a body in parts: a stream may have no end, and a file many parts."""
+    """Stops an application that sends a body in parts: a stream may be endless, and a file has many parts."""
 
 
 class Heads:
-    """Asks the application for the `GET`, so that routes and their documents know of that alone."""
+    """Passes `HEAD` to the application as `GET`, so that routes and OpenAPI only need to define `GET`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -33,5 +33,5 @@ class Heads:
         except _Enough:
             pass
         finally:
-            scope["route"] = asked.get("route")  # the log and the metrics name it
+            scope["route"] = asked.get("route")  # for the log and the metrics
         return None

@@ -1,4 +1,4 @@
-"""Every request has an id, a line in the log and its place in the metrics."""
+"""Gives every request an id, an access log line and its metrics."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _GIVEN = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _STREAM = b"text/event-stream"
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _ENDED = (
-    "the service ends, and this was not done in time; ask again, with the same Idempotency-Key if it has one"
+    "the service shut down before this was done; send the request again, with the same Idempotency-Key if any"
 )
 _RETRY_AFTER, _CLOSE = (b"retry-after", b"5"), (b"connection", b"close")
 _NONE: Mapping[str, str] = {}
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
-"""Asked every few seconds by machines: logged at debug level."""
+"""Polled by machines every few seconds, so logged at debug level."""
 
 
 class Observe:
-    """Adds to each answer what its request's state has as `headers`, where a dependency had no answer yet.
+    """Adds the `headers` of the request's state to the response, for dependencies that have no response yet.
 
-    `X-Request-ID` is taken from the client where it is harmless, else drawn; the answer carries it."""
+    The client's `X-Request-ID` is kept if it is harmless, else one is generated; the response carries it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
@@ -83,7 +83,7 @@ class Observe:
                 "%s %s %s %d %s",
                 client[0],
                 scope["method"],
-                scope["path"].encode("unicode_escape").decode(),  # a line break must not forge a line
+                scope["path"].encode("unicode_escape").decode(),  # a line break must not forge a log line
                 status,
                 "stream" if seconds is None else f"{seconds * 1000:.1f}ms",
                 extra={"method": method, "route": route, "status": status, "seconds": seconds},
@@ -91,11 +91,11 @@ class Observe:
 
 
 def _is_cut_off(error: BaseException) -> bool:
-    """Whether the server's time to end is over. What else is raised then comes of that: a session that is
-    closed while a thread still waits for the database has an error of its own."""
+    """Whether the request was cancelled because the graceful shutdown ran out of time. Other errors may then
+    be consequences: closing a session while a thread still waits for the database raises one of its own."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) or (task is not None and task.cancelling() > 0)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Others share a label: a client must not be able to grow the metrics."""
+"""All other methods share a label, so that clients cannot inflate the metrics."""

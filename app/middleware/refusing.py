@@ -1,4 +1,4 @@
-"""A problem in place of an answer, said by what stands before the application."""
+"""Problem responses of the code that runs before the application."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Headers = Sequence[Header]
 
 
 def as_bytes(told: Mapping[str, Any], *more: Header) -> tuple[Headers, bytes]:
-    """Headers and body of an answer that is this problem; `more` are further headers."""
+    """Return headers and body of a response with this problem; `more` are further headers."""
     body = json.dumps(told).encode()
     length = (b"content-length", str(len(body)).encode())
     return ((b"content-type", b"application/problem+json"), length, *more), body

@@ -1,8 +1,8 @@
-"""What pages of other sites make the browser of somebody here send is refused.
+"""Refuses requests that pages of other sites make a local user's browser send.
 
-A form of any page goes to 127.0.0.1 without asking (CORS calls it simple), and a page whose name is turned to
-127.0.0.1 once it is loaded (DNS rebinding) reads the answers too: to the browser both are one site. It says
-which page asks (`Origin`) and under which name (`Host`), and no page can have it say something else.
+Any page can submit a form to 127.0.0.1 without a preflight (a simple request in CORS). A page whose name is
+re-pointed to 127.0.0.1 after loading (DNS rebinding) can also read the responses, because to the browser both
+are one site. The browser sends the page (`Origin`) and the name (`Host`), and no page can forge either.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from app.middleware.refusing import refuse
 from core.errors import Forbidden
 
 IsOpen = Callable[[], Awaitable[bool]]
-"""Whether anybody is answered, without a key."""
+"""Tells whether the service answers without a key."""
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-"""They change nothing (RFC 9110, 9.2.1), and no other site reads the answers."""
+"""Methods that change nothing (RFC 9110, 9.2.1) and whose responses no other site can read."""
 _PROBES = frozenset({"/livez", "/readyz"})
 _PORTS = {"http": ":80", "https": ":443"}
 _POLICY_VIOLATION = 1008
-"""Why a web socket is closed (RFC 6455, 7.4.1)."""
+"""Close code of a web socket (RFC 6455, 7.4.1)."""
 
 
 class OtherSite(Forbidden):
-    title = "Another site may not ask for that"
+    title = "Requests from other sites are not allowed"
 
 
 class SameOrigin:
-    """Refuses unsafe methods and web sockets of other sites' pages, and names that are not this service's.
+    """Refuses unsafe methods and web sockets from other sites' pages, and host names that are not our own.
 
-    Names are looked at only while the service is open: elsewhere the page has no key, for a browser gives its
-    cookie to no other name. `allowed`: names besides loopback, by commas; `*` is any, for `Host` alone.
+    Host names are checked only while the service is open. Otherwise such a page has no key, because a browser
+    sends its cookie to no other name. `allowed` lists host names besides loopback, separated by commas; `*`
+    allows any `Host`, but no other `Origin`.
     """
 
     def __init__(self, app: ASGIApp, *, allowed: str, is_open: IsOpen) -> None:
@@ -53,35 +54,35 @@ class SameOrigin:
             await refuse(scope, send, OtherSite, fault)
 
     async def _fault(self, scope: Scope) -> str | None:
-        """What to tell whoever asks, or None where they may."""
+        """Return the reason for a refusal, or None if the request is allowed."""
         host = header(scope, b"host").decode("latin-1").lower()
         origin = header(scope, b"origin").decode("latin-1").lower()
         acts = scope["type"] == "websocket" or scope["method"] not in _SAFE
         if origin and acts and not self._is_own(origin, host):
             return (
-                "a page of another site asks for this; if it is this service's own, have the proxy hand on "
-                "`Host`, or name its host in MASKTUNE_ALLOWED_HOSTS"
+                "the request comes from a page of another site; if the page is this service's own, let the "
+                "proxy forward `Host`, or add its host to MASKTUNE_ALLOWED_HOSTS"
             )
         if self._answers_to(host) or _is_probe(scope) or not await self.is_open():
             return None
         return (
-            "without keys this service answers to loopback names alone; ask it at 127.0.0.1, set "
-            "MASKTUNE_API_KEYS, or name this host in MASKTUNE_ALLOWED_HOSTS"
+            "without keys this service answers only to loopback names; use 127.0.0.1, set MASKTUNE_API_KEYS, "
+            "or add this host to MASKTUNE_ALLOWED_HOSTS"
         )
 
     def _is_own(self, origin: str, host: str) -> bool:
-        scheme, _, authority = origin.partition("://")  # `null`: a page that hides where it is from
+        scheme, _, authority = origin.partition("://")  # `null` comes from a page that hides its origin
         port = _PORTS.get(scheme, "")
         same = authority.removesuffix(port) == host.removesuffix(port)
         return bool(authority) and (same or _name(authority) in self.allowed - {"*"})
 
     def _answers_to(self, host: str) -> bool:
-        """No browser leaves `Host` out."""
+        """Whether this host name is ours. An empty one passes, because every browser sends `Host`."""
         return not host or _is_loopback(host) or "*" in self.allowed or _name(host) in self.allowed
 
 
 def known(is_open: bool) -> IsOpen:
-    """For a service whose own settings say so."""
+    """Return a constant `IsOpen`, for a service whose own settings decide."""
 
     async def answer() -> bool:
         return is_open
@@ -90,7 +91,7 @@ def known(is_open: bool) -> IsOpen:
 
 
 def _name(authority: str) -> str:
-    """A host without its port, and an IPv6 address without its brackets."""
+    """Strip the port, and the brackets of an IPv6 address."""
     bracketed, _, _ = authority.removeprefix("[").rpartition("]")
     return bracketed or authority.partition(":")[0].rstrip(".")
 

@@ -28,7 +28,7 @@ Split = Literal["train", "val", "calibration", "test", "no_fg", "only_bg_b", "on
 
 
 class Strict(BaseModel):
-    """A request body: a field that nobody knows is an error, and so is a number in quotes."""
+    """A request body: an unknown field is an error, and so is a number in quotes."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -37,17 +37,15 @@ class Page(BaseModel, Generic[Item]):
     """A page of a list."""
 
     data: list[Item]
-    next_cursor: str | None = Field(
-        description="What to send as `cursor` for the next page; null at the end."
-    )
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
 def storable(value: Any) -> Any:
-    """Refuse what a database cannot hold in JSON: NUL, lone surrogates, NaN and infinities."""
+    """Refuse what a database cannot store in JSON: NUL, lone surrogates, NaN and infinities."""
     match value:
         case str():
             if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
-                raise ValueError("must hold no NUL character and no lone surrogate")
+                raise ValueError("must not contain a NUL character or a lone surrogate")
         case float():
             if value != value or value in (float("inf"), float("-inf")):
                 raise ValueError("must be a finite number")
@@ -68,7 +66,7 @@ Storable = AfterValidator(storable)
 """Put behind other constraints, which would otherwise be missing from the JSON schema."""
 
 Text = Annotated[str, Storable]
-"""Text that any of the databases can hold."""
+"""Text that any of the databases can store."""
 
 Options = Annotated[dict[str, Any], Storable]
-"""A JSON object that any of the databases can hold."""
+"""A JSON object that any of the databases can store."""

@@ -1,4 +1,4 @@
-"""Shapes of data sets: what is asked for, and what is told."""
+"""Shapes of data sets: requests and answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Name = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
     Storable,
 ]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1, description="Decides the splits that are made.")]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1, description="Seed of the splits that the import makes.")]
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
 
 
@@ -27,14 +27,14 @@ class FormatOptions(Strict):
     classes: list[ClassName] | None = Field(
         None, min_length=2, max_length=100_000, description="The class list; other labels are rejected."
     )
-    target: ClassName = Field("Blond_Hair", description="The attribute of CelebA that is the label.")
-    group: ClassName = Field("Male", description="The attribute of CelebA that makes the groups.")
+    target: ClassName = Field("Blond_Hair", description="The CelebA attribute to use as the label.")
+    group: ClassName = Field("Male", description="The CelebA attribute that defines the groups.")
 
 
 class BuiltinOptions(Strict):
     """`options` of a builtin data set."""
 
-    download: bool = Field(False, description="Whether MNIST, CIFAR-10 and SVHN may be fetched.")
+    download: bool = Field(False, description="Whether MNIST, CIFAR-10 and SVHN may be downloaded.")
     size: int = Field(28, ge=8, le=256, description="Side of the digits in pixels.")
     kind: BiasKind = Field("square", description="What the shortcut of a biased set looks like.")
     ratio: float = Field(0.99, gt=0.5, lt=1, description="Share of the first class that has the shortcut.")
@@ -43,7 +43,7 @@ class BuiltinOptions(Strict):
 
 @dataclass(frozen=True)
 class _Of:
-    """What a JSON object may hold, for the document: checked by the service, which knows the source."""
+    """What a JSON object may hold, for the OpenAPI document; the service checks it, knowing the source."""
 
     kinds: tuple[type[BaseModel], ...]
 
@@ -54,21 +54,21 @@ class _Of:
 
 
 class UploadRequest(Strict):
-    """The fields beside the file of an upload."""
+    """The fields that accompany an uploaded file."""
 
     name: Name
     format: DatasetFormat = Field(DatasetFormat.AUTO, strict=False)  # a word of JSON, not yet the enum
     options: Annotated[Options, _Of((FormatOptions,))] = Field(
-        default={}, description="A JSON object: the class list, and which attributes of CelebA count."
+        default={}, description="A JSON object: the class list, and which CelebA attributes to use."
     )
     seed: Seed = 0
 
 
 class SourceRequest(UploadRequest):
-    """A data set made of what the service can reach itself."""
+    """A data set made from what the service can reach itself."""
 
     options: Annotated[Options, _Of((BuiltinOptions, FormatOptions))] = Field(
-        default={}, description="A JSON object: the first kind for `builtin:NAME`, the second for an address."
+        default={}, description="A JSON object: the first shape for `builtin:NAME`, else the second."
     )
     source: Annotated[str, StringConstraints(min_length=1, max_length=2000), Storable] = Field(
         description="`builtin:NAME`, or a `file://…` or `s3://…` address that the operator allows.",
@@ -93,31 +93,31 @@ class Rejected(BaseModel):
 
 
 class Fact(BaseModel):
-    """Something that the owner should know or mend."""
+    """Something that the owner should know or fix."""
 
     code: str
     detail: str
 
 
 class Report(BaseModel):
-    """What the import found. `GET /datasets/{id}/report` has every file; this has the first 1,000."""
+    """What the import found. `GET /datasets/{id}/report` names every file; this names the first 1,000."""
 
     count: int = Field(0, description="Samples in the data set.")
-    problems: list[Fact] = Field([], description="Why it is invalid.")
+    problems: list[Fact] = Field([], description="Why the data set is invalid.")
     notes: list[Fact] = []
-    rejected: list[Rejected] = Field([], description="The first 1,000; lists of data sets leave them out.")
+    rejected: list[Rejected] = Field([], description="The first 1,000; omitted in lists of data sets.")
     rejected_total: int = 0
     rejected_by_code: dict[str, int] = {}
     ignored_by_code: dict[str, int] = {}
     duplicates_by_code: dict[str, int] = Field(
-        {}, description="Sets of equal pictures; `in_two_splits` stands in two splits."
+        {}, description="Sets of equal pictures; `in_two_splits`: sets that are in more than one split."
     )
     classes: dict[str, dict[str, int]] = Field({}, description="Split → class → samples.")
-    split_record: dict[str, Any] = Field({}, description="Which splits were given, which made, and how.")
+    split_record: dict[str, Any] = Field({}, description="Which splits were given, which were made, and how.")
     shortcuts: dict[str, Any] | None = Field(
         None,
-        description="Which simple property of an image (a corner, its brightness) tells its class, "
-        "against the majority, with a permutation p-value over all: what a network may lean on.",
+        description="Which simple property of an image (a corner, its brightness) predicts its class better "
+        "than the majority does, with a permutation p-value over all properties: what a network may lean on.",
     )
     error: dict[str, Any] | None = Field(None, description="The problem that ended the import.")
 
@@ -128,7 +128,7 @@ class Dataset(BaseModel):
     id: str
     name: str
     state: DatasetState
-    format: str = Field(description="As it was found; until then as it was asked for.")
+    format: str = Field(description="As the import found it; until then as requested.")
     source: dict[str, Any]
     classes: list[str]
     splits: dict[str, int]
@@ -149,4 +149,4 @@ class Sample(BaseModel):
     group: str | None
     width: int
     height: int
-    sha256: str = Field(description="Of the image file.")
+    sha256: str = Field(description="Digest of the image file.")

@@ -1,4 +1,4 @@
-"""Shapes of drift: what a model is served, against what it was calibrated on."""
+"""Shapes of drift: a model's inputs against its calibration split."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class ShareOf(BaseModel):
 
     k: int
     n: int
-    share: float | None = Field(description="Null without a sample.")
+    share: float | None = Field(description="Null if `n` is 0.")
 
 
 class DriftTest(BaseModel):
     """One share on the calibration split and in service."""
 
     name: str = Field(
-        description="`surest_50`, `surest_80`, `surest_95`: inputs at or above the score that so many "
-        "percent of the calibration split reach, whatever policy was asked for. `disagreement`: inputs that "
-        "the model and its ERM half label differently."
+        description="`surest_50`, `surest_80`, `surest_95`: inputs at or above the score that 50, 80 or 95 % "
+        "of the calibration split reach, whatever policy was requested. `disagreement`: inputs that the "
+        "model and its ERM half label differently."
     )
     calibration: ShareOf
     deployed: ShareOf
@@ -36,7 +36,7 @@ class DriftTest(BaseModel):
 
 
 class Served(BaseModel):
-    """What was decided for the images that were uploaded, under whatever policy each request had."""
+    """The decisions on uploaded images, under the policy of each request."""
 
     inputs: int
     answered: int
@@ -45,25 +45,25 @@ class Served(BaseModel):
 
 
 class Drift(BaseModel):
-    """Whether what a model is served still looks like its calibration split. Needs no labels."""
+    """Whether a model's inputs still look like its calibration split. Needs no labels."""
 
     model: str
-    calibration: str = Field(description="Id of the calibration; counts under an earlier one are left out.")
-    score_name: str = Field(description="The score that is watched: the calibration's own.")
+    calibration: str = Field(description="Id of the calibration; counts under earlier ones are left out.")
+    score_name: str = Field(description="The score that is tested: the calibration's own.")
     days: int = Field(description="How far back the counts go.")
-    since: Time | None = Field(description="The first hour in them; null where nothing was served.")
+    since: Time | None = Field(description="The first hour counted; null if nothing was served.")
     served: Served
     tests: list[DriftTest]
     alpha: float = Field(
-        description="Level of all tests together, for one look: who looks daily is alarmed for nothing once "
-        "in 1 / alpha days at most, on average."
+        description="Level of all tests together, for one look: looking daily gives at most one false alarm "
+        "in 1 / alpha days, on average."
     )
     method: str
     status: DriftStatus = Field(
-        description="`too_few`: not one of the tests could have shown anything with so few inputs."
+        description="`too_few`: with so few inputs, none of the tests could have detected drift."
     )
     certificate_trusted: bool | None = Field(
-        description="False where drift was found: a certificate is for inputs like those of the split. Null "
-        "where there were too few inputs to find any."
+        description="False if drift was found: a certificate is for inputs like those of the split. Null if "
+        "there were too few inputs to find any."
     )
     statement: str

@@ -1,4 +1,4 @@
-"""Shapes of jobs: what each kind takes, and what is told of one."""
+"""Shapes of jobs: what each kind takes, and what a job looks like."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Word = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
 
 
 class OptimizerFields(Strict):
-    """The optimizer of ERM; the finetune goes on with its state, under its own hyperparameters."""
+    """The optimizer of ERM; the finetune continues with its state, under its own hyperparameters."""
 
     name: OptimizerName | None = None
     learning_rate: float | None = Field(None, gt=0)
-    momentum: float | None = Field(None, ge=0, lt=1, description="Of sgd alone.")
+    momentum: float | None = Field(None, ge=0, lt=1, description="For `sgd` only.")
     weight_decay: float | None = Field(None, ge=0)
     nesterov: bool | None = None
 
@@ -42,7 +42,7 @@ class ScheduleFields(Strict):
 
     name: ScheduleName | None = None
     milestones: list[int] | None = Field(
-        None, max_length=1000, description="Of multistep, which they mean where no `name` stands."
+        None, max_length=1000, description="For `multistep`, which they imply if no `name` is given."
     )
     gamma: float | None = Field(None, gt=0, le=1)
 
@@ -53,14 +53,14 @@ class MaskingFields(Strict):
     method: Word | None = Field(None, description="A saliency method, or `random`.", examples=["xgradcam"])
     target: Target | None = None
     sigmas: float | None = None
-    share: float | None = Field(None, gt=0, lt=1, description="null: by `sigmas`.")
+    share: float | None = Field(None, gt=0, lt=1, description="null: use `sigmas`.")
     iterations: int | None = Field(None, ge=1, le=3)
     accumulate: bool | None = None
     fill: Fill | None = None
     crop: Crop | None = Field(
         None,
-        description="The part of the image that the map is made of. Its mask is stretched over the whole "
-        "image: a fault of the paper's code, to be measured.",
+        description="The part of the image that the map is computed from. Its mask is stretched over the "
+        "whole image: a fault of the paper's code, offered so that it can be measured.",
     )
 
 
@@ -68,12 +68,12 @@ class FinetuneFields(Strict):
     """The training on masked images."""
 
     epochs: int | None = Field(None, ge=1, le=1000)
-    learning_rate: float | None = Field(None, gt=0, description="null: the last one of ERM.")
+    learning_rate: float | None = Field(None, gt=0, description="null: the last learning rate of ERM.")
 
 
 class _Preset(Strict):
     preset: Word | None = Field(
-        None, description="A name out of GET /presets; single fields win over it.", examples=["biased_mnist"]
+        None, description="A name from GET /presets; single fields override it.", examples=["biased_mnist"]
     )
     seed: int | None = Field(None, ge=0, le=2**63 - 1)
     batch_size: int | None = Field(None, ge=2, le=65_536)
@@ -84,7 +84,7 @@ class _Training(_Preset):
     dataset: DatasetRef
     backbone: Word | None = Field(
         None,
-        description="small_cnn, resnet32, or a classifier of torchvision or timm by its name, "
+        description="small_cnn, resnet32, or a torchvision or timm classifier by name; "
         "`torchvision/NAME` or `timm/NAME` where both have it.",
         examples=["small_cnn"],
     )
@@ -96,30 +96,32 @@ class _Training(_Preset):
     optimizer: OptimizerFields | None = None
     schedule: ScheduleFields | None = None
     augmentation: Augmentation | None = None
-    gpus: int | None = Field(None, ge=1, le=1024, description="Cards of the worker that the job trains on.")
+    gpus: int | None = Field(None, ge=1, le=1024, description="GPUs of the worker to train on.")
     freeze_backbone: bool | None = Field(
         None,
-        description="Train the last layer alone, on the features of the `pretrained` weights: what "
-        "`retrain_head` by cross-mistakes does best with.",
+        description="Train only the last layer, on the features of the `pretrained` weights; `retrain_head` "
+        "with `cross_mistakes` works best on such a model.",
     )
     as_released: bool | None = Field(
         None,
-        description="Train as the paper's code does where it departs from its text: the schedule is never "
-        "stepped, the best epoch has the highest mean of batch means, and what the preset lists under "
-        "`released` is set.",
+        description="Train as the paper's code does where it departs from the paper's text: the schedule is "
+        "never stepped, the best epoch is the one with the highest mean of batch means, and the fields that "
+        "the preset lists under `released` are set.",
     )
 
 
 class ErmRequest(_Training):
-    """Plain training. Every field but `dataset` has a default that suits the data set."""
+    """Plain training. Every field except `dataset` has a default that suits the data set."""
 
 
 class MasktuneRequest(_Training):
-    """The whole method. Every field but `dataset` has a default that suits the data set."""
+    """The whole method. Every field except `dataset` has a default that suits the data set."""
 
     masking: MaskingFields | None = None
     finetune: FinetuneFields | None = None
-    control: bool | None = Field(None, description="Train ERM on for the same budget, for comparison.")
+    control: bool | None = Field(
+        None, description="Also continue ERM for the same budget without masks, for comparison."
+    )
 
 
 class MaskRequest(_Preset):
@@ -131,27 +133,27 @@ class MaskRequest(_Preset):
 
 
 class FinetuneRequest(_Preset):
-    """Train a model on, on the images of a mask set, masked."""
+    """Continue training a model on the masked images of a mask set."""
 
     mask_set: JobRef = Field(description="Id of a mask job that succeeded.")
     finetune: FinetuneFields | None = None
     masking: MaskingFields | None = Field(
         None,
         description="`fill`, and with 2 or 3 `iterations` how the later mask sets are made and whether masks "
-        "`accumulate`. With one iteration `method`, `target`, `sigmas`, `share` and `crop` are those of "
-        "`mask_set`: others are refused.",
+        "`accumulate`. With one iteration, `method`, `target`, `sigmas`, `share` and `crop` are those of "
+        "`mask_set`; other values are refused.",
     )
     augmentation: Augmentation | None = None
     gpus: int | None = Field(None, ge=1, le=1024)
 
 
 class HeadFields(Strict):
-    """How groups are inferred, and how the last layer is fitted; penalties are tried in turn."""
+    """How groups are inferred, and how the last layer is fitted; each penalty is tried."""
 
     threshold: float | None = Field(
-        None, gt=0, lt=1, description="A mistake: a label with a held-out probability below it."
+        None, gt=0, lt=1, description="A label with a held-out probability below this counts as a mistake."
     )
-    rounds: int | None = Field(None, ge=0, le=20, description="That sharpen the mistakes.")
+    rounds: int | None = Field(None, ge=0, le=20, description="Rounds that sharpen the mistakes.")
     judge_penalties: list[float] | None = Field(None, min_length=1, max_length=20)
     penalties: list[float] | None = Field(None, min_length=1, max_length=20)
     folds: int | None = Field(None, ge=2, le=20)
@@ -159,20 +161,20 @@ class HeadFields(Strict):
 
 
 class RetrainHeadRequest(Strict):
-    """Keep a model's backbone, retrain its last layer balanced over groups, given or inferred."""
+    """Keep a model's backbone and retrain its last layer, balanced over groups, given or inferred."""
 
-    model: ModelRef = Field(description="Id or alias, mostly of an ERM model.")
+    model: ModelRef = Field(description="Id or alias, usually of an ERM model.")
     dataset: DatasetRef | None = Field(None, description="Default: the one the model was trained on.")
     groups: GroupSource | None = Field(
         None,
-        description="given: those of the data set. cross_mistakes (default): what heads that were fitted on "
-        "other samples get wrong. disagreement: where `second_model` differs. saliency_clusters: by where "
-        "the model looks. All but `given` are inferred, and marked so.",
+        description="given: those of the data set. cross_mistakes (default): by what heads that were fitted "
+        "on other samples get wrong. disagreement: by where `second_model` differs. saliency_clusters: by "
+        "where the model looks. All except `given` are inferred, and marked so.",
     )
-    second_model: ModelRef | None = Field(None, description="With `disagreement` only: id or alias.")
+    second_model: ModelRef | None = Field(None, description="Id or alias; with `disagreement` only.")
     head: HeadFields | None = None
     seed: int | None = Field(None, ge=0, le=2**63 - 1)
-    control: bool | None = Field(None, description="Fit the same layer without groups, for comparison.")
+    control: bool | None = Field(None, description="Also fit the same layer without groups, for comparison.")
 
 
 class EvaluateRequest(Strict):
@@ -184,7 +186,7 @@ class EvaluateRequest(Strict):
 
 
 class PredictRequest(Strict):
-    """Predict every sample of a split into a file. At most one of coverage, max_risk and min_score."""
+    """Predict every sample of a split, into a file. At most one of coverage, max_risk and min_score."""
 
     model: ModelRef = Field(description="Id or alias.")
     dataset: DatasetRef | None = Field(None, description="Default: the one the model was trained on.")
@@ -195,17 +197,17 @@ class PredictRequest(Strict):
     risk_confidence: float | None = Field(None, ge=0.5, lt=1, description="With max_risk only. Default 0.99.")
     min_score: float | None = Field(None, gt=0, le=1)
     on_uncertified: Literal["abstain", "error"] = "abstain"
-    score: ScoreName | None = Field(None, description="How sure the model is. Default: the calibration's.")
-    explain: bool = Field(False, description="Add what the model looked at: a column with the raw map.")
-    method: Word = Field("xgradcam", description="Saliency method of `explain`.")
+    score: ScoreName | None = Field(None, description="Confidence score. Default: the calibration's.")
+    explain: bool = Field(False, description="Add a column with the raw saliency map.")
+    method: Word = Field("xgradcam", description="Saliency method for `explain`.")
 
     @model_validator(mode="after")
     def _one_policy(self) -> PredictRequest:
         asked = [n for n in ("coverage", "max_risk", "min_score") if getattr(self, n) is not None]
         if len(asked) > 1:
-            raise ValueError(f"at most one policy: leave all but one of {', '.join(asked)} out")
+            raise ValueError(f"give at most one policy, not {' and '.join(asked)}")
         if self.risk_confidence is not None and self.max_risk is None:
-            raise ValueError("risk_confidence goes with max_risk only")
+            raise ValueError("risk_confidence is only for use with max_risk")
         return self
 
 
@@ -232,12 +234,12 @@ class Job(BaseModel):
     dataset: str | None
     progress: Progress
     attempt: int
-    params: dict[str, Any] = Field(description="Resolved in full.")
-    inputs: dict[str, Any] = Field(description="The model or mask set that it reads.")
-    models: dict[str, str] = Field(description="Arm → model.")
+    params: dict[str, Any] = Field(description="The parameters, fully resolved.")
+    inputs: dict[str, Any] = Field(description="The model or mask set that the job reads.")
+    models: dict[str, str] = Field(description="Arm → id of the model.")
     metrics: dict[str, Any]
     error: dict[str, Any] | None = Field(description="A problem object.")
-    events: int = Field(description="Number of its newest event.")
+    events: int = Field(description="Number of the newest event.")
     created_at: Time
     queued_at: Time | None
     started_at: Time | None
@@ -247,8 +249,8 @@ class Job(BaseModel):
 
 
 class Event(BaseModel):
-    """Something that happened to a job. `id` counts up by one from 1; of a job that ended some days ago
-    (`MASKTUNE_PROGRESS_DAYS`), what only moved its bar is gone."""
+    """Something that happened to a job. `id` counts up by one from 1. Progress within epochs is deleted some
+    days after the job's end (`MASKTUNE_PROGRESS_DAYS`)."""
 
     id: int
     type: Literal["state", "stage", "progress", "metrics", "log"]

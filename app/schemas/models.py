@@ -15,18 +15,18 @@ ALIAS_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 
 class SplitMetrics(BaseModel):
-    """Figures of one split, shares in 0..1; the job's report adds n and intervals."""
+    """Figures of one split, as shares in 0..1; the job's report adds n and intervals."""
 
     model_config = ConfigDict(extra="allow")
 
     accuracy: float | None = Field(None, description="Plain mean over the samples.")
     balanced_accuracy: float | None = Field(None, description="Mean over the classes.")
-    worst_group_accuracy: float | None = Field(None, description="Lowest group; null without groups.")
-    groups: dict[str, float] | None = Field(None, description="Accuracy by group, where there are any.")
+    worst_group_accuracy: float | None = Field(None, description="Lowest of the groups; null without groups.")
+    groups: dict[str, float] | None = Field(None, description="Accuracy by group, if there are any.")
 
 
 class ModelMetrics(BaseModel):
-    """Figures by split; null where the split was not measured."""
+    """Figures by split; null if the split was not measured."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -41,13 +41,14 @@ class CalibrationRef(BaseModel):
     n: int = Field(description="Samples of the calibration split, each picture once.")
     copies_left_out: int | None = Field(
         None,
-        description="Its other samples: copies of a picture that stands there before them, or in `train` or "
-        "`val` too; null for a calibration that does not say, and may have counted them.",
+        description="Samples of the split that were left out: copies of a picture that comes earlier in the "
+        "split, or is in `train` or `val` too. Null for a calibration that does not say, and may have "
+        "counted them.",
     )
-    score_name: str | None = Field(None, description="The score that is used when none is asked for.")
-    scores: list[str] = Field(description="Scores that may be asked for.")
+    score_name: str | None = Field(None, description="The score that is used if none is requested.")
+    scores: list[str] = Field(description="Scores that may be requested.")
     temperature: float | None = Field(
-        None, description="Of the probabilities that are shown, fitted on the validation split."
+        None, description="Temperature of the probabilities that are shown, fitted on the validation split."
     )
     created_at: Time | None = None
 
@@ -81,7 +82,7 @@ class Alias(BaseModel):
 
     name: str
     model: str
-    version: int = Field(description="Counts the moves.")
+    version: int = Field(description="Number of moves so far.")
     updated_at: Time
 
 
@@ -105,7 +106,7 @@ class RollbackTarget(Strict):
     """Which move to go back to."""
 
     version: int | None = Field(
-        None, ge=1, description="A version of the history; null: the model before the present one."
+        None, ge=1, description="A version from the history; null: the model before the current one."
     )
 
 
@@ -115,15 +116,15 @@ class RiskCoverageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     score: ScoreName | None = Field(None, description="Default: the calibration's.")
-    points: int = Field(100, ge=2, le=1000, description="Coverages, evenly spaced.")
+    points: int = Field(100, ge=2, le=1000, description="Points on the curve, evenly spaced in coverage.")
     coverage: float | None = Field(
         None, gt=0, le=1, description="The table's threshold answers this share. Default 0.9."
     )
     max_risk: float | None = Field(
-        None, gt=0, lt=1, description="Or: the table's threshold is certified for this risk."
+        None, gt=0, lt=1, description="Or the table's threshold is certified for this risk."
     )
     risk_confidence: float | None = Field(
-        None, ge=0.5, lt=1, description="Of certificate and bounds in the table. Default 0.99."
+        None, ge=0.5, lt=1, description="Confidence of the table's certificate and bounds. Default 0.99."
     )
 
 
@@ -131,7 +132,7 @@ class CurvePoint(BaseModel):
     """One threshold on the calibration split, with 95 % bounds on its selective risk.
 
     `low` and `high` hold for a point that was chosen before looking at the curve, `band_low` and
-    `band_high` for all points at once: use those for a target chosen after looking.
+    `band_high` for all points at once: use the band for a target chosen after looking.
     """
 
     threshold: float = Field(description="On the scale of `score`, 0..1.")
@@ -146,9 +147,9 @@ class CurvePoint(BaseModel):
 
 
 class GroupRow(BaseModel):
-    """One group, or one class, of the calibration split at the threshold of the table.
+    """One group or class of the calibration split at the threshold of the table.
 
-    A certificate says nothing about a group: so each has its own bound. The bounds hold one by one.
+    A certificate says nothing about a group, so each has its own bound. The bounds hold one by one.
     """
 
     group: str
@@ -156,14 +157,14 @@ class GroupRow(BaseModel):
     n_answered: int
     n_errors: int
     coverage: float
-    risk: float | None = Field(description="Null where nothing is answered.")
+    risk: float | None = Field(description="Null if nothing is answered.")
     risk_upper: float = Field(
-        description="Clopper and Pearson's upper bound at `risk_confidence`, for this group alone."
+        description="Clopper–Pearson upper bound at `risk_confidence`, for this group alone."
     )
     verdict: GroupVerdict | None = Field(
         description="`bound_below`: the bound is at most the table's `max_risk`. `bound_above`: it is not. "
-        "`too_few`: so few are answered that it could not be, even without an error. Null where no "
-        "`max_risk` was asked for. A certificate it is not: many rows at this confidence are not one promise."
+        "`too_few`: so few are answered that it could not be, even without an error. Null if no `max_risk` "
+        "was requested. This is not a certificate: many rows at this confidence are not one promise."
     )
     aurc: float | None
 
@@ -174,14 +175,14 @@ class GroupTable(BaseModel):
     policy: Literal["coverage", "max_risk"]
     requested: float = Field(description="The coverage, or the risk, that the threshold is for.")
     status: SelectionStatus
-    threshold: float | None = Field(description="On the scale of `score`; null where there is none.")
+    threshold: float | None = Field(description="On the scale of `score`; null if there is none.")
     max_risk: float | None = Field(
-        description="The risk asked for, which the bounds are compared with; null for a `coverage`."
+        description="The requested risk, which the bounds are compared with; null for a `coverage`."
     )
     risk_confidence: float
-    groups: list[GroupRow] = Field(description="Empty where the data set has no groups.")
+    groups: list[GroupRow] = Field(description="Empty if the data set has no groups.")
     group_coverage_ratio: float | None = Field(
-        description="Least coverage of a group over the largest; 1 is even. Null under two groups."
+        description="Smallest coverage of a group over the largest; 1 is even. Null below two groups."
     )
     classes: list[GroupRow] = Field(
         description="By the true class; empty for a calibration without class counts."
@@ -202,15 +203,15 @@ class RiskCoverage(BaseModel):
     augrc: float | None = Field(
         description="Area under the generalised curve (Traub et al. 2024). Lower is better."
     )
-    confidence: float = Field(description="Of each pair of bounds.")
-    points: list[CurvePoint] = Field(description="In rising coverage.")
+    confidence: float = Field(description="Confidence of each pair of bounds.")
+    points: list[CurvePoint] = Field(description="In order of rising coverage.")
     chosen_before_looking: Literal["low, high"] = Field(
         "low, high", description="The bounds for a point that was fixed before the curve was seen."
     )
     chosen_after_looking: Literal["band_low, band_high"] = Field(
-        "band_low, band_high", description="The only bounds for a point that was picked off the curve."
+        "band_low, band_high", description="The only bounds for a point that was picked from the curve."
     )
-    statement: str = Field(description="The same in a sentence.")
+    statement: str = Field(description="The same in words.")
     table: GroupTable
 
 
@@ -218,15 +219,15 @@ ClassName = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
 
 
 class ModelImport(Strict):
-    """The fields beside the file of a model import."""
+    """The fields that accompany the file of a model import."""
 
     backbone: Annotated[Text, StringConstraints(min_length=1, max_length=200)] = Field(
         description="`small_cnn`, `resnet32`, or a torchvision or timm classifier by name."
     )
     classes: list[ClassName] = Field(
-        min_length=2, max_length=100_000, description="Names, in the order of outputs."
+        min_length=2, max_length=100_000, description="Names, in the order of the outputs."
     )
     image_size: int = Field(ge=8, le=1024, description="Side in pixels of the square that the network sees.")
     dataset: DatasetRef | None = Field(
-        None, description="The data set that it belongs to, of the same classes."
+        None, description="The data set that the model belongs to; it must have the same classes."
     )

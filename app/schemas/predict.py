@@ -12,9 +12,7 @@ from models.selective import ScoreName
 
 ModelQuery = Annotated[
     str,
-    Field(
-        min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$", description="Id of a model, or an alias."
-    ),
+    Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$", description="Id or alias of a model."),
 ]
 DatasetQuery = Annotated[str, Field(max_length=32, description="Id of the data set that the sample is in.")]
 SampleQuery = Annotated[int, Field(ge=0, lt=2**63, description="Number of the sample.")]
@@ -22,37 +20,36 @@ PolicyName = Literal["coverage", "max_risk", "min_score", "none"]
 
 
 class Query(BaseModel):
-    """Query parameters. An unknown one is an error: a policy that is misspelt must not be passed over."""
+    """Query parameters. An unknown one is an error: a misspelt policy must not be ignored."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
 
 class PredictQuery(Query):
-    """What is asked of a model, and when it should rather not answer."""
+    """A prediction by a model, and when it should abstain."""
 
     model: ModelQuery
     coverage: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="Policy: answer the surest, this share of inputs like those calibrated on.",
+        description="Policy: answer this share of the inputs, the surest, if they are like those of the "
+        "calibration split.",
     )
     max_risk: float | None = Field(
-        None, gt=0, lt=1, description="Policy: the share of answers that may be wrong, certified."
+        None, gt=0, lt=1, description="Policy: certify that at most this share of the answers is wrong."
     )
     risk_confidence: float | None = Field(
         None, ge=0.5, lt=1, description="Probability that `max_risk` is kept. Default 0.99."
     )
     min_score: float | None = Field(
-        None, gt=0, le=1, description="Policy: answer from this score on, on the scale of `score`."
+        None, gt=0, le=1, description="Policy: answer inputs with at least this `score`."
     )
-    score: ScoreName | None = Field(
-        None, description="How sure the model is, by which rule. Default: the calibration's."
-    )
+    score: ScoreName | None = Field(None, description="Confidence score. Default: the calibration's.")
     on_uncertified: Literal["abstain", "error"] = Field(
-        "abstain", description="When `max_risk` cannot be certified: abstain, or answer 409."
+        "abstain", description="If `max_risk` cannot be certified: abstain, or answer 409."
     )
-    top_k: int = Field(5, ge=1, le=1000, description="Most candidates of each prediction.")
+    top_k: int = Field(5, ge=1, le=1000, description="Most candidates per prediction.")
     explain: bool = Field(False, description="Add the saliency map of the same forward pass.")
 
 
@@ -66,7 +63,7 @@ class StoredPredictQuery(PredictQuery):
 class Candidate(BaseModel):
     """A class and its softmax probability under the served model, at the calibration's temperature.
 
-    Only for showing: decisions compare `score`, which knows no temperature.
+    For display only: decisions compare `score`, to which no temperature is applied.
     """
 
     label: str
@@ -74,7 +71,7 @@ class Candidate(BaseModel):
 
 
 class Agreement(BaseModel):
-    """What the two models of the pair say. All null for a model without an ERM model."""
+    """The labels of both models of the pair. All null for a model without an ERM model."""
 
     erm: str | None = Field(description="The ERM model's label.")
     masktune: str | None = Field(description="The served model's label, whether or not it abstains.")
@@ -98,7 +95,7 @@ class Prediction(BaseModel):
     label: str | None
     abstain_reason: AbstainReason | None
     score: float | None = Field(
-        description="0..1; null where the network's output is not finite, which abstains."
+        description="0..1; null if the network's output is not finite, which abstains."
     )
     candidates: list[Candidate]
     agreement: Agreement
@@ -113,17 +110,17 @@ class CalibrationUse(BaseModel):
     n_answered: int
     n_errors: int
     coverage: float
-    coverage_interval: tuple[float, float] = Field(description="Clopper and Pearson, 95 %.")
-    risk: float | None = Field(description="Null where nothing is answered.")
+    coverage_interval: tuple[float, float] = Field(description="Clopper–Pearson, 95 %.")
+    risk: float | None = Field(description="Null if nothing is answered.")
     risk_upper: float = Field(
-        description="Certified: the risk asked for; else Clopper and Pearson's bound at `risk_confidence`."
+        description="The requested risk if certified, else the Clopper–Pearson bound at `risk_confidence`."
     )
     risk_confidence: float
     method: str
     temperature: float = Field(
         1.0,
-        description="Of the candidates' probabilities, fitted on the validation split; 1: as they are. "
-        "Neither scores nor thresholds have it.",
+        description="Temperature of the candidates' probabilities, fitted on the validation split; 1: "
+        "unchanged. It applies to neither scores nor thresholds.",
     )
     created_at: Time | None
 
@@ -135,20 +132,24 @@ class SelectionAnswer(BaseModel):
     requested: float | None
     status: SelectionStatus
     threshold: float | None = Field(
-        description="Answered from this score on; null where there is none. Compared before rounding."
+        description="Inputs with at least this score are answered; null if there is none. Compared before "
+        "rounding."
     )
     score_name: ScoreName
     calibration: CalibrationUse | None
     best_certifiable_risk: float | None = Field(
         None,
-        description="Not certifiable: the least risk that this calibration certifies, for planning only.",
+        description="If not certifiable: the lowest risk that this calibration certifies, for planning only.",
     )
     samples_at_least: int | None = Field(
-        None, description="Not certifiable: calibration samples that the wish takes even without an error."
+        None,
+        description="If not certifiable: calibration samples that the requested risk takes even without an "
+        "error.",
     )
     samples_needed: int | None = Field(
         None,
-        description="Not certifiable: samples that it would likely take with this model; null: no number.",
+        description="If not certifiable: samples that it would likely take with this model; null if no "
+        "number would do.",
     )
 
 

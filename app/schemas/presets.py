@@ -13,10 +13,10 @@ class Preset(BaseModel):
     name: str
     title: str
     description: str
-    data: str | None = Field(description="What it is meant for: `builtin:NAME` or `format:NAME`.")
-    params: dict[str, Any] = Field(description="Fields of a job; those left out keep their defaults.")
+    data: str | None = Field(description="The data it is meant for: `builtin:NAME` or `format:NAME`.")
+    params: dict[str, Any] = Field(description="Fields of a job; fields left out keep their defaults.")
     released: dict[str, Any] = Field(
-        description="Fields that `as_released` sets beside them: what the paper's code does on these data."
+        description="Further fields that `as_released` sets: what the paper's code does on these data."
     )
 
 

@@ -12,8 +12,8 @@ class FieldProblem(BaseModel):
         description="JSON pointer into the body (RFC 6901), `?name` for a query parameter, "
         "`{name}` for a part of the path, `Name:` for a header."
     )
-    code: str = Field(description="Stable name of the fault.")
-    detail: str = Field(description="What is wrong, and what would be right.")
+    code: str = Field(description="Stable code of the fault.")
+    detail: str = Field(description="What is wrong, and what would be valid.")
 
 
 class Problem(BaseModel):
@@ -22,12 +22,14 @@ class Problem(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: str = Field(
-        description="Address of the kind's explanation; stable.", examples=["/problems/not-found"]
+        description="Address of the kind's explanation; stable. `about:blank`: the connection was refused "
+        "before any route ran, and the status tells the kind.",
+        examples=["/problems/not-found"],
     )
     title: str = Field(description="The kind, in words.")
     status: int = Field(description="The HTTP status.", ge=400, le=599)
     detail: str = Field(description="What happened here, and what to do about it.")
-    instance: str | None = Field(None, description="The path that was asked for.")
+    instance: str | None = Field(None, description="The path that was requested.")
     errors: list[FieldProblem] | None = Field(None, description="Every fault of an invalid input.")
 
 
@@ -39,7 +41,7 @@ class ProblemKind(BaseModel):
     title: str
     status: int
     description: str
-    """Where the kind needs more words than its title."""
+    """More than the title, where the kind needs it."""
 
 
 class ProblemKinds(BaseModel):

@@ -1,4 +1,4 @@
-"""Shape of a job's before/after report: the outline; every figure in it carries its n and interval."""
+"""Shape of a job's before/after report, in outline; every figure in it carries its n and interval."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Report(BaseModel):
     models: dict[str, Any] = Field(description="By arm: id, backbone, image size.")
     metrics: dict[str, Any] = Field(description="By split and arm: accuracies, by class and group.")
     reliability: dict[str, Any] = Field(
-        description="By split and arm: how far probabilities are to be believed, over the answers that are "
-        "finite numbers (`non_finite` others); null where none is."
+        description="By split and arm: how reliable the probabilities are, over the answers that are finite "
+        "numbers (`non_finite` counts the others); null if none is."
     )
     differences: dict[str, Any] = Field(
         description="By split: MaskTune or the retrained head minus each other arm, paired."
@@ -36,20 +36,22 @@ class Report(BaseModel):
         description="By split: how often ERM and the model after it answer differently."
     )
     shortcut: dict[str, Any] | None = Field(
-        None, description="Signs that the model before leans on a shortcut, what they come to, and the rule."
+        None,
+        description="Signs that the model before leans on a shortcut, the rule, and the `reading`: leans, "
+        "some_signs, no_sign or not_judged, which has a `reason`.",
     )
     properties: dict[str, Any] | None = Field(
-        None, description="Which simple property of the images tells the class, as the import found it."
+        None, description="Which simple property of the images predicts the class, as the import found it."
     )
     masking_cost: dict[str, Any] = Field(
         {},
-        description="By split and arm: answers under the model's own mask, and under it elsewhere.",
+        description="By split and arm: answers under the model's own mask, and under that mask elsewhere.",
     )
     slices: dict[str, Any] | None = Field(
-        None, description="Inferred: clusters of saliency maps of each class, and each model on them."
+        None, description="Inferred: clusters of the saliency maps of each class, and each model on them."
     )
     gaze: dict[str, Any] | None = Field(
-        None, description="Mean saliency map of each class and arm; the share of saliency that moved."
+        None, description="Mean saliency map by class and arm; the share of saliency that moved."
     )
     risk_coverage: dict[str, Any] = Field(
         {}, description="By split and arm: selective risk over coverage, with pointwise bounds and a band."
@@ -59,14 +61,14 @@ class Report(BaseModel):
     )
     temperature: dict[str, Any] = Field(
         {},
-        description="By arm: what the probabilities that are shown are divided by, and where it was fitted.",
+        description="By arm: the temperature of the probabilities that are shown, and where it was fitted.",
     )
     reliability_shown: dict[str, Any] = Field(
-        {}, description="As `reliability`, of the probabilities at that temperature."
+        {}, description="As `reliability`, for the probabilities at that temperature."
     )
-    masks: dict[str, Any] | None = Field(description="What was masked of the training images.")
+    masks: dict[str, Any] | None = Field(description="What was masked in the training images.")
     cost: list[dict[str, Any]] = Field(description="Seconds, images per second and device of each stage.")
     groups: dict[str, Any] | None = Field(
-        None, description="What a last layer was balanced over, `inferred` or given, and each model on it."
+        None, description="Groups that a head was balanced over, `inferred` or given; each model on them."
     )
     gallery: dict[str, Any] | None = Field(description="The same images under each model, picked by rule.")

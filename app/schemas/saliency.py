@@ -13,15 +13,15 @@ Format = Literal["json", "png"]
 
 
 class SaliencyQuery(Query):
-    """Which map is wanted, and how it should be shown."""
+    """Which map to compute, and how to show it."""
 
     model: ModelQuery
     method: str = Field(
         "xgradcam",
         max_length=40,
         description="A class activation method: xgradcam, gradcam, gradcam++, hirescam, layercam, eigencam, "
-        "eigengradcam, scorecam, ablationcam, fullgrad and others: an unknown one is told them all. Those "
-        "that run the network again for each map take few images and wait in a line of their own.",
+        "eigengradcam, scorecam, ablationcam, fullgrad and others; the error for an unknown name lists them "
+        "all. Methods that run the network again for each map take fewer images and have their own queue.",
     )
     target: str | None = Field(
         None, max_length=200, description="The class to explain, by name. Default: the predicted one."
@@ -30,13 +30,13 @@ class SaliencyQuery(Query):
         None,
         ge=-10,
         le=10,
-        description="Pixels above mean + `sigmas`·std of the positive values are masked. Default: as the "
-        "model's job masked, else 2.",
+        description="Pixels above mean + `sigmas`·std of the positive values are masked. Default: as in the "
+        "model's job, else 2.",
     )
     format: Format | None = Field(
-        None, description="Default: `png` where `Accept` prefers a PNG, else `json`. `png` shows one image."
+        None, description="Default: `png` if `Accept` prefers a PNG, else `json`. `png` shows one image."
     )
-    view: View = Field("overlay", description="Which picture a PNG is; JSON has all three.")
+    view: View = Field("overlay", description="Which picture to send as a PNG; JSON has all three.")
 
 
 class StoredSaliencyQuery(SaliencyQuery):
@@ -65,7 +65,7 @@ class SaliencyAnswer(BaseModel):
     model: str
     method: str
     sigmas: float | None = Field(
-        description="Of the mask; null where the model's job masked a share of the pixels."
+        description="The threshold of the mask; null if the model's job masked a share of the pixels."
     )
     share: float | None
     images: list[ImageSaliency]

@@ -1,1 +1,1 @@
-"""What a route calls: plain functions."""
+"""The functions that routes call."""

@@ -1,4 +1,4 @@
-"""Requests that wait for something else than an answer leave their places at the gate to others meanwhile."""
+"""Requests that wait for something other than an engine give up their places at the gate meanwhile."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from app.middleware.admission import Gate
 
 @contextmanager
 def aside(request: Request) -> Iterator[None]:
-    """Without a place while the block runs; behind it the request is inside again, however many are.
+    """Give up the request's place while the block runs; afterwards take it back, however many are inside.
 
-    For a request that the gate covers, and that has come whole. The block must bound how many wait in it.
+    For a request that the gate covers and whose body is complete. The block itself must limit how many
+    requests wait in it.
     """
     gate: Gate = request.app.state.gate
     gate.inside -= 1

@@ -1,9 +1,8 @@
-"""API keys: who calls, and what the key allows.
+"""API keys: who is calling, and what the key allows.
 
-A key is one of the operator's (MASKTUNE_API_KEYS) or one that an admin made (`POST /keys`). Of both
-only the SHA-256 is kept. A password would need a slow hash with a salt, because it can be guessed; the
-secrets made here are 256 random bits, which no table and no speed of guessing reaches, and a slow hash
-would cost its time at every request.
+A key comes from the operator (MASKTUNE_API_KEYS) or was created by an admin (`POST /keys`). Only the SHA-256
+of either is kept. A password can be guessed and would need a slow, salted hash. The secrets created here are
+256 random bits, out of reach of any table or brute force, and a slow hash would be paid on every request.
 """
 
 from __future__ import annotations
@@ -23,47 +22,51 @@ from core.vocabulary import Scope
 
 EVERYTHING = frozenset(Scope)
 KEPT_SECONDS = 5.0
-"""How long the keys of the database are believed: a key that was revoked at another replica opens
-nothing after this time. At the replica that revoked it, it opens nothing at once."""
+"""How long the keys read from the database are cached. A revoked key stops working at once on the replica
+that revoked it, and within this time on the others."""
 REST_SECONDS = 1.0
-"""How long the database is left alone after it did not tell the keys: a hung one lets each try wait."""
+"""Pause after the keys could not be read, because each attempt waits if the database hangs."""
 _PREFIX = "mt_"
-"""So that a secret is known for what it is where it should not be, in a log or a repository."""
+"""Makes a leaked secret recognisable, for example in a log or a repository."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """The bearer of a key. `id` may be logged and stored (a made key's id, or a digest); the key may not."""
+    """The bearer of a key. Unlike the key, `id` may be logged and stored (a created key's id, or a digest).
+
+    `name` is set for created keys only.
+    """
 
     id: str
     scopes: frozenset[Scope]
+    name: str | None = None
 
     def need(self, scope: Scope) -> None:
-        """Raise `Forbidden` unless the key has this scope; `admin` has them all."""
+        """Raise `Forbidden` unless the key has this scope; `admin` includes all scopes."""
         if scope not in self.scopes and Scope.ADMIN not in self.scopes:
             held = ", ".join(sorted(self.scopes))
-            raise Forbidden(f"this needs a key with the scope {scope.value}; yours has {held}")
+            raise Forbidden(f"this needs a key with the scope {scope.value}; yours has only {held}")
 
 
 ANYONE = Caller("anyone", EVERYTHING)
-"""Whoever calls a service without keys; such a service listens on loopback only."""
+"""The caller of a service without keys, which listens on loopback only."""
 
 Made = Callable[[], Sequence[tuple[bytes, Caller]]]
-"""Reads the made keys that are valid now: the digest of each, and who bears it."""
+"""Reads the created keys that are valid now: each key's digest and its bearer."""
 
 
 def new_secret() -> str:
-    """A secret of 256 random bits, in 46 characters that need no quoting in a header or a shell."""
+    """Generate a secret of 256 random bits: 46 characters that need no quoting in a header or a shell."""
     return _PREFIX + secrets.token_urlsafe(32)
 
 
 def digest_of(secret: str) -> bytes:
-    """The SHA-256 of a secret: 32 bytes, all that is kept of it."""
+    """Return the SHA-256 of a secret (32 bytes), the only form in which it is kept."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 class Keyring:
-    """The operator's keys, and those of the database as they were at most `KEPT_SECONDS` ago."""
+    """The operator's keys, and those in the database as of at most `KEPT_SECONDS` ago."""
 
     def __init__(
         self,
@@ -82,19 +85,19 @@ class Keyring:
 
     @property
     def closed(self) -> bool:
-        """Whether a key is needed at all: only where the operator named one."""
+        """Whether a key is needed at all: only if the operator has configured one."""
         return bool(self._given)
 
     def forget(self) -> None:
-        """A key was made or revoked here: read them all again before the next one is believed."""
+        """Discard the cached keys, because one was created or revoked here."""
         self._forgotten += 1
         self._read_at = self._rests_until = float("-inf")
 
     async def identify(self, secret: str | None) -> Caller:
-        """The caller with this key, or `Unauthenticated`. Every digest is compared, in constant time.
+        """Return the caller with this key, or raise `Unauthenticated`. Compares all digests in constant time.
 
-        Where the made keys cannot be read, the operator's still open, and any other raises what the
-        database raised: a key whose revocation cannot be looked up is not believed.
+        If the created keys cannot be read, the operator's keys still work, and any other key raises the
+        database's error: a key is not accepted while its revocation cannot be checked.
         """
         if not self._given:
             return ANYONE
@@ -110,33 +113,33 @@ class Keyring:
         return found
 
     async def _believed(self) -> Sequence[tuple[bytes, Caller]]:
-        """The made keys; one request reads them for all that wait meanwhile, or fails for them all."""
+        """Return the created keys. One request reads them for all that wait meanwhile, or fails for all."""
         asked = self._clock()
         if asked - self._read_at >= KEPT_SECONDS:
             async with self._reading:
                 if self._clock() - self._read_at >= KEPT_SECONDS:
                     if asked < self._rests_until:
-                        raise self._failure.with_traceback(None)  # that of each who is told would be added
+                        raise self._failure.with_traceback(None)  # else it would grow with each raise
                     await self._read_anew()
         return self._made
 
     async def _read_anew(self) -> None:
         begun, forgotten = self._clock(), self._forgotten
         try:
-            self._made = await asyncio.to_thread(self._read)  # not among the threads of slow requests
+            self._made = await asyncio.to_thread(self._read)  # not in the thread pool of slow requests
         except Exception as error:
-            if forgotten == self._forgotten:  # else the database takes keys: it is back
+            if forgotten == self._forgotten:  # else a key was just stored: the database works again
                 self._failure, self._rests_until = error, self._clock() + REST_SECONDS
             raise
-        if forgotten == self._forgotten:  # else a key changed while they were read
+        if forgotten == self._forgotten:  # else a key changed during the read
             self._read_at = begun
 
 
 def made_keys(database: Database) -> list[tuple[bytes, Caller]]:
-    """What a `Keyring` reads: digest and bearer of every key of the database that may be used now."""
+    """Read the digest and bearer of every valid key in the database, for a `Keyring`."""
     with database.read() as session:
         return [
-            (bytes(row.digest), Caller(row.id, frozenset(map(Scope, row.scopes))))
+            (bytes(row.digest), Caller(row.id, frozenset(map(Scope, row.scopes)), row.name))
             for row in keys.valid(session)
         ]
 

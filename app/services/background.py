@@ -1,4 +1,4 @@
-"""What goes on beside the requests, for as long as the application runs."""
+"""Background tasks that run for as long as the application does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 @asynccontextmanager
 async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run `work` while the block runs; at its end it is cancelled and awaited."""
+    """Run `work` while the block runs; at the end of the block, cancel and await it."""
     task = asyncio.create_task(work)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The images that a request sends, in a form or alone as the body."""
+"""The images that a request sends, as files in a form or as one raw body."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from core.errors import InvalidInput, UnsupportedMedia
 
 RAW = ("image/", "application/octet-stream")
 IN_MEMORY = 1 << 20
-"""Bytes of a body that are kept in memory while the rest is awaited."""
+"""Bytes of a body that are kept in memory while the rest arrives."""
 
 
 class Sent:
-    """They gather in a file of the scratch folder, beyond the first `IN_MEMORY` bytes: memory is for those
-    that are to be answered (`uploads`). What is held is given back when the block ends.
+    """Spools a body beyond its first `IN_MEMORY` bytes to a file in the scratch folder.
+
+    Memory is reserved for requests that are about to be answered (`uploads`). File and memory are released
+    when the block ends.
     """
 
     def __init__(self, request: Request, services: Services) -> None:
@@ -29,14 +31,15 @@ class Sent:
         self._share = services.inference.memory.share()
         self._spool: SpooledTemporaryFile[bytes] | None = None
         self._spooled = 0
+        self._taken = False
         self._whole: bytes | None = None
         self._kind = ""
         self._files: list[File] | None = None
         self.sizes: list[int] = []
-        """Bytes of each image, once all are received."""
+        """Bytes of each image, once all have been received."""
 
     async def receive(self) -> None:
-        """All of the body. `UnsupportedMedia`, `InvalidInput` or `BadImage` for what holds no images."""
+        """Receive the whole body. Raises `UnsupportedMedia`, `InvalidInput` or `BadImage` if unusable."""
         header = self._request.headers.get("content-type", "")
         self._kind = header.partition(";")[0].strip().lower()
         if self._kind == MULTIPART:
@@ -45,12 +48,14 @@ class Sent:
             await self._receive_raw()
         else:
             raise UnsupportedMedia(
-                f"send one image as the body with its type as Content-Type, or several as {MULTIPART}"
+                f"send one image as the body, with its Content-Type, or several as {MULTIPART}"
             )
 
     async def uploads(self) -> list[Upload]:
-        """The images in order, in memory from now on. `Overloaded` where others take it."""
-        self._share.take(sum(self.sizes))
+        """Load the images into memory, in order. Raises `Overloaded` if other requests' images fill it."""
+        if not self._taken:
+            self._share.take(sum(self.sizes))
+            self._taken = True
         if self._whole is not None:
             return [Upload(self._whole, media_type=self._kind)]
         if self._spooled <= IN_MEMORY:
@@ -63,11 +68,11 @@ class Sent:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._share.__exit__(kind, error, traceback)
         if self._spool is not None and self._spooled <= IN_MEMORY:
             self._spool.close()
-        elif self._spool is not None:  # to free hundreds of megabytes takes a disk its time
+        elif self._spool is not None:  # freeing hundreds of megabytes on disk takes time
             asyncio.get_running_loop().run_in_executor(None, self._spool.close)
-        self._share.__exit__(kind, error, traceback)
 
     async def _receive_form(self, header: str) -> None:
         settings = self._services.settings
@@ -81,7 +86,7 @@ class Sent:
 
     async def _receive_raw(self) -> None:
         piece, more = await self._piece()
-        if not more:  # nearly always
+        if not more:  # the usual case
             self._whole, self.sizes = piece, [len(piece)]
         else:
             while more:
@@ -93,7 +98,7 @@ class Sent:
             raise InvalidInput.field("/", "missing", "the body is empty; send an image")
 
     async def _piece(self) -> tuple[bytes, bool]:
-        """What came next, and whether there is more. Starlette's `stream` costs ten times as much."""
+        """Return the next piece and whether more follows. Starlette's `stream` costs ten times as much."""
         message = await self._request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect

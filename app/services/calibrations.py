@@ -1,4 +1,4 @@
-"""Calibrations as they are served: parsed once, kept by key, as a calibration never changes."""
+"""Loads calibrations for serving. Each is parsed once and cached by key, because it never changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_SCORE: ScoreName = "max_softmax"
 
 
 def of(model: ModelRow, artifacts: Artifacts) -> Calibration | None:
-    """The model's calibration; None for one that was never calibrated."""
+    """Return the model's calibration, or None if it was never calibrated."""
     if model.calibration is None:
         return None
     return _read(
@@ -30,17 +30,17 @@ def of(model: ModelRow, artifacts: Artifacts) -> Calibration | None:
 
 
 def needed(model: ModelRow, artifacts: Artifacts) -> Calibration:
-    """The same, or a `Conflict` that says how to get one."""
+    """Like `of`, but raise `Conflict`, which says how to get one, if there is none."""
     found = of(model, artifacts)
     if found is None:
         raise Conflict(
-            f"model {model.id} has no calibration: POST /jobs/evaluate with it and a data set makes one"
+            f"model {model.id} has no calibration; make one with POST /jobs/evaluate and a data set"
         )
     return found
 
 
 def score_name(asked: ScoreName | None, model: ModelRow) -> ScoreName:
-    """The score asked for, or the calibration's own. `InvalidInput` for one that the model cannot have."""
+    """Return the requested score, or the calibration's own. `InvalidInput` if the model cannot compute it."""
     calibration = model.calibration or {}
     if asked is None:
         named: ScoreName = calibration.get("score_name") or DEFAULT_SCORE
@@ -56,24 +56,24 @@ def score_name(asked: ScoreName | None, model: ModelRow) -> ScoreName:
         raise InvalidInput.field(
             "?score",
             "needs-erm",
-            f"{asked} compares with an ERM model, and {model.id} has none: use {DEFAULT_SCORE}",
+            f"{asked} needs an ERM model, and model {model.id} has none; use {DEFAULT_SCORE}",
         )
     return asked
 
 
 def ground(database: Database, stores: Stores, artifacts: Artifacts, pair: Pair) -> Ground:
-    """What another engine of this pair is to be measured on: the data set of the model's own calibration.
+    """Return the data set of the model's own calibration, on which another engine of this pair is measured.
 
-    `Conflict` says why there is nothing.
+    Raises `NotFound` if the model was deleted, and `Conflict` if there is nothing to measure on.
     """
     with database.read() as session:
         model = session.get(ModelRow, pair.model.id)
         if model is None:
             raise NotFound("it was deleted")
         if model.calibration is None:
-            raise Conflict("it has no calibration: POST /jobs/evaluate with it and a data set makes one")
+            raise Conflict("it has no calibration; make one with POST /jobs/evaluate and a data set")
         if (model.erm_id is None) != (pair.erm is None):
-            raise Conflict("it is asked without the ERM model that it was calibrated with")
+            raise Conflict("it is served without the ERM model that it was calibrated with")
         facts = _facts(artifacts, model.calibration["artifact"])
         dataset = session.get(DatasetRow, facts.get("dataset"))
     gone = Conflict("the data set that it was calibrated on is gone")
@@ -102,7 +102,10 @@ def _read(artifacts: Artifacts, key: str, id: str, created_at: float | None) -> 
 
 
 def _facts(artifacts: Artifacts, key: str) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads((artifacts.folder(key) / FILE).read_text(encoding="utf-8"))
+    try:
+        facts: dict[str, Any] = json.loads((artifacts.folder(key) / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:  # the model is being deleted
+        raise ArtifactMissing(f"{key}/{FILE}") from error
     return facts
 
 

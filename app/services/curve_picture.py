@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, ACCENT, GRID = "#1d2530", "#c2410c", "#d8dde4"
-_drawing = Lock()  # matplotlib's font cache is not made for threads
+_drawing = Lock()  # matplotlib's font cache is not thread-safe
 
 
 def draw(curve: RiskCoverage) -> bytes:
-    """8 × 5 inches at 144 dpi, on white."""
+    """Draw the curve as a PNG of 8 × 5 inches at 144 dpi, on white."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second to import
     from matplotlib.figure import Figure
 
@@ -67,11 +67,11 @@ def _frame(axes: Axes, curve: RiskCoverage) -> None:
         size=8.5,
         color=INK,
     )
-    # The bounds of the first few answers reach 100 % and would flatten the curve.
+    # The bounds at the lowest coverages reach 100 % and would flatten the curve.
     settled = [p.high for p in curve.points if p.coverage >= 0.2] or [p.high for p in curve.points] or [1.0]
     axes.set_ylim(0, min(100.0, 100 * max(*settled, 0.005) * 1.15))
     axes.set_xlim(0, 100)
-    axes.set_xlabel("coverage: share of inputs that are answered, %", color=INK)
+    axes.set_xlabel("coverage: share of inputs answered, %", color=INK)
     axes.set_ylabel("selective risk: share of answers that are wrong, %", color=INK)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)

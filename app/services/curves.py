@@ -1,4 +1,4 @@
-"""Risk over coverage on a model's calibration split: the curve, its areas, each group at one threshold."""
+"""Risk–coverage curves on a model's calibration split, their areas, and each group at one threshold."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from models.selective import (
 
 DEFAULT_COVERAGE = 0.9
 STATEMENT = (
-    "With {confidence:g} % confidence each pair of bounds low … high holds for one point that was chosen "
+    "With {confidence:g} % confidence, each pair of bounds low … high holds for one point that was chosen "
     "before looking at this curve, and the band band_low … band_high for all points at once. For a target "
-    "chosen after looking only the band holds; a max_risk chosen after looking is not certified either."
+    "chosen after looking, only the band holds; a max_risk chosen after looking is not certified either."
 )
 
 
 def curve(row: ModelRow, artifacts: Artifacts, asked: RiskCoverageQuery) -> RiskCoverage:
-    """Raises `Conflict` for a model without a calibration, `InvalidInput` for a score it has none for."""
+    """Compute the curve. Raises `Conflict` without a calibration, `InvalidInput` if it lacks the score."""
     _check(asked)
     calibration = calibrations.needed(row, artifacts)
     reference = calibration_ref(row)
@@ -74,9 +74,9 @@ def curve(row: ModelRow, artifacts: Artifacts, asked: RiskCoverageQuery) -> Risk
 def _check(asked: RiskCoverageQuery) -> None:
     if asked.coverage is not None and asked.max_risk is not None:
         raise InvalidInput(
-            "at most one policy: coverage and max_risk were given; leave one out",
+            "give at most one policy, not both coverage and max_risk",
             errors=tuple(
-                FieldError(f"?{name}", "one-policy", "leave all policies but one out")
+                FieldError(f"?{name}", "one-policy", "leave out all policies but one")
                 for name in ("coverage", "max_risk")
             ),
         )

@@ -1,27 +1,33 @@
-"""Rows and packed stores as the API tells them."""
+"""Data set rows in the shapes of the API."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from app.locations import Locate, located
 from app.schemas.datasets import Dataset, Group, Rejected, Report
+from app.services.order import BY_NAME, PROBLEM, Order, each, of_fields, ordered
 from core.artifacts import ArtifactMissing, Artifacts
 from core.tables import DatasetRow
+from models.data.formats.manifest import natural_order
 from models.data.report import REPORT_FILE
+from models.data.splits import ALL_SPLITS, Cut, SplitRecord
+from models.shortcuts.findings import ShortcutCheck
 
 REJECTED_SHOWN = 1000
 
+_SPLIT_RECORD: Order = {**of_fields(SplitRecord), "made": each(ALL_SPLITS, of_fields(Cut))}
+_SHORTCUTS = of_fields(ShortcutCheck)
+
 
 def describe(row: DatasetRow, locate: Locate, artifacts: Artifacts | None = None) -> Dataset:
-    """The data set. With `artifacts`, its report names the first rejected files; without, it counts them."""
-    summary = row.summary
-    splits: Mapping[str, Any] = summary.get("splits", {})
+    """Describe the data set. Its report lists the first rejected files only if `artifacts` is given."""
+    summary, splits = row.summary, _splits(row)
     return Dataset(
         id=row.id,
         name=row.name,
@@ -30,8 +36,8 @@ def describe(row: DatasetRow, locate: Locate, artifacts: Artifacts | None = None
         source={k: v for k, v in row.source.items() if k != "upload"} or {"upload": True},
         classes=row.classes,
         splits={name: split["count"] for name, split in splits.items()},
-        groups=_groups(splits),
-        report=None if row.ended_at is None else _report(row, locate, artifacts),
+        groups=_groups(splits, summary.get("groups", ())),
+        report=None if row.ended_at is None else _report(row, splits, locate, artifacts),
         job=row.job_id,
         created_at=row.created_at,
         ended_at=row.ended_at,
@@ -39,7 +45,7 @@ def describe(row: DatasetRow, locate: Locate, artifacts: Artifacts | None = None
 
 
 def report_file(row: DatasetRow, artifacts: Artifacts) -> Path | None:
-    """The import's full report, where it wrote one."""
+    """Return the file with the import's full report, or None if it wrote none."""
     if row.artifact is None:
         return None
     try:
@@ -48,37 +54,53 @@ def report_file(row: DatasetRow, artifacts: Artifacts) -> Path | None:
         return None
 
 
-def _groups(splits: Mapping[str, Any]) -> list[Group]:
+def _splits(row: DatasetRow) -> dict[str, Any]:
+    """Return each split's counts, with classes and groups in the data set's own order."""
+    facts = {
+        "count": BY_NAME,
+        "classes": each(row.classes),
+        "groups": each(row.summary.get("groups", ())),
+    }
+    return ordered(row.summary.get("splits", {}), each(ALL_SPLITS, facts))
+
+
+def _groups(splits: Mapping[str, Any], names: Sequence[str]) -> list[Group]:
+    """Return the groups in the order of `names`; any group missing there follows in natural order."""
     found: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for split, facts in splits.items():
         for name, n in facts["groups"].items():
             found[name][split] = n
-    return [Group(name=name, n=sum(counts.values()), splits=counts) for name, counts in found.items()]
+    there = (name for name in dict.fromkeys((*names, *natural_order(found))) if name in found)
+    return [Group(name=name, n=sum(found[name].values()), splits=found[name]) for name in there]
 
 
-def _report(row: DatasetRow, locate: Locate, artifacts: Artifacts | None) -> Report:
+def _report(
+    row: DatasetRow, splits: Mapping[str, Any], locate: Locate, artifacts: Artifacts | None
+) -> Report:
     summary = row.summary
     error: Mapping[str, Any] | None = summary.get("error")
     file = report_file(row, artifacts) if artifacts is not None else None
     rejected: Mapping[str, int] = summary.get("rejected", {})
+    shortcuts: Mapping[str, Any] | None = summary.get("shortcuts")
     return Report(
         count=summary.get("count", 0),
         problems=summary.get("problems", []),
         notes=summary.get("notes", []),
         rejected=[] if file is None else list(_first_rejected(file, file.stat().st_mtime_ns)),
         rejected_total=sum(rejected.values()),
-        rejected_by_code=dict(rejected),
-        ignored_by_code=summary.get("ignored", {}),
-        duplicates_by_code=summary.get("duplicates", {}),
-        classes={name: split["classes"] for name, split in summary.get("splits", {}).items()},
-        split_record=summary.get("split_record", {}),
-        shortcuts=summary.get("shortcuts"),
-        error=None if error is None else located(error, locate),
+        rejected_by_code=ordered(rejected),
+        ignored_by_code=ordered(summary.get("ignored", {})),
+        duplicates_by_code=ordered(summary.get("duplicates", {})),
+        classes={name: split["classes"] for name, split in splits.items()},
+        split_record=ordered(summary.get("split_record", {}), _SPLIT_RECORD),
+        shortcuts=None if shortcuts is None else ordered(shortcuts, _SHORTCUTS),
+        error=None if error is None else ordered(located(error, locate), PROBLEM),
     )
 
 
 @lru_cache(maxsize=256)
 def _first_rejected(file: Path, changed: int) -> tuple[Rejected, ...]:
-    """A report of millions of files takes seconds to read: each is read once, and again if it `changed`."""
+    """Return the first rejected files. Cached, since reports on millions of files take seconds to read;
+    `changed` (mtime) invalidates the cache."""
     found = json.loads(file.read_text(encoding="utf-8"))["rejected"][:REJECTED_SHOWN]
     return tuple(Rejected(**entry) for entry in found)

@@ -1,4 +1,4 @@
-"""Data sets: created with their import job, looked into, deleted."""
+"""Data sets: create them with their import job, and delete them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from core.vocabulary import DatasetFormat, DatasetState, JobKind
 
 
 def create_from_upload(services: Services, once: Once, upload: uploads.Upload) -> Response:
-    """The upload becomes an artifact, a row and an import job: all three or none."""
+    """Turn the upload into an artifact, a row and an import job: all three or none."""
     request = parse_fields(upload.fields)
     options = _options(FormatOptions, request.options)
-    # Two uploads are the same when their bytes are, whatever boundary lies between the parts.
+    # Two uploads are equal if their files' bytes are, whatever the multipart boundary.
     asked = fingerprint(request, upload.sha256)
     if (answer := once.answered(asked)) is not None:
-        return answer  # before a large file goes to the store a second time
+        return answer  # saves writing a large file to the store a second time
     dataset_id = new_id("ds")
     key = f"uploads/{dataset_id}"
     with tentative(services.database, services.artifacts, key) as keep:
@@ -50,7 +50,7 @@ def create_from_upload(services: Services, once: Once, upload: uploads.Upload) -
 
 
 def create_from_source(services: Services, once: Once, request: SourceRequest) -> Response:
-    """A data set that the worker makes of a builtin name or an allowed address."""
+    """Create a data set that the worker imports from a builtin name or an allowed address."""
     source = sources.resolve(request.source, services.settings.sources)
     kind = BuiltinOptions if "builtin" in source else FormatOptions
     if "builtin" in source and request.format is not DatasetFormat.AUTO:
@@ -66,10 +66,10 @@ def create_from_source(services: Services, once: Once, request: SourceRequest) -
 
 
 def delete(services: Services, session: Session, dataset_id: str) -> None:
-    """Remove the row now, and the stored files once that has been committed.
+    """Remove the row now, and the stored files after the commit.
 
-    The files of an import that was killed before it was recorded, too, and the work folders of all jobs
-    that would need the data set to be resumed.
+    This includes files of an import that was killed before it was recorded, and the work folders of all jobs
+    that would need the data set to resume.
     """
     row = datasets.delete(session, dataset_id)
     artifact = row.artifact or f"datasets/{dataset_id}"
@@ -80,7 +80,7 @@ def delete(services: Services, session: Session, dataset_id: str) -> None:
 
 
 def parse_fields(fields: Mapping[str, str]) -> UploadRequest:
-    """The form's fields, of which `options` is JSON and `seed` a number in digits."""
+    """Parse the form's fields; `options` is JSON and `seed` a decimal integer."""
     raw: dict[str, Any] = dict(fields)
     for name, read in _FORM_FIELDS.items():
         if name in raw:
@@ -97,7 +97,7 @@ _FORM_FIELDS: dict[str, Callable[[str], Any]] = {"options": json.loads, "seed": 
 
 
 def _options(kind: type[FormatOptions | BuiltinOptions], options: dict[str, Any]) -> dict[str, Any]:
-    """The options in full, checked here and not by the import."""
+    """Validate the options here rather than in the import, and fill in the defaults."""
     return parse(kind, options, prefix="/options").model_dump(mode="json")
 
 

@@ -1,4 +1,4 @@
-"""A model's files for elsewhere: its weights as they are, its graph exported once."""
+"""Downloads of a model's files: the weights as stored, and an ONNX graph that is exported once."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Download(NamedTuple):
     path: Path
     filename: str
     etag: str
-    """Strong: a model's files never change."""
+    """Strong validator, since a model's files never change."""
 
 
 async def prepare(services: Services, row: ModelRow, format: FileFormat) -> Download:
-    """The file on this disk; a first ONNX download exports it, which may take minutes.
+    """Return the file on the local disk. The first ONNX download exports it, which may take minutes.
 
-    Raises `Conflict` where it cannot be exported, and `Overloaded` where too many wait for an export.
+    Raises `Conflict` if the model cannot be exported, and `Overloaded` if too many wait for an export.
     """
     return Download(await _FILES[format](services, row), f"{row.id}.{format}", f'"{row.id}.{format}"')
 

@@ -1,4 +1,4 @@
-"""Drift: the counts of what a model was served, against its calibration split."""
+"""Drift: compares the inputs that a model was served with its calibration split, by counts."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from models.selective import Comparison, Reference, Share, compare
 ALPHA = 0.01
 METHOD = "Fisher's exact test of each share, two-sided as twice the smaller tail, Bonferroni over the tests"
 _STATEMENTS: dict[DriftStatus, str] = {
-    "drifted": "What is served differs from the calibration split ({names}): its certificates and coverages "
-    "should not be trusted any more. Look at the inputs, label some, and calibrate on them "
+    "drifted": "The inputs differ from the calibration split ({names}): its certificates and coverages "
+    "should no longer be trusted. Look at the inputs, label some, and calibrate on them "
     "(POST /jobs/evaluate).",
-    "no_sign_of_drift": "No sign that the {inputs} inputs differ from the calibration split. These tests see "
-    "scores and disagreement only: that is no proof that nothing has changed.",
-    "too_few": "{inputs} inputs are too few to tell anything: no outcome of the tests would have been drift.",
+    "no_sign_of_drift": "There is no sign that the {inputs} inputs differ from the calibration split. These "
+    "tests see only scores and disagreement: that does not prove that nothing has changed.",
+    "too_few": "{inputs} inputs are too few to tell: no outcome of the tests could have been drift.",
 }
 
 
 def drift(services: Services, row: ModelRow, *, days: int) -> Drift:
-    """Over the last `days`. Raises `Conflict` for a model without a calibration."""
+    """Test for drift over the last `days`. Raises `Conflict` for a model without a calibration."""
     standing = calibrations.needed(row, services.artifacts)
     name = calibrations.score_name(None, row)
-    services.tally.flush(services.database)  # what this replica counted; the others are seconds behind
+    services.tally.flush(services.database)  # counts of this replica; the others may be seconds behind
     with services.database.read() as session:
         calibration = in_service(services, pair_of(session, row), standing)
-        assert calibration is not None  # the standing one at least
+        assert calibration is not None  # at least the model's own
         totals = served.totals(session, row.id, calibration.id, hours=24 * days)
     tests = compare(_shares(calibration, calibration.references[name], totals.counts), alpha=ALPHA)
     status = _status(tests)

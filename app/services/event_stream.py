@@ -1,4 +1,4 @@
-"""Events in the two shapes that a client may ask for."""
+"""Events in the two forms that a client may request: a stream or pages."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from core.tables import JobRow
 
 HEARTBEAT_SECONDS = 15.0
 RETRY = b"retry: 2000\n\n"
-"""Milliseconds that an EventSource waits before it connects again. Sent first, it also tells proxies
-that the stream has begun."""
+"""Milliseconds that an EventSource waits before it reconnects. Sent first, it also shows proxies that the
+stream has begun."""
 HEARTBEAT = b": still here\n\n"
 
 
 def wanted(accept: str) -> bool:
-    """Whether the client asks for a stream; without a word about it, it gets JSON."""
+    """Whether the client asks for a stream; the default is JSON."""
     kinds = [kind.partition(";")[0].strip().lower() for kind in accept.split(",")]
     return "text/event-stream" in kinds
 
 
 def page(services: Services, row: JobRow, after: int, *, cursor: str | None, limit: int) -> Page[Event]:
-    """The events behind a number, or behind a cursor."""
+    """Return a page of the events after a number or, if given, after a cursor."""
     behind = decode_number(cursor)
     begin = min(after if behind is None else behind, 2**31 - 1)
     with services.database.read() as session:
@@ -52,18 +52,18 @@ async def frames(
     locate: Locate,
     heartbeat: float = HEARTBEAT_SECONDS,
 ) -> AsyncIterator[bytes]:
-    """The stream of a job as server-sent events (WHATWG HTML, section 9.2)."""
+    """Stream a job's events as server-sent events (WHATWG HTML, section 9.2)."""
     yield RETRY
     try:
         async with aclosing(followers.follow(job_id, after=after, heartbeat=heartbeat)) as found:
             async for row in found:
                 yield HEARTBEAT if row is None else frame(describe_event(row, locate))
-    except MasktuneError as error:  # the status was sent long ago: the problem comes as an event
+    except MasktuneError as error:  # the status has already been sent, so the problem is sent as an event
         told = error.to_problem(locate(f"/jobs/{job_id}/events"), base=locate(PROBLEM_BASE))
         body = json.dumps(told)
         yield f"event: error\ndata: {body}\n\n".encode()
 
 
 def frame(event: Event) -> bytes:
-    """One event; JSON has no line breaks, so one line of data carries it."""
+    """Encode one event. This JSON has no line breaks, so one `data` line is enough."""
     return f"id: {event.id}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n".encode()

@@ -1,6 +1,6 @@
-"""Events of jobs for many followers: one reader per process polls the table for all of them.
+"""Job events for many followers: one reader per process polls the table for all of them.
 
-0.5 % of a core for 400 idle followers, where a poll per follower costs up to twenty times that.
+400 idle followers cost 0.5 % of a core; one poll per follower would cost up to twenty times that.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from core.vocabulary import EventType, JobState
 logger = logging.getLogger(__name__)
 
 BATCH = 500
-"""Most events read by one poll, for all followers together; where there are more it polls at once."""
+"""Limit of events read by one poll, for all followers together; if there are more, it polls again at once."""
 PATIENCE = 10
-"""Polls that may fail in a row (a database that restarts) before the streams end with a problem."""
+"""Polls that may fail in a row (the database restarts) before the streams end with a problem."""
 
 
 @dataclass(eq=False)
@@ -37,12 +37,12 @@ class _Follower:
     """Number of the last event handed over."""
     waiting: deque[EventRow] = field(default_factory=deque)
     ended: bool = False
-    """The job has ended, and every event up to its end has been handed over."""
+    """Whether the job has ended and every event up to its end has been handed over."""
     error: MasktuneError | None = None
     behind: bool = False
-    """There is more in the table than was handed over."""
+    """Whether the table has more events than were handed over."""
     fresh: bool = True
-    """Not polled for yet: the job may have ended before."""
+    """Whether no poll has included this follower yet; its job may have ended before."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -51,17 +51,17 @@ class _Follower:
 
 
 class _News(NamedTuple):
-    """What one poll found: new events, the newest number of each job, the jobs that have ended."""
+    """Result of one poll: new events, the newest number of each job, the jobs that have ended."""
 
     rows: list[EventRow]
     read_to: dict[str, int]
-    """Up to where the events of each job were looked for."""
+    """Number up to which each job's events were read."""
     heads: dict[str, int]
     ended: set[str]
 
 
 class Followers:
-    """The open streams of this process, and the reader that feeds them while there are any."""
+    """The open streams of this process, and the reader that feeds them."""
 
     def __init__(
         self, database: Database, *, poll_seconds: float, batch: int = BATCH, most: int = 500
@@ -76,20 +76,20 @@ class Followers:
         return len(self._followers)
 
     def check_room(self) -> None:
-        """Raise `Overloaded` when the process keeps open as many streams as it may."""
+        """Raise `Overloaded` if the process already has the maximum number of streams open."""
         if len(self._followers) >= self._most:
             raise Overloaded(
-                f"{self._most} event streams are open already; follow again shortly, or ask another replica",
+                f"{self._most} event streams are already open; try again in a moment, or use another replica",
                 headers={"Retry-After": "5"},
             )
 
     async def follow(self, job_id: str, *, after: int, heartbeat: float) -> AsyncGenerator[EventRow | None]:
-        """Every event behind number `after`, in order, up to the one that tells the job's end.
+        """Yield every event after number `after`, in order, up to the one that reports the job's end.
 
-        None is a heartbeat: nothing came for `heartbeat` seconds. The stream ends early when the
-        process stops, and raises `MasktuneError` when the events cannot be read or too many read them.
+        None is a heartbeat: there was no event for `heartbeat` seconds. The stream ends early when the
+        process stops, and raises `MasktuneError` if the events cannot be read or too many streams are open.
         """
-        self.check_room()  # again: many may have been let in at once, before the first of them began
+        self.check_room()  # again: many may have passed the first check before any of them began
         follower = _Follower(job_id, after)
         self._followers.add(follower)
         self._start()
@@ -101,7 +101,7 @@ class Followers:
                     raise follower.error
                 if follower.ended:
                     return
-                if follower.behind:  # there was more than one batch: the reader need not sleep
+                if follower.behind:  # there was more than one batch: do not let the reader sleep
                     self._hunger.set()
                 follower.wake.clear()
                 if not follower.waiting and not follower.done and not self._stopped:
@@ -114,7 +114,7 @@ class Followers:
             self._followers.discard(follower)
 
     def stop(self) -> None:
-        """End every stream soon, and take no new one. For the loop's own thread."""
+        """End every stream soon and accept no new ones. Call it in the event loop's thread."""
         self._stopped = True
         if self._reader is not None:
             self._reader.cancel()
@@ -132,9 +132,15 @@ class Followers:
             try:
                 more = await self._poll()
                 failures = 0
-            except SQLAlchemyError as error:
+            except Exception as error:  # any error: if the reader ended, its streams would get no more events
                 failures, more = failures + 1, False
-                logger.warning("events could not be read (%d of %d): %s", failures, PATIENCE, error)
+                logger.warning(
+                    "events could not be read (%d of %d): %s",
+                    failures,
+                    PATIENCE,
+                    error,
+                    exc_info=not isinstance(error, SQLAlchemyError),
+                )
                 if failures >= PATIENCE:
                     return self._give_up()
             if not more:
@@ -145,14 +151,14 @@ class Followers:
 
     def _give_up(self) -> None:
         for follower in self._followers:
-            follower.error = Unavailable("the events cannot be read; follow again from the last id you have")
+            follower.error = Unavailable("the events cannot be read; reconnect from the last id you have")
             follower.wake.set()
 
     async def _poll(self) -> bool:
-        """Hand over what is new; says whether there is more to read at once."""
+        """Hand over new events, and return whether there is more to read at once."""
         groups: defaultdict[str, list[_Follower]] = defaultdict(list)
         for follower in self._followers:
-            # A client that reads slowly is left where it is: its events wait in the table, not here.
+            # Skip slow clients: their events wait in the table, not in memory.
             if not follower.done and len(follower.waiting) < self._batch:
                 groups[follower.job_id].append(follower)
         if not groups:
@@ -165,15 +171,15 @@ class Followers:
                 if row.seq > follower.position:
                     follower.position = row.seq
                     follower.waiting.append(row)
-        for job_id, last in news.read_to.items():  # what was not found up to there is gone for good
+        for job_id, last in news.read_to.items():  # events missing up to here will never appear
             for follower in groups[job_id]:
                 follower.position = max(follower.position, last)
         behind = [_settle(follower, news) for group in groups.values() for follower in group]
         return any(behind)
 
     def _fetch(self, after: dict[str, int], fresh: set[str]) -> _News:
-        """One poll. The state of the `fresh` jobs is read before the numbers, so that an end that
-        comes in between is told by its event and not twice or without it."""
+        """Poll once. The state of the `fresh` jobs is read before the numbers, so that a job that ends in
+        between is reported by its event, exactly once."""
         states: dict[str, JobState] = {}
         with self._database.read() as session:
             for job_id in fresh:
@@ -193,14 +199,14 @@ class Followers:
 
 
 def _settle(follower: _Follower, news: _News) -> bool:
-    """Whether the follower is still behind; if not, it may learn that the job has ended.
+    """Update a follower after a poll, and return whether it is still behind.
 
-    `ended` goes by the last state of a job that was read, so it counts only for who has everything.
+    `news.ended` reflects the last state read of each job, so it only applies to up-to-date followers.
     """
     head = news.heads.get(follower.job_id)
     follower.fresh, follower.behind = False, head is not None and follower.position < head
     if head is None:
-        follower.error = NotFound("the job is gone")
+        follower.error = NotFound("the job no longer exists")
     elif follower.position >= head:
         follower.ended = follower.job_id in news.ended
     if follower.waiting or follower.done:

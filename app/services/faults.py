@@ -1,4 +1,4 @@
-"""Faults of the input, with pointers to where they are."""
+"""Validation errors of the input, with pointers to the fields."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def invalid_input(faults: Sequence[Any], body: object, *, prefix: str = "") -> InvalidInput:
-    """Pydantic's faults as one problem with pointers. `body` is what was checked, where it is known."""
+    """Turn Pydantic's errors into one problem with pointers. `body` is the checked value, if known."""
     found = tuple(_fault(fault, body, prefix) for fault in faults)
     detail = found[0].detail if len(found) == 1 else f"{len(found)} fields are not valid; see errors"
     return InvalidInput(f"{found[0].pointer}: {detail}" if len(found) == 1 else detail, errors=found)
 
 
 def parse(kind: type[Model], value: object, *, prefix: str = "") -> Model:
-    """A body, or a part of it, as the model; `InvalidInput` with pointers behind `prefix`."""
+    """Validate a body, or part of one. Raises `InvalidInput` with pointers that start with `prefix`."""
     try:
         return kind.model_validate(value)
     except ValidationError as error:
@@ -30,11 +30,11 @@ def parse(kind: type[Model], value: object, *, prefix: str = "") -> Model:
 
 
 def parse_json(kind: type[Model], body: bytes) -> Model:
-    """A JSON body as the model; `InvalidInput` where it is not JSON or does not fit."""
+    """Parse and validate a JSON body. Raises `InvalidInput` if it is not JSON or not valid."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput.field("/", "malformed-json", "the body is not JSON in UTF-8") from error
+        raise InvalidInput.field("/", "malformed-json", "the body is not valid JSON in UTF-8") from error
     return parse(kind, value)
 
 
@@ -49,7 +49,7 @@ def _fault(fault: Mapping[str, Any], body: object, prefix: str) -> FieldError:
 
 
 def _body_pointer(parts: list[str | int], body: Any, *, missing: bool) -> str:
-    """RFC 6901. Names of union members, which pydantic mixes in, are not in the body and are left out."""
+    """Build a JSON pointer (RFC 6901), leaving out the names of union members that Pydantic inserts."""
     pointer, here = "", body
     for index, part in enumerate(parts):
         last_key = missing and index == len(parts) - 1 and isinstance(here, dict)
@@ -69,8 +69,8 @@ def _holds(value: Any, part: str | int) -> bool:
 
 _MARKS = {"query": "?{}", "path": "{{{}}}", "header": "{}:", "cookie": "{}="}
 _DETAILS = {
-    "unknown-field": "there is no such field here; GET /openapi.json lists those there are",
+    "unknown-field": "unknown field; GET /openapi.json lists those that are accepted",
     "json-invalid": "the body is not well-formed JSON",
-    "missing": "this is needed",
+    "missing": "this field is required",
 }
 _CODES = {"extra_forbidden": "unknown-field", "missing": "missing"}

@@ -1,4 +1,4 @@
-"""Artifacts sent as whole files, with 304 where the client has them."""
+"""Sends artifacts as whole files, or 304 if the client has them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.services.representation import matches
 
 
 class WholeFile(FileResponse):
-    """A Range is passed over, as RFC 9110 (14.2) allows: a faulty one would be answered in plain text."""
+    """Ignores Range, as RFC 9110 (14.2) allows: Starlette answers a malformed one in plain text."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
@@ -20,7 +20,7 @@ class WholeFile(FileResponse):
 
 
 def send_file(request: Request, path: Path, *, media_type: str, filename: str | None = None) -> Response:
-    """The file, to be saved as `filename` where there is one. Its ETag is of its size and time."""
+    """Send the file, to be saved as `filename` if given. Its ETag is made of its size and mtime."""
     headers = {"Accept-Ranges": "none", "Cache-Control": "private, no-cache"}
     answer = WholeFile(
         path, headers=headers, media_type=media_type, filename=filename, stat_result=path.stat()

@@ -1,4 +1,4 @@
-"""A form of images taken apart as it arrives: which files it holds, and where the bytes of each lie."""
+"""Incremental parser of a form of images: extracts the files' bytes as the body arrives."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ MULTIPART = "multipart/form-data"
 
 
 class File(NamedTuple):
-    """`name` is the client's; `size` is in bytes."""
+    """A file of the form: `name` as sent by the client, `size` in bytes."""
 
     name: str
     size: int
 
 
 class ImageForm:
-    """Feed it the body, and keep the bytes that it gives back: those of its files, one behind the other.
+    """Takes the body piece by piece and returns the bytes of its files, one file after the other.
 
-    Faults of the body are `InvalidInput`. Of a file larger than `max_bytes` nothing more is given back.
+    Raises `InvalidInput` for a malformed body. Returns no more bytes of a file once it exceeds `max_bytes`.
     """
 
     def __init__(self, content_type: str, *, most: int, max_bytes: int) -> None:
         _, options = parse_options_header(content_type)
         self._most, self._max_bytes = most, max_bytes
         if not options.get(b"boundary"):
-            raise self._malformed("the Content-Type names no boundary")
+            raise self._malformed("the Content-Type has no boundary")
         self._files: list[File] = []
         self._given: list[bytes] = []
         self._ended = False
@@ -53,7 +53,7 @@ class ImageForm:
         )
 
     def feed(self, chunk: bytes) -> bytes:
-        """The bytes of files in the next bytes of the body."""
+        """Parse the next piece of the body and return the file bytes in it."""
         try:
             self._parser.write(chunk)
         except MultipartParseError as error:
@@ -63,7 +63,7 @@ class ImageForm:
         return given
 
     def finish(self) -> list[File]:
-        """The files in order, once the body has ended. `BadImage` where one is too large."""
+        """Return the files in order, once the body has ended. Raises `BadImage` if one is too large."""
         if not self._ended:
             raise self._malformed("the body ends before its last boundary")
         if not self._files:
@@ -72,7 +72,7 @@ class ImageForm:
             FieldError(
                 f"/images/{number}",
                 FileCode.TOO_LARGE,
-                f"image {number + 1} ({name}) has {size} bytes, at most {self._max_bytes} are accepted: "
+                f"image {number + 1} ({name}) has {size} bytes, more than the limit of {self._max_bytes}: "
                 "shrink it",
             )
             for number, (name, size) in enumerate(self._files)
@@ -105,7 +105,7 @@ class ImageForm:
         if b"filename" not in options:
             name = options[b"name"].decode("utf-8", "replace")
             raise InvalidInput.field(
-                pointer(name), "not-a-file", f"{name} is no file; everything but images goes into the query"
+                pointer(name), "not-a-file", f"{name} is not a file; send everything but images in the query"
             )
         self._filename = options[b"filename"].decode("utf-8", "replace")
 

@@ -1,4 +1,4 @@
-"""The forward pass behind /readyz: it costs what a prediction costs, so its success is kept for a while."""
+"""The forward pass behind /readyz. It costs as much as a prediction, so a success is cached for a while."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ KEPT_SECONDS = 30.0
 
 
 class ForwardCheck:
-    """Runs the check unless it passed lately; a failure is never kept."""
+    """Runs the check unless it passed within the last `KEPT_SECONDS`; failures are not cached."""
 
     def __init__(self, run: Callable[[], None], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._run, self._clock = run, clock

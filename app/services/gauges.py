@@ -1,6 +1,6 @@
-"""What a process says of itself now: set when it is asked, and every few seconds for those that are not.
+"""The gauges of a process, set when `/metrics` is scraped and every few seconds in between.
 
-Of several processes at one address only one is asked, and the others' values are what they last set.
+If several processes share an address, only one answers a scrape; the others report the values they last set.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def refresh(services: Services) -> None:
 
 @asynccontextmanager
 async def kept(services: Services) -> AsyncIterator[None]:
-    """Refresh them while the block runs; take them away at its end."""
+    """Refresh the gauges while the block runs, and drop them at its end."""
     forget_the_dead()
     try:
         async with in_background(_keep_refreshing(services)):

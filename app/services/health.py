@@ -1,4 +1,4 @@
-"""The checks behind /readyz: each part is asked to do its work once, with a limit of time."""
+"""The checks behind /readyz: each part must do its work once, within a time limit."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ FORWARD_PATIENCE_SECONDS = 60.0
 
 
 class _Running(NamedTuple):
-    """`outcome`: what was raised, if anything was."""
+    """A check that was started; `outcome` is the exception that it raised, if any."""
 
     outcome: Future[Exception | None]
     begun: float
 
 
 class Probes:
-    """Runs a check of each part, and no second one while the first hangs: who asks meanwhile is told so.
+    """Runs at most one check of each part at a time; while one hangs, callers get a `TimeoutError`.
 
-    To give up waiting frees no thread. So each check has one of its own, and the process ends without it.
+    A timeout does not free the thread, so each check runs in a daemon thread of its own, which does not keep
+    the process from exiting.
     """
 
     def __init__(self) -> None:
         self._running: dict[PartName, _Running] = {}
 
     async def ask(self, name: PartName, check: Callable[[], None], patience: float) -> Exception | None:
-        """What the check raised; a `TimeoutError` where it goes on for longer than `patience` seconds."""
+        """Return what the check raised, or a `TimeoutError` if it runs longer than `patience` seconds."""
         running = self._running.get(name)
         if running is None or running.outcome.done():
             running = self._running[name] = _Running(Future(), time.monotonic())
@@ -55,14 +56,14 @@ class Probes:
 def _run(check: Callable[[], None], outcome: Future[Exception | None]) -> None:
     try:
         check()
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is for those who asked
+    except Exception as error:  # noqa: BLE001  # any error is passed on to the caller
         outcome.set_result(error)
     else:
         outcome.set_result(None)
 
 
 async def check(services: Services) -> list[Part]:
-    """Ask every part, all at once."""
+    """Check all parts concurrently."""
     waits = await asyncio.gather(
         _part(services, "database", lambda: _database(services)),
         _part(services, "broker", services.doorbell.ping),
@@ -75,7 +76,7 @@ async def check(services: Services) -> list[Part]:
 def _database(services: Services) -> None:
     services.database.ping()
     if not is_current(services.database):
-        raise Unavailable("its schema is of another version")
+        raise Unavailable("its schema has a different version")
 
 
 async def _part(
@@ -83,10 +84,10 @@ async def _part(
 ) -> Part:
     error = await services.probes.ask(name, ask, patience)
     if isinstance(error, TimeoutError):
-        return _failed(name, f"does not answer within {patience:.0f} s")
-    if error is not None:  # whatever it is, the part does not work, and that is the answer
+        return _failed(name, f"did not answer within {patience:.0f} s")
+    if error is not None:  # any error means that the part does not work
         logger.error("the %s is not ready", name, exc_info=error)
-        # The text of a library's error may name hosts and paths: only its kind is told.
+        # The message of a library's error may contain hosts and paths: report only its type.
         told = error.detail if isinstance(error, Unavailable) else f"fails ({type(error).__name__})"
         return _failed(name, told)
     return Part(name=name, ok=True, detail="ok")

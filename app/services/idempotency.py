@@ -1,4 +1,4 @@
-"""Idempotency-Key: the first answer is stored with what it created, in one transaction, and replayed."""
+"""Idempotency-Key: the first response is stored in the same transaction as what it created, and replayed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from core.tables import IdempotencyRow
 from core.tracing import Origin
 
 STALE_AFTER = 60.0
-"""Seconds after which an unanswered reservation belongs to a process that died. Creating takes far less; who
-took longer all the same creates nothing."""
+"""Seconds after which an unanswered reservation is taken to belong to a dead process. A creation takes far
+less; one that nevertheless takes longer is rolled back."""
 REPLAYED = "Idempotency-Replayed"
 
 Plan = TypeVar("Plan")
@@ -33,8 +33,8 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=200,
-        description="The same key and body replays the first answer (`Idempotency-Replayed: true`); "
-        "another body under the same key is 422; while the first is being answered it is 409.",
+        description="The same key and body replays the first answer (`Idempotency-Replayed: true`); a "
+        "different body under the same key is a 422; while the first request is in progress it is a 409.",
         examples=["5f3c2f0e-upload-1"],
     ),
 ]
@@ -42,20 +42,20 @@ IdempotencyKey = Annotated[
 
 @dataclass(frozen=True)
 class Once:
-    """Runs a creation at most once per Idempotency-Key, in a transaction of its own."""
+    """Runs a creation at most once per Idempotency-Key, in its own transaction."""
 
     database: Database
     caller: str
-    """Id of who asks: the owner of a job that this creates."""
+    """Id of the caller, who becomes the owner of a job created here."""
     key: str | None
-    """Digest of (caller, method, path, Idempotency-Key), or None where no key was sent."""
+    """Digest of (caller, method, path, Idempotency-Key), or None if no key was sent."""
     origin: Origin = field(default_factory=Origin)
-    """The request, for the logs and traces of what it starts."""
+    """The request, for the logs and traces of the jobs that it starts."""
 
     def run(self, fingerprint: str, make: Callable[[Session], Response]) -> Response:
-        """What `make` answers, or the stored answer of the first request with this key.
+        """Return the response of `make`, or the stored response of the first request with this key.
 
-        `make` creates within the session it is given; its answer must be a whole one, not a stream.
+        `make` must create within the session it is given, and its response must not be a stream.
         """
         return self.run_planned(fingerprint, lambda: None, lambda session, _: make(session))
 
@@ -73,7 +73,7 @@ class Once:
     def run_planned(
         self, fingerprint: str, plan: Callable[[], Plan], make: Callable[[Session, Plan], Response]
     ) -> Response:
-        """As `run`; `plan` does what takes long and writes nothing, before the transaction begins."""
+        """Like `run`, with `plan` for slow work that writes nothing, done before the transaction begins."""
         if self.key is None:
             planned = plan()
             with self.database.begin() as session:
@@ -88,7 +88,7 @@ class Once:
             with self.database.begin() as session:
                 response = make(session, planned)
                 _store(session, self.key, since, response)
-        except BaseException:  # nothing was created: the key is free again, whatever it was
+        except BaseException:  # nothing was created, whatever the error: release the key
             with self.database.begin() as session:
                 idempotency.forget(session, self.key, since=since)
             raise
@@ -113,7 +113,7 @@ Idempotent = Annotated[Once, Depends(_once)]
 
 
 def fingerprint(*parts: BaseModel | str) -> str:
-    """A digest of what was asked for: models by their JSON, with their defaults filled in."""
+    """Digest a request's content; models count by their JSON, with defaults filled in."""
     digest = hashlib.sha256()
     for part in parts:
         text = part.model_dump_json() if isinstance(part, BaseModel) else part
@@ -123,7 +123,7 @@ def fingerprint(*parts: BaseModel | str) -> str:
 
 def _replay(found: IdempotencyRow, fingerprint: str) -> Response:
     if found.fingerprint != fingerprint:
-        raise IdempotencyMismatch("this Idempotency-Key came with another body before; use a new key")
+        raise IdempotencyMismatch("this Idempotency-Key was used with a different body; use a new key")
     if found.status is None:
         raise _in_flight()
     return Response(found.body, status_code=found.status, headers=found.headers | {REPLAYED: "true"})
@@ -133,11 +133,11 @@ def _store(session: Session, key: str, since: float, response: Response) -> None
     kept = {name: value for name, value in response.headers.items() if name != "content-length"}
     status, body = response.status_code, bytes(response.body)
     if not idempotency.finish(session, key, since=since, status=status, headers=kept, body=body):
-        raise _in_flight()  # a second one creates: what this one made is rolled back
+        raise _in_flight()  # another request has taken over the key: roll back what this one created
 
 
 def _in_flight() -> RequestInFlight:
     return RequestInFlight(
-        "another request with this Idempotency-Key is still being answered; ask again shortly",
+        "another request with this Idempotency-Key is still in progress; try again in a moment",
         headers={"Retry-After": "1"},
     )

@@ -1,4 +1,4 @@
-"""Stored images: a sample that a request names, or some of the data set that a model was trained on."""
+"""Stored images: one sample named by a request, or several of the data set that a model was trained on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from models.data.store import StoreError
 
 
 class Stored(NamedTuple):
-    """Where a sample is: its data set, the artifact that holds it, its number."""
+    """Location of a sample: its data set, the artifact that holds it, its number."""
 
     dataset: str
     artifact: str
@@ -30,14 +30,15 @@ class Stored(NamedTuple):
 
 
 def find(session: Session, model: ModelRow, dataset_id: str, sample: int) -> Stored:
-    """A sample for this model. `NotFound`, or `WrongDataset` where the classes differ. Opens no file."""
+    """Locate a sample for this model without opening a file. Raises `NotFound`, or `WrongDataset` if the
+    classes differ."""
     if not is_id(dataset_id, "ds"):
-        raise NotFound("there is no such data set; GET /datasets lists what there is")
+        raise NotFound("there is no such data set; GET /datasets lists them")
     dataset = datasets.get_ready(session, dataset_id)
     if list(dataset.classes) != list(model.classes):
         raise WrongDataset(
-            f"model {model.id} knows the classes {_few(model.classes)}, and data set {dataset_id} has "
-            f"{_few(dataset.classes)}; take a model of this data set",
+            f"model {model.id} has the classes {_few(model.classes)}, but data set {dataset_id} has "
+            f"{_few(dataset.classes)}; use a model of this data set",
             errors=(FieldError("?dataset", "model-of-another-dataset", "its classes are not the model's"),),
         )
     assert dataset.artifact is not None
@@ -45,9 +46,9 @@ def find(session: Session, model: ModelRow, dataset_id: str, sample: int) -> Sto
 
 
 async def read(request: Request, services: Services, stored: Stored, share: Share) -> Upload:
-    """The sample as it was uploaded, in the memory of `share`. `NotFound` where the data set has none such.
+    """Read the sample as uploaded, and charge its bytes to `share`. Raises `NotFound` if there is none such.
 
-    The data set is fetched where it is not on this disk. `Overloaded` where too many wait for that.
+    Fetches the data set if it is not on the local disk; raises `Overloaded` if too many wait for that.
     """
     store = services.stores.ready(stored.artifact)
     if store is None:
@@ -55,7 +56,7 @@ async def read(request: Request, services: Services, stored: Stored, share: Shar
             store = await services.stores.fetch(stored.artifact)
     if stored.sample >= len(store):
         raise NotFound(
-            f"data set {stored.dataset} has no sample {stored.sample}: they go from 0 to {len(store) - 1}"
+            f"data set {stored.dataset} has no sample {stored.sample}; its last one is {len(store) - 1}"
         )
     data = await run_sync(store.image_bytes, stored.sample, limiter=services.planners)
     share.take(len(data))
@@ -63,7 +64,7 @@ async def read(request: Request, services: Services, stored: Stored, share: Shar
 
 
 def of_model(database: Database, stores: Stores, model_id: str, count: int) -> list[bytes]:
-    """Up to `count` images of the data set that the model was trained on, spread evenly over it."""
+    """Return up to `count` encoded images, evenly spread over the data set that the model was trained on."""
     with database.read() as session:
         model = session.get(ModelRow, model_id)
         dataset = session.get(DatasetRow, model.dataset_id) if model and model.dataset_id else None

@@ -1,17 +1,55 @@
-"""Job and event rows as the API tells them."""
+"""Job and event rows in the shapes of the API."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from app.locations import Locate, located
-from app.schemas.jobs import Event, Job, Progress
+from app.schemas.datasets import BuiltinOptions, FormatOptions
+from app.schemas.jobs import EvaluateRequest, Event, Job, PredictRequest, Progress
+from app.services.order import ARMS, BY_NAME, METRICS, PROBLEM, Order, each, of_fields, ordered
 from core.tables import EventRow, JobRow
-from core.vocabulary import STAGES, JobKind, JobState, Stage
+from core.vocabulary import STAGES, EventType, JobKind, JobState, Stage
+from models.config import Hyperparameters, RetrainConfig
 
 _REPORTING = frozenset(kind for kind, stages in STAGES.items() if Stage.EVALUATE in stages)
 
+_OPTIONS = each((*FormatOptions.model_fields, *BuiltinOptions.model_fields))
+_TRAINING = of_fields(Hyperparameters)
+_PARAMS: Mapping[JobKind, Order] = {
+    JobKind.IMPORT: {"format": BY_NAME, "options": _OPTIONS, "seed": BY_NAME},
+    JobKind.RETRAIN_HEAD: of_fields(RetrainConfig),
+    JobKind.EVALUATE: each(EvaluateRequest.model_fields),
+    JobKind.PREDICT: each(PredictRequest.model_fields),
+}
+"""Order of the parameters of jobs that do not train a network; the other kinds use `_TRAINING`."""
+
+_PROGRESS = each(
+    (
+        "fraction",
+        "stage",
+        "stage_fraction",
+        "epoch",
+        "epochs",
+        "step",
+        "steps",
+        "images_per_second",
+        "eta_seconds",
+        "metrics",
+    ),
+    each(("loss", "accuracy", "learning_rate", "val_accuracy")),
+)
+_DATA: Mapping[str, Order] = {
+    EventType.STATE: {"state": BY_NAME, "attempt": BY_NAME, "reason": BY_NAME, "error": PROBLEM},
+    EventType.STAGE: each(("stage", "status", "seconds")),
+    EventType.PROGRESS: _PROGRESS,
+    EventType.METRICS: METRICS,
+}
+"""Order of the data of events, by type."""
+
 
 def describe(row: JobRow, locate: Locate) -> Job:
-    """The job as it is now."""
+    """Describe the job's current state."""
     progress = Progress.model_validate({"stage": row.stage, **row.progress})
     if row.state is JobState.SUCCEEDED:
         progress.fraction, progress.eta_seconds = 1.0, 0.0
@@ -23,11 +61,11 @@ def describe(row: JobRow, locate: Locate) -> Job:
         dataset=row.dataset_id,
         progress=progress,
         attempt=row.attempt,
-        params=row.params,
-        inputs={name: value for name, value in row.inputs.items() if name in ("model", "mask_set")},
-        models=row.models,
-        metrics=row.metrics,
-        error=None if row.error is None else located(row.error, locate),
+        params=ordered(row.params, _PARAMS.get(row.kind, _TRAINING)),
+        inputs={name: row.inputs[name] for name in ("model", "mask_set") if name in row.inputs},
+        models=ordered(row.models, ARMS),
+        metrics=ordered(row.metrics, METRICS),
+        error=None if row.error is None else ordered(located(row.error, locate), PROBLEM),
         events=row.event_seq,
         created_at=row.created_at,
         queued_at=row.times.get(JobState.QUEUED),
@@ -39,9 +77,10 @@ def describe(row: JobRow, locate: Locate) -> Job:
 
 
 def describe_event(row: EventRow, locate: Locate) -> Event:
-    """The event with its number."""
+    """Describe the event; its id is its number within the job."""
     error = row.data.get("error")
     data = {**row.data, "error": located(error, locate)} if isinstance(error, dict) else row.data
+    data = ordered(data, _DATA.get(row.type, BY_NAME))
     return Event.model_validate({"id": row.seq, "type": row.type, "at": row.at, "data": data})
 
 

@@ -1,4 +1,4 @@
-"""What is done with a job that exists."""
+"""Operations on existing jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEDIA_TYPES = {".parquet": "application/vnd.apache.parquet", ".csv": "text/csv; 
 
 
 def resume(services: Services, session: Session, job_id: str) -> JobRow:
-    """Queue it again and ring; `NotFound` where what it reads or has made was deleted meanwhile."""
+    """Queue the job again and ring. Raises `NotFound` if something that it reads or has made was deleted."""
     row = jobs.resume(session, job_id)
     if row.dataset_id is not None:
         datasets.keep(session, row.dataset_id)
@@ -30,11 +30,11 @@ def resume(services: Services, session: Session, job_id: str) -> JobRow:
 
 
 def predictions(services: Services, row: JobRow) -> tuple[Path, str]:
-    """The file that a predict job wrote, and its media type."""
+    """Return the file that a predict job wrote, and its media type."""
     if row.kind is not JobKind.PREDICT:
-        raise NotFound(f"job {row.id} is no predict job; POST /jobs/predict starts one")
+        raise NotFound(f"job {row.id} is not a predict job; start one with POST /jobs/predict")
     result = row.done.get(Stage.PREDICT)
     if result is None:
-        raise NotReported(f"job {row.id} is {row.state.value}: its file is there once it has succeeded")
+        raise NotReported(f"job {row.id} is {row.state.value}; its file is available once it has succeeded")
     file = services.artifacts.folder(result["artifact"]) / result["file"]
     return file, MEDIA_TYPES[file.suffix]

@@ -1,4 +1,4 @@
-"""Keys made by an admin: their secret is told once, and only its digest is kept."""
+"""Keys created by an admin. The secret is shown once, and only its digest is kept."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.deps import Services
-from app.schemas.keys import Key, KeyRequest, NewKey
-from app.services.auth import digest_of, new_secret
+from app.schemas.keys import Key, KeyRequest, NewKey, OwnKey
+from app.services.auth import Caller, digest_of, new_secret
 from app.services.idempotency import Once, fingerprint
 from app.services.representation import represent
 from core.errors import Conflict
-from core.ids import new_id
+from core.ids import is_id, new_id
 from core.queries import keys
 from core.session import after_commit
 from core.tables import KeyRow
 from core.vocabulary import Scope
 
 MOST = 1000
-"""Valid keys at a time: a request is compared with every one, which takes 0.1 to 0.2 ms then."""
+"""Limit of valid keys. Each request is compared with all of them, which takes 0.1 to 0.2 ms at this limit."""
 
 
 def create(services: Services, once: Once, request: KeyRequest) -> Response:
-    """201 with the secret. The answer that is kept for the Idempotency-Key is without it."""
+    """Answer 201 with the secret. The response stored for the Idempotency-Key does not contain it."""
     if not services.keyring.closed:
         raise Conflict(
-            "this service is open to all who reach it, and a key would change nothing: let the operator set "
-            "MASKTUNE_API_KEYS=admin:SECRET and restart it, then make keys with that one"
+            "this service is open to everyone who can reach it, so a key would change nothing; ask the "
+            "operator to set MASKTUNE_API_KEYS=admin:SECRET and restart it, then create keys with that one"
         )
     secret, told = new_secret(), list[NewKey]()
 
     def make(session: Session) -> Response:
         if len(keys.valid(session)) >= MOST:
-            raise Conflict(f"there are {MOST} valid keys, and there may not be more; revoke some")
+            raise Conflict(f"there are already {MOST} valid keys, which is the limit; revoke some")
         row = KeyRow(
             id=new_id("key"),
             name=request.name,
@@ -45,11 +45,11 @@ def create(services: Services, once: Once, request: KeyRequest) -> Response:
         return _answer(services, NewKey(**dict(shown), secret=None))
 
     kept = once.run(fingerprint(request), make)
-    return _answer(services, told[0]) if told else kept  # none was made: the first answer is replayed
+    return _answer(services, told[0]) if told else kept  # no key was created: replay the first response
 
 
 def describe(row: KeyRow) -> Key:
-    """The row as the API tells it."""
+    """Convert the row to the shape of the API."""
     return Key(
         id=row.id,
         name=row.name,
@@ -59,13 +59,23 @@ def describe(row: KeyRow) -> Key:
     )
 
 
+def own(services: Services, caller: Caller) -> OwnKey:
+    """What a caller may know of its key. The id of an operator's key is a digest of it and stays here."""
+    return OwnKey(
+        id=caller.id if is_id(caller.id, "key") else None,
+        name=caller.name,
+        scopes=sorted(caller.scopes),
+        open=not services.keyring.closed,
+    )
+
+
 def revoke(services: Services, session: Session, key_id: str) -> None:
-    """It opens nothing here once this is committed, and nowhere `KEPT_SECONDS` later."""
+    """Revoke a key: on this replica with the commit, everywhere within `KEPT_SECONDS`."""
     keys.revoke(session, key_id)
     after_commit(session, services.keyring.forget)
 
 
 def _answer(services: Services, key: NewKey) -> Response:
-    # no-store: a secret must not lie in a cache on the way.
+    # no-store keeps the secret out of caches along the way.
     headers = {"Location": services.location(f"/keys/{key.id}"), "Cache-Control": "no-store"}
     return represent(key, status=201, headers=headers)

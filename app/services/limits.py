@@ -1,4 +1,4 @@
-"""How large the body of a request may be, by what it is sent to."""
+"""Size limits of request bodies, by route and media type."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from app.headers import header
 from core.settings import Settings
 
 FRAMING = 1 << 20
-"""Room for the boundaries and the small fields of a multipart body around the files."""
+"""Allowance for the boundaries and small fields around the files of a multipart body."""
 
 
 def limit_of(settings: Settings) -> Callable[[Scope], int]:
-    """Uploads and images have limits of their own; JSON, wherever it is sent, has the small one.
+    """Return a function from ASGI scope to limit in bytes. Uploads and images have their own limits.
 
-    A form may hold many images, as many as may be in memory together; any other body is one image.
+    JSON has the small limit on every route. A form may hold as many images as fit in memory together; any
+    other image body is one image.
     """
     upload = settings.max_upload_bytes + FRAMING
     images_of_form = settings.max_image_bytes * settings.max_images_per_request

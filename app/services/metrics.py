@@ -1,7 +1,7 @@
-"""Prometheus metrics, one registry per application: what is counted, and in which words.
+"""Prometheus metrics, in one registry per application.
 
-Names keep to Prometheus' conventions: base units (seconds, bytes) as suffixes, `_total` on counters (the
-library adds it), one prefix. `deploy/grafana` and `deploy/prometheus` ask for them.
+Names follow Prometheus' conventions: base units (seconds, bytes) as suffixes, `_total` on counters (the
+library adds it), one prefix. `deploy/grafana` and `deploy/prometheus` query them.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from core.vocabulary import Counted, JobState
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 MOST_MODELS = 64
-"""Models with a label of their own, the first to be served; all others share `(other)`."""
+"""Number of models with their own label, the first to be served; all others share `(other)`."""
 ENGINES = ("onnxruntime", "openvino", "torch")
 _OTHERS = "(other)"
 _OUTCOMES = (Counted.ANSWERED, Counted.BELOW_THRESHOLD, Counted.NO_CERTIFIED_THRESHOLD)
 
 
 class _Series(NamedTuple):
-    """Of one model, looked up once: a request must not pay for it."""
+    """The series of one model, looked up once so that requests do not pay for it."""
 
     outcomes: Mapping[Counted, Counter]
     agree: Counter
@@ -47,14 +47,14 @@ class Metrics:
         )
         self.seconds = Histogram(
             "masktune_request_duration_seconds",
-            "Seconds from a request's head to the end of its answer (event streams are left out).",
+            "Seconds from a request's head to the end of its answer, without event streams.",
             ("method", "route"),
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.inside = 0
-        """Requests being answered; for the event loop's thread. The gauge is set of it when it is read."""
-        # Of several processes at one address: their sum, or what the database last told one of them.
+        """Requests in flight, counted in the event loop's thread; copied to the gauge on refresh."""
+        # For several processes at one address: the sum, or the value last read from the database by any.
         own = partial(Gauge, registry=self.registry, multiprocess_mode="livesum")
         told = partial(Gauge, registry=self.registry, multiprocess_mode="mostrecent")
         self._in_flight = own("masktune_requests_in_flight", "Requests being answered.")
@@ -64,33 +64,33 @@ class Metrics:
         self.followers = own("masktune_event_followers", "Open event streams.")
         self.predictions = Counter(
             "masktune_predictions",
-            "Images sent to a model, by what it decided; coverage is the rate of answered over that of all.",
+            "Images sent to a model, by decision; coverage is the rate of answered over that of all.",
             ("model", "outcome"),
             registry=self.registry,
         )
         self.pairs = Counter(
             "masktune_pair_predictions",
-            "Images that both a model and its ERM half were asked about, by whether their labels agree.",
+            "Images that both a model and its ERM half predicted, by whether their labels agree.",
             ("model", "agree"),
             registry=self.registry,
         )
         self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._series: dict[str, _Series] = {}
         self._lock = Lock()
-        self._loaded = own("masktune_models_loaded", "Pairs in memory, by what runs them.", ("engine",))
-        self.waiting = own("masktune_images_waiting", "Images that wait for an engine.")
+        self._loaded = own("masktune_models_loaded", "Pairs in memory, by engine.", ("engine",))
+        self.waiting = own("masktune_images_waiting", "Images waiting for an engine.")
         self._jobs = told("masktune_jobs", "Jobs in each state.", ("state",))
         self._oldest = told(
             "masktune_oldest_queued_job_age_seconds",
-            "How long the job that has waited longest for a worker has waited; 0 where none waits.",
+            "How long the oldest job in the queue has waited for a worker; 0 if none waits.",
         )
-        told("masktune_build_info", "1, with the version.", ("version",)).labels(version).set(1)
+        told("masktune_build_info", "1, labelled with the version.", ("version",)).labels(version).set(1)
         ProcessCollector(registry=self.registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float | None) -> None:
-        """Count a request and, unless it is None, how long its answer took.
+        """Count a request and, unless `seconds` is None, record how long it took.
 
-        All three names come of bounded sets: what is looked up once is kept.
+        All three labels come from bounded sets, so each series is looked up once and kept.
         """
         key = (method, route, status)
         series = self._answers.get(key)
@@ -104,9 +104,9 @@ class Metrics:
             series[1].observe(seconds)
 
     def set_jobs(self, counts: Mapping[JobState, int], *, oldest_queued: float) -> None:
-        """What the database says of jobs; every replica says the same. `oldest_queued`: in seconds.
+        """Set the job counts of the database, the same on every replica. `oldest_queued` is in seconds.
 
-        States without a job are told as 0, so that a graph has no holes.
+        States without jobs are reported as 0, so that graphs have no gaps.
         """
         for state in JobState:
             self._jobs.labels(state.value).set(counts.get(state, 0))
@@ -116,12 +116,12 @@ class Metrics:
         self._in_flight.set(self.inside)
 
     def set_loaded(self, counts: Mapping[str, int]) -> None:
-        """All engines are told, also where they run nothing."""
+        """Set the count of every engine, also of those that run nothing."""
         for engine in ENGINES:
             self._loaded.labels(engine).set(counts.get(engine, 0))
 
     def served(self, model: str, counts: Mapping[Counted, int]) -> None:
-        """Count what a model was served. Series are bounded: 5 a model, for `MOST_MODELS` and the rest."""
+        """Count what a model was served: 5 series per model, for `MOST_MODELS` models and the rest."""
         series = self._series.get(model) or self._new_series(model)
         for what, counter in series.outcomes.items():
             if counts.get(what):
@@ -144,22 +144,22 @@ class Metrics:
         return series
 
     def render(self) -> bytes:
-        """Everything in Prometheus' text format; of all processes that share the address, as one."""
+        """Render all metrics in Prometheus' text format, aggregated over processes that share the address."""
         folder = _shared_folder()
         if folder is None:
             return generate_latest(self.registry)
         together = CollectorRegistry()
-        MultiProcessCollector(together, str(folder))  # type: ignore[no-untyped-call]  # as it is there
+        MultiProcessCollector(together, str(folder))  # type: ignore[no-untyped-call]  # untyped upstream
         return generate_latest(together)
 
     def close(self) -> None:
-        """What this process holds open is no more. What it counted stays counted."""
+        """Drop this process's gauges; its counters remain."""
         if _shared_folder() is not None:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
 
 def forget_the_dead() -> None:
-    """Take the gauges of processes away that were killed before they could `close`."""
+    """Drop the gauges of processes that were killed before `close`."""
     folder = _shared_folder()
     for file in [] if folder is None else folder.glob("gauge_live*.db"):
         pid = int(file.stem.rpartition("_")[2])
@@ -168,6 +168,6 @@ def forget_the_dead() -> None:
 
 
 def _shared_folder() -> Path | None:
-    """Where the processes of one address keep their values together; None for a process of its own."""
+    """Return the folder where processes at one address share their values; None for a single process."""
     name = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     return Path(name) if name else None

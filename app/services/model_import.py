@@ -1,4 +1,4 @@
-"""Models brought from elsewhere: a safetensors file, a backbone, the names of the classes. Never a pickle."""
+"""Imported models: a safetensors file, a backbone, the names of the classes. Never a pickle."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def parse_fields(fields: Mapping[str, str]) -> ModelImport:
                 ) from error
     request = parse(ModelImport, raw)
     if len(set(request.classes)) < len(request.classes):
-        raise InvalidInput.field("/classes", "repeated", "each class must have a name of its own")
+        raise InvalidInput.field("/classes", "repeated", "class names must be unique")
     return request
 
 
@@ -99,14 +99,14 @@ def check_file(path: Path) -> None:
         if head.startswith(magic) and not (len(head) == 9 and head[8:] == b"{"):
             raise _fault(
                 "not-safetensors",
-                f"the file is {what}; nothing of a pickle is ever read. Convert it where it was made: "
+                f"the file is {what}, and pickles are never read. Convert it where it was made: "
                 "safetensors.torch.save_file(model.state_dict(), 'model.safetensors')",
             )
     length = int.from_bytes(head[:8], "little")
     if len(head) < 9 or head[8:] != b"{" or length > size - 8:
-        raise _fault("not-safetensors", "the file is not a whole safetensors file; send one")
+        raise _fault("not-safetensors", "the file is not a complete safetensors file")
     if length > MAX_HEADER_BYTES:
-        raise _fault("header-too-large", f"the header may have {MAX_HEADER_BYTES} bytes at most")
+        raise _fault("header-too-large", f"the header may have at most {MAX_HEADER_BYTES} bytes")
 
 
 def _take_in(services: Services, upload: Upload, request: ModelImport, key: str) -> None:
@@ -139,7 +139,7 @@ def _check_dataset(services: Services, request: ModelImport) -> None:
         dataset = datasets.get(session, request.dataset)
     if list(dataset.classes) != request.classes:
         raise WrongDataset(
-            f"data set {dataset.id} has the classes {', '.join(dataset.classes[:10])}; give the same",
+            f"data set {dataset.id} has the classes {', '.join(dataset.classes[:10])}; give the same ones",
             errors=(FieldError("/classes", "model-of-another-dataset", "not those of the data set"),),
         )
 

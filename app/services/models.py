@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.deps import Services
-from app.inference import graphs
+from app.inference import Pair, graphs
 from app.schemas.models import CalibrationRef, Model, ModelMetrics, SplitMetrics
+from app.services.order import FIGURES, ordered
+from core.errors import NotFound
+from core.ids import is_id
 from core.queries import registry
-from core.session import after_commit
+from core.session import Database, after_commit
 from core.tables import JobRow, ModelRow
 from core.trash import discard
 from core.vocabulary import RESUMABLE
+
+logger = logging.getLogger(__name__)
 
 
 def describe(row: ModelRow) -> Model:
@@ -40,12 +47,38 @@ def calibration_ref(row: ModelRow) -> CalibrationRef | None:
     return CalibrationRef.model_validate({k: v for k, v in row.calibration.items() if k != "artifact"})
 
 
+def find(services: Services, session: Session, name: str) -> ModelRow:
+    """The model to be served under this id or alias, or `NotFound`.
+
+    A model that another replica deleted leaves the memory of this one when somebody asks for it.
+    """
+    try:
+        return registry.get(session, name)
+    except NotFound:
+        if is_id(name, "mdl"):
+            services.inference.forget(name)
+        raise
+
+
+def check_there(database: Database, pair: Pair) -> None:
+    """Raise `NotFound` if a model of the pair has been deleted. Says nothing while the database is away."""
+    try:
+        with database.read() as session:
+            gone = registry.missing(session, [part.id for part in pair.parts])
+    except SQLAlchemyError as error:
+        logger.warning("whether model %s is still there cannot be asked: %s", pair.model.id, error)
+        return
+    if gone:
+        raise NotFound(f"model {', '.join(sorted(gone))} was deleted; GET /models lists them")
+
+
 def delete(services: Services, session: Session, model_id: str) -> None:
     """Remove the row now and the files after the commit; `ModelInUse` where something needs it."""
     row = registry.delete(session, model_id)
-    keys = {row.artifact, graphs.key(row.id), *_left_by_training(session, row)}
+    # The weights before the graph: an export that runs meanwhile looks for them last, and removes the graph.
+    keys = [row.artifact, graphs.key(row.id), *_left_by_training(session, row)]
     if row.calibration:
-        keys.add(row.calibration["artifact"])
+        keys.append(row.calibration["artifact"])
     after_commit(session, partial(services.inference.forget, row.id))
     discard(session, services.database, services.artifacts, keys)
 
@@ -68,4 +101,4 @@ def _left_by_training(session: Session, row: ModelRow) -> set[str]:
 
 
 def _split(figures: dict[str, Any] | None) -> SplitMetrics | None:
-    return None if figures is None else SplitMetrics.model_validate(figures)
+    return None if figures is None else SplitMetrics.model_validate(ordered(figures, FIGURES))

@@ -71,7 +71,7 @@ class FormReader:
     def finish(self) -> Form:
         """The whole form, once the body has ended."""
         if not self.form.ended:
-            raise _fault("/", "truncated", "the body ends before its last boundary; send it whole")
+            raise _fault("/", "truncated", "the body ends before its last boundary; send all of it")
         if self.form.filename is None:
             raise _fault(
                 f"/{self.form.file_field}", "missing", f"the file part {self.form.file_field} is missing"
@@ -81,7 +81,7 @@ class FormReader:
     def _part_begin(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise _fault("/", "too-many-parts", f"the body may have {MAX_PARTS} parts at most")
+            raise _fault("/", "too-many-parts", f"the body may have at most {MAX_PARTS} parts")
         self._headers, self._data, self._field = {}, bytearray(), None
 
     def _header(self, into: bytearray, piece: bytes) -> None:
@@ -100,7 +100,7 @@ class FormReader:
             raise _fault("/", "unnamed-part", "a part has no name in its Content-Disposition")
         name = options[b"name"].decode("utf-8", "replace")
         if name in self.form.fields or (name == self.form.file_field and self.form.filename is not None):
-            raise _fault(pointer(name), "repeated", f"the field {name} is there twice")
+            raise _fault(pointer(name), "repeated", f"the field {name} was sent twice")
         if name == self.form.file_field:
             self.form.filename = options.get(b"filename", b"").decode("utf-8", "replace")
         self._field = name
@@ -112,7 +112,7 @@ class FormReader:
         self._data += data[start:end]
         if len(self._data) > MAX_FIELD_BYTES:
             raise _fault(
-                pointer(self._field or ""), "too-long", f"a field may have {MAX_FIELD_BYTES} bytes at most"
+                pointer(self._field or ""), "too-long", f"a field may have at most {MAX_FIELD_BYTES} bytes"
             )
 
     def _part_end(self) -> None:

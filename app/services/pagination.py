@@ -13,8 +13,8 @@ from fastapi import Query
 
 from core.errors import InvalidInput
 
-Limit = Annotated[int, Query(ge=1, le=100, description="Most entries of the page.")]
-Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before; opaque.")]
+Limit = Annotated[int, Query(ge=1, le=100, description="Most entries in the page.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the last page; opaque.")]
 DEFAULT_LIMIT = 20
 _ID = re.compile(r"[a-z0-9_]{1,64}")
 
@@ -84,5 +84,5 @@ def _unpack(cursor: str) -> object:
 
 def _invalid() -> InvalidInput:
     return InvalidInput.field(
-        "?cursor", "invalid-cursor", "use next_cursor of the page before as it is, or leave cursor out"
+        "?cursor", "invalid-cursor", "use the next_cursor of a page unchanged, or leave out the cursor"
     )

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
+from starlette.responses import Response
 
 from app.deps import Services
 from app.inference import Calibration, Explain, Pair, Part, Scores, Seen, Upload
 from app.schemas.predict import Agreement, Candidate, PredictAnswer, Prediction, PredictQuery, SaliencyMap
-from app.services import calibrations, selection, tally
+from app.services import calibrations, models, selection, tally
 from app.services.selection import Chosen, Wish
-from core.queries import registry
+from core.artifacts import ArtifactMissing
+from core.errors import NotFound
 from core.tables import ModelRow
 from core.vocabulary import Decision
 from models import pictures
@@ -51,8 +53,16 @@ class Plan:
 
 def plan(session: Session, services: Services, query: PredictQuery) -> Plan:
     """Resolve the model, its partner and the policy. Raises what the query gets wrong."""
+    try:
+        return _plan(session, services, query)
+    except ArtifactMissing:  # deleted, or calibrated anew, since its row was read: the rows say so now
+        session.rollback()
+        return _plan(session, services, query)
+
+
+def _plan(session: Session, services: Services, query: PredictQuery) -> Plan:
     wish = selection.wish(query)
-    model = registry.get(session, query.model)
+    model = models.find(services, session, query.model)
     name = calibrations.score_name(query.score, model)
     find = calibrations.needed if wish.policy in ("coverage", "max_risk") else calibrations.of
     standing, pair = find(model, services.artifacts), pair_of(session, model)
@@ -61,6 +71,20 @@ def plan(session: Session, services: Services, query: PredictQuery) -> Plan:
     if query.on_uncertified == "error":
         selection.require_certified(chosen)
     return Plan(model, pair, wish, chosen, calibration, standing)
+
+
+async def answered(
+    read: Callable[[], Awaitable[Plan]], answer: Callable[[Plan], Awaitable[Response]]
+) -> Response:
+    """Answer by a plan. If its model was deleted meanwhile, an alias may point at another: plan again."""
+    plan = await read()
+    try:
+        return await answer(plan)
+    except NotFound:
+        again = await read()
+        if again.pair == plan.pair:
+            raise
+    return await answer(again)
 
 
 def in_service(services: Services, pair: Pair, standing: Calibration | None) -> Calibration | None:

@@ -19,6 +19,6 @@ def check(session: Session, settings: Settings, job: JobRow) -> None:
     most = settings.max_active_jobs_per_key
     if most and job.owner is not None and jobs.active_of(session, job.owner) > most:
         raise TooManyRequests(
-            f"this key has {most} jobs that wait or run, as many as it may have; "
+            f"this key has {most} queued or running jobs, which is its limit; "
             "wait until one ends, or cancel one"
         )

@@ -76,7 +76,7 @@ class Rates:
         headers = _headers(scope, limit, state)
         if not state.passed:
             raise TooManyRequests(
-                f"this key may make {limit.amount} requests for {scope.value} in {limit.get_expiry()} s; "
+                f"this key may make {limit.amount} {scope.value} requests in {limit.get_expiry()} s; "
                 f"try again in {state.seconds} s",
                 headers=headers | {"Retry-After": str(state.seconds)},
             )

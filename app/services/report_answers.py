@@ -1,4 +1,4 @@
-"""What a report's figures say in sentences: its verdict, and the three questions that a reader comes with."""
+"""A report's figures in sentences: the verdict, and answers to a reader's three questions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class VerdictWords(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One of the three questions that a reader comes with."""
+    """The answer to one of a reader's three questions."""
 
     question: str
     answer: str
@@ -39,18 +39,18 @@ _VERDICTS = {
     "no_detectable_effect": ("neutral", "No detectable effect", "No detectable effect"),
     "hurt": ("bad", "{} hurt", "{} is worse than {}"),
 }
-"""Tone, title beside a control, title without one."""
+"""Tone, title with a control, title without one."""
 
 
 def verdict(report: Json) -> VerdictWords:
-    """The verdict and the one difference that it rests on."""
+    """The verdict, and the one difference that it rests on."""
     found = report.get("verdict")
     if not found:
         return VerdictWords(
             "neutral",
             "No comparison",
-            "This job has no MaskTune model and no retrained head beside another model on the test split: "
-            "there is nothing to judge.",
+            "This job has no MaskTune model or retrained head to compare with another model on the test "
+            "split, so there is nothing to judge.",
             "",
         )
     tone, beside_control, alone = _VERDICTS[found["verdict"]]
@@ -61,15 +61,15 @@ def verdict(report: Json) -> VerdictWords:
         f"On {deciding['n']:,} samples of the {found['split']} split, its {statistic} is "
         f"{_beside(deciding['estimate'])} that of {rival} "
         f"(95\u00a0% interval {points(deciding['low'])} to {points(deciding['high'])})"
-        f"{_lowest(deciding, rival)}. Average accuracy: {points(average['estimate'])} points."
+        f"{_lowest(deciding, rival)}. Average accuracy differs by {points(average['estimate'])} points."
     )
     if found["verdict"] == "no_detectable_effect":
-        sentence += " Any effect within the interval fits these samples."
+        sentence += " These samples are consistent with any effect within the interval."
     if not controlled:
-        sentence += " There is no control: training on for as long without it might have done as much."
+        sentence += " No control was trained: equally long training alone might have done as much."
     rule = (
-        f"The rule: the 95\u00a0% interval of the difference in {statistic} lies above zero (helped), "
-        "below zero (hurt), or covers it (no detectable effect)."
+        f"The rule: the 95\u00a0% interval of the difference in {statistic} lies above zero (helped), below "
+        "zero (hurt), or covers zero (no detectable effect)."
     )
     name = QUESTIONS[found["a"]][0]
     title = (beside_control if controlled else alone).format(name[0].upper() + name[1:], rival)
@@ -77,26 +77,28 @@ def verdict(report: Json) -> VerdictWords:
 
 
 def _lowest(deciding: Json, rival: str) -> str:
-    """Which groups a worst case is about, and how many were too small to be; reports of before do not say."""
+    """Which groups the worst case is about, and how many were too small; older reports do not say."""
     if deciding.get("worst_a") is None:
         return ""
-    told = f"; its lowest is {deciding['worst_a']}, {rival}'s {deciding['worst_b']}"
+    told = f"; its lowest is {deciding['worst_a']}, that of {rival} is {deciding['worst_b']}"
     if not deciding["left_out"]:
         return told
-    return told + f" ({deciding['left_out']} groups of too few samples are left out)"
+    return told + f", among groups with at least 10 samples ({deciding['left_out']} have fewer)"
 
 
 def unseen(report: Json, split: str) -> str:
-    """What the models have to do with the images of a split, as a relative clause."""
+    """Whether the models were trained on the images of a split, as a relative clause."""
     if split == "train":
-        return "which the models were trained on: it says nothing of new inputs"
+        return "which the models were trained on, so it says nothing about new inputs"
     if "imported" in report["models"]:
-        return "which trained none of our models; what the imported one was trained on is not known here"
-    return "which trained none of the models"
+        return (
+            "which none of our models was trained on; what the imported one was trained on is not known here"
+        )
+    return "which none of the models was trained on"
 
 
 def answers(report: Json, split: str | None) -> tuple[Answer, ...]:
-    """Does the model lean on a shortcut, did the other one help, may I trust the new one?"""
+    """Does the model lean on a shortcut, did the change help, can I trust the new model?"""
     by_arm = report["metrics"].get(split) if split else None
     if not by_arm:
         return ()
@@ -109,63 +111,67 @@ def answers(report: Json, split: str | None) -> tuple[Answer, ...]:
         _, other = QUESTIONS[judged(report)]
         found.append(Answer(question(report), _helped(before, by_arm.get("control"), after, other)))
         certified = (report.get("certified") or {}).get(judged(report))
-        found.append(Answer("May I trust the new one?", _trust(after, certified, str(split))))
+        found.append(Answer("Can I trust the new model?", _trust(after, certified, str(split))))
     return tuple(found)
 
 
 READINGS = {
     "leans": ("bad", "It leans on a shortcut"),
-    "some_signs": ("neutral", "There are some signs of it"),
-    "no_sign": ("good", "No sign of it"),
+    "some_signs": ("neutral", "Some signs of a shortcut"),
+    "no_sign": ("good", "No sign of a shortcut"),
+    "not_judged": ("neutral", "Not judged"),
 }
 
 
 def _leans(found: Json | None) -> str:
-    """The reading, with the first sign of each kind."""
+    """The reading, with the first sign of each kind, or with the reason why there is none."""
     if not found:
         return "This report has not looked for one."
     _, title = READINGS[found["reading"]]
+    if found.get("reason"):
+        return f"{title}. {found['reason']}"
     kinds: dict[str, str] = {}
     for sign in found["signs"]:
         if sign["found"]:
             kinds.setdefault(sign["kind"], sign["sentence"])
     if not kinds:
-        return f"{title} in {len(found['signs'])} places that were looked at. That is no proof of absence."
+        return f"{title} in {len(found['signs'])} checks. That is no proof of absence."
     return f"{title}. " + " ".join(kinds.values())
 
 
 def _helped(before: Json, control: Json | None, after: Json, other: str) -> str:
     then, _ = _worst(before)
     now, name = _worst(after)
-    sentence = f"The worst case went from {percent(then)} to {percent(now)} ({name})"
+    sentence = f"Accuracy in the worst case went from {percent(then)} to {percent(now)} ({name})"
     if control is not None:
         sentence += f"; {other} reaches {percent(_worst(control)[0])}"
     return (
-        sentence + f". On average: {percent(before['accuracy'])} before, {percent(after['accuracy'])} after."
+        sentence
+        + f". On average, it went from {percent(before['accuracy'])} to {percent(after['accuracy'])}."
     )
 
 
 def _trust(after: Json, certified: Json | None, split: str) -> str:
     worst, name = _worst(after)
     sentence = (
-        f"It errs on {percent(1 - after['accuracy'])} of the {split} split, and on {percent(1 - worst)} in "
-        f"{name}. "
+        f"It is wrong on {percent(1 - after['accuracy'])} of the {split} split, and on {percent(1 - worst)} "
+        f"of {name}. "
     )
     wishes = certified["wishes"] if certified else []
-    # Which of them is told, its figures decide: so only one that holds together with the others may be.
+    # The figures decide which of them is shown, so only one that holds together with the others may be.
     kept = next((wish for wish in wishes if (wish.get("together") or {}).get("status") == "certified"), None)
     if kept is None or certified is None:
         return (
             sentence
-            + "Let it abstain where it is unsure: no certificate for that is in this report, or none "
-            "that may be picked by looking."
+            + "It can abstain where it is unsure, but this report has no certificate that may be picked "
+            "after looking."
         )
     return (
         sentence
-        + f"Where it may abstain, at most {whole_percent(kept['max_risk'])} of its answers are wrong if "
-        f"it answers the surest {percent(kept['together']['coverage'])}: certified with "
+        + f"If it may abstain and answers only the most confident {percent(kept['together']['coverage'])}, "
+        f"at most {whole_percent(kept['max_risk'])} of its answers are wrong: certified with "
         f"{whole_percent(certified['confidence'])} confidence for all {len(wishes)} risks of this report at "
-        "once, for inputs like its calibration split alone."
+        "once, only for inputs like its calibration split."
     )
 
 

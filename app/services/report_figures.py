@@ -62,9 +62,9 @@ def risk_coverage(curves: Sequence[tuple[str, words.Json]], *, name: str) -> Mar
         )
     axes.set_xlim(0, 100)
     axes.set_ylim(0, _top(curves))
-    _frame(axes, "inputs that are answered, %", "answers that are wrong, %")
+    _frame(axes, "coverage: inputs answered, %", "risk: wrong answers, %")
     said = "; ".join(
-        f"{words.ARM_NAMES[arm]} errs on {words.percent(curve['points'][-1]['risk'])} when it answers "
+        f"{words.ARM_NAMES[arm]} is wrong on {words.percent(curve['points'][-1]['risk'])} when it answers "
         f"{words.percent(curve['points'][-1]['coverage'])} of the inputs"
         for arm, curve in curves
         if curve["points"]
@@ -80,7 +80,7 @@ def _top(curves: Sequence[tuple[str, words.Json]]) -> float:
 
 
 def reliability(arm: str, found: words.Json, *, name: str) -> Markup:
-    """How often right over how sure, with the interval of each bin; larger dots hold more samples."""
+    """Accuracy over confidence, with the interval of each bin; larger dots hold more samples."""
     figure = _figure(2.7, 2.7)
     axes = figure.add_subplot()
     axes.plot([0, 100], [0, 100], color=_COLOR["soft"], linewidth=0.8, linestyle=(0, (4, 3)))
@@ -103,7 +103,7 @@ def reliability(arm: str, found: words.Json, *, name: str) -> Markup:
     axes.set_xlim(-4, 104)
     axes.set_ylim(-4, 104)
     axes.set_aspect("equal")
-    _frame(axes, "how sure it says it is, %", "how often it is right, %")
+    _frame(axes, "confidence, %", "accuracy, %")
     label = f"Reliability of {words.ARM_NAMES[arm]}: off by {100 * found['ece']:.1f} points on average"
     return _svg(figure, name=name, label=label)
 

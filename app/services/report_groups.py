@@ -1,4 +1,4 @@
-"""The groups that a last layer was balanced over, as the report's page shows them."""
+"""The groups over which a last layer was balanced, as the report's page shows them."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from app.services.report_shapes import Figure, Row
 
 _SOURCES = {
     "given": (
-        "The groups of the data set, which somebody labelled. Here they were trained on: a ceiling for what "
-        "a guess could reach."
+        "The data set's own groups, which somebody labelled. Here they were trained on: a ceiling for what a "
+        "guess could reach."
     ),
     "cross_mistakes": (
-        "A guess. A sample is in the second group of its class where heads that were fitted without it take "
-        "it for another class; it weighs in either group as much as they are sure of it."
+        "A guess. A sample is in the second group of its class if heads fitted without it predict another "
+        "class; its weight in each group is how confident they are of it."
     ),
-    "disagreement": "A guess. A sample is in the second group of its class where two models disagree on it.",
-    "saliency_clusters": "A guess. The samples of a class are told apart by where in them the model looks.",
+    "disagreement": "A guess. A sample is in the second group of its class if two models disagree on it.",
+    "saliency_clusters": "A guess. The samples of a class are divided by where the model looks in them.",
 }
 
 
 _UNDIVIDED = (
-    "No class was divided: there was nothing to balance over, and the retrained head equals its control."
+    "No class was divided, so there was nothing to balance over and the retrained head equals its control."
 )
 _ADVICE = {
     "cross_mistakes": (
-        " A backbone that fits every sample it was trained on leaves no mistakes to find: try a model that "
-        "was trained for fewer epochs."
+        " A backbone that fits every training sample leaves no mistakes to find: try a model trained for "
+        "fewer epochs."
     ),
-    "disagreement": " The two models answer alike on the samples that they were trained on.",
+    "disagreement": " The two models give the same answers on the samples that they were trained on.",
 }
 
 
@@ -53,7 +53,7 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class GroupsPage:
-    """`inferred` groups are nobody's labels, and the page says so at each of them."""
+    """Nobody labelled `inferred` groups, and the page says so at each of them."""
 
     inferred: bool
     title: str
@@ -72,8 +72,8 @@ def build_groups(
     inferred = section["inferred"]
     return GroupsPage(
         inferred=inferred,
-        title="The groups that were inferred" if inferred else "The groups that were balanced",
-        lead=f"{_SOURCES[section['source']]} The last layer was balanced over them; the backbone stayed.",
+        title="Inferred groups" if inferred else "Balanced groups",
+        lead=f"{_SOURCES[section['source']]} The last layer was balanced over them; the backbone was kept.",
         warning="" if section["divided"] else _UNDIVIDED + _ADVICE.get(section["source"], ""),
         note=_note(section),
         rows=tuple(_group(part, arms, picture) for part in section["slices"]),
@@ -98,13 +98,13 @@ def _group(part: words.Json, arms: tuple[str, ...], picture: Callable[[str], str
 
 def _note(section: words.Json) -> str:
     seen = [words.ARM_NAMES[arm] for arm, held_out in section["held_out"].items() if not held_out]
-    note = f"Accuracies are of the {section['n']:,} training samples."
+    note = f"Accuracies are on the {section['n']:,} training samples."
     if len(seen) < len(section["held_out"]):
-        note += " Those of the new heads come from heads like them that did not see the sample"
-        note += f"; {' and '.join(seen)} had seen all of them, and looks better for it." if seen else "."
+        note += " Those of the new heads come from equivalent heads that did not see the sample"
+        note += f"; {' and '.join(seen)} had seen all of them and looks better for it." if seen else "."
     if section["inferred"]:
         note += (
-            " A group that was inferred from mistakes is hard by construction: what the change is worth "
-            "is said by the verdict, on samples that trained nothing."
+            " A group inferred from mistakes is hard by construction: what the change is worth is said by "
+            "the verdict, on samples held out from training."
         )
     return note

@@ -25,7 +25,7 @@ from app.services.report_shapes import (
 )
 
 ARMS = ("erm", "given", "control", "masktune", "retrained", "imported")
-"""In the order that they are read in: before, with as much training, after."""
+"""In reading order: before, the same amount of training, after."""
 
 Picture = Callable[[str], str]
 """The name of a picture of the report → a `data:` address."""
@@ -113,7 +113,7 @@ def _summary(by_arm: words.Json, keys: Sequence[str]) -> tuple[Row, ...]:
 
 
 def _grouped(by_arm: words.Json, keys: Sequence[str]) -> bool:
-    """Where there are groups, the worst of them is the worst case, and not the worst class."""
+    """If there are groups, the worst case is the worst group, not the worst class."""
     return any(by_arm[key]["worst_group_accuracy"] is not None for key in keys)
 
 
@@ -142,7 +142,7 @@ def _slices(by_arm: words.Json, keys: Sequence[str], among: str) -> tuple[Row, .
 
 
 def _changes(differences: Sequence[words.Json]) -> tuple[Change, ...]:
-    """On one scale for all, so that lengths compare; at least ±5 points, so that noise looks small."""
+    """On one common scale, so that lengths compare; at least ±5 points, so that noise looks small."""
     grouped = any(d["statistic"] == "worst_group_accuracy" for d in differences)
     hidden = ("balanced_accuracy", "worst_class_accuracy") if grouped else ()
     differences = [d for d in differences if d["statistic"] not in hidden]
@@ -160,7 +160,7 @@ def _changes(differences: Sequence[words.Json]) -> tuple[Change, ...]:
             statistic=words.STATISTICS[d["statistic"]][0],
             text=words.points(d["estimate"]),
             interval=f"{words.points(d['low'])} … {words.points(d['high'])}",
-            detail=f"{d['n']:,} samples; only {words.ARM_NAMES[d['a']]} right on {d['a_only']:,}, "
+            detail=f"{d['n']:,} samples; only {words.ARM_NAMES[d['a']]} is right on {d['a_only']:,}, "
             f"only {words.ARM_NAMES[d['b']]} on {d['b_only']:,}",
             sign="better" if d["low"] > 0 else "worse" if d["high"] < 0 else "unclear",
             left=place(d["low"]),

@@ -44,6 +44,7 @@ def build_shortcut(report: words.Json, arms: Sequence[str], picture: Picture) ->
     return Shortcut(
         tone=tone,
         title=title,
+        reason=found.get("reason") or "",
         model=words.ARM_NAMES[(report.get("gaze") or {}).get("before", arms[0])],
         signs=tuple(
             Sign(sign["found"], notes.SIGNS[sign["name"]], sign["sentence"])

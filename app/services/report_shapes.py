@@ -238,10 +238,12 @@ class Slices:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """Does the model before lean on a shortcut?"""
+    """Whether the original model leans on a shortcut."""
 
     tone: str
     title: str
+    reason: str
+    """Why it was not judged; else empty."""
     model: str
     signs: tuple[Sign, ...]
     rule: str

@@ -17,43 +17,44 @@ ARM_NAMES = {
 }
 
 STATISTICS = {
-    "accuracy": ("Average accuracy", "right answers over all answers"),
+    "accuracy": ("Average accuracy", "share of answers that are right"),
     "worst_group_accuracy": ("Worst-group accuracy", "the group with the lowest accuracy"),
     "worst_class_accuracy": ("Worst-class accuracy", "the class with the lowest accuracy"),
     "train_weighted_accuracy": (
         "Train-weighted accuracy",
-        "mean over the groups, by their share of the training set",
+        "mean over groups, weighted by their share of the training split",
     ),
-    "balanced_accuracy": ("Balanced accuracy", "mean over the classes"),
+    "balanced_accuracy": ("Balanced accuracy", "mean over classes"),
 }
 
 STAGES = {
-    "erm": "ERM training",
-    "mask": "Masks",
-    "finetune": "Finetune on masked images",
-    "retrain_head": "Retraining the last layer",
+    "erm": "Plain training (ERM)",
+    "mask": "Masking",
+    "finetune": "Masked finetuning",
+    "retrain_head": "Last-layer retraining",
     "control": "Control training",
     "calibrate": "Calibration",
     "evaluate": "Evaluation",
 }
 
 GLOSSARY = (
-    ("ERM", "The plain training: the model before."),
-    ("MaskTune", "ERM, then trained on for a short while with the most salient pixels of each image masked."),
+    ("ERM", "Plain training: the original model."),
+    ("MaskTune", "ERM, then finetuned briefly with the most salient pixels of each image masked."),
     (
         "Control",
-        "ERM, trained on for the same budget without masks. What MaskTune gains over it, longer training did "
-        "not do: the masks did, or chance in training these two.",
+        "ERM, trained further on the same budget without masks. What MaskTune gains over it is not due to "
+        "longer training, but to the masks, or to chance in training these two.",
     ),
     (
         "Group",
-        "Samples that share a class and a circumstance, such as the background. Measured, never trained on.",
+        "Samples that share a class and a circumstance, such as the background. Used to measure, never to "
+        "train.",
     ),
     (
         "Interval",
-        "95 %. For a share Wilson's; for the lowest of several, one that allows for its having been picked; "
-        "for a difference by paired bootstrap over the same samples. They hold for these models on inputs "
-        "like the test split: what another seed of the training would give is not in them.",
+        "95 %. Wilson's for a share; for the lowest of several, one that allows for its having been picked; "
+        "a paired bootstrap over the same samples for a difference. Intervals are for these models on inputs "
+        "like the test split; they do not cover what another training seed would give.",
     ),
 )
 
@@ -61,13 +62,13 @@ GLOSSARY = (
 _HEAD_GLOSSARY = {
     "MaskTune": (
         "Retrained head",
-        "The backbone of the model before, its last layer fitted anew, balanced over groups of the training "
-        "set.",
+        "The backbone of the original model with its last layer refitted, balanced over groups of the "
+        "training split.",
     ),
     "Control": (
         "Control",
         "The same layer fitted on the same features, its penalty chosen by the same rule, but balanced over "
-        "classes alone. What the retrained head gains over it, retraining alone did not do.",
+        "classes alone. What the retrained head gains over it is not due to retraining alone.",
     ),
     "Group": ("Group", "Samples that share a class and a circumstance, such as the background."),
 }
@@ -77,22 +78,22 @@ QUESTIONS = {
     "masktune": ("MaskTune", "the same training without masks"),
     "retrained": ("the retrained head", "the same head without groups"),
 }
-"""What is asked about, and what the control is."""
+"""The name of the judged arm, and what its control is."""
 
 
 def judged(report: Json) -> str:
-    """The arm that the others are compared with."""
+    """The arm that is compared with the others."""
     return "retrained" if "retrained" in report["models"] else "masktune"
 
 
 def before_arm(report: Json) -> str:
-    """What the judged arm came from; of reports that do not say, ERM or the imported model."""
+    """What the judged arm was made from; in reports that do not say, ERM or the imported model."""
     told: str | None = report.get("before")
     return told or ("erm" if "erm" in report["models"] else "imported")
 
 
 def judged_name(report: Json) -> str:
-    """As it stands inside of a sentence."""
+    """As it is written inside a sentence."""
     return QUESTIONS[judged(report)][0]
 
 
@@ -102,7 +103,7 @@ def question(report: Json) -> str:
 
 
 def glossary(report: Json) -> tuple[tuple[str, str], ...]:
-    """What the words of this report mean."""
+    """What this report's terms mean."""
     if judged(report) == "masktune":
         return GLOSSARY
     return tuple(_HEAD_GLOSSARY.get(word, (word, meaning)) for word, meaning in GLOSSARY)

@@ -64,9 +64,9 @@ def _folder(job: JobRow, artifacts: Artifacts) -> Path:
         return artifacts.folder(done["artifact"])
     if Stage.EVALUATE not in STAGES.get(job.kind, ()):
         raise NotReported(
-            f"a job of kind {job.kind.value} makes no report; the kinds that train and evaluate do"
+            f"a job of kind {job.kind.value} has no report; only jobs that train or evaluate have one"
         )
-    hint = "it comes with the last stage" if not job.state.ended else "resume the job, or start another"
+    hint = "its last stage writes it" if not job.state.ended else "resume the job, or start another"
     raise NotReported(f"job {job.id} is {job.state.value} and has no report: {hint}")
 
 

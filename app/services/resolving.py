@@ -116,7 +116,7 @@ def _check_names(params: Hyperparameters, fields: Mapping[str, Any]) -> None:
             raise InvalidInput.field("/backbone", "unknown-backbone", str(error)) from error
     if "momentum" in fields.get("optimizer", {}) and params.optimizer.name != "sgd":
         raise InvalidInput.field(
-            "/optimizer/momentum", "not-used", f"{params.optimizer.name} has no momentum to set: leave it out"
+            "/optimizer/momentum", "not-used", f"{params.optimizer.name} has no momentum; leave it out"
         )
     if "method" in fields.get("masking", {}):
         check_method_field(params.masking.method, "/masking/method", random=True)

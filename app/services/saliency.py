@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 from app.deps import Services
 from app.inference import Explain, Pair, Seen, Upload
 from app.schemas.saliency import Format, ImageSaliency, SaliencyAnswer, SaliencyQuery, View
+from app.services import models
 from app.services.negotiation import preferred
 from app.services.predict import data_uri, finite_rows, pair_of
 from app.services.representation import JSON
 from core.errors import InvalidInput
-from core.queries import registry
 from core.tables import JobRow, ModelRow
 from models import pictures
 from models.config import MaskingConfig
@@ -47,9 +47,9 @@ class Mapped:
     target: int
 
 
-def plan(session: Session, query: SaliencyQuery) -> Plan:
+def plan(session: Session, services: Services, query: SaliencyQuery) -> Plan:
     """Resolve the model, the class and the rule of the mask. Raises what the query gets wrong."""
-    model = registry.get(session, query.model)
+    model = models.find(services, session, query.model)
     target = None
     if query.target is not None:
         if query.target not in model.classes:
@@ -108,7 +108,7 @@ def format_of(query: SaliencyQuery, accept: str, *, images: int) -> Format:
     chosen = query.format or wanted
     if chosen == "png" and images != 1:
         raise InvalidInput.field(
-            "?format", "one-image", "a PNG shows one image: send one, or ask for format=json"
+            "?format", "one-image", "a PNG shows one image; send one, or use format=json"
         )
     return chosen
 

@@ -28,7 +28,7 @@ def opened(services: Services, row: DatasetRow) -> Store:
     """The data set's store, or `DatasetNotReady`."""
     if row.state is not DatasetState.READY or row.artifact is None:
         raise DatasetNotReady(
-            f"data set {row.id} is {row.state.value}: its samples can be read once it is ready"
+            f"data set {row.id} is {row.state.value}; its samples can be read once it is ready"
         )
     return services.stores.open(row.artifact)
 
@@ -98,6 +98,6 @@ def _index(names: tuple[str, ...], name: str | None, parameter: str, what: str) 
     if name not in names:
         some = ", ".join(names[:10]) or "none"
         raise InvalidInput.field(
-            f"?{parameter}", "unknown", f"there is no {what} {name!r} here; there are: {some}"
+            f"?{parameter}", "unknown", f"the data set has no {what} {name!r}; it has: {some}"
         )
     return names.index(name)

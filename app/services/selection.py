@@ -51,14 +51,14 @@ def wish(query: PredictQuery) -> Wish:
     asked = [name for name in POLICIES if getattr(query, name) is not None]
     if len(asked) > 1:
         raise InvalidInput(
-            f"at most one policy: {' and '.join(asked)} were given; leave all but one out",
+            f"give at most one policy, not {' and '.join(asked)}",
             errors=tuple(
-                FieldError(f"?{name}", "one-policy", "leave all policies but one out") for name in asked
+                FieldError(f"?{name}", "one-policy", "leave out all policies but one") for name in asked
             ),
         )
     if query.risk_confidence is not None and query.max_risk is None:
         raise InvalidInput.field(
-            "?risk_confidence", "needs-max-risk", "risk_confidence goes with max_risk only"
+            "?risk_confidence", "needs-max-risk", "risk_confidence is only for use with max_risk"
         )
     if not asked:
         return Wish("none")
@@ -79,13 +79,9 @@ def require_certified(chosen: Chosen) -> None:
         return
     best, needed = answer.best_certifiable_risk, answer.samples_needed
     raise NotCertifiable(
-        f"no threshold keeps the risk at {answer.requested} with this calibration split; "
-        + (
-            f"the least that it certifies is {best:.4g}"
-            if best is not None
-            else "it certifies no risk under 1"
-        )
-        + (f"; about {needed} calibration samples would do" if needed is not None else ""),
+        f"no threshold can be certified for a risk of {answer.requested} with this calibration split; "
+        + (f"the lowest it certifies is {best:.4g}" if best is not None else "it certifies no risk below 1")
+        + (f"; about {needed} calibration samples would be enough" if needed is not None else ""),
         extra={"selection": answer.model_dump(mode="json")},
     )
 

@@ -21,7 +21,7 @@ def resolve(source: str, allowed: tuple[str, ...]) -> dict[str, Any]:
     scheme, mark, rest = source.partition("://")
     check = _SCHEMES.get(scheme)
     if not mark or check is None:
-        raise _refused("unknown-source", f"{source!r} is none of builtin:NAME, file://… and s3://…")
+        raise _refused("unknown-source", f"{source!r} is not builtin:NAME, file://… or s3://…")
     return {"address": check(rest, [a.partition("://")[2] for a in allowed if a.startswith(scheme + "://")])}
 
 
@@ -29,14 +29,14 @@ def _builtin(name: str) -> str:
     from models.data.builtin import BUILTIN as KNOWN  # brings PIL, which nothing else here needs
 
     if name not in KNOWN:
-        raise _refused("unknown-builtin", f"there is no builtin {name!r}; there are {', '.join(KNOWN)}")
+        raise _refused("unknown-builtin", f"there is no builtin {name!r}; use one of {', '.join(KNOWN)}")
     return name
 
 
 def _file(path: str, prefixes: list[str]) -> str:
     """The address is read as fsspec reads it: nothing is decoded. Links are followed before it is judged."""
     if "\0" in path or not path.startswith("/"):
-        raise _refused("invalid-address", "a file address has an absolute path: file:///folder/archive.zip")
+        raise _refused("invalid-address", "a file address needs an absolute path: file:///folder/archive.zip")
     real = Path(os.path.realpath(path))
     if not any(real.is_relative_to(os.path.realpath(prefix)) for prefix in prefixes):
         raise _not_allowed()
@@ -65,7 +65,7 @@ _SCHEMES = {"file": _file, "s3": _s3}
 def _not_allowed() -> InvalidInput:
     return _refused(
         "not-allowed",
-        "this address is not below one that the operator allows (MASKTUNE_ALLOWED_SOURCES); "
+        "the operator does not allow this address (MASKTUNE_ALLOWED_SOURCES); "
         "upload the archive instead, or ask for the address to be allowed",
     )
 

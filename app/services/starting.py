@@ -108,7 +108,7 @@ def _finetune(session: Session, request: FinetuneRequest) -> Plan:
     mask = jobs.get(session, request.mask_set)
     if mask.kind is not JobKind.MASK or mask.state is not JobState.SUCCEEDED or Stage.MASK not in mask.done:
         raise InvalidInput.field(
-            "/mask_set", "not-a-mask-set", f"job {mask.id} is not a mask job that has succeeded"
+            "/mask_set", "not-a-mask-set", f"job {mask.id} is not a mask job that succeeded"
         )
     model, dataset = _pair(session, mask.inputs["model"], mask.dataset_id)
     params = _as_masked(resolve(mask.params, request, **_own(model)), mask, request)
@@ -123,7 +123,9 @@ def _retrain_head(session: Session, request: RetrainHeadRequest) -> Plan:
     if request.second_model is not None:
         second, _ = _pair(session, request.second_model, dataset.id)
         if second.id == model.id:
-            raise InvalidInput.field("/second_model", "same-model", "a model never disagrees with itself")
+            raise InvalidInput.field(
+                "/second_model", "same-model", "name another model: a model never disagrees with itself"
+            )
         fixed["second_model"] = second.id
     params = resolve_head(request, **fixed)
     if params.groups == "given":
@@ -148,11 +150,11 @@ def _predict(session: Session, request: PredictRequest) -> Plan:
             raise InvalidInput.field(
                 f"/{policy}",
                 "not-calibrated",
-                f"model {model.id} has no calibration; an evaluate job makes one",
+                f"model {model.id} has no calibration; make one with POST /jobs/evaluate",
             )
     if request.score not in (None, "max_softmax") and model.erm_id is None:
         raise InvalidInput.field(
-            "/score", "needs-erm", f"{request.score} compares with an ERM model, and {model.id} has none"
+            "/score", "needs-erm", f"{request.score} needs an ERM model, and model {model.id} has none"
         )
     params = request.model_dump(mode="json", exclude={"model", "dataset"})
     return Plan(dataset.id, params, {"model": model.id})
@@ -177,12 +179,14 @@ def _pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[Mo
     model = registry.get(session, model_name)
     wanted = dataset_id or model.dataset_id
     if wanted is None:
-        raise InvalidInput.field("/dataset", "missing", f"model {model.id} was imported: name a data set")
+        raise InvalidInput.field(
+            "/dataset", "missing", f"model {model.id} was imported without a data set; name one"
+        )
     dataset = datasets.get_ready(session, wanted)
     if dataset.classes != model.classes:
         raise WrongDataset(
-            f"model {model.id} knows the classes {_some(model.classes)}, "
-            f"data set {dataset.id} has {_some(dataset.classes)}; they must be the same, in the same order"
+            f"model {model.id} has the classes {_some(model.classes)}, but data set {dataset.id} has "
+            f"{_some(dataset.classes)}; they must be the same, in the same order"
         )
     return model, dataset
 
@@ -216,8 +220,8 @@ def _as_masked(params: Hyperparameters, mask: JobRow, request: FinetuneRequest) 
             raise InvalidInput.field(
                 f"/masking/{name}",
                 "other-masks",
-                f"the masks of {mask.id} were made with {name} = {made[name]}: leave it out, or make a mask "
-                "set with yours. With 2 or 3 iterations it is for the later sets",
+                f"the masks of {mask.id} were made with {name} = {made[name]}; leave it out, or make a mask "
+                "set with your value. With 2 or 3 iterations it applies to the later sets",
             )
     return replace(params, masking=replace(params.masking, **made))
 
@@ -234,8 +238,8 @@ def _check_goes_on(session: Session, model: ModelRow, params: Hyperparameters, *
         raise InvalidInput.field(
             pointer,
             "other-optimizer",
-            f"it asks for {wanted}, but the finetune goes on with the state of {trained}, which trained "
-            f"model {model.id}: take a preset with {trained}, or none",
+            f"it asks for {wanted}, but the finetune continues with the state of {trained}, which trained "
+            f"model {model.id}; use a preset with {trained}, or none",
         )
 
 
@@ -249,7 +253,7 @@ def _check_pretrained(model: ModelRow, backbone: str) -> None:
         raise InvalidInput.field(
             "/pretrained",
             "other-backbone",
-            f"model {model.id} is a {model.backbone}; name the same backbone, not {backbone}",
+            f"model {model.id} is a {model.backbone}; use the same backbone, not {backbone}",
         )
 
 
@@ -268,7 +272,7 @@ def _check_grouped(dataset: DatasetRow) -> None:
             "/groups",
             "no-groups",
             f"{train['count'] - grouped:,} of {train['count']:,} training samples have no group; upload the "
-            "data set with groups, or have them inferred: cross_mistakes",
+            "data set with groups, or infer them: groups=cross_mistakes",
         )
 
 

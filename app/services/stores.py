@@ -28,9 +28,10 @@ class Stores:
         self._artifacts, self._kept = artifacts, kept
         self._open: OrderedDict[str, Store] = OrderedDict()
         self._lock = Lock()
+        self._forgotten = 0  # how often `forget` was called
         self._opening: Shared[Store] = Shared(CapacityLimiter(MOST_OPENING))
         self._waiters = Waiters(
-            MOST_WAITING, "requests wait for data sets to be opened", retry_seconds=_RETRY_SECONDS
+            MOST_WAITING, "requests are waiting for data sets to open", retry_seconds=_RETRY_SECONDS
         )
 
     def ready(self, artifact: str) -> Store | None:
@@ -51,9 +52,11 @@ class Stores:
         store = self.ready(artifact)
         if store is not None:
             return store
+        forgotten = self._forgotten
         store = Store.open(self._artifacts.folder(artifact))
         with self._lock:
-            self._open[artifact] = store
+            if self._forgotten == forgotten:  # else it may be this store that is being deleted
+                self._open[artifact] = store
             while len(self._open) > self._kept:
                 self._open.popitem(last=False)
         return store
@@ -61,4 +64,5 @@ class Stores:
     def forget(self, artifact: str) -> None:
         """Drop a store that is being deleted."""
         with self._lock:
+            self._forgotten += 1
             self._open.pop(artifact, None)

@@ -38,7 +38,7 @@ def tentative(database: Database, artifacts: Artifacts, key: str) -> Iterator[Ca
 
     def keep(session: Session) -> None:
         if not trash.take_back(session, key):  # the sweep may be deleting it
-            raise Unavailable("storing the file took longer than a day; send it again")
+            raise Unavailable("storing the file took more than a day; send it again")
         after_commit(session, note)
 
     try:

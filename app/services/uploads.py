@@ -90,9 +90,7 @@ async def _receive(request: Request, path: Path, *, metrics: Metrics) -> Upload:
     finally:
         digest = spool.close()
     if not spool.size:
-        raise InvalidInput.field(
-            "/file", "empty", "the file has no bytes; send a zip, tar, tar.gz or tar.zst"
-        )
+        raise InvalidInput.field("/file", "empty", "the file is empty; send a zip, tar, tar.gz or tar.zst")
     metrics.upload_bytes.inc(spool.size)
     return Upload(path, form.filename or "", spool.size, digest, form.fields)
 
@@ -114,4 +112,4 @@ def _check_space(request: Request, root: Path) -> None:
     """Refuse at once what cannot fit, instead of filling the disk first."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > shutil.disk_usage(root).free:
-        raise StorageFull("there is no space left for an upload of this size; tell the operator")
+        raise StorageFull("there is not enough space left for an upload of this size; tell the operator")

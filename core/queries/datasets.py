@@ -1,4 +1,4 @@
-"""Data sets as SQL. Nothing here commits."""
+"""SQL for data sets. Nothing here commits."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def get(session: Session, dataset_id: str) -> DatasetRow:
     """The data set, or `NotFound`."""
     row = session.get(DatasetRow, dataset_id)
     if row is None:
-        raise NotFound(f"no data set {dataset_id}; GET /datasets lists what there is")
+        raise NotFound(f"there is no data set {dataset_id}; GET /datasets lists them")
     return row
 
 
 def get_ready(session: Session, dataset_id: str) -> DatasetRow:
-    """A data set that can be trained on, or `DatasetNotReady`."""
+    """The data set if it can be used, or `DatasetNotReady`."""
     row = get(session, dataset_id)
     if row.state is not DatasetState.READY or row.artifact is None:
         hint = {
             DatasetState.IMPORTING: "wait until its state is ready",
-            DatasetState.INVALID: "its report says what is wrong with it",
+            DatasetState.INVALID: "its report says what is wrong",
             DatasetState.READY: "its files are gone",
         }[row.state]
         raise DatasetNotReady(f"data set {dataset_id} is {row.state.value}: {hint}")
@@ -45,7 +45,7 @@ def add(session: Session, row: DatasetRow) -> DatasetRow:
 
 
 def listing(session: Session, *, before: tuple[float, str] | None, limit: int) -> list[DatasetRow]:
-    """Newest first, behind the (created_at, id) of the last one seen."""
+    """Data sets, newest first, after the (created_at, id) of the last one seen."""
     return newest_first(session, DatasetRow, before=before, limit=limit)
 
 
@@ -58,7 +58,7 @@ def finish(
     summary: Mapping[str, Any],
     ready: bool,
 ) -> None:
-    """Write what the import found."""
+    """Record the outcome of the import."""
     row = get(session, dataset_id)
     row.state = DatasetState.READY if ready else DatasetState.INVALID
     row.artifact, row.classes, row.summary, row.ended_at = artifact, classes, dict(summary), db_now()
@@ -66,17 +66,17 @@ def finish(
 
 
 def keep(session: Session, dataset_id: str) -> None:
-    """Hold off the deletion of this data set until the transaction ends, or `NotFound`.
+    """Block the deletion of this data set until the transaction ends, or raise `NotFound`.
 
-    Nothing else waits: neither who reads it, nor who writes its state.
+    The lock (FOR KEY SHARE) blocks neither reads nor updates of its state.
     """
     lock = {"read": True, "key_share": True}
     if session.get(DatasetRow, dataset_id, with_for_update=lock) is None:
-        raise NotFound(f"no data set {dataset_id}; GET /datasets lists what there is")
+        raise NotFound(f"there is no data set {dataset_id}; GET /datasets lists them")
 
 
 def resumable_jobs(session: Session, dataset_id: str) -> list[str]:
-    """Ids of the failed and cancelled jobs that read this data set, or made it."""
+    """Ids of the failed and cancelled jobs that read or import this data set."""
     query = select(JobRow.id).where(JobRow.dataset_id == dataset_id, JobRow.state.in_(RESUMABLE))
     return list(session.scalars(query))
 
@@ -85,10 +85,12 @@ def delete(session: Session, dataset_id: str) -> DatasetRow:
     """Remove the row, or `DatasetInUse`; the caller removes the artifact after the commit."""
     row = session.get(DatasetRow, dataset_id, with_for_update=True)
     if row is None:
-        raise NotFound(f"no data set {dataset_id}; GET /datasets lists what there is")
+        raise NotFound(f"there is no data set {dataset_id}; GET /datasets lists them")
     users = jobs.using_dataset(session, dataset_id)
     if users:
-        raise DatasetInUse(f"data set {dataset_id} is used by {', '.join(users)}; cancel or await them first")
+        raise DatasetInUse(
+            f"data set {dataset_id} is used by {', '.join(users)}; cancel them or wait for them to end"
+        )
     session.delete(row)
     session.flush()
     return row

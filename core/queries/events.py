@@ -1,4 +1,4 @@
-"""Events of jobs: written with the change they tell of, read in the order of their own numbers."""
+"""SQL for job events: written in the transaction of the change they report, read in order of their numbers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from core.vocabulary import EventType
 def add(session: Session, job_id: str, type: EventType, data: Mapping[str, Any]) -> int:
     """Append one event and return its number.
 
-    The number is taken by an UPDATE of the job's row, whose lock is held to the commit, so that a
-    reader of "number > last" never misses one that commits late.
+    The number is taken by an UPDATE of the job's row, whose lock is held until the commit, so that a
+    reader of "number > last" never misses an event that commits late.
     """
     seq: int = session.execute(
         update(JobRow)
@@ -32,7 +32,7 @@ def add(session: Session, job_id: str, type: EventType, data: Mapping[str, Any])
 
 
 def page(session: Session, job_id: str, *, after: int, limit: int) -> list[EventRow]:
-    """The events of one job behind number `after`, in order."""
+    """The first `limit` events of one job after number `after`, in order."""
     return list(
         session.scalars(
             select(EventRow)
@@ -44,13 +44,13 @@ def page(session: Session, job_id: str, *, after: int, limit: int) -> list[Event
 
 
 def heads(session: Session, job_ids: list[str]) -> dict[str, int]:
-    """The newest number of each job: what one poll asks for all followers at once."""
+    """The newest event number of each job, so that one query polls for all event streams."""
     rows = session.execute(select(JobRow.id, JobRow.event_seq).where(JobRow.id.in_(job_ids)))
     return {row.id: row.event_seq for row in rows}
 
 
 def between(session: Session, ranges: Mapping[str, tuple[int, int]]) -> list[EventRow]:
-    """The events numbered (after, up to] of several jobs, ordered by job and number."""
+    """The events of several jobs in their ranges (after, last], ordered by job and number."""
     wanted = [(job, n) for job, (after, last) in ranges.items() for n in range(after + 1, last + 1)]
     return list(
         session.scalars(
@@ -62,10 +62,10 @@ def between(session: Session, ranges: Mapping[str, tuple[int, int]]) -> list[Eve
 
 
 def thin(session: Session, *, older_than: float, at_a_time: int) -> list[str]:
-    """Forget what only moved the bar of jobs that ended more than `older_than` seconds ago.
+    """Delete the progress events without figures of jobs that ended more than `older_than` seconds ago.
 
-    Epochs with their figures, stages, states and the log stay, so that numbers have gaps from then on.
-    Returns the jobs, `at_a_time` at most: a day of training may have 100,000 such events.
+    Epochs with their figures, stages, states and the log stay, so the numbers have gaps afterwards. Returns
+    the ids of the jobs, at most `at_a_time`: a day of training may have 100,000 such events.
     """
     before = ago(older_than)
     jobs = list(

@@ -1,10 +1,10 @@
-"""Remembered answers to POSTs with an Idempotency-Key. Nothing here commits."""
+"""SQL for the stored responses to POSTs with an Idempotency-Key. Nothing here commits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, delete, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -13,9 +13,9 @@ from core.tables import IdempotencyRow
 
 
 def begin(session: Session, key: str, fingerprint: str, *, stale_after: float) -> IdempotencyRow | None:
-    """Reserve the key and return None, or return what stands under it.
+    """Reserve the key and return None, or return the existing row.
 
-    A reservation older than `stale_after` seconds belongs to a process that died: it is taken over.
+    A reservation older than `stale_after` seconds belongs to a dead process and is taken over.
     """
     session.execute(
         delete(IdempotencyRow).where(
@@ -24,21 +24,22 @@ def begin(session: Session, key: str, fingerprint: str, *, stale_after: float) -
             IdempotencyRow.at < db_now() - stale_after,
         )
     )
-    found = session.get(IdempotencyRow, key)
-    if found is not None:
-        return found
-    try:
-        with session.begin_nested():
-            session.add(IdempotencyRow(key=key, fingerprint=fingerprint, status=None))
-    except IntegrityError:  # the other request of a race was first
-        return session.scalars(select(IdempotencyRow).where(IdempotencyRow.key == key)).one()
-    return None
+    while True:
+        found = session.get(IdempotencyRow, key)
+        if found is not None:
+            return found
+        try:
+            with session.begin_nested():
+                session.add(IdempotencyRow(key=key, fingerprint=fingerprint, status=None))
+        except IntegrityError:  # another request was first; it may have failed and freed the key by now
+            continue
+        return None
 
 
 def finish(
     session: Session, key: str, *, since: float, status: int, headers: Mapping[str, str], body: bytes
 ) -> bool:
-    """Store the answer under its key. False where the reservation made then (`at`) was taken over."""
+    """Store the response under its key. False if the reservation made at `since` was taken over."""
     stored = session.execute(
         update(IdempotencyRow)
         .where(*_reserved(key, since))
@@ -54,7 +55,7 @@ def forget(session: Session, key: str, *, since: float) -> None:
 
 
 def purge(session: Session, *, older_than: float) -> None:
-    """Drop what was answered more than `older_than` seconds ago."""
+    """Delete responses older than `older_than` seconds."""
     before = ago(older_than)
     session.execute(delete(IdempotencyRow).where(IdempotencyRow.at < before))
 

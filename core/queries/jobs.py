@@ -1,6 +1,6 @@
-"""Jobs as SQL: found, counted, queued, announced, cancelled, resumed. Nothing here commits.
+"""SQL for jobs: find, count, queue, announce, cancel, resume. Nothing here commits.
 
-What workers write is in `core.queries.leases`.
+The workers' writes are in `core.queries.leases`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from core.tables import JobRow
 from core.vocabulary import ACTIVE, RESUMABLE, JobKind, JobState
 
 QUEUED = JobRow.state == literal(JobState.QUEUED, JobRow.state.type, literal_execute=True)
-"""Said in the text of the statement: an index of the queued alone serves no parameter."""
+"""Rendered literally into the SQL: a partial index on queued jobs cannot serve a bound parameter."""
 
 
 def get(session: Session, job_id: str) -> JobRow:
     """The job, or `NotFound`."""
     row = session.get(JobRow, job_id)
     if row is None:
-        raise NotFound(f"no job {job_id}; GET /jobs lists what there is")
+        raise NotFound(f"there is no job {job_id}; GET /jobs lists them")
     return row
 
 
 def add(session: Session, row: JobRow) -> JobRow:
-    """Queue a new job and tell so in its first event."""
+    """Queue a new job and write its first event."""
     row.state = JobState.QUEUED
     session.add(row)
     session.flush()
@@ -49,21 +49,21 @@ def listing(
     state: JobState | None = None,
     dataset_id: str | None = None,
 ) -> list[JobRow]:
-    """Newest first, behind the (created_at, id) of the last one seen."""
+    """Jobs, newest first, after the (created_at, id) of the last one seen."""
     where = {JobRow.kind: kind, JobRow.state: state, JobRow.dataset_id: dataset_id}
     return newest_first(session, JobRow, before=before, limit=limit, where=where)
 
 
 def using_dataset(session: Session, dataset_id: str) -> list[str]:
-    """Ids of the jobs that have not ended and read this data set."""
+    """Ids of the active jobs that use this data set."""
     query = select(JobRow.id).where(JobRow.dataset_id == dataset_id, JobRow.state.in_(ACTIVE))
     return list(session.scalars(query))
 
 
 def using_model(session: Session, model_id: str) -> list[str]:
-    """Ids of the jobs that have not ended and read or make this model."""
+    """Ids of the active jobs that read or make this model."""
     where = (JobRow.inputs, JobRow.params, JobRow.models)
-    # The database finds who writes the id anywhere: of 100,000 that wait hardly one comes here.
+    # The database preselects jobs that contain the id anywhere, so few of 100,000 queued ones are loaded.
     written = or_(*(cast(column, String).contains(model_id, autoescape=True) for column in where))
     found = session.execute(select(JobRow.id, *where).where(JobRow.state.in_(ACTIVE), written))
     return [row.id for row in found if model_id in _models_of(row.inputs, row.params, row.models)]
@@ -76,10 +76,10 @@ def models_read(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> set[str
 
 
 def active_of(session: Session, owner: str) -> int:
-    """How many of this caller's jobs have not ended.
+    """The number of active jobs of this owner.
 
-    Held until the transaction ends against whoever else counts for the same owner, so that two requests
-    at once cannot both take the last place: PostgreSQL by a lock on the name, SQLite by its one writer.
+    Until the transaction ends, other counts for the same owner wait, so that two concurrent requests cannot
+    both take the last place. PostgreSQL uses an advisory lock on the owner; SQLite has only one writer.
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(owner, 0))))
@@ -88,18 +88,18 @@ def active_of(session: Session, owner: str) -> int:
 
 
 def counts(session: Session) -> dict[JobState, int]:
-    """How many jobs are in each state."""
+    """The number of jobs in each state that occurs."""
     rows = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
     return {JobState(state): n for state, n in rows}
 
 
 def oldest_queued_seconds(session: Session) -> float:
-    """How long the job that has waited longest for a worker has waited; 0 where none waits.
+    """Seconds that the longest-waiting job has waited for a worker; 0 if none waits.
 
-    From when it was queued last, which `not_before` says of one that was queued again; what is held back
-    after a crash does not wait for a worker.
+    The wait starts when the job was last queued (`not_before` for a requeued one). A job that is held back
+    after a crash does not count.
     """
-    # As `unannounced` does: the index has all that this reads.
+    # Read the clock first, as `unannounced` does; the index then covers everything that this query reads.
     now = session.scalar(select(db_now())) or 0.0
     since = case((JobRow.not_before > JobRow.created_at, JobRow.not_before), else_=JobRow.created_at)
     oldest = session.scalar(select(func.min(since)).where(QUEUED, JobRow.not_before <= now))
@@ -110,7 +110,7 @@ def oldest_queued_seconds(session: Session) -> float:
 
 
 def cancel(session: Session, job_id: str) -> JobRow:
-    """Ask for the end of a job: a queued one ends at once, a running one turns `cancelling`."""
+    """Cancel a job: a queued one ends at once, a running one becomes `cancelling`."""
     row = _locked(session, job_id)
     if row.state.ended:
         raise JobEnded(f"job {job_id} is {row.state.value}; there is nothing to cancel")
@@ -127,10 +127,12 @@ def cancel(session: Session, job_id: str) -> JobRow:
 
 
 def resume(session: Session, job_id: str) -> JobRow:
-    """Queue a failed or cancelled job again; its finished stages and checkpoints count."""
+    """Requeue a failed or cancelled job; it keeps its finished stages and checkpoints."""
     row = _locked(session, job_id)
     if row.state not in RESUMABLE:
-        raise JobNotResumable(f"job {job_id} is {row.state.value}; only failed or cancelled jobs resume")
+        raise JobNotResumable(
+            f"job {job_id} is {row.state.value}; only a failed or cancelled job can be resumed"
+        )
     row.state, row.error, row.ended_at = JobState.QUEUED, None, None
     row.inputs = renamed(row)
     row.attempt, row.crashes, row.losses = 0, 0, 0
@@ -142,16 +144,16 @@ def resume(session: Session, job_id: str) -> JobRow:
     return row
 
 
-# --- anybody's side: the sweep ------------------------------------------------------------
+# --- the sweep, run by any process ----------------------------------------------------------
 
 
 def unannounced(session: Session, *, older_than: float, limit: int = 100) -> list[str]:
-    """Queued jobs that may run and that nobody was told about lately; they are marked as told now.
+    """Queued jobs that may run and were not announced in the last `older_than` seconds; marks them announced.
 
-    In no order: whoever is told takes the best job, whichever it was told of.
+    Their order is arbitrary: a worker takes the best job, whichever one was announced to it.
     """
-    # Asked for before: no index serves a comparison with a clock that runs on, and of 100,000 that wait
-    # hardly one is untold.
+    # Read the clock first: an index cannot serve a comparison with a volatile expression, and of 100,000
+    # queued jobs hardly one is unannounced.
     now = session.scalar(select(db_now())) or 0.0
     ids: list[str] = []
     for untold in (JobRow.announced_at.is_(None), JobRow.announced_at < now - older_than):
@@ -178,5 +180,5 @@ def _models_of(
 def _locked(session: Session, job_id: str) -> JobRow:
     row = session.get(JobRow, job_id, with_for_update=True)
     if row is None:
-        raise NotFound(f"no job {job_id}; GET /jobs lists what there is")
+        raise NotFound(f"there is no job {job_id}; GET /jobs lists them")
     return row

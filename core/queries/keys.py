@@ -1,4 +1,4 @@
-"""Keys that an admin made, as SQL. Nothing here commits."""
+"""SQL for the keys made by an admin. Nothing here commits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def get(session: Session, key_id: str) -> KeyRow:
     """The key, revoked or not, or `NotFound`."""
     row = session.get(KeyRow, key_id)
     if row is None:
-        raise NotFound(f"no key {key_id}; GET /keys lists what there is")
+        raise NotFound(f"there is no key {key_id}; GET /keys lists them")
     return row
 
 
@@ -27,17 +27,17 @@ def add(session: Session, row: KeyRow) -> KeyRow:
 
 
 def listing(session: Session, *, before: tuple[float, str] | None, limit: int) -> list[KeyRow]:
-    """Newest first, behind the (created_at, id) of the last one seen; revoked ones too."""
+    """Keys, including revoked ones, newest first, after the (created_at, id) of the last one seen."""
     return newest_first(session, KeyRow, before=before, limit=limit)
 
 
 def valid(session: Session) -> list[KeyRow]:
-    """Every key that may still be used."""
+    """All keys that have not been revoked."""
     return list(session.scalars(select(KeyRow).where(KeyRow.revoked_at.is_(None))))
 
 
 def revoke(session: Session, key_id: str) -> None:
-    """From now on it opens nothing, or `NotFound`. A key that was revoked before keeps its time."""
+    """Revoke the key, or raise `NotFound`. A key that was revoked before keeps its time of revocation."""
     get(session, key_id)
     session.execute(
         update(KeyRow).where(KeyRow.id == key_id, KeyRow.revoked_at.is_(None)).values(revoked_at=db_now())

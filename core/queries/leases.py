@@ -1,7 +1,7 @@
-"""What workers write of jobs as SQL: claim, lease, fence, end; and leases that ran out. Nothing here commits.
+"""SQL for the workers' side of a job: claim, lease, fenced writes, end, expired leases. Nothing here commits.
 
-Every write of a worker goes through `_fenced`: it says `WHERE token = mine`, and a worker whose
-lease was lost is told so by `LeaseLost` instead of overwriting what came after it.
+Every write of a worker is fenced (`_fenced`, `held`): it requires the lease's token, so a worker that lost
+its lease gets `LeaseLost` instead of overwriting its successor.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from core.tables import JobRow
 from core.vocabulary import EventType, JobState, Stage
 
 _FORGIVEN = {"crashes": 0, "losses": 0}
-"""Written with progress that no later attempt has to make again."""
+"""Values that reset the counts of crashes and losses, written with progress that is safely checkpointed."""
 
 
 class LeaseLost(Exception):
-    """Another claim holds the job, or it has ended: what this worker writes is refused."""
+    """This worker's write is rejected: another claim holds the job, or the job has ended."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to write a job: valid while `token` is the row's."""
+    """The right to write to a job, valid while `token` equals the row's fencing token."""
 
     job_id: str
     token: int
 
 
 def claim(session: Session, *, worker: str, lease_seconds: float) -> JobRow | None:
-    """Take the best queued job (priority, then age), raise its token, and set the lease."""
+    """Claim the best queued job (by priority, then age): raise its token and set the lease; None if none."""
     chosen = (
         select(JobRow.id)
         .where(QUEUED, JobRow.not_before <= db_now())
@@ -67,14 +67,14 @@ def claim(session: Session, *, worker: str, lease_seconds: float) -> JobRow | No
 
 
 def renew(session: Session, lease: Lease, *, lease_seconds: float) -> None:
-    """Push the lease out, or raise `LeaseLost`."""
+    """Extend the lease, or raise `LeaseLost`."""
     _fenced(session, lease, lease_until=db_now() + lease_seconds)
 
 
 def held(session: Session, lease: Lease, *, lock: bool = False) -> JobState:
-    """The state of a job that this lease still holds (running or cancelling), else `LeaseLost`.
+    """The state of a job that this lease still holds (running or cancelling), else raise `LeaseLost`.
 
-    Who writes by it locks it: a cancel or a sweep that came in between would be written over.
+    Set `lock` before a write that depends on the state, or it would overwrite a concurrent cancel or sweep.
     """
     query = select(JobRow.state).where(
         JobRow.id == lease.job_id,
@@ -88,7 +88,7 @@ def held(session: Session, lease: Lease, *, lock: bool = False) -> JobState:
 
 
 def write_progress(session: Session, lease: Lease, progress: Mapping[str, Any], *, advanced: bool) -> None:
-    """Store the newest progress; `advanced` (an epoch or stage was finished) forgives past losses."""
+    """Store the newest progress; `advanced` (an epoch was checkpointed) resets crashes and losses."""
     values: dict[str, Any] = {"progress": dict(progress)}
     if advanced:
         values |= _FORGIVEN
@@ -102,7 +102,7 @@ def start_stage(session: Session, lease: Lease, stage: Stage) -> None:
 
 
 def finish_stage(session: Session, lease: Lease, stage: Stage, result: Mapping[str, Any]) -> JobRow:
-    """Record what the stage made. A stage that was recorded before stays as it was."""
+    """Record the stage's result. If the stage is recorded already, its result stays as it was."""
     _fenced(session, lease, **_FORGIVEN)
     row = session.get_one(JobRow, lease.job_id, populate_existing=True)
     if stage not in row.done:
@@ -118,20 +118,20 @@ def finish_stage(session: Session, lease: Lease, stage: Stage, result: Mapping[s
 
 
 def set_models(session: Session, lease: Lease, models: Mapping[str, str]) -> None:
-    """Add arms → model ids to the job."""
+    """Add models (arm → model id) to the job."""
     row = session.get_one(JobRow, lease.job_id, populate_existing=True)
     _fenced(session, lease, models=row.models | dict(models))
 
 
 def set_metrics(session: Session, lease: Lease, metrics: Mapping[str, Any]) -> None:
-    """Add figures to the job and tell them."""
+    """Add figures to the job and report them in an event."""
     row = session.get_one(JobRow, lease.job_id, populate_existing=True)
     _fenced(session, lease, metrics=row.metrics | dict(metrics))
     events.add(session, lease.job_id, EventType.METRICS, metrics)
 
 
 def log(session: Session, lease: Lease, message: str) -> None:
-    """A line for the person who watches."""
+    """Add a line to the job's log, as an event."""
     held(session, lease, lock=True)
     events.add(session, lease.job_id, EventType.LOG, {"message": message})
 
@@ -139,7 +139,7 @@ def log(session: Session, lease: Lease, message: str) -> None:
 def end(
     session: Session, lease: Lease, state: JobState, *, error: Mapping[str, Any] | None = None
 ) -> JobState:
-    """End the job. One that is being cancelled ends cancelled unless it had succeeded already."""
+    """End the job and return its final state; a job that fails while being cancelled ends cancelled."""
     if held(session, lease, lock=True) is JobState.CANCELLING and state is JobState.FAILED:
         state, error = JobState.CANCELLED, None
     _fenced(
@@ -157,7 +157,7 @@ def end(
 def release(
     session: Session, lease: Lease, *, reason: str, delay: float = 0.0, crashed: bool = False
 ) -> JobState:
-    """Give the job back to the queue; one that is being cancelled ends cancelled instead."""
+    """Put the job back into the queue; a job that is being cancelled ends cancelled instead."""
     if held(session, lease, lock=True) is JobState.CANCELLING:
         return end(session, lease, JobState.CANCELLED)
     _fenced(session, lease, **_requeued(delay), crashes=JobRow.crashes + int(crashed))
@@ -165,11 +165,11 @@ def release(
     return JobState.QUEUED
 
 
-# --- anybody's side: the sweep ------------------------------------------------------------
+# --- the sweep, run by any process ----------------------------------------------------------
 
 
 def expired(session: Session) -> list[JobRow]:
-    """Jobs whose worker fell silent, locked for the caller."""
+    """Jobs whose lease has expired, locked for the caller."""
     query = (
         select(JobRow)
         .where(JobRow.state.in_((JobState.RUNNING, JobState.CANCELLING)), JobRow.lease_until < db_now())
@@ -180,10 +180,10 @@ def expired(session: Session) -> list[JobRow]:
 
 
 def requeue_expired(session: Session, *, max_attempts: int, too_many: Mapping[str, Any]) -> list[str]:
-    """Settle the jobs of silent workers: cancelled, failed after too many losses, or queued again.
+    """Settle the jobs of silent workers: cancel them, fail them after too many losses, or requeue them.
 
-    Returns the ids of those that wait for a worker again. `too_many` is the error of those given up.
-    The token is raised here already, so that the silent worker is refused even before the next claim.
+    Returns the ids of the requeued jobs. `too_many` is the error of the failed ones. The token is raised
+    here, so that the silent worker's writes are rejected even before the next claim.
     """
     again = []
     for row in expired(session):
@@ -216,7 +216,7 @@ def _requeued(delay: float) -> dict[str, Any]:
 
 
 def _fenced(session: Session, lease: Lease, **values: Any) -> None:
-    """UPDATE … WHERE token = mine; a refused one raises `LeaseLost`."""
+    """UPDATE … WHERE token = the lease's; raises `LeaseLost` if no row matches."""
     written = session.execute(
         update(JobRow)
         .where(

@@ -1,4 +1,4 @@
-"""One way to page through a table: newest first, behind the last row seen."""
+"""Keyset pagination of a table: newest first, after the last row seen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def newest_first(
     limit: int,
     where: Mapping[InstrumentedAttribute[Any], object] | None = None,
 ) -> list[Row]:
-    """At most `limit` rows older than the (created_at, id) `before`; a None in `where` filters nothing."""
+    """At most `limit` rows older than the (created_at, id) `before`; None values in `where` are ignored."""
     query = select(table).order_by(table.created_at.desc(), table.id.desc()).limit(limit)
     if before is not None:
         at, last = before

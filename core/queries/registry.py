@@ -1,4 +1,4 @@
-"""Models and their aliases as SQL. Nothing here commits."""
+"""SQL for models and their aliases. Nothing here commits."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from core.vocabulary import Arm
 
 
 def get(session: Session, name: str) -> ModelRow:
-    """The model with this id, or the one that this alias points to, or `NotFound`."""
+    """The model with this id or alias, or `NotFound`."""
     model_id = name
     if not is_id(name, "mdl"):
         alias = session.get(AliasRow, name)
         if alias is None:
-            raise NotFound(f"no model and no alias {name!r}; GET /models lists what there is")
+            raise NotFound(f"there is no model or alias {name!r}; GET /models and GET /aliases list them")
         model_id = alias.model_id
     row = session.get(ModelRow, model_id)
     if row is None:
-        raise NotFound(f"no model {model_id}; GET /models lists what there is")
+        raise NotFound(f"there is no model {model_id}; GET /models lists them")
     return row
 
 
@@ -46,35 +46,43 @@ def listing(
     job_id: str | None = None,
     arm: Arm | None = None,
 ) -> list[ModelRow]:
-    """Newest first, behind the (created_at, id) of the last one seen."""
+    """Models, newest first, after the (created_at, id) of the last one seen."""
     where = {ModelRow.dataset_id: dataset_id, ModelRow.job_id: job_id, ModelRow.arm: arm}
     return newest_first(session, ModelRow, before=before, limit=limit, where=where)
 
 
-def keep(session: Session, model_ids: Iterable[str]) -> None:
-    """Hold off the deletion of these models until the transaction ends, or `NotFound`.
+def missing(session: Session, model_ids: Iterable[str]) -> set[str]:
+    """The ids of those models that do not exist, or no longer do."""
+    wanted = set(model_ids)
+    return wanted - set(session.scalars(select(ModelRow.id).where(ModelRow.id.in_(wanted))))
 
-    Nothing else waits: neither who reads them, nor who writes their figures, nor who keeps them as well.
+
+def keep(session: Session, model_ids: Iterable[str]) -> None:
+    """Block the deletion of these models until the transaction ends, or raise `NotFound`.
+
+    The lock (FOR KEY SHARE) blocks neither reads nor updates of their figures nor other calls of `keep`.
     """
     wanted = sorted(model_ids)
     query = select(ModelRow.id).where(ModelRow.id.in_(wanted)).order_by(ModelRow.id)
     found = set(session.scalars(query.with_for_update(read=True, key_share=True)))
     for model_id in wanted:
         if model_id not in found:
-            raise NotFound(f"no model {model_id}; GET /models lists what there is")
+            raise NotFound(f"there is no model {model_id}; GET /models lists them")
 
 
 def delete(session: Session, model_id: str) -> ModelRow:
     """Remove the row, or `ModelInUse`; the caller removes the artifact after the commit."""
     row = session.get(ModelRow, model_id, with_for_update=True)
     if row is None:
-        raise NotFound(f"no model {model_id}; GET /models lists what there is")
+        raise NotFound(f"there is no model {model_id}; GET /models lists them")
     users = jobs.using_model(session, model_id)
     if users:
-        raise ModelInUse(f"model {model_id} is used by {', '.join(users)}; cancel or await them first")
+        raise ModelInUse(
+            f"model {model_id} is used by {', '.join(users)}; cancel them or wait for them to end"
+        )
     aliases = list(session.scalars(select(AliasRow.name).where(AliasRow.model_id == model_id)))
     if aliases:
-        raise ModelInUse(f"model {model_id} is pointed to by {', '.join(aliases)}; move or remove them first")
+        raise ModelInUse(f"model {model_id} has the aliases {', '.join(aliases)}; move or remove them first")
     partners = list(session.scalars(select(ModelRow.id).where(ModelRow.erm_id == model_id)))
     if partners:
         raise ModelInUse(
@@ -95,7 +103,7 @@ def aliases(session: Session) -> list[AliasRow]:
 
 
 def move_alias(session: Session, name: str, model_id: str) -> AliasRow:
-    """Point the alias at the model, and note the move."""
+    """Point the alias at the model and record the move."""
     alias = get_alias(session, name, lock=True)
     version = 1 + max((move.version for move in alias_moves(session, name, limit=1)), default=0)
     if alias is None:
@@ -111,7 +119,7 @@ def move_alias(session: Session, name: str, model_id: str) -> AliasRow:
 def remove_alias(session: Session, name: str) -> None:
     alias = get_alias(session, name, lock=True)
     if alias is None:
-        raise NotFound(f"no alias {name!r}")
+        raise NotFound(f"there is no alias {name!r}; GET /aliases lists them")
     session.add(AliasMoveRow(name=name, version=alias.version + 1, model_id=None))
     session.delete(alias)
     session.flush()

@@ -1,4 +1,4 @@
-"""Counts of what models were served, by the hour. Nothing here commits."""
+"""SQL for the hourly counts of what models were served. Nothing here commits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOUR = 3600
 
 
 class Key(NamedTuple):
-    """What is counted: of which model, under which calibration ("": none)."""
+    """What is counted, for which model, under which calibration ("" if it has none)."""
 
     model_id: str
     calibration_id: str
@@ -25,19 +25,19 @@ class Key(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Sums over the hours that were asked for; the first of them with a count, None without any."""
+    """Sums over the requested hours, and the first of these hours with a count (None if there is none)."""
 
     counts: dict[Counted, int]
     first_hour: int | None
 
 
 def add(session: Session, counts: Mapping[Key, int]) -> None:
-    """Add to the present hour. One statement that adds in the database: no replica overwrites another."""
+    """Add to the current hour, in one upsert so that replicas do not overwrite each other's counts."""
     if not counts:
         return
     hour = _hour(session)
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    # In one order everywhere: two replicas that lock the same rows must not wait for each other.
+    # Lock in the same order everywhere, so that two replicas with the same rows cannot deadlock.
     rows = [{**key._asdict(), "hour": hour, "count": counts[key]} for key in sorted(counts)]
     statement = insert(ServedRow).values(rows)
     session.execute(
@@ -49,7 +49,7 @@ def add(session: Session, counts: Mapping[Key, int]) -> None:
 
 
 def totals(session: Session, model_id: str, calibration_id: str, *, hours: int) -> Totals:
-    """Over the last `hours`, the present one included."""
+    """The totals over the last `hours`, including the current one."""
     here = (
         ServedRow.model_id == model_id,
         ServedRow.calibration_id == calibration_id,
@@ -62,12 +62,12 @@ def totals(session: Session, model_id: str, calibration_id: str, *, hours: int) 
 
 
 def forget(session: Session, model_id: str) -> None:
-    """Of a model that is being deleted."""
+    """Delete the counts of a model that is being deleted."""
     session.execute(delete(ServedRow).where(ServedRow.model_id == model_id))
 
 
 def purge(session: Session, *, older_than: float) -> None:
-    """Drop what was counted more than `older_than` seconds ago."""
+    """Delete counts older than `older_than` seconds."""
     session.execute(delete(ServedRow).where(ServedRow.hour < _hour(session) - int(older_than // HOUR)))
 
 

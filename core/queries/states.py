@@ -1,4 +1,4 @@
-"""A job enters a state: when, its event, and what it may have left in the store. Nothing here commits."""
+"""Enter a job's state: its time, its event, and artifacts left unrecorded. Nothing here commits."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from core.tables import JobRow
 from core.vocabulary import RESUMABLE, STAGES, EventType, JobState, Stage
 
 _UNRECORDED_SECONDS = 86_400.0
-"""How long it stays what a job wrote and did not come to record: a worker that was stopped may wake and write
-it once more.
-"""
+"""How long unrecorded artifacts of a job are kept: a suspended worker may wake up and write them once more."""
 
 
 def enter(session: Session, job_id: str, state: JobState, **data: Any) -> None:
-    """Stamp the time of a state and tell it."""
+    """Record the time of the state change and write its event."""
     row = session.get_one(JobRow, job_id, populate_existing=True)
     now = session.scalar(select(db_now()))
     row.times = row.times | {state.value: now}
@@ -31,7 +29,7 @@ def enter(session: Session, job_id: str, state: JobState, **data: Any) -> None:
 
 
 def unrecorded(row: JobRow) -> list[str]:
-    """Keys that the job was to write and that no row names: a kill may have left files there."""
+    """Keys that the job was going to write but no row names; a killed attempt may have left files there."""
     made, resumed = row.inputs.get("model_ids") or {}, row.inputs.get("resumed", 0)
     keys = [f"models/{model_id}" for arm, model_id in made.items() if arm not in row.models]
     if Stage.CALIBRATE in STAGES[row.kind] and Stage.CALIBRATE not in row.done:
@@ -41,9 +39,9 @@ def unrecorded(row: JobRow) -> list[str]:
 
 
 def renamed(row: JobRow) -> dict[str, Any]:
-    """The inputs of a job that goes on, with other names for all that is `unrecorded`.
+    """The inputs of a resumed job, with new ids for everything that is `unrecorded`.
 
-    What has the names of before is in the trash, where nobody takes it back: it may be being deleted.
+    The old keys are in the trash and must not be reused: their artifacts may be being deleted.
     """
     made = row.inputs.get("model_ids") or {}
     names = {arm: model_id if arm in row.models else new_id("mdl") for arm, model_id in made.items()}

@@ -1,4 +1,4 @@
-"""A Sphinx extension: puts what the code says in place of `<!-- generated: NAME -->` on reference pages.
+"""A Sphinx extension that replaces `<!-- generated: NAME -->` on reference pages with text from the code.
 
 So a setting, a route, a command, a metric or a problem is documented where it is defined and nowhere else.
 """
@@ -31,7 +31,7 @@ _PLACE = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """What Sphinx calls."""
+    """The entry point that Sphinx calls."""
     app.connect("env-get-outdated", _always)
     app.connect("source-read", _fill)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -40,7 +40,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def _always(
     app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
 ) -> list[str]:
-    """The code may have changed, which Sphinx cannot see: these pages are made anew each time."""
+    """Rebuild the reference pages each time: the code may have changed, which Sphinx cannot see."""
     return [name for name in env.found_docs if name.startswith("reference/")]
 
 
@@ -48,7 +48,7 @@ def _fill(app: Sphinx, name: str, content: list[str]) -> None:
     page = Path(app.srcdir, name)
 
     def beside(found: re.Match[str]) -> str:
-        """A file of the repository that is no page: the forge links to it, the site can but name it."""
+        """Unlink a file of the repository that is not a page: only the forge can resolve such a link."""
         target = (page.parent / found[2]).resolve()
         outside = target.exists() and not target.is_relative_to(Path(app.srcdir).resolve())
         return found[1] if outside else found[0]

@@ -1,4 +1,4 @@
-"""The commands, as `--help` tells them."""
+"""The commands, as `--help` describes them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def commands() -> str:
 
 
 def variables() -> list[tuple[str, str, str]]:
-    """Environment variables that stand for an option: (variable, commands, what it is)."""
+    """Environment variables that set an option: (variable, commands, description)."""
     found: dict[str, tuple[list[str], str]] = {}
     for path, command in walk():
         for parameter in command.params:
@@ -42,12 +42,12 @@ def variables() -> list[tuple[str, str, str]]:
 
 
 def walk() -> Iterator[tuple[str, Any]]:
-    """(path, command) of each command that does something, in the order of `--help`."""
+    """Yield (path, command) of each command that is not a group, in the order of `--help`."""
     yield from _below(NAME, typer.main.get_command(app))
 
 
 def _below(path: str, command: Any) -> Iterator[tuple[str, Any]]:
-    # Which class a group has is typer's own business, and has changed.
+    # Not by class: the class of a group is an internal detail of typer, and has changed.
     inner = getattr(command, "commands", None)
     if inner is None:
         yield path, command

@@ -15,7 +15,7 @@ _LONG = re.compile(r"^app__schemas__\w+?__")
 
 
 def routes() -> str:
-    """Every route by tag, then every shape that they name."""
+    """Every route by tag, then every shape that the routes refer to."""
     document = create_app(Settings(_env_file=None)).openapi()
     told = []
     for tag in document["tags"]:
@@ -134,7 +134,7 @@ def _limits(schema: Schema) -> Iterator[str]:
 
 
 def _name(name: str) -> str:
-    """Two shapes of one name are told apart by their module: `app__schemas__reports__Report`."""
+    """The module tells shapes of the same name apart: `app__schemas__reports__Report` → `ReportsReport`."""
     module = re.match(r"^app__schemas__(\w+?)__(\w+)$", name)
     return f"{module[1].capitalize()}{module[2]}" if module else name.strip("_")
 

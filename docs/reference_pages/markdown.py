@@ -1,4 +1,4 @@
-"""Markdown of what the code says."""
+"""Helpers that format Markdown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table, or nothing where there is no row."""
+    """A table, or empty text if there are no rows."""
     lines = [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
     if not lines:
         return ""
@@ -14,7 +14,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def code(text: object) -> str:
-    """As code, whatever is in it; nothing for nothing."""
+    """Inline code, whatever characters it contains; empty text stays empty."""
     shown = str(text)
     if not shown:
         return ""

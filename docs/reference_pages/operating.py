@@ -1,4 +1,4 @@
-"""What an operator looks up: settings, presets, metrics, kinds of problems."""
+"""The reference for operators: settings, presets, metrics, kinds of problems."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SUFFIX = {"counter": "_total"}
 
 
 def settings() -> str:
-    """Every variable of the service, and those of the commands that are clients of it."""
+    """Every environment variable of the service, and of the commands that are its clients."""
     prefix = str(Settings.model_config.get("env_prefix", ""))
     rows = [
         (code(f"{prefix}{name}".upper()), _kind(field), _default(field), field.description or "")
@@ -35,7 +35,7 @@ def settings() -> str:
 
 
 def presets() -> str:
-    """What each preset sets."""
+    """The fields that each preset sets."""
     shown = []
     for path in sorted(Path(preset_files.__file__).parent.glob("*.toml")):
         told = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -46,9 +46,9 @@ def presets() -> str:
 
 
 def metrics() -> str:
-    """Every series that `GET /metrics` has."""
+    """Every series that `GET /metrics` exposes."""
     made = Metrics()
-    # A series shows its labels once something was counted; until then the library keeps them to itself.
+    # A series shows its labels only once something was counted, so take them from the metric itself.
     labels = {
         family.name: list(metric._labelnames)
         for metric in vars(made).values()
@@ -68,7 +68,7 @@ def metrics() -> str:
 
 
 def problems() -> str:
-    """Every kind of problem, as `GET /problems` tells it."""
+    """Every kind of problem, as `GET /problems` lists it."""
     kinds = sorted(all_problems(), key=lambda kind: (kind.status, kind.code))
     rows = [
         (code(PROBLEM_BASE + kind.code), str(kind.status), kind.title, inspect.cleandoc(kind.__doc__ or ""))

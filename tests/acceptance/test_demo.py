@@ -22,7 +22,7 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes
         "100%  succeeded",
         "MaskTune helped. Against the control, the worst group changed by +",
         "target_coverage, threshold",
-        "The service is stopped.",
+        "The service has stopped.",
     ):
         assert said in shown
     for arm in ("erm", "masktune"):

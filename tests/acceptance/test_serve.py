@@ -66,7 +66,7 @@ def test_a_part_that_is_killed_comes_back_at_the_same_address(processes: Process
     with Client(address(serve)) as client:
         for part, name in zip(PARTS, ("API", "worker"), strict=True):
             os.kill(processes.pid_of("-m", "cli", part), signal.SIGKILL)
-            assert serve.stdout.readline() == f"the {name} ended (signal 9); starting it again in 0.5 s\n"
+            assert serve.stdout.readline() == f"the {name} ended (signal 9); restarting it in 0.5 s\n"
         # No connection is refused meanwhile: the socket is the parent's.
         assert list(client.jobs.list()) == []
         made = client.datasets.from_source("builtin:digits")
@@ -101,7 +101,7 @@ def test_several_processes_share_an_address_and_are_measured_as_one(
     first, _ = (int(line.split()[0]) for line in processes.left() if "--tied" in line)
     os.kill(first, signal.SIGKILL)
     assert together.stdout is not None
-    assert "ended (signal 9); starting it again in 0.5 s" in together.stdout.readline()
+    assert "ended (signal 9); restarting it in 0.5 s" in together.stdout.readline()
     for _ in range(40):  # none is refused: some wait for the process that starts
         assert httpx.get(f"{url}/livez", timeout=60).status_code == 200
     assert _counted(url) >= 80  # what the killed one counted is kept

@@ -1,4 +1,4 @@
-"""One data set: its report while it grows, the shortcuts that were seen, its samples."""
+"""One data set: the progress of its import, the shortcuts found, its samples."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ from nicegui import ui
 
 from client import Dataset, Job, Sample
 from web import words
-from web.connection import api
+from web.connection import api, own_key
 from web.paging import Pager
 from web.shell import button, confirmed, guarded, html, page, titled
 from web.widgets import choice, pages_of, remember
 
 SAMPLES = 36
-"""On a page."""
+"""Samples per page."""
 LOOK_SECONDS = 1.0
 EVERY = ""
-"""The choice that filters nothing."""
+"""The option that disables a filter."""
 
 
 @page("/datasets/{dataset_id}", "Data set", "/")
 async def show(dataset_id: str, split: str = "", label: str = "", group: str = "") -> None:
-    found = await api().datasets.get(dataset_id)
+    found, own = await api().datasets.get(dataset_id), await own_key(api())
     titled(f"{words.cut(found.name)} · Data set")
     with ui.element("div").classes("title-row"):
         html("dataset_title", d=found)
         with ui.element("div").classes("actions"):
             if found.state == "ready":
-                button("Train on it", lambda: ui.navigate.to(f"/new?dataset={found.id}"))
-                button("Its jobs", lambda: ui.navigate.to(f"/jobs?dataset={found.id}"), "second")
-            button("Delete", lambda: _delete(found), "danger")
+                if own.may("train"):
+                    button("Train a model", lambda: ui.navigate.to(f"/new?dataset={found.id}"))
+                button("Show jobs", lambda: ui.navigate.to(f"/jobs?dataset={found.id}"), "second")
+            if own.may("admin"):
+                button("Delete", lambda: _delete(found), "danger")
     if found.state == "importing":
         await _growing(found)
         return
@@ -38,7 +40,7 @@ async def show(dataset_id: str, split: str = "", label: str = "", group: str = "
 
 
 async def _growing(dataset: Dataset) -> None:
-    """The import as it goes; the whole page anew when it has ended."""
+    """Show the import's progress; reload the page when it has ended."""
     job = (dataset.model_extra or {}).get("job") or dataset.job
     holder = ui.element("div").props("aria-live=polite")
     connection = api()
@@ -60,11 +62,11 @@ async def _growing(dataset: Dataset) -> None:
 
 
 async def _samples(dataset: Dataset, *chosen: str) -> None:
-    """The images, by split, class and group, a page at a time; `chosen` are those of the three at first."""
+    """Show the images, filtered by split, class and group, page by page; `chosen`: the initial filters."""
     ui.html("<h2>Samples</h2>", sanitize=False)
-    splits = {EVERY: "every split"} | {s: words.SPLITS[s] for s in words.splits_of(dataset)}
-    labels = {EVERY: "every class"} | {name: name for name in dataset.classes}
-    groups = {EVERY: "every group"} | {group.name: group.name for group in dataset.groups}
+    splits = {EVERY: "all splits"} | {s: words.SPLITS[s] for s in words.splits_of(dataset)}
+    labels = {EVERY: "all classes"} | {name: name for name in dataset.classes}
+    groups = {EVERY: "all groups"} | {group.name: group.name for group in dataset.groups}
     connection = api()
 
     async def draw() -> None:
@@ -104,6 +106,6 @@ def _grid(dataset: Dataset, samples: list[Sample]) -> None:
 
 @guarded
 async def _delete(dataset: Dataset) -> None:
-    if await confirmed(f"Delete “{dataset.name}” with its images? This cannot be undone.", "Delete it"):
+    if await confirmed(f"Delete “{dataset.name}” and its images? This cannot be undone.", "Delete it"):
         await api().datasets.delete(dataset.id)
         ui.navigate.to("/")

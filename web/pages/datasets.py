@@ -1,11 +1,11 @@
-"""The first page: what this is, a place to drop an archive, every data set."""
+"""The home page: an introduction, an upload area for archives, and all data sets."""
 
 from __future__ import annotations
 
 from nicegui import ui
 
 from client import Dataset
-from web.connection import api
+from web.connection import api, own_key
 from web.paging import Pager
 from web.shell import button, guarded, html, page
 from web.uploads import largest
@@ -18,15 +18,17 @@ BUILTIN = "builtin:biased-digits"
 @page("/", "Data sets")
 async def show() -> None:
     found = Pager(api().datasets.list(limit=PER_PAGE + 1), PER_PAGE)
-    first = await found.page()  # before anything is drawn: a service that is away shows one message
-    html("home", largest=await largest(api()))
+    first = await found.page()  # before drawing, so that an unavailable service shows a single message
+    own = await own_key(api())
+    html("home", largest=await largest(api()), own=own)
     ui.html("<h2>Your data sets</h2>", sanitize=False)
     if first:
         await pages_of(found, _table)
         return
     with ui.element("div").classes("empty"):
-        html("no_dataset")
-        button("Try it with a built-in data set", _builtin, "second")
+        html("no_dataset", own=own)
+        if own.may("train"):
+            button("Try a built-in data set", _builtin, "second")
 
 
 def _table(datasets: list[Dataset]) -> None:

@@ -1,4 +1,4 @@
-"""One job, live: its stage, its curves, its log; cancel, resume, and where it leads."""
+"""One job, live: its stage, curves and log; cancel, resume, and links to its results."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 
 from nicegui import background_tasks, ui
 
-from client import AsyncClient, ClientError, Job, ProblemError
+from client import AsyncClient, ClientError, Job, OwnKey, ProblemError
 from web import words
 from web.charts import svg
-from web.connection import api
+from web.connection import api, own_key
 from web.history import Fetch, beginning, fetching, past
 from web.job_kinds import FORMS
 from web.shell import button, confirmed, guarded, html, page, rendered, titled, told
@@ -18,36 +18,36 @@ from web.story import Story
 
 DRAW_SECONDS = 0.7
 BREATH = 200
-"""Events of a long past that are taken in at a time; other pages have their turn in between."""
+"""Events of a long history processed before yielding to other pages."""
 AWAY_SECONDS = 3.0
-"""Before a service that went away is asked for events again."""
+"""Seconds before the page asks an unavailable service for events again."""
 REPORTED = ("masktune", "erm", "finetune", "retrain_head", "evaluate")
 
 
 @page("/jobs/{job_id}", "Job", "/jobs")
 async def show(job_id: str) -> None:
     job = await api().jobs.get(job_id)
-    view = View(api(), job, await _name(api(), job))
+    view = View(api(), job, await _name(api(), job), await own_key(api()))
     view.build()
     following = background_tasks.create(view.follow(), name=f"follow {job.id}")
     ui.context.client.on_delete(following.cancel)
 
 
 async def _name(connection: AsyncClient, job: Job) -> str:
-    """Of the data set; it may be gone."""
+    """The name of the job's data set, which may have been deleted."""
     if job.dataset is None:
         return ""
     try:
         return (await connection.datasets.get(job.dataset)).name
     except ProblemError:
-        return "a data set that is gone"
+        return "a deleted data set"
 
 
 class View:
-    """The page of one job: events come in as they happen, the page is drawn a little later, if any came."""
+    """The page of one job: events arrive as they happen, and the page is redrawn shortly after."""
 
-    def __init__(self, connection: AsyncClient, job: Job, dataset: str) -> None:
-        self.connection, self.job, self.dataset = connection, job, dataset
+    def __init__(self, connection: AsyncClient, job: Job, dataset: str, own: OwnKey) -> None:
+        self.connection, self.job, self.dataset, self.own = connection, job, dataset, own
         self.story = Story()
         self.dirty = True
         self.away = ""
@@ -65,13 +65,13 @@ class View:
         ui.timer(DRAW_SECONDS, self.draw)
 
     def draw(self) -> None:
-        """Everything that may have changed, if anything did."""
+        """Redraw everything that may have changed, if anything has."""
         if not self.dirty:
             return
         self.dirty = False
         job, story = self.job, self.story
         percent = "" if job.ended else f"{words.percent(float(str(self._progress()['fraction'])), 0)} · "
-        titled(f"{percent}{words.kind(job.kind)} of {words.cut(self.dataset)} · {job.state}")
+        titled(f"{percent}{words.kind(job.kind)} on {words.cut(self.dataset)} · {job.state}")
         self.title.content = rendered("job_title", job=job, dataset=self.dataset)
         self.head.content = rendered(
             "job_head",
@@ -90,7 +90,7 @@ class View:
                 self._buttons()
 
     def _progress(self) -> dict[str, object]:
-        """The newest figures: those of an event while it goes on, else those of the job."""
+        """The newest figures: those of an event while the job runs, otherwise those of the job."""
         newest = {} if self.job.ended else self.story.progress
         return self.job.progress.model_dump() | dict(newest)
 
@@ -100,24 +100,30 @@ class View:
             button("Read the report", lambda: ui.navigate.to(f"/jobs/{job.id}/report"))
         if job.state == "succeeded" and job.kind == "predict":
             button("Download the predictions", lambda: ui.navigate.to(f"/files/jobs/{job.id}/predictions"))
+        if not self.own.may("train"):
+            return
         if job.state == "succeeded" and job.kind == "mask":
-            button("Finetune on it", lambda: ui.navigate.to(f"/new?kind=finetune&mask_set={job.id}"))
+            button(
+                "Finetune with these masks", lambda: ui.navigate.to(f"/new?kind=finetune&mask_set={job.id}")
+            )
         if not job.ended and job.state != "cancelling":
             button("Cancel", self.cancel, "danger")
         if job.state in ("failed", "cancelled"):
             button("Resume", self.resume)
             if job.kind in FORMS:
-                button("Change it", lambda: ui.navigate.to(f"/new?{urlencode(self._again())}"), "second")
+                button(
+                    "Edit as a new job", lambda: ui.navigate.to(f"/new?{urlencode(self._again())}"), "second"
+                )
 
     def _again(self) -> dict[str, str]:
-        """What the form of a new job of this kind starts from."""
+        """The values that the form of a new job of this kind starts with."""
         job = self.job
         asked = {"dataset": job.dataset, **{name: job.inputs.get(name) for name in ("model", "mask_set")}}
         return {"kind": job.kind} | {name: str(value) for name, value in asked.items() if value}
 
     async def follow(self) -> None:
-        """Take in every event up to the job's end, across a service that restarts; of a long past only
-        what is drawn.
+        """Process every event until the job ends, across restarts of the service. Of a long history, only what
+        is drawn is read.
         """
         fetch = fetching(self.connection, self.job.id)
         self.story.skipped = start = beginning(self.job.events)
@@ -127,17 +133,17 @@ class View:
                 tasks.create_task(self._look_back(fetch, start))
 
     async def _look_back(self, fetch: Fetch, upto: int) -> None:
-        """Fill in what was before, while the newest is on the page already."""
+        """Fill in the history while the page already shows the newest events."""
         try:
             async for events in past(fetch, upto):
                 for event in events:
                     self.story.add(event)
                 self.dirty = True
-        except ClientError:  # the page stands without it; a visitor who wants it loads the page again
+        except ClientError:  # the page works without it; reloading tries again
             return
 
     async def _listen(self, last: int) -> None:
-        """The events behind that number, each once, as they come."""
+        """Process the events after id `last` as they arrive, each once."""
         while True:
             try:
                 async for event in self.connection.jobs.events(self.job.id, after=last):
@@ -158,7 +164,7 @@ class View:
 
     async def cancel(self) -> None:
         if await confirmed(
-            "Cancel this job? What it has trained so far is kept: it can be resumed.", "Cancel it"
+            "Cancel this job? What it has trained so far is kept, and it can be resumed.", "Cancel the job"
         ):
             await guarded(self._cancel)()
 
@@ -175,7 +181,7 @@ class View:
 
 
 def stages(job: Job, story: Story) -> list[tuple[str, str, str]]:
-    """(name, class, words) of each stage: done, now, or still to come."""
+    """(name, CSS class, words) of each stage: done, current, or still to come."""
     found = []
     order = words.STAGES_OF.get(job.kind, ())
     before = order[: order.index(job.stage)] if job.stage in order else ()

@@ -1,4 +1,4 @@
-"""Every job, newest first."""
+"""All jobs, newest first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from nicegui import ui
 
 from client import ClientError, Job
 from web import words
-from web.connection import api, dataset_names
+from web.connection import api, dataset_names, own_key
 from web.paging import Pager
 from web.shell import button, guarded, html, page
 from web.widgets import choice, pages_of, remember
@@ -15,21 +15,22 @@ PER_PAGE = 25
 STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
 LOOK_SECONDS = 3.0
 AT_THE_TABLE = "Boolean(document.activeElement?.closest('table'))"
-"""Whether who uses the keyboard stands in it: a table that is drawn anew would put them out."""
+"""Whether the keyboard focus is in the table: redrawing it would lose the focus."""
 
 
 @page("/jobs", "Jobs")
 async def show(dataset: str = "", kind: str = "", state: str = "") -> None:
-    names = await dataset_names()
+    names, own = await dataset_names(), await own_key(api())
     with ui.element("div").classes("title-row"):
         html("jobs_title", dataset=dataset, name=words.cut(names.get(dataset, "one data set")))
-        button("New job", lambda: ui.navigate.to(f"/new?dataset={dataset}" if dataset else "/new"))
+        if own.may("train"):
+            button("New job", lambda: ui.navigate.to(f"/new?dataset={dataset}" if dataset else "/new"))
     view = View(names, dataset)
     await view.build(kind if kind in words.KINDS else "", state if state in STATES else "")
 
 
 class View:
-    """The list under its two choices; while a job on its first page goes on, it is looked at again."""
+    """The list with its two filters; refreshed while a job on its first page has not ended."""
 
     def __init__(self, names: dict[str, str], dataset: str) -> None:
         self.connection, self.names, self.dataset = api(), names, dataset
@@ -37,8 +38,8 @@ class View:
 
     async def build(self, kind: str, state: str) -> None:
         with ui.element("div").classes("form").style("margin-bottom: 16px; max-width: 560px"):
-            kinds = {"": "every kind"} | {name: words.kind(name) for name in words.KINDS}
-            states = {"": "every state"} | {name: name for name in STATES}
+            kinds = {"": "all kinds"} | {name: words.kind(name) for name in words.KINDS}
+            states = {"": "all states"} | {name: name for name in STATES}
             self.kind = choice("Kind", kinds, kind, on_change=guarded(self.filtered))
             self.state = choice("State", states, state, on_change=guarded(self.filtered))
         self.holder = ui.element("div")
@@ -46,7 +47,7 @@ class View:
         ui.timer(LOOK_SECONDS, self.look, immediate=False)
 
     async def listed(self) -> Pager[Job]:
-        """The list from its newest job, its first page read."""
+        """The list from its newest job, with its first page read."""
         found = Pager(
             self.connection.jobs.list(
                 kind=self.kind.value or None,
@@ -76,7 +77,7 @@ class View:
         await self.draw(await self.listed())
 
     async def look(self) -> None:
-        """What goes on, again, unless somebody turned the page or stands in the table."""
+        """Refresh the list, unless the visitor has turned the page or has the focus in the table."""
         pager = self.pager
         if pager.number or all(job.ended for job in self.shown):
             return
@@ -84,7 +85,7 @@ class View:
             seen = await self.listed()
             if await seen.page() == self.shown or await ui.run_javascript(AT_THE_TABLE):
                 return
-            if self.pager is pager and not pager.number:  # nothing was pressed meanwhile
+            if self.pager is pager and not pager.number:  # the visitor did nothing in the meantime
                 await self.draw(seen)
-        except (ClientError, TimeoutError):  # the service, or the browser, is away: next time
+        except (ClientError, TimeoutError):  # service or browser unavailable: try again next time
             return

@@ -1,4 +1,4 @@
-"""One model: how often it is wrong, what it would refuse, the names that stand for it, its files."""
+"""One model: how often it is wrong, when it would abstain, its aliases, its files."""
 
 from __future__ import annotations
 
@@ -6,40 +6,43 @@ import asyncio
 
 from nicegui import ui
 
-from client import AsyncClient, ClientError, Model, ProblemError, RiskCoverage
+from client import AsyncClient, ClientError, Model, OwnKey, ProblemError, RiskCoverage
 from web import words
 from web.aliases import Names
 from web.charts import svg
-from web.connection import api
+from web.connection import api, own_key
 from web.paging import first
 from web.selection import CURVE_POINTS, Shown, curve_chart, point_at, point_of, refused, statement
 from web.shell import button, confirmed, guarded, html, page, rendered, titled
 from web.widgets import Slide, choice
 
 STRIP = 24
-"""Stored samples that are shown as answered or refused."""
+"""Stored samples shown as answered or abstained."""
 AT_A_TIME = 6
 QUIET_SECONDS = 0.15
-"""After the last move of a slider, before the service is asked."""
+"""Debounce: seconds after the last move of a slider before the page asks the service."""
 
 
 @page("/models/{model_id}", "Model", "/models")
 async def show(model_id: str) -> None:
     connection = api()
-    model = await connection.models.get(model_id)
+    model, own = await connection.models.get(model_id), await own_key(connection)
     with ui.element("div").classes("title-row"):
         name = await _name(connection, model)
         titled(
-            f"{words.arm(model.arm)} of {words.cut(name)} · Model"
+            f"{words.arm(model.arm)} · {words.cut(name)} · Model"
             if name
             else f"{words.arm(model.arm)} · Model"
         )
         html("model_title", m=model, dataset=name)
         with ui.element("div").classes("actions"):
-            button("Try it", lambda: ui.navigate.to(f"/try?model={model.id}"))
-            kind, text = ("predict", "Predict a split") if model.calibration else ("evaluate", "Measure it")
-            button(text, lambda: ui.navigate.to(f"/new?kind={kind}&model={model.id}"), "second")
-            button("Delete", lambda: _delete(connection, model), "danger")
+            if own.may("predict"):
+                button("Try it", lambda: ui.navigate.to(f"/try?model={model.id}"))
+            if own.may("train"):
+                kind, text = ("predict", "Predict a split") if model.calibration else ("evaluate", "Evaluate")
+                button(text, lambda: ui.navigate.to(f"/new?kind={kind}&model={model.id}"), "second")
+            if own.may("admin"):
+                button("Delete", lambda: _delete(connection, model), "danger")
     html("model_figures", m=model)
     if model.calibration:
         try:
@@ -47,36 +50,36 @@ async def show(model_id: str) -> None:
         except ProblemError as error:
             html("notice", tone="unsure", text=error.detail)
         else:
-            view = RejectOption(connection, model, found)
+            view = RejectOption(connection, model, found, own)
             view.build()
             ui.timer(0.1, view.fill, once=True)
     else:
         html(
             "notice",
             tone="unsure",
-            text="This model is not calibrated: it answers every input. "
-            "A job that trains or measures it on a data set with a calibration split calibrates it.",
+            text="This model is not calibrated, so it answers every input. "
+            "A job that trains or evaluates it on a data set with a calibration split calibrates it.",
         )
     await _drift(connection, model)
-    await Names(connection, model).build()
+    await Names(connection, model, own).build()
     html("model_files", m=model)
 
 
 async def _name(connection: AsyncClient, model: Model) -> str:
-    """Of its data set; it may be gone."""
+    """The name of the model's data set, which may have been deleted."""
     if model.dataset is None:
         return ""
     try:
         return (await connection.datasets.get(model.dataset)).name
     except ProblemError:
-        return "a data set that is gone"
+        return "a deleted data set"
 
 
 class RejectOption:
-    """The curve with its slider, the groups at the chosen threshold, and what would be refused."""
+    """The curve with its slider, the groups at the chosen threshold, and samples it would abstain on."""
 
-    def __init__(self, connection: AsyncClient, model: Model, found: RiskCoverage) -> None:
-        self.connection, self.model, self.found = connection, model, found
+    def __init__(self, connection: AsyncClient, model: Model, found: RiskCoverage, own: OwnKey) -> None:
+        self.connection, self.model, self.found, self.own = connection, model, found, own
         self.asked = 0
         self.shown: list[Shown] = []
         self.threshold: float | None = None
@@ -90,8 +93,8 @@ class RejectOption:
                 self.by = choice(
                     "Choose by",
                     {
-                        "coverage": "coverage: how many are answered",
-                        "max_risk": "risk: how many may be wrong",
+                        "coverage": "coverage: share of inputs answered",
+                        "max_risk": "risk: share of answers that may be wrong",
                     },
                     "coverage",
                     on_change=self._by,
@@ -110,9 +113,10 @@ class RejectOption:
         self.waiting = ui.timer(QUIET_SECONDS, self._settled, active=False, once=False)
 
     async def fill(self) -> None:
-        """What takes a few requests: after the page is there."""
+        """Fetch what needs further requests once the page is shown."""
         await guarded(self._ask)()
-        await guarded(self._strip)()
+        if self.own.may("predict"):
+            await guarded(self._strip)()
 
     def _by(self, *_: object) -> None:
         risk = self.by.value == "max_risk"
@@ -126,7 +130,7 @@ class RejectOption:
         return (self.coverage if self.by.value == "coverage" else self.risk).at / 100
 
     def _moved(self, *_: object) -> None:
-        """Show at once what the curve knows; ask for the rest when the slider rests."""
+        """Show at once what the curve already tells; request the rest when the slider comes to rest."""
         value = self._value
         if self.by.value == "coverage":
             at = point_at(self.found.points, value)
@@ -141,7 +145,7 @@ class RejectOption:
         await guarded(self._ask)()
 
     async def _ask(self) -> None:
-        """The table at this threshold, and with it the certificate."""
+        """Request and show the table at this threshold, including the certificate."""
         self.asked += 1
         number, value = self.asked, self._value
         if self.by.value == "coverage":
@@ -157,7 +161,7 @@ class RejectOption:
                 risk_confidence=float(self.confidence.value),
             )
         if number != self.asked:
-            return  # a later move is on its way
+            return  # superseded by a later request
         table = found.table
         self.threshold = table.threshold
         at = point_of(found.points, table.threshold)
@@ -169,7 +173,7 @@ class RejectOption:
         self._draw_strip()
 
     async def _strip(self) -> None:
-        """A few stored samples with the scores that the model gives them."""
+        """Score a few stored samples with the model."""
         if self.model.dataset is None:
             return
         dataset = self.model.dataset
@@ -201,7 +205,7 @@ class RejectOption:
 
 
 async def _drift(connection: AsyncClient, model: Model) -> None:
-    """Whether what it was served still looks like its calibration split."""
+    """Show whether the model's inputs still look like its calibration split."""
     if model.calibration:
         try:
             html("drift", drift=await connection.models.drift(model.id))
@@ -209,7 +213,7 @@ async def _drift(connection: AsyncClient, model: Model) -> None:
             html(
                 "notice",
                 tone="",
-                text="What this model was served cannot be compared with its calibration split.",
+                text="The inputs this model has served cannot be compared with its calibration split.",
             )
 
 

@@ -1,4 +1,4 @@
-"""Every model, and the names that stand for some of them."""
+"""All models, with their aliases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from nicegui import ui
 
 from client import Model
 from web import words
-from web.connection import api
+from web.connection import api, own_key
 from web.job_kinds import BACKBONES
 from web.paging import Pager, first
 from web.shell import guarded, html, page
@@ -15,7 +15,7 @@ from web.widgets import choice, pages_of
 
 PER_PAGE = 25
 OFFERED = 100
-"""Data sets that a model may be said to belong to, and whose names are known; the newest."""
+"""The newest data sets, offered for an imported model and shown by name."""
 
 
 @page("/models", "Models")
@@ -41,14 +41,17 @@ async def show() -> None:
     datasets = await first(connection.datasets.list(limit=OFFERED), OFFERED)
     names = {dataset.id: dataset.name for dataset in datasets}
     html("models_title", aliases=aliases)
-    html(
-        "import_model",
-        datasets=[dataset for dataset in datasets if dataset.state == "ready"],
-        backbones=BACKBONES,
-        empty=not shown,
-        largest=await largest(connection),
-    )
+    own = await own_key(connection)
+    if own.may("train"):
+        html(
+            "import_model",
+            datasets=[dataset for dataset in datasets if dataset.state == "ready"],
+            backbones=BACKBONES,
+            empty=not shown,
+            largest=await largest(connection),
+            own=own,
+        )
     with ui.element("div").style("max-width: 280px; margin-bottom: 16px"):
-        arm = choice("Kind", {"": "every kind"} | words.ARMS, "", on_change=filtered)
+        arm = choice("Kind", {"": "all kinds"} | words.ARMS, "", on_change=filtered)
     holder = ui.element("div")
     await draw(held)

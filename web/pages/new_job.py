@@ -1,4 +1,4 @@
-"""A new job: a kind, what it starts from, and only the fields that somebody wants to decide."""
+"""A new job: its kind, what it starts from, and optional fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nicegui import ui
 
 from client import AsyncClient, ClientError, FieldError, Job, ProblemError
 from web import words
-from web.connection import api
+from web.connection import api, lacking, own_key
 from web.estimate import Measured, estimate, measured
 from web.job_fields import Field, Fields, Stock
 from web.job_kinds import FORMS
@@ -21,17 +21,22 @@ from web.shell import button, guarded, html, page, told
 from web.widgets import choice
 
 LOOKED_AT = 8
-"""Earlier trainings whose reports tell what they took."""
+"""Most earlier trainings whose reports are read for their durations."""
 EARLY = datetime.min.replace(tzinfo=UTC)
 LISTED = 200
-"""Data sets, models and mask sets in the choices, the newest."""
+"""The newest data sets, models and mask sets, offered as choices."""
 FAULT_FIELDS = {"model-of-another-dataset": "/dataset", "dataset-not-ready": "/dataset"}
-"""Where a problem that names no field is said."""
+"""The fields at which problems that name no field are shown."""
 
 
 @page("/new", "New job", "/jobs")
 async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str = "masktune") -> None:
     connection = api()
+    own = await own_key(connection)
+    if not own.may("train"):
+        html("new_job_title")
+        html("notice", tone="unsure", text=lacking(own, "train"))
+        return
     datasets = {
         d.id: d for d in await first(connection.datasets.list(limit=100), LISTED) if d.state == "ready"
     }
@@ -58,12 +63,12 @@ async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str
 
 
 class Form:
-    """The kind, its fields, and what follows from them."""
+    """The kind, its fields, and the resulting cost estimate."""
 
     def __init__(self, connection: AsyncClient, stock: Stock, earlier: list[Measured]) -> None:
         self.connection, self.stock, self.earlier = connection, stock, earlier
         self.carried: dict[str, Any] = {}
-        """What stood in the fields of the kinds that were looked at, by pointer."""
+        """Field values of the kinds viewed so far, by pointer."""
         self.sides: dict[str, int | None] = {}
 
     def build(self, kind: str, asked: Mapping[str, Any]) -> None:
@@ -76,7 +81,7 @@ class Form:
                 self.says = ui.label().classes("quiet small").style("margin: 10px 0 16px")
                 self.holder = ui.element("div")
             with ui.element("div"):
-                # Above the cost, whose height follows the fields: a button must not move from under a click.
+                # Above the cost, whose height varies with the fields: a button must not move during a click.
                 self.wrong = ui.element("div").props("role=alert")
                 self.go = button("Start the job", self.start)
                 self.cost = ui.element("div").props("aria-live=polite").style("margin-top: 16px")
@@ -87,7 +92,7 @@ class Form:
             return FORMS[str(self.kind.value)](self.stock, self.carried, self.changed)
 
     async def another(self, *_: object) -> None:
-        """Another kind: its fields, with what was filled in already where it has the same."""
+        """Switch to another kind, keeping the values of fields that both kinds have."""
         self.carried.update(self.fields.values())
         self.wrong.clear()
         self.holder.clear()
@@ -95,7 +100,7 @@ class Form:
         await self.told()
 
     async def told(self) -> None:
-        """What the chosen kind is, and what it may cost."""
+        """Describe the chosen kind and estimate its cost."""
         self.says.text = words.KINDS[str(self.kind.value)][1]
         plan, dataset = self.fields.plan(), self.fields.dataset()
         if plan is None or dataset is None:
@@ -107,7 +112,7 @@ class Form:
             html("cost", estimate=estimate(plan, self.earlier), plan=plan)
 
     async def _side(self, dataset: str) -> int | None:
-        """The longer side of the first image, for a guess."""
+        """The longer side of the data set's first image in pixels, for the guess."""
         if dataset not in self.sides:
             self.sides[dataset] = None
             async for sample in self.connection.datasets.samples(dataset, limit=1):
@@ -117,13 +122,13 @@ class Form:
         return self.sides[dataset]
 
     async def start(self) -> None:
-        """Start the job and go to it; what is wrong stays beside its field until that is changed."""
-        if not self.go.enabled:  # a second press, on its way before the page heard of the first
+        """Start the job and open its page. Errors stay beside their fields until these change."""
+        if not self.go.enabled:  # a second click, sent before the page was updated
             return
         self.wrong.clear()
         faults = self.fields.faults()
         if faults:
-            self._refused("Something is missing, or cannot be", faults)
+            self._refused("Some fields are missing or invalid", faults)
             return
         self.go.disable()
         try:
@@ -150,7 +155,7 @@ class Form:
 
 
 def _shown(fields: list[Field]) -> None:
-    """Unfold what is wrong, and put the cursor into the first of it."""
+    """Unfold the marked fields and scroll to the first."""
     ids = [field.element.html_id for field in fields]
     ui.run_javascript(
         f"const wrong = {ids}.map((id) => document.getElementById(id)).filter(Boolean);"
@@ -160,7 +165,7 @@ def _shown(fields: list[Field]) -> None:
 
 
 async def _earlier(connection: AsyncClient) -> list[Measured]:
-    """What the newest ended trainings took; none where their reports cannot be read."""
+    """Measurements of the newest finished trainings, skipping those whose report cannot be read."""
 
     async def of(job: Job) -> Measured | None:
         try:
@@ -173,5 +178,5 @@ async def _earlier(connection: AsyncClient) -> list[Measured]:
     for kind in ("masktune", "erm"):
         jobs += await first(connection.jobs.list(kind=kind, state="succeeded", limit=LOOKED_AT), LOOKED_AT)
     jobs.sort(key=lambda job: job.created_at or EARLY, reverse=True)
-    # All at once: one after the other, this was most of what the page took to come.
+    # Concurrently: sequential requests took most of the page's loading time.
     return [found for found in await asyncio.gather(*map(of, jobs[:LOOKED_AT])) if found is not None]

@@ -1,4 +1,4 @@
-"""The before/after report: did it help, whom, and where do the models look."""
+"""The before/after report: did it help, whom, and where do the models look?"""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from web import report_words, words
-from web.connection import api, here
+from web.connection import api, here, lacking, own_key
 from web.shell import html, page, titled
 
 MOST_GROUPS = 60
-"""Rows of a table. Of more, those that a model is worst in; the API's report has them all."""
+"""Most rows of a table: those in which a model is worst. The API's report has all of them."""
 
 
 @page("/jobs/{job_id}/report", "Report", "/jobs")
@@ -36,8 +36,11 @@ async def show(job_id: str) -> None:
         _split(report, split)
     gallery = report.get("gallery") or {}
     items = [_item(item, report) for item in gallery.get("items") or ()]
-    if items:
+    own = await own_key(api())
+    if items and own.may("predict"):
         html("gallery", items=items, rules=gallery.get("rule") or {})
+    elif items:  # the models generate its images when the page is opened
+        html("notice", tone="", text=f"Where the models look is not shown. {lacking(own, 'predict')}")
     for split in splits[1:]:
         _split(report, split)
     html("report_cost", cost=report.get("cost") or [])
@@ -57,7 +60,7 @@ def _models(report: words.Json) -> list[tuple[str, words.Json]]:
 
 
 def tables(by_arm: words.Json) -> dict[str, Any]:
-    """Rows of a split's table: the statistics that there are, then groups, or else classes."""
+    """Rows of a split's table: the available statistics, then the groups, or else the classes."""
     arms = words.arms_in_order(by_arm)
     grouped = any(by_arm[arm].get("worst_group_accuracy") is not None for arm in arms)
     among = "groups" if grouped else "classes"
@@ -85,13 +88,13 @@ def tables(by_arm: words.Json) -> dict[str, Any]:
 
 
 def _lowest(slices: Iterable[words.Json]) -> float | None:
-    """The lowest accuracy; None where all are alike, and none stands out."""
+    """The lowest accuracy; None if all are equal."""
     found = {s["accuracy"] for s in slices}
     return min(found) if len(found) > 1 else None
 
 
 def _item(item: words.Json, report: words.Json) -> dict[str, Any]:
-    """One image of the gallery; its pictures are made anew by the models themselves."""
+    """One image of the gallery; its saliency maps are computed anew by the models."""
     dataset, models = report["dataset"]["id"], report["models"]
     arms = [arm for arm in words.arms_in_order(item["arms"]) if arm in models]
 

@@ -1,4 +1,4 @@
-"""Try it: one image, the decision with its reasons, and where both models look."""
+"""Try it: one image, the decision and its reasons, and where both models look."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nicegui import events, ui
 
 from client import Answer, AsyncClient, ClientError, Model, ProblemError, SaliencyAnswer, Sample
 from web import words
-from web.connection import api, dataset_names, here
+from web.connection import api, dataset_names, here, lacking, own_key
 from web.job_fields import percent
 from web.paging import first
 from web.shell import guarded, html, page, told
@@ -17,9 +17,9 @@ from web.uploads import Dropped, shelf
 from web.widgets import choice
 
 LISTED = 100
-"""Models to choose from, the newest."""
+"""The newest models, offered as choices."""
 PICKS = 18
-"""Stored samples to pick from."""
+"""Number of stored samples to pick from."""
 
 
 @page("/try", "Try it")
@@ -27,6 +27,11 @@ async def show(
     model: str = "", sample: int | None = None, policy: str = "none", value: float | None = None
 ) -> None:
     connection = api()
+    own = await own_key(connection)
+    if not own.may("predict"):
+        html("try_title")
+        html("notice", tone="unsure", text=lacking(own, "predict"))
+        return
     names = await _models(connection)
     if not names:
         html("nothing_to_try")
@@ -43,7 +48,7 @@ async def show(
 
 @dataclass(frozen=True)
 class Picked:
-    """What is looked at: a stored sample, or an image that was dropped."""
+    """What the visitor picked: a stored sample or a dropped image."""
 
     name: str
     dataset: str | None = None
@@ -52,19 +57,19 @@ class Picked:
 
 
 class Desk:
-    """The model, the policy, the image, and what comes of them."""
+    """The chosen model, policy and image, and their result."""
 
     def __init__(self, connection: AsyncClient, names: dict[str, str]) -> None:
         self.connection = connection
         self.names = names
         self.model: Model | None = None
         self.named = ""
-        """As it was asked for: its id or an alias."""
+        """The model as the visitor chose it: an id or an alias."""
         self.picked: Picked | None = None
         self.chose = 0
-        """How often a model was chosen: only what was found for the last one is drawn."""
+        """Counts the model choices, so that only the result of the last one is drawn."""
         self.asked = 0
-        """How often an answer was asked for, likewise."""
+        """Counts the requested answers, for the same reason."""
 
     def build(self, model: str, policy: str, value: float | None) -> None:
         html("try_title")
@@ -96,9 +101,9 @@ class Desk:
             html("try_waiting")
 
     async def chosen(self, *_: object) -> None:
-        """Another model: other samples to pick from, another answer."""
+        """Switch to another model: draw its samples and request a new answer."""
         self.chose += 1
-        self.asked += 1  # what is on its way is the answer of the model before
+        self.asked += 1  # a pending answer is from the previous model
         number, named = self.chose, str(self.chosen_model.value)
         model = await self.connection.models.get(named)
         samples, fault = await self._samples(model.dataset)
@@ -114,7 +119,7 @@ class Desk:
         await self.again()
 
     async def _samples(self, dataset: str | None) -> tuple[list[Sample], ClientError | None]:
-        """Some of a data set, over all that is read of it, or why there are none."""
+        """A few samples, spread evenly over those read from the data set, or why there are none."""
         if dataset is None:
             return [], None
         try:
@@ -134,13 +139,13 @@ class Desk:
 
     @property
     def _misfit(self) -> str:
-        """What the percentage must be, where it is not."""
+        """The message for an invalid percentage; "" if it is valid."""
         policy, value = str(self.policy.value), self.value.value
         if policy == "none" or (
             value is not None and 0 < value <= 100 and (policy, value) != ("max_risk", 100)
         ):
             return ""
-        return f"Give a percentage above 0 and {'below' if policy == 'max_risk' else 'of at most'} 100."
+        return f"Enter a percentage above 0 and {'below' if policy == 'max_risk' else 'at most'} 100."
 
     async def _policy(self, *_: object) -> None:
         policy = str(self.policy.value)
@@ -160,21 +165,21 @@ class Desk:
     async def dropped(self, event: events.GenericEventArguments) -> None:
         image: Dropped | None = shelf.take(str(event.args.get("token")))
         if image is None:
-            ui.notify("That image is gone; drop it again.", type="warning")
+            ui.notify("That image is no longer available. Drop it again.", type="warning")
             return
         self.picked = Picked(image.name, image=image.data)
         await guarded(self.again)()
         self._to_the_answer()
 
     def _to_the_answer(self) -> None:
-        """In a narrow window it stands below all that one may pick from."""
+        """Scroll to the answer, which in a narrow window is below all the choices."""
         ui.run_javascript(
             f"const answer = document.getElementById('{self.result.html_id}');"
             "if (answer.getBoundingClientRect().top > innerHeight / 2) answer.scrollIntoView();"
         )
 
     async def again(self, *_: object) -> None:
-        """Ask for the present image under the present policy, and show it."""
+        """Request a prediction for the current image under the current policy, and show it."""
         if self.picked is None or self.model is None:
             return
         self.asked += 1
@@ -196,7 +201,7 @@ class Desk:
         self._draw(number, "answer", answer=answer, said=said, looks=looks, picked=picked, source=source)
 
     def _draw(self, number: int, template: str, **values: Any) -> None:
-        """Unless a later question is on its way: its image would get the answer to this one."""
+        """Draw the result, unless a later request is pending: its image would be shown with this answer."""
         if number == self.asked:
             self.result.clear()
             with self.result:
@@ -217,14 +222,14 @@ class Desk:
         return await predict.sample(model=model, dataset=picked.dataset, sample=picked.sample, **options)
 
     async def _looks(self, picked: Picked, model: Model) -> list[tuple[str, Any]]:
-        """Where the model, and the one before it, look: (name, map)."""
+        """(name, saliency map) of the original model and of this one."""
         found = []
         for name, of in ((words.arm("erm"), model.erm), (words.arm(model.arm), model.id)):
             if of is None:
                 continue
             try:
                 found.append((name, (await self._explain(picked, of)).images[0]))
-            except ClientError:  # the model before may have been deleted; the answer stands without it
+            except ClientError:  # the original model may have been deleted; the answer is shown without it
                 continue
         return found
 
@@ -238,17 +243,17 @@ class Desk:
 
 
 def _source(picked: Picked) -> str | None:
-    """Where the stored image is; a dropped one is in its maps alone."""
+    """The URL of the stored image; a dropped image is shown only in its saliency maps."""
     if picked.sample is None:
         return None
     return here(f"/files/datasets/{picked.dataset}/samples/{picked.sample}/image")
 
 
 async def _models(connection: AsyncClient) -> dict[str, str]:
-    """What may be tried: the aliases first, then the newest models."""
+    """The choices: aliases first, then the newest models."""
     found = {alias.name: f"{alias.name} (alias)" async for alias in connection.models.aliases()}
     names = await dataset_names()
-    # The tuned ones first: of each job they are what one came for.
+    # Tuned models first: they are what most visitors want.
     listed = await first(connection.models.list(limit=LISTED), LISTED)
     for model in sorted(listed, key=lambda m: m.arm not in ("masktune", "retrained")):
         found[model.id] = words.told_of(model, names.get(model.dataset or "", ""))

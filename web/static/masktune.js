@@ -1,10 +1,10 @@
-// What needs no answer of the server: uploads with their progress, the before/after slider, the theme.
+// What works without the server: uploads with their progress, the before/after slider, the theme.
 
 const cookie = (name, value) => {
   document.cookie = `${name}=${value};path=${document.documentElement.dataset.home || "/"};max-age=31536000;samesite=strict`;
 };
 
-// --- theme: as the system, light, dark, and round again ---------------------------------------
+// --- theme: system, light, dark, and round again ---------------------------------------
 const THEMES = ["auto", "light", "dark"];
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-theme]");
@@ -27,7 +27,7 @@ document.addEventListener("input", (event) => {
   }
 });
 
-// --- tables that are there whole: by the column whose head is pressed, and the other way round ------------
+// --- tables shown whole: sort by the clicked column, and reverse on a second click ------------------------
 const figure = (text) => parseFloat(text.replace("−", "-").replace(/[^0-9.+-]/g, "")) || 0;
 document.addEventListener("click", (event) => {
   const head = event.target.closest("table.data thead button")?.closest("th");
@@ -51,7 +51,7 @@ const says = (drop, text, failed = false) => {
 };
 const fieldsOf = (drop) => [...document.querySelectorAll(`[data-for="${drop.id}"]`)];
 
-// What is wrong with a field stands beneath it; the first such field gets the cursor.
+// An error is shown beneath its field; the first such field gets the focus.
 function mark(drop, faults) {
   for (const field of fieldsOf(drop)) {
     const fault = faults[field.name];
@@ -65,8 +65,8 @@ function mark(drop, faults) {
   fieldsOf(drop).find((field) => faults[field.name])?.focus();
 }
 
-// The file is the whole body, its fields stand in the address: the server need not take a form apart.
-// First it is asked whether it would take it, for an answer while the file is on its way may not arrive.
+// The file is the whole body and its fields are in the query, so the server need not parse a form.
+// The page first asks whether it would be accepted: an answer during the upload may not arrive.
 async function send(drop, file) {
   const fields = fieldsOf(drop).map((field) => [field.name, field.value]);
   const to = `${drop.dataset.to}?${new URLSearchParams([...fields, ["filename", file.name], ["size", file.size]])}`;
@@ -78,23 +78,23 @@ async function send(drop, file) {
   };
   mark(drop, {});
   drop.classList.add("busy");
-  says(drop, `sending ${file.name} …`);
+  says(drop, `Sending ${file.name} …`);
   try {
     const asked = await fetch(to, { method: "POST", headers: { "X-Masktune": "ask" } });
     if (!asked.ok) return failed(await asked.json().catch(() => ({})), asked.status);
   } catch {
-    return failed({ detail: "The dashboard does not answer. Try again." });
+    return failed({ detail: "The dashboard is not responding. Try again." });
   }
-  const request = new XMLHttpRequest(); // fetch tells nothing of what is sent
+  const request = new XMLHttpRequest(); // fetch reports no upload progress
   request.upload.onprogress = (event) => {
     if (!event.lengthComputable) return;
     drop.querySelector(".bar > i").style.width = `${(100 * event.loaded) / event.total}%`;
-    if (event.loaded === event.total) says(drop, `${file.name} is sent; the service is taking it in …`);
+    if (event.loaded === event.total) says(drop, `${file.name} was sent; the service is processing it …`);
   };
-  request.onerror = () => failed({ detail: "The connection broke off. Try again." });
+  request.onerror = () => failed({ detail: "The connection was lost. Try again." });
   request.onload = () => {
     let answer = {};
-    try { answer = JSON.parse(request.responseText); } catch { /* told below */ }
+    try { answer = JSON.parse(request.responseText); } catch { /* reported below */ }
     if (request.status >= 400) return failed(answer, request.status);
     drop.classList.remove("busy");
     if (answer.next) { window.location.assign(answer.next); return; }
@@ -103,12 +103,12 @@ async function send(drop, file) {
     emitEvent("masktune-uploaded", answer);
   };
   request.open("POST", to);
-  request.setRequestHeader("X-Masktune", "upload"); // a form of another site cannot set it
+  request.setRequestHeader("X-Masktune", "upload"); // another site's form cannot set it
   request.setRequestHeader("Content-Type", "application/octet-stream");
   request.send(file);
 }
 
-// A file is sent as soon as it is chosen, or held until its form is filled.
+// A file is sent as soon as it is chosen, or held until its form is filled in.
 function chosen(drop, file) {
   if (drop.classList.contains("busy")) return;
   if (!drop.hasAttribute("data-held")) return send(drop, file);
@@ -118,12 +118,12 @@ function chosen(drop, file) {
 
 function dropped(drop, brought) {
   if (drop.classList.contains("busy")) return;
-  if (brought.items[0]?.webkitGetAsEntry?.()?.isDirectory) says(drop, "That is a folder: pack it first.", true);
+  if (brought.items[0]?.webkitGetAsEntry?.()?.isDirectory) says(drop, "That is a folder. Pack it into an archive first.", true);
   else if (brought.files.length > 1) says(drop, "One file at a time, please.", true);
   else chosen(drop, brought.files[0]);
 }
 
-// Who leaves while a file is on its way would have to send it again.
+// A visitor who leaves during an upload would have to start it again.
 window.addEventListener("beforeunload", (event) => {
   if (document.querySelector(".drop.busy")) event.preventDefault();
 });

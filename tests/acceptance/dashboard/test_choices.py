@@ -68,7 +68,7 @@ def test_the_splits_that_a_data_set_has_are_offered_and_measured(
     visitor.goto(f"/ui/new?kind=evaluate&model={guesser}")
     page.get_by_label("Splits", exact=True).first.click()
     offered = [text.partition(" (")[0] for text in page.get_by_role("option").all_inner_texts()]
-    assert offered == ["train", "val", "calibration", "test", "only_bg_t: background for the object"]
+    assert offered == ["train", "val", "calibration", "test", "only_bg_t: object replaced by background"]
     page.get_by_role("option", name=re.compile("only_bg_t")).click()
     page.keyboard.press("Escape")
     visitor.looked_at("new-evaluate")
@@ -77,7 +77,7 @@ def test_the_splits_that_a_data_set_has_are_offered_and_measured(
     visitor.choose("Data set", "digits, there already")
     splits = page.locator(".q-field", has=page.get_by_label("Splits", exact=True)).first
     expect(splits).not_to_contain_text("only_bg_t")
-    expect(page.get_by_text("No model knows the classes of this data set yet")).to_be_visible()
+    expect(page.get_by_text("No model has the classes of this data set yet")).to_be_visible()
     visitor.choose("Data set", LONG + LONG)
     page.get_by_label("Splits", exact=True).first.click()
     page.get_by_role("option", name=re.compile("only_bg_t")).click()
@@ -93,18 +93,18 @@ def test_the_splits_that_a_data_set_has_are_offered_and_measured(
     visitor.button("Read the report").click(timeout=PATIENCE)
     expect(visitor.heading("On the only_bg_t split")).to_be_visible()
     expect(page.get_by_text("These images show no object")).to_be_visible()
-    expect(page.get_by_text("Background gap, accuracy on mixed_same")).to_be_visible()
+    expect(page.get_by_text("Background gap (accuracy on mixed_same")).to_be_visible()
     visitor.looked_at("report-no-object")
 
 
 def test_a_number_that_cannot_be_is_kept_and_said(visitor: Visitor, dataset: str) -> None:
     """Another in its place would be trained with before anybody saw it."""
     visitor.goto(f"/ui/new?dataset={dataset}&kind=erm")
-    visitor.page.get_by_text("Fields that win over the preset").click()
+    visitor.page.get_by_text("Fields that override the preset").click()
     for label, value, said in (
-        ("Epochs", "0", "Give a whole number from 1."),
-        ("Epochs", "1.5", "Give a whole number from 1."),
-        ("Learning rate", "-1", "Give a number from 0."),
+        ("Epochs", "0", "Enter a whole number of at least 1."),
+        ("Epochs", "1.5", "Enter a whole number of at least 1."),
+        ("Learning rate", "-1", "Enter a number of at least 0."),
     ):
         visitor.fill(label, value)
         visitor.button("Start the job").click()
@@ -126,17 +126,17 @@ def test_a_name_is_not_taken_from_another_model_unasked(
         client.models.set_alias("in-service", other)
         visitor.goto(f"/ui/models/{guesser}")
         visitor.fill("Alias", "In Service")
-        visitor.button("Let it stand for this model").click()
-        expect(page.get_by_text("Small letters, digits, dots and dashes, at most 64.")).to_be_visible()
+        visitor.button("Point it at this model").click()
+        expect(page.get_by_text("Up to 64 lower-case letters")).to_be_visible()
         visitor.fill("Alias", "in-service")
-        visitor.button("Let it stand for this model").click()
-        asked = page.get_by_role("dialog", name=re.compile(f"in-service stands for {other} now"))
+        visitor.button("Point it at this model").click()
+        asked = page.get_by_role("dialog", name=re.compile(f"in-service now points at {other}"))
         expect(asked).to_be_visible()
-        visitor.button("Leave it").click()
+        visitor.button("Go back").click()
         expect(asked).to_have_count(0)
-        assert page.evaluate("document.activeElement.closest('button')?.textContent.includes('Let it stand')")
+        assert page.evaluate("document.activeElement.closest('button')?.textContent.includes('Point it at')")
         assert client.models.alias("in-service").model == other
-        visitor.button("Let it stand for this model").click()
+        visitor.button("Point it at this model").click()
         visitor.button("Move it").click()
         expect(visitor.badge("in-service")).to_be_visible()
         assert client.models.alias("in-service").model == guesser
@@ -169,18 +169,18 @@ def test_what_was_chosen_is_found_again(visitor: Visitor, challenge: str, guesse
         assert job is not None
         assert client.jobs.get(job).state == "succeeded"
     visitor.goto(f"/ui/datasets/{challenge}")
-    visitor.button("Its jobs").click()
+    visitor.button("Show jobs").click()
     page.wait_for_url(f"**/ui/jobs?dataset={challenge}")
     visitor.choose("Kind", "Plain training (ERM)")
     expect(page.locator("tbody tr")).to_have_count(1)
     page.get_by_role("link", name="Plain training (ERM)").click()
     page.wait_for_url("**/ui/jobs/job_*")
-    expect(page).to_have_title(re.compile(r"^Plain training \(ERM\) of ein_sehr.*… · succeeded · masktune$"))
+    expect(page).to_have_title(re.compile(r"^Plain training \(ERM\) on ein_sehr.*… · succeeded · masktune$"))
     page.go_back()
     page.wait_for_url(f"**/ui/jobs?dataset={challenge}&kind=erm")
     expect(page.locator("tbody tr")).to_have_count(1)
     visitor.choose("State", "failed")
-    expect(page.get_by_text("No job is in this choice.")).to_be_visible()
+    expect(page.get_by_text("No jobs match these filters.")).to_be_visible()
 
 
 def test_the_list_of_jobs_goes_on_by_itself(visitor: Visitor, challenge: str) -> None:
@@ -201,7 +201,7 @@ def test_a_share_that_cannot_be_is_not_asked_for(visitor: Visitor, guesser: str)
     result = page.get_by_role("region", name="Result")
     for value in ("0", "100", "-3", ""):
         visitor.fill("Percent", value)
-        expect(result).to_have_text("Give a percentage above 0 and below 100.")
+        expect(result).to_have_text("Enter a percentage above 0 and below 100.")
         expect(page.get_by_label("Percent", exact=True)).to_have_value(value)
     visitor.looked_at("wrong-percentage")
     visitor.fill("Percent", "50")
@@ -215,7 +215,7 @@ def test_a_share_that_cannot_be_is_not_asked_for(visitor: Visitor, guesser: str)
 
 def test_an_address_without_a_page_leads_on(visitor: Visitor) -> None:
     visitor.goto("/ui/nothing")
-    expect(visitor.page.get_by_text("No page has this address.")).to_be_visible()
+    expect(visitor.page.get_by_text("There is no page at this address.")).to_be_visible()
     visitor.looked_at("no-page")
-    visitor.page.get_by_role("link", name="To the data sets").click()
+    visitor.page.get_by_role("link", name="Go to “Data sets”").click()
     expect(visitor.heading("Your data sets")).to_be_visible()

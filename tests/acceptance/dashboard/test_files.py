@@ -35,31 +35,31 @@ def test_a_model_is_imported_and_a_wrong_file_says_what_is_wrong(
     # --- what is wrong stands beside its field, before the file is sent
     pickled = tmp_path / "model.pt"
     pickled.write_bytes(b"PK\x03\x04" + bytes(64))
-    page.get_by_label("Weights of a model").set_input_files(pickled)
-    visitor.fill("Name, an alias", "Not So")
+    page.get_by_label("Model weights").set_input_files(pickled)
+    visitor.fill("Alias", "Not So")
     visitor.button("Import the model").click()
-    expect(page.get_by_text("Name the network.")).to_be_visible()
+    expect(page.get_by_text("Enter the name of the network.")).to_be_visible()
     expect(page.locator(".field-wrong")).to_have_count(3)
     visitor.looked_at("import-wrong")
     visitor.fill("Network", "small_cnn")
     visitor.fill("Image size in pixels", "28")
-    visitor.fill("Name, an alias", "brought")
-    visitor.fill("Classes, one on a line, in the order of the outputs", "0-4\n5-9")
+    visitor.fill("Alias", "brought")
+    visitor.fill("Classes, one per line, in the order of the outputs", "0-4\n5-9")
     visitor.button("Import the model").click()
     expect(says).to_contain_text("a zip archive, as torch.save writes", timeout=PATIENCE)
     visitor.looked_at("import-pickle")
     expect(page.locator(".field-wrong")).to_have_count(0)
 
     # --- weights of another network, then the right one
-    page.get_by_label("Weights of a model").set_input_files(weights)
+    page.get_by_label("Model weights").set_input_files(weights)
     visitor.fill("Network", "resnet18")
     visitor.button("Import the model").click()
     expect(page.locator("#model-drop.failed .drop-says")).to_contain_text("resnet18", timeout=PATIENCE)
     visitor.looked_at("import-misfit")
-    page.get_by_label("Weights of a model").set_input_files(weights)
+    page.get_by_label("Model weights").set_input_files(weights)
     visitor.fill("Network", "small_cnn")
-    visitor.fill("Classes, one on a line, in the order of the outputs", "")
-    page.get_by_label("Data set that it belongs to").select_option(label="digits, there already (2 classes)")
+    visitor.fill("Classes, one per line, in the order of the outputs", "")
+    page.get_by_label("Data set it belongs to").select_option(label="digits, there already (2 classes)")
     visitor.button("Import the model").click()
     page.wait_for_url("**/ui/models/mdl_*")
     expect(visitor.heading("Imported")).to_be_visible()
@@ -148,7 +148,7 @@ def test_an_answer_never_stands_under_another_image(
 
 def test_what_is_not_there(visitor: Visitor) -> None:
     visitor.goto("/ui/datasets/ds_none")
-    expect(visitor.heading("There is nothing here")).to_be_visible()
+    expect(visitor.heading("Not found")).to_be_visible()
     visitor.looked_at("nothing")
 
 

@@ -23,10 +23,10 @@ def test_a_job_is_cancelled_and_resumed(visitor: Visitor, dataset: str) -> None:
     with Client(visitor.url) as client:
         job = client.jobs.start("erm", dataset=dataset, epochs=9_000, backbone="small_cnn")
         visitor.goto(f"/ui/jobs/{job.id}")
-        expect(visitor.log).to_contain_text("erm begins", timeout=PATIENCE)
+        expect(visitor.log).to_contain_text("erm started", timeout=PATIENCE)
         expect(visitor.page.locator("svg.chart").first).to_be_visible(timeout=PATIENCE)
         visitor.button("Cancel").click()
-        visitor.button("Cancel it").click()
+        visitor.button("Cancel the job").click()
         expect(visitor.badge("cancelled")).to_be_visible(timeout=PATIENCE)
         expect(visitor.log).to_contain_text("cancelled")
         visitor.looked_at("cancelled")
@@ -45,13 +45,13 @@ def test_of_a_long_job_only_what_is_drawn_is_read(visitor: Visitor, dataset: str
     with Client(visitor.url) as client:
         job = client.jobs.start("erm", dataset=dataset, epochs=9_000, backbone="small_cnn")
         visitor.goto(f"/ui/jobs/{job.id}")
-        expect(visitor.log).to_contain_text("erm begins", timeout=PATIENCE)
+        expect(visitor.log).to_contain_text("erm started", timeout=PATIENCE)
         _add_events(folder / "var", job.id, 5_000)
 
         # --- opened late: its beginning, its newest lines, and its curve as it grows
         visitor.goto(f"/ui/jobs/{job.id}")
         expect(page.get_by_text("This job is long")).to_be_visible()
-        expect(visitor.log).to_contain_text("erm begins")
+        expect(visitor.log).to_contain_text("erm started")
         expect(visitor.log).to_contain_text("the newest line")
         curve = page.locator("svg.chart").first
         seen = curve.get_attribute("aria-label")
@@ -77,7 +77,7 @@ def _add_events(data: Path, job: str, number: int) -> None:
 
 def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
     visitor.goto(f"/ui/new?dataset={dataset}&kind=erm")
-    visitor.page.get_by_text("Fields that win over the preset").click()
+    visitor.page.get_by_text("Fields that override the preset").click()
     visitor.fill("Network", "resnet18")
     visitor.page.get_by_role("switch", name="Start from published weights").click()
     visitor.button("Start the job").click()
@@ -86,9 +86,9 @@ def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
     expect(visitor.page.get_by_role("alert").first).to_contain_text("could not be fetched")
     expect(visitor.button("Resume")).to_be_visible()
     visitor.looked_at("failed")
-    visitor.button("Change it").click()
+    visitor.button("Edit as a new job").click()
     visitor.page.wait_for_url(f"**/ui/new?kind=erm&dataset={dataset}")
-    expect(visitor.heading("What it may cost")).to_be_visible()
+    expect(visitor.heading("Estimated time")).to_be_visible()
 
 
 def test_a_field_that_cannot_be_is_said_where_it_is_asked(visitor: Visitor, dataset: str) -> None:
@@ -104,7 +104,7 @@ def test_a_field_that_cannot_be_is_said_where_it_is_asked(visitor: Visitor, data
 
 def test_a_page_that_was_away_keeps_what_was_typed(visitor: Visitor, dataset: str) -> None:
     visitor.goto(f"/ui/new?dataset={dataset}&kind=erm")
-    visitor.page.get_by_text("Fields that win over the preset").click()
+    visitor.page.get_by_text("Fields that override the preset").click()
     visitor.fill("Epochs", "7")
     visitor.page.evaluate("window.socket.disconnect()")
     visitor.page.wait_for_timeout(4_500)  # longer than NiceGUI waits by itself
@@ -127,19 +127,19 @@ def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(
 
     # --- from a model to what it looks at
     visitor.choose("What to do", "Mask set")
-    expect(page.get_by_text("What a model looks at in every training image")).to_be_visible()
-    expect(visitor.heading("What it may cost")).to_be_visible()
+    expect(page.get_by_text("Mask what a model looks at in every training image")).to_be_visible()
+    expect(visitor.heading("Estimated time")).to_be_visible()
     visitor.looked_at("new-mask")
     visitor.button("Start the job").click()
     page.wait_for_url("**/ui/jobs/job_*")
     expect(visitor.badge("succeeded")).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_text("Looks at every training image with xgradcam")).to_be_visible()
+    expect(page.get_by_text("in every training image (method: xgradcam)")).to_be_visible()
     expect(page.get_by_role("link", name="its model")).to_have_attribute("href", re.compile(model))
     visitor.looked_at("mask")
 
     # --- trained on
-    visitor.button("Finetune on it").click()
-    expect(visitor.heading("What it may cost")).to_be_visible()
+    visitor.button("Finetune with these masks").click()
+    expect(visitor.heading("Estimated time")).to_be_visible()
     visitor.fill("Epochs on masked images", "1")
     visitor.looked_at("new-finetune")
     visitor.button("Start the job").click()
@@ -152,14 +152,14 @@ def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(
     visitor.goto(f"/ui/new?dataset={dataset}")
     visitor.choose("What to do", "Predict a split")
     visitor.choose("File", "CSV")
-    visitor.choose("When to answer", "answer the surest share of inputs")
-    visitor.fill("Answer this percentage", "80")
+    visitor.choose("When to answer", "answer the most confident share of inputs")
+    visitor.fill("Percentage to answer", "80")
     visitor.looked_at("new-predict")
-    expect(page.get_by_label("Answer this percentage")).to_have_value("80")
+    expect(page.get_by_label("Percentage to answer")).to_have_value("80")
     visitor.button("Start the job").click()
     page.wait_for_url("**/ui/jobs/job_*")
     expect(visitor.badge("succeeded")).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_text("Every sample of the test split, as csv")).to_contain_text("80.0")
+    expect(page.get_by_text("Predicts every sample of the test split as csv")).to_contain_text("80.0")
     visitor.looked_at("predict")
     with page.expect_download() as downloading:
         visitor.button("Download the predictions").click()
@@ -177,6 +177,6 @@ def test_what_a_model_cannot_do_is_said_beside_the_field(
     visitor.button("Start the job").click()
     expect(visitor.page.get_by_text("Choose a data set.")).to_be_visible()
     visitor.choose("Data set", "digits, there already")
-    visitor.choose("When to answer", "answer from this score on")
+    visitor.choose("When to answer", "answer at or above a score")
     visitor.button("Start the job").click()
     expect(visitor.page.get_by_text("they must be the same, in the same order")).to_be_visible()

@@ -178,7 +178,9 @@ def test_sources(front: Front, tmp_path: Path) -> None:
         ask(source="builtin:digits", options={"root": "/"}).json()["errors"][0]["pointer"] == "/options/root"
     )
     assert ask(source="builtin:digits", format="csv").json()["errors"][0]["pointer"] == "/format"
-    assert ask().json()["errors"] == [{"pointer": "/source", "code": "missing", "detail": "this is needed"}]
+    assert ask().json()["errors"] == [
+        {"pointer": "/source", "code": "missing", "detail": "this field is required"}
+    ]
 
 
 def test_an_allowed_folder(start: StartFront, tmp_path: Path) -> None:

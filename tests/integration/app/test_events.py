@@ -8,17 +8,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
 from app.services.event_stream import HEARTBEAT, frames
 from app.services.events import Followers
+from core.errors import Unavailable
 from core.ids import new_id
-from core.queries import jobs, leases
+from core.queries import events, jobs, leases
 from core.session import Database
 from core.tables import EventRow, JobRow
-from core.vocabulary import JobKind, JobState
+from core.vocabulary import EventType, JobKind, JobState
 from tests.integration.app.conftest import Front
 
 STREAM = {"Accept": "text/event-stream"}
@@ -192,6 +194,25 @@ def test_reconnecting_anywhere_loses_and_repeats_nothing(front: Front, cut: list
         return seen
 
     assert asyncio.run(run()) == list(range(1, 14))
+
+
+def test_an_event_that_cannot_be_understood_ends_no_reader_in_silence(database: Database) -> None:
+    """As of a newer version of the service: the other streams of the process would wait without a word."""
+    strange, job = queued(database), queued(database)
+    with database.begin() as session:
+        events.add(session, strange, EventType.STATE, {"state": "hibernating"})
+
+    async def run() -> tuple[str, list[int]]:
+        followers = Followers(database, poll_seconds=0.001)
+        with pytest.raises(Unavailable) as told:
+            await ids(followers, strange)
+        await asyncio.to_thread(work, database, 1)
+        await asyncio.to_thread(work, database, 1)
+        return told.value.detail, await ids(followers, job)
+
+    told, seen = asyncio.run(run())
+    assert "cannot be read" in told
+    assert seen == [1, 2, 3, 4]
 
 
 def test_a_long_history_is_read_in_batches(front: Front) -> None:

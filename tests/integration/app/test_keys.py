@@ -88,6 +88,44 @@ def test_a_revoked_key_dies_at_other_replicas_too(guarded: Front) -> None:
         assert other.client.get("/jobs", headers=bearer(made)).status_code == 401
 
 
+def test_a_key_learns_what_it_may_do(guarded: Front) -> None:
+    made = make(guarded, "train", "read")
+    own = guarded.client.get("/keys/self", headers=bearer(made))
+    assert own.json() == {
+        "id": made.json()["id"],
+        "name": "line 1",
+        "scopes": ["read", "train"],
+        "open": False,
+    }
+    assert own.headers["Cache-Control"] == "private, no-cache"
+    guarded.client.delete(made.headers["Location"], headers=ROOT)
+    assert guarded.client.get("/keys/self", headers=bearer(made)).status_code == 401
+
+
+def test_an_operators_key_is_told_no_digest_of_itself(guarded: Front) -> None:
+    own = guarded.client.get("/keys/self", headers=ROOT)
+    assert own.json() == {"id": None, "name": None, "scopes": ["admin"], "open": False}
+    assert digest_of("root").hex()[:16] not in own.text
+
+
+def test_a_service_without_keys_says_that_it_is_open(front: Front) -> None:
+    for headers in ({}, {"X-API-Key": "any"}):
+        own = front.client.get("/keys/self", headers=headers).json()
+        assert own == {
+            "id": None,
+            "name": None,
+            "scopes": ["admin", "predict", "read", "train"],
+            "open": True,
+        }
+
+
+def test_to_ask_what_a_key_may_do_counts_as_a_read(start: StartFront) -> None:
+    front = start(api_keys="predict:p,admin:root", rate_limits="read=1/day,predict=9/day")
+    first, second = (front.client.get("/keys/self", headers={"X-API-Key": "p"}) for _ in range(2))
+    assert (first.status_code, second.status_code) == (200, 429)
+    assert first.headers["RateLimit"].startswith('"read";r=0')
+
+
 def test_without_an_operators_key_no_key_is_made(front: Front) -> None:
     refused = front.client.post("/keys", json={"name": "a", "scopes": ["read"]})
     assert refused.status_code == 409

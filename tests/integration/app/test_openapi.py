@@ -58,3 +58,14 @@ def test_the_document_lists_the_options_of_a_data_set(media_type: str, options: 
     assert set(shapes["FormatOptions"]["properties"]) == {"classes", "target", "group"}
     assert "BuiltinOptions" not in options or "download" in shapes["BuiltinOptions"]["properties"]
     assert all(shapes[name]["additionalProperties"] is False for name in options)
+
+
+def test_every_route_documents_what_the_connection_may_answer() -> None:
+    document = create_app(Settings(_env_file=None)).openapi()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for status in ("400", "408", "431"):
+                answer = operation["responses"][status]
+                assert list(answer["content"]) == ["application/problem+json"], f"{method} {path}"
+                assert answer["description"]
+                assert "model" not in answer

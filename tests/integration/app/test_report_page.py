@@ -88,7 +88,7 @@ def test_the_verdict_comes_first_in_plain_words() -> None:
     assert [a.question for a in page.answers] == [
         "Does the model lean on a shortcut?",
         "Did MaskTune help?",
-        "May I trust the new one?",
+        "Can I trust the new model?",
     ]
     assert page.answers[0].answer == "This report has not looked for one."
 
@@ -105,12 +105,12 @@ def test_other_verdicts() -> None:
 def test_a_verdict_says_which_groups_it_is_about_and_that_it_rests_on_samples() -> None:
     found = report()["verdict"]["deciding"]
     sentence = build_page(report(), _picture).verdict.sentence
-    assert f"its lowest is {found['worst_a']}, the control's {found['worst_b']}" in sentence
+    assert f"its lowest is {found['worst_a']}, that of the control is {found['worst_b']}" in sentence
     small = report()
     small["verdict"]["deciding"]["left_out"] = 2
-    assert "(2 groups of too few samples are left out)" in build_page(small, _picture).verdict.sentence
+    assert "groups with at least 10 samples (2 have fewer)" in build_page(small, _picture).verdict.sentence
     same = {"erm": (0.9,) * 4, "control": (0.9,) * 4, "masktune": (0.9,) * 4}
-    assert "Any effect within the interval" in build_page(report(right=same), _picture).verdict.sentence
+    assert "any effect within the interval" in build_page(report(right=same), _picture).verdict.sentence
     before = report()  # of a version that did not write it down
     for key in ("worst_a", "worst_b", "left_out"):
         del before["verdict"]["deciding"][key]
@@ -127,15 +127,15 @@ def test_without_a_control_nothing_is_said_to_have_helped(
 ) -> None:
     page = build_page(report(right={rival: (0.6,) * 4, "masktune": (masktune,) * 4}), _picture)
     assert page.verdict.title == title.format(name)
-    assert "There is no control" in page.verdict.sentence
+    assert "No control was trained" in page.verdict.sentence
 
 
 @pytest.mark.parametrize(
     ("rival", "split", "said"),
     [
-        ("erm", "test", "which trained none of the models"),
-        ("erm", "train", "which the models were trained on: it says nothing of new inputs"),
-        ("imported", "test", "which trained none of our models; what the imported one was trained on"),
+        ("erm", "test", "which none of the models was trained on"),
+        ("erm", "train", "which the models were trained on, so it says nothing about new inputs"),
+        ("imported", "test", "which none of our models was trained on; what the imported one was trained on"),
     ],
 )
 def test_the_page_says_whether_a_split_trained_the_models(rival: str, split: str, said: str) -> None:
@@ -143,7 +143,7 @@ def test_the_page_says_whether_a_split_trained_the_models(rival: str, split: str
     value["metrics"] = {split: value["metrics"]["test"]}
     text = " ".join(_read(_html(value)).text.split())
     assert said in text
-    assert ("which trained none of the models" in text) == (said == "which trained none of the models")
+    assert ("none of the models was" in text) == (said == "which none of the models was trained on")
 
 
 def test_a_head_that_came_from_masktune_is_compared_with_it() -> None:
@@ -153,7 +153,7 @@ def test_a_head_that_came_from_masktune_is_compared_with_it() -> None:
     value["before"] = "masktune"
     before = build_page(value, _picture).answers[1].answer
     worst = value["metrics"]["test"]["masktune"]["worst_group_accuracy"]
-    assert before.startswith(f"The worst case went from {100 * worst:.1f}")
+    assert before.startswith(f"Accuracy in the worst case went from {100 * worst:.1f}")
 
 
 def test_every_arm_has_its_figures_with_intervals() -> None:
@@ -212,7 +212,8 @@ def test_what_users_named_is_text_and_never_markup() -> None:
 def test_the_three_questions_are_answered_in_order_and_with_their_evidence() -> None:
     value = evidence(report())
     text = re.sub(r"[ \n]+", " ", _read(_html(value)).text)
-    parts = ["1. Does the model lean on a shortcut?", "2. Did MaskTune help?", "3. May I trust the new one?"]
+    questions = ("Does the model lean on a shortcut?", "Did MaskTune help?", "Can I trust the new model?")
+    parts = [f"{number}. {question}" for number, question in enumerate(questions, start=1)]
     places = [text.rindex(part) for part in parts]
     assert places == sorted(places)
     first, second, third = (
@@ -220,17 +221,27 @@ def test_the_three_questions_are_answered_in_order_and_with_their_evidence() -> 
     )
     for evidence_of_the_shortcut in (
         "It leans on a shortcut",
-        "What a model's own mask costs it",
+        "What its own mask costs each model",
         "top-left corner",
         "Slices that nobody labelled",
-        "is looked at in 2 ways by ERM",
+        "ERM looks at 0-4 in 2 ways",
         "adjusted mutual information",
     ):
         assert evidence_of_the_shortcut in first
     for evidence_of_help in ("Side by side", "What MaskTune changed", "of the saliency moved elsewhere"):
         assert evidence_of_help in second
-    for evidence_of_trust in ("not certifiable", "Wrong answers, by how many it answers", "ECE"):
+    for evidence_of_trust in ("not certifiable", "Selective risk over coverage", "ECE"):
         assert evidence_of_trust in third
+
+
+def test_a_model_that_could_not_be_judged_is_not_said_to_be_free_of_shortcuts() -> None:
+    value = evidence(report())
+    why = "On validation it is right on 50.0 % (45.0–55.0) over the classes, no better than a guess (50.0 %)."
+    value["shortcut"] |= {"reading": "not_judged", "reason": why}
+    text = re.sub(r"[ \n]+", " ", _read(_html(value)).text)
+    assert text.count(f"Not judged. {why}") == 1
+    assert text.count(why) == 2
+    assert "No sign of a shortcut" not in text
 
 
 def test_the_figures_of_the_page_are_those_of_the_json() -> None:
@@ -256,7 +267,7 @@ def test_the_figures_are_drawn_in_the_colours_of_the_page_with_words_for_who_can
     root = ElementTree.fromstring(svg)
     assert root.get("role") == "img"
     last = curves["masktune"]["points"][-1]
-    assert f"MaskTune errs on {100 * last['risk']:.1f}\u00a0%" in str(root.get("aria-label"))
+    assert f"MaskTune is wrong on {100 * last['risk']:.1f}\u00a0%" in str(root.get("aria-label"))
     for arm in curves:
         assert f"var(--{arm})" in svg
     assert not re.search(r"#[0-9a-f]{6}|font-family|<style|metadata", svg)
@@ -285,7 +296,7 @@ def test_what_is_not_there_is_left_out() -> None:
         "The same images under each model",
         "What was masked",
         "What MaskTune changed",
-        "Wrong answers, by how many it answers",
+        "Selective risk over coverage",
     ):
         assert heading not in text.partition("2. Did")[2]
     empty = value | {"metrics": {}, "reliability": {}, "differences": {}}
@@ -332,7 +343,7 @@ def _headline(*wishes: tuple[float, str, str]) -> str:
 def test_the_headline_certificate_is_one_that_may_be_picked_by_looking() -> None:
     alone, both = ("certified", "not_certifiable"), ("certified", "certified")
     said = _headline((0.01, *alone), (0.02, *both), (0.05, *both))
-    assert "at most 2\u00a0% of its answers are wrong if it answers the surest 60.0\u00a0%" in said
+    assert "only the most confident 60.0\u00a0%, at most 2\u00a0% of its answers are wrong" in said
     assert "99\u00a0% confidence for all 3 risks of this report at once" in said
     assert "certified with" not in _headline((0.01, *alone), (0.02, *alone))
 

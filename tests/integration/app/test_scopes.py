@@ -69,6 +69,8 @@ NEEDS: dict[frozenset[str], set[str]] = {
         "DELETE /keys/{key_id}",
     },
 }
+ANY_KEY = "GET /keys/self"
+"""Every valid key may ask."""
 PLAIN = ("read", "predict", "train")
 
 
@@ -79,7 +81,7 @@ def _secret(scopes: frozenset[str]) -> str:
 def test_every_route_is_in_the_table() -> None:
     paths = create_app(Settings()).openapi()["paths"]
     routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
-    assert routes == OPEN.union(*NEEDS.values())
+    assert routes == OPEN.union({ANY_KEY}, *NEEDS.values())
 
 
 @pytest.mark.parametrize("needed", NEEDS, ids=_secret)
@@ -111,6 +113,15 @@ def test_what_is_open_needs_no_key_and_takes_a_wrong_one(start: StartFront) -> N
         address = path.format(code="not-found")
         for headers in ({}, {"X-API-Key": "wrong"}):
             assert front.client.request(method, address, headers=headers).status_code == 200, route
+
+
+def test_any_valid_key_may_ask_what_it_is(start: StartFront) -> None:
+    front = start(api_keys=",".join(f"{scope}:{scope}" for scope in (*PLAIN, "admin")))
+    address = ANY_KEY.removeprefix("GET ")
+    for scope in (*PLAIN, "admin"):
+        assert front.client.get(address, headers={"X-API-Key": scope}).json()["scopes"] == [scope]
+    assert front.client.get(address).status_code == 401
+    assert front.client.get(address, headers={"X-API-Key": "wrong"}).status_code == 401
 
 
 def test_there_are_no_other_scopes() -> None:

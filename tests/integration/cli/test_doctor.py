@@ -119,12 +119,12 @@ def test_the_table_ends_with_what_it_means(tmp_path: Path) -> None:
         port = str(free.getsockname()[1])
     environment = {"MASKTUNE_DATA_DIR": str(tmp_path), "MASKTUNE_PORT": port}
     well = CliRunner().invoke(app, ["doctor"], env=environment)
-    assert "The service can work here" in well.stdout
+    assert "The service can run here" in well.stdout
     ill = CliRunner().invoke(
         app, ["doctor"], env=environment | {"MASKTUNE_BROKER_URL": "redis://127.0.0.1:9/0"}
     )
     assert ill.exit_code == 1
-    assert "would keep the service from working" in ill.stdout
+    assert "the service cannot run here" in ill.stdout
 
 
 def test_a_setting_that_cannot_work_is_named(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_crashed_part_is_started_again_and_told_of(tmp_path: Path) -> None:
         await running
 
     asyncio.run(run())
-    assert said == ["the worker ended (signal 9); starting it again in 0.5 s"]
+    assert said == ["the worker ended (signal 9); restarting it in 0.5 s"]
     assert not any(alive(int(pid)) for pid in pids.read_text().split())
 
 

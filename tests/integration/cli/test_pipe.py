@@ -56,7 +56,7 @@ def test_an_interrupted_watch_ends_with_130_and_a_line(service: Service) -> None
     _, said = process.communicate(timeout=30)
     ended.set()
     assert process.returncode == 130
-    assert said.startswith("masktune: job job_1 goes on: ")
+    assert said.startswith("masktune: job job_1 keeps running: ")
 
 
 def test_a_command_of_the_service_ends_as_quietly() -> None:

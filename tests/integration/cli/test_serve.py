@@ -38,7 +38,7 @@ def test_a_setting_that_cannot_work_is_named(tmp_path: Path) -> None:
 def test_a_key_that_is_malformed_is_told(tmp_path: Path) -> None:
     code, said = masktune("migrate", DATA_DIR=str(tmp_path), API_KEYS="nonsense")
     assert code == 2
-    assert "MASKTUNE_API_KEYS must hold" in said
+    assert "MASKTUNE_API_KEYS must be" in said
     assert "nonsense" not in said
 
 
@@ -69,7 +69,7 @@ def test_a_dashboard_is_told_at_once_where_no_service_can_be() -> None:
     result = CliRunner().invoke(app, ["web", "--url", "foo"])
     assert (result.exit_code, result.stderr) == (
         2,
-        "masktune: foo is not an address: it begins with http:// or https://\n",
+        "masktune: foo is not an address: it must begin with http:// or https://\n",
     )
 
 
@@ -90,7 +90,7 @@ def test_a_worker_can_be_asked_for_without_one(tmp_path: Path) -> None:
     assert masktune("worker", "--check", DATA_DIR=str(tmp_path)) == (0, "")
     away = masktune("worker", "--check", DATA_DIR=str(tmp_path), BROKER_URL="redis://127.0.0.1:9/0")
     assert (away[0], away[1].count("\n")) == (1, 1)
-    assert away[1].startswith("masktune: a worker cannot work here: broker: redis: Error 111 ")
+    assert away[1].startswith("masktune: a worker cannot run here: broker: redis: Error 111 ")
 
 
 NO_CREDENTIALS = {

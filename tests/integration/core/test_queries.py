@@ -9,12 +9,14 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.orm import Session
 
+from core import schema
 from core.errors import DatasetInUse, DatasetNotReady, ModelInUse, NotFound
 from core.ids import new_id
 from core.queries import datasets, idempotency, jobs, registry
 from core.session import Database
 from core.tables import DatasetRow, JobRow, ModelRow
 from core.vocabulary import Arm, DatasetState, JobKind
+from tests.conftest import postgres_database
 from tests.integration.core.locks import while_it_waits
 
 
@@ -160,6 +162,38 @@ def test_a_page_reads_what_it_shows_and_not_the_table(
         assert len(query(session, before=None, limit=20)) == 20
     assert len(plans) == 1
     assert f"{table}_newest" in plans[0]
+
+
+def test_a_key_that_another_request_takes_and_frees_in_the_same_moment_is_reserved() -> None:
+    """The other was first, and failed before it could be asked what it answered. Only PostgreSQL lets both
+    write at a time."""
+    with postgres_database() as url:
+        schema.upgrade(url)
+        database, other = Database(url), Database(url)
+
+        def take(*_: object) -> None:
+            with other.begin() as session:
+                idempotency.begin(session, "k", "theirs", stale_after=60)
+
+        def free(*_: object) -> None:
+            with other.begin() as session:
+                session.execute(text("DELETE FROM idempotency"))
+
+        with database.begin() as mine:
+            event.listen(mine, "before_flush", take, once=True)
+            event.listen(mine, "after_soft_rollback", free, once=True)
+            assert idempotency.begin(mine, "k", "mine", stale_after=60) is None
+        with database.read() as session:
+            assert session.execute(text("SELECT fingerprint FROM idempotency")).scalar_one() == "mine"
+        database.close()
+        other.close()
+
+
+def test_which_models_are_missing(database: Database) -> None:
+    there, gone = _model(database), new_id("mdl")
+    with database.read() as session:
+        assert registry.missing(session, [there, gone]) == {gone}
+        assert registry.missing(session, [there]) == set()
 
 
 def test_an_idempotency_key_is_reserved_once_and_replayed(database: Database) -> None:

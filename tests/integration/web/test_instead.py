@@ -13,12 +13,12 @@ SCRIPT = {"Accept": "*/*"}
 @pytest.mark.parametrize(
     ("path", "status", "said"),
     [
-        ("/ui/nothing", 404, "No page has this address."),
-        ("/ui/datasets/a/b", 404, "No page has this address."),
-        ("/ui/try?value=much", 422, "leave away what follows its question mark"),
-        ("/ui/files/jobs/job_1/predictions", 502, "The service does not answer"),
-        ("/ui/files/jobs/job_1/report", 502, "The service does not answer"),
-        ("/ui/files/models/mdl_1/download", 502, "The service does not answer"),
+        ("/ui/nothing", 404, "There is no page at this address."),
+        ("/ui/datasets/a/b", 404, "There is no page at this address."),
+        ("/ui/try?value=much", 422, "remove everything after the question mark"),
+        ("/ui/files/jobs/job_1/predictions", 502, "The service is not responding"),
+        ("/ui/files/jobs/job_1/report", 502, "The service is not responding"),
+        ("/ui/files/models/mdl_1/download", 502, "The service is not responding"),
     ],
 )
 def test_a_browser_gets_a_page_and_a_script_its_sentence(

@@ -57,7 +57,7 @@ def service() -> Iterator[Service]:
             if asked in made.by_headers:
                 status, answer = 200, made.by_headers[asked](made.headers[-1])
             if answer is None:
-                answer = {"title": "There is no such thing", "detail": "look elsewhere"}
+                answer = {"title": "Not found", "detail": "look elsewhere"}
             raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(0 if status == 204 else len(raw)))

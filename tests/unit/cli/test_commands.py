@@ -212,6 +212,9 @@ DRIFT: dict[str, Any] = {
             ["key_1 may read, predict", "mt_x"],
         ),
         ("keys revoke key_1", "DELETE /keys/key_1", {}, ["key_1 is revoked"]),
+        ("keys whoami", "GET /keys/self", KEY, ["key_1 (line) may read, predict"]),
+        ("keys whoami", "GET /keys/self", {"scopes": ["admin"]}, ["an operator's key may admin"]),
+        ("keys whoami", "GET /keys/self", {"scopes": ["admin"], "open": True}, ["requires no key"]),
         (
             "predict -m best --dataset ds_1 --sample 3 --max-risk 0.05",
             "GET /predict",
@@ -239,7 +242,7 @@ def test_what_is_redirected_is_not_done(service: Service, command: str) -> None:
     result = service.masktune(*command.split())
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
-        f"masktune: DELETE /{group}/{id_} redirects to https://front: use that as the address\n"
+        f"masktune: DELETE /{group}/{id_} redirects to https://front: use that address instead\n"
     )
 
 
@@ -326,7 +329,7 @@ def test_an_archive_that_is_too_large_is_not_sent(service: Service, tmp_path: Pa
     service.answers["GET /limits"] = (200, LIMITS)
     result = service.masktune("datasets", "add", str(archive))
     assert result.exit_code == 1
-    assert result.stderr.startswith("masktune: birds.zip has 3.0 MB and the service takes 2.0 MB at most")
+    assert result.stderr.startswith("masktune: birds.zip is 3.0 MB, and the service accepts at most 2.0 MB")
     assert len(result.stderr.splitlines()) == 1
     assert [asked for asked, _ in service.asked] == ["GET /limits"]
 
@@ -334,7 +337,7 @@ def test_an_archive_that_is_too_large_is_not_sent(service: Service, tmp_path: Pa
 def test_an_empty_folder_is_one_line(service: Service, tmp_path: Path) -> None:
     result = service.masktune("datasets", "add", str(tmp_path))
     assert (result.exit_code, service.asked) == (2, [])
-    assert result.stderr == f"masktune: there is no file in {tmp_path}, hidden ones apart\n"
+    assert result.stderr == f"masktune: there are no files in {tmp_path} except hidden ones\n"
 
 
 def test_an_invalid_data_set_is_told_by_the_exit_code(service: Service) -> None:
@@ -375,7 +378,7 @@ def test_a_failed_job_is_told_by_the_exit_code_and_one_line(service: Service) ->
     service.answers["GET /jobs/job_1"] = (200, FAILED)
     result = service.masktune("jobs", "watch", "job_1")
     assert result.exit_code == 4
-    assert result.stderr == "masktune: job job_1 ended failed: the disk is full\n"
+    assert result.stderr == "masktune: job job_1 failed: the disk is full\n"
 
 
 def test_events_are_lines_for_machines(service: Service) -> None:
@@ -445,6 +448,11 @@ def test_a_report_says_whether_the_model_leaned_on_a_shortcut(service: Service) 
     told = REPORT | {"shortcut": {"reading": "no_sign", "signs": signs[:1]}}
     service.answers["GET /jobs/job_1/report"] = (200, told)
     assert "Before: no sign of a shortcut. MaskTune helped." in " ".join(
+        service.masktune("jobs", "report", "job_1").stdout.split()
+    )
+    unclear = {"reading": "not_judged", "signs": signs[:1], "reason": "It is no better than a guess."}
+    service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"shortcut": unclear})
+    assert "shortcut was not judged. It is no better than a guess. MaskTune helped." in " ".join(
         service.masktune("jobs", "report", "job_1").stdout.split()
     )
 
@@ -545,7 +553,7 @@ def test_without_a_model_the_newest_tuned_one_is_asked(service: Service, tmp_pat
     service.answers["POST /predict"] = (200, ANSWER)
     result = service.masktune("predict", str(tmp_path / "a.png"))
     assert result.exit_code == 0, result.output
-    assert "model mdl_9, the newest: --model names another" in result.stdout
+    assert "using the newest model, mdl_9; choose another with --model" in result.stdout
     assert service.asked[0][0] == "GET /models?arm=masktune&limit=1"
     assert service.asked[-1][0] == "POST /predict?model=mdl_9"
 
@@ -574,7 +582,7 @@ def test_many_images_go_in_pieces_to_one_model(
 
     service.by_headers["POST /predict"] = changing
     result = service.masktune("predict", "-m", "best", *map(str, images))
-    assert (result.exit_code, "calibrated anew" in result.stderr) == (1, True)
+    assert (result.exit_code, "recalibrated" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("arguments", ["", "a.png --dataset ds_1 --sample 1"])
@@ -623,7 +631,7 @@ def test_a_key_is_made_with_these_scopes(service: Service) -> None:
 def test_a_secret_that_was_lost_on_its_way_is_told(service: Service) -> None:
     service.answers["POST /keys"] = (201, KEY | {"secret": None})
     result = service.masktune("keys", "create", "line")
-    assert (result.exit_code, "revoke it" in result.stderr) == (1, True)
+    assert (result.exit_code, "revoke the key" in result.stderr) == (1, True)
 
 
 def test_nothing_there_is_exit_code_3(monkeypatch: pytest.MonkeyPatch) -> None:

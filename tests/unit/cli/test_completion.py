@@ -75,7 +75,7 @@ def test_a_name_beside_an_id_is_shown_as_it_is(service: Service) -> None:
 
 def test_a_service_that_is_away_or_says_no_offers_nothing(service: Service) -> None:
     assert offered("masktune jobs watch ") == []
-    service.answers["GET /jobs"] = (401, {"title": "A valid key is needed"})
+    service.answers["GET /jobs"] = (401, {"title": "A valid key is required"})
     assert offered("masktune jobs watch ", service.url) == []
 
 

@@ -94,7 +94,7 @@ def test_a_model_is_not_written_over_a_folder(service: Service, tmp_path: Path) 
 def test_an_alias_is_forgotten(service: Service) -> None:
     service.answers["DELETE /aliases/best"] = (204, None)
     result = service.masktune("models", "unalias", "best")
-    assert (result.exit_code, result.stdout) == (0, "alias best is forgotten; its model stays\n")
+    assert (result.exit_code, result.stdout) == (0, "alias best is deleted; its model stays\n")
 
 
 @pytest.mark.parametrize("command", ["add", "upload"])

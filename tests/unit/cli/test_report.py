@@ -40,7 +40,7 @@ def test_the_control_of_a_retrained_head_is_not_a_training() -> None:
         "after: last layer retrained",
     ]
     masked = comparison({"metrics": {"test": {"control": figures, "masktune": figures}}})
-    assert str(masked.columns[1].header) == "control: trained on unmasked"
+    assert str(masked.columns[1].header) == "control: continued, no masks"
 
 
 def test_a_narrow_terminal_cuts_no_figure() -> None:

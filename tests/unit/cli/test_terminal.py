@@ -69,6 +69,6 @@ def test_an_interrupted_watch_says_that_the_job_goes_on(capsys: pytest.CaptureFi
         raise KeyboardInterrupt
     assert ended.value.exit_code == 130
     assert capsys.readouterr().err == (
-        "masktune: job job_1 goes on: `masktune jobs watch job_1` follows it, "
+        "masktune: job job_1 keeps running: `masktune jobs watch job_1` follows it, "
         "`masktune jobs cancel job_1` ends it\n"
     )

@@ -18,16 +18,16 @@ from cli.main import app
         ("keys create line --scope", "masktune: option '--scope' requires an argument"),
         (
             "jobs start maskune --dataset ds_1",
-            "masktune: there is no kind of job 'maskune': use one of masktune, erm, mask, finetune, ",
+            "masktune: there is no job of kind 'maskune'; use one of masktune, erm, mask, finetune, ",
         ),
         ("predict none.png", "masktune: invalid value for 'images': file 'none.png' does not exist"),
         (
             "models add none.safetensors --backbone b --class a --class b --image-size 28",
             "masktune: invalid value for 'file': file 'none.safetensors' does not exist",
         ),
-        ("jobs list --url foo", "masktune: foo is not an address: it begins with http:// or https://"),
-        ("jobs list --url foo:8000", "masktune: foo:8000 is not an address: it begins with http:// or https"),
-        ("jobs list --url ftp://foo", "masktune: ftp://foo is not an address: it begins with http://"),
+        ("jobs list --url foo", "masktune: foo is not an address: it must begin with http:// or "),
+        ("jobs list --url foo:8000", "masktune: foo:8000 is not an address: it must begin with http://"),
+        ("jobs list --url ftp://foo", "masktune: ftp://foo is not an address: it must begin with http"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(command: str, said: str) -> None:
@@ -39,7 +39,7 @@ def test_a_wrong_command_line_is_one_line(command: str, said: str) -> None:
 
 def test_what_the_help_says_in_brackets_is_shown() -> None:
     shown = CliRunner().invoke(app, ["keys", "create", "--help"], env={"COLUMNS": "200"}).stdout
-    assert "by default read and predict" in shown
+    assert "Default: read and predict" in shown
 
 
 def test_no_command_at_all_shows_the_help() -> None:

@@ -51,7 +51,7 @@ def test_a_status_that_is_none_gives_way_to_that_of_http(runner: Runner, status:
 
 @pytest.mark.parametrize("body", [b"not json", b"{}"])
 def test_another_answer_is_unexpected(runner: Runner, body: bytes) -> None:
-    with pytest.raises(UnexpectedAnswer, match="GET /jobs/job_1 did not answer with a Job"):
+    with pytest.raises(UnexpectedAnswer, match="GET /jobs/job_1 did not return a Job"):
         runner.run(Script([httpx.Response(200, content=body)]), call(get("/jobs/job_1"), Job))
 
 
@@ -60,14 +60,14 @@ def test_another_answer_is_unexpected(runner: Runner, body: bytes) -> None:
     [
         (
             "https://front/a/jobs?limit=2",
-            "GET /jobs redirects to https://front/a: use that as the address",
+            "GET /jobs redirects to https://front/a: use that address instead",
         ),
-        ("/api/jobs", "GET /jobs redirects to http://test/api: use that as the address"),
+        ("/api/jobs", "GET /jobs redirects to http://test/api: use that address instead"),
         (
             "https://login/?to=/jobs",
-            "GET /jobs redirects to https://login/?to=/jobs, which is not followed",
+            "GET /jobs redirects to https://login/?to=/jobs; redirects are not followed",
         ),
-        (None, "GET /jobs was answered with 302 Found, which is no answer of this service"),
+        (None, "GET /jobs returned 302 Found, which this service never answers with"),
     ],
 )
 def test_a_redirect_is_no_answer(runner: Runner, location: str | None, said: str) -> None:

@@ -64,7 +64,7 @@ def test_a_running_job_without_news_is_asked_again(runner: Runner) -> None:
 
 def test_a_stream_that_only_breaks_is_given_up(runner: Runner) -> None:
     script = Script([stream(BROKEN) for _ in range(PATIENCE)])
-    with pytest.raises(Unreachable, match="broke off 12 times in a row"):
+    with pytest.raises(Unreachable, match="broke 12 times in a row"):
         runner.all(script, follow("job_1"))
 
 

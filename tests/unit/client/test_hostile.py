@@ -32,7 +32,7 @@ def _unreadable(status: int) -> httpx.Response:
 @pytest.mark.parametrize("status", [200, 403])
 def test_a_body_that_cannot_be_decoded_is_unexpected(runner: Runner, status: int) -> None:
     script = Script([_unreadable(status)])
-    with pytest.raises(UnexpectedAnswer, match="what answered GET /jobs/job_1 cannot be decoded"):
+    with pytest.raises(UnexpectedAnswer, match="the answer to GET /jobs/job_1 cannot be decoded"):
         runner.run(script, get_job("job_1"))
     assert len(script.asked) == 1
 
@@ -53,8 +53,8 @@ def test_a_page_in_place_of_json_is_named_in_a_line(runner: Runner) -> None:
     with pytest.raises(UnexpectedAnswer) as caught:
         runner.run(script, call(get("/jobs/job_1"), Job))
     assert str(caught.value) == (
-        "GET /jobs/job_1 did not answer with a Job: it is text/html, and no JSON; another program may answer "
-        "at this address"
+        "GET /jobs/job_1 did not return a Job: the body is text/html, not JSON; another program may be "
+        "answering at this address"
     )
 
 
@@ -81,7 +81,7 @@ def test_an_endless_nesting_is_a_problem_too(runner: Runner) -> None:
 def test_a_list_that_leads_back_to_itself_ends(runner: Runner) -> None:
     page = {"data": [job()], "next_cursor": "again"}
     script = Script([httpx.Response(200, json=page) for _ in range(3)])
-    with pytest.raises(UnexpectedAnswer, match="with the cursor that it was given"):
+    with pytest.raises(UnexpectedAnswer, match="returned the cursor that it was sent"):
         runner.all(script, pages(get("/jobs"), Job))
     assert len(script.asked) == 2
 
@@ -120,7 +120,7 @@ def test_an_id_is_one_part_of_the_address_whatever_is_in_it(id: str) -> None:
 @pytest.mark.parametrize("id", ["", ".", "..", "\udce4"])
 def test_what_is_no_id_is_not_sent(id: str) -> None:
     for flow, _ in BY_ID:
-        with pytest.raises(NotSent, match="is no id"):
+        with pytest.raises(NotSent, match="is not an id"):
             next(flow(id))
 
 

@@ -128,6 +128,7 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (keys.make_key("line 1", ["read"]), "POST /keys", KEY | {"secret": "mt_x"}),
     (keys.get_key("key_1"), "GET /keys/key_1", KEY),
     (keys.revoke_key("key_1"), "DELETE /keys/key_1", None),
+    (keys.whoami(), "GET /keys/self", {"id": None, "name": None, "scopes": ["read"], "open": False}),
     (readiness(), "GET /readyz", {"status": "ready", "parts": []}),
 ]
 
@@ -180,7 +181,7 @@ def test_the_two_clients_have_the_same_methods() -> None:
     client, other = Client(), AsyncClient()
     assert shape(client) == shape(other)
     assert "events" in shape(client)["jobs"]
-    assert client.jobs.get.__doc__ == "The job as it is now."
+    assert client.jobs.get.__doc__ == "Get the job in its current state."
     client.close()
 
 
@@ -219,7 +220,7 @@ def test_a_job_is_waited_for(runner: Runner) -> None:
 
 def test_a_job_that_fails_says_why(runner: Runner) -> None:
     ended = job(state="failed", error={"detail": "the disk is full"})
-    with pytest.raises(JobNotSucceeded, match="job_1 ended failed: the disk is full") as caught:
+    with pytest.raises(JobNotSucceeded, match="job_1 failed: the disk is full") as caught:
         runner.run(Script([httpx.Response(200, json=ended)]), jobs.wait("job_1"))
     assert caught.value.job.state == "failed"
 
@@ -329,7 +330,7 @@ def test_a_download_appears_whole_or_not_at_all(runner: Runner, tmp_path: Path) 
     with pytest.raises(UnexpectedAnswer, match="redirects to https://test: use that"):
         runner.run(Script([moved]), download())
     broken = Script([httpx.Response(200, stream=Chunks(httpx.ReadError("gone"))) for _ in range(4)])
-    with pytest.raises(Unreachable, match="broke off 4 times"):
+    with pytest.raises(Unreachable, match="broke 4 times"):
         runner.run(broken, download())
     assert list(tmp_path.iterdir()) == []
 
@@ -352,7 +353,7 @@ def test_a_model_is_imported_with_its_classes(runner: Runner, tmp_path: Path) ->
 
 
 def test_one_image_is_not_a_list_of_images() -> None:
-    with pytest.raises(TypeError, match="put a single one in a list"):
+    with pytest.raises(TypeError, match="put a single image in a list"):
         predict.predict_images("m", b"png")  # type: ignore[arg-type]  # the mistake itself
 
 

@@ -75,7 +75,7 @@ def test_a_folder_counts_its_files_bytes(folder: Path) -> None:
 
 def test_an_empty_folder_is_refused_before_anything_is_sent(runner: Runner, tmp_path: Path) -> None:
     (tmp_path / ".hidden").write_bytes(b"x")
-    with pytest.raises(NotSent, match="there is no file in"):
+    with pytest.raises(NotSent, match="there are no files in"):
         runner.run(Script([]), upload_dataset(tmp_path))
 
 
@@ -181,7 +181,7 @@ def test_what_is_too_large_is_not_sent(
     ]
     for send in sends:
         script = Script([httpx.Response(200, json=LIMITS)])
-        with pytest.raises(TooLarge, match=f"{path.name} has 1.0 MB .* nothing was sent") as caught:
+        with pytest.raises(TooLarge, match=f"{path.name} is 1.0 MB, .* nothing was sent") as caught:
             runner.run(script, send)
         assert (caught.value.size, caught.value.limit) == (ASKED_ABOVE + 6, ASKED_ABOVE + 5)
         assert [request.url.path for request in script.asked] == ["/limits"]

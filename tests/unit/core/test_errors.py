@@ -13,7 +13,7 @@ def test_every_problem_has_a_type_of_its_own() -> None:
 def test_a_problem_carries_the_members_of_the_rfc() -> None:
     assert NotFound("no job job_1").to_problem("/jobs/job_1") == {
         "type": "/problems/not-found",
-        "title": "There is no such thing",
+        "title": "Not found",
         "status": 404,
         "detail": "no job job_1",
         "instance": "/jobs/job_1",

@@ -107,8 +107,8 @@ def test_a_device_by_its_name(device: str) -> None:
         ("broker_url", "foo://:s3cret@x", "MASKTUNE_BROKER_URL must begin with redis://"),
         ("broker_url", "redis:6379", "MASKTUNE_BROKER_URL must begin with redis://"),
         ("broker_url", "sentinel://:s3cret@x:26379", "MASKTUNE_BROKER_URL must begin with redis://"),
-        ("storage_url", "foo://key:s3cret@x", "MASKTUNE_STORAGE_URL: .* no file system by the name foo"),
-        ("storage_url", "blockcache::foo://x", "MASKTUNE_STORAGE_URL: .* no file system by the name foo"),
+        ("storage_url", "foo://key:s3cret@x", "MASKTUNE_STORAGE_URL: .* no file system called foo"),
+        ("storage_url", "blockcache::foo://x", "MASKTUNE_STORAGE_URL: .* no file system called foo"),
     ],
 )
 def test_an_address_of_nothing_known_fails_at_start_up(field: str, address: str, said: str) -> None:

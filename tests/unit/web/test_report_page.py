@@ -49,7 +49,7 @@ def test_of_many_classes_the_worst_are_shown() -> None:
         f"class {MOST_GROUPS + 18}",
     ]
     assert (len(found["rows"]), found["of"]) == (MOST_GROUPS, MOST_GROUPS + 20)
-    assert f"The {MOST_GROUPS} of {MOST_GROUPS + 20} classes that a model is worst in" in _page(
+    assert f"Only the {MOST_GROUPS} of {MOST_GROUPS + 20} classes in which a model is worst" in _page(
         {"masktune": _figures(*accuracies)}
     )
 

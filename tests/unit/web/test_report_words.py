@@ -16,10 +16,10 @@ def _figures(accuracy: float, worst: float) -> dict[str, Any]:
 def test_the_questions_are_answered_from_the_figures() -> None:
     by_arm = {"erm": _figures(0.9, 0.4), "control": _figures(0.9, 0.45), "masktune": _figures(0.95, 0.8)}
     (helped, helped_says), (trust, trust_says) = report_words.answers(by_arm, "masktune", "test")
-    assert (helped, trust) == ("Did MaskTune help?", "May I trust the new one?")
+    assert (helped, trust) == ("Did MaskTune help?", "Can I trust the new model?")
     assert "from 40.0\u00a0% to 80.0\u00a0%" in helped_says
-    assert "no masks: 45.0\u00a0%" in helped_says
-    assert "5.0\u00a0% of the test split, and on 20.0\u00a0% in birds on water" in trust_says
+    assert "the same training without masks reaches 45.0\u00a0%" in helped_says
+    assert "5.0\u00a0% of the test split, and on 20.0\u00a0% of birds on water" in trust_says
 
 
 def test_figures_alone_say_nothing_of_a_shortcut() -> None:
@@ -40,10 +40,10 @@ def test_a_verdict_names_the_difference_that_decided(verdict: str, tone: str, ti
     found = {"verdict": verdict, "split": "test", "a": "masktune", "b": "control", "deciding": deciding}
     said = report_words.verdict({"verdict": found})
     assert (said.tone, said.title) == (tone, title)
-    assert "+10.0 points against Control" in said.sentence
+    assert "+10.0 points from that of the control" in said.sentence
     assert "−2.0 to +20.0" in said.sentence
     assert said.next
-    assert "chosen beforehand: that in worst-group accuracy" in said.rule
+    assert "chosen beforehand, decides: that in worst-group accuracy" in said.rule
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_without_a_control_it_is_not_said_what_helped(verdict: str, title: str) 
     found = {"verdict": verdict, "split": "test", "a": "masktune", "b": "erm", "deciding": deciding}
     said = report_words.verdict({"verdict": found})
     assert said.title == title
-    assert "no control was trained" in said.sentence
+    assert "No control was trained" in said.sentence
     assert "There is no control" in said.rule
 
 
@@ -68,7 +68,7 @@ def test_a_verdict_says_which_groups_it_is_about() -> None:
     deciding |= {"worst_a": "gull on land", "worst_b": "gull at sea", "left_out": 2}
     found = {"verdict": "helped", "split": "test", "a": "masktune", "b": "control", "deciding": deciding}
     said = report_words.verdict({"verdict": found}).sentence
-    assert "its lowest is gull on land, that of Control gull at sea" in said
+    assert "its lowest is gull on land, that of the control is gull at sea" in said
     assert "(2 have fewer)" in said
 
 
@@ -86,18 +86,18 @@ def _wish(risk: float, status: str, together: str) -> dict[str, Any]:
 def _trust(*wishes: dict[str, Any]) -> str:
     certified = {"confidence": 0.99, "wishes": list(wishes)}
     found = report_words.answers({"masktune": _figures(0.95, 0.8)}, "masktune", "test", None, certified)
-    return dict(found)["May I trust the new one?"]
+    return dict(found)["Can I trust the new model?"]
 
 
 def test_the_certificate_that_is_told_is_one_that_holds_with_the_others() -> None:
     said = _trust(_wish(0.01, "certified", "not_certifiable"), _wish(0.02, "certified", "certified"))
-    assert "answers the surest 75.0\u00a0%, at most 2\u00a0% of its answers are wrong" in said
+    assert "answers only the most confident 75.0\u00a0%, at most 2\u00a0% of its answers are wrong" in said
     assert "certified with 99\u00a0% confidence" in said
 
 
 def test_without_a_certificate_none_is_claimed() -> None:
     said = _trust(_wish(0.01, "not_certifiable", "not_certifiable"))
-    assert "no share of wrong answers could be certified" in said
+    assert "no certificate that may be picked after looking" in said
     assert "at most" not in said
 
 

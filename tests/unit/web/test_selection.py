@@ -64,15 +64,15 @@ def test_a_certificate_says_what_it_does_not_hold_for() -> None:
     table = _table(policy="max_risk", requested=0.05, status="certified")
     said = statement(table, POINTS[1], _curve(table))
     assert said.startswith("Certified: with 95\u00a0% confidence")
-    assert "no single input, no group, and no shifted data" in said
+    assert "no promise about a single input, a group or shifted data" in said
 
 
 def test_what_cannot_be_certified_abstains() -> None:
     table = _table(policy="max_risk", requested=0.001, status="not_certifiable", threshold=None)
     said = statement(table, None, _curve(table))
-    assert "abstains from all" in said
+    assert "abstains on every input" in said
     assert "Allow a larger risk or a lower confidence" in said
-    assert statement(_table(threshold=None), None, _curve(table)) == "Nothing would be answered."
+    assert statement(_table(threshold=None), None, _curve(table)) == "No input would be answered."
 
 
 def test_a_sample_is_refused_below_the_threshold_or_without_a_score() -> None:

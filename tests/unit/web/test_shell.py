@@ -25,8 +25,8 @@ def _problem(status: int, **more: object) -> ProblemError:
 @pytest.mark.parametrize(
     ("error", "title", "detail"),
     [
-        (_problem(404), "There is nothing here", "Do it otherwise"),
-        (_problem(403), "This key may not do that", "Do it otherwise"),
+        (_problem(404), "Not found", "Do it otherwise"),
+        (_problem(403), "This key does not allow that", "Do it otherwise"),
         (_problem(409), "Not so", "Do it otherwise"),
         (
             _problem(422, errors=[{"pointer": "/epochs", "code": "x", "detail": "must be positive"}]),
@@ -35,7 +35,7 @@ def _problem(status: int, **more: object) -> ProblemError:
         ),
         (
             UnexpectedAnswer("no JSON"),
-            "The service answered in a way that this dashboard does not know",
+            "The service sent an answer that this dashboard does not understand",
             "no JSON",
         ),
         (WaitedTooLong("too long"), "That did not work", "too long"),
@@ -48,7 +48,7 @@ def test_each_error_says_what_to_do(error: ClientError, title: str, detail: str)
 def test_a_service_that_is_away_is_named() -> None:
     connection.connect("http://127.0.0.1:9")
     title, detail = told(Unreachable("refused"))
-    assert title == "The service does not answer"
+    assert title == "The service is not responding"
     assert "http://127.0.0.1:9" in detail
 
 

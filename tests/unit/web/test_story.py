@@ -53,9 +53,9 @@ def test_stages_states_and_words_make_the_log() -> None:
     )
     assert story.log == [
         "09:30:05  running, attempt 1",
-        "09:30:05  erm begins",
+        "09:30:05  erm started",
         "09:30:05  3 images were skipped",
-        "09:30:05  erm is done after 12.3 s",
+        "09:30:05  erm finished after 12.3 s",
         "09:30:05  failed, attempt 1: the disk is full",
     ]
     assert story.finished == {"erm": 12.34}

@@ -40,7 +40,7 @@ def drift(status: str) -> Drift:
     [
         ("drifted", "bad", "certificates may not be trusted"),
         ("no_sign_of_drift", "good", "certificates may be trusted"),
-        ("too_few", "unsure", "whether certificates may be trusted is not known"),
+        ("too_few", "unsure", "not known whether certificates may be trusted"),
     ],
 )
 def test_a_model_that_drifted_is_shown_as_such(status: str, tone: str, badge: str) -> None:
@@ -66,7 +66,7 @@ def groups(**table: Any) -> str:
 def test_a_row_is_judged_only_where_a_risk_was_asked_for() -> None:
     plain = groups()
     assert "compared with" not in plain
-    assert "Below it?" not in plain
+    assert "Within the risk?" not in plain
     judged = groups(policy="max_risk", max_risk=0.4, verdict="bound_below")
     assert "compared with a risk of 40.0 %" in judged
     assert "not for all rows at once" in judged
@@ -124,7 +124,7 @@ def problem(detail: str) -> dict[str, Any]:
         (problem("too " + "long " * 40), "Too " + "long " * 17 + "long..."),
         (problem("<b>"), "&lt;b&gt;."),
         ({"error": {"detail": "the disk is full"}}, "The disk is full."),
-        (None, "The import did not end well."),
+        (None, "The import failed."),
     ],
 )
 def test_the_list_says_why_a_data_set_is_invalid(report: dict[str, Any] | None, said: str) -> None:
@@ -137,8 +137,18 @@ def test_an_import_that_judged_nothing_is_not_shown_as_good_news() -> None:
     seen = {"strength": "none", "sentence": "Nothing was judged: too few images.", "findings": [], "n": 0}
     unjudged = dataset(report={"shortcuts": seen})
     page = report_of(unjudged)
-    assert '<div class="callout unsure"> <strong>That could not be judged</strong>' in page
+    assert '<div class="callout unsure"> <strong>This could not be judged</strong>' in page
     assert '<span class="badge unsure">not judged</span>' in drawn("datasets", datasets=[unjudged])
+
+
+def test_a_model_that_could_not_be_judged_is_not_shown_as_good_news() -> None:
+    seen = {"reading": "not_judged", "reason": "It is no better than a guess.", "rule": "…", "signs": []}
+    page = drawn("report_answers", shortcut=seen, answers=[])
+    assert '<div class="callout unsure"> <strong>Not judged</strong> <p>It is no' in page
+    before = {"reading": "no_sign", "rule": "…", "signs": []}  # reports of earlier versions give no reason
+    assert '<div class="callout good"> <strong>No sign of a shortcut</strong> <ul' in drawn(
+        "report_answers", shortcut=before, answers=[]
+    )
 
 
 @pytest.mark.parametrize(("number", "said"), [(1, "1 file was rejected"), (2, "2 files were rejected")])
@@ -149,6 +159,6 @@ def test_rejected_files_are_counted(number: int, said: str) -> None:
 # --- lists that are empty -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("all", "said"), [(True, "No job yet."), (False, "No job is in this choice.")])
+@pytest.mark.parametrize(("all", "said"), [(True, "No jobs yet."), (False, "No jobs match these filters.")])
 def test_no_job_at_all_is_not_no_job_of_a_choice(all: bool, said: str) -> None:
     assert said in drawn("jobs", jobs=[], names={}, all=all)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from client import AsyncClient, Limits
+from tests.stub_api import StubApi, stub_api
 from web import words
 from web.connection import connect
 from web.room import room
@@ -70,7 +72,7 @@ def test_classes_stand_one_on_a_line() -> None:
         ("/upload/dataset", {}, 403, "this dashboard's own pages"),
         ("/upload/dataset?size=1000000000000000000", {"X-Masktune": "ask"}, 507, "has room for"),
         ("/upload/model?size=1000000000000000000", {"X-Masktune": "ask"}, 507, "has room for"),
-        (f"/upload/image?size={LARGEST_IMAGE + 1}", {"X-Masktune": "ask"}, 413, "too large: at most"),
+        (f"/upload/image?size={LARGEST_IMAGE + 1}", {"X-Masktune": "ask"}, 413, "too large: the limit is"),
     ],
 )
 def test_what_cannot_be_is_refused_before_it_is_sent(
@@ -81,6 +83,51 @@ def test_what_cannot_be_is_refused_before_it_is_sent(
     app.include_router(router)
     answer = TestClient(app).post(path, headers=headers)
     assert (answer.status_code, said in answer.json()["detail"]) == (status, True)
+
+
+LIMITS = dict.fromkeys(Limits.model_fields, 10**9)
+FIELDS = {"backbone": "small_cnn", "image_size": "28", "classes": "a\nb"}
+
+
+def _asked_with(*scopes: str, path: str, api: StubApi, **fields: str) -> Any:
+    """What the dashboard says to a browser whose key has these scopes."""
+    api.answers["/limits"] = 200, LIMITS
+    api.answers.setdefault("/keys/self", (200, {"scopes": scopes}))
+    connect(api.url)
+    app = FastAPI()
+    app.include_router(router)
+    return TestClient(app).post(path, headers={"X-Masktune": "ask"}, params={"size": "9"} | fields)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "scope"),
+    [("/upload/dataset", {}, "train"), ("/upload/model", FIELDS, "train"), ("/upload/image", {}, "predict")],
+)
+def test_a_key_that_may_not_is_refused_before_anything_is_sent(
+    path: str, fields: dict[str, str], scope: str
+) -> None:
+    for scopes, status in (([scope], 204), (["admin"], 204), (["read"], 403)):
+        with stub_api() as api:
+            answer = _asked_with(*scopes, path=path, api=api, **fields)
+            assert answer.status_code == status, scopes
+    said = f"This needs a key with the scope {scope}; yours has only read."
+    assert answer.json() == {"status": 403, "detail": said, "fields": {}}
+
+
+def test_an_alias_that_the_key_may_not_set_is_a_wrong_field() -> None:
+    for scopes, status in ((["train"], 422), (["train", "admin"], 204)):
+        with stub_api() as api:
+            answer = _asked_with(*scopes, path="/upload/model", api=api, **FIELDS, name="best")
+            assert answer.status_code == status, scopes
+            if status == 422:
+                assert list(answer.json()["fields"]) == ["name"]
+
+
+def test_a_service_that_does_not_know_the_key_says_so() -> None:
+    with stub_api() as api:
+        problem = {"type": "/problems/unauthenticated", "title": "No", "status": 401, "detail": "send a key"}
+        api.answers["/keys/self"] = 401, problem
+        assert _asked_with(path="/upload/dataset", api=api).status_code == 401
 
 
 @pytest.fixture
@@ -98,7 +145,7 @@ def test_a_file_larger_than_what_uploads_may_take_is_refused() -> None:
     app = FastAPI()
     app.include_router(router)
     answer = TestClient(app).post("/upload/dataset?size=6000", headers={"X-Masktune": "ask"})
-    said = f"This file has {words.size(6_000)}, and the dashboard has room for {words.size(5_000)} only."
+    said = f"This file has {words.size(6_000)}, but the dashboard has room for only {words.size(5_000)}."
     assert (answer.status_code, answer.json()["detail"]) == (507, said)
 
 

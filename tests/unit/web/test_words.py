@@ -57,10 +57,22 @@ def test_every_stage_of_every_kind_has_words() -> None:
 @pytest.mark.parametrize(
     ("kind", "params", "said"),
     [
-        ("mask", {"masking": {"method": "xgradcam", "sigmas": 2.0}}, "masks all above mean + 2 deviations."),
-        ("mask", {"masking": {"method": "random", "share": 0.1}}, "masks the 10\u00a0% that count most."),
-        ("predict", {"split": "test", "output": "csv"}, "as csv; always answer."),
-        ("predict", {"split": "val", "output": "csv", "max_risk": 0.05}, "wrong answers below: 5.0\u00a0%."),
+        (
+            "mask",
+            {"masking": {"method": "xgradcam", "sigmas": 2.0}},
+            "above mean + 2 standard deviations in every training image (method: xgradcam).",
+        ),
+        (
+            "mask",
+            {"masking": {"method": "random", "share": 0.1}},
+            "Masks the most salient 10\u00a0% of pixels in every training image (method: random).",
+        ),
+        ("predict", {"split": "test", "output": "csv"}, "as csv; policy: always answer."),
+        (
+            "predict",
+            {"split": "val", "output": "csv", "max_risk": 0.05},
+            "policy: limit the share of wrong answers: 5.0\u00a0%.",
+        ),
         ("erm", {"epochs": 3}, ""),
     ],
 )
@@ -104,6 +116,6 @@ def test_every_split_of_the_service_has_words() -> None:
 
 def test_a_model_is_told_by_what_it_was_trained_on() -> None:
     model = Model(id="mdl_01abcdef", arm="masktune", backbone="resnet18", classes=["a", "b"])
-    assert words.told_of(model, "birds") == "MaskTune of birds · resnet18 · – · abcdef"
+    assert words.told_of(model, "birds") == "MaskTune · birds · resnet18 · – · abcdef"
     assert words.told_of(model) == "MaskTune · resnet18 · – · abcdef"
     assert words.cut("b" * 41) == "b" * 39 + "…"

@@ -74,7 +74,7 @@ def test_inputs_like_the_split_show_no_drift_and_others_do(fresh_world: World) -
     assert loud["served"]["inputs"] == SAMPLES + 180
     assert loud["served"]["abstained"]["no_certified_threshold"] == 180
     assert (loud["status"], loud["certificate_trusted"]) == ("drifted", False)
-    assert "should not be trusted any more" in loud["statement"]
+    assert "should no longer be trusted" in loud["statement"]
     assert any(test["drifted"] and test["p_adjusted"] <= loud["alpha"] for test in loud["tests"])
 
     metrics = world.client.get("/metrics").text

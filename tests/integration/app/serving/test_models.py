@@ -277,7 +277,7 @@ def test_risk_coverage_has_areas_and_bounds_and_says_which_of_them_hold(world: W
         assert 0 < point["threshold"] <= 1
     assert body["chosen_before_looking"] == "low, high"
     assert body["chosen_after_looking"] == "band_low, band_high"
-    assert "after looking only the band holds" in body["statement"]
+    assert "after looking, only the band holds" in body["statement"]
     product = world.client.get(f"/models/{world.model}/risk-coverage", params={"score": "product"}).json()
     assert product["score_name"] == "product"
 

@@ -56,7 +56,7 @@ def test_a_person_gets_a_page_that_may_load_nothing(reported: World) -> None:
     [
         (JobKind.MASKTUNE, JobState.RUNNING, "last stage"),
         (JobKind.MASKTUNE, JobState.FAILED, "resume"),
-        (JobKind.PREDICT, JobState.SUCCEEDED, "makes no report"),
+        (JobKind.PREDICT, JobState.SUCCEEDED, "has no report"),
     ],
 )
 def test_why_there_is_none(fresh_world: World, kind: JobKind, state: JobState, hint: str) -> None:

@@ -133,6 +133,45 @@ def test_dropping_a_model_forgets_every_pair_with_it(closing: ExitStack) -> None
     assert shelf.cache.loaded == [_pair("other")]
 
 
+def test_a_model_that_is_dropped_while_it_loads_answers_who_waits_and_is_not_kept(closing: ExitStack) -> None:
+    told: list[Pair] = []
+    go = threading.Event()
+
+    def load(pair: Pair) -> Engine:
+        assert go.wait(10)
+        return EchoEngine()
+
+    cache = EngineCache(load, max_bytes=10_000, loaded=lambda pair, engine: told.append(pair))
+    closing.callback(cache.close)
+
+    async def ask() -> None:
+        waiting = [asyncio.create_task(cache.get(pair)) for pair in (_pair("tuned", "erm"), _pair("other"))]
+        await asyncio.sleep(0)
+        cache.drop("erm")
+        go.set()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(ask())
+    assert cache.loaded == told == [_pair("other")]
+    asyncio.run(cache.get(_pair("tuned", "erm")))  # what is asked for later is a load of its own
+    assert cache.loaded == [_pair("other"), _pair("tuned", "erm")]
+
+
+def test_only_the_engine_that_was_looked_at_is_discarded(closing: ExitStack) -> None:
+    shelf, better = _shelf(closing), EchoEngine()
+
+    async def ask() -> Engine:
+        await shelf.cache.get(_pair("a", "erm"))
+        return await shelf.cache.get(_pair("a"))
+
+    old = asyncio.run(ask())
+    shelf.cache.replace(_pair("a"), old, better)
+    shelf.cache.discard(_pair("a"), old)
+    assert shelf.cache.ready(_pair("a")) is better
+    shelf.cache.discard(_pair("a"), better)
+    assert shelf.cache.loaded == [_pair("a", "erm")]
+
+
 def test_a_better_engine_takes_over_only_from_the_one_it_was_made_for(closing: ExitStack) -> None:
     shelf, better = _shelf(closing), EchoEngine()
 

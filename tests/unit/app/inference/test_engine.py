@@ -99,7 +99,7 @@ def test_the_probe_asks_the_card_that_serves(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_card_that_is_not_there_is_told(pair: Pair, artifacts: Artifacts) -> None:
-    with pytest.raises(Unavailable, match="MASKTUNE_DEVICE is cuda:63, and PyTorch sees no such card"):
+    with pytest.raises(Unavailable, match="MASKTUNE_DEVICE is cuda:63, but PyTorch sees no such card"):
         probe("cuda:63")
     with pytest.raises(Unavailable, match="MASKTUNE_DEVICE is cuda:63"):
         load(pair, artifacts, device="cuda:63", threads=torch.get_num_threads())

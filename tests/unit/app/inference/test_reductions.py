@@ -38,6 +38,7 @@ class Bench:
         self.measured: list[str] = []
         self.paused = 0
         self.busy = False
+        self.before_pause: Callable[[], object] = lambda: None
         self.proven = proven
         self.reductions = Reductions(
             ground=self._ground,
@@ -57,6 +58,7 @@ class Bench:
     ) -> Proven:
         assert engine is self.torch
         self.measured.append(ground.calibration)
+        self.before_pause()
         pause()
         self.paused += 1
         return self.proven()
@@ -173,6 +175,56 @@ def test_what_goes_out_of_the_cache_is_not_kept_in_line(bench: Maker) -> None:
     made.serving = made.torch
     made.consider()
     assert made.measured == ["cal_1"]
+
+
+def test_no_engine_of_a_deleted_model_is_kept_in_line(bench: Maker) -> None:
+    made, busy = bench(lambda: Proven(reduced(), "good")), threading.Event()
+    made.reductions._thread.submit(busy.wait, 10)
+    engine = EchoEngine()
+    made.reductions.consider(PAIR, engine)
+    gone = weakref.ref(engine)
+    del engine
+    made.reductions.forget("mdl_e")
+    gc.collect()
+    assert gone() is None
+    busy.set()
+
+
+def test_a_measurement_for_a_pair_that_went_out_of_memory_ends(
+    bench: Maker, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = bench(lambda: Proven(reduced(), "good"))
+    made.before_pause = lambda: setattr(made, "serving", None)
+    made.consider()
+    assert (made.measured, made.paused) == (["cal_1"], 0)
+    assert "mdl_a is not served in less precision: it is no longer in memory" in caplog.text
+
+
+def test_what_was_measured_for_an_earlier_calibration_is_measured_again(bench: Maker) -> None:
+    """By the next plan it would be put out, and requests would wait for torch to be loaded again."""
+    engine = reduced()
+
+    def meanwhile() -> Proven:
+        made.calibrated = "cal_2"
+        return Proven(engine, "good")
+
+    made = bench(meanwhile)
+    made.consider()
+    made.reductions._thread.submit(lambda: None).result(10)
+    assert made.measured == ["cal_1", "cal_2"]
+    assert made.serving is engine
+
+
+def test_a_data_set_that_was_deleted_meanwhile_takes_nothing_back(bench: Maker) -> None:
+    engine = reduced()
+
+    def meanwhile() -> Proven:
+        made.calibrated = None
+        return Proven(engine, "good")
+
+    made = bench(meanwhile)
+    made.consider()
+    assert made.serving is engine
 
 
 def test_closing_ends_a_measurement_that_gives_way(bench: Maker, wait_until: Waiter) -> None:

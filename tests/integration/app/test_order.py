@@ -1,0 +1,110 @@
+"""A resource has the same bytes whichever database keeps it, and in whatever order its maps were written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from core.queries import datasets, jobs, leases
+from core.vocabulary import EventType, JobKind, JobState
+from models.config import Hyperparameters
+from tests.integration.app.conftest import Front
+
+ARMS = ["erm", "masktune", "control"]
+SPLITS = ["train", "val", "calibration", "test", "no_fg"]
+GROUPS = ["no beard · right", "beard · right"]
+"""In the data set's own order, which is not by name."""
+FIGURES = {
+    "accuracy": 0.9,
+    "balanced_accuracy": 0.8,
+    "worst_group_accuracy": 0.7,
+    "groups": {"place 2": 0.7, "place 10": 0.9},
+    "worst_class_accuracy": 0.6,
+    "train_weighted_accuracy": 0.5,
+}
+PROBLEM = {"type": "/problems/job-failed", "title": "The job failed", "status": 500, "detail": "no"}
+
+
+def backwards(value: Any) -> Any:
+    """The same JSON, written the other way round."""
+    if isinstance(value, dict):
+        return {name: backwards(value[name]) for name in reversed(value)}
+    return [backwards(one) for one in value] if isinstance(value, list) else value
+
+
+def keys(value: Any) -> Any:
+    """The keys of an object in their order, with those below them."""
+    if isinstance(value, dict):
+        return [(name, keys(below)) for name, below in value.items()]
+    return [keys(one) for one in value] if isinstance(value, list) else None
+
+
+@pytest.mark.parametrize("written", [lambda value: value, backwards], ids=["in order", "backwards"])
+def test_a_data_set(either: Front, written: Any) -> None:
+    dataset = either.dataset(classes=["right", "left"])
+    counts = {
+        split: {"count": 4, "classes": {"left": 2, "right": 2}, "groups": dict.fromkeys(GROUPS, 2)}
+        for split in SPLITS
+    }
+    with either.services.database.begin() as session:
+        row = datasets.get(session, dataset)
+        row.classes = ["right", "left"]
+        row.summary = row.summary | {
+            "splits": written(counts),
+            "groups": GROUPS,
+            "rejected": written({"junk": 1, "truncated": 2}),
+        }
+    answer = either.client.get(f"/datasets/{dataset}")
+    body = json.loads(answer.text)
+    assert list(body["splits"]) == SPLITS
+    assert [group["name"] for group in body["groups"]] == GROUPS
+    assert [list(group["splits"]) for group in body["groups"]] == [SPLITS] * 2
+    assert list(body["report"]["classes"]) == SPLITS
+    assert [list(of) for of in body["report"]["classes"].values()] == [["right", "left"]] * 5
+    assert list(body["report"]["rejected_by_code"]) == ["junk", "truncated"]
+    listed = either.client.get("/datasets").json()["data"][0]
+    assert keys(listed | {"report": None}) == keys(body | {"report": None})
+    again = either.client.get(f"/datasets/{dataset}", headers={"If-None-Match": answer.headers["ETag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("written", [lambda value: value, backwards], ids=["in order", "backwards"])
+def test_a_model(either: Front, written: Any) -> None:
+    model = either.model(None, metrics=written({"val": FIGURES, "test": FIGURES}))
+    body = json.loads(either.client.get(f"/models/{model}").text)
+    assert keys(body["metrics"]) == keys({"val": FIGURES, "test": FIGURES})
+
+
+@pytest.mark.parametrize("written", [lambda value: value, backwards], ids=["in order", "backwards"])
+def test_a_job_and_its_events(either: Front, written: Any) -> None:
+    by_arm = {arm: {"val": FIGURES, "test": FIGURES} for arm in ARMS}
+    params = Hyperparameters().to_json()
+    job = either.job(JobKind.MASKTUNE)
+    lease = either.claim()
+    with either.services.database.begin() as session:
+        row = jobs.get(session, job)
+        row.params, row.models = written(params), written({arm: f"mdl_{arm}" for arm in ARMS})
+        row.inputs = written({"model": "mdl_a", "mask_set": "job_a", "dataset": "ds_a"})
+        session.flush()
+        leases.set_metrics(session, lease, written(by_arm))
+        leases.write_progress(session, lease, written({"fraction": 0.5, "stage": "erm"}), advanced=False)
+        leases.end(session, lease, JobState.FAILED, error=written(PROBLEM))
+    body = json.loads(either.client.get(f"/jobs/{job}").text)
+    assert list(body["models"]) == ARMS
+    assert list(body["metrics"]) == ARMS
+    assert list(body["metrics"]["erm"]) == ["val", "test"]
+    figures = body["metrics"]["erm"]["test"]
+    assert list(figures)[:3] == ["accuracy", "balanced_accuracy", "worst_class_accuracy"]
+    assert figures == FIGURES
+    assert list(figures["groups"]) == ["place 2", "place 10"]
+    assert keys(body["params"]) == keys(json.loads(json.dumps(params)))
+    assert list(body["inputs"]) == ["model", "mask_set"]
+    assert list(body["error"]) == list(PROBLEM)
+    events = json.loads(either.client.get(f"/jobs/{job}/events").text)["data"]
+    by_type = {event["type"]: event["data"] for event in events}
+    assert keys(by_type[EventType.METRICS]) == keys(body["metrics"])
+    assert list(by_type[EventType.PROGRESS]) == ["fraction", "stage"]
+    assert list(by_type[EventType.STATE]) == ["state", "attempt", "error"]
+    assert keys(by_type[EventType.STATE]["error"]) == keys(PROBLEM)

@@ -1,0 +1,64 @@
+"""What the visitor's key may not do is not offered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from client import Limits
+from tests.integration.web.conftest import NO_API
+from tests.stub_api import StubApi, stub_api
+from web.connection import connect
+
+MODEL = {"id": "mdl_1", "arm": "erm", "backbone": "small_cnn", "classes": ["a", "b"]}
+DATASET = {"id": "ds_1", "name": "birds", "state": "ready", "splits": {"train": 1}, "classes": ["a", "b"]}
+JOB = {"id": "job_1", "kind": "erm", "state": "cancelled", "dataset": "ds_1"}
+ANSWERS: dict[str, tuple[int, Any]] = {
+    "/limits": (200, dict.fromkeys(Limits.model_fields, 10**9)),
+    "/models/mdl_1": (200, MODEL),
+    "/datasets/ds_1": (200, DATASET),
+    "/jobs/job_1": (200, JOB),
+    "/aliases": (200, {"data": [{"name": "best", "model": "mdl_1"}]}),
+    "/aliases/best": (200, {"name": "best", "model": "mdl_1"}),
+}
+
+
+@pytest.fixture
+def api() -> Iterator[StubApi]:
+    with stub_api() as stub:
+        stub.answers |= ANSWERS
+        yield stub
+
+
+@pytest.mark.parametrize(
+    ("path", "scope", "offered"),
+    [
+        ("/ui/", "train", ["dataset-drop", "Try a built-in data set"]),
+        ("/ui/models", "train", ["model-drop"]),
+        ("/ui/datasets/ds_1", "train", ["Train a model"]),
+        ("/ui/datasets/ds_1", "admin", ["Delete"]),
+        ("/ui/jobs", "train", ["New job"]),
+        ("/ui/jobs/job_1", "train", ['"label":"Resume"']),
+        ("/ui/new", "train", ["There is no data set to train on yet"]),
+        ("/ui/models/mdl_1", "train", ["Evaluate"]),
+        ("/ui/models/mdl_1", "admin", ["Delete alias", "Point it at this model"]),
+        ("/ui/try?model=mdl_1", "predict", ["When to answer"]),
+    ],
+)
+def test_what_a_key_may_not_do_is_not_offered(
+    dashboard: FastAPI, api: StubApi, path: str, scope: str, offered: list[str]
+) -> None:
+    with TestClient(dashboard, "http://localhost") as browser:
+        connect(api.url)
+        try:
+            for scopes, there in (([scope, "read"], True), (["admin"], True), (["read"], False)):
+                api.answers["/keys/self"] = 200, {"scopes": scopes}
+                page = browser.get(path, headers={"Accept": "text/html"})
+                assert page.status_code == 200
+                assert [text in page.text for text in offered] == [there] * len(offered), scopes
+        finally:
+            connect(NO_API)

@@ -1,0 +1,52 @@
+"""An API that answers what it is told to, for tests of the dashboard."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class StubApi:
+    """`answers`: path → (status, JSON); anything else is an empty page. `asked`: method and path of each."""
+
+    url: str = ""
+    answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def stub_api() -> Iterator[StubApi]:
+    """One on a port of its own while the block runs."""
+    api = StubApi()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            path = self.path.partition("?")[0]
+            api.asked.append(f"{self.command} {path}")
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, told = api.answers.get(path, (200, {"data": [], "next_cursor": None}))
+            body = json.dumps(told).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = _answer  # noqa: N815  # the names that the library looks for
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Not in the output of the tests."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        api.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield api
+        finally:
+            server.shutdown()
