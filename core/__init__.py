@@ -1,1 +1,1 @@
-"""What the front and the workers share: settings, words, errors, tables, artifacts, the doorbell."""
+"""Shared by the front and the workers: settings, words, errors, tables, artifacts, the doorbell."""

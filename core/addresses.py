@@ -1,6 +1,6 @@
-"""Whether the addresses of the settings are of kinds that the service knows; nothing is opened by them.
+"""Checks that the addresses in the settings are of supported kinds, without connecting to them.
 
-What is raised names no more of an address than its scheme: the rest may hold a password.
+Error messages name only the scheme of an address, since the rest may contain a password.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ _DATABASES = ("postgresql", "sqlite")
 
 
 def check_database(url: str) -> None:
-    """ValueError unless it is PostgreSQL or SQLite, by whichever driver."""
+    """Raise ValueError unless the URL is one of PostgreSQL or SQLite, with any driver."""
     if _scheme(url).partition("+")[0] not in _DATABASES:
         raise ValueError("MASKTUNE_DATABASE_URL must begin with postgresql+psycopg:// or sqlite:///")
 
 
 def check_broker(url: str) -> None:
-    """ValueError unless it is one that a doorbell hangs at."""
+    """Raise ValueError unless the URL is one of a supported broker."""
     if _scheme(url) not in _BROKERS:
         raise ValueError("MASKTUNE_BROKER_URL must begin with redis://, rediss://, amqp:// or folder:///")
 
 
 def check_storage(url: str) -> None:
-    """ValueError where fsspec knows no such file system, or its package is not installed."""
-    from fsspec.registry import known_implementations, registry  # for those who name a store
+    """Raise ValueError if fsspec knows no such file system, or if its package is not installed."""
+    from fsspec.registry import known_implementations, registry  # only needed if a store is set
 
     for scheme in filter(None, map(_scheme, url.split("::"))):  # a wrapper has no `://` of its own
         if scheme in registry:
@@ -39,14 +39,14 @@ def check_storage(url: str) -> None:
 
 
 def is_installed(module: str) -> bool:
-    """Whether it could be imported."""
+    """Whether the module can be found; it is not imported."""
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even what it lies in
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
 def _scheme(url: str) -> str:
-    """What stands before `://`; empty for a path."""
+    """The part before `://`; empty for a path."""
     scheme, separator, _ = url.partition("://")
     return scheme if separator else ""

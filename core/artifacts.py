@@ -128,7 +128,7 @@ class Artifacts:
             self.copies.forget(key)
 
     def tidy(self) -> None:
-        """Remove what killed processes left half-written in a local store."""
+        """Remove artifacts that killed processes left half-written in a local store."""
         if self.local:
             remove_abandoned(path for kind in _KINDS for path in Path(self.root).glob(f"{kind}/.*"))
 

@@ -1,11 +1,11 @@
-"""A copy of the service in a folder, and the service again from the folder, on either kind of database.
+"""Back up the service to a folder, and restore it from there, with either kind of database.
 
-    backup.json          the revision of the tables, how many rows and files there are
-    tables/NAME.jsonl    one row a line, in the order of the database; bytes in base64
+    backup.json          the revision of the tables, and the numbers of rows and files
+    tables/NAME.jsonl    one row per line, in the order of the database; bytes in base64
     artifacts/…          the store, file by file
 
-The rows are read in one snapshot, and the files after them: an artifact is written before the row that
-names it and never changed, so that every file a row names is there, unless it was deleted meanwhile.
+The rows are read in one snapshot, then the files are copied. An artifact is written before the row that names
+it and never changes, so every file named by a row is in the backup, unless it was deleted meanwhile.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 ABOUT, TABLES, FILES = "backup.json", "tables", "artifacts"
 _ROWS = 500
-"""Rows that are inserted at a time."""
+"""Rows read or inserted at a time."""
 _TRIES = 3
-"""How often an artifact is copied that is replaced meanwhile."""
+"""How often to try to copy an artifact that is replaced meanwhile."""
 
 
 class NotRestorable(Exception):
@@ -43,20 +43,20 @@ class NotRestorable(Exception):
 
 @dataclass(frozen=True)
 class Contents:
-    """What a backup holds."""
+    """The contents of a backup."""
 
     revision: str
     rows: dict[str, int]
     """Table → rows."""
     files: int
     bytes: int
-    """Of the files."""
+    """Total size of the files."""
 
 
 def save(database: str, artifacts: Artifacts | None, folder: Path) -> Contents:
-    """Copy all rows and, where a store is given, all files into `folder`, which must be new or empty.
+    """Copy all rows and, if a store is given, all files into `folder`, which must be new or empty.
 
-    The service may go on meanwhile. `backup.json` is written last: a folder without it is no backup.
+    The service may keep running. `backup.json` is written last: a folder without it is not a backup.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
@@ -77,9 +77,9 @@ def save(database: str, artifacts: Artifacts | None, folder: Path) -> Contents:
 def restore(folder: Path, database: str, artifacts: Artifacts) -> Contents:
     """Fill an empty database and the store from `folder`, and bring the tables up to date.
 
-    Nothing may run on them meanwhile. Raises `NotRestorable`, and changes nothing, where the folder is no
-    whole backup, is of a newer version, or the database has rows. Broken off, it is begun again: the rows
-    come in one transaction, after the files.
+    The service must not run on them meanwhile. Raises `NotRestorable`, and changes nothing, if the folder is
+    not a complete backup or is from a newer version, or if the database has rows. An interrupted restore can
+    be repeated: the rows are inserted in one transaction, after the files.
     """
     contents = _contents(folder)
     if not schema.knows(contents.revision):
@@ -105,12 +105,12 @@ def restore(folder: Path, database: str, artifacts: Artifacts) -> Contents:
 
 
 def _snapshot(connection: Connection) -> dict[str, str]:
-    """Options by which all tables are read as they are at one moment; SQLite's readers see that anyway."""
+    """Options to read all tables in one snapshot; in SQLite every read transaction is one."""
     return {"isolation_level": "REPEATABLE READ"} if connection.dialect.name == "postgresql" else {}
 
 
 def _tables(connection: Connection) -> list[Table]:
-    """The tables as they are, not as the code has them: a backup may be older. Referenced ones first."""
+    """The tables as they are in the database, which may be older than the code; referenced ones first."""
     found = MetaData()
     found.reflect(connection)
     for table in found.tables.values():
@@ -155,7 +155,7 @@ def _text(value: object) -> str:
 
 
 def _fetch(artifacts: Artifacts, folder: Path) -> Iterator[int]:
-    """Copy the store's files, and tell the size of each. In an object store only what has a marker exists."""
+    """Copy the store's files and yield their sizes. In an object store, only keys with a marker exist."""
     names = artifacts.fs.find(artifacts.root) if artifacts.fs.exists(artifacts.root) else []
     if artifacts.local:
         yield from _copy(artifacts, names, folder)
@@ -167,9 +167,10 @@ def _fetch(artifacts: Artifacts, folder: Path) -> Iterator[int]:
 
 
 def _whole(artifacts: Artifacts, path: str, folder: Path) -> list[int]:
-    """Copy an artifact of an object store, its marker last; again where it was replaced meanwhile.
+    """Copy an artifact of an object store, its marker last; try again if it was replaced meanwhile.
 
-    Work folders are, by jobs that go on. Of one that is replaced faster than it is copied there is a second.
+    Running jobs replace their work folders. Each has two alternating copies in the store, so if one is
+    replaced faster than it can be copied, there is still the other.
     """
     for _ in range(_TRIES):
         mark = _mark(artifacts, path)
@@ -198,7 +199,7 @@ def _relative(artifacts: Artifacts, name: str) -> PurePosixPath:
 
 
 def _copy(artifacts: Artifacts, names: Iterable[str], folder: Path) -> Iterator[int]:
-    """Copy these files, and tell the size of each. What is being written has a hidden name."""
+    """Copy these files and yield their sizes. Hidden names are artifacts being written and are skipped."""
     for name in names:
         relative = _relative(artifacts, name)
         if any(part.startswith(".") for part in relative.parts):
@@ -213,7 +214,7 @@ def _copy(artifacts: Artifacts, names: Iterable[str], folder: Path) -> Iterator[
 
 
 def _store(folder: Path, artifacts: Artifacts) -> None:
-    """Copy the files into the store; the markers, which make them exist in an object store, last."""
+    """Copy the files into the store; in an object store, write the markers that make them exist last."""
     files = [PurePosixPath(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
     for file in (file for file in files if file.name != MARKER):
         target = f"{artifacts.root}/{file}"
@@ -225,9 +226,9 @@ def _store(folder: Path, artifacts: Artifacts) -> None:
 
 
 def _marked(files: list[PurePosixPath]) -> set[PurePosixPath]:
-    """The folders that get a marker: those that have one, or all where a local store had none.
+    """The folders that get a marker: those that had one, or all folders of a backup from a local store.
 
-    Which folder is a key only its writer knows (`models/…`, `jobs/…/erm`); a marker too many does no harm.
+    Only its writer knows which folder is a key (`models/…`, `jobs/…/erm`); superfluous markers do no harm.
     """
     found = {file.parent for file in files if file.name == MARKER}
     every = {parent for file in files for parent in file.parents if len(parent.parts) > 1}

@@ -1,8 +1,8 @@
-"""Copies of a remote store's artifacts on this host's disk: each fetched once, and kept while there is space.
+"""Local copies of a remote store's artifacts: each is fetched once, and kept while there is space.
 
-What lies under a key can be replaced: an import that is tried again writes its data set anew. So the name of
-a copy holds the mark of what was copied, the text of its marker: `datasets/ds_1@MARK`, and for a file that
-was asked for alone `datasets/ds_1@MARK.report.json`. The time of its folder tells when it was used last.
+An artifact can be replaced: a retried import writes its data set anew. So the name of a copy contains the
+mark of the copied artifact, the text of its marker: `datasets/ds_1@MARK`, or `datasets/ds_1@MARK.report.json`
+for a single file. The modification time of the copy's folder is that of its last use.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from core.leftovers import remove_abandoned
 MARKER = ".complete"
 _WRITING = "writing."
 _IN_USE_SECONDS = 3600.0
-"""How long a copy stays whatever happens: whoever asked for it may not have opened its files yet."""
+"""How long a used copy is kept in any case: its user may not have opened the files yet."""
 
 
 class ArtifactMissing(Exception):
@@ -34,16 +34,16 @@ class ArtifactMissing(Exception):
 
 
 def nobody() -> None:
-    """Nobody is told."""
+    """Do nothing: the default for `alive`."""
 
 
 def told_at_each_part(alive: Callable[[], object]) -> Callback:
-    """For fsspec, which calls it at each part of a file that it has copied."""
+    """A callback for fsspec that calls `alive` after each copied part of a file."""
     return Callback(hooks={"alive": lambda *_: alive()})
 
 
 class _Copy(NamedTuple):
-    """What stands on the disk. `used` is seconds since 1970."""
+    """A copy on disk. `used`, the time of its last use, is in seconds since 1970."""
 
     used: float
     bytes: int
@@ -53,7 +53,10 @@ class _Copy(NamedTuple):
 
 
 class Copies:
-    """Below `folder`, what lies under `root` in the store. Processes share it; each has a lock per key."""
+    """Copies, below `folder`, of artifacts below `root` in the store.
+
+    Processes may share the folder; within a process, a lock per key avoids fetching twice.
+    """
 
     def __init__(
         self, fs: AbstractFileSystem, root: str, folder: Path, *, alive: Callable[[], object] = nobody
@@ -64,7 +67,7 @@ class Copies:
 
     @contextmanager
     def writing(self) -> Iterator[Path]:
-        """A new folder to fill before it goes to the store; gone behind the block."""
+        """A new folder to fill before it is put into the store; removed when the block ends."""
         self._folder.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=_WRITING, dir=self._folder))
         try:
@@ -73,7 +76,7 @@ class Copies:
             shutil.rmtree(folder, ignore_errors=True)
 
     def whole(self, key: str) -> Path:
-        """A folder with all files of the artifact as it is now."""
+        """A folder with all files of the current artifact."""
         with self._alone(key):
             while True:
                 mark = self._mark(key)
@@ -83,7 +86,7 @@ class Copies:
                 self._fetch(key, mark, place, self._names(key))
 
     def file(self, key: str, name: str) -> Path:
-        """One file of the artifact as it is now: fetched alone, unless all of them are here."""
+        """One file of the current artifact, fetched alone unless the whole artifact is here already."""
         with self._alone(key):
             while True:
                 mark = self._mark(key)
@@ -97,18 +100,18 @@ class Copies:
                     raise ArtifactMissing(f"{key}/{name}")
 
     def forget(self, key: str) -> None:
-        """Remove the copies of an artifact, and of all below its key."""
+        """Remove the copies of the artifact and of everything below its key."""
         place = self._folder / key
         for copy in place.parent.glob(f"{place.name}@*"):
             shutil.rmtree(copy, ignore_errors=True)
         shutil.rmtree(place, ignore_errors=True)
 
     def tidy(self, *, most: int, keep: Collection[str] = ()) -> None:
-        """Remove what killed processes left, and copies: of what is gone, and above `most` bytes in all.
+        """Remove leftovers of killed processes, copies of removed artifacts, and copies beyond `most` bytes.
 
-        Those used least recently go first. The copies of the keys `keep` stay, and those that were used
-        within the hour. Whoever has mapped a file that is removed reads on: Linux keeps it until the last
-        mapping ends.
+        The least recently used copies go first. Copies of the keys `keep`, and those used within the last
+        hour, stay. A process that has mapped a removed file can still read it: Linux keeps the file until the
+        last mapping ends.
         """
         remove_abandoned(list(self._partials()))
         copies = sorted(self._found())
@@ -141,7 +144,7 @@ class Copies:
                     yield _Copy(place.stat().st_mtime, size, place, key, marked.partition(".")[0])
 
     def _folders(self) -> Iterator[Path]:
-        """Every copy, and what is to be one or was one."""
+        """Every copy, and every partial or removed one."""
         for above, names, _ in os.walk(self._folder):
             made = [name for name in names if name.startswith((".", _WRITING)) or "@" in name]
             yield from (Path(above, name) for name in made)
@@ -149,7 +152,7 @@ class Copies:
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:
-        """Whoever asks for the same meanwhile waits for this copy and does not fetch one of their own."""
+        """Lock the key within this process, so that concurrent callers share one fetch."""
         with self._guard:
             lock = self._locks.get(key)
             if lock is None:
@@ -173,7 +176,7 @@ class Copies:
         return [name for name in names if name != MARKER]
 
     def _fetch(self, key: str, mark: str, place: Path, names: list[str]) -> None:
-        """Copy these files to `place`, unless the artifact was replaced meanwhile: they might be of two."""
+        """Copy these files to `place`, unless the artifact was replaced meanwhile: they may be of both."""
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
         try:
@@ -194,7 +197,7 @@ class Copies:
 
 
 def _use(place: Path) -> bool:
-    """Whether the copy is here; its time tells when it was used last."""
+    """Whether the copy exists; if so, set its time of last use."""
     try:
         os.utime(place)
     except FileNotFoundError:
@@ -205,6 +208,6 @@ def _use(place: Path) -> bool:
 def _move(partial: Path, place: Path) -> None:
     try:
         partial.rename(place)
-    except OSError:  # another process fetched it meanwhile: its copy is as good
+    except OSError:  # another process has fetched it meanwhile: its copy is just as good
         if not place.is_dir():
             raise

@@ -22,10 +22,11 @@ MasktuneError
 │   ├── WrongDataset              model-of-another-dataset
 │   └── BadImage                  bad-image
 ├── TooManyRequests         429   too-many-requests
-├── JobError                500   a stage gave up; its code is in the job's `error`
+├── JobError                500   job-failed (a stage failed; the reason is in the job's `error`)
 ├── Unavailable             503   unavailable
 │   └── Overloaded                overloaded
-└── StorageFull             507   storage-full
+├── StorageFull             507   storage-full
+└── StorageNotWritable      507   storage-not-writable
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class MasktuneError(Exception):
         self.extra = extra or {}
 
     def to_problem(self, instance: str | None = None, *, base: str = PROBLEM_BASE) -> dict[str, Any]:
-        """The RFC 9457 object; `base` is where its kind is explained."""
+        """The RFC 9457 problem object; its `type` is below `base`, where the service explains it."""
         return problem(
             type(self), self.detail, instance=instance, base=base, errors=self.errors, extra=self.extra
         )
@@ -88,7 +89,7 @@ def problem(
     errors: tuple[FieldError, ...] = (),
     extra: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """An RFC 9457 object of this kind; used where there is no exception to carry it."""
+    """An RFC 9457 problem object of this kind, for use without an exception."""
     body: dict[str, Any] = {
         "type": base + kind.code,
         "title": kind.title,
@@ -269,7 +270,7 @@ def shutting_down() -> Unavailable:
 
 
 def storage_fault(error: OSError) -> type[StorageFull | StorageNotWritable] | None:
-    """The problem that a full or read-only disk or an exhausted quota is; None for any other fault."""
+    """The problem class for a full disk, an exhausted quota or a read-only disk; None for any other error."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
@@ -278,7 +279,7 @@ def storage_fault(error: OSError) -> type[StorageFull | StorageNotWritable] | No
 
 
 def all_problems() -> list[type[MasktuneError]]:
-    """Every kind of problem, for the documentation that the service serves."""
+    """All kinds of problems, for the documentation that the service serves."""
     found: list[type[MasktuneError]] = []
     waiting: list[type[MasktuneError]] = [MasktuneError]
     while waiting:

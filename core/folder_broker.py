@@ -1,8 +1,8 @@
-"""A Celery broker in a folder: kombu's filesystem transport, made safe for readers and crashes.
+"""A Celery broker in a folder: kombu's filesystem transport, made safe against concurrency and crashes.
 
-As shipped, a reader can meet a half-written message, and a damaged one kills the worker. Here a
-message is written under a hidden name, synced, and renamed into sight; one that cannot be read is
-set aside. It carries doorbells only: losing one costs the period of the sweep.
+In kombu's version, a reader may see a half-written message, and a damaged one kills the worker. Here, a
+message is written under a hidden name, synced and then renamed; a damaged one is set aside. The broker
+carries only doorbells, so a lost message delays a job by no more than the period of the sweep.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ logger = logging.getLogger(__name__)
 SCHEME = "folder"
 
 _COMPLAIN_SECONDS = 60.0
-"""The shortest time between two complaints about the disk: a reader looks ten times a second."""
+"""Minimum time between two warnings about the disk: a reader looks ten times a second."""
 _TIDY_SECONDS = 3600.0
-"""How often a reader looks for what was left behind."""
+"""How often a reader removes leftovers."""
 _LEFT_SECONDS = 24 * 3600.0
-"""How old a hidden file is that nobody will come back to."""
+"""Age from which a hidden file counts as abandoned."""
 
 
 class Channel(filesystem.Channel):
-    """Publishes by rename; takes by rename; sets damaged messages aside."""
+    """Publishes and takes messages by renaming them; sets damaged messages aside."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]  # kombu has no types
         self._seen: dict[str, deque[str]] = {}
-        """Queue → what is left of the last look, in order; what has come since sorts behind it."""
+        """Queue → names left of the last directory listing, in order; newer messages sort behind them."""
         self._complained_at = self._tidied_at = float("-inf")
 
     @property
@@ -46,7 +46,7 @@ class Channel(filesystem.Channel):
         return Path(self.data_folder_in)
 
     def _put(self, queue: str, payload: dict[str, Any], **_: Any) -> None:  # type: ignore[override]  # kombu's own two bases differ
-        # Wall time, not monotonic time: messages of several processes and boots sort together.
+        # Wall-clock time, so that messages sort across processes and reboots.
         name = f"{time.time_ns():020d}_{uuid.uuid4().hex}.{queue}.msg"
         hidden = self.inbox / f".{name}"
         with hidden.open("wb") as file:
@@ -58,14 +58,14 @@ class Channel(filesystem.Channel):
     def _get(self, queue: str, timeout: object = None) -> dict[str, Any]:
         try:
             return self._take(queue)
-        except OSError as error:  # raised on, it would end the worker: jobs that run, and the sweep
+        except OSError as error:  # raising it would end the worker, with its running jobs and its sweep
             if time.monotonic() > self._complained_at + _COMPLAIN_SECONDS:
                 self._complained_at = time.monotonic()
                 logger.warning("the queue's folder cannot be read (%s); it is tried again", error)
             raise Empty from error
 
     def _take(self, queue: str) -> dict[str, Any]:
-        """The oldest message, or `Empty`; `OSError` where the disk does not let it be taken."""
+        """Take the oldest message. Raises `Empty` if there is none, `OSError` if the disk fails."""
         seen = self._seen.setdefault(queue, deque())
         while seen or self._look(queue, seen):
             name = seen.popleft()
@@ -84,7 +84,7 @@ class Channel(filesystem.Channel):
         raise Empty
 
     def _look(self, queue: str, seen: deque[str]) -> bool:
-        """One look serves many messages: over 100,000 it takes 0.1 s."""
+        """List the waiting messages; a listing serves many takes, since 100,000 messages take 0.1 s."""
         names = self._names()
         if time.monotonic() > self._tidied_at + _TIDY_SECONDS:
             self._tidied_at = time.monotonic()
@@ -93,9 +93,9 @@ class Channel(filesystem.Channel):
         return bool(seen)
 
     def _tidy(self, names: list[str]) -> None:
-        """Remove what killed readers and writers left half-taken or half-written, and damaged messages."""
+        """Remove old damaged messages, and ones left half-taken or half-written by killed processes."""
         for hidden in (self.inbox / name for name in names if name.startswith(".")):
-            with suppress(FileNotFoundError):  # it is a message by now, or another worker was first
+            with suppress(FileNotFoundError):  # it has been published, or another worker removed it
                 if time.time() - hidden.stat().st_mtime > _LEFT_SECONDS:
                     hidden.unlink()
 
@@ -114,24 +114,24 @@ class Channel(filesystem.Channel):
 
 
 def _waiting(names: list[str], queue: str) -> list[str]:
-    """Those that are whole messages of this queue."""
+    """The names of complete messages of this queue."""
     ending = f".{queue}.msg"
     return [name for name in names if name.endswith(ending) and not name.startswith(".")]
 
 
 class Transport(filesystem.Transport):
-    """`folder:///path`."""
+    """The transport of `folder:///path`."""
 
     Channel = Channel
 
 
 def register() -> None:
-    """Make the scheme known to kombu."""
+    """Register the scheme with kombu."""
     TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"
 
 
 def options(folder: Path) -> dict[str, Any]:
-    """Transport options for a queue in this folder; makes the folders."""
+    """Transport options for a queue in this folder; creates the folders."""
     messages, control = folder / "messages", folder / "control"
     for path in (messages, control):
         path.mkdir(parents=True, exist_ok=True)
@@ -139,5 +139,5 @@ def options(folder: Path) -> dict[str, Any]:
         "data_folder_in": str(messages),
         "data_folder_out": str(messages),
         "control_folder": str(control),
-        "polling_interval": 0.1,  # from queued to claimed: 38 ms at the median; no idle cost to speak of
+        "polling_interval": 0.1,  # from queued to claimed: 38 ms at the median; negligible cost when idle
     }

@@ -1,6 +1,6 @@
-"""What is cleared away beside the sweep: artifacts that nothing names, and what lies unused on this host.
+"""Cleanup alongside the sweep: artifacts that no row names, and unused files on this host.
 
-The latter once an hour in each data folder: what killed processes left, and copies that were not used.
+The host's files (leftovers of killed processes, unused copies) are cleaned once an hour per data folder.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ logger = logging.getLogger(__name__)
 
 EVERY_SECONDS = 3600.0
 STAMP = ".tidied"
-"""A file in scratch space whose time tells when this was done last, by whichever process."""
+"""A file in scratch space; its modification time is that of the last cleanup by any process."""
 
 
 class Housekeeper:
-    """Keeps house on a thread of its own, so that a store that is away holds up nobody."""
+    """Runs the cleanup on its own thread, so that an unreachable store delays nothing else."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database, self._settings = database, settings
         self._busy = Lock()
 
     def start(self) -> None:
-        """Begin, unless it is still at it. What fails is logged: the next start tries again."""
+        """Start the cleanup unless it is still running. Errors are logged; the next start tries again."""
         if self._busy.acquire(blocking=False):
             try:
                 Thread(target=self._run, name="house", daemon=True).start()
-            except RuntimeError:  # no thread can be had now
+            except RuntimeError:  # no thread could be started
                 self._busy.release()
                 raise
 
     def close(self, timeout: float) -> None:
-        """Wait so many seconds for it, and let it begin no more."""
+        """Wait up to `timeout` seconds for a running cleanup, and prevent further ones."""
         self._busy.acquire(timeout=timeout)
 
     def _run(self) -> None:
@@ -54,14 +54,14 @@ class Housekeeper:
             keep_house(self._database, self._settings)
         except (SQLAlchemyError, OSError) as error:
             logger.warning("house could not be kept and will be tried again: %s", error)
-        except Exception:  # whatever it was: jobs must not be lost for it
+        except Exception:  # a failed cleanup must not cost any job
             logger.exception("house could not be kept; it is tried again")
         finally:
             self._busy.release()
 
 
 def keep_house(database: Database, settings: Settings) -> None:
-    """Empty the trash; tidy what lies on this host, if nobody did within the hour."""
+    """Empty the trash; clean up this host's files unless any process did so within the last hour."""
     trash.empty(database, settings)
     stamp = settings.scratch / STAMP
     if not _due(stamp):
@@ -70,7 +70,7 @@ def keep_house(database: Database, settings: Settings) -> None:
     stamp.touch()
     try:
         _tidy(database, settings)
-    except Exception:  # a store's driver has errors of its own
+    except Exception:  # store drivers raise exceptions of their own
         logger.exception("the data folder could not be tidied; it is tried again in an hour")
 
 
@@ -88,7 +88,7 @@ def _tidy(database: Database, settings: Settings) -> None:
     remove_abandoned(scratch.glob("import.*"))
     remove_abandoned((scratch / "uploads").glob("*"))
     remove_abandoned(folder for job_id, folder in work.items() if job_id not in active)
-    # The front's and the worker's: they may share a data folder, and neither knows which it is.
+    # Both the front's cache and the worker's: the two may share a data folder.
     stores = [
         Artifacts(settings.storage, cache=cache)
         for cache in (settings.data_dir.absolute() / "cache", scratch / "cache")
@@ -99,7 +99,7 @@ def _tidy(database: Database, settings: Settings) -> None:
 
 
 def _active(database: Database, job_ids: Collection[str]) -> tuple[set[str], set[str]]:
-    """Which of these jobs have not ended, and the keys of all data sets and uploads that such jobs read."""
+    """The active ones of these jobs, and the keys of all data sets and uploads that active jobs read."""
     unended = JobRow.state.in_(ACTIVE)
     with database.read() as session:
         active = set(session.scalars(select(JobRow.id).where(unended, JobRow.id.in_(job_ids))))

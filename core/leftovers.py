@@ -1,4 +1,4 @@
-"""Folders that killed processes left half-made: known by that nothing in them has changed for a day."""
+"""Folders left half-written by killed processes, recognised by having been unchanged for a day."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ ABANDONED_SECONDS = 86_400.0
 
 
 def remove_abandoned(folders: Iterable[Path]) -> None:
-    """Remove those in which nothing changed for a day. Fresher ones may be another process's, at work."""
+    """Remove the folders unchanged for a day; another process may still be working in more recent ones."""
     for folder in folders:
         if time.time() - _changed(folder) > ABANDONED_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _changed(folder: Path) -> float:
-    """When something was last written there; a folder that vanished meanwhile was changed just now."""
+    """The time of the last change in the folder; the current time if the folder vanished meanwhile."""
     try:
         return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
     except OSError:

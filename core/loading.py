@@ -1,4 +1,4 @@
-"""How a process loads its modules quickly."""
+"""Faster imports at the start of a process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """No garbage collection inside the block, where modules are imported.
+    """Turn off garbage collection inside the block, which imports modules.
 
-    What a module makes stays as long as the process. The collector would look through all of it again and
-    again: a sixth of the time that importing torch, or the whole front, takes.
+    The objects of a module live as long as the process, and the collector would scan them again and again: a
+    sixth of the time of importing torch, or the whole front.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -24,5 +24,5 @@ def loading() -> Iterator[None]:
 
 
 def loaded() -> None:
-    """Spare the collector what is there. For a process that has just started: garbage would stay, too."""
+    """Exempt all present objects from collection. Only for a process that has just started: garbage stays."""
     gc.freeze()

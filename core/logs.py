@@ -1,7 +1,7 @@
-"""The log of every process: lines for people or JSON for machines, with the request and the job of each.
+"""The log of every process: lines for people or JSON for machines, with the request and job of each record.
 
-What a block of code works for is bound to its context (`bound`), what a whole process works for is given
-to `setup`; both end up on every record, whoever logs it.
+`bound` sets fields for a block of code, `setup` for a whole process; both are added to every record, even
+those of libraries.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _NOTHING: Mapping[str, str] = {}
 _bound: ContextVar[Mapping[str, str]] = ContextVar("masktune_log_fields", default=_NOTHING)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "fields"}
-"""Attributes that every record has; any other came with `extra`."""
+"""Attributes of every log record; any others come from `extra`."""
 
 
 @contextmanager
 def bound(**fields: str | None) -> Iterator[None]:
-    """Say on every record of this context what it is for: `request_id`, `job_id`. None is left out.
+    """Add fields such as `request_id` and `job_id` to every record of this context; None is left out.
 
-    A thread that is started inside does not inherit it; a task and `asyncio.to_thread` do.
+    Tasks and `asyncio.to_thread` inherit the fields; a thread started inside the block does not.
     """
     token = _bound.set({**_bound.get(), **_known(fields)})
     try:
@@ -38,7 +38,7 @@ def bound(**fields: str | None) -> Iterator[None]:
 
 
 def config(level: str, format: Format = "text", **fields: str | None) -> dict[str, Any]:
-    """For `logging.config.dictConfig`: one handler on standard error. `fields` are on every record."""
+    """Configuration for `logging.config.dictConfig`: one handler on stderr, with `fields` on every record."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -52,12 +52,12 @@ def config(level: str, format: Format = "text", **fields: str | None) -> dict[st
 
 
 def setup(level: str, format: Format = "text", **fields: str | None) -> None:
-    """Make it this process's log."""
+    """Configure the log of this process."""
     logging.config.dictConfig(config(level, format, **fields))
 
 
 class Fields(logging.Filter):
-    """Puts `fields` on a record: those of the process, then those that are bound where it is logged."""
+    """Adds `fields` to a record: those of the process, then those bound where it is logged."""
 
     def __init__(self, process: Mapping[str, str] = _NOTHING) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Fields(logging.Filter):
 
 
 class LineFormatter(logging.Formatter):
-    """One line for a person; the fields stand in brackets at its end."""
+    """Formats a record as one line for people, with the fields in brackets at its end."""
 
     def __init__(self) -> None:
         super().__init__(LINE)
@@ -81,8 +81,8 @@ class LineFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object on one line: `time` (RFC 3339, UTC), `level`, `logger`, `message`, the fields, what
-    was given as `extra`, and `exception` with its traceback."""
+    """Formats a record as one line of JSON: `time` (RFC 3339, UTC), `level`, `logger`, `message`, the fields,
+    anything given as `extra`, and `exception` with its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {

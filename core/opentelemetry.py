@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry. Only `core.tracing` imports this: its packages are those of an extra."""
+"""Tracing with OpenTelemetry. Only `core.tracing` imports this module: it needs the packages of an extra."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 _TRACEPARENT = "traceparent"
 _QUIET = "livez,readyz,metrics"
-"""Asked every few seconds by machines: a span of each would bury the others."""
+"""Endpoints polled every few seconds by machines, whose spans would bury all others."""
 
 
 def exporting(part: str) -> OpenTelemetry:
-    """Spans are sent by OTLP over HTTP, in batches, to where `OTEL_EXPORTER_OTLP_ENDPOINT` says.
+    """Tracing that sends spans in batches, by OTLP over HTTP, to `OTEL_EXPORTER_OTLP_ENDPOINT`.
 
-    `OTEL_SERVICE_NAME` wins over `part`.
+    `OTEL_SERVICE_NAME` takes precedence over `part`.
     """
     named = os.environ.get(OTEL_SERVICE_NAME) or part
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: named}))
@@ -38,7 +38,7 @@ def exporting(part: str) -> OpenTelemetry:
 
 
 class OpenTelemetry(Tracing):
-    """Spans of one process, by the provider that it is given."""
+    """The traces of one process, made by the given provider."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
@@ -47,7 +47,7 @@ class OpenTelemetry(Tracing):
 
     @property
     def resource(self) -> Mapping[str, object]:
-        """What every span says of this process."""
+        """The resource attributes of this process, which every span carries."""
         return self._provider.resource.attributes
 
     def traceparent(self) -> str | None:
@@ -57,7 +57,7 @@ class OpenTelemetry(Tracing):
 
     @contextmanager
     def attempt(self, job: JobRow) -> Iterator[Attempt]:
-        """A child of the request's span: the trace goes from the request to the end of its job."""
+        """A child of the request's span, so that one trace runs from the request to the end of its job."""
         parent = self._propagator.extract({_TRACEPARENT: job.traceparent} if job.traceparent else {})
         attributes = {
             "masktune.job.id": job.id,
@@ -80,7 +80,7 @@ class OpenTelemetry(Tracing):
             app,
             tracer_provider=self._provider,
             excluded_urls=_QUIET,
-            exclude_spans=["receive", "send"],  # one for each piece of an upload or an event stream
+            exclude_spans=["receive", "send"],  # one per chunk of an upload or an event stream
         )
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class OpenTelemetry(Tracing):
 
 
 class _Spans(Attempt):
-    """The open spans of one attempt; stages follow each other."""
+    """The spans of one attempt and its stages."""
 
     def __init__(self, tracer: trace.Tracer, span: Span) -> None:
         self._tracer, self._span = tracer, span
@@ -109,7 +109,7 @@ class _Spans(Attempt):
             self._span.set_status(Status(StatusCode.ERROR, why))
 
     def close(self) -> None:
-        """End the spans of stages that were cut off."""
+        """End the spans of interrupted stages."""
         for span in self._stages.values():
             span.end()
         self._stages.clear()

@@ -1,4 +1,4 @@
-"""The schema brought up to date: run once and safely, however many processes start together."""
+"""Migrations of the database: applied once and safely, however many processes start at the same time."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from core.session import Database
 
 logger = logging.getLogger(__name__)
 
-_LOCK = 0x6D61736B  # any number that no other program takes on this database: "mask"
+_LOCK = 0x6D61736B  # key of the advisory lock, unique on this database: "mask"
 _LOCK_NOT_AVAILABLE = "55P03"  # SQLSTATE
 
 
 @dataclass(frozen=True)
 class Patience:
-    """With who holds a table that is to be changed, as a backup does, on PostgreSQL.
+    """How long a migration waits for a table that another transaction, such as a backup, holds on PostgreSQL.
 
-    Whoever waits for a table of its own holds up all that come after it, readers too: so it gives up soon,
-    lets them go on, and tries again.
+    A waiting ALTER TABLE blocks all later users of the table, even readers. So the migration gives up soon,
+    lets them pass, and tries again.
     """
 
     lock_seconds: float = 3.0
@@ -39,11 +39,11 @@ class Patience:
 
 
 def upgrade(url: str, revision: str = "head", *, patience: Patience = Patience()) -> None:
-    """Apply the migrations that are missing. Concurrent callers wait for the first.
+    """Apply the missing migrations. Concurrent callers wait for the first.
 
-    A database of a newer version is left alone: while one replica after another is replaced, and after
-    going back by one version, the old code works on the new tables. So migrations add, and what they
-    take away no version before them may read.
+    A database of a newer version is left alone, so that old code works on new tables during a rolling update
+    and after a rollback by one version. Migrations must therefore only add, or remove what the previous
+    version no longer reads.
     """
 
     def change(connection: Connection) -> None:
@@ -56,7 +56,7 @@ def upgrade(url: str, revision: str = "head", *, patience: Patience = Patience()
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take back the migrations after `revision`, for an older version of the service."""
+    """Revert the migrations after `revision`, for an older version of the service."""
     _migrate(url, lambda connection: command.downgrade(config(connection), revision), Patience())
 
 
@@ -68,12 +68,12 @@ def is_current(database: Database) -> bool:
 
 
 def knows(revision: str) -> bool:
-    """Whether this version has the migration."""
+    """Whether this version of the service has the migration `revision`."""
     return revision in {one.revision for one in _scripts().walk_revisions()}
 
 
 def _migrate(url: str, change: Callable[[Connection], None], patience: Patience) -> None:
-    """All of it in one transaction, which is begun anew when a table could not be had in time."""
+    """Run `change` in one transaction; retry it if a table could not be locked in time."""
     for left in reversed(range(patience.tries)):
         try:
             with _migrating(url, patience.lock_seconds) as connection:
@@ -94,16 +94,16 @@ def _migrate(url: str, change: Callable[[Connection], None], patience: Patience)
 
 @contextmanager
 def _migrating(url: str, lock_seconds: float) -> Iterator[Connection]:
-    """One transaction that holds a lock: SQLite's own (BEGIN IMMEDIATE), or an advisory one."""
+    """One transaction that excludes other migrations: by BEGIN IMMEDIATE in SQLite, else an advisory lock."""
     with closing(Database(url)) as database, database.engine.connect() as connection:
         if database.engine.dialect.name == "sqlite":
-            # SQLite alters a table by dropping it for a copy: that must not cascade to the rows of others.
-            # Inside a transaction the pragma does nothing; the connection ends with this block.
+            # SQLite alters a table by replacing it with a copy; the drop must not cascade to other tables.
+            # The pragma has no effect inside a transaction; the connection ends with this block.
             _driver(connection).execute("PRAGMA foreign_keys=OFF")
         with connection.begin():
             if database.engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-                # From here on: concurrent callers wait for the first as long as it takes.
+                # Only set now: concurrent callers wait for the advisory lock as long as it takes.
                 wait = {"wait": f"{round(1000 * lock_seconds)}ms"}
                 connection.execute(text("SELECT set_config('lock_timeout', :wait, true)"), wait)
             yield connection
@@ -128,7 +128,7 @@ def _driver(connection: Connection) -> sqlite3.Connection:
 
 
 def config(connection: Connection | None = None) -> Config:
-    """Alembic's configuration; its commands work on the connection, if there is one."""
+    """Alembic's configuration; its commands use the connection, if one is given."""
     made = Config()
     made.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     made.attributes["connection"] = connection

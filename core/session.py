@@ -43,7 +43,7 @@ _POSTGRESQL = {
     "keepalives_idle": 20,
     "keepalives_interval": 10,
     "keepalives_count": 3,
-    # Unacknowledged data disables keepalives and is retransmitted for 15 minutes; this is in milliseconds.
+    # Unacknowledged data suspends keepalives and is retransmitted for 15 minutes. In milliseconds.
     "tcp_user_timeout": 25_000,
     # A process suspended in a transaction must not keep its locks: SKIP LOCKED would hide its job.
     "options": "-c idle_in_transaction_session_timeout=30s",

@@ -1,7 +1,7 @@
-"""What heals the queue: run every few seconds by every worker and every front, as often as they like.
+"""The sweep, which repairs the queue: every worker and every front runs it every few seconds.
 
-It settles the jobs of silent workers, tells the workers again of jobs that wait, and forgets what
-has served its time. It is idempotent, and two of them at once do no harm.
+It settles the jobs of silent workers, announces waiting jobs again, and deletes expired records. It is
+idempotent, and concurrent sweeps do no harm.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from core.vocabulary import ENDED, DatasetState
 logger = logging.getLogger(__name__)
 
 REMEMBER_ANSWERS_SECONDS = 24 * 3600.0
-"""How long an Idempotency-Key replays its first answer."""
+"""How long an Idempotency-Key replays its first response."""
 
 REMEMBER_SERVED_SECONDS = 90 * 24 * 3600.0
 """How long the counts of what a model was served are kept."""
 
 THINNED_AT_A_TIME = 5
-"""Jobs whose events one sweep thins out: on SQLite nobody else writes meanwhile."""
+"""Most jobs whose events one sweep thins: on SQLite, this blocks all other writers."""
 
 
 def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
-    """Put right, in one transaction, whatever a lost worker, message or process left behind; then thin out
-    the events of a few jobs that ended long ago.
+    """Repair, in one transaction, what lost workers, messages or processes left behind; then thin the events
+    of a few jobs that ended long ago.
 
-    It asks the database alone. What asks a store is `core.housekeeping`, which nothing here may wait for.
+    The sweep uses only the database and must never wait for a store: that is left to `core.housekeeping`.
     """
     with database.begin() as session:
         for job_id in leases.requeue_expired(
@@ -53,10 +53,10 @@ def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
 
 
 def close_imports(session: Session, job_id: str | None = None) -> None:
-    """Turn data sets whose import has ended without them `invalid`, with the reason in their report.
+    """Mark data sets whose import ended without a result as `invalid`, with the reason in their report.
 
-    Those of every job, or of this one. One that another transaction holds, to delete it or to close it as
-    well, is left to that one or to the next sweep.
+    Handles the data sets of all jobs, or of this one. A data set that another transaction has locked, to
+    delete or to close it too, is left to that transaction or to the next sweep.
     """
     query = (
         select(DatasetRow, JobRow)

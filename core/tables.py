@@ -104,14 +104,14 @@ class JobRow(Table):
     worker: Mapped[str | None] = mapped_column(String(120))
     lease_until: Mapped[float | None]
     not_before: Mapped[float] = mapped_column(default=0.0)
-    """No worker claims the job before this time; for a requeued job, the time from which it may be claimed."""
+    """No worker claims the job earlier; for a requeued job, this is when its wait for a worker starts."""
     announced_at: Mapped[float | None]
     event_seq: Mapped[int] = mapped_column(default=0)
     """Number of the job's newest event."""
     thinned_at: Mapped[float | None]
     """When the job's events were thinned; see `core.queries.events.thin`."""
     owner: Mapped[str | None] = mapped_column(String(64))
-    """Id of the caller who started the job, for the limit on active jobs; None for jobs older than this column."""
+    """Id of the caller that started the job, for the limit on active jobs; None in rows older than it."""
     request_id: Mapped[str | None] = mapped_column(String(64))
     """`X-Request-ID` of the request that started the job; it appears in the worker's log lines."""
     traceparent: Mapped[str | None] = mapped_column(String(55))
@@ -141,7 +141,7 @@ Index("jobs_whole", JobRow.ended_at, **_where("ended_at IS NOT NULL AND thinned_
 
 
 class EventRow(Table):
-    """An event of a job. `seq` counts per job and is taken under the lock of the job's row: no gaps, in order.
+    """An event of a job. `seq` counts per job, under the lock of the job's row: without gaps, and in order.
 
     Gaps appear only when the events of a long-ended job are thinned (`core.queries.events.thin`).
     """
@@ -203,7 +203,7 @@ class AliasMoveRow(Table):
 
 
 class IdempotencyRow(Table):
-    """The first response to a POST with an Idempotency-Key. `status` is None while the request is in progress."""
+    """The first response to a POST with an Idempotency-Key; `status` is None while it is in progress."""
 
     __tablename__ = "idempotency"
 

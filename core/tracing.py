@@ -1,7 +1,7 @@
-"""Traces: a span for each attempt at a job and each of its stages, behind the request that started it.
+"""Traces: a span for each attempt at a job and each of its stages, in the trace of the request behind it.
 
-Off, and nothing of OpenTelemetry is loaded, unless `MASKTUNE_TRACES=true` and the `otel` extra is
-installed. Where the spans go is said by OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT` …).
+Tracing is off, and OpenTelemetry is not imported, unless `MASKTUNE_TRACES=true`, which needs the extra
+`otel`. OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT` …) say where the spans are sent.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Origin:
-    """The request that a job comes from. It goes with the job's row, into logs and traces of its worker."""
+    """The request that started a job, stored in the job's row for the logs and traces of its worker."""
 
     request_id: str | None = None
     traceparent: str | None = None
-    """Of the request's span, in the form of W3C Trace Context."""
+    """Trace context of the request's span (W3C Trace Context)."""
 
 
 class Attempt:
-    """The trace of one attempt at a job. This one tells nobody."""
+    """The trace of one attempt at a job. This base class records nothing."""
 
     def stage_started(self, stage: str) -> None:
-        """A span begins."""
+        """Start the span of the stage."""
 
     def stage_finished(self, stage: str) -> None:
-        """Its span ends."""
+        """End the span of the stage."""
 
     def ended(self, why: str, *, failed: bool) -> None:
-        """How the attempt ended: `exited`, `cancelled`, `stopping`, `lost`, `silent`."""
+        """Record how the attempt ended: `exited`, `cancelled`, `stopping`, `lost` or `silent`."""
 
 
 class Tracing:
-    """Traces of one process. This one makes none."""
+    """The traces of one process. This base class makes none."""
 
     def traceparent(self) -> str | None:
-        """Of the span that is open where this is called."""
+        """The W3C trace context of the current span; None without one."""
         return None
 
     @contextmanager
@@ -52,14 +52,14 @@ class Tracing:
         yield Attempt()
 
     def instrument(self, app: Any) -> None:
-        """Give each request of this FastAPI application a span."""
+        """Make a span for each request of this FastAPI application."""
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining spans."""
 
 
 def open_tracing(settings: Settings, part: str) -> Tracing:
-    """What the settings ask for. `part` is the name of the service in the traces: `masktune-api` …"""
+    """Tracing as set in the settings. `part` is the service name in the traces: `masktune-api` …"""
     if not settings.traces:
         return Tracing()
     from core.opentelemetry import exporting

@@ -1,7 +1,7 @@
-"""Artifacts that go with the rows that named them.
+"""Deletes artifacts together with the rows that name them.
 
-Their keys are written down in the transaction that removes the rows, and deleted once it has held. What a
-kill or a store that is away leaves undone, the sweep does.
+The keys are recorded in the transaction that removes the rows; the artifacts are deleted after its commit.
+What remains, because of a kill or an unreachable store, is deleted later by the housekeeping.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from core.settings import Settings
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 10.0
-"""How long the sweep leaves a key alone: whoever removed its row is deleting it, or the store is away."""
+"""How long `empty` leaves a key alone: it is being deleted after its commit, or the store is unreachable."""
 
 
 def discard(session: Session, database: Database, artifacts: Artifacts, keys: Collection[str]) -> None:
-    """Delete the artifacts once this session's transaction has been committed. Nothing may name them then."""
+    """Delete the artifacts once this session's transaction has been committed; no row may name them then."""
     trash.put(session, keys)
     after_commit(session, partial(_delete, database, artifacts, keys))
 
 
 def empty(database: Database, settings: Settings) -> None:
-    """Delete what was left undone a while ago."""
+    """Delete the artifacts whose keys are due."""
     with database.read() as session:
         keys = trash.due(session, older_than=RETRY_SECONDS)
     if keys:
@@ -38,20 +38,20 @@ def empty(database: Database, settings: Settings) -> None:
 
 
 def _delete(database: Database, artifacts: Artifacts, keys: Collection[str]) -> None:
-    """One after the other, up to the first that fails: a store that is away may take minutes for each."""
+    """Delete in order and stop at the first failure: an unreachable store may take minutes for each key."""
     left = list(keys)
     while left and _is_deleted(artifacts, left[0]):
         del left[0]
     with database.begin() as session:
         trash.remove(session, [key for key in keys if key not in left])
         trash.put_off(session, left[:1])
-        trash.put_off(session, left[1:], ahead=1.0)  # or a key that always fails would hold them up
+        trash.put_off(session, left[1:], ahead=1.0)  # due before left[0], which may fail every time
 
 
 def _is_deleted(artifacts: Artifacts, key: str) -> bool:
     try:
         artifacts.delete(key)
-    except Exception as error:  # noqa: BLE001  # a store's driver has errors of its own; the key is kept
+    except Exception as error:  # noqa: BLE001  # store drivers raise their own exceptions; keep the key
         logger.warning("%s could not be deleted (%s); the sweep will", key, error)
         return False
     return True

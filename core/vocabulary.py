@@ -27,8 +27,7 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job is in its life cycle. The last three states are final until a failed or cancelled job is
-    resumed."""
+    """Where a job is in its life cycle. The last three states are final, unless the job is resumed."""
 
     QUEUED = "queued"
     """Waits for a worker: new, given back, or awaiting its next attempt."""
@@ -171,14 +170,14 @@ class SelectionStatus(StrEnum):
     NOT_CERTIFIABLE = "not_certifiable"
     """No threshold keeps the requested risk at this confidence with these calibration samples."""
     NONE = "none"
-    """No policy was asked for: every input is answered."""
+    """No policy was requested: every input is answered."""
 
 
 class Counted(StrEnum):
     """What is counted for the images that a model is sent: the decisions, and what drift is measured by."""
 
     INPUTS = "inputs"
-    """Images asked about."""
+    """Images sent for prediction."""
     ANSWERED = "answered"
     BELOW_THRESHOLD = "below_threshold"
     """Abstained: the score was below the request's threshold, or not finite."""

@@ -1,4 +1,4 @@
-"""Fixtures for every part: factories of real databases, brokers and stores that leave nothing behind."""
+"""Fixtures for all tests: factories of real databases, brokers and stores that clean up after themselves."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from core import schema
 from core.artifacts import Artifacts
 from core.session import Database
 
-# Before torch comes: as many files of tests run side by side as there are cores.
+# Set before torch is imported: there are as many parallel test files as cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-gc.disable()  # until the tests are collected: with them come a million objects that stay
+gc.disable()  # until collection is done, which creates a million long-lived objects
 
 __all__ = ["free_port", "postgres_database", "redis_server"]
 
@@ -40,20 +40,20 @@ REDIS_PORT = 6379
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: of several processes none is then left alone with one at the end."""
+    """Run files with slow tests first, so that no process is still busy with one when the others are done."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish() -> None:
-    """What was loaded with the tests is no garbage: the collector looks at what they make."""
+    """Exclude the objects created by collection from garbage collection."""
     gc.freeze()
     gc.enable()
 
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    """The same numbers at every run: a test that fails by chance fails again when it is looked for."""
+    """Use the same random numbers in every run, so that a random failure can be reproduced."""
     random.seed(0)
     if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
@@ -61,9 +61,9 @@ def _seeded() -> None:
 
 @cache
 def _postgres() -> str | None:
-    """The address of a PostgreSQL without a database: the machine's, else one started here, once.
+    """The address, without a database name, of this machine's PostgreSQL server or else of one started here.
 
-    None where there is neither a server nor its programs.
+    None if there is neither a server nor its programs.
     """
     if answers(5432):
         return POSTGRES
@@ -77,7 +77,7 @@ def _postgres() -> str | None:
 
 @contextmanager
 def postgres_database() -> Iterator[str]:
-    """A database of its own, on the PostgreSQL of this machine or on one started here; dropped at the end."""
+    """Create a new database on this machine's PostgreSQL or on one started here; drop it at the end."""
     server = _postgres()
     if server is None:
         pytest.skip("NOT TESTED: no PostgreSQL answers on 127.0.0.1:5432, and none can be started here")
@@ -95,7 +95,7 @@ def postgres_database() -> Iterator[str]:
 
 @contextmanager
 def redis_server(folder: Path, *arguments: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A redis-server of the test's own, so that it may be killed: (address, process)."""
+    """Start a separate redis-server, which the test may kill. Yields (address, process)."""
     binary = shutil.which("redis-server")
     if binary is None:
         pytest.skip("NOT TESTED: there is no redis-server on this machine")
@@ -117,7 +117,7 @@ def redis_server(folder: Path, *arguments: str) -> Iterator[tuple[str, subproces
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of an empty, migrated database, on each of the two engines."""
+    """The URL of an empty, migrated database, on each of the two engines."""
     with ExitStack() as stack:
         if request.param == "sqlite":
             url = f"sqlite:///{tmp_path}/masktune.db"
@@ -136,14 +136,14 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Artifacts:
-    """A store on this disk."""
+    """An artifact store on the local disk."""
     return Artifacts(f"file://{tmp_path}/artifacts", cache=tmp_path / "cache")
 
 
 class StubbornStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """An object store that deletes nothing while it is `stuck`: each try fails, as where it is away.
+    """An object store whose deletions fail while it is `stuck`, as if it were unavailable.
 
-    `stuck` may be a part of the addresses that it does not delete.
+    `stuck` may also be a substring of the paths that it does not delete.
     """
 
     protocol = "stubborn"
@@ -167,7 +167,7 @@ class StubbornStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no ty
 
 @pytest.fixture
 def stubborn() -> Iterator[type[StubbornStore]]:
-    """What `stubborn://…` addresses lead to while the test runs."""
+    """Register `StubbornStore` for `stubborn://…` URLs."""
     fsspec.register_implementation("stubborn", StubbornStore, clobber=True)
     yield StubbornStore
     StubbornStore.stuck, StubbornStore.refused = False, 0
@@ -175,7 +175,7 @@ def stubborn() -> Iterator[type[StubbornStore]]:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder on another file system than `tmp_path`."""
+    """An empty folder on a different file system from `tmp_path`."""
     memory = Path("/dev/shm")
     if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("NOT TESTED: there is no second file system on this machine")
@@ -185,7 +185,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def wait_until() -> Callable[[Callable[[], bool], float], None]:
-    """Polls a condition; fails the test when it does not come true in time."""
+    """A function that polls a condition and fails the test if it does not become true in time."""
 
     def wait(condition: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds

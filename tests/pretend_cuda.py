@@ -1,8 +1,9 @@
-"""A card that is not there: memory of the CPU that behaves as a card's does.
+"""A simulated GPU: CPU memory that behaves like a GPU's.
 
-What is made on `cuda` or moved to it lies in marked memory. As on a card, an operation on marked and
-unmarked tensors raises, moving is a copy, numpy cannot look inside, and what makes the host wait for the
-device is noted in `Pretended.waits`. It does not show the rounding of CUDA's kernels, speed, streams, memory.
+Tensors that are created on `cuda` or moved to it have marked storage. As on a GPU, mixing marked and unmarked
+tensors in an operation raises, moving copies, and numpy cannot access the data. Operations that make the host
+wait for the device are recorded in `Pretended.waits`. Not simulated: the rounding of CUDA's kernels, speed,
+streams, and the amount of memory.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 _aten = torch.ops.aten
-# Their result, or its shape, must be known to the host.
+# Operations whose result, or its shape, must be known to the host.
 _WAITING = {
     _aten._local_scalar_dense,
     _aten.nonzero,
@@ -34,16 +35,16 @@ _WAITING = {
 }
 _INDEXING = {_aten.index, _aten.index_put, _aten.index_put_, _aten._unsafe_index, _aten._index_put_impl_}
 _COPYING = {_aten.copy_, _aten._to_copy}
-_CHECKED_ON_CPU = {torch.nn.functional.one_hot, torch._C._nn.one_hot}  # its classes; on a card they are not
+_CHECKED_ON_CPU = {torch.nn.functional.one_hot, torch._C._nn.one_hot}  # check their classes on the CPU only
 _FROM_HOST = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor}
 
 
 _STAGED = 1 << 16
-"""Bytes of pageable memory that the driver takes without waiting (CUDA, "API synchronization behavior")."""
+"""Most bytes of pageable memory that are copied without waiting (CUDA, "API synchronization behavior")."""
 
 
 class Wait(NamedTuple):
-    """The host waited for the device: the thread's name, `file:line`, and what made it wait."""
+    """One wait of the host for the device: the thread's name, `file:line`, and the operation that waited."""
 
     thread: str
     place: str
@@ -51,7 +52,7 @@ class Wait(NamedTuple):
 
 
 class Pretended:
-    """`waits`, the oldest first."""
+    """Records the waits of the host in `waits`, oldest first."""
 
     def __init__(self) -> None:
         self.waits: list[Wait] = []
@@ -71,7 +72,7 @@ def marked(tensor: Tensor) -> bool:
 
 def _mark(found: Any) -> Any:
     for tensor in _tensors(found):
-        tensor.untyped_storage().pretends = True  # type: ignore[attr-defined]  # the mark goes with the memory
+        tensor.untyped_storage().pretends = True  # type: ignore[attr-defined]  # views share the mark
     return found
 
 
@@ -79,13 +80,13 @@ def _tensors(values: Any) -> Iterable[Tensor]:
     return (leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
 
 
-class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Every operation, autograd's too: where its tensors lie, and where its results do."""
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in torch
+    """Intercepts every operation, including autograd's: checks its inputs' devices and marks its results."""
 
     def __init__(self, pretended: Pretended) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # the same
         self._pretended = pretended
-        self.within: Any = None  # the function that was called with a marked tensor
+        self.within: Any = None  # the current torch function, if it has a marked argument
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -112,7 +113,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         elsewhere = [tensor for tensor in given if tensor.ndim and not marked(tensor)]
         if func.overloadpacket in _INDEXING and marked(
             given[0]
-        ):  # a card takes indices of the CPU, and waits
+        ):  # CUDA accepts CPU indices, but waits for them
             elsewhere = [tensor for tensor in elsewhere if tensor.dtype is not torch.int64]
         if elsewhere:
             raise RuntimeError(f"Expected all tensors to be on the same device: {func} of cuda:0 and cpu")
@@ -123,7 +124,7 @@ def _waits(indices: Iterable[Tensor | None]) -> bool:
 
 
 class _Functions(TorchFunctionMode):
-    """What Python asks of torch: devices by their names."""
+    """Intercepts torch's Python functions, which name devices."""
 
     def __init__(self, pretended: Pretended, operations: _Operations) -> None:
         super().__init__()
@@ -145,9 +146,9 @@ class _Functions(TorchFunctionMode):
             self._pretended.wait(func)
         if func is Tensor.pin_memory and first is not None:
             pinned = first.clone()
-            pinned.untyped_storage().pinned = True  # type: ignore[attr-defined]  # as the mark
+            pinned.untyped_storage().pinned = True  # type: ignore[attr-defined]  # like `pretends`
             return pinned
-        if func is torch._C._nn._parse_to:  # what Module.to was asked for
+        if func is torch._C._nn._parse_to:  # the arguments of Module.to
             return (_device(args, kwargs), *func(*_without(args), **_without(kwargs))[1:])
         if first is not None and func in (Tensor.to, Tensor.cpu, Tensor.cuda):
             return self._move(func, first, args[1:], kwargs)
@@ -192,7 +193,7 @@ _PROPERTIES: dict[Any, Any] = {
 
 
 def _device(args: Any, kwargs: Mapping[str, Any]) -> torch.device | None:
-    """The device that is asked for, cuda:0 for any card."""
+    """The requested device, if any; cuda:0 for any GPU."""
     for value in (*args, kwargs.get("device")):
         if isinstance(value, torch.device) or (
             isinstance(value, str) and value.split(":")[0] in ("cpu", "cuda")
@@ -203,13 +204,13 @@ def _device(args: Any, kwargs: Mapping[str, Any]) -> torch.device | None:
 
 
 def _without(values: Any) -> Any:
-    """The same call for the CPU."""
+    """The arguments with all devices replaced by the CPU."""
     values = tree_map_only(torch.device, lambda _: CPU, values)
     return tree_map_only(str, lambda name: "cpu" if name.split(":")[0] == "cuda" else name, values)
 
 
 class _Autocast(torch.autocast):
-    """The CPU's own, in the card's place."""
+    """The CPU's autocast in place of the GPU's."""
 
     def __init__(self, device_type: str, dtype: torch.dtype | None = None, enabled: bool = True) -> None:
         super().__init__("cpu", dtype=dtype, enabled=enabled)
@@ -224,7 +225,7 @@ def _pretending(pretended: Pretended) -> Iterator[None]:
 
 @contextmanager
 def pretended_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended]:
-    """Inside, `cuda` is a device like any other, in this thread and in those that it starts."""
+    """Within the block, `cuda` is available in this thread and in those that it starts."""
     pretended = Pretended()
     run = threading.Thread.run
 

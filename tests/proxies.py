@@ -1,4 +1,4 @@
-"""Proxies between a part of the service and what it speaks to over TCP, for what goes wrong on the way."""
+"""TCP proxies between a part of the service and its peer, to simulate network failures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 
 
 class Proxy:
-    """Listens on `port` of this host; what it does with a connection is `carry`."""
+    """Listens on `port` of this host; subclasses handle each connection in `carry`."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -18,7 +18,7 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def carry(self, near: socket.socket, far: socket.socket) -> None:
-        """From the one who connected to the other end, until one of them ends."""
+        """Transfer data between client (`near`) and server (`far`) until one of them closes."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -36,7 +36,8 @@ class Proxy:
 
 
 class PausingProxy(Proxy):
-    """Between a client and PostgreSQL. Paused, it takes what is sent and answers nothing: a server hangs."""
+    """Sits between a client and PostgreSQL. While paused, it accepts data but forwards nothing, like a server
+    that hangs."""
 
     def __init__(self, host: str, port: int) -> None:
         self._goes, self._ended = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""An API that answers what it is told to, for tests of the dashboard."""
+"""A fake API with canned answers, for tests of the dashboard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 
 @dataclass
 class StubApi:
-    """`answers`: path → (status, JSON); anything else is an empty page. `asked`: method and path of each."""
+    """`answers`: path → (status, JSON); other paths return an empty page. `asked`: method and path of each
+    request."""
 
     url: str = ""
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
@@ -22,7 +23,7 @@ class StubApi:
 
 @contextmanager
 def stub_api() -> Iterator[StubApi]:
-    """One on a port of its own while the block runs."""
+    """Run a stub on its own port while the block runs."""
     api = StubApi()
 
     class Handler(BaseHTTPRequestHandler):
@@ -41,7 +42,7 @@ def stub_api() -> Iterator[StubApi]:
         do_GET = do_POST = _answer  # noqa: N815  # the names that the library looks for
 
         def log_message(self, format: str, *args: object) -> None:
-            """Not in the output of the tests."""
+            """Keep requests out of the test output."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         api.url = f"http://127.0.0.1:{server.server_port}"

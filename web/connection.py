@@ -23,7 +23,7 @@ THEME_COOKIE = "masktune_theme"
 _KEYS_HELD = 64
 """Most clients kept, one per key; the least recently used is dropped."""
 _OPEN_SECONDS = 60.0
-"""How long the answer to whether the API needs a key is cached."""
+"""How long `Connections.is_open` caches whether the API needs a key."""
 _RETRY = Retry(attempts=2)
 """Few attempts: a person is waiting, and should soon learn that the service is unavailable."""
 
@@ -49,7 +49,7 @@ class Connections:
         return self._clients[key]
 
     async def is_open(self) -> bool:
-        """Whether the API answers without a key. If that is unclear, the last known answer, initially True."""
+        """Whether the API answers without a key. If unclear, the last known answer, initially True."""
         if time.monotonic() - self._asked_at >= _OPEN_SECONDS:
             try:
                 async for _ in self.of(None).datasets.list(limit=1):

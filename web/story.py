@@ -36,7 +36,7 @@ class Story:
     progress: Mapping[str, Any] = field(default_factory=dict)
     """The data of the newest progress event."""
     skipped: int = 0
-    """Number of events at the beginning that were only read as far as they are drawn."""
+    """Number of events at the beginning of which only those that are drawn were read."""
     _progressed: int = 0
     _epochs: dict[int, Epoch] = field(default_factory=dict)
     _lines: dict[int, str] = field(default_factory=dict)

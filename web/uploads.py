@@ -126,7 +126,7 @@ async def upload_model(
     dataset: str = "",
     name: str = "",
 ) -> Response:
-    """Receive weights, send them to the API, set the alias. The answer has the address of the model's page."""
+    """Receive weights, send them to the API, set the alias. The answer has the model page's address."""
     api, brought = api_for(request), Brought(backbone, classes, image_size, dataset, name)
     refused = await _may_upload(request, api, size, "max_upload_bytes", "train")
     if refused is None and (faults := brought.faults() or await _alias_faults(api, name)):

@@ -177,7 +177,7 @@ _SHORTCUTS = {
 
 
 def counted(count: int, one: str, many: str) -> str:
-    """ "1 file was rejected", "3 files were rejected"."""
+    """A count with its noun, e.g. "1 file was rejected" or "3 files were rejected"."""
     return f"{number(count)} {one if count == 1 else many}"
 
 
@@ -195,7 +195,7 @@ def number(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """ "45 s", "3 min 20 s", "2 h 5 min"."""
+    """Format a duration, e.g. "45 s", "3 min 20 s", "2 h 5 min"."""
     if seconds is None:
         return "–"
     if 0 < seconds < 1:

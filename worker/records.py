@@ -160,7 +160,7 @@ def _evaluated(session: Session, lease: Lease, job: JobRow, result: Mapping[str,
 def _own(session: Session, job: JobRow, model_id: str, *, lock: bool = False) -> ModelRow | None:
     """The model if it belongs to the job's data set; results on another data set must not replace its own.
 
-    `lock` it for a read-modify-write. The lock blocks other such writers only.
+    `lock` it for a read-modify-write. The lock (FOR NO KEY UPDATE) blocks other writers, but not `keep`.
     """
     model = session.get(ModelRow, model_id, with_for_update={"key_share": True} if lock else None)
     if model is None or model.dataset_id not in (job.dataset_id, None):

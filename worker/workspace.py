@@ -65,8 +65,8 @@ class Workspace:
     def close(self, written: Iterable[str]) -> None:
         """Clean up after the job's last stage; the supervisor deletes `jobs/{id}/work` itself.
 
-        With a local store, remove what killed attempts left half-written of the artifacts `written`. With a
-        remote store, remove the local copy of the work folder.
+        With a local store, remove half-written versions of the artifacts `written`, left by killed attempts.
+        With a remote store, remove the local copy of the work folder.
         """
         if not self._artifacts.local:
             shutil.rmtree(self.path, ignore_errors=True)

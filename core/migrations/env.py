@@ -1,4 +1,4 @@
-"""Alembic's entry: migrates on the connection that `core.schema` hands over."""
+"""Alembic's entry point: migrates on the connection passed by `core.schema`."""
 
 from alembic import context
 

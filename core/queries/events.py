@@ -1,4 +1,4 @@
-"""SQL for job events: written in the transaction of the change they report, read in order of their numbers."""
+"""SQL for job events: written in the transaction of the change they report, read in order of number."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from core.tables import JobRow
 from core.vocabulary import RESUMABLE, STAGES, EventType, JobState, Stage
 
 _UNRECORDED_SECONDS = 86_400.0
-"""How long unrecorded artifacts of a job are kept: a suspended worker may wake up and write them once more."""
+"""How long a job's unrecorded artifacts are kept: a suspended worker may wake up and write them again."""
 
 
 def enter(session: Session, job_id: str, state: JobState, **data: Any) -> None:

@@ -34,7 +34,7 @@ def waits(session: Session, key: str) -> bool:
 
 
 def due(session: Session, *, older_than: float, limit: int = 100) -> list[str]:
-    """Keys that were added, or last failed to be deleted, more than `older_than` seconds ago."""
+    """Keys whose time (`TrashRow.at`) passed more than `older_than` seconds ago, oldest first."""
     query = select(TrashRow.key).where(TrashRow.at < ago(older_than)).order_by(TrashRow.at).limit(limit)
     return list(session.scalars(query))
 

@@ -1,4 +1,4 @@
-"""Real services in processes of their own, and the proof that they leave none behind."""
+"""Real services in separate processes, with a check that they leave no process behind."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ MARK = "MASKTUNE_TEST_MARK"
 
 @dataclass
 class Processes:
-    """Starts `masktune` commands. What they and their children start carries a mark in its environment."""
+    """Starts `masktune` commands. All their descendants carry a mark in their environment."""
 
     folder: Path
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def masktune(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
-        """Start the command with these settings and no others, but for one thread a training, and torch.
+        """Start the command with these settings only, plus one thread per training and the torch engine.
 
-        As many files of tests run side by side as there are cores, and two trainings of two threads
-        each on two cores take twice as long as with one. A graph for each model that is asked once
-        would take as long as the model's training.
+        There are as many parallel test files as cores, and on two cores, two trainings with two threads each
+        take twice as long as with one. Exporting a graph for a model that answers a single request would take
+        as long as training the model.
         """
         settings = {"THREADS": "1", "ENGINE": "torch"} | settings
         log = (self.folder / f"{arguments[0]}.log").open("w")
@@ -54,7 +54,7 @@ class Processes:
         return process
 
     def left(self) -> list[str]:
-        """The command lines of what still runs."""
+        """The pids and command lines of the marked processes that are still running."""
         found = []
         for process in Path("/proc").iterdir():
             with suppress(OSError):
@@ -64,7 +64,7 @@ class Processes:
         return found
 
     def pid_of(self, *words: str) -> int:
-        """The process whose command line has all of these words."""
+        """The pid of the one process whose command line has all of these words."""
         (found,) = (line for line in self.left() if all(word in line.split() for word in words))
         return int(found.split()[0])
 
@@ -83,7 +83,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 @contextmanager
 def started(folder: Path) -> Iterator[Processes]:
-    """What is started in here is ended at the end, and nothing may be left of it."""
+    """End all started processes when the block ends, and assert that none is left."""
     made = Processes(folder)
     try:
         yield made
@@ -110,7 +110,7 @@ def _end(made: Processes) -> None:
 
 
 def address(serve: subprocess.Popen[str]) -> str:
-    """Where `masktune serve` says that it is."""
+    """The address that `masktune serve` prints."""
     assert serve.stdout is not None
     for line in serve.stdout:
         if "ready at " in line:
@@ -126,7 +126,7 @@ def answers(url: str, path: str = "/readyz") -> bool:
 
 @contextmanager
 def compose_stack(name: str, environment: dict[str, str]) -> Iterator[None]:
-    """`docker compose up` under a project of its own; its volumes are removed at the end."""
+    """Run `docker compose up` under a separate project name; remove its volumes at the end."""
 
     def compose(*arguments: str) -> None:
         command = ["docker", "compose", "--project-name", name, *arguments]
@@ -140,7 +140,7 @@ def compose_stack(name: str, environment: dict[str, str]) -> Iterator[None]:
 
 
 def torch_index() -> dict[str, str]:
-    """Where PyTorch's own index cannot be reached, the image takes what the package registry has."""
+    """If PyTorch's own index cannot be reached, make the image install torch from the package registry."""
     try:
         socket.create_connection(("download.pytorch.org", 443), timeout=3).close()
     except OSError:

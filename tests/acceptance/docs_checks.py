@@ -1,7 +1,7 @@
-"""What can be said of a command without running it: what it names is there, and it is spelt right.
+"""Checks documented commands without running them: whatever they name exists, and their options are valid.
 
-Each check takes the words of one simple command, with the variables that stand before it, and raises
-`Wrong` where it would fail for whoever types it.
+Each check takes the words of one simple command, without the variables before it, and raises `Wrong` if the
+command would fail for a reader who types it.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ SETTINGS = {f"MASKTUNE_{name.upper()}" for name in Settings.model_fields}
 CLIENT_SETTINGS = {"MASKTUNE_URL", "MASKTUNE_KEY", "MASKTUNE_WEB_HOST", "MASKTUNE_WEB_PORT"}
 _VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)=")
 END = "--the-end"
-"""An option that no command has: with it nothing is run, and a parser that takes the rest names it alone."""
+"""An unknown option: it keeps a command from running, and a parser that accepts the rest rejects it alone."""
 _ENDS = {"&&", "||", ";", "|", "&"}
 
 
 class Wrong(Exception):
-    """The command would not do what the page says."""
+    """The command would not work as documented."""
 
 
 def check(text: str) -> None:
-    """Look at every command of a line; `Wrong` where one cannot be right, or nothing is known about it."""
+    """Check every command of a line. Raises `Wrong` if one cannot work, or if there is no check for it."""
     for words in simple(text):
         variables = list(takewhile(_VARIABLE.match, words))
         for variable in variables:
@@ -60,7 +60,7 @@ def check(text: str) -> None:
 
 
 def simple(text: str) -> Iterator[list[str]]:
-    """The simple commands of a line, without what they are redirected to."""
+    """Split a line into its simple commands, without redirections."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars="|&;>")
     lexer.whitespace_split = True
     words: list[str] = []
@@ -81,14 +81,14 @@ def _variable(name: str) -> None:
 
 
 def masktune(words: list[str]) -> None:
-    """Its own parser takes the words: it complains of the one that is added here and of no other."""
+    """The command's own parser must reject only `END`, which is added here."""
     done = CliRunner().invoke(app, [*words, END])
     if done.exit_code != 2 or f"no such option: {END}" not in done.output:
         raise Wrong(done.output)
 
 
 def python(words: list[str]) -> None:
-    """The program is there. A benchmark's own parser takes the words, and complains of `END` alone."""
+    """The program must exist. A benchmark's own parser must reject only `END`."""
     if words[0] != "-m":
         if not (ROOT / words[0]).is_file():
             raise Wrong(f"there is no {words[0]}")
@@ -110,7 +110,7 @@ def python(words: list[str]) -> None:
 
 
 def make(words: list[str]) -> None:
-    """There are such targets."""
+    """The targets must exist."""
     done = subprocess.run(
         ["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -119,13 +119,13 @@ def make(words: list[str]) -> None:
 
 
 def docker(words: list[str]) -> None:
-    """`docker compose` by Docker itself where it is there; files, profiles and services in any case."""
+    """Files, profiles and services must exist; if Docker is installed, it checks `docker compose` itself."""
     if words[0] == "build":
         _exists("Dockerfile")
         return
     if words[0] != "compose":
         raise Wrong(f"nothing is known about docker {words[0]}")
-    options = words[1:] or ["up"]  # a text may name `docker compose` alone
+    options = words[1:] or ["up"]  # a page may name just `docker compose`
     profiles: list[str] = []
     files: list[str] = []
     at = 0
@@ -162,7 +162,7 @@ def docker(words: list[str]) -> None:
 
 
 def _inside(words: list[str]) -> Iterator[str]:
-    """The service, and what is run in it: what comes behind Compose's own options."""
+    """The service and the command that runs in it, which follow Compose's own options."""
     waiting = iter(words)
     for word in waiting:
         if word == "--volume":
@@ -173,7 +173,7 @@ def _inside(words: list[str]) -> Iterator[str]:
 
 
 def kubectl(words: list[str]) -> None:
-    """The folders, the deployments and the settings are there."""
+    """The folders, deployments and settings must exist."""
     for option, word in pairwise(words):
         if option == "-k":
             _exists(f"{word}/kustomization.yaml")
@@ -194,7 +194,7 @@ def _deployed(name: str) -> None:
 
 
 def pip(words: list[str]) -> None:
-    """The extra or the group is one of ours; other packages are among those that we need."""
+    """Extras and groups must be defined by this project; other packages must be among its dependencies."""
     project = tomllib.loads(_exists("pyproject.toml"))
     wanted = [word for word in words[1:] if not word.startswith("-") and "//" not in word]
     if "--group" in words:
@@ -209,46 +209,46 @@ def pip(words: list[str]) -> None:
 
 
 def copied(words: list[str]) -> None:
-    """What is copied is there."""
+    """The source of the copy must exist."""
     _exists(words[0])
 
 
 def git(words: list[str]) -> None:
-    """Only what everybody has."""
+    """Only subcommands that need no local setup are allowed."""
     if words[0] not in ("clone", "pull"):
         raise Wrong(f"nothing is known about git {words[0]}")
 
 
 def sourced(words: list[str]) -> None:
-    """The Makefile makes that environment."""
+    """The Makefile must create that environment."""
     if "VENV := .venv\n" not in _exists("Makefile") or words != [".venv/bin/activate"]:
         raise Wrong("make install makes another environment")
 
 
 def ci(words: list[str]) -> None:
-    """CI's own script."""
+    """CI's own script must be executable."""
     if not os.access(ROOT / ".ci/run", os.X_OK):
         raise Wrong("there is no .ci/run to execute")
 
 
 def bandit(words: list[str]) -> None:
-    """The rooms that it looks into, and its settings."""
+    """The rooms that it scans, and its configuration, must exist."""
     for word in words:
         if not word.startswith("-") and not (ROOT / word).exists():
             raise Wrong(f"there is no {word}")
 
 
 def hooks(words: list[str]) -> None:
-    """Its configuration is there."""
+    """Its configuration must exist."""
     _exists(".pre-commit-config.yaml")
 
 
 def anything(words: list[str]) -> None:
-    """A command that has nothing of ours in it."""
+    """A command that refers to nothing in this project."""
 
 
 def exported(words: list[str]) -> None:
-    """The variables are settings."""
+    """The variables must be settings."""
     for word in words:
         _variable(word.partition("=")[0])
 

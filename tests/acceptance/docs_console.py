@@ -1,22 +1,23 @@
-"""The commands of the documentation, run as a reader would: page by page, in one shell, outputs compared.
+"""Runs the documentation's commands as a reader would, page by page, in one shell, and compares the output.
 
-A page's ```console blocks hold lines that begin with `$ ` (continued by `> `) and what they print. Its
-```python blocks are programs. Both are run, unless the line above says why not; such a command is looked at
-by `docs_checks` instead:
+A page's ```console blocks hold commands that begin with `$ ` (continued by `> `) and their output. Its
+```python blocks are programs. Both are run, unless the line above says why not; such a command is checked by
+`docs_checks` instead:
 
     <!-- not run: needs a Docker engine -->
 
-With `<!-- runs until Ctrl-C -->` the parts of the service that the block starts run beside what comes after
-them, at an address and in a data folder of their own. At the end of the block they get their Ctrl-C, and must
-end with 0. With `<!-- cancelled: trains for minutes -->` a job is cancelled once the service has taken it.
+With `<!-- runs until Ctrl-C -->`, the parts of the service that the block starts run in the background of the
+commands that follow them, with their own address and data folder. At the end of the block they receive Ctrl-C
+and must exit with a code in `ENDED`. With `<!-- cancelled: trains for minutes -->`, a job is cancelled once
+the service has accepted it.
 
-Outputs are compared where they are stable. `…` stands for any text, alone on a line for any lines; numbers
-with a decimal point, shares, dates and secrets may differ. With `<!-- figures vary -->` above the block all
-other numbers may too, and with `<!-- answers vary -->` whatever stands behind the first word of a line. Ids
-may differ as well: an id of the page stands for the one that the service gave, in the commands after it, and
-`ds_…` for the last id of its kind that was printed.
+Only stable output is compared. `…` matches any text, and any lines if it is alone on a line; numbers with a
+decimal point, shares, dates and secrets may differ. With `<!-- figures vary -->` above the block, all other
+numbers may differ too, and with `<!-- answers vary -->` everything after the first word of a line. Ids may
+differ as well: in the commands after it, an id on the page stands for the id that the service returned, and
+`ds_…` for the most recently printed id of its kind.
 
-    python -m tests.acceptance.docs_console PAGE…     runs the pages in this order and writes what was printed
+    python -m tests.acceptance.docs_console PAGE…     runs the pages in this order and updates their output
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from tests.conftest import free_port
 
 ID = re.compile(r"\b(?:ds|job|mdl|key|cal)_[0-9a-z]{10,}\b")
 ENDED = (0, 1, 130)
-"""What a part of the service may end with after Ctrl-C; Celery's worker says 1."""
+"""Allowed exit codes of a part of the service after Ctrl-C; Celery's worker exits with 1."""
 HOME = "127.0.0.1:8000"
-"""Where the pages say that the service is; the README says it by name."""
+"""The service's address on the pages; the README has `localhost` instead."""
 _LATEST = re.compile(r"\b(ds|job|mdl)_…")
 _VARIES = re.compile(
     r"(?P<id>\b(?:ds|job|mdl|key|cal)_[0-9a-z]{10,}\b)"
@@ -59,28 +60,28 @@ _PATTERNS = {
 
 @dataclass
 class Reader:
-    """Somebody who types a page's commands. `service` is where the service really is, host and port."""
+    """Types a page's commands as a reader would. `service` is the service's actual host and port."""
 
     folder: Path
     environment: dict[str, str]
     service: str
     stand_ins: Mapping[str, Callable[[], str]] = field(default_factory=dict)
-    """What the pages name and nobody has → what is there instead, made when it is first asked for."""
+    """Text on the pages that names something fictional → factory of its replacement, called on first use."""
     ids: dict[str, str] = field(default_factory=dict)
-    """Id in the page → id that the service gave."""
+    """Id on the page → id that the service returned."""
     latest: dict[str, str] = field(default_factory=dict)
-    """Kind of an id → the last one that was printed."""
+    """Kind of id → the most recently printed id."""
     _shell: Shell | None = None
 
     @property
     def shell(self) -> Shell:
-        """That of the page which is read."""
+        """The shell of the current page."""
         if self._shell is None:
             self._shell = Shell(self.folder, self.environment)
         return self._shell
 
     def turn_the_page(self) -> None:
-        """What a page has set ends with it."""
+        """Close the page's shell, and with it the variables that the page has set."""
         if self._shell is not None:
             self._shell.close()
         self._shell = None
@@ -92,7 +93,7 @@ class Reader:
         return [line.replace(self.service, HOME) for line in printed], code
 
     def type_and_cancel(self, command: Command) -> tuple[list[str], int]:
-        """Type what starts a job, end the job, and see it ended: what follows may delete its data set."""
+        """Start a job, cancel it, and wait for its end, because later commands may delete its data set."""
         printed, code = self.type(command)
         if code == 0 and "jobs start" in command.text:
             job = self.latest["job"]
@@ -104,7 +105,8 @@ class Reader:
 
     @contextmanager
     def beside(self) -> Iterator[Callable[[Command], tuple[list[str], int]]]:
-        """Types; but a part of the service runs beside what follows, and gets its Ctrl-C at the end."""
+        """Yield a `type` that runs parts of the service in the background until the end of the block, when
+        they receive Ctrl-C."""
         home, port = self.service, free_port()
         running: list[Part] = []
         with tempfile.TemporaryDirectory() as name:
@@ -141,7 +143,7 @@ class Reader:
                 assert code in ENDED, told
 
     def _here(self, text: str) -> str:
-        """The command with what is there in place of what the page names."""
+        """The command with real ids, addresses and stand-ins in place of those on the page."""
         text = ID.sub(lambda found: self.ids.get(found[0], found[0]), text)
         text = _LATEST.sub(lambda found: self.latest.get(found[1], found[0]), text)
         for name, made in self.stand_ins.items():
@@ -150,7 +152,7 @@ class Reader:
         return text.replace("localhost:8000", HOME).replace(HOME, self.service)
 
     def compare(self, expected: list[str], printed: list[str], *, varies: str | None) -> str | None:
-        """None where they agree, and then the ids are learned; else what was printed instead."""
+        """Return None and learn the ids if the output matches, else what was printed instead."""
         if not expected:
             return None
         names: list[str] = []
@@ -166,7 +168,7 @@ class Reader:
         return self._learn(list(zip(names, found.groups(), strict=True)))
 
     def relate(self, expected: list[str], printed: list[str]) -> None:
-        """Learn ids by their order, where the text around them has changed."""
+        """Learn ids by their order, for output whose surrounding text has changed."""
         pages, real = (ID.findall("\n".join(lines)) for lines in (expected, printed))
         for kind in {name.partition("_")[0] for name in pages}:
             of_kind = [
@@ -176,7 +178,7 @@ class Reader:
                 self.ids.setdefault(name, given)
 
     def refreshed(self, expected: list[str], printed: list[str], *, varies: str | None) -> list[str]:
-        """The lines of the page with the figures of now; what somebody has shortened stays short."""
+        """The page's lines with current figures; lines shortened with `…` stay as they are."""
         waiting, fresh = iter(printed), []
         for line in filter(str.strip, expected):
             pattern = self._pattern(line, [], varies)
@@ -216,7 +218,7 @@ def _literal(text: str) -> str:
 
 
 def read(page: Path, reader: Reader) -> Iterator[str]:
-    """Type what is to be run of a page; what went otherwise than it says, one text each."""
+    """Run a page's commands; yield a text for each deviation from the page."""
     reader.turn_the_page()
     for block in blocks(page):
         if block.not_run is not None:
@@ -227,8 +229,8 @@ def read(page: Path, reader: Reader) -> Iterator[str]:
                 printed, code = type_(command)
                 if code:
                     yield f"{page.name}, {command.where}\nended with {code}:\n" + "\n".join(printed)
-                    return  # what follows rests on it
-                logs = block.lasts and lasts(command.text) and command.printed  # which no page shows
+                    return  # the following commands depend on it
+                logs = block.lasts and lasts(command.text) and command.printed  # logs, which no page shows
                 expected = ["…", *command.printed, "…"] if logs else command.printed
                 instead = reader.compare(expected, printed, varies=block.varies)
                 if instead is not None:
@@ -237,7 +239,7 @@ def read(page: Path, reader: Reader) -> Iterator[str]:
 
 
 def rewrite(page: Path, reader: Reader) -> None:
-    """Put what the commands print now where it differs from the page, and the ids of now everywhere."""
+    """Update the page's output where it differs from what the commands print now, and all ids."""
     lines = page.read_text(encoding="utf-8").splitlines()
     changed: list[tuple[int, int, list[str]]] = []
     reader.turn_the_page()

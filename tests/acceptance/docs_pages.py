@@ -1,4 +1,4 @@
-"""The commands that stand in a page: its ```console and ```python blocks, and the marks above them."""
+"""Parses the commands of a page: its ```console and ```python blocks, and the marks above them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LINE = re.compile(rf"^ *((?:[A-Z_]+=\S+ )*{_PROGRAMS} [^`]+)$")
 
 @dataclass
 class Command:
-    """One command of a page, and the lines that it prints there."""
+    """One command of a page, and its output as shown there."""
 
     line: int
     text: str
@@ -31,7 +31,7 @@ class Command:
 
 @dataclass
 class Block:
-    """A fenced block: what is in it, why it is not run, and which lines of the page its text takes."""
+    """A fenced block: its commands, why it is not run, and the lines of the page that its text occupies."""
 
     language: str
     first: int
@@ -39,7 +39,7 @@ class Block:
     commands: list[Command]
     not_run: str | None = None
     varies: str | None = None
-    """`figures`, or `answers` as well."""
+    """`figures` or `answers`; see `docs_console`."""
     lasts: bool = False
     cancelled: bool = False
 
@@ -91,7 +91,7 @@ def _commands(body: list[str], first: int) -> list[Command]:
 
 
 def _marks(above: list[str]) -> dict[str, str]:
-    """What the lines right above a block say of it."""
+    """The marks in the lines directly above a block."""
     marks: dict[str, str] = {}
     for line in reversed(above):
         mark = _MARK.match(line)
@@ -102,7 +102,7 @@ def _marks(above: list[str]) -> dict[str, str]:
 
 
 def named(page: Path) -> list[Command]:
-    """The commands that a page names outside its console blocks: in a text, or in a line of their own."""
+    """The commands that a page mentions outside its console blocks: within a text or on their own line."""
     lines = page.read_text(encoding="utf-8").splitlines()
     of_blocks = {number for block in blocks(page) for number in range(block.first, block.last + 2)}
     found: list[Command] = []

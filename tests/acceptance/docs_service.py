@@ -1,4 +1,4 @@
-"""The service that the documentation's commands are typed at, and the folder that they are typed in."""
+"""The service and the folder for the documentation's commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import free_port, postgres_database, redis_server
 
 KEY = "the-key-of-the-documentation"
 BUCKETS = ("bucket", "masktune", "images")
-"""Those that the pages name."""
+"""Buckets that the pages name."""
 NOTEBOOK = """# Stands for a notebook, which shows what it is given.
 from typing import Any
 
@@ -41,9 +41,9 @@ def display(shown: Any) -> None:
 
 @contextmanager
 def reading(folder: Path, *, key: str | None = KEY) -> Iterator[Reader]:
-    """A reader in `folder`, which has the data folder `var` of a service and the examples.
+    """A reader in `folder`, which holds the examples and `var`, the data folder of a running service.
 
-    With a key, the service has it and so has the reader's shell: what is said holds without one.
+    With a key, both the service and the reader's shell have it, so the pages need not mention it.
     """
     if shutil.which("bash") is None or shutil.which("curl") is None:
         pytest.skip("NOT TESTED: the commands of the documentation take bash and curl")
@@ -51,7 +51,7 @@ def reading(folder: Path, *, key: str | None = KEY) -> Iterator[Reader]:
     _furnish(folder)
     with ExitStack() as stack:
         processes = stack.enter_context(started(folder))
-        # The tutorial's own command, but for the port: its data folder is `var`, where it is typed.
+        # The tutorial's own command except for the port: its data folder is `var` in the current folder.
         serve = processes.masktune("serve", PORT="0", **keys)
         url = address(serve)
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
@@ -74,9 +74,9 @@ def reading(folder: Path, *, key: str | None = KEY) -> Iterator[Reader]:
 
 
 def _furnish(folder: Path) -> None:
-    """What a reader has: a home, the checkout's files, a notebook."""
+    """Create what a reader has: a home, the checkout's files, a notebook."""
     (folder / "home").mkdir()
-    (folder / "home/.curlrc").write_text("fail-with-body\nsilent\n")  # what is refused is an error
+    (folder / "home/.curlrc").write_text("fail-with-body\nsilent\n")  # an HTTP error fails the command
     (folder / "data").mkdir()
     (folder / "examples").symlink_to(ROOT / "examples")
     (folder / ".venv").symlink_to(sys.prefix)
@@ -87,7 +87,7 @@ def _furnish(folder: Path) -> None:
 
 @contextmanager
 def _object_store() -> Iterator[dict[str, str]]:
-    """A server of S3's protocol with the pages' buckets; the variables that lead to it."""
+    """Run an S3 server with the pages' buckets. Yields the environment variables that point to it."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
@@ -107,7 +107,7 @@ def _object_store() -> Iterator[dict[str, str]]:
 
 
 def _stand_ins(stack: ExitStack, folder: Path, service: str) -> Mapping[str, Callable[[], str]]:
-    """Servers of this machine and folders of the reader, for those that only the pages have."""
+    """Local servers and folders in place of those that exist only on the pages."""
 
     @cache
     def bucket() -> str:

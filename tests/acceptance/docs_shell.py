@@ -1,4 +1,4 @@
-"""The shell that a page's commands are typed in, and parts of a service that run in it until Ctrl-C."""
+"""The shell for a page's commands, and parts of a service that run in it until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ PATIENCE = 60.0  # seconds, for a part of the service to start
 _DONE = "the-command-has-ended"
 _LASTS = re.compile(r"^(?:\w+=\S* )*masktune (?P<part>serve|api|worker|web)\b(?!.* --check)")
 _SAY = {"serve": "masktune is ready at ", "worker": " ready.\n"}
-"""What those print that listen late or not at all."""
+"""What a part prints when it is ready, for parts that listen late or not at all."""
 
 
 def lasts(command: str) -> bool:
-    """Whether it is a part of the service, which ends when it is told to."""
+    """Whether the command runs a part of the service, which continues until it is stopped."""
     return _LASTS.match(command) is not None
 
 
 class Shell:
-    """One bash for a whole page: variables and the folder last from command to command."""
+    """One bash for a whole page: variables and the current folder persist between commands."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._bash = subprocess.Popen(
@@ -38,10 +38,10 @@ class Shell:
         )
 
     def run(self, command: str) -> tuple[list[str], int]:
-        """The lines it printed, errors among them, and its exit code."""
+        """Run the command; return its output lines, including standard error, and its exit code."""
         assert self._bash.stdin is not None
         assert self._bash.stdout is not None
-        # By eval, so that a quote that does not end is an error and not a wait for more.
+        # With eval, so that an unterminated quote is an error instead of waiting for more input.
         typed = f"eval {shlex.quote(command)} </dev/null"
         self._bash.stdin.write(f"{typed}\nprintf '\\n%s %s\\n' {_DONE} $?\n")
         self._bash.stdin.flush()
@@ -55,12 +55,13 @@ class Shell:
         raise AssertionError(f"the shell ended in {command!r}")
 
     def begin(self, command: str, log: Path) -> int:
-        """Start it beside what follows, as its own job, so that a Ctrl-C reaches all of it; its number."""
+        """Start the command in the background as its own process group, so that Ctrl-C reaches all of its
+        processes. Returns its pid."""
         printed, _ = self.run(f"set -m; {command} >{shlex.quote(str(log))} 2>&1 & set +m; echo $!")
         return int(printed[-1])
 
     def interrupt(self, number: int) -> int:
-        """Press Ctrl-C; the exit code."""
+        """Press Ctrl-C; return the exit code."""
         return self.run(f"kill -INT -- -{number}; wait {number}")[1]
 
     def close(self) -> None:
@@ -69,20 +70,20 @@ class Shell:
 
 @dataclass
 class Part:
-    """A part of the service that runs in the background of a shell."""
+    """A part of the service in the background of a shell."""
 
     shell: Shell
     command: str
     number: int
     log: Path
     address: str
-    """Host and port, where it listens."""
+    """Host and port on which it listens."""
 
     def said(self) -> list[str]:
         return self.log.read_text(encoding="utf-8").splitlines()
 
     def comes_up(self) -> bool:
-        """Whether it answers, or says that it is ready, before it ends or patience does."""
+        """Whether the part answers, or prints that it is ready, before it ends or `PATIENCE` runs out."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._is_there():
             if self._is_up():
@@ -107,5 +108,5 @@ class Part:
         self.shell.run(f"kill -INT -- -{self.number}")
 
     def ended(self) -> int:
-        """The exit code, once there is one."""
+        """Wait for the part to end; return its exit code."""
         return self.shell.run(f"wait {self.number}")[1]

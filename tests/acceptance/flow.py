@@ -1,4 +1,4 @@
-"""The main job, end to end, as a user's program runs it: over HTTP, with the client and nothing else."""
+"""The main workflow, end to end, as a user's program runs it: over HTTP, with only the client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def flow(url: str, scratch: Path, *, key: str | None = None) -> None:
-    """Upload, train, report, predict with and without the reject option, explain. Asserts all along."""
+    """Upload, train, report, predict with and without the reject option, explain; assert at each step."""
     with Client(url, key=key) as client:
         dataset = _upload(client, scratch)
         job = _train(client, dataset)
@@ -58,7 +58,7 @@ def _report(client: Client, job: Job) -> None:
         found: float = job.metrics[arm]["test"]["accuracy"]
         return found
 
-    # The square stands on the wrong class in test: who learned it is wrong there.
+    # In test, the square is on the wrong class, so a model that learned the square is wrong there.
     assert accuracy("erm") < 0.5
     assert accuracy("control") < 0.5
     assert accuracy("masktune") > 0.9

@@ -122,8 +122,8 @@ class View:
         return {"kind": job.kind} | {name: str(value) for name, value in asked.items() if value}
 
     async def follow(self) -> None:
-        """Process every event until the job ends, across restarts of the service. Of a long history, only what
-        is drawn is read.
+        """Process every event until the job ends, across restarts of the service. Of a long history, only
+        what is drawn is read.
         """
         fetch = fetching(self.connection, self.job.id)
         self.story.skipped = start = beginning(self.job.events)

@@ -13,7 +13,7 @@ from worker.stages.training import config_for, given_model, last_checkpoint, loa
 
 
 def control(context: StageContext) -> Result:
-    """Train the control. For a retrained head: the same fit without groups. Else: ERM, without masks."""
+    """The control: for a retrained head, the same fit without groups; else, ERM continued without masks."""
     return (_plain_head if context.spec.kind is JobKind.RETRAIN_HEAD else _trained_on)(context)
 
 

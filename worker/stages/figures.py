@@ -19,7 +19,7 @@ from worker.stages.compared import BEFORE, arm_before, judged_arm, without_copie
 from worker.stages.context import StageContext
 
 JUDGED_SPLIT = "test"
-"""The verdict is about the only split on which no choice was made."""
+"""The verdict is about the split on which no choice was made."""
 
 
 class Figures:

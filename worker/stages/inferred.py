@@ -1,4 +1,4 @@
-"""Slices inferred from the saliency maps of the model before, for data sets without groups.
+"""Slices inferred from the saliency maps of the model before; they need no groups.
 
 The report's section `slices`:
 

@@ -249,7 +249,7 @@ def costs_of_masks(
 def _cost(context: StageContext, model: ModelSpec, said: Said, split: str, arm: Arm) -> MaskingCost:
     store, network = context.store, said.network(model)
     samples = store.rows(split)
-    rows = evenly(samples[store.firsts(samples)], COSTED)  # no copies: they err together, see the intervals
+    rows = evenly(samples[store.firsts(samples)], COSTED)  # intervals assume samples without copies
     config = masking_of(context)
     with said.counted() as run:
         whole = loader_for(context, network, rows, run)

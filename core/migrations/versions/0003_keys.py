@@ -1,4 +1,4 @@
-"""Keys made by an admin, and who started a job
+"""Keys made by an admin, and the owners of jobs
 
 Revision: 0003
 """

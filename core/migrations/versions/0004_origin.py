@@ -1,4 +1,4 @@
-"""The request that a job comes from
+"""The request that started a job
 
 Revision: 0004
 """

@@ -1,4 +1,4 @@
-"""Which jobs have had their long events forgotten
+"""When the events of a job were thinned
 
 Revision: 0006
 """

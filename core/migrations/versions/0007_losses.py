@@ -13,7 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # With a default of the database's own: replicas of the version before go on adding jobs meanwhile.
+    # A server default, because replicas of the previous version still insert jobs during the update.
     op.add_column("jobs", sa.Column("losses", sa.Integer(), nullable=False, server_default="0"))
 
 

@@ -1,4 +1,4 @@
-"""Artifacts that are still to be deleted
+"""Artifacts to delete
 
 Revision: 0008
 """

@@ -1,4 +1,4 @@
-"""A service of its own for each file of these tests, cut off from published weights, and a browser."""
+"""A separate service for each of these test files, without access to published weights, and a browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.acceptance.conftest import Processes, address
 from tests.acceptance.dashboard.visitor import WIDE, Visitor
 
 OFFLINE = "http://127.0.0.1:9"
-"""A proxy that refuses: published weights cannot be fetched, on any machine."""
+"""A proxy address that refuses connections, so that no machine can fetch published weights."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(folder: Path, browser: Browser) -> Iterator[str]:
-    """`masktune serve` for all tests of this module, cut off from published weights."""
+    """`masktune serve` for all tests of this module, without access to published weights."""
     made = Processes(folder)
     with pytest.MonkeyPatch.context() as patched:
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -70,7 +70,7 @@ def visitor(browser: Browser, service: str) -> Iterator[Visitor]:
 
 @pytest.fixture(scope="module")
 def archive(folder: Path) -> Path:
-    """200 digits with a red square on every 0-4: one folder per class."""
+    """A zip of 200 digits with a red square on every 0-4, in one folder per class."""
     target = folder / "digits.zip"
     pixels, digits = load_digits(return_X_y=True)
     with zipfile.ZipFile(target, "w") as zipped:
@@ -87,7 +87,7 @@ def archive(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(service: str, archive: Path) -> str:
-    """The same digits, there already."""
+    """The id of a data set that was imported from the same digits."""
     with Client(service) as client:
         made = client.datasets.upload(archive, name="digits, there already")
         return client.datasets.wait(made.id, timeout=120).id
@@ -95,7 +95,7 @@ def dataset(service: str, archive: Path) -> str:
 
 @pytest.fixture(scope="module")
 def model(service: str, dataset: str) -> str:
-    """A network that was trained for a moment."""
+    """The id of a model that was trained for one epoch."""
     with Client(service) as client:
         job = client.jobs.start("erm", dataset=dataset, epochs=1, backbone="small_cnn")
         return client.jobs.wait(job.id, timeout=120).models["erm"]

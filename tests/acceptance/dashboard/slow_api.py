@@ -1,4 +1,4 @@
-"""A server in front of the API that keeps predictions of one sample back until it is told."""
+"""A proxy in front of the API that holds back predictions of one sample until it is told to go on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 
 
 class SlowApi:
-    """`url` asks the API at `to`; predictions of the sample `held` wait for `go`."""
+    """`url` forwards requests to the API at `to`; predictions of the sample `held` wait for `go`."""
 
     def __init__(self, to: str) -> None:
         self.to, self.url = to, ""
@@ -28,7 +28,7 @@ class SlowApi:
 
 @contextmanager
 def slow_api(to: str) -> Iterator[SlowApi]:
-    """One that runs while the block does."""
+    """Run a `SlowApi` while the block runs."""
     slow = SlowApi(to)
 
     class Handler(BaseHTTPRequestHandler):
@@ -42,7 +42,7 @@ def slow_api(to: str) -> Iterator[SlowApi]:
             self.wfile.write(answer.content)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Not in the output of the tests."""
+            """Keep requests out of the test output."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         slow.url = f"http://127.0.0.1:{server.server_port}"

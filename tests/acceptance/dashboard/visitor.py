@@ -1,4 +1,4 @@
-"""A page of a real browser as a person uses it: every page is checked for accessibility in both themes, and
+"""A page in a real browser as a person uses it. Every page is checked for accessibility in both themes, and
 no request may leave the machine.
 
 Screenshots are kept in `build/screenshots`, or in the folder that MASKTUNE_SCREENSHOTS names.
@@ -22,7 +22,7 @@ from playwright.sync_api import Page, ViewportSize, expect
 from tests.acceptance.conftest import ROOT
 
 PATIENCE = 90_000
-"""Milliseconds for what a job has to do first; two shared cores may be slow."""
+"""Timeout in milliseconds for whatever has to wait for a job; two shared cores may be slow."""
 expect.set_options(timeout=30_000)
 WIDE: ViewportSize = {"width": 1440, "height": 900}
 NARROW: ViewportSize = {"width": 390, "height": 844}
@@ -31,7 +31,7 @@ SCREENSHOTS = Path(os.environ.get("MASKTUNE_SCREENSHOTS") or ROOT / "build/scree
 
 @dataclass
 class Visitor:
-    """A page of the browser, and all that it asked for."""
+    """A browser page, and all URLs that it requested."""
 
     page: Page
     url: str
@@ -60,8 +60,8 @@ class Visitor:
         self.page.get_by_role("option", name=option, exact=True).click()
 
     def fill(self, label: str, value: str) -> None:
-        """Type into a field, again where it does not stand there: what is typed goes to whatever has the
-        focus, and a list that is just closing may take that back.
+        """Type into a field, and retry if the text is not there: typing goes to the focused element, and a
+        list that is just closing may take the focus back.
         """
         field = self.page.get_by_label(label, exact=True)
         for _ in range(2):
@@ -72,8 +72,8 @@ class Visitor:
         return expect(field).to_have_value(value)
 
     def loaded(self, selector: str) -> None:
-        """The first image of these, once it has come: it is asked for when it comes into view. A first map
-        loads torch and the model.
+        """Wait for the first image that matches. It is requested when it scrolls into view, and the first
+        saliency map loads torch and the model.
         """
         image = self.page.locator(selector).first
         image.scroll_into_view_if_needed()
@@ -81,15 +81,15 @@ class Visitor:
         self.page.wait_for_function(there, arg=image.element_handle(), timeout=PATIENCE)
 
     def looked_at(self, name: str, *, whole: bool = False) -> None:
-        """In both themes: what axe says of it, and a screenshot; then a narrow window, which must hold it.
-        `whole`: of the wide page, more than the window shows.
+        """Check the page with axe and take a screenshot in both themes, then check that it fits a narrow
+        window. `whole`: the screenshots of the wide page show more than the window does.
         """
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.set_viewport_size(WIDE)
         self.page.evaluate("scrollTo(0, 0)")
         for dark in (True, False):
             self.page.emulate_media(color_scheme="dark" if dark else "light")
-            # Half faded in, nothing has its colours yet.
+            # During fade-in animations, elements do not have their final colours yet.
             self.page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running')")
             self._accessible(f"{name}, {'dark' if dark else 'light'}")
             self.page.screenshot(path=SCREENSHOTS / f"{name}{'-dark' if dark else ''}.png", full_page=whole)
@@ -110,7 +110,7 @@ class Visitor:
         assert bad == [], f"{what}: {bad}"
 
     def stayed_here(self) -> None:
-        """Nothing was asked of another machine, and no script failed."""
+        """Assert that no request left the machine and that no script failed."""
         assert self.errors == []
         hosts = {urlsplit(url).hostname for url in self.asked if not url.startswith(("data:", "blob:"))}
         assert hosts == {"127.0.0.1"}, "a request left the machine"

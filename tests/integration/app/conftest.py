@@ -1,4 +1,4 @@
-"""A running front, and rows in it without a worker."""
+"""A running front, with rows that are written without a worker."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from models.data.importing import ImportOptions, import_dataset
 
 CLASSES = ["left", "right"]
 LOCAL = "http://localhost"
-"""Without keys the service answers to no other name."""
+"""Without keys, the service accepts no other host name."""
 
 
 def picture(number: int) -> bytes:
-    """A PNG of its own for each number."""
+    """A different PNG for each number."""
     pixels = np.random.default_rng(number).integers(0, 256, (28, 28, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
@@ -48,7 +48,7 @@ def picture(number: int) -> bytes:
 
 @dataclass(frozen=True)
 class Front:
-    """A front that has started, and what a worker would have done in it."""
+    """A started front, with methods that do what a worker would have done."""
 
     client: TestClient
     app: FastAPI
@@ -60,7 +60,7 @@ class Front:
         return services
 
     def dataset(self, *, classes: list[str] = CLASSES) -> str:
-        """A ready data set: 24 pictures in two classes, one file rejected."""
+        """Add a ready data set: 24 images in two classes, one rejected file."""
         dataset_id, key = new_id("ds"), ""
         key = f"datasets/{dataset_id}"
         source = self.settings.data_dir / f"source-{dataset_id}"
@@ -98,7 +98,7 @@ class Front:
         return dataset_id
 
     def model(self, dataset_id: str | None, *, classes: list[str] = CLASSES, **fields: Any) -> str:
-        """A model that nobody trained."""
+        """Add a model that was never trained."""
         row = ModelRow(
             id=new_id("mdl"),
             dataset_id=dataset_id,
@@ -114,7 +114,7 @@ class Front:
         return row.id
 
     def job(self, kind: JobKind = JobKind.ERM, **fields: Any) -> str:
-        """A queued job."""
+        """Add a queued job."""
         row = JobRow(id=new_id("job"), kind=kind, params={}, **fields)
         with self.services.database.begin() as session:
             jobs.add(session, row)
@@ -128,12 +128,12 @@ class Front:
                 row = leases.claim(session, worker="test", lease_seconds=600)
                 if row is not None:
                     return Lease(row.id, row.token)
-            # The front's first sweep may hold it, to ring for it: a claim goes past what is held.
+            # The front's first sweep may have locked the row to ring for it; a claim skips locked rows.
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
     def log(self, lease: Lease, *messages: str) -> None:
-        """One event for each message."""
+        """Append one log event per message."""
         for message in messages:
             with self.services.database.begin() as session:
                 leases.log(session, lease, message)
@@ -150,9 +150,9 @@ class Front:
 
 @contextmanager
 def running(settings: Settings) -> Iterator[Front]:
-    """The front while the block runs."""
+    """Run a front while the block runs."""
     app = create_app(settings)
-    # As the server does: it is told the prefix too.
+    # Like the server, the test client is given the prefix as well.
     with TestClient(app, LOCAL, raise_server_exceptions=False, root_path=settings.root_path) as client:
         yield Front(client, app, settings)
 
@@ -162,7 +162,7 @@ StartFront = Callable[..., Front]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[StartFront]:
-    """Starts a front of its own with these settings, on SQLite unless they say otherwise."""
+    """A function that starts a separate front with these settings, on SQLite by default."""
     with ExitStack() as stack:
 
         def begin(**settings: Any) -> Front:
@@ -185,14 +185,14 @@ def either(database_url: str, start: StartFront) -> Front:
 
 
 class Impatient(Connection):
-    """The server's own protocol, with times that a test can wait for."""
+    """The server's own protocol, with timeouts that are short enough for a test."""
 
     TICK, HEAD_SECONDS, BODY_SECONDS, SLOW_SECONDS, ANSWER_SECONDS = 0.05, 0.4, 0.4, 0.1, 0.4
 
 
 @dataclass(frozen=True)
 class Listening:
-    """A real server on a socket of its own."""
+    """A real server on its own socket."""
 
     app: FastAPI
     server: Server
@@ -204,14 +204,14 @@ class Listening:
         return services
 
     def job(self) -> str:
-        """A job that waits for a worker."""
+        """Add a job that waits for a worker."""
         row = JobRow(id=new_id("job"), kind=JobKind.ERM, params={})
         with self.services.database.begin() as session:
             jobs.add(session, row)
         return row.id
 
     def model(self) -> str:
-        """A model without files."""
+        """Add a model without files."""
         row = ModelRow(
             id=new_id("mdl"),
             arm=Arm.IMPORTED,
@@ -225,19 +225,19 @@ class Listening:
         return row.id
 
     def connect(self, sent: bytes = b"", *, seconds: float = 10) -> socket.socket:
-        """A connection on which this was sent; to wait longer than `seconds` for it fails the test."""
+        """Connect and send these bytes. Waiting longer than `seconds` on the connection fails the test."""
         connection = socket.create_connection(self.address, timeout=seconds)
         connection.sendall(sent)
         return connection
 
     def ask(self, sent: bytes) -> bytes:
-        """All that comes back until the server closes."""
+        """Send these bytes; return everything received until the server closes."""
         with self.connect(sent) as connection:
             return rest(connection)
 
 
 def rest(connection: socket.socket) -> bytes:
-    """What still comes until the server closes; `TimeoutError` if it does not."""
+    """Receive until the server closes; `TimeoutError` if it does not."""
     found = b""
     while piece := connection.recv(65_536):
         found += piece
@@ -246,14 +246,14 @@ def rest(connection: socket.socket) -> bytes:
 
 @pytest.fixture
 def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
-    """Starts real servers with these settings."""
+    """A function that starts real servers with these settings."""
     with ExitStack() as stack:
 
         def begin(wrap: Callable[[FastAPI], ASGIApp] | None = None, **settings: Any) -> Listening:
             given: dict[str, Any] = {"data_dir": tmp_path, "allowed_hosts": "a"} | settings
             app = create_app(Settings(**given))
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            # Small, so that who does not read an answer is noticed before the kernel has taken it all.
+            # Small, so that a slow client is detected before the kernel has buffered the whole answer.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
             config = uvicorn.Config(
                 app if wrap is None else wrap(app),

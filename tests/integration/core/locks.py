@@ -1,4 +1,4 @@
-"""Two transactions that meet on PostgreSQL: one goes on while the other waits for its lock."""
+"""Two transactions that conflict on PostgreSQL: one continues while the other waits for its lock."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _WAITING = text(
 def while_it_waits(
     database: Database, first: Callable[[Session], object], second: Callable[[Session], object]
 ) -> Future[object]:
-    """`first`, then `second` up to where it waits, then the commit of `first`; what `second` came to.
+    """Run `first`, then `second` until it blocks, then commit `first`; return the future of `second`.
 
-    Each is a transaction. A `second` that waits for nothing is over before that commit.
+    Each is a transaction. A `second` that does not block ends before that commit.
     """
 
     def write() -> object:

@@ -1,4 +1,4 @@
-"""The grad-cam package: its class for each of our methods, and a network as it wants one."""
+"""Adapters for the grad-cam package: its class for each of our methods, and a network that it accepts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIBRARY = FAST | SLOW
 
 
 class Whole(nn.Module):
-    """One forward and a layer to hook, as the package wants it."""
+    """A network with one forward method and a layer to hook, as the package requires."""
 
     def __init__(self, network: SplitNetwork) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Fixtures shared with the unit tests of the learning."""
+"""Fixtures shared with the unit tests of the models."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A training as a process of its own: `python training_process.py STORE FOLDER BACKBONE [SECONDS_A_STEP]`.
+"""A training in a separate process: `python training_process.py STORE FOLDER BACKBONE [SECONDS_A_STEP]`.
 
-Writes the digest, the epoch taken and the counts of each epoch. Under torchrun it is one rank of it.
+Writes the digest, the selected epoch and the counts of each epoch. Under torchrun, it is one rank.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(store_folder: str, folder: str, backbone: str, pause: str = "0") -> Non
     from models.train import FitConfig, FitData, fit
 
     class Judged:
-        """The validation split; says which model is judged."""
+        """The validation split; prints which model is evaluated."""
 
         def __init__(self, loader: StoreLoader, network: Network, file: Path) -> None:
             self._loader, self._network, self._file = loader, network, file

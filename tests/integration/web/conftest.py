@@ -1,4 +1,4 @@
-"""The dashboard of an API that is not there: each page says that nothing answers. One in a process."""
+"""The dashboard of an API that is not running: each page says that nothing answers. One per process."""
 
 from __future__ import annotations
 

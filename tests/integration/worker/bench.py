@@ -1,4 +1,4 @@
-"""A database, a store and a data set; jobs are run in this process."""
+"""A database, a store and a data set, with jobs that run in this process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from worker.runtime import Runtime
 
 @dataclass
 class Bench:
-    """What the tests of stages work at."""
+    """The environment for the tests of stages."""
 
     runtime: Runtime
     dataset_id: str
@@ -35,7 +35,7 @@ class Bench:
         return add_job(self.runtime.database, kind, changes.pop("dataset_id", self.dataset_id), **changes)
 
     def done(self, *job_ids: str) -> list[JobRow]:
-        """Work until nothing is queued; the jobs as they are then."""
+        """Run all queued jobs; return these jobs afterwards."""
         while run_inline(self.runtime):
             pass
         with self.runtime.database.read() as session:
@@ -47,7 +47,7 @@ class Bench:
         return rows
 
     def imported(self, source: dict[str, str], **params: Any) -> tuple[JobRow, DatasetRow]:
-        """Import a data set of this source: the job and the data set as they are then."""
+        """Import a data set from this source; return the job and the data set afterwards."""
         dataset_id, job_id = new_id("ds"), new_id("job")
         asked = {"format": "auto", "options": {}, "seed": 0} | params
         with self.runtime.database.begin() as session:
@@ -69,7 +69,7 @@ class Bench:
             return job, datasets.get(session, dataset_id)
 
     def untrained(self, classes: tuple[str, ...]) -> str:
-        """A model that knows these classes and was never trained, as if it had been imported."""
+        """Add an untrained model with these classes, as if it had been imported."""
         model_id = new_id("mdl")
         network = build_network("small_cnn", classes=len(classes), image_size=28, seed=3)
         with self.runtime.artifacts.writing(f"models/{model_id}") as folder:
@@ -87,7 +87,7 @@ class Bench:
         return model_id
 
     def stop(self, job_id: str, when: Callable[[], bool]) -> JobRow:
-        """Work at the one queued job until `when` says so; the job as it is then, queued again."""
+        """Run the one queued job until `when` is true; return the job, which is queued again."""
         assert run_inline(self.runtime, when)
         with self.runtime.database.read() as session:
             row = jobs.get(session, job_id)
@@ -105,9 +105,9 @@ class Bench:
 
 @contextmanager
 def opened_bench(folder: Path, store: Path, images: Path | None = None, **changes: Any) -> Iterator[Bench]:
-    """On SQLite below `folder`, with the packed data set `store`; `images` may be imported too.
+    """A `Bench` on SQLite in `folder` with the packed data set `store`; `images` may be imported as well.
 
-    `changes` are settings.
+    `changes` override the settings.
     """
     usual: dict[str, Any] = {
         "data_dir": folder,

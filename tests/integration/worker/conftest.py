@@ -1,4 +1,4 @@
-"""Workers without Celery, and jobs whose child is scripted."""
+"""Workers without Celery, and jobs with scripted children."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from worker.tasks import work
 SCRIPTED = (sys.executable, str(Path(__file__).parent / "scripted_child.py"))
 REPO = str(Path(__file__).parents[3])
 TESTED_BY = "TESTED_BY", str(os.getpid())
-"""In the environment of scripted children: other tests, beside this process, have children too."""
+"""Marks scripted children in their environment, since tests in other processes have children too."""
 
 Script = list[tuple[str, Any]]
 
@@ -70,7 +70,7 @@ def runtime(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def add_job(database: Database) -> Callable[..., str]:
-    """Queue an `erm` job whose child follows the script; scripts for single attempts by their number."""
+    """A function that queues an `erm` job whose child follows the script; an attempt may have its own."""
 
     def add(script: Script, *, kind: JobKind = JobKind.ERM, **attempts: Script) -> str:
         dataset_id, job_id = new_id("ds"), new_id("job")
@@ -126,7 +126,7 @@ def events_of(database: Database) -> Callable[[str], list[EventRow]]:
 
 @pytest.fixture
 def working(runtime: Runtime) -> Iterator[Callable[[], threading.Thread]]:
-    """Starts `work` on a thread, as Celery does; all are told to stop, and awaited, at the end."""
+    """A function that runs `work` on a thread, as Celery does; all threads are joined at the end."""
     threads: list[threading.Thread] = []
 
     def start() -> threading.Thread:

@@ -1,4 +1,4 @@
-"""A job without processes: its stages run here, and what they report is recorded as a supervisor would."""
+"""Runs a job without child processes: its stages run here, and reports are recorded as by a supervisor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _never() -> bool:
 
 
 def run_inline(runtime: Runtime, should_stop: Callable[[], bool] = _never) -> bool:
-    """Run the best queued job to its end, or until it is stopped and queued again; False without one."""
+    """Run the next queued job to its end, or until it is stopped and requeued. False if none is queued."""
     with runtime.database.begin() as session:
         row = leases.claim(session, worker="inline", lease_seconds=600)
         if row is None:

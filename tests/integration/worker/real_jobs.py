@@ -1,4 +1,4 @@
-"""Real data and real jobs, tiny: what the tests of stages and the kill tests start."""
+"""Tiny data sets and jobs, but real ones, for the tests of stages and the kill tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLASSES = ("0-4", "5-9")
 
 
 def make_folder(root: Path, images: int = 220) -> Path:
-    """An image folder of real digits, low against high, a red square on nearly all of the low ones."""
+    """An image folder of real digits, low against high, with a red square on nearly all low ones."""
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
@@ -36,13 +36,13 @@ def make_folder(root: Path, images: int = 220) -> Path:
 
 
 def hyperparameters(**changes: Any) -> dict[str, Any]:
-    """A training of seconds."""
+    """Hyperparameters of a training that takes seconds."""
     small = {"epochs": 3, "batch_size": 8, "seed": 5, "masking": {"sigmas": 1.0}, "finetune": {"epochs": 2}}
     return Hyperparameters.from_json(small | changes).to_json()
 
 
 def add_dataset(database: Database, artifacts: Artifacts, store: Path) -> str:
-    """A ready data set: the packed store is copied in."""
+    """Add a ready data set by copying the packed store."""
     dataset_id = new_id("ds")
     with artifacts.writing(f"datasets/{dataset_id}") as folder:
         shutil.copytree(store, folder, dirs_exist_ok=True)
@@ -72,7 +72,7 @@ def add_job(
     params: dict[str, Any] | None = None,
     inputs: dict[str, Any] | None = None,
 ) -> str:
-    """Queue a job as the API does; ids of the models that it will make are fixed now."""
+    """Queue a job as the API does, with the ids of the models that it will create."""
     job_id = new_id("job")
     arms = {arm: new_id("mdl") for arm in ("erm", "masktune", "retrained", "control")}
     with database.begin() as session:

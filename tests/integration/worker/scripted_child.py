@@ -1,4 +1,4 @@
-"""A child that does what its job's `params["script"]` says, over the real pipes."""
+"""A child that follows its job's `params["script"]` over the real pipes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def say(message: dict[str, Any]) -> None:
 
 
 def spawn_stray(_: object) -> None:
-    """A descendant that leaves the session and does not mind SIGTERM, like a rank of torchrun."""
+    """Spawn a descendant that leaves the session and ignores SIGTERM, like a rank of torchrun."""
     subprocess.Popen([sys.executable, "-c", SLEEPER], start_new_session=True, stdout=subprocess.DEVNULL)
 
 

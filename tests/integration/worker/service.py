@@ -1,4 +1,4 @@
-"""Real workers as processes, on a backend of the test's own, with gates in the children's way."""
+"""Real worker processes on a separate backend, with gates that halt their children."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from worker.supervisor import environment
 
 REPO = Path(__file__).parents[3]
 PATIENCE = 90.0
-"""Seconds after which a test gives up; what it waits for mostly takes one or two."""
+"""Seconds after which a test gives up; most waits take one or two."""
 
 IN_ORDER = STAGES[JobKind.MASKTUNE]
 GATES = {
@@ -41,11 +41,11 @@ GATES = {
     Stage.CALIBRATE: "tables.json",
     Stage.EVALUATE: "-erm-overlay.png",
 }
-"""A file that each stage opens about half-way, after its first checkpoint where it makes any."""
+"""A file that each stage opens about half-way through, after its first checkpoint if it writes any."""
 
 
 def wait_for(condition: Callable[[], bool], what: Callable[[], str], seconds: float = PATIENCE) -> None:
-    """Poll; `what` says what was waited for when it does not come true."""
+    """Poll until `condition` is true; `what` describes it in the failure message."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what()}"
@@ -82,7 +82,7 @@ class Service:
         return worker
 
     def close(self) -> None:
-        """End everything that was started; nothing may be left behind."""
+        """Stop everything that was started, and assert that nothing is left behind."""
         for worker in self.workers:
             if worker.poll() is None:
                 worker.send_signal(signal.SIGCONT)
@@ -101,7 +101,7 @@ class Service:
         return job_id
 
     def add_held_at(self, stage: Stage) -> str:
-        """A job whose child waits at the gate of this stage."""
+        """Add a job and wait until its child is held at the gate of this stage."""
         self.hold_at(stage)
         job_id = self.add()
         self.await_child_at(stage)
@@ -125,14 +125,14 @@ class Service:
         return (self.settings.data_dir / "worker.log").read_text()[-3000:]
 
     def worker_of(self, job_id: str) -> subprocess.Popen[bytes]:
-        """The process that holds the job's lease."""
+        """The worker process that holds the job's lease."""
         name = self.job(job_id).worker or ""
         return next(w for w in self.workers if name.endswith(f":{w.pid}"))
 
     # --- gates and processes --------------------------------------------------------------------
 
     def hold_at(self, stage: Stage) -> None:
-        """The next child that gets half-way through this stage waits there; one that waits now goes on."""
+        """Hold the next child that is half-way through this stage; a child that is held now continues."""
         self._set_gate(f"hold {GATES[stage]}")
 
     def touch_at(self, stage: Stage) -> None:
@@ -142,7 +142,7 @@ class Service:
         self.gate.unlink(missing_ok=True)
 
     def await_child_at(self, stage: Stage) -> int:
-        """The pid of the child that has come to the gate of this stage."""
+        """Wait for a child to reach the gate of this stage; return its pid."""
         mark = Path(f"{self.gate}.reached.{GATES[stage].replace('/', '_')}")
         wait_for(
             lambda: mark.exists() and bool(mark.read_text()), lambda: f"the gate in {stage}: {self.log()}"
@@ -157,7 +157,7 @@ class Service:
         )
 
     def describe_children(self) -> str:
-        """What the kernel says of them."""
+        """The children's command lines and states from /proc."""
         wanted = ("Name", "State", "PPid", "NSsid")
         told = []
         for pid in self.children():
@@ -167,7 +167,7 @@ class Service:
         return "; ".join(told)
 
     def stop(self, worker: subprocess.Popen[bytes], job_id: str) -> None:
-        """SIGSTOP, but between two transactions: one that is open keeps its locks for as long as it likes."""
+        """SIGSTOP the worker between two transactions: an open transaction would keep its locks."""
         worker.send_signal(signal.SIGSTOP)
         while not self._unlocked(job_id):
             worker.send_signal(signal.SIGCONT)
@@ -197,7 +197,7 @@ class Service:
         partial.replace(self.gate)
 
     def children(self) -> list[int]:
-        """Processes of children of this service's workers, orphans included."""
+        """Pids of the children of this service's workers, including orphans."""
         wanted = f"MASKTUNE_DATA_DIR={self.settings.data_dir}".encode()
         found = []
         for entry in Path("/proc").iterdir():
@@ -218,7 +218,7 @@ class Backend(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """A packed data set, and what an unbroken job makes of it."""
+    """A packed data set, and the results of an uninterrupted job on it."""
 
     store: Path
     weights: dict[str, str]
@@ -226,7 +226,7 @@ class Reference(NamedTuple):
 
 
 def open_service(folder: Path, store: Path, **changes: Any) -> Service:
-    """A service with quick leases on a packed data set; `changes` are settings."""
+    """A service with short leases on a packed data set; `changes` override the settings."""
     folder.mkdir(exist_ok=True)
     usual: dict[str, Any] = {
         "data_dir": folder,

@@ -1,4 +1,4 @@
-"""Reports as the evaluation writes them, of made-up predictions through the real figures."""
+"""Reports as the evaluation writes them, computed by the real code from made-up predictions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RIGHT = {
 def report(
     *, right: Mapping[str, tuple[float, ...]] | None = None, n: int = 400, groups: bool = True
 ) -> dict[str, Any]:
-    """`right`: for each arm the share of right answers in each of the four groups."""
+    """A report. `right`: for each arm, the share of right answers in each of the four groups."""
     shares_of: Mapping[str, tuple[float, ...]] = RIGHT if right is None else right
     rng = np.random.default_rng(1)
     group = rng.integers(0, 4, n)
@@ -102,7 +102,7 @@ def report(
 
 
 def evidence(value: dict[str, Any]) -> dict[str, Any]:
-    """The report with the sections that take looking: signs, masks, slices, maps, risk."""
+    """The report with the sections that need a model's outputs: signs, masks, slices, maps, risk."""
     found = _evidence(tuple(value["models"]), value["metrics"]["test"]["erm"]["n"])
     return value | copy.deepcopy(found)
 
@@ -162,7 +162,7 @@ def _evidence(arms: tuple[str, ...], n: int) -> dict[str, Any]:
 
 
 def _maps(n: int) -> tuple[Any, Any]:
-    """Labels 0, 1, 0, 1 …; every class is looked at in one corner, and every fifth pair in another."""
+    """Labels 0, 1, 0, 1 …; the maps highlight one corner, and the opposite one in every fifth pair."""
     rng = np.random.default_rng(2)
     maps = 0.05 * rng.random((n, 6, 6))
     other = np.arange(n) // 2 % 5 == 0
@@ -172,14 +172,14 @@ def _maps(n: int) -> tuple[Any, Any]:
 
 
 def _masked(labels: Any) -> MaskedAnswers:
-    """Its own mask turns half of the answers around, the other masks none."""
+    """The image's own mask flips half of the answers, the other masks none."""
     n = len(labels)
     half = np.where(np.arange(n) % 4 < 2, labels, 1 - labels)
     return MaskedAnswers(np.arange(n), labels, np.full(n, 0.03), labels, half, labels, labels)
 
 
 def _table(labels: Any) -> PropertyTable:
-    """One property that tells the class, and one of noise."""
+    """One property that predicts the class, and one that is noise."""
     rng = np.random.default_rng(3)
     properties = (
         Property("top-left corner", "corner", "the look of the top-left corner", ("red",)),

@@ -1,4 +1,4 @@
-"""A service made of answers on a real socket, for the commands to reach."""
+"""A fake service with canned answers on a real socket, for the commands to call."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from cli.main import app
 
 @dataclass
 class Service:
-    """Answers by (method, path), where it matters by the headers as well; keeps what it was asked.
+    """Answers by "METHOD path", and through `by_headers` also by the headers; records the requests.
 
-    `locations` are those that its redirects name, by path.
+    `locations`: redirect targets by path.
     """
 
     url: str = ""
@@ -37,7 +37,7 @@ class Service:
 
 @pytest.fixture(scope="session", autouse=True)
 def _made_once() -> Iterator[None]:
-    """The runner makes the command anew each time that it is run, which takes longer than most commands."""
+    """Cache the command: the runner rebuilds it for each run, which takes longer than most commands."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("typer.testing._get_command", cache(get_command), raising=False)
         yield
@@ -67,7 +67,7 @@ def service() -> Iterator[Service]:
             if status != 204:
                 self.wfile.write(raw)
 
-        do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  # the names http.server looks for
+        do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  # names that http.server requires
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -1,4 +1,4 @@
-"""A service made of a function, behind the blocking and the async client alike."""
+"""A fake service from a handler function, for both the blocking and the async client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Runner(Protocol):
 
 
 def hasty(flow: Generator[E, Any, T]) -> Generator[E, Any, T]:
-    """The same flow, whose waits are over at once: not even two looks at a job are apart."""
+    """The same flow with all its waits skipped, including those between two requests for a job."""
     resume: Callable[[Any], E] = flow.send
     answer: Any = None
     while True:
@@ -40,7 +40,7 @@ def hasty(flow: Generator[E, Any, T]) -> Generator[E, Any, T]:
         if not isinstance(effect, Sleep):
             try:
                 answer = yield effect
-            except Exception as error:  # noqa: BLE001  # a driver throws what a request raised
+            except Exception as error:  # noqa: BLE001  # a driver throws a request's exception into the flow
                 resume, answer = flow.throw, error
 
 
@@ -80,7 +80,7 @@ def runner(request: pytest.FixtureRequest) -> Runner:
 
 @dataclass
 class Script:
-    """A handler that gives these answers in order, and keeps what it was asked."""
+    """A handler that returns these answers in order and records the requests."""
 
     answers: list[httpx.Response | Exception]
     asked: list[httpx.Request] = field(default_factory=list)
@@ -96,7 +96,7 @@ class Script:
 
 
 class Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that comes in these pieces; one that is an error breaks the connection there."""
+    """A body that arrives in these pieces; a piece that is an exception breaks the connection."""
 
     def __init__(self, *pieces: bytes | Exception) -> None:
         self.pieces = pieces
@@ -120,7 +120,7 @@ class Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 
 def job(**fields: Any) -> dict[str, Any]:
-    """A job as the service tells it."""
+    """A job as the service returns it."""
     return {"id": "job_1", "kind": "masktune", "state": "running", "progress": {"fraction": 0.5}} | fields
 
 

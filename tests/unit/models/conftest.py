@@ -1,4 +1,4 @@
-"""Fixtures of the learning: a packed store of tiny coloured images, and a run on the CPU."""
+"""Fixtures for the models: a packed store of tiny coloured images, and a run on the CPU."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ StoreFactory = Callable[..., Store]
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Tiny tensors gain nothing from threads, which on a busy machine mostly wait for each other."""
+    """Use one thread: tiny tensors gain nothing from more, which on a busy machine mostly wait."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture
 def make_store(tmp_path: Path) -> StoreFactory:
-    """`make_store(train=, val=, test=, side=)`: two classes that differ in brightness, noise on top."""
+    """`make_store(train=, val=, test=, side=)`: two classes that differ in brightness, with added noise."""
 
     def make(*, train: int = 24, val: int = 8, test: int = 8, side: int = 16) -> Store:
         splits = ["train"] * train + ["val"] * val + ["test"] * test

@@ -1,4 +1,4 @@
-"""Pairs of models by counts of what each got right."""
+"""Paired outcomes of two models, built from counts of their right answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.paired import Bools, Labels
 
 
 def outcomes(table: Sequence[Sequence[int]]) -> tuple[Bools, Bools, Labels]:
-    """Right answers of a and of b and the stratum, from counts (both, a alone, b alone, none) a stratum."""
+    """(a right, b right, stratum) per sample, from counts (both, only a, only b, neither) per stratum."""
     kinds = np.concatenate([np.repeat(np.arange(4), row) for row in table])
     strata = np.repeat(np.arange(len(table)), np.sum(table, axis=1))
     return kinds < 2, kinds % 2 == 0, strata

@@ -34,12 +34,12 @@ CLASSES = ["left", "right"]
 GROUPS = ["left-dark", "right-light"]
 SAMPLES = 40
 COPIES = 25
-"""Times that each sample counts in the calibration table: enough for a certificate."""
+"""How often each sample is repeated in the calibration table: enough for a certificate."""
 TEMPERATURE = 2.0
 
 
 def picture(number: int, *, side: int = 28, kind: str = "PNG") -> bytes:
-    """An image of its own for each number."""
+    """A different image for each number."""
     pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
     pixels[:, : side // 2] //= 1 + number % 4
     buffer = io.BytesIO()
@@ -49,7 +49,7 @@ def picture(number: int, *, side: int = 28, kind: str = "PNG") -> bytes:
 
 @dataclass(frozen=True)
 class World:
-    """What the tests ask about. `model` is the mask-tuned one, `job` the job that made the three."""
+    """The front and its objects. `model` is the mask-tuned model, `job` the job that made the three."""
 
     client: TestClient
     app: FastAPI
@@ -59,7 +59,7 @@ class World:
     model: str
     control: str
     scores: NDArray[np.float64]
-    """Of every sample under `model`: probabilities, by max softmax."""
+    """Max-softmax probability of every sample under `model`."""
 
     @property
     def services(self) -> Services:
@@ -67,11 +67,11 @@ class World:
         return services
 
     def query(self, **more: Any) -> dict[str, Any]:
-        """The query for a stored sample, with more or other parameters."""
+        """The query for a stored sample; `more` adds or overrides parameters."""
         return {"model": self.model, "dataset": self.dataset, "sample": 0} | more
 
     def ask(self, **query: Any) -> dict[str, Any]:
-        """The answer for a stored sample (0, unless another is named)."""
+        """Predict a stored sample, by default sample 0."""
         answer = self.client.get("/predict", params=self.query(**query))
         assert answer.status_code == 200, answer.text
         body: dict[str, Any] = answer.json()
@@ -88,7 +88,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture
 def fresh_world(tmp_path: Path) -> Iterator[World]:
-    """One that the test may change."""
+    """A `World` that the test may modify."""
     app = create_app(Settings(data_dir=tmp_path, threads=1, engine="torch"))
     with TestClient(app, LOCAL) as client:
         yield _furnished(client, app)
@@ -142,7 +142,7 @@ def _write_model(
     classes: dict[str, Any] = {}
     for name in SCORES if seed != erm_seed else ("max_softmax",):
         values = score(name, logits, erm_logits).scores
-        # The surer half is right, every other one of the rest is wrong.
+        # The more confident half is right; of the rest, every other sample is wrong.
         right = (values >= np.median(values)) | (np.arange(SAMPLES) % 2 == 0)
         tables[name] = CalibrationTable.build(np.repeat(values, COPIES), np.repeat(right, COPIES)).to_json()
         groups[name] = {

@@ -1,4 +1,4 @@
-"""`masktune api` as a process of its own."""
+"""`masktune api` as a separate process."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.conftest import free_port
 
 
 class Replica:
-    """A `masktune api` that may be ended and started again at its address."""
+    """A `masktune api` process that can be stopped and restarted at the same address."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        """`settings` by their names behind `MASKTUNE_`."""
+        """`settings` are named without their prefix `MASKTUNE_`."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         given = {"DATA_DIR": str(folder), "PORT": str(self.port), "ENGINE": "torch", "THREADS": "1"}
@@ -30,15 +30,15 @@ class Replica:
         self._process = subprocess.Popen([sys.executable, "-m", "cli", "api"], env=self._environment)
 
     def terminate(self) -> None:
-        """SIGTERM; `wait` says how it ended."""
+        """Send SIGTERM; `wait` returns the exit code."""
         self._process.send_signal(signal.SIGTERM)
 
     def wait(self) -> int:
-        """The exit code, 60 s at most after this call."""
+        """Wait at most 60 s for the process to end; return its exit code."""
         return self._process.wait(60)
 
     def replace(self) -> int:
-        """The exit code of the old one, once the new one is ready."""
+        """Replace the process; return the old one's exit code once the new one is ready."""
         self.terminate()
         code = self.wait()
         self.start()

@@ -1,8 +1,8 @@
-"""Halts a job's child where a test wants it: at the first file it opens whose path ends as the gate says.
+"""Halts a job's child where the test wants it: at the first file opened whose path has the gate's suffix.
 
-Python imports this at its start where the test puts it on PYTHONPATH. Nothing of the product is
-changed: an audit hook (PEP 578) sees each file that is opened. The gate is a file with a mode and
-an ending. `hold`: wait until the gate says something else. `touch`: go on after a second.
+Python imports this module at startup because the test puts it on PYTHONPATH. The product itself is not
+changed: an audit hook (PEP 578) sees each file that is opened. The gate is a file with a mode and a suffix.
+`hold`: wait until the gate changes. `touch`: continue after a second.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""An engine without a network: it obeys `Engine`, and answers with what it was shown."""
+"""An `Engine` without a network, which answers with its input."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from app.inference import Calibration, Explain, Scores
 
 
 class EchoEngine:
-    """The first logit of an image is its first pixel. Remembers the size of each batch.
+    """The first logit of an image is its first pixel. Records the size of each batch.
 
-    While `gate` is closed every call waits in the engine.
+    While `gate` is closed, every call blocks.
     """
 
     def __init__(self, *, nbytes: int = 1000, failure: Exception | None = None) -> None:
@@ -43,7 +43,7 @@ class EchoEngine:
 
 
 def pictures(*values: int) -> NDArray[np.uint8]:
-    """One image for each value, (n, 3, 2, 2)."""
+    """One image per value, shape (n, 3, 2, 2)."""
     return np.stack([np.full((3, 2, 2), value, np.uint8) for value in values])
 
 

@@ -16,7 +16,7 @@ MakeTree = Callable[[Mapping[str, bytes | str]], Path]
 
 @pytest.fixture
 def make_image() -> MakeImage:
-    """An encoded image whose pixels depend on `seed` alone."""
+    """A function that encodes an image whose pixels depend only on `seed`."""
 
     def make(
         seed: int = 0,
@@ -36,7 +36,7 @@ def make_image() -> MakeImage:
 
 @pytest.fixture
 def make_tree(tmp_path: Path) -> MakeTree:
-    """A folder with these files; a name that ends in a slash is an empty folder."""
+    """A function that creates a folder with these files; a name ending in a slash is an empty folder."""
 
     def make(files: Mapping[str, bytes | str]) -> Path:
         root = tmp_path / "tree"
