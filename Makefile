@@ -80,9 +80,11 @@ docs: install-dev ## the documentation as pages: build/docs/index.html
 
 PICTURES := dataset job-live report model try
 
-pictures: install-dev ## the dashboard's pages in docs/images, taken anew in chromium
+pictures: install-dev ## the pictures in docs/images, taken anew in chromium: the dashboard, the demo's report
 	@$(BIN)/python -m pytest -q tests/acceptance/dashboard/test_flow.py
 	@for page in $(PICTURES); do cp build/screenshots/$$page.png docs/images/dashboard-$$page.png; done
+	@$(BIN)/masktune demo --output build/demo
+	@$(BIN)/python -m docs.report_pictures build/demo/report.html docs/images
 
 clean: ## what building and testing left here
 	@rm -rf build dist .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache

@@ -204,7 +204,7 @@ class Connection(Protocol):
             self.transport.close()
 
     def _awaited(self) -> bool:
-        """Whether it is the client's turn."""
+        """Whether the connection is waiting for the client."""
         if self._lingering:
             return True
         if self._body and not self._turned_away:
@@ -263,7 +263,7 @@ class Connection(Protocol):
             finally:
                 place.leave()
 
-        self.scope[PLACE] = True  # type: ignore[literal-required]  # a key of ours
+        self.scope[PLACE] = True  # type: ignore[literal-required]  # a key of our own
         self.app = placed
         try:
             super().on_headers_complete()

@@ -1,4 +1,4 @@
-"""`create_app()`: wiring, nothing else."""
+"""`create_app()`: wires the application together, and nothing else."""
 
 from __future__ import annotations
 

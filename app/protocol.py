@@ -207,4 +207,4 @@ def _closing_unless_asked(cycle: RequestResponseCycle, app: ASGI3Application) ->
 
         await app(scope, asking, send)  # type: ignore[arg-type]  # Starlette's names for the same types
 
-    return watched  # type: ignore[return-value]  # likewise
+    return watched  # type: ignore[return-value]  # as above

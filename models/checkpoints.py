@@ -1,11 +1,11 @@
-"""Checkpoints: everything an epoch needs of the ones before it, written whole or not at all."""
+"""Checkpoints: everything that an epoch needs from earlier ones, written atomically."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-import pickle  # nosec B403  # for the name of its error
+import pickle  # nosec B403  # only for its error class
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +34,9 @@ class CheckpointError(LearningError):
 
 
 class EpochRecord(NamedTuple):
-    """One epoch: its mean loss, and how many images were right, while training and on val (None: no val).
+    """Mean loss of one epoch, and its correct predictions in training and on val (None without val).
 
-    `val_batch_mean` is the mean of the accuracies of val's batches, where that chooses the best epoch.
+    `val_batch_mean` is the mean of the per-batch accuracies on val, set only if it selects the best epoch.
     """
 
     epoch: int
@@ -62,11 +62,11 @@ class EpochRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after `epoch` finished epochs.
+    """The training state after `epoch` finished epochs.
 
-    `weights` are the library's own tensor names; `identity` names the training that this belongs
-    to; `threads` is the number of torch's, on which sums of floats depend; `best` is the epoch of
-    the best val accuracy so far (None: no val).
+    `weights` use the library's own tensor names. `identity` identifies the training. `threads` is torch's
+    thread count, which affects floating-point sums. `best` is the best epoch on val so far (None without
+    val).
     """
 
     epoch: int
@@ -80,7 +80,7 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Raises `CheckpointError`. Nothing in the file is executed."""
+        """Load onto the CPU, executing nothing in the file. Raises `CheckpointError`."""
         try:
             value = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -96,7 +96,7 @@ class Checkpoint:
             ) from error
 
     def write(self, path: Path) -> None:
-        """Replace `path` in one step, after the bytes are on disk."""
+        """Replace `path` atomically, once the bytes are on disk."""
         value = {field: getattr(self, field) for field in self.__dataclass_fields__}
         value |= {"version": _VERSION, "history": [r._asdict() for r in self.history]}
         value |= {"weights": dict(self.weights), "optimizer": dict(self.optimizer)}
@@ -107,7 +107,7 @@ class Checkpoint:
                 file.flush()
                 os.fsync(file.fileno())
         except BaseException:
-            partial.unlink(missing_ok=True)  # a full disk has no place for it
+            partial.unlink(missing_ok=True)  # a full disk needs the space back
             raise
         partial.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
@@ -118,7 +118,7 @@ class Checkpoint:
 
 
 class NotingWriter(io.BufferedWriter):
-    """Keeps the error of a write."""
+    """Remembers the `OSError` of a failed write."""
 
     failed: OSError | None = None
 
@@ -131,7 +131,7 @@ class NotingWriter(io.BufferedWriter):
 
 
 def save(value: object, file: NotingWriter) -> None:
-    """As `torch.save`, which hides the `OSError` of a full disk behind a complaint about positions."""
+    """Wrap `torch.save`, which hides a full disk's `OSError` behind a `RuntimeError` about positions."""
     try:
         torch.save(value, file)
     except RuntimeError:
@@ -141,13 +141,13 @@ def save(value: object, file: NotingWriter) -> None:
 
 
 class CheckpointFolder:
-    """One training's checkpoints: the newest, and the best where that is another one."""
+    """The checkpoints of one training: the newest, and the best if it is a different one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Add the newest one; then those that nothing needs any more go."""
+        """Write the newest checkpoint, then delete all others except the best."""
         self.path.mkdir(parents=True, exist_ok=True)
         checkpoint.write(self._file(checkpoint.epoch))
         keep = {checkpoint.epoch, checkpoint.best}
@@ -156,7 +156,7 @@ class CheckpointFolder:
                 self._file(epoch).unlink(missing_ok=True)
 
     def epochs(self) -> list[int]:
-        """Epochs that can be loaded, rising."""
+        """Epochs that have a checkpoint, in ascending order."""
         return sorted(int(file.stem.removeprefix("epoch-")) for file in self.path.glob("epoch-*.pt"))
 
     def load(self, epoch: int) -> Checkpoint:
@@ -169,14 +169,14 @@ class CheckpointFolder:
         return self.load(epochs[-1]) if epochs else None
 
     def last(self) -> Checkpoint:
-        """The newest one; `CheckpointError` when there is none."""
+        """The newest checkpoint. Raises `CheckpointError` if there is none."""
         newest = self.newest()
         if newest is None:
             raise CheckpointError(f"there is no checkpoint in {self.path.name}: its training has not run")
         return newest
 
     def best(self) -> Checkpoint:
-        """The one of the best val accuracy; the last where nothing was measured on val."""
+        """The checkpoint of the best epoch on val, or the last one without val."""
         last = self.last()
         return last if last.best in (None, last.epoch) else self.load(last.best)
 
@@ -185,7 +185,7 @@ class CheckpointFolder:
 
 
 def weights_digest(module: nn.Module) -> str:
-    """SHA-256 over every parameter and buffer in the order of names: name, type, shape, values."""
+    """SHA-256 of every parameter and buffer, sorted by name: name, dtype, shape, values."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

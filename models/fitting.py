@@ -1,4 +1,4 @@
-"""Linear heads fitted to frozen features: many at once, each under weights of its own; held-out answers."""
+"""Linear heads fitted to frozen features, many at once with individual sample weights; held-out logits."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from torch import Tensor
 from models.heads import Floats, Head, HeadError, Labels
 
 Check = Callable[[], None]
-"""Called at every step of a fit: raises where it should end, as `Run.check` does."""
+"""Called at every step of a fit; raises an exception to end it, as `Run.check` does."""
 
 _ITERATIONS = 300
 _HISTORY = 20
-_TOLERANCE = 1e-6  # of the largest gradient
-_CONSTANT = 1e-6  # a feature whose std is below it says nothing
+_TOLERANCE = 1e-6  # on the largest absolute gradient
+_CONSTANT = 1e-6  # a feature with a smaller std counts as constant and is not scaled
 _LOGITS_AT_ONCE = 1 << 25
-"""Logits of a step's rows, of all heads together: 128 MiB, and a few times that with their gradients."""
+"""Logits computed at once, over rows and heads: 128 MiB, and a few times that with their gradients."""
 _WEIGHTS_AT_ONCE = 1 << 25
-"""Weights of the heads that are fitted together: 128 MiB, and forty times that with L-BFGS's history."""
+"""Weights of the heads fitted together: 128 MiB, and forty times that with L-BFGS's history."""
 
 
 def never() -> None:
-    """The default `check`."""
+    """Do nothing; the default `check`."""
 
 
 @dataclass(frozen=True)
 class Standardised:
     """Features with mean 0 and std 1 over the training samples, `values` (N, D) float32 on a device.
 
-    A penalty then means the same for every network. Raises HeadError if they are not finite.
+    Standardising gives a penalty the same meaning for every network. `of` raises HeadError if the features
+    are not finite.
     """
 
     values: Tensor
@@ -54,7 +55,7 @@ class Standardised:
         return cls((raw - mean) / std, mean, std)
 
     def head(self, weights: Tensor) -> Head:
-        """Of `weights` (D + 1, K): the head that takes raw features."""
+        """Fold the standardisation into `weights` (D + 1, K), for a head that takes raw features."""
         weight = weights[:-1] / self.std[:, None]  # (D, K)
         bias = weights[-1] - self.mean @ weight
         return Head(weight.T.contiguous().cpu().numpy(), bias.cpu().numpy())
@@ -69,13 +70,13 @@ def fit_heads(
     classes: int,
     check: Check = never,
 ) -> Tensor:
-    """J multinomial logistic heads at once: weights (J, D + 1, K), the last of D + 1 being the bias.
+    """Fit J multinomial logistic heads at once: weights (J, D + 1, K), in which row D is the bias.
 
-    `values` (N, D), `labels` (N,) int64, `sample_weights` (N, J) ≥ 0, one column a head; a column's
-    sum does not matter, and a column of zeros gives weights of zero. Each minimises its weighted mean
-    cross-entropy + ½·`penalty`·‖W‖² (no penalty on the bias), by L-BFGS from zero: no randomness, one
-    product with `values` a step, of some rows at a time where all logits together would be large, and some
-    heads where all weights would.
+    `values` (N, D), `labels` (N,) int64, `sample_weights` (N, J) ≥ 0 with one column per head. The sum of a
+    column does not matter; a column of zeros gives weights of zero. Each head minimises its weighted mean
+    cross-entropy + ½·`penalty`·‖W‖² (no penalty on the bias) by L-BFGS from zero, without randomness. A step
+    is one product with `values`, in chunks of rows if all logits together would be large. Heads are fitted
+    in chunks if all their weights together would be large.
     """
     together = max(1, _WEIGHTS_AT_ONCE // ((values.shape[1] + 1) * classes))
     parts = sample_weights.split(together, dim=1)  # type: ignore[no-untyped-call]  # torch's own
@@ -87,7 +88,7 @@ def fit_heads(
 def _fit_together(
     values: Tensor, labels: Tensor, sample_weights: Tensor, *, penalty: float, classes: int, check: Check
 ) -> Tensor:
-    """`fit_heads` of as many as share each step of the solver."""
+    """Fit heads that share one solver; shapes as in `fit_heads`."""
     count, width = values.shape
     heads = sample_weights.shape[1]
     total = sample_weights.sum(0)
@@ -132,10 +133,10 @@ def held_out_logits(
     classes: int,
     check: Check = never,
 ) -> NDArray[np.float32]:
-    """Mean logits (N, K) of each sample over the heads that did not see it.
+    """Mean logits (N, K) of each sample over the heads fitted without it.
 
-    Head j is fitted with column j of `sample_weights` (N, J), zero where `held` (N, J) is true;
-    every sample is held by one head or more.
+    Head j is fitted with column j of `sample_weights` (N, J), set to zero where `held` (N, J) is true.
+    Every sample must be held out of at least one head.
     """
     values = standardised.values
     weights = fit_heads(
@@ -154,28 +155,28 @@ def held_out_logits(
 
 
 def folds(strata: Labels, *, count: int, rng: np.random.Generator, pictures: Labels | None = None) -> Labels:
-    """(N,) fold numbers below `count`; every stratum is spread evenly, at random.
+    """Assign samples at random to `count` folds, (N,), spreading each stratum evenly.
 
-    Samples with equal `pictures` (N,) are copies and share a fold, since a head that was fitted to one copy
-    has seen the others. Then distinct pictures are spread, not samples; one that occurs in several strata is
-    dealt with the first of them, and the others are filled up around it.
+    Samples with equal `pictures` (N,) are copies and share a fold, since a head fitted to one copy has seen
+    the others. The folds then balance distinct images, not samples. An image that occurs in several strata
+    is assigned with the first of them; the later ones are filled up around it.
     """
     first = first_samples(pictures, len(strata))
-    last = np.zeros(len(strata), np.int64)  # the last stratum of each picture
+    last = np.zeros(len(strata), np.int64)  # the last stratum of each image
     np.maximum.at(last, first, strata)
-    assigned = np.full(len(strata), -1)  # per picture, at the index of its first sample
+    assigned = np.full(len(strata), -1)  # per image, at the index of its first sample
     for stratum in np.unique(strata):
         mine = np.unique(first[strata == stratum])
         dealt = assigned[mine]
         rest = rng.permutation(mine[dealt < 0])
-        rest = rest[np.argsort(last[rest], kind="stable")]  # spreads them in that one too
+        rest = rest[np.argsort(last[rest], kind="stable")]  # spreads images over their last stratum too
         taken = np.bincount(dealt[dealt >= 0], minlength=count)
         assigned[rest] = _emptiest(taken, len(rest), start=int(rng.integers(count)))
     return assigned[first]
 
 
 def _emptiest(taken: Labels, number: int, *, start: int) -> Labels:
-    """Deal `number` more, each into the fold with the fewest so far; ties go round from `start`."""
+    """Folds of `number` more images, each the one with the fewest so far; ties rotate from `start`."""
     count = len(taken)
     level, fold = np.divmod(np.arange((int(taken.max()) + number // count + 1) * count), count)
     fold = (fold + start) % count
@@ -183,7 +184,7 @@ def _emptiest(taken: Labels, number: int, *, start: int) -> Labels:
 
 
 def first_samples(pictures: Labels | None, count: int) -> Labels:
-    """(N,) index of the first sample with the same picture; without `pictures`, no sample is a copy."""
+    """Index (N,) of the first sample with the same image; without `pictures`, no sample is a copy."""
     if pictures is None:
         return np.arange(count)
     _, first, inverse = np.unique(pictures, return_index=True, return_inverse=True)
@@ -191,26 +192,26 @@ def first_samples(pictures: Labels | None, count: int) -> Labels:
 
 
 def log_softmax(logits: NDArray[np.float32]) -> Floats:
-    """(N, K) float64."""
+    """Log-probabilities (N, K), float64."""
     shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
 
 
 def of_label(log_probabilities: Floats, labels: Labels) -> Floats:
-    """(N, K) → each sample's own label, (N,)."""
+    """Pick each sample's value for its own label: (N, K) → (N,)."""
     return np.asarray(log_probabilities[np.arange(len(labels)), labels])
 
 
 def balanced_weights(labels: Labels, groups: Labels, seen: NDArray[np.bool_] | None = None) -> Floats:
-    """(N,) weights under which classes weigh alike, and inside each its groups; zero outside `seen`."""
+    """Sample weights (N,) that balance classes, and groups within each class; zero outside `seen`."""
     return np.asarray(group_weights(labels, np.eye(int(groups.max()) + 1)[groups], seen).sum(1))
 
 
 def group_weights(labels: Labels, members: Floats, seen: NDArray[np.bool_] | None = None) -> Floats:
-    """What each sample weighs in each group, (N, groups), where `members` (N, groups) of it are in each.
+    """Weight of each sample in each group, (N, groups), from its memberships `members` (N, groups).
 
-    A class's weights sum to 1, and alike over its groups. Classes come first: one whose groups could
-    not be told apart would else weigh less than the others. Zero outside `seen`.
+    The weights of a class sum to 1, divided equally among its groups. Classes are balanced first: otherwise
+    a class whose groups could not be told apart would weigh less than the others. Zero outside `seen`.
     """
     inside = members if seen is None else members * seen[:, None]
     weights = np.zeros_like(inside)

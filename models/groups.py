@@ -1,7 +1,7 @@
-"""Groups of training samples to balance a last layer over: given by somebody, or inferred without labels.
+"""Groups of training samples to balance a last layer over: given, or inferred without group labels.
 
-`given` groups are DFR's (Kirichenko et al. 2023) and the ceiling; the others are guesses, and say
-so. Nothing here looks at a true group unless it is `given`.
+`given` groups are those of DFR (Kirichenko et al. 2023) and the upper bound. The others are guesses and
+are marked as such. Only `given_groups` reads true groups.
 """
 
 from __future__ import annotations
@@ -35,17 +35,18 @@ from models.heads import Features, Floats, HeadError, Labels
 Source = GroupSource | Literal["classes"]
 Flags = NDArray[np.bool_]
 
-_SPLITS = 20  # into halves
-_MIN_FLAGGED = 2  # pictures of a class: one alone would be a group that nothing held out can judge
-_MAP_SIDE = 8  # larger maps are averaged down to it before clustering
+_SPLITS = 20  # random splits into halves
+_MIN_FLAGGED = 2  # distinct images of a class: a single one could not be both fitted and held out
+_MAP_SIDE = 8  # larger maps are average-pooled to this size before clustering
 
 
 @dataclass(frozen=True)
 class Groups:
-    """`assigned` (N,) to groups named `names`; `doubt` (N,) in 0..1: how surely a sample is in a minority.
+    """Group number of each sample, `assigned` (N,), as an index into `names`.
 
-    `inferred` is False for what somebody labelled. `details` are plain JSON values. With `doubt` a
-    class has one group, or two, the minority's after the other, and `assigned` is the likelier one.
+    `doubt` (N,) in 0..1 is the estimated probability that a sample is in its class's minority. With `doubt`,
+    a class has one group, or two with the minority's second, and `assigned` is `doubt` thresholded.
+    `inferred` is False for groups that come from labels. `details` are plain JSON values.
     """
 
     source: Source
@@ -56,7 +57,7 @@ class Groups:
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def memberships(self, labels: Labels) -> Floats:
-        """(N, groups) in 0..1, each row summing to 1: 0 and 1, or by `doubt` where a class was divided."""
+        """Weights (N, groups) in 0..1, rows summing to 1: one-hot, or from `doubt` if the class is divided."""
         found = np.eye(len(self.names))[self.assigned]
         if self.doubt is None:
             return found
@@ -74,17 +75,17 @@ class Groups:
 
 
 def class_groups(labels: Labels, classes: Sequence[str]) -> Groups:
-    """Every class one group: the control, which knows of no minority."""
+    """Make each class one group: for the control, which is balanced over classes alone."""
     return Groups("classes", False, labels, tuple(classes))
 
 
 def given_groups(labels: Labels, groups: Labels, *, classes: Sequence[str], names: Sequence[str]) -> Groups:
-    """Class × true group of each sample. HeadError where a sample has none (−1)."""
+    """Cross class with true group. Raises HeadError if a sample has no group (−1)."""
     if (groups < 0).any():
         raise HeadError(f"{int((groups < 0).sum())} training samples have no group: infer groups instead")
     pairs, assigned = np.unique(np.stack([labels, groups], 1), axis=0, return_inverse=True)
     called = tuple(_pair_name(classes[label], names[group]) for label, group in pairs.tolist())
-    if len(set(called)) < len(called):  # group names that several classes could have
+    if len(set(called)) < len(called):  # a group name can start with the names of two classes
         called = tuple(f"{classes[label]} · {names[group]}" for label, group in pairs.tolist())
     return Groups("given", False, assigned.reshape(-1), called)
 
@@ -101,9 +102,9 @@ def disagreement_groups(
     classes: Sequence[str],
     pictures: Labels | None = None,
 ) -> Groups:
-    """Class × whether the predictions of two models (ERM's and MaskTune's) differ.
+    """Cross class with whether two models (ERM and MaskTune) predict differently.
 
-    Samples with equal `pictures` (N,) are copies and count once when a class is divided.
+    Samples with equal `pictures` (N,) are copies. They count once in deciding whether to divide a class.
     """
     called, copies = ("the models agree", "the models differ"), first_samples(pictures, len(labels))
     return _flagged("disagreement", labels, first != second, classes, called=called, copies=copies)
@@ -112,11 +113,11 @@ def disagreement_groups(
 def cluster_groups(
     labels: Labels, maps: Maps, *, classes: Sequence[str], seed: int, pictures: Labels | None = None
 ) -> Groups:
-    """Class × cluster of saliency maps (N, h, w) (ExMap's idea; Chakraborty et al. 2024).
+    """Cross class with cluster of saliency maps (N, h, w) (after ExMap; Chakraborty et al. 2024).
 
-    As many clusters as the maps of a class show, often one: see `models.clusters`. A sample whose
-    map says nothing is in the class's first group. Copies, by `pictures` (N,), are clustered as one
-    sample, since a few of them would form a cluster of their own.
+    `models.clusters` chooses the number of clusters in a class, which is often one. A sample whose map is
+    zero or not finite joins the first group of its class. Copies, by `pictures` (N,), are clustered as one
+    sample, because otherwise a few of them would form their own cluster.
     """
     first = first_samples(pictures, len(labels))
     side = min(_MAP_SIDE, *maps.shape[1:])
@@ -147,26 +148,29 @@ def cross_mistakes(
     device: torch.device | None = None,
     check: Check = never,
 ) -> Groups:
-    """Class × whether heads fitted without the sample take it for another class (XRM's idea).
+    """Cross class with whether heads fitted without the sample misclassify it (after XRM).
 
-    1. Judges: for twenty random splits into halves, each half is judged by a head fitted on the other;
-       their penalty is the one with the least held-out cross-entropy. 2. A sample whose label gets a
-       mean probability below the threshold is a mistake, and carries the class it was taken for as
-       its spurious label; every other sample carries its own. 3. `rounds` times: heads of the same
-       kind are fitted to the spurious label, balanced over class × mistake, which makes them look at
-       the shortcut instead of the class; mistakes are then the samples that they take for another
-       class. It finds two to three times as many minority samples as step 2 (Pezeshki et al. 2024
-       flip labels to the same end). The probability that the last of these heads give another class
-    is the sample's `doubt`, and a head is balanced by it, not by the cut at one half: the few mistakes
-    are the minority's hardest samples, and a head that is fitted to them alone corrects too much.
-    (Not after a temperature: the heads were fitted to what heads like them said, and would look surer
-    than they are.)
-    A class with fewer than two mistakes stays one group. Copies, by `pictures` (N,), are judged by heads
-    that saw none of them, and count once as mistakes. `check` is called at every step of a fit.
+    1. Judges: for each of twenty random splits into halves, a head fitted on one half predicts the other.
+       Their penalty is the one with the lowest held-out cross-entropy.
+    2. A sample is a mistake if the judges' mean logits give its label a probability below the threshold. Its
+       spurious label is then the most probable other class. Every other sample keeps its own label.
+    3. `rounds` times: heads with the same penalty are fitted to the spurious labels, balanced over class ×
+       mistake, which makes them rely on the shortcut instead of the class. The mistakes are then the samples
+       whose label they give a probability below one half. This finds two to three times as many minority
+       samples as step 2 (Pezeshki et al. 2024 flip labels to the same end).
+
+    `doubt` is one minus the probability that the last of these heads give to the label. A head is balanced
+    by `doubt`, not by the cut at one half: the few mistakes are the minority's hardest samples, and a head
+    fitted to them alone overcorrects. No temperature is fitted first: the heads' targets come from similar
+    heads, so a temperature would make them look overconfident.
+
+    A class is divided only if it has two distinct mistakes and two distinct other samples. Copies, by
+    `pictures` (N,), are judged by heads that saw none of them, and count as one mistake. `check` is called
+    at every step of a fit.
     """
     standardised = Standardised.of(features.values, device)
     labels, rng = features.labels, np.random.default_rng([seed, 1])
-    count = int(labels.max()) + 1  # of a spurious label, too, though none may be taken for the last class
+    count = int(labels.max()) + 1  # also for spurious labels, which may lack the last class
     plain, copies = balanced_weights(labels, labels), first_samples(pictures, len(labels))
     judge = partial(_judge, standardised, copies=copies, classes=count, rng=rng, check=check)
     judged = {p: judge(labels, labels, plain, penalty=p) for p in config.judge_penalties}
@@ -215,7 +219,7 @@ def _judge(
     rng: np.random.Generator,
     check: Check,
 ) -> Floats:
-    """Held-out log-probabilities (N, K) of heads fitted to `targets` on halves, stratified."""
+    """Held-out log-probabilities (N, K), from heads fitted to `targets` on halves stratified by `strata`."""
     halves = [folds(strata, count=2, rng=rng, pictures=copies) for _ in range(_SPLITS)]
     held = np.concatenate([half[:, None] == np.arange(2) for half in halves], axis=1)
     columns = np.repeat(weights[:, None], held.shape[1], 1)
@@ -226,7 +230,7 @@ def _judge(
 
 
 def _mistakes(log_probabilities: Floats, labels: Labels, threshold: float) -> tuple[Flags, Floats, Labels]:
-    """(mistake or not, 1 − probability of the label, the class it was taken for), (N,) each."""
+    """(whether a mistake, 1 − probability of the label, spurious label), (N,) each."""
     own = np.exp(of_label(log_probabilities, labels))
     others = log_probabilities.copy()
     others[np.arange(len(labels)), labels] = -np.inf
@@ -235,7 +239,7 @@ def _mistakes(log_probabilities: Floats, labels: Labels, threshold: float) -> tu
 
 
 def _flagged_pictures(labels: Labels, flags: Flags, copies: Labels) -> Labels:
-    """(K,) number of distinct flagged pictures per class; `copies` (N,) are `first_samples`."""
+    """Number of distinct flagged images per class, (K,); `copies` (N,) come from `first_samples`."""
     seen = np.unique(labels[flags] * len(labels) + copies[flags])
     return np.bincount(seen // len(labels), minlength=int(labels.max()) + 1)
 
@@ -251,7 +255,7 @@ def _flagged(
     doubt: Floats | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Groups:
-    """Class × flag; a class with fewer than two pictures on one side stays one group."""
+    """Cross class with flag; a class is divided only if two distinct images are flagged and two are not."""
     assigned, names = np.zeros(len(labels), np.int64), list[str]()
     for label, name in enumerate(classes):
         mine = labels == label

@@ -1,8 +1,8 @@
-"""Does a model lean on a shortcut? Signs gathered from figures by one written rule. No torch.
+"""Does a model lean on a shortcut? One written rule combines signs from its metrics. Does not import torch.
 
-A sign of failure: the model is wrong much more often where a circumstance differs. A sign of a cause: there
-is something small or simple that could serve as a shortcut. Either alone may have an innocent explanation (a
-hard group; a property that is the task itself); both together are what a shortcut looks like.
+A sign of failure: the model is wrong much more often in some group or on the test split. A sign of a cause:
+something small or simple could serve as a shortcut. Either alone may have an innocent explanation (a hard
+group; a property that is the task itself); both together are what a shortcut looks like.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Kind = Literal["failure", "cause"]
 Name = Literal["groups", "shift", "mask", "property"]
 
 GAP = 0.05
-"""A smaller gap is no sign, however certain it is."""
+"""A smaller gap in accuracy is no sign, even if it is statistically significant."""
 SMALL_MASK, MANY_CHANGES = 0.15, 0.1
 
 RULE = (
@@ -51,7 +51,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class Leaning:
-    """What the signs add up to, and by which rule. `reason` is a sentence if the reading is `not_judged`."""
+    """The signs, their overall reading, and its rule. `reason` is a sentence if the reading is `not_judged`."""
 
     reading: Reading
     rule: str
@@ -64,9 +64,9 @@ class Leaning:
 
 
 def read(signs: Sequence[Sign], validation: Metrics | None = None) -> Leaning:
-    """Sum up by `RULE`; `validation` are the model's figures on that split, where it was evaluated.
+    """Combine the signs by `RULE`; `validation` holds the metrics on that split, if the model has them.
 
-    A model that is no better than a guess there has learned nothing, or only what does not hold there; then
+    A model that is no better than chance there has learned nothing, or only what does not hold there. Then
     neither its failures nor their absence says anything about a shortcut.
     """
     guess = None if validation is None else _guess(validation)
@@ -84,7 +84,7 @@ def read(signs: Sequence[Sign], validation: Metrics | None = None) -> Leaning:
 
 
 def _guess(validation: Metrics) -> str | None:
-    """The start of a sentence that the model is no better than a guess; None if it is better."""
+    """Opening of a sentence saying that the model is no better than chance; None if it is better."""
     chance = 1 / len(validation.classes)
     low, high = validation.balanced_accuracy_low, validation.balanced_accuracy_high
     if len(validation.classes) < 2 or low > chance:
@@ -101,10 +101,10 @@ def _uncounted(sign: Sign, guess: str) -> Sign:
 
 
 def of_groups(metrics: Metrics, *, split: str) -> Sign | None:
-    """The worst group against all samples; None without groups.
+    """Compare the worst group with all samples; None with fewer than two groups.
 
-    The gap and the interval must belong to the same group: a tiny group that is the lowest by chance would
-    otherwise lend its gap to a large group that is certainly lower, but only slightly.
+    One group must show both the gap and the separate interval. Otherwise a tiny group that is lowest by
+    chance could supply the gap, and a large group that is certainly but only slightly lower the interval.
     """
     low, high = metrics.worst_group_accuracy_low, metrics.worst_group_accuracy_high
     if low is None or high is None or len(metrics.groups) < 2:
@@ -131,7 +131,7 @@ def of_groups(metrics: Metrics, *, split: str) -> Sign | None:
 
 
 def of_shift(validation: Metrics, test: Metrics) -> Sign:
-    """Test against validation: what held in the training data and does not hold there."""
+    """Compare test with validation: a drop means that something learned does not hold on the test split."""
     gap = validation.accuracy - test.accuracy
     return Sign(
         name="shift",
@@ -144,7 +144,7 @@ def of_shift(validation: Metrics, test: Metrics) -> Sign:
 
 
 def of_mask(cost: MaskingCost, *, split: str) -> Sign:
-    """How much more the model's own mask changes than the same mask elsewhere."""
+    """Compare how many answers the model's own mask changes with how many the same mask elsewhere does."""
     beyond = cost.changes_beyond_elsewhere
     return Sign(
         name="mask",
@@ -159,7 +159,7 @@ def of_mask(cost: MaskingCost, *, split: str) -> Sign:
 
 
 def of_property(check: Mapping[str, Any]) -> Sign | None:
-    """The import's finding (`models.shortcuts.ShortcutCheck` as JSON); None if nothing was judged."""
+    """Read the import's finding (`models.shortcuts.ShortcutCheck` as JSON); None if nothing was judged."""
     if not check.get("findings"):
         return None
     return Sign(

@@ -1,4 +1,4 @@
-"""The last layer retrained balanced over groups (DFR; Kirichenko et al. 2023); the backbone stays."""
+"""Retrain the last layer, balanced over groups (DFR; Kirichenko et al. 2023), on a frozen backbone."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from models.statistics import wilson
 if TYPE_CHECKING:
     from models.backbones import Network
 
-_SHARPNESS = np.geomspace(0.02, 50, 60)  # one over the temperatures that are tried
+_SHARPNESS = np.geomspace(0.02, 50, 60)  # inverse temperatures to try
 _EXAMPLES = 8
 
 
 class Candidate(NamedTuple):
-    """A penalty, its held-out cross-entropy balanced over groups (nats), and that one's standard error."""
+    """A penalty, its held-out cross-entropy balanced over groups (nats), and the loss's standard error."""
 
     penalty: float
     loss: float
@@ -45,7 +45,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class RetrainedHead:
-    """`held_out` (N,) are predictions of training samples by heads of this penalty that did not see them."""
+    """`held_out` (N,) are predictions for the training samples, by heads of this penalty fitted without them."""
 
     head: Head
     penalty: float
@@ -75,15 +75,15 @@ def retrain_head(
     device: torch.device | None = None,
     check: Check = never,
 ) -> RetrainedHead:
-    """A multinomial logistic head balanced over `groups`, put into `network`, which is otherwise unchanged.
+    """Fit a multinomial logistic head balanced over `groups` and put it in `network`; the rest is unchanged.
 
-    A sample whose group is a guess weighs in each group as much as it is believed to belong there.
-    The penalty is chosen without group labels: each candidate is cross-fitted on `features` alone,
-    and scored by its held-out cross-entropy, balanced as the head is, after one temperature. Of
-    those within one standard error of the best the largest is taken: an inferred minority is a few
-    dozen samples, and what they cannot tell apart is better decided for the simpler head (Breiman
-    et al. 1984, 3.4.3). Copies, by `pictures` (N,), are held out together and count as one sample in
-    that standard error. `check` is called at every step of a fit.
+    A sample whose group is inferred is weighted in each group by its membership there.
+    Choosing the penalty needs no further group labels: each candidate is cross-fitted on `features` alone
+    and scored by its held-out cross-entropy, balanced like the head, at its best temperature. The largest
+    penalty within one standard error of the best is taken (Breiman et al. 1984, 3.4.3): an inferred
+    minority is a few dozen samples, and if they cannot tell penalties apart, the simpler head is preferred.
+    Copies, by `pictures` (N,), are held out together and count as one sample in that standard error.
+    `check` is called at every step of a fit.
     """
     standardised = Standardised.of(features.values, device)
     copies = first_samples(pictures, len(features.labels))
@@ -115,7 +115,7 @@ def retrain_head(
 
 
 def _held(groups: Groups, config: HeadConfig, seed: int, copies: Labels) -> NDArray[np.bool_]:
-    """(N, folds · repeats): who is held out of which head; the same for every penalty."""
+    """Which samples are held out of which head, (N, folds · repeats); the same for every penalty."""
     rng = np.random.default_rng([seed, 2])
     numbers = [
         folds(groups.assigned, count=config.folds, rng=rng, pictures=copies) for _ in range(config.repeats)
@@ -132,7 +132,7 @@ def _cross_fit(
     penalty: float,
     check: Check,
 ) -> NDArray[np.float32]:
-    """Held-out logits (N, K), means over the repeats."""
+    """Held-out logits (N, K), averaged over the repeats."""
     weights = np.stack([group_weights(features.labels, members, ~mine).sum(1) for mine in held.T], 1)
     return held_out_logits(
         standardised,
@@ -148,17 +148,17 @@ def _cross_fit(
 def _balanced_loss(
     logits: NDArray[np.float32], labels: Labels, weights: Floats, copies: Labels
 ) -> tuple[float, float]:
-    """Cross-entropy under `weights` (N, groups) at the one temperature that suits it best; standard error.
+    """Cross-entropy under `weights` (N, groups) at the temperature that minimises it; its standard error.
 
-    Without the temperature strong penalties, which only make small logits, would lose. `copies` (N,) are
-    `first_samples`: the standard error counts distinct pictures.
+    Without the temperature, strong penalties would lose merely because they shrink the logits. `copies` (N,)
+    come from `first_samples`: the standard error counts distinct images.
     """
     parts = weights.sum(0)
     found = []
     for factor in _SHARPNESS:
         losses = -of_label(log_softmax(logits * np.float32(factor)), labels)
         means = losses @ weights / parts
-        of_samples = (weights * (losses[:, None] - means)).sum(1)  # the influence of each on the loss
+        of_samples = (weights * (losses[:, None] - means)).sum(1)  # each sample's influence on the loss
         influence = np.bincount(copies, of_samples)
         found.append((float(means @ parts) / parts.sum(), float(np.linalg.norm(influence)) / parts.sum()))
     return min(found)
@@ -166,9 +166,9 @@ def _balanced_loss(
 
 @dataclass(frozen=True)
 class GroupReport:
-    """`n` samples; `examples` are row numbers, the surest members first; accuracies under each model.
+    """A group of `n` samples: `examples` are row numbers, the most probable members first.
 
-    Of an inferred group they are what the guess says, not what a group is: read `inferred` first.
+    If `inferred`, the figures describe a guess, not a true group: read that field first.
     """
 
     name: str
@@ -182,9 +182,9 @@ class GroupReport:
 def describe_groups(
     groups: Groups, *, rows: Labels, labels: Labels, predictions: Mapping[str, Labels]
 ) -> tuple[GroupReport, ...]:
-    """Each group with examples, and how each model, by name, does on it; all arrays are (N,).
+    """Describe each group by examples and by the accuracy of each named model; all arrays are (N,).
 
-    On the training samples, so take predictions that did not see them where there are any
+    These are training samples, so pass held-out predictions where there are any
     (`RetrainedHead.held_out`).
     """
     members = groups.memberships(labels)

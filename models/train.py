@@ -37,21 +37,21 @@ _REPORT_SECONDS = 0.3
 
 
 class Diverged(LearningError):
-    """Loss or answers are no number any more: the learning rate is too high for this network and data."""
+    """The loss or the outputs are not finite: the learning rate is too high for this network and data."""
 
     reason = "diverged"
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """What decides a training, beside its data and where it starts.
+    """The settings of a training, apart from its data and starting point.
 
-    `stage` and `first_epoch` say which random numbers an epoch draws: two trainings that agree in
-    both see the same batches in the same order. `select` is whose weights the network ends with.
-    `freeze_backbone` trains the layers of class scores alone; the rest runs as in evaluation, so
-    that its batch norm keeps its statistics. `batch_means` chooses the best epoch as the paper's code
-    does: the first of the highest mean of batch means on val. Else it is the latest of the highest
-    accuracy: where many epochs tie, as on a small split, the finetune goes on from the last one.
+    `stage` and `first_epoch` determine the random numbers of an epoch: two trainings that agree in both see
+    the same batches in the same order. `select` is the epoch whose weights the network ends with.
+    `freeze_backbone` trains the classifier layers alone, with the network in evaluation mode so that batch
+    norm keeps its statistics. `batch_means` selects the best epoch as the paper's code does: the first with
+    the highest mean of per-batch accuracies on val. Otherwise it is the last with the highest accuracy:
+    where many epochs tie, as on a small split, the finetune continues from the last of them.
     """
 
     epochs: int
@@ -66,8 +66,8 @@ class FitConfig:
 
 
 class FitData(NamedTuple):
-    """Without `val` the last epoch is the best. `decided` by: plain JSON values of which each decides the
-    batches, by name; a training that is gone on with must have the same.
+    """Batches of a training; without `val`, the last epoch is the best. `decided` holds the named plain JSON
+    values that determine the batches; a resumed training must have the same ones.
     """
 
     train: Loader
@@ -76,7 +76,7 @@ class FitData(NamedTuple):
 
 
 class FitResult(NamedTuple):
-    """`epoch`, from 1, is the one whose weights the network holds now; `digest` is of those weights."""
+    """`epoch` (from 1) is the one whose weights the network now holds; `digest` is of those weights."""
 
     epoch: int
     history: tuple[EpochRecord, ...]
@@ -92,11 +92,11 @@ def fit(
     checkpoints: CheckpointFolder,
     start: Checkpoint | None = None,
 ) -> FitResult:
-    """Train `network` for `config.epochs`, from the newest checkpoint, or `start`, or as it is.
+    """Train `network` for `config.epochs`, from the newest checkpoint, else from `start`, else as it is.
 
-    From `start` come the weights and the state of the optimizer. A training that was killed goes on
-    after its last finished epoch, and on a CPU ends with the same bits as one that was not.
-    Raises `Stopped` when told to, `Diverged`, and `CheckpointError` for checkpoints of another training.
+    `start` provides the weights and the optimizer state. A killed training resumes after its last finished
+    epoch; on a CPU, its weights are then bit-identical to those of an uninterrupted run.
+    Raises `Stopped` on request, `Diverged`, and `CheckpointError` for checkpoints of another training.
     """
     network.to(run.device)
     _choose_trained(network, config)
@@ -126,7 +126,7 @@ def fit(
 
 
 def _choose_trained(network: Network, config: FitConfig) -> None:
-    """Which parameters have gradients: all, or the classifiers' alone."""
+    """Enable gradients for all parameters, or for the classifiers' alone."""
     network.requires_grad_(not config.freeze_backbone)
     if config.freeze_backbone:
         for layer in network.classifiers:
@@ -134,13 +134,13 @@ def _choose_trained(network: Network, config: FitConfig) -> None:
 
 
 def load_weights(network: Network, checkpoint: Checkpoint) -> None:
-    """Put the weights of `checkpoint` into `network`, strictly."""
+    """Load the weights of `checkpoint` into `network`, strictly."""
     load_strictly(network.model, checkpoint.weights, what=f"the checkpoint of epoch {checkpoint.epoch}")
 
 
 @dataclass(frozen=True)
 class _Loop:
-    """`model` is `network`, wrapped where there are several ranks."""
+    """`model` is `network`, wrapped in DDP if there are several ranks."""
 
     network: Network
     model: nn.Module
@@ -158,7 +158,7 @@ class _Loop:
         if data.val is not None:
             share_buffers(self.network, self.run)
             val = count(self.network, data.val, self.run, self.config.precision)
-            if not val.numbers:  # the loss is of the weights before the last step
+            if not val.numbers:  # the loss was computed before the last update
                 raise Diverged(
                     f"after epoch {epoch + 1} no output on the validation split is a finite number: "
                     f"use a learning_rate below {rate:g}"
@@ -179,14 +179,14 @@ class _Loop:
         return record
 
     def _train(self, loader: Loader, epoch: int) -> tuple[float, int, int]:
-        """(mean loss, right, seen) of all ranks. Nothing is read from the device but at the end."""
+        """(mean loss, correct, seen) over all ranks. Results are read from the device only at the end."""
         run, optimizer, model = self.run, self.optimizer, self.model
         generator = run.generator(self.config.stage, self.config.first_epoch + epoch)
         seed = generator.initial_seed() + run.rank
         meter = _Meter(run, self.config.epochs, epoch, len(loader))
         counts = StepCounts(run.device)
         self.network.train(not self.config.freeze_backbone)
-        with _seeded(run.device, seed):  # dropout draws from torch's own generator
+        with _seeded(run.device, seed):  # dropout draws from torch's global generator
             for step, batch in enumerate(loader.epoch(generator), 1):
                 run.check()
                 with autocast(run.device, self.config.precision):
@@ -209,7 +209,7 @@ class _Loop:
 
 
 class _Meter:
-    """Reports progress now and then, at most every `_REPORT_SECONDS`."""
+    """Reports progress, at most once per `_REPORT_SECONDS`."""
 
     def __init__(self, run: Run, epochs: int, epoch: int, steps: int) -> None:
         self._run, self._epochs, self._epoch, self._steps = run, epochs, epoch, steps
@@ -227,7 +227,7 @@ class _Meter:
 
 @contextmanager
 def _seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """Torch's own generators start at `seed` inside the block, and are as before after it."""
+    """Seed torch's global generators inside the block and restore their state after it."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
@@ -236,10 +236,10 @@ def _seeded(device: torch.device, seed: int) -> Iterator[None]:
 def _identity(
     network: Network, data: FitData, *, config: FitConfig, run: Run, start: Checkpoint | None
 ) -> str:
-    """Everything that a resumed training must have in common with the one that was cut off, as JSON.
+    """Everything in which a resumed training must match the interrupted one, as JSON.
 
-    `start` is stored as a digest. Stored in full, it would hold the identities of all earlier trainings of a
-    chain, JSON inside JSON, whose escape characters double at every level.
+    `start` is stored as a digest. Stored in full, it would nest the identities of all earlier trainings in
+    the chain as JSON inside JSON, whose escape characters double at every level.
     """
     return json.dumps(
         {
@@ -258,9 +258,9 @@ def _identity(
 
 def _check_resumable(newest: Checkpoint, identity: str, run: Run) -> None:
     before, now = json.loads(newest.identity), json.loads(identity)
-    if (start := before.get("start")) and start.startswith("{"):  # in full, as earlier versions wrote it
+    if (start := before.get("start")) and start.startswith("{"):  # earlier versions stored it in full
         before["start"] = digest_of(start)
-    # What the version that began the training did not write down cannot differ: its jobs are gone on with.
+    # Keys that an earlier version did not record are not compared, so that its jobs can resume.
     differing = ", ".join(key for key in now if key in before and now[key] != before[key])
     if differing:
         raise CheckpointError(
@@ -291,7 +291,7 @@ def _checkpoint(
 
 
 def _best(history: tuple[EpochRecord, ...]) -> int | None:
-    """See `FitConfig.batch_means`; `max` takes the first of equals."""
+    """Best epoch by the rule of `FitConfig.batch_means`, None without val; `max` returns the first of ties."""
     if history[-1].val_batch_mean is not None:
         return max(history, key=lambda r: r.val_batch_mean or 0.0).epoch
     if history[-1].val_accuracy is not None:

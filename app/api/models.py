@@ -135,7 +135,7 @@ async def download_model(
     ] = ("safetensors"),
 ) -> Response:
     file = await downloads.prepare(services, row, format)
-    named = request.path_params["model"] == row.id  # an alias may move without a cache knowing
+    named = request.path_params["model"] == row.id  # an alias may move unnoticed by caches
     headers = {
         "ETag": file.etag,
         "Accept-Ranges": "none",

@@ -1,4 +1,4 @@
-"""The names of backbones and methods. One that is not known at once imports its library: seconds, once."""
+"""Checks names of backbones and methods. Names of libraries' models import the libraries: seconds, once."""
 
 from __future__ import annotations
 

@@ -80,8 +80,8 @@ class Batcher:
         self._max_seconds = max_seconds
         self._queue: deque[_Waiting] = deque()
         self._waiting = 0  # images in the queue
-        self._coming = 0  # images that have a place in it and are being decoded
-        self._decoding = 0  # the requests that they are of
+        self._coming = 0  # images with reserved places that are being decoded
+        self._decoding = 0  # the requests of those images
         self._busy = False
         self._closed = False
         self._seconds_per_image = 0.0
@@ -193,7 +193,7 @@ class Batcher:
             return batch
 
     def _limit(self) -> int:
-        """Images of one batch: a slow engine gains nothing by more, and those who come next wait for all."""
+        """Limit of images in a batch: larger ones gain a slow engine nothing and delay the next requests."""
         if not self._seconds_per_image:
             return self._max_batch
         return min(self._max_batch, max(_LEAST_BATCH, int(_BATCH_SECONDS / self._seconds_per_image)))
@@ -227,7 +227,7 @@ class Batcher:
 
 
 def run(batch: Sequence[Ask], max_batch: int) -> list[Scores | BaseException]:
-    """One call of the engine for each kind of question in the batch; what came of each, in its order."""
+    """Call the engine once for each `explain` in the batch; return scores or errors in request order."""
     kinds: dict[Explain | None, list[int]] = {}
     for number, ask in enumerate(batch):
         kinds.setdefault(ask.explain, []).append(number)

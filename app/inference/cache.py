@@ -90,7 +90,7 @@ class EngineCache:
             return await asyncio.shield(asyncio.wrap_future(self.begin(pair)))
 
     def replace(self, pair: Pair, old: Engine, new: Engine) -> bool:
-        """Swap `old` for `new` if `old` is still in use. Batches that are running finish with `old`."""
+        """Replace `old` by `new`, unless `old` is already gone (False). Running batches finish with `old`."""
         with self._lock:
             if self._engines.get(pair) is not old:
                 return False

@@ -107,10 +107,10 @@ class TorchEngine:
 
 
 def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> TorchEngine:
-    """Read a pair from its artifacts. `NotFound` where a file is gone, `Unavailable` where one is damaged.
+    """Read a pair from its artifacts. Raises `NotFound` if a file is gone, `Unavailable` if one is damaged.
 
-    The process serves in float32 from then on: a card rounds the products of convolutions to TF32 by default,
-    by 1e-3, and no graph would be equal. Evaluation and calibration do not round either
+    Also disables TF32 for the whole process. By default, a GPU rounds the products of convolutions to TF32,
+    by 1e-3, and no graph would match torch. Evaluation and calibration do not round either
     (`models.passes.evaluating`); training does.
     """
     torch.set_num_threads(threads)
@@ -128,9 +128,9 @@ def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> Torc
 
 
 def probe(device: str) -> None:
-    """A real forward pass of a small network, where models are served; raises without finite scores.
+    """Run a forward pass of a small network on the serving device; raise unless its scores are finite.
 
-    After some errors a card never answers this process again (an illegal address, a bus it fell off).
+    After some errors (an illegal address, a GPU off the bus) the GPU never works again in this process.
     """
     with _memory():
         network = build_network("small_cnn", classes=2, image_size=28)

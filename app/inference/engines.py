@@ -98,8 +98,8 @@ class Engines:
         try:
             engine = load(pair, self._artifacts, device=self._settings.device, threads=self._threads)
         finally:
-            # Deleted since the request's plan was read: what could still be loaded must not stay in memory,
-            # and what was found half deleted must not be reported as damaged.
+            # The model may have been deleted since the request's plan was read. If it was still loaded, it
+            # must not stay in memory; if its files were half deleted, it must not be reported as damaged.
             self._check(pair)
         _settle()
         return engine

@@ -55,7 +55,7 @@ def graph(part: Part, artifacts: Artifacts, *, stop: Event | None = None) -> Pat
 
 
 class Exports:
-    """Graphs for downloads. What has to be exported first has threads of its own, and few may wait for it."""
+    """Graphs for downloads. Exports have their own threads, and few downloads may wait for one."""
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
@@ -117,10 +117,11 @@ def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:
 
 
 def apart(module: str, arguments: list[str], stop: Event, *, failed: str) -> None:
-    """Run a module in a process; its standard input is open for as long as this process lives.
+    """Run a module in a separate process; its standard input stays open for as long as this process lives.
 
-    Raises `Conflict` with `failed` and its last word, and `Unavailable` as `graph` does, or where what it was
-    given is not at fault: it was killed, as where the memory is full, or ended with `EX_TEMPFAIL`.
+    Raises `Conflict` with `failed` and the last line of its standard error, and `Unavailable` as `graph`
+    does. Also raises `Unavailable` if the input is not at fault: the process was killed (for example because
+    memory ran out) or exited with `EX_TEMPFAIL`.
     """
     with TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         process = subprocess.Popen(

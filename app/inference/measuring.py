@@ -32,7 +32,7 @@ _BATCH = 16
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What an engine says of samples `rows` (N,): `logits`, `erm_logits` (N, K); `labels` (N,), the truth."""
+    """An engine's `logits` and `erm_logits` (N, K) for samples `rows` (N,), with the true `labels` (N,)."""
 
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
@@ -54,10 +54,10 @@ class Measured(NamedTuple):
 def measure(
     candidate: Engine, torch_engine: Engine, ground: Ground, *, pause: Callable[[], None]
 ) -> Measured:
-    """Ask both engines about `val`, and both about the calibration split where that is worth it.
+    """Run both engines on `val` and, if the candidate is good enough, on the calibration split.
 
-    `pause` is called before each batch; what it raises ends the measurement. `Conflict` where the data
-    set has no such split.
+    `pause` is called before each batch; an exception in it ends the measurement. Raises `Conflict` if the
+    data set lacks one of the splits.
     """
     store = ground.store
 
@@ -112,7 +112,7 @@ def fit(gap: Difference) -> bool:
 
 
 def calibrated(said: Answers, store: Store, *, temperature: float, stands_for: str) -> Calibration:
-    """The tables of what an engine said of the calibration split; the id is that of their content."""
+    """Make a calibration of an engine's answers on the calibration split; its id is a content digest."""
     counted = count_split(
         said.logits,
         said.erm_logits,

@@ -31,7 +31,7 @@ class Difference:
 
     @property
     def passes(self) -> bool:
-        return self.logit <= TOLERANCE and self.labels == 0  # NaN passes nothing
+        return self.logit <= TOLERANCE and self.labels == 0  # NaN never passes
 
 
 class OnnxEngine(GraphEngine):

@@ -39,7 +39,8 @@ class OpenVinoEngine(GraphEngine):
         """The floating-point precision in use: also `f32` if the CPU has no bfloat16."""
 
     def perturbed(self, images: NDArray[np.uint8], batch: NDArray[np.float32], explain: Explain) -> Scores:
-        """Let torch make the maps, image by image, for the class that this engine predicted."""
+        """Let torch make the maps, image by image; the default target is this engine's prediction, which may
+        differ from torch's."""
         logits = self._model.run(batch, "logits")[0]
         targets = logits.argmax(1).tolist() if explain.target is None else [explain.target] * len(images)
         seen = Scores.joined(
@@ -53,11 +54,11 @@ class OpenVinoEngine(GraphEngine):
 
 @cache
 def _core() -> openvino.Core:
-    """The one of this process, which never lets go of it.
+    """Return the process's only core, which is never freed.
 
-    The CPU plugin gives the thread that first compiles with it a stack for its signals (sigaltstack(2)), and
-    puts the former one back when it ends. Of two plugins the first may end first: then the thread is left
-    with a stack that was freed, and its next signal ends the process (SIGSEGV; OpenVINO 2026.4).
+    The CPU plugin installs an alternate signal stack (sigaltstack(2)) in the thread that first compiles with
+    it, and restores the previous one when it is destroyed. If the first of two plugins is destroyed first,
+    the thread is left with a freed stack, and its next signal crashes the process (SIGSEGV; OpenVINO 2026.4).
     """
     return openvino.Core()
 

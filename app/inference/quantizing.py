@@ -25,7 +25,7 @@ IMAGES = 128
 """Number of training images that the ranges are measured on, or all if there are fewer."""
 
 
-class _Images(CalibrationDataReader):  # type: ignore[misc]  # the library has no types
+class _Images(CalibrationDataReader):  # type: ignore[misc]  # the library is untyped
     def __init__(self, squares: NDArray[np.uint8]) -> None:
         self._left: Iterator[NDArray[np.uint8]] = iter(squares)
 

@@ -1,8 +1,8 @@
-"""From torch to an engine of less precision: measured on the model's own splits, then it takes over.
+"""Replaces torch by an engine of lower precision, after measuring it on the model's own splits.
 
-It is asked for by name (`MASKTUNE_ENGINE`), as it is no better engine but another trade: its answers differ
-from torch's, so it answers only with a calibration of its own. Measured when a model is served, on
-the machine that serves it: bfloat16 and int8 round as this CPU's kernels do.
+The operator must choose it (`MASKTUNE_ENGINE`), because it is a trade-off: its answers differ from torch's,
+so it answers only with a calibration of its own. It is measured when a model is served, on the machine that
+serves it, because the rounding of bfloat16 and int8 depends on the CPU's kernels.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ SMALL_PIXELS = 96 * 96
 
 
 class Seen(NamedTuple):
-    """`squares` (n, 3, S, S) uint8 is what the networks saw; `calibration` is the own one of the engine that
-    answered, where it has one."""
+    """`squares` (n, 3, S, S) uint8 are the images as the networks saw them; `calibration` belongs to the
+    engine that answered, if it has its own."""
 
     squares: NDArray[np.uint8]
     scores: Scores
@@ -91,9 +91,9 @@ class Inference:
         self._drawers = ThreadPoolExecutor(2, thread_name_prefix="draw")
 
     async def see(self, pair: Pair, uploads: Sequence[Upload], explain: Explain | None = None) -> Seen:
-        """Scores of the images, in order. Raises `BadImage`, `Overloaded`, and what a load raises.
+        """Compute the images' scores, in order. Raises `BadImage`, `Overloaded`, and what a load raises.
 
-        Cancelling it gives its place in the queue back.
+        Cancelling it frees its places in the queue.
         """
         lane = self._lane(explain)
         engine = self._quick(pair, [len(upload.data) for upload in uploads], explain)

@@ -35,7 +35,7 @@ class Pair(NamedTuple):
         return (self.model,) if self.erm is None else (self.model, self.erm)
 
     def has(self, model_id: str) -> bool:
-        """Whether this model is one of the two."""
+        """Whether this model is one of the pair's networks."""
         return any(part.id == model_id for part in self.parts)
 
 
@@ -138,7 +138,7 @@ class Engine(Protocol):
 
     @property
     def calibration(self) -> Calibration | None:
-        """Its own, which alone may judge its answers; None: it says what torch says, the model's holds."""
+        """The engine's own calibration, if it answers unlike torch; None if the model's applies."""
         ...
 
     def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores: ...

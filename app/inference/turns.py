@@ -25,7 +25,7 @@ _TRIES = 5
 
 
 def is_quick(engine: Engine, images: NDArray[np.uint8]) -> bool:
-    """Measured with these images (n, 3, S, S): the best of some tries, another program may want the cores."""
+    """Time the engine on images (n, 3, S, S): the best of several tries, as other programs may interfere."""
     batch = np.resize(images, (MOST, *images.shape[1:]))
     best = float("inf")
     for _ in range(_TRIES):

@@ -1,1 +1,1 @@
-"""Shapes of requests and answers, one module per resource."""
+"""Shapes of requests and responses, one module per resource."""

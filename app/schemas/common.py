@@ -1,4 +1,4 @@
-"""What the shapes of several resources share."""
+"""Types shared by the shapes of several resources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 def rfc3339(seconds: float) -> str:
-    """Seconds since 1970 as RFC 3339 in UTC, to the millisecond."""
+    """Format seconds since 1970 as RFC 3339 in UTC, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -20,11 +20,11 @@ Time = Annotated[
     PlainSerializer(rfc3339, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2025-11-03T09:30:00.000Z"]}),
 ]
-"""Held as the database has it (seconds since 1970), told as RFC 3339 UTC."""
+"""Seconds since 1970, as in the database; serialised as RFC 3339 in UTC."""
 
 
 Split = Literal["train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t"]
-"""Of a data set; the last three are the Background Challenge's images without an object."""
+"""Splits of a data set; the last three are the Background Challenge's images without an object."""
 
 
 class Strict(BaseModel):
@@ -41,7 +41,7 @@ class Page(BaseModel, Generic[Item]):
 
 
 def storable(value: Any) -> Any:
-    """Refuse what a database cannot store in JSON: NUL, lone surrogates, NaN and infinities."""
+    """Refuse what a database cannot store in JSON: NUL, lone surrogates, NaN, infinities, large integers."""
     match value:
         case str():
             if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
@@ -63,10 +63,10 @@ def storable(value: Any) -> Any:
 
 
 Storable = AfterValidator(storable)
-"""Put behind other constraints, which would otherwise be missing from the JSON schema."""
+"""Must come after other constraints, which would otherwise be missing from the JSON schema."""
 
 Text = Annotated[str, Storable]
-"""Text that any of the databases can store."""
+"""Text that every supported database can store."""
 
 Options = Annotated[dict[str, Any], Storable]
-"""A JSON object that any of the databases can store."""
+"""A JSON object that every supported database can store."""

@@ -1,4 +1,4 @@
-"""Shapes of data sets: requests and answers."""
+"""Shapes of data sets: requests and responses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class BuiltinOptions(Strict):
 
 @dataclass(frozen=True)
 class _Of:
-    """What a JSON object may hold, for the OpenAPI document; the service checks it, knowing the source."""
+    """Documents a JSON object's fields in OpenAPI. The service validates them once it knows the source."""
 
     kinds: tuple[type[BaseModel], ...]
 
@@ -57,7 +57,7 @@ class UploadRequest(Strict):
     """The fields that accompany an uploaded file."""
 
     name: Name
-    format: DatasetFormat = Field(DatasetFormat.AUTO, strict=False)  # a word of JSON, not yet the enum
+    format: DatasetFormat = Field(DatasetFormat.AUTO, strict=False)  # a JSON string, not yet the enum
     options: Annotated[Options, _Of((FormatOptions,))] = Field(
         default={}, description="A JSON object: the class list, and which CelebA attributes to use."
     )

@@ -1,4 +1,4 @@
-"""Shapes of drift: a model's inputs against its calibration split."""
+"""Shapes of drift reports: a model's inputs compared with its calibration split."""
 
 from __future__ import annotations
 

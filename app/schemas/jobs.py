@@ -1,4 +1,4 @@
-"""Shapes of jobs: what each kind takes, and what a job looks like."""
+"""Shapes of jobs: the request of each kind, and the job itself."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class KeyRequest(Strict):
     name: Annotated[Text, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")] = (
         Field(description="Who or what will use the key.", examples=["the sorting line"])
     )
-    scopes: list[Annotated[Scope, Field(strict=False)]] = Field(  # words of JSON, not yet the enum
+    scopes: list[Annotated[Scope, Field(strict=False)]] = Field(  # JSON strings, not yet the enum
         min_length=1, max_length=len(Scope), description="What the key may do; `admin` includes all scopes."
     )
 

@@ -1,4 +1,4 @@
-"""How much a client may send."""
+"""Shape of the limits on what a client may send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RFC 9457 problem objects as the API documents them."""
+"""Shapes of RFC 9457 problem objects, for the API's document."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ProblemKind(BaseModel):
     title: str
     status: int
     description: str
-    """More than the title, where the kind needs it."""
+    """The kind's explanation, or its title if it needs none."""
 
 
 class ProblemKinds(BaseModel):

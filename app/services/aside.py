@@ -1,4 +1,4 @@
-"""Requests that wait for something other than an engine give up their places at the gate meanwhile."""
+"""Requests that wait for something other than an engine give up their places at the gate for that time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def aside(request: Request) -> Iterator[None]:
 
 
 async def loaded(request: Request, services: Services, pair: Pair) -> None:
-    """Have a pair in memory, and no image meanwhile. `Overloaded` where too many wait for loads already."""
+    """Load a pair before its images are in memory. Raises `Overloaded` if too many already wait for loads."""
     if not services.inference.is_loaded(pair):
         with aside(request):
             await services.inference.load(pair)

@@ -113,7 +113,7 @@ class Keyring:
         return found
 
     async def _believed(self) -> Sequence[tuple[bytes, Caller]]:
-        """Return the created keys. One request reads them for all that wait meanwhile, or fails for all."""
+        """Return the created keys. One request reads them for all that are waiting, or fails for all."""
         asked = self._clock()
         if asked - self._read_at >= KEPT_SECONDS:
             async with self._reading:

@@ -111,7 +111,7 @@ class Sent:
         self._spooled += len(data)
         if self._spooled <= IN_MEMORY:
             self._spool.write(data)
-        else:  # a disk may be slow
+        else:  # writing to disk may be slow
             await run_sync(self._spool.write, data, limiter=self._services.planners)
 
     def _read(self) -> list[Upload]:

@@ -60,9 +60,9 @@ class Once:
         return self.run_planned(fingerprint, lambda: None, lambda session, _: make(session))
 
     def answered(self, fingerprint: str) -> Response | None:
-        """The stored answer of an earlier request with this key: for who would do much before `run`.
+        """Return the stored response of an earlier request with this key, to save slow work before `run`.
 
-        None as well where that request is being answered, which only `run` can judge.
+        Also None while that request is in progress, a case that only `run` can decide.
         """
         if self.key is None:
             return None

@@ -72,7 +72,7 @@ def of_model(database: Database, stores: Stores, model_id: str, count: int) -> l
         return []
     try:
         store = stores.open(dataset.artifact)
-    except (ArtifactMissing, StoreError):  # deleted meanwhile
+    except (ArtifactMissing, StoreError):  # deleted in the meantime
         return []
     step = max(1, len(store) // count)
     return [store.image_bytes(row) for row in range(0, len(store), step)[:count]]

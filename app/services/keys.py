@@ -60,7 +60,7 @@ def describe(row: KeyRow) -> Key:
 
 
 def own(services: Services, caller: Caller) -> OwnKey:
-    """What a caller may know of its key. The id of an operator's key is a digest of it and stays here."""
+    """Describe the caller's own key. The id of an operator's key is a digest of it and is left out."""
     return OwnKey(
         id=caller.id if is_id(caller.id, "key") else None,
         name=caller.name,

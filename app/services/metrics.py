@@ -37,7 +37,7 @@ class _Series(NamedTuple):
 
 
 class Metrics:
-    """Add a metric of your own with `registry=metrics.registry`."""
+    """The metrics of an application. Register further ones with `registry=metrics.registry`."""
 
     def __init__(self, version: str = "0.0.0") -> None:
         self.registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""Imported models: a safetensors file, a backbone, the names of the classes. Never a pickle."""
+"""Imports models: a safetensors file, a backbone, the names of the classes. Never a pickle."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from core.vocabulary import Arm
 from models.backbones_errors import UnknownBackbone, UnsupportedBackbone
 
 MAX_HEADER_BYTES = 16 << 20
-"""Of the JSON before the weights: a million tensors fit. Checked before anything parses it."""
+"""Limit of the JSON header before the weights, checked before it is parsed. Enough for a million tensors."""
 
 _STRANGERS = {
     b"PK\x03\x04": "a zip archive, as torch.save writes",
@@ -38,14 +38,14 @@ _STRANGERS = {
 
 
 def create(services: Services, once: Once, upload: Upload) -> Response:
-    """The file becomes an artifact and a row: both or none. Raises `InvalidInput` with what does not fit."""
+    """Turn the file into an artifact and a row: both or none. `InvalidInput` says what does not fit."""
     request = parse_fields(upload.fields)
     check_file(upload.path)
     if request.dataset is not None:
         _check_dataset(services, request)
     asked = fingerprint(request, upload.sha256)
     if (answer := once.answered(asked)) is not None:
-        return answer  # before a network is built, and its file goes to the store, a second time
+        return answer  # saves building the network and storing its file a second time
     model_id = new_id("mdl")
     key = f"models/{model_id}"
 
@@ -74,7 +74,7 @@ def create(services: Services, once: Once, upload: Upload) -> Response:
 
 
 def parse_fields(fields: Mapping[str, str]) -> ModelImport:
-    """The form's fields, of which `classes` is a JSON list and `image_size` a number in digits."""
+    """Parse the form's fields; `classes` is a JSON list and `image_size` a decimal integer."""
     raw: dict[str, Any] = dict(fields)
     for name, read in (("classes", json.loads), ("image_size", int)):
         if name in raw:
@@ -91,7 +91,7 @@ def parse_fields(fields: Mapping[str, str]) -> ModelImport:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is not safetensors by its first bytes, and a header that claims too much."""
+    """Refuse files that are not safetensors, by their first bytes, and headers that are too large."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(9)
@@ -110,7 +110,7 @@ def check_file(path: Path) -> None:
 
 
 def _take_in(services: Services, upload: Upload, request: ModelImport, key: str) -> None:
-    from app.inference.files import Unusable, take_in  # torch comes with it
+    from app.inference.files import Unusable, take_in  # imports torch
 
     scratch = Path(tempfile.mkdtemp(prefix="import.", dir=services.settings.scratch))
     file = upload.path.rename(upload.path.with_name("weights.safetensors"))

@@ -1,4 +1,4 @@
-"""Models as resources: shown, listed, deleted."""
+"""Models as resources: describe, find, delete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def describe(row: ModelRow) -> Model:
-    """The row as the API tells it."""
+    """Convert the row to the shape of the API."""
     return Model(
         id=row.id,
         dataset=row.dataset_id,
@@ -48,9 +48,9 @@ def calibration_ref(row: ModelRow) -> CalibrationRef | None:
 
 
 def find(services: Services, session: Session, name: str) -> ModelRow:
-    """The model to be served under this id or alias, or `NotFound`.
+    """Return the model to serve under this id or alias, or raise `NotFound`.
 
-    A model that another replica deleted leaves the memory of this one when somebody asks for it.
+    If another replica has deleted the model, this also drops it from the memory of this one.
     """
     try:
         return registry.get(session, name)
@@ -61,7 +61,7 @@ def find(services: Services, session: Session, name: str) -> ModelRow:
 
 
 def check_there(database: Database, pair: Pair) -> None:
-    """Raise `NotFound` if a model of the pair has been deleted. Says nothing while the database is away."""
+    """Raise `NotFound` if a model of the pair was deleted. Passes while the database is unreachable."""
     try:
         with database.read() as session:
             gone = registry.missing(session, [part.id for part in pair.parts])
@@ -73,9 +73,9 @@ def check_there(database: Database, pair: Pair) -> None:
 
 
 def delete(services: Services, session: Session, model_id: str) -> None:
-    """Remove the row now and the files after the commit; `ModelInUse` where something needs it."""
+    """Remove the row now and the files after the commit. Raises `ModelInUse` if something needs the model."""
     row = registry.delete(session, model_id)
-    # The weights before the graph: an export that runs meanwhile looks for them last, and removes the graph.
+    # Weights before the graph: a concurrent export checks for the weights last, and then removes its graph.
     keys = [row.artifact, graphs.key(row.id), *_left_by_training(session, row)]
     if row.calibration:
         keys.append(row.calibration["artifact"])
@@ -84,9 +84,9 @@ def delete(services: Services, session: Session, model_id: str) -> None:
 
 
 def _left_by_training(session: Session, row: ModelRow) -> set[str]:
-    """What the stage that made the model left beside it, as its checkpoints: read by who tunes the model.
+    """Return the keys of what the stage that made the model left beside it, such as its checkpoints.
 
-    And the work folder of its job, where that has failed: without the model it cannot be resumed.
+    Also the work folder of its job if the job could be resumed: without the model it no longer can.
     """
     job = session.get(JobRow, row.job_id) if row.job_id else None
     if job is None:
@@ -95,7 +95,7 @@ def _left_by_training(session: Session, row: ModelRow) -> set[str]:
         result["artifact"]
         for result in job.done.values()
         for made in result.get("models", ())
-        if isinstance(made, dict) and made["id"] == row.id  # of what evaluated it, arms are told
+        if isinstance(made, dict) and made["id"] == row.id  # the evaluate stage lists arms instead
     }
     return keys | ({f"jobs/{job.id}/work"} if job.state in RESUMABLE else set())
 

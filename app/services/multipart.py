@@ -1,4 +1,4 @@
-"""A multipart/form-data body taken apart as it arrives: small fields are kept, the file's bytes handed on."""
+"""Incremental parser of multipart/form-data: keeps small fields and hands on the file's bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_PARTS = 16
 
 @dataclass
 class Form:
-    """What has arrived so far. `file` holds the file's bytes that nobody has taken yet."""
+    """The part of the form received so far. `file` holds bytes of the file that were not yet taken."""
 
     file_field: str
     fields: dict[str, str] = field(default_factory=dict)
@@ -26,14 +26,14 @@ class Form:
     ended: bool = False
 
     def take(self) -> bytes:
-        """The file's bytes since the last call."""
+        """Return the file's bytes received since the last call."""
         taken = b"".join(self.file)
         self.file.clear()
         return taken
 
 
 class FormReader:
-    """Feed it the body; read `form`. Faults of the body are `InvalidInput`."""
+    """Parses a body that is fed piece by piece into `form`. Raises `InvalidInput` if it is malformed."""
 
     def __init__(self, content_type: str, *, file_field: str = "file") -> None:
         kind, options = parse_options_header(content_type)
@@ -60,7 +60,7 @@ class FormReader:
         )
 
     def feed(self, chunk: bytes) -> None:
-        """The next bytes of the body."""
+        """Parse the next piece of the body."""
         try:
             self._parser.write(chunk)
         except MultipartParseError as error:
@@ -69,7 +69,7 @@ class FormReader:
             ) from error
 
     def finish(self) -> Form:
-        """The whole form, once the body has ended."""
+        """Return the complete form, once the body has ended."""
         if not self.form.ended:
             raise _fault("/", "truncated", "the body ends before its last boundary; send all of it")
         if self.form.filename is None:
@@ -128,7 +128,7 @@ class FormReader:
 
 
 def pointer(name: str) -> str:
-    """To a field of a form (RFC 6901)."""
+    """Return a JSON pointer (RFC 6901) to a field of the form."""
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 

@@ -1,4 +1,4 @@
-"""Which of several representations a client would rather have (RFC 9110, 12.5.1)."""
+"""Content negotiation: which of several representations a client prefers (RFC 9110, 12.5.1)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 
 def preferred(accept: str, offers: Sequence[str]) -> str:
-    """The offer that `Accept` rates highest; the first of the offers where it says nothing of any."""
+    """Return the offer that `Accept` rates highest; on a tie, or if none matches, the first."""
     rated = [(_quality(accept, offer), -place, offer) for place, offer in enumerate(offers)]
     return max(rated)[2]
 
 
 def _quality(accept: str, offer: str) -> float:
-    """0..1 by the most specific range that covers the offer."""
+    """Return the quality, 0..1, of the most specific range that covers the offer."""
     kind = offer.partition("/")[0]
     best, quality = 0, 0.0
     for part in accept.split(","):

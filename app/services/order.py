@@ -17,20 +17,20 @@ from models.data.splits import ALL_SPLITS
 
 V = TypeVar("V")
 Order: TypeAlias = Mapping[str, "Order"]
-"""Names in their order, each with the order of the keys in its value."""
+"""Names in order, each with the order of the keys in its value."""
 
 _NESTED = (dict, list)
 BY_NAME: Order = {}
-"""Nothing is known of the keys."""
+"""The keys are not known in advance."""
 
 
 def each(names: Iterable[str], order: Order = BY_NAME) -> Order:
-    """These names, all with the same order below them."""
+    """Return an order of these names, with the same order below each of them."""
     return dict.fromkeys(names, order)
 
 
 def of_fields(kind: type) -> Order:
-    """The fields of a dataclass as it defines them, and those of the dataclasses in it."""
+    """Return the order in which a dataclass defines its fields, including nested dataclasses."""
     hints = typing.get_type_hints(kind)
     return {field.name: _of_hint(hints[field.name]) for field in dataclasses.fields(kind)}
 
@@ -47,18 +47,18 @@ FIGURES = each(
         "groups",
     )
 )
-"""Of one model on one split."""
+"""The figures of one model on one split."""
 METRICS = each(ARMS, each(SPLITS, FIGURES))
-"""By arm and split."""
+"""Figures by arm and split."""
 PROBLEM = each(("type", "title", "status", "detail", "instance", "errors"))
 
 
 def ordered(found: Mapping[str, V], order: Order = BY_NAME) -> dict[str, V]:
-    """The same keys: the known ones in their order, then the others by name; likewise in objects below."""
+    """Sort the keys, at every level: known ones in their order, then the others by name."""
     names = [name for name in order if name in found]
     if len(names) < len(found):
         names += natural_order(name for name in found if name not in order)
-    # Most values are plain, and a list of data sets has thousands of them: no call for each.
+    # Inlined, since most values are plain and a list of data sets has thousands of them.
     return {
         name: _below(value, order.get(name, BY_NAME)) if isinstance(value := found[name], _NESTED) else value
         for name in names
@@ -72,7 +72,7 @@ def _below(value: Any, order: Order) -> Any:
 
 
 def _of_hint(hint: Any) -> Order:
-    """Of the dataclass in an annotation such as `tuple[Finding, ...]` or `Transfer | None`."""
+    """Return the order for the dataclass in an annotation like `tuple[Finding, ...]` or `Transfer | None`."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return of_fields(hint)
     return next((found for part in typing.get_args(hint) if (found := _of_hint(part))), BY_NAME)

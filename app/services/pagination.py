@@ -1,4 +1,4 @@
-"""Opaque cursors: the (created_at, id) of the last one seen, so that a page never shifts."""
+"""Opaque cursors: the (created_at, id) of the last entry seen, so that pages never shift."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ID = re.compile(r"[a-z0-9_]{1,64}")
 
 
 class Dated(Protocol):
-    """What can be listed by age."""
+    """A row that can be listed by age."""
 
     @property
     def id(self) -> str: ...
@@ -32,12 +32,12 @@ Row = TypeVar("Row", bound=Dated)
 
 
 def encode(at: float, last: str) -> str:
-    """The cursor behind this entry."""
+    """Return the cursor after this entry."""
     return _pack([at, last])
 
 
 def decode(cursor: str | None) -> tuple[float, str] | None:
-    """What `encode` was given, None without a cursor, `InvalidInput` for anything else."""
+    """Decode a cursor of `encode`; None without a cursor. Raises `InvalidInput` for anything else."""
     if cursor is None:
         return None
     match _unpack(cursor):
@@ -47,12 +47,12 @@ def decode(cursor: str | None) -> tuple[float, str] | None:
 
 
 def encode_number(number: int) -> str:
-    """The cursor behind a numbered entry: a sample's row, an event's number."""
+    """Return the cursor after a numbered entry: a sample's row or an event's number."""
     return _pack([number])
 
 
 def decode_number(cursor: str | None) -> int | None:
-    """What `encode_number` was given, None without a cursor, `InvalidInput` for anything else."""
+    """Decode a cursor of `encode_number`; None without a cursor. Raises `InvalidInput` for anything else."""
     if cursor is None:
         return None
     match _unpack(cursor):
@@ -62,7 +62,7 @@ def decode_number(cursor: str | None) -> int | None:
 
 
 def page(rows: list[Row], limit: int) -> tuple[list[Row], str | None]:
-    """A page out of `limit + 1` rows asked for, and the cursor of the next one if there is more."""
+    """Split `limit + 1` queried rows into a page and the cursor of the next one, if there is more."""
     if len(rows) <= limit:
         return rows, None
     last = rows[limit - 1]

@@ -1,4 +1,4 @@
-"""Predictions with the reject option: plan (one short read), one batched forward pass, the answer."""
+"""Predictions with the reject option: a plan (one short read), one batched forward pass, the answer."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from models import pictures
 from models.selective import Scored, ScoreName, probabilities, row_probabilities
 
 EXPLAIN_METHOD = "xgradcam"
-"""The method of the masks; where the head is linear it costs next to nothing."""
+"""The method of the masks; with a linear head it costs next to nothing."""
 
 SMALL_ANSWER = 1024
-"""Images times classes; a larger answer is not written on the event loop. So many take a millisecond."""
+"""Images × classes. Larger answers are not written on the event loop; this many take 1 ms."""
 
 _FEW_CLASSES = 16
-"""Up to so many, Python is quicker than numpy for a row."""
+"""Up to this many classes, Python is faster than NumPy for a row."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a prediction takes from the database; an alias that moves later changes nothing in it.
+    """All that a prediction reads from the database; moving an alias later does not change it.
 
-    `chosen` is by `calibration`: that of the engine that answers when the plan is made, where it has one of
-    its own, else `standing`, the model's. Whether that engine answers in the end, `judged` looks at.
+    `chosen` is based on `calibration`: that of the engine that answers when the plan is made, if it has its
+    own, else `standing`, the model's. `judged` checks whether that engine gave the answer in the end.
     """
 
     model: ModelRow
@@ -52,10 +52,10 @@ class Plan:
 
 
 def plan(session: Session, services: Services, query: PredictQuery) -> Plan:
-    """Resolve the model, its partner and the policy. Raises what the query gets wrong."""
+    """Resolve the model, its ERM model and the policy. Raises for whatever is wrong with the query."""
     try:
         return _plan(session, services, query)
-    except ArtifactMissing:  # deleted, or calibrated anew, since its row was read: the rows say so now
+    except ArtifactMissing:  # the model was deleted or recalibrated after its row was read: read again
         session.rollback()
         return _plan(session, services, query)
 
@@ -76,7 +76,7 @@ def _plan(session: Session, services: Services, query: PredictQuery) -> Plan:
 async def answered(
     read: Callable[[], Awaitable[Plan]], answer: Callable[[Plan], Awaitable[Response]]
 ) -> Response:
-    """Answer by a plan. If its model was deleted meanwhile, an alias may point at another: plan again."""
+    """Answer by a plan. If its model is deleted in the meantime, plan again: the alias may have moved."""
     plan = await read()
     try:
         return await answer(plan)
@@ -88,15 +88,15 @@ async def answered(
 
 
 def in_service(services: Services, pair: Pair, standing: Calibration | None) -> Calibration | None:
-    """The calibration that holds for what answers now: the engine's own, or the model's (`standing`)."""
+    """Return the calibration of the engine that now answers: its own, or the model's (`standing`)."""
     own = services.inference.calibration(pair, stands_for=None if standing is None else standing.id)
     return standing if own is None else own
 
 
 def judged(plan: Plan, query: PredictQuery, seen: Seen) -> Plan:
-    """The plan by the calibration of the engine that answered; nearly always the plan itself.
+    """Adapt the plan to the calibration of the engine that answered; usually this is the plan itself.
 
-    Between a plan and its answer an engine may take over, or leave the memory. Raises `NotCertifiable`.
+    Between a plan and its answer, an engine may take over or be evicted. Raises `NotCertifiable`.
     """
     calibration = plan.standing if seen.calibration is None else seen.calibration
     if calibration is plan.calibration:
@@ -108,22 +108,22 @@ def judged(plan: Plan, query: PredictQuery, seen: Seen) -> Plan:
 
 
 def pair_of(session: Session, model: ModelRow) -> Pair:
-    """The model and the ERM model that it was tuned from."""
+    """Return the model and, if there is one, the ERM model that it was tuned from."""
     erm = None if model.erm_id is None else session.get(ModelRow, model.erm_id)
     return Pair(Part(model.id, model.artifact), None if erm is None else Part(erm.id, erm.artifact))
 
 
 def explanation(query: PredictQuery) -> Explain | None:
-    """The map that is asked for."""
+    """Return the requested saliency map, if any."""
     return Explain(EXPLAIN_METHOD) if query.explain else None
 
 
 async def predict(
     services: Services, plan: Plan, query: PredictQuery, uploads: Sequence[Upload], *, deployed: bool
 ) -> str:
-    """Answer, or abstain from, each image: a `PredictAnswer` as JSON. Raises `BadImage` and `Overloaded`.
+    """Answer or abstain on each image; return a `PredictAnswer` as JSON. Raises `BadImage`, `Overloaded`.
 
-    `deployed`: these are inputs from the world, and are counted; to look at a stored sample is not.
+    With `deployed`, the images are real inputs and are counted; predictions of stored samples are not.
     """
     explain = explanation(query)
     seen = await services.inference.see(plan.pair, uploads, explain)
@@ -134,8 +134,8 @@ async def predict(
 
 
 def _written(services: Services, plan: Plan, seen: Seen, top_k: int, *, deployed: bool) -> str:
-    """What is told of the images, as JSON. It may take long, and is not for the event loop then: nor is to
-    free the objects of which there is one for each candidate."""
+    """Write the answer as JSON. A large one must be written off the event loop, which also keeps freeing one
+    object per candidate off it."""
     scored = _scored(plan.chosen.answer.score_name, seen)
     found = answer(plan, seen, scored, top_k)
     if deployed:
@@ -145,12 +145,12 @@ def _written(services: Services, plan: Plan, seen: Seen, top_k: int, *, deployed
 
 def _scored(name: ScoreName, seen: Seen) -> Scored:
     judged = seen.scores.judged
-    assert judged is not None  # the batcher's work
+    assert judged is not None  # set by the batcher
     return judged.score(name)
 
 
 def _count(services: Services, plan: Plan, seen: Seen, scored: Scored, found: PredictAnswer) -> None:
-    """For the metrics of this process, and for the drift of the model over all of them."""
+    """Count for the metrics of this process, and for the model's drift over all processes."""
     calibration, watched = plan.calibration, calibrations.score_name(None, plan.model)
     if watched != plan.chosen.answer.score_name:
         scored = _scored(watched, seen)
@@ -161,7 +161,7 @@ def _count(services: Services, plan: Plan, seen: Seen, scored: Scored, found: Pr
 
 
 def answer(plan: Plan, seen: Seen, scored: Scored, top_k: int) -> PredictAnswer:
-    """The scores as decisions."""
+    """Turn the scores into decisions."""
     classes, scores = plan.model.classes, seen.scores
     temperature = 1.0 if plan.calibration is None else plan.calibration.temperature
     ranked = _candidates(scores.logits, classes, top_k, temperature)
@@ -185,7 +185,7 @@ def answer(plan: Plan, seen: Seen, scored: Scored, top_k: int) -> PredictAnswer:
 def _candidates(
     logits: NDArray[np.float32], classes: list[str], top_k: int, temperature: float
 ) -> list[list[Candidate]]:
-    """The `top_k` classes of each input, the likeliest first; equals in the order of the classes."""
+    """Return the `top_k` classes of each input, most likely first; ties in the order of the classes."""
     if len(classes) <= _FEW_CLASSES:
         rows = [row_probabilities(row, temperature) for row in logits.tolist()]
         ranked = [[(k, row[k]) for k in best_of_few(row, top_k)] for row in rows]
@@ -195,19 +195,19 @@ def _candidates(
 
 
 def best_of_few(row: list[float], count: int) -> list[int]:
-    """The indices of the `count` largest, as a stable sort has them. None where there is no number."""
+    """Return the indices of the `count` largest, ordered by a stable sort; empty if the row is NaN."""
     if math.isnan(row[0]):
         return []
     return sorted(range(len(row)), key=row.__getitem__, reverse=True)[:count]
 
 
 def best_of_many(row: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
-    """The same, each with its value. Only those `count` are sorted."""
+    """Like `best_of_few`, each index with its value. Sorts only `count` entries."""
     if math.isnan(row[0]):
         return []
     chosen = np.arange(len(row))
     if count < len(row):
-        last = row[np.argpartition(row, -count)[-count]]  # the least that is among them
+        last = row[np.argpartition(row, -count)[-count]]  # the smallest of the `count` largest
         above = np.flatnonzero(row > last)
         chosen = np.concatenate((above, np.flatnonzero(row == last)[: count - len(above)]))
     order = chosen[np.argsort(-row[chosen], kind="stable")]
@@ -236,7 +236,7 @@ def _saliency(seen: Seen, number: int, classes: list[str]) -> SaliencyMap | None
 
 
 def finite_rows(heat: NDArray[np.float32]) -> list[list[float]]:
-    """A map as JSON numbers; what of it is not finite is 0."""
+    """Convert a map to JSON numbers; non-finite values become 0."""
     return [[v if math.isfinite(v) else 0.0 for v in row] for row in heat.astype(np.float64).tolist()]
 
 

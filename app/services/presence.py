@@ -1,4 +1,4 @@
-"""Work that is given up when the client leaves: its place in a queue is another's then."""
+"""Cancels work when the client disconnects, which frees its place in a queue."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 CLIENT_GONE = 499
-"""nginx's status for it; nobody receives it, the log and the metrics do."""
+"""nginx's status for a client disconnect. No client receives it; it is for the log and the metrics."""
 
 
 WATCH_AFTER_SECONDS = 0.05
-"""Most answers are there by then: to watch from the start would cost each of them a task."""
+"""Most answers are ready by then; watching from the start would cost each of them a task."""
 
 
 async def while_present(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
-    """The answer that `work` makes. When the client goes first, the work is cancelled.
+    """Return the response of `work`, or cancel it if the client disconnects first.
 
-    The body must have been read: what is received from now on is the client's leaving only.
+    The body must have been read, so that the only message left to receive is the disconnect.
     """
     loop, here, gone = asyncio.get_running_loop(), asyncio.current_task(), False
     watching: asyncio.Task[None] | None = None

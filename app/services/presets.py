@@ -1,4 +1,4 @@
-"""The presets: TOML files in the package `presets`, read once and checked when they are."""
+"""The presets: TOML files in the package `presets`, read and checked once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORDS = ("title", "description", "data", "released")
 
 @cache
 def load() -> dict[str, Preset]:
-    """Every preset by name. ConfigError for one that no job could run."""
+    """Return all presets by name. Raises `ConfigError` for a preset that no job could run."""
     found = {}
     for file in sorted(files("presets").iterdir(), key=lambda entry: entry.name):
         name, dot, ending = file.name.rpartition(".")
@@ -26,7 +26,7 @@ def load() -> dict[str, Preset]:
 
 
 def get(name: str) -> Preset:
-    """The preset, or `InvalidInput`."""
+    """Return the preset, or raise `InvalidInput`."""
     preset = load().get(name)
     if preset is None:
         raise InvalidInput.field(

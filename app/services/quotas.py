@@ -1,4 +1,4 @@
-"""Job quotas: how many jobs of one key may wait or run at a time, counted in the rows themselves."""
+"""Job quotas: limits how many jobs of one key may wait or run at a time, counted from their rows."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from core.tables import JobRow
 
 
 def check(session: Session, settings: Settings, job: JobRow) -> None:
-    """Raise `TooManyRequests` when this job, which was queued just now, is one too many of its owner's.
+    """Raise `TooManyRequests` if this job, which was just queued, exceeds its owner's quota.
 
-    To be asked in the transaction that queues it, which is then rolled back. The answer has no
-    Retry-After: nobody knows when a job ends, and a client that waited as told would wait in vain.
+    Call it in the transaction that queues the job, which is then rolled back. The response has no
+    Retry-After, because nobody knows when a job ends.
     """
     most = settings.max_active_jobs_per_key
     if most and job.owner is not None and jobs.active_of(session, job.owner) > most:

@@ -1,9 +1,9 @@
 """Rate limits: how often a key may make requests, by the scope that they need.
 
-The counts lie in Redis where the broker is one, shared by all replicas; else in this process, so that
-several processes allow as many times the rate. The algorithm and its atomic script are `limits`': a
-sliding window of two counters, which never lets more than the rate through in any window's time at an
-even pace, and forgets nothing at a window's edge.
+If the broker is Redis, the counts are kept there and shared by all replicas; otherwise each process keeps its
+own, and N processes allow N times the rate. The algorithm and its atomic script are those of the library
+`limits`: a sliding window of two counters, which at an even pace never admits more than the rate in any
+window's time and does not reset at a window's edge.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REDIS_SECONDS = 0.25
-"""How long a request waits for Redis; it answers in less than a millisecond when it is well."""
+"""How long a request waits for Redis, which normally answers in less than a millisecond."""
 CONNECTIONS = 8
-"""Requests that ask Redis at a time. More are no faster, and each would wait longer in a burst."""
+"""Limit of concurrent requests to Redis. More are no faster, and each would wait longer in a burst."""
 REST_SECONDS = 5.0
-"""How long Redis is left alone after it did not answer: a hung one must not delay every request."""
+"""How long Redis is not asked after it failed to answer, so that it does not delay every request."""
 
 
 class _State(NamedTuple):
-    """Where a key stands: the requests left, and the seconds until there are more."""
+    """State of a key's limit: requests left, and seconds until there are more."""
 
     passed: bool
     left: int
@@ -43,7 +43,7 @@ class _State(NamedTuple):
 
 
 class Rates:
-    """The limits of this service and their counts. For the event loop's own thread; it never blocks it."""
+    """The limits of this service and their counts. Use it in the event loop's thread; it never blocks."""
 
     def __init__(
         self,
@@ -60,16 +60,16 @@ class Rates:
         self._answered_at = self._away_until = float("-inf")
 
     async def count(self, caller: Caller, scope: Scope) -> dict[str, str]:
-        """Count a request. Returns the headers that tell how many are left, or raises `TooManyRequests`.
+        """Count a request. Returns the rate limit headers, or raises `TooManyRequests`.
 
-        Without an answer of Redis the request passes: the limits keep the service fair among keys that
-        are trusted with it, and to refuse all of them while Redis restarts would be the outage itself.
-        What protects the process (bounded queues, bodies, streams) does not depend on it.
+        If Redis does not answer, the request passes. The limits keep the service fair among trusted keys, and
+        refusing all of them while Redis restarts would itself be an outage. The limits that protect the
+        process (queues, bodies, streams) do not depend on Redis.
         """
         limit = self._limits.get(scope)
         if limit is None or self._limiter is None:
             return {}
-        async with self._turns:  # before the patience begins: to wait here says nothing about Redis
+        async with self._turns:  # before the timeout starts: waiting here says nothing about Redis
             state = await self._ask(self._limiter, limit, caller.id, scope.value)
         if state is None:
             return {}
@@ -83,7 +83,7 @@ class Rates:
         return headers
 
     async def _ask(self, limiter: RateLimiter, limit: RateLimitItem, *names: str) -> _State | None:
-        """Count it, and say where the key stands; None where Redis does not answer, or did not lately."""
+        """Count the request and return the key's state; None if Redis does not answer, or just did not."""
         began = self._clock()
         if began < self._away_until:
             return None
@@ -91,7 +91,7 @@ class Rates:
             async with asyncio.timeout(self._patience):
                 state = await _hit(limiter, limit, *names)
         except _failures() as error:
-            if self._answered_at < began:  # else it is this process that is late
+            if self._answered_at < began:  # else Redis has answered others, and this process is slow
                 self._away_until = self._clock() + REST_SECONDS
                 logger.warning("rate limits are not counted for %g s: %r", REST_SECONDS, error)
             return None
@@ -99,16 +99,16 @@ class Rates:
         return state
 
     async def aclose(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         if self._close is not None:
             await self._close()
 
 
 def open_rates(settings: Settings) -> Rates:
-    """The limits of the settings, on the storage that goes with the broker."""
+    """Create the limits of the settings, on the storage that matches the broker."""
     if not settings.rates:
         return Rates({})
-    # Half a second to load, for those who limit.
+    # Takes half a second to import, so only if there are limits.
     from limits.aio.storage import MemoryStorage, RedisStorage
     from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
@@ -123,7 +123,7 @@ def open_rates(settings: Settings) -> Rates:
         socket_connect_timeout=REDIS_SECONDS,
         socket_timeout=REDIS_SECONDS,
     )
-    options: dict[str, Any] = {"connection_pool": pool}  # documented, but not in the types
+    options: dict[str, Any] = {"connection_pool": pool}  # documented, but missing from the types
     storage = RedisStorage(
         f"async+{settings.broker}", implementation="redispy", key_prefix="masktune-rate", **options
     )
@@ -143,7 +143,7 @@ async def _hit(limiter: RateLimiter, limit: RateLimitItem, *names: str) -> _Stat
 
 
 def _headers(scope: Scope, limit: RateLimitItem, state: _State) -> dict[str, str]:
-    """As draft-ietf-httpapi-ratelimit-headers (from its version 8 on) spells them."""
+    """Format the headers as in draft-ietf-httpapi-ratelimit-headers (since version 8)."""
     return {
         "RateLimit-Policy": f'"{scope.value}";q={limit.amount};w={limit.get_expiry()}',
         "RateLimit": f'"{scope.value}";r={state.left};t={state.seconds}',

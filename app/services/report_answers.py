@@ -1,4 +1,4 @@
-"""A report's figures in sentences: the verdict, and answers to a reader's three questions."""
+"""A report's figures as sentences: the verdict, and answers to a reader's three questions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.services.report_words import (
 
 
 class VerdictWords(NamedTuple):
-    """`tone` is one of good, neutral, bad."""
+    """`tone` is `good`, `neutral` or `bad`."""
 
     tone: str
     title: str
@@ -43,7 +43,7 @@ _VERDICTS = {
 
 
 def verdict(report: Json) -> VerdictWords:
-    """The verdict, and the one difference that it rests on."""
+    """Describe the verdict and the one difference that it rests on."""
     found = report.get("verdict")
     if not found:
         return VerdictWords(
@@ -77,7 +77,7 @@ def verdict(report: Json) -> VerdictWords:
 
 
 def _lowest(deciding: Json, rival: str) -> str:
-    """Which groups the worst case is about, and how many were too small; older reports do not say."""
+    """Name the groups of the worst case and count those that were too small; older reports lack both."""
     if deciding.get("worst_a") is None:
         return ""
     told = f"; its lowest is {deciding['worst_a']}, that of {rival} is {deciding['worst_b']}"
@@ -87,7 +87,7 @@ def _lowest(deciding: Json, rival: str) -> str:
 
 
 def unseen(report: Json, split: str) -> str:
-    """Whether the models were trained on the images of a split, as a relative clause."""
+    """Return a relative clause that says whether the models were trained on the images of a split."""
     if split == "train":
         return "which the models were trained on, so it says nothing about new inputs"
     if "imported" in report["models"]:
@@ -98,7 +98,7 @@ def unseen(report: Json, split: str) -> str:
 
 
 def answers(report: Json, split: str | None) -> tuple[Answer, ...]:
-    """Does the model lean on a shortcut, did the change help, can I trust the new model?"""
+    """Answer: does the model lean on a shortcut, did the change help, can I trust the new model?"""
     by_arm = report["metrics"].get(split) if split else None
     if not by_arm:
         return ()
@@ -124,7 +124,7 @@ READINGS = {
 
 
 def _leans(found: Json | None) -> str:
-    """The reading, with the first sign of each kind, or with the reason why there is none."""
+    """State the reading, with the first sign of each kind or the reason why it was not judged."""
     if not found:
         return "This report has not looked for one."
     _, title = READINGS[found["reading"]]
@@ -158,7 +158,7 @@ def _trust(after: Json, certified: Json | None, split: str) -> str:
         f"of {name}. "
     )
     wishes = certified["wishes"] if certified else []
-    # The figures decide which of them is shown, so only one that holds together with the others may be.
+    # The figures decide which certificate is shown, so only one that holds jointly with the others may be.
     kept = next((wish for wish in wishes if (wish.get("together") or {}).get("status") == "certified"), None)
     if kept is None or certified is None:
         return (

@@ -1,8 +1,8 @@
 """The figures of a report's page as SVG by matplotlib, in the page's own colours, light and dark.
 
-A figure is drawn in colours that stand for the page's CSS variables and are replaced by them, and its
-text stays text in the page's font. What a browser would have to fetch or could clash with the page is
-cut out: metadata with addresses, the style element, fonts.
+A figure is drawn in placeholder colours that are then replaced by the page's CSS variables, and its text
+stays text in the page's font. Everything that a browser would have to fetch or that could clash with the page
+is removed: metadata with addresses, the style element, fonts.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _VARIABLES = {
     "line": "#e10007",
 }
 _COLOR = {**_VARIABLES, "retrained": _VARIABLES["masktune"], "given": _VARIABLES["imported"]}
-_drawing = Lock()  # matplotlib's settings and its font cache are not made for threads
+_drawing = Lock()  # matplotlib's settings and font cache are not thread-safe
 
 
 def risk_coverage(curves: Sequence[tuple[str, words.Json]], *, name: str) -> Markup:
-    """Selective risk over coverage, a line with its pointwise bounds for each (arm, curve).
+    """Plot selective risk over coverage: a line with pointwise bounds for each (arm, curve).
 
-    The control's bounds are left out: three would hide each other.
+    The control's bounds are left out, because three bands would hide each other.
     """
     figure = _figure(4.6, 3.1)
     axes = figure.add_subplot()
@@ -73,14 +73,14 @@ def risk_coverage(curves: Sequence[tuple[str, words.Json]], *, name: str) -> Mar
 
 
 def _top(curves: Sequence[tuple[str, words.Json]]) -> float:
-    """The bounds of the first few answers reach 100 % and would flatten the lines."""
+    """Return the axis limit. Ignores bounds at low coverage: they reach 100 % and would flatten the lines."""
     settled = [p["high"] for _, curve in curves for p in curve["points"] if p["coverage"] >= 0.3]
     risks = [p["risk"] for _, curve in curves for p in curve["points"]]
     return min(102.0, 108 * float(max([0.005, *settled, *risks])))
 
 
 def reliability(arm: str, found: words.Json, *, name: str) -> Markup:
-    """Accuracy over confidence, with the interval of each bin; larger dots hold more samples."""
+    """Plot accuracy over confidence, with each bin's interval; larger dots hold more samples."""
     figure = _figure(2.7, 2.7)
     axes = figure.add_subplot()
     axes.plot([0, 100], [0, 100], color=_COLOR["soft"], linewidth=0.8, linestyle=(0, (4, 3)))
@@ -109,7 +109,7 @@ def reliability(arm: str, found: words.Json, *, name: str) -> Markup:
 
 
 def _figure(width: float, height: float) -> Figure:
-    """Of this size in inches, with room for the labels; a layout that measures text takes twice as long."""
+    """Create a figure of this size in inches. Its margins are fixed: measuring text takes twice as long."""
     from matplotlib.figure import Figure  # half a second to import
 
     figure = Figure(figsize=(width, height))
@@ -132,7 +132,7 @@ def _frame(axes: Axes, x: str, y: str) -> None:
 
 
 def _svg(figure: Figure, *, name: str, label: str) -> Markup:
-    """The figure as an element of the page; `name` keeps its ids apart from those of the other figures."""
+    """Render the figure as an SVG element; `name` makes its ids unique on the page."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -142,7 +142,7 @@ def _svg(figure: Figure, *, name: str, label: str) -> Markup:
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with _drawing, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata=metadata)
-    drawn = _inline(buffer.getvalue(), name, label)  # here, with an escaped label
+    drawn = _inline(buffer.getvalue(), name, label)  # escapes the label
     return Markup(drawn)  # noqa: S704  # nosec B704
 
 

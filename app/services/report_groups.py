@@ -1,4 +1,4 @@
-"""The groups over which a last layer was balanced, as the report's page shows them."""
+"""The groups over which a last layer was balanced, for the report's page."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Example:
 
 @dataclass(frozen=True)
 class GroupRow:
-    """One group: how each model does on it, who is in it."""
+    """One group: each model's accuracy on it, and its samples."""
 
     row: Row
     share: str
@@ -53,7 +53,7 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class GroupsPage:
-    """Nobody labelled `inferred` groups, and the page says so at each of them."""
+    """The section's content. The page marks each `inferred` group as not labelled by anybody."""
 
     inferred: bool
     title: str
@@ -66,7 +66,7 @@ class GroupsPage:
 def build_groups(
     section: words.Json | None, arms: tuple[str, ...], picture: Callable[[str], str]
 ) -> GroupsPage | None:
-    """The report's section `groups`; None where the job retrained no head. `arms` in reading order."""
+    """Build the report's section `groups`; None if the job retrained no head. `arms` are in reading order."""
     if not section:
         return None
     inferred = section["inferred"]

@@ -1,4 +1,4 @@
-"""The smaller sentences of a report's page, about its tables and pictures."""
+"""The notes of a report's page about its tables and images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNS = {
     "mask": "Own mask",
     "property": "Simple image property",
 }
-"""`slices` is in reports of earlier versions, which counted them as a sign."""
+"""`slices` occurs only in reports of earlier versions, which counted them as a sign."""
 
 SPLITS = {
     "calibration": "Inputs like the training data, but not trained on: what a certificate is about.",
@@ -23,12 +23,12 @@ SPLITS = {
 
 
 def rule(name: str) -> str:
-    """A gallery rule in words."""
+    """Return a gallery rule in words."""
     return name.replace("_", " ")
 
 
 def whole_classes(names: Sequence[str], cut: int) -> str:
-    """The classes that were not divided."""
+    """Name the classes that were not divided."""
     if not names:
         return "" if cut else "No image has a map that shows where the model looks."
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
@@ -37,7 +37,7 @@ def whole_classes(names: Sequence[str], cut: int) -> str:
 
 
 def agreement(found: Json | None) -> str | None:
-    """How well inferred slices match the true groups."""
+    """Say how well inferred slices match the true groups."""
     if not found:
         return None
     says = {"follows": "follow", "partly": "partly follow", "misses": "do not follow"}[found["reading"]]
@@ -60,7 +60,7 @@ def moved(found: Json | None, after: str | None) -> str | None:
 
 
 def masks(summary: Json | None) -> tuple[tuple[str, str], ...]:
-    """What was masked in the training images, as (figure, what it is)."""
+    """Summarise the masks of the training images as (figure, meaning) pairs."""
     if not summary:
         return ()
     return (
@@ -82,7 +82,7 @@ def disagreement(found: Json | None, after: str) -> str | None:
 
 
 def background_gap(by_arm: Json | None) -> str | None:
-    """How much the background decides, model by model; for the Background Challenge alone."""
+    """Say how much the background decides for each model; for the Background Challenge only."""
     if not by_arm:
         return None
     told = "; ".join(
@@ -96,14 +96,14 @@ def background_gap(by_arm: Json | None) -> str | None:
 
 
 def wish(found: Json) -> tuple[str, str]:
-    """What a certificate for one risk allows, and its counts."""
+    """Return the coverage that a certificate for one risk allows, and its counts."""
     if found["status"] != "certified":
         return "none", "not certifiable"
     return percent(found["coverage"]), f"{found['errors']} of {found['answered']:,} wrong"
 
 
 def copies(left_out: int | None) -> str:
-    """What a calibration did with images that also occur elsewhere."""
+    """Say how many copies of images a calibration left out, and why."""
     if not left_out:
         return ""
     return (
@@ -119,11 +119,11 @@ def best_risk(found: float | None) -> str:
 NOT_FINITE = (
     "Its answers on this split include numbers that are not finite, so its probabilities are not assessed."
 )
-"""If none is finite; reports of earlier versions left none of them out."""
+"""Shown if no answer is finite, or, in reports of earlier versions, if any is not."""
 
 
 def reliability(found: Json) -> str:
-    """Whether it is over- or underconfident, and whether chance alone would explain the error."""
+    """Say whether the model is over- or underconfident, and whether chance alone would explain the error."""
     if "overconfidence" not in found:
         return ""
     over = found["overconfidence"]
@@ -151,7 +151,7 @@ def reliability(found: Json) -> str:
 
 
 def shown(found: Json | None, temperature: Json | None) -> str:
-    """The same after the temperature is applied."""
+    """Say how far the probabilities are off after the temperature is applied."""
     if not found or not temperature or found["ece"] is None:
         return ""
     return (

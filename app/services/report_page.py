@@ -1,4 +1,4 @@
-"""What a report's page shows, taken from its JSON: words and figures ready to print, no markup."""
+"""Builds the content of a report's page from its JSON: words and figures ready to print, no markup."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from app.services.report_shapes import (
 )
 
 ARMS = ("erm", "given", "control", "masktune", "retrained", "imported")
-"""In reading order: before, the same amount of training, after."""
+"""Arms in reading order: before, the same amount of training, after."""
 
 Picture = Callable[[str], str]
-"""The name of a picture of the report → a `data:` address."""
+"""Maps the name of an image of the report to a `data:` URI."""
 
 
 def build_page(report: words.Json, picture: Picture) -> ReportPage:
-    """Everything that the template prints."""
+    """Build the page, apart from the sections of `report_sections` and `report_groups`."""
     arms = _arms(report)
     splits = sorted(report["metrics"], key=lambda split: split != "test")
     pages = [_split(report, split, arms, main=split == splits[0]) for split in splits]
@@ -113,7 +113,7 @@ def _summary(by_arm: words.Json, keys: Sequence[str]) -> tuple[Row, ...]:
 
 
 def _grouped(by_arm: words.Json, keys: Sequence[str]) -> bool:
-    """If there are groups, the worst case is the worst group, not the worst class."""
+    """Whether there are groups; the worst case is then the worst group, not the worst class."""
     return any(by_arm[key]["worst_group_accuracy"] is not None for key in keys)
 
 
@@ -142,7 +142,7 @@ def _slices(by_arm: words.Json, keys: Sequence[str], among: str) -> tuple[Row, .
 
 
 def _changes(differences: Sequence[words.Json]) -> tuple[Change, ...]:
-    """On one common scale, so that lengths compare; at least ±5 points, so that noise looks small."""
+    """Place all changes on one scale, so that lengths compare; at least ±5 points, so noise looks small."""
     grouped = any(d["statistic"] == "worst_group_accuracy" for d in differences)
     hidden = ("balanced_accuracy", "worst_class_accuracy") if grouped else ()
     differences = [d for d in differences if d["statistic"] not in hidden]

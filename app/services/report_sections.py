@@ -1,7 +1,7 @@
 """The evidence on a report's page: signs of a shortcut, slices, where models look, what may be trusted.
 
-Each builder takes the report's JSON and returns what the template prints; None where the report has
-no such section.
+Each builder takes the report's JSON and returns the content for the template, or None if the report lacks
+the section.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from app.services.report_shapes import (
 
 Picture = Callable[[str], str]
 PROPERTIES = 6
-"""Rows of the table of simple properties; the JSON has them all."""
+"""Limit of rows in the table of simple properties; the JSON has all of them."""
 
 
 def build_shortcut(report: words.Json, arms: Sequence[str], picture: Picture) -> Shortcut | None:

@@ -1,4 +1,4 @@
-"""What the template of a report is handed: figures and words ready to print."""
+"""Data for the template of a report: figures and words ready to print."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Figure:
-    """A share in 0..1 with its interval, where it has one, on the scale of the chart it stands in."""
+    """A share in 0..1 with its interval, if it has one."""
 
     arm: str
     value: float
@@ -46,7 +46,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """A statistic, class or group under each arm."""
+    """A statistic, class or group, with a figure for each arm."""
 
     name: str
     note: str
@@ -56,7 +56,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Change:
-    """The judged arm minus another one, in points. `left`, `right`, `at` and `zero` are places in percent."""
+    """The judged arm minus another, in points. `left`, `right`, `at` and `zero` are positions in percent."""
 
     against: str
     statistic: str
@@ -72,10 +72,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How far the probabilities of a model are to be believed; `note` says what chance would make of it.
+    """How reliable a model's probabilities are; `note` compares the error with what chance would give.
 
-    `shown` is about the probabilities at the model's temperature, which predictions show. `ece` and
-    `figure` are empty where answers are not finite numbers.
+    `shown` is about the probabilities at the model's temperature, which predictions show. `ece` and `figure`
+    are empty if answers are not finite numbers.
     """
 
     arm: str
@@ -118,7 +118,7 @@ class Cost:
     rate: str
     device: str
     share: float
-    """Of the longest stage, percent."""
+    """Percent of the longest stage."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class SplitPage:
     name: str
     n: int
     unseen: str
-    """What the models have to do with its images, as a relative clause."""
+    """Whether the models were trained on its images, as a relative clause."""
     summary: tuple[Row, ...]
     groups: tuple[Row, ...]
     classes: tuple[Row, ...]
@@ -136,7 +136,7 @@ class SplitPage:
     reliability: tuple[Reliability, ...]
     disagreement: str | None
     background: str | None
-    """The background gap of each model, where the split has one."""
+    """The background gap of each model, if the split has one."""
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,10 @@ class ReportPage:
     costs: tuple[Cost, ...]
     total: str
     judged: str = words.ARM_NAMES["masktune"]
-    """The arm that the others are compared with, as it stands inside of a sentence."""
+    """Name of the arm that the others are compared with, for use inside a sentence."""
     question: str = "Did MaskTune help?"
     changed: bool = True
-    """Whether there is a model after the one before."""
+    """Whether the report has a model after the change, not only the one before."""
     glossary: tuple[tuple[str, str], ...] = field(default=words.GLOSSARY)
 
 
@@ -243,7 +243,7 @@ class Shortcut:
     tone: str
     title: str
     reason: str
-    """Why it was not judged; else empty."""
+    """Why it was not judged; empty if it was."""
     model: str
     signs: tuple[Sign, ...]
     rule: str
@@ -277,7 +277,7 @@ class Gaze:
 class Wish:
     risk: str
     figures: tuple[tuple[str, str, str], ...]
-    """(arm, share that would be answered or a refusal, what it rests on)."""
+    """Tuples (arm, share that would be answered or "none", counts behind it)."""
 
 
 @dataclass(frozen=True)
@@ -288,4 +288,4 @@ class Trust:
     wishes: tuple[Wish, ...]
     best: tuple[tuple[str, str], ...]
     curves: tuple[tuple[str, str, Markup], ...]
-    """(split, caption, figure)."""
+    """Tuples (split, caption, figure)."""

@@ -1,4 +1,4 @@
-"""The words of a report's page: names of models and figures, numbers as text, what each term means."""
+"""The words of a report's page: names of models and figures, number formats, a glossary."""
 
 from __future__ import annotations
 
@@ -78,39 +78,39 @@ QUESTIONS = {
     "masktune": ("MaskTune", "the same training without masks"),
     "retrained": ("the retrained head", "the same head without groups"),
 }
-"""The name of the judged arm, and what its control is."""
+"""For each arm that can be judged: its name, and a description of its control."""
 
 
 def judged(report: Json) -> str:
-    """The arm that is compared with the others."""
+    """Return the arm that is compared with the others."""
     return "retrained" if "retrained" in report["models"] else "masktune"
 
 
 def before_arm(report: Json) -> str:
-    """What the judged arm was made from; in reports that do not say, ERM or the imported model."""
+    """Return the arm that the judged one was made from; older reports imply ERM or the imported model."""
     told: str | None = report.get("before")
     return told or ("erm" if "erm" in report["models"] else "imported")
 
 
 def judged_name(report: Json) -> str:
-    """As it is written inside a sentence."""
+    """Return the name of the judged arm for use inside a sentence."""
     return QUESTIONS[judged(report)][0]
 
 
 def question(report: Json) -> str:
-    """The second of the three that `report_answers` answers."""
+    """Return the second of the three questions in `report_answers`."""
     return f"Did {judged_name(report)} help?"
 
 
 def glossary(report: Json) -> tuple[tuple[str, str], ...]:
-    """What this report's terms mean."""
+    """Return the terms of this report with their meanings."""
     if judged(report) == "masktune":
         return GLOSSARY
     return tuple(_HEAD_GLOSSARY.get(word, (word, meaning)) for word, meaning in GLOSSARY)
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.1f}\u00a0%"  # no line breaks before the sign
+    return f"{100 * share:.1f}\u00a0%"  # a non-breaking space
 
 
 def whole_percent(share: float) -> str:
@@ -118,7 +118,7 @@ def whole_percent(share: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of shares as signed percentage points."""
+    """Format a difference of shares as signed percentage points."""
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 

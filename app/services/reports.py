@@ -1,4 +1,4 @@
-"""A job's before/after report: found, and rendered as one self-contained page."""
+"""Finds a job's before/after report and renders it as one self-contained page."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from core.vocabulary import STAGES, Stage
 FILE = "report.json"
 TEMPLATES = Path(__file__).parent.parent / "templates"
 SEALED = {"Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'"}
-"""The page needs nothing but itself, and may have nothing else."""
+"""The page is self-contained, so it is forbidden to load anything else."""
 
 
 def read(job: JobRow, artifacts: Artifacts) -> dict[str, Any]:
-    """The report as JSON values, or `NotReported` with the reason why there is none."""
+    """Return the report as JSON values, or raise `NotReported` with the reason."""
     report: dict[str, Any] = json.loads(
         (_folder(job, artifacts) / FILE).read_text(encoding="utf-8"),
-        parse_constant=lambda _: None,  # NaN and infinities are no JSON
+        parse_constant=lambda _: None,  # NaN and infinities are not valid JSON
     )
     return report
 
 
 def page(job: JobRow, artifacts: Artifacts) -> bytes:
-    """The report as HTML: no script, no request to anywhere, pictures inside."""
+    """Return the report as HTML: no scripts, no external requests, images inlined."""
     report, folder = read(job, artifacts), _folder(job, artifacts)
 
     def picture(name: str) -> str:
@@ -45,7 +45,7 @@ def page(job: JobRow, artifacts: Artifacts) -> bytes:
 
 
 def render(report: words.Json, picture: Picture) -> str:
-    """A report's JSON as the page; `picture` finds its pictures."""
+    """Render a report's JSON as the page; `picture` maps the names of its images to `data:` URIs."""
     page = build_page(report, picture)
     keys = tuple(arm.key for arm in page.arms)
     return _template().render(

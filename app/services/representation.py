@@ -1,4 +1,4 @@
-"""A resource as bytes with a strong ETag, and 304 where the client has those bytes already."""
+"""A resource as bytes with a strong ETag, or 304 if the client already has those bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ JSON = "application/json"
 
 
 def etag_of(body: bytes) -> str:
-    """A strong validator: a digest of the representation."""
+    """Return a strong validator: a digest of the representation."""
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
@@ -28,7 +28,7 @@ def matches(header: str | None, etag: str) -> bool:
 def represent(
     resource: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The resource as JSON, with its ETag. For the answers of POST, PUT and the like."""
+    """Return the resource as JSON with its ETag, for responses to POST, PUT and the like."""
     body = resource.model_dump_json().encode()
     return Response(
         body, status_code=status, headers={"ETag": etag_of(body), **(headers or {})}, media_type=JSON
@@ -42,10 +42,10 @@ def conditional(
     media_type: str = JSON,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer of a GET: the representation, or 304 when If-None-Match names it."""
+    """Answer a GET with the representation, or with 304 if If-None-Match names it."""
     body = resource if isinstance(resource, bytes) else resource.model_dump_json().encode()
     etag = etag_of(body)
-    # A cache may keep it and must ask each time whether it still holds.
+    # A private cache may store it but must revalidate it each time.
     extra = {"ETag": etag, "Cache-Control": "private, no-cache", **(headers or {})}
     if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=extra)

@@ -1,4 +1,4 @@
-"""From a request to the hyperparameters of a job: data set defaults, then the preset, then single fields."""
+"""Resolves a job's hyperparameters: data set defaults, then the preset, then the request's single fields."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from models.config import ConfigError, Hyperparameters, RetrainConfig
 from models.defaults import default_hyperparameters
 
 NULL_MEANS_SOMETHING = frozenset({"share", "learning_rate"})
-"""null is a value in `masking.share` and `finetune.learning_rate`; elsewhere it is as good as left out."""
+"""null is a value in `masking.share` and `finetune.learning_rate`; elsewhere it leaves the field unset."""
 RANDOM = "random"
-"""As a masking method: as many pixels as saliency would mask, at places drawn at random."""
+"""The masking method that masks as many pixels as saliency would, at random places."""
 NOT_PARAMS = frozenset({"dataset", "model", "mask_set", "preset"})
 
 
 def resolve(base: Mapping[str, Any], request: BaseModel, **fixed: Any) -> Hyperparameters:
-    """`base` ← the request's preset ← its single fields ← what is `fixed`. Raises `InvalidInput`."""
+    """Merge `base` ← the request's preset ← its single fields ← `fixed`. Raises `InvalidInput`."""
     fields = given(request)
     merged = _with_a_schedule_that_holds(base)
     for layer in (*_preset(request, fields), fields, fixed):
@@ -37,7 +37,7 @@ def resolve(base: Mapping[str, Any], request: BaseModel, **fixed: Any) -> Hyperp
 
 
 def _with_a_whole_schedule(layer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Milestones alone mean multistep; another schedule, named, leaves the milestones below it behind."""
+    """Complete a schedule: milestones alone mean multistep; naming another one drops milestones below."""
     schedule = layer.get("schedule") or {}
     if schedule.get("milestones") and "name" not in schedule:
         return {**layer, "schedule": {**schedule, "name": "multistep"}}
@@ -47,7 +47,7 @@ def _with_a_whole_schedule(layer: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _with_a_schedule_that_holds(base: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a model's training: milestones without multistep did nothing, nor did multistep without them."""
+    """Normalise an earlier training's schedule: milestones and multistep do nothing without each other."""
     schedule = base.get("schedule") or {}
     if (schedule.get("name") == "multistep") == bool(schedule.get("milestones")):
         return dict(base)
@@ -56,7 +56,7 @@ def _with_a_schedule_that_holds(base: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _preset(request: BaseModel, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """What the request's preset sets, in layers."""
+    """Return the layers of the request's preset."""
     name = getattr(request, "preset", None)
     if name is None:
         return ()
@@ -65,7 +65,7 @@ def _preset(request: BaseModel, fields: Mapping[str, Any]) -> tuple[Mapping[str,
 
 
 def resolve_head(request: BaseModel, **fixed: Any) -> RetrainConfig:
-    """The defaults ← the request's fields ← what is `fixed`. Raises `InvalidInput`."""
+    """Merge the defaults ← the request's fields ← `fixed`. Raises `InvalidInput`."""
     merged = merge(merge(RetrainConfig().to_json(), given(request)), fixed)
     try:
         return RetrainConfig.from_json(merged)
@@ -74,19 +74,19 @@ def resolve_head(request: BaseModel, **fixed: Any) -> RetrainConfig:
 
 
 def defaults_for(dataset: DatasetRow) -> dict[str, Any]:
-    """What suits this data set, by its sizes and counts."""
+    """Return default hyperparameters for this data set's image size, training samples and classes."""
     side = dataset.summary["sizes"]["longer_side_max"]
     n_train = dataset.summary["splits"]["train"]["count"]
     return default_hyperparameters(side, n_train, len(dataset.classes)).to_json()
 
 
 def given(request: BaseModel) -> dict[str, Any]:
-    """The hyperparameters that the client itself named."""
+    """Return the hyperparameters that the client set explicitly."""
     return {name: value for name, value in _set_fields(request).items() if name not in NOT_PARAMS}
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`; objects are merged field by field."""
+    """Overlay `above` on `below`; objects are merged field by field."""
     merged = dict(below)
     for name, value in above.items():
         under = merged.get(name)
@@ -108,7 +108,7 @@ def _set_fields(model: BaseModel) -> dict[str, Any]:
 
 
 def _check_names(params: Hyperparameters, fields: Mapping[str, Any]) -> None:
-    """Names that only the learning knows, and what would change nothing; what no client named is right."""
+    """Check the client's fields for unknown backbones or methods, and for a momentum without effect."""
     if "backbone" in fields:
         try:
             check_backbone(params.backbone)
@@ -123,7 +123,7 @@ def _check_names(params: Hyperparameters, fields: Mapping[str, Any]) -> None:
 
 
 def check_method_field(name: str, pointer: str, *, random: bool = False) -> None:
-    """Raise `InvalidInput` unless it is a saliency method, or `random` where masks may be random."""
+    """Raise `InvalidInput` unless it is a saliency method, or "random" if `random` allows it."""
     if random and name == RANDOM:
         return
     try:

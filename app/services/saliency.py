@@ -1,4 +1,4 @@
-"""Saliency maps on request: any method, as numbers or as pictures, with the mask that follows from it."""
+"""Saliency maps on request: any method, as numbers or as images, with the resulting mask."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PNG = "image/png"
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a map takes from the database. One of `sigmas` and `share` rules the mask."""
+    """All that a map reads from the database. `share` decides the mask unless it is None, else `sigmas`."""
 
     model: ModelRow
     pair: Pair
@@ -48,7 +48,7 @@ class Mapped:
 
 
 def plan(session: Session, services: Services, query: SaliencyQuery) -> Plan:
-    """Resolve the model, the class and the rule of the mask. Raises what the query gets wrong."""
+    """Resolve the model, the class and the mask rule. Raises for whatever is wrong with the query."""
     model = models.find(services, session, query.model)
     target = None
     if query.target is not None:
@@ -60,7 +60,7 @@ def plan(session: Session, services: Services, query: SaliencyQuery) -> Plan:
     masking = _masking(session, model)
     return Plan(
         model=model,
-        # The partner has no part in it: alone, the model is one forward pass instead of two.
+        # Without the ERM model, which maps do not need: one forward pass instead of two.
         pair=Pair(pair_of(session, model).model, None),
         explain=Explain(query.method, target),
         sigmas=masking.sigmas if query.sigmas is None else query.sigmas,
@@ -69,14 +69,14 @@ def plan(session: Session, services: Services, query: SaliencyQuery) -> Plan:
 
 
 async def explain(services: Services, plan: Plan, uploads: Sequence[Upload]) -> list[Mapped]:
-    """The maps of the images and their masks. Raises `BadImage`, `Overloaded`, `InvalidInput`."""
+    """Compute the images' maps and masks. Raises `BadImage`, `Overloaded`, `InvalidInput`."""
     await services.inference.check_method(plan.explain, images=len(uploads))
     seen = await services.inference.see(plan.pair, uploads, plan.explain)
     return await services.inference.draw(lambda: _mapped(plan, seen))
 
 
 def describe(plan: Plan, mapped: Sequence[Mapped]) -> SaliencyAnswer:
-    """The maps as JSON."""
+    """Convert the maps to the shape of the API."""
     classes = plan.model.classes
     return SaliencyAnswer(
         model=plan.model.id,
@@ -98,12 +98,12 @@ def describe(plan: Plan, mapped: Sequence[Mapped]) -> SaliencyAnswer:
 
 
 def picture(image: Mapped, view: View) -> bytes:
-    """One picture of the map, as a PNG."""
+    """Draw one view of the map as a PNG."""
     return pictures.png(VIEWS[view](image))
 
 
 def format_of(query: SaliencyQuery, accept: str, *, images: int) -> Format:
-    """What to answer with. `InvalidInput` for a PNG of several images."""
+    """Choose the format of the answer. Raises `InvalidInput` for a PNG of several images."""
     wanted: Format = "png" if preferred(accept, (JSON, PNG)) == PNG else "json"
     chosen = query.format or wanted
     if chosen == "png" and images != 1:
@@ -114,7 +114,7 @@ def format_of(query: SaliencyQuery, accept: str, *, images: int) -> Format:
 
 
 def _mapped(plan: Plan, seen: Seen) -> list[Mapped]:
-    from app.inference.masks import masked_pixels  # torch comes with it, and an engine has brought it
+    from app.inference.masks import masked_pixels  # imports torch, which the engine has already loaded
 
     maps, targets = seen.scores.maps, seen.scores.targets
     assert maps is not None
@@ -128,7 +128,7 @@ def _mapped(plan: Plan, seen: Seen) -> list[Mapped]:
 
 
 def _masking(session: Session, model: ModelRow) -> MaskingConfig:
-    """How the job that made the model masked, where it did."""
+    """Return the masking of the job that made the model, or the defaults if it had none."""
     job = None if model.job_id is None else session.get(JobRow, model.job_id)
     masking = {} if job is None else job.params.get("masking") or {}
     return MaskingConfig.from_json(masking)

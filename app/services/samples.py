@@ -21,11 +21,11 @@ MEDIA_TYPES = (
     (b"II*\0", "image/tiff"),
     (b"MM\0*", "image/tiff"),
 )
-"""First bytes → type. What is sent is what the bytes are, never what a file name said."""
+"""First bytes → media type. The type that is sent comes from the content, never from a file name."""
 
 
 def opened(services: Services, row: DatasetRow) -> Store:
-    """The data set's store, or `DatasetNotReady`."""
+    """Return the data set's store, or raise `DatasetNotReady`."""
     if row.state is not DatasetState.READY or row.artifact is None:
         raise DatasetNotReady(
             f"data set {row.id} is {row.state.value}; its samples can be read once it is ready"
@@ -42,7 +42,7 @@ def listing(
     cursor: str | None,
     limit: int,
 ) -> Page[Sample]:
-    """The samples that meet every condition, by number, behind the cursor."""
+    """Return a page of the samples that meet all conditions, by number, after the cursor."""
     rows = store.rows(
         split=split,
         label=_index(store.classes, label, "label", "class"),
@@ -59,7 +59,7 @@ def listing(
 
 
 def describe(store: Store, number: int) -> Sample:
-    """One sample, or `NotFound`."""
+    """Describe one sample, or raise `NotFound`."""
     try:
         sample = store.sample(number)
     except IndexError as error:
@@ -77,7 +77,7 @@ def describe(store: Store, number: int) -> Sample:
 
 
 def image(store: Store, number: int) -> tuple[bytes, str]:
-    """The file as it was uploaded and the media type of its content, or `NotFound`."""
+    """Return the file as uploaded and the media type of its content, or raise `NotFound`."""
     try:
         data = store.image_bytes(number)
     except IndexError as error:
@@ -86,7 +86,7 @@ def image(store: Store, number: int) -> tuple[bytes, str]:
 
 
 def media_type(data: bytes) -> str:
-    """What the first bytes say; `application/octet-stream` for what a browser had better not show."""
+    """Return the media type by the first bytes; `application/octet-stream` if browsers should not show it."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for magic, kind in MEDIA_TYPES if data.startswith(magic)), "application/octet-stream")

@@ -1,7 +1,7 @@
-"""The reject option at the edge: from query parameters to a threshold, from scores to decisions.
+"""The reject option in the API: from query parameters to a threshold, from scores to decisions.
 
-Inside, scores are log-probabilities (`models.selective.scores`); outside they are the probabilities
-e^score, in 0..1. Decisions are made on the logarithms, which still tell apart what rounds to 1.
+Internally, scores are log-probabilities (`models.selective.scores`); in the API they are the probabilities
+e^score, in 0..1. Decisions use the logarithms, which still differ where probabilities round to 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POLICIES: tuple[PolicyName, ...] = ("coverage", "max_risk", "min_score")
 
 @dataclass(frozen=True)
 class Wish:
-    """A policy as it was asked for. `value` is a share of inputs, a risk, or a score in 0..1."""
+    """A policy as requested. `value` is a share of inputs, a risk, or a score in 0..1."""
 
     policy: PolicyName
     value: float | None = None
@@ -32,13 +32,13 @@ class Wish:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A policy, applied. `threshold` is a log-probability: None answers nothing, −inf every finite score."""
+    """A policy, applied. `threshold` is a log-probability: None answers nothing, −inf all finite scores."""
 
     threshold: float | None
     answer: SelectionAnswer
 
     def decide(self, score: float) -> tuple[Decision, AbstainReason | None]:
-        """What becomes of an input with this log-probability. A score that is not finite abstains."""
+        """Decide on an input with this log-probability; a non-finite score abstains."""
         if self.threshold is not None and math.isfinite(score) and score >= self.threshold:
             return Decision.ANSWER, None
         if self.answer.status is SelectionStatus.NOT_CERTIFIABLE:
@@ -47,7 +47,7 @@ class Chosen:
 
 
 def wish(query: PredictQuery) -> Wish:
-    """The one policy of a request. `InvalidInput` for two, or a confidence without a risk."""
+    """Return the policy of a request. Raises `InvalidInput` for several, or a confidence without a risk."""
     asked = [name for name in POLICIES if getattr(query, name) is not None]
     if len(asked) > 1:
         raise InvalidInput(
@@ -66,14 +66,14 @@ def wish(query: PredictQuery) -> Wish:
 
 
 def choose(wish: Wish, calibration: Calibration | None, score_name: ScoreName) -> Chosen:
-    """The threshold for a wish. Only `min_score` and no policy do without a calibration."""
+    """Choose the threshold for a wish. Only `min_score` and no policy work without a calibration."""
     if calibration is None:
         return _uncalibrated(wish, score_name)
     return _calibrated(wish, calibration, score_name)
 
 
 def require_certified(chosen: Chosen) -> None:
-    """Raise `NotCertifiable` where nothing could be certified, with what could be."""
+    """Raise `NotCertifiable` if nothing could be certified; it tells which risk could be."""
     answer = chosen.answer
     if answer.status is not SelectionStatus.NOT_CERTIFIABLE:
         return
@@ -87,7 +87,7 @@ def require_certified(chosen: Chosen) -> None:
 
 
 def probability(log_probability: float | None) -> float | None:
-    """e^score for the outside; None for none and for what is not a number."""
+    """Return e^score for the API; None for None and NaN."""
     if log_probability is None or math.isnan(log_probability):
         return None
     return math.exp(log_probability)
@@ -95,7 +95,7 @@ def probability(log_probability: float | None) -> float | None:
 
 @lru_cache(maxsize=4096)
 def _calibrated(wish: Wish, calibration: Calibration, score_name: ScoreName) -> Chosen:
-    # Kept: finding out what could be certified instead takes a hundred walks through the table.
+    # Cached: finding out what could be certified instead takes a hundred passes over the table.
     selection = _SELECT[wish.policy](calibration.tables[score_name], wish)
     planning = selection.planning
     answer = SelectionAnswer(
@@ -136,7 +136,7 @@ def _use(selection: Selection, calibration: Calibration) -> CalibrationUse:
         coverage=point.coverage,
         coverage_interval=(point.coverage_interval.low, point.coverage_interval.high),
         risk=point.risk,
-        # The threshold was searched for: what holds for it is the certificate, no bound after the fact.
+        # The threshold was searched for, so only the certificate holds for it, and no bound computed later.
         risk_upper=selection.requested if certified and selection.requested else point.risk_upper,
         risk_confidence=point.confidence,
         method=selection.method,

@@ -1,9 +1,9 @@
-"""Reads that requests share: as fresh as one of their own, at a fraction of the cost.
+"""Reads shared by concurrent requests, at a fraction of the cost of a read for each.
 
-An idle reader starts at once; requests that come while it reads share the next read, which begins after
-all of them have come. What was read is kept for a moment, until this process writes anything. So nobody is
-told what was true before they asked, where this process wrote it (an alias that was moved here is moved);
-what another process wrote is seen within that moment.
+An idle reader starts at once. Requests that arrive during a read share the next one, which begins after they
+have arrived. A value is cached for a moment, until this process writes anything. A request therefore sees all
+earlier writes of this process (an alias moved here has moved), and those of other processes within that
+moment.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 KEPT_SECONDS = 0.1
-"""How long another process's writes may go unseen: a read a request costs more than a small network."""
+"""How long other processes' writes may go unseen: one read per request costs more than a small network."""
 _AHEAD = 0.7
-"""The share of that after which it is read again ahead of time: a busy process takes long to read."""
+"""Share of that time after which the value is read again in advance, since a busy process reads slowly."""
 _MOST_KEPT = 256
 
 
 class _Kept(NamedTuple, Generic[T]):
-    """What was read, when that began, and what had been written here by then."""
+    """A value, when its read began, and this process's write count at that time."""
 
     value: T
     begun: float
@@ -39,10 +39,10 @@ def _unwritten() -> int:
 
 
 class Shared(Generic[T]):
-    """Blocking reads by key, in the threads of `limiter`. For the event loop's own thread.
+    """Blocking reads by key, in the threads of `limiter`. Use it only in the event loop's thread.
 
-    What is read is handed to several requests: it must not be changed. `written` grows with each write of
-    this process; `keep` seconds, a read stands for those that follow.
+    Values are shared by several requests and must not be modified. `written` grows with each write of this
+    process. A value is reused for `keep` seconds.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Shared(Generic[T]):
         self._next: dict[Hashable, asyncio.Task[T]] = {}
 
     async def get(self, key: Hashable, read: Callable[[], T]) -> T:
-        """What `read` returns or raises, begun after this call; or what was kept."""
+        """Return (or raise) the result of a `read` that begins after this call, or a cached value."""
         kept = self._kept.get(key)
         if kept is not None and self._written() == kept.written:
             age = self._clock() - kept.begun
@@ -68,10 +68,10 @@ class Shared(Generic[T]):
                 if age > _AHEAD * self._keep and key not in self._reading:
                     self._begin(key, read)
                 return kept.value
-        return await asyncio.shield(self._begin(key, read))  # one who leaves does not take it from the others
+        return await asyncio.shield(self._begin(key, read))  # one cancelled request must not affect others
 
     def _begin(self, key: Hashable, read: Callable[[], T]) -> asyncio.Task[T]:
-        """The read that begins next, which may be there already."""
+        """Return the next read, which may already be scheduled."""
         coming = self._next.get(key)
         if coming is None:
             coming = self._next[key] = asyncio.create_task(self._read(key, read))
@@ -96,12 +96,12 @@ class Shared(Generic[T]):
     def _store(self, key: Hashable, kept: _Kept[T]) -> None:
         if not self._keep:
             return
-        if len(self._kept) >= _MOST_KEPT:  # few of them can be fresh, and they are read again
+        if len(self._kept) >= _MOST_KEPT:  # few can be fresh, and those are simply read again
             self._kept.clear()
         self._kept[key] = kept
 
 
 def _heard(task: asyncio.Task[T]) -> None:
-    """Those who asked may all have left: asyncio complains of a failure that nobody was told."""
+    """Mark the exception as retrieved: if all requests have left, asyncio would log it as never retrieved."""
     if not task.cancelled():
         task.exception()

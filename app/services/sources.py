@@ -1,4 +1,4 @@
-"""Where a data set may come from without an upload: builtin names, and addresses the operator allows."""
+"""Sources of data sets other than uploads: builtin names, and addresses that the operator allows."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ BUILTIN = "builtin:"
 
 
 def resolve(source: str, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """What a `DatasetRow.source` says: `{"builtin": name}` or `{"address": url}`, normalised.
+    """Return the normalised `DatasetRow.source`: `{"builtin": name}` or `{"address": url}`.
 
-    Raises `InvalidInput` for what is unknown, climbs, or lies outside the allowed prefixes.
+    Raises `InvalidInput` for unknown sources, path traversal, and addresses outside the allowed prefixes.
     """
     if source.startswith(BUILTIN):
         return {"builtin": _builtin(source.removeprefix(BUILTIN))}
@@ -26,7 +26,7 @@ def resolve(source: str, allowed: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _builtin(name: str) -> str:
-    from models.data.builtin import BUILTIN as KNOWN  # brings PIL, which nothing else here needs
+    from models.data.builtin import BUILTIN as KNOWN  # imports PIL, which nothing else here needs
 
     if name not in KNOWN:
         raise _refused("unknown-builtin", f"there is no builtin {name!r}; use one of {', '.join(KNOWN)}")
@@ -34,7 +34,7 @@ def _builtin(name: str) -> str:
 
 
 def _file(path: str, prefixes: list[str]) -> str:
-    """The address is read as fsspec reads it: nothing is decoded. Links are followed before it is judged."""
+    """Check a file address. Like fsspec, decode nothing; resolve symbolic links before comparing prefixes."""
     if "\0" in path or not path.startswith("/"):
         raise _refused("invalid-address", "a file address needs an absolute path: file:///folder/archive.zip")
     real = Path(os.path.realpath(path))
@@ -42,7 +42,7 @@ def _file(path: str, prefixes: list[str]) -> str:
         raise _not_allowed()
     try:
         there = real.exists()
-    except OSError:  # a name too long, a folder that may not be read
+    except OSError:  # the name is too long, or a folder cannot be read
         there = False
     if not there:
         raise _refused("not-found", "there is nothing at this address that the service can read")

@@ -1,4 +1,4 @@
-"""Starting a job: everything a client can send is checked here, before it costs time on the device."""
+"""Starts jobs. Everything that a client can send is checked here, before it costs time on the device."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from core.vocabulary import Arm, JobKind, JobState, Stage
 from models.config import Hyperparameters
 
 _OF_A_SET = ("method", "target", "sigmas", "share", "crop")
-"""Fields of `masking` that a mask set is made with; the others say what is done with it."""
+"""Fields of `masking` that determine a mask set; the others determine how it is used."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A job that may be queued."""
+    """A valid job, ready to be queued."""
 
     dataset_id: str
     params: dict[str, Any]
@@ -48,14 +48,14 @@ class Plan:
 
 
 def start(services: Services, once: Once, kind: JobKind, request: BaseModel) -> Response:
-    """Plan the job and queue it: 202 with the whole resource."""
+    """Plan the job and queue it; answer 202 with the whole resource."""
 
     def plan() -> Plan:
         with services.database.read() as session:
             return PLANNERS[kind](session, request)
 
     def make(session: Session, planned: Plan) -> Response:
-        # Locked, and asked again: they may have been deleted while the plan was made.
+        # Lock and check again: data set or models may have been deleted while the plan was made.
         session.get(DatasetRow, planned.dataset_id, with_for_update=True)
         datasets.get_ready(session, planned.dataset_id)
         registry.keep(session, jobs.models_read(planned.inputs, planned.params))
@@ -175,7 +175,7 @@ PLANNERS: dict[JobKind, Callable[[Session, Any], Plan]] = {
 
 
 def _pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[ModelRow, DatasetRow]:
-    """The model, and a ready data set with its classes: by default the one that it was trained on."""
+    """Return the model and a ready data set with its classes, by default the one that it was trained on."""
     model = registry.get(session, model_name)
     wanted = dataset_id or model.dataset_id
     if wanted is None:
@@ -192,9 +192,9 @@ def _pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[Mo
 
 
 def _base(session: Session, model: ModelRow, dataset: DatasetRow) -> Mapping[str, Any]:
-    """The hyperparameters that the model was trained with; for an imported one, what suits the data.
+    """Return the hyperparameters that the model was trained with, or the data set's defaults if imported.
 
-    Those of a retrained head are its backbone's.
+    For a retrained head, these are the hyperparameters of its backbone.
     """
     found: ModelRow | None = model
     while found is not None and found.job_id is not None:
@@ -206,12 +206,12 @@ def _base(session: Session, model: ModelRow, dataset: DatasetRow) -> Mapping[str
 
 
 def _own(model: ModelRow) -> dict[str, Any]:
-    """What the model decides, whatever a preset says: it is its weights that are gone on from."""
+    """Return the fields that the model fixes whatever a preset says, since its weights are the start."""
     return {"backbone": model.backbone, "image_size": model.image_size, "pretrained": model.id}
 
 
 def _as_masked(params: Hyperparameters, mask: JobRow, request: FinetuneRequest) -> Hyperparameters:
-    """With what made the mask set, where it is the only one; `InvalidInput` for another wish."""
+    """Apply the settings of the mask set if it is the only one; `InvalidInput` if the request differs."""
     if params.masking.iterations > 1:
         return params
     made = {name: mask.params["masking"][name] for name in _OF_A_SET}
@@ -227,11 +227,11 @@ def _as_masked(params: Hyperparameters, mask: JobRow, request: FinetuneRequest) 
 
 
 def _check_goes_on(session: Session, model: ModelRow, params: Hyperparameters, *, pointer: str) -> None:
-    """The finetune takes over the state of the model's optimizer, so its own has the same name."""
+    """Check that the finetune uses the model's optimizer, because it continues with the optimizer's state."""
     if model.job_id is None:
         return
     job = jobs.get(session, model.job_id)
-    if job.kind is JobKind.RETRAIN_HEAD:  # leaves no state
+    if job.kind is JobKind.RETRAIN_HEAD:  # leaves no optimizer state
         return
     trained, wanted = job.params["optimizer"]["name"], params.optimizer.name
     if trained != wanted:
@@ -244,7 +244,7 @@ def _check_goes_on(session: Session, model: ModelRow, params: Hyperparameters, *
 
 
 def _new_models(arms: list[Arm]) -> dict[str, str]:
-    """Ids given out now, so that a stage that is run twice writes the same artifacts."""
+    """Assign ids now, so that a stage that runs twice writes the same artifacts."""
     return {arm.value: new_id("mdl") for arm in arms}
 
 
@@ -264,7 +264,7 @@ def _check_splits(dataset: DatasetRow, splits: Sequence[str], pointer: str) -> N
 
 
 def _check_grouped(dataset: DatasetRow) -> None:
-    """Every training sample has a group."""
+    """Raise `InvalidInput` unless every training sample has a group."""
     train = dataset.summary["splits"]["train"]
     grouped = sum(train["groups"].values())
     if grouped < train["count"]:

@@ -1,4 +1,4 @@
-"""Opened data sets: packed stores are immutable, so an open one is kept and shared."""
+"""Open data sets. Packed stores are immutable, so open ones are cached and shared."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from core.artifacts import Artifacts
 from models.data.store import Store
 
 MOST_OPENING = 4
-"""Data sets that are fetched and opened for requests at a time; each may take minutes."""
+"""Limit of data sets fetched and opened for requests at a time; each may take minutes."""
 MOST_WAITING = 16
-"""Requests that may wait for one."""
+"""Limit of requests that wait for one."""
 _RETRY_SECONDS = 5
 
 
 class Stores:
-    """The stores opened last, by artifact key. Opening one reads its index, not its images; where it lies in
-    an object store, all of it is fetched before."""
+    """The most recently used stores, by artifact key. Opening one reads its index, not its images, but first
+    downloads all of it if it is in an object store."""
 
     def __init__(self, artifacts: Artifacts, *, kept: int = 16) -> None:
         self._artifacts, self._kept = artifacts, kept
@@ -35,7 +35,7 @@ class Stores:
         )
 
     def ready(self, artifact: str) -> Store | None:
-        """The store under this key if it is open."""
+        """Return the store under this key if it is open."""
         with self._lock:
             store = self._open.get(artifact)
             if store is not None:
@@ -43,19 +43,19 @@ class Stores:
             return store
 
     async def fetch(self, artifact: str) -> Store:
-        """As `open`, in threads of its own, and once for all who ask. `Overloaded` where too many wait."""
+        """Like `open`, in separate threads, once for all waiting requests; `Overloaded` if too many wait."""
         with self._waiters.another():
             return await self._opening.get(artifact, partial(self.open, artifact))
 
     def open(self, artifact: str) -> Store:
-        """The store under this key; raises `core.artifacts.ArtifactMissing`."""
+        """Return the store under this key. Raises `core.artifacts.ArtifactMissing`."""
         store = self.ready(artifact)
         if store is not None:
             return store
         forgotten = self._forgotten
         store = Store.open(self._artifacts.folder(artifact))
         with self._lock:
-            if self._forgotten == forgotten:  # else it may be this store that is being deleted
+            if self._forgotten == forgotten:  # else this store may be the one being deleted
                 self._open[artifact] = store
             while len(self._open) > self._kept:
                 self._open.popitem(last=False)

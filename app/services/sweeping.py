@@ -1,4 +1,4 @@
-"""The sweep in the front: lost jobs are found as long as anything of the service runs."""
+"""Runs the sweep in the front too, so that lost jobs are found as long as any process of the service runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def swept(services: Services) -> AsyncIterator[None]:
-    """Sweep every `sweep_seconds` while the block runs, and keep house beside it."""
+    """Sweep every `sweep_seconds` while the block runs, and run the housekeeping beside it."""
     async with in_background(_keep_sweeping(services)):
         yield
 
@@ -33,8 +33,8 @@ async def _keep_sweeping(services: Services) -> None:
         try:
             await asyncio.to_thread(sweep, services.database, services.doorbell, services.settings)
             house.start()
-        except (SQLAlchemyError, OSError) as error:  # a database that restarts: the next sweep heals it
+        except (SQLAlchemyError, OSError) as error:  # e.g. the database restarts: the next sweep catches up
             logger.warning("the sweep failed and will be tried again: %s", error)
-        except Exception:  # whatever it was: a front that does not sweep any more loses jobs in silence
+        except Exception:  # any error: a front that stopped sweeping would silently lose jobs
             logger.exception("the sweep failed; it tries again")
         await asyncio.sleep(services.settings.sweep_seconds)

@@ -1,9 +1,9 @@
-"""What models were served: counted in memory, and added to the database every few seconds.
+"""Counts what models were served, in memory, and adds the counts to the database every few seconds.
 
-With several replicas the counts of a model belong to all of them together, and must outlive each: so
-they are rows, added to by one statement, and a replica that is killed loses the seconds since its last
-writing. Per request a write would cost more than the prediction. `/metrics` tells this process's own
-counts from its start, as Prometheus expects, and sums over the replicas itself.
+The counts of a model cover all replicas and must outlive each of them, so they are rows that one statement
+adds to. A replica that is killed loses the seconds since its last write. A write per request would cost more
+than the prediction. `/metrics` reports this process's own counts since its start, as Prometheus expects;
+Prometheus sums over the replicas.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ ABSTAINED: Mapping[AbstainReason, Counted] = {
     AbstainReason.NO_CERTIFIED_THRESHOLD: Counted.NO_CERTIFIED_THRESHOLD,
 }
 SUREST: tuple[Counted, ...] = (Counted.SUREST_50, Counted.SUREST_80, Counted.SUREST_95)
-"""In the order of `models.selective.REFERENCES`."""
+"""Counts in the order of `models.selective.REFERENCES`."""
 
 
 class Tally:
-    """Counts that are not in the database yet. Used from any thread."""
+    """Counts that are not yet in the database. Thread-safe."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[tuple[str, str], Counter[Counted]] = defaultdict(Counter)
@@ -58,10 +58,10 @@ class Tally:
                 waiting[what] += number
 
     def flush(self, database: Database) -> None:
-        """Write what is waiting; it waits on where the database does not take it.
+        """Write the waiting counts; if the database fails, they keep waiting.
 
-        One at a time: who reads the rows after it finds all that was counted before it, also what another
-        thread was just writing.
+        Flushes run one at a time, so that rows read afterwards include everything counted before, even counts
+        that another thread was just writing.
         """
         with self._writing:
             with self._lock:
@@ -89,9 +89,9 @@ class Tally:
 def count(
     predictions: Sequence[Prediction], scores: Sequence[float], references: Sequence[Reference]
 ) -> dict[Counted, int]:
-    """What happened to these inputs. `scores` are by the calibration's own score, whatever was asked for.
+    """Count the outcomes of these inputs. `scores` use the calibration's own score, whatever was requested.
 
-    No `Counter`: to make one costs as much as all the rest.
+    A plain dict, because creating a `Counter` costs as much as all the rest.
     """
     found: dict[Counted, int] = {Counted.INPUTS: len(predictions)}
     for prediction in predictions:
@@ -103,13 +103,13 @@ def count(
             found[Counted.DISAGREEMENTS] = found.get(Counted.DISAGREEMENTS, 0) + (not agree)
     if references:
         for what, reference in zip(SUREST, references, strict=True):
-            found[what] = sum(score >= reference.threshold for score in scores)  # a NaN is above nothing
+            found[what] = sum(score >= reference.threshold for score in scores)  # NaN never counts
     return found
 
 
 @asynccontextmanager
 async def kept(services: Services) -> AsyncIterator[None]:
-    """Write every `FLUSH_SECONDS` while the block runs, and once at its end."""
+    """Flush every `FLUSH_SECONDS` while the block runs, and once at its end."""
     try:
         async with in_background(_keep_writing(services)):
             yield
@@ -126,5 +126,5 @@ async def _keep_writing(services: Services) -> None:
 def _write(services: Services) -> None:
     try:
         services.tally.flush(services.database)
-    except (SQLAlchemyError, OSError) as error:  # a database that restarts: the next time takes them
+    except (SQLAlchemyError, OSError) as error:  # e.g. the database restarts: the next flush writes them
         logger.warning("counts of what was served could not be written and wait: %s", error)

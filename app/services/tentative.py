@@ -1,4 +1,4 @@
-"""An artifact that stays only if the row which names it was committed."""
+"""An artifact that is kept only if the row that names it is committed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from core.trash import discard
 logger = logging.getLogger(__name__)
 
 LONGEST_SECONDS = 86_400.0
-"""How long the block may take. What a killed process stored lies so long before the sweep deletes it."""
+"""Limit of the block's duration, after which the sweep deletes what a killed process has stored."""
 
 
 @contextmanager
 def tentative(database: Database, artifacts: Artifacts, key: str) -> Iterator[Callable[[Session], None]]:
-    """A block that stores the artifact and then writes the row which names it.
+    """Guard a block that stores the artifact and then writes the row that names it.
 
-    Yields `keep`, to be called in the transaction of that row. Until that has been committed the key is in
-    the trash: a kill leaves it to the sweep, and a COMMIT whose answer is lost keeps it.
+    Yields `keep`, which must be called in that row's transaction. Until the commit, the key is in the trash.
+    If the process is killed, the sweep deletes the artifact; if only the response to the COMMIT is lost, the
+    artifact is kept.
     """
     with database.begin() as session:
         trash.put(session, [key], after=LONGEST_SECONDS)
@@ -49,7 +50,7 @@ def tentative(database: Database, artifacts: Artifacts, key: str) -> Iterator[Ca
 
 
 def _let_go(database: Database, artifacts: Artifacts, key: str) -> None:
-    """Delete the artifact, unless its row was committed and nobody could say so."""
+    """Delete the artifact, unless its row was committed without this process learning of it."""
     try:
         with database.begin() as session:
             if trash.waits(session, key):

@@ -1,4 +1,4 @@
-"""Uploads: streamed into scratch space, hashed on the way, then moved among the artifacts."""
+"""Uploads: streamed to scratch space and hashed on the way, then moved to the artifacts."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from core.leftovers import remove_abandoned
 ARCHIVE = "archive"
 FACTS = "upload.json"
 BLOCK = 1 << 20
-"""Bytes gathered before they are hashed and written off the event loop."""
+"""Bytes collected before they are hashed and written off the event loop."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that arrived whole. `path` is scratch space: it is gone when the request ends."""
+    """A completely received file. `path` is in scratch space and is removed when the request ends."""
 
     path: Path
     filename: str
@@ -40,7 +40,7 @@ class Upload:
 
 
 class Spool:
-    """Writes and hashes."""
+    """A file that is hashed while it is written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,16 +54,16 @@ class Spool:
         self.size += len(data)
 
     def close(self) -> str:
-        """Flush; the SHA-256 of everything."""
+        """Close the file and return the SHA-256 of its content, in hex."""
         self._file.close()
         return self._digest.hexdigest()
 
 
 @asynccontextmanager
 async def received(request: Request, scratch: Path, *, metrics: Metrics) -> AsyncIterator[Upload]:
-    """The one file of a multipart body and its fields, in any order.
+    """Receive the single file of a multipart body and its fields, in any order.
 
-    Whatever happens, a client that leaves included, the scratch copy is gone behind the block.
+    The scratch copy is removed at the end of the block, even if the client disconnects.
     """
     root = scratch / "uploads"
     root.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ async def received(request: Request, scratch: Path, *, metrics: Metrics) -> Asyn
     try:
         yield await _receive(request, folder / ARCHIVE, metrics=metrics)
     finally:
-        # A large one takes most of a second; who ends the request once more does not end this.
+        # Removing a large file takes most of a second; shielded against another cancellation.
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
 
@@ -96,20 +96,20 @@ async def _receive(request: Request, path: Path, *, metrics: Metrics) -> Upload:
 
 
 def store(upload: Upload, artifacts: Artifacts, key: str) -> None:
-    """Move the file in as an artifact: a folder with `archive` and `upload.json`."""
+    """Store the file as an artifact: a folder with `archive` and `upload.json`."""
     with artifacts.writing(key) as folder:
-        shutil.move(upload.path, folder / ARCHIVE)  # a rename where both lie on one file system
+        shutil.move(upload.path, folder / ARCHIVE)  # a rename if both are on one file system
         facts = {"filename": upload.filename, "bytes": upload.size, "sha256": upload.sha256}
         (folder / FACTS).write_text(json.dumps(facts))
 
 
 def clear_abandoned(scratch: Path) -> None:
-    """Remove what killed processes left of uploads."""
+    """Remove the scratch files of uploads that killed processes left behind."""
     remove_abandoned((scratch / "uploads").glob("*"))
 
 
 def _check_space(request: Request, root: Path) -> None:
-    """Refuse at once what cannot fit, instead of filling the disk first."""
+    """Refuse an upload that cannot fit at once, instead of filling the disk first."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > shutil.disk_usage(root).free:
         raise StorageFull("there is not enough space left for an upload of this size; tell the operator")

@@ -1,7 +1,7 @@
-"""A first forward pass before anybody asks for one.
+"""Runs a first forward pass before any request needs one.
 
-It imports torch, whose libraries are opened with the interpreter held: whoever comes meanwhile waits too,
-half a second, or several where the disk has not read them yet.
+It imports torch, which holds the interpreter lock while its libraries are opened. Requests that arrive in the
+meantime wait too: half a second, or several seconds if the libraries are not yet in the page cache.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WARM_AFTER_SECONDS = 10.0
-"""What a service has to do when it starts comes first, on a laptop on the same cores."""
+"""Leaves the start of the service to other work, which on a laptop runs on the same cores."""
 
 
 @asynccontextmanager
 async def warmed(services: Services) -> AsyncIterator[None]:
-    """Do it once, `WARM_AFTER_SECONDS` from now, if the block still runs."""
+    """Run the pass once, `WARM_AFTER_SECONDS` from now, if the block is still running."""
     async with in_background(_warm(services)):
         yield
 
