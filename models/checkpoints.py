@@ -131,7 +131,7 @@ class NotingWriter(io.BufferedWriter):
 
 
 def save(value: object, file: NotingWriter) -> None:
-    """Wrap `torch.save`, which hides a full disk's `OSError` behind a `RuntimeError` about positions."""
+    """Like `torch.save`, but raise a full disk's `OSError`, not torch's `RuntimeError` about positions."""
     try:
         torch.save(value, file)
     except RuntimeError:

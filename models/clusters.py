@@ -1,4 +1,4 @@
-"""k-means, and whether there is anything to cut at all: numpy only, seeded."""
+"""k-means, and a test of whether the data have clusters at all. numpy only, seeded."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Labels = NDArray[np.int64]
 MAX_CLUSTERS = 5
 MIN_SILHOUETTE = 0.25  # below it "no substantial structure" (Kaufman and Rousseeuw 1990)
 MIN_SIZE = 5  # samples
-REFERENCES = 19  # with the data themselves, 20: the largest by chance in 5 %
-_SAMPLE = 500  # points that silhouettes are taken of: their cost is quadratic
+REFERENCES = 19  # under the null, the data's silhouette is the largest of 20 in 5 % of cases
+_SAMPLE = 500  # points used to choose a division: silhouettes cost quadratic time
 _STARTS, _ROUNDS = 3, 30
 
 
 class Clustering(NamedTuple):
-    """`assigned` (N,) to `clusters` of them, numbered from the largest.
+    """Cluster numbers `assigned` (N,) below `clusters`, counted from the largest cluster.
 
-    `silhouette` is the best cut's, also where it was not taken; `reference` the largest of the
-    Gaussian samples. None where it was not computed.
+    `silhouette` is that of the best division, even if it was rejected; `reference` is the largest among the
+    Gaussian samples. Each is None if it was not computed.
     """
 
     assigned: Labels
@@ -37,10 +37,10 @@ class _Cut(NamedTuple):
 
 
 def cluster(points: Floats, rng: np.random.Generator) -> Clustering:
-    """(N, d) → as many clusters as the data show, by the rule of `models.slices`: one, where they show none.
+    """Divide points (N, d) by the rule of `models.slices`, into one cluster if they show no structure.
 
-    The reference is a single Gaussian (SigClust; Liu et al. 2008): points that merely lie along a line
-    have a good silhouette too.
+    The null hypothesis is a single Gaussian (SigClust; Liu et al. 2008), because points that merely lie
+    along a line have a good silhouette too.
     """
     whole = np.zeros(len(points), np.int64)
     count = min(1, len(points))
@@ -60,7 +60,7 @@ def cluster(points: Floats, rng: np.random.Generator) -> Clustering:
 
 
 def _best_cut(points: Floats, rng: np.random.Generator) -> _Cut | None:
-    """The number of clusters with the best silhouette; None where every cut leaves too small a cluster."""
+    """The division with the best silhouette; None if each one leaves a cluster smaller than `MIN_SIZE`."""
     distances = np.sqrt(_squares(points, points))
     best = None
     for count in range(2, MAX_CLUSTERS + 1):
@@ -75,14 +75,14 @@ def _best_cut(points: Floats, rng: np.random.Generator) -> _Cut | None:
 
 
 def _gaussian(points: Floats, rng: np.random.Generator) -> Floats:
-    """As many points of a Gaussian with the same mean and covariance."""
+    """Draw as many points from a Gaussian with the same mean and covariance."""
     centred = points - points.mean(0)
     weights = rng.standard_normal((len(points), len(points))) / len(points) ** 0.5
     return np.asarray(points.mean(0) + weights @ centred)
 
 
 def k_means(points: Floats, count: int, rng: np.random.Generator) -> Floats:
-    """Centres (count, d) of the best of a few starts: Lloyd's rounds from k-means++."""
+    """Centres (count, d) from the best of a few runs of Lloyd's algorithm with k-means++ seeding."""
     tries = []
     for _ in range(_STARTS):
         centres = _spread(points, count, rng)
@@ -99,7 +99,7 @@ def k_means(points: Floats, count: int, rng: np.random.Generator) -> Floats:
 
 
 def silhouette(distances: Floats, assigned: Labels) -> float:
-    """Mean of (b − a) / max(a, b) over the points (Rousseeuw 1987), from distances (N, N); 0 if alone."""
+    """Mean of (b − a) / max(a, b) (Rousseeuw 1987), from distances (N, N); singletons count as 0."""
     members = np.eye(int(assigned.max()) + 1)[assigned]  # (N, K)
     sizes = members.sum(0)
     sums = distances @ members
@@ -112,7 +112,7 @@ def silhouette(distances: Floats, assigned: Labels) -> float:
 
 
 def _spread(points: Floats, count: int, rng: np.random.Generator) -> Floats:
-    """k-means++ (Arthur and Vassilvitskii 2007)."""
+    """k-means++ seeding (Arthur and Vassilvitskii 2007)."""
     centres = [points[rng.integers(len(points))]]
     while len(centres) < count:
         squares = _squares(points, np.array(centres)).min(1)
@@ -123,7 +123,7 @@ def _spread(points: Floats, count: int, rng: np.random.Generator) -> Floats:
 
 
 def _nearest(points: Floats, centres: Floats) -> Labels:
-    """The squared distance but for |point|², which is the same to every centre."""
+    """Index (N,) of the nearest centre, without |point|², which is the same for every centre."""
     return np.asarray(((centres**2).sum(1) - 2 * points @ centres.T).argmin(1), np.int64)
 
 

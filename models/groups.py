@@ -57,7 +57,7 @@ class Groups:
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def memberships(self, labels: Labels) -> Floats:
-        """Weights (N, groups) in 0..1, rows summing to 1: one-hot, or from `doubt` if the class is divided."""
+        """Weights (N, groups) in 0..1, rows summing to 1: one-hot, or by `doubt` in a divided class."""
         found = np.eye(len(self.names))[self.assigned]
         if self.doubt is None:
             return found
@@ -164,9 +164,9 @@ def cross_mistakes(
     fitted to them alone overcorrects. No temperature is fitted first: the heads' targets come from similar
     heads, so a temperature would make them look overconfident.
 
-    A class is divided only if it has two distinct mistakes and two distinct other samples. Copies, by
-    `pictures` (N,), are judged by heads that saw none of them, and count as one mistake. `check` is called
-    at every step of a fit.
+    A class is divided only if it has at least two distinct mistakes and two distinct other samples. Copies,
+    by `pictures` (N,), are judged by heads that saw none of them, and count as one mistake. `check` is
+    called at every step of a fit.
     """
     standardised = Standardised.of(features.values, device)
     labels, rng = features.labels, np.random.default_rng([seed, 1])

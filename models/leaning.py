@@ -51,7 +51,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class Leaning:
-    """The signs, their overall reading, and its rule. `reason` is a sentence if the reading is `not_judged`."""
+    """The signs, their overall reading and its rule. `reason` is a sentence if `reading` is `not_judged`."""
 
     reading: Reading
     rule: str

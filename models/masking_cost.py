@@ -1,7 +1,7 @@
-"""What a model's own mask costs it: a shortcut shows as a small mask that changes many answers.
+"""The cost of a model's own mask: a shortcut shows as a small mask that changes many answers.
 
-Beside it stand the same mask somewhere else, and as many single pixels anywhere: without them one
-could not tell a mask that hides what matters from one that merely damages the image.
+Two more arms, the same mask elsewhere and as many scattered pixels, distinguish a mask that hides what
+matters from one that merely damages the image.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 Labels = NDArray[np.int64]
 ArmName = Literal["plain", "own", "elsewhere", "scattered"]
-"""What is masked: nothing; the model's own mask; that mask shifted (wrapping); as many single pixels."""
+"""What is masked: nothing; the model's own mask; that mask shifted cyclically; as many scattered pixels."""
 
 
 class MaskedAnswers(NamedTuple):
-    """Predictions of N images under each arm, (N,) each, −1 for none.
+    """Predictions for N images under each arm, (N,) each; −1 if a logit is not finite.
 
-    `masked` (N,) is the share of pixels, 0..1.
+    `masked` (N,) is the share of masked pixels, 0..1.
     """
 
     rows: Labels
@@ -51,11 +51,11 @@ class MaskedAnswers(NamedTuple):
 def answers_under_masks(
     network: Network, loader: Loader, config: MaskingConfig, run: Run, *, cropped: Loader | None = None
 ) -> MaskedAnswers:
-    """Four forward passes over `loader` in evaluation mode, one of them with the maps. Raises Stopped.
+    """Run four forward passes over `loader` in evaluation mode, one of which computes the maps.
 
-    The mask is the one that `config` makes for training: where it crops, `cropped` gives the same images as
-    its maps are made of, in a fifth pass. Places depend on (`run.seed`, row) alone. ValueError where a crop
-    has no loader.
+    The mask is the one that `config` makes for training. If its maps are computed on crops, `cropped` yields
+    these crops for a fifth pass. Positions of shifted masks and scattered pixels depend on (`run.seed`, row)
+    alone. Raises Stopped, and ValueError for a crop without `cropped`.
     """
     import torch
 
@@ -96,7 +96,7 @@ def _explained(network: Network, batch: Batch, config: MaskingConfig) -> Salienc
 def _answers(
     network: Network, batch: Batch, plain: Tensor, maps: Tensor, *, config: MaskingConfig, seed: int
 ) -> tuple[Tensor, ...]:
-    """In the order of `MaskedAnswers`, of the `plain` predictions (B,) and the `maps` (B, h, w)."""
+    """Fields of `MaskedAnswers`, in order, from the `plain` predictions (B,) and the `maps` (B, h, w)."""
     import torch
 
     from models.mask_rule import apply_masks, masks, random_masks, thresholds
@@ -111,14 +111,14 @@ def _answers(
 
 
 def _classes(logits: Tensor) -> Tensor:
-    """(B, K) → (B,); −1, which is never right, if a logit is not finite, as in `evaluate.Logits`."""
+    """(B, K) → predicted classes (B,); −1 (never correct) if a logit is not finite, as `evaluate.Logits`."""
     return logits.argmax(1).where(logits.isfinite().all(1), -1)
 
 
 def shifted(masked: Tensor, rows: Tensor, *, seed: int) -> Tensor:
-    """Masks (B, H, W) bool moved by a random step that is never zero, wrapping: same size, same shape.
+    """Shift masks (B, H, W) bool cyclically by a random nonzero offset, keeping their size and shape.
 
-    The step depends on (`seed`, row) alone, never on the batch or the device.
+    The offset depends on (`seed`, row) alone, never on the batch or the device.
     """
     import torch
 
@@ -134,7 +134,7 @@ def shifted(masked: Tensor, rows: Tensor, *, seed: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Arm:
-    """`correct` and `changed` (other answer than on the plain image) of `n`, with 95 % Wilson intervals."""
+    """`correct` and `changed` (differs from the plain image's answer) of `n`, with 95 % Wilson intervals."""
 
     name: ArmName
     n: int
@@ -150,7 +150,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class SliceCost:
-    """The arms over the images of one class or group."""
+    """The arms on the images of one class or group."""
 
     id: int
     name: str
@@ -161,13 +161,14 @@ class SliceCost:
 
 @dataclass(frozen=True)
 class MaskingCost:
-    """What masks do to the answers on `n` images.
+    """How masks change the answers on `n` images.
 
     `masked_share` is the mean share of pixels in the model's own mask, with its 95 % interval;
-    `nothing_masked` images have none. `cost`: accuracy plain − own mask; `beyond_elsewhere`: accuracy
-    with the mask elsewhere − own (negative where the mask helps, as on images that contradict a
-    shortcut). `changes_beyond_elsewhere` counts changed answers instead, so it needs no label and is
-    the one to read where a split mixes both: above 0, the model depends on what its mask hides.
+    `nothing_masked` images have an empty mask. `cost` is the accuracy plain − own mask. `beyond_elsewhere`
+    is the accuracy with the mask elsewhere − own (negative if the mask helps, as on images that contradict a
+    shortcut). `changes_beyond_elsewhere` counts changed answers instead, so it needs no labels, and is the
+    one to read if a split mixes images for and against a shortcut: above 0, the model depends on what its
+    mask hides.
     """
 
     n: int
@@ -198,7 +199,7 @@ def masking_cost(
     groups: Labels | None = None,
     names: Names | None = None,
 ) -> MaskingCost:
-    """Count what the masks change. `groups` (N,) of the same images, −1: none. ValueError without one."""
+    """Count what masks change; `groups` (N,) are −1 where unknown. Raises ValueError without images."""
     if len(answers.rows) == 0:
         raise ValueError("there is no image to mask")
     names = names or Names()

@@ -1,4 +1,4 @@
-"""Two models on the same samples: the difference of a statistic, with its interval. numpy only."""
+"""Compare two models on the same samples: the difference in a statistic, with its interval. numpy only."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ Statistic = Literal[
 
 
 class Difference(NamedTuple):
-    """Statistic of a − statistic of b on the same `n` samples. `low`, `high` at `confidence`.
+    """Statistic of a − statistic of b on the same `n` samples; `low` and `high` hold at `confidence`.
 
-    `a_only` and `b_only` count the samples that just one of the two got right. `strata` are compared, the
-    smallest of them of `smallest` samples; `left_out` were too small. For a worst case `worst_a` and
-    `worst_b` are the keys of the strata where a and where b is lowest, else None.
+    `a_only` and `b_only` count the discordant samples, which only a or only b got right. `strata` is the
+    number of strata compared, `smallest` the size of the smallest; `left_out` strata were too small. For a
+    worst-case statistic, `worst_a` and `worst_b` are the keys of the strata where a and b are lowest; else
+    they are None.
     """
 
     statistic: Statistic
@@ -47,12 +48,12 @@ class Difference(NamedTuple):
 
 
 PAIRS_OF_MEAN = 1.0
-"""Added to each discordant count before resampling, shared among the strata of a mean."""
+"""Pseudo-count added to each discordant count before resampling, divided among the strata of a mean."""
 PAIRS_OF_STRATUM = 0.5
-"""The same in every stratum of a worst case, where each may stand for itself."""
+"""The same per stratum of a worst-case statistic, which a single stratum may decide."""
 _PART = 1_000_000  # counts drawn at a time
 _SCREENING = 0.2
-"""Of the error of each end: that the true lowest group is not among those that may be it."""
+"""Share of each tail's error that is spent on screening, which may drop the true lowest stratum."""
 
 
 def paired_difference(
@@ -67,20 +68,20 @@ def paired_difference(
     resamples: int = 10_000,
     smoothed: bool = True,
 ) -> Difference:
-    """Interval of a paired bootstrap on the same (N,) samples, stratified.
+    """Estimate a difference with the interval of a stratified paired bootstrap on the same (N,) samples.
 
-    `strata` (N,) are the groups or classes of a worst case, the classes for `balanced_accuracy`, the
-    groups for `train_weighted_accuracy`, whose `weights` (S,) are those of the strata in rising order,
-    and not needed for `accuracy`. `estimate` is plain.
+    `strata` (N,) are the groups or classes of a worst-case statistic, the classes for `balanced_accuracy`
+    and the groups for `train_weighted_accuracy`; `accuracy` needs none. `weights` (S,) are needed for
+    `train_weighted_accuracy` alone, one per stratum in ascending order. `estimate` is not smoothed.
 
-    Drawing a stratum's samples anew is drawing its four counts (right or wrong, by a and by b) from a
-    multinomial: that is what is done, m − 1 of them where the stratum has m (Rao and Wu, JASA 1988), else
-    many small strata would seem less uncertain than they are. First pairs are added to the two discordant
-    counts (after Agresti and Min, Statistics in Medicine 2005), unless it is not to be `smoothed`: with few
-    discordant pairs the plain bootstrap finds an effect too often.
+    Resampling a stratum's samples is the same as drawing its four counts (right or wrong, by a and by b)
+    from a multinomial, which is what this does, with m − 1 draws for a stratum of m samples (Rao and Wu,
+    JASA 1988): with m, many small strata would seem less uncertain than they are. If `smoothed`,
+    pseudo-counts are first added to the two discordant counts (after Agresti and Min, Statistics in Medicine
+    2005), because with few discordant pairs the plain bootstrap finds an effect too often.
 
-    A mean has the percentile interval, a worst case that of `_worst_interval`. benchmarks/verdict.py
-    simulates how often they err.
+    A mean gets a percentile interval, a worst-case statistic that of `_worst_interval`.
+    benchmarks/verdict.py simulates their error rates.
     """
     if statistic != "accuracy" and strata is None:
         raise ValueError(f"{statistic} needs strata")
@@ -125,7 +126,7 @@ _WORST: frozenset[Statistic] = frozenset({"worst_class_accuracy", "worst_group_a
 
 
 def paired_table(correct_a: Bools, correct_b: Bools, strata: Labels) -> NDArray[np.int64]:
-    """Counts (S, 4) of each stratum that occurs: both right, a alone, b alone, none."""
+    """Counts (S, 4) for each stratum that occurs: both right, only a, only b, neither."""
     if len(correct_a) == 0 or not len(correct_a) == len(correct_b) == len(strata):
         raise ValueError("a paired comparison needs the same samples, at least one, for both")
     _, stratum = np.unique(strata, return_inverse=True)
@@ -140,7 +141,7 @@ class _Drawing(NamedTuple):
     smoothed: bool
 
     def tables(self, table: NDArray[np.int64], *, pairs: float) -> Iterator[Floats]:
-        """`resamples` drawn tables (R, S, 4), in parts; `pairs` are added to each discordant count before."""
+        """Draw `resamples` tables, in parts (R, S, 4), with `pairs` first added to each discordant count."""
         pairs = pairs if self.smoothed else 0.0
         weights = table + np.array([0.0, pairs, pairs, 0.0])
         shares = weights / weights.sum(1, keepdims=True)
@@ -152,9 +153,9 @@ class _Drawing(NamedTuple):
 
 
 def _mean_interval(table: NDArray[np.int64], weights: Floats, drawing: _Drawing, *, tail: float) -> Interval:
-    """Of the mean over the strata by `weights` (S,): percentiles.
+    """Percentile interval for the mean over the strata, weighted by `weights` (S,).
 
-    A stratum of one sample cannot be drawn anew. Those of equal weight are drawn as one stratum.
+    A stratum of one sample cannot be resampled. Such strata are pooled into one if all have equal weight.
     """
     single = table.sum(1) == 1
     if single.sum() > 1 and len(np.unique(weights[single])) == 1:
@@ -169,18 +170,18 @@ def _mean_interval(table: NDArray[np.int64], weights: Floats, drawing: _Drawing,
 
 
 def _worst_interval(table: NDArray[np.int64], drawing: _Drawing, *, tail: float) -> Interval:
-    """Of min a − min b over the strata. It errs at most as often as it says, whatever the accuracies are.
+    """Interval for min a − min b over the strata, with at most the nominal error whatever the accuracies are.
 
-    The difference of the two minima, drawn anew, is no such interval: a minimum over several strata that
-    are alike is too low in the sample, and lower still in a resample, so that a model which is bad in one
-    group would be called better than one which is just as bad in many.
+    The bootstrap difference of the two minima has no such guarantee: a minimum over several similar strata
+    is biased downwards in the sample, and more so in a resample, so that a model which is bad in one group
+    would be called better than one which is equally bad in many.
 
-    It lies above L if in some stratum g all of a's are more than L above b's. For each g that is a
-    percentile of min a − b_g (too low, if anything: on the safe side); the greatest of them is the lower
-    end. Which g is the right one was found by looking, so each that may be b's lowest takes its share of
-    the error (Bonferroni). Those that may be are the strata whose interval reaches down to the least upper
-    end of all, in Wilson intervals that hold together; they cost a fifth of the error (as in Berger and
-    Boos, JASA 1994). The upper end is the mirror image.
+    The difference exceeds L if, for some stratum g, all accuracies of a exceed b_g by more than L. For each
+    g, the lower bound is a percentile of min a − b_g, which is biased downwards if at all, and so
+    conservative. The largest of these bounds is the lower end. Since g is selected from the same data, the
+    error is divided among all strata that may be b's lowest (Bonferroni): those whose interval reaches down
+    to the lowest upper end, among simultaneous Wilson intervals. This screening costs a fifth of the error
+    (as in Berger and Boos, JASA 1994). The upper end is the mirror image.
     """
     total = table.sum(1)
     screened = _SCREENING * tail
@@ -197,13 +198,13 @@ def _worst_interval(table: NDArray[np.int64], drawing: _Drawing, *, tail: float)
 
 
 def _may_be_lowest(right: NDArray[np.int64], total: NDArray[np.int64], *, error: float) -> Labels:
-    """The strata, by their counts (S,), that are not surely above another one; at least one."""
+    """Indices of strata that, by their counts (S,), are not significantly above another; at least one."""
     confidence = 1 - error / len(total)
     ends = np.array([wilson(k, n, confidence=confidence) for k, n in zip(right, total, strict=True)])
     return np.flatnonzero(ends[:, 0] <= ends[:, 1].min())
 
 
 def _accuracies(tables: Floats) -> tuple[Floats, Floats]:
-    """Accuracy per stratum of a and of b, (…, S) each, of counts (…, S, 4)."""
+    """Accuracies of a and of b per stratum, (…, S) each, from counts (…, S, 4)."""
     total = tables.sum(-1)
     return (tables[..., 0] + tables[..., 1]) / total, (tables[..., 0] + tables[..., 2]) / total

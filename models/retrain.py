@@ -45,7 +45,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class RetrainedHead:
-    """`held_out` (N,) are predictions for the training samples, by heads of this penalty fitted without them."""
+    """`held_out` (N,) are predictions for training samples, by heads of this penalty fitted without them."""
 
     head: Head
     penalty: float

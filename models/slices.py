@@ -1,8 +1,8 @@
 """Slices inferred from where a model looks: clusters of saliency maps within each class.
 
-They are guesses: a slice is a way of looking, not a group that anybody labelled. Where true groups
-are known, the agreement says whether the guess found them. A map follows its model's answer, so that a
-slice may hold just its mistakes: its accuracy is no evidence against the model. No torch.
+A slice is a guess, not a labelled group. Where true groups are known, the agreement says whether the slices
+match them. A saliency map depends on the model's prediction, so a slice may consist of the model's mistakes
+alone: the accuracy on a slice is no evidence against the model. Does not import torch.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ RULE = (
 Reading = Literal["follows", "partly", "misses"]
 
 _EXAMPLES = 8
-_MAP_SIDE = 8  # larger maps are averaged down to it before clustering
+_MAP_SIDE = 8  # larger maps are sum-pooled to this size before clustering
 _RESAMPLES = 200
 _FOLLOWS, _MISSES = 0.5, 0.1
 
 
 @dataclass(frozen=True)
 class ModelAccuracy:
-    """One model on the samples of a slice: `correct` of `n`, with its 95 % Wilson interval."""
+    """Accuracy of one model on a slice or group: `correct` of `n`, with a 95 % Wilson interval."""
 
     model: str
     n: int
@@ -46,7 +46,7 @@ class ModelAccuracy:
 
 @dataclass(frozen=True)
 class InferredSlice:
-    """`n` samples of one class that are looked at alike, `share` of its samples with a map.
+    """`n` samples of one class with similar saliency maps; `share` is of the class's samples with a map.
 
     `examples` are row numbers: the medoid, then the samples nearest to it. `mean_map` (h, w) sums to 1.
     """
@@ -63,10 +63,10 @@ class InferredSlice:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Adjusted mutual information of slices and true groups: 0 at chance, 1 when they are the same.
+    """Adjusted mutual information between slices and true groups: 0 at chance, 1 if they coincide.
 
-    Bootstrap 95 % interval over the `n` samples. `reading`: follows where the interval is above 0.5,
-    misses where it is below 0.1, else partly.
+    The interval is the 95 % percentile bootstrap over the `n` samples. `reading` is `follows` if the interval
+    lies above 0.5, `misses` if it lies below 0.1, else `partly`.
     """
 
     n: int
@@ -78,10 +78,11 @@ class Agreement:
 
 @dataclass(frozen=True)
 class ClassSlices:
-    """How one class was cut. `silhouette` is the best cut's, `reference` the Gaussian samples' largest.
+    """How one class was divided, with the best `silhouette` and the Gaussian samples' largest, `reference`.
 
-    None where it was not asked for: too few samples, or too low a silhouette. `undefined` samples had
-    no map with any mass. `agreement` is None without two groups in the class.
+    `silhouette` is None with too few samples or only too small clusters; `reference` also with too low a
+    silhouette. `undefined` samples have a map that is zero or not finite. `agreement` is None without two
+    known groups in the class.
     """
 
     label: int
@@ -96,7 +97,7 @@ class ClassSlices:
 
 @dataclass(frozen=True)
 class InferredSlices:
-    """All classes and their slices, largest first. `inferred` is always true: nobody labelled them."""
+    """All classes, and their slices by class and size. `inferred` is always true: no labels were used."""
 
     inferred: Literal[True]
     rule: str
@@ -109,7 +110,7 @@ class InferredSlices:
 
 
 class Looked(NamedTuple):
-    """N samples that a model looked at; `maps` (N, h, w), `groups` −1 where unknown."""
+    """N samples with one model's saliency maps, `maps` (N, h, w); `groups` (N,) are −1 where unknown."""
 
     rows: Labels
     labels: Labels
@@ -124,10 +125,10 @@ def infer_slices(
     predictions: Mapping[str, Labels],
     rng: np.random.Generator,
 ) -> InferredSlices:
-    """Cut each class by `RULE`; `predictions` (N,) of any number of models are judged on each slice.
+    """Divide each class by `RULE`; score the `predictions` (N,) of any number of models on each slice.
 
-    Maps are compared as the square roots of their shares (Hellinger's distance), so that one hot
-    place does not drown the rest. About half a second a class.
+    Maps are compared by Hellinger distance (as the square roots of their shares), so that a single peak
+    does not dominate the rest. Takes about half a second per class.
     """
     mass = shares(looked.maps)
     defined = ~np.isnan(mass[:, 0, 0])
@@ -158,7 +159,7 @@ def infer_slices(
 
 
 class _Inside(NamedTuple):
-    """The samples `at` (positions) of one slice, and how many its class has."""
+    """One slice's samples, as positions `at`, and the number `of` samples with a map in its class."""
 
     label: int
     name: str
@@ -188,7 +189,7 @@ def _slice(
 
 
 def _examples(points: Floats, rows: Labels) -> tuple[int, ...]:
-    """The sample nearest to the mean, then those nearest to it; ties by row."""
+    """Rows of the medoid (nearest to the mean), then of the samples nearest to it; ties are broken by row."""
     medoid = np.lexsort((rows, ((points - points.mean(0)) ** 2).sum(1)))[0]
     nearest = np.lexsort((rows, ((points - points[medoid]) ** 2).sum(1)))[:_EXAMPLES]
     others = nearest[nearest != medoid]
@@ -196,7 +197,7 @@ def _examples(points: Floats, rows: Labels) -> tuple[int, ...]:
 
 
 def _points(mass: Floats) -> Floats:
-    """(N, h, w) → (N, d), at most `_MAP_SIDE` places a side, by sums of neighbours."""
+    """Sum-pool (N, h, w) to at most `_MAP_SIDE` cells per side, and flatten to (N, d)."""
     for axis in (1, 2):
         side = mass.shape[axis]
         if side > _MAP_SIDE:
@@ -218,7 +219,7 @@ def _agreement(slices: Labels, groups: Labels, rng: np.random.Generator) -> Agre
 
 
 def _score(groups: Labels, slices: Labels) -> float:
-    """Adjusted mutual information; 0 of a single group and a single slice, which scikit-learn calls 1."""
+    """Adjusted mutual information, but 0 for one group and one slice, where scikit-learn returns 1."""
     from sklearn.metrics import adjusted_mutual_info_score
 
     if (groups == groups[0]).all() and (slices == slices[0]).all():

@@ -1,4 +1,4 @@
-"""Intervals and tests on counts. Every rate is a count over a count; numpy only, but for exact bounds."""
+"""Intervals and tests for counts: every rate is a count over a count. Imports scipy only where it is used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """Both ends in 0..1 for a share; a difference may be negative."""
+    """Both ends are in 0..1 for a share; those of a difference may be negative."""
 
     low: float
     high: float
@@ -28,10 +28,10 @@ class Share(NamedTuple):
 
 
 def wilson(successes: float, trials: float, *, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval for a share (1927), (0, 1) without trials.
+    """Wilson's score interval (1927) for a share (a binomial proportion); (0, 1) without trials.
 
-    For reports: close to its nominal coverage on average, at every sample size, where the exact
-    interval is wider than asked.
+    For reports: its average coverage is close to nominal at every sample size, whereas the exact interval
+    is conservative.
     """
     if trials == 0:
         return Interval(0.0, 1.0)
@@ -39,18 +39,18 @@ def wilson(successes: float, trials: float, *, confidence: float = 0.95) -> Inte
     share = successes / trials
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = math.sqrt(z2 * (share * (1 - share) / trials + z2 / (4 * trials**2))) / (1 + z2 / trials)
-    # At 0 and at all successes one end is the share itself, but for rounding.
+    # With no or only successes, one end is exactly the share, which rounding would miss.
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == trials else min(1.0, centre + half)
     return Interval(low, high)
 
 
 def least_share(shares: Sequence[tuple[int, int]], *, confidence: float = 0.95) -> Interval:
-    """Interval for the lowest of several independent shares, each (successes, trials) > 0.
+    """Interval for the lowest of several independent shares, each (successes, trials) with trials > 0.
 
-    The lowest was picked by looking, so that its own interval sits too low. The lower end is the
-    least of the Wilson ends: where it lies above the true lowest share, that share's own end does.
-    The upper end is the least of `upper_ends`. For one share it is Wilson's interval.
+    The lowest share is selected from the same data, so its own interval is biased downwards. The lower end
+    is the lowest of the Wilson lower ends: if it lies above the true lowest share, so does that share's own
+    end. The upper end is the lowest of `upper_ends`. For a single share, this is Wilson's interval.
     """
     if len(shares) == 1:
         return wilson(*shares[0], confidence=confidence)
@@ -59,11 +59,11 @@ def least_share(shares: Sequence[tuple[int, int]], *, confidence: float = 0.95) 
 
 
 def upper_ends(shares: Sequence[tuple[int, int]], *, confidence: float = 0.95) -> Floats:
-    """(S,) upper ends of two-sided intervals that hold simultaneously, Clopper and Pearson's.
+    """Upper ends (S,) of simultaneous two-sided Clopper–Pearson intervals.
 
-    Any of the S shares may be the lowest by chance, so each gets 1/S of the error (Bonferroni). Wilson's end
-    would not do: for 0 of 1 it is below 0.95 for up to 3,825 shares, so it would miss a true share of 0.95
-    in 5 % of draws for each group of a single sample.
+    Any of the S shares may be the lowest by chance, so each gets 1/S of the error (Bonferroni). Wilson's
+    upper end is too low for this: for 0 of 1 it is below 0.95 for up to 3,825 shares, so it would miss a
+    true share of 0.95 in 5 % of draws for each group of a single sample.
     """
     k, n = np.array(shares, np.float64).T
     return upper_bound(k, n, confidence=1 - (1 - confidence) / 2 / len(shares))
@@ -72,13 +72,13 @@ def upper_ends(shares: Sequence[tuple[int, int]], *, confidence: float = 0.95) -
 def mean_share(
     shares: Sequence[tuple[int, int]], weights: Sequence[float] | None = None, *, confidence: float = 0.95
 ) -> Interval:
-    """Interval for the (weighted) mean of independent shares, each (successes, trials) > 0.
+    """Interval for the (weighted) mean of independent shares, each (successes, trials) with trials > 0.
 
-    Wilson's at the effective sample size: as many trials as would give a single share this variance
-    (Kish's design effect). Each share counts one more trial of the pooled share for it, so that a
-    stratum of a few samples that all went one way is not taken for certain. For one share it is
-    Wilson's own. To add the intervals of the shares in quadrature (MOVER) is simpler, but each leans
-    to the middle: for the mean of 20 shares of 5 samples the upper end is too low in 12 %, not 2.5 %.
+    This is Wilson's interval at the effective sample size: the trials that would give a single share the
+    same variance (Kish's design effect). For the variance, each share gets one pseudo-trial at the pooled
+    share, so that a small stratum whose outcomes all agree does not count as certain. For a single share,
+    it is Wilson's own. Adding the shares' intervals in quadrature (MOVER) is simpler, but each is shrunk
+    towards one half: for the mean of 20 shares of 5 samples, the upper end is too low in 12 %, not 2.5 %.
     """
     parts = np.ones(len(shares)) if weights is None else np.asarray(weights, np.float64)
     parts = parts / parts.sum()
@@ -93,7 +93,7 @@ def mean_share(
 
 
 def student(values: Floats, *, confidence: float = 0.95) -> Interval:
-    """Student's interval for the mean of (N,) values; without width for a single one."""
+    """Student's t interval for the mean of (N,) values; of zero width for a single value."""
     from scipy.special import stdtrit
 
     n, mean = len(values), float(values.mean())
@@ -104,7 +104,7 @@ def student(values: Floats, *, confidence: float = 0.95) -> Interval:
 
 
 def clopper_pearson(successes: ArrayLike, trials: ArrayLike, *, confidence: float) -> tuple[Floats, Floats]:
-    """The exact two-sided interval, elementwise; (0, 1) without trials. For promises: never too narrow."""
+    """Exact two-sided interval, elementwise; (0, 1) without trials. For guarantees: never too narrow."""
     tail = (1 - confidence) / 2
     trials = np.asarray(trials, np.float64)
     failures = trials - np.asarray(successes, np.float64)
@@ -113,9 +113,9 @@ def clopper_pearson(successes: ArrayLike, trials: ArrayLike, *, confidence: floa
 
 
 def upper_bound(successes: ArrayLike, trials: ArrayLike, *, confidence: ArrayLike) -> Floats:
-    """Clopper and Pearson's one-sided upper bound for a share, elementwise; 1 without trials.
+    """One-sided Clopper–Pearson upper bound for a share, elementwise; 1 without trials.
 
-    The largest share p at which P(Binomial(trials, p) ≤ successes) is still 1 − confidence.
+    It is the largest share p with P(Binomial(trials, p) ≤ successes) ≥ 1 − confidence.
     """
     from scipy.special import betaincinv
 
@@ -126,12 +126,12 @@ def upper_bound(successes: ArrayLike, trials: ArrayLike, *, confidence: ArrayLik
 
 
 def fisher(first: Share, second: Share) -> float:
-    """Fisher's exact test of two shares, two-sided as twice the smaller tail; 1 where one has no sample.
+    """p-value of Fisher's exact test of two shares, as twice the smaller tail; 1 if either has no samples.
 
-    It stays exact for a threshold that is a rank of `first`, ties included: that at most x of m new
-    scores lie at or above the k-th of n means that the first k + x of all n + m hold at least k of
-    the n, and if all come from one source that number is hypergeometric, which is Fisher's one tail.
-    That x or more lie there bounds the count above the (k + 1)-th in the same way: the other tail.
+    It stays exact for a threshold that is an order statistic of `first`, ties included. If at most x of m
+    new scores lie at or above the k-th highest of n, the highest k + x of all n + m contain at least k of
+    the n. Under the null hypothesis of one distribution, that number is hypergeometric, which is Fisher's
+    one tail. That x or more lie there bounds the count above the (k + 1)-th in the same way: the other tail.
     """
     if first.n == 0 or second.n == 0:
         return 1.0
@@ -145,7 +145,7 @@ def fisher(first: Share, second: Share) -> float:
 def _hypergeometric(
     n: int, m: int, drawn: int, count: np.ndarray[tuple[int], np.dtype[np.int64]]
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """P(`count` of the n among `drawn` out of n + m), each."""
+    """P(`count` of the n among `drawn` out of n + m), elementwise; `count` must be the whole support."""
     from scipy.special import gammaln
 
     def log_choose(
@@ -154,5 +154,5 @@ def _hypergeometric(
         return np.asarray(math.lgamma(total + 1) - gammaln(of + 1) - gammaln(total - of + 1))
 
     logs = log_choose(n, count) + log_choose(m, drawn - count)
-    mass = np.exp(logs - logs.max())  # the support is complete: its sum is the norm
+    mass = np.exp(logs - logs.max())  # normalised by the sum over the whole support
     return np.asarray(mass / mass.sum())

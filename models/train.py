@@ -291,7 +291,7 @@ def _checkpoint(
 
 
 def _best(history: tuple[EpochRecord, ...]) -> int | None:
-    """Best epoch by the rule of `FitConfig.batch_means`, None without val; `max` returns the first of ties."""
+    """Best epoch by the rule of `FitConfig.batch_means`, None without val. `max` takes the first of ties."""
     if history[-1].val_batch_mean is not None:
         return max(history, key=lambda r: r.val_batch_mean or 0.0).epoch
     if history[-1].val_accuracy is not None:

@@ -1,4 +1,4 @@
-"""Did it help? One model against another by every statistic that the samples allow, and one rule."""
+"""Did it help? Compare two models by every statistic that the samples allow, and decide by one rule."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from models.paired import Bools, Difference, Labels, Statistic, paired_difference
 
 LEAST_GROUP = 10
-"""Samples of a group that may decide: of a smaller one no model can be said to be better there, and it
-would keep the worst of all the others from being compared."""
+"""Minimum size of a group that may decide: in a smaller group, no model can be shown to be better, and the
+group would keep the worst of the others from being compared."""
 
 
 def compare(
@@ -23,10 +23,10 @@ def compare(
     train_group_weights: Mapping[int, float] | None = None,
     generator: Callable[[Statistic], np.random.Generator],
 ) -> tuple[Difference, ...]:
-    """a − b in every statistic that (N,) samples allow; `generator` gives each its own random numbers.
+    """Compute a − b in every statistic that (N,) samples allow; `generator` makes a generator for each.
 
-    `groups` (N,) may hold −1, none: such samples are left out of what is about groups. The worst group is
-    sought among those of at least `LEAST_GROUP` samples, if two are so large.
+    Samples without a group (−1 in `groups`, (N,)) are left out of the group statistics. If two groups
+    or more have at least `LEAST_GROUP` samples, the worst group is sought among these alone.
     """
     groups = np.full(len(classes), -1) if groups is None else groups
     decisive, left_out = _large_enough(groups)
@@ -58,7 +58,7 @@ def compare(
 
 
 def _large_enough(groups: Labels) -> tuple[Labels, int]:
-    """The groups (N,), −1 for those too small, and how many these are; as they are without two large ones."""
+    """Set small groups (N,) to −1 and count them; return all, and 0, unless two groups are large enough."""
     keys, sizes = np.unique(groups[groups >= 0], return_counts=True)
     large = keys[sizes >= LEAST_GROUP]
     if len(large) < 2:
@@ -70,7 +70,7 @@ VerdictName = Literal["helped", "no_detectable_effect", "hurt"]
 
 
 class Verdict(NamedTuple):
-    """The answer, the difference that decided it, and the plain accuracy's beside it."""
+    """The verdict, the difference that decided it, and the difference in average accuracy."""
 
     verdict: VerdictName
     deciding: Difference
@@ -78,15 +78,15 @@ class Verdict(NamedTuple):
 
 
 def verdict(differences: Sequence[Difference]) -> Verdict:
-    """Did MaskTune help, by its `differences` to the control of equal budget on samples that trained neither?
+    """Decide whether MaskTune helped, from `differences` to its control on samples that trained neither.
 
-    The rule: the 95 % interval of the difference in worst-group accuracy, where groups can decide
-    (`groups_decide`), else in balanced accuracy. Above 0: helped. Below 0: hurt. Otherwise no detectable
-    effect. Its error is simulated by benchmarks/verdict.py, docs/REPORT.md has the figures.
-    It judges one statistic: a model that helped the worst group may have lost on average, which is
-    why that difference is given too. ValueError where one that is needed is missing.
+    The control has the same training budget. The rule uses the 95 % interval of the difference in
+    worst-group accuracy if groups can decide (`groups_decide`), else in balanced accuracy. Above 0: helped.
+    Below 0: hurt. Otherwise: no detectable effect. benchmarks/verdict.py simulates the error rates, which
+    docs/REPORT.md reports. The rule judges one statistic: a model that helped the worst group may have lost
+    on average, so that difference is returned too. Raises ValueError if a required difference is missing.
 
-    It is about these two models and inputs like these: two trainings that differ in nothing but a
+    The verdict applies to these two models and inputs like these. Two trainings that differ only in the
     seed differ too, and enough samples will show it.
     """
     named = {difference.statistic: difference for difference in differences}
@@ -100,7 +100,7 @@ def verdict(differences: Sequence[Difference]) -> Verdict:
 
 
 def groups_decide(worst: Difference, average: Difference) -> bool:
-    """Whether there are two groups of at least `LEAST_GROUP` samples that hold half of all samples."""
+    """Whether two or more groups, each of at least `LEAST_GROUP` samples, hold at least half of all."""
     return worst.strata >= 2 and worst.smallest >= LEAST_GROUP and 2 * worst.n >= average.n
 
 
