@@ -19,18 +19,6 @@ if TYPE_CHECKING:
 EVERY = 5.0
 """Seconds between two plain lines of the same stage."""
 
-STAGES = {
-    "import": "checking images",
-    "erm": "plain training (ERM)",
-    "mask": "masking",
-    "finetune": "masked finetuning",
-    "control": "control training",
-    "retrain_head": "last-layer retraining",
-    "calibrate": "calibration",
-    "evaluate": "evaluation",
-    "predict": "prediction",
-}
-
 
 @contextmanager
 def sending(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
@@ -92,6 +80,10 @@ def describe(job: Job) -> str:
         return "starting"
     if job.kind == "retrain_head" and job.stage == "control":
         return "the same layer without groups"
+    if job.stage == "erm":
+        return "plain training (ERM)"
+    from client.stages import STAGES
+
     return STAGES.get(job.stage, job.stage)
 
 

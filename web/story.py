@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from client import Event
-from web import words
+from client.stages import STAGES
 from web.charts import Chart, Line
 
 LOG_LINES = 400
@@ -83,7 +83,7 @@ class Story:
         val = Line("validation accuracy", [(n, e.val_accuracy) for n, e in numbered])
         total, last = numbered[-1]
         # In the order of the chart, in which a dashed line separates consecutive trainings.
-        trainings = " ┊ ".join(words.STAGES[stage] for stage in dict.fromkeys(e.stage for e in epochs))
+        trainings = " ┊ ".join(STAGES[stage] for stage in dict.fromkeys(e.stage for e in epochs))
         return [
             Chart(
                 f"Training loss after {total} epochs: {_figure(last.loss)}",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from client import Dataset, ImportReport, Model
+from client.stages import STAGES
 
 Json = Mapping[str, Any]
 
@@ -47,18 +48,6 @@ KINDS = {
     ),
     "predict": ("Predict a split", "A model's answer for every sample of a split, as a file to download."),
     "import": ("Import", "Check and pack the uploaded images."),
-}
-
-STAGES = {
-    "import": "checking images",
-    "erm": "plain training",
-    "mask": "masking",
-    "finetune": "masked finetuning",
-    "control": "control training",
-    "retrain_head": "last-layer retraining",
-    "calibrate": "calibration",
-    "evaluate": "evaluation",
-    "predict": "prediction",
 }
 
 STAGES_OF = {

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from nicegui import background_tasks, ui
 
 from client import AsyncClient, ClientError, Job, OwnKey, ProblemError
+from client.stages import STAGES
 from web import words
 from web.charts import svg
 from web.connection import api, own_key
@@ -188,5 +189,5 @@ def stages(job: Job, story: Story) -> list[tuple[str, str, str]]:
     for stage in order:
         done = stage in story.finished or stage in before or job.state == "succeeded"
         state = "done" if done else "now" if stage == job.stage and job.state == "running" else ""
-        found.append((stage, state, words.STAGES[stage]))
+        found.append((stage, state, STAGES[stage]))
     return found

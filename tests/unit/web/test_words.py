@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from client import Dataset, Model
+from client.stages import STAGES
 from web import words
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -50,7 +51,7 @@ def test_arms_stand_before_first_and_strangers_last() -> None:
 
 
 def test_every_stage_of_every_kind_has_words() -> None:
-    assert {stage for stages in words.STAGES_OF.values() for stage in stages} <= words.STAGES.keys()
+    assert {stage for stages in words.STAGES_OF.values() for stage in stages} <= STAGES.keys()
     assert words.STAGES_OF.keys() == words.KINDS.keys()
 
 
