@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.eager import eager
 from models.heads import Floats, Head, HeadError, Labels
 
 Check = Callable[[], None]
 """Called at every step of a fit; raises an exception to end it, as `Run.check` does."""
 
+_LBFGS = eager(torch.optim.LBFGS)
 _ITERATIONS = 300
 _HISTORY = 20
 _TOLERANCE = 1e-6  # on the largest absolute gradient
@@ -96,7 +98,7 @@ def _fit_together(
     weights = values.new_zeros(width + 1, heads * classes).requires_grad_()
     targets = labels.view(-1, 1).expand(-1, heads)  # (N, J)
     rows = max(1, _LOGITS_AT_ONCE // (heads * classes))
-    optimizer = torch.optim.LBFGS(
+    optimizer = _LBFGS(
         [weights],
         max_iter=_ITERATIONS,
         history_size=_HISTORY,

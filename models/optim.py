@@ -9,10 +9,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from models.config import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName
+from models.eager import eager
 from models.errors import LearningError
+
+SGD, Adam, AdamW = eager(torch.optim.SGD), eager(torch.optim.Adam), eager(torch.optim.AdamW)
 
 
 def _sgd(parameters: Iterable[nn.Parameter], config: OptimizerConfig, fused: bool) -> Optimizer:

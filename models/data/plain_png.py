@@ -14,10 +14,13 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.io import decode_png
 
 from models.data.checks import ImageLimits
+from models.eager import load_image_ops
 
+_HAS_DECODER = load_image_ops()
+_UNCHANGED = 0
+"""The decoder's mode that keeps grey images grey."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR = struct.Struct(">IIBBBBB")
 _CHUNK = struct.Struct(">I4s")
@@ -32,11 +35,11 @@ _WITHOUT_EFFECT: Mapping[bytes, int] = {b"pHYs": 9, b"tIME": 7, b"sRGB": 1, b"gA
 
 def decode_plain_png(data: bytes, limits: ImageLimits) -> NDArray[np.uint8] | None:
     """(3, H, W) uint8 RGB, or None if `data` is not a complete, plain PNG within the limits."""
-    if not _is_plain(data, limits):
+    if not _HAS_DECODER or not _is_plain(data, limits):
         return None
     buffer = torch.from_numpy(np.frombuffer(bytearray(data), np.uint8))
     try:
-        image = decode_png(buffer)  # (1 or 3, H, W)
+        image = torch.ops.image.decode_png(buffer, _UNCHANGED)  # (1 or 3, H, W)
     except RuntimeError:  # damaged: PIL reports how
         return None
     pixels: NDArray[np.uint8] = image.numpy()

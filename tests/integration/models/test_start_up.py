@@ -1,0 +1,50 @@
+"""What a process that trains or serves does not import, and so neither waits nor pays for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+_TRAINING = """
+import torch
+from torch import nn
+from models.config import OptimizerConfig
+from models.optim import make_optimizer
+layer = nn.Linear(2, 1)
+for name in ("sgd", "adam", "adamw"):
+    optimizer = make_optimizer(layer, OptimizerConfig(name))
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    optimizer.load_state_dict(optimizer.state_dict())
+"""
+_FITTING = """
+import torch
+from models.fitting import fit_heads
+fit_heads(torch.randn(6, 2), torch.tensor([0, 1] * 3), torch.ones(6, 1), penalty=1.0, classes=2)
+"""
+_DECODING = """
+import io
+import numpy as np
+from PIL import Image
+from models.data.checks import ImageLimits
+from models.data.plain_png import decode_plain_png
+png = io.BytesIO()
+Image.new("RGB", (8, 8)).save(png, "PNG")
+assert decode_plain_png(png.getvalue(), ImageLimits()) is not None
+"""
+_TOLD = """
+import sys
+print(*sorted({"torch._dynamo", "sympy", "torchvision"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("does", [_TRAINING, _FITTING, _DECODING], ids=["training", "fitting", "decoding"])
+def test_neither_torchs_compiler_nor_torchvision_is_loaded(does: str) -> None:
+    """1.2 s and 80 MiB. After an update of torch that fails this, `models.eager` is to be adapted."""
+    ended = subprocess.run(
+        [sys.executable, "-c", does + _TOLD], check=True, stdout=subprocess.PIPE, text=True, timeout=60
+    )
+    assert ended.stdout.strip() == ""
