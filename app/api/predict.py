@@ -17,7 +17,7 @@ from app.deps import CallerFirst, Predictor, Services, Serving, predictor
 from app.inference import Share, Upload
 from app.schemas.predict import PredictAnswer, PredictQuery, StoredPredictQuery
 from app.services import images, predict
-from app.services.aside import loaded
+from app.services.aside import in_threads, loaded
 from app.services.bodies import Sent
 from app.services.presence import while_present
 from app.services.representation import JSON
@@ -124,7 +124,8 @@ async def predict_stored(
     async def answering(share: Share) -> Response:
         await loaded(request, services, plan.pair)
         upload = await images.read(request, services, stored, share)
-        return await _answer(services, plan, query, [upload], deployed=False)
+        with in_threads(request):
+            return await _answer(services, plan, query, [upload], deployed=False)
 
     with services.inference.memory.share() as share:
         return await while_present(request, answering(share))
@@ -171,7 +172,8 @@ async def _answer_sent(
 
     async def once_loaded() -> Response:
         await loaded(request, services, plan.pair)
-        return await answering()
+        with in_threads(request):
+            return await answering()
 
     if services.inference.at_once(plan.pair, sent.sizes, predict.explanation(query)):
         return await answering()  # watching for a disconnect would take longer

@@ -14,7 +14,7 @@ from app.deps import CallerFirst, Predictor, Services, Serving
 from app.inference import Share, Upload
 from app.schemas.saliency import SaliencyAnswer, SaliencyQuery, StoredSaliencyQuery, View
 from app.services import images, saliency
-from app.services.aside import loaded
+from app.services.aside import in_threads, loaded
 from app.services.bodies import Sent
 from app.services.presence import while_present
 from app.services.representation import JSON
@@ -46,7 +46,8 @@ async def explain_stored(
         view = _view(request, query, images=1)
         await loaded(request, services, plan.pair)
         upload = await images.read(request, services, stored, share)
-        return await _answer(services, plan, [upload], view)
+        with in_threads(request):
+            return await _answer(services, plan, [upload], view)
 
     with services.inference.memory.share() as share:
         return await while_present(request, answering(share))
@@ -70,7 +71,8 @@ async def explain_uploaded(
 
         async def answering() -> Response:
             await loaded(request, services, plan.pair)
-            return await _answer(services, plan, await sent.uploads(), view)
+            with in_threads(request):
+                return await _answer(services, plan, await sent.uploads(), view)
 
         return await while_present(request, answering())
 

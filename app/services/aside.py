@@ -1,4 +1,5 @@
-"""Requests that wait for something other than an engine give up their places at the gate for that time."""
+"""What the gate is told of requests inside: which wait for something other than an engine and give up their
+places for that time, and which keep no time of the event loop."""
 
 from __future__ import annotations
 
@@ -25,6 +26,17 @@ def aside(request: Request) -> Iterator[None]:
         yield
     finally:
         gate.inside += 1
+
+
+@contextmanager
+def in_threads(request: Request) -> Iterator[None]:
+    """Tell the gate that threads decode and answer the request, not the event loop (`Gate.full`)."""
+    gate: Gate = request.app.state.gate
+    gate.threaded += 1
+    try:
+        yield
+    finally:
+        gate.threaded -= 1
 
 
 async def loaded(request: Request, services: Services, pair: Pair) -> None:

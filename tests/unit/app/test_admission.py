@@ -74,19 +74,39 @@ def test_a_burst_has_all_places() -> None:
         gate.refusal("/predict")
 
 
-def test_an_overload_that_stands_has_a_third_of_them_until_it_is_over() -> None:
-    clock = Clock()
-    gate = Gate(5, clock=clock)
+def overloaded(most: int, clock: Clock) -> Gate:
+    """A gate in an overload that has stood a bit longer than a tenth of a second, with nobody inside."""
+    gate = Gate(most, clock=clock)
     for _ in range(5):
-        assert filled(gate) == 5
+        assert filled(gate) == most
         gate.refusal("/predict")
-        clock.now += 0.03125  # the last a bit more than a tenth after the first
+        clock.now += 0.03125
     gate.inside = 0
-    assert filled(gate) == 2
+    return gate
+
+
+def test_an_overload_that_stands_has_an_eighth_of_them_until_it_is_over() -> None:
+    clock = Clock()
+    gate = overloaded(17, clock)
+    assert filled(gate) == 3
     clock.now += 0.9  # nobody was refused since, but who was may not be back yet
-    assert filled(gate) == 2
+    assert filled(gate) == 3
     clock.now += 0.2
-    assert filled(gate) == 5
+    assert filled(gate) == 17
+
+
+def test_those_in_threads_have_a_third_and_take_nothing_from_those_on_the_loop() -> None:
+    gate = overloaded(17, Clock())
+    inside = []
+    while not gate.full:
+        gate.inside += 1
+        gate.threaded += 1
+        inside.append(gate.inside)
+    assert inside == [1, 2, 3, 4, 5, 6]
+    gate.inside = gate.threaded = 2
+    assert filled(gate) == 5  # an eighth besides
+    gate.inside = gate.threaded = 4
+    assert filled(gate) == 6  # no more than a third together
 
 
 def test_refusals_far_apart_are_bursts() -> None:
