@@ -15,11 +15,11 @@ from core.ids import new_id
 from core.queries import datasets, events, jobs, registry
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow
-from core.vocabulary import Arm, DatasetState, EventType, JobKind, JobState
+from core.vocabulary import Arm, EventType, JobKind, JobState
 from models.backbones import build_network
 from models.export import card_of, save_model
 from tests.integration.worker.inline import run_inline
-from tests.integration.worker.real_jobs import add_dataset, add_job
+from tests.integration.worker.real_jobs import add_dataset, add_import, add_job
 from worker.runtime import Runtime
 
 
@@ -48,22 +48,7 @@ class Bench:
 
     def imported(self, source: dict[str, str], **params: Any) -> tuple[JobRow, DatasetRow]:
         """Import a data set from this source; return the job and the data set afterwards."""
-        dataset_id, job_id = new_id("ds"), new_id("job")
-        asked = {"format": "auto", "options": {}, "seed": 0} | params
-        with self.runtime.database.begin() as session:
-            datasets.add(
-                session,
-                DatasetRow(
-                    id=dataset_id,
-                    name="imported",
-                    state=DatasetState.IMPORTING,
-                    format="auto",
-                    source=source,
-                    options=asked["options"],
-                    job_id=job_id,
-                ),
-            )
-            jobs.add(session, JobRow(id=job_id, kind=JobKind.IMPORT, dataset_id=dataset_id, params=asked))
+        dataset_id, job_id = add_import(self.runtime.database, source, **params)
         (job,) = self.done(job_id)
         with self.runtime.database.read() as session:
             return job, datasets.get(session, dataset_id)

@@ -24,6 +24,7 @@ from core.tables import DatasetRow, EventRow, JobRow
 from core.vocabulary import DatasetState, JobKind, JobState
 from models.data.importing import import_dataset
 from tests.conftest import postgres_database
+from tests.integration.worker.bench import opened_bench
 from tests.integration.worker.real_jobs import make_folder
 from tests.integration.worker.service import Backend, Reference, open_service, weights
 from worker.runtime import Runtime
@@ -148,18 +149,15 @@ def ended(job: JobRow) -> bool:
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """Of a job that ran in this process, which has torch already: a worker's child would import it anew."""
     folder = tmp_path_factory.mktemp("reference")
-    report = import_dataset(make_folder(folder / "images"), folder / "store")
+    report = import_dataset(make_folder(folder / "images", images=120), folder / "store")
     assert report.state == "ready"
-    service = open_service(folder / "run", folder / "store")
-    try:
-        service.start_worker()
-        job = service.await_state(service.add(), JobState.SUCCEEDED)
-        assert job.attempt == 1
-        assert len(set(weights(job).values())) == 3
-        return Reference(folder / "store", weights(job), job.metrics)
-    finally:
-        service.close()
+    with opened_bench(folder / "run", folder / "store") as bench:
+        job = bench.succeed(bench.run(JobKind.MASKTUNE))[0]
+    assert job.attempt == 1
+    assert len(set(weights(job).values())) == 3
+    return Reference(folder / "store", weights(job), job.metrics)
 
 
 @pytest.fixture(params=["embedded", "servers"])

@@ -64,6 +64,27 @@ def add_dataset(database: Database, artifacts: Artifacts, store: Path) -> str:
     return dataset_id
 
 
+def add_import(database: Database, source: dict[str, str], **params: Any) -> tuple[str, str]:
+    """Queue the import of a data set from this source; return the ids of the data set and of the job."""
+    dataset_id, job_id = new_id("ds"), new_id("job")
+    asked = {"format": "auto", "options": {}, "seed": 0} | params
+    with database.begin() as session:
+        datasets.add(
+            session,
+            DatasetRow(
+                id=dataset_id,
+                name="imported",
+                state=DatasetState.IMPORTING,
+                format="auto",
+                source=source,
+                options=asked["options"],
+                job_id=job_id,
+            ),
+        )
+        jobs.add(session, JobRow(id=job_id, kind=JobKind.IMPORT, dataset_id=dataset_id, params=asked))
+    return dataset_id, job_id
+
+
 def add_job(
     database: Database,
     kind: JobKind,

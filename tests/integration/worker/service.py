@@ -24,7 +24,7 @@ from core.session import Database
 from core.settings import Settings
 from core.tables import EventRow, JobRow
 from core.vocabulary import STAGES, EventType, JobKind, JobState, Stage
-from tests.integration.worker.real_jobs import add_dataset, add_job
+from tests.integration.worker.real_jobs import add_dataset, add_import, add_job
 from worker.process_tree import MARK
 from worker.supervisor import environment
 
@@ -49,7 +49,7 @@ def wait_for(condition: Callable[[], bool], what: Callable[[], str], seconds: fl
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what()}"
-        time.sleep(0.01)
+        time.sleep(0.05)  # a look at a database, or at all of /proc, costs milliseconds
 
 
 @dataclass
@@ -94,10 +94,15 @@ class Service:
 
     # --- jobs ---------------------------------------------------------------------------------
 
-    def add(self, *, ring: bool = True, params: dict[str, Any] | None = None) -> str:
+    def add(self, *, params: dict[str, Any] | None = None) -> str:
         job_id = add_job(self.database, JobKind.MASKTUNE, self.dataset_id, params=params)
-        if ring:
-            self.doorbell.ring(job_id)
+        self.doorbell.ring(job_id)
+        return job_id
+
+    def add_import(self) -> str:
+        """A job whose child needs no torch, of the images that the packed data set is of."""
+        _, job_id = add_import(self.database, {"address": self.settings.allowed_sources})
+        self.doorbell.ring(job_id)
         return job_id
 
     def add_held_at(self, stage: Stage) -> str:
@@ -116,8 +121,14 @@ class Service:
             return events.page(session, job_id, after=0, limit=10_000)
 
     def await_state(self, job_id: str, state: JobState) -> JobRow:
-        wait_for(lambda: self.job(job_id).state.ended or self.job(job_id).state is state, self.log)
         job = self.job(job_id)
+
+        def reached() -> bool:
+            nonlocal job
+            job = self.job(job_id)
+            return job.state.ended or job.state is state
+
+        wait_for(reached, self.log)
         assert job.state is state, (job.state, job.error, self.log())
         return job
 
@@ -239,6 +250,7 @@ def open_service(folder: Path, store: Path, **changes: Any) -> Service:
         "reannounce_seconds": 0.5,
         "retry_backoff_seconds": 0.0,
         "end_grace_seconds": 1.0,
+        "allowed_sources": f"file://{store.parent}/images",
     }
     settings = Settings(**(usual | changes))
     schema.upgrade(settings.database)

@@ -6,8 +6,9 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,41 +81,50 @@ def check_equal(job: JobRow, reference: Reference) -> None:
     assert job.metrics == reference.metrics
 
 
-@pytest.mark.parametrize("space", [0, 200 * 2**10])  # the second ends in the middle of a tensor
-def test_a_full_disk_fails_the_job_with_words_and_resume_goes_on(
-    disk: Path, tmp_path: Path, reference: Reference, space: int
-) -> None:
-    with service_on(disk, tmp_path, reference.store) as service:
-        service.start_worker()
-        job_id = service.add_held_at(Stage.FINETUNE)
-        filler = tmp_path / "disk/filler"
-        fill(filler, but=space)
-        service.open_gates()
-        job = service.await_state(job_id, JobState.FAILED)
-        assert job.error is not None
-        assert (job.error["status"], job.error["reason"]) == (507, "storage_full")
-        assert "resume" in job.error["detail"]
-        assert str(tmp_path) not in str(job.error)
-        assert Stage.MASK in job.done
-        assert list((tmp_path / "disk").rglob("*.partial")) == [], "it takes space that nobody has"
-        filler.unlink()
-        go_on(service, job_id)
-        check_equal(service.await_state(job_id, JobState.SUCCEEDED), reference)
+@contextmanager
+def full(disk: Path, *, but: int) -> Iterator[None]:
+    """A job that fails meanwhile leaves nothing half-written: it would take space that nobody has."""
+    filler = disk / "filler"
+    fill(filler, but=but)
+    yield
+    assert list(disk.rglob("*.partial")) == []
+    filler.unlink()
 
 
-def test_a_read_only_folder_fails_the_job_with_words_and_resume_goes_on(
+@contextmanager
+def read_only(disk: Path) -> Iterator[None]:
+    _mount("-o", "remount,bind,ro", str(disk))
+    yield
+    _mount("-o", "remount,bind,rw", str(disk))
+
+
+OUTAGES: list[tuple[Callable[[Path], AbstractContextManager[None]], str]] = [
+    (partial(full, but=0), "storage_full"),
+    (partial(full, but=200 * 2**10), "storage_full"),  # ends in the middle of a tensor
+    (read_only, "storage_not_writable"),
+]
+
+
+def test_a_disk_that_takes_no_more_fails_the_job_with_words_and_resume_goes_on(
     disk: Path, tmp_path: Path, reference: Reference
 ) -> None:
+    """Three times in the same stage of one job: each resume goes on from the epoch before."""
     with service_on(disk, tmp_path, reference.store) as service:
         service.start_worker()
         job_id = service.add_held_at(Stage.FINETUNE)
-        _mount("-o", "remount,bind,ro", str(disk))
-        service.open_gates()
-        job = service.await_state(job_id, JobState.FAILED)
-        assert job.error is not None
-        assert (job.error["status"], job.error["reason"]) == (507, "storage_not_writable")
-        assert str(tmp_path) not in str(job.error)
-        _mount("-o", "remount,bind,rw", str(disk))
+        for number, (outage, reason) in enumerate(OUTAGES):
+            if number > 0:
+                service.hold_at(Stage.FINETUNE)
+                go_on(service, job_id)
+                service.await_child_at(Stage.FINETUNE)
+            with outage(disk):
+                service.open_gates()
+                job = service.await_state(job_id, JobState.FAILED)
+            assert job.error is not None
+            assert (job.error["status"], job.error["reason"]) == (507, reason)
+            assert "resume" in job.error["detail"]
+            assert str(tmp_path) not in str(job.error)
+            assert Stage.MASK in job.done
         go_on(service, job_id)
         check_equal(service.await_state(job_id, JobState.SUCCEEDED), reference)
 

@@ -34,6 +34,23 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def asked() -> list[int]:
+    """How many images a network was given each time that the job `masktune` asked one for logits."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def masktune(bench: Bench, asked: list[int]) -> JobRow:
+    def counted(network: Network, loader: Loader, run: Run) -> Logits:
+        asked.append(loader.images)
+        return predict_logits(network, loader, run)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compared, "predict_logits", counted)
+        return bench.succeed(bench.run(JobKind.MASKTUNE))[0]
+
+
 def read(bench: Bench, job: JobRow) -> tuple[dict[str, Any], str]:
     """The report as JSON, and as the page with all its pictures found."""
     folder = bench.folder(job.done["evaluate"]["artifact"])
@@ -41,9 +58,8 @@ def read(bench: Bench, job: JobRow) -> tuple[dict[str, Any], str]:
     return report, render(report, lambda name: data_uri((folder / name).read_bytes()))
 
 
-def test_every_part_of_a_report_has_its_figures_with_n_and_interval(bench: Bench) -> None:
-    job = bench.succeed(bench.run(JobKind.MASKTUNE))[0]
-    report, page = read(bench, job)
+def test_every_part_of_a_report_has_its_figures_with_n_and_interval(bench: Bench, masktune: JobRow) -> None:
+    report, page = read(bench, masktune)
     assert "3. Can I trust the new model?" in page
     n = report["dataset"]["splits"]["test"]
     for arm in ("erm", "masktune"):
@@ -146,16 +162,8 @@ def test_the_same_job_writes_the_same_figures(bench: Bench) -> None:
     assert first == second
 
 
-def test_no_model_is_asked_twice_for_a_split(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-
-    def counted(network: Network, loader: Loader, run: Run) -> Logits:
-        asked.append(loader.images)
-        return predict_logits(network, loader, run)
-
-    monkeypatch.setattr(compared, "predict_logits", counted)
-    job = bench.succeed(bench.run(JobKind.MASKTUNE))[0]
-    splits = read(bench, job)[0]["dataset"]["splits"]
+def test_no_model_is_asked_twice_for_a_split(bench: Bench, masktune: JobRow, asked: list[int]) -> None:
+    splits = read(bench, masktune)[0]["dataset"]["splits"]
     assert sorted(asked) == sorted(splits[name] for name in ("calibration", "val", "test") for _ in range(3))
 
 

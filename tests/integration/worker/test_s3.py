@@ -70,7 +70,7 @@ def bucket(server: S3) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def bench(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("s3")
-    images = make_folder(folder / "images", 120)
+    images = make_folder(folder / "images", 40)
     import_dataset(images, folder / "store")
     settings = {"storage_url": f"{bucket}/artifacts", "allowed_sources": f"{bucket}/sources"}
     with opened_bench(folder, folder / "store", images, **settings) as opened:

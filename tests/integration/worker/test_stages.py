@@ -240,9 +240,13 @@ def test_an_upload_becomes_a_packed_store(bench: Bench) -> None:
     assert (bench.folder(str(dataset.artifact)) / "report.json").is_file()
 
 
-def test_the_import_finds_the_painted_square_before_anything_is_trained(bench: Bench) -> None:
-    _, dataset = _import(bench, {"builtin": "biased-digits"})
-    found = dataset.summary["shortcuts"]
+@pytest.fixture(scope="module")
+def biased(bench: Bench) -> DatasetRow:
+    return _import(bench, {"builtin": "biased-digits"}, options={"size": 28, "ratio": 0.95})[1]
+
+
+def test_the_import_finds_the_painted_square_before_anything_is_trained(biased: DatasetRow) -> None:
+    found = biased.summary["shortcuts"]
     assert found["strength"] == "strong"
     assert "top-left corner" in found["sentence"]
 
@@ -275,9 +279,8 @@ def test_a_source_that_cannot_be_had(
     assert job.error["reason"] == reason
 
 
-def test_an_allowed_folder_and_a_builtin_set(bench: Bench) -> None:
+def test_an_allowed_folder_and_a_builtin_set(bench: Bench, biased: DatasetRow) -> None:
     _, folder = _import(bench, {"address": f"file://{bench.images}"})
     assert folder.state is DatasetState.READY
-    _, builtin = _import(bench, {"builtin": "biased-digits"}, options={"size": 28, "ratio": 0.95})
-    assert builtin.state is DatasetState.READY
-    assert any(facts["groups"] for facts in builtin.summary["splits"].values())
+    assert biased.state is DatasetState.READY
+    assert any(facts["groups"] for facts in biased.summary["splits"].values())

@@ -14,6 +14,7 @@ from app.main import create_app
 from core.opentelemetry import OpenTelemetry
 from core.settings import Settings
 from tests.integration.app.conftest import LOCAL
+from tests.integration.worker.real_jobs import make_folder
 from worker.runtime import Runtime
 from worker.tasks import work
 
@@ -22,10 +23,12 @@ def test_a_request_and_its_job_are_one_trace(tmp_path: Path) -> None:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    tracing, settings = OpenTelemetry(provider), Settings(data_dir=tmp_path, threads=1)
+    images = make_folder(tmp_path / "images", 24)
+    settings = Settings(data_dir=tmp_path, threads=1, allowed_sources=f"file://{images}")
+    tracing = OpenTelemetry(provider)
     with TestClient(create_app(settings, tracing), LOCAL) as client:
         client.get("/livez")
-        made = client.post("/datasets", json={"name": "digits", "source": "builtin:digits"})
+        made = client.post("/datasets", json={"name": "digits", "source": f"file://{images}"})
         assert made.status_code == 202
         with closing(Runtime.open(settings, tracing=tracing)) as runtime:
             work(runtime)
