@@ -5,14 +5,12 @@ from __future__ import annotations
 import difflib
 
 from models.backbones_errors import UnknownBackbone
-
-OWN = ("small_cnn", "resnet32")
-"""Backbones of our own, known without an import."""
+from models.defaults import OWN_BACKBONES
 
 
 def check_backbone(name: str) -> None:
     """Raise `UnknownBackbone`, with near matches, unless `models.backbones.build_network` knows the name."""
-    if name in OWN:
+    if name in OWN_BACKBONES:  # known without an import
         return
     from models import backbones_timm, backbones_torchvision  # imports torch
 
@@ -21,7 +19,7 @@ def check_backbone(name: str) -> None:
     if slash:
         known = libraries.get(prefix, ())
     else:
-        plain, known = name, [*OWN, *libraries["torchvision"], *libraries["timm"]]
+        plain, known = name, [*OWN_BACKBONES, *libraries["torchvision"], *libraries["timm"]]
     if plain not in known:
         near = difflib.get_close_matches(plain, known or libraries["timm"], n=5)
         raise UnknownBackbone(name, near)

@@ -91,7 +91,13 @@ class _Training(_Preset):
     pretrained: bool | ModelRef | None = Field(
         None, description="The library's weights, or the id or alias of a model with the same backbone."
     )
-    image_size: int | None = Field(None, ge=8, le=1024)
+    image_size: int | None = Field(
+        None,
+        ge=8,
+        le=1024,
+        description="Side in pixels. By default that of a `pretrained` model; else the images' own up to 64 "
+        "pixels if the backbone is `small_cnn` or `resnet32`, and 224 otherwise.",
+    )
     epochs: int | None = Field(None, ge=1, le=10_000)
     optimizer: OptimizerFields | None = None
     schedule: ScheduleFields | None = None

@@ -73,11 +73,21 @@ def resolve_head(request: BaseModel, **fixed: Any) -> RetrainConfig:
         raise InvalidInput.field(error.pointer, "invalid-value", error.message) from error
 
 
-def defaults_for(dataset: DatasetRow) -> dict[str, Any]:
-    """Return default hyperparameters for this data set's image size, training samples and classes."""
+def defaults_for(dataset: DatasetRow, *, backbone: str | None = None) -> dict[str, Any]:
+    """Return default hyperparameters for this data set's image size, training samples and classes.
+
+    `backbone` is the one asked for, if any.
+    """
     side = dataset.summary["sizes"]["longer_side_max"]
     n_train = dataset.summary["splits"]["train"]["count"]
-    return default_hyperparameters(side, n_train, len(dataset.classes)).to_json()
+    return default_hyperparameters(side, n_train, len(dataset.classes), backbone=backbone).to_json()
+
+
+def asked_backbone(request: BaseModel) -> str | None:
+    """Return the backbone that the request or its preset names."""
+    fields = given(request)
+    named = [layer["backbone"] for layer in (*_preset(request, fields), fields) if "backbone" in layer]
+    return named[-1] if named else None
 
 
 def given(request: BaseModel) -> dict[str, Any]:

@@ -25,7 +25,14 @@ from app.services import quotas
 from app.services.idempotency import Once, fingerprint
 from app.services.job_shapes import describe
 from app.services.representation import represent
-from app.services.resolving import check_method_field, defaults_for, given, resolve, resolve_head
+from app.services.resolving import (
+    asked_backbone,
+    check_method_field,
+    defaults_for,
+    given,
+    resolve,
+    resolve_head,
+)
 from core.errors import InvalidInput, WrongDataset
 from core.ids import new_id
 from core.queries import datasets, jobs, registry
@@ -88,10 +95,12 @@ def _masktune(session: Session, request: MasktuneRequest) -> Plan:
 
 def _training(session: Session, request: ErmRequest | MasktuneRequest, arms: tuple[Arm, ...]) -> Plan:
     dataset = datasets.get_ready(session, request.dataset)
-    fixed = {}
+    base, fixed = defaults_for(dataset, backbone=asked_backbone(request)), {}
     if isinstance(request.pretrained, str):
-        fixed["pretrained"] = registry.get(session, request.pretrained).id
-    params = resolve(defaults_for(dataset), request, **fixed)
+        start = registry.get(session, request.pretrained)
+        base |= {"backbone": start.backbone, "image_size": start.image_size}  # what its weights were made for
+        fixed["pretrained"] = start.id
+    params = resolve(base, request, **fixed)
     if isinstance(params.pretrained, str):
         _check_pretrained(registry.get(session, params.pretrained), params.backbone)
     wanted = [arm for arm in arms if arm is not Arm.CONTROL or params.control]

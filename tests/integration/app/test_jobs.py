@@ -114,10 +114,22 @@ def test_data_sets_that_cannot_be_used(front: Front) -> None:
 def test_starting_from_one_of_our_models(front: Front) -> None:
     dataset = front.dataset()
     model = front.model(dataset)
-    refused(start(front, "erm", dataset=dataset, pretrained=model), 422, "invalid-input", "/pretrained")
+    for other in ({"backbone": "small_cnn"}, {"preset": "biased_mnist"}):
+        asked = start(front, "erm", dataset=dataset, pretrained=model, **other)
+        refused(asked, 422, "invalid-input", "/pretrained")
     refused(start(front, "erm", dataset=dataset, pretrained=new_id("mdl")), 404, "not-found")
-    made = start(front, "erm", dataset=dataset, pretrained=model, backbone="resnet32")
-    assert made.json()["params"]["pretrained"] == model
+    params = start(front, "erm", dataset=dataset, pretrained=model).json()["params"]
+    assert (params["pretrained"], params["backbone"], params["image_size"]) == (model, "resnet32", 32)
+    params = start(front, "erm", dataset=dataset, pretrained=model, image_size=48).json()["params"]
+    assert params["image_size"] == 48
+
+
+def test_a_backbone_of_a_library_gets_images_that_it_can_see(front: Front) -> None:
+    """The data set's own, of 28 pixels, are one position for it: the job would fail."""
+    params = start(front, "erm", dataset=front.dataset(), backbone="resnet18").json()["params"]
+    assert params["image_size"] == 224
+    params = start(front, "erm", dataset=front.dataset(), preset="waterbirds", image_size=96).json()["params"]
+    assert (params["backbone"], params["image_size"]) == ("torchvision/resnet50", 96)
 
 
 def test_a_mask_job_takes_what_the_model_is(front: Front) -> None:

@@ -23,6 +23,22 @@ def test_defaults(side: int | None, n_train: int, expected: tuple[str, int, int]
     assert found.pretrained is False
 
 
+@pytest.mark.parametrize(
+    ("side", "backbone", "expected"),
+    [
+        (28, "resnet18", 224),
+        (64, "timm/vit_tiny_patch16_224", 224),
+        (8, "resnet32", 28),
+        (500, "small_cnn", 224),
+    ],
+)
+def test_a_backbone_that_is_asked_for_gets_a_side_that_it_can_see(
+    side: int, backbone: str, expected: int
+) -> None:
+    found = default_hyperparameters(side, 500, 2, backbone=backbone)
+    assert (found.backbone, found.image_size) == (backbone, expected)
+
+
 def test_nothing_to_train_on_is_refused() -> None:
     with pytest.raises(ValueError, match="two classes"):
         default_hyperparameters(28, 100, 1)
