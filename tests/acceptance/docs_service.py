@@ -18,6 +18,7 @@ from tests.acceptance.docs_console import Reader
 from tests.conftest import free_port, postgres_database, redis_server
 
 KEY = "the-key-of-the-documentation"
+NOWHERE = "http://127.0.0.1:9"
 BUCKETS = ("bucket", "masktune", "images")
 """Buckets that the pages name."""
 NOTEBOOK = """# Stands for a notebook, which shows what it is given.
@@ -40,8 +41,9 @@ def display(shown: Any) -> None:
 
 
 @contextmanager
-def reading(folder: Path, *, key: str | None = KEY) -> Iterator[Reader]:
-    """A reader in `folder`, which holds the examples and `var`, the data folder of a running service.
+def reading(folder: Path, *, key: str | None = KEY, serves: bool = True) -> Iterator[Reader]:
+    """A reader in `folder`, which holds the examples and, if it `serves`, the data folder `var` of a running
+    service.
 
     With a key, both the service and the reader's shell have it, so the pages need not mention it.
     """
@@ -52,8 +54,7 @@ def reading(folder: Path, *, key: str | None = KEY) -> Iterator[Reader]:
     with ExitStack() as stack:
         processes = stack.enter_context(started(folder))
         # The tutorial's own command except for the port: its data folder is `var` in the current folder.
-        serve = processes.masktune("serve", PORT="0", **keys)
-        url = address(serve)
+        url = address(processes.masktune("serve", PORT="0", **keys)) if serves else NOWHERE
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
         environment = {
             "HOME": str(folder / "home"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,22 @@ from PIL import Image
 from tests.acceptance.conftest import Processes
 
 
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """What a test starts runs on a single core.
+
+    The demo drops the settings of its environment and trains with a thread on each core that it may use. On
+    cores that other tests use as well, two threads wait for each other for most of the time, spinning.
+    """
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("one_core")
 def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes, tmp_path: Path) -> None:
     demo = processes.masktune("demo", "--output", str(tmp_path / "out"))
     shown, _ = demo.communicate(timeout=500)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from client import Client
 from tests.acceptance.conftest import ROOT
 from tests.acceptance.docs_console import Reader, read
 from tests.acceptance.docs_pages import blocks
@@ -15,8 +16,8 @@ from tests.acceptance.docs_service import reading
 
 DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
-APART = ("DASHBOARD.md", "backup.md", "keys.md", "s3.md", "server.md", "upgrade.md", "your-own-data.md")
-"""Pages that need no more of the tutorial than its images: test_docs_apart.py runs them, beside these."""
+APART = ("server.md",)
+"""Pages that need nothing but the service that they start: test_docs_apart.py runs them, beside these."""
 PAGES = sorted(DOCS.rglob("*.md"))
 RUN = [page for page in PAGES if any(b.not_run is None for b in blocks(page)) and page != TUTORIAL]
 _COMMAND = re.compile(
@@ -49,6 +50,19 @@ def test_the_tutorial_does_what_it_says(taught: Reader) -> None:
 @pytest.mark.parametrize("page", [page for page in RUN if page.name not in APART], ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(page: Path, taught: Reader) -> None:
     assert list(read(page, taught)) == []
+
+
+@pytest.mark.slow
+def test_a_running_job_is_cancelled_by_a_command(taught: Reader) -> None:
+    """The jobs of the pages are cancelled by the client."""
+    with Client(taught.environment["MASKTUNE_URL"], key=taught.environment["MASKTUNE_KEY"]) as client:
+        dataset = next(found.id for found in client.datasets.list() if found.name == "squares")
+        job = client.jobs.start("erm", dataset=dataset, epochs=200)  # longer than any test
+        next(seen for seen in client.jobs.watch(job.id) if seen.state == "running")
+    told, code = taught.shell.run(f"masktune jobs cancel {job.id}")
+    assert code == 0, told
+    told, code = taught.shell.run(f"masktune jobs watch {job.id}")
+    assert (code, told[-1]) == (4, f"masktune: job {job.id} cancelled")
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.stem)

@@ -5,29 +5,28 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
 
 from client import Client
-from tests.acceptance.conftest import Processes, address
+from tests.acceptance.conftest import Processes, address, started
 
 pytestmark = pytest.mark.slow
 
 PARTS = ("api", "worker")
 
 
-def test_sigterm_ends_all_with_exit_code_0(processes: Processes, tmp_path: Path) -> None:
-    serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
-    with Client(address(serve)) as client:
-        assert list(client.jobs.list()) == []
-    maps = [Path(f"/proc/{processes.pid_of('-m', 'cli', part)}/maps") for part in PARTS]
-    # The API brings torch in by itself: nobody who predicts should have to wait for that.
-    processes.wait_until(lambda: "libtorch" in maps[0].read_text())
-    serve.send_signal(signal.SIGTERM)
-    assert serve.wait(30) == 0
-    assert processes.left() == []
+class Together(NamedTuple):
+    """Several API processes and their parent."""
+
+    processes: Processes
+    parent: subprocess.Popen[str]
+    url: str
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -50,6 +49,8 @@ def test_a_card_that_is_not_there_is_told(processes: Processes, tmp_path: Path) 
     parts = httpx.get(f"{url}/readyz", timeout=60).json()["parts"]
     (forward,) = (part for part in parts if part["name"] == "forward_pass")
     assert (forward["ok"], "MASKTUNE_DEVICE is cuda:63" in forward["detail"]) == (False, True)
+    serve.send_signal(signal.SIGINT)
+    assert serve.wait(30) == 0
 
 
 def test_no_part_outlives_a_parent_that_is_killed(processes: Processes, tmp_path: Path) -> None:
@@ -60,7 +61,9 @@ def test_no_part_outlives_a_parent_that_is_killed(processes: Processes, tmp_path
     processes.wait_until(lambda: processes.left() == [])
 
 
-def test_a_part_that_is_killed_comes_back_at_the_same_address(processes: Processes, tmp_path: Path) -> None:
+def test_a_part_that_is_killed_comes_back_and_the_next_service_goes_on_in_the_folder(
+    processes: Processes, tmp_path: Path
+) -> None:
     serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
     assert serve.stdout is not None
     with Client(address(serve)) as client:
@@ -69,45 +72,48 @@ def test_a_part_that_is_killed_comes_back_at_the_same_address(processes: Process
             assert serve.stdout.readline() == f"the {name} ended (signal 9); restarting it in 0.5 s\n"
         # No connection is refused meanwhile: the socket is the parent's.
         assert list(client.jobs.list()) == []
-        made = client.datasets.from_source("builtin:digits")
+        made = client.datasets.from_source("builtin:digits", name="kept")
         assert client.datasets.wait(made.id, timeout=120).state == "ready"
-    serve.send_signal(signal.SIGINT)
+    serve.send_signal(signal.SIGTERM)
     assert serve.wait(30) == 0
+    assert processes.left() == []
+
+    serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
+    with Client(address(serve)) as client:
+        assert [found.name for found in client.datasets.list()] == ["kept"]
+    maps = [Path(f"/proc/{processes.pid_of('-m', 'cli', part)}/maps") for part in PARTS]
+    # The API brings torch in by itself: nobody who predicts should have to wait for that.
+    processes.wait_until(lambda: "libtorch" in maps[0].read_text())
+    serve.send_signal(signal.SIGTERM)
+    assert serve.wait(30) == 0
+    assert processes.left() == []
 
 
-def test_two_services_start_on_one_folder_one_after_the_other(processes: Processes, tmp_path: Path) -> None:
-    for _ in range(2):
-        serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
-        with Client(address(serve)) as client:
-            kept = [found.name for found in client.datasets.list()]
-            if not kept:
-                client.datasets.wait(
-                    client.datasets.from_source("builtin:digits", name="kept").id, timeout=120
-                )
-        serve.send_signal(signal.SIGTERM)
-        assert serve.wait(30) == 0
-    assert kept == ["kept"]
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Together]:
+    """Two API processes at one address, which end on SIGTERM."""
+    folder = tmp_path_factory.mktemp("together")
+    with started(folder) as made:
+        parent = made.masktune("api", "--port", "0", "--processes", "2", DATA_DIR=str(folder / "var"))
+        yield Together(made, parent, address(parent))
+        parent.send_signal(signal.SIGTERM)
+        assert parent.wait(30) == 0
+        assert made.left() == []
 
 
-def test_several_processes_share_an_address_and_are_measured_as_one(
-    processes: Processes, tmp_path: Path
-) -> None:
-    together = processes.masktune("api", "--port", "0", "--processes", "2", DATA_DIR=str(tmp_path / "var"))
-    url = address(together)
+def test_several_processes_share_an_address_and_are_measured_as_one(together: Together) -> None:
+    processes, parent, url = together
     for _ in range(40):  # each on a connection of its own
         assert httpx.get(f"{url}/livez").status_code == 200
     assert _counted(url) >= 40  # those of the greeting beside
 
     first, _ = (int(line.split()[0]) for line in processes.left() if "--tied" in line)
     os.kill(first, signal.SIGKILL)
-    assert together.stdout is not None
-    assert "ended (signal 9); restarting it in 0.5 s" in together.stdout.readline()
+    assert parent.stdout is not None
+    assert "ended (signal 9); restarting it in 0.5 s" in parent.stdout.readline()
     for _ in range(40):  # none is refused: some wait for the process that starts
         assert httpx.get(f"{url}/livez", timeout=60).status_code == 200
     assert _counted(url) >= 80  # what the killed one counted is kept
-    together.send_signal(signal.SIGTERM)
-    assert together.wait(30) == 0
-    assert processes.left() == []
 
 
 def _counted(url: str) -> float:
@@ -122,12 +128,8 @@ def _counted(url: str) -> float:
 
 
 def test_an_address_that_is_taken_is_refused_to_several_processes_too(
-    processes: Processes, tmp_path: Path
+    together: Together, processes: Processes
 ) -> None:
-    data = str(tmp_path / "var")
-    first = processes.masktune("api", "--port", "0", "--processes", "2", DATA_DIR=data)
-    port = address(first).rpartition(":")[2]
+    port, data = together.url.rpartition(":")[2], str(together.processes.folder / "var")
     second = processes.masktune("api", "--port", port, "--processes", "2", DATA_DIR=data)
     assert second.wait(60) == 1
-    first.send_signal(signal.SIGTERM)
-    assert first.wait(30) == 0
