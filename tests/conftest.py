@@ -16,11 +16,13 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import create_engine, text
+from xdist.scheduler import LoadFileScheduling
 
 from benchmarks._chaos_parts import Postgres, answers
 from benchmarks._service import free_port
@@ -37,6 +39,24 @@ __all__ = ["free_port", "postgres_database", "redis_server"]
 
 POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432"
 REDIS_PORT = 6379
+
+
+_SHARED = "tests/acceptance/dashboard/"
+"""The files of this folder share a service and a browser, so one process runs all but `_ALONE`."""
+_ALONE = f"{_SHARED}test_flow.py"  # needs a service of its own
+
+
+class _ByService(LoadFileScheduling):  # type: ignore[misc]  # xdist is untyped
+    """Gives a process whole files, as `--dist=loadfile`, and files that share a service to the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return _SHARED if file.startswith(_SHARED) and file != _ALONE else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return _ByService(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

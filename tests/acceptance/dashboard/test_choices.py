@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LONG = "ein_sehr_langer_Name_ohne_ein_einziges_Leerzeichen_und_ohne_Bindestrich"
 
 
-def _digit(number: int) -> bytes:
+def _digits(number: int) -> Iterator[bytes]:
+    """The first so many digits as PNG."""
     pixels, _ = load_digits(return_X_y=True)
-    picture = Image.fromarray((pixels[number].reshape(8, 8) * 15).astype("uint8")).resize((28, 28))
-    data = io.BytesIO()
-    picture.save(data, "PNG")
-    return data.getvalue()
+    for one in pixels[:number]:
+        data = io.BytesIO()
+        Image.fromarray((one.reshape(8, 8) * 15).astype("uint8")).resize((28, 28)).save(data, "PNG")
+        yield data.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +41,10 @@ def challenge(service: str, folder: Path) -> str:
         "mixed_rand/val": 20,
         "only_bg_t/val": 20,
     }
-    number = 0
+    folders = [place for place, count in places.items() for _ in range(count)]
     with zipfile.ZipFile(target, "w") as zipped:
-        for place, count in places.items():
-            for _ in range(count):
-                number += 1
-                zipped.writestr(f"{place}/{('00_dog', LONG)[number % 2]}/{number}.png", _digit(number))
+        for number, (place, digit) in enumerate(zip(folders, _digits(len(folders)), strict=True)):
+            zipped.writestr(f"{place}/{('00_dog', LONG)[number % 2]}/{number}.png", digit)
     with Client(service) as client:
         made = client.datasets.upload(target, name=LONG + LONG)
         return client.datasets.wait(made.id, timeout=120).id
@@ -58,8 +58,20 @@ def guesser(service: str, challenge: str) -> str:
         return client.jobs.wait(job.id, timeout=120).models["erm"]
 
 
+@pytest.fixture(scope="module")
+def untaught(service: str, folder: Path) -> str:
+    """A data set on which no job has run, with classes that no model has."""
+    target = folder / "untaught.zip"
+    with zipfile.ZipFile(target, "w") as zipped:
+        for number, digit in enumerate(_digits(60)):
+            zipped.writestr(f"{('even', 'odd')[number % 2]}/{number}.png", digit)
+    with Client(service) as client:
+        made = client.datasets.upload(target, name="digits, not learned")
+        return client.datasets.wait(made.id, timeout=120).id
+
+
 def test_the_splits_that_a_data_set_has_are_offered_and_measured(
-    visitor: Visitor, challenge: str, guesser: str, dataset: str
+    visitor: Visitor, challenge: str, guesser: str, untaught: str
 ) -> None:
     page = visitor.page
     visitor.goto(f"/ui/datasets/{challenge}")
@@ -74,7 +86,7 @@ def test_the_splits_that_a_data_set_has_are_offered_and_measured(
     visitor.looked_at("new-evaluate")
 
     # --- another data set has others; back again, those that judge a model are chosen
-    visitor.choose("Data set", "digits, there already")
+    visitor.choose("Data set", "digits, not learned")
     splits = page.locator(".q-field", has=page.get_by_label("Splits", exact=True)).first
     expect(splits).not_to_contain_text("only_bg_t")
     expect(page.get_by_text("No model has the classes of this data set yet")).to_be_visible()
@@ -97,9 +109,9 @@ def test_the_splits_that_a_data_set_has_are_offered_and_measured(
     visitor.looked_at("report-no-object")
 
 
-def test_a_number_that_cannot_be_is_kept_and_said(visitor: Visitor, dataset: str) -> None:
+def test_a_number_that_cannot_be_is_kept_and_said(visitor: Visitor, untaught: str) -> None:
     """Another in its place would be trained with before anybody saw it."""
-    visitor.goto(f"/ui/new?dataset={dataset}&kind=erm")
+    visitor.goto(f"/ui/new?dataset={untaught}&kind=erm")
     visitor.page.get_by_text("Fields that override the preset").click()
     for label, value, said in (
         ("Epochs", "0", "Enter a whole number of at least 1."),
@@ -112,7 +124,7 @@ def test_a_number_that_cannot_be_is_kept_and_said(visitor: Visitor, dataset: str
         expect(visitor.page.get_by_label(label, exact=True)).to_have_value(value)
         visitor.fill(label, "")
     with Client(visitor.url) as client:
-        assert [job for job in client.jobs.list(dataset=dataset) if job.kind == "erm"] == []
+        assert [job for job in client.jobs.list(dataset=untaught) if job.kind == "erm"] == []
 
 
 def test_a_name_is_not_taken_from_another_model_unasked(

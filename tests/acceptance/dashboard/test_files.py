@@ -9,12 +9,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Page, expect
 
 from client import Client
 from tests.acceptance.conftest import Processes, answers
 from tests.acceptance.dashboard.slow_api import slow_api
-from tests.acceptance.dashboard.visitor import PATIENCE, WIDE, Visitor
+from tests.acceptance.dashboard.visitor import PATIENCE, Visitor
 from tests.conftest import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -121,12 +121,12 @@ def test_no_page_of_another_site_drives_the_dashboard(service: str) -> None:
 
 
 def test_an_answer_never_stands_under_another_image(
-    browser: Browser, service: str, model: str, processes: Processes
+    tab: Page, service: str, model: str, processes: Processes
 ) -> None:
     port = free_port()
     with slow_api(service) as api:
         processes.masktune("web", "--port", str(port), URL=api.url)
-        page = browser.new_page(viewport=WIDE)
+        page = tab
         visitor = Visitor(page, f"http://127.0.0.1:{port}")
         processes.wait_until(lambda: answers(visitor.url, "/livez"), seconds=60)
         visitor.goto(f"/ui/try?model={model}")

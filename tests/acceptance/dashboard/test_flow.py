@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from cli.demo_data import write_zip
 from tests.acceptance.conftest import Processes, answers
-from tests.acceptance.dashboard.visitor import PATIENCE, WIDE, Visitor, png
+from tests.acceptance.dashboard.conftest import served
+from tests.acceptance.dashboard.visitor import PATIENCE, Visitor, png
 from tests.conftest import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def biased(folder: Path) -> Path:
+def service(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[str]:
+    """A service in which no job has run yet."""
+    with served(tmp_path_factory.mktemp("new")) as url:
+        yield url
+
+
+@pytest.fixture
+def biased(tmp_path: Path) -> Path:
     """All digits, as in the demo: in training the square tells the class, in the test split it misleads."""
-    target = folder / "digits-with-a-square.zip"
+    target = tmp_path / "digits-with-a-square.zip"
     write_zip(target)
     return target
 
@@ -61,7 +70,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     visitor.fill("Learning rate", "0.01")
     page.get_by_text("Masks and control").click()
     visitor.fill("Epochs on masked images", "3")
-    expect(page.locator(".facts", has_text="Epochs")).to_contain_text("14")
+    expect(page.locator(".facts", has_text="Epochs")).to_contain_text(re.compile(r"Epochs\s*14\b"))
     visitor.looked_at("new-job")
     visitor.button("Start the job").click()
     page.wait_for_url("**/ui/jobs/job_*")
@@ -129,7 +138,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
 
 
 def test_alone_it_asks_for_a_key_and_says_when_the_service_is_away(
-    browser: Browser, processes: Processes, tmp_path: Path
+    tab: Page, processes: Processes, tmp_path: Path
 ) -> None:
     api_port, web_port, key = free_port(), free_port(), "a-secret-of-the-test"
     url = f"http://127.0.0.1:{api_port}"
@@ -143,7 +152,7 @@ def test_alone_it_asks_for_a_key_and_says_when_the_service_is_away(
     )
     processes.masktune("web", "--port", str(web_port), URL=url)
     processes.wait_until(lambda: answers(url), seconds=60)
-    page = browser.new_page(viewport=WIDE)
+    page = tab
     visitor = Visitor(page, f"http://127.0.0.1:{web_port}")
     processes.wait_until(lambda: _alive(f"{visitor.url}/livez"), seconds=60)
 
