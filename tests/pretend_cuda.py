@@ -205,8 +205,19 @@ def _device(args: Any, kwargs: Mapping[str, Any]) -> torch.device | None:
 
 def _without(values: Any) -> Any:
     """The arguments with all devices replaced by the CPU."""
+    if _names_none(values):
+        return values
     values = tree_map_only(torch.device, lambda _: CPU, values)
     return tree_map_only(str, lambda name: "cpu" if name.split(":")[0] == "cuda" else name, values)
+
+
+def _names_none(values: Any) -> bool:
+    """Whether no argument can name a device: most calls, at half the cost of building their trees anew."""
+    if values is None or isinstance(values, Tensor | int | float | torch.dtype):
+        return True
+    if type(values) in (tuple, list, torch.Size):
+        return all(map(_names_none, values))
+    return type(values) is dict and all(map(_names_none, values.values()))
 
 
 class _Autocast(torch.autocast):

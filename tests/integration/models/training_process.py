@@ -1,6 +1,7 @@
-"""A training in a separate process: `python training_process.py STORE FOLDER BACKBONE [SECONDS_A_STEP]`.
+"""Trainings in a separate process: `python training_process.py STORE SECONDS_A_STEP FOLDER BACKBONE …`.
 
-Writes the digest, the selected epoch and the counts of each epoch. Under torchrun, it is one rank.
+Each training writes a line: the digest, the selected epoch and the counts of each epoch. Under torchrun, the
+process is one rank.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from models.process import prepare_process
 
 
-def main(store_folder: str, folder: str, backbone: str, pause: str = "0") -> None:
+def main(store_folder: str, pause: str, *trainings: str) -> None:
     prepare_process(int(os.environ.get("OMP_NUM_THREADS", "1")))
     import torch
 
@@ -47,8 +48,10 @@ def main(store_folder: str, folder: str, backbone: str, pause: str = "0") -> Non
         time.sleep(float(pause))
         return False
 
-    config = Hyperparameters(backbone=backbone, image_size=32, batch_size=8, epochs=4, augmentation="flip")
-    with joined(Run(device=torch.device("cpu"), seed=5, should_stop=wait)) as run:
+    def train(folder: str, backbone: str, run: Run) -> None:
+        config = Hyperparameters(
+            backbone=backbone, image_size=32, batch_size=8, epochs=4, augmentation="flip"
+        )
         store = Store.open(store_folder)
         network = build_network(backbone, classes=2, image_size=32, seed=5)
         val = Judged(val_loader(store, config, run), network, Path(f"{folder}-judged-{run.rank}"))
@@ -58,6 +61,10 @@ def main(store_folder: str, folder: str, backbone: str, pause: str = "0") -> Non
         if run.rank == 0:
             counts = [(r.images, r.val_images, r.val_correct) for r in result.history]
             sys.stdout.write(f"{result.digest} {result.epoch} {counts}\n")
+
+    with joined(Run(device=torch.device("cpu"), seed=5, should_stop=wait)) as run:
+        for folder, backbone in zip(trainings[::2], trainings[1::2], strict=True):
+            train(folder, backbone, run)
 
 
 if __name__ == "__main__":

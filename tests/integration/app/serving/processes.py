@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -37,12 +38,17 @@ class Replica:
         """Wait at most 60 s for the process to end; return its exit code."""
         return self._process.wait(60)
 
-    def replace(self) -> int:
-        """Replace the process; return the old one's exit code once the new one is ready."""
+    def replace(self, starting: threading.Event) -> int:
+        """Replace the process; return the old one's exit code once the new one is ready.
+
+        `starting` is set from the end of the old one until then.
+        """
         self.terminate()
         code = self.wait()
+        starting.set()
         self.start()
         self.await_ready()
+        starting.clear()
         return code
 
     def await_ready(self) -> None:

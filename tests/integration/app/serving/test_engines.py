@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from models.backbones import build_network
 from models.export import card_of, export_onnx, save_model
 from tests.integration.app.serving.conftest import picture
 
-HEADS = {"small_cnn": 28, "resnet18": 64}
+HEADS = {"small_cnn": 28, "timm/test_resnet": 64}
 """One head with a hidden layer, whose gradient is taken, and one that is a pooling and a linear layer."""
 
 
@@ -40,6 +41,7 @@ class Both:
     torch: TorchEngine
     onnx: OnnxEngine
     images: NDArray[np.uint8]
+    graphs: Graphs
 
 
 @pytest.fixture(scope="module", params=HEADS)
@@ -51,7 +53,8 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         export_onnx(network, file)
     served = TorchEngine(networks[0], networks[1], torch.device("cpu"))
     images = np.random.default_rng(0).integers(0, 256, (9, 3, side, side), dtype=np.uint8)
-    return Both(served, OnnxEngine(Graphs(files[0], files[1]), served, threads=1, cuda=False), images)
+    of_pair = Graphs(files[0], files[1])
+    return Both(served, OnnxEngine(of_pair, served, threads=1, cuda=False), images, of_pair)
 
 
 def _close(found: Scores, expected: Scores) -> None:
@@ -94,27 +97,35 @@ def test_neither_answers_nor_maps_depend_on_who_shares_the_batch(both: Both) -> 
 
 
 @pytest.mark.skipif(cuda_available(), reason="this ONNX Runtime can use a card")
-def test_a_card_that_it_cannot_use_is_no_silent_fall_back(both: Both, tmp_path: Path) -> None:
+def test_a_card_that_it_cannot_use_is_no_silent_fall_back(both: Both) -> None:
     """ONNX Runtime would run on the CPU then, far slower than torch on the card, and prove equal to it."""
-    export_onnx(build_network("small_cnn", classes=3, image_size=28), tmp_path / "a.onnx")
     with pytest.raises(Conflict, match="cannot use the card"):
-        OnnxEngine(Graphs(tmp_path / "a.onnx", None), both.torch, threads=1, cuda=True)
+        OnnxEngine(both.graphs._replace(erm=None), both.torch, threads=1, cuda=True)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[TorchEngine, Path]:
+    """A model without an ERM half, and its graph."""
+    network = build_network("small_cnn", classes=2, image_size=28, seed=1)
+    file = tmp_path_factory.mktemp("alone") / "a.onnx"
+    export_onnx(network, file)
+    return TorchEngine(network, None, torch.device("cpu")), file
 
 
 @pytest.mark.parametrize("method", ["eigencam", "eigengradcam", "segeigencam", "kpcacam"])
-def test_a_component_has_one_sign_whoever_answers_and_shares_the_batch(method: str, tmp_path: Path) -> None:
+def test_a_component_has_one_sign_whoever_answers_and_shares_the_batch(
+    method: str, alone: tuple[TorchEngine, Path]
+) -> None:
     """LAPACK's may turn with the last digit of an activation: with these digits EigenGradCAM's did."""
-    network = build_network("small_cnn", classes=2, image_size=28, seed=1)
-    export_onnx(network, tmp_path / "a.onnx")
-    in_torch = TorchEngine(network, None, torch.device("cpu"))
-    in_onnx = OnnxEngine(Graphs(tmp_path / "a.onnx", None), in_torch, threads=1, cuda=False)
+    in_torch, graph = alone
+    in_onnx = OnnxEngine(Graphs(graph, None), in_torch, threads=1, cuda=False)
     digits = np.repeat(np.repeat(load_digits().images[:64] * 15.9, 3, 1), 3, 2)
     images = np.pad(digits.astype(np.uint8), ((0, 0), (2, 2), (2, 2)))[:, None].repeat(3, 1)
     expected = in_torch.run(images, Explain(method)).maps
     assert expected is not None
     for engine in (in_torch, in_onnx):
-        alone = Scores.joined([engine.run(image[None], Explain(method)) for image in images])
-        for found in (alone, engine.run(images, Explain(method))):
+        one_by_one = Scores.joined([engine.run(image[None], Explain(method)) for image in images])
+        for found in (one_by_one, engine.run(images, Explain(method))):
             assert found.maps is not None
             np.testing.assert_allclose(found.maps, expected, rtol=1e-3, atol=1e-4 * expected.max())
 
@@ -151,10 +162,12 @@ def _saved(artifacts: Artifacts, name: str, *, seed: int = 0) -> Part:
     return part
 
 
-def test_a_graph_of_other_weights_may_not_answer(artifacts: Artifacts) -> None:
-    part = _saved(artifacts, "mdl_a")
+def test_a_graph_of_other_weights_may_not_answer(
+    artifacts: Artifacts, alone: tuple[TorchEngine, Path]
+) -> None:
+    part = _saved(artifacts, "mdl_a", seed=5)
     with artifacts.writing(graphs.key("mdl_a")) as folder:
-        export_onnx(build_network("small_cnn", classes=2, image_size=28, seed=5), folder / graphs.FILE)
+        copyfile(alone[1], folder / graphs.FILE)
     pair = Pair(part, None)
     engine = load(pair, artifacts, device="cpu", threads=1)
     images = np.random.default_rng(0).integers(0, 256, (8, 3, 28, 28), dtype=np.uint8)

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save
 
+from app.inference import graphs
 from core.ids import new_id
 from core.queries import registry
 from core.tables import JobRow
@@ -129,6 +130,9 @@ def test_weights_are_kept_by_caches_under_their_id_and_asked_for_anew_under_an_a
 ) -> None:
     """An alias that moved would go on giving the old weights, for as long as the answer may be kept."""
     world, format = fresh_world, {"format": form}
+    for model in (world.model, world.control):  # as if exported, which takes seconds
+        with world.services.artifacts.writing(graphs.key(model)) as folder:
+            (folder / graphs.FILE).write_text(f"the graph of {model}")
     named = world.client.get(f"/models/{world.model}/download", params=format)
     assert named.headers["cache-control"] == "private, max-age=31536000, immutable"
     world.client.put("/aliases/prod", json={"model": world.model})
@@ -147,6 +151,7 @@ def test_the_graph_is_exported_once_and_kept(world: World) -> None:
 
     first = world.client.get(f"/models/{world.model}/download", params={"format": "onnx"})
     assert first.status_code == 200, first.text
+    assert first.headers["cache-control"] == "private, max-age=31536000, immutable"
     graph = onnx.load_from_string(first.content).graph
     assert [output.name for output in graph.output] == ["logits", "activation"]
     assert world.services.artifacts.exists(f"exports/{world.model}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from tests.integration.app.serving.conftest import _furnished, picture
 from tests.integration.app.serving.processes import Replica
 
 CLIENTS = 4
+PICTURES = [picture(number) for number in range(6)]
 
 
 class Balancer:
@@ -38,7 +40,7 @@ class Balancer:
                 answer = http.post(
                     f"{replica.url}/predict",
                     params={"model": model},
-                    content=picture(number % 6),
+                    content=PICTURES[number % 6],
                     headers={"Content-Type": "image/png"},
                     timeout=60,
                 )
@@ -61,7 +63,7 @@ def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
             stack.callback(replica.close)
         for replica in replicas:
             replica.await_ready()
-        balancer, stop = Balancer(*replicas), threading.Event()
+        balancer, stop, starting = Balancer(*replicas), threading.Event(), threading.Event()
 
         def load(first: int) -> Counter[int]:
             told: Counter[int] = Counter()
@@ -70,12 +72,14 @@ def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
                     if stop.is_set():
                         return told
                     told[balancer.ask(http, world.model, number)] += 1
+                    if starting.is_set():
+                        time.sleep(0.02)  # some load: the new process needs the cores
             return told
 
         with ThreadPoolExecutor(CLIENTS) as threads:
             clients = [threads.submit(load, n) for n in range(CLIENTS)]
             try:
-                codes = [replica.replace() for replica in replicas]
+                codes = [replica.replace(starting) for replica in replicas]
             finally:
                 stop.set()
             told = sum((each.result(60) for each in clients), Counter[int]())

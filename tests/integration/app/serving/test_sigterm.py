@@ -26,7 +26,8 @@ def test_sigterm_under_load_loses_no_answer(tmp_path: Path) -> None:
     app = create_app(Settings(data_dir=tmp_path, threads=1, engine="torch"))
     with TestClient(app, LOCAL) as client:
         world = _furnished(client, app)
-    files = [("file", (f"{n}.png", picture(n % 6, side=400))) for n in range(IMAGES)]
+    pictures = [picture(n, side=400) for n in range(6)]
+    files = [("file", (f"{n}.png", pictures[n % 6])) for n in range(IMAGES)]
     with closing(Replica(tmp_path)) as api, ThreadPoolExecutor(CLIENTS) as threads, httpx.Client() as eye:
         api.await_ready()
 
