@@ -151,10 +151,10 @@ class Protocol(HttpToolsProtocol):
 
     def _close(self) -> None:
         """Close the connection, after lingering if the client is still sending its body."""
-        self._outlet.flush()  # of a response that failed after its head
         if self._body:
             self._linger()
         else:
+            self._outlet.flush()  # of a response that failed after its head
             self.transport.close()
 
     def _linger(self) -> None:

@@ -27,8 +27,8 @@ def default_hyperparameters(
         raise ValueError("there must be at least one training image and two classes")
     batch_size = 32 if n_train < _FEW else 128
     if image_size is not None and image_size <= SMALL_SIDE:
-        side, name = max(image_size, _SMALL_CNN_SIDE), backbone or "small_cnn"
-        side = side if name in OWN_BACKBONES else _LIBRARY_SIDE
+        name = backbone or "small_cnn"
+        side = max(image_size, _SMALL_CNN_SIDE) if name in OWN_BACKBONES else _LIBRARY_SIDE
         return Hyperparameters(backbone=name, image_size=side, epochs=15, batch_size=batch_size)
     return Hyperparameters(
         backbone=backbone or "resnet18",

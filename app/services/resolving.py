@@ -24,15 +24,15 @@ NOT_PARAMS = frozenset({"dataset", "model", "mask_set", "preset"})
 
 def resolve(base: Mapping[str, Any], request: BaseModel, **fixed: Any) -> Hyperparameters:
     """Merge `base` ← the request's preset ← its single fields ← `fixed`. Raises `InvalidInput`."""
-    fields = given(request)
+    layers = _layers(request)
     merged = _with_a_schedule_that_holds(base)
-    for layer in (*_preset(request, fields), fields, fixed):
+    for layer in (*layers, fixed):
         merged = merge(merged, _with_a_whole_schedule(layer))
     try:
         params = Hyperparameters.from_json(merged)
     except ConfigError as error:
         raise InvalidInput.field(error.pointer, "invalid-value", error.message) from error
-    _check_names(params, fields)
+    _check_names(params, layers[-1])
     return params
 
 
@@ -55,13 +55,13 @@ def _with_a_schedule_that_holds(base: Mapping[str, Any]) -> dict[str, Any]:
     return {**base, "schedule": {**schedule, "name": name, "milestones": []}}
 
 
-def _preset(request: BaseModel, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """Return the layers of the request's preset."""
-    name = getattr(request, "preset", None)
+def _layers(request: BaseModel) -> tuple[Mapping[str, Any], ...]:
+    """Return what the request asks for: the layers of its preset, if any, below its single fields."""
+    fields, name = given(request), getattr(request, "preset", None)
     if name is None:
-        return ()
+        return (fields,)
     preset = presets.get(name)
-    return (preset.params, preset.released) if fields.get("as_released") else (preset.params,)
+    return (preset.params, preset.released, fields) if fields.get("as_released") else (preset.params, fields)
 
 
 def resolve_head(request: BaseModel, **fixed: Any) -> RetrainConfig:
@@ -85,8 +85,7 @@ def defaults_for(dataset: DatasetRow, *, backbone: str | None = None) -> dict[st
 
 def asked_backbone(request: BaseModel) -> str | None:
     """Return the backbone that the request or its preset names."""
-    fields = given(request)
-    named = [layer["backbone"] for layer in (*_preset(request, fields), fields) if "backbone" in layer]
+    named = [layer["backbone"] for layer in _layers(request) if "backbone" in layer]
     return named[-1] if named else None
 
 

@@ -95,14 +95,13 @@ def _masktune(session: Session, request: MasktuneRequest) -> Plan:
 
 def _training(session: Session, request: ErmRequest | MasktuneRequest, arms: tuple[Arm, ...]) -> Plan:
     dataset = datasets.get_ready(session, request.dataset)
-    base, fixed = defaults_for(dataset, backbone=asked_backbone(request)), {}
+    base = defaults_for(dataset, backbone=asked_backbone(request))
     if isinstance(request.pretrained, str):
-        start = registry.get(session, request.pretrained)
-        base |= {"backbone": start.backbone, "image_size": start.image_size}  # what its weights were made for
-        fixed["pretrained"] = start.id
-    params = resolve(base, request, **fixed)
-    if isinstance(params.pretrained, str):
-        _check_pretrained(registry.get(session, params.pretrained), params.backbone)
+        model = registry.get(session, request.pretrained)
+        params = resolve(base | _own(model), request, pretrained=model.id)  # it may have named an alias
+        _check_pretrained(model, params.backbone)
+    else:
+        params = resolve(base, request)
     wanted = [arm for arm in arms if arm is not Arm.CONTROL or params.control]
     return Plan(dataset.id, params.to_json(), {"model_ids": _new_models(wanted)})
 
@@ -215,7 +214,7 @@ def _base(session: Session, model: ModelRow, dataset: DatasetRow) -> Mapping[str
 
 
 def _own(model: ModelRow) -> dict[str, Any]:
-    """Return the fields that the model fixes whatever a preset says, since its weights are the start."""
+    """Return the fields that go with the model's weights, where they are the start."""
     return {"backbone": model.backbone, "image_size": model.image_size, "pretrained": model.id}
 
 

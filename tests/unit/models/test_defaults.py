@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.defaults import default_hyperparameters
+from models import backbones_own
+from models.defaults import OWN_BACKBONES, default_hyperparameters
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,10 @@ def test_a_backbone_that_is_asked_for_gets_a_side_that_it_can_see(
 ) -> None:
     found = default_hyperparameters(side, 500, 2, backbone=backbone)
     assert (found.backbone, found.image_size) == (backbone, expected)
+
+
+def test_our_own_backbones_are_these() -> None:
+    assert backbones_own.names() == OWN_BACKBONES
 
 
 def test_nothing_to_train_on_is_refused() -> None:
