@@ -20,6 +20,7 @@ from models.backbones_base import (
     wrong_size,
 )
 from models.backbones_errors import BackboneError, UnsupportedBackbone, WeightsUnavailable
+from models.backbones_packaged import PACKAGED, load_packaged
 from models.backbones_timm_cuts import cut_of
 from models.backbones_weights import last_layers, renew_classifiers, scoring_layers, with_local_weights
 
@@ -67,13 +68,16 @@ def _make(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
 
 
 def _published(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
+    packaged = request.name in PACKAGED
     try:
-        model = timm.create_model(request.name, pretrained=True, **options)
+        model = timm.create_model(request.name, pretrained=not packaged, **options)
     except (OSError, RuntimeError) as error:
         raise WeightsUnavailable(
             f"the published weights of {request.name} could not be fetched ({error}): "
             "leave out pretrained, or give a local file of weights"
         ) from error
+    if packaged:
+        load_packaged(model, request.name)
     renew_classifiers(model, old=int(cast(int, model.num_classes)), new=request.classes, find=_classifiers)
     return model
 
