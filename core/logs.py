@@ -48,6 +48,8 @@ def config(level: str, format: Format = "text", **fields: str | None) -> dict[st
             "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["fields"]},
         },
         "root": {"level": level.upper(), "handlers": ["stderr"]},
+        # Its lowest level has a line for each part of an image: millions, if the image is an attack.
+        "loggers": {"PIL": {"level": "INFO" if level.lower() == "debug" else level.upper()}},
     }
 
 

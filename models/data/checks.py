@@ -12,7 +12,6 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.data.packing import MAX_PIXELS_SIDE
+from models.data.parts import CountedFile, TooManyParts, require_few_parts
 from models.data.report import FileCode, Rejection
 
 # suffix → type, as PIL names it. No other decoder is ever tried (EPS, for one, starts a program).
@@ -70,14 +70,6 @@ _DECODER_ERRORS = (
     Warning,  # raised if warnings are turned into errors
 )
 _ORIENTATION = 0x0112  # EXIF tag
-
-MAX_SCANS = 100
-"""Most scans per JPEG, libtiff's limit for the JPEGs inside a TIFF; progressive encoders write about ten."""
-MAX_SEGMENTS = 10_000
-"""Most segments per JPEG; 32 MB of metadata fill 500."""
-_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
-# The markers after which libjpeg reads a length, and both ends of an image. It skips others within a scan.
-_JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
 _UPRIGHT: Mapping[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -151,9 +143,15 @@ def decode_image(data: bytes, limits: ImageLimits | None = None) -> Picture:
     Thread-safe: it changes no global setting of PIL. PIL decodes without the GIL.
     """
     limits = limits or ImageLimits()
-    kind = _require_image(data, limits)
     try:
-        with Image.open(BytesIO(data), formats=[kind]) as image:
+        return _decoded(data, _require_image(data, limits), limits)
+    except TooManyParts as error:
+        raise ImageError(FileCode.UNDECODABLE, str(error)) from error
+
+
+def _decoded(data: bytes, kind: str, limits: ImageLimits) -> Picture:
+    try:
+        with Image.open(CountedFile(data), formats=[kind]) as image:
             _require_size(image.size, limits)
             # PIL sets it only for types that can be animated; phones save stills as MPO, a JPEG with extras.
             if kind != "JPEG" and getattr(image, "is_animated", False):
@@ -202,37 +200,8 @@ def _require_image(data: bytes, limits: ImageLimits) -> str:
         raise ImageError(FileCode.NOT_AN_IMAGE, f"is {what}: upload pictures as one of {known}")
     if kind == "WEBP":
         _require_size(_webp_canvas(data), limits)  # PIL's decoder allocates the canvas on opening
-    if kind == "JPEG":
-        _require_few_scans(data)
+    require_few_parts(data, kind)
     return kind
-
-
-def _require_few_scans(data: bytes) -> None:
-    """Bound what a small JPEG can cost; libjpeg itself only warns.
-
-    A repeated scan takes 12 bytes in the file, and 24 ms in libjpeg at 64 million pixels. An empty segment
-    before the first scan takes 4 bytes in the file, and 160 bytes of PIL's memory.
-    """
-    few = _most_scans(data) <= MAX_SCANS
-    scans = segments = at = 0
-    while (marker := _JPEG_MARKER.search(data, at)) is not None:
-        kind = marker[1][0]
-        if kind == _EOI or (kind == _SOS and few):
-            return
-        at = marker.end()
-        if kind != _SOI:
-            at += int.from_bytes(data[at : at + 2])
-        scans += kind == _SOS
-        segments += 1
-        if scans > MAX_SCANS or segments > MAX_SEGMENTS:
-            detail = f"has more than {MAX_SCANS} scans or {MAX_SEGMENTS} segments, which no encoder writes"
-            raise ImageError(FileCode.UNDECODABLE, f"{detail}: export it again")
-
-
-def _most_scans(data: bytes) -> int:
-    """An upper bound: occurrences of the marker anywhere. Ten times as fast as `bytes.count`."""
-    pairs = (np.frombuffer(data, "<u2", (len(data) - first) // 2, first) for first in (0, 1))
-    return sum(int(np.count_nonzero(pair == 0xDAFF)) for pair in pairs)
 
 
 def _webp_canvas(data: bytes) -> tuple[int, int]:

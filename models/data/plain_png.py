@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.data.checks import ImageLimits
+from models.data.parts import MAX_CHUNKS
 from models.eager import load_image_ops
 
 _HAS_DECODER = load_image_ops()
@@ -60,7 +61,9 @@ def _is_plain(data: bytes, limits: ImageLimits) -> bool:
     if width * height > limits.max_pixels or min(width, height) < limits.min_side:
         return False
     at, view = len(_SIGNATURE), memoryview(data)
-    while at + _CHUNK.size + _SUM.size <= len(data):
+    for _ in range(MAX_CHUNKS):
+        if at + _CHUNK.size + _SUM.size > len(data):
+            return False
         length, name = _CHUNK.unpack_from(data, at)
         end = at + _CHUNK.size + length
         if end + _SUM.size > len(data) or _SUM.unpack_from(data, end)[0] != zlib.crc32(view[at + 4 : end]):

@@ -204,6 +204,17 @@ def test_an_image_that_claims_billions_of_pixels_is_never_decoded() -> None:
     assert refused.code is FileCode.PIXEL_BOMB
 
 
+def test_a_png_of_chunks_alone_is_never_decoded() -> None:
+    """It would hold a decoder for 6 s by 24 MB, and longer than its client stays."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, "PNG")
+    png, empty = buffer.getvalue(), struct.pack(">L", 0) + b"teSt" + struct.pack(">L", zlib.crc32(b"teSt"))
+    for at in (png.index(b"IDAT") - 4, png.index(b"IEND") - 4):
+        refused = check_image(png[:at] + empty * 2_000_000 + png[at:], "a.png")
+        assert not isinstance(refused, CheckedImage)
+        assert (refused.code, "chunks" in refused.detail) == (FileCode.UNDECODABLE, True)
+
+
 def test_a_jpeg_that_repeats_a_scan_is_never_decoded() -> None:
     """It would hold a decoder for half an hour by 1 MB: 24 ms for each 12 bytes, whether the client stays."""
     buffer = io.BytesIO()

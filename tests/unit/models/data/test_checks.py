@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.data.checks import (
-    MAX_SCANS,
-    MAX_SEGMENTS,
     TYPES,
     CheckedImage,
     ImageError,
@@ -24,6 +22,7 @@ from models.data.checks import (
     decode_image,
     image_type,
 )
+from models.data.parts import MAX_SCANS, MAX_SEGMENTS
 from models.data.report import FileCode, Rejection
 
 MakeImage = Callable[..., bytes]
