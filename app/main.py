@@ -34,6 +34,7 @@ from app.middleware.admission import Admission, Gate
 from app.middleware.body_limit import BodyLimit
 from app.middleware.heads import Heads
 from app.middleware.observe import Observe
+from app.middleware.plain_paths import PlainPaths
 from app.middleware.same_origin import SameOrigin, known
 from app.services import calibrations, gauges, images, sweeping, tally, uploads, warming
 from app.services import models as model_rows
@@ -124,6 +125,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     app.add_middleware(BodyLimit, limit_of=limit_of(settings))
     app.add_middleware(SameOrigin, allowed=settings.allowed_hosts, is_open=known(not settings.keys))
     app.add_middleware(Admission, gate=gate)
+    app.add_middleware(PlainPaths)
     app.add_middleware(Observe, metrics=counters)  # added last, so only the tracing span is outside it
     traces.instrument(app)
     return app

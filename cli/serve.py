@@ -210,8 +210,7 @@ async def _keep(settings: Settings, parts: Sequence[Part], listener: socket.sock
 
 def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Callable[[App], App]:
     """A wrapper that serves the dashboard beside the API and connects it to the API's own address."""
-    from functools import partial
-
+    from app.middleware.plain_paths import PlainPaths
     from app.middleware.same_origin import SameOrigin, known
     from cli.web import Dashboard, beside
 
@@ -219,7 +218,10 @@ def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Calla
         at = (settings.host, settings.port) if listener is None else listener.getsockname()[:2]
         return _address(*at)
 
-    guard = partial(SameOrigin, allowed=settings.allowed_hosts, is_open=known(not settings.keys))
+    def guard(pages: App) -> App:
+        own = SameOrigin(pages, allowed=settings.allowed_hosts, is_open=known(not settings.keys))
+        return PlainPaths(own)
+
     return lambda api: beside(api, Dashboard(url), guard)
 
 

@@ -66,13 +66,14 @@ def web(
     from core.loading import loading
 
     with loading():
+        from app.middleware.plain_paths import PlainPaths
         from app.middleware.same_origin import SameOrigin
         from web.app import create_dashboard, serve
         from web.connection import is_open
 
     dashboard = create_dashboard(url, upload_bytes)
     with refusing():
-        serve(SameOrigin(dashboard, allowed=allowed_hosts, is_open=is_open), host, port)
+        serve(PlainPaths(SameOrigin(dashboard, allowed=allowed_hosts, is_open=is_open)), host, port)
 
 
 class Dashboard:

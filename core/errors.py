@@ -38,6 +38,7 @@ from typing import Any, ClassVar
 PROBLEM_BASE = "/problems/"
 """The service itself serves each problem type, with its explanation, under this path; in an answer a proxy's
 prefix stands before it."""
+NOTHING_HERE = "there is nothing at this address; GET /openapi.json lists every route"
 
 
 @dataclass(frozen=True)

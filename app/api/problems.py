@@ -24,7 +24,7 @@ from app.schemas.problems import Problem, ProblemKind, ProblemKinds
 from app.services.faults import invalid_input
 from core import errors
 from core.artifacts import ArtifactMissing
-from core.errors import PROBLEM_BASE, InvalidInput, MasktuneError, NotFound, all_problems
+from core.errors import NOTHING_HERE, PROBLEM_BASE, InvalidInput, MasktuneError, NotFound, all_problems
 from models.config import ConfigError
 from models.data.store import StoreError
 
@@ -232,7 +232,7 @@ _FRAMEWORK: dict[int, type[MasktuneError]] = {
 }
 _FRAMEWORK_DETAIL: dict[type[MasktuneError], str] = {
     InvalidInput: "the body cannot be read; send well-formed JSON in UTF-8",
-    NotFound: "there is nothing at this address; GET /openapi.json lists every route",
+    NotFound: NOTHING_HERE,
     errors.NotAllowed: "this address does not support the method; the Allow header lists those it supports",
 }
 

@@ -47,6 +47,7 @@ from app.connection import Connection
 from app.inference import graphs
 from app.middleware.same_origin import SameOrigin, known
 from app.server import make_server
+from cli.serve import _with_dashboard
 from cli.web import Dashboard, beside
 from core.artifacts import Artifacts
 from core.ids import new_id
@@ -147,6 +148,51 @@ def test_no_name_in_a_path_leads_to_a_file(listen: Listen) -> None:
         assert answer[9:12] in (b"404", b"405", b"422"), path
         assert f'"instance": "{unquote(path)}"'.encode() in answer or b"404 Not Found" in answer, path
         assert b"root:" not in answer
+
+
+CONTROLS = ["%00", "%09", "%0a", "%0D", "%1f", "%7F"]
+
+
+@pytest.mark.parametrize("place", ["/predict", "/saliency", "/jobs", "/keys", "/docs/static/x", "/nothing"])
+def test_an_address_with_a_control_character_is_nowhere(listen: Listen, place: str) -> None:
+    """A router that ignores a line break would answer where no bound is looked at, such as 300 predictions at
+    once. Nothing else is looked at first: not the key, not the size, not how full the service is."""
+    server = listen(api_keys="admin:root", predict_in_flight=1)
+    gate = server.app.state.gate
+    gate.inside = 1
+    hangs = b"POST %s?model=a HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+    for control, length in itertools.product(CONTROLS, (9_000, 10**12)):
+        path = place + control
+        with server.connect(hangs % (path.encode(), length)) as connection:
+            head, _, body = connection.recv(65_536).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 404 "), path
+        assert b"content-type: application/problem+json" in head
+        problem = json.loads(body or b"null")
+        assert (problem["type"], problem["instance"]) == ("/problems/not-found", unquote(path))
+    assert (gate.inside, gate.outside) == (1, 0)
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize("path", ["/ui/predict\n", "/ui/\x00x", "/ui/_nicegui_ws/socket.io/\n"])
+def test_no_page_has_an_address_with_a_control_character(tmp_path: Path, kind: str, path: str) -> None:
+    """The dashboard beside the API compares whole paths too, and its router does not."""
+    sent: list[Any] = []
+
+    async def api(*_: object) -> None:
+        raise AssertionError("not the API's")
+
+    async def note(message: Any) -> None:
+        sent.append(message)
+
+    async def nothing() -> Any:
+        return {"type": "http.request"}
+
+    async def ask() -> None:
+        scope = {"type": kind, "method": "GET", "path": path, "headers": [(b"host", b"a.example")]}
+        await _with_dashboard(Settings(data_dir=tmp_path), None)(api)(scope, nothing, note)
+
+    asyncio.run(ask())
+    assert sent[0].get("status", sent[0].get("code")) == (404 if kind == "http" else 1008)
 
 
 @pytest.mark.parametrize("key", ["../x", "/etc/x", "a/../../x", "..", "", "."])
