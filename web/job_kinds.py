@@ -6,12 +6,22 @@ from nicegui import ui
 
 from client import Dataset
 from web import words
-from web.estimate import Plan
+from web.estimate import LITE0, Plan
 from web.job_fields import Fields, folded
 from web.model_jobs import Evaluate, Mask, Predict, RetrainHead, masking
 from web.shell import html
 
-BACKBONES = ("small_cnn", "resnet32", "resnet18", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16")
+BACKBONES = (LITE0, "small_cnn", "resnet32", "resnet18", "resnet50", "convnext_tiny", "vit_b_16")
+WEIGHTS: dict[bool | str, str] = {
+    "": "automatic: published for photographs",
+    True: "published",
+    False: "random",
+}
+TRAINED: dict[bool | str, str] = {
+    "": "automatic: the last layer for photographs",
+    True: "only the last layer",
+    False: "the whole network",
+}
 FILLS = {"": "automatic", "black": "black", "mean": "mean colour", "blur": "blur"}
 AUGMENTATIONS = {"": "automatic", "none": "none", "crop_flip": "crop and flip"}
 
@@ -28,6 +38,8 @@ class Erm(Fields):
             self.choose_dataset(next(iter(self.stock.datasets))).classes("whole")
             self.choose("/preset", "Preset", titles)
             self.text("/backbone", "Network", BACKBONES)
+            self.choose("/pretrained", "Weights at the start", WEIGHTS)
+            self.choose("/freeze_backbone", "What is trained", TRAINED)
         with folded("Fields that override the preset"):
             self.number("/epochs", "Epochs", int, low=1)
             self.number("/image_size", "Image size in pixels", int, low=8)
@@ -36,7 +48,6 @@ class Erm(Fields):
             self.number("/optimizer/weight_decay", "Weight decay", low=0)
             self.choose("/augmentation", "Augmentation", AUGMENTATIONS)
             self.number("/seed", "Seed", int, low=0)
-            self.switch("/pretrained", "Start from published weights", lambda on: on or None)
 
     def plan(self) -> Plan | None:
         dataset = self.dataset()
@@ -44,10 +55,13 @@ class Erm(Fields):
             return None
         preset = self.stock.presets.get(self.value("/preset") or "")
         base = dict(preset.params) if preset else {}
+        pretrained, frozen = self.value("/pretrained"), self.value("/freeze_backbone")
         return Plan(
             kind=self.kind,
             images=dataset.splits,
             backbone=self.value("/backbone") or base.get("backbone"),
+            pretrained=base.get("pretrained") if pretrained is None else pretrained,
+            freeze_backbone=base.get("freeze_backbone") if frozen is None else frozen,
             epochs=self.value("/epochs") or base.get("epochs"),
             image_size=self.value("/image_size") or base.get("image_size"),
             finetune_epochs=self.value("/finetune/epochs") or base.get("finetune", {}).get("epochs"),
@@ -99,6 +113,7 @@ class Finetune(Fields):
             dataset.splits,
             backbone=job.params.get("backbone"),
             image_size=job.params.get("image_size"),
+            freeze_backbone=bool(job.params.get("freeze_backbone")),
             finetune_epochs=self.value("/finetune/epochs") or job.params.get("finetune", {}).get("epochs"),
         )
 

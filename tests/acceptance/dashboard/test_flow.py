@@ -63,7 +63,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     # --- a job, its cost guessed before it starts
     visitor.button("Train a model").click()
     expect(visitor.heading("Estimated time")).to_be_visible()
-    expect(page.get_by_text("a guess: no job has run small_cnn")).to_be_visible()
+    expect(page.get_by_text("a guess: no such job has measured small_cnn")).to_be_visible()
     page.get_by_text("Fields that override the preset").click()
     visitor.fill("Epochs", "14")
     visitor.fill("Batch size", "32")

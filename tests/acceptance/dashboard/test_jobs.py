@@ -80,9 +80,12 @@ def _add_events(data: Path, job: str, number: int) -> None:
 
 def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
     visitor.goto(f"/ui/new?dataset={dataset}&kind=erm")
-    visitor.page.get_by_text("Fields that override the preset").click()
     visitor.fill("Network", "resnet18")
-    visitor.page.get_by_role("switch", name="Start from published weights").click()
+    visitor.choose("Weights at the start", "published")
+    cost = visitor.page.locator(".card", has=visitor.heading("Estimated time"))
+    expect(cost).to_contain_text("the whole network")
+    visitor.choose("What is trained", "only the last layer")
+    expect(cost).to_contain_text("only the last layer")
     visitor.button("Start the job").click()
     visitor.page.wait_for_url("**/ui/jobs/job_*")
     expect(visitor.badge("failed")).to_be_visible(timeout=PATIENCE)
