@@ -13,6 +13,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.api import (
     aliases,
+    backbones,
     datasets,
     events,
     health,
@@ -64,6 +65,7 @@ RESOURCES = (
     reports,
     models,
     aliases,
+    backbones,
     presets,
     keys,
     health,

@@ -25,6 +25,7 @@ SOURCES = ("digits", "biased-digits", "mnist", "biased-mnist", "cifar10", "svhn"
 STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
 SPLITS = ("train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t")
 ARMS = ("erm", "masktune", "retrained", "control", "imported")
+PLACES = ("packaged", "cached", "hub", "none")
 SCORES = ("max_softmax", "product", "minimum")
 
 

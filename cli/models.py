@@ -69,6 +69,32 @@ def list_(
 
 @app.command()
 @connected
+def backbones(
+    session: Session,
+    name: Annotated[
+        str | None, typer.Option(help="Only networks whose names contain this, e.g. resnet or timm/res.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Where their published weights are: {', '.join(completion.PLACES[:-1])} or "
+            f"{completion.PLACES[-1]}.",
+            autocompletion=completion.words(*completion.PLACES),
+        ),
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
+) -> None:
+    """List the networks that a job may name, those with the nearest weights first."""
+    session.show_all(
+        session.client.models.backbones(name=name, weights=weights, limit=min(most, 100)),
+        ("backbone", "library", "weights", "image size"),
+        lambda b: (b.name, b.library, b.weights, figure(b.image_size)),
+        most=most,
+    )
+
+
+@app.command()
+@connected
 def show(session: Session, model: Name) -> None:
     """Show one model."""
     found = session.client.models.get(model)

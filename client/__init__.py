@@ -26,6 +26,7 @@ from client.predict import Image, PredictOptions, SaliencyOptions
 from client.shapes import (
     Alias,
     Answer,
+    Backbone,
     Calibration,
     Candidate,
     CurvePoint,
@@ -64,6 +65,7 @@ __all__ = [
     "Alias",
     "Answer",
     "AsyncClient",
+    "Backbone",
     "Calibration",
     "Candidate",
     "Client",

@@ -12,7 +12,7 @@ from client.calls import call, create, fetch, get, idempotent, pages, segment
 from client.downloads import download
 from client.limits import check_upload
 from client.resource import D, Listing, Operation, Resource
-from client.shapes import Alias, Drift, Model, RiskCoverage
+from client.shapes import Alias, Backbone, Drift, Model, RiskCoverage
 from client.uploads import STORED_SECONDS, CountedFile, OnSent, spelt
 from client.wire import EmittingFlow, FilePart, Flow, Request
 
@@ -141,6 +141,14 @@ def delete_alias(name: str) -> Flow[None]:
     yield from fetch(Request(method="DELETE", path=f"/aliases/{segment(name)}", repeatable=True))
 
 
+def list_backbones(
+    *, name: str | None = None, weights: str | None = None, limit: int | None = None
+) -> EmittingFlow[Backbone]:
+    """Iterate over the networks that a job may name, optionally by a part of the name or by the place of
+    their weights: packaged, cached, hub or none, in this order. `limit` is the page size."""
+    return pages(get("/backbones", name=name, weights=weights, limit=limit), Backbone)
+
+
 class Models(Resource[D]):
     """`client.models`."""
 
@@ -157,3 +165,4 @@ class Models(Resource[D]):
     set_alias = Operation(set_alias)
     roll_back_alias = Operation(roll_back_alias)
     delete_alias = Operation(delete_alias)
+    backbones = Listing(list_backbones)

@@ -192,6 +192,16 @@ class Model(Shape):
     created_at: datetime | None = None
 
 
+class Backbone(Shape):
+    """A network that a job may name. `weights` says where its published weights are for the host of the API;
+    `image_size` is the side in pixels that they were made for."""
+
+    name: str
+    library: str
+    weights: str
+    image_size: int | None = None
+
+
 class CurvePoint(Shape):
     """One threshold of a risk-coverage curve, with its bounds and its section of the band."""
 

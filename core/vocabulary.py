@@ -124,6 +124,19 @@ class Arm(StrEnum):
     already means another model there. No model has this arm."""
 
 
+class WeightsPlace(StrEnum):
+    """Where the published weights of a network are, nearest first."""
+
+    PACKAGED = "packaged"
+    """In a Python package that the service depends on: always there."""
+    CACHED = "cached"
+    """On this host, in the cache of the Hugging Face hub or of torch hub."""
+    HUB = "hub"
+    """On the internet: fetched when a job asks for `pretrained`."""
+    NONE = "none"
+    """Nowhere, or without a classifier: a job cannot ask for `pretrained`."""
+
+
 class Scope(StrEnum):
     """What a key may do."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -13,11 +13,13 @@ from torch.overrides import TorchFunctionMode
 from models import backbones_own
 from models.backbones_base import SIZE_ERRORS, BackboneSpec, BuildRequest, Library, Network
 from models.backbones_errors import BackboneError, UnknownBackbone, UnsupportedBackbone, WeightsUnavailable
+from models.backbones_published import WeightsPlace
 from models.backbones_weights import Shapes, load_strictly, shapes_of
 
 __all__ = [
     "BackboneError",
     "BackboneSpec",
+    "ListedBackbone",
     "Network",
     "UnknownBackbone",
     "UnsupportedBackbone",
@@ -25,6 +27,7 @@ __all__ = [
     "adopt_weights",
     "available_backbones",
     "build_network",
+    "list_backbones",
     "weight_shapes",
 ]
 
@@ -51,11 +54,38 @@ _LIBRARIES: dict[str, Callable[[], Library]] = {"own": _own, "torchvision": _tor
 
 def available_backbones() -> list[str]:
     """Every name that `build_network` accepts, prefixed with its library if an earlier library has it too."""
-    listed: list[str] = []
+    return [name for name, _, _ in _names()]
+
+
+class ListedBackbone(NamedTuple):
+    """A network that a job may name. `image_size` is the side (pixels) that its published weights were made
+    for, None if unknown."""
+
+    name: str
+    library: str
+    weights: WeightsPlace
+    image_size: int | None
+
+
+def list_backbones() -> list[ListedBackbone]:
+    """Every name that `build_network` accepts, with the place of its published weights as this host sees it.
+
+    Reads the caches each time (0.1 s), since a job may fill them. Builds nothing, and needs no internet.
+    """
+    return [
+        ListedBackbone(name, library, *_LIBRARIES[library]().published_weights(plain))
+        for name, library, plain in _names()
+    ]
+
+
+def _names() -> Iterator[tuple[str, str, str]]:
+    """(name, its library, its name there) of every network."""
+    known: set[str] = set()
     for prefix, library in _LIBRARIES.items():
-        known = set(listed)
-        listed += [f"{prefix}/{name}" if name in known else name for name in library().names()]
-    return listed
+        plain_names = library().names()
+        for plain in plain_names:
+            yield (f"{prefix}/{plain}" if plain in known else plain), prefix, plain
+        known.update(plain_names)
 
 
 def build_network(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones_errors import UnsupportedBackbone
+from models.backbones_published import PublishedWeights
 from models.backbones_weights import last_layers
 
 Rgb = tuple[float, float, float]
@@ -72,9 +73,10 @@ class Built(NamedTuple):
 
 
 class Library(Protocol):
-    """A module that builds a family of networks."""
+    """A module that builds a family of networks. `published_weights` builds none and needs no internet."""
 
     def names(self) -> Sequence[str]: ...
+    def published_weights(self, name: str) -> PublishedWeights: ...
     def build(self, request: BuildRequest) -> Built: ...
 
 

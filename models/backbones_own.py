@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.backbones_base import BuildRequest, Built, Chain, Rgb, Split, flatten
 from models.backbones_errors import UnsupportedBackbone, WeightsUnavailable
+from models.backbones_published import NO_WEIGHTS, PublishedWeights
 from models.backbones_weights import with_local_weights
 
 
@@ -118,6 +119,10 @@ _NETWORKS: dict[str, tuple[_Maker, Split, tuple[Rgb, Rgb]]] = {
 
 def names() -> Sequence[str]:
     return tuple(_NETWORKS)
+
+
+def published_weights(name: str) -> PublishedWeights:
+    return NO_WEIGHTS
 
 
 def build(request: BuildRequest) -> Built:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import timm
 import torch
+from huggingface_hub import try_to_load_from_cache
 from torch import Tensor, nn
 
 from models.backbones_base import (
@@ -21,14 +22,33 @@ from models.backbones_base import (
 )
 from models.backbones_errors import BackboneError, UnsupportedBackbone, WeightsUnavailable
 from models.backbones_packaged import PACKAGED, load_packaged
+from models.backbones_published import NO_WEIGHTS, PublishedWeights, is_in_torch_cache
 from models.backbones_timm_cuts import cut_of
 from models.backbones_weights import last_layers, renew_classifiers, scoring_layers, with_local_weights
 
 NO_CLASSIFIER = "is not a classifier: in timm it is a part of larger networks"
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm takes the first that is in the repository
 
 
 def names() -> Sequence[str]:
     return timm.list_models()
+
+
+def published_weights(name: str) -> PublishedWeights:
+    """Weights without a classifier (144 in timm 1.0.31) count as none, since `build` refuses them."""
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights or not config.num_classes:
+        return NO_WEIGHTS
+    side = int(config.input_size[-1])
+    if name in PACKAGED:
+        return PublishedWeights("packaged", side)
+    return PublishedWeights("cached" if _is_cached(config) else "hub", side)
+
+
+def _is_cached(config: Any) -> bool:
+    if config.hf_hub_id:  # where timm looks first, whether or not there is a url
+        return any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in _HUB_FILES)
+    return is_in_torch_cache(config.url)
 
 
 def build(request: BuildRequest) -> Built:

@@ -25,12 +25,18 @@ from models.backbones_base import (
     wrong_size,
 )
 from models.backbones_errors import UnsupportedBackbone, WeightsUnavailable
+from models.backbones_published import PublishedWeights, is_in_torch_cache
 from models.backbones_weights import renew_classifiers, with_local_weights
 
 
 def names() -> Sequence[str]:
     listed: list[str] = tv.list_models(module=tv)
     return listed
+
+
+def published_weights(name: str) -> PublishedWeights:
+    url = tv.get_model_weights(name)["DEFAULT"].url
+    return PublishedWeights("cached" if is_in_torch_cache(url) else "hub", published_size(name))
 
 
 def build(request: BuildRequest) -> Built:

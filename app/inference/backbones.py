@@ -1,11 +1,16 @@
-"""Checks names of backbones and methods. Names of libraries' models import the libraries: seconds, once."""
+"""Lists backbones, and checks names of backbones and methods. What is about libraries' networks imports the
+libraries: seconds, once."""
 
 from __future__ import annotations
 
 import difflib
+from typing import TYPE_CHECKING
 
 from models.backbones_errors import UnknownBackbone
 from models.defaults import OWN_BACKBONES
+
+if TYPE_CHECKING:
+    from models.backbones import ListedBackbone
 
 
 def check_backbone(name: str) -> None:
@@ -23,6 +28,13 @@ def check_backbone(name: str) -> None:
     if plain not in known:
         near = difflib.get_close_matches(plain, known or libraries["timm"], n=5)
         raise UnknownBackbone(name, near)
+
+
+def list_backbones() -> list[ListedBackbone]:
+    """Return every network that `check_backbone` accepts, with the place of its weights."""
+    from models import backbones  # imports torch
+
+    return backbones.list_backbones()
 
 
 def check_method(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Opaque cursors: the (created_at, id) of the last entry seen, so that pages never shift."""
+"""Opaque cursors: the last entry's place in the order, as (created_at, id), so that pages never shift."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.errors import InvalidInput
 Limit = Annotated[int, Query(ge=1, le=100, description="Most entries in the page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the last page; opaque.")]
 DEFAULT_LIMIT = 20
-_ID = re.compile(r"[a-z0-9_]{1,64}")
+_ID = re.compile(r"[a-z0-9_/]{1,64}")  # of a row, or the name of a network: `timm/resnet18`
 
 
 class Dated(Protocol):

@@ -39,6 +39,7 @@ NEEDS: dict[frozenset[str], set[str]] = {
         "GET /models/{model}/drift",
         "GET /aliases",
         "GET /aliases/{name}",
+        "GET /backbones",
         "GET /presets",
         "GET /presets/{name}",
     },

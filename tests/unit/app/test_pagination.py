@@ -20,6 +20,10 @@ def test_a_cursor_is_exact(at: float) -> None:
     assert pagination.decode(pagination.encode(at, last)) == (at, last)
 
 
+def test_a_cursor_may_end_at_the_name_of_a_network() -> None:
+    assert pagination.decode(pagination.encode(2.0, "timm/resnet18")) == (2.0, "timm/resnet18")
+
+
 @given(number=st.integers(min_value=0, max_value=2**63 - 1))
 @settings(max_examples=50, deadline=None)
 def test_a_numbered_cursor_is_exact(number: int) -> None:

@@ -39,6 +39,7 @@ FULL_REPORT: dict[str, Any] = {
     "ignored": [{"path": ".DS_Store", "code": "junk", "detail": "it was ignored"}],
     "duplicates": [{"paths": ["a.png", "b.png"], "same_bytes": True, "codes": ["in_two_splits"]}],
 }
+BACKBONE = {"name": "tf_efficientnet_lite0", "library": "timm", "weights": "packaged", "image_size": 224}
 LIMITS = {
     "max_body_bytes": 1_000,
     "max_upload_bytes": 2_000_000,
@@ -186,6 +187,12 @@ DRIFT: dict[str, Any] = {
         ("jobs resume job_1", "POST /jobs/job_1/resume", JOB | {"state": "queued"}, ["queued"]),
         ("jobs presets", "GET /presets", {"data": [{"name": "cifar10", "title": "CIFAR-10"}]}, ["cifar10"]),
         ("models list --arm masktune", "GET /models", {"data": [MODEL]}, ["mdl_2", "0.930", "0.900"]),
+        (
+            "models backbones --weights packaged",
+            "GET /backbones",
+            {"data": [BACKBONE]},
+            ["tf_efficientnet_lite0", "timm", "packaged", "224"],
+        ),
         ("models show best", "GET /models/best", MODEL, ["small_cnn, 28 px", "216 samples"]),
         ("models alias", "GET /aliases", {"data": [ALIAS]}, ["best", "mdl_2"]),
         ("models alias best", "GET /aliases/best", ALIAS, ["best", "2025-11-03"]),

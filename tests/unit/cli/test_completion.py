@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from cli import completion
 from cli.main import app
-from core.vocabulary import Arm, JobKind, JobState
+from core.vocabulary import Arm, JobKind, JobState, WeightsPlace
 from tests.unit.cli.conftest import Service
 from tests.unit.cli.test_commands import ALIAS, DATASET, JOB, KEY, MODEL
 
@@ -36,6 +36,7 @@ def offered(line: str, url: str = "http://127.0.0.1:9") -> list[str]:
         ("masktune jobs list --state suc", ["succeeded"]),
         ("masktune datasets add . --format c", ["csv", "celeba"]),
         ("masktune models list --arm e", ["erm"]),
+        ("masktune models backbones --weights pa", ["packaged"]),
         ("masktune keys create line --scope a", ["admin"]),
     ],
 )
@@ -82,4 +83,5 @@ def test_a_service_that_is_away_or_says_no_offers_nothing(service: Service) -> N
 def test_the_words_are_those_of_the_service() -> None:
     assert {"import", *completion.KINDS} == {kind.value for kind in JobKind}
     assert set(completion.STATES) == {state.value for state in JobState}
+    assert list(completion.PLACES) == [place.value for place in WeightsPlace]
     assert set(completion.ARMS) == {arm.value for arm in Arm} - {Arm.GIVEN}  # of which no model is

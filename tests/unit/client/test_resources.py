@@ -47,6 +47,7 @@ FULL_REPORT = {
 }
 MODEL = {"id": "mdl_1", "arm": "erm", "backbone": "small_cnn", "classes": ["a", "b"]}
 ALIAS = {"name": "best", "model": "mdl_1", "version": 2, "updated_at": "2025-11-03T09:30:00Z"}
+BACKBONE = {"name": "resnet32", "library": "own", "weights": "none", "image_size": None}
 KEY = {"id": "key_1", "name": "line 1", "scopes": ["read"], "revoked_at": None}
 ANSWER = {
     "model": "mdl_1",
@@ -203,10 +204,11 @@ def test_the_async_client_awaits_and_iterates() -> None:
         (lambda: jobs.list_jobs(state="failed"), job()),
         (lambda: models.list_models(arm="erm"), MODEL),
         (models.list_aliases, ALIAS),
+        (lambda: models.list_backbones(name="resnet", weights="none"), BACKBONE),
         (keys.list_keys, KEY),
         (jobs.list_presets, {"name": "cifar10", "params": {"epochs": 300}}),
     ],
-    ids=["datasets", "samples", "jobs", "models", "aliases", "keys", "presets"],
+    ids=["datasets", "samples", "jobs", "models", "aliases", "backbones", "keys", "presets"],
 )
 def test_lists_give_their_shapes(runner: Runner, make: Callable[[], Any], listed: dict[str, Any]) -> None:
     (found,) = runner.all(Script([httpx.Response(200, json={"data": [listed]})]), make())

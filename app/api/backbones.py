@@ -1,0 +1,42 @@
+"""`/backbones`: the networks that a job may name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.answers import NOT_MODIFIED
+from app.api.problems import problems
+from app.deps import READER, CallerFirst
+from app.schemas.backbones import Backbone
+from app.schemas.common import Page
+from app.services import backbones
+from app.services.pagination import DEFAULT_LIMIT, Cursor, Limit
+from app.services.representation import conditional
+from core.vocabulary import WeightsPlace
+
+router = APIRouter(prefix="/backbones", tags=["models"], route_class=CallerFirst)
+
+NamePart = Annotated[
+    str, Query(max_length=100, description="Part of the name, with or without the library: `timm/res`.")
+]
+Place = Annotated[WeightsPlace | None, Query(description="Only networks whose published weights are there.")]
+
+
+@router.get(
+    "",
+    dependencies=[READER],
+    response_model=Page[Backbone],
+    summary="List the networks that a job may name, those with the nearest weights first",
+    responses=NOT_MODIFIED | problems(422),
+)
+def list_backbones(
+    request: Request,
+    name: NamePart = "",
+    weights: Place = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    page = backbones.listing(name=name, weights=weights, cursor=cursor, limit=limit)
+    return conditional(request, page)
