@@ -90,7 +90,7 @@ class Budget:
         self._bytes = 0
 
     def entry(self) -> None:
-        """One more entry."""
+        """One more file or folder; it takes a block of the disk besides its content."""
         self._entries += 1
         if self._entries > self.limits.max_entries:
             raise ArchiveError(
@@ -103,6 +103,7 @@ class Budget:
                 f"the archive has an entry for fewer than {self.limits.min_entry_size} bytes of its size: "
                 "images are not that small, so it is rejected as an archive bomb",
             )
+        self.spend(BLOCK)
 
     def spend(self, count: int) -> None:
         """`count` more bytes."""
@@ -134,32 +135,41 @@ class Unpacking:
         self._made: set[PurePosixPath] = {PurePosixPath()}
 
     def admit(self, name: str, *, folder: bool) -> PurePosixPath | None:
-        """The safe path of an entry, None for junk (noted). Raises `ArchiveError` for a hostile name."""
+        """The safe path of an entry, None for junk (noted, not written, and so without a claim to its name).
+
+        Raises `ArchiveError` for a hostile name.
+        """
         self.budget.entry()
         path = safe_name(name)
         if not path.parts and not folder:
             raise ArchiveError(
                 ProblemCode.BAD_NAME, f"{shown(name)} is not the name of a file: pack it again"
             )
-        self._claim(path, folder=folder)
         if is_junk(path):
             if not folder:
                 self.junk.append(Rejection(str(path), FileCode.JUNK, "was left there by an operating system"))
             return None
+        self._claim(path, folder=folder)
         if not folder and path.suffix.lower() in _ARCHIVE_SUFFIXES:
             raise _nested(path)
         return path
 
     def make_folder(self, path: PurePosixPath) -> None:
-        """The folder `path` and those above it."""
+        """An admitted folder, and those above it."""
         if path not in self._made:
-            self.make_folder(path.parent)
+            self._make_parent(path)
             (self._target / path).mkdir()
             self._made.add(path)
 
+    def _make_parent(self, path: PurePosixPath) -> None:
+        """A folder that occurs only in a path is charged as an entry: one deep name makes up to 31."""
+        if path.parent not in self._made:
+            self.budget.entry()
+            self.make_folder(path.parent)
+
     def write(self, path: PurePosixPath, chunks: Iterable[bytes]) -> int:
         """Write an admitted file; returns its size in bytes. Nothing that exists is ever opened."""
-        self.make_folder(path.parent)
+        self._make_parent(path)
         size = 0
         with (self._target / path).open("xb") as file:
             for chunk in chunks:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import gzip
 import tarfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from models.data.archives import ArchiveLimits, unpack
 from models.data.report import ProblemCode
-from tests.unit.models.data.test_archives import FILES, MAKERS, contents, make_tar, refusal
+from tests.unit.models.data.test_archives import FILES, MAKERS, contents, make_tar, make_zip, refusal
 
 END = bytes(2 * tarfile.BLOCKSIZE)
 PAX_KINDS = [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE]
 EXTENDED_KINDS = [*PAX_KINDS, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK]
+COMPRESSIONS: Mapping[str, Callable[[bytes], bytes]] = {
+    "tar": bytes,
+    "tar.gz": gzip.compress,
+    "tar.zst": zstandard.compress,
+}
 
 
 def header(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0) -> bytes:
@@ -164,3 +171,45 @@ def test_the_size_in_a_pax_header_counts(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(data + header("b") + END)
     unpack(tmp_path / "a", tmp_path / "out")
     assert contents(tmp_path / "out") == {"a": b"abc", "b": b""}
+
+
+def make_folders(kind: str, count: int) -> bytes:
+    names = [f"{number}/" for number in range(count)]
+    if kind == "zip":
+        return make_zip(dict.fromkeys(names, b""))
+    tar = b"".join(header(name, tarfile.DIRTYPE) for name in names) + END
+    return COMPRESSIONS[kind](tar)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_folders_count_as_entries_and_as_a_block_each(tmp_path: Path, kind: str) -> None:
+    """69 kB became 124,000 folders, and 501 MB of the disk."""
+    data = make_folders(kind, 30)
+    assert refusal(tmp_path, data, ArchiveLimits(max_entries=29)) is ProblemCode.TOO_MANY_ENTRIES
+    assert refusal(tmp_path, data, ArchiveLimits(max_bytes=30 * 4096 - 1)) is ProblemCode.TOO_MANY_BYTES
+    (tmp_path / "a").write_bytes(data)
+    assert unpack(tmp_path / "a", tmp_path / "out", ArchiveLimits(max_entries=30)) == []
+    assert len(list((tmp_path / "out").iterdir())) == 30
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_folders_that_only_occur_in_a_path_count_too(tmp_path: Path, kind: str) -> None:
+    """The longest path makes 31; `A` and `a` are two folders."""
+    data = MAKERS[kind]({"a/" * 31 + "1.png": b"x", "A/" * 31 + "2.png": b"x"})
+    assert refusal(tmp_path, data, ArchiveLimits(max_entries=63)) is ProblemCode.TOO_MANY_ENTRIES
+    assert refusal(tmp_path, data, ArchiveLimits(max_bytes=64 * 4096 - 1)) is ProblemCode.TOO_MANY_BYTES
+    (tmp_path / "a").write_bytes(data)
+    assert unpack(tmp_path / "a", tmp_path / "out", ArchiveLimits(max_entries=64)) == []
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_files_take_a_block_however_small(tmp_path: Path, kind: str) -> None:
+    data = MAKERS[kind]({f"{number}.png": b"x" for number in range(30)})
+    assert refusal(tmp_path, data, ArchiveLimits(max_bytes=30 * 4096)) is ProblemCode.TOO_MANY_BYTES
+
+
+def test_a_few_kilobytes_of_deep_paths_do_not_fill_the_disk(tmp_path: Path) -> None:
+    """500 paths make 15,500 folders."""
+    data = MAKERS["tar.gz"]({f"{number}/" + "a/" * 30 + "1.png": b"" for number in range(500)})
+    assert len(data) < 10_000
+    assert refusal(tmp_path, data) is ProblemCode.TOO_MANY_ENTRIES
