@@ -85,18 +85,20 @@ class _Training(_Preset):
     backbone: Word | None = Field(
         None,
         description="small_cnn, resnet32, or a torchvision or timm classifier by name; "
-        "`torchvision/NAME` or `timm/NAME` where both have it.",
+        "`torchvision/NAME` or `timm/NAME` where both have it. GET /backbones lists them.",
         examples=["small_cnn"],
     )
     pretrained: bool | ModelRef | None = Field(
-        None, description="The library's weights, or the id or alias of a model with the same backbone."
+        None,
+        description="Published weights (GET /backbones says where they are), or the id or alias of a model "
+        "with the same backbone.",
     )
     image_size: int | None = Field(
         None,
         ge=8,
         le=1024,
-        description="Side in pixels. By default that of a `pretrained` model; else the images' own up to 64 "
-        "pixels if the backbone is `small_cnn` or `resnet32`, and 224 otherwise.",
+        description="Side in pixels. By default that of a `pretrained` model; else the images' own, up to 64 "
+        "pixels for `small_cnn` and `resnet32`, up to 224 for a frozen backbone, and 224 otherwise.",
     )
     epochs: int | None = Field(None, ge=1, le=10_000)
     optimizer: OptimizerFields | None = None
@@ -105,8 +107,9 @@ class _Training(_Preset):
     gpus: int | None = Field(None, ge=1, le=1024, description="GPUs of the worker to train on.")
     freeze_backbone: bool | None = Field(
         None,
-        description="Train only the last layer, on the features of the `pretrained` weights; `retrain_head` "
-        "with `cross_mistakes` works best on such a model.",
+        description="Train only the last layer, on features that the `pretrained` weights give and that are "
+        "computed once for each image. The default for photographs, with the packaged weights. Excludes "
+        "augmentation.",
     )
     as_released: bool | None = Field(
         None,

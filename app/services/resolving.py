@@ -73,20 +73,20 @@ def resolve_head(request: BaseModel, **fixed: Any) -> RetrainConfig:
         raise InvalidInput.field(error.pointer, "invalid-value", error.message) from error
 
 
-def defaults_for(dataset: DatasetRow, *, backbone: str | None = None) -> dict[str, Any]:
+def defaults_for(dataset: DatasetRow, **start: Any) -> dict[str, Any]:
     """Return default hyperparameters for this data set's image size, training samples and classes.
 
-    `backbone` is the one asked for, if any.
+    `start` are the fields of `requested_start`.
     """
     side = dataset.summary["sizes"]["longer_side_max"]
     n_train = dataset.summary["splits"]["train"]["count"]
-    return default_hyperparameters(side, n_train, len(dataset.classes), backbone=backbone).to_json()
+    return default_hyperparameters(side, n_train, len(dataset.classes), **start).to_json()
 
 
-def asked_backbone(request: BaseModel) -> str | None:
-    """Return the backbone that the request or its preset names."""
-    named = [layer["backbone"] for layer in _layers(request) if "backbone" in layer]
-    return named[-1] if named else None
+def requested_start(request: BaseModel) -> dict[str, Any]:
+    """Return what the request or its preset says of the network at the start: other defaults depend on it."""
+    names = ("backbone", "pretrained", "freeze_backbone")
+    return {name: layer[name] for layer in _layers(request) for name in names if name in layer}
 
 
 def given(request: BaseModel) -> dict[str, Any]:

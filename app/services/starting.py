@@ -26,10 +26,10 @@ from app.services.idempotency import Once, fingerprint
 from app.services.job_shapes import describe
 from app.services.representation import represent
 from app.services.resolving import (
-    asked_backbone,
     check_method_field,
     defaults_for,
     given,
+    requested_start,
     resolve,
     resolve_head,
 )
@@ -95,7 +95,7 @@ def _masktune(session: Session, request: MasktuneRequest) -> Plan:
 
 def _training(session: Session, request: ErmRequest | MasktuneRequest, arms: tuple[Arm, ...]) -> Plan:
     dataset = datasets.get_ready(session, request.dataset)
-    base = defaults_for(dataset, backbone=asked_backbone(request))
+    base = defaults_for(dataset, **requested_start(request))
     if isinstance(request.pretrained, str):
         model = registry.get(session, request.pretrained)
         params = resolve(base | _own(model), request, pretrained=model.id)  # it may have named an alias
@@ -210,7 +210,7 @@ def _base(session: Session, model: ModelRow, dataset: DatasetRow) -> Mapping[str
         if job.kind is not JobKind.RETRAIN_HEAD:
             return job.params
         found = session.get(ModelRow, job.inputs["model"])
-    return defaults_for(dataset)
+    return defaults_for(dataset, backbone=model.backbone, pretrained=model.id)
 
 
 def _own(model: ModelRow) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _as_masked(params: Hyperparameters, mask: JobRow, request: FinetuneRequest) 
 
 
 def _check_goes_on(session: Session, model: ModelRow, params: Hyperparameters, *, pointer: str) -> None:
-    """Check that the finetune uses the model's optimizer, because it continues with the optimizer's state."""
+    """Check that the finetune trains the same layers, with the optimizer whose state it goes on with."""
     if model.job_id is None:
         return
     job = jobs.get(session, model.job_id)
@@ -248,6 +248,14 @@ def _check_goes_on(session: Session, model: ModelRow, params: Hyperparameters, *
             "other-optimizer",
             f"it asks for {wanted}, but the finetune continues with the state of {trained}, which trained "
             f"model {model.id}; use a preset with {trained}, or none",
+        )
+    if job.params.get("freeze_backbone", False) != params.freeze_backbone:
+        layers = "the last layer alone" if job.params.get("freeze_backbone") else "the whole network"
+        raise InvalidInput.field(
+            pointer,
+            "other-layers",
+            f"the finetune continues the training of model {model.id}, which trained {layers}; use another "
+            "preset, or none",
         )
 
 

@@ -11,7 +11,7 @@ from app.inference.backbones import check_backbone
 from app.schemas.jobs import MasktuneRequest
 from app.services import presets
 from app.services.faults import parse
-from app.services.resolving import defaults_for, merge, resolve
+from app.services.resolving import defaults_for, merge, requested_start, resolve
 from core.errors import InvalidInput
 from core.tables import DatasetRow
 from models.config import Hyperparameters, MaskingConfig, ScheduleConfig
@@ -135,7 +135,14 @@ def test_small_images_get_the_small_network() -> None:
     summary = {"sizes": {"longer_side_max": 28}, "splits": {"train": {"count": 1000}}}
     assert defaults_for(DatasetRow(summary=summary, classes=["a", "b"]))["backbone"] == "small_cnn"
     summary = {"sizes": {"longer_side_max": 500}, "splits": {"train": {"count": 1000}}}
-    assert defaults_for(DatasetRow(summary=summary, classes=["a", "b"]))["image_size"] == 224
+    photographs = defaults_for(DatasetRow(summary=summary, classes=["a", "b"]))
+    assert (photographs["image_size"], photographs["freeze_backbone"]) == (224, True)
+
+
+def test_the_start_is_what_the_preset_and_above_it_the_fields_say() -> None:
+    start = requested_start(asked(preset="photographs-finetuned", backbone="resnet18"))
+    assert start == {"backbone": "resnet18", "pretrained": True, "freeze_backbone": False}
+    assert requested_start(asked()) == {}
 
 
 def test_every_preset_is_whole() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from models import backbones_own
+from models.backbones_packaged import PACKAGED
 from models.defaults import OWN_BACKBONES, default_hyperparameters
 
 
@@ -14,8 +17,6 @@ from models.defaults import OWN_BACKBONES, default_hyperparameters
         (8, 500, ("small_cnn", 28, 32)),
         (28, 48_000, ("small_cnn", 28, 128)),
         (64, 500, ("small_cnn", 64, 32)),
-        (65, 500, ("resnet18", 224, 32)),
-        (None, 10_000, ("resnet18", 224, 128)),
     ],
 )
 def test_defaults(side: int | None, n_train: int, expected: tuple[str, int, int]) -> None:
@@ -31,6 +32,7 @@ def test_defaults(side: int | None, n_train: int, expected: tuple[str, int, int]
         (64, "timm/vit_tiny_patch16_224", 224),
         (8, "resnet32", 28),
         (500, "small_cnn", 224),
+        (500, "resnet18", 224),
     ],
 )
 def test_a_backbone_that_is_asked_for_gets_a_side_that_it_can_see(
@@ -38,6 +40,36 @@ def test_a_backbone_that_is_asked_for_gets_a_side_that_it_can_see(
 ) -> None:
     found = default_hyperparameters(side, 500, 2, backbone=backbone)
     assert (found.backbone, found.image_size) == (backbone, expected)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(65, 65), (128, 128), (224, 224), (4000, 224), (None, 224)])
+def test_photographs_train_the_last_layer_of_a_packaged_network(side: int | None, expected: int) -> None:
+    photographs = default_hyperparameters(side, 10_000, 2)
+    assert (photographs.backbone, photographs.pretrained) == ("timm/tf_efficientnet_lite0", True)
+    assert photographs.backbone.removeprefix("timm/") in PACKAGED
+    assert (photographs.freeze_backbone, photographs.augmentation) == (True, "none")
+    assert (photographs.image_size, photographs.batch_size) == (expected, 128)
+
+
+@pytest.mark.parametrize(
+    ("request_", "pretrained", "frozen"),
+    [
+        ({"backbone": "resnet18"}, False, False),
+        ({"backbone": "resnet18", "pretrained": True}, True, False),
+        ({"backbone": "tf_efficientnet_lite0"}, True, True),
+        ({"pretrained": False}, False, False),
+        ({"pretrained": "mdl_1"}, "mdl_1", False),
+        ({"pretrained": "mdl_1", "freeze_backbone": True}, "mdl_1", True),
+        ({"freeze_backbone": False}, True, False),
+    ],
+)
+def test_what_is_asked_for_decides_what_is_trained(
+    request_: dict[str, Any], pretrained: bool | str, frozen: bool
+) -> None:
+    params = default_hyperparameters(128, 500, 2, **request_)
+    assert (params.pretrained, params.freeze_backbone) == (pretrained, frozen)
+    whole = ("crop_flip", 224)
+    assert (params.augmentation, params.image_size) == (("none", 128) if frozen else whole)
 
 
 def test_our_own_backbones_are_these() -> None:
