@@ -24,7 +24,7 @@ from core.leftovers import remove_abandoned
 
 __all__ = ["MARKER", "ArtifactMissing", "Artifacts", "driver_errors"]
 
-_KINDS = ("calibrations", "datasets", "exports", "jobs/*", "models", "uploads")
+_KINDS = ("calibrations", "datasets", "exports", "features/*", "jobs/*", "models", "uploads")
 """The parents of all keys. Elsewhere, the folder of a store may hold unrelated files; a hidden name in one
 of these is an artifact that is being written, replaced or removed."""
 

@@ -186,8 +186,13 @@ class CheckpointFolder:
 
 def weights_digest(module: nn.Module) -> str:
     """SHA-256 of every parameter and buffer, sorted by name: name, dtype, shape, values."""
+    return tensors_digest(module.state_dict())
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all tensors, sorted by name: name, dtype, shape, values."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

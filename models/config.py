@@ -188,8 +188,8 @@ class Hyperparameters(_Json):
     """Everything that determines a training, apart from the data and the number of threads.
 
     `image_size` is the side, in pixels, of the square that the network sees. `pretrained` is
-    False, True (the library's weights) or the id of one of the service's own models.
-    `freeze_backbone` trains only the last layer, on fixed features.
+    False, True (published weights) or the id of one of the service's own models.
+    `freeze_backbone` trains only the last layer, on features that are computed once for each image.
 
     `as_released` follows the paper's code where that departs from the text: the schedule is never
     stepped, and ERM's best epoch is the first with the highest mean of batch means on val.
@@ -217,6 +217,18 @@ class Hyperparameters(_Json):
             not self.freeze_backbone or self.pretrained is not False,
             "/freeze_backbone",
             "needs `pretrained`: nothing can be learnt from the features of random weights",
+        )
+        _require(
+            not self.freeze_backbone or self.augmentation == "none",
+            "/augmentation",
+            "must be none for a frozen backbone, whose features are computed once for each image; "
+            "set freeze_backbone to false to train the whole network",
+        )
+        _require(
+            not self.freeze_backbone or self.gpus == 1,
+            "/gpus",
+            "must be 1 for a frozen backbone, whose features are computed once; set freeze_backbone to false "
+            "to train the whole network",
         )
         _require(8 <= self.image_size <= 1024, "/image_size", "must be in 8..1024")
         _require(1 <= self.epochs <= 10_000, "/epochs", "must be in 1..10000")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
-from models.backbones import Network
 from models.config import Precision
 from models.data.batches import Batch, Loader
 from models.distributed import total
@@ -62,8 +62,10 @@ class Count(NamedTuple):
     batch_mean: float
 
 
-def count(network: Network, loader: Loader, run: Run, precision: Precision = "auto") -> Count:
-    """Evaluate in eval mode and sum over all ranks, each of which has its own samples."""
+def count(network: nn.Module, loader: Loader, run: Run, precision: Precision = "auto") -> Count:
+    """Evaluate `network`, which turns batches into logits, in eval mode. The sum is over all ranks, each of
+    which has its own samples.
+    """
     network.eval()
     sums = torch.zeros(5, dtype=torch.float64, device=run.device)  # a Count's counts, accuracies, batches
 

@@ -127,6 +127,13 @@ class Head(NamedTuple):
         return values @ self.weight.T + self.bias
 
 
+def head_of(network: Network) -> Head:
+    """The last layer's present weights. Raises HeadError if it is not one linear layer with a bias."""
+    layer = linear_layer(network)
+    weight, bias = layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy()
+    return Head(weight.copy(), bias.copy())
+
+
 def install_head(network: Network, head: Head) -> None:
     """Replace the last layer's weights with `head`. Raises HeadError if it does not fit."""
     layer = linear_layer(network)

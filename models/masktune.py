@@ -1,18 +1,20 @@
 """MaskTune (Asgari Taghanaki et al., NeurIPS 2022) on one screen: ERM, masks, finetune, control, evaluation.
 
 `masktune` is the whole method; a job's stages call the same steps one at a time. All steps share one
-network object, and each step leaves its final weights in it.
+network object, and each step leaves its final weights in it. If the backbone is frozen, ERM, finetune and
+control train the last layer on features, which are computed once for the images and once for the masked ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.backbones import Network, build_network
 from models.checkpoints import Checkpoint, CheckpointFolder
@@ -21,6 +23,8 @@ from models.data.batches import LoaderSettings, Masking, MaskSource, StoreLoader
 from models.data.store import Store
 from models.distributed import wait_for_all
 from models.evaluate import Metrics, Names, metrics, predict_logits
+from models.frozen import FeatureLoader, FeatureSource
+from models.heads import compute_features
 from models.mask_rule import seed_of_set
 from models.mask_set import MaskSet, MaskSetError, MaskSetHeader, union
 from models.masking import apply_masks, compute_mask_set
@@ -56,9 +60,10 @@ def masktune(
     `folder` holds the results of other options.
     """
     check_ready(store, config.masking, run)
+    features = cache(partial(split_features, network, store, config, run)) if config.freeze_backbone else None
     arms: dict[Arm, ArmResult] = {}
     # 1. ERM: ordinary training. Keep the epoch with the best accuracy on val (plain, no groups).
-    fitted = fit_erm(network, store, config, run, folder=folder / "erm")
+    fitted = fit_erm(network, store, config, run, folder=folder / "erm", features=features)
     arms["erm"] = ArmResult(fitted, evaluate_splits(network, store, config, run))
     last = CheckpointFolder(folder / "erm").last()
     start, sets = last, list[MaskSet]()
@@ -70,13 +75,23 @@ def masktune(
         # 3. Finetune on masked images only, by default for one epoch, from the last epoch trained so far.
         tuned = folder / f"finetune-{iteration + 1}"
         fitted = finetune_on_masks(
-            network, store, config, run, folder=tuned, start=start, masks=masked, iteration=iteration
+            network,
+            store,
+            config,
+            run,
+            folder=tuned,
+            start=start,
+            masks=masked,
+            iteration=iteration,
+            features=features,
         )
         start = CheckpointFolder(tuned).last()
     arms["masktune"] = ArmResult(fitted, evaluate_splits(network, store, config, run))
     if config.control:
         # 4. Control: same start, same images in the same order, no masks. Shows what extra epochs alone do.
-        fitted = continue_as_control(network, store, config, run, folder=folder / "control", start=last)
+        fitted = continue_as_control(
+            network, store, config, run, folder=folder / "control", start=last, features=features
+        )
         arms["control"] = ArmResult(fitted, evaluate_splits(network, store, config, run))
     return MaskTuneResult(arms, sets)
 
@@ -95,8 +110,19 @@ def new_network(store: Store, config: Hyperparameters) -> Network:
     )
 
 
-def fit_erm(network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path) -> FitResult:
-    """Train as usual, with checkpoints in `folder`. The network ends with its best epoch on val."""
+def fit_erm(
+    network: Network,
+    store: Store,
+    config: Hyperparameters,
+    run: Run,
+    *,
+    folder: Path,
+    features: FeatureSource | None = None,
+) -> FitResult:
+    """Train as usual, with checkpoints in `folder`. The network ends with its best epoch on val.
+
+    `features` are those of a frozen backbone, here and in the functions below; by default they are computed.
+    """
     plan = FitConfig(
         config.epochs,
         config.optimizer,
@@ -105,7 +131,7 @@ def fit_erm(network: Network, store: Store, config: Hyperparameters, run: Run, *
         batch_means=config.as_released,
         freeze_backbone=config.freeze_backbone,
     )
-    data = _fit_data(store, config, run)
+    data = _fit_data(network, store, config, run, features=features)
     return fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder))
 
 
@@ -152,11 +178,12 @@ def finetune_on_masks(
     start: Checkpoint | None,
     masks: MaskSource,
     iteration: int = 0,
+    features: FeatureSource | None = None,
 ) -> FitResult:
     """Continue from `start` (weights and optimizer; None: the network as it is) on masked images only."""
     epochs = config.finetune.epochs
     plan = _continued(config, start, epochs=epochs, first_epoch=iteration * epochs)
-    data = _fit_data(store, config, run, masks)
+    data = _fit_data(network, store, config, run, masks=masks, features=features)
     return fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder), start=start)
 
 
@@ -168,14 +195,23 @@ def continue_as_control(
     *,
     folder: Path,
     start: Checkpoint | None,
+    features: FeatureSource | None = None,
 ) -> FitResult:
     """Continue from the same `start` for as many epochs as all finetunes, on the same batches, unmasked."""
     plan = _continued(config, start, epochs=config.masking.iterations * config.finetune.epochs, first_epoch=0)
-    data = _fit_data(store, config, run)
+    data = _fit_data(network, store, config, run, features=features)
     return fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder), start=start)
 
 
-def _fit_data(store: Store, config: Hyperparameters, run: Run, masks: MaskSource | None = None) -> FitData:
+def _fit_data(
+    network: Network,
+    store: Store,
+    config: Hyperparameters,
+    run: Run,
+    *,
+    masks: MaskSource | None = None,
+    features: FeatureSource | None = None,
+) -> FitData:
     """The batches of a training, masked if `masks` is given, and the settings that determine them."""
     masking = None if masks is None else Masking(masks, partial(apply_masks, fill=config.masking.fill))
     decided: dict[str, str | int | None] = {
@@ -185,7 +221,34 @@ def _fit_data(store: Store, config: Hyperparameters, run: Run, masks: MaskSource
         "masks": None if masks is None else masks.digest,
         "fill": None if masks is None else config.masking.fill,
     }
+    if config.freeze_backbone:
+        source = features or partial(split_features, network, store, config, run)
+        masked = None if masking is None else split_features(network, store, config, run, "train", masking)
+        train = source("train") if masked is None else masked
+        batches = partial(_feature_batches, store, config, run)
+        return FitData(batches("train", train), batches("val", source("val")), decided)
     return FitData(train_loader(store, config, run, masking), val_loader(store, config, run), decided)
+
+
+def split_features(
+    network: Network,
+    store: Store,
+    config: Hyperparameters,
+    run: Run,
+    split: str,
+    masking: Masking | None = None,
+) -> NDArray[np.float32]:
+    """The last layer's inputs (N, D) for every image of the split, masked if so asked, in stored order."""
+    check_split(store, split)
+    loader = evaluation_loader(store, store.rows(split), config, run, masking)
+    return compute_features(network, loader, run).values
+
+
+def _feature_batches(
+    store: Store, config: Hyperparameters, run: Run, split: str, values: NDArray[np.float32]
+) -> FeatureLoader:
+    rows = store.rows(split)
+    return FeatureLoader(values, store.labels[rows], rows, batch_size=config.batch_size, run=run)
 
 
 def _continued(
@@ -248,10 +311,15 @@ def val_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:
 
 
 def evaluation_loader(
-    store: Store, rows: np.ndarray[tuple[int], np.dtype[np.int64]], config: Hyperparameters, run: Run
+    store: Store,
+    rows: NDArray[np.int64],
+    config: Hyperparameters,
+    run: Run,
+    masking: Masking | None = None,
 ) -> StoreLoader:
-    """`rows` without masks or augmentation, in batches sized for a forward pass."""
-    return make_loader(store, rows, LoaderSettings(config.image_size, _forward_batch(config)), run)
+    """`rows` without augmentation, in batches sized for a forward pass."""
+    settings = LoaderSettings(config.image_size, _forward_batch(config), masking=masking)
+    return make_loader(store, rows, settings, run)
 
 
 def _forward_batch(config: Hyperparameters) -> int:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.backbones import Network
@@ -48,10 +48,10 @@ class FitConfig:
 
     `stage` and `first_epoch` determine the random numbers of an epoch: two trainings that agree in both see
     the same batches in the same order. `select` is the epoch whose weights the network ends with.
-    `freeze_backbone` trains the classifier layers alone, with the network in evaluation mode so that batch
-    norm keeps its statistics. `batch_means` selects the best epoch as the paper's code does: the first with
-    the highest mean of per-batch accuracies on val. Otherwise it is the last with the highest accuracy:
-    where many epochs tie, as on a small split, the finetune continues from the last of them.
+    `freeze_backbone` trains the last layer alone, on batches of its inputs (`models.frozen.FeatureLoader`);
+    its checkpoints hold that layer alone. `batch_means` selects the best epoch as the paper's code does: the
+    first with the highest mean of per-batch accuracies on val. Otherwise it is the last with the highest
+    accuracy: where many epochs tie, as on a small split, the finetune continues from the last of them.
     """
 
     epochs: int
@@ -99,8 +99,8 @@ def fit(
     Raises `Stopped` on request, `Diverged`, and `CheckpointError` for checkpoints of another training.
     """
     network.to(run.device)
-    _choose_trained(network, config)
-    optimizer = make_optimizer(network, config.optimizer)
+    trained = network.classifier if config.freeze_backbone else network
+    optimizer = make_optimizer(trained, config.optimizer)
     identity = _identity(network, data, config=config, run=run, start=start)
     newest = checkpoints.newest()
     if newest is not None:
@@ -109,13 +109,14 @@ def fit(
     if origin is not None:
         load_weights(network, origin)
         load_optimizer(optimizer, dict(origin.optimizer))
-    loop = _Loop(network, shared(network, run), optimizer, config, run)
+    loop = _Loop(trained, shared(trained, run), optimizer, config, run)
     for epoch in range(0 if newest is None else newest.epoch, config.epochs):
         rate = learning_rate(
             config.optimizer.learning_rate, config.schedule, epoch=epoch, epochs=config.epochs
         )
         record = loop.epoch(data, epoch, rate)
-        newest = _checkpoint(network, optimizer, record, identity=identity, before=newest)
+        weights = _weights(network, trained)
+        newest = _checkpoint(weights, optimizer, record, identity=identity, before=newest)
         if run.rank == 0:
             checkpoints.save(newest)
         wait_for_all(run)
@@ -125,24 +126,26 @@ def fit(
     return FitResult(selected.epoch, checkpoints.last().history, weights_digest(network.model))
 
 
-def _choose_trained(network: Network, config: FitConfig) -> None:
-    """Enable gradients for all parameters, or for the classifiers' alone."""
-    network.requires_grad_(not config.freeze_backbone)
-    if config.freeze_backbone:
-        for layer in network.classifiers:
-            layer.requires_grad_(True)
+def _weights(network: Network, trained: nn.Module) -> dict[str, Tensor]:
+    """The tensors that the training changes, by their names in the network."""
+    prefix = "" if trained is network else f"{network.classifier_names[-1]}."
+    return {name: t.detach() for name, t in network.model.state_dict().items() if name.startswith(prefix)}
 
 
 def load_weights(network: Network, checkpoint: Checkpoint) -> None:
-    """Load the weights of `checkpoint` into `network`, strictly."""
-    load_strictly(network.model, checkpoint.weights, what=f"the checkpoint of epoch {checkpoint.epoch}")
+    """Load the weights of `checkpoint`, strictly: those of the whole network, or of its last layer alone."""
+    last = {f"{network.classifier_names[-1]}.{name}" for name in network.classifier.state_dict()}
+    below = network.model.state_dict() if checkpoint.weights.keys() == last else {}
+    load_strictly(
+        network.model, {**below, **checkpoint.weights}, what=f"the checkpoint of epoch {checkpoint.epoch}"
+    )
 
 
 @dataclass(frozen=True)
 class _Loop:
-    """`model` is `network`, wrapped in DDP if there are several ranks."""
+    """`model` is the module `trained`, wrapped in DDP if there are several ranks."""
 
-    network: Network
+    trained: nn.Module
     model: nn.Module
     optimizer: Optimizer
     config: FitConfig
@@ -156,8 +159,8 @@ class _Loop:
             raise Diverged(f"the loss of epoch {epoch + 1} is {loss}: use a learning_rate below {rate:g}")
         val = None
         if data.val is not None:
-            share_buffers(self.network, self.run)
-            val = count(self.network, data.val, self.run, self.config.precision)
+            share_buffers(self.trained, self.run)
+            val = count(self.trained, data.val, self.run, self.config.precision)
             if not val.numbers:  # the loss was computed before the last update
                 raise Diverged(
                     f"after epoch {epoch + 1} no output on the validation split is a finite number: "
@@ -185,7 +188,7 @@ class _Loop:
         seed = generator.initial_seed() + run.rank
         meter = _Meter(run, self.config.epochs, epoch, len(loader))
         counts = StepCounts(run.device)
-        self.network.train(not self.config.freeze_backbone)
+        self.trained.train()
         with _seeded(run.device, seed):  # dropout draws from torch's global generator
             for step, batch in enumerate(loader.epoch(generator), 1):
                 run.check()
@@ -275,12 +278,17 @@ def _check_resumable(newest: Checkpoint, identity: str, run: Run) -> None:
 
 
 def _checkpoint(
-    network: Network, optimizer: Optimizer, record: EpochRecord, *, identity: str, before: Checkpoint | None
+    weights: Mapping[str, Tensor],
+    optimizer: Optimizer,
+    record: EpochRecord,
+    *,
+    identity: str,
+    before: Checkpoint | None,
 ) -> Checkpoint:
     history = (*(before.history if before else ()), record)
     return Checkpoint(
         epoch=record.epoch,
-        weights={name: tensor.detach() for name, tensor in network.model.state_dict().items()},
+        weights=weights,
         optimizer=optimizer.state_dict(),
         learning_rate=record.learning_rate,
         threads=torch.get_num_threads(),

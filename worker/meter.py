@@ -10,18 +10,29 @@ from core.vocabulary import STAGES, JobKind, Stage
 from models.run import Progress
 
 _PASSES: Mapping[Stage, Callable[[Mapping[str, Any]], float]] = {
-    # A training step costs about three forward passes: one forward, and a backward worth two.
-    Stage.ERM: lambda params: 3.0 * params["epochs"],
+    Stage.ERM: lambda params: 1.3 if params.get("freeze_backbone") else 3.0 * params["epochs"],
     Stage.MASK: lambda _: 1.0,
-    Stage.FINETUNE: lambda params: 3.0 * params["finetune"]["epochs"] * params["masking"]["iterations"],
-    Stage.CONTROL: lambda params: 3.0 * params["finetune"]["epochs"] * params["masking"]["iterations"],
+    Stage.FINETUNE: lambda params: _finetune(params, frozen=1.0),
+    Stage.CONTROL: lambda params: _finetune(params, frozen=0.1),
     Stage.CALIBRATE: lambda _: 0.5,
     Stage.EVALUATE: lambda _: 1.5,
 }
 
 
+def _finetune(params: Mapping[str, Any], *, frozen: float) -> float:
+    """A training step costs about three forward passes: one forward, and a backward worth two.
+
+    With a frozen backbone, the steps cost next to nothing once the features are there.
+    """
+    iterations = float(params["masking"]["iterations"])
+    return iterations * (frozen if params.get("freeze_backbone") else 3.0 * params["finetune"]["epochs"])
+
+
 class Meter:
-    """Turns the progress of a stage into the progress of the job."""
+    """Turns the progress of a stage into the progress of the job, which never falls.
+
+    A stage may pass over the images more than once: it computes features, then trains on them.
+    """
 
     def __init__(self, kind: JobKind, params: Mapping[str, Any], remaining: Sequence[Stage]) -> None:
         trains = kind in (JobKind.ERM, JobKind.FINETUNE, JobKind.MASKTUNE)
@@ -31,11 +42,13 @@ class Meter:
         self._share = {stage: cost / total for stage, cost in costs.items()}
         self._before = 1.0 - sum(self._share[stage] for stage in remaining)
         self._start, self._started_at = self._before, time.monotonic()
+        self._stage_fraction = 0.0
 
     def report(self, stage: Stage, progress: Progress) -> dict[str, Any]:
         """The fields of a progress message, except `advanced`."""
         done = progress.epoch + (progress.step / progress.steps if progress.steps else 0.0)
         stage_fraction = min(1.0, done / progress.epochs) if progress.epochs else 0.0
+        self._stage_fraction = stage_fraction = max(self._stage_fraction, stage_fraction)
         fraction = min(1.0, self._before + self._share[stage] * stage_fraction)
         return {
             "fraction": round(fraction, 4),
@@ -54,6 +67,7 @@ class Meter:
         """The same fields for a stage that has just finished."""
         last = self.report(stage, Progress(1, 1, 0, 1, 0.0))
         self._before = min(1.0, self._before + self._share[stage])
+        self._stage_fraction = 0.0
         return last
 
     def _eta(self, fraction: float) -> float | None:

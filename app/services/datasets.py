@@ -73,7 +73,8 @@ def delete(services: Services, session: Session, dataset_id: str) -> None:
     """
     row = datasets.delete(session, dataset_id)
     artifact = row.artifact or f"datasets/{dataset_id}"
-    keys = {artifact, *filter(None, [row.source.get("upload")]), f"jobs/{row.job_id}/work"}
+    keys = {artifact, f"features/{dataset_id}", f"jobs/{row.job_id}/work"}
+    keys |= {*filter(None, [row.source.get("upload")])}
     keys |= {f"jobs/{job_id}/work" for job_id in datasets.resumable_jobs(session, dataset_id)}
     after_commit(session, partial(services.stores.forget, artifact))
     discard(session, services.database, services.artifacts, keys)

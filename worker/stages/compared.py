@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 from core.errors import JobError
 from core.vocabulary import Arm, JobKind
 from models.backbones import Network
-from models.config import Crop
-from models.data.batches import LoaderSettings, StoreLoader, make_loader
 from models.evaluate import Logits, predict_logits
 from models.files import replacing
-from models.run import Progress, Run
+from models.heads import head_of
+from models.run import Run
 from worker.spec import ModelSpec
 from worker.stages.context import StageContext
+from worker.stages.features import FrozenFeatures, is_frozen
+from worker.stages.passes import Passes, loader_for
 from worker.stages.training import load
 
 BEFORE = (Arm.ERM, Arm.IMPORTED, Arm.GIVEN)
 """The arms that a judged model may have come from; the first one present counts."""
-_SMALL, _SMALL_BATCH, _LARGE_BATCH = 64, 256, 32
-"""Images of up to 64 px are evaluated 256 at a time, larger ones 32."""
 
 
 class Compared(NamedTuple):
@@ -83,26 +82,16 @@ def of_rows(said: Logits, rows: NDArray[np.int64]) -> Logits:
     return said if kept.all() else Logits(said.rows[kept], said.labels[kept], said.logits[kept])
 
 
-def loader_for(
-    context: StageContext,
-    network: Network,
-    rows: NDArray[np.int64],
-    run: Run | None = None,
-    *,
-    crop: Crop = "none",
-) -> StoreLoader:
-    """A loader of these rows in stored order, at the network's input size; `crop` is for saliency only."""
-    size = network.spec.image_size
-    settings = LoaderSettings(size, _SMALL_BATCH if size <= _SMALL else _LARGE_BATCH, crop=crop)
-    return make_loader(context.store, rows, settings, run or context.run)
-
-
 class Said:
-    """The models' logits on splits. Each network is loaded once; each pass has its share of the progress."""
+    """The models' logits on splits. Each network is loaded once; each pass has its share of the progress.
+
+    A frozen backbone is not run again: its logits are the last layer's on the features of the split.
+    """
 
     def __init__(self, context: StageContext, *, passes: int) -> None:
-        self._context, self._passes, self._passed = context, passes, 0
+        self._context, self._passes = context, Passes(context.run, passes)
         self._networks: dict[str, Network] = {}
+        self._frozen: dict[str, FrozenFeatures] = {}
         self._images, self._seconds = 0, 0.0
 
     @property
@@ -112,7 +101,10 @@ class Said:
 
     def network(self, model: ModelSpec) -> Network:
         if model.id not in self._networks:
-            self._networks[model.id] = load(self._context, model)[0]
+            network, card = load(self._context, model)
+            self._networks[model.id] = network
+            if is_frozen(card):
+                self._frozen[model.id] = FrozenFeatures(self._context, network)
         return self._networks[model.id]
 
     def logits(self, model: ModelSpec, split: str, *, keep: bool = False) -> Logits:
@@ -131,34 +123,19 @@ class Said:
 
     def _asked(self, model: ModelSpec, split: str, run: Run) -> Logits:
         network, started = self.network(model), time.monotonic()
-        found = predict_logits(
-            network, loader_for(self._context, network, self._context.store.rows(split), run), run
-        )
+        rows = self._context.store.rows(split)
+        if model.id in self._frozen:
+            values = self._frozen[model.id].load(split, run)
+            found = Logits(rows, self._context.store.labels[rows], head_of(network).logits(values))
+        else:
+            found = predict_logits(network, loader_for(self._context, network, rows, run), run)
         self._images += len(found.rows)
         self._seconds += time.monotonic() - started
         return found
 
-    def counted(self) -> _Counted:
-        """A context manager for a run whose progress is reported as one of `passes` passes."""
-        passed, self._passed = self._passed, self._passed + 1
-        return _Counted(self._context.run, passed, max(self._passes, self._passed))
-
-
-class _Counted:
-    def __init__(self, run: Run, passed: int, passes: int) -> None:
-        self._run, self._passed, self._passes = run, passed, passes
-
-    def __enter__(self) -> Run:
-        return replace(self._run, on_progress=self._report)
-
-    def __exit__(self, *error: object) -> None:
-        """Release nothing."""
-
-    def _report(self, progress: Progress) -> None:
-        """Report all passes as the steps of one epoch, in whole numbers so that the fraction is exact."""
-        steps = progress.steps * self._passes
-        done = progress.steps * self._passed + (progress.step if progress.epoch == 0 else progress.steps)
-        self._run.on_progress(Progress(0, 1, done, steps, progress.images_per_second))
+    def counted(self) -> AbstractContextManager[Run]:
+        """A run whose progress is reported as that of the next pass."""
+        return self._passes.next()
 
 
 def _check_classes(context: StageContext, models: dict[Arm, ModelSpec]) -> None:

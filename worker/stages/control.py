@@ -8,6 +8,7 @@ from models.groups import class_groups
 from models.masktune import continue_as_control
 from worker.stages.compared import Said
 from worker.stages.context import Result, StageContext
+from worker.stages.features import frozen_source
 from worker.stages.heads import fit, publish_head, training_features
 from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
 
@@ -23,8 +24,11 @@ def _trained_on(context: StageContext) -> Result:
     network, card = load(context, model)
     start, checkpoints = last_checkpoint(context, model), context.workspace.folder(context.stage)
     config = config_for(context, card)
+    source = frozen_source(context, network)
     with joined(context.run) as run:
-        fitted = continue_as_control(network, context.store, config, run, folder=checkpoints, start=start)
+        fitted = continue_as_control(
+            network, context.store, config, run, folder=checkpoints, start=start, features=source
+        )
         if run.rank > 0:
             return {}
         return publish(context, network, fitted, arm=Arm.CONTROL, checkpoints=checkpoints, erm_id=model.id)
@@ -34,7 +38,7 @@ def _plain_head(context: StageContext) -> Result:
     """Fit the head on the same features with the same rule for its penalty, balanced over classes only."""
     network, card = load(context, given_model(context))
     said = Said(context, passes=2)
-    features = training_features(context, network, said)
+    features = training_features(context, network, card, said)
     groups = class_groups(features.labels, context.store.classes)
     found = fit(context, network, features, groups, said)
     return publish_head(

@@ -6,14 +6,16 @@ from core.vocabulary import Arm
 from models.distributed import joined
 from models.masktune import fit_erm
 from worker.stages.context import Result, StageContext
+from worker.stages.features import frozen_source
 from worker.stages.training import fresh_network, publish
 
 
 def erm(context: StageContext) -> Result:
     """Train, and publish the epoch with the best plain accuracy on val as the job's ERM model."""
     network, checkpoints = fresh_network(context), context.workspace.folder(context.stage)
+    source = frozen_source(context, network)
     with joined(context.run) as run:
-        fitted = fit_erm(network, context.store, context.params, run, folder=checkpoints)
+        fitted = fit_erm(network, context.store, context.params, run, folder=checkpoints, features=source)
         if run.rank > 0:
             return {}
         return publish(context, network, fitted, arm=Arm.ERM, checkpoints=checkpoints)

@@ -13,6 +13,7 @@ from models.distributed import joined
 from models.masking import MaskSet, union
 from models.masktune import compute_masks, finetune_on_masks
 from worker.stages.context import Result, StageContext
+from worker.stages.features import frozen_source
 from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
 
 
@@ -22,6 +23,9 @@ def finetune(context: StageContext) -> Result:
     network, card = load(context, model)
     config, store, start = config_for(context, card), context.store, last_checkpoint(context, model)
     sets = [MaskSet.open(_first_masks(context))]
+    source = frozen_source(context, network)
+    if source is not None:
+        context.say("the backbone is frozen: the last layer alone is trained on the masked images")
     with joined(context.run) as run:
         for iteration in range(config.masking.iterations):
             if iteration > 0:
@@ -42,6 +46,7 @@ def finetune(context: StageContext) -> Result:
                 start=start,
                 masks=union(sets) if config.masking.accumulate else sets[-1],
                 iteration=iteration,
+                features=source,
             )
             start = CheckpointFolder(checkpoints).last()
         if run.rank > 0:

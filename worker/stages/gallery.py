@@ -25,9 +25,9 @@ from PIL.Image import Image
 from models.backbones import Network
 from models.gaze import RULE_WORDS, RULES, Floats, Gaze, Labels, moved, pick
 from models.pictures import mask_image, overlay, png, thumbnail
-from worker.stages.compared import loader_for
 from worker.stages.context import StageContext
 from worker.stages.looks import Looks, mask_of, masking_of
+from worker.stages.passes import loader_for
 
 GALLERY_SPLIT = "test"
 ITEMS = 4

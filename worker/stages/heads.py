@@ -20,24 +20,36 @@ from core.vocabulary import Arm
 from models.backbones import Network
 from models.checkpoints import weights_digest
 from models.config import RetrainConfig
+from models.export import ModelCard
 from models.groups import Groups
-from models.heads import Features, Labels, compute_features
+from models.heads import Features, Labels, compute_features, head_of
 from models.retrain import RetrainedHead, retrain_head
 from models.run import Progress
-from worker.stages.compared import Said, loader_for
+from worker.stages.compared import Said
 from worker.stages.context import Result, StageContext
+from worker.stages.features import FrozenFeatures, is_frozen
+from worker.stages.passes import loader_for
 from worker.stages.training import given_model, publish_model
 
 FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"
 
 
-def training_features(context: StageContext, network: Network, said: Said) -> Features:
-    """The features of the training split, saved in the work folder for the control and for later attempts."""
+def training_features(context: StageContext, network: Network, card: ModelCard, said: Said) -> Features:
+    """The features of the training split, kept for the control and for later attempts.
+
+    Those of a frozen backbone serve other jobs as well; those of a network that was trained whole go with the
+    job.
+    """
+    rows = context.store.rows("train")
+    if is_frozen(card):
+        with said.counted() as run:
+            values = np.array(FrozenFeatures(context, network).load("train", run))
+        return Features(rows, context.store.labels[rows], values, head_of(network).logits(values))
     folder = context.workspace.folder("features")
     file = folder / FEATURES
     with said.counted() as run:
         if not file.is_file():
-            loader = loader_for(context, network, context.store.rows("train"), run)
+            loader = loader_for(context, network, rows, run)
             features = compute_features(network, loader, run)
             folder.mkdir(parents=True, exist_ok=True)
             features.save(file)

@@ -34,8 +34,9 @@ from models.passes import answers, evaluating
 from models.pictures import Pixels, overlay, png, thumbnail
 from models.saliency import saliency
 from worker.spec import ModelSpec
-from worker.stages.compared import BEFORE, Said, judged_arm, loader_for
+from worker.stages.compared import BEFORE, Said, judged_arm
 from worker.stages.context import StageContext
+from worker.stages.passes import loader_for
 
 POOL = 2048
 """Most images of the split that are looked at, evenly spaced: a pass over a huge split is not worth it."""

@@ -31,8 +31,9 @@ from models.passes import answers, evaluating
 from models.saliency import saliency
 from models.selective import ScoreName, Selection, decide, probabilities, score
 from worker.spec import ModelSpec
-from worker.stages.compared import loader_for, partner_of
+from worker.stages.compared import partner_of
 from worker.stages.context import Result, StageContext
+from worker.stages.passes import loader_for
 from worker.stages.policy import score_name, selection, told
 from worker.stages.tables import TableWriter, open_writer
 from worker.stages.training import load

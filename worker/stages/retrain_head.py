@@ -16,9 +16,10 @@ from models.groups import Groups, cluster_groups, cross_mistakes, disagreement_g
 from models.heads import Features, Labels
 from models.passes import answers, evaluating
 from models.saliency import saliency
-from worker.stages.compared import Said, loader_for
+from worker.stages.compared import Said
 from worker.stages.context import Result, StageContext
 from worker.stages.heads import fit, publish_head, training_features
+from worker.stages.passes import loader_for
 from worker.stages.training import given_model, load
 
 
@@ -29,7 +30,7 @@ def retrain_head(context: StageContext) -> Result:
     """
     network, card = load(context, given_model(context))
     said = Said(context, passes=3)  # the features, the groups, and the fits
-    features = training_features(context, network, said)
+    features = training_features(context, network, card, said)
     groups = _SOURCES[config_of(context).groups](context, network, features, said)
     if len(groups.names) <= len(context.store.classes):
         context.say("no class was divided into groups: the head will equal its control")

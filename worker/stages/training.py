@@ -84,18 +84,25 @@ def publish(
     model = publish_model(context, network, arm=arm, erm_id=erm_id, params=context.params.to_json())
     with context.artifacts.writing(artifact) as folder:
         copy_files(checkpoints, folder)
-    seconds = sum(record.seconds for record in fitted.history)
-    images = sum(record.images for record in fitted.history)
     return {
         "artifact": artifact,
         "models": [model],
-        "seconds": round(seconds, 3),
-        "images_per_second": round(images / seconds, 1) if seconds else None,
+        **({} if context.params.freeze_backbone else _speed(fitted)),
         "figures": {
             "epoch": fitted.epoch,
             "weights": fitted.digest,
             "history": [_epoch(record) for record in fitted.history],
         },
+    }
+
+
+def _speed(fitted: FitResult) -> dict[str, float | None]:
+    """The time of the epochs. For a frozen backbone it would leave out the features, which take the time."""
+    seconds = sum(record.seconds for record in fitted.history)
+    images = sum(record.images for record in fitted.history)
+    return {
+        "seconds": round(seconds, 3),
+        "images_per_second": round(images / seconds, 1) if seconds else None,
     }
 
 

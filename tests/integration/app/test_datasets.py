@@ -295,6 +295,16 @@ def test_deleting_takes_the_work_of_jobs_that_cannot_be_resumed_without(either: 
     assert not either.services.artifacts.exists(f"jobs/{job}/work")
 
 
+def test_deleting_takes_the_features_of_all_backbones(either: Front) -> None:
+    dataset, other = either.dataset(), either.dataset()
+    keys = [f"features/{dataset}/one-train", f"features/{dataset}/two-val", f"features/{other}/one-train"]
+    for key in keys:
+        with either.services.artifacts.writing(key) as folder:
+            (folder / "values.npy").touch()
+    assert either.client.delete(f"/datasets/{dataset}").status_code == 204
+    assert [key for key in keys if either.services.artifacts.exists(key)] == keys[2:]
+
+
 def test_deleting_while_the_store_is_away_is_done_later(
     start: StartFront, stubborn: type[StubbornStore], tmp_path: Path
 ) -> None:

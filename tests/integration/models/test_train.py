@@ -236,22 +236,6 @@ def test_the_loop_is_plain_sgd(tmp_path: Path) -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_a_frozen_backbone_keeps_every_bit_but_the_last_layer_learns(
-    make_store: Callable[..., Store], tmp_path: Path
-) -> None:
-    """Batch norm's running statistics included: they are not parameters, and would move in train mode."""
-    before = build_network("resnet32", classes=2, image_size=16).model.state_dict()
-    before = {name: tensor.clone() for name, tensor in before.items()}
-    plan = replace(PLAN, freeze_backbone=True)
-    network, straight = _fit(make_store(), tmp_path / "straight", plan, backbone="resnet32")
-    layer = {f"{name}.{part}" for name in network.classifier_names for part in ("weight", "bias")}
-    moved = {name for name, t in network.model.state_dict().items() if not torch.equal(t, before[name])}
-    assert moved == layer
-    with pytest.raises(Stopped):
-        _fit(make_store(), tmp_path / "cut", plan, Run(should_stop=_StopAfter(5)), backbone="resnet32")
-    assert _fit(make_store(), tmp_path / "cut", plan, backbone="resnet32")[1].digest == straight.digest
-
-
 def test_a_batch_that_leaves_a_card_one_image_is_refused() -> None:
     with pytest.raises(ConfigError, match="twice `gpus`") as refused:
         Hyperparameters(batch_size=15, gpus=8)

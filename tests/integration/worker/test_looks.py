@@ -15,9 +15,10 @@ from models.masking import MaskSet, compute_mask_set
 from models.masktune import map_loader
 from models.pictures import mask_image, png, thumbnail
 from tests.unit.worker.test_looks import bench
-from worker.stages.compared import Said, loader_for
+from worker.stages.compared import Said
 from worker.stages.gallery import make_gallery, squares_of
 from worker.stages.looks import costs_of_masks, look
+from worker.stages.passes import loader_for
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+"""The features of a frozen backbone are an artifact of the data set, which stages and jobs share."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.queries import events
+from core.tables import JobRow
+from core.vocabulary import STAGES, JobKind, Stage
+from models.config import RetrainConfig
+from models.data.importing import import_dataset
+from models.data.store import Store
+from models.export import load_model
+from models.frozen import backbone_digest
+from tests.integration.worker.bench import Bench, opened_bench
+from tests.integration.worker.real_jobs import hyperparameters, make_folder
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("frozen")
+    import_dataset(make_folder(folder / "images"), folder / "store")
+    with opened_bench(folder, folder / "store") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def masktune(bench: Bench) -> JobRow:
+    return bench.succeed(bench.run(JobKind.MASKTUNE, params=photographs()))[0]
+
+
+def photographs(**changes: Any) -> dict[str, Any]:
+    """The defaults for photographs, at a size that is done in seconds."""
+    packaged = {"backbone": "timm/tf_efficientnet_lite0", "pretrained": True, "freeze_backbone": True}
+    return hyperparameters(**packaged, image_size=64, **changes)
+
+
+def features(bench: Bench) -> dict[str, float]:
+    """The name of each artifact of features, and when it was written."""
+    folder = bench.folder(f"features/{bench.dataset_id}")
+    return {path.name: path.stat().st_mtime for path in folder.iterdir()}
+
+
+def test_a_masktune_job_trains_last_layers_alone(bench: Bench, masktune: JobRow) -> None:
+    assert tuple(Stage(s) for s in masktune.done) == STAGES[JobKind.MASKTUNE]
+    networks = {arm: load_model(bench.folder(f"models/{id}"))[0] for arm, id in masktune.models.items()}
+    assert len({backbone_digest(network) for network in networks.values()}) == 1
+    heads = [networks[arm].classifier.weight for arm in ("erm", "masktune", "control")]
+    assert all(not heads[i].equal(heads[j]) for i, j in ((0, 1), (1, 2), (0, 2)))
+    assert any(
+        "the last layer alone is trained on the masked images" in line for line in bench.logs(masktune.id)
+    )
+
+
+def test_every_split_has_its_features_once(bench: Bench, masktune: JobRow) -> None:
+    store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
+    names = features(bench)
+    assert sorted(name.partition("-")[2] for name in names) == ["calibration", "test", "train", "val"]
+    for name in names:
+        values = np.load(bench.folder(f"features/{bench.dataset_id}/{name}") / "values.npy")
+        assert values.shape == (store.counts[name.partition("-")[2]], 1280)
+
+
+def test_later_jobs_use_the_same_features(bench: Bench, masktune: JobRow) -> None:
+    before = features(bench)
+    erm = bench.succeed(bench.run(JobKind.ERM, params=photographs() | {"seed": 6}))[0]
+    head = RetrainConfig(seed=1).to_json()
+    bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=head, inputs={"model": erm.models["erm"]}))
+    bench.succeed(
+        bench.run(JobKind.EVALUATE, params={"splits": ["test"]}, inputs={"model": erm.models["erm"]})
+    )
+    assert features(bench) == before
+
+
+def test_another_size_has_features_of_its_own(bench: Bench, masktune: JobRow) -> None:
+    before = features(bench)
+    bench.succeed(bench.run(JobKind.ERM, params=photographs() | {"image_size": 48, "epochs": 1}))
+    assert len(features(bench)) == 2 * len(before)
+
+
+def test_figures_from_features_are_those_of_whole_forward_passes(bench: Bench, masktune: JobRow) -> None:
+    """A predict job runs the whole network on each image."""
+    report = json.loads((bench.folder(masktune.done["evaluate"]["artifact"]) / "report.json").read_text())
+    model = {"model": masktune.models["masktune"]}
+    params = {"split": "test", "output": "csv"}
+    job = bench.succeed(bench.run(JobKind.PREDICT, params=params, inputs=model))[0]
+    with (bench.folder(job.done["predict"]["artifact"]) / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    figures = report["metrics"]["test"]["masktune"]
+    assert len(rows) == figures["n"]
+    assert sum(row["label"] == row["predicted"] for row in rows) == figures["correct"]
+
+
+def test_progress_only_rises(bench: Bench, masktune: JobRow) -> None:
+    with bench.runtime.database.read() as session:
+        rows = events.page(session, masktune.id, after=0, limit=1000)
+    fractions = [row.data["fraction"] for row in rows if row.type == "progress"]
+    assert fractions == sorted(fractions)

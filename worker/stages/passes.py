@@ -1,0 +1,54 @@
+"""Passes over a split: their batches, and their progress as parts of a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.backbones import Network
+from models.config import Crop
+from models.data.batches import LoaderSettings, StoreLoader, make_loader
+from models.run import Progress, Run
+from worker.stages.context import StageContext
+
+_SMALL, _SMALL_BATCH, _LARGE_BATCH = 64, 256, 32
+"""Images of up to 64 px are evaluated 256 at a time, larger ones 32."""
+
+
+def loader_for(
+    context: StageContext,
+    network: Network,
+    rows: NDArray[np.int64],
+    run: Run | None = None,
+    *,
+    crop: Crop = "none",
+) -> StoreLoader:
+    """A loader of these rows in stored order, at the network's input size; `crop` is for saliency only."""
+    size = network.spec.image_size
+    settings = LoaderSettings(size, _SMALL_BATCH if size <= _SMALL else _LARGE_BATCH, crop=crop)
+    return make_loader(context.store, rows, settings, run or context.run)
+
+
+class Passes:
+    """The progress of a stage that makes `count` passes, or more: each has its share."""
+
+    def __init__(self, run: Run, count: int) -> None:
+        self._run, self._count, self._begun = run, count, 0
+
+    @contextmanager
+    def next(self) -> Iterator[Run]:
+        """The run of the next pass."""
+        before, self._begun = self._begun, self._begun + 1
+        count = max(self._count, self._begun)
+
+        def report(progress: Progress) -> None:
+            """Report all passes as the steps of one epoch, in whole numbers so that the fraction is exact."""
+            steps = progress.steps * count
+            done = progress.steps * before + (progress.step if progress.epoch == 0 else progress.steps)
+            self._run.on_progress(Progress(0, 1, done, steps, progress.images_per_second))
+
+        yield replace(self._run, on_progress=report)
