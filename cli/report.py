@@ -98,7 +98,7 @@ def render(report: Mapping[str, Any]) -> Any:
     from rich.console import Group
 
     splits = [split for split in ("val", "test") if (report.get("metrics") or {}).get(split)]
-    told = [line for line in (shortcut(report), verdict(report)) if line]
+    told = [line for line in (shortcut(report), verdict(report), report.get("training_note")) if line]
     return Group(*(comparison(report, split) for split in splits), *told)
 
 

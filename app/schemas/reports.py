@@ -40,6 +40,9 @@ class Report(BaseModel):
         description="Signs that the model before leans on a shortcut, the rule, and the `reading`: leans, "
         "some_signs, no_sign or not_judged, which has a `reason`.",
     )
+    training_note: str | None = Field(
+        None, description="What to know of how the models were trained: that only the last layer was, say."
+    )
     properties: dict[str, Any] | None = Field(
         None, description="Which simple property of the images predicts the class, as the import found it."
     )

@@ -46,6 +46,7 @@ def build_page(report: words.Json, picture: Picture) -> ReportPage:
         made=datetime.fromtimestamp(report["created_at"], UTC).strftime("%d %B %Y, %H:%M UTC"),
         arms=arms,
         verdict=answers.verdict(report),
+        training_note=report.get("training_note"),
         answers=answers.answers(report, splits[0] if splits else None),
         main=pages[0] if pages else None,
         others=tuple(pages[1:]),

@@ -149,6 +149,7 @@ class ReportPage:
     made: str
     arms: tuple[Arm, ...]
     verdict: VerdictWords
+    training_note: str | None
     answers: tuple[Answer, ...]
     main: SplitPage | None
     others: tuple[SplitPage, ...]

@@ -5,6 +5,7 @@ The artifact `jobs/{id}/report` holds `report.json` and the pictures that it nam
     {"version": 2, "job", "kind", "created_at",
      "dataset": {"id", "name", "classes", "groups", "splits": {split: n}},
      "models": {arm: {"id", "backbone", "image_size"}},
+     "training_note": a sentence or null,                           # of a frozen backbone
      "before": arm or null,                                         # the model the judged one was made from
      "metrics": {split: {arm: models.evaluate.Metrics}},            # each figure with n and interval
      "reliability": {split: {arm: models.reliability.Calibration or null}},   # null: no answer is finite
@@ -172,6 +173,7 @@ def _facts(context: StageContext, models: dict[Any, ModelSpec], said: Said) -> d
             arm.value: {"id": m.id, "backbone": m.backbone, "image_size": sizes[arm]}
             for arm, m in models.items()
         },
+        "training_note": _training_note(context),
         "properties": dataset.shortcuts,
         "masks": context.spec.done.get(Stage.MASK, {}).get("summary"),
         "cost": [
@@ -180,6 +182,20 @@ def _facts(context: StageContext, models: dict[Any, ModelSpec], said: Said) -> d
             if (done := context.spec.done.get(stage)) is not None
         ],
     }
+
+
+_FROZEN = "The backbone was frozen: only the last layer was trained, on features of the whole images."
+_FROZEN_MASKED = (
+    "The backbone was frozen: images were masked, but only the last layer was trained, first on features of "
+    "the whole images, then on features of the masked ones. All models share the rest of the network."
+)
+
+
+def _training_note(context: StageContext) -> str | None:
+    """What a reader must know of how the job trained its models."""
+    if not context.spec.params.get("freeze_backbone"):
+        return None
+    return _FROZEN_MASKED if Stage.FINETUNE in context.spec.done else _FROZEN
 
 
 def _cost(context: StageContext, started: float, rate: float | None) -> dict[str, Any]:

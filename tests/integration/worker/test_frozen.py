@@ -38,7 +38,7 @@ def masktune(bench: Bench) -> JobRow:
 def photographs(**changes: Any) -> dict[str, Any]:
     """The defaults for photographs, at a size that is done in seconds."""
     packaged = {"backbone": "timm/tf_efficientnet_lite0", "pretrained": True, "freeze_backbone": True}
-    return hyperparameters(**packaged, image_size=64, **changes)
+    return hyperparameters(**packaged | {"image_size": 64} | changes)
 
 
 def features(bench: Bench) -> dict[str, float]:
@@ -58,6 +58,16 @@ def test_a_masktune_job_trains_last_layers_alone(bench: Bench, masktune: JobRow)
     )
 
 
+def test_the_report_says_that_only_the_last_layer_was_trained(bench: Bench, masktune: JobRow) -> None:
+    erm = bench.succeed(bench.run(JobKind.ERM, params=photographs(epochs=1)))[0]
+    for job, words in (
+        (masktune, "images were masked, but only the last layer"),
+        (erm, "only the last layer"),
+    ):
+        report = json.loads((bench.folder(job.done["evaluate"]["artifact"]) / "report.json").read_text())
+        assert words in report["training_note"]
+
+
 def test_every_split_has_its_features_once(bench: Bench, masktune: JobRow) -> None:
     store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
     names = features(bench)
@@ -69,7 +79,7 @@ def test_every_split_has_its_features_once(bench: Bench, masktune: JobRow) -> No
 
 def test_later_jobs_use_the_same_features(bench: Bench, masktune: JobRow) -> None:
     before = features(bench)
-    erm = bench.succeed(bench.run(JobKind.ERM, params=photographs() | {"seed": 6}))[0]
+    erm = bench.succeed(bench.run(JobKind.ERM, params=photographs(seed=6)))[0]
     head = RetrainConfig(seed=1).to_json()
     bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=head, inputs={"model": erm.models["erm"]}))
     bench.succeed(
@@ -80,7 +90,7 @@ def test_later_jobs_use_the_same_features(bench: Bench, masktune: JobRow) -> Non
 
 def test_another_size_has_features_of_its_own(bench: Bench, masktune: JobRow) -> None:
     before = features(bench)
-    bench.succeed(bench.run(JobKind.ERM, params=photographs() | {"image_size": 48, "epochs": 1}))
+    bench.succeed(bench.run(JobKind.ERM, params=photographs(image_size=48, epochs=1)))
     assert len(features(bench)) == 2 * len(before)
 
 
