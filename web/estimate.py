@@ -68,7 +68,8 @@ class Plan:
         """Whether only the last layer is trained; by default on photographs, with the packaged weights."""
         if self.freeze_backbone is not None:
             return self.freeze_backbone
-        return not self.small and self.network == LITE0 and self.pretrained in (None, True)
+        packaged = self.network in (LITE0, LITE0.removeprefix("timm/"))
+        return not self.small and packaged and self.pretrained in (None, True)
 
     @property
     def size(self) -> int:

@@ -118,6 +118,7 @@ def test_what_the_service_is_expected_to_choose(side: int, network: str, size: i
         {},
         {"backbone": "resnet18"},
         {"backbone": "small_cnn"},
+        {"backbone": "tf_efficientnet_lite0"},
         {"pretrained": False},
         {"pretrained": True},
         {"freeze_backbone": False},
