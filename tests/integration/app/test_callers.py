@@ -43,10 +43,10 @@ def ids(start: StartFront) -> Ids:
     return front, {
         "dataset_id": (dataset, new_id("ds"), "x"),
         "job_id": (front.job(), new_id("job"), "x"),
-        "model": (model, new_id("mdl"), "%00"),
+        "model": (model, new_id("mdl"), "%20"),
         "key_id": (made.json()["id"], new_id("key"), "x"),
         "sample": ("0", "999", "x"),
-        "name": (PRESET, "nosuch", "%00"),
+        "name": (PRESET, "nosuch", "%20"),
     }
 
 

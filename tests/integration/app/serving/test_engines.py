@@ -218,7 +218,7 @@ def test_closing_ends_an_export(inference: Inference, artifacts: Artifacts) -> N
     asyncio.run(inference.see(pair, [Upload(picture(0))]))
     inference.close()
     assert not artifacts.exists(graphs.key("mdl_a"))
-    assert list((Path(artifacts.root) / "exports").iterdir()) == []
+    assert list(Path(artifacts.root).glob("exports/*")) == []  # the folder is made when an export is written
 
 
 def test_what_goes_out_of_the_cache_leaves_the_memory(artifacts: Artifacts, tmp_path: Path) -> None:
