@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install install-dev demo test unit lint audit types laws coverage serve docs pictures clean
+.PHONY: help install install-dev demo test test-compose unit lint audit types laws coverage serve docs pictures clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,11 +48,15 @@ ONE_A_CORE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$(
 # Compiled files are kept, whatever the shell says: each of some hundred processes would compile ours anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-test: install-dev ## every test
+test: install-dev ## every test but those that build images; at the end, what could not be tested here
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --durations=20 $(ARGS)
 
+# One after the other: they build the same image, and one of them runs all parts of the service.
+test-compose: install-dev ## the image, and the service in containers: needs a Docker engine
+	@$(BIN)/python -m pytest -m compose --durations=5 $(ARGS)
+
 # Apart, for counting branches costs the tests half as much again.
-coverage: install-dev ## every test, with coverage: at least 90 %
+coverage: install-dev ## the tests of `make test`, with coverage: at least 90 %
 	@$(BIN)/coverage erase
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered $(ARGS)
 

@@ -6,7 +6,6 @@ import atexit
 import gc
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -29,6 +28,8 @@ from benchmarks._service import free_port
 from core import schema
 from core.artifacts import Artifacts
 from core.session import Database
+from tests import machine
+from tests.machine import lacks, needs
 
 # Set before torch is imported: there are as many parallel test files as cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -52,6 +53,10 @@ class _ByService(LoadFileScheduling):  # type: ignore[misc]  # xdist is untyped
     def _split_scope(self, nodeid: str) -> str:
         file = str(super()._split_scope(nodeid))
         return _SHARED if file.startswith(_SHARED) and file != _ALONE else file
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(machine)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -80,16 +85,10 @@ def _seeded() -> None:
 
 
 @cache
-def _postgres() -> str | None:
-    """The address, without a database name, of this machine's PostgreSQL server or else of one started here.
-
-    None if there is neither a server nor its programs.
-    """
+def _postgres() -> str:
+    """The address, without a database name, of this machine's PostgreSQL server or of one started here."""
     if answers(5432):
         return POSTGRES
-    programs = ["initdb", "pg_ctl", *(["runuser"] if os.geteuid() == 0 else [])]
-    if any(shutil.which(program) is None for program in programs):
-        return None
     started = Postgres(durable=False)
     atexit.register(started.end)
     return started.server
@@ -98,9 +97,8 @@ def _postgres() -> str | None:
 @contextmanager
 def postgres_database() -> Iterator[str]:
     """Create a new database on this machine's PostgreSQL or on one started here; drop it at the end."""
+    needs("postgresql")
     server = _postgres()
-    if server is None:
-        pytest.skip("NOT TESTED: no PostgreSQL answers on 127.0.0.1:5432, and none can be started here")
     name = f"masktune_test_{uuid.uuid4().hex[:12]}"
     admin = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
@@ -116,14 +114,10 @@ def postgres_database() -> Iterator[str]:
 @contextmanager
 def redis_server(folder: Path, *arguments: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Start a separate redis-server, which the test may kill. Yields (address, process)."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip("NOT TESTED: there is no redis-server on this machine")
+    needs("redis-server")
     port = free_port()
-    process = subprocess.Popen(
-        [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *arguments],
-        stdout=subprocess.DEVNULL,
-    )
+    where = ("--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder))
+    process = subprocess.Popen(["redis-server", *where, "--save", "", *arguments], stdout=subprocess.DEVNULL)
     try:
         for _ in range(100):
             if answers(port):
@@ -198,7 +192,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """An empty folder on a different file system from `tmp_path`."""
     memory = Path("/dev/shm")
     if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("NOT TESTED: there is no second file system on this machine")
+        lacks("second file system")
     with TemporaryDirectory(dir=memory) as folder:
         yield Path(folder)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,11 +10,10 @@ from functools import cache
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-import pytest
-
 from tests.acceptance.conftest import MARK, ROOT, address, started
 from tests.acceptance.docs_console import Reader
 from tests.conftest import free_port, postgres_database, redis_server
+from tests.machine import needs
 
 KEY = "the-key-of-the-documentation"
 NOWHERE = "http://127.0.0.1:9"
@@ -47,8 +45,7 @@ def reading(folder: Path, *, key: str | None = KEY, serves: bool = True) -> Iter
 
     With a key, both the service and the reader's shell have it, so the pages need not mention it.
     """
-    if shutil.which("bash") is None or shutil.which("curl") is None:
-        pytest.skip("NOT TESTED: the commands of the documentation take bash and curl")
+    needs("bash and curl")
     keys = {} if key is None else {"API_KEYS": f"admin:{key}"}
     _furnish(folder)
     with ExitStack() as stack:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from tests.acceptance.conftest import Processes, address, answers, compose_stack, torch_index
 from tests.acceptance.flow import flow
 from tests.conftest import free_port, postgres_database, redis_server
+from tests.machine import needs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -66,9 +65,7 @@ def separate(processes: Processes, folder: Path) -> Iterator[Service]:
 @contextmanager
 def compose(processes: Processes, folder: Path) -> Iterator[Service]:
     """`docker compose up`: API, worker, dashboard, PostgreSQL and Redis in containers."""
-    docker = shutil.which("docker")
-    if docker is None or subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
-        pytest.skip("NOT TESTED: no Docker engine answers on this machine")
+    needs("docker engine")
     port, web_port, key = free_port(), free_port(), secrets.token_hex(16)
     environment = {
         "MASKTUNE_IMAGE": "masktune:test",
@@ -89,7 +86,7 @@ def compose(processes: Processes, folder: Path) -> Iterator[Service]:
 Start = Callable[[Processes, Path], AbstractContextManager[Service]]
 
 
-@pytest.mark.parametrize("start", [embedded, separate, compose], ids=lambda start: start.__name__)
+@pytest.mark.parametrize("start", [embedded, separate, pytest.param(compose, marks=pytest.mark.compose)])
 def test_the_main_job(start: Start, processes: Processes, tmp_path: Path) -> None:
     with start(processes, tmp_path) as service:
         flow(service.url, tmp_path, key=service.key)

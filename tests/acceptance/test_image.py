@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 
 import pytest
 
 from tests.acceptance.conftest import ROOT, torch_index
+from tests.machine import needs
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 MOST_BYTES = 2_500_000_000
 SEALED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
@@ -38,9 +38,7 @@ def docker(*words: str) -> str:
 @pytest.fixture(scope="module")
 def image() -> str:
     """The tag that the test of `docker compose` builds too: whoever comes second finds it done."""
-    found = shutil.which("docker")
-    if found is None or subprocess.run([found, "info"], capture_output=True, check=False).returncode:
-        pytest.skip("NOT TESTED: no Docker engine answers on this machine")
+    needs("docker engine")
     arguments = [f"--build-arg={name}={value}" for name, value in torch_index().items()]
     docker("build", "--quiet", "--tag", "masktune:test", *arguments, ".")
     return "masktune:test"

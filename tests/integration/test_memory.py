@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.machine import needs
+
 SCRIPT = """
 import os, sys
 from models import process
@@ -29,9 +31,9 @@ STARTS = {
 }
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="NOT TESTED: this is glibc's malloc")
 @pytest.mark.parametrize("start", STARTS)
 def test_memory_is_kept_before_there_is_a_second_thread(start: str) -> None:
+    needs("glibc")
     code, arguments = STARTS[start]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT + code, *arguments],

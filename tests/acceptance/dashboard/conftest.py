@@ -17,6 +17,7 @@ from benchmarks._browser import FLAGS, chromium
 from client import Client
 from tests.acceptance.conftest import Processes, address
 from tests.acceptance.dashboard.visitor import WIDE, Visitor
+from tests.machine import needs
 
 OFFLINE = "http://127.0.0.1:9"
 """A proxy address that refuses connections, so that no machine can fetch published weights."""
@@ -24,11 +25,9 @@ OFFLINE = "http://127.0.0.1:9"
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    binary = chromium()
-    if binary is None:
-        pytest.skip("NOT TESTED: no chromium on this machine (apt-get install chromium)")
+    needs("chromium")
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=binary, args=FLAGS)
+        opened = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield opened
         opened.close()
 

@@ -115,7 +115,6 @@ NO_DRIVER = "postgresql+psycopg2://u:s3cret@db/x"
 def test_a_part_that_cannot_be_used_is_one_line(
     command: str, settings: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("s3fs", reason="NOT TESTED: the extra `s3` is not installed")
     for name, value in NO_CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

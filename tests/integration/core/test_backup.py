@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from core.session import Database
 from core.tables import JobRow, KeyRow, ModelRow
 from core.vocabulary import Arm, JobKind
 from tests.conftest import postgres_database
+from tests.machine import needs
 
 ROOT = Path(__file__).parents[3]
 
@@ -337,8 +337,7 @@ def test_the_commands(make_database: MakeDatabase, artifacts: Artifacts, tmp_pat
 
 def test_the_databases_own_tools(make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path) -> None:
     """What docs/how-to/backup.md says for a database that is too large to be copied row by row."""
-    if shutil.which("pg_dump") is None or shutil.which("pg_restore") is None:
-        pytest.skip("NOT TESTED: there is no pg_dump on this machine")
+    needs("pg_dump")
     first, second = make_database("postgresql"), make_database("postgresql")
     furnish(first, artifacts)
     plain = {url: url.replace("postgresql+psycopg://", "postgresql://") for url in (first, second)}

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from core.settings import Settings
+from tests.machine import needs
 
 ROOT = Path(__file__).parents[3]
 OURS = ("api", "web", "worker", "worker-gpu")
@@ -23,12 +24,9 @@ Service = dict[str, Any]
 
 def composed(*words: str, folder: Path = ROOT) -> dict[str, Service]:
     """The services as Docker Compose understands them; `folder` has the files."""
-    docker = shutil.which("docker")
-    asked = docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False)
-    if docker is None or not asked or asked.returncode:
-        pytest.skip("NOT TESTED: there is no docker compose on this machine")
+    needs("docker compose")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
-    command = [docker, "compose", "--env-file", "/dev/null", *words, "config", "--format", "json"]
+    command = ["docker", "compose", "--env-file", "/dev/null", *words, "config", "--format", "json"]
     done = subprocess.run(command, cwd=folder, env=kept | NEEDED, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Service] = json.loads(done.stdout)["services"]

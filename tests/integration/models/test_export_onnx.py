@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
 from models.backbones import build_network
 from models.export import export_onnx
-
-onnxruntime = pytest.importorskip("onnxruntime")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from models.backbones import Network, build_network
 from models.checkpoints import Checkpoint
 from models.export import card_of, save_model
+from tests.machine import lacks, needs
 
 SMALL = 128 * 2**10
 """Bytes of the disk. The largest tensor of the network has more."""
@@ -21,14 +20,13 @@ SMALL = 128 * 2**10
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    if shutil.which("mount") is None or os.geteuid() != 0:
-        pytest.skip("NOT TESTED: only root may mount a disk of the test's own")
+    needs("mount")
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "masktune-test", str(place)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        pytest.skip(f"NOT TESTED: this machine lets nobody mount a disk ({done.stderr.strip()})")
+        lacks("mount")
     try:
         yield place
     finally:

@@ -16,6 +16,7 @@ from models.data.batches import Batch
 from models.evaluate import predict_logits
 from models.masking import MaskSet, compute_mask_set
 from models.run import Run
+from tests.machine import lacks
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def test_scores_and_maps_do_not_depend_on_the_number_of_threads(tmp_path: Path) 
     loader = Repeated(pixels, 14)
     alone, shared = (_forward(network, pixels, threads) for threads in (1, 2))
     if torch.equal(alone, shared):
-        pytest.skip("NOT TESTED: on this processor two threads round as one does")
+        lacks("rounding by threads")
     logits, maps = [], []
     for threads in (1, 2):
         torch.set_num_threads(threads)

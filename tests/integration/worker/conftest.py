@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from tests.conftest import postgres_database
 from tests.integration.worker.bench import opened_bench
 from tests.integration.worker.real_jobs import make_folder
 from tests.integration.worker.service import Backend, Reference, open_service, weights
+from tests.machine import needs
 from worker.runtime import Runtime
 from worker.tasks import work
 
@@ -168,8 +168,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path, reference: Reference
             opened = Backend(open_service(tmp_path, reference.store), None)
         else:
             database = stack.enter_context(postgres_database())
-            if shutil.which("redis-server") is None:
-                pytest.skip("NOT TESTED: there is no redis-server on this machine")
+            needs("redis-server")
             redis = Redis(tmp_path, os.environ, persistent=False)
             redis.start()
             stack.callback(redis.kill)

@@ -18,6 +18,7 @@ from core.queries import jobs
 from core.tables import JobRow
 from core.vocabulary import JobState, Stage
 from tests.integration.worker.service import Reference, Service, open_service, weights
+from tests.machine import lacks, needs
 
 pytestmark = pytest.mark.slow
 
@@ -28,16 +29,13 @@ SMALL = 24 * 2**20
 def _mount(*arguments: str) -> None:
     done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        pytest.skip(
-            f"NOT TESTED: this machine lets nobody mount a disk of the test's own ({done.stderr.strip()})"
-        )
+        lacks("mount")
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small disk of the test's own, mounted twice: the second place can be made read-only."""
-    if shutil.which("mount") is None or os.geteuid() != 0:
-        pytest.skip("NOT TESTED: only root may mount a disk of the test's own")
+    needs("mount")
     inside, place = tmp_path / "disk", tmp_path / "artifacts"
     inside.mkdir()
     place.mkdir()
@@ -132,8 +130,7 @@ def test_a_disk_that_takes_no_more_fails_the_job_with_words_and_resume_goes_on(
 def test_a_database_that_is_away_for_longer_than_a_lease_is_waited_for(
     tmp_path: Path, reference: Reference
 ) -> None:
-    if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
-        pytest.skip("NOT TESTED: there is no initdb and pg_ctl on this machine")
+    needs("initdb")
     postgres = Postgres()
     try:
         _away(postgres, tmp_path, reference)

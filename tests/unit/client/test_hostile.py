@@ -22,6 +22,7 @@ from client.keys import revoke_key
 from client.models import delete_model, download_model, get_model, import_model, set_alias
 from client.predict import predict_images
 from client.wire import Flow
+from tests.machine import lacks
 from tests.unit.client.conftest import FAST, Chunks, Runner, Script, job
 
 
@@ -145,7 +146,7 @@ def _named(folder: Path, name: bytes) -> Path:
     try:
         path.write_bytes(b"bytes")
     except OSError:
-        pytest.skip("NOT TESTED: this file system takes names in UTF-8 alone")
+        lacks("names in bytes")
     return path
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -76,7 +77,6 @@ def test_what_else_safetensors_refuses_stays_as_it_is() -> None:
 
 
 def test_the_file_has_the_librarys_own_names(tmp_path: Path) -> None:
-    timm = pytest.importorskip("timm")
     network = build_network("timm/test_resnet", classes=2, image_size=64)
     save_model(network, card_of(network, CLASSES, "erm"), tmp_path / "m")
     model = timm.create_model("test_resnet", num_classes=2)

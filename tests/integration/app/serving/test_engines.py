@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 from app.inference import Explain, Inference, Pair, Part, Seen, Upload, graphs
 from app.inference.engine import TorchEngine, load
 from app.inference.graph_engine import Graphs
-from app.inference.onnx_engine import TOLERANCE, OnnxEngine, cuda_available, difference
+from app.inference.onnx_engine import TOLERANCE, OnnxEngine, difference
 from app.inference.proving import prove
 from app.inference.shapes import Scores
 from core.artifacts import Artifacts
@@ -29,6 +29,7 @@ from core.settings import Settings
 from models.backbones import build_network
 from models.export import card_of, export_onnx, save_model
 from tests.integration.app.serving.conftest import picture
+from tests.machine import needs
 
 HEADS = {"small_cnn": 28, "timm/test_resnet": 64}
 """One head with a hidden layer, whose gradient is taken, and one that is a pooling and a linear layer."""
@@ -96,9 +97,9 @@ def test_neither_answers_nor_maps_depend_on_who_shares_the_batch(both: Both) -> 
         _close(alone, together.rows(number, number + 1))
 
 
-@pytest.mark.skipif(cuda_available(), reason="this ONNX Runtime can use a card")
 def test_a_card_that_it_cannot_use_is_no_silent_fall_back(both: Both) -> None:
     """ONNX Runtime would run on the CPU then, far slower than torch on the card, and prove equal to it."""
+    needs("no card")
     with pytest.raises(Conflict, match="cannot use the card"):
         OnnxEngine(both.graphs._replace(erm=None), both.torch, threads=1, cuda=True)
 
