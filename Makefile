@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install install-dev demo test test-compose unit lint audit types laws coverage serve docs pictures clean
+.PHONY: help install install-dev demo test test-compose unit lint audit types laws coverage openapi serve docs pictures clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ laws: install-dev ## which room may import which
 docs: install-dev ## the documentation as pages: build/docs/index.html
 	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "build/docs/index.html"
+
+openapi: install-dev ## tests/openapi.json anew, after a change of the API that is meant
+	@$(BIN)/python -m tests.openapi
 
 PICTURES := dataset job-live report model try
 
