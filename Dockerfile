@@ -32,7 +32,7 @@ RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['p
 
 COPY . .
 RUN pip install --no-deps . \
- && for room in app worker models core client cli web presets; do $COMPILE /opt/masktune/lib/python3*/site-packages/$room || exit 1; done \
+ && for package in app worker models core masktune launcher web presets; do $COMPILE /opt/masktune/lib/python3*/site-packages/$package || exit 1; done \
  && find /opt -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
 
 

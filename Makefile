@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install install-dev demo test test-compose unit lint audit types laws coverage openapi serve docs pictures clean
+.PHONY: help install install-dev demo test test-compose unit lint audit types imports coverage openapi serve docs pictures clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -66,16 +66,16 @@ unit: install-dev ## the quick tests: no service, seconds
 lint: install-dev ## ruff, bandit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/bandit -q -c pyproject.toml -r app worker models core client cli web
+	@$(BIN)/bandit -q -c pyproject.toml -r app worker models core masktune launcher web
 
 # Not part of CI: it needs an index with advisories. Strict, or it would call clean what the index does not know.
 audit: install-dev ## pip-audit: known vulnerabilities in what the image is built of
 	@$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement deploy/constraints.txt
 
 types: install-dev ## mypy, strict
-	@$(BIN)/mypy app worker models core client cli web presets tests benchmarks docs examples
+	@$(BIN)/mypy app worker models core masktune launcher web presets tests benchmarks docs examples
 
-laws: install-dev ## which room may import which
+imports: install-dev ## which package may import which
 	@$(BIN)/lint-imports
 
 docs: install-dev ## the documentation as pages: build/docs/index.html

@@ -21,29 +21,29 @@ from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
+from app.auth.keyring import Caller, Keyring
+from app.auth.rate_limits import Rates
+from app.datasets.stores import Stores
+from app.http.locations import location
+from app.http.single_flight import Shared
 from app.inference import Inference
-from app.locations import location
-from app.services.auth import Caller, Keyring
-from app.services.events import Followers
-from app.services.health import Probes
-from app.services.metrics import Metrics
-from app.services.rates import Rates
-from app.services.sharing import Shared
-from app.services.stores import Stores
-from app.services.tally import Tally
+from app.jobs.event_feed import Followers
+from app.operations.health import Probes
+from app.operations.metrics import Metrics
+from app.predictions.usage import Tally
 from core.artifacts import Artifacts
 from core.errors import NotFound
-from core.ids import is_id
+from core.notifications import Doorbell
 from core.queries import datasets, jobs, registry
-from core.queue import Doorbell
 from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow
 from core.tracing import Tracing
-from core.vocabulary import Scope
+from masktune.contract.ids import is_id
+from masktune.contract.vocabulary import Scope
 
 if TYPE_CHECKING:
-    from app.services.predict import Plan
+    from app.predictions.service import Plan
 
 
 @dataclass(frozen=True)

@@ -11,46 +11,50 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.api import (
-    aliases,
-    backbones,
-    datasets,
-    events,
-    health,
-    jobs,
-    keys,
-    limits,
-    metrics,
-    models,
-    openapi,
-    predict,
-    presets,
-    problems,
-    reports,
-    saliency,
-)
+from app.auth import routes as keys
+from app.auth.keyring import Keyring, made_keys
+from app.auth.rate_limits import open_rates
+from app.datasets import routes as datasets
+from app.datasets import uploads
+from app.datasets.stores import Stores
 from app.deps import Services
+from app.http.single_flight import KEPT_SECONDS, Shared
 from app.inference import Inference, check_forward
-from app.middleware.admission import Admission, Gate
-from app.middleware.body_limit import BodyLimit
-from app.middleware.heads import Heads
-from app.middleware.observe import Observe
-from app.middleware.plain_paths import PlainPaths
-from app.middleware.same_origin import SameOrigin, known
-from app.services import calibrations, gauges, images, sweeping, tally, uploads, warming
-from app.services import models as model_rows
-from app.services.auth import Keyring, made_keys
-from app.services.events import Followers
-from app.services.forward import ForwardCheck
-from app.services.limits import limit_of
-from app.services.metrics import Metrics
-from app.services.rates import open_rates
-from app.services.sharing import KEPT_SECONDS, Shared
-from app.services.stores import Stores
-from app.services.tally import Tally
+from app.jobs import event_routes as events
+from app.jobs import preset_routes as presets
+from app.jobs import routes as jobs
+from app.jobs.event_feed import Followers
+from app.operations import gauges
+from app.operations import health_routes as health
+from app.operations import limits_routes as limits
+from app.operations import metrics_routes as metrics
+from app.operations import openapi_routes as openapi
+from app.operations import problems_routes as problems
+from app.operations import sweep as sweeping
+from app.operations import warm_up as warming
+from app.operations.forward_check import ForwardCheck
+from app.operations.limits import limit_of
+from app.operations.metrics import Metrics
+from app.predictions import routes as predict
+from app.predictions import saliency_routes as saliency
+from app.predictions import stored_images as images
+from app.predictions import usage as tally
+from app.predictions.usage import Tally
+from app.registry import alias_routes as aliases
+from app.registry import backbone_routes as backbones
+from app.registry import calibrations
+from app.registry import routes as models
+from app.registry import service as model_rows
+from app.reports import routes as reports
+from app.server.middleware.admission import Admission, Gate
+from app.server.middleware.body_limit import BodyLimit
+from app.server.middleware.heads import Heads
+from app.server.middleware.observe import Observe
+from app.server.middleware.plain_paths import PlainPaths
+from app.server.middleware.same_origin import SameOrigin, known
 from core.artifacts import Artifacts, driver_errors
 from core.errors import Overloaded
-from core.queue import Doorbell
+from core.notifications import Doorbell
 from core.schema import upgrade
 from core.session import Database
 from core.settings import Settings

@@ -236,7 +236,7 @@ class Stack:
             wait_for_port(redis.port, "Redis")
         given = environment(**settings) | {MARK: mark, "OMP_NUM_THREADS": "1"}
         port = free_port()
-        masktune = [sys.executable, "-m", "cli"]
+        masktune = [sys.executable, "-m", "masktune.cli"]
         stack = cls(
             folder=folder,
             settings=settings,

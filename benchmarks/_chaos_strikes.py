@@ -13,8 +13,8 @@ from contextlib import suppress
 
 from benchmarks._chaos_parts import SILENT_SECONDS, Part
 from benchmarks._chaos_world import World
-from client import ClientError
-from core.vocabulary import JobState
+from masktune import ClientError
+from masktune.contract.vocabulary import JobState
 
 LEASE_SECONDS = 3.0
 

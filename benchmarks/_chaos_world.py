@@ -19,14 +19,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks._chaos_parts import Stack
-from client import Client, ClientError, Retry
 from core.artifacts import Artifacts
+from core.notifications import Doorbell
 from core.queries import events, jobs, trash
-from core.queue import Doorbell
 from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow, TrashRow
-from core.vocabulary import DatasetState, EventType, JobState
+from masktune import Client, ClientError, Retry
+from masktune.contract.vocabulary import DatasetState, EventType, JobState
 
 SEEDS = 3
 """Number of distinct jobs; every posted job repeats one of them."""

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from benchmarks._machine import device_name, load_average
 from models.backbones import Network
-from models.checkpoints import CheckpointFolder
 from models.config import Hyperparameters
 from models.data.packing import Arrays, write_arrays
 from models.data.store import DatasetInfo, Store
-from models.evaluate import Logits, predict_logits
-from models.masking import RANDOM, MaskSet
+from models.evaluation.metrics import Logits, predict_logits
+from models.masking.compute import RANDOM, MaskSet
 from models.masktune import (
     compute_masks,
     continue_as_control,
@@ -33,6 +32,7 @@ from models.masktune import (
     fit_erm,
 )
 from models.run import Progress, Run, resolve_device
+from models.training.checkpoints import CheckpointFolder
 
 Labels = NDArray[np.int64]
 _REPORT_SECONDS = 15.0

@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image
 
 from benchmarks._service import served
-from client import Client
-from core.ids import new_id
 from core.queries import jobs
 from core.session import Database
 from core.settings import Settings
 from core.tables import JobRow
-from core.vocabulary import JobKind, JobState
+from masktune import Client
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import JobKind, JobState
 
 READY = "world.json"
 HOUR = 3600.0

@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks._machine import usable_cores
 from benchmarks._rivals import answers, pixels
 from models.export import load_model
-from models.process import prepare_process
+from models.runtime.process import prepare_process
 
 _BATCH = 64
 """The same maximum as masktune's."""

@@ -17,13 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.backbones import Network, build_network
-from models.backbones_base import Built, Split
+from models.backbones.network import Built, Split
 from models.data.archives import ArchiveLimits, unpack
 from models.data.formats import FormatName, read
 from models.data.packing import Row, StoreWriter, hidden_sibling
 from models.data.store import DatasetInfo, Store
-from models.fitting import folds
-from models.masking import MaskSet
+from models.masking.compute import MaskSet
+from models.mitigation.logistic import folds
 
 Labels = NDArray[np.int64]
 BACKBONE = "timm/tf_efficientnet_lite0"

@@ -19,18 +19,18 @@ import numpy as np
 from benchmarks._common import predict, table
 from benchmarks._plants import Plants, cut_earlier, lite0, open_plants
 from models.backbones import Network
-from models.checkpoints import CheckpointFolder
 from models.config import Fill, FinetuneConfig, HeadConfig, Hyperparameters, MaskingConfig, Target
 from models.data.batches import LoaderSettings, Masking, MaskSource, make_loader
-from models.evaluate import metrics
-from models.fitting import log_softmax, of_label
-from models.groups import class_groups, cross_mistakes
-from models.heads import compute_features
-from models.masking import apply_masks, union
+from models.evaluation.metrics import metrics
+from models.masking.compute import apply_masks, union
 from models.masktune import compute_masks, continue_as_control, finetune_on_masks, fit_erm
-from models.retrain import retrain_head
+from models.mitigation.features import compute_features
+from models.mitigation.groups import class_groups, cross_mistakes
+from models.mitigation.logistic import log_softmax, of_label
+from models.mitigation.retrain import retrain_head
 from models.run import Run
-from models.train import load_weights
+from models.training.checkpoints import CheckpointFolder
+from models.training.fit import load_weights
 
 _PARTS = 3  # variants are judged on one of them
 _BATCH = 64

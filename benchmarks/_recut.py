@@ -19,7 +19,7 @@ from scipy.ndimage import binary_dilation, distance_transform_edt
 
 from models.data.biased import BiasKind, bias_images
 from models.data.builtin import make_builtin
-from models.fitting import folds
+from models.mitigation.logistic import folds
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]

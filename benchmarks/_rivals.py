@@ -25,7 +25,7 @@ from benchmarks._machine import usable_cores
 from models.backbones import Network
 from models.data.decoding import square, to_unit
 from models.export import load_model
-from models.process import prepare_process
+from models.runtime.process import prepare_process
 
 _MODEL = "RIVAL_MODEL"
 

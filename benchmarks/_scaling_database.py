@@ -15,14 +15,14 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.orm import Session
 
 from app.main import create_app
-from core.ids import new_id
 from core.queries import events, jobs, leases
 from core.queries.leases import Lease
 from core.session import Database
 from core.settings import Settings
 from core.sweep import sweep
 from core.tables import JobRow
-from core.vocabulary import JobKind, JobState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import JobKind, JobState
 from worker.runtime import Runtime
 from worker.tasks import work
 

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from benchmarks._common import packed, predict
 from benchmarks._plants import BACKBONE, lite0, open_plants
 from models.backbones import Network
-from models.checkpoints import CheckpointFolder
 from models.config import Hyperparameters, OptimizerConfig
 from models.data.builtin import BuiltinOptions, make_builtin
 from models.data.packing import Arrays
 from models.data.store import DatasetInfo, Store
-from models.evaluate import Logits
+from models.evaluation.metrics import Logits
 from models.masktune import compute_masks, finetune_on_masks, new_network, train_loader, val_loader
 from models.run import Run
 from models.selective import (
@@ -34,7 +33,8 @@ from models.selective import (
 )
 from models.selective.certify import certified_step
 from models.statistics import upper_bound
-from models.train import FitConfig, FitData, fit
+from models.training.checkpoints import CheckpointFolder
+from models.training.fit import FitConfig, FitData, fit
 
 ERM_ALONE = "erm"
 HALVES = 100  # random cuts of the held-out images in two

@@ -42,7 +42,7 @@ def served(folder: Path, **settings: str) -> Iterator[str]:
     leave_on_sigterm()
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "serve", "--port", "0"],
+            [sys.executable, "-m", "masktune.cli", "serve", "--port", "0"],
             cwd=folder,
             env=environment(DATA_DIR=str(folder / "data"), **settings),
             stdout=subprocess.PIPE,

@@ -24,13 +24,13 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from benchmarks._service import free_port, leave_on_sigterm
 from core.artifacts import Artifacts
-from core.ids import new_id
 from core.queries import datasets, registry
 from core.schema import upgrade
 from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, ModelRow
-from core.vocabulary import Arm, DatasetState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, DatasetState
 from models.backbones import build_network
 from models.data.store import DatasetInfo, Row, StoreWriter
 from models.export import card_of, save_model
@@ -169,7 +169,7 @@ def masktune(folder: Path, *parts: str, processes: int = 1) -> Iterator[Server]:
         "MASKTUNE_API_PROCESSES": str(processes),
         "MASKTUNE_LOG_LEVEL": "warning",  # like the others: no line per request
     }
-    commands = [[sys.executable, "-m", "cli", part] for part in parts]
+    commands = [[sys.executable, "-m", "masktune.cli", part] for part in parts]
     with _running(commands, environment) as pids:
         _await(f"http://127.0.0.1:{port}/livez")
         yield Server(port, pids)

@@ -27,11 +27,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._common import Aim, finish, make_run, table
-from models import backbones_torchvision
 from models.backbones import Network, UnsupportedBackbone, build_network
-from models.backbones_timm import NO_CLASSIFIER
-from models.backbones_timm_cuts import cut_of
-from models.process import prepare_process
+from models.backbones import torchvision as backbones_torchvision
+from models.backbones.timm import NO_CLASSIFIER
+from models.backbones.timm_cuts import cut_of
+from models.runtime.process import prepare_process
 from models.saliency import saliency
 
 _CLASSES = 3

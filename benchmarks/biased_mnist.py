@@ -40,12 +40,12 @@ from models.data.biased import SQUARE, Assignment, BiasKind
 from models.data.builtin import HALVES, BuiltinOptions, make_builtin
 from models.data.packing import Arrays
 from models.data.store import DatasetInfo, Store
-from models.evaluate import metrics
-from models.masking import MaskSet
+from models.evaluation.metrics import metrics
+from models.evaluation.verdict import compare, verdict
+from models.masking.compute import MaskSet
 from models.masktune import new_network
-from models.process import prepare_process
 from models.run import Run
-from models.verdict import compare, verdict
+from models.runtime.process import prepare_process
 
 _SHOWN = {"description", "title", "data", "released"}  # a preset's other keys
 

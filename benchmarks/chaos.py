@@ -46,7 +46,7 @@ from benchmarks._chaos_world import FIELDS, SEEDS, World
 from benchmarks._common import table, work_folder
 from benchmarks._machine import load_average
 from benchmarks._service import leave_on_sigterm
-from core.vocabulary import DatasetState, JobState
+from masktune.contract.vocabulary import DatasetState, JobState
 
 _ARMS = 3
 

@@ -34,21 +34,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from app.inference.engine import TorchEngine
-from app.inference.graph_engine import Graphs
+from app.inference.engines.graph import Graphs
+from app.inference.engines.onnx import TOLERANCE, OnnxEngine, difference
+from app.inference.engines.torch import TorchEngine
 from app.inference.measuring import MOST_WORSE
-from app.inference.onnx_engine import TOLERANCE, OnnxEngine, difference
 from app.inference.openvino_engine import OpenVinoEngine
 from app.inference.quantizing import IMAGES, quantize
-from app.inference.shapes import Engine, Explain, Scores
+from app.inference.types import Engine, Explain, Scores
 from benchmarks._common import Aim, finish, table
 from benchmarks._machine import usable_cores
 from models.backbones import Network, build_network
 from models.data.decoding import to_unit
+from models.evaluation.paired import paired_difference
 from models.export import export_onnx
-from models.paired import paired_difference
-from models.process import prepare_process
 from models.run import Run
+from models.runtime.process import prepare_process
 
 CLASSES = 10
 BATCHES = (1, 16)

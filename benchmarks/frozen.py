@@ -25,8 +25,8 @@ from models.data.packing import Row, StoreWriter
 from models.data.store import DatasetInfo, Store
 from models.defaults import default_hyperparameters
 from models.masktune import fit_erm, new_network, split_features
-from models.process import prepare_process
 from models.run import Run, resolve_device
+from models.runtime.process import prepare_process
 
 MOST = 1.3
 

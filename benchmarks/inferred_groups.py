@@ -33,11 +33,11 @@ from models.data.batches import LoaderSettings, make_loader
 from models.data.biased import BiasKind
 from models.data.packing import Arrays, write_arrays
 from models.data.store import DatasetInfo, Store
-from models.groups import Groups, class_groups, cross_mistakes, given_groups
-from models.heads import Features, compute_features
-from models.process import prepare_process
-from models.retrain import retrain_head
+from models.mitigation.features import Features, compute_features
+from models.mitigation.groups import Groups, class_groups, cross_mistakes, given_groups
+from models.mitigation.retrain import retrain_head
 from models.run import Run
+from models.runtime.process import prepare_process
 
 CLASSES, PLACES = ("first", "second"), ("place 1", "place 2")
 SHORTCUT, NONE = 0.95, 0.5

@@ -24,14 +24,13 @@ from typing import Any, TypeVar
 
 from benchmarks._common import Aim, finish, table, work_folder
 from benchmarks._service import served
-from client import Client, Job
 from core.artifacts import Artifacts
 from core.settings import Settings
+from masktune import Client, Job
 from models.backbones import Network
-from models.checkpoints import CheckpointFolder
 from models.config import Hyperparameters
 from models.data.store import Store
-from models.evaluate import predict_logits
+from models.evaluation.metrics import predict_logits
 from models.masktune import (
     compute_masks,
     continue_as_control,
@@ -40,8 +39,9 @@ from models.masktune import (
     fit_erm,
     new_network,
 )
-from models.process import prepare_process
 from models.run import Run, resolve_device
+from models.runtime.process import prepare_process
+from models.training.checkpoints import CheckpointFolder
 
 MOST = 1.15
 SPLITS = ("calibration", "val", "test")

@@ -104,7 +104,9 @@ def _service(*, broker: str | None, parts: tuple[str, ...]) -> Iterator[tuple[ht
         started = time.monotonic()
         for part in parts:
             process = subprocess.Popen(
-                [sys.executable, "-m", "cli", part], env=os.environ | settings, stderr=subprocess.DEVNULL
+                [sys.executable, "-m", "masktune.cli", part],
+                env=os.environ | settings,
+                stderr=subprocess.DEVNULL,
             )
             stack.callback(process.wait)
             stack.callback(process.terminate)

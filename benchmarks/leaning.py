@@ -1,4 +1,4 @@
-"""How often the rule in models.leaning reports a shortcut that is not there, and which ones it detects.
+"""How often the rule in models.shortcuts.reliance reports a shortcut that is not there, and which it detects.
 
     python -m benchmarks.leaning [--draws N]
 
@@ -23,11 +23,11 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import _simulation
-from models.evaluate import Metrics, Names, metrics
-from models.gaze import Labels
-from models.leaning import GAP, MANY_CHANGES, Sign, of_groups, of_mask, of_shift, read
-from models.masking_cost import MaskedAnswers, masking_cost
-from models.slices import InferredSlices, Looked, infer_slices
+from models.evaluation.masking_cost import MaskedAnswers, masking_cost
+from models.evaluation.metrics import Metrics, Names, metrics
+from models.shortcuts.reliance import GAP, MANY_CHANGES, Sign, of_groups, of_mask, of_shift, read
+from models.shortcuts.saliency_summary import Labels
+from models.shortcuts.slices import InferredSlices, Looked, infer_slices
 
 INNOCENT = {
     "failure": Sign("property", "cause", True, 1, "a property that is the task itself"),

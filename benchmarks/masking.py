@@ -31,10 +31,10 @@ from benchmarks._machine import device_name, load_average
 from models.backbones import Network, build_network
 from models.config import MaskingConfig
 from models.data.batches import Batch
-from models.masking import MaskSet, compute_mask_set
-from models.passes import side_by_side
-from models.process import prepare_process
+from models.masking.compute import MaskSet, compute_mask_set
 from models.run import Run
+from models.runtime.batched_eval import side_by_side
+from models.runtime.process import prepare_process
 from models.saliency import Precision
 
 

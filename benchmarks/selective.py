@@ -226,7 +226,7 @@ def on_images(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """The figures of every data set named on the command line."""
     from benchmarks import _selective_images as images  # imports torch
     from benchmarks._common import make_run, table, work_folder
-    from models.process import prepare_process
+    from models.runtime.process import prepare_process
 
     found: dict[str, list[dict[str, Any]]] = {"policies": [], "areas": []}
     prepare_process(arguments.threads)

@@ -35,11 +35,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.inference.engine import TorchEngine
-from app.inference.graph_engine import Graphs
+from app.inference.engines.graph import Graphs
+from app.inference.engines.onnx import OnnxEngine
+from app.inference.engines.torch import TorchEngine
 from app.inference.images import to_square
-from app.inference.onnx_engine import OnnxEngine
-from app.inference.shapes import Explain, Upload
+from app.inference.types import Explain, Upload
 from benchmarks._common import Aim, table
 from benchmarks._load import Plan, Seen, load
 from benchmarks._machine import device_name, load_average, usable_cores
@@ -54,8 +54,8 @@ from benchmarks._serving_world import (
     rival,
     warm,
 )
-from client import Client
 from core.settings import Settings
+from masktune import Client
 from models.data.checks import ImageLimits
 from models.export import export_onnx, load_model
 

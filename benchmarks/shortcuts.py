@@ -31,8 +31,8 @@ from models.data.importing import import_dataset
 from models.data.layout import DatasetInfo
 from models.data.packing import Arrays, Row, StoreWriter, write_arrays
 from models.data.store import Store
-from models.properties import PropertyTable, simple_properties
 from models.shortcuts import ShortcutCheck, find_shortcuts, judge
+from models.shortcuts.properties import PropertyTable, simple_properties
 
 FALSE_ALARMS = 0.05
 CPU_SECONDS_SMALL = 3.0  # 5,000 images of 28 pixels

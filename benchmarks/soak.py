@@ -35,7 +35,7 @@ from benchmarks._common import Aim, table
 from benchmarks._load import Plan, Seen, load
 from benchmarks._machine import load_average, usable_cores
 from benchmarks._serving_world import Furnished, Kind, Server, digits, furnish, masktune, warm
-from client import Client, ProblemError, Retry
+from masktune import Client, ProblemError, Retry
 
 CONNECTIONS = 1024
 CLIENTS = 8

@@ -29,15 +29,15 @@ from benchmarks._chaos_parts import Part, wait_for_port
 from benchmarks._common import table
 from benchmarks._machine import load_average
 from benchmarks._service import environment, free_port, leave_on_sigterm
-from client import AsyncClient
 from core import schema
-from core.ids import new_id
 from core.queries import events, jobs, leases
 from core.queries.leases import Lease
 from core.session import Database
 from core.settings import Settings
 from core.tables import JobRow
-from core.vocabulary import EventType, JobKind, JobState
+from masktune import AsyncClient
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import EventType, JobKind, JobState
 
 MOST_OF_A_CORE = 0.15
 PER_CLIENT = 50
@@ -91,7 +91,7 @@ def main() -> int:
 def _api(folder: Path, settings: Settings, *, streams: int) -> Part:
     port = free_port()
     given = environment(DATA_DIR=str(settings.data_dir), PORT=str(port), MAX_EVENT_STREAMS=str(streams + 10))
-    command = [sys.executable, "-m", "cli", "api", "--port", str(port)]
+    command = [sys.executable, "-m", "masktune.cli", "api", "--port", str(port)]
     part = Part("api", command, given, folder)
     part.start()
     wait_for_port(port, "the API")

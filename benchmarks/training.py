@@ -4,12 +4,12 @@
         [--images N] [--quick]
 
 Measured per network and augmentation, in turn and several times: the step alone on one batch in memory;
-the second of two epochs of ERM by `models.train.fit` over a packed store (the first starts the decoding
-processes); on a GPU also the finetune's epoch on masked images; and, for SmallCNN without augmentation,
-torchvision's ImageFolder in a DataLoader of two workers, in a plain loop. An epoch's checkpoint is timed
-separately. Figures are medians over the runs in images/s; shares are medians of the pairs; `cpu_share`
-compares CPU time in place of wall time, for machines that also run other work. Ends with one JSON line;
-exits with 1 if a target is missed.
+the second of two epochs of ERM by `models.training.fit.fit` over a packed store (the first starts the
+decoding processes); on a GPU also the finetune's epoch on masked images; and, for SmallCNN without
+augmentation, torchvision's ImageFolder in a DataLoader of two workers, in a plain loop. An epoch's checkpoint
+is timed separately. Figures are medians over the runs in images/s; shares are medians of the pairs;
+`cpu_share` compares CPU time in place of wall time, for machines that also run other work. Ends with one JSON
+line; exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from PIL import Image
 
 from benchmarks._common import Aim, add_machine, finish, table, work_folder
 from models.backbones import Network, build_network
-from models.checkpoints import CheckpointFolder
 from models.config import Augmentation, Hyperparameters, Precision
 from models.data.batches import Batch, Loader, Masking
 from models.data.layout import DatasetInfo
 from models.data.packing import Arrays, Row, StoreWriter, write_arrays
 from models.data.store import Store
-from models.mask_rule import apply_masks, thresholds
-from models.mask_set import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter
+from models.masking.rule import apply_masks, thresholds
+from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter
 from models.masktune import train_loader
-from models.optim import make_optimizer
-from models.precision import autocast
-from models.process import prepare_process
 from models.run import Progress, Run, resolve_device
-from models.train import FitConfig, FitData, fit
+from models.runtime.process import prepare_process
+from models.training.checkpoints import CheckpointFolder
+from models.training.fit import FitConfig, FitData, fit
+from models.training.optim import make_optimizer
+from models.training.precision import autocast
 
 CLASSES = ("a", "b")
 OVER_FILES = 2.0  # SmallCNN against PNG files

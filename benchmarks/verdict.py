@@ -1,4 +1,4 @@
-"""How often the verdict of models.verdict is wrong, and what it detects: simulated pairs of models.
+"""How often models.evaluation.verdict is wrong, and what it detects: simulated pairs of models.
 
     python -m benchmarks.verdict [--draws N]
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import _simulation
-from models.paired import Statistic, paired_difference
+from models.evaluation.paired import Statistic, paired_difference
 
 RESAMPLES = 1000
 

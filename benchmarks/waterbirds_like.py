@@ -31,8 +31,11 @@ from benchmarks._plants import Plants, lite0, masked_background, open_plants
 from benchmarks._plants_search import search
 from models.config import HeadConfig, Hyperparameters, MaskingConfig, OptimizerConfig
 from models.data.batches import LoaderSettings, make_loader
-from models.evaluate import metrics
-from models.groups import (
+from models.evaluation.metrics import metrics
+from models.evaluation.verdict import compare, verdict
+from models.masking.compute import MaskSet, compute_mask_set
+from models.mitigation.features import Features, compute_features
+from models.mitigation.groups import (
     Groups,
     class_groups,
     cluster_groups,
@@ -40,12 +43,9 @@ from models.groups import (
     disagreement_groups,
     given_groups,
 )
-from models.heads import Features, compute_features
-from models.masking import MaskSet, compute_mask_set
-from models.process import prepare_process
-from models.retrain import describe_groups, retrain_head
+from models.mitigation.retrain import describe_groups, retrain_head
 from models.run import Run
-from models.verdict import compare, verdict
+from models.runtime.process import prepare_process
 
 WORST_GROUP = 0.87
 Labels = NDArray[np.int64]

@@ -1,1 +1,1 @@
-"""Shared by the front and the workers: settings, words, errors, tables, artifacts, the doorbell."""
+"""Shared by the front and the workers: settings, errors, tables, artifacts, notifications."""

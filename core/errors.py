@@ -1,4 +1,4 @@
-"""The error tree. One class states one fact; `app/api/problems.py` turns it into RFC 9457.
+"""The error tree. One class states one fact; `app/operations/problems_routes.py` turns it into RFC 9457.
 
 MasktuneError
 ├── NotFound                404   not-found

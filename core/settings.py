@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.addresses import check_broker, check_database, check_storage, is_installed
-from core.vocabulary import Scope
+from masktune.contract.vocabulary import Scope
 
 if TYPE_CHECKING:
     from limits import RateLimitItem

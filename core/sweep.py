@@ -13,12 +13,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import JobError, problem
+from core.notifications import Doorbell
 from core.queries import datasets, events, idempotency, jobs, leases, served
-from core.queue import Doorbell
 from core.session import Database, after_commit
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow
-from core.vocabulary import ENDED, DatasetState
+from masktune.contract.vocabulary import ENDED, DatasetState
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
     """Repair, in one transaction, what lost workers, messages or processes left behind; then thin the events
     of a few jobs that ended long ago.
 
-    The sweep uses only the database and must never wait for a store: that is left to `core.housekeeping`.
+    The sweep uses only the database and must never wait for a store: that is left to `core.maintenance`.
     """
     with database.begin() as session:
         for job_id in leases.requeue_expired(

@@ -1,4 +1,4 @@
-"""The SQL tables. Times are seconds since 1970 by the database's clock; ids are those of `core.ids`."""
+"""The SQL tables. Times: seconds since 1970 by the database's clock; ids: `masktune.contract.ids`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from core.session import db_now
-from core.vocabulary import Arm, Counted, DatasetState, JobKind, JobState, Stage
+from masktune.contract.vocabulary import Arm, Counted, DatasetState, JobKind, JobState, Stage
 
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 

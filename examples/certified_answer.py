@@ -17,7 +17,7 @@ from typing import Any
 
 import painted_digits
 
-from client import Answer, Client, Job
+from masktune import Answer, Client, Job
 
 MAX_RISK, CONFIDENCE = 0.05, 0.95
 

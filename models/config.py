@@ -249,7 +249,7 @@ class HeadConfig(_Json):
     A sample is a mistake if the mean held-out probability of its label is below `threshold`.
     `judge_penalties` and `penalties` are the values tried for the heads that infer the groups and for
     the final head; a penalty weights ½‖W‖² against the mean cross-entropy, on standardised features.
-    Each of the `rounds` refines the mistakes (see `models.groups.cross_mistakes`).
+    Each of the `rounds` refines the mistakes (see `models.mitigation.groups.cross_mistakes`).
     """
 
     threshold: float = 0.5

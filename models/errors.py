@@ -9,15 +9,15 @@ class LearningError(Exception):
     """The message says what is wrong and how to fix it; `reason` is a stable code for programs.
 
     LearningError
-    ├── BackboneError        models.backbones_errors
-    ├── CheckpointError      models.checkpoints
+    ├── BackboneError        models.backbones.errors
+    ├── CheckpointError      models.training.checkpoints
     ├── ConfigError          models.config
-    ├── Diverged             models.train
-    ├── HeadError            models.heads
-    ├── MaskSetError         models.mask_set
+    ├── Diverged             models.training.fit
+    ├── HeadError            models.mitigation.features
+    ├── MaskSetError         models.masking.store
     ├── ModelError           models.export
-    ├── OptimizerMismatch    models.optim
-    ├── SplitTooSmall        models.readiness
+    ├── OptimizerMismatch    models.training.optim
+    ├── SplitTooSmall        models.training.preflight
     ├── StoreError           models.data.store
     └── UnknownMethod        models.saliency
     """

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.backbones import BackboneError, Network, WeightsUnavailable, build_network, weight_shapes
-from models.backbones_weights import load_strictly, read_tensors, require_fit, stored_shapes
-from models.checkpoints import weights_digest
+from models.backbones.weights import load_strictly, read_tensors, require_fit, stored_shapes
 from models.errors import LearningError
+from models.training.checkpoints import weights_digest
 
 Arm = Literal["erm", "masktune", "retrained", "control", "imported"]
 WEIGHTS_FILE = "model.safetensors"

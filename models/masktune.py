@@ -17,20 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.backbones import Network, build_network
-from models.checkpoints import Checkpoint, CheckpointFolder
 from models.config import Hyperparameters, ScheduleConfig
 from models.data.batches import LoaderSettings, Masking, MaskSource, StoreLoader, make_loader
 from models.data.store import Store
-from models.distributed import wait_for_all
-from models.evaluate import Metrics, Names, metrics, predict_logits
-from models.frozen import FeatureLoader, FeatureSource
-from models.heads import compute_features
-from models.mask_rule import seed_of_set
-from models.mask_set import MaskSet, MaskSetError, MaskSetHeader, union
-from models.masking import apply_masks, compute_mask_set
-from models.readiness import check_ready, check_split
+from models.evaluation.metrics import Metrics, Names, metrics, predict_logits
+from models.masking.compute import apply_masks, compute_mask_set
+from models.masking.rule import seed_of_set
+from models.masking.store import MaskSet, MaskSetError, MaskSetHeader, union
+from models.mitigation.features import compute_features
 from models.run import Run
-from models.train import FitConfig, FitData, FitResult, fit
+from models.training.checkpoints import Checkpoint, CheckpointFolder
+from models.training.distributed import wait_for_all
+from models.training.fit import FitConfig, FitData, FitResult, fit
+from models.training.frozen import FeatureLoader, FeatureSource
+from models.training.preflight import check_ready, check_split
 
 Arm = Literal["erm", "masktune", "control"]
 _SMALL = 64  # pixels; up to this side, a forward pass may use larger batches than training

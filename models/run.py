@@ -1,6 +1,6 @@
 """The arguments of every long computation: device, random numbers, progress, and when to stop.
 
-Nothing here is global (law 7): a generator is derived from (seed, stage, epoch), so an epoch draws the
+Nothing here is global (rule 7): a generator is derived from (seed, stage, epoch), so an epoch draws the
 same numbers whether or not its process also ran the epoch before. torch is imported only with the first
 `Run`, because an import job reports its progress without it.
 """

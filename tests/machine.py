@@ -51,7 +51,7 @@ def _succeeds(*command: str) -> Callable[[], bool]:
 
 
 def _onnx_runtime_has_no_card() -> bool:
-    from app.inference.onnx_engine import cuda_available
+    from app.inference.engines.onnx import cuda_available
 
     return not cuda_available()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from client import Alias, AsyncClient, Model, OwnKey, ProblemError
+from masktune import Alias, AsyncClient, Model, OwnKey, ProblemError
 from web.shell import button, confirmed, guarded, html
-from web.uploads import ALIAS, ALIAS_SIGNS
+from web.transport.uploads import ALIAS, ALIAS_SIGNS
 
 
 class Names:

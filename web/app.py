@@ -17,12 +17,12 @@ from nicegui import app as pages_app
 from nicegui import ui
 from starlette.types import ASGIApp
 
-from client import ProblemError
-from web import connection, files, uploads
+from masktune import ProblemError
 from web.pages import dataset, datasets, job, jobs, model, models, new_job, report, try_it  # noqa: F401
-from web.prefix import Prefixed
-from web.room import clear_abandoned, room
 from web.shell import STATIC, instead, wants_a_page
+from web.transport import connection, files, uploads
+from web.transport.disk_quota import clear_abandoned, room
+from web.transport.prefix import Prefixed
 
 HOME = "/ui"
 """The path of the pages; `/` redirects to it."""

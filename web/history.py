@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from typing import TypeAlias
 
-from client import AsyncClient, Event
-from client.calls import call, get
-from client.shapes import Page
+from masktune import AsyncClient, Event
+from masktune.client.calls import call, get
+from masktune.contract.shapes import Page
 
 Fetch: TypeAlias = Callable[[int, int], Awaitable[list[Event]]]
 """(id, limit) → the events after that id, in order, at most `PAGE`."""

@@ -13,9 +13,10 @@ from nicegui import Client, ui
 from starlette.requests import Request
 from starlette.responses import Response
 
-from client import ClientError, ProblemError, UnexpectedAnswer, Unreachable
-from web import report_words, words
-from web.connection import THEME_COOKIE, UNSENDABLE, connections, here, key_of, request
+from masktune import ClientError, ProblemError, UnexpectedAnswer, Unreachable
+from web.text import labels as words
+from web.text import report as report_words
+from web.transport.connection import THEME_COOKIE, UNSENDABLE, connections, here, key_of, request
 
 P = ParamSpec("P")
 logger = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 from nicegui import events, ui
 
-from web.connection import here
 from web.paging import Pager
 from web.shell import button, guarded
+from web.transport.connection import here
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from core.settings import Settings
 from core.tracing import open_tracing
 from worker.celery import run
 from worker.runtime import Runtime
-from worker.stopping import end_in_time
-from worker.sweeper import sweeping
+from worker.supervisor.shutdown import end_in_time
+from worker.supervisor.sweeper import sweeping
 
 
 def main(settings: Settings | None = None) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 from celery.worker import state as celery_state
 
-from core.queue import make_celery
+from core.notifications import make_celery
 from worker import tasks
 from worker.runtime import Runtime
 

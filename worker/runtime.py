@@ -10,13 +10,13 @@ import threading
 from dataclasses import dataclass, field
 
 from core.artifacts import Artifacts
-from core.queue import Doorbell
+from core.notifications import Doorbell
 from core.session import Database
 from core.settings import Settings
 from core.tracing import Tracing
-from worker.process_tree import ChildProcess
+from worker.supervisor.child_process import ChildProcess
 
-CHILD = (sys.executable, "-m", "worker.child")
+CHILD = (sys.executable, "-m", "worker.child.process")
 """The command line of a job's child."""
 
 

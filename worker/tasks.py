@@ -8,14 +8,14 @@ import time
 from celery import Celery
 
 from core import logs
+from core.notifications import RUN_JOB, SWEEP
 from core.queries import leases
 from core.queries.leases import Lease
-from core.queue import RUN_JOB, SWEEP
 from core.tables import JobRow
 from worker.runtime import Runtime
-from worker.supervisor import Supervisor
-from worker.sweeper import sweep_once
-from worker.weather import Away, asking
+from worker.supervisor.db_errors import Away, asking
+from worker.supervisor.supervisor import Supervisor
+from worker.supervisor.sweeper import sweep_once
 
 logger = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ Importing this package does not import torch; the first prediction, or `check_fo
 from __future__ import annotations
 
 from app.inference.calibration import Calibration
-from app.inference.memory import Share
-from app.inference.probing import check_forward
+from app.inference.engines.timing import check_forward
+from app.inference.scheduling.memory import Share
 from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, Inference, Seen
-from app.inference.shapes import Engine, Explain, Ground, Pair, Part, Scores, Upload
+from app.inference.types import Engine, Explain, Ground, Pair, Part, Scores, Upload
 
 __all__ = [
     "SLOW_IMAGES",

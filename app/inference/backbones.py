@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from models.backbones_errors import UnknownBackbone
+from models.backbones.errors import UnknownBackbone
 from models.defaults import OWN_BACKBONES
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ def check_backbone(name: str) -> None:
     """Raise `UnknownBackbone`, with near matches, unless `models.backbones.build_network` knows the name."""
     if name in OWN_BACKBONES:  # known without an import
         return
-    from models import backbones_timm, backbones_torchvision  # imports torch
+    from models.backbones import timm as backbones_timm  # imports torch
+    from models.backbones import torchvision as backbones_torchvision
 
     libraries = {"torchvision": backbones_torchvision.names(), "timm": backbones_timm.names()}
     prefix, slash, plain = name.partition("/")
@@ -32,7 +33,7 @@ def check_backbone(name: str) -> None:
 
 def list_backbones() -> list[ListedBackbone]:
     """Return every network that `check_backbone` accepts, with the place of its weights."""
-    from models import backbones  # imports torch
+    from models.backbones import build as backbones  # imports torch
 
     return backbones.list_backbones()
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from app.inference.shapes import Engine, Pair
-from app.inference.waiters import Waiters
+from app.inference.scheduling.waiters import Waiters
+from app.inference.types import Engine, Pair
 from core.errors import shutting_down
 
 _RETRY_SECONDS = 2

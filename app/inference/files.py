@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from models.backbones_errors import BackboneError, UnknownBackbone, UnsupportedBackbone
+from models.backbones.errors import BackboneError, UnknownBackbone, UnsupportedBackbone
 from models.export import ModelError, export_onnx, import_safetensors, load_model, save_model
 
 NICENESS = 10
@@ -32,7 +32,7 @@ def take_in(file: Path, folder: Path, *, backbone: str, classes: tuple[str, ...]
 
 
 def main(folder: str, target: str) -> None:
-    """Export the model in `folder` to the ONNX file `target`. Entry point for `app.inference.graphs`.
+    """Export the model in `folder` to the ONNX file `target`, for `app.inference.engines.graph_store`.
 
     Runs niced, so that predictions come first, and ends with the process that holds its standard input.
     """

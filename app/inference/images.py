@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.shapes import Upload
+from app.inference.types import Upload
 from models.data.checks import MEDIA_TYPES, TYPES, ImageError, ImageLimits, decode_image
 from models.data.decoding import square_array, square_of_pixels
 from models.data.plain_png import decode_plain_png

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.mask_rule import masks, thresholds
+from models.masking.rule import masks, thresholds
 
 
 def masked_pixels(

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.inference.calibration import Calibration
-from app.inference.shapes import Engine, Ground
+from app.inference.types import Engine, Ground
 from core.errors import Conflict
 from models.data.decoding import stored_square
 from models.data.store import Store
-from models.paired import Difference, paired_difference
+from models.evaluation.paired import Difference, paired_difference
 from models.selective import Share, count_split, fit_temperature
 
 MOST_WORSE = 0.01

@@ -14,9 +14,9 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from app.inference.engine import TorchEngine
-from app.inference.graph_engine import GraphEngine, Graphs
-from app.inference.shapes import Explain, Scores
+from app.inference.engines.graph import GraphEngine, Graphs
+from app.inference.engines.torch import TorchEngine
+from app.inference.types import Explain, Scores
 
 Precision: TypeAlias = Literal["bf16", "f32"]
 

@@ -9,15 +9,15 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from app.inference import graphs
-from app.inference.engine import TorchEngine
-from app.inference.graph_engine import Graphs
+from app.inference.engines import graph_store as graphs
+from app.inference.engines.graph import Graphs
+from app.inference.engines.torch import TorchEngine
+from app.inference.engines.upgrade import Proven
 from app.inference.measuring import measure, squares
 from app.inference.openvino_engine import OpenVinoEngine, Precision
 from app.inference.quantizing import IMAGES
-from app.inference.shapes import Engine, Ground, Pair
 from app.inference.turns import is_quick
-from app.inference.upgrades import Proven
+from app.inference.types import Engine, Ground, Pair
 from core.artifacts import Artifacts
 from core.errors import Conflict
 from models.data.store import Store

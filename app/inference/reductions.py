@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
-from app.inference.shapes import Engine, Ground, Pair
-from app.inference.upgrades import Proven
+from app.inference.engines.upgrade import Proven
+from app.inference.types import Engine, Ground, Pair
 from core.errors import Conflict, MasktuneError, NotFound, Unavailable
 
 logger = logging.getLogger(__name__)

@@ -13,15 +13,23 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.batcher import Ask, Batcher
 from app.inference.calibration import Calibration
-from app.inference.courier import awaited
-from app.inference.decoders import Decoders
-from app.inference.engines import Check, Engines, FindGround, Stored, all_there, no_ground, nothing_stored
-from app.inference.graphs import Exports
-from app.inference.memory import ImageMemory
-from app.inference.shapes import Engine, Explain, Pair, Scores, Upload
+from app.inference.engines.choice import (
+    Check,
+    Engines,
+    FindGround,
+    Stored,
+    all_there,
+    no_ground,
+    nothing_stored,
+)
+from app.inference.engines.graph_store import Exports
+from app.inference.image_decoders import Decoders
+from app.inference.scheduling.batcher import Ask, Batcher
+from app.inference.scheduling.memory import ImageMemory
+from app.inference.scheduling.wakeups import awaited
 from app.inference.turns import Turns
+from app.inference.types import Engine, Explain, Pair, Scores, Upload
 from core.artifacts import Artifacts
 from core.errors import InvalidInput
 from core.settings import Settings

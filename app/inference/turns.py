@@ -14,8 +14,8 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.batcher import Ask, run
-from app.inference.shapes import Engine, Scores
+from app.inference.scheduling.batcher import Ask, run
+from app.inference.types import Engine, Scores
 
 MOST = 16
 """Limit of images in one turn; the rest waits for a later turn, after other work of the loop."""

@@ -13,7 +13,7 @@ from core.queries import jobs
 from core.queries.paging import newest_first
 from core.session import db_now
 from core.tables import DatasetRow, JobRow
-from core.vocabulary import RESUMABLE, DatasetState
+from masktune.contract.vocabulary import RESUMABLE, DatasetState
 
 
 def get(session: Session, dataset_id: str) -> DatasetRow:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.session import ago, db_now
 from core.tables import EventRow, JobRow
-from core.vocabulary import EventType
+from masktune.contract.vocabulary import EventType
 
 
 def add(session: Session, job_id: str, type: EventType, data: Mapping[str, Any]) -> int:

@@ -16,7 +16,7 @@ from core.queries.paging import newest_first
 from core.queries.states import enter, renamed
 from core.session import db_now
 from core.tables import JobRow
-from core.vocabulary import ACTIVE, RESUMABLE, JobKind, JobState
+from masktune.contract.vocabulary import ACTIVE, RESUMABLE, JobKind, JobState
 
 QUEUED = JobRow.state == literal(JobState.QUEUED, JobRow.state.type, literal_execute=True)
 """Rendered literally into the SQL: a partial index on queued jobs cannot serve a bound parameter."""

@@ -18,7 +18,7 @@ from core.queries.jobs import QUEUED
 from core.queries.states import enter
 from core.session import db_now
 from core.tables import JobRow
-from core.vocabulary import EventType, JobState, Stage
+from masktune.contract.vocabulary import EventType, JobState, Stage
 
 _FORGIVEN = {"crashes": 0, "losses": 0}
 """Values that reset the counts of crashes and losses, written with progress that is safely checkpointed."""

@@ -8,12 +8,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import ModelInUse, NotFound
-from core.ids import is_id
 from core.queries import jobs, served
 from core.queries.paging import newest_first
 from core.session import db_now
 from core.tables import AliasMoveRow, AliasRow, ModelRow
-from core.vocabulary import Arm
+from masktune.contract.ids import is_id
+from masktune.contract.vocabulary import Arm
 
 
 def get(session: Session, name: str) -> ModelRow:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from core.session import db_now
 from core.tables import ServedRow
-from core.vocabulary import Counted
+from masktune.contract.vocabulary import Counted
 
 HOUR = 3600
 

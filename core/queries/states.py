@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.ids import calibration_id, new_id
 from core.queries import events, trash
 from core.session import db_now
 from core.tables import JobRow
-from core.vocabulary import RESUMABLE, STAGES, EventType, JobState, Stage
+from masktune.contract.ids import calibration_id, new_id
+from masktune.contract.vocabulary import RESUMABLE, STAGES, EventType, JobState, Stage
 
 _UNRECORDED_SECONDS = 86_400.0
 """How long a job's unrecorded artifacts are kept: a suspended worker may wake up and write them again."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-import client as package
-from client import AsyncClient, Client
-from client.client import readiness
-from client.limits import service_limits
-from client.resource import Listing, Operation, Resource
+import masktune as package
+from masktune import AsyncClient, Client
+from masktune.client.client import readiness
+from masktune.client.limits import service_limits
+from masktune.client.resource import Listing, Operation, Resource
 from reference_pages.markdown import code, sections, table
 
 
@@ -100,7 +100,7 @@ def _annotation(kind: object) -> str:
     text = kind.__forward_arg__ if hasattr(kind, "__forward_arg__") else inspect.formatannotation(kind)
     return (
         str(text)
-        .replace("client.shapes.", "")
+        .replace("masktune.contract.shapes.", "")
         .replace("typing.", "")
         .replace("datetime.datetime", "datetime")
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli.main import EPILOG, app
+from masktune.cli.main import EPILOG, app
 from reference_pages.markdown import code, sections, table
 
 NAME = "masktune"

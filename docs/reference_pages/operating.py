@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 import presets as preset_files
-from app.services.metrics import Metrics
+from app.operations.metrics import Metrics
 from core.errors import PROBLEM_BASE, all_problems
 from core.settings import Settings
 from reference_pages.commands import variables

@@ -16,14 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.augment import RECIPES, Plans, augment
 from models.config import Augmentation, Crop
 from models.data.decoding import cropped, resize_square, to_unit
 from models.data.packing import MAX_PIXELS_SIDE
 from models.data.store import Store
 from models.data.workers import DecodedPixels
 from models.run import Run
-from models.sending import sent
+from models.runtime.transfer import sent
+from models.training.augment import RECIPES, Plans, augment
 
 RESIDENT_BYTES = 4 << 30  # small images up to here stay on the device as one uint8 tensor
 _PICKED_BYTES = 4 << 20  # squares that are picked out of it at once

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.data.checks import ImageLimits
 from models.data.parts import MAX_CHUNKS
-from models.eager import load_image_ops
+from models.training.eager_optim import load_image_ops
 
 _HAS_DECODER = load_image_ops()
 _UNCHANGED = 0

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.store import Store
-from models.properties import MAX_IMAGES, PropertyTable, simple_properties
 from models.shortcuts.findings import (
     MIN_PER_CLASS,
     RULE,
@@ -24,6 +23,7 @@ from models.shortcuts.findings import (
     summary,
 )
 from models.shortcuts.naive_bayes import Bins, binned, cross_fit, predict_elsewhere, stratified_folds
+from models.shortcuts.properties import MAX_IMAGES, PropertyTable, simple_properties
 from models.statistics import wilson
 
 FOLDS = 5

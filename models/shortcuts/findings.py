@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from models.properties import Property
+from models.shortcuts.properties import Property
 from models.statistics import mean_share, wilson
 
 Labels = NDArray[np.int64]

@@ -40,7 +40,7 @@ class Processes:
         log = (self.folder / f"{arguments[0]}.log").open("w")
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli", *arguments],
+            [sys.executable, "-m", "masktune.cli", *arguments],
             cwd=self.folder,
             env=ours
             | {f"MASKTUNE_{name}": value for name, value in settings.items()}

@@ -26,8 +26,8 @@ import yaml
 from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
-from cli.main import app
 from core.settings import Settings
+from masktune.cli.main import app
 from tests.acceptance.conftest import ROOT
 
 DISTRIBUTION = "masktune-service"
@@ -232,7 +232,7 @@ def ci(words: list[str]) -> None:
 
 
 def bandit(words: list[str]) -> None:
-    """The rooms that it scans, and its configuration, must exist."""
+    """The packages that it scans, and its configuration, must exist."""
     for word in words:
         if not word.startswith("-") and not (ROOT / word).exists():
             raise Wrong(f"there is no {word}")

@@ -30,7 +30,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client import Client, ProblemError
+from masktune import Client, ProblemError
 from tests.acceptance.docs_pages import Command, blocks
 from tests.acceptance.docs_shell import Part, Shell, lasts
 from tests.conftest import free_port

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cli.demo import FIELDS
-from cli.demo_data import CLASSES, write_zip
-from client import Client, Dataset, Job
+from launcher.demo import FIELDS
+from launcher.demo_data import CLASSES, write_zip
+from masktune import Client, Dataset, Job
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from client import Client
+from masktune import Client
 from tests.acceptance.conftest import ROOT
 from tests.acceptance.docs_console import Reader, read
 from tests.acceptance.docs_pages import blocks

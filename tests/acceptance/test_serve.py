@@ -13,7 +13,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from client import Client
+from masktune import Client
 from tests.acceptance.conftest import Processes, address, started
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,7 @@ def test_a_part_that_is_killed_comes_back_and_the_next_service_goes_on_in_the_fo
     assert serve.stdout is not None
     with Client(address(serve)) as client:
         for part, name in zip(PARTS, ("API", "worker"), strict=True):
-            os.kill(processes.pid_of("-m", "cli", part), signal.SIGKILL)
+            os.kill(processes.pid_of("-m", "masktune.cli", part), signal.SIGKILL)
             assert serve.stdout.readline() == f"the {name} ended (signal 9); restarting it in 0.5 s\n"
         # No connection is refused meanwhile: the socket is the parent's.
         assert list(client.jobs.list()) == []
@@ -81,7 +81,7 @@ def test_a_part_that_is_killed_comes_back_and_the_next_service_goes_on_in_the_fo
     serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
     with Client(address(serve)) as client:
         assert [found.name for found in client.datasets.list()] == ["kept"]
-    maps = [Path(f"/proc/{processes.pid_of('-m', 'cli', part)}/maps") for part in PARTS]
+    maps = [Path(f"/proc/{processes.pid_of('-m', 'masktune.cli', part)}/maps") for part in PARTS]
     # The API brings torch in by itself: nobody who predicts should have to wait for that.
     processes.wait_until(lambda: "libtorch" in maps[0].read_text())
     serve.send_signal(signal.SIGTERM)

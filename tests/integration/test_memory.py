@@ -11,7 +11,7 @@ from tests.machine import needs
 
 SCRIPT = """
 import os, sys
-from models import process
+from models.runtime import process
 
 def noted():
     print("kept with threads:", len(os.listdir("/proc/self/task")), flush=True)
@@ -21,10 +21,11 @@ process.keep_freed_memory = noted
 sys.argv = sys.argv[1:]
 """
 STARTS = {
-    "api": ("from cli.main import main; main()", ["masktune", "api", "--tied"]),
-    "job": ("from worker.child import main; main()", ["child"]),
+    "api": ("from masktune.cli.main import main; main()", ["masktune", "api", "--tied"]),
+    "job": ("from worker.child.process import main; main()", ["child"]),
     "rank": (
-        "from pathlib import Path; from core.vocabulary import Stage; from worker.rank import main; "
+        "from pathlib import Path; from masktune.contract.vocabulary import Stage; "
+        "from worker.child.rank import main; "
         "main(Path('.'), Stage.ERM)",
         ["rank"],
     ),

@@ -100,7 +100,7 @@ class Parts:
         environment = {f"MASKTUNE_{name}": value for name, value in given.items()}
         environment |= {"PYTHONPATH": os.pathsep.join(map(str, paths)), "TEST_GATE": str(self.gate)}
         made = subprocess.Popen(
-            [sys.executable, "-m", "cli", *words],
+            [sys.executable, "-m", "masktune.cli", *words],
             cwd=self.data.parent,
             env=ours | environment,
             start_new_session=True,

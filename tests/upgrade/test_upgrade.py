@@ -13,13 +13,13 @@ import torch
 
 from core.queries import jobs, registry
 from core.tables import JobRow
-from models.checkpoints import Checkpoint, weights_digest
 from models.export import load_model
-from models.masking import MaskSet
+from models.masking.compute import MaskSet
+from models.training.checkpoints import Checkpoint, weights_digest
 from tests.integration.worker.inline import run_inline
 from tests.upgrade.conftest import Old
 from worker.runtime import Runtime
-from worker.sweeper import sweep_once
+from worker.supervisor.sweeper import sweep_once
 
 pytestmark = pytest.mark.slow
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from client import Dataset, Job, Sample
-from web import words
-from web.connection import api, own_key
+from masktune import Dataset, Job, Sample
 from web.paging import Pager
 from web.shell import button, confirmed, guarded, html, page, titled
+from web.text import labels as words
+from web.transport.connection import api, own_key
 from web.widgets import choice, pages_of, remember
 
 SAMPLES = 36

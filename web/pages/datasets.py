@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from client import Dataset
-from web.connection import api, own_key
+from masktune import Dataset
 from web.paging import Pager
 from web.shell import button, guarded, html, page
-from web.uploads import largest
+from web.transport.connection import api, own_key
+from web.transport.uploads import largest
 from web.widgets import pages_of
 
 PER_PAGE = 20

@@ -7,15 +7,15 @@ from urllib.parse import urlencode
 
 from nicegui import background_tasks, ui
 
-from client import AsyncClient, ClientError, Job, OwnKey, ProblemError
-from client.stages import STAGES
-from web import words
+from masktune import AsyncClient, ClientError, Job, OwnKey, ProblemError
+from masktune.contract.stages import STAGES
 from web.charts import svg
-from web.connection import api, own_key
+from web.forms.kinds import FORMS
 from web.history import Fetch, beginning, fetching, past
-from web.job_kinds import FORMS
+from web.job_timeline import Story
 from web.shell import button, confirmed, guarded, html, page, rendered, titled, told
-from web.story import Story
+from web.text import labels as words
+from web.transport.connection import api, own_key
 
 DRAW_SECONDS = 0.7
 BREATH = 200

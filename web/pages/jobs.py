@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from client import ClientError, Job
-from web import words
-from web.connection import api, dataset_names, own_key
+from masktune import ClientError, Job
 from web.paging import Pager
 from web.shell import button, guarded, html, page
+from web.text import labels as words
+from web.transport.connection import api, dataset_names, own_key
 from web.widgets import choice, pages_of, remember
 
 PER_PAGE = 25

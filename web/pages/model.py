@@ -6,14 +6,14 @@ import asyncio
 
 from nicegui import ui
 
-from client import AsyncClient, ClientError, Model, OwnKey, ProblemError, RiskCoverage
-from web import words
+from masktune import AsyncClient, ClientError, Model, OwnKey, ProblemError, RiskCoverage
 from web.aliases import Names
 from web.charts import svg
-from web.connection import api, own_key
 from web.paging import first
-from web.selection import CURVE_POINTS, Shown, curve_chart, point_at, point_of, refused, statement
 from web.shell import button, confirmed, guarded, html, page, rendered, titled
+from web.text import labels as words
+from web.text.selection import CURVE_POINTS, Shown, curve_chart, point_at, point_of, refused, statement
+from web.transport.connection import api, own_key
 from web.widgets import Slide, choice
 
 STRIP = 24

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from client import Model
-from web import words
-from web.connection import api, own_key
-from web.job_kinds import BACKBONES
+from masktune import Model
+from web.forms.kinds import BACKBONES
 from web.paging import Pager, first
 from web.shell import guarded, html, page
-from web.uploads import largest
+from web.text import labels as words
+from web.transport.connection import api, own_key
+from web.transport.uploads import largest
 from web.widgets import choice, pages_of
 
 PER_PAGE = 25

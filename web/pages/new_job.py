@@ -10,14 +10,14 @@ from typing import Any
 
 from nicegui import ui
 
-from client import AsyncClient, ClientError, FieldError, Job, ProblemError
-from web import words
-from web.connection import api, lacking, own_key
-from web.estimate import Measured, estimate, measured
-from web.job_fields import Field, Fields, Stock
-from web.job_kinds import FORMS
+from masktune import AsyncClient, ClientError, FieldError, Job, ProblemError
+from web.forms.estimate import Measured, estimate, measured
+from web.forms.fields import Field, Fields, Stock
+from web.forms.kinds import FORMS
 from web.paging import first
 from web.shell import button, guarded, html, page, told
+from web.text import labels as words
+from web.transport.connection import api, lacking, own_key
 from web.widgets import choice
 
 LOOKED_AT = 8

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
-from web import report_words, words
-from web.connection import api, here, lacking, own_key
 from web.shell import html, page, titled
+from web.text import labels as words
+from web.text import report as report_words
+from web.transport.connection import api, here, lacking, own_key
 
 MOST_GROUPS = 60
 """Most rows of a table: those in which a model is worst. The API's report has all of them."""

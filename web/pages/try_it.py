@@ -7,13 +7,13 @@ from typing import Any
 
 from nicegui import events, ui
 
-from client import Answer, AsyncClient, ClientError, Model, ProblemError, SaliencyAnswer, Sample
-from web import words
-from web.connection import api, dataset_names, here, lacking, own_key
-from web.job_fields import percent
+from masktune import Answer, AsyncClient, ClientError, Model, ProblemError, SaliencyAnswer, Sample
+from web.forms.fields import percent
 from web.paging import first
 from web.shell import guarded, html, page, told
-from web.uploads import Dropped, shelf
+from web.text import labels as words
+from web.transport.connection import api, dataset_names, here, lacking, own_key
+from web.transport.uploads import Dropped, shelf
 from web.widgets import choice
 
 LISTED = 100

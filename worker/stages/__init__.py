@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from core.vocabulary import Stage
+from masktune.contract.vocabulary import Stage
 from worker.stages.context import Result, StageContext
 
 StageFunction = Callable[[StageContext], Result]

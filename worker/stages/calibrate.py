@@ -24,11 +24,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from core.ids import calibration_id
-from models.evaluate import Logits
+from masktune.contract.ids import calibration_id
+from models.evaluation.metrics import Logits
 from models.selective import CalibrationTable, ScoreName, count_split, fit_temperature
-from worker.spec import ModelSpec
-from worker.stages.compared import Said, compared, of_rows, partner_of
+from worker.protocol import ModelSpec
+from worker.report.arms import Said, compared, of_rows, partner_of
 from worker.stages.context import Result, StageContext
 
 SPLIT = "calibration"

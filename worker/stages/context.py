@@ -9,12 +9,12 @@ from typing import Any
 
 from core.artifacts import Artifacts
 from core.settings import Settings
-from core.vocabulary import Stage
+from masktune.contract.vocabulary import Stage
 from models.config import Hyperparameters
 from models.data.store import Store
 from models.run import Progress, Run, resolve_device
-from worker.spec import ModelSpec, Spec
-from worker.workspace import Workspace
+from worker.child.workspace import Workspace
+from worker.protocol import ModelSpec, Spec
 
 Result = Mapping[str, Any]
 """The result of a finished stage: plain JSON values, including the key of its `artifact`."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from core.vocabulary import Arm, JobKind
-from models.distributed import joined
-from models.groups import class_groups
+from masktune.contract.vocabulary import Arm, JobKind
 from models.masktune import continue_as_control
-from worker.stages.compared import Said
+from models.mitigation.groups import class_groups
+from models.training.distributed import joined
+from worker.report.arms import Said
 from worker.stages.context import Result, StageContext
 from worker.stages.features import frozen_source
 from worker.stages.heads import fit, publish_head, training_features

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from core.vocabulary import Arm
-from models.distributed import joined
+from masktune.contract.vocabulary import Arm
 from models.masktune import fit_erm
+from models.training.distributed import joined
 from worker.stages.context import Result, StageContext
 from worker.stages.features import frozen_source
 from worker.stages.training import fresh_network, publish

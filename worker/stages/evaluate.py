@@ -5,26 +5,28 @@ The artifact `jobs/{id}/report` holds `report.json` and the pictures that it nam
     {"version": 2, "job", "kind", "created_at",
      "dataset": {"id", "name", "classes", "groups", "splits": {split: n}},
      "models": {arm: {"id", "backbone", "image_size"}},
-     "training_note": a sentence or null,                           # of a frozen backbone
-     "before": arm or null,                                         # the model the judged one was made from
-     "metrics": {split: {arm: models.evaluate.Metrics}},            # each figure with n and interval
-     "reliability": {split: {arm: models.reliability.Calibration or null}},   # null: no answer is finite
-     "differences": {split: [{"a": "masktune" or "retrained", "b": arm, …models.paired.Difference}]},
+     "training_note": a sentence or null,  # of a frozen backbone
+     "before": arm or null,  # the model the judged one was made from
+     "metrics": {split: {arm: metrics.Metrics}},  # each figure with n and interval
+     "reliability": {split: {arm: reliability.Calibration or null}},  # null: no answer is finite
+     "differences": {split: [{"a": "masktune" or "retrained", "b": arm, …paired.Difference}]},
      "verdict": {"verdict", "split", "a", "b", "deciding": Difference, "average": Difference} or null,
      "disagreement": {split: {"n", "disagree", "share", "low", "high"}},
-     "background_gap": {split: {arm: models.background_gap.BackgroundGap}},    # Background Challenge only
-     "shortcut": models.leaning.Leaning or null,                    # does the model before use a shortcut?
-     "properties": models.shortcuts.ShortcutCheck or null,          # the import's finding
-     "masking_cost": {split: {arm: models.masking_cost.MaskingCost}},
-     "slices": worker.stages.inferred or null, "gaze": worker.stages.looks or null,
-     "risk_coverage", "certified", "temperature", "reliability_shown": worker.stages.risk,
-     "masks": models.masking.MaskSetSummary or null,
+     "background_gap": {split: {arm: background_gap.BackgroundGap}},  # Background Challenge only
+     "shortcut": models.shortcuts.reliance.Leaning or null,  # does the model before use a shortcut?
+     "properties": models.shortcuts.ShortcutCheck or null,  # the import's finding
+     "masking_cost": {split: {arm: masking_cost.MaskingCost}},
+     "slices": worker.report.slices or null, "gaze": worker.report.saliency or null,
+     "risk_coverage", "certified", "temperature", "reliability_shown": worker.report.risk,
+     "masks": models.masking.compute.MaskSetSummary or null,
      "cost": [{"stage", "seconds", "images_per_second", "device"}],
-     "groups": worker.stages.grouped or null,
-     "gallery": {"rule": {name: sentence}, "turns", "split", "pool": n, "items": [worker.stages.gallery]}}
+     "groups": worker.report.groups or null,
+     "gallery": {"rule": {name: sentence}, "turns", "split", "pool": n, "items": [worker.report.gallery]}}
 
-Arms are `erm`, `masktune`, `retrained`, `control`, `imported`, `given` (core.vocabulary.Arm); a key is
-absent if the job has no such model. A killed stage starts over; its figures depend only on the models,
+Modules without a package are those of `models.evaluation`.
+
+Arms are `erm`, `masktune`, `retrained`, `control`, `imported`, `given` (masktune.contract.vocabulary.Arm); a
+key is absent if the job has no such model. A killed stage starts over; its figures depend only on the models,
 the data and the job's seed.
 """
 
@@ -36,10 +38,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.vocabulary import Arm, JobKind, Stage
+from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.data.splits import SPLITS
-from models.evaluate import Logits, Metrics
-from models.leaning import (
+from models.evaluation.masking_cost import MaskingCost
+from models.evaluation.metrics import Logits, Metrics
+from models.run import device_name
+from models.shortcuts.reliance import (
     Leaning,
     Sign,
     of_groups,
@@ -48,19 +52,17 @@ from models.leaning import (
     of_shift,
     read,
 )
-from models.masking_cost import MaskingCost
-from models.run import device_name
-from worker.reporter import finite
-from worker.spec import ModelSpec
-from worker.stages.backgrounds import background_gaps
-from worker.stages.compared import Said, compared, each_split
+from worker.child.reporter import finite
+from worker.protocol import ModelSpec
+from worker.report.arms import Said, compared, each_split
+from worker.report.background_gap import background_gaps
+from worker.report.gallery import GALLERY_SPLIT, make_gallery
+from worker.report.groups import make_groups
+from worker.report.metrics import Figures
+from worker.report.risk import make_risk
+from worker.report.saliency import costs_of_masks, look, make_gaze, shown
+from worker.report.slices import cut, make_slices
 from worker.stages.context import Result, StageContext
-from worker.stages.figures import Figures
-from worker.stages.gallery import GALLERY_SPLIT, make_gallery
-from worker.stages.grouped import make_groups
-from worker.stages.inferred import cut, make_slices
-from worker.stages.looks import costs_of_masks, look, make_gaze, shown
-from worker.stages.risk import make_risk
 
 REPORT = "report.json"
 _TIMED = (Stage.ERM, Stage.MASK, Stage.FINETUNE, Stage.RETRAIN_HEAD, Stage.CONTROL, Stage.CALIBRATE)

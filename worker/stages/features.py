@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from core.artifacts import ArtifactMissing
 from models.backbones import Network
 from models.export import ModelCard
-from models.frozen import FeatureSource, backbone_digest
-from models.heads import compute_features
+from models.mitigation.features import compute_features
 from models.run import Progress, Run
+from models.training.frozen import FeatureSource, backbone_digest
 from worker.stages.context import StageContext
 from worker.stages.passes import Passes, loader_for
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.vocabulary import Arm, Stage
-from models.checkpoints import CheckpointFolder
-from models.distributed import joined
-from models.masking import MaskSet, union
+from masktune.contract.vocabulary import Arm, Stage
+from models.masking.compute import MaskSet, union
 from models.masktune import compute_masks, finetune_on_masks
+from models.training.checkpoints import CheckpointFolder
+from models.training.distributed import joined
 from worker.stages.context import Result, StageContext
 from worker.stages.features import frozen_source
 from worker.stages.training import config_for, given_model, last_checkpoint, load, publish

@@ -1,7 +1,7 @@
 """What a retrained head and its control share: features, the fit, and the published artifact.
 
-The artifact `jobs/{id}/{stage}` of either holds `head.json` (models.retrain.RetrainedHead.to_json) and
-`members.npz`, arrays over the training split in stored order: `rows`, `labels`, `assigned` (group of each
+The artifact `jobs/{id}/{stage}` of either holds `head.json` (models.mitigation.retrain.RetrainedHead.to_json)
+and `members.npz`, arrays over the training split in stored order: `rows`, `labels`, `assigned` (group of each
 sample), `doubt` (empty if the group source has none), `before` (predictions of the given model), `held_out`
 (predictions by heads fitted in the same way on other samples).
 """
@@ -16,16 +16,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from core.vocabulary import Arm
+from masktune.contract.vocabulary import Arm
 from models.backbones import Network
-from models.checkpoints import weights_digest
 from models.config import RetrainConfig
 from models.export import ModelCard
-from models.groups import Groups
-from models.heads import Features, Labels, compute_features, head_of
-from models.retrain import RetrainedHead, retrain_head
+from models.mitigation.features import Features, Labels, compute_features, head_of
+from models.mitigation.groups import Groups
+from models.mitigation.retrain import RetrainedHead, retrain_head
 from models.run import Progress
-from worker.stages.compared import Said
+from models.training.checkpoints import weights_digest
+from worker.report.arms import Said
 from worker.stages.context import Result, StageContext
 from worker.stages.features import FrozenFeatures, is_frozen
 from worker.stages.passes import loader_for

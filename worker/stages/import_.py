@@ -15,7 +15,7 @@ from core.artifacts import ArtifactMissing
 from core.copies import told_at_each_part
 from core.errors import JobError
 from core.settings import Settings
-from core.vocabulary import DatasetFormat
+from masktune.contract.vocabulary import DatasetFormat
 from models.data.archives import ArchiveLimits
 from models.data.builtin import BuiltinOptions
 from models.data.checks import ImageLimits
@@ -23,9 +23,9 @@ from models.data.formats import FormatName, FormatOptions
 from models.data.importing import BUILTIN_PREFIX, ImportOptions, import_dataset
 from models.data.report import ImportReport, ImportStopped
 from models.data.store import Store
-from models.properties import MAX_IMAGES
 from models.shortcuts import find_shortcuts
-from worker.spec import DatasetSpec
+from models.shortcuts.properties import MAX_IMAGES
+from worker.protocol import DatasetSpec
 from worker.stages.context import Result, StageContext
 
 UPLOADED = "archive"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from models.masking import compute_mask_set
+from models.masking.compute import compute_mask_set
 from models.masktune import map_loader
 from worker.stages.context import Result, StageContext
 from worker.stages.training import config_for, given_model, load

@@ -17,7 +17,7 @@ from models.selective import (
     threshold_for_coverage,
     threshold_for_score,
 )
-from worker.spec import ModelSpec
+from worker.protocol import ModelSpec
 from worker.stages.calibrate import DEFAULT_SCORE, TABLES
 from worker.stages.context import StageContext
 

@@ -24,18 +24,18 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from core.vocabulary import Decision
+from masktune.contract.vocabulary import Decision
 from models.backbones import Network
 from models.data.batches import Batch
-from models.passes import answers, evaluating
+from models.runtime.batched_eval import answers, evaluating
 from models.saliency import saliency
 from models.selective import ScoreName, Selection, decide, probabilities, score
-from worker.spec import ModelSpec
-from worker.stages.compared import partner_of
+from worker.protocol import ModelSpec
+from worker.report.arms import partner_of
+from worker.report.tables import TableWriter, open_writer
 from worker.stages.context import Result, StageContext
 from worker.stages.passes import loader_for
 from worker.stages.policy import score_name, selection, told
-from worker.stages.tables import TableWriter, open_writer
 from worker.stages.training import load
 
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from core.vocabulary import Arm
+from masktune.contract.vocabulary import Arm
 from models.backbones import Network
 from models.config import GroupSource, RetrainConfig
 from models.data.batches import Batch
-from models.gaze import Maps
-from models.groups import Groups, cluster_groups, cross_mistakes, disagreement_groups, given_groups
-from models.heads import Features, Labels
-from models.passes import answers, evaluating
+from models.mitigation.features import Features, Labels
+from models.mitigation.groups import Groups, cluster_groups, cross_mistakes, disagreement_groups, given_groups
+from models.runtime.batched_eval import answers, evaluating
 from models.saliency import saliency
-from worker.stages.compared import Said
+from models.shortcuts.saliency_summary import Maps
+from worker.report.arms import Said
 from worker.stages.context import Result, StageContext
 from worker.stages.heads import fit, publish_head, training_features
 from worker.stages.passes import loader_for

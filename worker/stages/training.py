@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from core.artifacts import ArtifactMissing
-from core.vocabulary import Arm, Stage
+from masktune.contract.vocabulary import Arm, Stage
 from models.backbones import Network, adopt_weights
-from models.checkpoints import Checkpoint, CheckpointFolder, EpochRecord
 from models.config import Hyperparameters
 from models.export import Arm as CardArm
 from models.export import ModelCard, card_of, load_model, save_model
 from models.masktune import new_network
-from models.train import FitResult
-from worker.spec import ModelSpec
+from models.training.checkpoints import Checkpoint, CheckpointFolder, EpochRecord
+from models.training.fit import FitResult
+from worker.child.workspace import copy_files
+from worker.protocol import ModelSpec
 from worker.stages.context import Result, StageContext
-from worker.workspace import copy_files
 
 _STAGE_OF = {Arm.ERM: Stage.ERM, Arm.MASKTUNE: Stage.FINETUNE, Arm.CONTROL: Stage.CONTROL}
 """The stage that trained the model of each arm; its checkpoints lie under that stage's name."""

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from sklearn.datasets import load_digits
 
 from benchmarks._browser import FLAGS, chromium
-from client import Client
+from masktune import Client
 from tests.acceptance.conftest import Processes, address
 from tests.acceptance.dashboard.visitor import WIDE, Visitor
 from tests.machine import needs

@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import expect
 from sklearn.datasets import load_digits
 
-from client import Client
+from masktune import Client
 from tests.acceptance.dashboard.visitor import PATIENCE, Visitor
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from client import Client
+from masktune import Client
 from tests.acceptance.conftest import Processes, answers
 from tests.acceptance.dashboard.slow_api import slow_api
 from tests.acceptance.dashboard.visitor import PATIENCE, Visitor

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from client import Client
 from core.queries import events
 from core.session import Database
 from core.settings import Settings
-from core.vocabulary import EventType
+from masktune import Client
+from masktune.contract.vocabulary import EventType
 from tests.acceptance.dashboard.visitor import PATIENCE, Visitor
 from web.history import TAIL, WHOLE
 

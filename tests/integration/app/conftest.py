@@ -21,16 +21,16 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.types import ASGIApp
 
-from app.connection import Connection, guarded
 from app.deps import Services
 from app.main import create_app
-from app.server import Server
-from core.ids import new_id
+from app.server.connection import Connection, guarded
+from app.server.server import Server
 from core.queries import datasets, jobs, leases, registry
 from core.queries.leases import Lease
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow
-from core.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
 from models.data.importing import ImportOptions, import_dataset
 
 CLASSES = ["left", "right"]

@@ -9,8 +9,8 @@ from itertools import product
 import pytest
 
 from app.main import create_app
-from core.ids import new_id
 from core.settings import Settings
+from masktune.contract.ids import new_id
 from tests.integration.app.conftest import Front, Listening, StartFront
 
 SECURED = [

@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import select, update
 from starlette.types import Message
 
-from core.housekeeping import keep_house
+from core.maintenance import keep_house
 from core.tables import DatasetRow, JobRow, TrashRow
-from core.vocabulary import JobState
+from masktune.contract.vocabulary import JobState
 from tests.conftest import StubbornStore
 from tests.integration.app.conftest import CLASSES, Front, StartFront, picture
 

@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
-from app.services.event_stream import HEARTBEAT, frames
-from app.services.events import Followers
+from app.jobs.event_feed import Followers
+from app.jobs.event_stream import HEARTBEAT, frames
 from core.errors import Unavailable
-from core.ids import new_id
 from core.queries import events, jobs, leases
 from core.session import Database
 from core.tables import EventRow, JobRow
-from core.vocabulary import EventType, JobKind, JobState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import EventType, JobKind, JobState
 from tests.integration.app.conftest import Front
 
 STREAM = {"Accept": "text/event-stream"}

@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.services.idempotency import STALE_AFTER, Once
+from app.http.idempotency import STALE_AFTER, Once
 from core.errors import NotFound, RequestInFlight
-from core.ids import new_id
 from core.queries import idempotency, jobs
 from core.session import db_now
 from core.tables import IdempotencyRow, JobRow
-from core.vocabulary import JobKind
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import JobKind
 from tests.integration.app.conftest import Front, StartFront
 from tests.integration.app.test_datasets import archive, stored_uploads, upload
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from core.ids import new_id
 from core.tables import JobRow
-from core.vocabulary import JobKind, JobState, Stage
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import JobKind, JobState, Stage
 from tests.integration.app.conftest import Front
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from app.services import keys
-from app.services.auth import digest_of
-from core.ids import new_id
+from app.auth import service as keys
+from app.auth.keyring import digest_of
 from core.queries import jobs
 from core.settings import Settings
 from core.tables import IdempotencyRow, JobRow, KeyRow
+from masktune.contract.ids import new_id
 from tests.conftest import redis_server
 from tests.integration.app.conftest import Front, StartFront, running
 
@@ -195,7 +195,7 @@ def test_without_redis_requests_pass(
     tmp_path: Path, redis: tuple[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(data_dir=tmp_path, broker_url=redis[0], rate_limits="read=1/day")
-    with running(settings) as front, caplog.at_level(logging.WARNING, "app.services.rates"):
+    with running(settings) as front, caplog.at_level(logging.WARNING, "app.auth.rate_limits"):
         assert front.client.get("/jobs").headers["RateLimit"].startswith('"read";r=0')
         assert front.client.get("/jobs").status_code == 429
         redis[1].kill()

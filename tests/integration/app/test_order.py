@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.queries import datasets, jobs, leases
-from core.vocabulary import EventType, JobKind, JobState
+from masktune.contract.vocabulary import EventType, JobKind, JobState
 from models.config import Hyperparameters
 from tests.integration.app.conftest import Front
 

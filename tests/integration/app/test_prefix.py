@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from safetensors.torch import save
 
-from app.services.event_stream import frames
+from app.jobs.event_stream import frames
 from core.errors import JobError, problem
 from core.queries import datasets
-from core.vocabulary import JobKind, JobState, Stage
+from masktune.contract.vocabulary import JobKind, JobState, Stage
 from models.backbones import build_network
 from tests.integration.app.conftest import CLASSES, Front, StartFront
 

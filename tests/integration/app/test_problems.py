@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from core.ids import new_id
+from masktune.contract.ids import new_id
 from tests.integration.app.conftest import Front, StartFront
 
 JSON = {"Content-Type": "application/json"}

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from app.services.report_groups import build_groups
-from app.services.report_page import build_page
-from app.services.reports import render
+from app.reports.groups import build_groups
+from app.reports.page import build_page
+from app.reports.service import render
 from models.statistics import wilson
 from tests.integration.app.test_report_page import _picture, _read
-from tests.unit.app.report_samples import report
+from tests.unit.app.reports.report_samples import report
 
 RIGHT = {"erm": (0.2, 0.99, 0.99, 0.25), "control": (0.25, 0.99, 0.98, 0.3), "masktune": (0.9,) * 4}
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.services import report_figures as figures
-from app.services.report_page import build_page
-from app.services.report_words import duration, points
-from app.services.reports import render
-from tests.unit.app.report_samples import GROUPS, evidence, report
+from app.reports import plots as figures
+from app.reports.labels import duration, points
+from app.reports.page import build_page
+from app.reports.service import render
+from tests.unit.app.reports.report_samples import GROUPS, evidence, report
 
 
 def _picture(name: str) -> str:

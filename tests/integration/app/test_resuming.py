@@ -8,10 +8,10 @@ from functools import partial
 import pytest
 from sqlalchemy.orm import Session
 
-from app.services import jobs as service
+from app.jobs import service
 from core.errors import DatasetInUse, ModelInUse, NotFound
 from core.queries import datasets, jobs, leases, registry
-from core.vocabulary import JobKind, JobState, Stage
+from masktune.contract.vocabulary import JobKind, JobState, Stage
 from tests.integration.app.conftest import Front
 from tests.integration.core.locks import while_it_waits
 

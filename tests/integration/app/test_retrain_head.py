@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from core.ids import new_id
 from core.tables import DatasetRow, JobRow
+from masktune.contract.ids import new_id
 from tests.integration.app.conftest import Front
 from tests.integration.app.test_jobs import refused, start
 

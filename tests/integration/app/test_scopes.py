@@ -8,7 +8,7 @@ import pytest
 
 from app.main import create_app
 from core.settings import Settings
-from core.vocabulary import Scope
+from masktune.contract.vocabulary import Scope
 from tests.integration.app.conftest import StartFront
 
 OPEN = {

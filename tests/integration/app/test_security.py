@@ -2,7 +2,7 @@
 
 docs/SECURITY.md says what is defended where. What belongs to one part alone is attacked at that part, in
 more ways than here: archives (tests/unit/models/data/test_archives.py), images (test_checks.py there),
-multipart bodies (tests/unit/app/test_multipart.py), bodies over their limit (test_body_limit.py there).
+multipart bodies (tests/unit/app/http/test_multipart.py), bodies over their limit (test_body_limit.py there).
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from app.connection import Connection
-from app.inference import graphs
-from app.middleware.same_origin import SameOrigin, known
-from app.server import make_server
-from cli.serve import _with_dashboard
-from cli.web import Dashboard, beside
+from app.inference.engines import graph_store as graphs
+from app.server.connection import Connection
+from app.server.middleware.same_origin import SameOrigin, known
+from app.server.server import make_server
 from core.artifacts import Artifacts
-from core.ids import new_id
 from core.settings import Settings
+from launcher.serve import _with_dashboard
+from launcher.web import Dashboard, beside
+from masktune.contract.ids import new_id
 from models.data.archives import ArchiveError, ArchiveLimits, unpack
 from models.data.checks import CheckedImage, ImageLimits, check_image
 from models.data.report import FileCode, ProblemCode

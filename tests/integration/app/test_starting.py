@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.schemas.jobs import ErmRequest, EvaluateRequest, RetrainHeadRequest
-from app.services import starting
-from app.services.idempotency import Once, Plan
+from app.http.idempotency import Once, Plan
+from app.jobs import plans as starting
+from app.jobs.schemas import ErmRequest, EvaluateRequest, RetrainHeadRequest
 from core.errors import NotFound
 from core.queries import registry
-from core.vocabulary import JobKind
+from masktune.contract.vocabulary import JobKind
 from tests.integration.app.conftest import Front
 
 

@@ -20,16 +20,16 @@ from safetensors.torch import save
 from sqlalchemy import make_url, update
 from sqlalchemy import select as query
 
-from app.services.tentative import LONGEST_SECONDS, tentative
+from app.http.tentative_artifact import LONGEST_SECONDS, tentative
 from core.artifacts import Artifacts
 from core.errors import Unavailable
-from core.housekeeping import keep_house
-from core.ids import new_id
+from core.maintenance import keep_house
 from core.queries import datasets
 from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, TrashRow
-from core.vocabulary import DatasetState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import DatasetState
 from models.backbones import build_network
 from tests.conftest import StubbornStore
 from tests.integration.app.conftest import CLASSES, Front, StartFront

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.services.sweeping import swept
+from app.operations.sweep import swept
 from core.session import Database
 from tests.integration.app.conftest import Front
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from core.errors import NotFound
-from core.ids import new_id
 from core.queries import registry
 from core.session import Database
 from core.tables import ModelRow
-from core.vocabulary import Arm
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm
 from tests.integration.core.locks import while_it_waits
 
 

@@ -19,11 +19,11 @@ from fsspec.implementations.memory import MemoryFileSystem
 from core import schema
 from core.artifacts import Artifacts
 from core.backup import NotRestorable, restore, save
-from core.ids import new_id
 from core.queries import jobs, leases
 from core.session import Database
 from core.tables import JobRow, KeyRow, ModelRow
-from core.vocabulary import Arm, JobKind
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, JobKind
 from tests.conftest import postgres_database
 from tests.machine import needs
 
@@ -320,7 +320,7 @@ def test_the_commands(make_database: MakeDatabase, artifacts: Artifacts, tmp_pat
             "MASKTUNE_DATA_DIR": str(tmp_path),
             "PYTHONPATH": str(ROOT),
         }
-        command = [sys.executable, "-m", "cli", *words]
+        command = [sys.executable, "-m", "masktune.cli", *words]
         return subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )

@@ -13,11 +13,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import JobEnded, JobNotResumable, NotFound
-from core.ids import calibration_id, new_id
 from core.queries import events, jobs, leases, states
 from core.session import Database, after_commit
 from core.tables import JobRow, TrashRow
-from core.vocabulary import EventType, JobKind, JobState, Stage
+from masktune.contract.ids import calibration_id, new_id
+from masktune.contract.vocabulary import EventType, JobKind, JobState, Stage
 from tests.integration.core.locks import while_it_waits
 
 

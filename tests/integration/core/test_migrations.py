@@ -120,7 +120,7 @@ def test_replicas_that_start_together_upgrade_the_previous_revision_once(empty: 
     }
     replicas = [
         subprocess.Popen(
-            [sys.executable, "-m", "cli", "migrate"],
+            [sys.executable, "-m", "masktune.cli", "migrate"],
             cwd=tmp_path,
             env=environment,
             stderr=subprocess.PIPE,

@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from core import schema
 from core.errors import DatasetInUse, DatasetNotReady, ModelInUse, NotFound
-from core.ids import new_id
 from core.queries import datasets, idempotency, jobs, registry
 from core.session import Database
 from core.tables import DatasetRow, JobRow, ModelRow
-from core.vocabulary import Arm, DatasetState, JobKind
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, DatasetState, JobKind
 from tests.conftest import postgres_database
 from tests.integration.core.locks import while_it_waits
 

@@ -11,7 +11,7 @@ from core import schema
 from core.queries import jobs
 from core.session import Database
 from core.tables import Table
-from core.vocabulary import JobState
+from masktune.contract.vocabulary import JobState
 
 
 def test_the_migrations_make_the_tables_of_the_code(database: Database) -> None:

@@ -6,12 +6,12 @@ import threading
 
 from sqlalchemy import update
 
-from core.ids import new_id
 from core.queries import registry, served
 from core.queries.served import Key
 from core.session import Database
 from core.tables import ModelRow, ServedRow
-from core.vocabulary import Arm, Counted
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, Counted
 
 
 def _add(database: Database, counts: dict[Key, int]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from core.ids import new_id
 from core.queries import datasets, jobs
 from core.session import Database
 from core.sweep import close_imports
 from core.tables import DatasetRow, JobRow
-from core.vocabulary import DatasetState, JobKind
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import DatasetState, JobKind
 from tests.integration.core.locks import while_it_waits
 
 

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core.ids import new_id
 from core.queries import jobs, leases
 from core.session import Database
 from core.tables import JobRow
-from core.vocabulary import JobKind, JobState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import JobKind, JobState
 
 MINUTE = 60.0
 

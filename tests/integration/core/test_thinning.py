@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.ids import new_id
 from core.queries import events, jobs
 from core.session import Database
 from core.tables import JobRow
-from core.vocabulary import EventType, JobKind, JobState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import EventType, JobKind, JobState
 
 DAY = 86_400.0
 WITHIN: dict[str, Any] = {"stage": "erm", "epoch": 0, "fraction": 0.1, "metrics": {}}

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from core.artifacts import Artifacts
-from core.housekeeping import keep_house
+from core.maintenance import keep_house
 from core.queries import trash
 from core.session import Database, after_commit
 from core.settings import Settings

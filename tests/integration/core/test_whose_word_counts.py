@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from core.ids import new_id
 from core.queries import events, jobs, leases
 from core.queries.leases import Lease, LeaseLost
 from core.session import Database
 from core.tables import JobRow
-from core.vocabulary import EventType, JobKind, JobState, Stage
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import EventType, JobKind, JobState, Stage
 
 MINUTE = 60.0
 

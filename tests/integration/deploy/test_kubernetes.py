@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from app.main import create_app
-from cli.main import app as command_line
 from core.settings import Settings
+from masktune.cli.main import app as command_line
 from tests.machine import needs
 
 ROOT = Path(__file__).parents[3] / "deploy" / "kubernetes"

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.services.metrics import Metrics
-from core.vocabulary import Counted, JobState
+from app.operations.metrics import Metrics
+from masktune.contract.vocabulary import Counted, JobState
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "masktune.json").read_text())

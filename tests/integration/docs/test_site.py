@@ -14,12 +14,12 @@ import pytest
 import typer
 
 from app.main import create_app
-from app.services.metrics import Metrics
-from cli.main import app as commands
-from client import Client
-from client.resource import Listing, Operation, Resource
+from app.operations.metrics import Metrics
 from core.errors import all_problems
 from core.settings import Settings
+from masktune import Client
+from masktune.cli.main import app as commands
+from masktune.client.resource import Listing, Operation, Resource
 from tests.machine import needs
 
 ROOT = Path(__file__).parents[3]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from models.backbones import Network, build_network
-from models.checkpoints import Checkpoint
 from models.export import card_of, save_model
+from models.training.checkpoints import Checkpoint
 from tests.machine import lacks, needs
 
 SMALL = 128 * 2**10

@@ -16,16 +16,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from models.augment import RECIPES, augment
-from models.backbones_base import BackboneSpec, Built, Network, Split
+from models.backbones.network import BackboneSpec, Built, Network, Split
 from models.config import Crop, Hyperparameters, MaskingConfig
 from models.data.batches import Masking
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store
-from models.masking import apply_masks
+from models.masking.compute import apply_masks
 from models.masktune import compute_masks, map_loader, train_loader
 from models.run import Run
+from models.training.augment import RECIPES, augment
 
 IMAGES = 3
 RUN = Run(seed=11)

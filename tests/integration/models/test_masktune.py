@@ -11,13 +11,11 @@ import pytest
 import torch
 
 from models.backbones import build_network
-from models.checkpoints import CheckpointFolder
 from models.config import FinetuneConfig, Hyperparameters, MaskingConfig, OptimizerConfig, ScheduleConfig
-from models.counting import count
 from models.data.batches import LoaderSettings, Masking, make_loader
 from models.data.store import Store
 from models.errors import LearningError
-from models.masking import MaskSet, apply_masks
+from models.masking.compute import MaskSet, apply_masks
 from models.masktune import (
     compute_masks,
     continue_as_control,
@@ -29,6 +27,8 @@ from models.masktune import (
     val_loader,
 )
 from models.run import Run, Stopped
+from models.training.checkpoints import CheckpointFolder
+from models.training.counting import count
 
 CONFIG = Hyperparameters(
     image_size=16,

@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from app.inference.engine import TorchEngine
-from app.inference.shapes import Explain
-from models import precision
-from models.augment import RECIPES
+from app.inference.engines.torch import TorchEngine
+from app.inference.types import Explain
 from models.backbones import build_network
 from models.config import (
     Augmentation,
@@ -30,13 +28,11 @@ from models.data.batches import LoaderSettings, make_loader
 from models.data.layout import DatasetInfo
 from models.data.packing import Arrays, write_arrays
 from models.data.store import Store
-from models.evaluate import predict_logits
+from models.evaluation.masking_cost import answers_under_masks
+from models.evaluation.metrics import predict_logits
 from models.export import card_of, load_model, save_model
-from models.groups import cross_mistakes
-from models.heads import compute_features
-from models.mask_set import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter
-from models.masking import compute_mask_set
-from models.masking_cost import answers_under_masks
+from models.masking.compute import compute_mask_set
+from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter
 from models.masktune import (
     compute_masks,
     evaluation_loader,
@@ -45,9 +41,13 @@ from models.masktune import (
     masktune,
     new_network,
 )
-from models.retrain import retrain_head
+from models.mitigation.features import compute_features
+from models.mitigation.groups import cross_mistakes
+from models.mitigation.retrain import retrain_head
 from models.run import Run
 from models.saliency import METHODS, saliency
+from models.training import precision
+from models.training.augment import RECIPES
 from tests.pretend_cuda import CUDA, Pretended, Wait, pretended_card
 
 HEADS = HeadConfig(penalties=(1.0, 0.1))

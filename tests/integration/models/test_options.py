@@ -12,7 +12,7 @@ import pytest
 
 from models.config import Hyperparameters, MaskingConfig
 from models.data.store import Store
-from models.masking import RANDOM
+from models.masking.compute import RANDOM
 from models.masktune import compute_masks, masktune, new_network
 from models.run import Run
 from models.saliency import METHODS

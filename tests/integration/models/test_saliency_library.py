@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from models.backbones import Network, build_network
-from models.masking import masks, thresholds
+from models.masking.compute import masks, thresholds
 from models.saliency import saliency, to_library_scale
 from tests.integration.models.cam_library import FAST, LIBRARY, Whole
 

@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 from models.selective import CalibrationTable
 from models.selective.certify import allowed_errors, certified_step, certifies_any
-from tests.unit.models.test_selective import fewest
+from tests.unit.models.selective.test_selective import fewest
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ _TRAINING = """
 import torch
 from torch import nn
 from models.config import OptimizerConfig
-from models.optim import make_optimizer
+from models.training.optim import make_optimizer
 layer = nn.Linear(2, 1)
 for name in ("sgd", "adam", "adamw"):
     optimizer = make_optimizer(layer, OptimizerConfig(name))
@@ -22,7 +22,7 @@ for name in ("sgd", "adam", "adamw"):
 """
 _FITTING = """
 import torch
-from models.fitting import fit_heads
+from models.mitigation.logistic import fit_heads
 fit_heads(torch.randn(6, 2), torch.tensor([0, 1] * 3), torch.ones(6, 1), penalty=1.0, classes=2)
 """
 _DECODING = """
@@ -43,7 +43,7 @@ print(*sorted({"torch._dynamo", "sympy", "torchvision"} & set(sys.modules)))
 
 @pytest.mark.parametrize("does", [_TRAINING, _FITTING, _DECODING], ids=["training", "fitting", "decoding"])
 def test_neither_torchs_compiler_nor_torchvision_is_loaded(does: str) -> None:
-    """1.2 s and 80 MiB. After an update of torch that fails this, `models.eager` is to be adapted."""
+    """1.2 s and 80 MiB. If torch's update fails this, `models.training.eager_optim` is to be adapted."""
     ended = subprocess.run(
         [sys.executable, "-c", does + _TOLD], check=True, stdout=subprocess.PIPE, text=True, timeout=60
     )

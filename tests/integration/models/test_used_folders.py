@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from models.checkpoints import CheckpointError, CheckpointFolder, digest_of
 from models.config import Hyperparameters, MaskingConfig
 from models.data.store import Store
-from models.mask_set import MaskSetError
+from models.masking.store import MaskSetError
 from models.masktune import compute_masks, masktune, new_network
 from models.run import Run
+from models.training.checkpoints import CheckpointError, CheckpointFolder, digest_of
 
 CONFIG = Hyperparameters(
     image_size=16, batch_size=8, epochs=1, control=False, masking=MaskingConfig(sigmas=1.0, iterations=2)

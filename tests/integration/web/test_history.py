@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from client import Event
+from masktune import Event
 from web.history import LOOKS, PAGE, TAIL, WHOLE, Fetch, beginning, past
-from web.story import Story
+from web.job_timeline import Story
 
 
 class Told:

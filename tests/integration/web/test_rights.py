@@ -9,10 +9,10 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from client import Limits
+from masktune import Limits
 from tests.integration.web.conftest import NO_API
 from tests.stub_api import StubApi, stub_api
-from web.connection import connect
+from web.transport.connection import connect
 
 MODEL = {"id": "mdl_1", "arm": "erm", "backbone": "small_cnn", "classes": ["a", "b"]}
 DATASET = {"id": "ds_1", "name": "birds", "state": "ready", "splits": {"train": 1}, "classes": ["a", "b"]}

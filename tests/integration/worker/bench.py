@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from core import schema
-from core.ids import new_id
 from core.queries import datasets, events, jobs, registry
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow
-from core.vocabulary import Arm, EventType, JobKind, JobState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, EventType, JobKind, JobState
 from models.backbones import build_network
 from models.export import card_of, save_model
 from tests.integration.worker.inline import run_inline

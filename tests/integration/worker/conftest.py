@@ -14,13 +14,13 @@ import pytest
 
 from benchmarks._chaos_parts import Redis
 from core.artifacts import Artifacts
-from core.ids import new_id
+from core.notifications import Doorbell
 from core.queries import datasets, events, jobs
-from core.queue import Doorbell
 from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, EventRow, JobRow
-from core.vocabulary import DatasetState, JobKind, JobState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from models.data.importing import import_dataset
 from tests.conftest import postgres_database
 from tests.integration.worker.bench import opened_bench

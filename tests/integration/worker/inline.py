@@ -9,16 +9,16 @@ from sqlalchemy.orm import Session
 
 from core.queries import leases
 from core.queries.leases import Lease
-from core.vocabulary import JobState
-from worker import records
-from worker.briefing import brief
-from worker.endings import STOPPED
-from worker.job import Job
+from masktune.contract.vocabulary import JobState
+from worker.child.reporter import Reporter
+from worker.child.runner import Job
+from worker.child.workspace import Workspace
 from worker.messages import Message, parse
-from worker.reporter import Reporter
+from worker.protocol import Spec
 from worker.runtime import Runtime
-from worker.spec import Spec
-from worker.workspace import Workspace
+from worker.supervisor import recorder as records
+from worker.supervisor.exit_reasons import STOPPED
+from worker.supervisor.spec_builder import brief
 
 
 def _never() -> bool:

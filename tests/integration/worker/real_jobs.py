@@ -9,11 +9,11 @@ from typing import Any
 from PIL import Image
 
 from core.artifacts import Artifacts
-from core.ids import new_id
 from core.queries import datasets, jobs
 from core.session import Database
 from core.tables import DatasetRow, JobRow
-from core.vocabulary import DatasetState, JobKind
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import DatasetState, JobKind
 from models.config import Hyperparameters
 
 CLASSES = ("0-4", "5-9")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from worker.lifeline import Lifeline
+from worker.child.parent_watch import Lifeline
 
 SLEEPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 

@@ -18,15 +18,15 @@ from sqlalchemy.exc import OperationalError
 from benchmarks._chaos_parts import Redis
 from core import schema
 from core.artifacts import Artifacts
+from core.notifications import Doorbell
 from core.queries import events, jobs
-from core.queue import Doorbell
 from core.session import Database
 from core.settings import Settings
 from core.tables import EventRow, JobRow
-from core.vocabulary import STAGES, EventType, JobKind, JobState, Stage
+from masktune.contract.vocabulary import STAGES, EventType, JobKind, JobState, Stage
 from tests.integration.worker.real_jobs import add_dataset, add_import, add_job
-from worker.process_tree import MARK
-from worker.supervisor import environment
+from worker.supervisor.child_process import MARK
+from worker.supervisor.supervisor import environment
 
 REPO = Path(__file__).parents[3]
 PATIENCE = 90.0

@@ -13,17 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from app.services.predict import data_uri
-from app.services.reports import render
-from core.ids import new_id
+from app.predictions.service import data_uri
+from app.reports.service import render
 from core.queries import registry
 from core.tables import DatasetRow, JobRow, ModelRow
-from core.vocabulary import Arm, JobKind
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, JobKind
 from models.backbones import Network, build_network
 from models.data.batches import LoaderSettings, make_loader
 from models.data.importing import import_dataset
 from models.data.store import Store
-from models.evaluate import Logits, predict_logits
+from models.evaluation.metrics import Logits, predict_logits
 from models.export import card_of, load_model, save_model
 from models.run import Run
 from models.selective import CalibrationTable, fit_temperature, probabilities, score

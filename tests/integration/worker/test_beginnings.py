@@ -11,15 +11,15 @@ import pytest
 from sqlalchemy import delete, update
 
 from core.errors import DatasetNotReady, NotFound
-from core.ids import new_id
 from core.queries import jobs, leases, registry
 from core.queries.leases import Lease
 from core.session import Database
 from core.tables import DatasetRow, EventRow, JobRow, ModelRow
-from core.vocabulary import STAGES, Arm, DatasetState, JobKind, JobState, Stage
-from worker.briefing import brief
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import STAGES, Arm, DatasetState, JobKind, JobState, Stage
 from worker.runtime import Runtime
-from worker.supervisor import Supervisor
+from worker.supervisor.spec_builder import brief
+from worker.supervisor.supervisor import Supervisor
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """Nothing here depends on the database: `test_supervisor.py` goes through all of it on both."""

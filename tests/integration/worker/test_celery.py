@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from core.queue import RUN_JOB, SWEEP
+from core.notifications import RUN_JOB, SWEEP
 from core.settings import Settings
 from worker.celery import make_worker
 from worker.runtime import Runtime
-from worker.supervisor import environment
+from worker.supervisor.supervisor import environment
 
 REPO = Path(__file__).parents[3]
 

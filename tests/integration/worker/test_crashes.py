@@ -10,8 +10,8 @@ from core.queries import leases
 from core.queries.leases import Lease
 from core.session import Database
 from core.tables import JobRow
-from core.vocabulary import JobState
-from worker import records
+from masktune.contract.vocabulary import JobState
+from worker.supervisor import recorder as records
 
 AddJob = Callable[..., str]
 JobOf = Callable[[str], JobRow]

@@ -12,12 +12,12 @@ import pytest
 
 from core.queries import events
 from core.tables import JobRow
-from core.vocabulary import STAGES, JobKind, Stage
+from masktune.contract.vocabulary import STAGES, JobKind, Stage
 from models.config import RetrainConfig
 from models.data.importing import import_dataset
 from models.data.store import Store
 from models.export import load_model
-from models.frozen import backbone_digest
+from models.training.frozen import backbone_digest
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters, make_folder
 

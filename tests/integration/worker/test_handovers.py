@@ -9,7 +9,7 @@ import pytest
 import redis as redis_client
 
 from core.queries import jobs
-from core.vocabulary import JobState
+from masktune.contract.vocabulary import JobState
 from tests.integration.worker.real_jobs import hyperparameters
 from tests.integration.worker.service import (
     IN_ORDER,

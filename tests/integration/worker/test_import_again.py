@@ -11,8 +11,8 @@ from core.queries import datasets, jobs, leases
 from core.queries.leases import Lease, LeaseLost
 from core.session import Database
 from core.tables import DatasetRow, JobRow
-from core.vocabulary import DatasetState, JobKind, JobState
-from worker import records
+from masktune.contract.vocabulary import DatasetState, JobKind, JobState
+from worker.supervisor import recorder as records
 
 AddJob = Callable[..., str]
 JobOf = Callable[[str], JobRow]

@@ -10,8 +10,8 @@ def test_the_child_of_an_import_loads_no_torch() -> None:
     """It takes a second, as long as a small import itself."""
     code = """
 import sys
-import worker.child, worker.job
-from core.vocabulary import Stage
+import worker.child.process, worker.child.runner
+from masktune.contract.vocabulary import Stage
 from worker.stages import stage_function
 stage_function(Stage.IMPORT)
 print({"torch", "torchvision", "sklearn"} & set(sys.modules) or "none")

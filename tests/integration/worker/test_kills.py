@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.vocabulary import JobState
+from masktune.contract.vocabulary import JobState
 from tests.integration.worker.service import IN_ORDER, Backend, Reference, check_ended_once, kill
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ import pytest
 from benchmarks._chaos_parts import Postgres
 from core.queries import jobs
 from core.tables import JobRow
-from core.vocabulary import JobState, Stage
+from masktune.contract.vocabulary import JobState, Stage
 from tests.integration.worker.service import Reference, Service, open_service, weights
 from tests.machine import lacks, needs
 

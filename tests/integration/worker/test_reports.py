@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.services.predict import data_uri
-from app.services.reports import render
+from app.predictions.service import data_uri
+from app.reports.service import render
 from core.tables import JobRow
-from core.vocabulary import JobKind
+from masktune.contract.vocabulary import JobKind
 from models.backbones import Network
 from models.data.batches import Loader
 from models.data.importing import import_dataset
-from models.evaluate import Logits, predict_logits
+from models.evaluation.metrics import Logits, predict_logits
 from models.run import Run
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import CLASSES, hyperparameters, make_folder
-from worker.stages import compared
+from worker.report import arms as compared
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,15 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sqlalchemy import select
 
-from app.services.predict import data_uri
-from app.services.reports import render
+from app.predictions.service import data_uri
+from app.reports.service import render
 from core.tables import JobRow, ModelRow
-from core.vocabulary import STAGES, Arm, JobKind, Stage
-from models.checkpoints import weights_digest
+from masktune.contract.vocabulary import STAGES, Arm, JobKind, Stage
 from models.config import RetrainConfig
 from models.data.importing import import_dataset
 from models.data.store import Store
 from models.export import load_model
+from models.training.checkpoints import weights_digest
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters
 from worker.stages.heads import FEATURES, MEMBERS, Members

@@ -14,10 +14,10 @@ import s3fs.core
 from botocore.exceptions import EndpointConnectionError
 from moto.server import ThreadedMotoServer
 
-from app.services.dataset_shapes import describe
+from app.datasets.presenter import describe
 from core.artifacts import ArtifactMissing, Artifacts
 from core.queries import datasets, jobs
-from core.vocabulary import DatasetState, JobKind, JobState
+from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from models.data.importing import import_dataset
 from models.data.store import Store
 from models.export import load_model

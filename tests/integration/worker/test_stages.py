@@ -15,16 +15,16 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from core.ids import new_id
 from core.queries import registry
 from core.tables import DatasetRow, JobRow, ModelRow
-from core.vocabulary import STAGES, Arm, DatasetState, JobKind, JobState, Stage
-from models.checkpoints import weights_digest
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import STAGES, Arm, DatasetState, JobKind, JobState, Stage
 from models.data.importing import import_dataset
 from models.data.store import Store
 from models.export import load_model
-from models.masking import MaskSet
+from models.masking.compute import MaskSet
 from models.selective import CalibrationTable
+from models.training.checkpoints import weights_digest
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import CLASSES, hyperparameters, make_folder
 from tests.integration.worker.service import weights

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from app.api.problems import storage_error
-from app.schemas.common import rfc3339
-from app.schemas.jobs import Event
-from app.services.event_stream import frame, wanted
-from app.services.forward import KEPT_SECONDS, ForwardCheck
-from app.services.limits import FRAMING, limit_of
-from app.services.samples import media_type
-from app.services.uploads import Spool, clear_abandoned
+from app.datasets.samples import media_type
+from app.datasets.uploads import Spool, clear_abandoned
+from app.http.schemas import rfc3339
+from app.jobs.event_stream import frame, wanted
+from app.jobs.schemas import Event
+from app.operations.forward_check import KEPT_SECONDS, ForwardCheck
+from app.operations.limits import FRAMING, limit_of
+from app.operations.problems_routes import storage_error
 from core.settings import Settings
 from tests.machine import needs
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from core.settings import Settings
-from core.vocabulary import Scope
+from masktune.contract.vocabulary import Scope
 
 
 def test_the_embedded_default_needs_no_server(tmp_path: Path) -> None:

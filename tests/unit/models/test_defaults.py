@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from models import backbones_own
-from models.backbones_packaged import PACKAGED
+from models.backbones import small as backbones_own
+from models.backbones.packaged import PACKAGED
 from models.defaults import OWN_BACKBONES, default_hyperparameters
 
 

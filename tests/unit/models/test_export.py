@@ -17,7 +17,6 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from models.backbones import Network, build_network
-from models.checkpoints import weights_digest
 from models.export import (
     ModelCard,
     ModelError,
@@ -28,6 +27,7 @@ from models.export import (
     save_model,
     system_errors,
 )
+from models.training.checkpoints import weights_digest
 
 CLASSES = ("cat", "dog")
 

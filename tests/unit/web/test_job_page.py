@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from client import Event, Job
+from masktune import Event, Job
+from web.job_timeline import Story
 from web.pages.job import stages
-from web.story import Story
 
 
 def _drawn(job: Job, *finished: str) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from web import words
 from web.pages.report import MOST_GROUPS, tables
 from web.shell import rendered
+from web.text import labels as words
 
 
 def _slice(number: int, accuracy: float) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import web
-from client import ClientError, ProblemError, UnexpectedAnswer, Unreachable, WaitedTooLong
-from web import connection
+from masktune import ClientError, ProblemError, UnexpectedAnswer, Unreachable, WaitedTooLong
 from web.app import POLICY
 from web.shell import told
+from web.transport import connection
 
 ROOM = Path(web.__file__).parent
 

@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 import pytest
 
-from client import Dataset, Drift, GroupTable
-from web import words
+from masktune import Dataset, Drift, GroupTable
 from web.shell import rendered
+from web.text import labels as words
 
 
 def drawn(template: str, **values: Any) -> str:

@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 from core.artifacts import Artifacts
-from core.ids import new_id
 from core.settings import Settings
-from core.vocabulary import JobKind, Stage
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import JobKind, Stage
 from models.data.report import ImportStopped
 from models.run import Progress
-from worker.spec import DatasetSpec, Spec
+from worker.child.workspace import Workspace
+from worker.protocol import DatasetSpec, Spec
 from worker.stages.context import StageContext
 from worker.stages.import_ import import_
-from worker.workspace import Workspace
 
 IMAGES = 60
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from worker.stages.gallery import by_turns
+from worker.report.gallery import by_turns
+from worker.report.saliency import evenly
+from worker.report.tables import open_writer
 from worker.stages.import_ import below
-from worker.stages.looks import evenly
-from worker.stages.tables import open_writer
 
 SCHEMA = pa.schema(
     [

@@ -9,13 +9,13 @@ import pytest
 
 from core.artifacts import Artifacts
 from core.settings import Settings
-from core.vocabulary import JobKind, Stage
-from worker.job import Job
+from masktune.contract.vocabulary import JobKind, Stage
+from worker.child.reporter import Reporter
+from worker.child.runner import Job
+from worker.child.workspace import Workspace
 from worker.messages import parse
-from worker.reporter import Reporter
-from worker.spec import Spec
+from worker.protocol import Spec
 from worker.stages import stage_function
-from worker.workspace import Workspace
 
 
 @pytest.mark.parametrize("stage", Stage)

@@ -18,12 +18,12 @@ from PIL import Image
 
 from app.deps import Services
 from app.main import create_app
-from app.services.calibrations import FILE
-from core.ids import new_id
+from app.registry.calibrations import FILE
 from core.queries import datasets, registry
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow
-from core.vocabulary import Arm, DatasetState, JobKind, JobState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState
 from models.backbones import build_network
 from models.data.store import DatasetInfo, Row, StoreWriter
 from models.export import card_of, save_model

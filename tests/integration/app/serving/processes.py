@@ -28,7 +28,7 @@ class Replica:
         self.start()
 
     def start(self) -> None:
-        self._process = subprocess.Popen([sys.executable, "-m", "cli", "api"], env=self._environment)
+        self._process = subprocess.Popen([sys.executable, "-m", "masktune.cli", "api"], env=self._environment)
 
     def terminate(self) -> None:
         """Send SIGTERM; `wait` returns the exit code."""

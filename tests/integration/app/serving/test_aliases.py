@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.ids import new_id
+from masktune.contract.ids import new_id
 from tests.integration.app.serving.conftest import World
 from tests.unit.app.inference.doubles import Waiter
 

@@ -11,10 +11,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.main import create_app
-from core.ids import new_id
 from core.queries import registry
 from core.tables import ModelRow
-from core.vocabulary import Arm
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm
 from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import CLASSES, SAMPLES, World, picture
 

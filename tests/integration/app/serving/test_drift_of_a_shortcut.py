@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from core.settings import Settings
-from core.vocabulary import JobKind
+from masktune.contract.vocabulary import JobKind
 from models.data.builtin import BuiltinOptions, make_builtin
 from models.data.packing import Arrays, write_arrays
 from models.data.store import DatasetInfo, Store

@@ -17,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from app.inference import Explain, Inference, Pair, Part, Seen, Upload, graphs
-from app.inference.engine import TorchEngine, load
-from app.inference.graph_engine import Graphs
-from app.inference.onnx_engine import TOLERANCE, OnnxEngine, difference
-from app.inference.proving import prove
-from app.inference.shapes import Scores
+from app.inference import Explain, Inference, Pair, Part, Seen, Upload
+from app.inference.engines import graph_store as graphs
+from app.inference.engines.graph import Graphs
+from app.inference.engines.onnx import TOLERANCE, OnnxEngine, difference
+from app.inference.engines.torch import TorchEngine, load
+from app.inference.engines.verification import prove
+from app.inference.types import Scores
 from core.artifacts import Artifacts
 from core.errors import Conflict, MasktuneError, Unavailable
 from core.settings import Settings

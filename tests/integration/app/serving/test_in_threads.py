@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.middleware.admission import Gate
+from app.server.middleware.admission import Gate
 from tests.integration.app.serving.conftest import World, picture
 
 PNG = {"Content-Type": "image/png"}

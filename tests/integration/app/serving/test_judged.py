@@ -12,12 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from app.inference import Calibration, Engine, Explain, Pair, Part, Scores, Upload
-from app.schemas.predict import PredictQuery
-from app.services import predict
-from app.services.calibrations import needed
+from app.predictions import service as predict
+from app.predictions.schemas import PredictQuery
+from app.registry.calibrations import needed
 from core.errors import NotCertifiable
 from core.queries import registry
-from core.vocabulary import Decision
+from masktune.contract.vocabulary import Decision
 from models.selective import CalibrationTable
 from tests.integration.app.serving.conftest import World, picture
 

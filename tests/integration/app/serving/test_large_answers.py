@@ -7,10 +7,10 @@ import threading
 
 import httpx
 
-from core.ids import new_id
 from core.queries import registry
 from core.tables import ModelRow
-from core.vocabulary import Arm
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm
 from models.backbones import build_network
 from models.export import card_of, save_model
 from tests.integration.app.conftest import LOCAL

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from app.inference import Explain, Inference, Pair, Part, Upload, check_forward
-from app.inference.batcher import Ask
+from app.inference.scheduling.batcher import Ask
 from app.inference.serving import SMALL_BYTES
 from core.artifacts import Artifacts
 from core.errors import BadImage, NotFound, Overloaded, Unavailable

@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save
 
-from app.inference import graphs
-from core.ids import new_id
+from app.inference.engines import graph_store as graphs
 from core.queries import registry
 from core.tables import JobRow
-from core.vocabulary import JobKind, JobState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import JobKind, JobState
 from models.backbones import build_network
 from tests.integration.app.conftest import StartFront
 from tests.integration.app.serving.conftest import CLASSES, GROUPS, SAMPLES, World

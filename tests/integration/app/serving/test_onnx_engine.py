@@ -12,9 +12,9 @@ import pytest
 import torch
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, RuntimeException
 
-from app.inference.engine import TorchEngine
-from app.inference.graph_engine import Graphs
-from app.inference.onnx_engine import OnnxEngine
+from app.inference.engines.graph import Graphs
+from app.inference.engines.onnx import OnnxEngine
+from app.inference.engines.torch import TorchEngine
 from core.errors import Unavailable
 from models.backbones import build_network
 from models.export import export_onnx

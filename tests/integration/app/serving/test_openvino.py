@@ -24,16 +24,16 @@ from PIL import Image
 
 from app.deps import Services
 from app.inference import Explain, Pair, Part
-from app.inference.engine import TorchEngine
-from app.inference.graph_engine import Graphs
+from app.inference.engines.graph import Graphs
+from app.inference.engines.torch import TorchEngine
 from app.inference.openvino_engine import OpenVinoEngine
 from app.main import create_app
-from app.services.calibrations import FILE
-from core.ids import new_id
+from app.registry.calibrations import FILE
 from core.queries import datasets, registry
 from core.settings import Settings
 from core.tables import DatasetRow, ModelRow
-from core.vocabulary import Arm, DatasetState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, DatasetState
 from models.backbones import Network, build_network
 from models.data.decoding import stored_square, to_unit
 from models.data.store import DatasetInfo, Row, StoreWriter
@@ -149,7 +149,7 @@ def _house(
     counts: dict[str, int],
     calibrated: bool,
 ) -> Iterator[House]:
-    from app.inference import graphs as artifacts_of_graphs
+    from app.inference.engines import graph_store as artifacts_of_graphs
 
     app = create_app(Settings(data_dir=folder, threads=1, engine=engine))
     with TestClient(app, LOCAL) as client:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.ids import new_id
 from core.queries import datasets, registry
 from core.tables import DatasetRow, ModelRow
-from core.vocabulary import Arm, DatasetState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, DatasetState
 from tests.integration.app.serving.conftest import CLASSES, SAMPLES, TEMPERATURE, World
 
 

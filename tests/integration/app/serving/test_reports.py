@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from core.ids import new_id
 from core.tables import JobRow
-from core.vocabulary import JobKind, JobState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import JobKind, JobState
 from tests.integration.app.serving.conftest import World, picture
 from tests.integration.app.test_report_page import ITEM
-from tests.unit.app.report_samples import report
+from tests.unit.app.reports.report_samples import report
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from app.datasets.stores import MOST_WAITING
 from app.main import create_app
-from app.services.stores import MOST_WAITING
 from core.artifacts import Artifacts
 from core.settings import Settings
 from tests.integration.app.conftest import LOCAL

@@ -39,5 +39,5 @@ def _halt(event: str, arguments: tuple[object, ...]) -> None:
         time.sleep(0.01)
 
 
-if GATE and "worker.child" in getattr(sys, "orig_argv", []):
+if GATE and "worker.child.process" in getattr(sys, "orig_argv", []):
     sys.addaudithook(_halt)

@@ -16,7 +16,7 @@ from app.inference import Explain, Ground, Scores
 from app.inference.measuring import Answers, calibrated, difference, fit, measure
 from core.errors import Conflict
 from models.data.store import DatasetInfo, Row, Store, StoreWriter
-from models.evaluate import Logits
+from models.evaluation.metrics import Logits
 from models.selective import SCORES, CalibrationTable, fit_temperature, score
 from tests.unit.app.inference.doubles import EchoEngine
 from worker.stages.calibrate import _tables

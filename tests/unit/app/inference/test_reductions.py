@@ -12,9 +12,9 @@ from typing import cast
 import pytest
 
 from app.inference import Calibration, Ground, Pair, Part
+from app.inference.engines.upgrade import Proven
 from app.inference.reductions import Reductions
-from app.inference.shapes import Engine
-from app.inference.upgrades import Proven
+from app.inference.types import Engine
 from core.errors import Conflict
 from models.data.store import Store
 from tests.unit.app.inference.doubles import EchoEngine, Waiter

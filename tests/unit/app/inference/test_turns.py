@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.inference import Explain, Scores
-from app.inference.batcher import Ask
+from app.inference.scheduling.batcher import Ask
 from app.inference.turns import MOST, QUICK_SECONDS, Turns, is_quick
 from tests.unit.app.inference.doubles import EchoEngine, pictures
 

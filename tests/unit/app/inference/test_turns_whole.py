@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from app.inference import Scores
-from app.inference.batcher import Ask
+from app.inference.scheduling.batcher import Ask
 from app.inference.turns import MOST, Turns
 from tests.unit.app.inference.doubles import EchoEngine, pictures
 

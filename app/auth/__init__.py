@@ -1,0 +1,1 @@
+"""API keys: who calls, what the key may do, how often."""

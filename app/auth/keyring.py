@@ -1,0 +1,157 @@
+"""API keys: who is calling, and what the key allows.
+
+A key comes from the operator (MASKTUNE_API_KEYS) or was created by an admin (`POST /keys`). Only the SHA-256
+of either is kept. A password can be guessed and would need a slow, salted hash. The secrets created here are
+256 random bits, out of reach of any table or brute force, and a slow hash would be paid on every request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from core.errors import Forbidden, Unauthenticated
+from core.queries import keys
+from core.session import Database
+from masktune.contract.vocabulary import Scope
+
+EVERYTHING = frozenset(Scope)
+KEPT_SECONDS = 5.0
+"""How long the keys read from the database are cached. A revoked key stops working at once on the replica
+that revoked it, and within this time on the others."""
+REST_SECONDS = 1.0
+"""Pause after the keys could not be read, because each attempt waits if the database hangs."""
+_PREFIX = "mt_"
+"""Makes a leaked secret recognisable, for example in a log or a repository."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The bearer of a key. Unlike the key, `id` may be logged and stored (a created key's id, or a digest).
+
+    `name` is set for created keys only.
+    """
+
+    id: str
+    scopes: frozenset[Scope]
+    name: str | None = None
+
+    def need(self, scope: Scope) -> None:
+        """Raise `Forbidden` unless the key has this scope; `admin` includes all scopes."""
+        if scope not in self.scopes and Scope.ADMIN not in self.scopes:
+            held = ", ".join(sorted(self.scopes))
+            raise Forbidden(f"this needs a key with the scope {scope.value}; yours has only {held}")
+
+
+ANYONE = Caller("anyone", EVERYTHING)
+"""The caller of a service without keys, which listens on loopback only."""
+
+Made = Callable[[], Sequence[tuple[bytes, Caller]]]
+"""Reads the created keys that are valid now: each key's digest and its bearer."""
+
+
+def new_secret() -> str:
+    """Generate a secret of 256 random bits: 46 characters that need no quoting in a header or a shell."""
+    return _PREFIX + secrets.token_urlsafe(32)
+
+
+def digest_of(secret: str) -> bytes:
+    """Return the SHA-256 of a secret (32 bytes), the only form in which it is kept."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+class Keyring:
+    """The operator's keys, and those in the database as of at most `KEPT_SECONDS` ago."""
+
+    def __init__(
+        self,
+        given: Mapping[str, frozenset[Scope]],
+        made: Made = tuple,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._given = _callers(given)
+        self._read, self._clock = made, clock
+        self._made: Sequence[tuple[bytes, Caller]] = ()
+        self._read_at = self._rests_until = float("-inf")
+        self._failure = Exception()
+        self._reading = asyncio.Lock()
+        self._forgotten = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether a key is needed at all: only if the operator has configured one."""
+        return bool(self._given)
+
+    def forget(self) -> None:
+        """Discard the cached keys, because one was created or revoked here."""
+        self._forgotten += 1
+        self._read_at = self._rests_until = float("-inf")
+
+    async def identify(self, secret: str | None) -> Caller:
+        """Return the caller with this key, or raise `Unauthenticated`. Compares all digests in constant time.
+
+        If the created keys cannot be read, the operator's keys still work, and any other key raises the
+        database's error: a key is not accepted while its revocation cannot be checked.
+        """
+        if not self._given:
+            return ANYONE
+        given = digest_of(secret or "")
+        found = _match(self._given, given)
+        if found is None and secret:
+            found = _match(await self._believed(), given)
+        if found is None:
+            raise Unauthenticated(
+                "send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
+                headers={"WWW-Authenticate": 'Bearer realm="masktune"'},
+            )
+        return found
+
+    async def _believed(self) -> Sequence[tuple[bytes, Caller]]:
+        """Return the created keys. One request reads them for all that are waiting, or fails for all."""
+        asked = self._clock()
+        if asked - self._read_at >= KEPT_SECONDS:
+            async with self._reading:
+                if self._clock() - self._read_at >= KEPT_SECONDS:
+                    if asked < self._rests_until:
+                        raise self._failure.with_traceback(None)  # else it would grow with each raise
+                    await self._read_anew()
+        return self._made
+
+    async def _read_anew(self) -> None:
+        begun, forgotten = self._clock(), self._forgotten
+        try:
+            self._made = await asyncio.to_thread(self._read)  # not in the thread pool of slow requests
+        except Exception as error:
+            if forgotten == self._forgotten:  # else a key was just stored: the database works again
+                self._failure, self._rests_until = error, self._clock() + REST_SECONDS
+            raise
+        if forgotten == self._forgotten:  # else a key changed during the read
+            self._read_at = begun
+
+
+def made_keys(database: Database) -> list[tuple[bytes, Caller]]:
+    """Read the digest and bearer of every valid key in the database, for a `Keyring`."""
+    with database.read() as session:
+        return [
+            (bytes(row.digest), Caller(row.id, frozenset(map(Scope, row.scopes)), row.name))
+            for row in keys.valid(session)
+        ]
+
+
+def _match(callers: Sequence[tuple[bytes, Caller]], given: bytes) -> Caller | None:
+    found = None
+    for digest, caller in callers:
+        if hmac.compare_digest(digest, given):
+            found = caller
+    return found
+
+
+def _callers(given: Mapping[str, frozenset[Scope]]) -> list[tuple[bytes, Caller]]:
+    digests = {digest_of(secret): scopes for secret, scopes in given.items()}
+    return [(digest, Caller(digest.hex()[:16], scopes)) for digest, scopes in digests.items()]

@@ -1,0 +1,71 @@
+"""`/keys`: an admin creates and revokes keys; every key may ask about itself."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from app.auth import service as keys
+from app.auth.schemas import Key, KeyRequest, NewKey, OwnKey
+from app.deps import ADMIN, Bearer, CallerFirst, KeyKey, Reading, Serving, Writing
+from app.http import pagination
+from app.http.etag import conditional
+from app.http.idempotency import Idempotent
+from app.http.pagination import Cursor, Limit
+from app.http.responses import NOT_MODIFIED
+from app.http.schemas import Page
+from app.operations.problems_routes import problems
+from core.queries import keys as queries
+
+router = APIRouter(prefix="/keys", tags=["keys"], route_class=CallerFirst)
+
+
+@router.post(
+    "",
+    dependencies=[ADMIN],
+    status_code=201,
+    response_model=NewKey,
+    summary="Create a key",
+    responses=problems(409, 422),
+)
+def create_key(body: KeyRequest, services: Serving, once: Idempotent) -> Response:
+    """Only if the operator has configured a key (`MASKTUNE_API_KEYS`): without one the service is open."""
+    return keys.create(services, once, body)
+
+
+@router.get(
+    "",
+    dependencies=[ADMIN],
+    response_model=Page[Key],
+    summary="List keys, newest first",
+    responses=NOT_MODIFIED | problems(422),
+)
+def list_keys(request: Request, session: Reading, limit: Limit = 20, cursor: Cursor = None) -> Response:
+    rows = queries.listing(session, before=pagination.decode(cursor), limit=limit + 1)
+    shown, following = pagination.page(rows, limit)
+    return conditional(request, Page[Key](data=[keys.describe(row) for row in shown], next_cursor=following))
+
+
+@router.get("/self", response_model=OwnKey, summary="Get the key of this request", responses=NOT_MODIFIED)
+async def get_own_key(request: Request, caller: Bearer, services: Serving) -> Response:
+    """Any valid key may ask, whatever its scopes: a client learns what its key may do before it tries. Counts
+    as a `read` toward the key's rate."""
+    return conditional(request, keys.own(services, caller))
+
+
+@router.get(
+    "/{key_id}",
+    dependencies=[ADMIN],
+    response_model=Key,
+    summary="Get a key",
+    responses=NOT_MODIFIED | problems(404),
+)
+def get_key(request: Request, key_id: KeyKey, session: Reading) -> Response:
+    return conditional(request, keys.describe(queries.get(session, key_id)))
+
+
+@router.delete(
+    "/{key_id}", dependencies=[ADMIN], status_code=204, summary="Revoke a key", responses=problems(404)
+)
+def revoke_key(key_id: KeyKey, services: Serving, session: Writing) -> None:
+    """The key opens nothing from then on; other replicas follow within 5 s. It stays in the list."""
+    keys.revoke(services, session, key_id)

@@ -1,0 +1,81 @@
+"""Keys created by an admin. The secret is shown once, and only its digest is kept."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.auth.keyring import Caller, digest_of, new_secret
+from app.auth.schemas import Key, KeyRequest, NewKey, OwnKey
+from app.deps import Services
+from app.http.etag import represent
+from app.http.idempotency import Once, fingerprint
+from core.errors import Conflict
+from core.queries import keys
+from core.session import after_commit
+from core.tables import KeyRow
+from masktune.contract.ids import is_id, new_id
+from masktune.contract.vocabulary import Scope
+
+MOST = 1000
+"""Limit of valid keys. Each request is compared with all of them, which takes 0.1 to 0.2 ms at this limit."""
+
+
+def create(services: Services, once: Once, request: KeyRequest) -> Response:
+    """Answer 201 with the secret. The response stored for the Idempotency-Key does not contain it."""
+    if not services.keyring.closed:
+        raise Conflict(
+            "this service is open to everyone who can reach it, so a key would change nothing; ask the "
+            "operator to set MASKTUNE_API_KEYS=admin:SECRET and restart it, then create keys with that one"
+        )
+    secret, told = new_secret(), list[NewKey]()
+
+    def make(session: Session) -> Response:
+        if len(keys.valid(session)) >= MOST:
+            raise Conflict(f"there are already {MOST} valid keys, which is the limit; revoke some")
+        row = KeyRow(
+            id=new_id("key"),
+            name=request.name,
+            digest=digest_of(secret),
+            scopes=[scope.value for scope in sorted(set(request.scopes))],
+        )
+        shown = describe(keys.add(session, row))
+        told.append(NewKey(**dict(shown), secret=secret))
+        after_commit(session, services.keyring.forget)
+        return _answer(services, NewKey(**dict(shown), secret=None))
+
+    kept = once.run(fingerprint(request), make)
+    return _answer(services, told[0]) if told else kept  # no key was created: replay the first response
+
+
+def describe(row: KeyRow) -> Key:
+    """Convert the row to the shape of the API."""
+    return Key(
+        id=row.id,
+        name=row.name,
+        scopes=[Scope(scope) for scope in row.scopes],
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+    )
+
+
+def own(services: Services, caller: Caller) -> OwnKey:
+    """Describe the caller's own key. The id of an operator's key is a digest of it and is left out."""
+    return OwnKey(
+        id=caller.id if is_id(caller.id, "key") else None,
+        name=caller.name,
+        scopes=sorted(caller.scopes),
+        open=not services.keyring.closed,
+    )
+
+
+def revoke(services: Services, session: Session, key_id: str) -> None:
+    """Revoke a key: on this replica with the commit, everywhere within `KEPT_SECONDS`."""
+    keys.revoke(session, key_id)
+    after_commit(session, services.keyring.forget)
+
+
+def _answer(services: Services, key: NewKey) -> Response:
+    # no-store keeps the secret out of caches along the way.
+    headers = {"Location": services.location(f"/keys/{key.id}"), "Cache-Control": "no-store"}
+    return represent(key, status=201, headers=headers)

@@ -1,0 +1,106 @@
+"""Data set rows in the shapes of the API."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from app.datasets.schemas import Dataset, Group, Rejected, Report
+from app.http.key_order import BY_NAME, PROBLEM, Order, each, of_fields, ordered
+from app.http.locations import Locate, located
+from core.artifacts import ArtifactMissing, Artifacts
+from core.tables import DatasetRow
+from models.data.formats.manifest import natural_order
+from models.data.report import REPORT_FILE
+from models.data.splits import ALL_SPLITS, Cut, SplitRecord
+from models.shortcuts.findings import ShortcutCheck
+
+REJECTED_SHOWN = 1000
+
+_SPLIT_RECORD: Order = {**of_fields(SplitRecord), "made": each(ALL_SPLITS, of_fields(Cut))}
+_SHORTCUTS = of_fields(ShortcutCheck)
+
+
+def describe(row: DatasetRow, locate: Locate, artifacts: Artifacts | None = None) -> Dataset:
+    """Describe the data set. Its report lists the first rejected files only if `artifacts` is given."""
+    summary, splits = row.summary, _splits(row)
+    return Dataset(
+        id=row.id,
+        name=row.name,
+        state=row.state,
+        format=summary.get("format") or row.format,
+        source={k: v for k, v in row.source.items() if k != "upload"} or {"upload": True},
+        classes=row.classes,
+        splits={name: split["count"] for name, split in splits.items()},
+        groups=_groups(splits, summary.get("groups", ())),
+        report=None if row.ended_at is None else _report(row, splits, locate, artifacts),
+        job=row.job_id,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+    )
+
+
+def report_file(row: DatasetRow, artifacts: Artifacts) -> Path | None:
+    """Return the file with the import's full report, or None if it wrote none."""
+    if row.artifact is None:
+        return None
+    try:
+        return artifacts.file(row.artifact, REPORT_FILE)
+    except ArtifactMissing:
+        return None
+
+
+def _splits(row: DatasetRow) -> dict[str, Any]:
+    """Return each split's counts, with classes and groups in the data set's own order."""
+    facts = {
+        "count": BY_NAME,
+        "classes": each(row.classes),
+        "groups": each(row.summary.get("groups", ())),
+    }
+    return ordered(row.summary.get("splits", {}), each(ALL_SPLITS, facts))
+
+
+def _groups(splits: Mapping[str, Any], names: Sequence[str]) -> list[Group]:
+    """Return the groups in the order of `names`; any group missing there follows in natural order."""
+    found: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for split, facts in splits.items():
+        for name, n in facts["groups"].items():
+            found[name][split] = n
+    there = (name for name in dict.fromkeys((*names, *natural_order(found))) if name in found)
+    return [Group(name=name, n=sum(found[name].values()), splits=found[name]) for name in there]
+
+
+def _report(
+    row: DatasetRow, splits: Mapping[str, Any], locate: Locate, artifacts: Artifacts | None
+) -> Report:
+    summary = row.summary
+    error: Mapping[str, Any] | None = summary.get("error")
+    file = report_file(row, artifacts) if artifacts is not None else None
+    rejected: Mapping[str, int] = summary.get("rejected", {})
+    shortcuts: Mapping[str, Any] | None = summary.get("shortcuts")
+    return Report(
+        count=summary.get("count", 0),
+        problems=summary.get("problems", []),
+        notes=summary.get("notes", []),
+        rejected=[] if file is None else list(_first_rejected(file, file.stat().st_mtime_ns)),
+        rejected_total=sum(rejected.values()),
+        rejected_by_code=ordered(rejected),
+        ignored_by_code=ordered(summary.get("ignored", {})),
+        duplicates_by_code=ordered(summary.get("duplicates", {})),
+        classes={name: split["classes"] for name, split in splits.items()},
+        split_record=ordered(summary.get("split_record", {}), _SPLIT_RECORD),
+        shortcuts=None if shortcuts is None else ordered(shortcuts, _SHORTCUTS),
+        error=None if error is None else ordered(located(error, locate), PROBLEM),
+    )
+
+
+@lru_cache(maxsize=256)
+def _first_rejected(file: Path, changed: int) -> tuple[Rejected, ...]:
+    """Return the first rejected files. Cached, since reports on millions of files take seconds to read;
+    `changed` (mtime) invalidates the cache."""
+    found = json.loads(file.read_text(encoding="utf-8"))["rejected"][:REJECTED_SHOWN]
+    return tuple(Rejected(**entry) for entry in found)

@@ -1,0 +1,173 @@
+"""`/datasets`: uploads and sources, import reports, samples and their images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from app.datasets import samples, uploads
+from app.datasets import service as datasets
+from app.datasets.presenter import describe, report_file
+from app.datasets.schemas import Dataset, Sample, SourceRequest, UploadRequest
+from app.deps import ADMIN, READER, TRAINER, CallerFirst, DatasetKey, LoadedDataset, Reading, Serving, Writing
+from app.http import pagination
+from app.http.etag import conditional
+from app.http.file_response import send_file
+from app.http.idempotency import Idempotent
+from app.http.pagination import Cursor, Limit
+from app.http.responses import NOT_MODIFIED, sends
+from app.http.schemas import Page, Split
+from app.http.validation import parse_json
+from app.operations.problems_routes import problems
+from core.errors import NotReported, UnsupportedMedia
+from core.queries import datasets as queries
+
+router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=CallerFirst)
+
+SampleNumber = Annotated[int, Path(description="Number of the sample in its data set.")]
+SplitName = Annotated[Split | None, Query(description="Only samples of this split.")]
+ClassName = Annotated[str | None, Query(max_length=200, description="Only samples of this class, by name.")]
+GroupName = Annotated[str | None, Query(max_length=400, description="Only samples of this group, by name.")]
+
+
+def _file_form() -> dict[str, Any]:
+    schema = UploadRequest.model_json_schema()
+    file = {
+        "type": "string",
+        "contentMediaType": "application/octet-stream",
+        "description": "zip, tar, tar.gz or tar.zst",
+    }
+    return schema | {"properties": {"file": file, **schema["properties"]}, "required": ["file", "name"]}
+
+
+@router.post(
+    "",
+    dependencies=[TRAINER],
+    status_code=202,
+    summary="Upload a data set, or import one from a source",
+    response_model=Dataset,
+    responses=problems(409, 422, 507),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": SourceRequest.model_json_schema()},
+                "multipart/form-data": {"schema": _file_form()},
+            },
+        }
+    },
+)
+async def create(request: Request, services: Serving, once: Idempotent) -> Response:
+    """The import starts by itself: follow its job, or poll until `state` is `ready` or `invalid`."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        asked = parse_json(SourceRequest, await request.body())
+        return await run_in_threadpool(datasets.create_from_source, services, once, asked)
+    if kind == "multipart/form-data":
+        async with uploads.received(request, services.settings.scratch, metrics=services.metrics) as upload:
+            return await run_in_threadpool(datasets.create_from_upload, services, once, upload)
+    raise UnsupportedMedia(
+        "send multipart/form-data with the archive as `file`, or application/json with `source`"
+    )
+
+
+@router.get(
+    "",
+    dependencies=[READER],
+    summary="List data sets, newest first",
+    response_model=Page[Dataset],
+    responses=NOT_MODIFIED | problems(422),
+)
+def list_datasets(
+    request: Request, session: Reading, services: Serving, limit: Limit = 20, cursor: Cursor = None
+) -> Response:
+    rows = queries.listing(session, before=pagination.decode(cursor), limit=limit + 1)
+    shown, following = pagination.page(rows, limit)
+    data = [describe(row, services.location) for row in shown]
+    return conditional(request, Page[Dataset](data=data, next_cursor=following))
+
+
+@router.get(
+    "/{dataset_id}",
+    dependencies=[READER],
+    summary="Get a data set with its report",
+    response_model=Dataset,
+    responses=NOT_MODIFIED | problems(404),
+)
+def get_dataset(request: Request, row: LoadedDataset, services: Serving) -> Response:
+    return conditional(request, describe(row, services.location, services.artifacts))
+
+
+@router.delete(
+    "/{dataset_id}",
+    dependencies=[ADMIN],
+    status_code=204,
+    summary="Delete a data set and its files",
+    responses=problems(404, 409),
+)
+def delete_dataset(dataset_id: DatasetKey, session: Writing, services: Serving) -> None:
+    datasets.delete(services, session, dataset_id)
+
+
+@router.get(
+    "/{dataset_id}/report",
+    dependencies=[READER],
+    summary="Get the import's full report: every rejected file, every duplicate",
+    response_class=Response,
+    responses=sends("application/json") | NOT_MODIFIED | problems(404, 409),
+)
+def get_report(request: Request, row: LoadedDataset, services: Serving) -> Response:
+    file = report_file(row, services.artifacts)
+    if file is None:
+        raise NotReported(f"data set {row.id} is {row.state.value}, and its import has not written a report")
+    return send_file(request, file, media_type="application/json")
+
+
+@router.get(
+    "/{dataset_id}/samples",
+    dependencies=[READER],
+    summary="List samples by number",
+    response_model=Page[Sample],
+    responses=NOT_MODIFIED | problems(404, 409, 422),
+)
+def list_samples(
+    request: Request,
+    row: LoadedDataset,
+    services: Serving,
+    split: SplitName = None,
+    label: ClassName = None,
+    group: GroupName = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Response:
+    store = samples.opened(services, row)
+    page = samples.listing(store, split=split, label=label, group=group, cursor=cursor, limit=limit)
+    return conditional(request, page)
+
+
+@router.get(
+    "/{dataset_id}/samples/{sample}",
+    dependencies=[READER],
+    summary="Get a sample",
+    response_model=Sample,
+    responses=NOT_MODIFIED | problems(404, 409),
+)
+def get_sample(request: Request, row: LoadedDataset, sample: SampleNumber, services: Serving) -> Response:
+    return conditional(request, samples.describe(samples.opened(services, row), sample))
+
+
+@router.get(
+    "/{dataset_id}/samples/{sample}/image",
+    dependencies=[READER],
+    summary="Get the image file as it was uploaded",
+    response_class=Response,
+    responses=sends("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
+    | NOT_MODIFIED
+    | problems(404, 409),
+)
+def get_image(request: Request, row: LoadedDataset, sample: SampleNumber, services: Serving) -> Response:
+    data, kind = samples.image(samples.opened(services, row), sample)
+    return conditional(request, data, media_type=kind)

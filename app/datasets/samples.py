@@ -1,0 +1,103 @@
+"""Samples of a data set, read from its packed store."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.datasets.schemas import Sample
+from app.deps import Services
+from app.http.pagination import decode_number, encode_number
+from app.http.schemas import Page
+from core.errors import DatasetNotReady, InvalidInput, NotFound
+from core.tables import DatasetRow
+from masktune.contract.vocabulary import DatasetState
+from models.data.store import Store
+
+MEDIA_TYPES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+)
+"""First bytes → media type. The type that is sent comes from the content, never from a file name."""
+
+
+def opened(services: Services, row: DatasetRow) -> Store:
+    """Return the data set's store, or raise `DatasetNotReady`."""
+    if row.state is not DatasetState.READY or row.artifact is None:
+        raise DatasetNotReady(
+            f"data set {row.id} is {row.state.value}; its samples can be read once it is ready"
+        )
+    return services.stores.open(row.artifact)
+
+
+def listing(
+    store: Store,
+    *,
+    split: str | None,
+    label: str | None,
+    group: str | None,
+    cursor: str | None,
+    limit: int,
+) -> Page[Sample]:
+    """Return a page of the samples that meet all conditions, by number, after the cursor."""
+    rows = store.rows(
+        split=split,
+        label=_index(store.classes, label, "label", "class"),
+        group=_index(store.group_names, group, "group", "group"),
+    )
+    behind = decode_number(cursor)
+    first = 0 if behind is None else int(np.searchsorted(rows, behind, side="right"))
+    shown = rows[first : first + limit]
+    more = first + len(shown) < len(rows)
+    return Page(
+        data=[describe(store, int(row)) for row in shown],
+        next_cursor=encode_number(int(shown[-1])) if more else None,
+    )
+
+
+def describe(store: Store, number: int) -> Sample:
+    """Describe one sample, or raise `NotFound`."""
+    try:
+        sample = store.sample(number)
+    except IndexError as error:
+        raise NotFound(str(error)) from error
+    return Sample(
+        id=sample.row,
+        path=sample.path,
+        label=store.classes[sample.label],
+        split=sample.split,
+        group=None if sample.group is None else store.group_names[sample.group],
+        width=sample.width,
+        height=sample.height,
+        sha256=sample.sha256,
+    )
+
+
+def image(store: Store, number: int) -> tuple[bytes, str]:
+    """Return the file as uploaded and the media type of its content, or raise `NotFound`."""
+    try:
+        data = store.image_bytes(number)
+    except IndexError as error:
+        raise NotFound(str(error)) from error
+    return data, media_type(data)
+
+
+def media_type(data: bytes) -> str:
+    """Return the media type by the first bytes; `application/octet-stream` if browsers should not show it."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for magic, kind in MEDIA_TYPES if data.startswith(magic)), "application/octet-stream")
+
+
+def _index(names: tuple[str, ...], name: str | None, parameter: str, what: str) -> int | None:
+    if name is None:
+        return None
+    if name not in names:
+        some = ", ".join(names[:10]) or "none"
+        raise InvalidInput.field(
+            f"?{parameter}", "unknown", f"the data set has no {what} {name!r}; it has: {some}"
+        )
+    return names.index(name)

@@ -1,0 +1,152 @@
+"""Shapes of data sets: requests and responses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, StringConstraints
+from pydantic_core.core_schema import CoreSchema, union_schema
+
+from app.http.schemas import Options, Split, Storable, Strict, Time
+from masktune.contract.vocabulary import DatasetFormat, DatasetState
+from models.data.biased import Assignment, BiasKind
+
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
+    Storable,
+]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1, description="Seed of the splits that the import makes.")]
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
+
+
+class FormatOptions(Strict):
+    """`options` of an upload or an address."""
+
+    classes: list[ClassName] | None = Field(
+        None, min_length=2, max_length=100_000, description="The class list; other labels are rejected."
+    )
+    target: ClassName = Field("Blond_Hair", description="The CelebA attribute to use as the label.")
+    group: ClassName = Field("Male", description="The CelebA attribute that defines the groups.")
+
+
+class BuiltinOptions(Strict):
+    """`options` of a builtin data set."""
+
+    download: bool = Field(False, description="Whether MNIST, CIFAR-10 and SVHN may be downloaded.")
+    size: int = Field(28, ge=8, le=256, description="Side of the digits in pixels.")
+    kind: BiasKind = Field("square", description="What the shortcut of a biased set looks like.")
+    ratio: float = Field(0.99, gt=0.5, lt=1, description="Share of the first class that has the shortcut.")
+    assignment: Assignment = Field("random", description="`order`: as in the paper's released code.")
+
+
+@dataclass(frozen=True)
+class _Of:
+    """Documents a JSON object's fields in OpenAPI. The service validates them once it knows the source."""
+
+    kinds: tuple[type[BaseModel], ...]
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(union_schema([kind.__pydantic_core_schema__ for kind in self.kinds]))
+
+
+class UploadRequest(Strict):
+    """The fields that accompany an uploaded file."""
+
+    name: Name
+    format: DatasetFormat = Field(DatasetFormat.AUTO, strict=False)  # a JSON string, not yet the enum
+    options: Annotated[Options, _Of((FormatOptions,))] = Field(
+        default={}, description="A JSON object: the class list, and which CelebA attributes to use."
+    )
+    seed: Seed = 0
+
+
+class SourceRequest(UploadRequest):
+    """A data set made from what the service can reach itself."""
+
+    options: Annotated[Options, _Of((BuiltinOptions, FormatOptions))] = Field(
+        default={}, description="A JSON object: the first shape for `builtin:NAME`, else the second."
+    )
+    source: Annotated[str, StringConstraints(min_length=1, max_length=2000), Storable] = Field(
+        description="`builtin:NAME`, or a `file://…` or `s3://…` address that the operator allows.",
+        examples=["builtin:biased-digits"],
+    )
+
+
+class Group(BaseModel):
+    """A group of samples; used to measure, never to train."""
+
+    name: str
+    n: int
+    splits: dict[str, int]
+
+
+class Rejected(BaseModel):
+    """A file that is not in the data set, and why."""
+
+    path: str
+    code: str
+    detail: str
+
+
+class Fact(BaseModel):
+    """Something that the owner should know or fix."""
+
+    code: str
+    detail: str
+
+
+class Report(BaseModel):
+    """What the import found. `GET /datasets/{id}/report` names every file; this names the first 1,000."""
+
+    count: int = Field(0, description="Samples in the data set.")
+    problems: list[Fact] = Field([], description="Why the data set is invalid.")
+    notes: list[Fact] = []
+    rejected: list[Rejected] = Field([], description="The first 1,000; omitted in lists of data sets.")
+    rejected_total: int = 0
+    rejected_by_code: dict[str, int] = {}
+    ignored_by_code: dict[str, int] = {}
+    duplicates_by_code: dict[str, int] = Field(
+        {}, description="Sets of equal pictures; `in_two_splits`: sets that are in more than one split."
+    )
+    classes: dict[str, dict[str, int]] = Field({}, description="Split → class → samples.")
+    split_record: dict[str, Any] = Field({}, description="Which splits were given, which were made, and how.")
+    shortcuts: dict[str, Any] | None = Field(
+        None,
+        description="Which simple property of an image (a corner, its brightness) predicts its class better "
+        "than the majority does, with a permutation p-value over all properties: what a network may lean on.",
+    )
+    error: dict[str, Any] | None = Field(None, description="The problem that ended the import.")
+
+
+class Dataset(BaseModel):
+    """A data set."""
+
+    id: str
+    name: str
+    state: DatasetState
+    format: str = Field(description="As the import found it; until then as requested.")
+    source: dict[str, Any]
+    classes: list[str]
+    splits: dict[str, int]
+    groups: list[Group]
+    report: Report | None
+    job: str = Field(description="The import job.")
+    created_at: Time
+    ended_at: Time | None
+
+
+class Sample(BaseModel):
+    """One image of a data set. `id` is its number there."""
+
+    id: int
+    path: str = Field(description="Its name in the upload.")
+    label: str = Field(description="The name of its class.")
+    split: Split
+    group: str | None
+    width: int
+    height: int
+    sha256: str = Field(description="Digest of the image file.")

@@ -1,0 +1,144 @@
+"""Data sets: create them with their import job, and delete them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.datasets import sources, uploads
+from app.datasets.presenter import describe
+from app.datasets.schemas import BuiltinOptions, FormatOptions, SourceRequest, UploadRequest
+from app.deps import Services
+from app.http.etag import represent
+from app.http.idempotency import Once, fingerprint
+from app.http.tentative_artifact import tentative
+from app.http.validation import parse
+from app.jobs import quotas
+from core.errors import InvalidInput
+from core.queries import datasets, jobs
+from core.session import after_commit
+from core.tables import DatasetRow, JobRow
+from core.trash import discard
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import DatasetFormat, DatasetState, JobKind
+
+
+def create_from_upload(services: Services, once: Once, upload: uploads.Upload) -> Response:
+    """Turn the upload into an artifact, a row and an import job: all three or none."""
+    request = parse_fields(upload.fields)
+    options = _options(FormatOptions, request.options)
+    # Two uploads are equal if their files' bytes are, whatever the multipart boundary.
+    asked = fingerprint(request, upload.sha256)
+    if (answer := once.answered(asked)) is not None:
+        return answer  # saves writing a large file to the store a second time
+    dataset_id = new_id("ds")
+    key = f"uploads/{dataset_id}"
+    with tentative(services.database, services.artifacts, key) as keep:
+        uploads.store(upload, services.artifacts, key)
+
+        def make(session: Session) -> Response:
+            keep(session)
+            return _create(
+                services, session, dataset_id, once, request, source={"upload": key}, options=options
+            )
+
+        return once.run(asked, make)
+
+
+def create_from_source(services: Services, once: Once, request: SourceRequest) -> Response:
+    """Create a data set that the worker imports from a builtin name or an allowed address."""
+    source = sources.resolve(request.source, services.settings.sources)
+    kind = BuiltinOptions if "builtin" in source else FormatOptions
+    if "builtin" in source and request.format is not DatasetFormat.AUTO:
+        raise InvalidInput.field(
+            "/format", "not-applicable", "a builtin data set has no format; leave it out"
+        )
+    options = _options(kind, request.options)
+
+    def make(session: Session) -> Response:
+        return _create(services, session, new_id("ds"), once, request, source=source, options=options)
+
+    return once.run(fingerprint(request), make)
+
+
+def delete(services: Services, session: Session, dataset_id: str) -> None:
+    """Remove the row now, and the stored files after the commit.
+
+    This includes files of an import that was killed before it was recorded, and the work folders of all jobs
+    that would need the data set to resume.
+    """
+    row = datasets.delete(session, dataset_id)
+    artifact = row.artifact or f"datasets/{dataset_id}"
+    keys = {artifact, f"features/{dataset_id}", f"jobs/{row.job_id}/work"}
+    keys |= {*filter(None, [row.source.get("upload")])}
+    keys |= {f"jobs/{job_id}/work" for job_id in datasets.resumable_jobs(session, dataset_id)}
+    after_commit(session, partial(services.stores.forget, artifact))
+    discard(session, services.database, services.artifacts, keys)
+
+
+def parse_fields(fields: Mapping[str, str]) -> UploadRequest:
+    """Parse the form's fields; `options` is JSON and `seed` a decimal integer."""
+    raw: dict[str, Any] = dict(fields)
+    for name, read in _FORM_FIELDS.items():
+        if name in raw:
+            try:
+                raw[name] = read(raw[name])
+            except (ValueError, RecursionError) as error:
+                raise InvalidInput.field(
+                    f"/{name}", "malformed", f"the field {name} cannot be read"
+                ) from error
+    return parse(UploadRequest, raw)
+
+
+_FORM_FIELDS: dict[str, Callable[[str], Any]] = {"options": json.loads, "seed": int}
+
+
+def _options(kind: type[FormatOptions | BuiltinOptions], options: dict[str, Any]) -> dict[str, Any]:
+    """Validate the options here rather than in the import, and fill in the defaults."""
+    return parse(kind, options, prefix="/options").model_dump(mode="json")
+
+
+def _create(
+    services: Services,
+    session: Session,
+    dataset_id: str,
+    once: Once,
+    request: UploadRequest,
+    *,
+    source: dict[str, Any],
+    options: dict[str, Any],
+) -> Response:
+    job = jobs.add(
+        session,
+        JobRow(
+            id=new_id("job"),
+            owner=once.caller,
+            request_id=once.origin.request_id,
+            traceparent=once.origin.traceparent,
+            kind=JobKind.IMPORT,
+            dataset_id=dataset_id,
+            params={"format": request.format, "options": options, "seed": request.seed},
+            inputs={"dataset": dataset_id},
+        ),
+    )
+    quotas.check(session, services.settings, job)
+    row = datasets.add(
+        session,
+        DatasetRow(
+            id=dataset_id,
+            name=request.name,
+            state=DatasetState.IMPORTING,
+            format=request.format,
+            source=source,
+            options=options,
+            job_id=job.id,
+        ),
+    )
+    after_commit(session, partial(services.doorbell.ring, job.id))
+    shown = describe(row, services.location)
+    return represent(shown, status=202, headers={"Location": services.location(f"/datasets/{row.id}")})

@@ -1,0 +1,115 @@
+"""Uploads: streamed to scratch space and hashed on the way, then moved to the artifacts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from app.http.multipart import FormReader
+from app.operations.metrics import Metrics
+from core.artifacts import Artifacts
+from core.errors import InvalidInput, StorageFull
+from core.leftovers import remove_abandoned
+
+ARCHIVE = "archive"
+FACTS = "upload.json"
+BLOCK = 1 << 20
+"""Bytes collected before they are hashed and written off the event loop."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A completely received file. `path` is in scratch space and is removed when the request ends."""
+
+    path: Path
+    filename: str
+    size: int
+    sha256: str
+    fields: dict[str, str]
+
+
+class Spool:
+    """A file that is hashed while it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._digest = hashlib.sha256()
+        self._file: BinaryIO = path.open("wb")
+
+    def write(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._file.write(data)
+        self.size += len(data)
+
+    def close(self) -> str:
+        """Close the file and return the SHA-256 of its content, in hex."""
+        self._file.close()
+        return self._digest.hexdigest()
+
+
+@asynccontextmanager
+async def received(request: Request, scratch: Path, *, metrics: Metrics) -> AsyncIterator[Upload]:
+    """Receive the single file of a multipart body and its fields, in any order.
+
+    The scratch copy is removed at the end of the block, even if the client disconnects.
+    """
+    root = scratch / "uploads"
+    root.mkdir(parents=True, exist_ok=True)
+    _check_space(request, root)
+    folder = Path(tempfile.mkdtemp(dir=root))
+    try:
+        yield await _receive(request, folder / ARCHIVE, metrics=metrics)
+    finally:
+        # Removing a large file takes most of a second; shielded against another cancellation.
+        await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+
+
+async def _receive(request: Request, path: Path, *, metrics: Metrics) -> Upload:
+    reader, spool, gathered = FormReader(request.headers.get("content-type", "")), Spool(path), 0
+    try:
+        async for chunk in request.stream():
+            reader.feed(chunk)
+            gathered += len(chunk)
+            if gathered >= BLOCK:
+                await run_in_threadpool(spool.write, reader.form.take())
+                gathered = 0
+        form = reader.finish()
+        await run_in_threadpool(spool.write, form.take())
+    finally:
+        digest = spool.close()
+    if not spool.size:
+        raise InvalidInput.field("/file", "empty", "the file is empty; send a zip, tar, tar.gz or tar.zst")
+    metrics.upload_bytes.inc(spool.size)
+    return Upload(path, form.filename or "", spool.size, digest, form.fields)
+
+
+def store(upload: Upload, artifacts: Artifacts, key: str) -> None:
+    """Store the file as an artifact: a folder with `archive` and `upload.json`."""
+    with artifacts.writing(key) as folder:
+        shutil.move(upload.path, folder / ARCHIVE)  # a rename if both are on one file system
+        facts = {"filename": upload.filename, "bytes": upload.size, "sha256": upload.sha256}
+        (folder / FACTS).write_text(json.dumps(facts))
+
+
+def clear_abandoned(scratch: Path) -> None:
+    """Remove the scratch files of uploads that killed processes left behind."""
+    remove_abandoned((scratch / "uploads").glob("*"))
+
+
+def _check_space(request: Request, root: Path) -> None:
+    """Refuse an upload that cannot fit at once, instead of filling the disk first."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > shutil.disk_usage(root).free:
+        raise StorageFull("there is not enough space left for an upload of this size; tell the operator")

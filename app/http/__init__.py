@@ -1,0 +1,1 @@
+"""What the routes share about HTTP: validation, pagination, ETags, idempotency, multipart, files."""

@@ -1,0 +1,1 @@
+"""What runs a forward pass, and the choice between them."""

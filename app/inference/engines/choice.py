@@ -1,0 +1,162 @@
+"""Engines of pairs: loaded on demand, then replaced by faster or less precise ones."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Event
+
+from app.inference.cache import EngineCache
+from app.inference.engines.upgrade import IMAGES, Proven, Squares, Upgrades
+from app.inference.reductions import Reductions
+from app.inference.types import Engine, Ground, Pair, Upload
+from core.artifacts import Artifacts
+from core.errors import Conflict
+from core.loading import loading
+from core.settings import Settings
+from models.data.checks import ImageError, ImageLimits
+
+Stored = Callable[[str, int], list[bytes]]
+"""`stored(model, n)` returns up to n encoded images of the data set that a model was trained on."""
+FindGround = Callable[[Pair], Ground]
+"""Returns the data set that a pair was calibrated on, or raises `Conflict` with the reason."""
+
+Check = Callable[[Pair], None]
+"""Raises `NotFound` if a model of the pair has been deleted."""
+
+
+def nothing_stored(model: str, count: int) -> list[bytes]:
+    return []
+
+
+def no_ground(pair: Pair) -> Ground:
+    raise Conflict("there is no data set here to measure it on")
+
+
+def all_there(pair: Pair) -> None:
+    """A check for when models are never deleted."""
+
+
+class Engines:
+    """The `cache`, the loading into it, and the search for better engines than those that were loaded."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        artifacts: Artifacts,
+        limits: ImageLimits,
+        *,
+        stored: Stored,
+        ground: FindGround,
+        check: Check,
+        busy: Callable[[], bool],
+    ) -> None:
+        """`limits` apply to stored images. `busy` tells whether predictions wait; measurements then pause."""
+        self._settings, self._artifacts, self._limits, self._stored = settings, artifacts, limits, stored
+        self._check = check
+        self._threads = settings.threads or len(os.sched_getaffinity(0))
+        self.cache = EngineCache(
+            self._load,
+            max_bytes=settings.models_in_memory_bytes,
+            most_waiting=max(1, settings.predict_in_flight // 2),
+            loaded=self._loaded,
+        )
+        self.upgrades = Upgrades(
+            artifacts,
+            possible=_possible,
+            prove=self._prove,
+            samples=self._samples,
+            current=self.cache.peek,
+            replace=self.cache.replace,
+        )
+        self._reductions = Reductions(
+            ground=ground,
+            reduce=self._reduce,
+            busy=busy,
+            current=self.cache.peek,
+            replace=self.cache.replace,
+        )
+
+    def forget(self, model_id: str) -> None:
+        """Drop the engines of a model that is being deleted, and stop looking for better ones."""
+        self.upgrades.forget(model_id)
+        self.cache.drop(model_id)
+        self._reductions.forget(model_id)
+
+    def close(self) -> None:
+        """End every thread. Engines still answer the requests that they already have."""
+        self._reductions.close()
+        self.upgrades.close()
+        self.cache.close()
+
+    def _load(self, pair: Pair) -> Engine:
+        with loading():
+            from app.inference.engines.torch import load  # imports torch
+
+        try:
+            engine = load(pair, self._artifacts, device=self._settings.device, threads=self._threads)
+        finally:
+            # The model may have been deleted since the request's plan was read. If it was still loaded, it
+            # must not stay in memory; if its files were half deleted, it must not be reported as damaged.
+            self._check(pair)
+        _settle()
+        return engine
+
+    def _loaded(self, pair: Pair, engine: Engine) -> None:
+        if self._settings.engine != "torch":
+            self.upgrades.consider(pair, engine)
+        if self._settings.engine.startswith("openvino"):
+            self._reductions.consider(pair, engine)
+
+    def _prove(self, pair: Pair, engine: Engine, images: Squares) -> Proven:
+        from app.inference.engines.verification import prove  # imports torch and ONNX Runtime
+
+        proven = prove(pair, engine, images, artifacts=self._artifacts, threads=self._threads)
+        _settle()
+        return proven
+
+    def _reduce(
+        self, pair: Pair, engine: Engine, ground: Ground, *, pause: Callable[[], None], stop: Event
+    ) -> Proven:
+        from app.inference.reducing import reduce  # imports torch, ONNX Runtime and OpenVINO
+
+        proven = reduce(
+            pair,
+            engine,
+            ground,
+            pause=pause,
+            stop=stop,
+            int8=self._settings.engine == "openvino-int8",
+            artifacts=self._artifacts,
+            scratch=self._settings.scratch,
+            threads=self._threads,
+        )
+        _settle()
+        return proven
+
+    def _samples(self, pair: Pair, size: int) -> list[Squares]:
+        """Return images of the model's data set as squares, without those that no longer decode."""
+        from app.inference.images import to_square
+
+        squares = []
+        for data in self._stored(pair.model.id, IMAGES):
+            with suppress(ImageError):
+                squares.append(to_square(Upload(data), size, self._limits))
+        return squares
+
+
+def _possible(engine: Engine) -> bool:
+    from app.inference.engines.verification import possible  # imports torch and ONNX Runtime
+
+    return possible(engine)
+
+
+def _settle() -> None:
+    """Freeze the loaded objects, which are long-lived, out of the garbage collector's 90 ms full runs."""
+    gc.collect()
+    gc.freeze()
+    # A request makes hundreds of objects that reference counting frees. Looking for cycles after every 700 of
+    # them, the default, takes 5 % of the time.
+    gc.set_threshold(20_000, 10, 10)

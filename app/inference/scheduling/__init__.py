@@ -1,0 +1,1 @@
+"""Batches of the requests that wait, and the memory they may take."""

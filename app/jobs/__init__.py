@@ -1,0 +1,1 @@
+"""Jobs: hyperparameters, plans, events, presets."""

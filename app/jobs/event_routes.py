@@ -1,0 +1,64 @@
+"""`/jobs/{id}/events`: a resumable stream or JSON pages, depending on `Accept`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from app.deps import READER, CallerFirst, LoadedJob, Serving
+from app.http.etag import conditional
+from app.http.pagination import Cursor, Limit
+from app.http.responses import NOT_MODIFIED, sends
+from app.http.schemas import Page
+from app.jobs import event_stream
+from app.jobs.schemas import Event
+from app.operations.problems_routes import problems
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
+
+After = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="Only events after this number.")]
+LastEventId = Annotated[
+    int | None,
+    Header(alias="Last-Event-ID", ge=0, le=2**31 - 1, description="The same, as an EventSource sends it."),
+]
+
+
+@router.get(
+    "/{job_id}/events",
+    dependencies=[READER],
+    summary="Follow the events of a job",
+    response_model=Page[Event],
+    responses=sends("text/event-stream")
+    | {204: {"description": "As a stream: the job has ended, and there are no events after that number."}}
+    | NOT_MODIFIED
+    | problems(404, 422),
+)
+async def get_events(
+    request: Request,
+    row: LoadedJob,
+    services: Serving,
+    after: After = None,
+    last_event_id: LastEventId = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """With `Accept: text/event-stream`, server-sent events: the stream ends after the event that reports
+    the job's end, and `event: error` carries a problem. Otherwise a page of JSON: more events may follow
+    the last page later, so ask again with `after`."""
+    begin = next((number for number in (last_event_id, after) if number is not None), 0)
+    if not event_stream.wanted(request.headers.get("accept", "")):
+        page = await run_in_threadpool(event_stream.page, services, row, begin, cursor=cursor, limit=limit)
+        return conditional(request, page, headers={"Vary": "Accept"})
+    if row.state.ended and begin >= row.event_seq:
+        return Response(status_code=204, headers={"Vary": "Accept"})  # an EventSource stops reconnecting
+    services.followers.check_room()
+    begin = min(begin, row.event_seq)  # after a number never issued (e.g. after a restore) it would not end
+    return StreamingResponse(
+        event_stream.frames(services.followers, row.id, after=begin, locate=services.location),
+        media_type="text/event-stream",
+        # Proxies must not buffer the stream.
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"},
+    )

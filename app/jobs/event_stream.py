@@ -1,0 +1,69 @@
+"""Events in the two forms that a client may request: a stream or pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from app.deps import Services
+from app.http.locations import Locate
+from app.http.pagination import decode_number, encode_number
+from app.http.schemas import Page
+from app.jobs.event_feed import Followers
+from app.jobs.presenter import describe_event
+from app.jobs.schemas import Event
+from core.errors import PROBLEM_BASE, MasktuneError
+from core.queries import events
+from core.tables import JobRow
+
+HEARTBEAT_SECONDS = 15.0
+RETRY = b"retry: 2000\n\n"
+"""Milliseconds that an EventSource waits before it reconnects. Sent first, it also shows proxies that the
+stream has begun."""
+HEARTBEAT = b": still here\n\n"
+
+
+def wanted(accept: str) -> bool:
+    """Whether the client asks for a stream; the default is JSON."""
+    kinds = [kind.partition(";")[0].strip().lower() for kind in accept.split(",")]
+    return "text/event-stream" in kinds
+
+
+def page(services: Services, row: JobRow, after: int, *, cursor: str | None, limit: int) -> Page[Event]:
+    """Return a page of the events after a number or, if given, after a cursor."""
+    behind = decode_number(cursor)
+    begin = min(after if behind is None else behind, 2**31 - 1)
+    with services.database.read() as session:
+        rows = events.page(session, row.id, after=begin, limit=limit + 1)
+    shown = rows[:limit]
+    more = len(rows) > limit
+    return Page(
+        data=[describe_event(event, services.location) for event in shown],
+        next_cursor=encode_number(shown[-1].seq) if more else None,
+    )
+
+
+async def frames(
+    followers: Followers,
+    job_id: str,
+    *,
+    after: int,
+    locate: Locate,
+    heartbeat: float = HEARTBEAT_SECONDS,
+) -> AsyncIterator[bytes]:
+    """Stream a job's events as server-sent events (WHATWG HTML, section 9.2)."""
+    yield RETRY
+    try:
+        async with aclosing(followers.follow(job_id, after=after, heartbeat=heartbeat)) as found:
+            async for row in found:
+                yield HEARTBEAT if row is None else frame(describe_event(row, locate))
+    except MasktuneError as error:  # the status has already been sent, so the problem is sent as an event
+        told = error.to_problem(locate(f"/jobs/{job_id}/events"), base=locate(PROBLEM_BASE))
+        body = json.dumps(told)
+        yield f"event: error\ndata: {body}\n\n".encode()
+
+
+def frame(event: Event) -> bytes:
+    """Encode one event. This JSON has no line breaks, so one `data` line is enough."""
+    return f"id: {event.id}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n".encode()

@@ -1,0 +1,141 @@
+"""Resolves a job's hyperparameters: data set defaults, then the preset, then the request's single fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.inference.backbones import check_backbone, check_method
+from app.jobs import presets
+from core.errors import InvalidInput
+from core.tables import DatasetRow
+from models.backbones.errors import UnknownBackbone
+from models.config import ConfigError, Hyperparameters, RetrainConfig
+from models.defaults import default_hyperparameters
+
+NULL_MEANS_SOMETHING = frozenset({"share", "learning_rate"})
+"""null is a value in `masking.share` and `finetune.learning_rate`; elsewhere it leaves the field unset."""
+RANDOM = "random"
+"""The masking method that masks as many pixels as saliency would, at random places."""
+NOT_PARAMS = frozenset({"dataset", "model", "mask_set", "preset"})
+
+
+def resolve(base: Mapping[str, Any], request: BaseModel, **fixed: Any) -> Hyperparameters:
+    """Merge `base` ← the request's preset ← its single fields ← `fixed`. Raises `InvalidInput`."""
+    layers = _layers(request)
+    merged = _with_a_schedule_that_holds(base)
+    for layer in (*layers, fixed):
+        merged = merge(merged, _with_a_whole_schedule(layer))
+    try:
+        params = Hyperparameters.from_json(merged)
+    except ConfigError as error:
+        raise InvalidInput.field(error.pointer, "invalid-value", error.message) from error
+    _check_names(params, layers[-1])
+    return params
+
+
+def _with_a_whole_schedule(layer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Complete a schedule: milestones alone mean multistep; naming another one drops milestones below."""
+    schedule = layer.get("schedule") or {}
+    if schedule.get("milestones") and "name" not in schedule:
+        return {**layer, "schedule": {**schedule, "name": "multistep"}}
+    if schedule.get("name", "multistep") != "multistep" and "milestones" not in schedule:
+        return {**layer, "schedule": {**schedule, "milestones": []}}
+    return layer
+
+
+def _with_a_schedule_that_holds(base: Mapping[str, Any]) -> dict[str, Any]:
+    """Normalise an earlier training's schedule: milestones and multistep do nothing without each other."""
+    schedule = base.get("schedule") or {}
+    if (schedule.get("name") == "multistep") == bool(schedule.get("milestones")):
+        return dict(base)
+    name = "constant" if schedule["name"] == "multistep" else schedule["name"]
+    return {**base, "schedule": {**schedule, "name": name, "milestones": []}}
+
+
+def _layers(request: BaseModel) -> tuple[Mapping[str, Any], ...]:
+    """Return what the request asks for: the layers of its preset, if any, below its single fields."""
+    fields, name = given(request), getattr(request, "preset", None)
+    if name is None:
+        return (fields,)
+    preset = presets.get(name)
+    return (preset.params, preset.released, fields) if fields.get("as_released") else (preset.params, fields)
+
+
+def resolve_head(request: BaseModel, **fixed: Any) -> RetrainConfig:
+    """Merge the defaults ← the request's fields ← `fixed`. Raises `InvalidInput`."""
+    merged = merge(merge(RetrainConfig().to_json(), given(request)), fixed)
+    try:
+        return RetrainConfig.from_json(merged)
+    except ConfigError as error:
+        raise InvalidInput.field(error.pointer, "invalid-value", error.message) from error
+
+
+def defaults_for(dataset: DatasetRow, **start: Any) -> dict[str, Any]:
+    """Return default hyperparameters for this data set's image size, training samples and classes.
+
+    `start` are the fields of `requested_start`.
+    """
+    side = dataset.summary["sizes"]["longer_side_max"]
+    n_train = dataset.summary["splits"]["train"]["count"]
+    return default_hyperparameters(side, n_train, len(dataset.classes), **start).to_json()
+
+
+def requested_start(request: BaseModel) -> dict[str, Any]:
+    """Return what the request or its preset says of the network at the start: other defaults depend on it."""
+    names = ("backbone", "pretrained", "freeze_backbone")
+    return {name: layer[name] for layer in _layers(request) for name in names if name in layer}
+
+
+def given(request: BaseModel) -> dict[str, Any]:
+    """Return the hyperparameters that the client set explicitly."""
+    return {name: value for name, value in _set_fields(request).items() if name not in NOT_PARAMS}
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Overlay `above` on `below`; objects are merged field by field."""
+    merged = dict(below)
+    for name, value in above.items():
+        under = merged.get(name)
+        merged[name] = merge(under, value) if isinstance(value, dict) and isinstance(under, dict) else value
+    return merged
+
+
+def _set_fields(model: BaseModel) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in model.model_fields_set:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            found[name] = _set_fields(value)
+        elif value is not None or (
+            name in NULL_MEANS_SOMETHING and type(model).__name__ != "OptimizerFields"
+        ):
+            found[name] = value
+    return found
+
+
+def _check_names(params: Hyperparameters, fields: Mapping[str, Any]) -> None:
+    """Check the client's fields for unknown backbones or methods, and for a momentum without effect."""
+    if "backbone" in fields:
+        try:
+            check_backbone(params.backbone)
+        except UnknownBackbone as error:
+            raise InvalidInput.field("/backbone", "unknown-backbone", str(error)) from error
+    if "momentum" in fields.get("optimizer", {}) and params.optimizer.name != "sgd":
+        raise InvalidInput.field(
+            "/optimizer/momentum", "not-used", f"{params.optimizer.name} has no momentum; leave it out"
+        )
+    if "method" in fields.get("masking", {}):
+        check_method_field(params.masking.method, "/masking/method", random=True)
+
+
+def check_method_field(name: str, pointer: str, *, random: bool = False) -> None:
+    """Raise `InvalidInput` unless it is a saliency method, or "random" if `random` allows it."""
+    if random and name == RANDOM:
+        return
+    try:
+        check_method(name)
+    except ValueError as error:
+        raise InvalidInput.field(pointer, "unknown-method", str(error)) from error

@@ -1,0 +1,296 @@
+"""Starts jobs. Everything that a client can send is checked here, before it costs time on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.deps import Services
+from app.http.etag import represent
+from app.http.idempotency import Once, fingerprint
+from app.jobs import quotas
+from app.jobs.hyperparameters import (
+    check_method_field,
+    defaults_for,
+    given,
+    requested_start,
+    resolve,
+    resolve_head,
+)
+from app.jobs.presenter import describe
+from app.jobs.schemas import (
+    ErmRequest,
+    EvaluateRequest,
+    FinetuneRequest,
+    MaskRequest,
+    MasktuneRequest,
+    PredictRequest,
+    RetrainHeadRequest,
+)
+from core.errors import InvalidInput, WrongDataset
+from core.queries import datasets, jobs, registry
+from core.session import after_commit
+from core.tables import DatasetRow, JobRow, ModelRow
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
+from models.config import Hyperparameters
+
+_OF_A_SET = ("method", "target", "sigmas", "share", "crop")
+"""Fields of `masking` that determine a mask set; the others determine how it is used."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A valid job, ready to be queued."""
+
+    dataset_id: str
+    params: dict[str, Any]
+    inputs: dict[str, Any] = field(default_factory=dict)
+
+
+def start(services: Services, once: Once, kind: JobKind, request: BaseModel) -> Response:
+    """Plan the job and queue it; answer 202 with the whole resource."""
+
+    def plan() -> Plan:
+        with services.database.read() as session:
+            return PLANNERS[kind](session, request)
+
+    def make(session: Session, planned: Plan) -> Response:
+        # Lock and check again: data set or models may have been deleted while the plan was made.
+        session.get(DatasetRow, planned.dataset_id, with_for_update=True)
+        datasets.get_ready(session, planned.dataset_id)
+        registry.keep(session, jobs.models_read(planned.inputs, planned.params))
+        job = JobRow(
+            id=new_id("job"),
+            kind=kind,
+            owner=once.caller,
+            request_id=once.origin.request_id,
+            traceparent=once.origin.traceparent,
+            dataset_id=planned.dataset_id,
+            params=planned.params,
+            inputs={"dataset": planned.dataset_id, **planned.inputs},
+        )
+        row = jobs.add(session, job)
+        quotas.check(session, services.settings, row)
+        after_commit(session, partial(services.doorbell.ring, row.id))
+        shown = describe(row, services.location)
+        return represent(shown, status=202, headers={"Location": shown.links["self"]})
+
+    return once.run_planned(fingerprint(kind, request), plan, make)
+
+
+def _erm(session: Session, request: ErmRequest) -> Plan:
+    return _training(session, request, (Arm.ERM,))
+
+
+def _masktune(session: Session, request: MasktuneRequest) -> Plan:
+    return _training(session, request, (Arm.ERM, Arm.MASKTUNE, Arm.CONTROL))
+
+
+def _training(session: Session, request: ErmRequest | MasktuneRequest, arms: tuple[Arm, ...]) -> Plan:
+    dataset = datasets.get_ready(session, request.dataset)
+    base = defaults_for(dataset, **requested_start(request))
+    if isinstance(request.pretrained, str):
+        model = registry.get(session, request.pretrained)
+        params = resolve(base | _own(model), request, pretrained=model.id)  # it may have named an alias
+        _check_pretrained(model, params.backbone)
+    else:
+        params = resolve(base, request)
+    wanted = [arm for arm in arms if arm is not Arm.CONTROL or params.control]
+    return Plan(dataset.id, params.to_json(), {"model_ids": _new_models(wanted)})
+
+
+def _mask(session: Session, request: MaskRequest) -> Plan:
+    model, dataset = _pair(session, request.model, request.dataset)
+    params = resolve(_base(session, model, dataset), request, **_own(model))
+    return Plan(dataset.id, params.to_json(), {"model": model.id})
+
+
+def _finetune(session: Session, request: FinetuneRequest) -> Plan:
+    mask = jobs.get(session, request.mask_set)
+    if mask.kind is not JobKind.MASK or mask.state is not JobState.SUCCEEDED or Stage.MASK not in mask.done:
+        raise InvalidInput.field(
+            "/mask_set", "not-a-mask-set", f"job {mask.id} is not a mask job that succeeded"
+        )
+    model, dataset = _pair(session, mask.inputs["model"], mask.dataset_id)
+    params = _as_masked(resolve(mask.params, request, **_own(model)), mask, request)
+    _check_goes_on(session, model, params, pointer="/preset" if request.preset else "/mask_set")
+    inputs = {"mask_set": mask.id, "model": model.id, "model_ids": _new_models([Arm.MASKTUNE])}
+    return Plan(dataset.id, params.to_json(), inputs)
+
+
+def _retrain_head(session: Session, request: RetrainHeadRequest) -> Plan:
+    model, dataset = _pair(session, request.model, request.dataset)
+    fixed = {}
+    if request.second_model is not None:
+        second, _ = _pair(session, request.second_model, dataset.id)
+        if second.id == model.id:
+            raise InvalidInput.field(
+                "/second_model", "same-model", "name another model: a model never disagrees with itself"
+            )
+        fixed["second_model"] = second.id
+    params = resolve_head(request, **fixed)
+    if params.groups == "given":
+        _check_grouped(dataset)
+    arms = [Arm.RETRAINED, Arm.CONTROL] if params.control else [Arm.RETRAINED]
+    return Plan(dataset.id, params.to_json(), {"model": model.id, "model_ids": _new_models(arms)})
+
+
+def _evaluate(session: Session, request: EvaluateRequest) -> Plan:
+    model, dataset = _pair(session, request.model, request.dataset)
+    splits = list(dict.fromkeys(request.splits))
+    _check_splits(dataset, splits, "/splits")
+    return Plan(dataset.id, {"splits": splits}, {"model": model.id})
+
+
+def _predict(session: Session, request: PredictRequest) -> Plan:
+    model, dataset = _pair(session, request.model, request.dataset)
+    _check_splits(dataset, [request.split], "/split")
+    check_method_field(request.method, "/method")
+    for policy in ("coverage", "max_risk", "min_score"):
+        if getattr(request, policy) is not None and model.calibration is None:
+            raise InvalidInput.field(
+                f"/{policy}",
+                "not-calibrated",
+                f"model {model.id} has no calibration; make one with POST /jobs/evaluate",
+            )
+    if request.score not in (None, "max_softmax") and model.erm_id is None:
+        raise InvalidInput.field(
+            "/score", "needs-erm", f"{request.score} needs an ERM model, and model {model.id} has none"
+        )
+    params = request.model_dump(mode="json", exclude={"model", "dataset"})
+    return Plan(dataset.id, params, {"model": model.id})
+
+
+PLANNERS: dict[JobKind, Callable[[Session, Any], Plan]] = {
+    JobKind.ERM: _erm,
+    JobKind.MASK: _mask,
+    JobKind.FINETUNE: _finetune,
+    JobKind.MASKTUNE: _masktune,
+    JobKind.RETRAIN_HEAD: _retrain_head,
+    JobKind.EVALUATE: _evaluate,
+    JobKind.PREDICT: _predict,
+}
+
+
+# --- the parts of a plan ------------------------------------------------------------------
+
+
+def _pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[ModelRow, DatasetRow]:
+    """Return the model and a ready data set with its classes, by default the one that it was trained on."""
+    model = registry.get(session, model_name)
+    wanted = dataset_id or model.dataset_id
+    if wanted is None:
+        raise InvalidInput.field(
+            "/dataset", "missing", f"model {model.id} was imported without a data set; name one"
+        )
+    dataset = datasets.get_ready(session, wanted)
+    if dataset.classes != model.classes:
+        raise WrongDataset(
+            f"model {model.id} has the classes {_some(model.classes)}, but data set {dataset.id} has "
+            f"{_some(dataset.classes)}; they must be the same, in the same order"
+        )
+    return model, dataset
+
+
+def _base(session: Session, model: ModelRow, dataset: DatasetRow) -> Mapping[str, Any]:
+    """Return the hyperparameters that the model was trained with, or the data set's defaults if imported.
+
+    For a retrained head, these are the hyperparameters of its backbone.
+    """
+    found: ModelRow | None = model
+    while found is not None and found.job_id is not None:
+        job = jobs.get(session, found.job_id)
+        if job.kind is not JobKind.RETRAIN_HEAD:
+            return job.params
+        found = session.get(ModelRow, job.inputs["model"])
+    return defaults_for(dataset, backbone=model.backbone, pretrained=model.id)
+
+
+def _own(model: ModelRow) -> dict[str, Any]:
+    """Return the fields that go with the model's weights, where they are the start."""
+    return {"backbone": model.backbone, "image_size": model.image_size, "pretrained": model.id}
+
+
+def _as_masked(params: Hyperparameters, mask: JobRow, request: FinetuneRequest) -> Hyperparameters:
+    """Apply the settings of the mask set if it is the only one; `InvalidInput` if the request differs."""
+    if params.masking.iterations > 1:
+        return params
+    made = {name: mask.params["masking"][name] for name in _OF_A_SET}
+    for name, wanted in given(request).get("masking", {}).items():
+        if wanted != made.get(name, wanted):
+            raise InvalidInput.field(
+                f"/masking/{name}",
+                "other-masks",
+                f"the masks of {mask.id} were made with {name} = {made[name]}; leave it out, or make a mask "
+                "set with your value. With 2 or 3 iterations it applies to the later sets",
+            )
+    return replace(params, masking=replace(params.masking, **made))
+
+
+def _check_goes_on(session: Session, model: ModelRow, params: Hyperparameters, *, pointer: str) -> None:
+    """Check that the finetune trains the same layers, with the optimizer whose state it goes on with."""
+    if model.job_id is None:
+        return
+    job = jobs.get(session, model.job_id)
+    if job.kind is JobKind.RETRAIN_HEAD:  # leaves no optimizer state
+        return
+    trained, wanted = job.params["optimizer"]["name"], params.optimizer.name
+    if trained != wanted:
+        raise InvalidInput.field(
+            pointer,
+            "other-optimizer",
+            f"it asks for {wanted}, but the finetune continues with the state of {trained}, which trained "
+            f"model {model.id}; use a preset with {trained}, or none",
+        )
+    if job.params.get("freeze_backbone", False) != params.freeze_backbone:
+        layers = "the last layer alone" if job.params.get("freeze_backbone") else "the whole network"
+        raise InvalidInput.field(
+            pointer,
+            "other-layers",
+            f"the finetune continues the training of model {model.id}, which trained {layers}; use another "
+            "preset, or none",
+        )
+
+
+def _new_models(arms: list[Arm]) -> dict[str, str]:
+    """Assign ids now, so that a stage that runs twice writes the same artifacts."""
+    return {arm.value: new_id("mdl") for arm in arms}
+
+
+def _check_pretrained(model: ModelRow, backbone: str) -> None:
+    if model.backbone != backbone:
+        raise InvalidInput.field(
+            "/pretrained",
+            "other-backbone",
+            f"model {model.id} is a {model.backbone}; use the same backbone, not {backbone}",
+        )
+
+
+def _check_splits(dataset: DatasetRow, splits: Sequence[str], pointer: str) -> None:
+    empty = [split for split in splits if split not in dataset.summary["splits"]]
+    if empty:
+        raise InvalidInput.field(pointer, "empty-split", f"the data set has no samples in {', '.join(empty)}")
+
+
+def _check_grouped(dataset: DatasetRow) -> None:
+    """Raise `InvalidInput` unless every training sample has a group."""
+    train = dataset.summary["splits"]["train"]
+    grouped = sum(train["groups"].values())
+    if grouped < train["count"]:
+        raise InvalidInput.field(
+            "/groups",
+            "no-groups",
+            f"{train['count'] - grouped:,} of {train['count']:,} training samples have no group; upload the "
+            "data set with groups, or infer them: groups=cross_mistakes",
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" … ({len(names)})" if len(names) > 5 else "")

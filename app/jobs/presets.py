@@ -1,0 +1,50 @@
+"""The presets: TOML files in the package `presets`, read and checked once."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from app.jobs.preset_schemas import Preset
+from core.errors import InvalidInput
+from models.config import Hyperparameters
+
+_WORDS = ("title", "description", "data", "released")
+
+
+@cache
+def load() -> dict[str, Preset]:
+    """Return all presets by name. Raises `ConfigError` for a preset that no job could run."""
+    found = {}
+    for file in sorted(files("presets").iterdir(), key=lambda entry: entry.name):
+        name, dot, ending = file.name.rpartition(".")
+        if dot and ending == "toml":
+            found[name] = _read(name, tomllib.loads(file.read_text(encoding="utf-8")))
+    return found
+
+
+def get(name: str) -> Preset:
+    """Return the preset, or raise `InvalidInput`."""
+    preset = load().get(name)
+    if preset is None:
+        raise InvalidInput.field(
+            "/preset", "unknown-preset", f"there is no preset {name!r}; GET /presets lists them"
+        )
+    return preset
+
+
+def _read(name: str, raw: dict[str, Any]) -> Preset:
+    params = {key: value for key, value in raw.items() if key not in _WORDS}
+    released = raw.get("released", {})
+    for fields in (params, released):
+        Hyperparameters.from_json(fields)
+    return Preset(
+        name=name,
+        title=raw.get("title", name),
+        description=raw.get("description", ""),
+        data=raw.get("data"),
+        params=params,
+        released=released,
+    )

@@ -1,0 +1,157 @@
+"""`/jobs`: start by kind, list, cancel, resume."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from app.deps import READER, TRAINER, CallerFirst, JobKey, LoadedJob, Reading, Serving, Writing
+from app.http import pagination
+from app.http.etag import conditional, represent
+from app.http.file_response import send_file
+from app.http.idempotency import Idempotent
+from app.http.pagination import Cursor, Limit
+from app.http.responses import NOT_MODIFIED, sends
+from app.http.schemas import Page
+from app.jobs import plans as starting
+from app.jobs import service as jobs
+from app.jobs.presenter import describe
+from app.jobs.schemas import (
+    ErmRequest,
+    EvaluateRequest,
+    FinetuneRequest,
+    Job,
+    MaskRequest,
+    MasktuneRequest,
+    PredictRequest,
+    RetrainHeadRequest,
+)
+from app.operations.problems_routes import problems
+from core.queries import jobs as queries
+from masktune.contract.vocabulary import JobKind, JobState
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
+
+STARTING: dict[str, Any] = {
+    "dependencies": [TRAINER],
+    "status_code": 202,
+    "response_model": Job,
+    "responses": problems(404, 409, 422),
+}
+KindFilter = Annotated[JobKind | None, Query(description="Only jobs of this kind.")]
+StateFilter = Annotated[JobState | None, Query(description="Only jobs in this state.")]
+DatasetFilter = Annotated[
+    str | None, Query(pattern=r"^ds_[0-9a-z]+$", max_length=32, description="Only jobs of this data set.")
+]
+
+
+@router.post("/erm", summary="Train by plain ERM", **STARTING)
+def start_erm(body: ErmRequest, services: Serving, once: Idempotent) -> Response:
+    return starting.start(services, once, JobKind.ERM, body)
+
+
+@router.post("/mask", summary="Compute a mask set", **STARTING)
+def start_mask(body: MaskRequest, services: Serving, once: Idempotent) -> Response:
+    return starting.start(services, once, JobKind.MASK, body)
+
+
+@router.post("/finetune", summary="Finetune a model on the images of a mask set", **STARTING)
+def start_finetune(body: FinetuneRequest, services: Serving, once: Idempotent) -> Response:
+    return starting.start(services, once, JobKind.FINETUNE, body)
+
+
+@router.post(
+    "/masktune", summary="Run the whole method: erm, mask, finetune, control, calibrate, evaluate", **STARTING
+)
+def start_masktune(body: MasktuneRequest, services: Serving, once: Idempotent) -> Response:
+    return starting.start(services, once, JobKind.MASKTUNE, body)
+
+
+@router.post("/retrain_head", summary="Retrain the last layer, balanced over groups", **STARTING)
+def start_retrain_head(body: RetrainHeadRequest, services: Serving, once: Idempotent) -> Response:
+    return starting.start(services, once, JobKind.RETRAIN_HEAD, body)
+
+
+@router.post("/evaluate", summary="Measure a model", **STARTING)
+def start_evaluate(body: EvaluateRequest, services: Serving, once: Idempotent) -> Response:
+    return starting.start(services, once, JobKind.EVALUATE, body)
+
+
+@router.post("/predict", summary="Write predictions for every sample of a split to a file", **STARTING)
+def start_predict(body: PredictRequest, services: Serving, once: Idempotent) -> Response:
+    return starting.start(services, once, JobKind.PREDICT, body)
+
+
+@router.get(
+    "",
+    dependencies=[READER],
+    summary="List jobs, newest first",
+    response_model=Page[Job],
+    responses=NOT_MODIFIED | problems(422),
+)
+def list_jobs(
+    request: Request,
+    session: Reading,
+    services: Serving,
+    kind: KindFilter = None,
+    state: StateFilter = None,
+    dataset: DatasetFilter = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Response:
+    before = pagination.decode(cursor)
+    rows = queries.listing(
+        session, before=before, limit=limit + 1, kind=kind, state=state, dataset_id=dataset
+    )
+    shown, following = pagination.page(rows, limit)
+    data = [describe(row, services.location) for row in shown]
+    return conditional(request, Page[Job](data=data, next_cursor=following))
+
+
+@router.get(
+    "/{job_id}",
+    dependencies=[READER],
+    summary="Get a job",
+    response_model=Job,
+    responses=NOT_MODIFIED | problems(404),
+)
+def get_job(request: Request, row: LoadedJob, services: Serving) -> Response:
+    return conditional(request, describe(row, services.location))
+
+
+@router.post(
+    "/{job_id}/cancel",
+    dependencies=[TRAINER],
+    status_code=202,
+    summary="Cancel a job; the device is free within seconds",
+    response_model=Job,
+    responses=problems(404, 409),
+)
+def cancel(job_id: JobKey, session: Writing, services: Serving) -> Response:
+    return represent(describe(queries.cancel(session, job_id), services.location), status=202)
+
+
+@router.post(
+    "/{job_id}/resume",
+    dependencies=[TRAINER],
+    status_code=202,
+    summary="Resume a failed or cancelled job from its last checkpoint",
+    response_model=Job,
+    responses=problems(404, 409),
+)
+def resume(job_id: JobKey, session: Writing, services: Serving) -> Response:
+    return represent(describe(jobs.resume(services, session, job_id), services.location), status=202)
+
+
+@router.get(
+    "/{job_id}/predictions",
+    dependencies=[READER],
+    summary="Get the file of a predict job",
+    response_class=Response,
+    responses=sends("application/vnd.apache.parquet", "text/csv") | NOT_MODIFIED | problems(404, 409),
+)
+def get_predictions(request: Request, row: LoadedJob, services: Serving) -> Response:
+    file, kind = jobs.predictions(services, row)
+    return send_file(request, file, media_type=kind, filename=f"{row.id}{file.suffix}")

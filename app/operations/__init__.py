@@ -1,0 +1,1 @@
+"""What an operator asks: health, limits, metrics, problems, the OpenAPI description."""

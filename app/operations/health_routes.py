@@ -1,0 +1,35 @@
+"""`/livez`: the process answers. `/readyz`: all parts that a request needs answer. Neither needs a key."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from app.deps import Serving
+from app.operations import health
+from app.operations.health_schemas import Alive, Ready
+from app.operations.problems_routes import problems
+from core.errors import Unavailable
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/livez", summary="Check that the process answers")
+async def livez() -> Alive:
+    return Alive()
+
+
+@router.get(
+    "/readyz",
+    summary="Check database, broker, storage and a real forward pass",
+    responses=problems(503),
+)
+async def readyz(services: Serving) -> Ready:
+    """A 503 problem has `parts` too, and says which of them fail."""
+    parts = await health.check(services)
+    failing = [part.name for part in parts if not part.ok]
+    if failing:
+        raise Unavailable(
+            f"not ready: {', '.join(failing)}; see `parts` for details",
+            extra={"parts": [part.model_dump() for part in parts]},
+        )
+    return Ready(parts=parts)

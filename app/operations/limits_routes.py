@@ -1,0 +1,19 @@
+"""`/limits`: the size limits of requests. Needs no key, since the limits could be found by trying."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.deps import Serving
+from app.http.etag import conditional
+from app.http.responses import NOT_MODIFIED
+from app.operations.limits_schemas import Limits
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/limits", summary="Get the size limits", response_model=Limits, responses=NOT_MODIFIED)
+async def limits(request: Request, services: Serving) -> Response:
+    """Ask before an upload, to avoid sending what would be refused."""
+    return conditional(request, Limits.model_validate(services.settings))

@@ -1,0 +1,173 @@
+"""Prometheus metrics, in one registry per application.
+
+Names follow Prometheus' conventions: base units (seconds, bytes) as suffixes, `_total` on counters (the
+library adds it), one prefix. `deploy/grafana` and `deploy/prometheus` query them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from masktune.contract.vocabulary import Counted, JobState
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+MOST_MODELS = 64
+"""Number of models with their own label, the first to be served; all others share `(other)`."""
+ENGINES = ("onnxruntime", "openvino", "torch")
+_OTHERS = "(other)"
+_OUTCOMES = (Counted.ANSWERED, Counted.BELOW_THRESHOLD, Counted.NO_CERTIFIED_THRESHOLD)
+
+
+class _Series(NamedTuple):
+    """The series of one model, looked up once so that requests do not pay for it."""
+
+    outcomes: Mapping[Counted, Counter]
+    agree: Counter
+    disagree: Counter
+
+
+class Metrics:
+    """The metrics of an application. Register further ones with `registry=metrics.registry`."""
+
+    def __init__(self, version: str = "0.0.0") -> None:
+        self.registry = CollectorRegistry()
+        labels = ("method", "route", "status")
+        self.requests = Counter(
+            "masktune_requests", "Requests answered, by route template.", labels, registry=self.registry
+        )
+        self.seconds = Histogram(
+            "masktune_request_duration_seconds",
+            "Seconds from a request's head to the end of its answer, without event streams.",
+            ("method", "route"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.inside = 0
+        """Requests in flight, counted in the event loop's thread; copied to the gauge on refresh."""
+        # For several processes at one address: the sum, or the value last read from the database by any.
+        own = partial(Gauge, registry=self.registry, multiprocess_mode="livesum")
+        told = partial(Gauge, registry=self.registry, multiprocess_mode="mostrecent")
+        self._in_flight = own("masktune_requests_in_flight", "Requests being answered.")
+        self.upload_bytes = Counter(
+            "masktune_upload_bytes", "Bytes of archives received.", registry=self.registry
+        )
+        self.followers = own("masktune_event_followers", "Open event streams.")
+        self.predictions = Counter(
+            "masktune_predictions",
+            "Images sent to a model, by decision; coverage is the rate of answered over that of all.",
+            ("model", "outcome"),
+            registry=self.registry,
+        )
+        self.pairs = Counter(
+            "masktune_pair_predictions",
+            "Images that both a model and its ERM half predicted, by whether their labels agree.",
+            ("model", "agree"),
+            registry=self.registry,
+        )
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._series: dict[str, _Series] = {}
+        self._lock = Lock()
+        self._loaded = own("masktune_models_loaded", "Pairs in memory, by engine.", ("engine",))
+        self.waiting = own("masktune_images_waiting", "Images waiting for an engine.")
+        self._jobs = told("masktune_jobs", "Jobs in each state.", ("state",))
+        self._oldest = told(
+            "masktune_oldest_queued_job_age_seconds",
+            "How long the oldest job in the queue has waited for a worker; 0 if none waits.",
+        )
+        told("masktune_build_info", "1, labelled with the version.", ("version",)).labels(version).set(1)
+        ProcessCollector(registry=self.registry)
+
+    def answered(self, method: str, route: str, status: int, seconds: float | None) -> None:
+        """Count a request and, unless `seconds` is None, record how long it took.
+
+        All three labels come from bounded sets, so each series is looked up once and kept.
+        """
+        key = (method, route, status)
+        series = self._answers.get(key)
+        if series is None:
+            series = self._answers[key] = (
+                self.requests.labels(method, route, str(status)),
+                self.seconds.labels(method, route),
+            )
+        series[0].inc()
+        if seconds is not None:
+            series[1].observe(seconds)
+
+    def set_jobs(self, counts: Mapping[JobState, int], *, oldest_queued: float) -> None:
+        """Set the job counts of the database, the same on every replica. `oldest_queued` is in seconds.
+
+        States without jobs are reported as 0, so that graphs have no gaps.
+        """
+        for state in JobState:
+            self._jobs.labels(state.value).set(counts.get(state, 0))
+        self._oldest.set(oldest_queued)
+
+    def set_in_flight(self) -> None:
+        self._in_flight.set(self.inside)
+
+    def set_loaded(self, counts: Mapping[str, int]) -> None:
+        """Set the count of every engine, also of those that run nothing."""
+        for engine in ENGINES:
+            self._loaded.labels(engine).set(counts.get(engine, 0))
+
+    def served(self, model: str, counts: Mapping[Counted, int]) -> None:
+        """Count what a model was served: 5 series per model, for `MOST_MODELS` models and the rest."""
+        series = self._series.get(model) or self._new_series(model)
+        for what, counter in series.outcomes.items():
+            if counts.get(what):
+                counter.inc(counts[what])
+        pairs, apart = counts.get(Counted.PAIRS, 0), counts.get(Counted.DISAGREEMENTS, 0)
+        if pairs:
+            series.agree.inc(pairs - apart)
+            series.disagree.inc(apart)
+
+    def _new_series(self, model: str) -> _Series:
+        with self._lock:
+            name = model if len(self._series) < MOST_MODELS else _OTHERS
+            series = _Series(
+                {what: self.predictions.labels(name, what.value) for what in _OUTCOMES},
+                self.pairs.labels(name, "true"),
+                self.pairs.labels(name, "false"),
+            )
+            if name is model:
+                self._series[model] = series
+        return series
+
+    def render(self) -> bytes:
+        """Render all metrics in Prometheus' text format, aggregated over processes that share the address."""
+        folder = _shared_folder()
+        if folder is None:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together, str(folder))  # type: ignore[no-untyped-call]  # untyped upstream
+        return generate_latest(together)
+
+    def close(self) -> None:
+        """Drop this process's gauges; its counters remain."""
+        if _shared_folder() is not None:
+            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+def forget_the_dead() -> None:
+    """Drop the gauges of processes that were killed before `close`."""
+    folder = _shared_folder()
+    for file in [] if folder is None else folder.glob("gauge_live*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not Path(f"/proc/{pid}").exists():
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _shared_folder() -> Path | None:
+    """Return the folder where processes at one address share their values; None for a single process."""
+    name = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(name) if name else None

@@ -1,0 +1,26 @@
+"""`/metrics`, scraped by Prometheus. Needs no key."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from app.deps import Reading, Serving
+from app.http.responses import sends
+from app.operations import gauges
+from app.operations.metrics import CONTENT_TYPE
+from app.operations.problems_routes import problems
+from core.queries import jobs
+
+router = APIRouter(tags=["service"])
+
+
+@router.get(
+    "/metrics",
+    summary="Get the metrics in Prometheus' text format",
+    response_class=Response,
+    responses=sends("text/plain") | problems(503),
+)
+def metrics(services: Serving, session: Reading) -> Response:
+    services.metrics.set_jobs(jobs.counts(session), oldest_queued=jobs.oldest_queued_seconds(session))
+    gauges.refresh(services)
+    return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})

@@ -1,0 +1,248 @@
+"""Errors as RFC 9457 problems: the only module that maps exceptions to HTTP, and `GET /problems`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, cast
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from app.deps import Services, Serving
+from app.http.locations import Locate
+from app.http.responses import Responses
+from app.http.validation import invalid_input
+from app.operations.problem_schemas import Problem, ProblemKind, ProblemKinds
+from core import errors
+from core.artifacts import ArtifactMissing
+from core.errors import NOTHING_HERE, PROBLEM_BASE, InvalidInput, MasktuneError, NotFound, all_problems
+from models.config import ConfigError
+from models.data.store import StoreError
+
+logger = logging.getLogger(__name__)
+router = APIRouter(prefix="/problems", tags=["service"])
+
+MEDIA_TYPE = "application/problem+json"
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+def problems(*statuses: int) -> Responses:
+    """Return the `responses` of a route that may answer with problems of these statuses."""
+    return {
+        status: problem_response("; ".join(kind.title for kind in all_problems() if kind.status == status))
+        for status in statuses
+    }
+
+
+def problem_response(description: str) -> dict[str, Any]:
+    """Return one entry of a route's `responses` that is a problem."""
+    return {
+        "model": Problem,
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
+def respond(error: MasktuneError, request: Request) -> Response:
+    """Return the response that reports this error."""
+    services: Services = request.app.state.services
+    told = error.to_problem(request.url.path, base=services.location(PROBLEM_BASE))
+    return Response(
+        json.dumps(told, ensure_ascii=False).encode("utf-8", "replace"),
+        status_code=error.status,
+        headers=error.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+@router.get("", summary="List every kind of problem")
+async def list_kinds(services: Serving) -> ProblemKinds:
+    return ProblemKinds(data=[_describe(kind, services.location) for kind in all_problems()])
+
+
+@router.get("/{code}", summary="Get what a kind of problem means", responses=problems(404))
+async def get_kind(code: str, services: Serving) -> ProblemKind:
+    for kind in all_problems():
+        if kind.code == code:
+            return _describe(kind, services.location)
+    raise NotFound("there is no such kind of problem; GET /problems lists them")
+
+
+def install(
+    app: FastAPI, routers: Sequence[APIRouter], *, store_errors: Iterable[type[Exception]] = ()
+) -> None:
+    """Register the handlers: each turns one family of exceptions into a `MasktuneError`.
+
+    `store_errors` are errors of the artifact store's driver that are not `OSError`.
+    """
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+    async def framework(request: Request, error: HTTPException) -> Response:
+        return _framework(request, error, routes)
+
+    app.exception_handler(MasktuneError)(_ours)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(ConfigError)(_config)
+    app.exception_handler(HTTPException)(framework)
+    app.exception_handler(ArtifactMissing)(_missing)
+    app.exception_handler(StoreError)(_missing)
+    app.exception_handler(DBAPIError)(_database)
+    app.exception_handler(PoolTimeout)(_database)
+    app.exception_handler(OSError)(_system)
+    for kind in store_errors:
+        app.exception_handler(kind)(_store)
+    app.exception_handler(ClientDisconnect)(_gone)
+    app.exception_handler(Exception)(_unexpected)
+
+
+def answerer(app: FastAPI) -> Callable[[Request, Exception], Awaitable[Response | None]]:
+    """Return a function that calls the installed handlers, for code that runs before FastAPI's routes."""
+
+    async def answer(request: Request, error: Exception) -> Response | None:
+        for kind in type(error).__mro__:
+            if kind is not Exception and kind in app.exception_handlers:
+                return await cast(Handler, app.exception_handlers[kind])(request, error)
+        return None  # Starlette's outermost middleware answers unexpected errors
+
+    return answer
+
+
+async def _ours(request: Request, error: MasktuneError) -> Response:
+    return respond(error, request)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    return respond(invalid_input(error.errors(), error.body), request)
+
+
+async def _config(request: Request, error: ConfigError) -> Response:
+    return respond(InvalidInput.field(error.pointer, "invalid-value", str(error)), request)
+
+
+def _framework(request: Request, error: HTTPException, routes: Sequence[APIRoute]) -> Response:
+    kind = _FRAMEWORK.get(error.status_code, MasktuneError)
+    detail = _FRAMEWORK_DETAIL.get(kind, str(error.detail))
+    headers = dict(error.headers or {})
+    if kind is errors.NotAllowed:  # the router only names the methods of the first matching route
+        headers["Allow"] = ", ".join(sorted(_methods(request, routes) or {"GET", "HEAD"}))
+    return respond(kind(detail, headers=headers), request)
+
+
+def _methods(request: Request, routes: Sequence[APIRoute]) -> set[str]:
+    """Methods of all routes at this path; a literal one (`/jobs/erm`) hides a pattern (`/jobs/{job_id}`)."""
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    here = [route for route in routes if route.path_regex.match(path)]
+    fewest = min((len(route.param_convertors) for route in here), default=0)
+    taken = {m for route in here if len(route.param_convertors) == fewest for m in route.methods or ()}
+    return taken | ({"HEAD"} if "GET" in taken else set())
+
+
+async def _missing(request: Request, error: Exception) -> Response:
+    """Answer 503: the files were deleted after their row was read, or they are lost."""
+    logger.error("the files that a row names cannot be read: %s", error)
+    gone = errors.Unavailable(
+        "the files of this resource cannot be read: it was just deleted, or they are lost. Try again; if "
+        "that does not help, tell the operator",
+        headers={"Retry-After": "1"},
+    )
+    return respond(gone, request)
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    if isinstance(error, DBAPIError) and not (
+        isinstance(error, OperationalError) or error.connection_invalidated
+    ):
+        raise error
+    logger.error("the database does not answer: %s", error)
+    return respond(
+        errors.Unavailable(
+            "the database does not answer; try again in a moment", headers={"Retry-After": "5"}
+        ),
+        request,
+    )
+
+
+async def _system(request: Request, error: OSError) -> Response:
+    full = storage_error(error)
+    if full is None:
+        raise error
+    logger.error("the store is full: %s", error)
+    return respond(full, request)
+
+
+async def _store(request: Request, error: Exception) -> Response:
+    logger.error("the artifacts' store cannot be asked: %s", error)
+    away = errors.Unavailable(
+        "the store of data sets and models does not answer; try again in a moment",
+        headers={"Retry-After": "5"},
+    )
+    return respond(away, request)
+
+
+async def _gone(request: Request, error: ClientDisconnect) -> Response:
+    """Answer with nginx's 499, which no client receives: it tells a disconnect from a failure in the log."""
+    return Response(status_code=499)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """Answer 500. The server logs the traceback, because Starlette raises the error again afterwards."""
+    number = request.scope.get("state", {}).get("request_id", "")
+    answer = respond(
+        MasktuneError(f"an unexpected error occurred in the service; report the id {number} to the operator"),
+        request,
+    )
+    answer.headers["X-Request-ID"] = number
+    return answer
+
+
+_STORAGE: dict[type[MasktuneError], str] = {
+    errors.StorageFull: "there is not enough space left to store this; free some, or tell the operator",
+    errors.StorageNotWritable: "the service cannot write to its storage; tell the operator",
+}
+
+
+def storage_error(error: OSError) -> MasktuneError | None:
+    """Map a full or read-only disk or an exhausted quota to its problem; None for any other error."""
+    kind = errors.storage_fault(error)
+    return None if kind is None else kind(_STORAGE[kind])
+
+
+_FRAMEWORK: dict[int, type[MasktuneError]] = {
+    400: InvalidInput,
+    401: errors.Unauthenticated,
+    403: errors.Forbidden,
+    404: NotFound,
+    405: errors.NotAllowed,
+    409: errors.Conflict,
+    412: errors.PreconditionFailed,
+    413: errors.PayloadTooLarge,
+    415: errors.UnsupportedMedia,
+    422: InvalidInput,
+    429: errors.TooManyRequests,
+    503: errors.Unavailable,
+}
+_FRAMEWORK_DETAIL: dict[type[MasktuneError], str] = {
+    InvalidInput: "the body cannot be read; send well-formed JSON in UTF-8",
+    NotFound: NOTHING_HERE,
+    errors.NotAllowed: "this address does not support the method; the Allow header lists those it supports",
+}
+
+
+def _describe(kind: type[MasktuneError], locate: Locate) -> ProblemKind:
+    words = inspect.cleandoc(kind.__doc__ or "") if kind.__doc__ else kind.title
+    return ProblemKind(
+        type=locate(PROBLEM_BASE + kind.code),
+        code=kind.code,
+        title=kind.title,
+        status=kind.status,
+        description=words,
+    )

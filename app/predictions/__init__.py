@@ -1,0 +1,1 @@
+"""Predictions and saliency maps, with or without the right to abstain."""

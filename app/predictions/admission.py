@@ -1,0 +1,46 @@
+"""What the gate is told of requests inside: which wait for something other than an engine and give up their
+places for that time, and which keep no time of the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.requests import Request
+
+from app.deps import Services
+from app.inference import Pair
+from app.server.middleware.admission import Gate
+
+
+@contextmanager
+def aside(request: Request) -> Iterator[None]:
+    """Give up the request's place while the block runs; afterwards take it back, however many are inside.
+
+    For a request that the gate covers and whose body is complete. The block itself must limit how many
+    requests wait in it.
+    """
+    gate: Gate = request.app.state.gate
+    gate.inside -= 1
+    try:
+        yield
+    finally:
+        gate.inside += 1
+
+
+@contextmanager
+def in_threads(request: Request) -> Iterator[None]:
+    """Tell the gate that threads decode and answer the request, not the event loop (`Gate.full`)."""
+    gate: Gate = request.app.state.gate
+    gate.threaded += 1
+    try:
+        yield
+    finally:
+        gate.threaded -= 1
+
+
+async def loaded(request: Request, services: Services, pair: Pair) -> None:
+    """Load a pair before its images are in memory. Raises `Overloaded` if too many already wait for loads."""
+    if not services.inference.is_loaded(pair):
+        with aside(request):
+            await services.inference.load(pair)

@@ -1,0 +1,71 @@
+"""Shapes of saliency maps on request."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from app.predictions.schemas import DatasetQuery, ModelQuery, Query, SampleQuery
+
+View = Literal["overlay", "heatmap", "mask"]
+Format = Literal["json", "png"]
+
+
+class SaliencyQuery(Query):
+    """Which map to compute, and how to show it."""
+
+    model: ModelQuery
+    method: str = Field(
+        "xgradcam",
+        max_length=40,
+        description="A class activation method: xgradcam, gradcam, gradcam++, hirescam, layercam, eigencam, "
+        "eigengradcam, scorecam, ablationcam, fullgrad and others; the error for an unknown name lists them "
+        "all. Methods that run the network again for each map take fewer images and have their own queue.",
+    )
+    target: str | None = Field(
+        None, max_length=200, description="The class to explain, by name. Default: the predicted one."
+    )
+    sigmas: float | None = Field(
+        None,
+        ge=-10,
+        le=10,
+        description="Pixels above mean + `sigmas`·std of the positive values are masked. Default: as in the "
+        "model's job, else 2.",
+    )
+    format: Format | None = Field(
+        None, description="Default: `png` if `Accept` prefers a PNG, else `json`. `png` shows one image."
+    )
+    view: View = Field("overlay", description="Which picture to send as a PNG; JSON has all three.")
+
+
+class StoredSaliencyQuery(SaliencyQuery):
+    """The same for a sample of a data set."""
+
+    dataset: DatasetQuery
+    sample: SampleQuery
+
+
+class ImageSaliency(BaseModel):
+    """Where the model looked at one image. The pictures are PNGs in `data:` addresses."""
+
+    label: str = Field(description="The predicted class.")
+    target: str = Field(description="The class that the map explains.")
+    size: tuple[int, int] = Field(description="Height and width of `map`.")
+    map: list[list[float]] = Field(description="The raw map, at the network's own resolution, ≥ 0.")
+    masked_share: float = Field(description="Share of the pixels that MaskTune would mask, 0..1.")
+    overlay: str
+    heatmap: str
+    mask: str
+
+
+class SaliencyAnswer(BaseModel):
+    """One map for each image, in order. `model` is the id that answered."""
+
+    model: str
+    method: str
+    sigmas: float | None = Field(
+        description="The threshold of the mask; null if the model's job masked a share of the pixels."
+    )
+    share: float | None
+    images: list[ImageSaliency]

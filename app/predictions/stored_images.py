@@ -1,0 +1,82 @@
+"""Stored images: one sample named by a request, or several of the data set that a model was trained on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from anyio.to_thread import run_sync
+from sqlalchemy.orm import Session
+from starlette.requests import Request
+
+from app.datasets.stores import Stores
+from app.deps import Services
+from app.inference import Share, Upload
+from app.predictions.admission import aside
+from core.artifacts import ArtifactMissing
+from core.errors import FieldError, NotFound, WrongDataset
+from core.queries import datasets
+from core.session import Database
+from core.tables import DatasetRow, ModelRow
+from masktune.contract.ids import is_id
+from models.data.store import StoreError
+
+
+class Stored(NamedTuple):
+    """Location of a sample: its data set, the artifact that holds it, its number."""
+
+    dataset: str
+    artifact: str
+    sample: int
+
+
+def find(session: Session, model: ModelRow, dataset_id: str, sample: int) -> Stored:
+    """Locate a sample for this model without opening a file. Raises `NotFound`, or `WrongDataset` if the
+    classes differ."""
+    if not is_id(dataset_id, "ds"):
+        raise NotFound("there is no such data set; GET /datasets lists them")
+    dataset = datasets.get_ready(session, dataset_id)
+    if list(dataset.classes) != list(model.classes):
+        raise WrongDataset(
+            f"model {model.id} has the classes {_few(model.classes)}, but data set {dataset_id} has "
+            f"{_few(dataset.classes)}; use a model of this data set",
+            errors=(FieldError("?dataset", "model-of-another-dataset", "its classes are not the model's"),),
+        )
+    assert dataset.artifact is not None
+    return Stored(dataset_id, dataset.artifact, sample)
+
+
+async def read(request: Request, services: Services, stored: Stored, share: Share) -> Upload:
+    """Read the sample as uploaded, and charge its bytes to `share`. Raises `NotFound` if there is none such.
+
+    Fetches the data set if it is not on the local disk; raises `Overloaded` if too many wait for that.
+    """
+    store = services.stores.ready(stored.artifact)
+    if store is None:
+        with aside(request):
+            store = await services.stores.fetch(stored.artifact)
+    if stored.sample >= len(store):
+        raise NotFound(
+            f"data set {stored.dataset} has no sample {stored.sample}; its last one is {len(store) - 1}"
+        )
+    data = await run_sync(store.image_bytes, stored.sample, limiter=services.planners)
+    share.take(len(data))
+    return Upload(data)
+
+
+def of_model(database: Database, stores: Stores, model_id: str, count: int) -> list[bytes]:
+    """Return up to `count` encoded images, evenly spread over the data set that the model was trained on."""
+    with database.read() as session:
+        model = session.get(ModelRow, model_id)
+        dataset = session.get(DatasetRow, model.dataset_id) if model and model.dataset_id else None
+    if dataset is None or dataset.artifact is None:
+        return []
+    try:
+        store = stores.open(dataset.artifact)
+    except (ArtifactMissing, StoreError):  # deleted in the meantime
+        return []
+    step = max(1, len(store) // count)
+    return [store.image_bytes(row) for row in range(0, len(store), step)[:count]]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

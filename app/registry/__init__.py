@@ -1,0 +1,1 @@
+"""Models, aliases, backbones, calibrations, drift."""

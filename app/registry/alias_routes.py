@@ -1,0 +1,126 @@
+"""`/aliases`: names that may stand wherever a model id may."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from sqlalchemy.orm import Session
+
+from app.deps import ADMIN, READER, CallerFirst, Reading, Serving, Writing
+from app.http.etag import conditional, represent
+from app.http.idempotency import Idempotent, fingerprint
+from app.http.responses import NOT_MODIFIED, Responses
+from app.operations.problems_routes import problems
+from app.registry import aliases
+from app.registry.schemas import ALIAS_PATTERN, Aliases, AliasTarget, AliasWithHistory, RollbackTarget
+
+router = APIRouter(prefix="/aliases", tags=["models"], route_class=CallerFirst)
+
+CREATED: Responses = {201: {"model": AliasWithHistory, "description": "The alias was created."}}
+
+
+def _name(
+    name: Annotated[
+        str, Path(pattern=ALIAS_PATTERN, description="Lowercase letters, digits, `.`, `_` and `-`.")
+    ],
+) -> str:
+    return aliases.named(name)
+
+
+AliasName = Annotated[str, Depends(_name)]
+IfMatch = Annotated[str | None, Header(alias="If-Match", description="ETag that the alias must still have.")]
+IfNoneMatch = Annotated[
+    str | None, Header(alias="If-None-Match", description="`*`: only if the alias does not exist yet.")
+]
+
+
+@router.get(
+    "",
+    dependencies=[READER],
+    response_model=Aliases,
+    summary="List aliases by name",
+    responses=NOT_MODIFIED | problems(422),
+)
+def list_aliases(request: Request, session: Reading) -> Response:
+    return conditional(request, aliases.listing(session))
+
+
+@router.get(
+    "/{name}",
+    dependencies=[READER],
+    response_model=AliasWithHistory,
+    summary="Get an alias with its history",
+    responses=NOT_MODIFIED | problems(404),
+)
+def get_alias(request: Request, name: AliasName, session: Reading) -> Response:
+    return conditional(request, aliases.show(session, name))
+
+
+@router.put(
+    "/{name}",
+    dependencies=[ADMIN],
+    response_model=AliasWithHistory,
+    summary="Point an alias at a model",
+    responses=CREATED | problems(404, 409, 412, 413),
+)
+def put_alias(
+    name: AliasName,
+    target: AliasTarget,
+    services: Serving,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """The model is loaded before the alias moves, so that no request for the alias waits for it. If loading
+    fails or takes longer than half a minute, the alias moves all the same."""
+    hold = partial(aliases.check, name=name, if_match=if_match, if_none_match=if_none_match)
+    with services.database.read() as session:
+        hold(session, lock=False)
+        pair = aliases.target(session, target.model)
+    aliases.load_ahead(services, pair)
+    with services.database.begin() as session:
+        existed = hold(session)
+        alias = aliases.point(session, name, target.model)
+    headers = {"Location": services.location(f"/aliases/{name}")}
+    return represent(alias, status=200 if existed else 201, headers=headers)
+
+
+@router.post(
+    "/{name}/rollback",
+    dependencies=[ADMIN],
+    response_model=AliasWithHistory,
+    summary="Point an alias back at an earlier model",
+    responses=problems(404, 409, 412, 413),
+)
+def roll_back(
+    name: AliasName,
+    once: Idempotent,
+    services: Serving,
+    target: RollbackTarget | None = None,
+    if_match: IfMatch = None,
+) -> Response:
+    """A rollback is itself a move, so a second one undoes it: send an Idempotency-Key."""
+    wanted = target or RollbackTarget(version=None)
+
+    hold = partial(aliases.check, name=name, if_match=if_match, if_none_match=None)
+
+    def load() -> None:
+        with services.database.read() as session:
+            hold(session, lock=False)
+            pair = aliases.target(session, aliases.model_before(session, name, wanted.version))
+        aliases.load_ahead(services, pair)
+
+    def make(session: Session, _: None) -> Response:
+        hold(session)
+        return represent(aliases.roll_back(session, name, wanted.version))
+
+    return once.run_planned(fingerprint(wanted), load, make)
+
+
+@router.delete(
+    "/{name}", dependencies=[ADMIN], status_code=204, summary="Delete an alias", responses=problems(404, 412)
+)
+def remove_alias(name: AliasName, session: Writing, if_match: IfMatch = None) -> None:
+    aliases.check(session, name, if_match=if_match, if_none_match=None)
+    aliases.remove(session, name)

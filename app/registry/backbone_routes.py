@@ -1,0 +1,42 @@
+"""`/backbones`: the networks that a job may name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.deps import READER, CallerFirst
+from app.http.etag import conditional
+from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
+from app.http.responses import NOT_MODIFIED
+from app.http.schemas import Page
+from app.operations.problems_routes import problems
+from app.registry import backbones
+from app.registry.backbone_schemas import Backbone
+from masktune.contract.vocabulary import WeightsPlace
+
+router = APIRouter(prefix="/backbones", tags=["models"], route_class=CallerFirst)
+
+NamePart = Annotated[
+    str, Query(max_length=100, description="Part of the name, with or without the library: `timm/res`.")
+]
+Place = Annotated[WeightsPlace | None, Query(description="Only networks whose published weights are there.")]
+
+
+@router.get(
+    "",
+    dependencies=[READER],
+    response_model=Page[Backbone],
+    summary="List the networks that a job may name, those with the nearest weights first",
+    responses=NOT_MODIFIED | problems(422),
+)
+def list_backbones(
+    request: Request,
+    name: NamePart = "",
+    weights: Place = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    page = backbones.listing(name=name, weights=weights, cursor=cursor, limit=limit)
+    return conditional(request, page)

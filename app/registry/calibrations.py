@@ -1,0 +1,116 @@
+"""Loads calibrations for serving. Each is parsed once and cached by key, because it never changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from app.datasets.stores import Stores
+from app.inference import Calibration, Ground, Pair
+from core.artifacts import ArtifactMissing, Artifacts
+from core.errors import Conflict, InvalidInput, NotFound
+from core.session import Database
+from core.tables import DatasetRow, ModelRow
+from models.data.store import StoreError
+from models.selective import CalibrationTable, ScoreName, Share
+
+FILE = "tables.json"
+DEFAULT_SCORE: ScoreName = "max_softmax"
+
+
+def of(model: ModelRow, artifacts: Artifacts) -> Calibration | None:
+    """Return the model's calibration, or None if it was never calibrated."""
+    if model.calibration is None:
+        return None
+    return _read(
+        artifacts, model.calibration["artifact"], model.calibration["id"], model.calibration.get("created_at")
+    )
+
+
+def needed(model: ModelRow, artifacts: Artifacts) -> Calibration:
+    """Like `of`, but raise `Conflict`, which says how to get one, if there is none."""
+    found = of(model, artifacts)
+    if found is None:
+        raise Conflict(
+            f"model {model.id} has no calibration; make one with POST /jobs/evaluate and a data set"
+        )
+    return found
+
+
+def score_name(asked: ScoreName | None, model: ModelRow) -> ScoreName:
+    """Return the requested score, or the calibration's own. `InvalidInput` if the model cannot compute it."""
+    calibration = model.calibration or {}
+    if asked is None:
+        named: ScoreName = calibration.get("score_name") or DEFAULT_SCORE
+        return named
+    known = calibration.get("scores")
+    if known is not None and asked not in known:
+        raise InvalidInput.field(
+            "?score",
+            "not-calibrated",
+            f"model {model.id} is calibrated for {', '.join(known)}; use one of them",
+        )
+    if asked != DEFAULT_SCORE and model.erm_id is None:
+        raise InvalidInput.field(
+            "?score",
+            "needs-erm",
+            f"{asked} needs an ERM model, and model {model.id} has none; use {DEFAULT_SCORE}",
+        )
+    return asked
+
+
+def ground(database: Database, stores: Stores, artifacts: Artifacts, pair: Pair) -> Ground:
+    """Return the data set of the model's own calibration, on which another engine of this pair is measured.
+
+    Raises `NotFound` if the model was deleted, and `Conflict` if there is nothing to measure on.
+    """
+    with database.read() as session:
+        model = session.get(ModelRow, pair.model.id)
+        if model is None:
+            raise NotFound("it was deleted")
+        if model.calibration is None:
+            raise Conflict("it has no calibration; make one with POST /jobs/evaluate and a data set")
+        if (model.erm_id is None) != (pair.erm is None):
+            raise Conflict("it is served without the ERM model that it was calibrated with")
+        facts = _facts(artifacts, model.calibration["artifact"])
+        dataset = session.get(DatasetRow, facts.get("dataset"))
+    gone = Conflict("the data set that it was calibrated on is gone")
+    if dataset is None or dataset.artifact is None:
+        raise gone
+    try:
+        return Ground(stores.open(dataset.artifact), model.calibration["id"])
+    except (ArtifactMissing, StoreError) as error:
+        raise gone from error
+
+
+@lru_cache(maxsize=256)
+def _read(artifacts: Artifacts, key: str, id: str, created_at: float | None) -> Calibration:
+    raw = _facts(artifacts, key)
+    tables = {name: CalibrationTable.from_json(table) for name, table in raw["scores"].items()}
+    agreement, temperature = raw.get("agreement"), raw.get("temperature")
+    return Calibration(
+        id,
+        created_at,
+        tables,
+        groups=_parts(raw.get("groups", {})),
+        classes=_parts(raw.get("classes", {})),
+        disagreement=None if agreement is None else Share(agreement["disagree"], agreement["n"]),
+        temperature=1.0 if temperature is None else temperature["value"],
+    )
+
+
+def _facts(artifacts: Artifacts, key: str) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads((artifacts.folder(key) / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:  # the model is being deleted
+        raise ArtifactMissing(f"{key}/{FILE}") from error
+    return facts
+
+
+def _parts(raw: Mapping[str, Any]) -> dict[str, dict[str, CalibrationTable]]:
+    return {
+        score: {name: CalibrationTable.from_json(table) for name, table in by_name.items()}
+        for score, by_name in raw.items()
+    }

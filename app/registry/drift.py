@@ -1,0 +1,102 @@
+"""Drift: compares the inputs that a model was served with its calibration split, by counts."""
+
+from __future__ import annotations
+
+from app.deps import Services
+from app.inference import Calibration
+from app.predictions.service import in_service, pair_of
+from app.predictions.usage import ABSTAINED, SUREST
+from app.registry import calibrations
+from app.registry.drift_schemas import Drift, DriftStatus, DriftTest, Served, ShareOf
+from core.queries import served
+from core.queries.served import HOUR, Totals
+from core.tables import ModelRow
+from masktune.contract.vocabulary import Counted
+from models.selective import Comparison, Reference, Share, compare
+
+ALPHA = 0.01
+METHOD = "Fisher's exact test of each share, two-sided as twice the smaller tail, Bonferroni over the tests"
+_STATEMENTS: dict[DriftStatus, str] = {
+    "drifted": "The inputs differ from the calibration split ({names}): its certificates and coverages "
+    "should no longer be trusted. Look at the inputs, label some, and calibrate on them "
+    "(POST /jobs/evaluate).",
+    "no_sign_of_drift": "There is no sign that the {inputs} inputs differ from the calibration split. These "
+    "tests see only scores and disagreement: that does not prove that nothing has changed.",
+    "too_few": "{inputs} inputs are too few to tell: no outcome of the tests could have been drift.",
+}
+
+
+def drift(services: Services, row: ModelRow, *, days: int) -> Drift:
+    """Test for drift over the last `days`. Raises `Conflict` for a model without a calibration."""
+    standing = calibrations.needed(row, services.artifacts)
+    name = calibrations.score_name(None, row)
+    services.tally.flush(services.database)  # counts of this replica; the others may be seconds behind
+    with services.database.read() as session:
+        calibration = in_service(services, pair_of(session, row), standing)
+        assert calibration is not None  # at least the model's own
+        totals = served.totals(session, row.id, calibration.id, hours=24 * days)
+    tests = compare(_shares(calibration, calibration.references[name], totals.counts), alpha=ALPHA)
+    status = _status(tests)
+    drifted = [test.name for test in tests if test.p_adjusted <= ALPHA]
+    return Drift(
+        model=row.id,
+        calibration=calibration.id,
+        score_name=name,
+        days=days,
+        since=None if totals.first_hour is None else float(totals.first_hour * HOUR),
+        served=_served(totals),
+        tests=[_test(test) for test in tests],
+        alpha=ALPHA,
+        method=METHOD,
+        status=status,
+        certificate_trusted=None if status == "too_few" else status != "drifted",
+        statement=_STATEMENTS[status].format(
+            names=", ".join(drifted), inputs=totals.counts.get(Counted.INPUTS, 0)
+        ),
+    )
+
+
+def _shares(
+    calibration: Calibration, references: tuple[Reference, ...], counts: dict[Counted, int]
+) -> dict[str, tuple[Share, Share]]:
+    inputs, pairs = counts.get(Counted.INPUTS, 0), counts.get(Counted.PAIRS, 0)
+    shares = {
+        what.value: (reference.answered, Share(counts.get(what, 0), inputs))
+        for what, reference in zip(SUREST, references, strict=True)
+    }
+    if calibration.disagreement is not None:
+        apart = Share(counts.get(Counted.DISAGREEMENTS, 0), pairs)
+        shares["disagreement"] = (calibration.disagreement, apart)
+    return shares
+
+
+def _status(tests: list[Comparison]) -> DriftStatus:
+    if any(test.p_adjusted <= ALPHA for test in tests):
+        return "drifted"
+    return "no_sign_of_drift" if any(test.decidable for test in tests) else "too_few"
+
+
+def _test(test: Comparison) -> DriftTest:
+    return DriftTest(
+        name=test.name,
+        calibration=_share(test.calibration),
+        deployed=_share(test.deployed),
+        p_value=test.p_value,
+        p_adjusted=test.p_adjusted,
+        drifted=test.p_adjusted <= ALPHA,
+    )
+
+
+def _share(of: Share) -> ShareOf:
+    return ShareOf(k=of.k, n=of.n, share=of.k / of.n if of.n else None)
+
+
+def _served(totals: Totals) -> Served:
+    counts = totals.counts
+    inputs, answered = counts.get(Counted.INPUTS, 0), counts.get(Counted.ANSWERED, 0)
+    return Served(
+        inputs=inputs,
+        answered=answered,
+        abstained={reason: counts.get(what, 0) for reason, what in ABSTAINED.items()},
+        coverage=answered / inputs if inputs else None,
+    )

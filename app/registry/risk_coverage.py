@@ -1,0 +1,128 @@
+"""Risk–coverage curves on a model's calibration split, their areas, and each group at one threshold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from app.inference import Calibration
+from app.predictions.policy import probability
+from app.registry import calibrations
+from app.registry.schemas import CurvePoint, GroupRow, GroupTable, RiskCoverage, RiskCoverageQuery
+from app.registry.service import calibration_ref
+from core.artifacts import Artifacts
+from core.errors import FieldError, InvalidInput
+from core.tables import ModelRow
+from masktune.contract.vocabulary import SelectionStatus
+from models.selective import (
+    DEFAULT_CONFIDENCE,
+    CalibrationTable,
+    GroupSelection,
+    ScoreName,
+    Selection,
+    by_group,
+    certify,
+    coverage_ratio,
+    risk_coverage,
+    threshold_for_coverage,
+)
+
+DEFAULT_COVERAGE = 0.9
+STATEMENT = (
+    "With {confidence:g} % confidence, each pair of bounds low … high holds for one point that was chosen "
+    "before looking at this curve, and the band band_low … band_high for all points at once. For a target "
+    "chosen after looking, only the band holds; a max_risk chosen after looking is not certified either."
+)
+
+
+def curve(row: ModelRow, artifacts: Artifacts, asked: RiskCoverageQuery) -> RiskCoverage:
+    """Compute the curve. Raises `Conflict` without a calibration, `InvalidInput` if it lacks the score."""
+    _check(asked)
+    calibration = calibrations.needed(row, artifacts)
+    reference = calibration_ref(row)
+    assert reference is not None
+    name = calibrations.score_name(asked.score, row)
+    table = calibration.tables[name]
+    found = risk_coverage(table, points=asked.points)
+    return RiskCoverage(
+        model=row.id,
+        calibration=reference,
+        score_name=name,
+        n=found.n,
+        aurc=found.aurc,
+        augrc=found.augrc,
+        confidence=found.confidence,
+        points=[
+            CurvePoint(
+                threshold=math.exp(point.threshold),
+                coverage=point.coverage,
+                risk=point.risk,
+                n_answered=point.answered,
+                n_errors=point.errors,
+                low=point.low,
+                high=point.high,
+                band_low=point.band_low,
+                band_high=point.band_high,
+            )
+            for point in found.points
+        ],
+        statement=STATEMENT.format(confidence=100 * found.confidence),
+        table=_table(calibration, name, asked),
+    )
+
+
+def _check(asked: RiskCoverageQuery) -> None:
+    if asked.coverage is not None and asked.max_risk is not None:
+        raise InvalidInput(
+            "give at most one policy, not both coverage and max_risk",
+            errors=tuple(
+                FieldError(f"?{name}", "one-policy", "leave out all policies but one")
+                for name in ("coverage", "max_risk")
+            ),
+        )
+
+
+def _table(calibration: Calibration, name: ScoreName, asked: RiskCoverageQuery) -> GroupTable:
+    table = calibration.tables[name]
+    confidence = asked.risk_confidence or DEFAULT_CONFIDENCE
+    chosen = _chosen(table, asked, confidence)
+    bar = chosen.threshold
+
+    def parts(tables: Mapping[str, CalibrationTable]) -> list[GroupSelection]:
+        return by_group(tables, bar, max_risk=asked.max_risk, confidence=confidence)
+
+    groups, classes = calibration.groups.get(name, {}), calibration.classes.get(name, {})
+    by_name, by_class = parts(groups), parts(classes)
+    return GroupTable(
+        policy="coverage" if asked.max_risk is None else "max_risk",
+        requested=chosen.requested or 0.0,
+        status=SelectionStatus(chosen.status),
+        threshold=probability(bar),
+        max_risk=asked.max_risk,
+        risk_confidence=confidence,
+        groups=[_row(group, groups[group.name]) for group in by_name],
+        group_coverage_ratio=coverage_ratio(by_name),
+        classes=[_row(group, classes[group.name]) for group in by_class],
+        class_coverage_ratio=coverage_ratio(by_class),
+    )
+
+
+def _chosen(table: CalibrationTable, asked: RiskCoverageQuery, confidence: float) -> Selection:
+    if asked.max_risk is not None:
+        return certify(table, max_risk=asked.max_risk, confidence=confidence)
+    return threshold_for_coverage(table, asked.coverage or DEFAULT_COVERAGE)
+
+
+def _row(group: GroupSelection, table: CalibrationTable) -> GroupRow:
+    point = group.point
+    return GroupRow(
+        group=group.name,
+        n=point.n,
+        n_answered=point.answered,
+        n_errors=point.errors,
+        coverage=point.coverage,
+        risk=point.risk,
+        risk_upper=point.risk_upper,
+        verdict=group.verdict,
+        aurc=risk_coverage(table, points=1).aurc,
+    )

@@ -1,0 +1,189 @@
+"""`/models`: trained and imported networks, their files, their risk–coverage curves, their drift."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.datasets import uploads
+from app.deps import ADMIN, READER, TRAINER, CallerFirst, LoadedModel, Reading, Serving, Writing
+from app.http import pagination
+from app.http.etag import JSON, conditional, matches
+from app.http.file_response import WholeFile
+from app.http.idempotency import Idempotent
+from app.http.negotiation import preferred
+from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
+from app.http.responses import NOT_MODIFIED, Responses, sends
+from app.http.schemas import Page
+from app.jobs.schemas import DatasetRef, JobRef
+from app.operations.problems_routes import problems
+from app.registry import downloads, drift
+from app.registry import risk_coverage as curves
+from app.registry import risk_coverage_plot as curve_picture
+from app.registry import service as models
+from app.registry import uploads as model_import
+from app.registry.drift_schemas import Drift
+from app.registry.schemas import Model, ModelImport, RiskCoverage, RiskCoverageQuery
+from core.errors import UnsupportedMedia
+from core.queries import registry
+from masktune.contract.vocabulary import Arm
+
+router = APIRouter(prefix="/models", tags=["models"], route_class=CallerFirst)
+
+PNG = "image/png"
+CURVE: Responses = {
+    200: {
+        "description": "The curve; with `Accept: image/png` as a picture.",
+        "content": {PNG: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+def _form() -> dict[str, Any]:
+    """Return the OpenAPI body of an import form; the list of classes is sent as JSON."""
+    schema = ModelImport.model_json_schema()
+    schema["properties"]["classes"] |= {"description": 'A JSON list of names: `["cat", "dog"]`.'}
+    file = {"type": "string", "format": "binary", "description": "A safetensors file; never a pickle."}
+    schema["properties"] = {"file": file, **schema["properties"]}
+    schema["required"] = ["file", *schema["required"]]
+    encoding = {"classes": {"contentType": "application/json"}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": schema, "encoding": encoding}},
+        }
+    }
+
+
+@router.get(
+    "",
+    dependencies=[READER],
+    response_model=Page[Model],
+    summary="List models, newest first",
+    responses=NOT_MODIFIED | problems(422),
+)
+def list_models(
+    request: Request,
+    session: Reading,
+    dataset: Annotated[DatasetRef | None, Query(description="Only models of this data set.")] = None,
+    job: Annotated[JobRef | None, Query(description="Only models made by this job.")] = None,
+    arm: Annotated[Arm | None, Query(description="Only models of this arm.")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    rows = registry.listing(
+        session,
+        before=pagination.decode(cursor),
+        limit=limit + 1,
+        dataset_id=dataset,
+        job_id=job,
+        arm=arm,
+    )
+    shown, following = pagination.page(rows, limit)
+    page = Page[Model](data=[models.describe(row) for row in shown], next_cursor=following)
+    return conditional(request, page)
+
+
+@router.post(
+    "",
+    dependencies=[TRAINER],
+    status_code=201,
+    response_model=Model,
+    summary="Import a model from a safetensors file",
+    responses=problems(404, 409, 413, 415, 422, 507),
+    openapi_extra=_form(),
+)
+async def import_model(request: Request, services: Serving, once: Idempotent) -> Response:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise UnsupportedMedia("send multipart/form-data with the safetensors file as `file`, and the fields")
+    async with uploads.received(request, services.settings.scratch, metrics=services.metrics) as upload:
+        return await run_in_threadpool(model_import.create, services, once, upload)
+
+
+@router.get(
+    "/{model}",
+    dependencies=[READER],
+    response_model=Model,
+    summary="Get a model",
+    responses=NOT_MODIFIED | problems(404),
+)
+def get_model(request: Request, row: LoadedModel) -> Response:
+    return conditional(request, models.describe(row))
+
+
+@router.delete(
+    "/{model}",
+    dependencies=[ADMIN],
+    status_code=204,
+    summary="Delete a model and its files",
+    responses=problems(404, 409),
+)
+def delete_model(row: LoadedModel, session: Writing, services: Serving) -> None:
+    models.delete(services, session, row.id)
+
+
+@router.get(
+    "/{model}/download",
+    dependencies=[READER],
+    response_class=WholeFile,
+    summary="Download the weights or an ONNX graph",
+    responses=sends("application/octet-stream") | NOT_MODIFIED | problems(404, 409, 503),
+)
+async def download_model(
+    request: Request,
+    row: LoadedModel,
+    services: Serving,
+    format: Annotated[
+        downloads.FileFormat, Query(description="`onnx` is exported on the first download.")
+    ] = ("safetensors"),
+) -> Response:
+    file = await downloads.prepare(services, row, format)
+    named = request.path_params["model"] == row.id  # an alias may move unnoticed by caches
+    headers = {
+        "ETag": file.etag,
+        "Accept-Ranges": "none",
+        "Cache-Control": "private, max-age=31536000, immutable" if named else "private, no-cache",
+    }
+    if matches(request.headers.get("if-none-match"), file.etag):
+        return Response(status_code=304, headers=headers)
+    return WholeFile(
+        file.path, filename=file.filename, media_type="application/octet-stream", headers=headers
+    )
+
+
+@router.get(
+    "/{model}/risk-coverage",
+    dependencies=[READER],
+    response_model=RiskCoverage,
+    summary="Get the risk–coverage curve: how the risk falls as fewer inputs are answered",
+    responses=CURVE | NOT_MODIFIED | problems(404, 409, 422),
+)
+def get_risk_coverage(
+    request: Request,
+    row: LoadedModel,
+    services: Serving,
+    asked: Annotated[RiskCoverageQuery, Query()],
+) -> Response:
+    found = curves.curve(row, services.artifacts, asked)
+    if preferred(request.headers.get("accept", ""), (JSON, PNG)) == PNG:
+        return conditional(request, curve_picture.draw(found), media_type=PNG, headers={"Vary": "Accept"})
+    return conditional(request, found, headers={"Vary": "Accept"})
+
+
+@router.get(
+    "/{model}/drift",
+    dependencies=[READER],
+    response_model=Drift,
+    summary="Check whether the inputs still look like the calibration split",
+    responses=NOT_MODIFIED | problems(404, 409, 422),
+)
+def get_drift(
+    request: Request,
+    row: LoadedModel,
+    services: Serving,
+    days: Annotated[int, Query(ge=1, le=90, description="How many days to look back.")] = 7,
+) -> Response:
+    return conditional(request, drift.drift(services, row, days=days))

@@ -1,0 +1,105 @@
+"""Models as resources: describe, find, delete."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.deps import Services
+from app.http.key_order import FIGURES, ordered
+from app.inference import Pair
+from app.inference.engines import graph_store as graphs
+from app.registry.schemas import CalibrationRef, Model, ModelMetrics, SplitMetrics
+from core.errors import NotFound
+from core.queries import registry
+from core.session import Database, after_commit
+from core.tables import JobRow, ModelRow
+from core.trash import discard
+from masktune.contract.ids import is_id
+from masktune.contract.vocabulary import RESUMABLE
+
+logger = logging.getLogger(__name__)
+
+
+def describe(row: ModelRow) -> Model:
+    """Convert the row to the shape of the API."""
+    return Model(
+        id=row.id,
+        dataset=row.dataset_id,
+        job=row.job_id,
+        arm=row.arm,
+        backbone=row.backbone,
+        classes=row.classes,
+        image_size=row.image_size,
+        erm=row.erm_id,
+        calibration=calibration_ref(row),
+        metrics=ModelMetrics(val=_split(row.metrics.get("val")), test=_split(row.metrics.get("test"))),
+        created_at=row.created_at,
+    )
+
+
+def calibration_ref(row: ModelRow) -> CalibrationRef | None:
+    if row.calibration is None:
+        return None
+    return CalibrationRef.model_validate({k: v for k, v in row.calibration.items() if k != "artifact"})
+
+
+def find(services: Services, session: Session, name: str) -> ModelRow:
+    """Return the model to serve under this id or alias, or raise `NotFound`.
+
+    If another replica has deleted the model, this also drops it from the memory of this one.
+    """
+    try:
+        return registry.get(session, name)
+    except NotFound:
+        if is_id(name, "mdl"):
+            services.inference.forget(name)
+        raise
+
+
+def check_there(database: Database, pair: Pair) -> None:
+    """Raise `NotFound` if a model of the pair was deleted. Passes while the database is unreachable."""
+    try:
+        with database.read() as session:
+            gone = registry.missing(session, [part.id for part in pair.parts])
+    except SQLAlchemyError as error:
+        logger.warning("whether model %s is still there cannot be asked: %s", pair.model.id, error)
+        return
+    if gone:
+        raise NotFound(f"model {', '.join(sorted(gone))} was deleted; GET /models lists them")
+
+
+def delete(services: Services, session: Session, model_id: str) -> None:
+    """Remove the row now and the files after the commit. Raises `ModelInUse` if something needs the model."""
+    row = registry.delete(session, model_id)
+    # Weights before the graph: a concurrent export checks for the weights last, and then removes its graph.
+    keys = [row.artifact, graphs.key(row.id), *_left_by_training(session, row)]
+    if row.calibration:
+        keys.append(row.calibration["artifact"])
+    after_commit(session, partial(services.inference.forget, row.id))
+    discard(session, services.database, services.artifacts, keys)
+
+
+def _left_by_training(session: Session, row: ModelRow) -> set[str]:
+    """Return the keys of what the stage that made the model left beside it, such as its checkpoints.
+
+    Also the work folder of its job if the job could be resumed: without the model it no longer can.
+    """
+    job = session.get(JobRow, row.job_id) if row.job_id else None
+    if job is None:
+        return set()
+    keys = {
+        result["artifact"]
+        for result in job.done.values()
+        for made in result.get("models", ())
+        if isinstance(made, dict) and made["id"] == row.id  # the evaluate stage lists arms instead
+    }
+    return keys | ({f"jobs/{job.id}/work"} if job.state in RESUMABLE else set())
+
+
+def _split(figures: dict[str, Any] | None) -> SplitMetrics | None:
+    return None if figures is None else SplitMetrics.model_validate(ordered(figures, FIGURES))

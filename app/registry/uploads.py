@@ -1,0 +1,148 @@
+"""Imports models: a safetensors file, a backbone, the names of the classes. Never a pickle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.datasets.uploads import Upload
+from app.deps import Services
+from app.http.etag import represent
+from app.http.idempotency import Once, fingerprint
+from app.http.tentative_artifact import tentative
+from app.http.validation import parse
+from app.registry.schemas import ModelImport
+from app.registry.service import describe
+from core.errors import FieldError, InvalidInput, WrongDataset
+from core.queries import datasets, registry
+from core.tables import ModelRow
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm
+from models.backbones.errors import UnknownBackbone, UnsupportedBackbone
+
+MAX_HEADER_BYTES = 16 << 20
+"""Limit of the JSON header before the weights, checked before it is parsed. Enough for a million tensors."""
+
+_STRANGERS = {
+    b"PK\x03\x04": "a zip archive, as torch.save writes",
+    b"\x80": "a pickle",
+    b"\x1f\x8b": "a gzip file",
+}
+
+
+def create(services: Services, once: Once, upload: Upload) -> Response:
+    """Turn the file into an artifact and a row: both or none. `InvalidInput` says what does not fit."""
+    request = parse_fields(upload.fields)
+    check_file(upload.path)
+    if request.dataset is not None:
+        _check_dataset(services, request)
+    asked = fingerprint(request, upload.sha256)
+    if (answer := once.answered(asked)) is not None:
+        return answer  # saves building the network and storing its file a second time
+    model_id = new_id("mdl")
+    key = f"models/{model_id}"
+
+    with tentative(services.database, services.artifacts, key) as keep:
+        # Before the transaction: building a network takes seconds, and SQLite has one writer at a time.
+        _take_in(services, upload, request, key)
+
+        def make(session: Session) -> Response:
+            keep(session)
+            row = registry.add(
+                session,
+                ModelRow(
+                    id=model_id,
+                    dataset_id=request.dataset,
+                    arm=Arm.IMPORTED,
+                    backbone=request.backbone,
+                    classes=request.classes,
+                    image_size=request.image_size,
+                    artifact=key,
+                ),
+            )
+            headers = {"Location": services.location(f"/models/{row.id}")}
+            return represent(describe(row), status=201, headers=headers)
+
+        return once.run(asked, make)
+
+
+def parse_fields(fields: Mapping[str, str]) -> ModelImport:
+    """Parse the form's fields; `classes` is a JSON list and `image_size` a decimal integer."""
+    raw: dict[str, Any] = dict(fields)
+    for name, read in (("classes", json.loads), ("image_size", int)):
+        if name in raw:
+            try:
+                raw[name] = read(raw[name])
+            except (ValueError, RecursionError) as error:
+                raise InvalidInput.field(
+                    f"/{name}", "malformed", f"the field {name} cannot be read"
+                ) from error
+    request = parse(ModelImport, raw)
+    if len(set(request.classes)) < len(request.classes):
+        raise InvalidInput.field("/classes", "repeated", "class names must be unique")
+    return request
+
+
+def check_file(path: Path) -> None:
+    """Refuse files that are not safetensors, by their first bytes, and headers that are too large."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(9)
+    for magic, what in _STRANGERS.items():
+        if head.startswith(magic) and not (len(head) == 9 and head[8:] == b"{"):
+            raise _fault(
+                "not-safetensors",
+                f"the file is {what}, and pickles are never read. Convert it where it was made: "
+                "safetensors.torch.save_file(model.state_dict(), 'model.safetensors')",
+            )
+    length = int.from_bytes(head[:8], "little")
+    if len(head) < 9 or head[8:] != b"{" or length > size - 8:
+        raise _fault("not-safetensors", "the file is not a complete safetensors file")
+    if length > MAX_HEADER_BYTES:
+        raise _fault("header-too-large", f"the header may have at most {MAX_HEADER_BYTES} bytes")
+
+
+def _take_in(services: Services, upload: Upload, request: ModelImport, key: str) -> None:
+    from app.inference.files import Unusable, take_in  # imports torch
+
+    scratch = Path(tempfile.mkdtemp(prefix="import.", dir=services.settings.scratch))
+    file = upload.path.rename(upload.path.with_name("weights.safetensors"))
+    try:
+        take_in(
+            file,
+            scratch / "model",
+            backbone=request.backbone,
+            classes=tuple(request.classes),
+            image_size=request.image_size,
+        )
+        services.artifacts.put(scratch / "model", key)
+    except Unusable as error:
+        raise _fault("does-not-fit", str(error)) from error
+    except UnknownBackbone as error:
+        raise InvalidInput.field("/backbone", "unknown-backbone", str(error)) from error
+    except UnsupportedBackbone as error:
+        raise InvalidInput.field("/backbone", "unsupported-backbone", str(error)) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_dataset(services: Services, request: ModelImport) -> None:
+    assert request.dataset is not None
+    with services.database.read() as session:
+        dataset = datasets.get(session, request.dataset)
+    if list(dataset.classes) != request.classes:
+        raise WrongDataset(
+            f"data set {dataset.id} has the classes {', '.join(dataset.classes[:10])}; give the same ones",
+            errors=(FieldError("/classes", "model-of-another-dataset", "not those of the data set"),),
+        )
+
+
+def _fault(code: str, detail: str) -> InvalidInput:
+    return InvalidInput.field("/file", code, detail)

@@ -1,0 +1,161 @@
+"""The figures of a report's page as SVG by matplotlib, in the page's own colours, light and dark.
+
+A figure is drawn in placeholder colours that are then replaced by the page's CSS variables, and its text
+stays text in the page's font. Everything that a browser would have to fetch or that could clash with the page
+is removed: metadata with addresses, the style element, fonts.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+from app.reports import labels as words
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_VARIABLES = {
+    "erm": "#e10001",
+    "control": "#e10002",
+    "masktune": "#e10003",
+    "imported": "#e10004",
+    "ink": "#e10005",
+    "soft": "#e10006",
+    "line": "#e10007",
+}
+_COLOR = {**_VARIABLES, "retrained": _VARIABLES["masktune"], "given": _VARIABLES["imported"]}
+_drawing = Lock()  # matplotlib's settings and font cache are not thread-safe
+
+
+def risk_coverage(curves: Sequence[tuple[str, words.Json]], *, name: str) -> Markup:
+    """Plot selective risk over coverage: a line with pointwise bounds for each (arm, curve).
+
+    The control's bounds are left out, because three bands would hide each other.
+    """
+    figure = _figure(4.6, 3.1)
+    axes = figure.add_subplot()
+    for arm, curve in curves:
+        points = curve["points"]
+        coverage = [100 * p["coverage"] for p in points]
+        if arm != "control":
+            axes.fill_between(
+                coverage,
+                [100 * p["low"] for p in points],
+                [100 * p["high"] for p in points],
+                color=_COLOR[arm],
+                alpha=0.13,
+                linewidth=0,
+            )
+        axes.plot(
+            coverage,
+            [100 * p["risk"] for p in points],
+            color=_COLOR[arm],
+            linewidth=1.8,
+            label=words.ARM_NAMES[arm],
+        )
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, _top(curves))
+    _frame(axes, "coverage: inputs answered, %", "risk: wrong answers, %")
+    said = "; ".join(
+        f"{words.ARM_NAMES[arm]} is wrong on {words.percent(curve['points'][-1]['risk'])} when it answers "
+        f"{words.percent(curve['points'][-1]['coverage'])} of the inputs"
+        for arm, curve in curves
+        if curve["points"]
+    )
+    return _svg(figure, name=name, label=f"Risk over coverage: {said}")
+
+
+def _top(curves: Sequence[tuple[str, words.Json]]) -> float:
+    """Return the axis limit. Ignores bounds at low coverage: they reach 100 % and would flatten the lines."""
+    settled = [p["high"] for _, curve in curves for p in curve["points"] if p["coverage"] >= 0.3]
+    risks = [p["risk"] for _, curve in curves for p in curve["points"]]
+    return min(102.0, 108 * float(max([0.005, *settled, *risks])))
+
+
+def reliability(arm: str, found: words.Json, *, name: str) -> Markup:
+    """Plot accuracy over confidence, with each bin's interval; larger dots hold more samples."""
+    figure = _figure(2.7, 2.7)
+    axes = figure.add_subplot()
+    axes.plot([0, 100], [0, 100], color=_COLOR["soft"], linewidth=0.8, linestyle=(0, (4, 3)))
+    total = max(1, sum(b["n"] for b in found["bins"]))
+    for b in found["bins"]:
+        x, y = 100 * b["confidence"], 100 * b["accuracy"]
+        if "accuracy_low" in b:
+            axes.plot(
+                [x, x], [100 * b["accuracy_low"], 100 * b["accuracy_high"]], color=_COLOR[arm], linewidth=1
+            )
+        axes.plot(
+            [x],
+            [y],
+            marker="o",
+            markersize=2.5 + 9 * (b["n"] / total) ** 0.5,
+            color=_COLOR[arm],
+            markeredgewidth=0,
+            alpha=0.8,
+        )
+    axes.set_xlim(-4, 104)
+    axes.set_ylim(-4, 104)
+    axes.set_aspect("equal")
+    _frame(axes, "confidence, %", "accuracy, %")
+    label = f"Reliability of {words.ARM_NAMES[arm]}: off by {100 * found['ece']:.1f} points on average"
+    return _svg(figure, name=name, label=label)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Create a figure of this size in inches. Its margins are fixed: measuring text takes twice as long."""
+    from matplotlib.figure import Figure  # half a second to import
+
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(
+        left=0.55 / width, right=1 - 0.12 / width, bottom=0.48 / height, top=1 - 0.1 / height
+    )
+    return figure
+
+
+def _frame(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x, color=_COLOR["soft"], size=9)
+    axes.set_ylabel(y, color=_COLOR["soft"], size=9)
+    axes.tick_params(colors=_COLOR["soft"], labelsize=8, length=0)
+    axes.grid(color=_COLOR["line"], linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.patch.set_visible(False)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_COLOR["line"])
+
+
+def _svg(figure: Figure, *, name: str, label: str) -> Markup:
+    """Render the figure as an SVG element; `name` makes its ids unique on the page."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    figure.patch.set_visible(False)
+    FigureCanvasSVG(figure)
+    buffer = io.StringIO()
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with _drawing, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata=metadata)
+    drawn = _inline(buffer.getvalue(), name, label)  # escapes the label
+    return Markup(drawn)  # noqa: S704  # nosec B704
+
+
+def _inline(svg: str, name: str, label: str) -> str:
+    svg = svg[svg.index("<svg") :]
+    for part in (r"<metadata>.*?</metadata>", r"<defs>\s*<style.*?</style>\s*</defs>", r"<!--.*?-->"):
+        svg = re.sub(part, "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
+    svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r"font-family: [^;\"]*;?", "", svg)
+    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
+    for variable, color in _VARIABLES.items():
+        svg = svg.replace(color, f"var(--{variable})")
+    view = re.search(r'viewBox="[^"]*"', svg)
+    head = f'<svg role="img" aria-label="{escape(label)}" {view[0] if view else ""}>'
+    return re.sub(r"<svg[^>]*>", lambda _: head, svg, count=1)

@@ -1,0 +1,41 @@
+"""`/jobs/{id}/report`: whether MaskTune helped, as JSON or as an HTML page."""
+
+from __future__ import annotations
+
+import json
+
+from fastapi import APIRouter, Request, Response
+
+from app.deps import READER, CallerFirst, LoadedJob, Serving
+from app.http.etag import JSON, conditional
+from app.http.negotiation import preferred
+from app.http.responses import NOT_MODIFIED, Responses
+from app.operations.problems_routes import problems
+from app.reports import service as reports
+from app.reports.schemas import Report
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
+
+HTML = "text/html"
+PAGE: Responses = {
+    200: {
+        "description": "The report; with `Accept: text/html` as one self-contained page.",
+        "content": {HTML: {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.get(
+    "/{job_id}/report",
+    dependencies=[READER],
+    response_model=Report,
+    summary="Get the before/after report",
+    responses=PAGE | NOT_MODIFIED | problems(404, 409),
+)
+def get_report(request: Request, row: LoadedJob, services: Serving) -> Response:
+    vary = {"Vary": "Accept"}
+    if preferred(request.headers.get("accept", ""), (JSON, HTML)) == HTML:
+        body = reports.page(row, services.artifacts)
+        return conditional(request, body, media_type=f"{HTML}; charset=utf-8", headers=vary | reports.SEALED)
+    body = json.dumps(reports.read(row, services.artifacts), ensure_ascii=False).encode()
+    return conditional(request, body, headers=vary)

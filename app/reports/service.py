@@ -1,0 +1,82 @@
+"""Finds a job's before/after report and renders it as one self-contained page."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from app.predictions.service import data_uri
+from app.reports import labels as words
+from app.reports.groups import build_groups
+from app.reports.page import Picture, build_page
+from app.reports.sections import build_gaze, build_shortcut, build_trust
+from core.artifacts import Artifacts
+from core.errors import NotReported
+from core.tables import JobRow
+from masktune.contract.vocabulary import STAGES, Stage
+
+FILE = "report.json"
+TEMPLATES = Path(__file__).parent.parent / "templates"
+SEALED = {"Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'"}
+"""The page is self-contained, so it is forbidden to load anything else."""
+
+
+def read(job: JobRow, artifacts: Artifacts) -> dict[str, Any]:
+    """Return the report as JSON values, or raise `NotReported` with the reason."""
+    report: dict[str, Any] = json.loads(
+        (_folder(job, artifacts) / FILE).read_text(encoding="utf-8"),
+        parse_constant=lambda _: None,  # NaN and infinities are not valid JSON
+    )
+    return report
+
+
+def page(job: JobRow, artifacts: Artifacts) -> bytes:
+    """Return the report as HTML: no scripts, no external requests, images inlined."""
+    report, folder = read(job, artifacts), _folder(job, artifacts)
+
+    def picture(name: str) -> str:
+        return data_uri((folder / Path(name).name).read_bytes())
+
+    return render(report, picture).encode()
+
+
+def render(report: words.Json, picture: Picture) -> str:
+    """Render a report's JSON as the page; `picture` maps the names of its images to `data:` URIs."""
+    page = build_page(report, picture)
+    keys = tuple(arm.key for arm in page.arms)
+    return _template().render(
+        page=page,
+        arms=page.arms,
+        shortcut=build_shortcut(report, keys, picture),
+        groups=build_groups(report.get("groups"), keys, picture),
+        gaze=build_gaze(report, keys, picture),
+        trust=build_trust(report, keys),
+    )
+
+
+def _folder(job: JobRow, artifacts: Artifacts) -> Path:
+    done = job.done.get(Stage.EVALUATE)
+    if done is not None:
+        return artifacts.folder(done["artifact"])
+    if Stage.EVALUATE not in STAGES.get(job.kind, ()):
+        raise NotReported(
+            f"a job of kind {job.kind.value} has no report; only jobs that train or evaluate have one"
+        )
+    hint = "its last stage writes it" if not job.state.ended else "resume the job, or start another"
+    raise NotReported(f"job {job.id} is {job.state.value} and has no report: {hint}")
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")

@@ -1,1 +1,0 @@
-"""Shapes of requests and responses, one module per resource."""

@@ -1,0 +1,1 @@
+"""uvicorn's start and end, the limits of a connection, the middleware."""

@@ -1,0 +1,30 @@
+"""Problem responses of the code that runs before the application."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.types import Scope, Send
+
+from app.http.locations import location
+from core.errors import PROBLEM_BASE, MasktuneError, problem
+
+Header = tuple[bytes, bytes]
+Headers = Sequence[Header]
+
+
+def as_bytes(told: Mapping[str, Any], *more: Header) -> tuple[Headers, bytes]:
+    """Return headers and body of a response with this problem; `more` are further headers."""
+    body = json.dumps(told).encode()
+    length = (b"content-length", str(len(body)).encode())
+    return ((b"content-type", b"application/problem+json"), length, *more), body
+
+
+async def refuse(scope: Scope, send: Send, kind: type[MasktuneError], detail: str, *more: Header) -> None:
+    """Answer the request with this problem; `more` are further headers."""
+    base = location(scope.get("root_path", ""), PROBLEM_BASE)
+    headers, body = as_bytes(problem(kind, detail, instance=scope["path"], base=base), *more)
+    await send({"type": "http.response.start", "status": kind.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,109 @@
+"""Refuses requests that pages of other sites make a local user's browser send.
+
+Any page can submit a form to 127.0.0.1 without a preflight (a simple request in CORS). A page whose name is
+re-pointed to 127.0.0.1 after loading (DNS rebinding) can also read the responses, because to the browser both
+are one site. The browser sends the page (`Origin`) and the name (`Host`), and no page can forge either.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.http.headers import header
+from app.server.middleware.refusing import refuse
+from core.errors import Forbidden
+
+IsOpen = Callable[[], Awaitable[bool]]
+"""Tells whether the service answers without a key."""
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing (RFC 9110, 9.2.1) and whose responses no other site can read."""
+_PROBES = frozenset({"/livez", "/readyz"})
+_PORTS = {"http": ":80", "https": ":443"}
+_POLICY_VIOLATION = 1008
+"""Close code of a web socket (RFC 6455, 7.4.1)."""
+
+
+class OtherSite(Forbidden):
+    title = "Requests from other sites are not allowed"
+
+
+class SameOrigin:
+    """Refuses unsafe methods and web sockets from other sites' pages, and host names that are not our own.
+
+    Host names are checked only while the service is open. Otherwise such a page has no key, because a browser
+    sends its cookie to no other name. `allowed` lists host names besides loopback, separated by commas; `*`
+    allows any `Host`, but no other `Origin`.
+    """
+
+    def __init__(self, app: ASGIApp, *, allowed: str, is_open: IsOpen) -> None:
+        self.app, self.is_open = app, is_open
+        self.allowed = frozenset(filter(None, (_name(one.strip()) for one in allowed.lower().split(","))))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fault = await self._fault(scope) if scope["type"] in ("http", "websocket") else None
+        if fault is None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+        else:
+            await refuse(scope, send, OtherSite, fault)
+
+    async def _fault(self, scope: Scope) -> str | None:
+        """Return the reason for a refusal, or None if the request is allowed."""
+        host = header(scope, b"host").decode("latin-1").lower()
+        origin = header(scope, b"origin").decode("latin-1").lower()
+        acts = scope["type"] == "websocket" or scope["method"] not in _SAFE
+        if origin and acts and not self._is_own(origin, host):
+            return (
+                "the request comes from a page of another site; if the page is this service's own, let the "
+                "proxy forward `Host`, or add its host to MASKTUNE_ALLOWED_HOSTS"
+            )
+        if self._answers_to(host) or _is_probe(scope) or not await self.is_open():
+            return None
+        return (
+            "without keys this service answers only to loopback names; use 127.0.0.1, set MASKTUNE_API_KEYS, "
+            "or add this host to MASKTUNE_ALLOWED_HOSTS"
+        )
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        scheme, _, authority = origin.partition("://")  # `null` comes from a page that hides its origin
+        port = _PORTS.get(scheme, "")
+        same = authority.removesuffix(port) == host.removesuffix(port)
+        return bool(authority) and (same or _name(authority) in self.allowed - {"*"})
+
+    def _answers_to(self, host: str) -> bool:
+        """Whether this host name is ours. An empty one passes, because every browser sends `Host`."""
+        return not host or _is_loopback(host) or "*" in self.allowed or _name(host) in self.allowed
+
+
+def known(is_open: bool) -> IsOpen:
+    """Return a constant `IsOpen`, for a service whose own settings decide."""
+
+    async def answer() -> bool:
+        return is_open
+
+    return answer
+
+
+def _name(authority: str) -> str:
+    """Strip the port, and the brackets of an IPv6 address."""
+    bracketed, _, _ = authority.removeprefix("[").rpartition("]")
+    return bracketed or authority.partition(":")[0].rstrip(".")
+
+
+@lru_cache(maxsize=256)
+def _is_loopback(authority: str) -> bool:
+    name = _name(authority)
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_probe(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) in _PROBES

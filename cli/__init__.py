@@ -1,1 +1,0 @@
-"""`masktune`: the service's parts, and the client's commands."""

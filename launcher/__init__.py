@@ -1,0 +1,1 @@
+"""The commands that are the service: serve, api, worker, web, demo, doctor, backup, restore, migrate."""

@@ -1,0 +1,55 @@
+"""`masktune backup` and `masktune restore`: copy the service's rows and files to a folder, and back.
+
+Like the parts of the service, they access the database and the store directly instead of through the API.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from launcher.starting import read_settings, telling
+from masktune.cli.output import REFUSED, fail
+
+if TYPE_CHECKING:
+    from core.artifacts import Artifacts
+    from core.backup import Contents
+    from core.settings import Settings
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.", show_default=False)],
+    tables_only: Annotated[
+        bool, typer.Option("--tables-only", help="Skip the files: the store has its own backup.")
+    ] = False,
+) -> None:
+    """Back up the service into a folder. The service may keep running."""
+    from core.backup import save
+
+    settings = read_settings()
+    with telling(lambda why: fail(f"the backup failed: {why}", REFUSED)):
+        _tell("saved", save(settings.database, None if tables_only else _artifacts(settings), folder))
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(help="Folder that `masktune backup` wrote.", show_default=False)],
+) -> None:
+    """Restore a backup into an empty service, on SQLite or PostgreSQL. The service must not be running."""
+    from core.backup import restore as restored
+
+    settings = read_settings()
+    with telling(lambda why: fail(f"the restore failed: {why}", REFUSED)):
+        _tell("restored", restored(folder, settings.database, _artifacts(settings)))
+
+
+def _artifacts(settings: Settings) -> Artifacts:
+    from core.artifacts import Artifacts
+
+    return Artifacts(settings.storage, cache=settings.scratch / "cache")
+
+
+def _tell(what: str, made: Contents) -> None:
+    rows = sum(made.rows.values())
+    print(f"{what}: {rows:,} rows in {len(made.rows)} tables, {made.files:,} files ({made.bytes:,} bytes)")

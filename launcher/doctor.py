@@ -1,0 +1,230 @@
+"""`masktune doctor`: finds problems with this machine before a job runs into them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from launcher.starting import fault, telling
+from masktune.cli.output import REFUSED, USAGE, console, fail
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+Level = Literal["ok", "warning", "wrong"]
+GiB = 2**30
+
+# Reports what the installed torch sees. It runs in a separate process because torch takes seconds to load,
+# may crash, and must not stay in memory.
+_TORCH = """
+import json, torch, torchvision
+cards = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+print(json.dumps({"torch": torch.__version__, "cuda": torch.version.cuda, "cards": cards,
+                  "threads": torch.get_num_threads()}))
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check; `advice` is empty if there is no problem."""
+
+    name: str
+    level: Level
+    detail: str
+    advice: str = ""
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check this machine with the service's settings; exit code 1 if the service cannot run here."""
+    from pydantic import ValidationError
+
+    from core.settings import Settings
+
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        fail(fault(error), USAGE)
+    found = [finding for look in LOOKS for finding in look(settings)]
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in found], indent=2))
+    else:
+        _show(found)
+    if any(finding.level == "wrong" for finding in found):
+        raise typer.Exit(REFUSED)
+
+
+# --- the checks -------------------------------------------------------------------------------
+
+
+def _python(settings: Settings) -> Iterator[Finding]:
+    yield Finding("Python", "ok", f"{sys.version.split()[0]}, {os.cpu_count()} cores")
+
+
+def look_at_torch(settings: Settings) -> Iterator[Finding]:
+    """Check that PyTorch loads, and that it sees the GPU that the settings name."""
+    try:
+        command = [sys.executable, "-c", _TORCH]
+        asked = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        yield Finding("PyTorch", "wrong", "does not load within two minutes", "check if the disk is slow")
+        return
+    if asked.returncode:
+        last = (asked.stderr.strip().splitlines() or ["it ended without an error message"])[-1]
+        yield Finding("PyTorch", "wrong", last, "reinstall torch and torchvision from the same release")
+        return
+    seen = json.loads(asked.stdout)
+    yield Finding("PyTorch", "ok", f"{seen['torch']}, {seen['threads']} threads")
+    yield _gpu(settings, seen["cards"], seen["cuda"])
+
+
+def _gpu(settings: Settings, cards: list[str], cuda: str | None) -> Finding:
+    number = settings.device.partition(":")[2]
+    if cards and int(number or 0) < len(cards):
+        return Finding("GPU", "ok", ", ".join(cards))
+    if cards:
+        seen = f"there is only {', '.join(cards)}, but MASKTUNE_DEVICE is {settings.device}"
+        return Finding("GPU", "wrong", seen, "number the cards from 0, or set MASKTUNE_DEVICE=auto")
+    driver = shutil.which("nvidia-smi") is not None
+    why = "this PyTorch is built without CUDA" if cuda is None else "PyTorch sees no card"
+    if settings.device.startswith("cuda"):
+        told = f"{why}, but MASKTUNE_DEVICE is {settings.device}"
+        return Finding("GPU", "wrong", told, "set MASKTUNE_DEVICE=auto")
+    if driver:
+        advice = "install PyTorch's CUDA wheels, or check that the container has access to the card"
+        return Finding("GPU", "warning", f"there is an NVIDIA driver, but {why}", advice)
+    return Finding("GPU", "ok", "none: jobs train on the CPU")
+
+
+def _shared_memory(settings: Settings) -> Iterator[Finding]:
+    place = Path("/dev/shm")  # noqa: S108  # nosec B108  # the data loaders' shared memory; no file is created
+    if not place.is_dir():
+        return
+    size = shutil.disk_usage(place).total
+    if size < GiB:
+        detail = f"{size / 2**20:.0f} MiB: the data loaders of a training pass images through it"
+        yield Finding("shared memory", "warning", detail, "give the container more: shm_size: 2g")
+    else:
+        yield Finding("shared memory", "ok", f"{size / GiB:.1f} GiB")
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data_dir.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".doctor-{os.getpid()}"
+        probe.write_bytes(b"masktune")
+        probe.unlink()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        advice = "set MASKTUNE_DATA_DIR to a folder that this user may write to"
+        yield Finding("data folder", "wrong", f"{folder}: {error.strerror or error}", advice)
+        return
+    detail = f"{folder}, {free / GiB:.1f} GiB free"
+    if free < 2 * GiB:
+        advice = "free some space for an upload, its packed copy and a job's checkpoints at the same time"
+        yield Finding("data folder", "wrong" if free < GiB // 4 else "warning", detail, advice)
+    else:
+        yield Finding("data folder", "ok", detail)
+
+
+def _port(settings: Settings) -> Iterator[Finding]:
+    name = f"port {settings.port}"
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        settings.check_exposure()
+        with closing(socket.create_server((settings.host, settings.port), family=family)):
+            yield Finding(name, "ok", f"free on {settings.host}")
+    except ValueError as error:
+        yield Finding(name, "wrong", str(error), "an address other than loopback needs a key")
+    except OSError as error:
+        advice = "the service may be running already; otherwise choose another port with MASKTUNE_PORT"
+        yield Finding(name, "warning", f"{settings.host}: {error.strerror or error}", advice)
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    from core.session import Database
+
+    def ping() -> None:
+        with closing(Database(settings.database)) as database:
+            database.ping()
+
+    kind = "SQLite in the data folder" if not settings.database_url else settings.database.split(":")[0]
+    advice = "check MASKTUNE_DATABASE_URL, and that the server is running"
+    yield _part("database", kind, ping, advice)
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    from core.notifications import Doorbell
+
+    def ping() -> None:
+        with closing(Doorbell(settings.broker)) as doorbell:
+            doorbell.ping()
+
+    kind = "a folder in the data folder" if not settings.broker_url else settings.broker.split(":")[0]
+    advice = "check MASKTUNE_BROKER_URL, and that the server is running"
+    yield _part("broker", kind, ping, advice)
+
+
+def _storage(settings: Settings) -> Iterator[Finding]:
+    from core.artifacts import Artifacts
+
+    def check() -> None:
+        Artifacts(settings.storage, cache=settings.scratch / "cache").check()
+
+    kind = "the data folder" if not settings.storage_url else settings.storage
+    advice = "check MASKTUNE_STORAGE_URL, and the credentials in the environment"
+    yield _part("storage", kind, check, advice)
+
+
+def _part(name: str, kind: str, check: Callable[[], None], advice: str) -> Finding:
+    """Run the check of one part of the service; an exception makes the finding "wrong"."""
+    said: list[str] = []
+    with telling(said.append):
+        check()
+    return Finding(name, "wrong", f"{kind}: {said[0]}", advice) if said else Finding(name, "ok", kind)
+
+
+PARTS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_database, _broker, _storage)
+"""Checks of the services that all parts share."""
+
+LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _python,
+    look_at_torch,
+    _shared_memory,
+    _disk,
+    _port,
+    *PARTS,
+)
+
+
+def _show(found: list[Finding]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    signs = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "wrong": ("wrong", "bold red")}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for finding in found:
+        told = Text(finding.detail)
+        if finding.advice:
+            told.append(f"\n→ {finding.advice}", "dim")
+        table.add_row(Text(*signs[finding.level]), finding.name, told)
+    console().print(table)
+    bad = sum(finding.level == "wrong" for finding in found)
+    if bad:
+        verdict = f"\n{bad} of {len(found)} checks failed: the service cannot run here."
+        console().print(verdict, style="bold red")
+    else:
+        console().print("\nThe service can run here; start it with: masktune serve")

@@ -1,0 +1,300 @@
+"""`masktune serve`, `api`, `worker`, `migrate`: the only module here that imports the service's own packages.
+
+The imports are inside the functions, so that the client's commands start without them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from launcher import starting
+from launcher.starting import read_settings
+from masktune.cli.output import USAGE, fail
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+    from launcher.parts import Part
+    from launcher.web import App
+
+PYTHON = (sys.executable, "-m", "masktune.cli")
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on [MASKTUNE_HOST, 127.0.0.1].")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port; 0 picks a free one [MASKTUNE_PORT, 8000].")
+]
+DataDir = Annotated[
+    Path | None, typer.Option(file_okay=False, help="Folder for database, queue and artifacts [./var].")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=64, help="Jobs to run at a time [MASKTUNE_WORKER_SLOTS, 1].")
+]
+Tied = Annotated[bool, typer.Option("--tied", hidden=True, help="End when standard input ends.")]
+
+
+def serve(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    workers: Workers = None,
+    tied: Tied = False,
+) -> None:
+    """Run the whole service: the API with its dashboard, and one worker. Nothing else to install.
+
+    Everything is kept in one folder. Ctrl-C or SIGTERM stops both parts.
+
+    A running job goes back to the queue and resumes from its last checkpoint at the next start.
+    """
+    settings = read_settings(host=host, port=port, data_dir=data_dir, worker_slots=workers)
+    starting.exit_0_on_sigterm()
+    _tie(tied)
+    starting.migrate(settings)
+    starting.look_for_card(settings)
+    with _listening(settings) as listener:
+        asyncio.run(_keep(settings, _service(settings, listener), listener))
+
+
+def api(
+    host: Host = None,
+    port: Port = None,
+    fd: Annotated[int | None, typer.Option(hidden=True, help="A socket that listens already.")] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Also serve the dashboard, at / of the same address.")
+    ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes that share the address [MASKTUNE_API_PROCESSES, 1]."),
+    ] = None,
+    tied: Tied = False,
+) -> None:
+    """Run the API alone. It reaches the workers through the database and the broker of the settings."""
+    from app.server.process import prepare_process
+
+    prepare_process()
+    settings = read_settings(host=host, port=port, api_processes=processes)
+    starting.exit_0_on_sigterm()
+    _tie(tied)
+    starting.migrate(settings)
+    if not tied:  # otherwise the process that started this one checks
+        starting.look_for_card(settings)
+    if settings.api_processes == 1 or fd is not None:
+        _api_alone(settings, fd, dashboard=dashboard)
+    elif dashboard:
+        fail("the dashboard needs a single API process; run it separately with `masktune web`", USAGE)
+    else:
+        _api_together(settings)
+
+
+def worker(
+    tied: Tied = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Start nothing; only check whether a worker could run here.")
+    ] = False,
+) -> None:
+    """Run one worker alone, with up to MASKTUNE_WORKER_SLOTS jobs at a time."""
+    settings = read_settings()
+    if check:
+        return starting.check_parts(settings)
+    _tie(tied)
+    if not tied:
+        starting.look_for_card(settings)
+    from core.loading import loaded, loading
+
+    with loading():
+        from worker.__main__ import main
+    loaded()
+
+    raise typer.Exit(main(settings))
+
+
+def migrate() -> None:
+    """Bring the database up to date. The API and the worker do this themselves when they start."""
+    starting.migrate(read_settings())
+
+
+def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
+    """Run the API in this process, on the given socket if there is one."""
+    from core.loading import loaded, loading
+
+    listener = socket.socket(fileno=fd) if fd is not None else None
+    with loading():
+        from app.server.server import make_server
+
+        server = make_server(settings, wrap=_with_dashboard(settings, listener) if dashboard else None)
+    loaded()
+    with starting.refusing():
+        server.run(sockets=[listener] if listener is not None else None)
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def _api_together(settings: Settings) -> None:
+    """Run several API processes, each with its own socket at the same address."""
+    with _sharing(settings) as listeners, TemporaryDirectory(prefix="masktune-metrics-") as metrics:
+        environment = {
+            **_environment(settings),
+            "MASKTUNE_MODELS_IN_MEMORY_BYTES": str(settings.models_in_memory_bytes // len(listeners)),
+            "PROMETHEUS_MULTIPROC_DIR": metrics,
+        }
+        parts = [
+            _api_part(settings, f"API process {number}", listener, environment)
+            for number, listener in enumerate(listeners, 1)
+        ]
+        asyncio.run(_keep(settings, parts, listeners[0]))
+
+
+def _service(settings: Settings, listener: socket.socket) -> Sequence[Part]:
+    """The parts of `masktune serve`: the API with the dashboard, and a worker."""
+    from launcher.parts import Part
+
+    environment = _environment(settings)
+    return (
+        _api_part(settings, "API", listener, environment, "--dashboard"),
+        Part("worker", (*PYTHON, "worker", "--tied"), environment, grace=settings.end_grace_seconds + 12),
+    )
+
+
+def _api_part(
+    settings: Settings, name: str, listener: socket.socket, environment: dict[str, str], *more: str
+) -> Part:
+    """A process of the API on an existing socket."""
+    from launcher.parts import Part
+
+    number = listener.fileno()
+    return Part(
+        name,
+        (*PYTHON, "api", "--tied", "--fd", str(number), *more),
+        environment,
+        inherited=(number,),
+        grace=settings.graceful_shutdown_seconds + 5,
+    )
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The environment of the parts, including the settings from the command line."""
+    return {
+        **os.environ,
+        "MASKTUNE_DATA_DIR": str(settings.data_dir.absolute()),
+        "MASKTUNE_HOST": settings.host,
+        "MASKTUNE_WORKER_SLOTS": str(settings.worker_slots),
+    }
+
+
+async def _keep(settings: Settings, parts: Sequence[Part], listener: socket.socket) -> None:
+    """Run the parts until a signal stops them, and print a message when they are ready."""
+    from launcher.parts import Keeper, PartFailed
+
+    keeper = Keeper(parts=parts, say=_say)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, keeper.stop.set)
+    greeting = asyncio.create_task(_greet(settings, listener, keeper.up))
+    try:
+        await keeper.run()
+    except PartFailed as failed:
+        fail(f"{failed}; see its output above", 1)
+    finally:
+        greeting.cancel()
+    _say("masktune has stopped")
+
+
+def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Callable[[App], App]:
+    """A wrapper that serves the dashboard beside the API and connects it to the API's own address."""
+    from app.server.middleware.plain_paths import PlainPaths
+    from app.server.middleware.same_origin import SameOrigin, known
+    from launcher.web import Dashboard, beside
+
+    def url() -> str:
+        at = (settings.host, settings.port) if listener is None else listener.getsockname()[:2]
+        return _address(*at)
+
+    def guard(pages: App) -> App:
+        own = SameOrigin(pages, allowed=settings.allowed_hosts, is_open=known(not settings.keys))
+        return PlainPaths(own)
+
+    return lambda api: beside(api, Dashboard(url), guard)
+
+
+async def _greet(settings: Settings, listener: socket.socket, up: asyncio.Event) -> None:
+    """Print the address once the API answers."""
+    host, port = listener.getsockname()[:2]
+    while not await _answers(_reachable(host), port):
+        await asyncio.sleep(0.2)
+    up.set()
+    address = _address(host, port)
+    _say(f"masktune is ready at {address} (docs at /docs, data in {settings.data_dir}, Ctrl-C stops it)")
+
+
+def _reachable(host: str) -> str:
+    """The host to connect to: a loopback address if the socket listens on all interfaces."""
+    everywhere = "0.0.0.0"  # noqa: S104  # nosec B104
+    return {everywhere: "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+
+
+def _address(host: str, port: int) -> str:
+    host = _reachable(host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _answers(host: str, port: int) -> bool:
+    """Whether the API answers. The socket already listens, so the request waits until the API has started."""
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        status = await reader.readline()
+        writer.close()
+    except OSError:
+        return False
+    return b" 200 " in status
+
+
+@contextmanager
+def _sharing(settings: Settings) -> Iterator[list[socket.socket]]:
+    """One listening socket per process; the kernel distributes new connections among them.
+
+    They are bound here so that they outlive a crashed process: its connections wait for the restart.
+    """
+    # Fails if another service has the address, which SO_REUSEPORT alone would not.
+    with _listening(settings) as first:
+        host, port = first.getsockname()[:2]
+        family = first.family
+    with ExitStack() as opened:
+        yield [
+            opened.enter_context(
+                socket.create_server((host, port), family=family, backlog=2048, reuse_port=True)
+            )
+            for _ in range(settings.api_processes)
+        ]
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    """A socket bound before the API starts: port 0 is resolved at once, and API restarts drop no client."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        fail(f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}", 1)
+    with listener:
+        yield listener
+
+
+def _tie(tied: bool) -> None:
+    if tied:
+        from launcher.tied import end_with_parent
+
+        end_with_parent()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

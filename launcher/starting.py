@@ -1,0 +1,115 @@
+"""Checks before a part starts: its settings, its database, and a one-line error if it cannot run."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from masktune.cli.output import REFUSED, USAGE, fail
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+
+def read_settings(**given: Any) -> Settings:
+    """Read the settings from the environment, overridden by `given`. Exits with 2 if they are invalid."""
+    from core.settings import Settings
+
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        settings.check_exposure()
+    except ValueError as error:
+        fail(fault(error), USAGE)
+    return settings
+
+
+def fault(error: ValueError) -> str:
+    """Say which setting is invalid and why, without its value, which may be a secret."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    faults = [
+        f"{'MASKTUNE_' + '_'.join(map(str, e['loc'])).upper() + ': ' if e['loc'] else ''}"
+        f"{e['msg'].removeprefix('Value error, ')}"  # the prefix that pydantic adds
+        for e in error.errors()
+    ]
+    return "; ".join(faults)
+
+
+@contextmanager
+def telling(tell: Callable[[str], object]) -> Iterator[None]:
+    """Pass the first line of any exception that the block raises to `tell`.
+
+    Any type is caught, because the block calls drivers and file systems that each raise their own.
+    """
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except Exception as error:  # noqa: BLE001  # see the docstring
+        tell((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database up to date, or exit with the reason why it cannot be used."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from core import schema
+
+    try:
+        schema.upgrade(settings.database)
+    except (SQLAlchemyError, OSError, ImportError, ValueError) as error:  # e.g. an unknown driver or port
+        fail(f"the database cannot be used: {str(error).splitlines()[0]}", REFUSED)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Exit with 1 if the server cannot start: here, uvicorn's own 3 means that the service is unreachable."""
+    try:
+        yield
+    except SystemExit as ended:
+        raise typer.Exit(REFUSED if ended.code else 0) from None
+
+
+def check_parts(settings: Settings) -> None:
+    """Exit with 1 if the database, the broker or the artifact store does not answer."""
+    from launcher.doctor import PARTS
+
+    for look in PARTS:
+        for found in look(settings):
+            if found.level == "wrong":
+                fail(f"a worker cannot run here: {found.name}: {found.detail}", REFUSED)
+
+
+def look_for_card(settings: Settings) -> None:
+    """Warn if MASKTUNE_DEVICE names a GPU that PyTorch does not see.
+
+    Runs on a thread, so that the start does not wait for PyTorch to load, which takes seconds.
+    """
+    if settings.device.startswith("cuda"):
+        Thread(target=_tell_of_card, args=(settings,), name="card", daemon=True).start()
+
+
+def _tell_of_card(settings: Settings) -> None:
+    from launcher.doctor import look_at_torch
+
+    for found in look_at_torch(settings):
+        if found.level == "wrong":
+            print(f"masktune: {found.name}: {found.detail}: {found.advice}", file=sys.stderr, flush=True)
+
+
+def exit_0_on_sigterm() -> None:
+    """Exit with 0 on SIGTERM and SIGHUP, also before and after the server's own signal handling is active."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)

@@ -1,0 +1,147 @@
+"""`masktune web`, the dashboard alone, and the dashboard beside the API at the same address.
+
+This is the only module that knows both `app` and `web`. Even in one process, the dashboard calls the API over
+loopback HTTP like any other client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from launcher.starting import refusing
+from masktune.cli.output import fail_with
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HOME = "/ui"
+
+
+def web(
+    url: Annotated[
+        str, typer.Option(envvar="MASKTUNE_URL", help="Address of the API, as this process reaches it.")
+    ] = "http://127.0.0.1:8000",
+    host: Annotated[
+        str, typer.Option(envvar="MASKTUNE_WEB_HOST", help="Address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="MASKTUNE_WEB_PORT", min=1, max=65535, help="Port to listen on.")
+    ] = 8080,
+    allowed_hosts: Annotated[
+        str,
+        typer.Option(
+            envvar="MASKTUNE_ALLOWED_HOSTS",
+            help="Host names under which browsers may reach it, separated by commas.",
+        ),
+    ] = "",
+    upload_bytes: Annotated[
+        int,
+        typer.Option(
+            envvar="MASKTUNE_WEB_UPLOAD_BYTES",
+            min=0,
+            help="Most bytes that uploads may use in TMPDIR at a time; 0: as many as its disk has.",
+        ),
+    ] = 0,
+) -> None:
+    """Run the dashboard alone. `masktune serve` includes it; this command is for compose and clusters.
+
+    It has no key of its own: if the API needs one, each visitor is asked for theirs.
+    """
+    from masktune import Client, NotSent
+
+    try:
+        Client(url).close()
+    except NotSent as error:  # fail now instead of on every page
+        fail_with(error)
+    from core.loading import loading
+
+    with loading():
+        from app.server.middleware.plain_paths import PlainPaths
+        from app.server.middleware.same_origin import SameOrigin
+        from web.app import create_dashboard, serve
+        from web.transport.connection import is_open
+
+    dashboard = create_dashboard(url, upload_bytes)
+    with refusing():
+        serve(PlainPaths(SameOrigin(dashboard, allowed=allowed_hosts, is_open=is_open)), host, port)
+
+
+class Dashboard:
+    """The dashboard, loaded on its first request, so that the API's start does not wait for it."""
+
+    def __init__(self, url: Callable[[], str]) -> None:
+        self._url = url
+        self._loading: asyncio.Task[FastAPI] | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._end = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._load())
+        app = await asyncio.shield(self._loading)
+        await app(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """Stop the dashboard's background work, if it was started."""
+        self._end.set()
+        if self._running is not None:
+            with suppress(asyncio.CancelledError):
+                await self._running
+
+    async def _load(self) -> FastAPI:
+        app = await asyncio.to_thread(self._make)
+        ready = asyncio.Event()
+        # The same task enters and leaves the lifespan, as the server does for the API.
+        self._running = asyncio.create_task(self._run(app, ready))
+        await ready.wait()
+        return app
+
+    def _make(self) -> FastAPI:
+        from core.loading import loading
+
+        with loading():
+            from web.app import create_dashboard
+
+            return create_dashboard(self._url())
+
+    async def _run(self, app: FastAPI, ready: asyncio.Event) -> None:
+        try:
+            async with app.router.lifespan_context(app):
+                ready.set()
+                await self._end.wait()
+        finally:
+            ready.set()
+
+
+def beside(api: App, dashboard: Dashboard, guard: Callable[[App], App]) -> App:
+    """Combine both into one application: `/` and `/ui/…` go to the dashboard, everything else to the API.
+
+    `guard` wraps the dashboard, as the API's own guard wraps the API.
+    """
+    pages = guard(dashboard)
+
+    async def both(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket") and _of_pages(scope):
+            return await pages(scope, receive, send)
+        try:
+            return await api(scope, receive, send)
+        finally:
+            if scope["type"] == "lifespan":
+                await dashboard.aclose()
+
+    return both
+
+
+def _of_pages(scope: Scope) -> bool:
+    path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
+    return path in ("", "/", HOME) or path.startswith(f"{HOME}/")

@@ -1,0 +1,1 @@
+"""The command `masktune`: what talks to a service."""

@@ -1,0 +1,105 @@
+"""Shell completion: fixed words at once, ids and names from the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from masktune import Client
+
+V = TypeVar("V")
+Offer = tuple[str, str]
+"""(word, description); only some shells show the description."""
+
+MOST = 50
+"""Entries offered of each kind, newest first; nobody picks from a longer list."""
+PATIENCE = 2.0  # seconds; pressing Tab must not wait for an unreachable service
+
+KINDS = ("masktune", "erm", "mask", "finetune", "retrain_head", "evaluate", "predict")
+FORMATS = ("auto", "image_folder", "csv", "waterbirds", "celeba", "backgrounds_challenge")
+SOURCES = ("digits", "biased-digits", "mnist", "biased-mnist", "cifar10", "svhn")
+STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
+SPLITS = ("train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t")
+ARMS = ("erm", "masktune", "retrained", "control", "imported")
+PLACES = ("packaged", "cached", "hub", "none")
+SCORES = ("max_softmax", "product", "minimum")
+
+
+def in_order(names: Mapping[str, V], order: Sequence[str]) -> Iterable[tuple[str, V]]:
+    """Entries in the given order, then all others: PostgreSQL's jsonb sorts object keys by length."""
+    known = {name: place for place, name in enumerate(order)}
+    return sorted(names.items(), key=lambda one: known.get(one[0], len(known)))
+
+
+def words(*offered: str) -> Callable[[str], list[str]]:
+    """Complete from a fixed list of words, without asking the service."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in offered if word.startswith(incomplete)]
+
+    return complete
+
+
+def datasets(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Ids of data sets, described by their names."""
+    return _asked(ctx, incomplete, lambda client: ((d.id, d.name) for d in client.datasets.list(limit=MOST)))
+
+
+def jobs(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Ids of jobs, described by kind and state."""
+    return _asked(
+        ctx, incomplete, lambda client: ((j.id, f"{j.kind}, {j.state}") for j in client.jobs.list(limit=MOST))
+    )
+
+
+def models(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Aliases first, then ids of models."""
+
+    def named(client: Client) -> Iterable[Offer]:
+        yield from aliased(client)
+        yield from ((m.id, f"{m.arm}, {m.backbone}") for m in client.models.list(limit=MOST))
+
+    return _asked(ctx, incomplete, named)
+
+
+def aliases(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Aliases, described by the models they point at."""
+    return _asked(ctx, incomplete, aliased)
+
+
+def presets(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Names of presets."""
+    return _asked(ctx, incomplete, lambda client: ((p.name, p.title) for p in client.jobs.presets()))
+
+
+def keys(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Ids of keys that have not been revoked."""
+    return _asked(
+        ctx,
+        incomplete,
+        lambda client: ((k.id, k.name) for k in client.keys.list(limit=MOST) if k.revoked_at is None),
+    )
+
+
+def aliased(client: Client) -> Iterable[Offer]:
+    return ((a.name, a.model) for a in client.models.aliases())
+
+
+def _asked(ctx: typer.Context, incomplete: str, offered: Callable[[Client], Iterable[Offer]]) -> list[Offer]:
+    """Completions from the service, or none if the request fails: pressing Tab never shows an error."""
+    from rich.markup import escape
+
+    from masktune import DEFAULT_URL, Client, ClientError, Retry
+
+    url, key = ctx.params.get("url") or DEFAULT_URL, ctx.params.get("key")
+    try:
+        with Client(url, key=key, timeout=PATIENCE, retry=Retry(attempts=1)) as client:
+            found = islice(offered(client), MOST)
+            # Typer interprets rich markup in descriptions, and names may look like markup.
+            return [(word, escape(beside)) for word, beside in found if word.startswith(incomplete)]
+    except ClientError:
+        return []

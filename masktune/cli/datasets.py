@@ -1,0 +1,214 @@
+"""`masktune datasets …`"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from masktune.cli import completion
+from masktune.cli.assignments import assigned
+from masktune.cli.output import USAGE, age, fail
+from masktune.cli.progress import follow, sending, watching
+from masktune.cli.session import Session, connected
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from masktune import Dataset, FullReport
+
+app = typer.Typer(no_args_is_help=True, help="Upload labelled images and inspect the data sets they make.")
+
+SHOWN = 20
+"""Most rejected files listed in a table."""
+
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET",
+        help="Id of the data set (ds_…).",
+        show_default=False,
+        autocompletion=completion.datasets,
+    ),
+]
+
+
+@app.command()
+@connected
+def add(
+    session: Session,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH|SOURCE",
+            help="An archive, a folder, builtin:NAME, or an address that the service may read.",
+            show_default=False,
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Its name. Default: the name of the file.")] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="image_folder, csv, waterbirds, celeba, backgrounds_challenge, or auto.",
+            autocompletion=completion.words(*completion.FORMATS),
+        ),
+    ] = "auto",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="An option of the source or the format, e.g. download=true; may be repeated.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the splits that the import makes.")] = 0,
+    wait: Annotated[bool, typer.Option(help="Wait until the import has ended.")] = True,
+) -> None:
+    """Upload a data set (zip, tar, tar.gz, tar.zst, or a folder), or import one from a source."""
+    options, datasets = assigned(option), session.client.datasets
+    if _is_source(what):
+        dataset = datasets.from_source(what, name=name, format=format, options=options, seed=seed)
+    else:
+        path = Path(what)
+        if not path.exists():
+            fail(f"{what} does not exist", USAGE)
+        with sending(session.console, f"uploading {path.name}") as on_sent:
+            dataset = datasets.upload(
+                path, name=name, format=format, options=options, seed=seed, on_sent=on_sent
+            )
+    session.say(f"data set {dataset.id} is being imported")
+    if wait:
+        with watching(dataset.job) if dataset.job else nullcontext():
+            if dataset.job and not session.json:
+                follow(session.console, session.client.jobs.watch(dataset.job))
+            dataset = datasets.wait(dataset.id)
+    session.show(dataset, lambda: table(dataset))
+
+
+app.command("upload", help="The same as `add`.")(add)
+
+
+@app.command("list")
+@connected
+def list_(
+    session: Session, most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20
+) -> None:
+    """List data sets, newest first."""
+    session.show_all(
+        session.client.datasets.list(limit=min(most, 100)),
+        ("id", "name", "state", "classes", "samples", "created"),
+        lambda d: (
+            d.id,
+            d.name,
+            d.state,
+            str(len(d.classes)),
+            str(sum(d.splits.values())),
+            age(d.created_at),
+        ),
+        most=most,
+    )
+
+
+@app.command()
+@connected
+def show(session: Session, dataset_id: Id) -> None:
+    """Show one data set: splits, groups, and what its import rejected."""
+    dataset = session.client.datasets.get(dataset_id)
+    session.show(dataset, lambda: table(dataset))
+
+
+@app.command()
+@connected
+def report(session: Session, dataset_id: Id) -> None:
+    """List every file that the import rejected or ignored, and every duplicate image."""
+    found = session.client.datasets.report(dataset_id)
+    session.show(found, lambda: files(found))
+
+
+@app.command()
+@connected
+def samples(
+    session: Session,
+    dataset_id: Id,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="train, val, calibration or test.", autocompletion=completion.words(*completion.SPLITS)
+        ),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Only samples of this class.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only samples of this group.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
+) -> None:
+    """List the samples of a data set."""
+    found = session.client.datasets.samples(
+        dataset_id, split=split, label=label, group=group, limit=min(most, 100)
+    )
+    session.show_all(
+        found,
+        ("sample", "split", "label", "group", "file"),
+        lambda s: (str(s.id), s.split, s.label, s.group or "–", s.path or "–"),
+        most=most,
+    )
+
+
+@app.command()
+@connected
+def delete(session: Session, dataset_id: Id) -> None:
+    """Delete a data set and its images. Refused while a job uses it."""
+    session.client.datasets.delete(dataset_id)
+    session.say(f"data set {dataset_id} is deleted")
+
+
+def table(dataset: Dataset) -> Table:
+    """One data set in full."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    shown = Table(box=SIMPLE, show_header=False, title=f"data set {dataset.name}", title_justify="left")
+    shown.add_row("id", dataset.id)
+    shown.add_row("state", dataset.state)
+    shown.add_row("format", dataset.format or "–")
+    shown.add_row("classes", ", ".join(dataset.classes) or "–")
+    shown.add_row("splits", _counts(dataset.splits))
+    for group in dataset.groups:
+        shown.add_row("group", f"{group.name}: " + _counts(group.splits))
+    if report := dataset.report:
+        for fact in (*report.problems, *report.notes):
+            shown.add_row(fact.code, fact.detail)
+        if report.shortcuts is not None:
+            shown.add_row("shortcuts", f"{report.shortcuts['strength']}: {report.shortcuts['sentence']}")
+        named = report.rejected[:SHOWN]
+        for rejected in named:
+            shown.add_row("rejected", f"{rejected.path}: {rejected.detail}")
+        if report.rejected_total > len(named):
+            more = report.rejected_total - len(named)
+            shown.add_row("", f"and {more} more: masktune datasets report {dataset.id}")
+    return shown
+
+
+def files(report: FullReport) -> Table:
+    """One row per file, and one per set of files with the same image."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    counts = f"rejected {len(report.rejected)}, ignored {len(report.ignored)}"
+    title = f"data set {report.name}: {report.count} samples; {counts}, duplicates {len(report.duplicates)}"
+    shown = Table("what", "code", "file", "why", box=SIMPLE, title=title, title_justify="left")
+    for what, found in (("rejected", report.rejected), ("ignored", report.ignored)):
+        for file in found:
+            shown.add_row(what, file.code, file.path, file.detail)
+    for same in report.duplicates:
+        why = "the same file" if same.same_bytes else "the same picture"
+        shown.add_row("duplicates", ", ".join(same.codes), ", ".join(same.paths), why)
+    return shown
+
+
+def _counts(splits: dict[str, int]) -> str:
+    told = completion.in_order(splits, completion.SPLITS)
+    return ", ".join(f"{split} {n}" for split, n in told) or "–"
+
+
+def _is_source(what: str) -> bool:
+    return what.startswith("builtin:") or "://" in what

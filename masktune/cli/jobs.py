@@ -1,0 +1,252 @@
+"""`masktune jobs …`"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from masktune.cli import completion
+from masktune.cli.assignments import assigned
+from masktune.cli.output import ENDED_BADLY, USAGE, age, fail, figure
+from masktune.cli.progress import describe, follow, last, watching
+from masktune.cli.session import Session, connected, plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from masktune import Job
+
+app = typer.Typer(no_args_is_help=True, help="Start jobs, follow them, and read their reports.")
+
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB", help="Id of the job (job_…).", show_default=False, autocompletion=completion.jobs
+    ),
+]
+
+
+@app.command()
+@connected
+def start(
+    session: Session,
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help=f"{', '.join(completion.KINDS[:-1])} or {completion.KINDS[-1]}.",
+            show_default=False,
+            autocompletion=completion.words(*completion.KINDS),
+        ),
+    ],
+    dataset: Annotated[
+        str | None, typer.Option(help="Id of the data set.", autocompletion=completion.datasets)
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Id or alias of the model to start from.", autocompletion=completion.models),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Name of a preset; single fields override it.", autocompletion=completion.presets),
+    ] = None,
+    set: Annotated[  # the option's name
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="A field of the job: --set optimizer.learning_rate=0.1"),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the job to its end; exit code 4 unless it succeeds.")
+    ] = False,
+) -> None:
+    """Queue a job. Every field has a default that suits the data set."""
+    if kind not in completion.KINDS:
+        fail(f"there is no job of kind {kind!r}; use one of {', '.join(completion.KINDS)}", USAGE)
+    named = {"dataset": dataset, "model": model, "preset": preset}
+    fields = assigned(set) | {name: value for name, value in named.items() if value is not None}
+    job = session.client.jobs.start(kind, **fields)
+    if not watch:
+        session.show(job, lambda: table(job))
+        return
+    session.say(f"job {job.id} is queued")
+    job = _followed(session, job.id)
+    session.show(job, lambda: table(job))
+    _judge(session, job)
+
+
+@app.command()
+@connected
+def presets(session: Session) -> None:
+    """List the presets."""
+    session.show_all(
+        session.client.jobs.presets(),
+        ("preset", "title", "made for"),
+        lambda p: (p.name, p.title, p.data or "–"),
+    )
+
+
+@app.command("list")
+@connected
+def list_(
+    session: Session,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="Only jobs of this kind.", autocompletion=completion.words("import", *completion.KINDS)
+        ),
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(help="Only jobs in this state.", autocompletion=completion.words(*completion.STATES)),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Only jobs of this data set.", autocompletion=completion.datasets)
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
+) -> None:
+    """List jobs, newest first."""
+    found = session.client.jobs.list(kind=kind, state=state, dataset=dataset, limit=min(most, 100))
+    session.show_all(
+        found,
+        ("id", "kind", "state", "stage", "done", "queued"),
+        lambda j: (j.id, j.kind, j.state, j.stage or "–", f"{j.progress.fraction:.0%}", age(j.created_at)),
+        most=most,
+    )
+
+
+@app.command()
+@connected
+def show(session: Session, job_id: Id) -> None:
+    """Show one job."""
+    job = session.client.jobs.get(job_id)
+    session.show(job, lambda: table(job))
+
+
+@app.command()
+@connected
+def watch(session: Session, job_id: Id) -> None:
+    """Follow a job to its end; with --json, one line per event. Exit code 4 unless it succeeds."""
+    if session.json:
+        with watching(job_id):
+            for event in session.client.jobs.events(job_id):
+                print(json.dumps(plain(event)), flush=True)
+        job = session.client.jobs.get(job_id)
+    else:
+        job = _followed(session, job_id)
+        session.console.print(table(job))
+    _judge(session, job)
+
+
+@app.command()
+@connected
+def cancel(session: Session, job_id: Id) -> None:
+    """Cancel a job. What it has trained so far is kept, and `resume` continues from there."""
+    job = session.client.jobs.cancel(job_id)
+    session.show(job, lambda: table(job))
+
+
+@app.command()
+@connected
+def resume(session: Session, job_id: Id) -> None:
+    """Resume a failed or cancelled job from its last checkpoint."""
+    job = session.client.jobs.resume(job_id)
+    session.show(job, lambda: table(job))
+
+
+@app.command()
+@connected
+def report(
+    session: Session,
+    job_id: Id,
+    save: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="File to write: a page (.html) or JSON (.json).")
+    ] = None,
+    open: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Show the job's report: before, after, and whether it helped."""
+    jobs = session.client.jobs
+    if save is not None:
+        html = save.suffix.lower() in (".html", ".htm")
+        text = jobs.report_html(job_id) if html else json.dumps(jobs.report(job_id), indent=2)
+        save.write_text(text, encoding="utf-8")
+        session.say(f"the report is in {save}")
+    if open:
+        _open_page(session, jobs.report_html(job_id))
+    if save is None and not open:
+        from masktune.cli.report import render
+
+        found = jobs.report(job_id)
+        session.show(found, lambda: render(found))
+
+
+@app.command()
+@connected
+def predictions(
+    session: Session,
+    job_id: Id,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", dir_okay=False, help="File to write. Default: JOB.parquet or JOB.csv."
+        ),
+    ] = None,
+) -> None:
+    """Write the predictions of a predict job to a file, one row per sample."""
+    jobs = session.client.jobs
+    target = output or Path(f"{job_id}.{jobs.get(job_id).params.get('output', 'parquet')}")
+    jobs.predictions(job_id, target)
+    session.show({"path": str(target)}, lambda: f"the predictions are in {target}")
+
+
+def table(job: Job) -> Table:
+    """One job in full."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    shown = Table(box=SIMPLE, show_header=False, title=f"{job.kind} job", title_justify="left")
+    shown.add_row("id", job.id)
+    shown.add_row("state", job.state if job.ended else f"{job.state}: {describe(job)}")
+    shown.add_row("done", f"{job.progress.fraction:.0%}, attempt {job.attempt}")
+    shown.add_row("data set", job.dataset or "–")
+    shown.add_row("queued", age(job.created_at))
+    shown.add_row("started", age(job.started_at))
+    shown.add_row("ended", age(job.ended_at))
+    for arm, model in completion.in_order(job.models, completion.ARMS):
+        shown.add_row(f"model {arm}", model or "–")
+    for arm, splits in completion.in_order(job.metrics, completion.ARMS):
+        shown.add_row(f"accuracy {arm}", _accuracies(splits))
+    if job.error:
+        shown.add_row("error", job.error.get("detail") or job.error.get("title"))
+    return shown
+
+
+def _accuracies(splits: dict[str, Any]) -> str:
+    told = {split: (figures or {}).get("accuracy") for split, figures in splits.items()}
+    shown = completion.in_order(told, completion.SPLITS)
+    return ", ".join(f"{split} {figure(accuracy)}" for split, accuracy in shown)
+
+
+def _followed(session: Session, job_id: str) -> Job:
+    """Wait for the job to end and return it; shows progress unless the output is JSON."""
+    changes = session.client.jobs.watch(job_id)
+    with watching(job_id):
+        return last(changes) if session.json else follow(session.console, changes)
+
+
+def _judge(session: Session, job: Job) -> None:
+    """Exit with 4 if the job did not succeed."""
+    if job.state != "succeeded":
+        why = (job.error or {}).get("detail")
+        fail(f"job {job.id} {job.state}" + (f": {why}" if why else ""), ENDED_BADLY)
+    if job.kind == "predict":
+        session.say(f"write the predictions to a file: masktune jobs predictions {job.id}")
+
+
+def _open_page(session: Session, html: str) -> None:
+    import tempfile
+
+    with tempfile.NamedTemporaryFile("w", suffix=".html", delete=False, encoding="utf-8") as page:
+        page.write(html)
+    if typer.launch(Path(page.name).as_uri()):
+        session.say(f"no browser could be opened; the page is {page.name}")

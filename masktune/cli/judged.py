@@ -1,0 +1,117 @@
+"""A model's risk-coverage curve and drift as terminal tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from masktune.cli.output import figure
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+    from masktune import Drift, GroupRow, RiskCoverage, ShareOf
+
+
+def curve(found: RiskCoverage) -> Group:
+    """The curve, then all groups and classes at one threshold, then which bounds hold."""
+    from rich.box import SIMPLE
+    from rich.console import Group
+    from rich.table import Table
+
+    confidence = f"{100 * found.confidence:g} %"
+    points = Table(
+        "coverage",
+        "threshold",
+        "answered",
+        "wrong",
+        "risk",
+        f"bounds, {confidence}",
+        f"band, {confidence}",
+        box=SIMPLE,
+        title=f"score {found.score_name}, {found.n} calibration samples, AURC {figure(found.aurc, 5)}",
+        title_justify="left",
+    )
+    for p in found.points:
+        points.add_row(
+            figure(p.coverage),
+            figure(p.threshold),
+            str(p.n_answered),
+            str(p.n_errors),
+            figure(p.risk, 4),
+            f"{p.low:.4f} … {p.high:.4f}",
+            f"{p.band_low:.4f} … {p.band_high:.4f}",
+        )
+    return Group(points, _parts(found), found.statement)
+
+
+def drift(found: Drift) -> Group:
+    """The decisions served, the drift tests, and the conclusion."""
+    from rich.box import SIMPLE
+    from rich.console import Group
+    from rich.table import Table
+
+    served = found.served
+    tests = Table(
+        "share",
+        "calibration",
+        "served",
+        "adjusted p",
+        "drifted",
+        box=SIMPLE,
+        title=f"{served.inputs} inputs in {found.days} days, coverage {figure(served.coverage)}",
+        title_justify="left",
+    )
+    for test in found.tests:
+        tests.add_row(
+            test.name,
+            _share(test.calibration),
+            _share(test.deployed),
+            f"{test.p_adjusted:.2g}",
+            "yes" if test.drifted else "no",
+        )
+    return Group(tests, found.statement)
+
+
+def _parts(found: RiskCoverage) -> Table:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = found.table
+    wish = table.max_risk
+    shown = Table(
+        "group or class",
+        "n",
+        "answered",
+        "coverage",
+        "risk",
+        f"bound, {100 * table.risk_confidence:g} % each",
+        *(() if wish is None else (f"below {wish:.3g}?",)),
+        box=SIMPLE,
+        title=f"{table.policy} {table.requested:g}: {table.status}, threshold {figure(table.threshold)}; "
+        f"least over largest coverage: groups {figure(table.group_coverage_ratio)}, "
+        f"classes {figure(table.class_coverage_ratio)}",
+        title_justify="left",
+    )
+    for row in _rows(table.groups, table.classes):
+        shown.add_row(*row[: len(shown.columns)])  # the last column, the verdict, needs a max_risk
+    return shown
+
+
+def _rows(*parts: Iterable[GroupRow]) -> Iterable[tuple[str, ...]]:
+    for part in parts:
+        for row in part:
+            yield (
+                row.group,
+                str(row.n),
+                str(row.n_answered),
+                figure(row.coverage),
+                figure(row.risk, 4),
+                figure(row.risk_upper, 4),
+                (row.verdict or "").replace("_", " "),
+            )
+
+
+def _share(of: ShareOf) -> str:
+    return f"{of.k} of {of.n} ({figure(of.share)})"

@@ -1,0 +1,90 @@
+"""`masktune keys …`"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from masktune.cli import completion
+from masktune.cli.output import REFUSED, age, fail
+from masktune.cli.session import Session, connected
+
+if TYPE_CHECKING:
+    from masktune import OwnKey
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Create and revoke keys, with a key of the scope admin; ask what your own key may do.",
+)
+
+
+class Scope(StrEnum):
+    """The service's scopes. An enum, because typer does not accept a `Literal` for a repeated option."""
+
+    READ = "read"
+    PREDICT = "predict"
+    TRAIN = "train"
+    ADMIN = "admin"
+
+
+@app.command()
+@connected
+def create(
+    session: Session,
+    name: Annotated[str, typer.Argument(help="Who or what will use the key.", show_default=False)],
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(help="What the key may do; may be repeated. Default: read and predict."),
+    ] = None,
+) -> None:
+    """Create a key. Its secret is shown once."""
+    made = session.client.keys.create(name, [each.value for each in scope or (Scope.READ, Scope.PREDICT)])
+    if made.secret is None:  # a replay: the first answer, which held the secret, was lost
+        fail(f"the secret of {made.id} was lost in transit; revoke the key and create another", REFUSED)
+    session.show(
+        made, lambda: f"{made.id} may {', '.join(made.scopes)}. Its secret, shown only once:\n{made.secret}"
+    )
+
+
+@app.command("list")
+@connected
+def list_(session: Session) -> None:
+    """List keys, newest first."""
+    session.show_all(
+        session.client.keys.list(),
+        ("id", "name", "scopes", "created", "revoked"),
+        lambda key: (key.id, key.name, ", ".join(key.scopes), age(key.created_at), age(key.revoked_at)),
+    )
+
+
+@app.command()
+@connected
+def revoke(
+    session: Session,
+    id: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEY", help="Id of the key (key_…).", show_default=False, autocompletion=completion.keys
+        ),
+    ],
+) -> None:
+    """Revoke a key. The service no longer accepts it."""
+    session.client.keys.revoke(id)
+    session.say(f"{id} is revoked")
+
+
+@app.command()
+@connected
+def whoami(session: Session) -> None:
+    """Show what your own key may do. Needs no particular scope."""
+    own = session.client.keys.whoami()
+    session.show(own, lambda: _told(own))
+
+
+def _told(own: OwnKey) -> str:
+    if own.open:
+        return "the service requires no key: everything is allowed"
+    key = "an operator's key" if own.id is None else f"{own.id} ({own.name})"
+    return f"{key} may {', '.join(own.scopes)}"

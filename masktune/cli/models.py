@@ -1,0 +1,300 @@
+"""`masktune models …`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from masktune.cli import completion, judged
+from masktune.cli.output import age, figure
+from masktune.cli.progress import sending
+from masktune.cli.session import Session, connected
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from masktune import Alias, Model, RiskCoverageOptions
+
+app = typer.Typer(no_args_is_help=True, help="Inspect trained models, name them, download them.")
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Id (mdl_…) or alias of the model.",
+        show_default=False,
+        autocompletion=completion.models,
+    ),
+]
+
+
+@app.command("list")
+@connected
+def list_(
+    session: Session,
+    dataset: Annotated[
+        str | None, typer.Option(help="Only models of this data set.", autocompletion=completion.datasets)
+    ] = None,
+    job: Annotated[
+        str | None, typer.Option(help="Only models of this job.", autocompletion=completion.jobs)
+    ] = None,
+    arm: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(completion.ARMS[:-1])} or {completion.ARMS[-1]}.",
+            autocompletion=completion.words(*completion.ARMS),
+        ),
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
+) -> None:
+    """List models, newest first."""
+    found = session.client.models.list(dataset=dataset, job=job, arm=arm, limit=min(most, 100))
+    session.show_all(
+        found,
+        ("id", "arm", "backbone", "classes", "test accuracy", "worst group", "created"),
+        lambda m: (
+            m.id,
+            m.arm,
+            m.backbone,
+            str(len(m.classes)),
+            figure(_test(m).get("accuracy")),
+            figure(_test(m).get("worst_group_accuracy")),
+            age(m.created_at),
+        ),
+        most=most,
+    )
+
+
+@app.command()
+@connected
+def backbones(
+    session: Session,
+    name: Annotated[
+        str | None, typer.Option(help="Only networks whose names contain this, e.g. resnet or timm/res.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Where their published weights are: {', '.join(completion.PLACES[:-1])} or "
+            f"{completion.PLACES[-1]}.",
+            autocompletion=completion.words(*completion.PLACES),
+        ),
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
+) -> None:
+    """List the networks that a job may name, those with the nearest weights first."""
+    session.show_all(
+        session.client.models.backbones(name=name, weights=weights, limit=min(most, 100)),
+        ("backbone", "library", "weights", "image size"),
+        lambda b: (b.name, b.library, b.weights, figure(b.image_size)),
+        most=most,
+    )
+
+
+@app.command()
+@connected
+def show(session: Session, model: Name) -> None:
+    """Show one model."""
+    found = session.client.models.get(model)
+    session.show(found, lambda: table(found))
+
+
+@app.command()
+@connected
+def add(
+    session: Session,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="A safetensors file; never a pickle.", show_default=False
+        ),
+    ],
+    backbone: Annotated[str, typer.Option(help="Its architecture, by the name that jobs use.")],
+    classes: Annotated[
+        list[str],
+        typer.Option("--class", metavar="NAME", help="A class; repeat it in the order of the logits."),
+    ],
+    image_size: Annotated[int, typer.Option(min=8, help="Side in pixels of the images it was trained on.")],
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Data set that it belongs to.", autocompletion=completion.datasets),
+    ] = None,
+) -> None:
+    """Import a model of your own. Its weights keep the names that its library gives them."""
+    with sending(session.console, f"uploading {file.name}") as on_sent:
+        found = session.client.models.import_(
+            file, backbone=backbone, classes=classes, image_size=image_size, dataset=dataset, on_sent=on_sent
+        )
+    session.show(found, lambda: table(found))
+
+
+@app.command()
+@connected
+def alias(
+    session: Session,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="The alias. Without one, all are listed.", autocompletion=completion.aliases),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(help="The model to point it at.", autocompletion=completion.models),
+    ] = None,
+) -> None:
+    """List the aliases, show one with its history, or point one at a model."""
+    models = session.client.models
+    if name is None:
+        session.show_all(
+            models.aliases(),
+            ("alias", "model", "moves", "moved"),
+            lambda a: (a.name, a.model, str(a.version), age(a.updated_at)),
+        )
+        return
+    found = models.alias(name) if model is None else models.set_alias(name, model)
+    session.show(found, lambda: _history(found))
+
+
+@app.command()
+@connected
+def unalias(
+    session: Session,
+    name: Annotated[
+        str, typer.Argument(help="The alias.", show_default=False, autocompletion=completion.aliases)
+    ],
+) -> None:
+    """Delete an alias. The model that it points to is kept."""
+    session.client.models.delete_alias(name)
+    session.say(f"alias {name} is deleted; its model stays")
+
+
+@app.command()
+@connected
+def rollback(
+    session: Session,
+    name: Annotated[
+        str, typer.Argument(help="The alias.", show_default=False, autocompletion=completion.aliases)
+    ],
+    version: Annotated[int | None, typer.Option(help="Move to go back to. Default: the one before.")] = None,
+) -> None:
+    """Point an alias back at the model that it pointed to before."""
+    found = session.client.models.roll_back_alias(name, version=version)
+    session.show(found, lambda: _history(found))
+
+
+@app.command()
+@connected
+def download(
+    session: Session,
+    model: Name,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", dir_okay=False, help="File to write.")
+    ] = None,
+    format: Annotated[
+        Literal["safetensors", "onnx"], typer.Option(help="Format of the file.")
+    ] = "safetensors",
+) -> None:
+    """Write a model's weights to a file."""
+    target = output or Path(f"{model}.{format}")
+    with sending(session.console, f"downloading {target.name}") as on_received:
+        session.client.models.download(model, target, format=format, on_received=on_received)
+    session.show({"path": str(target)}, lambda: f"the weights are in {target}")
+
+
+@app.command("risk-coverage")
+@connected
+def risk_coverage(
+    session: Session,
+    model: Name,
+    coverage: Annotated[
+        float | None, typer.Option(help="Show groups at the threshold that answers this share [0.9].")
+    ] = None,
+    max_risk: Annotated[
+        float | None, typer.Option(help="Show groups at the threshold certified for this risk.")
+    ] = None,
+    risk_confidence: Annotated[
+        float | None, typer.Option(help="Confidence of the certificate and the bounds [0.99].")
+    ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help="max_softmax, product or minimum.", autocompletion=completion.words(*completion.SCORES)
+        ),
+    ] = None,
+    points: Annotated[int, typer.Option(min=2, max=1000, help="Points on the curve.")] = 10,
+    plot: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Also draw the curve to this PNG file.")
+    ] = None,
+) -> None:
+    """Show how the risk falls as fewer inputs are answered, with a row for each group and class."""
+    models = session.client.models
+    asked: RiskCoverageOptions = {
+        "score": score,
+        "coverage": coverage,
+        "max_risk": max_risk,
+        "risk_confidence": risk_confidence,
+    }
+    if plot is not None:  # with the service's default number of points: a plot has more room than a table
+        plot.write_bytes(models.risk_coverage_picture(model, **asked))
+    asked["points"] = points
+    found = models.risk_coverage(model, **asked)
+    session.show(found, lambda: judged.curve(found))
+    if plot is not None:
+        session.say(f"the curve is drawn in {plot}")
+
+
+@app.command()
+@connected
+def drift(
+    session: Session,
+    model: Name,
+    days: Annotated[int, typer.Option(min=1, max=90, help="How many days to look back.")] = 7,
+) -> None:
+    """Show whether a model's inputs still look like its calibration split."""
+    found = session.client.models.drift(model, days=days)
+    session.show(found, lambda: judged.drift(found))
+
+
+@app.command()
+@connected
+def delete(session: Session, model: Name) -> None:
+    """Delete a model. Refused while something refers to it."""
+    session.client.models.delete(model)
+    session.say(f"model {model} is deleted")
+
+
+def table(model: Model) -> Table:
+    """One model in full."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    shown = Table(box=SIMPLE, show_header=False, title=f"{model.arm} model", title_justify="left")
+    shown.add_row("id", model.id)
+    shown.add_row("backbone", f"{model.backbone}, {figure(model.image_size)} px")
+    shown.add_row("classes", ", ".join(model.classes))
+    shown.add_row("data set", model.dataset or "–")
+    shown.add_row("job", model.job or "–")
+    shown.add_row("calibrated on", f"{(model.calibration or {}).get('n', 'no')} samples")
+    for split in ("val", "test"):
+        figures = model.metrics.get(split) or {}
+        shown.add_row(
+            split,
+            f"accuracy {figure(figures.get('accuracy'))}, "
+            f"worst group {figure(figures.get('worst_group_accuracy'))}",
+        )
+    return shown
+
+
+def _history(alias: Alias) -> Table:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    shown = Table("move", "model", "at", box=SIMPLE, title=f"alias {alias.name}", title_justify="left")
+    for move in alias.history:
+        shown.add_row(str(move.version), move.model or "removed", age(move.at))
+    return shown
+
+
+def _test(model: Model) -> dict[str, float]:
+    return model.metrics.get("test") or {}

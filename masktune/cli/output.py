@@ -1,0 +1,78 @@
+"""Output of the commands: results on standard output, one line on standard error for a failure.
+
+Exit codes: 0 success · 1 refused or failed · 2 invalid command line · 3 the service cannot be reached ·
+4 the job or import did not succeed · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from masktune import ClientError, FieldError
+    from masktune.cli.terminal import Terminal
+
+REFUSED, USAGE, UNREACHABLE, ENDED_BADLY, INTERRUPTED = 1, 2, 3, 4, 130
+
+
+WIDE = 100_000
+"""Columns if the output is not a terminal: wide enough for any line."""
+
+# Control characters, bidirectional overrides, and lone surrogates.
+_STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str) -> str:
+    """Escape control characters in the text: names of files and classes are untrusted."""
+    return _STEERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print the reason in one line and exit with this code."""
+    print(f"masktune: {shown(' '.join(message.split()))}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def fail_with(error: ClientError) -> NoReturn:
+    """Print the client's error in one line and exit with the code that belongs to it."""
+    from masktune import DatasetInvalid, JobNotSucceeded, NotSent, ProblemError, Unreachable, WaitedTooLong
+
+    if isinstance(error, ProblemError):
+        faults = "".join(_told(fault, error.detail) for fault in error.errors)
+        fail(f"{error.title}: {error.detail}{faults}", REFUSED)
+    if isinstance(error, DatasetInvalid | JobNotSucceeded | WaitedTooLong):
+        fail(str(error), ENDED_BADLY)
+    codes: dict[type[ClientError], int] = {NotSent: USAGE, Unreachable: UNREACHABLE}
+    fail(str(error), codes.get(type(error), REFUSED))
+
+
+def _told(fault: FieldError, detail: str) -> str:
+    """The field and its fault, unless `detail` already says the same."""
+    if fault.detail not in detail:
+        return f" [{fault.pointer}: {fault.detail}]"
+    return "" if fault.pointer in detail else f" [{fault.pointer}]"
+
+
+def console() -> Terminal:
+    """The console for results. Without a terminal, it has no colour and wraps no lines, so `grep` works."""
+    from masktune.cli.terminal import Terminal
+
+    return Terminal(width=None if sys.stdout.isatty() else WIDE)
+
+
+def figure(value: object, digits: int = 3) -> str:
+    """Format a number for a table; `–` if there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.{digits}f}"
+    return str(value)
+
+
+def age(value: Any) -> str:
+    """Format a timestamp for people, in the local time zone."""
+    return "–" if value is None else f"{value.astimezone():%Y-%m-%d %H:%M:%S}"

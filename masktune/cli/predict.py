@@ -1,0 +1,185 @@
+"""`masktune predict …`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from masktune.cli import completion
+from masktune.cli.output import REFUSED, USAGE, fail, figure
+from masktune.cli.session import Session, connected
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from masktune import Answer, Client
+
+_MOST = 64
+"""Images per request: the service's default limit."""
+_POLICY = "When to abstain (at most one)"
+
+
+@connected
+def predict(
+    session: Session,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(exists=True, dir_okay=False, help="Image files.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Id or alias of the model. Default: the newest that a job tuned.",
+            show_default=False,
+            autocompletion=completion.models,
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Data set of a stored sample.", autocompletion=completion.datasets),
+    ] = None,
+    sample: Annotated[int | None, typer.Option(help="Number of the stored sample.")] = None,
+    coverage: Annotated[
+        float | None, typer.Option(help="Answer this share of inputs, in (0, 1].", rich_help_panel=_POLICY)
+    ] = None,
+    max_risk: Annotated[
+        float | None,
+        typer.Option(help="Certify that at most this share of answers is wrong.", rich_help_panel=_POLICY),
+    ] = None,
+    risk_confidence: Annotated[
+        float | None, typer.Option(help="Confidence of --max-risk [0.99].", rich_help_panel=_POLICY)
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Answer inputs with at least this score.", rich_help_panel=_POLICY)
+    ] = None,
+    on_uncertified: Annotated[
+        Literal["abstain", "error"] | None,
+        typer.Option(
+            help="If --max-risk cannot be certified: abstain (the default) or fail.",
+            rich_help_panel=_POLICY,
+        ),
+    ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Confidence score: {', '.join(completion.SCORES)}. Default: the calibration's.",
+            autocompletion=completion.words(*completion.SCORES),
+        ),
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="How many candidates to show.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Add the saliency map (with --json).")] = False,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, help="Write where the model looks as a PNG; for several images o-1.png, o-2.png …"
+        ),
+    ] = None,
+) -> None:
+    """Predict images, or one stored sample. With a policy, the model may abstain.
+
+    Abstaining counts as an answer: the exit code is 0.
+    """
+    stored = dataset is not None and sample is not None
+    if bool(images) == stored:
+        fail("give image files, or --dataset and --sample", USAGE)
+    options: dict[str, Any] = {
+        "coverage": coverage,
+        "max_risk": max_risk,
+        "risk_confidence": risk_confidence,
+        "min_score": min_score,
+        "on_uncertified": on_uncertified,
+        "score": score,
+        "top_k": top_k,
+        "explain": explain or None,
+    }
+    options = {name: value for name, value in options.items() if value is not None}
+    client, model = session.client, model or _newest(session)
+    names = [path.name for path in images or []]
+    if dataset is not None and sample is not None:
+        names = [f"sample {sample}"]
+        answer = client.predict.sample(model=model, dataset=dataset, sample=sample, **options)
+    else:
+        answer = _in_pieces(client, model, images or [], options)
+    session.show(answer, lambda: table(answer, names))
+    if overlay is None:
+        return
+    if dataset is not None and sample is not None:
+        pictures = [client.saliency.sample_picture(model=answer.model, dataset=dataset, sample=sample)]
+    else:
+        pictures = [client.saliency.image_picture(answer.model, image) for image in images or []]
+    for target, picture in zip(_targets(overlay, len(pictures)), pictures, strict=True):
+        target.write_bytes(picture)
+        session.say(f"where the model looks: {target}")
+
+
+def _newest(session: Session) -> str:
+    """The newest model that a job tuned, else the newest of all. Prints its id: nobody chose it."""
+    listed = session.client.models.list
+    tuned = [next(listed(arm=arm, limit=1), None) for arm in ("masktune", "retrained")]
+    found = [model for model in tuned if model is not None] or list(islice(listed(limit=1), 1))
+    if not found:
+        fail("there is no model yet; train one with `masktune jobs start masktune --dataset ds_…`", REFUSED)
+    newest = max(found, key=lambda model: model.created_at.timestamp() if model.created_at else 0.0)
+    session.say(f"using the newest model, {newest.id}; choose another with --model")
+    return newest.id
+
+
+def _targets(overlay: Path, count: int) -> list[Path]:
+    """One file per image; several are numbered in order."""
+    if count == 1:
+        return [overlay]
+    return [overlay.with_stem(f"{overlay.stem}-{number}") for number in range(1, count + 1)]
+
+
+def _in_pieces(client: Client, model: str, images: Sequence[Path], options: dict[str, Any]) -> Answer:
+    """Predict any number of images in requests of at most `_MOST`, and merge the answers."""
+    answer = client.predict.images(model, list(images[:_MOST]), **options)
+    predictions = list(answer.predictions)
+    for first in range(_MOST, len(images), _MOST):
+        # By id: if an alias moves in the meantime, the answers of two models must not be mixed.
+        piece = client.predict.images(answer.model, list(images[first : first + _MOST]), **options)
+        if piece.selection != answer.selection:
+            fail(f"model {answer.model} was recalibrated in the meantime; try again", 1)
+        predictions += piece.predictions
+    return answer.model_copy(update={"predictions": predictions})
+
+
+def table(answer: Answer, names: list[str]) -> Group:
+    """One row per image, followed by the basis of the decisions."""
+    from rich.box import SIMPLE
+    from rich.console import Group
+    from rich.table import Table
+
+    shown = Table("image", "answer", "score", "candidates", box=SIMPLE)
+    for name, one in zip(names, answer.predictions, strict=True):
+        likely = ", ".join(f"{c.label} {c.probability:.2f}" for c in one.candidates)
+        said = one.label if one.label is not None else f"abstains ({one.abstain_reason})"
+        shown.add_row(name, said, figure(one.score), likely)
+    return Group(shown, basis(answer))
+
+
+def basis(answer: Answer) -> str:
+    """The basis of the decisions in one sentence."""
+    selection, calibration = answer.selection, answer.selection.calibration
+    if selection.status == "none":
+        return "no policy: every input is answered"
+    told = f"{selection.status}, threshold {figure(selection.threshold)}"
+    if calibration is None:
+        return told
+    told += (
+        f"; on {calibration.n} calibration samples: {calibration.n_answered} answered, "
+        f"{calibration.n_errors} of them wrong"
+    )
+    if calibration.risk_upper is None or calibration.risk_confidence is None or not calibration.n_answered:
+        return told
+    confidence = f"{100 * calibration.risk_confidence:g} %"
+    told += f", risk at most {figure(calibration.risk_upper)} with {confidence} confidence"
+    if selection.status == "certified":
+        return told
+    return f"{told}, for this threshold alone if chosen before looking"

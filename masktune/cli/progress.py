@@ -1,0 +1,110 @@
+"""Progress for people: a bar on a terminal, occasional plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from masktune.cli.output import INTERRUPTED, fail, shown
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from masktune import Job
+
+EVERY = 5.0
+"""Seconds between two plain lines of the same stage."""
+
+
+@contextmanager
+def sending(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar for an upload or download. Yields a callable for (bytes done, total bytes)."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    described = TextColumn("{task.description}", markup=False)
+    columns = (described, BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(shown(label), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def follow(console: Console, changes: Iterable[Job]) -> Job:
+    """Show the job's progress until `changes` ends; return the last state."""
+    return _with_bar(console, changes) if console.is_terminal else _with_lines(console, changes)
+
+
+@contextmanager
+def watching(job: str) -> Iterator[None]:
+    """Let Ctrl-C stop only the watching, and say so: users could think that it had stopped the job."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again, end = f"`masktune jobs watch {job}` follows it", f"`masktune jobs cancel {job}` ends it"
+        fail(f"job {job} keeps running: {again}, {end}", INTERRUPTED)
+
+
+def last(changes: Iterable[Job]) -> Job:
+    """Like `follow`, without any output."""
+    return deque(changes, maxlen=1).pop()
+
+
+def _with_bar(console: Console, changes: Iterable[Job]) -> Job:
+    with _bar(console) as bar:
+        task = bar.add_task("waiting for a worker", total=1.0, note="")
+        for job in changes:
+            bar.update(task, completed=job.progress.fraction, description=describe(job), note=_note(job))
+            if job.state == "succeeded":
+                bar.update(task, completed=1.0)
+    return job
+
+
+def _with_lines(console: Console, changes: Iterable[Job]) -> Job:
+    said, at = "", 0.0
+    for job in changes:
+        what, now = describe(job), time.monotonic()
+        if what != said or now - at >= EVERY:
+            console.print(f"{job.progress.fraction:4.0%}  {what}  {_note(job)}".rstrip())
+            said, at = what, now
+    return job
+
+
+def describe(job: Job) -> str:
+    """Describe what the job is doing now."""
+    if job.state != "running":
+        return "waiting for a worker" if job.state == "queued" else job.state
+    if job.stage is None:
+        return "starting"
+    if job.kind == "retrain_head" and job.stage == "control":
+        return "the same layer without groups"
+    if job.stage == "erm":
+        return "plain training (ERM)"
+    from masktune.contract.stages import STAGES
+
+    return STAGES.get(job.stage, job.stage)
+
+
+def _note(job: Job) -> str:
+    seen = job.progress
+    parts = []
+    if seen.epoch and (seen.epochs or 0) > 1 and job.state == "running":
+        parts.append(f"epoch {seen.epoch} of {seen.epochs}")
+    if seen.images_per_second:
+        parts.append(f"{seen.images_per_second:,.0f} images/s")
+    return ", ".join(parts)
+
+
+def _bar(console: Console) -> Progress:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description:<34}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
+        console=console,
+    )

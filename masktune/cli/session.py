@@ -1,0 +1,119 @@
+"""Shared by all client commands: the service's address, the key, and how to print."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
+
+import typer
+
+from masktune.cli.output import INTERRUPTED, REFUSED, UNREACHABLE, console, fail, fail_with
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import RenderableType
+
+    from masktune import Client
+    from masktune.cli.terminal import Terminal
+
+P = ParamSpec("P")
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command's connection and output format."""
+
+    client: Client
+    console: Terminal
+    json: bool
+
+    def show(self, value: BaseModel | dict[str, Any], table: Callable[[], RenderableType]) -> None:
+        """Print one object: as JSON for programs, as a table for people."""
+        if self.json:
+            print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+        else:
+            self.console.print(table())
+
+    def show_all(
+        self,
+        values: Iterable[BaseModel],
+        columns: tuple[str, ...],
+        row: Callable[[Any], tuple[str, ...]],
+        *,
+        most: int | None = None,
+    ) -> None:
+        """Print the first `most` of a list: as a JSON array, or as one row each."""
+        values = islice(values, most)
+        if self.json:
+            print(json.dumps([plain(value) for value in values], indent=2, ensure_ascii=False))
+            return
+        from rich.box import SIMPLE
+        from rich.table import Table
+
+        table = Table(*columns, box=SIMPLE)
+        for value in values:
+            table.add_row(*row(value))
+        self.console.print_whole(table)
+
+    def say(self, line: str) -> None:
+        """Print a sentence for people; print nothing if the output is JSON."""
+        if not self.json:
+            self.console.print(line)
+
+
+def plain(value: BaseModel | dict[str, Any]) -> object:
+    """The JSON values of an answer, including fields unknown to this version."""
+    return value if isinstance(value, dict) else value.model_dump(mode="json")
+
+
+def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[P, None]:
+    """Give the command a `Session` and the options --url, --key and --json. Prints its errors in one line."""
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [*list(signature.parameters.values())[1:], *_OPTIONS]
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        from masktune import Client, ClientError, Unreachable
+
+        url, key, as_json = (kwargs.pop(option.name) for option in _OPTIONS)
+        try:
+            with Client(str(url), key=cast(str | None, key)) as client:
+                command(Session(client, console(), bool(as_json)), *args, **kwargs)
+        except Unreachable as error:
+            fail(f"{error}; is the service running at {url}? Start it with `masktune serve`", UNREACHABLE)
+        except ClientError as error:
+            fail_with(error)
+        except BrokenPipeError:
+            raise  # the reader closed the pipe; `OneLine` ends the command
+        except OSError as error:
+            fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), REFUSED)
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+    functools.update_wrapper(run, command)
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # read by typer
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _option(name: str, default: object, annotation: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+_PANEL = "Connection and output"
+_URL = Annotated[
+    str, typer.Option(envvar="MASKTUNE_URL", help="Address of the service.", rich_help_panel=_PANEL)
+]
+_KEY = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MASKTUNE_KEY", help="A key for the service.", rich_help_panel=_PANEL, show_default=False
+    ),
+]
+_JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.", rich_help_panel=_PANEL)]
+_OPTIONS = (_option("url", DEFAULT_URL, _URL), _option("key", None, _KEY), _option("json", False, _JSON))

@@ -1,0 +1,1 @@
+"""The typed Python client: HTTP only, blocking or async."""

@@ -1,0 +1,127 @@
+"""The two clients. They differ only in how they wait."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from masktune.client.calls import call, get
+from masktune.client.datasets import Datasets
+from masktune.client.drivers import AsyncDriver, SyncDriver
+from masktune.client.errors import NotSent
+from masktune.client.jobs import Jobs
+from masktune.client.keys import Keys
+from masktune.client.limits import service_limits
+from masktune.client.models import Models
+from masktune.client.predict import Predict, Saliency
+from masktune.client.resource import D, Operation, Resource
+from masktune.client.wire import Flow, Retry
+from masktune.contract.shapes import Health
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+# The read timeout covers a cold model, which its first request loads. Streams send keep-alives more often.
+TIMEOUT = httpx.Timeout(connect=5, read=60, write=60, pool=60)
+
+
+def readiness() -> Flow[Health]:
+    """Check that each part of the service works. A 503 problem names the parts that do not."""
+    return call(get("/readyz"), Health)
+
+
+class _Resources(Resource[D]):
+    """The operations of both clients."""
+
+    def __init__(self, driver: D) -> None:
+        super().__init__(driver)
+        self.datasets: Datasets[D] = Datasets(driver)
+        self.jobs: Jobs[D] = Jobs(driver)
+        self.models: Models[D] = Models(driver)
+        self.predict: Predict[D] = Predict(driver)
+        self.saliency: Saliency[D] = Saliency(driver)
+        self.keys: Keys[D] = Keys(driver)
+
+    ready = Operation(readiness)
+    limits = Operation(service_limits)
+
+
+class Client(_Resources[SyncDriver]):
+    """A blocking client. Use it in a `with` block, or call `close`.
+
+    `key` is sent as a bearer token. A key that cannot be sent in a header, or an invalid `url`, raises
+    `NotSent`. `transport` replaces the network, e.g. in tests.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        key: str | None = None,
+        timeout: httpx.Timeout | float = TIMEOUT,
+        retry: Retry = Retry(),  # noqa: B008  # frozen
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        http = httpx.Client(
+            base_url=_address(url), headers=_headers(key), timeout=timeout, transport=transport
+        )
+        super().__init__(SyncDriver(http, retry))
+
+    def close(self) -> None:
+        self.driver.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient(_Resources[AsyncDriver]):
+    """The asyncio client: operations are awaited; lists and streams are iterated with `async for`."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        key: str | None = None,
+        timeout: httpx.Timeout | float = TIMEOUT,
+        retry: Retry = Retry(),  # noqa: B008  # frozen
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        http = httpx.AsyncClient(
+            base_url=_address(url), headers=_headers(key), timeout=timeout, transport=transport
+        )
+        super().__init__(AsyncDriver(http, retry))
+
+    async def aclose(self) -> None:
+        await self.driver.http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _address(url: str) -> httpx.URL:
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise NotSent(f"{url} is not an address: {error}") from error
+    if address.scheme not in ("http", "https"):
+        raise NotSent(f"{url} is not an address: it must begin with http:// or https://")
+    if not address.host:
+        raise NotSent(f"{url} is not an address: it has no host")
+    return address
+
+
+def _headers(key: str | None) -> dict[str, str]:
+    if key and not (key.isascii() and key.isprintable() and key == key.rstrip()):
+        raise NotSent("the key cannot be sent: it must be printable ASCII without a space at the end")
+    headers = {"Accept": "application/json", "User-Agent": "masktune-client"}
+    return headers | ({"Authorization": f"Bearer {key}"} if key else {})

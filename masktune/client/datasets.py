@@ -1,0 +1,150 @@
+"""Data sets: upload them or import them from a source, wait for them, inspect them, delete them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from masktune.client.calls import call, create, fetch, get, idempotent, pages, segment, until
+from masktune.client.errors import DatasetInvalid, WaitedTooLong
+from masktune.client.limits import check_upload
+from masktune.client.resource import D, Listing, Operation, Resource
+from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, ZippedFolder, spelt
+from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
+from masktune.contract.shapes import Dataset, FullReport, Sample
+
+
+def upload_dataset(
+    path: Path | str,
+    *,
+    name: str | None = None,
+    format: str = "auto",
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    on_sent: OnSent | None = None,
+    idempotency_key: str | None = None,
+) -> Flow[Dataset]:
+    """Upload an archive, or a folder, zipped while it is sent. The import continues after this returns.
+
+    Raises `TooLarge`, before anything is sent, for an upload above the service's limit.
+
+    `seed` seeds the splits that the import makes if the files name none.
+    """
+    path = Path(path)
+    folder = path.is_dir()
+    called = spelt(path.resolve().name)
+    part = FilePart(
+        field="file",
+        filename=f"{called}.zip" if folder else spelt(path.name),
+        open=partial(ZippedFolder if folder else CountedFile, path, on_sent),
+    )
+    form = {"name": name or called.partition(".")[0], "format": format, "seed": str(seed)}
+    if options:
+        form["options"] = json.dumps(dict(options))
+    request = Request(
+        method="POST",
+        path="/datasets",
+        form=form,
+        files=(part,),
+        headers=idempotent(idempotency_key),
+        repeatable=True,
+        answer_seconds=STORED_SECONDS,
+    )
+    yield from check_upload(path)
+    return (yield from call(request, Dataset))
+
+
+def from_source(
+    source: str,
+    *,
+    name: str | None = None,
+    format: str = "auto",
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    idempotency_key: str | None = None,
+) -> Flow[Dataset]:
+    """Import a data set from a source that the service can reach: `builtin:NAME`, or an address it allows."""
+    body: dict[str, Any] = {"name": name or _name_of(source), "source": source}
+    body |= {"format": format, "seed": seed}
+    if options:
+        body["options"] = dict(options)
+    return call(create("/datasets", json=body, key=idempotency_key), Dataset)
+
+
+def get_dataset(dataset_id: str) -> Flow[Dataset]:
+    """Get one data set with its report."""
+    return call(get(f"/datasets/{segment(dataset_id)}"), Dataset)
+
+
+def list_datasets(*, limit: int | None = None) -> EmittingFlow[Dataset]:
+    """Iterate over all data sets, newest first. `limit` is the page size."""
+    return pages(get("/datasets", limit=limit), Dataset)
+
+
+def wait_for_dataset(dataset_id: str, *, timeout: float | None = None) -> Flow[Dataset]:
+    """Wait for the import to end. Raises `DatasetInvalid`, or `WaitedTooLong` after `timeout` seconds."""
+    dataset = yield from until(
+        lambda seen: seen.state != "importing",
+        get(f"/datasets/{segment(dataset_id)}"),
+        Dataset,
+        timeout=timeout,
+    )
+    if dataset.state == "importing":
+        raise WaitedTooLong(f"data set {dataset_id} was still being imported after {timeout:g} s")
+    if dataset.state == "invalid":
+        raise DatasetInvalid(dataset)
+    return dataset
+
+
+def full_report(dataset_id: str) -> Flow[FullReport]:
+    """Get every rejected, ignored or duplicate file of the import. A 409 problem if there is no report."""
+    return call(get(f"/datasets/{segment(dataset_id)}/report"), FullReport)
+
+
+def list_samples(
+    dataset_id: str,
+    *,
+    split: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    limit: int | None = None,
+) -> EmittingFlow[Sample]:
+    """Iterate over the samples, optionally of one split, class or group. `limit` is the page size."""
+    query = get(
+        f"/datasets/{segment(dataset_id)}/samples", split=split, label=label, group=group, limit=limit
+    )
+    return pages(query, Sample)
+
+
+def sample_image(dataset_id: str, sample: int) -> Flow[bytes]:
+    """Get the image file as it was uploaded."""
+    response = yield from fetch(get(f"/datasets/{segment(dataset_id)}/samples/{sample}/image"))
+    return response.content
+
+
+def delete_dataset(dataset_id: str) -> Flow[None]:
+    """Delete the data set and its images. A 409 problem while a job uses it."""
+    yield from fetch(Request(method="DELETE", path=f"/datasets/{segment(dataset_id)}", repeatable=True))
+
+
+def _name_of(source: str) -> str:
+    """The last path segment without its extensions, in the way that an upload is named after its file."""
+    last = source.rstrip("/").rpartition("/")[2].removeprefix("builtin:")
+    return last.partition(".")[0] or last
+
+
+class Datasets(Resource[D]):
+    """`client.datasets`."""
+
+    upload = Operation(upload_dataset)
+    from_source = Operation(from_source)
+    get = Operation(get_dataset)
+    list = Listing(list_datasets)
+    wait = Operation(wait_for_dataset)
+    report = Operation(full_report)
+    samples = Listing(list_samples)
+    image = Operation(sample_image)
+    delete = Operation(delete_dataset)

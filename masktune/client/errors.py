@@ -1,0 +1,131 @@
+"""The exceptions that the client raises.
+
+ClientError
+├── ProblemError        the service refused the request: an RFC 9457 problem
+├── NotSent             the arguments cannot be sent
+├── TooLarge            a file is larger than the service accepts; nothing of it was sent
+├── Unreachable         no answer after the last retry
+├── UnexpectedAnswer    the answer does not look like one from this service
+├── JobNotSucceeded     `wait`: the job failed or was cancelled
+├── DatasetInvalid      `wait`: the import found nothing to train on
+└── WaitedTooLong       `wait`: the timeout expired before the work ended
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from masktune.contract.shapes import Dataset, Job
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One fault of the input. `pointer` is a JSON pointer (RFC 6901), or `?name` for a query parameter."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class ClientError(Exception):
+    """The base class of all exceptions of this client."""
+
+
+class ProblemError(ClientError):
+    """The service refused a request. `type` is stable; `detail` says what to do about it."""
+
+    def __init__(self, body: dict[str, Any], *, status: int) -> None:
+        self.type = str(body.get("type", "about:blank"))
+        self.title = str(body.get("title", "The request failed"))
+        self.status = _status(body.get("status"), status)
+        self.detail = str(body.get("detail") or self.title)
+        self.errors = tuple(_field_errors(body.get("errors")))
+        self.body = body
+        super().__init__(f"{self.status} {self.title}: {self.detail}")
+
+    @property
+    def code(self) -> str:
+        """The last part of `type`: `not-found`, `invalid-input` …"""
+        return self.type.rstrip("/").rpartition("/")[2]
+
+    @classmethod
+    def of(cls, response: httpx.Response) -> ProblemError:
+        """Build the error from any response with a status of 400 and above, including one from a proxy."""
+        try:
+            body = response.json()
+        except (ValueError, RecursionError):  # not JSON, or nested too deeply
+            body = None
+        if not isinstance(body, dict):
+            body = {"title": response.reason_phrase or "The request failed"}
+        return cls(body, status=response.status_code)
+
+
+class NotSent(ClientError):
+    """The arguments cannot be sent, and nothing was: a folder without files, a key that cannot be sent in a
+    header, an invalid address, a number that JSON cannot represent."""
+
+
+class TooLarge(ClientError):
+    """The file has `size` bytes, and the service accepts `limit`. Nothing was sent."""
+
+    def __init__(self, name: str, size: int, limit: int) -> None:
+        self.size, self.limit = size, limit
+        super().__init__(
+            f"{name} is {_gigabytes(size)}, and the service accepts at most {_gigabytes(limit)}; nothing was "
+            "sent. Send less, ask the operator to raise MASKTUNE_MAX_UPLOAD_BYTES, or let the service read "
+            "the archive from where it is, as a source"
+        )
+
+
+class Unreachable(ClientError):
+    """No answer: the service is not running, or the network is down."""
+
+
+class UnexpectedAnswer(ClientError):
+    """The answer does not have the shape of this service's answers."""
+
+
+class JobNotSucceeded(ClientError):
+    """The job ended `failed` or `cancelled`. `job.error` is the problem that says why."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        why = (job.error or {}).get("detail") or (job.error or {}).get("title")
+        super().__init__(f"job {job.id} {job.state}" + (f": {why}" if why else ""))
+
+
+class DatasetInvalid(ClientError):
+    """The import ended, but the data set cannot be used. `dataset.report` says why."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        problems = dataset.report.problems if dataset.report is not None else []
+        why = "; ".join(problem.detail for problem in problems) or "its report says why"
+        super().__init__(f"data set {dataset.id} is {dataset.state}: {why}")
+
+
+class WaitedTooLong(ClientError):
+    """The timeout of `wait` expired; the work itself continues."""
+
+
+def _status(found: object, of_http: int) -> int:
+    """The body's status if it is an error status, else HTTP's: a proxy's JSON may say `"status": "error"`."""
+    return found if type(found) is int and 400 <= found < 600 else of_http
+
+
+def _field_errors(found: object) -> list[FieldError]:
+    if not isinstance(found, list):
+        return []
+    return [
+        FieldError(*(str(entry.get(name, "")) for name in ("pointer", "code", "detail")))
+        for entry in found
+        if isinstance(entry, dict)
+    ]
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

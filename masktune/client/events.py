@@ -1,0 +1,94 @@
+"""A job's events, followed across dropped connections: each exactly once and in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TypeVar
+
+import httpx
+
+from masktune.client.calls import PATIENCE, call, get, growing, open_body, passing, segment
+from masktune.client.errors import ClientError, ProblemError, UnexpectedAnswer, Unreachable
+from masktune.client.sse import Parser, ServerEvent
+from masktune.client.wire import Close, Emit, EmittingFlow, Flow, Policy, Read, Request, Retry, Sleep
+from masktune.contract.shapes import ENDED, Event, Job
+
+T = TypeVar("T")
+
+
+def follow(job_id: str, *, after: int = 0) -> EmittingFlow[Event]:
+    """Iterate over the events numbered above `after`, past and future, until the job has ended.
+
+    A dropped connection is reopened with `Last-Event-ID`. The stream ends when the service closes it after
+    the job has ended: the state `failed` alone is not the end, because the job may be resumed.
+    """
+    return follow_batches(job_id, after=after, tell=_tell_each)
+
+
+def follow_batches(
+    job_id: str, *, after: int, tell: Callable[[list[Event]], EmittingFlow[T]]
+) -> EmittingFlow[T]:
+    """Like `follow`, but passes each batch of new events to `tell` and emits what `tell` emits."""
+    last, state, silent = after, "", 0
+    retry: Retry = yield Policy()
+    while True:
+        before, over, parser = last, False, Parser()
+        broken: Exception | None = None
+        try:
+            body = yield from open_body(_stream(job_id, last))
+            while chunk := (yield Read(body)):
+                new = [event for event in map(_event, parser.feed(chunk)) if event.id > last]
+                if new:
+                    last = new[-1].id
+                    state = _newest_state(new) or state
+                    yield from tell(new)
+            yield Close(body)
+            over = state in ENDED or (yield from _over(job_id, silent=last == before))
+        except httpx.TransportError as error:
+            broken = error
+        except ClientError as error:
+            if last == 0 or not passing(error):  # never reached; only a restarting service is waited for
+                raise
+            broken = error
+        if over:
+            return
+        silent = 0 if last > before else silent + 1
+        if silent >= PATIENCE:
+            raise Unreachable(f"the event stream of job {job_id} broke {silent} times in a row") from broken
+        yield Sleep(growing(retry, silent))
+
+
+def _tell_each(events: list[Event]) -> EmittingFlow[Event]:
+    for event in events:
+        yield Emit(event)
+
+
+def _newest_state(events: list[Event]) -> str:
+    states = [str(event.data.get("state", "")) for event in events if event.type == "state"]
+    return states[-1] if states else ""
+
+
+def _over(job_id: str, *, silent: bool) -> Flow[bool]:
+    """Whether a stream that closed without a final state is complete because the job had ended before."""
+    if not silent:
+        return False
+    job = yield from call(get(f"/jobs/{segment(job_id)}"), Job)
+    return job.ended
+
+
+def _stream(job_id: str, last: int) -> Request:
+    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+    if last:
+        headers["Last-Event-ID"] = str(last)
+    return Request(method="GET", path=f"/jobs/{segment(job_id)}/events", headers=headers, repeatable=True)
+
+
+def _event(told: ServerEvent) -> Event:
+    try:
+        body = json.loads(told.data)
+        if told.type == "error" and isinstance(body, dict):  # a problem raised after the stream began
+            raise ProblemError(body, status=500)
+        return Event.model_validate(body)
+    except ValueError as error:
+        raise UnexpectedAnswer(f"event {told.id} of the stream is malformed: {told.data[:200]!r}") from error

@@ -1,0 +1,133 @@
+"""Jobs: start, follow, wait for, cancel and resume them, and get their results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from masktune.client.calls import call, create, fetch, get, pages, segment, until
+from masktune.client.downloads import download
+from masktune.client.errors import JobNotSucceeded, WaitedTooLong
+from masktune.client.events import follow, follow_batches
+from masktune.client.resource import D, Listing, Operation, Resource
+from masktune.client.wire import Emit, EmittingFlow, Flow, Now, Request
+from masktune.contract.shapes import Event, Job, Preset
+
+LOOK_SECONDS = 0.2
+"""Least interval between two requests for a watched job, unless its state has changed."""
+
+
+def start(kind: str, *, idempotency_key: str | None = None, **fields: Any) -> Flow[Job]:
+    """Queue a job of this kind: `start("masktune", dataset="ds_…", epochs=15)`.
+
+    The fields are those of `POST /jobs/{kind}`; every one but the data set has a default.
+    """
+    return call(create(f"/jobs/{segment(kind)}", json=fields, key=idempotency_key), Job)
+
+
+def list_presets() -> EmittingFlow[Preset]:
+    """Iterate over the presets: named hyperparameters, for `preset` in `start`."""
+    return pages(get("/presets"), Preset)
+
+
+def get_job(job_id: str) -> Flow[Job]:
+    """Get the job in its current state."""
+    return call(get(f"/jobs/{segment(job_id)}"), Job)
+
+
+def list_jobs(
+    *,
+    kind: str | None = None,
+    state: str | None = None,
+    dataset: str | None = None,
+    limit: int | None = None,
+) -> EmittingFlow[Job]:
+    """Iterate over jobs, newest first, optionally by kind, state or data set. `limit` is the page size."""
+    return pages(get("/jobs", kind=kind, state=state, dataset=dataset, limit=limit), Job)
+
+
+def cancel(job_id: str) -> Flow[Job]:
+    """Request that the job be cancelled. A 409 problem if it has already ended."""
+    return call(Request(method="POST", path=f"/jobs/{segment(job_id)}/cancel"), Job)
+
+
+def resume(job_id: str) -> Flow[Job]:
+    """Resume a failed or cancelled job from its last checkpoint."""
+    return call(Request(method="POST", path=f"/jobs/{segment(job_id)}/resume"), Job)
+
+
+def watch(job_id: str) -> EmittingFlow[Job]:
+    """Iterate over the job's states: the current one, then one after each change, until the job ends."""
+    job = yield from get_job(job_id)
+    yield Emit(job)
+
+    looked = float("-inf")
+
+    def look_again(events: list[Event]) -> EmittingFlow[Job]:
+        nonlocal job, looked
+        now: float = yield Now()
+        # Events come in bursts, so one request covers many of them. A change of state is never skipped.
+        if now - looked < LOOK_SECONDS and events and all(event.type != "state" for event in events):
+            return
+        looked = now
+        seen = yield from get_job(job_id)
+        if seen != job:
+            job = seen
+            yield Emit(job)
+
+    if not job.ended:
+        yield from follow_batches(job_id, after=0, tell=look_again)
+        # The request after the last event may have reached a service that was restarting.
+        yield from look_again([])
+
+
+def wait(job_id: str, *, timeout: float | None = None) -> Flow[Job]:
+    """Wait for the job to succeed. Raises `JobNotSucceeded`, or `WaitedTooLong` after `timeout` seconds."""
+    job = yield from until(lambda seen: seen.ended, get(f"/jobs/{segment(job_id)}"), Job, timeout=timeout)
+    if not job.ended:
+        raise WaitedTooLong(f"job {job_id} was still {job.state} after {timeout:g} s")
+    if job.state != "succeeded":
+        raise JobNotSucceeded(job)
+    return job
+
+
+def predictions(job_id: str, target: Path | str) -> Flow[Path]:
+    """Write the predictions of a predict job to `target`."""
+    return download(get(f"/jobs/{segment(job_id)}/predictions"), Path(target))
+
+
+def report(job_id: str) -> Flow[dict[str, Any]]:
+    """Get the before/after report as JSON values."""
+    request = Request(
+        method="GET",
+        path=f"/jobs/{segment(job_id)}/report",
+        headers={"Accept": "application/json"},
+        repeatable=True,
+    )
+    return call(request, dict[str, Any])
+
+
+def report_html(job_id: str) -> Flow[str]:
+    """Get the before/after report as one self-contained HTML page."""
+    request = Request(
+        method="GET", path=f"/jobs/{segment(job_id)}/report", headers={"Accept": "text/html"}, repeatable=True
+    )
+    response = yield from fetch(request)
+    return response.text
+
+
+class Jobs(Resource[D]):
+    """`client.jobs`."""
+
+    start = Operation(start)
+    presets = Listing(list_presets)
+    get = Operation(get_job)
+    list = Listing(list_jobs)
+    cancel = Operation(cancel)
+    resume = Operation(resume)
+    events = Listing(follow)
+    watch = Listing(watch)
+    wait = Operation(wait)
+    report = Operation(report)
+    predictions = Operation(predictions)
+    report_html = Operation(report_html)

@@ -1,0 +1,43 @@
+"""API keys: create, list and revoke them. Everything but `whoami` needs a key with the scope `admin`."""
+
+from __future__ import annotations
+
+from masktune.client.calls import call, create, fetch, get, pages, segment
+from masktune.client.resource import D, Listing, Operation, Resource
+from masktune.client.wire import EmittingFlow, Flow, Request
+from masktune.contract.shapes import Key, NewKey, OwnKey
+
+
+def make_key(name: str, scopes: list[str], *, idempotency_key: str | None = None) -> Flow[NewKey]:
+    """Create a key. Its `secret` is in this answer only and cannot be read again."""
+    return call(create("/keys", json={"name": name, "scopes": scopes}, key=idempotency_key), NewKey)
+
+
+def list_keys(*, limit: int | None = None) -> EmittingFlow[Key]:
+    """Iterate over all keys, newest first, including revoked ones. `limit` is the page size."""
+    return pages(get("/keys", limit=limit), Key)
+
+
+def get_key(key: str) -> Flow[Key]:
+    """Get one key by its id."""
+    return call(get(f"/keys/{segment(key)}"), Key)
+
+
+def revoke_key(key: str) -> Flow[None]:
+    """Revoke a key. The service no longer accepts it."""
+    yield from fetch(Request(method="DELETE", path=f"/keys/{segment(key)}", repeatable=True))
+
+
+def whoami() -> Flow[OwnKey]:
+    """Get the scopes of this client's key. Any valid key may call this."""
+    return call(get("/keys/self"), OwnKey)
+
+
+class Keys(Resource[D]):
+    """`client.keys`."""
+
+    create = Operation(make_key)
+    list = Listing(list_keys)
+    get = Operation(get_key)
+    revoke = Operation(revoke_key)
+    whoami = Operation(whoami)

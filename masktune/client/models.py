@@ -1,0 +1,168 @@
+"""Models: list, alias, download, import and judge them (risk-coverage curve, drift)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypedDict, Unpack
+
+from masktune.client.calls import call, create, fetch, get, idempotent, pages, segment
+from masktune.client.downloads import download
+from masktune.client.limits import check_upload
+from masktune.client.resource import D, Listing, Operation, Resource
+from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, spelt
+from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
+from masktune.contract.shapes import Alias, Backbone, Drift, Model, RiskCoverage
+
+
+def get_model(model: str) -> Flow[Model]:
+    """Get one model by id or alias."""
+    return call(get(f"/models/{segment(model)}"), Model)
+
+
+def list_models(
+    *, dataset: str | None = None, job: str | None = None, arm: str | None = None, limit: int | None = None
+) -> EmittingFlow[Model]:
+    """Iterate over models, newest first, optionally of one data set, job or arm. `limit` is the page size."""
+    return pages(get("/models", dataset=dataset, job=job, arm=arm, limit=limit), Model)
+
+
+def delete_model(model: str) -> Flow[None]:
+    """Delete the model and its weights. A 409 problem while something refers to it."""
+    yield from fetch(Request(method="DELETE", path=f"/models/{segment(model)}", repeatable=True))
+
+
+def download_model(
+    model: str,
+    target: Path | str,
+    *,
+    format: Literal["safetensors", "onnx"] = "safetensors",
+    on_received: OnSent | None = None,
+) -> Flow[Path]:
+    """Write the weights to `target`. The file appears complete or not at all."""
+    return download(get(f"/models/{segment(model)}/download", format=format), Path(target), on_received)
+
+
+def import_model(
+    path: Path | str,
+    *,
+    backbone: str,
+    classes: list[str],
+    image_size: int,
+    dataset: str | None = None,
+    on_sent: OnSent | None = None,
+    idempotency_key: str | None = None,
+) -> Flow[Model]:
+    """Import a safetensors file. `classes` are in the order of the logits.
+
+    Raises `TooLarge`, before anything is sent, for a file above the service's limit.
+    """
+    path = Path(path)
+    form = {"backbone": backbone, "classes": json.dumps(classes), "image_size": str(image_size)}
+    if dataset is not None:
+        form["dataset"] = dataset
+    request = Request(
+        method="POST",
+        path="/models",
+        form=form,
+        files=(FilePart("file", spelt(path.name), partial(CountedFile, path, on_sent)),),
+        headers=idempotent(idempotency_key),
+        repeatable=True,
+        answer_seconds=STORED_SECONDS,
+    )
+    yield from check_upload(path)
+    return (yield from call(request, Model))
+
+
+class RiskCoverageOptions(TypedDict, total=False):
+    """Options of a risk-coverage curve. Either `coverage` or `max_risk` sets the threshold of its table."""
+
+    score: str | None
+    """The confidence score to rank by. Default: the calibration's."""
+    points: int | None
+    """Number of points on the curve, evenly spaced in coverage. Default: 100."""
+    coverage: float | None
+    """In (0, 1]."""
+    max_risk: float | None
+    """In (0, 1)."""
+    risk_confidence: float | None
+    """Confidence level of the certificate and the bounds, in [0.5, 1)."""
+
+
+def risk_coverage(model: str, **options: Unpack[RiskCoverageOptions]) -> Flow[RiskCoverage]:
+    """Get the risk-coverage curve on the calibration split: AURC, AUGRC, bounds and a table of groups."""
+    return call(get(f"/models/{segment(model)}/risk-coverage", **options), RiskCoverage)
+
+
+def risk_coverage_picture(model: str, **options: Unpack[RiskCoverageOptions]) -> Flow[bytes]:
+    """Get a plot of the same curve as PNG bytes."""
+    request = replace(
+        get(f"/models/{segment(model)}/risk-coverage", **options), headers={"Accept": "image/png"}
+    )
+    response = yield from fetch(request)
+    return response.content
+
+
+def drift(model: str, *, days: int | None = None) -> Flow[Drift]:
+    """Test whether the model's inputs of the last `days` still look like its calibration split."""
+    return call(get(f"/models/{segment(model)}/drift", days=days), Drift)
+
+
+def list_aliases() -> EmittingFlow[Alias]:
+    """Iterate over all aliases, sorted by name."""
+    return pages(get("/aliases"), Alias)
+
+
+def get_alias(name: str) -> Flow[Alias]:
+    """Get one alias with the history of its moves."""
+    return call(get(f"/aliases/{segment(name)}"), Alias)
+
+
+def set_alias(name: str, model: str) -> Flow[Alias]:
+    """Point the alias at this model."""
+    return call(
+        Request(method="PUT", path=f"/aliases/{segment(name)}", json={"model": model}, repeatable=True), Alias
+    )
+
+
+def roll_back_alias(
+    name: str, *, version: int | None = None, idempotency_key: str | None = None
+) -> Flow[Alias]:
+    """Point the alias back at the model of an earlier move; by default, of the move before the current."""
+    return call(
+        create(f"/aliases/{segment(name)}/rollback", json={"version": version}, key=idempotency_key), Alias
+    )
+
+
+def delete_alias(name: str) -> Flow[None]:
+    """Delete the alias. The model is kept."""
+    yield from fetch(Request(method="DELETE", path=f"/aliases/{segment(name)}", repeatable=True))
+
+
+def list_backbones(
+    *, name: str | None = None, weights: str | None = None, limit: int | None = None
+) -> EmittingFlow[Backbone]:
+    """Iterate over the networks that a job may name, optionally by a part of the name or by the place of
+    their weights: packaged, cached, hub or none, in this order. `limit` is the page size."""
+    return pages(get("/backbones", name=name, weights=weights, limit=limit), Backbone)
+
+
+class Models(Resource[D]):
+    """`client.models`."""
+
+    get = Operation(get_model)
+    list = Listing(list_models)
+    delete = Operation(delete_model)
+    download = Operation(download_model)
+    import_ = Operation(import_model)
+    risk_coverage = Operation(risk_coverage)
+    risk_coverage_picture = Operation(risk_coverage_picture)
+    drift = Operation(drift)
+    aliases = Listing(list_aliases)
+    alias = Operation(get_alias)
+    set_alias = Operation(set_alias)
+    roll_back_alias = Operation(roll_back_alias)
+    delete_alias = Operation(delete_alias)
+    backbones = Listing(list_backbones)

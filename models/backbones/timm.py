@@ -1,0 +1,164 @@
+"""timm's classifiers, cut between `forward_features` and `forward_head` if that gives an activation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import timm
+import torch
+from huggingface_hub import try_to_load_from_cache
+from torch import Tensor, nn
+
+from models.backbones.errors import BackboneError, UnsupportedBackbone, WeightsUnavailable
+from models.backbones.network import (
+    SIZE_ERRORS,
+    BuildRequest,
+    Built,
+    Rgb,
+    Split,
+    grid_to_tokens,
+    tokens_to_grid,
+    wrong_size,
+)
+from models.backbones.packaged import PACKAGED, load_packaged
+from models.backbones.published import NO_WEIGHTS, PublishedWeights, is_in_torch_cache
+from models.backbones.timm_cuts import cut_of
+from models.backbones.weights import last_layers, renew_classifiers, scoring_layers, with_local_weights
+
+NO_CLASSIFIER = "is not a classifier: in timm it is a part of larger networks"
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm takes the first that is in the repository
+
+
+def names() -> Sequence[str]:
+    return timm.list_models()
+
+
+def published_weights(name: str) -> PublishedWeights:
+    """Weights without a classifier (144 in timm 1.0.31) count as none, since `build` refuses them."""
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights or not config.num_classes:
+        return NO_WEIGHTS
+    side = int(config.input_size[-1])
+    if name in PACKAGED:
+        return PublishedWeights("packaged", side)
+    return PublishedWeights("cached" if _is_cached(config) else "hub", side)
+
+
+def _is_cached(config: Any) -> bool:
+    if config.hf_hub_id:  # where timm looks first, whether or not there is a url
+        return any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in _HUB_FILES)
+    return is_in_torch_cache(config.url)
+
+
+def build(request: BuildRequest) -> Built:
+    """Normalise as the published weights expect, pretrained or not, so that any weights fit."""
+    published = timm.get_pretrained_cfg(request.name)
+    options: dict[str, Any] = {}
+    if (
+        published is not None
+        and published.fixed_input_size
+        and published.input_size[-1] != request.image_size
+    ):
+        options["img_size"] = request.image_size
+
+    hint = f" (it was made for {published.input_size[-1]} pixels)" if published is not None else ""
+    try:
+        model = _make(request, options)
+        scorers = _classifiers(model, request.classes)
+        split = _split(model, request)
+    except BackboneError:
+        raise
+    except SIZE_ERRORS as error:
+        raise wrong_size(request.name, request.image_size, error, hint) from error
+    mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    if published is not None:
+        mean, std = _rgb(published.mean), _rgb(published.std)
+    return Built(model, split, mean, std, scorers, hint)
+
+
+def _make(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
+    if request.pretrained and request.weights is None:
+        return _published(request, options)
+
+    def make(classes: int) -> nn.Module:
+        return timm.create_model(request.name, num_classes=classes, **options)
+
+    return with_local_weights(make, request.classes, request.weights, _classifiers)
+
+
+def _published(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
+    packaged = request.name in PACKAGED
+    try:
+        model = timm.create_model(request.name, pretrained=not packaged, **options)
+    except (OSError, RuntimeError) as error:
+        raise WeightsUnavailable(
+            f"the published weights of {request.name} could not be fetched ({error}): "
+            "leave out pretrained, or give a local file of weights"
+        ) from error
+    if packaged:
+        load_packaged(model, request.name)
+    renew_classifiers(model, old=int(cast(int, model.num_classes)), new=request.classes, find=_classifiers)
+    return model
+
+
+def _classifiers(model: nn.Module, classes: int) -> list[str]:
+    """Names of the layers that timm itself would replace: two if distilled, one per branch if branched."""
+    if not callable(get_classifier := getattr(model, "get_classifier", None)):  # an encoder of a larger model
+        raise UnsupportedBackbone(f"a {type(model).__name__} {NO_CLASSIFIER}")
+    own: Any = get_classifier()
+    parts = set(own if isinstance(own, tuple) else (own,))
+    inside = {layer for part in parts for layer in part.modules()}
+    if isinstance(auxiliary := getattr(model, "aux_head", None), nn.Module):  # VOLO's scores per position
+        inside |= set(auxiliary.modules())
+    found = [name for name in scoring_layers(model, classes) if model.get_submodule(name) in inside]
+    return found or last_layers(model, classes)
+
+
+def _rgb(values: Sequence[float]) -> Rgb:
+    red, green, blue = values
+    return (red, green, blue)
+
+
+def _split(model: nn.Module, request: BuildRequest) -> Split:
+    """Choose the cut by the output of `forward_features` for one image."""
+    if (cut := cut_of(model)) is not None:
+        return cut
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            out = model.forward_features(torch.rand(1, 3, request.image_size, request.image_size))  # type: ignore[operator]  # every timm model has it
+    finally:
+        model.train(training)
+    if not isinstance(out, Tensor) or out.ndim not in (3, 4):
+        raise UnsupportedBackbone(
+            f"{request.name} gives several activations at once, but a saliency map needs one"
+        )
+    if out.ndim == 3:
+        return _tokens(int(getattr(model, "num_prefix_tokens", 0)), out.shape[2])
+    width = int(cast(int, model.num_features))
+    return _CHANNELS_LAST if out.shape[1] != width and out.shape[3] == width else _CHANNELS_FIRST
+
+
+def _features(model: nn.Module, x: Tensor) -> Tensor:
+    return model.forward_features(x)  # type: ignore[operator,no-any-return]  # every timm model has it
+
+
+def _head(model: nn.Module, activation: Tensor) -> Tensor:
+    return model.forward_head(activation)  # type: ignore[operator,no-any-return]  # every timm model has it
+
+
+_CHANNELS_FIRST = Split(_features, _head)
+_CHANNELS_LAST = Split(
+    lambda model, x: _features(model, x).permute(0, 3, 1, 2),
+    lambda model, activation: _head(model, activation.permute(0, 2, 3, 1)),
+)
+
+
+def _tokens(prefix: int, width: int) -> Split:
+    return Split(
+        lambda model, x: tokens_to_grid(_features(model, x), prefix),
+        lambda model, activation: _head(model, grid_to_tokens(activation, prefix)),
+        prefix * width,
+    )

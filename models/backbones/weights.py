@@ -1,0 +1,130 @@
+"""Weights of a library's module: strict loading, files, and a last layer with the right number of classes."""
+
+from __future__ import annotations
+
+import pickle  # nosec B403  # only for its exception class
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from models.backbones.errors import UnsupportedBackbone, WeightsUnavailable
+
+
+def last_layers(model: nn.Module, classes: int) -> list[str]:
+    """The name of the last layer with `classes` outputs, as a list of one (see `Find`)."""
+    found = scoring_layers(model, classes)
+    if not found:
+        raise UnsupportedBackbone("has no last layer that could be fitted to the classes")
+    return found[-1:]
+
+
+def scoring_layers(model: nn.Module, classes: int) -> list[str]:
+    """The names of all layers with `classes` outputs."""
+    return [
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d) and _outputs(layer) == classes
+    ]
+
+
+Find = Callable[[nn.Module, int], list[str]]
+"""(model, its number of classes) → the names of the layers that give its class scores."""
+
+
+def _outputs(layer: nn.Linear | nn.Conv2d) -> int:
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+
+
+def renew_classifiers(model: nn.Module, *, old: int, new: int, find: Find = last_layers) -> None:
+    """Replace the layers that give `old` class scores with freshly initialised ones for `new`."""
+    if old == new:
+        return
+    for name in find(model, old):
+        layer = model.get_submodule(name)
+        bias = layer.bias is not None
+        if isinstance(layer, nn.Linear):
+            model.set_submodule(name, nn.Linear(layer.in_features, new, bias=bias))
+        elif isinstance(layer, nn.Conv2d):
+            model.set_submodule(name, nn.Conv2d(layer.in_channels, new, kernel_size=1, bias=bias))
+
+
+def with_local_weights(
+    make: Callable[[int], nn.Module], classes: int, weights: Path | None, find: Find = last_layers
+) -> nn.Module:
+    """`make(classes)`, with the tensors of the file `weights`, if given, loaded strictly.
+
+    If the file has another number of classes, the last layer is freshly initialised.
+    """
+    model = make(classes)
+    if weights is None:
+        return model
+    state = read_tensors(weights)
+    name = find(model, classes)[-1]
+    if f"{name}.weight" not in state:
+        raise WeightsUnavailable(f"{weights.name} has no tensor {name}.weight: it is for another network")
+    stored = len(state[f"{name}.weight"])
+    if stored != classes:
+        model = make(stored)
+    load_strictly(model, state, what=weights.name)
+    renew_classifiers(model, old=stored, new=classes, find=find)
+    return model
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
+    """Load `state`. Raises `WeightsUnavailable` for a tensor missing, left over or of another shape."""
+    require_fit(shapes_of(model.state_dict()), shapes_of(state), what=what)
+    model.load_state_dict(state)
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Tensor shapes by tensor name."""
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def require_fit(expected: Shapes, found: Shapes, *, what: str, network: str = "the network") -> None:
+    """Raise `WeightsUnavailable` for a tensor missing, left over or of another shape."""
+    wrong = sorted(
+        [f"{name} is missing" for name in expected.keys() - found.keys()]
+        + [f"{name} is unknown" for name in found.keys() - expected.keys()]
+        + [
+            f"{name} has the shape {found[name]}, not {shape}"
+            for name, shape in expected.items()
+            if name in found and found[name] != shape
+        ]
+    )
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise WeightsUnavailable(f"{what} does not fit {network}: {', '.join(wrong[:3])}{more}")
+
+
+def stored_shapes(path: Path) -> Shapes:
+    """Shapes from the header of a safetensors file, without reading a tensor."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors or PyTorch file, without executing anything in it."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsUnavailable(f"{path.name} is not a plain dictionary of tensors")
+    return dict(state)
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsUnavailable:
+    return WeightsUnavailable(f"{path.name} cannot be read as a file of tensors: {error}")

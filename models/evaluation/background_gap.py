@@ -1,0 +1,76 @@
+"""How much predictions depend on the background: the Background Challenge's gap (Xiao et al., ICLR 2021)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.paired import paired_difference
+from models.statistics import Interval, wilson
+
+SAME, RANDOM = "mixed_same", "mixed_rand"
+"""Variants that show each object on another image's background: of the same class, of any class."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One variant's images: whether each prediction is correct (N,), and each name within the variant."""
+
+    right: NDArray[np.bool_]
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class BackgroundGap:
+    """Accuracy on `mixed_same` minus accuracy on `mixed_rand`, with its 95 % interval.
+
+    A gap of 0 means that the background decides nothing. If `paired`, both variants hold the same objects,
+    by file name, and were compared one by one; otherwise the interval is Newcombe's for independent
+    proportions (method 10, Statistics in Medicine 1998).
+    """
+
+    gap: float
+    low: float
+    high: float
+    paired: bool
+    n_same: int
+    correct_same: int
+    n_random: int
+    correct_random: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def background_gap(same: Answered, random: Answered, *, generator: np.random.Generator) -> BackgroundGap:
+    """Raises ValueError if either variant has no image. Only the paired interval uses `generator`."""
+    n, m = len(same.right), len(random.right)
+    if n == 0 or m == 0:
+        raise ValueError(f"a background gap needs images of {SAME} and of {RANDOM}")
+    k, j = int(same.right.sum()), int(random.right.sum())
+    gap, paired = k / n - j / m, _paired(same.names, random.names)
+    if paired:
+        first, second = (each.right[np.argsort(np.array(each.names))] for each in (same, random))
+        found = paired_difference(first, second, generator=generator)
+        low, high = found.low, found.high
+    else:
+        low, high = _newcombe((k, n), (j, m))
+    return BackgroundGap(gap, low, high, paired, n, k, m, j)
+
+
+def _paired(first: Sequence[str], second: Sequence[str]) -> bool:
+    """Whether both have the same names, each once."""
+    return len(set(first)) == len(first) and sorted(first) == sorted(second)
+
+
+def _newcombe(first: tuple[int, int], second: tuple[int, int]) -> Interval:
+    (k, n), (j, m) = first, second
+    p, q = k / n, j / m
+    a, b = wilson(k, n), wilson(j, m)
+    return Interval(p - q - math.hypot(p - a.low, b.high - q), p - q + math.hypot(a.high - p, q - b.low))

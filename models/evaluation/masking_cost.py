@@ -1,0 +1,269 @@
+"""The cost of a model's own mask: a shortcut shows as a small mask that changes many answers.
+
+Two more arms, the same mask elsewhere and as many scattered pixels, distinguish a mask that hides what
+matters from one that merely damages the image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.metrics import Names
+from models.evaluation.paired import Difference, paired_difference
+from models.shortcuts.saliency_summary import mean_interval
+from models.statistics import wilson
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.backbones import Network
+    from models.config import MaskingConfig
+    from models.data.batches import Batch, Loader
+    from models.run import Run
+    from models.saliency import Saliency
+
+Labels = NDArray[np.int64]
+ArmName = Literal["plain", "own", "elsewhere", "scattered"]
+"""What is masked: nothing; the model's own mask; that mask shifted cyclically; as many scattered pixels."""
+
+
+class MaskedAnswers(NamedTuple):
+    """Predictions for N images under each arm, (N,) each; −1 if a logit is not finite.
+
+    `masked` (N,) is the share of masked pixels, 0..1.
+    """
+
+    rows: Labels
+    labels: Labels
+    masked: NDArray[np.float64]
+    plain: Labels
+    own: Labels
+    elsewhere: Labels
+    scattered: Labels
+
+
+def answers_under_masks(
+    network: Network, loader: Loader, config: MaskingConfig, run: Run, *, cropped: Loader | None = None
+) -> MaskedAnswers:
+    """Run four forward passes over `loader` in evaluation mode, one of which computes the maps.
+
+    The mask is the one that `config` makes for training. If its maps are computed on crops, `cropped` yields
+    these crops for a fifth pass. Positions of shifted masks and scattered pixels depend on (`run.seed`, row)
+    alone. Raises Stopped, and ValueError for a crop without `cropped`.
+    """
+    import torch
+
+    from models.runtime.batched_eval import answers, evaluating
+
+    if config.crop == "none":
+        cropped = None
+    elif cropped is None:
+        raise ValueError(f"masks of the crop {config.crop} need the cropped images")
+
+    def explain(batch: Batch) -> tuple[tuple[int, Tensor], ...]:
+        return tuple(zip(batch.rows.tolist(), _explained(network, batch, config).maps, strict=True))
+
+    with evaluating(network):
+        of_crops = () if cropped is None else answers(cropped, run, explain)
+        maps_of = dict(pair for pairs in of_crops for pair in pairs)
+
+        def answer(batch: Batch) -> tuple[Tensor, ...]:
+            with torch.no_grad():
+                if cropped is None:
+                    maps, logits, _ = _explained(network, batch, config)
+                else:
+                    maps = torch.stack([maps_of[row] for row in batch.rows.tolist()])
+                    logits = network(batch.images)
+                return _answers(network, batch, _classes(logits), maps, config=config, seed=run.seed)
+
+        parts = list(answers(loader, run, answer))
+    return MaskedAnswers(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
+
+
+def _explained(network: Network, batch: Batch, config: MaskingConfig) -> Saliency:
+    from models.masking.compute import method_of, target_of
+    from models.saliency import saliency
+
+    return saliency(network, batch.images, method=method_of(config), target=target_of(config, batch))
+
+
+def _answers(
+    network: Network, batch: Batch, plain: Tensor, maps: Tensor, *, config: MaskingConfig, seed: int
+) -> tuple[Tensor, ...]:
+    """Fields of `MaskedAnswers`, in order, from the `plain` predictions (B,) and the `maps` (B, h, w)."""
+    import torch
+
+    from models.masking.rule import apply_masks, masks, random_masks, thresholds
+
+    size = (batch.images.shape[2], batch.images.shape[3])
+    own = masks(maps, thresholds(maps, size, sigmas=config.sigmas, share=config.share), size)
+    counts = own.sum((1, 2))
+    arms = [own, shifted(own, batch.rows, seed=seed), random_masks(counts, batch.rows, size, seed=seed)]
+    said = [_classes(network(apply_masks(batch.images, arm, config.fill))) for arm in arms]
+    masked = counts.to(torch.float64) / (size[0] * size[1])
+    return batch.rows, batch.labels, masked, plain, *said
+
+
+def _classes(logits: Tensor) -> Tensor:
+    """(B, K) → predicted classes (B,); −1 (never correct) if a logit is not finite, as `evaluate.Logits`."""
+    return logits.argmax(1).where(logits.isfinite().all(1), -1)
+
+
+def shifted(masked: Tensor, rows: Tensor, *, seed: int) -> Tensor:
+    """Shift masks (B, H, W) bool cyclically by a random nonzero offset, keeping their size and shape.
+
+    The offset depends on (`seed`, row) alone, never on the batch or the device.
+    """
+    import torch
+
+    height, width = masked.shape[1:]
+    draws = [np.random.default_rng([seed, row]).integers(1, height * width) for row in rows.tolist()]
+    steps = torch.tensor(np.array(draws), device=masked.device)
+    down, right = steps // width, steps % width
+    y = (torch.arange(height, device=masked.device) - down[:, None]) % height  # (B, H)
+    x = (torch.arange(width, device=masked.device) - right[:, None]) % width  # (B, W)
+    image = torch.arange(len(masked), device=masked.device)
+    return masked[image[:, None, None], y[:, :, None], x[:, None, :]]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`correct` and `changed` (differs from the plain image's answer) of `n`, with 95 % Wilson intervals."""
+
+    name: ArmName
+    n: int
+    correct: int
+    accuracy: float
+    low: float
+    high: float
+    changed: int
+    changed_share: float
+    changed_low: float
+    changed_high: float
+
+
+@dataclass(frozen=True)
+class SliceCost:
+    """The arms on the images of one class or group."""
+
+    id: int
+    name: str
+    n: int
+    masked_share: float
+    arms: tuple[Arm, ...]
+
+
+@dataclass(frozen=True)
+class MaskingCost:
+    """How masks change the answers on `n` images.
+
+    `masked_share` is the mean share of pixels in the model's own mask, with its 95 % interval;
+    `nothing_masked` images have an empty mask. `cost` is the accuracy plain − own mask. `beyond_elsewhere`
+    is the accuracy with the mask elsewhere − own (negative if the mask helps, as on images that contradict a
+    shortcut). `changes_beyond_elsewhere` counts changed answers instead, so it needs no labels, and is the
+    one to read if a split mixes images for and against a shortcut: above 0, the model depends on what its
+    mask hides.
+    """
+
+    n: int
+    masked_share: float
+    masked_low: float
+    masked_high: float
+    nothing_masked: int
+    arms: tuple[Arm, ...]
+    cost: Difference
+    beyond_elsewhere: Difference
+    changes_beyond_elsewhere: Difference
+    classes: tuple[SliceCost, ...]
+    groups: tuple[SliceCost, ...]
+    sentence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        value = dataclasses.asdict(self)
+        for name in ("cost", "beyond_elsewhere", "changes_beyond_elsewhere"):
+            value[name] = value[name]._asdict()
+        return value
+
+
+def masking_cost(
+    answers: MaskedAnswers,
+    *,
+    generator: np.random.Generator,
+    groups: Labels | None = None,
+    names: Names | None = None,
+) -> MaskingCost:
+    """Count what masks change; `groups` (N,) are −1 where unknown. Raises ValueError without images."""
+    if len(answers.rows) == 0:
+        raise ValueError("there is no image to mask")
+    names = names or Names()
+    said = _by_arm(answers)
+    right = {arm: predicted == answers.labels for arm, predicted in said.items()}
+    changed = {arm: predicted != answers.plain for arm, predicted in said.items()}
+    arms = _arms(answers, np.ones(len(answers.rows), bool))
+    low, high = mean_interval(answers.masked)
+    return MaskingCost(
+        n=len(answers.rows),
+        masked_share=float(answers.masked.mean()),
+        masked_low=low,
+        masked_high=high,
+        nothing_masked=int((answers.masked == 0).sum()),
+        arms=arms,
+        cost=paired_difference(right["plain"], right["own"], generator=generator),
+        beyond_elsewhere=paired_difference(right["elsewhere"], right["own"], generator=generator),
+        changes_beyond_elsewhere=paired_difference(changed["own"], changed["elsewhere"], generator=generator),
+        classes=_by_slice(answers, answers.labels, names.classes),
+        groups=_by_slice(answers, groups, names.groups) if groups is not None else (),
+        sentence=_sentence(float(answers.masked.mean()), {arm.name: arm for arm in arms}),
+    )
+
+
+def _by_arm(answers: MaskedAnswers) -> dict[ArmName, Labels]:
+    return {
+        "plain": answers.plain,
+        "own": answers.own,
+        "elsewhere": answers.elsewhere,
+        "scattered": answers.scattered,
+    }
+
+
+def _arms(answers: MaskedAnswers, inside: NDArray[np.bool_]) -> tuple[Arm, ...]:
+    n = int(inside.sum())
+    found = []
+    for name, predicted in _by_arm(answers).items():
+        correct = int((predicted == answers.labels)[inside].sum())
+        changed = int((predicted != answers.plain)[inside].sum())
+        found.append(
+            Arm(name, n, correct, correct / n, *wilson(correct, n), changed, changed / n, *wilson(changed, n))
+        )
+    return tuple(found)
+
+
+def _by_slice(answers: MaskedAnswers, slices: Labels, names: Sequence[str]) -> tuple[SliceCost, ...]:
+    found = []
+    for key in np.unique(slices[slices >= 0]).tolist():
+        inside = slices == key
+        name = names[key] if key < len(names) else str(key)
+        share = float(answers.masked[inside].mean())
+        found.append(SliceCost(key, name, int(inside.sum()), share, _arms(answers, inside)))
+    return tuple(found)
+
+
+def _sentence(masked: float, arms: Mapping[ArmName, Arm]) -> str:
+    plain, own, elsewhere = arms["plain"], arms["own"], arms["elsewhere"]
+    return (
+        f"Its own mask, {_percent(masked)} of the image, takes its accuracy from {_percent(plain.accuracy)} "
+        f"to {_percent(own.accuracy)} and changes {_percent(own.changed_share)} of its answers; "
+        f"the same mask somewhere else leaves {_percent(elsewhere.accuracy)} "
+        f"and changes {_percent(elsewhere.changed_share)}."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,187 @@
+"""Accuracy as counts over counts: plain, balanced, per class and group."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.statistics import Interval, least_share, mean_share, wilson
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.backbones import Network
+    from models.data.batches import Batch, Loader
+    from models.run import Run
+
+Labels = NDArray[np.int64]
+
+
+class Logits(NamedTuple):
+    """A network's logits for N samples, in stored order, on the CPU."""
+
+    rows: Labels  # (N,) row numbers of the store
+    labels: Labels  # (N,)
+    logits: NDArray[np.float32]  # (N, K)
+
+    @property
+    def predictions(self) -> Labels:
+        """(N,) predicted classes; −1 (abstain, never correct) if a logit is not finite."""
+        finite = np.isfinite(self.logits).all(1)
+        return np.where(finite, self.logits.argmax(1), -1).astype(np.int64)
+
+
+def predict_logits(network: Network, loader: Loader, run: Run) -> Logits:
+    """One fp32 forward pass over `loader`, in evaluation mode. Raises Stopped."""
+    import torch
+
+    from models.runtime.batched_eval import answers, evaluating
+
+    def answer(batch: Batch) -> tuple[Tensor, ...]:
+        with torch.inference_mode():
+            return batch.rows, batch.labels, network(batch.images).float()
+
+    with evaluating(network):
+        columns = zip(*answers(loader, run, answer), strict=True)
+        rows, labels, logits = (torch.cat(column).cpu().numpy() for column in columns)
+    return Logits(rows, labels, logits)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Accuracy of one class or group: `correct` of `n`, with its 95 % Wilson interval."""
+
+    id: int
+    name: str
+    n: int
+    correct: int
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Accuracies in 0..1 over `n` samples. Classes and groups without a sample are left out.
+
+    `accuracy` is the plain mean; `balanced_accuracy` the mean over classes; `worst_*` the lowest
+    class or group; `train_weighted_accuracy` the mean over groups by their share of the training
+    set, which papers on group robustness call the average. Without groups, their fields are None.
+    `…_low`, `…_high`: 95 % intervals, Wilson's for the plain mean, `statistics.mean_share`'s for the
+    other means, `statistics.least_share`'s for the lowest of several.
+    """
+
+    n: int
+    correct: int
+    accuracy: float
+    low: float
+    high: float
+    balanced_accuracy: float
+    worst_class_accuracy: float
+    worst_class: str
+    worst_group_accuracy: float | None
+    worst_group: str | None
+    train_weighted_accuracy: float | None
+    classes: tuple[Slice, ...]
+    groups: tuple[Slice, ...]
+    balanced_accuracy_low: float
+    balanced_accuracy_high: float
+    worst_class_accuracy_low: float
+    worst_class_accuracy_high: float
+    worst_group_accuracy_low: float | None
+    worst_group_accuracy_high: float | None
+    train_weighted_accuracy_low: float | None
+    train_weighted_accuracy_high: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names of classes and groups; one without a name is called by its number."""
+
+    classes: Sequence[str] = ()
+    groups: Sequence[str] = ()
+
+
+def metrics(
+    labels: Labels,
+    predictions: Labels,
+    *,
+    groups: Labels | None = None,
+    train_group_weights: Mapping[int, float] | None = None,
+    names: Names | None = None,
+) -> Metrics:
+    """Metrics of (N,) predictions. Raises ValueError if there is no sample.
+
+    `groups` (N,) is −1 for samples without a group. `train_group_weights` are each group's count or share
+    in the training set; the weight of a group without samples here is redistributed to the others.
+    """
+    if len(labels) == 0 or len(labels) != len(predictions):
+        raise ValueError("there must be a prediction for each label, and at least one")
+    names = names or Names()
+    right = labels == predictions
+    n, correct = len(right), int(right.sum())
+    low, high = wilson(correct, n)
+    by_class = _slices(right, labels, names.classes)
+    by_group = _slices(right, groups, names.groups) if groups is not None else ()
+    worst_class = min(by_class, key=lambda s: s.accuracy)
+    worst_group = min(by_group, key=lambda s: s.accuracy, default=None)
+    weighted, weighted_interval = _weighted(by_group, train_group_weights or {})
+    balanced, lowest = mean_share(_counts(by_class)), least_share(_counts(by_class))
+    lowest_group = least_share(_counts(by_group)) if by_group else None
+    return Metrics(
+        n=n,
+        correct=correct,
+        accuracy=correct / n,
+        low=low,
+        high=high,
+        balanced_accuracy=sum(s.accuracy for s in by_class) / len(by_class),
+        worst_class_accuracy=worst_class.accuracy,
+        worst_class=worst_class.name,
+        worst_group_accuracy=worst_group.accuracy if worst_group else None,
+        worst_group=worst_group.name if worst_group else None,
+        train_weighted_accuracy=weighted,
+        classes=by_class,
+        groups=by_group,
+        balanced_accuracy_low=balanced.low,
+        balanced_accuracy_high=balanced.high,
+        worst_class_accuracy_low=lowest.low,
+        worst_class_accuracy_high=lowest.high,
+        worst_group_accuracy_low=lowest_group.low if lowest_group else None,
+        worst_group_accuracy_high=lowest_group.high if lowest_group else None,
+        train_weighted_accuracy_low=weighted_interval.low if weighted_interval else None,
+        train_weighted_accuracy_high=weighted_interval.high if weighted_interval else None,
+    )
+
+
+def _slices(right: NDArray[np.bool_], slices: Labels, names: Sequence[str]) -> tuple[Slice, ...]:
+    found = []
+    for key in np.unique(slices[slices >= 0]).tolist():
+        inside = right[slices == key]
+        n, correct = len(inside), int(inside.sum())
+        name = names[key] if key < len(names) else str(key)
+        found.append(Slice(key, name, n, correct, correct / n, *wilson(correct, n)))
+    return tuple(found)
+
+
+def _counts(slices: Sequence[Slice]) -> list[tuple[int, int]]:
+    return [(s.correct, s.n) for s in slices]
+
+
+def _weighted(
+    groups: Sequence[Slice], weights: Mapping[int, float]
+) -> tuple[float, Interval] | tuple[None, None]:
+    """The weighted mean over groups, and its interval; None if no group here has a weight."""
+    each = [weights.get(s.id, 0) for s in groups]
+    total = sum(each)
+    if total == 0:
+        return None, None
+    mean = sum(s.accuracy * weight for s, weight in zip(groups, each, strict=True)) / total
+    return mean, mean_share(_counts(groups), each)

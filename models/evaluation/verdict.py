@@ -1,0 +1,110 @@
+"""Did it help? Compare two models by every statistic that the samples allow, and decide by one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from models.evaluation.paired import Bools, Difference, Labels, Statistic, paired_difference
+
+LEAST_GROUP = 10
+"""Minimum size of a group that may decide: in a smaller group, no model can be shown to be better, and the
+group would keep the worst of the others from being compared."""
+
+
+def compare(
+    correct_a: Bools,
+    correct_b: Bools,
+    *,
+    classes: Labels,
+    groups: Labels | None = None,
+    train_group_weights: Mapping[int, float] | None = None,
+    generator: Callable[[Statistic], np.random.Generator],
+) -> tuple[Difference, ...]:
+    """Compute a − b in every statistic that (N,) samples allow; `generator` makes a generator for each.
+
+    Samples without a group (−1 in `groups`, (N,)) are left out of the group statistics. If two groups
+    or more have at least `LEAST_GROUP` samples, the worst group is sought among these alone.
+    """
+    groups = np.full(len(classes), -1) if groups is None else groups
+    decisive, left_out = _large_enough(groups)
+    weights = np.array(
+        [(train_group_weights or {}).get(g, 0.0) for g in np.unique(groups[groups >= 0]).tolist()]
+    )
+    cases: list[tuple[Statistic, Labels]] = [
+        ("accuracy", classes),
+        ("balanced_accuracy", classes),
+        ("worst_class_accuracy", classes),
+    ]
+    if len(weights):
+        cases.append(("worst_group_accuracy", decisive))
+    if weights.any():
+        cases.append(("train_weighted_accuracy", groups))
+    found = []
+    for statistic, strata in cases:
+        known = strata >= 0
+        difference = paired_difference(
+            correct_a[known],
+            correct_b[known],
+            generator=generator(statistic),
+            strata=strata[known],
+            weights=weights,
+            statistic=statistic,
+        )
+        found.append(difference._replace(left_out=left_out if statistic == "worst_group_accuracy" else 0))
+    return tuple(found)
+
+
+def _large_enough(groups: Labels) -> tuple[Labels, int]:
+    """Set small groups (N,) to −1 and count them; return all, and 0, unless two groups are large enough."""
+    keys, sizes = np.unique(groups[groups >= 0], return_counts=True)
+    large = keys[sizes >= LEAST_GROUP]
+    if len(large) < 2:
+        return groups, 0
+    return np.where(np.isin(groups, large), groups, -1), len(keys) - len(large)
+
+
+VerdictName = Literal["helped", "no_detectable_effect", "hurt"]
+
+
+class Verdict(NamedTuple):
+    """The verdict, the difference that decided it, and the difference in average accuracy."""
+
+    verdict: VerdictName
+    deciding: Difference
+    average: Difference
+
+
+def verdict(differences: Sequence[Difference]) -> Verdict:
+    """Decide whether MaskTune helped, from `differences` to its control on samples that trained neither.
+
+    The control has the same training budget. The rule uses the 95 % interval of the difference in
+    worst-group accuracy if groups can decide (`groups_decide`), else in balanced accuracy. Above 0: helped.
+    Below 0: hurt. Otherwise: no detectable effect. benchmarks/verdict.py simulates the error rates, which
+    docs/REPORT.md reports. The rule judges one statistic: a model that helped the worst group may have lost
+    on average, so that difference is returned too. Raises ValueError if a required difference is missing.
+
+    The verdict applies to these two models and inputs like these. Two trainings that differ only in the
+    seed differ too, and enough samples will show it.
+    """
+    named = {difference.statistic: difference for difference in differences}
+    deciding = named.get("balanced_accuracy")
+    worst, average = named.get("worst_group_accuracy"), named.get("accuracy")
+    if worst is not None and (average is None or groups_decide(worst, average)):
+        deciding = worst
+    if deciding is None or average is None:
+        raise ValueError("a verdict needs the difference in accuracy and in worst-group or balanced accuracy")
+    return Verdict(_name(deciding), deciding, average)
+
+
+def groups_decide(worst: Difference, average: Difference) -> bool:
+    """Whether two or more groups, each of at least `LEAST_GROUP` samples, hold at least half of all."""
+    return worst.strata >= 2 and worst.smallest >= LEAST_GROUP and 2 * worst.n >= average.n
+
+
+def _name(difference: Difference) -> VerdictName:
+    if difference.low > 0:
+        return "helped"
+    return "hurt" if difference.high < 0 else "no_detectable_effect"

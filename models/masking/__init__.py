@@ -1,0 +1,1 @@
+"""The threshold rule, masks of a whole split, and their store."""

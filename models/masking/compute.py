@@ -1,0 +1,210 @@
+"""The masking stage: one forward pass over the training set that stores its masks."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.config import MaskingConfig
+from models.masking.rule import (
+    Size,
+    apply_masks,
+    count_masked,
+    heights,
+    masks,
+    seed_of_set,
+    threshold_heights,
+    thresholds,
+)
+from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter, union
+from models.run import Run
+from models.runtime.batched_eval import answers, evaluating, in_order, watched
+from models.saliency import (
+    DEFAULT_METHOD,
+    Precision,
+    Saliency,
+    activation_of,
+    is_light,
+    saliency,
+    saliency_of_activation,
+)
+
+if TYPE_CHECKING:
+    from models.backbones import Network
+    from models.data.batches import Batch, Loader
+
+__all__ = [
+    "RANDOM",
+    "MaskSet",
+    "MaskSetSummary",
+    "apply_masks",
+    "compute_mask_set",
+    "masks",
+    "thresholds",
+    "union",
+]
+
+T = TypeVar("T")
+
+_BEHIND = 2  # batches in flight: a GPU then has its next one before it finishes the last
+RANDOM = "random"
+"""The ablation among the masking methods: as many pixels as the saliency rule, at random places."""
+
+
+@dataclass(frozen=True)
+class MaskSetSummary:
+    """A summary of the masking stage. `masked_share` is masked pixels over all pixels, 0..1.
+
+    `nothing_masked` counts the images without a masked pixel, `non_finite` those among them whose map is
+    not finite: flat and non-finite maps mask nothing.
+    """
+
+    images: int
+    masked_share: float
+    nothing_masked: int
+    non_finite: int
+    seconds: float
+    images_per_second: float
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def compute_mask_set(
+    network: Network,
+    loader: Loader,
+    config: MaskingConfig,
+    run: Run,
+    *,
+    folder: Path,
+    precision: Precision = "fp32",
+    iteration: int = 0,
+) -> MaskSetSummary:
+    """Stream the masks of all images in `loader` into the new `folder`, which appears only when complete.
+
+    With method `random`, the counts are xgradcam's and the places are random, different for each
+    `iteration`. `bf16` applies to the backbone, and changes the masks slightly. With DDP, call it on
+    rank 0 only, with a loader of all images. Raises UnknownMethod, Stopped, FileExistsError.
+    """
+    start = time.perf_counter()
+    tally = _Tally()
+    with evaluating(network):
+        batches = mask_batches(network, loader, config, run, precision=precision)
+        size, first = next(batches, (None, None))
+        if size is None or first is None:
+            raise ValueError("there is no image to mask")
+        seed = seed_of_set(run.seed, iteration)
+        with MaskSetWriter(folder, _header(config, seed, size, first, images=loader.images)) as writer:
+            for _, kept in chain([(size, first)], batches):
+                writer.add(kept)
+                tally.add(kept)
+    seconds = time.perf_counter() - start
+    return MaskSetSummary(
+        images=tally.images,
+        masked_share=tally.masked / (tally.images * size[0] * size[1]),
+        nothing_masked=tally.nothing,
+        non_finite=tally.non_finite,
+        seconds=seconds,
+        images_per_second=tally.images / seconds,
+    )
+
+
+@dataclass
+class _Tally:
+    images: int = 0
+    masked: int = 0
+    nothing: int = 0
+    non_finite: int = 0
+
+    def add(self, batch: MaskBatch) -> None:
+        """Count a batch whose tensors are on the CPU."""
+        counts = batch.counts.numpy()
+        self.images += len(counts)
+        self.masked += int(counts.sum(dtype=np.int64))
+        if counts.all():
+            return
+        nothing = counts == 0
+        self.nothing += int(nothing.sum())
+        # A non-finite map masks nothing, so only these need checking.
+        self.non_finite += int((~np.isfinite(batch.maps.numpy()[nothing]).all((1, 2))).sum())
+
+
+def _header(config: MaskingConfig, seed: int, size: Size, first: MaskBatch, *, images: int) -> MaskSetHeader:
+    height, width = first.maps.shape[1:]
+    return MaskSetHeader(
+        method=config.method,
+        target=config.target,
+        sigmas=config.sigmas,
+        share=config.share,
+        size=size,
+        map_size=(height, width),
+        seed=seed,
+        images=images,
+        crop=config.crop,
+    )
+
+
+def mask_batches(
+    network: Network, loader: Loader, config: MaskingConfig, run: Run, *, precision: Precision
+) -> Iterator[tuple[Size, MaskBatch]]:
+    """The image size and the masks of each batch, on the CPU, in stored order."""
+
+    def begun(batch: Batch) -> Callable[[], tuple[Size, MaskBatch]]:
+        return partial(_mask_batch, batch, _begun(network, batch, config, precision), config)
+
+    if run.device.type == "cpu":
+        return answers(loader, run, lambda batch: begun(batch)())
+    return watched(loader, run, lambda batches: _behind(map(begun, batches)))
+
+
+def _behind(works: Iterator[Callable[[], T]]) -> Iterator[T]:
+    """Wait for the GPU's results in a thread, while the GPU is given its next batches."""
+    with ThreadPoolExecutor(1, "masks") as worker:
+        yield from in_order(worker, works, ahead=_BEHIND)
+
+
+def _begun(
+    network: Network, batch: Batch, config: MaskingConfig, precision: Precision
+) -> Callable[[], Saliency]:
+    """Run the backbone and return the work that remains for the maps; heavy heads and methods run here."""
+    method, target = method_of(config), target_of(config, batch)
+    if is_light(network, method):
+        activation = activation_of(network, batch.images, precision=precision)
+        return partial(saliency_of_activation, network, activation, method=method, target=target)
+    found = saliency(network, batch.images, method=method, target=target, precision=precision)
+    return lambda: found
+
+
+def method_of(config: MaskingConfig) -> str:
+    """The saliency method to run. `random` has no maps of its own, and uses the default's pixel counts."""
+    return DEFAULT_METHOD if config.method == RANDOM else config.method
+
+
+def target_of(config: MaskingConfig, batch: Batch) -> Tensor | Literal["predicted"]:
+    """The classes (B,) that the maps explain."""
+    return batch.labels if config.target == "label" else "predicted"
+
+
+def _mask_batch(
+    batch: Batch, explain: Callable[[], Saliency], config: MaskingConfig
+) -> tuple[Size, MaskBatch]:
+    """1. maps  2. their heights at the image's size  3. the threshold  4. how many pixels it masks."""
+    height, width = batch.images.shape[-2:]
+    found = explain()
+    with torch.inference_mode():
+        raised = heights(found.maps, (height, width))
+        bounds = threshold_heights(raised, sigmas=config.sigmas, share=config.share)
+        counts = count_masked(raised, bounds).to(torch.int32)
+        columns = batch.rows, found.maps, bounds, counts, found.targets
+        return (height, width), MaskBatch(*(column.cpu() for column in columns))

@@ -1,0 +1,240 @@
+"""Mask sets on disk: low-resolution maps and thresholds, not images.
+
+A mask set is a folder with `masks.npy` (one record per image: 20 bytes plus the fp32 map, 216 bytes at
+7×7; open it with `numpy.load(mmap_mode="r")`) and `mask_set.json`. It appears only when complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.data.packing import publish
+from models.errors import LearningError
+from models.masking.rule import Size, masks, random_masks
+from models.runtime.transfer import sent
+
+if TYPE_CHECKING:
+    from models.data.batches import MaskSource
+
+_VERSION = 1
+_RECORDS, _HEADER = "masks.npy", "mask_set.json"
+
+
+class MaskSetError(LearningError, ValueError):
+    """The folder is not a readable mask set, or does not hold a requested row."""
+
+    reason = "mask_set_unusable"
+
+
+@dataclass(frozen=True)
+class MaskSetHeader:
+    """How a set was made. `size` is the image's (height, width), `map_size` the stored map's.
+
+    With method `random`, a record's `count` pixels are drawn from (`seed`, row). `crop` is None in sets
+    written by an earlier version, which did not record it.
+    """
+
+    method: str
+    target: str
+    sigmas: float
+    share: float | None
+    size: Size
+    map_size: Size
+    seed: int
+    images: int
+    crop: str | None = None
+    version: int = _VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        sizes = {name: (int(value[name][0]), int(value[name][1])) for name in ("size", "map_size")}
+        return cls(**(value | sizes))
+
+
+class MaskBatch(NamedTuple):
+    """What is stored for one batch, as numpy-convertible tensors of length B."""
+
+    rows: Tensor
+    maps: Tensor  # (B, h, w) float32
+    thresholds: Tensor  # float32
+    counts: Tensor  # pixels masked
+    targets: Tensor  # the class that the map explains
+
+
+def _record(map_size: Size) -> np.dtype[np.void]:
+    return np.dtype(
+        [
+            ("row", "<i8"),
+            ("threshold", "<f4"),
+            ("count", "<i4"),
+            ("target", "<i4"),
+            ("map", "<f4", map_size),
+        ]
+    )
+
+
+class MaskSetWriter:
+    """Streams records into `folder`, which must not exist, in constant memory.
+
+    A context manager: the folder appears when the block ends without an exception; MaskSetError if not
+    exactly `header.images` records were added. After an error nothing is left. The next writer removes
+    what a killed one left behind.
+    """
+
+    def __init__(self, folder: Path, header: MaskSetHeader) -> None:
+        if folder.exists():
+            raise FileExistsError(f"a mask set is already at {folder}")
+        self._folder, self._header = folder, header
+        self._partial = folder.with_name(f".{folder.name}.partial")
+        self._dtype = _record(header.map_size)
+        self._written = 0
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir(parents=True)
+        self._file = (self._partial / _RECORDS).open("wb")  # closed by __exit__
+        description = {
+            "descr": np.lib.format.dtype_to_descr(self._dtype),
+            "fortran_order": False,
+            "shape": (header.images,),
+        }
+        np.lib.format.write_array_header_1_0(self._file, description)
+
+    def add(self, batch: MaskBatch) -> None:
+        records = np.empty(len(batch.rows), self._dtype)
+        for name, column in zip(self._dtype.names or (), _columns(batch), strict=True):
+            records[name] = column.detach().cpu().numpy()
+        self._file.write(records.tobytes())
+        self._written += len(records)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._file.close()
+            shutil.rmtree(self._partial, ignore_errors=True)
+
+    def _finish(self) -> None:
+        if self._written != self._header.images:
+            raise MaskSetError(f"{self._written} masks were added, {self._header.images} announced")
+        self._file.close()
+        (self._partial / _HEADER).write_text(json.dumps(self._header.to_json(), indent=1))
+        publish(self._partial, self._folder)
+
+
+def _columns(batch: MaskBatch) -> tuple[Tensor, ...]:
+    """The columns in the order of the record's fields."""
+    return batch.rows, batch.thresholds, batch.counts, batch.targets, batch.maps
+
+
+class MaskSet:
+    """A mask set on disk, memory-mapped: opening it reads only the row numbers."""
+
+    def __init__(self, header: MaskSetHeader, records: NDArray[np.void]) -> None:
+        self.header = header
+        self._records = records
+        self.rows: NDArray[np.int64] = np.array(records["row"])
+        self._order = np.argsort(self.rows, kind="stable")
+        self._sorted = self.rows[self._order]
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Raises MaskSetError if `folder` is not a complete mask set of this version."""
+        try:
+            header = MaskSetHeader.from_json(json.loads((folder / _HEADER).read_text()))
+            records = np.load(folder / _RECORDS, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise MaskSetError(f"{folder.name} is not a readable mask set: {error}") from error
+        if header.version != _VERSION or records.dtype != _record(header.map_size):
+            raise MaskSetError(f"{folder.name} is a mask set of version {header.version}, not {_VERSION}")
+        if len(records) != header.images:
+            raise MaskSetError(f"{folder.name} holds {len(records)} of {header.images} masks")
+        return cls(header, records)
+
+    def __len__(self) -> int:
+        return self.header.images
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that the masks depend on, in hexadecimal."""
+        header = self.header
+        found = hashlib.sha256(repr((header.method, header.size, header.seed)).encode())
+        found.update(self._records.view(np.uint8).data)
+        return found.hexdigest()
+
+    @property
+    def masked_share(self) -> float:
+        """Masked pixels over all pixels of the set."""
+        height, width = self.header.size
+        return int(self._records["count"].sum(dtype=np.int64)) / (len(self) * height * width)
+
+    def records(self, rows: Tensor | NDArray[np.int64]) -> MaskBatch:
+        """The stored records of `rows` (B,), copied, on the CPU. Raises MaskSetError for an unknown row."""
+        wanted = np.asarray(rows, np.int64)
+        at = np.searchsorted(self._sorted, wanted).clip(0, len(self) - 1)
+        if not np.array_equal(self._sorted[at], wanted):
+            missing = wanted[self._sorted[at] != wanted]
+            raise MaskSetError(f"the mask set does not hold row {missing[0]}")
+        found = self._records[self._order[at]]
+        return MaskBatch(
+            rows=torch.from_numpy(wanted),
+            maps=torch.from_numpy(found["map"].copy()),
+            thresholds=torch.from_numpy(found["threshold"].copy()),
+            counts=torch.from_numpy(found["count"].copy()),
+            targets=torch.from_numpy(found["target"].copy()),
+        )
+
+    def masks(self, rows: Tensor, size: int | Size, device: torch.device) -> Tensor:
+        """(B, H, W) bool on `device`, True where masked; at the set's size, as they were counted.
+
+        `size` is a side or (height, width), in pixels.
+        """
+        size = (size, size) if isinstance(size, int) else size
+        found = self.records(rows.cpu())
+        if self.header.method != "random":
+            return masks(sent(found.maps, device), sent(found.thresholds, device), size)
+        own = self.header.size
+        scale = size[0] * size[1] / (own[0] * own[1])
+        counts = sent((found.counts * scale).round().long(), device)
+        return random_masks(counts, found.rows, size, seed=self.header.seed)
+
+
+@dataclass(frozen=True)
+class _Union:
+    sources: tuple[MaskSource, ...]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(" ".join(source.digest for source in self.sources).encode()).hexdigest()
+
+    def masks(self, rows: Tensor, size: int, device: torch.device) -> Tensor:
+        masked = self.sources[0].masks(rows, size, device)
+        for source in self.sources[1:]:
+            masked = masked | source.masks(rows, size, device)
+        return masked
+
+
+def union(sources: Sequence[MaskSource]) -> MaskSource:
+    """Masks every pixel that any of `sources` masks: the paper's accumulation over iterations."""
+    if not sources:
+        raise ValueError("a union needs at least one mask set")
+    return sources[0] if len(sources) == 1 else _Union(tuple(sources))

@@ -1,0 +1,144 @@
+"""The last layer of a network as a linear head: compute its inputs, and replace its weights."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.errors import LearningError
+from models.runtime.batched_eval import answers, evaluating
+from models.runtime.files import replacing
+
+if TYPE_CHECKING:
+    from models.backbones import Network
+    from models.data.batches import Batch, Loader
+    from models.run import Run
+
+Labels = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class HeadError(LearningError, ValueError):
+    """The last layer cannot be retrained on frozen features. The message says why."""
+
+    reason = "head_not_retrainable"
+
+
+@dataclass(frozen=True)
+class Features:
+    """The last layer's inputs for N samples, `values` (N, D) float32, and its `logits` (N, K) at that time.
+
+    `rows` are row numbers of the store, `labels` (N,) classes.
+    """
+
+    rows: Labels
+    labels: Labels
+    values: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+    @property
+    def predictions(self) -> Labels:
+        return np.asarray(self.logits.argmax(1), np.int64)
+
+    @property
+    def classes(self) -> int:
+        return int(self.logits.shape[1])
+
+    def save(self, path: Path) -> None:
+        """Write one .npz file, atomically."""
+        with replacing(path) as file:
+            np.savez(file, rows=self.rows, labels=self.labels, values=self.values, logits=self.logits)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Raises HeadError for anything that `save` did not write."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(file["rows"], file["labels"], file["values"], file["logits"])
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise HeadError(f"{path.name} holds no features: {error}") from error
+
+
+def compute_features(network: Network, loader: Loader, run: Run) -> Features:
+    """Compute features in one forward pass, in evaluation mode.
+
+    Raises Stopped, and HeadError unless the last layer is linear and sees one vector per image.
+    """
+    layer = linear_layer(network)
+
+    def answer(batch: Batch) -> tuple[Tensor, ...]:
+        with torch.inference_mode():
+            logits = network(batch.images).float().cpu()
+        values = seen.inputs.pop().float().cpu()
+        if values.ndim != 2:
+            raise HeadError(f"the last layer of {network.spec.name} sees more than one vector per image")
+        return batch.rows, batch.labels.cpu(), values, logits
+
+    with evaluating(network), _inputs_of(layer) as seen:
+        parts = list(answers(loader, run, answer))
+    return Features(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
+
+
+def linear_layer(network: Network) -> nn.Linear:
+    """The last layer. Raises HeadError if it is a convolution, has no bias, or is one of several."""
+    layer = network.classifier
+    if len(network.classifiers) > 1:
+        raise HeadError(f"{network.spec.name} sums the scores of several last layers: use another backbone")
+    if not isinstance(layer, nn.Linear) or "bias" not in dict(layer.named_parameters()):
+        detail = "does not end in a linear layer with a bias: use another backbone"
+        raise HeadError(f"{network.spec.name} {detail}")
+    return layer
+
+
+class _Seen(threading.local):
+    """The inputs that a layer received, separate for each thread that calls the network."""
+
+    def __init__(self) -> None:
+        self.inputs: list[Tensor] = []
+
+
+@contextmanager
+def _inputs_of(layer: nn.Module) -> Iterator[_Seen]:
+    seen = _Seen()
+    hook = layer.register_forward_pre_hook(lambda _, args: seen.inputs.append(args[0]))
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+class Head(NamedTuple):
+    """Logits of raw features are `values @ weight.T + bias`: weight (K, D), bias (K,) float32."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    def logits(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return values @ self.weight.T + self.bias
+
+
+def head_of(network: Network) -> Head:
+    """The last layer's present weights. Raises HeadError if it is not one linear layer with a bias."""
+    layer = linear_layer(network)
+    weight, bias = layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy()
+    return Head(weight.copy(), bias.copy())
+
+
+def install_head(network: Network, head: Head) -> None:
+    """Replace the last layer's weights with `head`. Raises HeadError if it does not fit."""
+    layer = linear_layer(network)
+    if layer.weight.shape != head.weight.shape:
+        raise HeadError(f"a head of {head.weight.shape} does not fit the last layer of {network.spec.name}")
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(head.weight))
+        layer.bias.copy_(torch.from_numpy(head.bias))

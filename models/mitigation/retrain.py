@@ -1,0 +1,202 @@
+"""Retrain the last layer, balanced over groups (DFR; Kirichenko et al. 2023), on a frozen backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.config import HeadConfig
+from models.mitigation.features import Features, Floats, Head, Labels, install_head
+from models.mitigation.groups import Groups
+from models.mitigation.logistic import (
+    Check,
+    Standardised,
+    first_samples,
+    fit_heads,
+    folds,
+    group_weights,
+    held_out_logits,
+    log_softmax,
+    never,
+    of_label,
+)
+from models.shortcuts.slices import ModelAccuracy
+from models.statistics import wilson
+
+if TYPE_CHECKING:
+    from models.backbones import Network
+
+_SHARPNESS = np.geomspace(0.02, 50, 60)  # inverse temperatures to try
+_EXAMPLES = 8
+
+
+class Candidate(NamedTuple):
+    """A penalty, its held-out cross-entropy balanced over groups (nats), and the loss's standard error."""
+
+    penalty: float
+    loss: float
+    error: float
+
+
+@dataclass(frozen=True)
+class RetrainedHead:
+    """`held_out` (N,) are predictions for training samples, by heads of this penalty fitted without them."""
+
+    head: Head
+    penalty: float
+    candidates: tuple[Candidate, ...]
+    held_out: Labels
+    groups: Groups
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "groups": self.groups.source,
+            "inferred": self.groups.inferred,
+            "counts": self.groups.counts,
+            "details": dict(self.groups.details),
+            "penalty": self.penalty,
+            "candidates": [candidate._asdict() for candidate in self.candidates],
+        }
+
+
+def retrain_head(
+    network: Network,
+    features: Features,
+    groups: Groups,
+    config: HeadConfig,
+    *,
+    seed: int,
+    pictures: Labels | None = None,
+    device: torch.device | None = None,
+    check: Check = never,
+) -> RetrainedHead:
+    """Fit a multinomial logistic head balanced over `groups` and put it in `network`; the rest is unchanged.
+
+    A sample whose group is inferred is weighted in each group by its membership there.
+    Choosing the penalty needs no further group labels: each candidate is cross-fitted on `features` alone
+    and scored by its held-out cross-entropy, balanced like the head, at its best temperature. The largest
+    penalty within one standard error of the best is taken (Breiman et al. 1984, 3.4.3): an inferred
+    minority is a few dozen samples, and if they cannot tell penalties apart, the simpler head is preferred.
+    Copies, by `pictures` (N,), are held out together and count as one sample in that standard error.
+    `check` is called at every step of a fit.
+    """
+    standardised = Standardised.of(features.values, device)
+    copies = first_samples(pictures, len(features.labels))
+    held = _held(groups, config, seed, copies)
+    members = groups.memberships(features.labels)
+    weights = group_weights(features.labels, members)
+    scored = {
+        p: _cross_fit(standardised, features, members, held=held, penalty=p, check=check)
+        for p in config.penalties
+    }
+    candidates = tuple(
+        Candidate(p, *_balanced_loss(logits, features.labels, weights, copies))
+        for p, logits in scored.items()
+    )
+    best = min(candidates, key=lambda c: c.loss)
+    penalty = max(c.penalty for c in candidates if c.loss <= best.loss + best.error)
+    place = standardised.values.device
+    fitted = fit_heads(
+        standardised.values,
+        torch.from_numpy(features.labels).to(place),
+        torch.from_numpy(weights.sum(1)[:, None]).to(place),
+        penalty=penalty,
+        classes=features.classes,
+        check=check,
+    )
+    head = standardised.head(fitted[0])
+    install_head(network, head)
+    return RetrainedHead(head, penalty, candidates, np.asarray(scored[penalty].argmax(1), np.int64), groups)
+
+
+def _held(groups: Groups, config: HeadConfig, seed: int, copies: Labels) -> NDArray[np.bool_]:
+    """Which samples are held out of which head, (N, folds · repeats); the same for every penalty."""
+    rng = np.random.default_rng([seed, 2])
+    numbers = [
+        folds(groups.assigned, count=config.folds, rng=rng, pictures=copies) for _ in range(config.repeats)
+    ]
+    return np.concatenate([fold[:, None] == np.arange(config.folds) for fold in numbers], axis=1)
+
+
+def _cross_fit(
+    standardised: Standardised,
+    features: Features,
+    members: Floats,
+    *,
+    held: NDArray[np.bool_],
+    penalty: float,
+    check: Check,
+) -> NDArray[np.float32]:
+    """Held-out logits (N, K), averaged over the repeats."""
+    weights = np.stack([group_weights(features.labels, members, ~mine).sum(1) for mine in held.T], 1)
+    return held_out_logits(
+        standardised,
+        features.labels,
+        weights,
+        held=held,
+        penalty=penalty,
+        classes=features.classes,
+        check=check,
+    )
+
+
+def _balanced_loss(
+    logits: NDArray[np.float32], labels: Labels, weights: Floats, copies: Labels
+) -> tuple[float, float]:
+    """Cross-entropy under `weights` (N, groups) at the temperature that minimises it; its standard error.
+
+    Without the temperature, strong penalties would lose merely because they shrink the logits. `copies` (N,)
+    come from `first_samples`: the standard error counts distinct images.
+    """
+    parts = weights.sum(0)
+    found = []
+    for factor in _SHARPNESS:
+        losses = -of_label(log_softmax(logits * np.float32(factor)), labels)
+        means = losses @ weights / parts
+        of_samples = (weights * (losses[:, None] - means)).sum(1)  # each sample's influence on the loss
+        influence = np.bincount(copies, of_samples)
+        found.append((float(means @ parts) / parts.sum(), float(np.linalg.norm(influence)) / parts.sum()))
+    return min(found)
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """A group of `n` samples: `examples` are row numbers, the most probable members first.
+
+    If `inferred`, the figures describe a guess, not a true group: read that field first.
+    """
+
+    name: str
+    inferred: bool
+    n: int
+    share: float
+    examples: tuple[int, ...]
+    accuracies: tuple[ModelAccuracy, ...]
+
+
+def describe_groups(
+    groups: Groups, *, rows: Labels, labels: Labels, predictions: Mapping[str, Labels]
+) -> tuple[GroupReport, ...]:
+    """Describe each group by examples and by the accuracy of each named model; all arrays are (N,).
+
+    These are training samples, so pass held-out predictions where there are any
+    (`RetrainedHead.held_out`).
+    """
+    members = groups.memberships(labels)
+    found = []
+    for number, name in enumerate(groups.names):
+        mine = groups.assigned == number
+        n = int(mine.sum())
+        accuracies = []
+        for model, said in predictions.items():
+            right = int((said[mine] == labels[mine]).sum())
+            accuracies.append(ModelAccuracy(model, n, right, right / max(n, 1), *wilson(right, n)))
+        surest = np.argsort(-members[:, number] * mine, kind="stable")[: min(_EXAMPLES, n)]
+        examples = tuple(rows[surest].tolist())
+        found.append(GroupReport(name, groups.inferred, n, n / len(mine), examples, tuple(accuracies)))
+    return tuple(found)

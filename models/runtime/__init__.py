@@ -1,0 +1,1 @@
+"""What every pass over a split needs: batches, files, images, transfers, the process."""

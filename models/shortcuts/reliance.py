@@ -1,0 +1,179 @@
+"""Does a model lean on a shortcut? One written rule combines signs from its metrics. Does not import torch.
+
+A sign of failure: the model is wrong much more often in some group or on the test split. A sign of a cause:
+something small or simple could serve as a shortcut. Either alone may have an innocent explanation (a hard
+group; a property that is the task itself); both together are what a shortcut looks like.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from models.evaluation.masking_cost import MaskingCost
+from models.evaluation.metrics import Metrics
+from models.statistics import upper_ends, wilson
+
+Reading = Literal["leans", "some_signs", "no_sign", "not_judged"]
+Kind = Literal["failure", "cause"]
+Name = Literal["groups", "shift", "mask", "property"]
+
+GAP = 0.05
+"""A smaller gap in accuracy is no sign, even if it is statistically significant."""
+SMALL_MASK, MANY_CHANGES = 0.15, 0.1
+
+RULE = (
+    "Signs of failure: accuracy in a group, against all samples, or on the test split, against validation, "
+    f"is at least {100 * GAP:.0f} points lower, and the 95 % intervals do not overlap. Signs of a cause: the "
+    f"model's own mask covers at most {100 * SMALL_MASK:.0f} % of the image and changes at least "
+    f"{100 * MANY_CHANGES:.0f} points more of its answers than the same mask elsewhere (lower end of the "
+    "95 % interval); or one simple property of the image predicts the class, rated strong. Both kinds: it "
+    "leans on a shortcut. One kind: some signs. Neither: no sign. The failures of a model that is no better "
+    "than a guess on the validation split (the 95 % interval of its mean accuracy over classes reaches "
+    "chance) are no signs; without a sign of a cause, such a model is not judged. "
+    "Slices inferred from where the model looks are no signs either: they are derived from the model's own "
+    "answers, and a slice of nothing but its mistakes is found in an honest model too."
+)
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One check: whether it found a sign, on `n` samples, and a sentence with its figures."""
+
+    name: Name
+    kind: Kind
+    found: bool
+    n: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Leaning:
+    """The signs, their overall reading and its rule. `reason` is a sentence if `reading` is `not_judged`."""
+
+    reading: Reading
+    rule: str
+    signs: tuple[Sign, ...]
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+def read(signs: Sequence[Sign], validation: Metrics | None = None) -> Leaning:
+    """Combine the signs by `RULE`; `validation` holds the metrics on that split, if the model has them.
+
+    A model that is no better than chance there has learned nothing, or only what does not hold there. Then
+    neither its failures nor their absence says anything about a shortcut.
+    """
+    guess = None if validation is None else _guess(validation)
+    if guess is not None:
+        signs = [_uncounted(sign, guess) if sign.kind == "failure" and sign.found else sign for sign in signs]
+    kinds = {sign.kind for sign in signs if sign.found}
+    if kinds:
+        return Leaning("leans" if len(kinds) == 2 else "some_signs", RULE, tuple(signs))
+    if guess is not None:
+        told = f"{guess}: it has learned nothing, or only what does not hold there."
+        return Leaning("not_judged", RULE, tuple(signs), told)
+    if not signs:
+        return Leaning("not_judged", RULE, (), "There was nothing to check.")
+    return Leaning("no_sign", RULE, tuple(signs))
+
+
+def _guess(validation: Metrics) -> str | None:
+    """Opening of a sentence saying that the model is no better than chance; None if it is better."""
+    chance = 1 / len(validation.classes)
+    low, high = validation.balanced_accuracy_low, validation.balanced_accuracy_high
+    if len(validation.classes) < 2 or low > chance:
+        return None
+    return (
+        f"On validation, its mean accuracy over classes is {_share(validation.balanced_accuracy, low, high)},"
+        f" no better than a guess ({100 * chance:.1f} %)"
+    )
+
+
+def _uncounted(sign: Sign, guess: str) -> Sign:
+    told = f"{sign.sentence} {guess}: this says nothing about a shortcut."
+    return dataclasses.replace(sign, found=False, sentence=told)
+
+
+def of_groups(metrics: Metrics, *, split: str) -> Sign | None:
+    """Compare the worst group with all samples; None with fewer than two groups.
+
+    One group must show both the gap and the separate interval. Otherwise a tiny group that is lowest by
+    chance could supply the gap, and a large group that is certainly but only slightly lower the interval.
+    """
+    low, high = metrics.worst_group_accuracy_low, metrics.worst_group_accuracy_high
+    if low is None or high is None or len(metrics.groups) < 2:
+        return None
+    ends = upper_ends([(group.correct, group.n) for group in metrics.groups])
+    surely = [
+        group
+        for group, end in zip(metrics.groups, ends, strict=True)
+        if metrics.accuracy - group.accuracy >= GAP and end < metrics.low
+    ]
+    worst = min(metrics.groups, key=lambda group: group.accuracy)
+    told = min(surely, key=lambda group: group.accuracy, default=worst)
+    if told.accuracy > worst.accuracy:
+        low, high = wilson(told.correct, told.n).low, float(ends[metrics.groups.index(told)])
+    name = "its worst group" if told.accuracy == worst.accuracy else "one group"
+    return Sign(
+        name="groups",
+        kind="failure",
+        found=bool(surely),
+        n=metrics.n,
+        sentence=f"On the {split} split, its accuracy is {_share(told.accuracy, low, high)} in {name}, "
+        f"{told.name}, and {_share(metrics.accuracy, metrics.low, metrics.high)} on all samples.",
+    )
+
+
+def of_shift(validation: Metrics, test: Metrics) -> Sign:
+    """Compare test with validation: a drop means that something learned does not hold on the test split."""
+    gap = validation.accuracy - test.accuracy
+    return Sign(
+        name="shift",
+        kind="failure",
+        found=gap >= GAP and test.high < validation.low,
+        n=test.n,
+        sentence=f"Its accuracy is {_share(validation.accuracy, validation.low, validation.high)} on the "
+        f"validation split and {_share(test.accuracy, test.low, test.high)} on the test split.",
+    )
+
+
+def of_mask(cost: MaskingCost, *, split: str) -> Sign:
+    """Compare how many answers the model's own mask changes with how many the same mask elsewhere does."""
+    beyond = cost.changes_beyond_elsewhere
+    return Sign(
+        name="mask",
+        kind="cause",
+        found=cost.masked_share <= SMALL_MASK and beyond.low >= MANY_CHANGES,
+        n=cost.n,
+        sentence=f"On the {split} split, its own mask covers "
+        f"{_share(cost.masked_share, cost.masked_low, cost.masked_high)} of the image and changes "
+        f"{_points(beyond.estimate, beyond.low, beyond.high)} more of its answers than the same mask "
+        "elsewhere.",
+    )
+
+
+def of_property(check: Mapping[str, Any]) -> Sign | None:
+    """Read the import's finding (`models.shortcuts.ShortcutCheck` as JSON); None if nothing was judged."""
+    if not check.get("findings"):
+        return None
+    return Sign(
+        name="property",
+        kind="cause",
+        found=check["strength"] == "strong",
+        n=check["n"],
+        sentence=f"{check['sentence']} (p = {check['findings'][0]['p_value']:.3g})",
+    )
+
+
+def _share(value: float, low: float, high: float) -> str:
+    return f"{100 * value:.1f} % ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def _points(value: float, low: float, high: float) -> str:
+    return f"{100 * value:.1f} points ({100 * low:.1f} to {100 * high:.1f})".replace("-", "−")

@@ -1,0 +1,134 @@
+"""The doctor: what it finds on a machine that is well, and on one that is not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+from collections import namedtuple
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from masktune.cli.main import app
+
+SEEN: dict[str, object] = {"torch": "2.9.0", "cuda": None, "cards": [], "threads": 2}
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture(autouse=True)
+def quick_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer without its seconds; one test asks the real one."""
+    answer = SimpleNamespace(returncode=0, stdout=json.dumps(SEEN), stderr="")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+
+
+def examine(tmp_path: Path, *, code: int = 0, **settings: str) -> dict[str, dict[str, str]]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    asked = {"DATA_DIR": str(tmp_path), "PORT": port} | settings
+    environment = {f"MASKTUNE_{name}": value for name, value in asked.items()}
+    result = CliRunner().invoke(app, ["doctor", "--json"], env=environment)
+    assert result.exit_code == code, result.output
+    return {finding["name"]: finding for finding in json.loads(result.stdout)}
+
+
+def test_a_machine_that_is_well(tmp_path: Path) -> None:
+    found = examine(tmp_path)
+    assert {"PyTorch", "GPU", "data folder", "database", "broker", "storage"} <= set(found)
+    assert {f["level"] for f in found.values()} <= {"ok", "warning"}
+    assert all(f["advice"] for f in found.values() if f["level"] != "ok")
+
+
+def test_what_torch_really_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    found = examine(tmp_path)
+    assert found["PyTorch"]["level"] == "ok"
+    assert "threads" in found["PyTorch"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:9/none"}, "database"),
+        ({"DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:port/none"}, "database"),
+        ({"DATABASE_URL": "postgresql+psycopg2://nobody@127.0.0.1/none"}, "database"),
+        ({"BROKER_URL": "redis://127.0.0.1:9/0"}, "broker"),
+        ({"BROKER_URL": "redis://127.0.0.1:port/0"}, "broker"),
+        ({"STORAGE_URL": "file:///proc/nowhere"}, "storage"),
+        ({"DEVICE": "cuda"}, "GPU"),
+    ],
+)
+def test_a_part_that_does_not_work_is_named(tmp_path: Path, settings: dict[str, str], name: str) -> None:
+    found = examine(tmp_path, code=1, **settings)
+    assert [f["name"] for f in found.values() if f["level"] == "wrong"] == [name]
+    assert found[name]["advice"]
+
+
+def test_a_port_that_is_taken_and_an_address_that_is_open(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert examine(tmp_path, PORT=port)[f"port {port}"]["level"] == "warning"
+    found = examine(tmp_path, code=1, PORT="8000", HOST="0.0.0.0")
+    assert "without a key" in found["port 8000"]["detail"]
+
+
+@pytest.mark.parametrize(("free", "level", "code"), [(2**27, "wrong", 1), (2**30, "warning", 0)])
+def test_little_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, level: str, code: int
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(2**40, 0, free))
+    assert examine(tmp_path, code=code)["data folder"]["level"] == level
+
+
+def test_little_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(2**26, 0, 2**40))
+    found = examine(tmp_path)
+    assert found["shared memory"]["level"] == "warning"
+    assert "shm_size" in found["shared memory"]["advice"]
+
+
+def test_a_driver_that_torch_does_not_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/nvidia-smi")
+    assert examine(tmp_path)["GPU"]["level"] == "warning"
+
+
+@pytest.mark.parametrize(("device", "level"), [("cuda:0", "ok"), ("cuda:1", "wrong"), ("cuda", "ok")])
+def test_a_card_by_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, level: str
+) -> None:
+    answer = SimpleNamespace(returncode=0, stdout=json.dumps(SEEN | {"cards": ["H100"]}), stderr="")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    found = examine(tmp_path, code=int(level == "wrong"), DEVICE=device)["GPU"]
+    assert (found["level"], "H100" in found["detail"]) == (level, True)
+    assert ("MASKTUNE_DEVICE" in found["detail"]) == (level == "wrong")
+
+
+def test_a_torch_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = SimpleNamespace(returncode=1, stdout="", stderr="Traceback\nImportError: libfoo")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    assert examine(tmp_path, code=1)["PyTorch"]["detail"] == "ImportError: libfoo"
+
+
+def test_the_table_ends_with_what_it_means(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    environment = {"MASKTUNE_DATA_DIR": str(tmp_path), "MASKTUNE_PORT": port}
+    well = CliRunner().invoke(app, ["doctor"], env=environment)
+    assert "The service can run here" in well.stdout
+    ill = CliRunner().invoke(
+        app, ["doctor"], env=environment | {"MASKTUNE_BROKER_URL": "redis://127.0.0.1:9/0"}
+    )
+    assert ill.exit_code == 1
+    assert "the service cannot run here" in ill.stdout
+
+
+def test_a_setting_that_cannot_work_is_named(tmp_path: Path) -> None:
+    for name, value in (("WORKER_SLOTS", "many"), ("DEVICE", "gpu"), ("STORAGE_URL", "foo://x")):
+        result = CliRunner().invoke(app, ["doctor"], env={f"MASKTUNE_{name}": value})
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"masktune: MASKTUNE_{name}")

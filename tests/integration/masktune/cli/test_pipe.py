@@ -1,0 +1,65 @@
+"""What a command says to a program that reads no further than it wants to."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.unit.masktune.cli.conftest import Service, service
+
+__all__ = ["service"]
+
+
+@pytest.mark.parametrize("more", ["", " --json"])
+@pytest.mark.parametrize("length", [1_000, 300_000], ids=["held until the end", "more than a pipe holds"])
+def test_a_reader_who_has_enough_is_no_error(service: Service, length: int, more: str) -> None:
+    service.answers["GET /presets"] = (200, {"data": [{"name": "x" * length, "title": "t"}] * 2})
+    command = f"{sys.executable} -m cli jobs presets --url {service.url}{more}"
+    # The reader ends before a byte is written, or after the first.
+    for reader in ("true", "head -c 1"):
+        done = subprocess.run(
+            ["bash", "-c", f"(sleep 0.1; {command}) | {reader}"], capture_output=True, text=True, check=True
+        )
+        assert done.stderr == ""
+        assert len(done.stdout) == (reader != "true")
+
+
+def test_an_encoding_without_a_sign_ends_no_command(service: Service) -> None:
+    service.answers["GET /jobs"] = (200, {"data": [{"id": "job_1", "kind": "erm", "state": "queued"}]})
+    done = subprocess.run(
+        [sys.executable, "-m", "masktune.cli", "jobs", "list", "--url", service.url],
+        env={"PYTHONIOENCODING": "ascii", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\u2013" in done.stdout  # the dash of a stage that has not begun
+
+
+def test_an_interrupted_watch_ends_with_130_and_a_line(service: Service) -> None:
+    """The stream of the job's events says nothing, as that of a long epoch."""
+    ended = threading.Event()
+    service.answers["GET /jobs/job_1"] = (200, {"id": "job_1", "kind": "erm", "state": "running"})
+    service.by_headers["GET /jobs/job_1/events"] = lambda _: str(ended.wait(60)).encode()
+    command = [sys.executable, "-m", "masktune.cli", "jobs", "watch", "job_1", "--url", service.url]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not any("/events" in asked for asked, _ in service.asked):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    ended.set()
+    assert process.returncode == 130
+    assert said.startswith("masktune: job job_1 keeps running: ")
+
+
+def test_a_command_of_the_service_ends_as_quietly() -> None:
+    command = f"{sys.executable} -m cli migrate --help | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -1,0 +1,47 @@
+"""The first thing a training process does, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+from models.runtime.process import prepare_process
+print(prepare_process(2))
+import torch
+print(torch.get_num_threads(), torch.are_deterministic_algorithms_enabled() or torch.cuda.is_available())
+"""
+
+
+def test_a_prepared_process_has_the_threads_asked_for_and_repeats_itself() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "2", "True"]
+
+
+WAITING = """
+import os
+from models.runtime.process import prepare_process
+prepare_process(1)
+print(os.environ["OMP_WAIT_POLICY"], os.environ.get("GOMP_SPINCOUNT"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "passive 2000"),
+        ({"GOMP_SPINCOUNT": "7"}, "passive 7"),
+        ({"OMP_WAIT_POLICY": "active"}, "active None"),
+    ],
+    ids=["ours", "own count", "own policy"],
+)
+def test_threads_spin_briefly_unless_the_environment_says_otherwise(
+    given: dict[str, str], expected: str
+) -> None:
+    ours = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    command = [sys.executable, "-c", WAITING]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=ours | given)
+    assert done.stdout.split() == expected.split()

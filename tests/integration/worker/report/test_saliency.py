@@ -1,0 +1,67 @@
+"""The masks that a report shows and counts are those that the job's finetune trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from masktune.contract.vocabulary import Arm
+from models.evaluation.metrics import predict_logits
+from models.masking.compute import MaskSet, compute_mask_set
+from models.masktune import map_loader
+from models.runtime.images import mask_image, png, thumbnail
+from tests.unit.worker.report.test_saliency import bench
+from worker.report.arms import Said
+from worker.report.gallery import make_gallery, squares_of
+from worker.report.saliency import costs_of_masks, look
+from worker.stages.passes import loader_for
+
+
+@pytest.mark.parametrize(
+    "masking",
+    [
+        {"sigmas": 1.0},
+        {"sigmas": 1.0, "target": "label"},
+        {"share": 0.2, "crop": "centre"},
+        {"sigmas": 0.5, "crop": "square", "target": "label"},
+    ],
+    ids=str,
+)
+def test_the_report_masks_what_the_finetune_masks(masking: dict[str, Any], tmp_path: Path) -> None:
+    context, model = bench(tmp_path, masking)
+    said = Said(context, passes=3)
+    network, config, rows = said.network(model), context.params, context.store.rows("train")
+    compute_mask_set(
+        network,
+        map_loader(context.store, config, context.run),
+        config.masking,
+        context.run,
+        folder=tmp_path / "set",
+    )
+    trained = MaskSet.open(tmp_path / "set").masks(torch.from_numpy(rows), 28, torch.device("cpu"))
+    shares = trained.float().mean((1, 2)).numpy()
+    assert 0 < shares.mean() < 0.5
+
+    looks = look(context, {Arm.ERM: model}, said, split="train")
+    seen = looks.seen[Arm.ERM]
+    assert seen.masked == pytest.approx(shares)
+    answered = predict_logits(network, loader_for(context, network, rows), context.run)
+    assert np.array_equal(seen.labels, answered.predictions)  # of the whole image, whatever the map is of
+
+    cost = costs_of_masks(context, {Arm.ERM: model}, said, splits=["train"])["train"][Arm.ERM]
+    assert cost.masked_share == pytest.approx(shares.mean())
+    assert cost.arms[0].correct == int((answered.predictions == answered.labels).sum())
+
+    (tmp_path / "pictures").mkdir()
+    gallery = make_gallery(context, network, looks, folder=tmp_path / "pictures")
+    item = gallery["items"][0]
+    (pixels,) = squares_of(context, network, rows[[item["sample"]]])
+    picture = png(thumbnail(mask_image(pixels, trained[item["sample"]].numpy()), side=256))
+    assert (tmp_path / "pictures" / item["arms"]["erm"]["mask"]).read_bytes() == picture
+    assert {item["sample"]: item["masked"] for item in gallery["items"]} == pytest.approx(
+        {item["sample"]: float(shares[item["sample"]]) for item in gallery["items"]}
+    )

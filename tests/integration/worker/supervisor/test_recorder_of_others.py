@@ -1,0 +1,134 @@
+"""What a job finds out about a model of another data set stays with the job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from core.queries import jobs, leases, registry
+from core.queries.leases import Lease
+from core.session import Database
+from core.tables import JobRow, ModelRow, TrashRow
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, JobKind
+from worker.messages import Message
+from worker.supervisor import recorder as records
+
+AddJob = Callable[..., str]
+OLD = {"id": "cal_old", "artifact": "calibrations/cal_old"}
+NEW = {"id": "cal_new", "artifact": "calibrations/cal_new"}
+FIGURES = {"val": {"accuracy": 0.5}}
+
+
+def _lease(database: Database, add_job: AddJob) -> tuple[Lease, str]:
+    """Of a job that was claimed, and its data set."""
+    job_id = add_job([], kind=JobKind.EVALUATE)
+    with database.begin() as session:
+        row = leases.claim(session, worker="w", lease_seconds=60)
+        assert row is not None
+        assert row.id == job_id
+        return Lease(row.id, row.token), str(row.dataset_id)
+
+
+def _model(database: Database, *, dataset_id: str | None, calibration: dict[str, Any] | None = None) -> str:
+    model_id = new_id("mdl")
+    with database.begin() as session:
+        row = ModelRow(id=model_id, arm=Arm.ERM, backbone="small_cnn", classes=["a", "b"], image_size=28)
+        row.artifact, row.dataset_id = f"models/{model_id}", dataset_id
+        row.metrics, row.calibration = dict(FIGURES), calibration
+        registry.add(session, row)
+    return model_id
+
+
+def _record(database: Database, lease: Lease, stage: str, **result: Any) -> None:
+    message: Message = {"type": "stage_finished", "stage": stage, "result": result}
+    with database.begin() as session:
+        records.record(session, lease, message)
+
+
+def _row(database: Database, model_id: str) -> ModelRow:
+    with database.read() as session:
+        return registry.get(session, model_id)
+
+
+def _left(database: Database) -> list[str]:
+    """Keys that go some time, and not at once: a job that runs may have been told of them."""
+    with database.read() as session:
+        return list(session.scalars(select(TrashRow.key).where(TrashRow.at > time.time() + 80_000)))
+
+
+@pytest.mark.parametrize(("whose", "replaced"), [("own", True), ("none", True), ("other", False)])
+def test_figures_are_replaced_by_those_of_the_models_own_data_set(
+    database: Database, add_job: AddJob, job_of: Callable[[str], JobRow], whose: str, replaced: bool
+) -> None:
+    lease, dataset_id = _lease(database, add_job)
+    model_id = _model(database, dataset_id={"own": dataset_id, "none": None, "other": "ds_other"}[whose])
+    measured = {"erm": {"val": {"accuracy": 0.9}}}
+    _record(database, lease, "evaluate", models={"erm": model_id}, metrics=measured)
+    assert _row(database, model_id).metrics == (measured["erm"] if replaced else FIGURES)
+    assert job_of(lease.job_id).metrics == measured, "the job tells what it found in any case"
+
+
+@pytest.mark.parametrize(
+    ("whose", "before", "after", "left"),
+    [
+        ("own", OLD, NEW, ["calibrations/cal_old"]),
+        ("own", None, NEW, []),
+        ("other", OLD, OLD, ["calibrations/cal_new"]),
+        ("other", None, NEW, []),
+    ],
+    ids=["its own replaces", "its own is the first", "another's is left", "another's is better than none"],
+)
+def test_a_calibration_is_replaced_by_one_of_the_models_own_data_set(
+    database: Database,
+    add_job: AddJob,
+    whose: str,
+    before: dict[str, Any] | None,
+    after: dict[str, Any],
+    left: list[str],
+) -> None:
+    lease, dataset_id = _lease(database, add_job)
+    model_id = _model(database, dataset_id=dataset_id if whose == "own" else "ds_other", calibration=before)
+    _record(database, lease, "calibrate", artifact=NEW["artifact"], calibrations={model_id: NEW})
+    assert _row(database, model_id).calibration == after
+    assert _left(database) == left
+
+
+def test_a_model_that_was_deleted_meanwhile_is_no_error_and_its_calibration_goes(
+    database: Database, add_job: AddJob, job_of: Callable[[str], JobRow]
+) -> None:
+    lease, _ = _lease(database, add_job)
+    gone = new_id("mdl")
+    _record(database, lease, "calibrate", artifact=NEW["artifact"], calibrations={gone: NEW})
+    _record(database, lease, "evaluate", models={"erm": gone}, metrics={"erm": FIGURES})
+    assert _left(database) == ["calibrations/cal_new"]
+    assert job_of(lease.job_id).metrics == {"erm": FIGURES}
+    assert set(job_of(lease.job_id).done) == {"calibrate", "evaluate"}
+
+
+def test_a_model_that_was_recorded_before_is_recorded_once(
+    database: Database, add_job: AddJob, job_of: Callable[[str], JobRow]
+) -> None:
+    """The answer to the first COMMIT was lost, or a stage is recorded once more after a kill."""
+    lease, dataset_id = _lease(database, add_job)
+    model_id = _model(database, dataset_id=dataset_id, calibration=OLD)
+    model = {
+        "id": model_id,
+        "arm": "erm",
+        "backbone": "another",
+        "classes": ["x"],
+        "image_size": 8,
+        "artifact": "models/another",
+        "erm_id": None,
+    }
+    for _ in range(2):
+        _record(database, lease, "erm", artifact="jobs/x/erm", models=[model])
+    row = _row(database, model_id)
+    assert (row.backbone, row.image_size, row.calibration) == ("small_cnn", 28, OLD)
+    assert job_of(lease.job_id).models == {"erm": model_id}
+    with database.read() as session:
+        assert jobs.using_model(session, model_id) == [lease.job_id]

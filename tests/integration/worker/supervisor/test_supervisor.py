@@ -1,0 +1,442 @@
+"""The supervisor against scripted children: every way a child can behave, on both databases."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, select, text, update
+
+from core.artifacts import Artifacts
+from core.maintenance import keep_house
+from core.queries import jobs
+from core.session import Database
+from core.tables import DatasetRow, EventRow, JobRow, ModelRow, TrashRow
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import DatasetState, EventType, JobKind, JobState
+from tests.conftest import StubbornStore
+from tests.integration.worker.conftest import TESTED_BY
+from worker.runtime import Runtime
+from worker.supervisor.child_process import MARK
+from worker.supervisor.sweeper import sweep_once
+from worker.tasks import work
+
+AddJob = Callable[..., str]
+JobOf = Callable[[str], JobRow]
+EventsOf = Callable[[str], list[EventRow]]
+Working = Callable[[], threading.Thread]
+Wait = Callable[[Callable[[], bool], float], None]
+
+
+def finished(stage: str, **result: Any) -> tuple[str, dict[str, Any]]:
+    return "say", {"type": "stage_finished", "stage": stage, "result": {"seconds": 1.0, **result}}
+
+
+def started(stage: str) -> tuple[str, dict[str, Any]]:
+    return "say", {"type": "stage_started", "stage": stage}
+
+
+def progress(fraction: float, *, advanced: bool = False) -> tuple[str, dict[str, Any]]:
+    return "say", {"type": "progress", "fraction": fraction, "stage": "erm", "advanced": advanced}
+
+
+DONE = ("say", {"type": "done"})
+TRAINED = [
+    started("erm"),
+    progress(0.5, advanced=True),
+    finished("erm", artifact="jobs/x/erm", models=[]),
+    finished("calibrate", calibrations={}),
+    finished("evaluate", artifact="jobs/x/report", metrics={}),
+    DONE,
+]
+
+
+def processes_of_children() -> list[int]:
+    """Every process with the mark of a child of these tests, those that left the session included."""
+    ours = "=".join(TESTED_BY).encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                environment = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if ours in environment and any(one.startswith(f"{MARK}=".encode()) for one in environment):
+                found.append(int(entry.name))
+    return found
+
+
+def test_a_job_succeeds_and_tells_its_story(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, events_of: EventsOf
+) -> None:
+    job_id = add_job(TRAINED)
+    work(runtime)
+    job = job_of(job_id)
+    assert job.state is JobState.SUCCEEDED
+    assert set(job.done) == {"erm", "calibrate", "evaluate"}
+    assert job.progress["fraction"] == 0.5
+    assert set(job.times) == {"queued", "running", "succeeded"}
+    told = [(e.type, e.data.get("state") or e.data.get("status")) for e in events_of(job_id)]
+    assert told[0] == (EventType.STATE, "queued")
+    assert (EventType.STAGE, "started") in told
+    assert told[-1] == (EventType.STATE, "succeeded")
+    assert [e.seq for e in events_of(job_id)] == list(range(1, len(told) + 1))
+
+
+def test_a_report_that_cannot_be_written_fails_the_job_at_once(
+    runtime: Runtime, database: Database, add_job: AddJob, job_of: JobOf
+) -> None:
+    """Not an outage: no later attempt would do better, and nobody should wait for the lease."""
+    unreadable = finished("erm", artifact="jobs/x/erm")  # a trained stage tells its models; this one does not
+    job_id = add_job([started("erm"), unreadable, ("sleep", 60)])
+    work(runtime)
+    job = job_of(job_id)
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error["reason"] == "not_recorded"
+    assert "KeyError" in job.error["detail"]
+    assert job.attempt == 1
+    assert job.done == {}, "what could not be written whole is not written at all"
+    assert processes_of_children() == []
+
+
+def test_a_value_that_the_database_refuses_fails_the_job_with_a_reason(
+    runtime: Runtime, database: Database, add_job: AddJob, job_of: JobOf
+) -> None:
+    """PostgreSQL takes no NUL in its JSON; SQLite does, and then the job just goes on."""
+    job_id = add_job([("raw", r'{"type": "log", "message": "a\u0000b"}'), *TRAINED])
+    work(runtime)
+    job = job_of(job_id)
+    if database.engine.dialect.name == "postgresql":
+        assert job.state is JobState.FAILED
+        assert job.error is not None
+        assert job.error["reason"] == "not_recorded"
+    else:
+        assert job.state is JobState.SUCCEEDED
+
+
+def test_models_and_figures_of_a_job_are_registered(
+    runtime: Runtime, database: Database, add_job: AddJob, job_of: JobOf
+) -> None:
+    model = {
+        "id": "mdl_1",
+        "arm": "erm",
+        "backbone": "small_cnn",
+        "classes": ["a", "b"],
+        "image_size": 28,
+        "artifact": "models/mdl_1",
+        "erm_id": None,
+    }
+    figures = {"val": {"accuracy": 0.5}, "test": {"accuracy": 0.25}}
+    calibration = {"id": "cal_1", "artifact": "calibrations/cal_1", "n": 3}
+    job_id = add_job(
+        [
+            finished("erm", artifact="jobs/x/erm", models=[model]),
+            finished("calibrate", calibrations={"mdl_1": calibration}),
+            finished("evaluate", artifact="r", metrics={"erm": figures}, models={"erm": "mdl_1"}),
+            DONE,
+        ]
+    )
+    work(runtime)
+    job = job_of(job_id)
+    with database.read() as session:
+        row = session.scalars(select(ModelRow)).one()
+    assert job.models == {"erm": "mdl_1"}
+    assert job.metrics == {"erm": figures}
+    assert row.metrics == figures
+    assert row.calibration == calibration
+    assert (row.job_id, row.dataset_id) == (job_id, job.dataset_id)
+
+
+def test_the_work_of_a_job_that_has_succeeded_goes_even_if_its_worker_cannot_delete_it(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database, stubborn: type[StubbornStore]
+) -> None:
+    settings = runtime.settings.model_copy(update={"storage_url": f"stubborn://{new_id('job')}"})
+    store = Artifacts(settings.storage, cache=settings.scratch / "cache")
+    job_id = add_job(TRAINED)
+    with store.writing(f"jobs/{job_id}/work/0") as folder:
+        (folder / "state.json").touch()
+    stubborn.stuck = True
+    work(Runtime(**{**vars(runtime), "settings": settings, "artifacts": store}))
+    assert job_of(job_id).state is JobState.SUCCEEDED
+    stubborn.stuck = False
+    with database.begin() as session:
+        session.execute(update(TrashRow).values(at=0.0))
+    keep_house(database, settings)
+    assert store.fs.find(store.root) == []
+
+
+def test_a_child_that_says_failed_fails_the_job(runtime: Runtime, add_job: AddJob, job_of: JobOf) -> None:
+    error = {"type": "/problems/job-failed", "reason": "diverged", "detail": "use a lower learning_rate"}
+    job_id = add_job([started("erm"), ("say", {"type": "failed", "error": error, "retry": False})])
+    work(runtime)
+    job = job_of(job_id)
+    assert (job.state, job.error, job.attempt) == (JobState.FAILED, error, 1)
+
+
+def test_a_crashing_job_fails_after_its_bound_and_says_how(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf
+) -> None:
+    job_id = add_job([started("erm"), ("signal", signal.SIGKILL)])
+    work(runtime)
+    job = job_of(job_id)
+    assert (job.state, job.attempt, job.crashes) == (JobState.FAILED, 3, 2)
+    assert job.error is not None
+    assert job.error["reason"] == "child_crashed"
+    assert "SIGKILL" in job.error["detail"]
+    assert "memory" in job.error["detail"]
+
+
+def test_a_child_that_could_not_be_started_once_is_started_again(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, tmp_path: Path
+) -> None:
+    job_id = add_job(TRAINED)
+    missing = (str(tmp_path / "python"), *runtime.child[1:])
+    slow = runtime.settings.model_copy(update={"retry_backoff_seconds": 60.0})
+    work(Runtime(**{**vars(runtime), "child": missing, "settings": slow}))
+    job = job_of(job_id)
+    assert (job.state, job.attempt, job.crashes, job.error) == (JobState.QUEUED, 1, 1, None)
+    with runtime.database.begin() as session:
+        session.execute(update(JobRow).values(not_before=0.0))
+    work(runtime)
+    assert (job_of(job_id).state, job_of(job_id).attempt) == (JobState.SUCCEEDED, 2)
+
+
+def test_a_job_whose_child_never_starts_fails_after_its_bound_and_says_why(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, tmp_path: Path
+) -> None:
+    job_id = add_job(TRAINED)
+    work(Runtime(**{**vars(runtime), "child": (str(tmp_path / "python"),)}))
+    job = job_of(job_id)
+    assert (job.state, job.attempt) == (JobState.FAILED, 3)
+    assert job.error is not None
+    assert job.error["reason"] == "child_not_started"
+    assert "ENOENT" in job.error["detail"]
+
+
+def test_an_epoch_of_progress_forgives_crashes(runtime: Runtime, add_job: AddJob, job_of: JobOf) -> None:
+    crash: list[tuple[str, Any]] = [("exit", 1)]
+    forward: list[tuple[str, Any]] = [progress(0.1, advanced=True), ("exit", 1)]
+    job_id = add_job(TRAINED, attempt_1=crash, attempt_2=crash, attempt_3=forward, attempt_4=crash)
+    work(runtime)
+    job = job_of(job_id)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 5)
+
+
+def test_a_retried_failure_goes_back_to_the_queue(runtime: Runtime, add_job: AddJob, job_of: JobOf) -> None:
+    again: list[tuple[str, Any]] = [("say", {"type": "failed", "error": {"detail": "later"}, "retry": True})]
+    job_id = add_job(TRAINED, attempt_1=again)
+    work(runtime)
+    job = job_of(job_id)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+
+
+def test_a_crash_delays_the_next_attempt(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, events_of: EventsOf
+) -> None:
+    slow = runtime.settings.model_copy(update={"retry_backoff_seconds": 60.0})
+    job_id = add_job([("exit", 9)])
+    work(Runtime(**{**vars(runtime), "settings": slow}))
+    job = job_of(job_id)
+    assert (job.state, job.attempt, job.crashes) == (JobState.QUEUED, 1, 1)
+    assert job.not_before > job.times["running"] + 50
+    reasons = [event.data["reason"] for event in events_of(job_id) if "reason" in event.data]
+    assert reasons == ["the job's process ended with exit code 9"], "of what comes at the end it tells then"
+
+
+def test_no_wait_between_two_attempts_is_longer_than_an_hour(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
+) -> None:
+    """Of a job that may crash often, as where machines are taken away: doubled so often it was for years."""
+    often = runtime.settings.model_copy(update={"retry_backoff_seconds": 5.0, "max_crashes": 10_000})
+    job_id = add_job([("exit", 9)])
+    with database.begin() as session:
+        session.execute(update(JobRow).values(crashes=5000))
+    work(Runtime(**{**vars(runtime), "settings": often}))
+    job = job_of(job_id)
+    assert (job.state, job.crashes) == (JobState.QUEUED, 5001)
+    assert 3000 < job.not_before - job.times["queued"] < 3700
+
+
+def test_cancel_ends_the_whole_tree_before_it_is_told(
+    add_job: AddJob, job_of: JobOf, database: Database, working: Working, wait_until: Wait
+) -> None:
+    job_id = add_job([("ignore_sigterm", None), ("spawn_stray", None), started("erm"), ("sleep", 600)])
+    working()
+    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    assert processes_of_children()
+    with database.begin() as session:
+        jobs.cancel(session, job_id)
+    wait_until(lambda: job_of(job_id).state is JobState.CANCELLED, 20)
+    assert processes_of_children() == []
+
+
+def test_a_job_that_is_cancelled_and_then_crashes_ends_cancelled(
+    add_job: AddJob, job_of: JobOf, database: Database, runtime: Runtime, working: Working, wait_until: Wait
+) -> None:
+    slow = runtime.settings.model_copy(update={"control_seconds": 60.0})
+    job_id = add_job([started("erm"), ("sleep", 1.0), ("exit", 1)])
+    thread = threading.Thread(target=work, args=(Runtime(**{**vars(runtime), "settings": slow}),))
+    thread.start()
+    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    with database.begin() as session:
+        jobs.cancel(session, job_id)
+    thread.join(20)
+    assert job_of(job_id).state is JobState.CANCELLED
+
+
+def test_a_stopping_worker_gives_its_job_back(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working, wait_until: Wait
+) -> None:
+    job_id = add_job([started("erm"), ("sleep", 600)])
+    thread = working()
+    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    runtime.stopping.set()
+    thread.join(20)
+    job = job_of(job_id)
+    assert (job.state, job.worker, job.lease_until, job.crashes) == (JobState.QUEUED, None, None, 0)
+    assert processes_of_children() == []
+
+
+def test_a_lost_lease_ends_the_child_and_writes_nothing(
+    add_job: AddJob, job_of: JobOf, database: Database, working: Working, wait_until: Wait, runtime: Runtime
+) -> None:
+    job_id = add_job([started("erm"), ("sleep", 600)], attempt_2=[("sleep", 0.2), *TRAINED])
+    thread = working()
+    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    with database.begin() as session:  # what the sweep and another worker's claim do
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(token=JobRow.token + 1))
+    thread.join(20)
+    job = job_of(job_id)
+    assert (job.state, job.token, job.done) == (JobState.RUNNING, 2, {})
+    assert processes_of_children() == []
+
+
+def test_noise_on_stdout_is_no_message(runtime: Runtime, add_job: AddJob, job_of: JobOf) -> None:
+    job_id = add_job([("raw", "a library says hello"), ("raw", '["not", "an", "object"]'), *TRAINED])
+    work(runtime)
+    assert job_of(job_id).state is JobState.SUCCEEDED
+
+
+def test_the_best_job_is_run_first_whatever_the_message_said(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
+) -> None:
+    older, urgent = add_job(TRAINED), add_job(TRAINED)
+    with database.begin() as session:
+        session.execute(update(JobRow).where(JobRow.id == urgent).values(priority=5))
+    work(runtime)
+    first, second = job_of(urgent), job_of(older)
+    assert first.times["running"] <= first.times["succeeded"] <= second.times["running"]
+
+
+def test_a_failed_import_closes_its_data_set(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
+) -> None:
+    error = {"type": "/problems/job-failed", "reason": "source_unavailable", "detail": "no file"}
+    job_id = add_job([("say", {"type": "failed", "error": error, "retry": False})], kind=JobKind.IMPORT)
+    work(runtime)
+    with database.read() as session:
+        dataset = session.get_one(DatasetRow, job_of(job_id).dataset_id)
+    assert dataset.state is DatasetState.INVALID
+    assert dataset.summary["error"] == error
+
+
+def test_an_invalid_data_set_keeps_its_report_and_fails_its_job(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
+) -> None:
+    result = {"artifact": None, "ready": False, "classes": ["a"], "summary": {"report": {"count": 3}}}
+    error = {"type": "/problems/job-failed", "reason": "dataset_invalid", "detail": "one class"}
+    job_id = add_job(
+        [finished("import", **result), ("say", {"type": "failed", "error": error, "retry": False})],
+        kind=JobKind.IMPORT,
+    )
+    work(runtime)
+    job = job_of(job_id)
+    with database.read() as session:
+        dataset = session.get_one(DatasetRow, job.dataset_id)
+    assert (job.state, job.done, job.error) == (JobState.FAILED, {}, error)
+    assert (dataset.state, dataset.summary) == (DatasetState.INVALID, result["summary"])
+
+
+def test_the_sweep_fails_a_job_whose_workers_keep_vanishing(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
+) -> None:
+    job_id = add_job(TRAINED)
+    with database.begin() as session:
+        session.execute(
+            update(JobRow)
+            .where(JobRow.id == job_id)
+            .values(state=JobState.RUNNING, losses=runtime.settings.max_attempts - 1, lease_until=1.0)
+        )
+    sweep_once(runtime)
+    sweep_once(runtime)
+    job = job_of(job_id)
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error["reason"] == "too_many_attempts"
+
+
+def test_a_job_killed_between_its_last_stage_and_its_end_just_ends(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf
+) -> None:
+    job_id = add_job([("exit", 1)], attempt_1=[*TRAINED[:-1], ("signal", signal.SIGKILL)])
+    work(runtime)
+    job = job_of(job_id)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+
+
+@contextmanager
+def away(database_url: str) -> Iterator[None]:
+    """A PostgreSQL database that ends every connection and takes none."""
+    address, name = database_url.rsplit("/", 1)
+    admin = create_engine(f"{address}/postgres", isolation_level="AUTOCOMMIT")
+    switch = f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS"
+    ended = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+    with admin.connect() as connection:
+        connection.execute(text(f"{switch} false"))
+        connection.execute(ended, {"name": name})
+        try:
+            yield
+        finally:
+            connection.execute(text(f"{switch} true"))
+    admin.dispose()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_child_goes_on_while_the_database_is_away(
+    database_url: str, add_job: AddJob, job_of: JobOf, working: Working, wait_until: Wait
+) -> None:
+    script = [started("erm"), ("sleep", 0.5), *TRAINED[1:]]
+    job_id = add_job(script)
+    thread = working()
+    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    with away(database_url):
+        time.sleep(1.2)  # the child has finished meanwhile; the lease of 3 s still holds
+    thread.join(20)
+    job = job_of(job_id)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
+    assert set(job.done) == {"erm", "calibrate", "evaluate"}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_database_that_is_away_beyond_the_lease_ends_the_child(
+    database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working, wait_until: Wait
+) -> None:
+    job_id = add_job([started("erm"), ("sleep", 600)], attempt_2=TRAINED)
+    thread = working()
+    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    with away(database_url):
+        wait_until(lambda: processes_of_children() == [], 20)
+    thread.join(20)
+    assert job_of(job_id).state is JobState.RUNNING  # nobody could write otherwise
+    sweep_once(runtime)
+    work(runtime)
+    job = job_of(job_id)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)

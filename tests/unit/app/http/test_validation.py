@@ -1,0 +1,66 @@
+"""Pointers lead to where the fault is."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field
+
+from app.http.schemas import Strict, storable
+from app.http.validation import invalid_input, parse, parse_json
+from core.errors import InvalidInput
+
+
+class Inner(Strict):
+    name: str
+    rates: list[float] = Field(default=[])
+
+
+class Body(Strict):
+    inner: Inner | None = None
+    either: bool | str | None = None
+    number: int = 0
+
+
+def pointers(kind: type[BaseModel], body: Any) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidInput) as refused:
+        parse(kind, body)
+    return [(error.pointer, error.code) for error in refused.value.errors]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"inner": {}}, [("/inner/name", "missing")]),
+        ({"inner": {"name": "a", "rates": [1.0, "x"]}}, [("/inner/rates/1", "float-type")]),
+        ({"inner": {"name": "a", "b/c~": 1}}, [("/inner/b~1c~0", "unknown-field")]),
+        ({"either": 3}, [("/either", "bool-type"), ("/either", "string-type")]),
+        ({"number": "7"}, [("/number", "int-type")]),
+        ({"number": True}, [("/number", "int-type")]),
+        ([], [("/", "model-type")]),
+    ],
+)
+def test_pointers_into_a_body(body: Any, expected: list[tuple[str, str]]) -> None:
+    assert pointers(Body, body) == expected
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
+def test_what_is_not_json_is_invalid_input(body: bytes) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse_json(Body, body)
+    assert refused.value.errors[0].code == "malformed-json"
+
+
+@pytest.mark.parametrize(
+    ("place", "pointer"), [("query", "?limit"), ("path", "{limit}"), ("header", "limit:"), ("body", "/")]
+)
+def test_pointers_beside_the_body(place: str, pointer: str) -> None:
+    fault = {"loc": (place, "limit"), "type": "int_parsing", "msg": "not a number"}
+    assert invalid_input([fault], None).errors[0].pointer == pointer
+
+
+@pytest.mark.parametrize(
+    "value", ["a\0b", {"a": ["\ud800"]}, float("nan"), [float("-inf")], {"\0": 1}, 2**63]
+)
+def test_what_a_database_cannot_hold_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="must"):
+        storable(value)

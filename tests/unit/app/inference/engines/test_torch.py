@@ -1,0 +1,105 @@
+"""The torch engine on a card that is full, or that answers no more; what a process that serves rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from app.inference import Explain, Pair, Part
+from app.inference.engines.torch import TorchEngine, load, probe
+from core.artifacts import Artifacts
+from core.errors import Unavailable
+from models.backbones import Network, build_network
+from models.export import card_of, save_model
+from tests.pretend_cuda import pretended_card
+
+IMAGES = np.zeros((2, 3, 28, 28), np.uint8)
+
+
+class _Full(torch.nn.Module):
+    """Wants more than a card has."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+
+@pytest.fixture
+def network() -> Network:
+    return build_network("small_cnn", classes=2, image_size=28)
+
+
+@pytest.fixture
+def pair(artifacts: Artifacts, network: Network) -> Pair:
+    part = Part("mdl_a", "models/mdl_a")
+    with artifacts.writing(part.artifact) as folder:
+        save_model(network, card_of(network, ("a", "b"), "erm"), folder)
+    return Pair(part, None)
+
+
+@pytest.mark.parametrize("explain", [None, Explain("xgradcam"), Explain("eigencam")])
+def test_a_card_without_room_is_to_be_asked_again(network: Network, explain: Explain | None) -> None:
+    engine = TorchEngine(network, None, torch.device("cpu"))
+    network.model.block1 = _Full()
+    with pytest.raises(Unavailable, match="no memory left") as refused:
+        engine.run(IMAGES, explain)
+    assert refused.value.headers["Retry-After"] == "5"
+
+
+def test_a_map_without_room_is_to_be_asked_again(network: Network) -> None:
+    engine = TorchEngine(network, None, torch.device("cpu"))
+    network.model.hidden = _Full()
+    with pytest.raises(Unavailable, match="no memory left"):
+        engine.explain(np.ones((2, 32, 8, 8), np.float32), np.zeros((2, 2), np.float32), Explain("xgradcam"))
+
+
+def test_a_load_without_room_is_to_be_asked_again(
+    pair: Pair, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(Unavailable, match="no memory left") as refused:
+        load(pair, artifacts, device="cpu", threads=1)
+    assert refused.value.headers["Retry-After"] == "5"
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.usefixtures("tf32")
+def test_what_is_served_is_not_rounded_to_tf32(pair: Pair, artifacts: Artifacts) -> None:
+    load(pair, artifacts, device="cpu", threads=torch.get_num_threads())
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_the_probe_asks_the_card_that_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an error that stays with the process, every prediction fails: it must not be called ready."""
+    with pretended_card(monkeypatch) as card:
+        probe("cuda")
+        assert card.waits  # for the scores
+
+    def fallen(*args: object, **kwargs: object) -> bool:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    probe("cpu")
+    with pretended_card(monkeypatch), monkeypatch.context() as patch:
+        patch.setattr(torch.nn.Module, "to", fallen)
+        with pytest.raises(RuntimeError, match="illegal memory access"):
+            probe("cuda")
+
+
+def test_a_card_that_is_not_there_is_told(pair: Pair, artifacts: Artifacts) -> None:
+    with pytest.raises(Unavailable, match="MASKTUNE_DEVICE is cuda:63, but PyTorch sees no such card"):
+        probe("cuda:63")
+    with pytest.raises(Unavailable, match="MASKTUNE_DEVICE is cuda:63"):
+        load(pair, artifacts, device="cuda:63", threads=torch.get_num_threads())

@@ -1,0 +1,130 @@
+"""Places in the queue: counted once, given back whatever becomes of the images, asked for before decoding."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from app.inference.scheduling.batcher import Ask, Batcher
+from core.errors import Overloaded, Unavailable
+from tests.unit.app.inference.doubles import EchoEngine, pictures
+
+
+@pytest.fixture
+def engine() -> Iterator[EchoEngine]:
+    made = EchoEngine()
+    yield made
+    made.gate.set()
+
+
+@pytest.fixture
+def busy(engine: EchoEngine) -> Iterator[Batcher]:
+    """Six places, and an engine that runs one image until its gate opens."""
+    batcher = Batcher(max_batch=4, max_waiting=6)
+    engine.gate.clear()
+    batcher.submit(Ask(engine, pictures(0)))
+    assert engine.entered.wait(10)
+    yield batcher
+    engine.gate.set()
+    batcher.close()
+
+
+def test_a_kept_place_is_taken_once(busy: Batcher, engine: EchoEngine) -> None:
+    with busy.room(3) as room:
+        first = busy.submit(Ask(engine, pictures(1, 2, 3)), room)
+        second = busy.submit(Ask(engine, pictures(4, 5, 6)))
+        with pytest.raises(Overloaded):
+            busy.submit(Ask(engine, pictures(7)))
+    with pytest.raises(Overloaded):  # to leave the room gives back no more than was kept
+        busy.submit(Ask(engine, pictures(7)))
+    assert busy.waiting == 6
+    engine.gate.set()
+    assert [len(answer.result(10).logits) for answer in (first, second)] == [3, 3]
+    assert busy.waiting == 0
+
+
+def test_places_come_back_when_the_images_cannot_be_decoded(busy: Batcher, engine: EchoEngine) -> None:
+    with pytest.raises(Overloaded), busy.room(6):
+        busy.check(1)  # as anything that fails in there
+    busy.check(6)
+    answer = busy.submit(Ask(engine, pictures(1, 2, 3, 4, 5, 6)))
+    with pytest.raises(Overloaded):
+        busy.check(1)
+    engine.gate.set()
+    assert len(answer.result(10).logits) == 6
+
+
+def test_to_ask_whether_there_is_room_keeps_none(busy: Batcher, engine: EchoEngine) -> None:
+    for _ in range(3):
+        busy.check(6)
+    busy.submit(Ask(engine, pictures(1)))
+    with pytest.raises(Overloaded):
+        busy.check(6)
+    busy.check(5)
+
+
+def test_a_room_may_be_left_without_a_request(busy: Batcher) -> None:
+    for _ in range(3):
+        with busy.room(4), busy.room(2):
+            pass
+    busy.check(6)
+
+
+def test_a_closed_queue_has_no_room(engine: EchoEngine) -> None:
+    batcher = Batcher(max_batch=4, max_waiting=6)
+    batcher.close()
+    with pytest.raises(Unavailable):
+        batcher.check(1)
+    with pytest.raises(Unavailable), batcher.room(1):
+        pass
+
+
+def test_what_waits_is_answered_when_its_queue_closes(busy: Batcher, engine: EchoEngine) -> None:
+    answers = [busy.submit(Ask(engine, pictures(n, n + 1))) for n in (1, 3, 5)]
+    assert answers[1].cancel()
+    engine.gate.set()
+    busy.close()
+    assert [answers[n].result(0).logits[:, 0].tolist() for n in (0, 2)] == [[1, 2], [5, 6]]
+    assert sum(engine.batches) == 5
+
+
+def test_a_slow_engine_has_smaller_batches(engine: EchoEngine) -> None:
+    """It gains nothing by larger ones, and who comes next would wait for all of them."""
+    batcher = Batcher(max_batch=20, max_waiting=100)
+    engine.gate.clear()
+    batcher.submit(Ask(engine, pictures(0)))
+    assert engine.entered.wait(10)
+    gathered = [batcher.submit(Ask(engine, pictures(n))) for n in range(12)]
+    time.sleep(0.2)  # so long for one image
+    engine.gate.set()
+    assert [answer.result(10).logits[0, 0] for answer in gathered] == list(range(12))
+    batcher.close()
+    assert engine.batches == [1, 8, 4]
+
+
+def test_rooms_that_were_left_shut_nobody_out_and_let_nobody_in(engine: EchoEngine) -> None:
+    """Two requests of any size may wait for a slow engine, and no third: who decodes counts among them."""
+    batcher = Batcher(max_batch=4, max_waiting=100, max_seconds=0.001)
+    engine.gate.clear()
+    first = batcher.submit(Ask(engine, pictures(0)))
+    time.sleep(0.05)  # its pace
+    engine.gate.set()
+    first.result(10)
+    for _ in range(3):
+        with batcher.room(1):
+            pass
+    engine.entered.clear()
+    engine.gate.clear()
+    batcher.submit(Ask(engine, pictures(0)))
+    assert engine.entered.wait(10)
+    answers = []
+    for _ in range(2):
+        with batcher.room(4) as room:
+            answers.append(batcher.submit(Ask(engine, pictures(1, 2, 3, 4)), room))
+    with pytest.raises(Overloaded), batcher.room(4):
+        pass
+    engine.gate.set()
+    assert [len(answer.result(10).logits) for answer in answers] == [4, 4]
+    batcher.close()

@@ -1,0 +1,47 @@
+"""The checks behind /readyz: one of each part at a time, whatever hangs and however often it is asked."""
+
+import asyncio
+from threading import Event, active_count
+
+from app.operations.health import Probes
+
+
+class Store:
+    """Hangs until it is let go."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = 0, Event()
+
+    def check(self) -> None:
+        self.asked += 1
+        self.go.wait(30)
+
+
+def test_a_part_that_hangs_takes_one_thread_however_often_it_is_asked() -> None:
+    store, probes = Store(), Probes()
+
+    async def run() -> None:
+        before = active_count()
+        at_once = await asyncio.gather(*(probes.ask("storage", store.check, 0.05) for _ in range(50)))
+        later = [await probes.ask("storage", store.check, 0.05) for _ in range(50)]
+        assert {type(error) for error in at_once + later} == {TimeoutError}
+        assert (store.asked, active_count() - before) == (1, 1)
+        assert await probes.ask("database", lambda: None, 5) is None
+        store.go.set()
+        while await probes.ask("storage", store.check, 0.05) is not None:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+
+
+def test_what_a_check_raises_is_told_and_it_is_asked_again() -> None:
+    probes, fault = Probes(), OSError("no such host")
+
+    def fails() -> None:
+        raise fault
+
+    async def run() -> None:
+        assert await probes.ask("storage", fails, 5) is fault
+        assert await probes.ask("storage", lambda: None, 5) is None
+
+    asyncio.run(run())

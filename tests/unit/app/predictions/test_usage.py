@@ -1,0 +1,129 @@
+"""What is counted of a served image, and how it reaches metrics and rows."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.operations.metrics import MOST_MODELS, Metrics
+from app.predictions import usage as tally
+from app.predictions.schemas import Agreement, Prediction
+from app.predictions.usage import SUREST, Tally
+from core.queries import served
+from core.schema import upgrade
+from core.session import Database
+from masktune.contract.vocabulary import AbstainReason, Counted, Decision
+from models.selective import REFERENCES, Reference, Share
+
+
+def _prediction(reason: AbstainReason | None, agree: bool | None) -> Prediction:
+    return Prediction(
+        decision=Decision.ANSWER if reason is None else Decision.ABSTAIN,
+        label="a" if reason is None else None,
+        abstain_reason=reason,
+        score=0.5,
+        candidates=[],
+        agreement=Agreement(erm=None, masktune=None, agree=agree),
+    )
+
+
+REFERENCE = tuple(
+    Reference(c, bar, Share(1, 2)) for c, bar in zip(REFERENCES, (-0.1, -0.5, -2.0), strict=True)
+)
+
+
+def test_every_input_is_counted_once_by_its_outcome() -> None:
+    predictions = [
+        _prediction(None, True),
+        _prediction(None, False),
+        _prediction(AbstainReason.BELOW_THRESHOLD, None),
+        _prediction(AbstainReason.NO_CERTIFIED_THRESHOLD, True),
+    ]
+    found = tally.count(predictions, [-0.1, -0.3, math.nan, -9.0], REFERENCE)
+    assert found[Counted.INPUTS] == 4
+    outcomes = [Counted.ANSWERED, Counted.BELOW_THRESHOLD, Counted.NO_CERTIFIED_THRESHOLD]
+    assert [found[what] for what in outcomes] == [2, 1, 1]
+    assert (found[Counted.PAIRS], found[Counted.DISAGREEMENTS]) == (3, 1)
+    assert [found[what] for what in SUREST] == [1, 2, 2]
+
+
+def test_every_reason_and_every_reference_has_its_word() -> None:
+    assert set(tally.ABSTAINED) == set(AbstainReason)
+    assert [what.value for what in SUREST] == [f"surest_{round(100 * c)}" for c in REFERENCES]
+
+
+def test_what_could_not_be_written_waits(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/masktune.db"
+    counts, database = Tally(), Database(url)
+    counts.add("mdl_1", "cal_1", {Counted.INPUTS: 3, Counted.ANSWERED: 0})
+    with pytest.raises(Exception, match="no such table"):
+        counts.flush(database)
+    counts.add("mdl_1", "cal_1", {Counted.INPUTS: 4})
+    upgrade(url)
+    for _ in range(2):  # the second has nothing to write
+        counts.flush(database)
+    with database.read() as session:
+        found = served.totals(session, "mdl_1", "cal_1", hours=1)
+    assert found.counts == {Counted.INPUTS: 7}
+    database.close()
+
+
+def test_the_metrics_tell_coverage_reasons_and_disagreement_in_bounded_series() -> None:
+    metrics = Metrics()
+    counts = {Counted.INPUTS: 5, Counted.ANSWERED: 3, Counted.BELOW_THRESHOLD: 2}
+    pairs = {Counted.PAIRS: 5, Counted.DISAGREEMENTS: 1}
+    for number in range(MOST_MODELS + 10):
+        metrics.served(f"mdl_{number}", counts | pairs)
+    metrics.served("mdl_0", counts)
+    text = metrics.render().decode()
+    assert 'masktune_predictions_total{model="mdl_0",outcome="answered"} 6.0' in text
+    assert 'masktune_predictions_total{model="mdl_0",outcome="below_threshold"} 4.0' in text
+    assert 'masktune_predictions_total{model="mdl_0",outcome="no_certified_threshold"} 0.0' in text
+    assert 'masktune_predictions_total{model="(other)",outcome="answered"} 30.0' in text
+    assert 'masktune_pair_predictions_total{agree="false",model="mdl_0"} 1.0' in text
+    assert text.count("masktune_predictions_total{") == 3 * (MOST_MODELS + 1)
+
+
+class Slow(Database):
+    """One whose transactions begin when they may."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.entered, self.may = threading.Event(), threading.Event()
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        self.entered.set()
+        assert self.may.wait(10)
+        with super().begin() as session:
+            yield session
+
+
+def test_who_reads_after_a_flush_finds_what_another_thread_was_writing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/masktune.db"
+    upgrade(url)
+    counts, database = Tally(), Slow(url)
+    counts.add("mdl_1", "cal_1", {Counted.INPUTS: 3})
+
+    def read() -> int:
+        counts.flush(database)
+        with database.read() as session:
+            return served.totals(session, "mdl_1", "cal_1", hours=1).counts.get(Counted.INPUTS, 0)
+
+    with ThreadPoolExecutor(2) as threads:
+        writing = threads.submit(counts.flush, database)
+        assert database.entered.wait(10)
+        reading = threads.submit(read)
+        with pytest.raises(TimeoutError):
+            reading.result(0.2)
+        database.may.set()
+        writing.result(10)
+        assert reading.result(10) == 3
+    database.close()

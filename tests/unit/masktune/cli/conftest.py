@@ -1,0 +1,82 @@
+"""A fake service with canned answers on a real socket, for the commands to call."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+from masktune.cli.main import app
+
+
+@dataclass
+class Service:
+    """Answers by "METHOD path", and through `by_headers` also by the headers; records the requests.
+
+    `locations`: redirect targets by path.
+    """
+
+    url: str = ""
+    answers: dict[str, tuple[int, object]] = field(default_factory=dict)
+    by_headers: dict[str, Callable[[dict[str, str]], object]] = field(default_factory=dict)
+    locations: dict[str, str] = field(default_factory=dict)
+    asked: list[tuple[str, bytes]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+    def masktune(self, *arguments: str) -> Result:
+        """Run the command against this service."""
+        return CliRunner().invoke(app, [*arguments], env={"MASKTUNE_URL": self.url, "COLUMNS": "200"})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _made_once() -> Iterator[None]:
+    """Cache the command: the runner rebuilds it for each run, which takes longer than most commands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", cache(get_command), raising=False)
+        yield
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            made.asked.append((f"{self.command} {self.path}", body))
+            made.headers.append(dict(self.headers))
+            asked = f"{self.command} {self.path.partition('?')[0]}"
+            status, answer = made.answers.get(asked, (404, None))
+            if asked in made.by_headers:
+                status, answer = 200, made.by_headers[asked](made.headers[-1])
+            if answer is None:
+                answer = {"title": "Not found", "detail": "look elsewhere"}
+            raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(0 if status == 204 else len(raw)))
+            if self.path in made.locations:
+                self.send_header("Location", made.locations[self.path])
+            self.end_headers()
+            if status != 204:
+                self.wfile.write(raw)
+
+        do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  # names that http.server requires
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield made
+    server.shutdown()
+    thread.join()
+    server.server_close()

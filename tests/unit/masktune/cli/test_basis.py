@@ -1,0 +1,37 @@
+"""What a decision rests on, in a sentence: no bound without its confidence and what it holds for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from masktune import Answer
+from masktune.cli.predict import basis
+
+CALIBRATION: dict[str, Any] = {
+    "id": "cal_1", "n": 216, "n_answered": 200, "n_errors": 1, "coverage": 0.93, "risk_upper": 0.033
+}  # fmt: skip
+
+
+def said(status: str, **calibration: Any) -> str:
+    selection = {"status": status, "threshold": 0.7, "calibration": CALIBRATION | calibration}
+    return basis(Answer.model_validate({"model": "mdl_2", "predictions": [], "selection": selection}))
+
+
+def test_a_certificate_has_its_confidence() -> None:
+    told = said("certified", risk_upper=0.05, risk_confidence=0.95)
+    assert told.endswith("200 answered, 1 of them wrong, risk at most 0.050 with 95 % confidence")
+
+
+@pytest.mark.parametrize("status", ["target_coverage", "raw_threshold"])
+def test_a_bound_that_was_not_asked_for_holds_for_its_threshold_alone(status: str) -> None:
+    told = said(status, risk_confidence=0.99)
+    assert (
+        "risk at most 0.033 with 99 % confidence, for this threshold alone if chosen before looking" in told
+    )
+
+
+def test_without_a_confidence_or_an_answer_there_is_no_bound() -> None:
+    for told in (said("target_coverage"), said("not_certifiable", n_answered=0, risk_confidence=0.99)):
+        assert "risk at most" not in told

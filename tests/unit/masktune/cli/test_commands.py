@@ -1,0 +1,649 @@
+"""The client's commands, against a service made of answers."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from masktune.cli.main import app
+from tests.unit.masktune.cli.conftest import Service
+
+DATASET: dict[str, Any] = {
+    "id": "ds_1",
+    "name": "birds",
+    "state": "ready",
+    "format": "csv",
+    "classes": ["a", "b"],
+    "splits": {"train": 8, "test": 2},
+    "groups": [{"name": "a on land", "n": 5, "splits": {"train": 5}}],
+    "report": {
+        "rejected": [{"path": "x.png", "code": "truncated", "detail": "it ends too early"}],
+        "rejected_total": 30,
+        "notes": [{"code": "splits_made", "detail": "val was cut from train"}],
+    },
+    "job": "job_9",
+    "created_at": "2025-11-03T09:30:00.000Z",
+}
+FULL_REPORT: dict[str, Any] = {
+    "name": "birds",
+    "count": 10,
+    "rejected": [
+        {"path": f"{n}.png", "code": "truncated", "detail": "it ends too early"} for n in range(300)
+    ],
+    "ignored": [{"path": ".DS_Store", "code": "junk", "detail": "it was ignored"}],
+    "duplicates": [{"paths": ["a.png", "b.png"], "same_bytes": True, "codes": ["in_two_splits"]}],
+}
+BACKBONE = {"name": "tf_efficientnet_lite0", "library": "timm", "weights": "packaged", "image_size": 224}
+LIMITS = {
+    "max_body_bytes": 1_000,
+    "max_upload_bytes": 2_000_000,
+    "max_image_bytes": 1_000,
+    "max_image_pixels": 1_000,
+    "max_images_per_request": 4,
+    "max_archive_entries": 10,
+    "max_archive_bytes": 1_000,
+    "max_archive_ratio": 2.0,
+}
+JOB: dict[str, Any] = {
+    "id": "job_1",
+    "kind": "masktune",
+    "state": "succeeded",
+    "stage": "evaluate",
+    "dataset": "ds_1",
+    "progress": {"fraction": 1.0},
+    "models": {"erm": "mdl_1", "masktune": "mdl_2"},
+    "metrics": {"erm": {"test": {"accuracy": 0.25}}},
+}
+FAILED = JOB | {"state": "failed", "error": {"title": "The job failed", "detail": "the disk\nis full"}}
+MODEL: dict[str, Any] = {
+    "id": "mdl_2",
+    "arm": "masktune",
+    "backbone": "small_cnn",
+    "classes": ["a", "b"],
+    "image_size": 28,
+    "calibration": {"n": 216},
+    "metrics": {"test": {"accuracy": 0.93, "worst_group_accuracy": 0.9}},
+}
+ALIAS = {
+    "name": "best",
+    "model": "mdl_2",
+    "version": 2,
+    "history": [{"version": 2, "model": "mdl_2", "at": "2025-11-03T09:30:00.000Z"}],
+}
+KEY: dict[str, Any] = {
+    "id": "key_1",
+    "name": "line",
+    "scopes": ["read", "predict"],
+    "created_at": "2025-11-03T09:30:00.000Z",
+    "revoked_at": None,
+}
+ANSWER: dict[str, Any] = {
+    "model": "mdl_2",
+    "predictions": [
+        {"decision": "answer", "label": "a", "score": 0.9, "candidates": [{"label": "a", "probability": 0.9}]}
+    ],
+    "selection": {
+        "policy": "max_risk",
+        "requested": 0.05,
+        "status": "certified",
+        "threshold": 0.7,
+        "calibration": {
+            "id": "cal_1",
+            "n": 216,
+            "n_answered": 200,
+            "n_errors": 1,
+            "coverage": 0.93,
+            "risk": 0.005,
+            "risk_upper": 0.05,
+        },
+    },
+}
+
+CURVE: dict[str, Any] = {
+    "model": "mdl_2",
+    "score_name": "max_softmax",
+    "n": 216,
+    "aurc": 0.01,
+    "confidence": 0.95,
+    "points": [
+        {"threshold": 0.7, "coverage": 0.5, "risk": 0.02, "n_answered": 108, "n_errors": 2}
+        | {"low": 0.01, "high": 0.04, "band_low": 0.0, "band_high": 0.09}
+    ],
+    "statement": "after looking only the band holds",
+    "table": {
+        "policy": "max_risk",
+        "requested": 0.05,
+        "status": "certified",
+        "threshold": 0.7,
+        "max_risk": 0.05,
+        "risk_confidence": 0.99,
+        "groups": [
+            {"group": "dark", "n": 20, "n_answered": 10, "n_errors": 0, "coverage": 0.5, "risk": 0.0}
+            | {"risk_upper": 0.37, "verdict": "too_few"}
+        ],
+        "group_coverage_ratio": 0.5,
+    },
+}
+DRIFT: dict[str, Any] = {
+    "model": "mdl_2",
+    "calibration": "cal_1",
+    "days": 2,
+    "served": {"inputs": 30, "answered": 15, "coverage": 0.5},
+    "tests": [
+        {
+            "name": "disagreement",
+            "calibration": {"k": 1, "n": 100, "share": 0.01},
+            "deployed": {"k": 9, "n": 10, "share": 0.9},
+            "p_value": 1e-9,
+            "p_adjusted": 4e-9,
+            "drifted": True,
+        }
+    ],
+    "alpha": 0.01,
+    "status": "drifted",
+    "certificate_trusted": False,
+    "statement": "its certificates should not be trusted any more",
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "asked", "answer", "shown"),
+    [
+        ("datasets list", "GET /datasets", {"data": [DATASET]}, ["ds_1", "birds", "ready", "10"]),
+        (
+            "datasets show ds_1",
+            "GET /datasets/ds_1",
+            DATASET,
+            [
+                "a on land: train 5",
+                "x.png: it ends too early",
+                "val was cut from train",
+                "29 more: masktune datasets report ds_1",
+            ],
+        ),
+        (
+            "datasets report ds_1",
+            "GET /datasets/ds_1/report",
+            FULL_REPORT,
+            ["birds: 10 samples", "299.png", "truncated", ".DS_Store", "a.png, b.png", "in_two_splits"],
+        ),
+        (
+            "datasets samples ds_1 --split test --most 2",
+            "GET /datasets/ds_1/samples",
+            {"data": [{"id": n, "split": "test", "label": "a", "path": f"{n}.png"} for n in range(3)]},
+            ["0.png", "1.png"],
+        ),
+        ("datasets delete ds_1", "DELETE /datasets/ds_1", {}, ["ds_1 is deleted"]),
+        ("jobs list --state failed", "GET /jobs", {"data": [JOB]}, ["job_1", "masktune", "100%"]),
+        ("jobs show job_1", "GET /jobs/job_1", JOB, ["model masktune", "mdl_2", "test 0.250"]),
+        ("jobs watch job_1", "GET /jobs/job_1", JOB, ["succeeded"]),
+        ("jobs cancel job_1", "POST /jobs/job_1/cancel", JOB | {"state": "cancelling"}, ["cancelling"]),
+        ("jobs resume job_1", "POST /jobs/job_1/resume", JOB | {"state": "queued"}, ["queued"]),
+        ("jobs presets", "GET /presets", {"data": [{"name": "cifar10", "title": "CIFAR-10"}]}, ["cifar10"]),
+        ("models list --arm masktune", "GET /models", {"data": [MODEL]}, ["mdl_2", "0.930", "0.900"]),
+        (
+            "models backbones --weights packaged",
+            "GET /backbones",
+            {"data": [BACKBONE]},
+            ["tf_efficientnet_lite0", "timm", "packaged", "224"],
+        ),
+        ("models show best", "GET /models/best", MODEL, ["small_cnn, 28 px", "216 samples"]),
+        ("models alias", "GET /aliases", {"data": [ALIAS]}, ["best", "mdl_2"]),
+        ("models alias best", "GET /aliases/best", ALIAS, ["best", "2025-11-03"]),
+        ("models alias best mdl_2", "PUT /aliases/best", ALIAS, ["mdl_2"]),
+        ("models rollback best --version 1", "POST /aliases/best/rollback", ALIAS, ["mdl_2"]),
+        (
+            "models risk-coverage best --max-risk 0.05",
+            "GET /models/best/risk-coverage",
+            CURVE,
+            ["0.0100 … 0.0400", "dark", "below 0.05?", "too few", "groups 0.500", "only the band holds"],
+        ),
+        (
+            "models drift best --days 2",
+            "GET /models/best/drift",
+            DRIFT,
+            ["30 inputs in 2 days", "9 of 10 (0.900)", "yes", "not be trusted"],
+        ),
+        ("models delete mdl_2", "DELETE /models/mdl_2", {}, ["mdl_2 is deleted"]),
+        ("keys list", "GET /keys", {"data": [KEY]}, ["key_1", "line", "read, predict", "2025-11-03"]),
+        (
+            "keys create line --scope read --scope predict",
+            "POST /keys",
+            KEY | {"secret": "mt_x"},
+            ["key_1 may read, predict", "mt_x"],
+        ),
+        ("keys revoke key_1", "DELETE /keys/key_1", {}, ["key_1 is revoked"]),
+        ("keys whoami", "GET /keys/self", KEY, ["key_1 (line) may read, predict"]),
+        ("keys whoami", "GET /keys/self", {"scopes": ["admin"]}, ["an operator's key may admin"]),
+        ("keys whoami", "GET /keys/self", {"scopes": ["admin"], "open": True}, ["requires no key"]),
+        (
+            "predict -m best --dataset ds_1 --sample 3 --max-risk 0.05",
+            "GET /predict",
+            ANSWER,
+            ["sample 3", "a 0.90", "certified, threshold 0.700; on 216 calibration samples: 200 answered, 1"],
+        ),
+    ],
+)
+def test_a_command_asks_and_shows(
+    service: Service, command: str, asked: str, answer: object, shown: list[str]
+) -> None:
+    service.answers[asked] = (204 if asked.startswith("DELETE") else 200, answer)
+    result = service.masktune(*command.split())
+    assert result.exit_code == 0, result.output
+    assert service.asked[0][0].partition("?")[0] == asked
+    for text in shown:
+        assert text in result.stdout
+
+
+@pytest.mark.parametrize("command", ["datasets delete ds_1", "keys revoke key_1", "models delete mdl_1"])
+def test_what_is_redirected_is_not_done(service: Service, command: str) -> None:
+    group, _, id_ = command.split()
+    service.answers[f"DELETE /{group}/{id_}"] = (301, b"<h1>Moved</h1>")
+    service.locations[f"/{group}/{id_}"] = f"https://front/{group}/{id_}"
+    result = service.masktune(*command.split())
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"masktune: DELETE /{group}/{id_} redirects to https://front: use that address instead\n"
+    )
+
+
+ODD = "photos[/x] [old] :dog:"
+"""A name that would be markup, and is none."""
+
+
+@pytest.mark.parametrize(
+    ("command", "asked", "answer"),
+    [
+        ("datasets show ds_1", "GET /datasets/ds_1", DATASET | {"name": ODD}),
+        ("datasets show ds_1", "GET /datasets/ds_1", DATASET | {"classes": [ODD]}),
+        ("datasets show ds_1", "GET /datasets/ds_1", DATASET | {"groups": [{"name": ODD, "n": 1}]}),
+        (
+            "datasets samples ds_1",
+            "GET /datasets/ds_1/samples",
+            {"data": [{"id": 1, "split": "test", "label": "a", "path": ODD}]},
+        ),
+        ("jobs show job_1", "GET /jobs/job_1", FAILED | {"error": {"detail": ODD}}),
+        ("keys create line", "POST /keys", KEY | {"secret": ODD}),
+        ("models show best", "GET /models/best", MODEL | {"classes": [ODD]}),
+        ("models drift best", "GET /models/best/drift", DRIFT | {"statement": ODD}),
+        (
+            "predict -m best --dataset ds_1 --sample 3",
+            "GET /predict",
+            ANSWER | {"predictions": [{"decision": "answer", "label": ODD}]},
+        ),
+    ],
+)
+def test_names_are_shown_as_they_are(service: Service, command: str, asked: str, answer: object) -> None:
+    service.answers[asked] = (200, answer)
+    result = service.masktune(*command.split())
+    assert result.exit_code == 0, result.output
+    assert ODD in result.stdout
+
+
+def test_a_sentence_has_names_as_they_are(service: Service) -> None:
+    service.answers["DELETE /models/[old]"] = service.answers["DELETE /models/%5Bold%5D"] = (204, None)
+    assert service.masktune("models", "delete", "[old]").stdout == "model [old] is deleted\n"
+
+
+def test_machines_get_json(service: Service) -> None:
+    service.answers["GET /jobs"] = (200, {"data": [JOB]})
+    service.answers["GET /predict"] = (200, ANSWER)
+    (job,) = json.loads(service.masktune("jobs", "list", "--json").stdout)
+    assert (job["id"], job["models"]) == (JOB["id"], JOB["models"])
+    answer = json.loads(
+        service.masktune("predict", "-m", "best", "--dataset", "ds_1", "--sample", "3", "--json").stdout
+    )
+    assert answer["predictions"][0]["label"] == "a"
+    service.answers["GET /datasets/ds_1/report"] = (200, FULL_REPORT)
+    report = json.loads(service.masktune("datasets", "report", "ds_1", "--json").stdout)
+    assert report["rejected"] == FULL_REPORT["rejected"]
+
+
+def test_a_source_is_named_and_waited_for(service: Service) -> None:
+    service.answers["POST /datasets"] = (202, DATASET | {"state": "importing"})
+    service.answers["GET /datasets/ds_1"] = (200, DATASET)
+    service.answers["GET /jobs/job_9"] = (200, JOB | {"kind": "import"})
+    result = service.masktune("datasets", "add", "builtin:biased-digits", "--option", "ratio=0.95")
+    assert result.exit_code == 0, result.output
+    assert json.loads(service.asked[0][1]) == {
+        "name": "biased-digits",
+        "source": "builtin:biased-digits",
+        "format": "auto",
+        "seed": 0,
+        "options": {"ratio": 0.95},
+    }
+
+
+def test_an_archive_is_uploaded(service: Service, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "birds.zip", "w") as archive:
+        archive.writestr("a/1.png", b"png")
+    service.answers["POST /datasets"] = (202, DATASET | {"state": "importing"})
+    result = service.masktune("datasets", "add", str(tmp_path / "birds.zip"), "--no-wait", "--json")
+    assert json.loads(result.stdout)["state"] == "importing"
+    assert (tmp_path / "birds.zip").read_bytes() in service.asked[0][1]
+    assert service.masktune("datasets", "add", str(tmp_path / "none.zip")).exit_code == 2
+
+
+def test_an_archive_that_is_too_large_is_not_sent(service: Service, tmp_path: Path) -> None:
+    archive = tmp_path / "birds.zip"
+    archive.write_bytes(bytes(3_000_000))
+    service.answers["GET /limits"] = (200, LIMITS)
+    result = service.masktune("datasets", "add", str(archive))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("masktune: birds.zip is 3.0 MB, and the service accepts at most 2.0 MB")
+    assert len(result.stderr.splitlines()) == 1
+    assert [asked for asked, _ in service.asked] == ["GET /limits"]
+
+
+def test_an_empty_folder_is_one_line(service: Service, tmp_path: Path) -> None:
+    result = service.masktune("datasets", "add", str(tmp_path))
+    assert (result.exit_code, service.asked) == (2, [])
+    assert result.stderr == f"masktune: there are no files in {tmp_path} except hidden ones\n"
+
+
+def test_an_invalid_data_set_is_told_by_the_exit_code(service: Service) -> None:
+    service.answers["POST /datasets"] = (202, DATASET | {"state": "importing", "job": None})
+    service.answers["GET /datasets/ds_1"] = (200, DATASET | {"state": "invalid"})
+    assert service.masktune("datasets", "add", "builtin:digits").exit_code == 4
+
+
+def test_a_job_is_started_with_its_fields(service: Service) -> None:
+    service.answers["POST /jobs/masktune"] = (202, JOB | {"state": "queued"})
+    service.answers["GET /jobs/job_1"] = (200, JOB)
+    fields = ["--set", "optimizer.learning_rate=0.1", "--set", "optimizer.name=sgd", "--set", "control=false"]
+    result = service.masktune(
+        "jobs", "start", "masktune", "--dataset", "ds_1", "--preset", "p", *fields, "--watch"
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(service.asked[0][1]) == {
+        "optimizer": {"learning_rate": 0.1, "name": "sgd"},
+        "control": False,
+        "dataset": "ds_1",
+        "preset": "p",
+    }
+    assert "Idempotency-Key" in service.headers[0]
+
+
+@pytest.mark.parametrize("fault", ["epochs", "=1", "a.=1", ".a=1"])
+def test_a_field_without_a_value_is_a_usage_error(service: Service, fault: str) -> None:
+    assert service.masktune("jobs", "start", "erm", "--set", fault).exit_code == 2
+    assert service.asked == []
+
+
+def test_a_value_cannot_be_gone_into(service: Service) -> None:
+    result = service.masktune("jobs", "start", "erm", "--set", "a=1", "--set", "a.b=2")
+    assert result.exit_code == 2
+
+
+def test_a_failed_job_is_told_by_the_exit_code_and_one_line(service: Service) -> None:
+    service.answers["GET /jobs/job_1"] = (200, FAILED)
+    result = service.masktune("jobs", "watch", "job_1")
+    assert result.exit_code == 4
+    assert result.stderr == "masktune: job job_1 failed: the disk is full\n"
+
+
+def test_events_are_lines_for_machines(service: Service) -> None:
+    event = {"id": 1, "type": "state", "at": "2025-11-03T09:30:00.000Z", "data": {"state": "succeeded"}}
+    service.answers["GET /jobs/job_1/events"] = (200, f"id: 1\ndata: {json.dumps(event)}\n\n".encode())
+    service.answers["GET /jobs/job_1"] = (200, JOB)
+    result = service.masktune("jobs", "watch", "job_1", "--json")
+    assert [json.loads(line)["data"] for line in result.stdout.splitlines()] == [{"state": "succeeded"}]
+
+
+REPORT: dict[str, Any] = {
+    "metrics": {
+        "test": {
+            arm: {
+                "n": 10,
+                "accuracy": accuracy,
+                "low": accuracy - 0.1,
+                "high": accuracy + 0.1,
+                "balanced_accuracy": accuracy,
+                "worst_group_accuracy": None,
+                "groups": [{"name": "a", "n": 5, "correct": 4, "accuracy": 0.8}] if arm == "erm" else [],
+            }
+            for arm, accuracy in (("masktune", 0.875), ("erm", 0.25), ("imported", 0.5))
+        }
+    },
+    "verdict": {
+        "verdict": "helped",
+        "b": "control",
+        "deciding": {
+            "statistic": "worst_group_accuracy",
+            "estimate": 0.6,
+            "low": 0.5,
+            "high": 0.7,
+            "confidence": 0.95,
+        },
+    },
+}
+
+
+def test_a_report_is_a_table(service: Service) -> None:
+    service.answers["GET /jobs/job_1/report"] = (200, REPORT)
+    shown = service.masktune("jobs", "report", "job_1").stdout
+    assert "0.875 (0.775–0.975)" in shown
+    assert "4/5 = 0.800" in shown
+    assert shown.index("before") < shown.index("after") < shown.index("imported")
+    assert "MaskTune helped. Against the control, the worst group changed by +0.600" in shown
+    assert "shortcut" not in shown
+    service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"verdict": None})
+    assert "There is no verdict" in service.masktune("jobs", "report", "job_1").stdout
+
+
+def test_a_report_says_whether_the_model_leaned_on_a_shortcut(service: Service) -> None:
+    signs = [
+        {"kind": "failure", "found": False, "sentence": "Its worst group is fine."},
+        {"kind": "failure", "found": True, "sentence": "It is right on 10.0 % of the test split."},
+        {"kind": "cause", "found": True, "sentence": "Its own mask is small."},
+        {"kind": "cause", "found": True, "sentence": "A corner tells the class."},
+    ]
+    told = REPORT | {"shortcut": {"reading": "leans", "signs": signs}}
+    service.answers["GET /jobs/job_1/report"] = (200, told)
+    shown = " ".join(service.masktune("jobs", "report", "job_1").stdout.split())
+    expected = (
+        "the model leans on a shortcut. It is right on 10.0 % of the test split. Its own mask is small."
+    )
+    assert f"Before: {expected}" in shown
+    assert "A corner" not in shown
+    told = REPORT | {"shortcut": {"reading": "no_sign", "signs": signs[:1]}}
+    service.answers["GET /jobs/job_1/report"] = (200, told)
+    assert "Before: no sign of a shortcut. MaskTune helped." in " ".join(
+        service.masktune("jobs", "report", "job_1").stdout.split()
+    )
+    unclear = {"reading": "not_judged", "signs": signs[:1], "reason": "It is no better than a guess."}
+    service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"shortcut": unclear})
+    assert "shortcut was not judged. It is no better than a guess. MaskTune helped." in " ".join(
+        service.masktune("jobs", "report", "job_1").stdout.split()
+    )
+
+
+def test_every_figure_of_a_report_has_its_interval_where_there_is_one(service: Service) -> None:
+    masktune = REPORT["metrics"]["test"]["masktune"]
+    ends = {"worst_group_accuracy_low": 0.5, "worst_group_accuracy_high": 0.955}
+    metrics = {"test": {"masktune": masktune | {"worst_group_accuracy": 0.8} | ends}}
+    service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"metrics": metrics})
+    assert "0.800 (0.500–0.955)" in service.masktune("jobs", "report", "job_1").stdout
+
+
+def test_a_report_names_groups_as_they_are(service: Service) -> None:
+    erm = REPORT["metrics"]["test"]["erm"]
+    group = {"name": ODD, "n": 5, "correct": 4, "accuracy": 0.8}
+    metrics = {"test": {"erm": erm | {"groups": [group]}}}
+    service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"metrics": metrics})
+    assert ODD in service.masktune("jobs", "report", "job_1").stdout
+
+
+def test_a_report_is_saved(service: Service, tmp_path: Path) -> None:
+    service.answers["GET /jobs/job_1/report"] = (200, REPORT)
+    assert service.masktune("jobs", "report", "job_1", "--save", str(tmp_path / "r.json")).exit_code == 0
+    assert json.loads((tmp_path / "r.json").read_text()) == REPORT
+    service.answers["GET /jobs/job_1/report"] = (200, b"<h1>")
+    assert service.masktune("jobs", "report", "job_1", "--save", str(tmp_path / "r.html")).exit_code == 0
+    assert (tmp_path / "r.html").read_text() == "<h1>"
+
+
+def test_a_model_is_downloaded(service: Service, tmp_path: Path) -> None:
+    service.answers["GET /models/best/download"] = (200, b"weights")
+    result = service.masktune(
+        "models", "download", "best", "-o", str(tmp_path / "m.onnx"), "--format", "onnx"
+    )
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "m.onnx").read_bytes() == b"weights"
+    assert service.asked[0][0].endswith("?format=onnx")
+
+
+def test_a_model_of_ones_own_is_added(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "own.safetensors").write_bytes(b"weights")
+    service.answers["POST /models"] = (201, MODEL)
+    command = "models add own.safetensors --backbone small_cnn --class a --class b --image-size 28"
+    result = service.masktune(*command.replace("own", str(tmp_path / "own")).split())
+    assert result.exit_code == 0, result.output
+    assert "mdl_2" in result.stdout
+    sent = service.asked[0][1]
+    assert (b"weights" in sent, b"small_cnn" in sent, b'["a", "b"]' in sent) == (True, True, True)
+
+
+def test_the_curve_is_drawn(service: Service, tmp_path: Path) -> None:
+    def curve(request: dict[str, str]) -> object:
+        return b"\x89PNG" if request["Accept"] == "image/png" else CURVE
+
+    service.by_headers["GET /models/best/risk-coverage"] = curve
+    result = service.masktune("models", "risk-coverage", "best", "--plot", str(tmp_path / "curve.png"))
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "curve.png").read_bytes() == b"\x89PNG"
+    assert ["points" in asked for asked, _ in service.asked] == [False, True]
+
+
+def test_images_are_predicted_and_shown(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "one.png").write_bytes(b"one")
+    abstains = {"decision": "abstain", "label": None, "abstain_reason": "below_threshold", "score": None}
+    service.answers["POST /predict"] = (
+        200,
+        ANSWER | {"predictions": [abstains], "selection": {"status": "none"}},
+    )
+    service.answers["POST /saliency"] = (200, b"\x89PNG")
+    overlay = tmp_path / "o.png"
+    result = service.masktune("predict", "-m", "best", str(tmp_path / "one.png"), "--overlay", str(overlay))
+    assert result.exit_code == 0, result.output
+    assert "abstains (below_threshold)" in result.stdout
+    assert "no policy: every input is answered" in result.stdout
+    assert overlay.read_bytes() == b"\x89PNG"
+
+
+def test_each_of_several_images_has_an_overlay_of_its_own(service: Service, tmp_path: Path) -> None:
+    images = [tmp_path / "a.png", tmp_path / "b.png"]
+    for image in images:
+        image.write_bytes(b"png")
+    twice = ANSWER["predictions"] * 2
+    service.answers["POST /predict"] = (200, ANSWER | {"predictions": twice})
+    service.answers["POST /saliency"] = (200, b"\x89PNG")
+    result = service.masktune(
+        "predict", "-m", "best", *map(str, images), "--overlay", str(tmp_path / "o.png")
+    )
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in tmp_path.glob("o*")) == ["o-1.png", "o-2.png"]
+    maps = [asked for asked, _ in service.asked if "saliency" in asked]
+    assert all("model=mdl_2" in asked for asked in maps), "of the model that answered"
+    assert len(maps) == 2
+
+
+def test_without_a_model_the_newest_tuned_one_is_asked(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"png")
+    service.answers["GET /models"] = (200, {"data": [MODEL | {"id": "mdl_9"}]})
+    service.answers["POST /predict"] = (200, ANSWER)
+    result = service.masktune("predict", str(tmp_path / "a.png"))
+    assert result.exit_code == 0, result.output
+    assert "using the newest model, mdl_9; choose another with --model" in result.stdout
+    assert service.asked[0][0] == "GET /models?arm=masktune&limit=1"
+    assert service.asked[-1][0] == "POST /predict?model=mdl_9"
+
+    service.answers["GET /models"] = (200, {"data": []})
+    result = service.masktune("predict", str(tmp_path / "a.png"))
+    assert (result.exit_code, "there is no model yet" in result.stderr) == (1, True)
+
+
+def test_many_images_go_in_pieces_to_one_model(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masktune.cli.predict._MOST", 1)
+    images = [tmp_path / f"{name}.png" for name in "abc"]
+    for image in images:
+        image.write_bytes(b"png")
+    service.answers["POST /predict"] = (200, ANSWER)
+    result = service.masktune("predict", "-m", "best", *map(str, images))
+    assert result.exit_code == 0, result.output
+    assert [asked for asked, _ in service.asked] == [
+        f"POST /predict?model={model}" for model in ("best", "mdl_2", "mdl_2")
+    ]
+    assert all(image.name in result.stdout for image in images)
+
+    def changing(_: dict[str, str]) -> object:
+        return ANSWER | {"selection": {"status": "none", "threshold": len(service.asked)}}
+
+    service.by_headers["POST /predict"] = changing
+    result = service.masktune("predict", "-m", "best", *map(str, images))
+    assert (result.exit_code, "recalibrated" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("arguments", ["", "a.png --dataset ds_1 --sample 1"])
+def test_what_to_predict_must_be_clear(service: Service, arguments: str) -> None:
+    assert service.masktune("predict", "-m", "best", *arguments.split()).exit_code == 2
+    assert service.asked == []
+
+
+@pytest.mark.parametrize(
+    ("detail", "told"),
+    [
+        ("mend it", "mend it [/epochs: must be above 0]"),
+        ("must be above 0", "must be above 0 [/epochs]"),
+        ("/epochs: must be above 0", "/epochs: must be above 0"),
+    ],
+)
+def test_a_problem_is_one_line_with_its_faults(service: Service, detail: str, told: str) -> None:
+    fault = {"pointer": "/epochs", "code": "too_small", "detail": "must be above 0"}
+    body = {"title": "The request is not valid", "detail": detail, "errors": [fault]}
+    service.answers["POST /jobs/erm"] = (422, body)
+    result = service.masktune("jobs", "start", "erm", "--dataset", "ds_1")
+    assert result.exit_code == 1
+    assert result.stderr == f"masktune: The request is not valid: {told}\n"
+
+
+def test_the_key_is_sent(service: Service) -> None:
+    service.answers["GET /jobs"] = (200, {"data": []})
+    assert service.masktune("jobs", "list", "--key", "s3cret").exit_code == 0
+    assert service.headers[0]["Authorization"] == "Bearer s3cret"
+
+
+def test_a_key_that_no_header_can_hold_is_one_line(service: Service) -> None:
+    result = service.masktune("jobs", "list", "--key", "schlüssel")
+    assert (result.exit_code, service.asked, len(result.stderr.splitlines())) == (2, [], 1)
+    assert result.stderr.startswith("masktune: the key ")
+
+
+def test_a_key_is_made_with_these_scopes(service: Service) -> None:
+    service.answers["POST /keys"] = (201, KEY | {"secret": "mt_x"})
+    made = service.masktune("keys", "create", "line", "--json")
+    assert json.loads(made.stdout)["secret"] == "mt_x"
+    assert json.loads(service.asked[0][1]) == {"name": "line", "scopes": ["read", "predict"]}
+    assert service.masktune("keys", "create", "line", "--scope", "root").exit_code == 2
+
+
+def test_a_secret_that_was_lost_on_its_way_is_told(service: Service) -> None:
+    service.answers["POST /keys"] = (201, KEY | {"secret": None})
+    result = service.masktune("keys", "create", "line")
+    assert (result.exit_code, "revoke the key" in result.stderr) == (1, True)
+
+
+def test_nothing_there_is_exit_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between its tries
+    result = CliRunner().invoke(app, ["jobs", "list", "--url", "http://127.0.0.1:9"])
+    assert result.exit_code == 3
+    assert "is the service running at http://127.0.0.1:9?" in result.stderr
+    assert CliRunner().invoke(app, ["jobs", "list", "--url", "http://a:b"]).exit_code == 2

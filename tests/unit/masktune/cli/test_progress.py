@@ -1,0 +1,65 @@
+"""How a job's progress is told to people."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from masktune import Job
+from masktune.cli.progress import describe, follow, sending
+
+STEPS: list[dict[str, Any]] = [
+    {"state": "queued"},
+    {"state": "running"},
+    {"state": "running", "stage": "erm", "progress": {"fraction": 0.1, "epoch": 1, "epochs": 15}},
+    {
+        "state": "running",
+        "stage": "erm",
+        "progress": {"fraction": 0.2, "epoch": 2, "images_per_second": 4020.5},
+    },
+    {"state": "running", "stage": "newer", "progress": {"fraction": 0.9}},
+    {"state": "succeeded", "stage": "evaluate", "progress": {"fraction": 1.0}},
+]
+JOBS = [Job.model_validate({"id": "job_1", "kind": "masktune"} | step) for step in STEPS]
+
+
+def test_without_a_terminal_each_change_is_a_line() -> None:
+    out = io.StringIO()
+    assert follow(Console(file=out, width=120), JOBS) is JOBS[-1]
+    assert [line.split() for line in out.getvalue().splitlines()] == [
+        ["0%", "waiting", "for", "a", "worker"],
+        ["0%", "starting"],
+        ["10%", "plain", "training", "(ERM)", "epoch", "1", "of", "15"],
+        ["90%", "newer"],
+        ["100%", "succeeded"],
+    ]
+
+
+def test_on_a_terminal_there_is_a_bar() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True)
+    assert follow(console, JOBS).state == "succeeded"
+    assert "100%" in out.getvalue()
+    with sending(console, "uploading") as on_sent:
+        on_sent(512, 1024)
+    assert "uploading" in out.getvalue()
+
+
+def test_a_bar_has_names_as_they_are() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True)
+    with sending(console, "uploading photos[/x] [old]") as on_sent:
+        on_sent(512, 1024)
+    follow(console, [Job.model_validate({"id": "job_1", "kind": "erm", "state": "running", "stage": "[/x]"})])
+    assert "uploading photos[/x] [old]" in out.getvalue()
+    assert "[/x]" in out.getvalue().rpartition("uploading")[2]
+
+
+def test_states_have_their_words() -> None:
+    assert [describe(job) for job in JOBS][-2:] == ["newer", "succeeded"]
+    cancelling = Job.model_validate({"id": "job_1", "kind": "erm", "state": "cancelling", "stage": "erm"})
+    assert describe(cancelling) == "cancelling"
+    plain = Job.model_validate({"id": "j", "kind": "retrain_head", "state": "running", "stage": "control"})
+    assert describe(plain) == "the same layer without groups"

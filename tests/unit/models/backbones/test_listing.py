@@ -1,0 +1,100 @@
+"""Each network is listed with the place of its published weights, read from two caches that a test fills."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torchvision.models as tv
+
+from models.backbones import ListedBackbone, available_backbones, build_network, list_backbones
+from models.backbones import timm as backbones_timm
+from models.backbones import torchvision as backbones_torchvision
+from models.backbones.packaged import PACKAGED
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with both caches, which are empty."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "huggingface"))
+    return tmp_path
+
+
+def config_of(name: str) -> Any:
+    """What timm knows about the weights of its network."""
+    return timm.get_pretrained_cfg(name)
+
+
+def fill_torch_cache(folder: Path, url: str) -> None:
+    file = folder / "torch/hub/checkpoints" / url.rpartition("/")[2]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+
+
+def fill_hub_cache(folder: Path, repository: str, file: str) -> None:
+    cached = folder / f"huggingface/models--{repository.replace('/', '--')}"
+    snapshot = cached / "snapshots/0123abcd"
+    snapshot.mkdir(parents=True)
+    (snapshot / file).touch()
+    (cached / "refs").mkdir()
+    (cached / "refs/main").write_text("0123abcd")
+
+
+def test_every_name_is_listed_with_its_place() -> None:
+    networks = {network.name: network for network in list_backbones()}
+    assert list(networks) == available_backbones()
+    assert networks["small_cnn"] == ListedBackbone("small_cnn", "own", "none", None)
+    assert networks["resnet32"] == ListedBackbone("resnet32", "own", "none", None)
+    assert networks["resnet18"] == ListedBackbone("resnet18", "torchvision", "hub", 224)
+    assert networks["timm/resnet18"] == ListedBackbone("timm/resnet18", "timm", "hub", 224)
+    assert {network.name for network in networks.values() if network.weights == "packaged"} == set(PACKAGED)
+    assert not any(network.weights == "cached" for network in networks.values())
+
+
+def test_what_is_packaged_is_there_without_a_cache_or_the_internet() -> None:
+    assert backbones_timm.published_weights("tf_efficientnet_lite0") == ("packaged", 224)
+    build_network("timm/tf_efficientnet_lite0", classes=2, image_size=64, pretrained=True)
+
+
+def test_torchvisions_weights_in_the_cache(caches: Path) -> None:
+    url = tv.get_model_weights("inception_v3")["DEFAULT"].url
+    assert backbones_torchvision.published_weights("inception_v3") == ("hub", 299)
+    fill_torch_cache(caches, url)
+    assert backbones_torchvision.published_weights("inception_v3") == ("cached", 299)
+
+
+def test_timms_weights_that_have_a_url_alone_in_the_cache(caches: Path) -> None:
+    config = config_of("legacy_xception")
+    assert not config.hf_hub_id
+    assert backbones_timm.published_weights("legacy_xception") == ("hub", 299)
+    fill_torch_cache(caches, config.url)
+    assert backbones_timm.published_weights("legacy_xception") == ("cached", 299)
+
+
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [("model.safetensors", "cached"), ("pytorch_model.bin", "cached"), ("config.json", "hub")],
+)
+def test_timms_weights_in_the_cache_of_the_hub(caches: Path, file: str, place: str) -> None:
+    fill_hub_cache(caches, config_of("test_vit").hf_hub_id, file)
+    assert backbones_timm.published_weights("test_vit") == (place, 160)
+
+
+def test_a_file_at_the_url_does_not_help_where_timm_asks_the_hub(caches: Path) -> None:
+    config = config_of("resnet50")
+    assert config.url
+    assert config.hf_hub_id
+    fill_torch_cache(caches, config.url)
+    assert backbones_timm.published_weights("resnet50").place == "hub"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("coatnet_0_224", "published nowhere"), ("vit_small_patch14_dinov2", "without a classifier")],
+)
+def test_weights_that_no_job_can_start_from_are_none(caches: Path, name: str, why: str) -> None:
+    assert backbones_timm.published_weights(name) == ("none", None), why

@@ -1,0 +1,140 @@
+"""Metrics as counts over counts, and reliability."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from models.backbones import build_network
+from models.data.batches import Batch
+from models.evaluation.metrics import Logits, Names, metrics, predict_logits
+from models.evaluation.reliability import calibration_error
+from models.run import Progress, Run, Stopped
+
+
+class Batches:
+    """A loader of random images, some of each size given."""
+
+    def __init__(self, *sizes: int) -> None:
+        self._sizes = sizes
+        generator = torch.Generator().manual_seed(0)
+        self.pixels = torch.rand(self.images, 3, 16, 16, generator=generator)
+
+    @property
+    def images(self) -> int:
+        return sum(self._sizes)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
+        assert generator is None
+        rows = torch.arange(self.images)
+        for part in rows.split(list(self._sizes)):  # type: ignore[no-untyped-call]  # torch's own
+            yield Batch(self.pixels[part], part % 2, part + 100)
+
+
+def test_accuracy_is_a_count_over_a_count() -> None:
+    labels = np.array([0, 0, 0, 0, 1, 1])
+    found = metrics(labels, np.array([0, 0, 0, 1, 1, 0]))
+    assert (found.n, found.correct, found.accuracy) == (6, 4, 4 / 6)
+    assert found.low < 4 / 6 < found.high
+    assert found.balanced_accuracy == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert (found.worst_class, found.worst_class_accuracy) == ("1", 0.5)
+    assert (found.worst_group_accuracy, found.worst_group, found.train_weighted_accuracy) == (None,) * 3
+
+
+def test_groups_are_measured_and_empty_ones_left_out() -> None:
+    labels = np.zeros(10, np.int64)
+    predictions = np.array([0, 0, 0, 1, 0, 0, 1, 1, 1, 1])
+    groups = np.array([0, 0, 0, 0, 3, 3, 3, 3, -1, -1])
+    names = Names(classes=("bird",), groups=("land", "a", "b", "water"))
+    found = metrics(
+        labels, predictions, groups=groups, train_group_weights={0: 90, 2: 1000, 3: 10}, names=names
+    )
+    assert [(g.name, g.n, g.correct, g.accuracy) for g in found.groups] == [
+        ("land", 4, 3, 0.75),
+        ("water", 4, 2, 0.5),
+    ]
+    assert (found.worst_group, found.worst_group_accuracy) == ("water", 0.5)
+    assert found.train_weighted_accuracy == pytest.approx(0.9 * 0.75 + 0.1 * 0.5)
+    for name in (
+        "balanced_accuracy",
+        "worst_class_accuracy",
+        "worst_group_accuracy",
+        "train_weighted_accuracy",
+    ):
+        assert getattr(found, f"{name}_low") < getattr(found, name) < getattr(found, f"{name}_high")
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_nothing_cannot_be_judged() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        metrics(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+def test_reliability_of_a_known_case() -> None:
+    # Ten answers at probability 0.8, of which 5 right; ten at 0.5 + tiny, of which 5 right.
+    logits = np.array([[np.log(4.0), 0.0]] * 10 + [[1e-4, 0.0]] * 10, np.float32)
+    labels = np.array([0, 1] * 10)
+    found = calibration_error(logits, labels)
+    assert found is not None
+    assert [(b.n, b.correct) for b in found.bins] == [(10, 5), (10, 5)]
+    assert found.ece == pytest.approx(0.15, abs=1e-4)
+    assert found.mce == pytest.approx(0.3, abs=1e-4)
+    assert found.nll == pytest.approx(-(np.log(0.8) + np.log(0.2) + 2 * np.log(0.5)) / 4, abs=1e-4)
+    assert found.brier == pytest.approx(((0.04 + 0.04) + (0.64 + 0.64) + 2 * 0.5) / 4, abs=1e-4)
+    assert found.overconfidence == pytest.approx(0.15, abs=1e-4)
+    for bin in found.bins:
+        assert bin.accuracy_low < bin.accuracy < bin.accuracy_high
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_answers_that_are_not_finite_are_left_out_and_counted(value: float) -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(40, 3)).astype(np.float32), rng.integers(0, 3, 40)
+    broken = logits.copy()
+    broken[[3, 8], 1] = value
+    kept = np.delete(np.arange(40), [3, 8])
+    found, expected = calibration_error(broken, labels), calibration_error(logits[kept], labels[kept])
+    assert found is not None
+    assert expected is not None
+    assert (found.n, found.non_finite) == (38, 2)
+    assert found == expected._replace(non_finite=2)
+    assert calibration_error(np.full((4, 3), value, np.float32), labels[:4]) is None
+
+
+def test_an_answer_that_is_not_finite_is_of_no_class() -> None:
+    """Else a network of NaN is right on every image of the first class."""
+    logits = np.array([[1, 2], [np.nan, 0], [0, np.nan], [np.inf, 0], [-np.inf, 0]], np.float32)
+    labels = np.array([1, 0, 1, 0, 1])
+    said = Logits(np.arange(5), labels, logits)
+    assert said.predictions.tolist() == [1, -1, -1, -1, -1]
+    assert metrics(labels, said.predictions).correct == 1
+
+
+def test_logits_do_not_depend_on_the_batches_and_the_mode_is_given_back() -> None:
+    network = build_network("small_cnn", classes=2, image_size=16)
+    network.train()
+    network.model.get_submodule("block1").eval()
+    one, many = (predict_logits(network, Batches(*sizes), Run()) for sizes in ((7,), (3, 3, 1)))
+    assert np.array_equal(one.rows, np.arange(100, 107))
+    assert one.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert np.allclose(one.logits, many.logits, atol=1e-5)
+    assert network.training
+    assert not network.model.get_submodule("block1").training
+
+
+def test_a_pass_reports_its_end_and_can_be_stopped() -> None:
+    network = build_network("small_cnn", classes=2, image_size=16)
+    seen: list[Progress] = []
+    predict_logits(network, Batches(2, 2), Run(on_progress=seen.append))
+    assert (seen[-1].step, seen[-1].steps, seen[-1].epoch) == (2, 2, 1)
+    with pytest.raises(Stopped):
+        predict_logits(network, Batches(2, 2), Run(should_stop=lambda: True))

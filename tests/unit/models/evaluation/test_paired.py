@@ -1,0 +1,109 @@
+"""The paired bootstrap: what it counts, what it estimates, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.evaluation.paired import Bools, Statistic, paired_difference, paired_table
+from tests.unit.models.evaluation.pairs import outcomes
+
+
+def test_the_table_counts_pairs_by_stratum() -> None:
+    table = [[5, 2, 1, 4], [0, 0, 3, 0]]
+    a, b, strata = outcomes(table)
+    shuffled = np.random.default_rng(0).permutation(len(a))
+    assert paired_table(a[shuffled], b[shuffled], strata[shuffled] * 7).tolist() == table
+
+
+def test_the_estimate_is_the_difference_of_the_statistics() -> None:
+    a, b, strata = outcomes([[80, 10, 0, 10], [5, 0, 2, 3]])  # a: 0.9, 0.5; b: 0.8, 0.7
+    kinds = {"worst_group_accuracy": 0.5 - 0.7, "balanced_accuracy": 0.7 - 0.75, "accuracy": 8 / 110}
+    for statistic, expected in kinds.items():
+        found = paired_difference(
+            a,
+            b,
+            strata=strata,
+            statistic=statistic,  # type: ignore[arg-type]  # a literal, in a dict
+            generator=np.random.default_rng(0),
+            resamples=100,
+        )
+        assert found.estimate == pytest.approx(expected)
+        assert (found.a_only, found.b_only, found.n) == (10, 2, 110)
+
+
+def test_the_same_generator_gives_the_same_interval() -> None:
+    a, b, strata = outcomes([[60, 15, 5, 20]])
+    first, second = (
+        paired_difference(a, b, strata=strata, generator=np.random.default_rng(3)) for _ in range(2)
+    )
+    assert first == second
+
+
+def test_four_against_none_is_not_enough_and_a_dozen_is() -> None:
+    for alone, detected in ((4, False), (12, True)):
+        a, b, _ = outcomes([[200, alone, 0, 20]])
+        found = paired_difference(a, b, generator=np.random.default_rng(0))
+        assert (found.low > 0) == detected
+
+
+@pytest.mark.parametrize("short", [np.zeros(0, bool), np.zeros(3, bool)])
+def test_other_samples_cannot_be_paired(short: Bools) -> None:
+    with pytest.raises(ValueError, match="the same samples"):
+        paired_difference(short, np.zeros(len(short) // 2, bool), generator=np.random.default_rng(0))
+
+
+def test_the_worst_group_needs_groups() -> None:
+    with pytest.raises(ValueError, match="needs strata"):
+        paired_difference(
+            np.ones(2, bool),
+            np.ones(2, bool),
+            statistic="worst_group_accuracy",
+            generator=np.random.default_rng(0),
+        )
+
+
+class Truth(NamedTuple):
+    """Accuracies of a and of b in each stratum of `size` samples; `coupled` of them are as hard for both."""
+
+    size: int
+    a: Sequence[float]
+    b: Sequence[float]
+    coupled: float = 0.7
+
+    def intervals(self, statistic: Statistic, draws: int) -> NDArray[np.float64]:
+        """(draws, 2) ends of the interval of a − b."""
+        rng = np.random.default_rng(0)
+        strata = np.repeat(np.arange(len(self.a)), self.size)
+        found = []
+        for _ in range(draws):
+            for_a, other = rng.random((2, len(strata)))
+            for_b = np.where(rng.random(len(strata)) < self.coupled, for_a, other)
+            a, b = for_a < np.repeat(self.a, self.size), for_b < np.repeat(self.b, self.size)
+            difference = paired_difference(
+                a, b, generator=rng, strata=strata, statistic=statistic, resamples=400
+            )
+            found.append((difference.low, difference.high))
+        return np.array(found)
+
+
+def test_a_worst_case_that_is_better_is_seen() -> None:
+    found = Truth(300, (0.95, 0.9, 0.75), (0.95, 0.9, 0.6)).intervals("worst_group_accuracy", 40)
+    assert (found[:, 0] > 0).sum() >= 36
+
+
+def test_the_lowest_strata_are_named_by_their_keys() -> None:
+    a, b, strata = outcomes([[8, 1, 0, 1], [3, 0, 6, 1], [5, 4, 0, 1]])
+    found = paired_difference(
+        a,
+        b,
+        strata=10 + 5 * strata,
+        statistic="worst_class_accuracy",
+        generator=np.random.default_rng(0),
+    )
+    assert (found.worst_a, found.worst_b, found.strata, found.smallest) == (15, 20, 3, 10)
+    assert found.low <= found.estimate <= found.high

@@ -1,0 +1,112 @@
+"""Did it help? By which statistic that is decided, and what is compared at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.evaluation.paired import Bools, Labels, paired_difference
+from models.evaluation.verdict import Verdict, compare, verdict
+from tests.unit.models.evaluation.pairs import outcomes
+
+
+def judged(a: Bools, b: Bools, *, classes: Labels, groups: Labels | None = None) -> Verdict:
+    return verdict(
+        compare(a, b, classes=classes, groups=groups, generator=lambda _: np.random.default_rng(0))
+    )
+
+
+@pytest.mark.parametrize(
+    ("minority", "expected"),
+    [
+        ([10, 60, 5, 25], "helped"),
+        ([10, 5, 60, 25], "hurt"),
+        ([40, 10, 10, 40], "no_detectable_effect"),
+    ],
+)
+def test_the_worst_group_decides_where_there_are_groups(minority: list[int], expected: str) -> None:
+    a, b, groups = outcomes([[900, 0, 50, 50], minority])
+    found = judged(a, b, classes=np.zeros(len(a), np.int64), groups=groups)
+    assert found.verdict == expected
+    assert found.deciding.statistic == "worst_group_accuracy"
+    assert found.average.statistic == "accuracy"
+    assert found.average.n == len(a)
+
+
+@pytest.mark.parametrize("groups", [None, np.full(400, -1)])
+def test_balanced_accuracy_decides_where_there_are_none(groups: Labels | None) -> None:
+    a, b, classes = outcomes([[200, 0, 0, 0], [100, 80, 5, 15]])
+    found = judged(a, b, classes=classes, groups=groups)
+    assert (found.verdict, found.deciding.statistic) == ("helped", "balanced_accuracy")
+    assert found.deciding.estimate == pytest.approx(75 / 200 / 2)
+
+
+def test_samples_without_a_group_are_left_out_of_the_groups() -> None:
+    a, b, groups = outcomes([[30, 0, 0, 0], [30, 0, 0, 0], [0, 0, 40, 0]])
+    groups[groups == 2] = -1
+    found = judged(a, b, classes=np.zeros(100, np.int64), groups=groups)
+    assert (found.deciding.n, found.average.n) == (60, 100)
+    assert found.verdict == "no_detectable_effect"
+
+
+def test_a_verdict_needs_the_difference_that_decides() -> None:
+    a, b, _ = outcomes([[20, 5, 5, 20]])
+    only = paired_difference(a, b, generator=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="balanced accuracy"):
+        verdict([only])
+
+
+def test_every_statistic_is_compared_and_weights_are_those_of_training() -> None:
+    # Group 0: a better by 0.5; group 1: b better by 0.2. In training group 0 is nine times as frequent.
+    a, b, groups = outcomes([[25, 50, 0, 25], [60, 0, 20, 20]])
+    found = {
+        d.statistic: d
+        for d in compare(
+            a,
+            b,
+            classes=groups,
+            groups=groups,
+            train_group_weights={0: 90, 1: 10},
+            generator=lambda _: np.random.default_rng(0),
+        )
+    }
+    assert list(found) == [
+        "accuracy",
+        "balanced_accuracy",
+        "worst_class_accuracy",
+        "worst_group_accuracy",
+        "train_weighted_accuracy",
+    ]
+    assert found["accuracy"].estimate == pytest.approx(0.15)
+    assert found["worst_group_accuracy"].estimate == pytest.approx(0.60 - 0.25)
+    assert found["train_weighted_accuracy"].estimate == pytest.approx(0.9 * 0.5 - 0.1 * 0.2)
+    assert found["train_weighted_accuracy"].low < 0.43 < found["train_weighted_accuracy"].high
+    with pytest.raises(ValueError, match="needs weights"):
+        paired_difference(
+            a,
+            b,
+            strata=groups,
+            statistic="train_weighted_accuracy",
+            generator=np.random.default_rng(0),
+        )
+
+
+def test_a_group_of_a_few_samples_does_not_keep_the_others_from_being_judged() -> None:
+    a, b, groups = outcomes([[2000, 10, 10, 20], [200, 180, 10, 110], [0, 0, 0, 9]])
+    found = judged(a, b, classes=np.zeros(len(a), np.int64), groups=groups)
+    assert (found.verdict, found.deciding.statistic) == ("helped", "worst_group_accuracy")
+    assert (found.deciding.strata, found.deciding.left_out, found.deciding.n) == (2, 1, 2540)
+    assert (found.deciding.worst_a, found.deciding.worst_b) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [(400, 0), (391, 9), (100, 90)],
+    ids=["one group", "one that is large enough", "groups of less than half"],
+)
+def test_groups_that_cannot_decide_leave_it_to_the_classes(sizes: tuple[int, int]) -> None:
+    a, b, _ = outcomes([[150, 170, 10, 70]])
+    groups = np.full(len(a), -1)
+    groups[: sum(sizes)] = np.repeat([0, 1], sizes)
+    found = judged(a, b, classes=np.zeros(len(a), np.int64), groups=groups)
+    assert (found.verdict, found.deciding.statistic) == ("helped", "balanced_accuracy")

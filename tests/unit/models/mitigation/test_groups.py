@@ -1,0 +1,223 @@
+"""Groups without labels: a planted shortcut is found and undone, one that is not there is not invented."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.config import HeadConfig
+from models.mitigation.features import Features
+from models.mitigation.groups import (
+    Groups,
+    class_groups,
+    cluster_groups,
+    cross_mistakes,
+    disagreement_groups,
+    given_groups,
+)
+
+CLASSES = ("cat", "dog")
+CONFIG = HeadConfig()
+
+
+def shortcut_features(*, majority: int = 150, minority: int = 10, width: int = 12, seed: int = 0) -> Features:
+    """Half of the features follow the class faintly, the others a place that goes with it in most samples.
+
+    `rows` are 1000 + the index; groups are (label, place) in the order (0,0) (0,1) (1,0) (1,1).
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([0, 0, 1, 1], [majority, minority, minority, majority])
+    places = np.repeat([0, 1, 0, 1], [majority, minority, minority, majority])
+    half = width // 2
+    core = rng.normal(size=(len(labels), half)) + 0.5 * (2 * labels - 1)[:, None]
+    spurious = rng.normal(size=(len(labels), half)) + 2.0 * (2 * places - 1)[:, None]
+    values = np.concatenate([core, spurious], 1).astype(np.float32)
+    logits = np.stack([-values[:, half], values[:, half]], 1)
+    return Features(1000 + np.arange(len(labels)), labels.astype(np.int64), values, logits)
+
+
+def places(majority: int = 150, minority: int = 10) -> np.ndarray:
+    return np.repeat([0, 1, 0, 1], [majority, minority, minority, majority]).astype(np.int64)
+
+
+def judged_wrong(groups: Groups) -> np.ndarray:
+    return np.array([name.endswith("judged wrong") for name in groups.names])[groups.assigned]
+
+
+def test_cross_mistakes_find_most_of_the_minority() -> None:
+    features = shortcut_features()
+    groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
+    minority = features.labels != places()
+    wrong = judged_wrong(groups)
+    assert groups.inferred
+    assert wrong[minority].mean() > 0.7
+    assert minority[wrong].mean() > 0.7
+    assert groups.names == (
+        "cat · judged right",
+        "cat · judged wrong",
+        "dog · judged right",
+        "dog · judged wrong",
+    )
+    assert sum(groups.counts.values()) == len(features.rows)
+    assert groups.details["flagged"][-1] == wrong.sum()
+
+
+def test_memberships_are_the_doubt_where_a_class_was_divided() -> None:
+    features = shortcut_features()
+    groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
+    members = groups.memberships(features.labels)
+    assert groups.doubt is not None
+    assert np.allclose(members.sum(1), 1)
+    assert np.allclose(members[:, 1] + members[:, 3], groups.doubt)
+    assert (members[features.labels == 0][:, 2:] == 0).all()
+    assert (members.argmax(1) == groups.assigned).all()
+    hard = replace(groups, doubt=None).memberships(features.labels)
+    assert (hard == np.eye(4)[groups.assigned]).all()
+    undivided = replace(groups, assigned=features.labels, names=CLASSES).memberships(features.labels)
+    assert (undivided == np.eye(2)[features.labels]).all()
+
+
+def mislabelled(copies: int) -> tuple[Features, np.ndarray, np.ndarray]:
+    """More features than samples, so that a head knows by heart what it was fitted to; three images of each
+    class have the other label, and stand there `copies` times. Also who they are, and the pictures.
+    """
+    rng = np.random.default_rng(0)
+    true = np.repeat([0, 1], 40)
+    values = rng.normal(size=(80, 400)) + (2 * true - 1)[:, None] * np.where(np.arange(400) < 80, 0.7, 0)
+    wrong = np.isin(np.arange(80), [0, 1, 2, 77, 78, 79])
+    labels = np.where(wrong, 1 - true, true)
+    rows = np.concatenate([np.arange(80), *[np.flatnonzero(wrong)] * (copies - 1)])
+    logits = np.zeros((len(rows), 2), np.float32)
+    return Features(rows, labels[rows], values[rows].astype(np.float32), logits), wrong[rows], 900 - rows
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_a_mislabelled_picture_is_found_however_often_it_stands_there(copies: int) -> None:
+    features, wrong, pictures = mislabelled(copies)
+    config = HeadConfig(judge_penalties=(0.01,), rounds=0)
+    groups = cross_mistakes(features, config, classes=CLASSES, seed=0, pictures=pictures)
+    assert judged_wrong(groups)[wrong].all()
+    assert not judged_wrong(groups)[~wrong].any()
+    if copies > 1:  # a head that has seen the copy knows the wrong label
+        unaware = cross_mistakes(features, config, classes=CLASSES, seed=0)
+        assert not judged_wrong(unaware)[wrong].any()
+
+
+def test_copies_of_one_picture_are_no_group() -> None:
+    labels = np.array([0] * 6 + [1] * 6)
+    second = np.array([1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0])
+    pictures = np.array([5, 5, 2, 3, 4, 1, 6, 7, 8, 9, 10, 11])
+    groups = disagreement_groups(labels, labels, second, classes=CLASSES, pictures=pictures)
+    assert groups.names == ("cat", "dog · the models agree", "dog · the models differ")
+
+
+def test_without_mistakes_the_groups_are_the_classes() -> None:
+    features = shortcut_features(minority=0)
+    groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
+    assert groups.names == CLASSES
+    assert groups.assigned.tolist() == features.labels.tolist()
+
+
+def test_three_classes() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 60)
+    values = (rng.normal(size=(180, 6)) + np.eye(3).repeat(2, 1)[labels] * 1.5).astype(np.float32)
+    features = Features(np.arange(180), labels, values, values[:, :3])
+    groups = cross_mistakes(features, CONFIG, classes=("a", "b", "c"), seed=0)
+    class_of = [name[0] for name in groups.names]
+    assert [class_of[g] for g in groups.assigned] == [("a", "b", "c")[label] for label in labels]
+
+
+def test_a_last_class_whose_every_sample_is_a_mistake_and_that_none_is_taken_for() -> None:
+    labels = np.repeat([0, 1, 2], [20, 20, 4])
+    shown = np.repeat([0, 1, 0, 1, 0, 1], [18, 2, 2, 18, 2, 2])
+    values = 4 * np.eye(2)[shown] + 0.3 * np.random.default_rng(0).normal(size=(44, 2))
+    features = Features(np.arange(44), labels, values.astype(np.float32), np.zeros((44, 3), np.float32))
+    config = HeadConfig(judge_penalties=(0.01,), rounds=1)
+    groups = cross_mistakes(features, config, classes=("a", "b", "c"), seed=0)
+    assert groups.details["flagged"][0] == 8
+    assert set(groups.names) >= {"a · judged wrong", "b · judged wrong"}
+
+
+def test_given_groups_are_class_and_group() -> None:
+    labels, given = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 0, 0, 1])
+    groups = given_groups(labels, given, classes=CLASSES, names=("land", "water"))
+    assert groups.names == ("cat · land", "cat · water", "dog · land", "dog · water")
+    assert groups.assigned.tolist() == [0, 1, 2, 2, 3]
+    assert not groups.inferred
+    named = given_groups(
+        labels, given + 2 * labels, classes=CLASSES, names=("cat · x", "cat · y", "dog · x", "dog · y")
+    )
+    assert named.names == ("cat · x", "cat · y", "dog · x", "dog · y")
+    with pytest.raises(ValueError, match="1 training samples have no group"):
+        given_groups(labels, np.array([0, 1, -1, 0, 0]), classes=CLASSES, names=("land", "water"))
+    alike = given_groups(np.array([0, 1]), np.array([0, 0]), classes=("a", "ab"), names=("abroad",))
+    assert alike.names == ("a · abroad", "ab · abroad")
+
+
+def test_disagreement() -> None:
+    labels = np.array([0] * 6 + [1] * 6)
+    first = labels.copy()
+    second = np.array([1, 1, 0, 0, 0, 0] + [1] * 5 + [0])
+    groups = disagreement_groups(labels, first, second, classes=CLASSES)
+    assert groups.names == (
+        "cat · the models agree",
+        "cat · the models differ",
+        "dog",
+    )  # one alone is no group
+    assert groups.assigned.tolist() == [1, 1, 0, 0, 0, 0] + [2] * 6
+
+
+def test_clusters_of_maps_that_look_at_two_places() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 40)
+    maps = rng.random((80, 6, 6)).astype(np.float32) * 0.1
+    maps[:20, :2, :2] += 5  # half of the cats by the corner
+    maps[20:, 3:, 3:] += 5
+    maps[50] = 0  # says nothing
+    groups = cluster_groups(labels, maps, classes=CLASSES, seed=0)
+    assert groups.names[:2] == ("cat · looked at way 1 of 2", "cat · looked at way 2 of 2")
+    corner, others = set(groups.assigned[:20].tolist()), set(groups.assigned[20:40].tolist())
+    assert len(corner) == len(others) == 1
+    assert corner != others
+    assert set(groups.assigned[40:].tolist()) == {2}
+
+
+def test_copies_of_one_picture_are_no_way_of_looking() -> None:
+    """One odd image among forty is no structure, and it is no more of it for standing there eight times."""
+    maps = np.random.default_rng(0).random((40, 6, 6)).astype(np.float32) * 0.1
+    maps[1:, 3:, 3:] += 5
+    maps[0, :2, :2] += 5
+    rows = np.append(np.arange(40), [0] * 7)
+    labels = np.zeros(47, np.int64)
+    copied = cluster_groups(labels, maps[rows], classes=("cat",), seed=0, pictures=rows)
+    assert copied.names == cluster_groups(labels[:40], maps, classes=("cat",), seed=0).names
+    assert len(copied.names) == 1
+    assert len(cluster_groups(labels, maps[rows], classes=("cat",), seed=0).names) == 2
+
+
+def test_copies_go_with_their_first() -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.random((40, 6, 6)).astype(np.float32) * 0.1
+    maps[:20, :2, :2] += 5
+    maps[20:, 3:, 3:] += 5
+    rows = np.concatenate([np.arange(40), [3, 25, 3]])
+    groups = cluster_groups(np.zeros(43, np.int64), maps[rows], classes=("cat",), seed=0, pictures=100 - rows)
+    assert len(groups.names) == 2
+    assert groups.assigned.tolist() == groups.assigned[rows].tolist()
+
+
+def test_classes_as_groups_are_the_control() -> None:
+    groups = class_groups(np.array([0, 1, 1]), CLASSES)
+    assert groups.counts == {"cat": 1, "dog": 2}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"threshold": 0.0}, {"rounds": -1}, {"penalties": ()}, {"judge_penalties": (0.0,)}, {"folds": 1}],
+)
+def test_settings_that_make_no_sense(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        HeadConfig(**wrong)  # type: ignore[arg-type]  # that is the test

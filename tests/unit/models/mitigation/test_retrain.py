@@ -1,0 +1,78 @@
+"""A last layer balanced over groups: the penalty chosen on training data, the groups reported."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.backbones import build_network
+from models.config import HeadConfig
+from models.mitigation.features import Features
+from models.mitigation.groups import class_groups, cross_mistakes
+from models.mitigation.retrain import describe_groups, retrain_head
+from tests.unit.models.mitigation.test_groups import CLASSES, shortcut_features
+
+WIDTH = 256  # what SmallCNN's last layer sees
+
+
+def wide(features: Features) -> Features:
+    """The same samples, the other features of small_cnn being noise."""
+    rng = np.random.default_rng(9)
+    noise = rng.normal(size=(len(features.rows), WIDTH - features.values.shape[1])).astype(np.float32)
+    return Features(
+        features.rows, features.labels, np.concatenate([features.values, 0.1 * noise], 1), features.logits
+    )
+
+
+def test_the_largest_penalty_within_one_standard_error_is_taken() -> None:
+    network = build_network("small_cnn", classes=2, image_size=16)
+    train = wide(shortcut_features())
+    groups = class_groups(train.labels, CLASSES)
+    config = HeadConfig(penalties=(1000.0, 1.0, 0.01))
+    found = retrain_head(network, train, groups, config, seed=0)
+    best = min(found.candidates, key=lambda c: c.loss)
+    assert found.penalty == max(c.penalty for c in found.candidates if c.loss <= best.loss + best.error)
+    assert {c.penalty for c in found.candidates} == {1000.0, 1.0, 0.01}
+    assert all(c.error > 0 for c in found.candidates)
+    again = retrain_head(network, train, groups, config, seed=0)
+    assert np.array_equal(again.head.weight, found.head.weight)
+
+
+def test_copies_are_held_out_together_and_are_no_more_evidence_than_one() -> None:
+    """Features are more than samples, labels are noise: whoever has seen the copy knows it by heart."""
+    rng = np.random.default_rng(0)
+    labels, values = np.arange(60) % 2, rng.normal(size=(60, WIDTH)).astype(np.float32)
+    rows = np.repeat(np.arange(60), 2)
+    once = Features(np.arange(60), labels, values, np.zeros((60, 2), np.float32))
+    twice = Features(np.arange(120), labels[rows], values[rows], np.zeros((120, 2), np.float32))
+    network = build_network("small_cnn", classes=2, image_size=16)
+    config = HeadConfig(penalties=(0.1,), folds=2, repeats=1)
+
+    def held_out(features: Features, pictures: np.ndarray | None = None) -> tuple[float, float]:
+        """How often it is right, and the standard error of its loss."""
+        groups = class_groups(features.labels, CLASSES)
+        found = retrain_head(network, features, groups, config, seed=0, pictures=pictures)
+        return float((found.held_out == features.labels).mean()), found.candidates[0].error
+
+    aware, unaware = held_out(twice, rows), held_out(twice)
+    assert 0.3 < aware[0] < 0.7 < unaware[0]
+    assert 0.7 < aware[1] / held_out(once)[1] < 1.4
+
+
+def test_a_report_of_groups_counts_every_model_and_shows_the_surest_first() -> None:
+    train = shortcut_features()
+    groups = cross_mistakes(train, HeadConfig(), classes=CLASSES, seed=0)
+    said = {"erm": train.predictions, "oracle": train.labels}
+    reports = describe_groups(groups, rows=train.rows, labels=train.labels, predictions=said)
+    assert [r.name for r in reports] == list(groups.names)
+    assert sum(r.n for r in reports) == len(train.rows)
+    assert groups.doubt is not None
+    for number, report in enumerate(reports):
+        assert report.inferred
+        mine = np.flatnonzero(groups.assigned == number)
+        assert report.n == len(mine)
+        assert set(report.examples) <= set(train.rows[mine].tolist())
+        doubts = [groups.doubt[row - 1000] for row in report.examples]
+        assert doubts == sorted(doubts, reverse=report.name.endswith("judged wrong"))
+        erm, oracle = report.accuracies
+        assert (erm.model, erm.correct) == ("erm", int((train.predictions == train.labels)[mine].sum()))
+        assert oracle.accuracy == 1

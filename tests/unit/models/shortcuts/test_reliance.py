@@ -1,0 +1,186 @@
+"""Signs of a shortcut: each found where its figures say so, and only there; both kinds make a reading."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.evaluation.masking_cost import MaskedAnswers, MaskingCost, masking_cost
+from models.evaluation.metrics import Metrics, Names, metrics
+from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
+
+Labels = NDArray[np.int64]
+
+
+def measured(*shares: float, n: int = 200) -> Metrics:
+    """A group of `n` samples for each share of right answers."""
+    groups = np.repeat(np.arange(len(shares)), n)
+    right = np.concatenate([np.arange(n) < round(share * n) for share in shares])
+    return metrics(
+        np.zeros(len(groups), np.int64),
+        np.where(right, 0, 1),
+        groups=groups,
+        names=Names(("a",), ("land", "water", "air")[: len(shares)]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("shares", "found"),
+    [((0.95, 0.6), True), ((0.95, 0.95), False), ((0.99, 0.96), False), ((0.95, 0.94, 0.5), True)],
+)
+def test_a_worst_group_far_below_the_average_is_a_sign(shares: tuple[float, ...], found: bool) -> None:
+    sign = of_groups(measured(*shares), split="test")
+    assert sign is not None
+    assert (sign.found, sign.kind, sign.n) == (found, "failure", 200 * len(shares))
+    assert f"{100 * min(shares):.1f} %" in sign.sentence
+
+
+def grouped(*counts: tuple[int, int]) -> Metrics:
+    """A group for each (right, all)."""
+    groups = np.repeat(np.arange(len(counts)), [n for _, n in counts])
+    right = np.concatenate([np.arange(n) < k for k, n in counts])
+    names = Names(("a",), ("land", "water", "air"))
+    return metrics(np.zeros(len(groups), np.int64), np.where(right, 0, 1), groups=groups, names=names)
+
+
+def test_a_group_of_one_image_lends_its_gap_to_no_other() -> None:
+    """Water is lower for sure, but by two points; air is lower by 95, but is a single image."""
+    sign = of_groups(grouped((76_160, 80_000), (18_600, 20_000), (0, 1)), split="test")
+    assert sign is not None
+    assert not sign.found
+    assert ") in its worst group, air, and" in sign.sentence
+
+
+@pytest.mark.parametrize("few", [(0, 1), (7, 10), (1, 2)])
+def test_a_few_mistakes_in_a_small_group_are_no_sign(few: tuple[int, int]) -> None:
+    """Of 18 such groups that are right in 95 %, one or more look like this in 60 %, 19 % or 84 % of draws."""
+    sign = of_groups(grouped((19_000, 20_000), (19_000, 20_000), *[few] * 18), split="test")
+    assert sign is not None
+    assert not sign.found
+
+
+def test_the_group_that_is_surely_lower_is_the_one_that_is_told() -> None:
+    sign = of_groups(grouped((950, 1000), (600, 1000), (0, 1)), split="test")
+    assert sign is not None
+    assert sign.found
+    assert "its accuracy is 60.0 % (56.9–63.7) in one group, water, and" in sign.sentence
+
+
+def test_a_gap_that_chance_would_make_is_no_sign() -> None:
+    few = of_groups(measured(0.9, 0.6, n=10), split="test")
+    assert few is not None
+    assert not few.found
+
+
+def judged(share: float, *, classes: int = 2, n: int = 100) -> Metrics:
+    """`n` samples of each class, this share of them right."""
+    labels = np.repeat(np.arange(classes), n)
+    right = np.tile(np.arange(n) < round(share * n), classes)
+    return metrics(labels, np.where(right, labels, (labels + 1) % classes))
+
+
+@pytest.mark.parametrize(
+    ("share", "classes", "counts"), [(0.42, 2, False), (0.55, 2, False), (0.8, 2, True), (0.55, 4, True)]
+)
+def test_the_failures_of_a_model_that_guesses_are_no_signs(share: float, classes: int, counts: bool) -> None:
+    failure, cause = of_groups(measured(0.6, 0.1), split="test"), Sign("property", "cause", True, 5, "Told.")
+    assert failure is not None
+    assert failure.found
+    found = read([failure, cause], judged(share, classes=classes))
+    assert [sign.found for sign in found.signs] == [counts, True]
+    assert found.reading == ("leans" if counts else "some_signs")
+    assert ("no better than a guess" in found.signs[0].sentence) is not counts
+    assert found.reason is None
+
+
+@pytest.mark.parametrize("fails", [True, False])
+@pytest.mark.parametrize(("share", "reading"), [(0.52, "not_judged"), (0.8, None)])
+def test_a_model_that_guesses_is_not_said_to_be_free_of_shortcuts(
+    share: float, reading: str | None, fails: bool
+) -> None:
+    failure, cause = Sign("shift", "failure", fails, 9, "Told."), Sign("mask", "cause", False, 9, "Told.")
+    found = read([failure, cause], judged(share))
+    assert found.reading == (reading or ("some_signs" if fails else "no_sign"))
+    assert found.to_json()["reason"] == (
+        "On validation, its mean accuracy over classes is 52.0 % (45.1–58.8), no better than a guess "
+        "(50.0 %): it has learned nothing, or only what does not hold there."
+        if reading
+        else None
+    )
+
+
+def test_answers_that_are_no_numbers_are_not_judged() -> None:
+    validation = metrics(np.arange(40) % 2, np.full(40, -1))
+    assert read([Sign("mask", "cause", False, 9, "…")], validation).reading == "not_judged"
+
+
+def test_without_two_classes_nobody_can_guess() -> None:
+    failure = of_groups(measured(0.6, 0.1), split="test")
+    assert failure is not None
+    assert read([failure], judged(0.3, classes=1)).signs == (failure,)
+
+
+def test_one_group_or_none_cannot_be_compared() -> None:
+    assert of_groups(measured(0.5), split="test") is None
+    labels = np.zeros(10, np.int64)
+    assert of_groups(metrics(labels, labels), split="test") is None
+
+
+@pytest.mark.parametrize(("test", "found"), [(0.5, True), (0.97, False), (0.99, False)])
+def test_what_does_not_hold_on_the_test_split_is_a_sign(test: float, found: bool) -> None:
+    assert of_shift(measured(0.99), measured(test)).found is found
+
+
+def cost(changed: float, elsewhere: float, masked: float) -> MaskingCost:
+    n = 200
+    labels = np.zeros(n, np.int64)
+    own, other = (np.where(np.arange(n) < share * n, 1, 0) for share in (changed, elsewhere))
+    answers = MaskedAnswers(np.arange(n), labels, np.full(n, masked), labels, own, other, other)
+    return masking_cost(answers, generator=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("changed", "elsewhere", "masked", "found"),
+    [
+        (0.5, 0.02, 0.03, True),
+        (0.5, 0.02, 0.4, False),  # a large mask damages the image
+        (0.5, 0.45, 0.03, False),  # so does the same mask elsewhere
+        (0.08, 0.0, 0.03, False),  # too few answers
+    ],
+)
+def test_a_small_mask_that_changes_much_is_a_sign(
+    changed: float, elsewhere: float, masked: float, found: bool
+) -> None:
+    assert of_mask(cost(changed, elsewhere, masked), split="val").found is found
+
+
+def test_a_simple_property_is_a_sign_where_it_is_rated_strong() -> None:
+    check = {"n": 90, "sentence": "The corner tells a from b.", "findings": [{"p_value": 0.005}]}
+    for strength, found in (("strong", True), ("weak", False), ("none", False)):
+        sign = of_property(check | {"strength": strength})
+        assert sign is not None
+        assert (sign.found, sign.kind, sign.n) == (found, "cause", 90)
+    assert of_property({"findings": []}) is None
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause", "reading"),
+    [
+        (True, True, "leans"),
+        (True, False, "some_signs"),
+        (False, True, "some_signs"),
+        (False, False, "no_sign"),
+    ],
+)
+def test_a_failure_and_a_cause_together_are_a_shortcut(failure: bool, cause: bool, reading: str) -> None:
+    found = read([Sign("shift", "failure", failure, 9, "…"), Sign("mask", "cause", cause, 9, "…")])
+    assert found.reading == reading
+    assert json.loads(json.dumps(found.to_json()))["signs"][1]["found"] is cause
+    assert found.reason is None
+
+
+def test_where_nothing_was_looked_at_nothing_is_judged() -> None:
+    assert (read([]).reading, read([]).reason) == ("not_judged", "There was nothing to check.")

@@ -1,0 +1,301 @@
+"""Shares of saliency, what moved, the pictures that a rule picks, and what masks cost a model that cheats."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.backbones import Network, build_network
+from models.config import MaskingConfig
+from models.data.batches import Batch
+from models.evaluation.masking_cost import MaskedAnswers, answers_under_masks, masking_cost, shifted
+from models.evaluation.metrics import Names
+from models.masking.rule import apply_masks, masks, thresholds
+from models.run import Run, Stopped
+from models.saliency import saliency
+from models.shortcuts.saliency_summary import (
+    RULE_WORDS,
+    RULES,
+    Gaze,
+    mean_interval,
+    mean_maps,
+    moved,
+    movement,
+    pick,
+    shares,
+)
+
+Maps = NDArray[np.float32]
+
+
+def spots(*places: tuple[int, int] | None, size: int = 4) -> Maps:
+    """One map each, with all its mass at a place; None: a map of zeros."""
+    maps = np.zeros((len(places), size, size), np.float32)
+    for index, place in enumerate(places):
+        if place is not None:
+            maps[(index, *place)] = index + 1
+    return maps
+
+
+def random_maps(seed: int, n: int = 6) -> Maps:
+    return np.random.default_rng(seed).gamma(0.5, size=(n, 5, 7)).astype(np.float32)
+
+
+# maps
+
+
+def test_shares_sum_to_one_and_say_nothing_where_there_is_nothing() -> None:
+    maps = np.concatenate([random_maps(0, 3), np.zeros((1, 5, 7)), np.full((1, 5, 7), np.inf)]).astype("f4")
+    found = shares(maps)
+    assert found[:3].sum((1, 2)) == pytest.approx(1)
+    assert np.isnan(found[3:]).all()
+
+
+@given(st.integers(0, 1000), st.floats(1e-3, 1e3))
+@settings(max_examples=25, deadline=None)
+def test_what_moved_is_a_distance_that_no_scale_changes(seed: int, scale: float) -> None:
+    a, b, c = (random_maps(seed + i) for i in range(3))
+    assert moved(a, a * np.float32(scale)) == pytest.approx(0, abs=1e-6)
+    assert np.array_equal(moved(a, b), moved(b, a))
+    assert (moved(a, c) <= moved(a, b) + moved(b, c) + 1e-9).all()
+    assert (moved(a, b) <= 1).all()
+
+
+def test_what_moved_is_the_mass_that_must_be_carried() -> None:
+    before, after = spots((0, 0), (1, 1), None), spots((0, 0), (2, 2), (0, 0))
+    half = before.copy()
+    half[0, 3, 3] = half[0, 0, 0]
+    assert moved(before, after)[:2].tolist() == [0, 1]
+    assert np.isnan(moved(before, after)[2])
+    assert moved(before, half)[0] == 0.5
+    with pytest.raises(ValueError, match="same images"):
+        moved(before, after[:, :3])
+
+
+def test_movement_counts_what_it_leaves_out() -> None:
+    before, after = spots((0, 0), (1, 1), None, (0, 0)), spots((0, 0), (2, 2), (0, 0), (3, 3))
+    found = movement(before, after, np.array([0, 0, 1, 1]), classes=("a", "b", "c"))
+    assert (found.all.n, found.all.undefined) == (3, 1)
+    assert found.all.mean == pytest.approx(2 / 3)
+    assert [(c.name, c.n, c.undefined, c.mean) for c in found.classes] == [
+        ("a", 2, 0, 0.5),
+        ("b", 1, 1, 1.0),
+        ("c", 0, 0, None),
+    ]
+    assert json.loads(json.dumps(found.to_json()))["all"]["quartiles"] == [0.5, 1, 1]
+
+
+def test_the_interval_of_a_mean_holds_its_confidence() -> None:
+    rng = np.random.default_rng(0)
+    held = [
+        low <= 0.25 <= high for low, high in (mean_interval(rng.beta(1, 3, size=12)) for _ in range(1500))
+    ]
+    assert 0.92 <= np.mean(held) <= 0.97
+    assert mean_interval(np.array([0.4])) == (0, 1)
+
+
+def test_a_mean_map_is_the_mean_of_shares_in_its_class() -> None:
+    maps = spots((0, 0), (0, 1), None, (2, 2))
+    first, second, third = mean_maps(maps, np.array([0, 0, 0, 1]), classes=("a", "b", "c"))
+    assert (first.n, first.undefined) == (2, 1)
+    assert first.map is not None
+    assert first.map[0][:2] == [0.5, 0.5]  # though the second map has twice the mass
+    assert np.sum(first.map) == pytest.approx(1)
+    assert first.error is not None
+    assert first.error[0][0] == pytest.approx(0.5)
+    assert (second.n, second.error, third.n, third.map) == (1, None, 0, None)
+    json.dumps([m.to_json() for m in (first, second, third)])
+
+
+# the gallery
+
+
+def gaze() -> Gaze:
+    nan = np.nan
+    return Gaze(
+        rows=np.array([50, 40, 30, 20, 10]),
+        masked=np.array([0.1, 0.3, 0.0, 0.3, 0.2]),
+        moved=np.array([0.5, nan, 0.9, 0.5, 0.0]),
+        before=np.array([0, 0, 1, 1, 0]),
+        after=np.array([0, 1, 0, 0, 1]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows"),
+    [
+        ("most_masked", [20, 40, 10, 50]),  # a tie by row; nothing masked is never shown
+        ("most_changed", [30, 20, 50]),  # what has no map, or did not move, is never shown
+        ("disagreeing", [30, 20, 10, 40]),  # most moved first; the one without a map last
+    ],
+)
+def test_a_rule_decides_the_gallery(rule: str, rows: list[int]) -> None:
+    picked = next(pick(name, gaze()) for name in RULES if name == rule)
+    assert [p.row for p in picked] == rows
+    assert set(RULE_WORDS) == set(RULES)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_order_of_the_images_picks_no_others(rule: str) -> None:
+    order = np.random.default_rng(0).permutation(5)
+    given = gaze()
+    shuffled = given._replace(**{name: column[order] for name, column in given._asdict().items()})
+    name = next(r for r in RULES if r == rule)
+    assert pick(name, shuffled, count=2) == pick(name, gaze(), count=2)
+
+
+# the cost of masks
+
+
+def test_a_shifted_mask_has_its_size_and_shape_and_depends_on_the_row_alone() -> None:
+    masked = torch.rand(5, 6, 9, generator=torch.Generator().manual_seed(0)) > 0.7
+    rows = torch.tensor([3, 0, 99, 7, 12])
+    together = shifted(masked, rows, seed=1)
+    assert together.sum((1, 2)).tolist() == masked.sum((1, 2)).tolist()
+    for index in range(5):
+        picked = slice(index, index + 1)
+        assert torch.equal(shifted(masked[picked], rows[picked], seed=1)[0], together[index])
+        steps = [
+            (y, x)
+            for y in range(6)
+            for x in range(9)
+            if torch.equal(masked[index].roll((y, x), (0, 1)), together[index])
+        ]
+        assert len(steps) == 1
+        assert steps != [(0, 0)]
+
+
+class Cheater(nn.Module):
+    """Says 1 where the upper left pixel of the activation is lit: a network that took a shortcut."""
+
+    linear = None
+    head_layers = None
+    spatial_channels = 1
+
+    def features(self, images: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(images[:, :1], 4)
+
+    def head(self, activation: Tensor) -> Tensor:
+        corner = activation[:, 0, 0, 0]
+        return torch.stack([0.3 + 0 * corner, corner], 1) + 1e-3 * activation.sum((1, 2, 3))[:, None]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+
+class Batches:
+    """Grey noise, a bright corner on the images of class 1; `batch` at a time."""
+
+    def __init__(self, images: int, batch: int) -> None:
+        self.pixels = torch.rand(images, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.2
+        self.labels = torch.arange(images) % 2
+        self.pixels[self.labels == 1, :, :4, :4] = 1.0
+        self._batch = batch
+
+    @property
+    def images(self) -> int:
+        return len(self.pixels)
+
+    def __len__(self) -> int:
+        return math.ceil(self.images / self._batch)
+
+    def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
+        for start in range(0, self.images, self._batch):
+            rows = torch.arange(start, min(start + self._batch, self.images))
+            yield Batch(self.pixels[rows], self.labels[rows], rows)
+
+
+def test_a_shortcut_is_a_small_mask_that_costs_much() -> None:
+    answers = answers_under_masks(Cheater(), Batches(40, 16), MaskingConfig(method="hirescam"), Run())  # type: ignore[arg-type]  # a network in all but its base class
+    cost = masking_cost(
+        answers,
+        generator=np.random.default_rng(0),
+        groups=np.where(np.arange(40) % 4 == 0, -1, np.arange(40) % 2),
+        names=Names(("dark", "lit"), ("g", "h")),
+    )
+    plain, own, elsewhere, _ = cost.arms
+    assert (plain.correct, own.correct, own.changed) == (40, 20, 20)
+    assert elsewhere.changed <= 4  # where it came back to the corner
+    assert cost.masked_share < 0.1
+    assert cost.cost.estimate == 0.5
+    assert cost.beyond_elsewhere.low > 0.2
+    assert cost.changes_beyond_elsewhere.low > 0.2
+    assert [(c.name, c.n, c.arms[1].correct) for c in cost.classes] == [("dark", 20, 20), ("lit", 20, 0)]
+    assert [(c.name, c.n) for c in cost.groups] == [("g", 10), ("h", 20)]
+    assert "from 100.0 % to 50.0 %" in cost.sentence
+    assert json.loads(json.dumps(cost.to_json()))["cost"]["estimate"] == 0.5
+
+
+def test_an_answer_that_is_no_number_is_not_right_under_any_mask() -> None:
+    broken = build_network("small_cnn", classes=2, image_size=16, seed=5)
+    with torch.no_grad():
+        broken.classifier.weight[0] = float("nan")  # the class that argmax would name
+    answers = answers_under_masks(broken, Batches(8, 4), MaskingConfig(), Run())
+    cost = masking_cost(answers, generator=np.random.default_rng(0))
+    assert [(arm.correct, arm.changed) for arm in cost.arms] == [(0, 0)] * 4
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return build_network("small_cnn", classes=2, image_size=16, seed=5)
+
+
+def test_the_mask_is_the_one_that_training_would_use_in_any_batch(network: Network) -> None:
+    config, run = MaskingConfig(fill="mean"), Run(seed=3)
+    one, many = (answers_under_masks(network, Batches(11, b), config, run) for b in (11, 3))
+    for a, b in zip(one, many, strict=True):
+        assert np.array_equal(a, b)
+    pixels = Batches(11, 11).pixels
+    network.eval()
+    found = saliency(network, pixels)
+    own = masks(found.maps, thresholds(found.maps, (16, 16)), (16, 16))
+    assert one.masked.tolist() == (own.float().mean((1, 2))).tolist()
+    assert one.plain.tolist() == found.logits.argmax(1).tolist()
+    with torch.no_grad():
+        assert one.own.tolist() == network(apply_masks(pixels, own, "mean")).argmax(1).tolist()
+
+
+def test_maps_of_cropped_images_cost_one_more_pass_and_are_made_once(network: Network) -> None:
+    """Score-CAM asks the network for each image again: what it is asked for can be counted."""
+    asked = 0
+
+    def count(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+
+    hook = network.model.get_submodule("block1").register_forward_hook(count)
+    told = []
+    for crop in ("none", "centre"):
+        asked, config = 0, MaskingConfig(method="scorecam", crop=crop)
+        cropped = None if crop == "none" else Batches(4, 2)
+        found = answers_under_masks(network, Batches(4, 2), config, Run(), cropped=cropped)
+        told.append((asked, [column.tolist() for column in found]))
+    hook.remove()
+    (whole, plain), (crops, same) = told
+    assert crops == whole + 2  # batches
+    assert same == plain  # the "crops" here are the images themselves
+
+
+def test_it_stops_when_it_is_told_to_and_leaves_the_mode(network: Network) -> None:
+    network.train()
+    with pytest.raises(Stopped):
+        answers_under_masks(network, Batches(6, 3), MaskingConfig(), Run(should_stop=lambda: True))
+    assert network.training
+
+
+def test_without_an_image_there_is_no_cost() -> None:
+    none = np.zeros(0, np.int64)
+    with pytest.raises(ValueError, match="no image"):
+        masking_cost(
+            MaskedAnswers(none, none, none.astype(float), none, none, none, none),
+            generator=np.random.default_rng(0),
+        )

@@ -1,0 +1,148 @@
+"""Checkpoints come back as they were, whole or not at all, and run nothing."""
+
+from __future__ import annotations
+
+import errno
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import nn
+
+from models.training.checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    CheckpointFolder,
+    EpochRecord,
+    NotingWriter,
+    digest_of,
+    save,
+    weights_digest,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+def _checkpoint(epoch: int, best: int | None) -> Checkpoint:
+    record = EpochRecord(epoch, 0.01, 0.5, 3, 4, 1, 2, 0.1)
+    return Checkpoint(
+        epoch=epoch,
+        weights={"w": torch.full((2, 2), float(epoch))},
+        optimizer={
+            "state": {0: {"momentum_buffer": torch.ones(2)}},
+            "param_groups": [{"lr": 0.1, "params": [0]}],
+        },
+        learning_rate=0.01,
+        threads=2,
+        identity="{}",
+        best=best,
+        history=(record,),
+    )
+
+
+def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path / "c")
+    assert folder.newest() is None
+    written = _checkpoint(1, 1)
+    folder.save(written)
+    read = folder.last()
+    assert torch.equal(read.weights["w"], written.weights["w"])
+    assert replace(read, weights={}, optimizer={}) == replace(written, weights={}, optimizer={})
+    assert read.optimizer["param_groups"] == written.optimizer["param_groups"]
+    assert read.history[0].val_accuracy == 0.5
+
+
+def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path / "c")
+    for epoch, best in [(1, 1), (2, 2), (3, 2), (4, 2)]:
+        folder.save(_checkpoint(epoch, best))
+    assert folder.epochs() == [2, 4]
+    assert (folder.best().epoch, folder.last().epoch) == (2, 4)
+    folder.save(_checkpoint(5, None))
+    assert folder.best().epoch == 5
+
+
+def test_a_file_cut_short_while_it_was_written_is_not_seen(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path / "c")
+    folder.save(_checkpoint(1, 1))
+    (tmp_path / "c" / "epoch-00002.partial").write_bytes(b"half")
+    assert folder.last().epoch == 1
+    folder.save(_checkpoint(2, 2))
+    assert folder.last().epoch == 2
+
+
+class _SmallDisk(io.RawIOBase):
+    """Takes so many bytes and no more; less than was given, as a disk does."""
+
+    def __init__(self, space: int) -> None:
+        self.space = space
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer) -> int:
+        taken = min(memoryview(data).nbytes, self.space)
+        if not taken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.space -= taken
+        return taken
+
+
+@pytest.mark.parametrize("space", [0, 100, 20_000, 200_000, 400_100])
+def test_a_disk_that_fills_up_is_told_as_that(space: int) -> None:
+    """Torch itself speaks of an "unexpected pos" where the file ends in the middle of a tensor."""
+    raised = None
+    try:
+        with NotingWriter(_SmallDisk(space)) as file:
+            save({"w": torch.zeros(100_000)}, file)
+            file.flush()
+    except OSError as error:
+        raised = error
+    assert raised is not None
+    assert raised.errno == errno.ENOSPC
+
+
+def test_what_else_torch_refuses_stays_as_it_is() -> None:
+    with NotingWriter(_SmallDisk(10**6)) as file, pytest.raises(RuntimeError, match="meta tensor"):
+        save({"w": torch.zeros(2, device="meta").untyped_storage()}, file)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"])
+def test_damaged_files_say_so(tmp_path: Path, content: bytes) -> None:
+    folder = CheckpointFolder(tmp_path)
+    (tmp_path / "epoch-00001.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        folder.last()
+
+
+def test_foreign_contents_and_missing_epochs_say_so(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    with pytest.raises(CheckpointError, match="has not run"):
+        folder.last()
+    torch.save({"version": 1, "history": [], "weights": {}}, tmp_path / "epoch-00001.pt")
+    with pytest.raises(CheckpointError, match="incomplete or malformed"):
+        folder.last()
+    torch.save({"weights": {}}, tmp_path / "epoch-00001.pt")
+    with pytest.raises(CheckpointError, match="version"):
+        folder.last()
+    with pytest.raises(CheckpointError, match="no checkpoint of epoch 7"):
+        folder.load(7)
+
+
+def test_an_identity_of_any_length_is_named_in_a_line() -> None:
+    names = {digest_of(identity) for identity in ("{}", "{} ", "{" + "x" * 10**6 + "}")}
+    assert {len(name) for name in names} == {71}
+    assert len(names) == 3
+
+
+def test_the_digest_is_of_values_names_and_shapes_not_of_layout() -> None:
+    layer = nn.Conv2d(3, 4, 3)
+    digest = weights_digest(layer)
+    assert weights_digest(layer.to(memory_format=torch.channels_last)) == digest  # type: ignore[call-overload]  # torch's stub wants a device
+    with torch.no_grad():
+        layer.bias.add_(1e-7 if layer.bias.dtype == torch.float64 else 1e-3)  # type: ignore[union-attr]  # it has one
+    assert weights_digest(layer) != digest

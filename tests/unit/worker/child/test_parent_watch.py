@@ -1,0 +1,27 @@
+"""The lifeline reads its first line whole, or says that there is none."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from worker.child.parent_watch import Lifeline
+
+
+def test_the_first_line_is_read_whole_however_it_comes() -> None:
+    reading, writing = os.pipe()
+    for part in (b"ab", b"c", b"\n", b'{"until": 5}\n'):
+        os.write(writing, part)
+    lifeline = Lifeline(reading)
+    assert lifeline.first_line() == b"abc"
+    os.close(writing)
+    os.close(reading)
+
+
+def test_no_line_at_all() -> None:
+    reading, writing = os.pipe()
+    os.close(writing)
+    with pytest.raises(EOFError):
+        Lifeline(reading).first_line()
+    os.close(reading)

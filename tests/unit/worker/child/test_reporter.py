@@ -1,0 +1,60 @@
+"""Messages arrive as they were sent."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masktune.contract.vocabulary import Stage
+from worker.child.reporter import Reporter, finite
+from worker.messages import parse
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def sent(*, write: Reporter, read: int) -> list[object]:
+    os.close(write.descriptor)
+    data = b""
+    while chunk := os.read(read, 1 << 16):
+        data += chunk
+    os.close(read)
+    return [parse(line) for line in data.splitlines()]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text(max_size=4), json_values, max_size=4))
+def test_a_result_arrives_with_none_for_what_is_no_number(result: dict[str, object]) -> None:
+    reading, writing = os.pipe()
+    reporter = Reporter(writing)
+    reporter.stage_finished(Stage.MASK, result)
+    reporter.done()
+    assert sent(write=reporter, read=reading) == [
+        {"type": "stage_finished", "stage": "mask", "result": finite(result)},
+        {"type": "done"},
+    ]
+
+
+def test_signs_of_life_are_told_where_nothing_else_was_told_for_a_while() -> None:
+    reading, writing = os.pipe()
+    reporter = Reporter(writing)
+    for _ in range(100):
+        reporter.alive()
+    reporter.log("a line")
+    reporter.alive()
+    assert sent(write=reporter, read=reading) == [{"type": "alive"}, {"type": "log", "message": "a line"}]
+
+
+def test_not_a_number_becomes_none() -> None:
+    assert finite({"a": [float("nan"), float("inf"), 1.5, 2]}) == {"a": [None, None, 1.5, 2]}
+
+
+def test_what_is_no_message_is_none() -> None:
+    assert parse(b"warning: something") is None
+    assert parse(b"[1]") is None
+    assert parse(b'{"no": "type"}') is None

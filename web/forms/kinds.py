@@ -1,0 +1,144 @@
+"""The fields of each kind of job. Fields left empty get a default that suits the data."""
+
+from __future__ import annotations
+
+from nicegui import ui
+
+from masktune import Dataset
+from web.forms.estimate import LITE0, Plan
+from web.forms.fields import Fields, folded
+from web.forms.from_model import Evaluate, Mask, Predict, RetrainHead, masking
+from web.shell import html
+from web.text import labels as words
+
+BACKBONES = (LITE0, "small_cnn", "resnet32", "resnet18", "resnet50", "convnext_tiny", "vit_b_16")
+WEIGHTS: dict[bool | str, str] = {
+    "": "automatic: published for photographs",
+    True: "published",
+    False: "random",
+}
+TRAINED: dict[bool | str, str] = {
+    "": "automatic: the last layer for photographs",
+    True: "only the last layer",
+    False: "the whole network",
+}
+FILLS = {"": "automatic", "black": "black", "mean": "mean colour", "blur": "blur"}
+AUGMENTATIONS = {"": "automatic", "none": "none", "crop_flip": "crop and flip"}
+
+
+class Erm(Fields):
+    """Plain training."""
+
+    kind = "erm"
+
+    def build(self) -> None:
+        titles = {"": "none: automatic"}
+        titles |= {p.name: p.title or p.name for p in self.stock.presets.values()}
+        with ui.element("div").classes("form"):
+            self.choose_dataset(next(iter(self.stock.datasets))).classes("whole")
+            self.choose("/preset", "Preset", titles)
+            self.text("/backbone", "Network", BACKBONES)
+            self.choose("/pretrained", "Weights at the start", WEIGHTS)
+            self.choose("/freeze_backbone", "What is trained", TRAINED)
+        with folded("Fields that override the preset"):
+            self.number("/epochs", "Epochs", int, low=1)
+            self.number("/image_size", "Image size in pixels", int, low=8)
+            self.number("/batch_size", "Batch size", int, low=2)
+            self.number("/optimizer/learning_rate", "Learning rate", low=0)
+            self.number("/optimizer/weight_decay", "Weight decay", low=0)
+            self.choose("/augmentation", "Augmentation", AUGMENTATIONS)
+            self.number("/seed", "Seed", int, low=0)
+
+    def plan(self) -> Plan | None:
+        dataset = self.dataset()
+        if dataset is None:
+            return None
+        preset = self.stock.presets.get(self.value("/preset") or "")
+        base = dict(preset.params) if preset else {}
+        pretrained, frozen = self.value("/pretrained"), self.value("/freeze_backbone")
+        return Plan(
+            kind=self.kind,
+            images=dataset.splits,
+            backbone=self.value("/backbone") or base.get("backbone"),
+            pretrained=base.get("pretrained") if pretrained is None else pretrained,
+            freeze_backbone=base.get("freeze_backbone") if frozen is None else frozen,
+            epochs=self.value("/epochs") or base.get("epochs"),
+            image_size=self.value("/image_size") or base.get("image_size"),
+            finetune_epochs=self.value("/finetune/epochs") or base.get("finetune", {}).get("epochs"),
+            control=self.value("/control") is None,
+        )
+
+
+class Masktune(Erm):
+    """The whole method."""
+
+    kind = "masktune"
+
+    def build(self) -> None:
+        super().build()
+        with folded("Masks and control"):
+            masking(self)
+            self.number("/finetune/epochs", "Epochs on masked images", int, low=1)
+            self.switch(
+                "/control", "Train a control without masks", lambda on: None if on else False, value=True
+            )
+
+
+class Finetune(Fields):
+    """Training a model further on masked images; the mask set determines the model and the data set."""
+
+    kind = "finetune"
+
+    def build(self) -> None:
+        options = {job.id: self._told(job.id) for job in self.stock.mask_sets}
+        if not options:
+            html("nothing_to_start_from", what="mask set", kind="mask")
+        with ui.element("div").classes("form"):
+            self.choose(
+                "/mask_set", "Mask set", options, next(iter(options), None), required="Choose a mask set."
+            ).classes("whole")
+            self.number("/finetune/epochs", "Epochs on masked images", int, low=1)
+            rate = "the last one used in training"
+            self.number("/finetune/learning_rate", "Learning rate", low=0, hint=rate)
+            self.choose("/masking/fill", "Fill masked pixels with", FILLS)
+            self.number("/seed", "Seed", int, low=0)
+
+    def plan(self) -> Plan | None:
+        job = next((job for job in self.stock.mask_sets if job.id == self.value("/mask_set")), None)
+        dataset = self.stock.datasets.get(str(job.dataset)) if job is not None else None
+        if job is None or dataset is None:
+            return None
+        return Plan(
+            self.kind,
+            dataset.splits,
+            backbone=job.params.get("backbone"),
+            image_size=job.params.get("image_size"),
+            freeze_backbone=bool(job.params.get("freeze_backbone")),
+            finetune_epochs=self.value("/finetune/epochs") or job.params.get("finetune", {}).get("epochs"),
+        )
+
+    def dataset(self) -> Dataset | None:
+        job = next((job for job in self.stock.mask_sets if job.id == self.value("/mask_set")), None)
+        return self.stock.datasets.get(str(job.dataset)) if job is not None else None
+
+    def _told(self, number: str) -> str:
+        job = next(job for job in self.stock.mask_sets if job.id == number)
+        dataset = self.stock.datasets.get(str(job.dataset))
+        parts = (
+            dataset.name if dataset else job.dataset,
+            job.params.get("backbone"),
+            words.ago(job.ended_at),
+        )
+        return " · ".join(str(part) for part in (*parts, job.id[-6:]))
+
+
+FORMS: dict[str, type[Fields]] = {
+    "masktune": Masktune,
+    "erm": Erm,
+    "mask": Mask,
+    "finetune": Finetune,
+    "retrain_head": RetrainHead,
+    "evaluate": Evaluate,
+    "predict": Predict,
+}
+"""All kinds of job that can be started, the whole method first."""

@@ -1,0 +1,156 @@
+"""A job's events prepared for a page: stages, curves and log. Draws nothing and makes no requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from masktune import Event
+from masktune.contract.stages import STAGES
+from web.charts import Chart, Line
+
+LOG_LINES = 400
+"""Most lines kept; older ones are in the job's events."""
+TRAINED = ("erm", "finetune", "control")
+"""The stages whose epochs are drawn, in this order."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The figures at the end of one epoch; None if not measured."""
+
+    stage: str
+    number: int
+    loss: float | None
+    accuracy: float | None
+    val_accuracy: float | None
+
+
+@dataclass
+class Story:
+    """A job's events so far. `add` accepts them in any order and sorts by their ids."""
+
+    finished: dict[str, float] = field(default_factory=dict)
+    """Seconds by finished stage."""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    """The data of the newest progress event."""
+    skipped: int = 0
+    """Number of events at the beginning of which only those that are drawn were read."""
+    _progressed: int = 0
+    _epochs: dict[int, Epoch] = field(default_factory=dict)
+    _lines: dict[int, str] = field(default_factory=dict)
+    """`_epochs` and `_lines` are keyed by event id."""
+
+    def add(self, event: Event) -> None:
+        match event.type:
+            case "progress":
+                self._progress(event)
+            case "stage":
+                self._stage(event)
+            case "log":
+                self._say(event, str(event.data.get("message", "")))
+            case "state":
+                self._say(event, self._state(event.data))
+            case _:
+                pass
+
+    @property
+    def log(self) -> list[str]:
+        """The newest lines in chronological order."""
+        return [self._lines[number] for number in sorted(self._lines)[-LOG_LINES:]]
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        """Epochs in order. An interrupted job repeats its last epoch; the later figures count."""
+        kept: list[Epoch] = []
+        for number in sorted(self._epochs):
+            epoch = self._epochs[number]
+            while kept and kept[-1].stage == epoch.stage and kept[-1].number >= epoch.number:
+                kept.pop()
+            kept.append(epoch)
+        return kept
+
+    @property
+    def charts(self) -> list[Chart]:
+        """Loss and accuracy over the epochs of all training stages."""
+        epochs = self.epochs
+        if not epochs:
+            return []
+        numbered, parts = _side_by_side(epochs)
+        loss = Line("training loss", [(n, e.loss) for n, e in numbered])
+        train = Line("training accuracy", [(n, e.accuracy) for n, e in numbered])
+        val = Line("validation accuracy", [(n, e.val_accuracy) for n, e in numbered])
+        total, last = numbered[-1]
+        # In the order of the chart, in which a dashed line separates consecutive trainings.
+        trainings = " ┊ ".join(STAGES[stage] for stage in dict.fromkeys(e.stage for e in epochs))
+        return [
+            Chart(
+                f"Training loss after {total} epochs: {_figure(last.loss)}",
+                f"epochs: {trainings}",
+                "loss",
+                [loss],
+                parts=parts,
+                whole_x=True,
+            ),
+            Chart(
+                f"Accuracy after {total} epochs: validation {_figure(last.val_accuracy)}",
+                f"epochs: {trainings}",
+                "accuracy",
+                [val, train],
+                parts=parts,
+                percent_y=True,
+                whole_x=True,
+                y_top=1.0,
+            ),
+        ]
+
+    def _progress(self, event: Event) -> None:
+        data = event.data
+        if event.id >= self._progressed:
+            self._progressed, self.progress = event.id, data
+        metrics, stage = data.get("metrics") or {}, str(data.get("stage"))
+        if stage in TRAINED and metrics.get("loss") is not None:
+            self._epochs[event.id] = Epoch(
+                stage,
+                int(data.get("epoch") or 0),
+                metrics.get("loss"),
+                metrics.get("accuracy"),
+                metrics.get("val_accuracy"),
+            )
+
+    def _stage(self, event: Event) -> None:
+        stage, status = str(event.data.get("stage")), event.data.get("status")
+        if status == "finished":
+            self.finished[stage] = float(event.data.get("seconds") or 0.0)
+            self._say(event, f"{stage} finished after {self.finished[stage]:.1f} s")
+        else:
+            self._say(event, f"{stage} started")
+
+    def _state(self, data: Mapping[str, Any]) -> str:
+        why = data.get("reason") or (data.get("error") or {}).get("detail")
+        return f"{data.get('state')}, attempt {data.get('attempt', 0)}" + (f": {why}" if why else "")
+
+    def _say(self, event: Event, line: str) -> None:
+        at = event.at.strftime("%H:%M:%S") if event.at is not None else ""
+        self._lines[event.id] = f"{at}  {line}"
+        if len(self._lines) > 2 * LOG_LINES:
+            for number in sorted(self._lines)[:-LOG_LINES]:
+                del self._lines[number]
+
+
+def _side_by_side(epochs: Sequence[Epoch]) -> tuple[list[tuple[int, Epoch]], list[float]]:
+    """The epochs numbered consecutively across all trainings (some may be missing), and the boundaries."""
+    numbered: list[tuple[int, Epoch]] = []
+    parts: list[float] = []
+    before = 0
+    for epoch in epochs:
+        if numbered and numbered[-1][1].stage != epoch.stage:
+            before = numbered[-1][0]
+            parts.append(before + 0.5)
+        numbered.append((before + epoch.number, epoch))
+    return numbered, parts
+
+
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3g}"

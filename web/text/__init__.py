@@ -1,0 +1,1 @@
+"""What the dashboard says: labels and sentences."""

@@ -1,0 +1,272 @@
+"""Texts of the pages: figures formatted for people, and descriptions of the API's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from masktune import Dataset, ImportReport, Model
+from masktune.contract.stages import STAGES
+
+Json = Mapping[str, Any]
+
+ARMS = {
+    "erm": "ERM",
+    "given": "Given model",
+    "control": "Control",
+    "masktune": "MaskTune",
+    "retrained": "Retrained head",
+    "imported": "Imported",
+}
+"""Arms in reading order: before, the same amount of training, after."""
+
+ARM_SENTENCES = {
+    "erm": "before: plain training",
+    "given": "before: the model that the judged one was made from",
+    "control": "the same extra budget, without the masks or groups that are judged",
+    "masktune": "after: finetuned with the salient pixels masked",
+    "retrained": "after: the last layer refitted, balanced over groups",
+    "imported": "imported from a file",
+}
+
+KINDS = {
+    "masktune": (
+        "MaskTune",
+        "Train a plain model, mask what it looks at, finetune it on the masked images, compare.",
+    ),
+    "erm": ("Plain training (ERM)", "One ordinary classifier, calibrated and evaluated. No masks."),
+    "retrain_head": (
+        "Retrain the last layer",
+        "Keep a model's backbone and refit its last layer, balanced over given or inferred groups.",
+    ),
+    "evaluate": ("Evaluate a model", "Accuracy by class and group, on splits held out from training."),
+    "mask": ("Mask set", "Mask what a model looks at in every training image, for a finetune job to use."),
+    "finetune": (
+        "Finetune",
+        "Train a model further on the masked images of its mask set, then calibrate and evaluate it.",
+    ),
+    "predict": ("Predict a split", "A model's answer for every sample of a split, as a file to download."),
+    "import": ("Import", "Check and pack the uploaded images."),
+}
+
+STAGES_OF = {
+    "import": ("import",),
+    "erm": ("erm", "calibrate", "evaluate"),
+    "mask": ("mask",),
+    "finetune": ("finetune", "calibrate", "evaluate"),
+    "masktune": ("erm", "mask", "finetune", "control", "calibrate", "evaluate"),
+    "retrain_head": ("retrain_head", "control", "calibrate", "evaluate"),
+    "evaluate": ("calibrate", "evaluate"),
+    "predict": ("predict",),
+}
+
+TONES = {
+    "ready": "good",
+    "succeeded": "good",
+    "importing": "busy",
+    "running": "busy",
+    "cancelling": "busy",
+    "invalid": "bad",
+    "failed": "bad",
+    "cancelled": "unsure",
+    "queued": "",
+    "strong": "bad",
+    "weak": "unsure",
+    "none": "good",
+    "certified": "good",
+    "target_coverage": "good",
+    "raw_threshold": "unsure",
+    "not_certifiable": "bad",
+    "drifted": "bad",
+    "no_sign_of_drift": "good",
+    "too_few": "unsure",
+}
+"""The colour of a state or a verdict, which is never shown without its word."""
+
+SPLITS = {
+    "train": "train",
+    "val": "val",
+    "calibration": "calibration",
+    "test": "test",
+    "no_fg": "no_fg: object cut out",
+    "only_bg_b": "only_bg_b: object replaced by a black box",
+    "only_bg_t": "only_bg_t: object replaced by background",
+}
+"""All splits that a data set may have; the last three, without an object, are the Background Challenge's."""
+
+_NO_OBJECT = "These images show no object: a model that is right here reads the background. Lower is better."
+SPLIT_NOTES = {
+    "train": "The models were trained on these images, so these figures say nothing about new ones.",
+    "no_fg": _NO_OBJECT,
+    "only_bg_b": _NO_OBJECT,
+    "only_bg_t": _NO_OBJECT,
+}
+"""Notes on splits whose figures say nothing about how good a model is."""
+
+CLASSES_LISTED = 60
+"""Most classes listed with their counts; if there are more, only their number is shown."""
+
+STATUSES = {
+    "certified": "Certified",
+    "target_coverage": "Target coverage",
+    "raw_threshold": "Your own threshold",
+    "not_certifiable": "Not certifiable",
+    "none": "Every input is answered",
+}
+
+POLICIES = {
+    "none": "always answer",
+    "coverage": "answer the most confident share of inputs",
+    "max_risk": "limit the share of wrong answers",
+    "min_score": "answer at or above a score",
+}
+"""Policies that decide when a model answers."""
+POLICY_START = {"coverage": 90.0, "max_risk": 5.0, "min_score": 90.0}
+"""Initial value of each policy in percent."""
+CONFIDENCES = {0.99: "99 %", 0.95: "95 %", 0.9: "90 %"}
+"""Confidence levels of a certificate; the first is the service's default."""
+
+ABSTAINED = {
+    "below_threshold": "The model is not confident enough: the score is below the threshold.",
+    "no_certified_threshold": "No threshold can be certified for this risk with these calibration samples.",
+}
+
+
+def sentence(text: str) -> str:
+    """Capitalise a text: the service's error details start in lower case to fit into log lines."""
+    return text[:1].upper() + text[1:]
+
+
+def fault(report: ImportReport | None) -> str:
+    """Why a data set is invalid: its first problem, or the error that ended its import."""
+    found = report.problems[0].detail if report and report.problems else None
+    ended: Json = ((report.model_extra or {}).get("error") or {}) if report else {}
+    return sentence(found or ended.get("detail") or "the import failed") + "."
+
+
+def splits_of(dataset: Dataset) -> list[str]:
+    """The splits that have images, in the order of `SPLITS`."""
+    return [split for split in SPLITS if dataset.splits.get(split)]
+
+
+def shortcut(seen: Json) -> tuple[str, str, str]:
+    """(tone, badge, title) for an import's finding about shortcuts."""
+    if not seen.get("findings"):
+        return "unsure", "not judged", "This could not be judged"
+    strength = str(seen.get("strength"))
+    return TONES.get(strength, ""), strength, _SHORTCUTS.get(strength, strength)
+
+
+_SHORTCUTS = {
+    "strong": "Yes: a simple property predicts the class",
+    "weak": "Possibly: a simple property weakly predicts the class",
+    "none": "No simple shortcut was found",
+}
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """A count with its noun, e.g. "1 file was rejected" or "3 files were rejected"."""
+    return f"{number(count)} {one if count == 1 else many}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    return "–" if share is None else f"{100 * share:.{digits}f}\u00a0%"  # no line break before the sign
+
+
+def points(difference: float) -> str:
+    """Format a difference of shares as signed percentage points."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Format a duration, e.g. "45 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds is None:
+        return "–"
+    if 0 < seconds < 1:
+        return "under 1 s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes < 10 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
+
+
+def ago(at: datetime | None, now: datetime | None = None) -> str:
+    """How long ago, in the largest unit that fits."""
+    if at is None:
+        return "–"
+    seconds = max(0.0, ((now or datetime.now(UTC)) - at).total_seconds())
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        count = int(seconds // size)
+        if count:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def size(count: float) -> str:
+    """Format a number of bytes."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f}\u00a0{unit}"
+        count /= 1000
+    return f"{count:.1f}\u00a0GB"
+
+
+def kind(name: str) -> str:
+    return KINDS.get(name, (name, ""))[0]
+
+
+def arm(name: str) -> str:
+    return ARMS.get(name, name)
+
+
+def told_of(model: Model, dataset: str = "") -> str:
+    """A model's name in a list of choices; `dataset`: the name of its training data set, if known."""
+    of = f" · {cut(dataset)}" if dataset else ""
+    return f"{arm(model.arm)}{of} · {model.backbone} · {ago(model.created_at)} · {model.id[-6:]}"
+
+
+def cut(text: str, most: int = 40) -> str:
+    """The text, cut to at most this many characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def arms_in_order(found: Mapping[str, object]) -> list[str]:
+    """The arms that are present, in the order of `ARMS`; unknown ones last."""
+    return [*(a for a in ARMS if a in found), *(a for a in found if a not in ARMS)]
+
+
+def doing(state: str, stage: str | None) -> str:
+    """What a job is doing now."""
+    if state == "queued":
+        return "waiting for a worker"
+    if state == "running":
+        return STAGES.get(stage or "", "starting")
+    return state
+
+
+def asked(kind: str, params: Json) -> str:
+    """Describe in a sentence what a job that trains nothing was asked to do; "" for other kinds."""
+    if kind == "mask":
+        masking = params.get("masking") or {}
+        share, sigmas = masking.get("share"), float(masking.get("sigmas") or 0)
+        above = (
+            f"the most salient {percent(share, 0)} of pixels"
+            if share
+            else f"everything above mean + {sigmas:g} standard deviations"
+        )
+        return f"Masks {above} in every training image (method: {masking.get('method')})."
+    if kind == "predict":
+        policy = next((name for name in POLICY_START if params.get(name) is not None), "none")
+        when = POLICIES[policy] + ("" if policy == "none" else f": {percent(params[policy])}")
+        of = f"every sample of the {params.get('split')} split as {params.get('output')}"
+        return f"Predicts {of}; policy: {when}."
+    return ""

@@ -1,0 +1,1 @@
+"""Between the browser, the dashboard and the API: files, uploads, refusals, prefixes."""

@@ -1,0 +1,1 @@
+"""The child process of a job: holds the device and runs the stages."""

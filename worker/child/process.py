@@ -1,0 +1,82 @@
+"""`python -m worker.child.process`: runs the stages of one job for the supervisor that holds its pipes."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+
+from core import logs
+from core.artifacts import Artifacts
+from core.loading import loaded, loading
+from core.settings import Settings
+from masktune.contract.vocabulary import JobKind
+from models.runtime.process import keep_freed_memory, prepare_process, prepare_without_torch
+from worker.child.parent_watch import Lifeline
+from worker.child.reporter import Reporter
+from worker.child.workspace import Workspace
+from worker.protocol import Spec
+from worker.supervisor.exit_reasons import STOPPED
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Return the exit code: 0 if the outcome was reported to the supervisor, `STOPPED` if asked to stop."""
+    keep_freed_memory()  # before a second thread starts, which would get its own malloc arena
+    reporter = Reporter.take_stdout()
+    faulthandler.register(signal.SIGUSR1)  # dumps all threads, even if all are stuck in native code
+    lifeline = Lifeline(0)
+    spec = Spec.from_line(lifeline.first_line())
+    lifeline.watch()
+    settings = Settings()
+    logs.setup(settings.log_level, settings.log_format, job_id=spec.job_id, request_id=spec.request_id)
+    artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache", alive=reporter.alive)
+    artifacts.outlast()
+    workspace = Workspace.started(artifacts, spec.job_id, scratch=settings.scratch)
+    threads = workspace.threads(settings.threads or usable_cores() // settings.worker_slots or 1)
+
+    prepare = prepare_without_torch if spec.kind is JobKind.IMPORT else prepare_process
+    with loading():
+        prepare(threads)  # before anything else imports torch
+        from worker.child.runner import Job
+    loaded()
+
+    stop = stop_on_sigterm()
+    job = Job(
+        spec=spec,
+        settings=settings,
+        artifacts=artifacts,
+        workspace=workspace,
+        reporter=reporter,
+        threads=threads,
+        should_stop=stop.is_set,
+    )
+    reporter.hello(device=job.device, threads=threads)
+    return job.run()
+
+
+def usable_cores() -> int:
+    """The number of cores that this process may run on (its CPU affinity)."""
+    return len(os.sched_getaffinity(0))
+
+
+def stop_on_sigterm() -> threading.Event:
+    """An event that SIGTERM sets. Before this call SIGTERM ends the process, which has no work to lose."""
+    stop = threading.Event()
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, asked)
+    return stop
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    # Skip the interpreter's shutdown: tearing down torch and CUDA would hold the device for another second.
+    os._exit(code if code in (0, STOPPED) else 1)

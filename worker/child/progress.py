@@ -1,0 +1,78 @@
+"""The progress of a whole job: its stages, weighted by their cost in passes over the training set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from masktune.contract.vocabulary import STAGES, JobKind, Stage
+from models.run import Progress
+
+_PASSES: Mapping[Stage, Callable[[Mapping[str, Any]], float]] = {
+    Stage.ERM: lambda params: 1.3 if params.get("freeze_backbone") else 3.0 * params["epochs"],
+    Stage.MASK: lambda _: 1.0,
+    Stage.FINETUNE: lambda params: _finetune(params, frozen=1.0),
+    Stage.CONTROL: lambda params: _finetune(params, frozen=0.1),
+    Stage.CALIBRATE: lambda _: 0.5,
+    Stage.EVALUATE: lambda _: 1.5,
+}
+
+
+def _finetune(params: Mapping[str, Any], *, frozen: float) -> float:
+    """A training step costs about three forward passes: one forward, and a backward worth two.
+
+    With a frozen backbone, the steps cost next to nothing once the features are there.
+    """
+    iterations = float(params["masking"]["iterations"])
+    return iterations * (frozen if params.get("freeze_backbone") else 3.0 * params["finetune"]["epochs"])
+
+
+class Meter:
+    """Turns the progress of a stage into the progress of the job, which never falls.
+
+    A stage may pass over the images more than once: it computes features, then trains on them.
+    """
+
+    def __init__(self, kind: JobKind, params: Mapping[str, Any], remaining: Sequence[Stage]) -> None:
+        trains = kind in (JobKind.ERM, JobKind.FINETUNE, JobKind.MASKTUNE)
+        costs = {stage: _PASSES[stage](params) if trains else 1.0 for stage in STAGES[kind]}
+        skipped = [s for s in costs if s is Stage.CONTROL and s not in remaining]
+        total = sum(cost for stage, cost in costs.items() if stage not in skipped)
+        self._share = {stage: cost / total for stage, cost in costs.items()}
+        self._before = 1.0 - sum(self._share[stage] for stage in remaining)
+        self._start, self._started_at = self._before, time.monotonic()
+        self._stage_fraction = 0.0
+
+    def report(self, stage: Stage, progress: Progress) -> dict[str, Any]:
+        """The fields of a progress message, except `advanced`."""
+        done = progress.epoch + (progress.step / progress.steps if progress.steps else 0.0)
+        stage_fraction = min(1.0, done / progress.epochs) if progress.epochs else 0.0
+        self._stage_fraction = stage_fraction = max(self._stage_fraction, stage_fraction)
+        fraction = min(1.0, self._before + self._share[stage] * stage_fraction)
+        return {
+            "fraction": round(fraction, 4),
+            "stage": stage,
+            "stage_fraction": round(stage_fraction, 4),
+            "epoch": progress.epoch,
+            "epochs": progress.epochs,
+            "step": progress.step,
+            "steps": progress.steps,
+            "images_per_second": round(progress.images_per_second, 1),
+            "eta_seconds": self._eta(fraction),
+            "metrics": dict(progress.metrics),
+        }
+
+    def finished(self, stage: Stage) -> dict[str, Any]:
+        """The same fields for a stage that has just finished."""
+        last = self.report(stage, Progress(1, 1, 0, 1, 0.0))
+        self._before = min(1.0, self._before + self._share[stage])
+        self._stage_fraction = 0.0
+        return last
+
+    def _eta(self, fraction: float) -> float | None:
+        """Seconds left at the pace of this attempt; None while that is still unknown."""
+        gained = fraction - self._start
+        if gained < 0.005:
+            return None
+        return round((time.monotonic() - self._started_at) * (1.0 - fraction) / gained, 1)

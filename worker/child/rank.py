@@ -1,0 +1,92 @@
+"""`python -m worker.child.rank FOLDER STAGE`: one of torchrun's processes for a training stage."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from core import logs
+from core.artifacts import Artifacts
+from core.loading import loading
+from core.settings import Settings
+from masktune.contract.vocabulary import Stage
+from models.runtime.process import keep_freed_memory
+from worker.child.parent_watch import Lifeline
+from worker.child.ranks import FAILURE, RESULT, SPEC
+from worker.child.reporter import Reporter
+from worker.child.workspace import Workspace
+from worker.protocol import Spec
+
+logger = logging.getLogger(__name__)
+
+
+def main(folder: Path, stage: Stage) -> int:
+    """Run this rank's part of the stage and return the exit code. Rank 0 also writes the result.
+
+    An error of the stage is logged and ends this rank; the other ranks, which wait for it, then end too.
+    """
+    keep_freed_memory()
+    reporter = Reporter.take_stdout()
+    faulthandler.register(signal.SIGUSR1)
+    Lifeline(0).watch()  # nothing is ever written to stdin; its end-of-file means that the child is gone
+    spec, settings = Spec.from_line((folder / SPEC).read_bytes()), Settings()
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    logs.setup(
+        settings.log_level,
+        settings.log_format,
+        job_id=spec.job_id,
+        request_id=spec.request_id,
+        rank=str(rank),
+    )
+    artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache", alive=reporter.alive)
+    artifacts.outlast()
+    workspace = Workspace(artifacts, spec.job_id, scratch=settings.scratch)
+    threads = max(1, workspace.threads(count) // count)
+
+    from models.runtime.process import prepare_process
+
+    with loading():
+        prepare_process(threads)
+        from worker.child.failures import KNOWN, explain
+        from worker.child.runner import Job
+        from worker.stages import stage_function
+
+        function = stage_function(stage)
+
+    job = Job(
+        spec=spec,
+        settings=settings,
+        artifacts=artifacts,
+        workspace=workspace,
+        reporter=reporter,
+        threads=threads,
+        should_stop=lambda: False,  # SIGTERM and end-of-file on stdin end a rank at once
+    )
+    try:
+        result = function(job.context(stage, job.meter()))
+    except Exception as error:  # unexpected errors too: `os._exit` must skip the interpreter's shutdown
+        logger.exception("rank %d gave up", rank)
+        explained = explain(error) if isinstance(error, KNOWN) else None
+        if explained is not None:
+            _write(folder / FAILURE, {"error": explained[0], "retry": explained[1]})
+        return 1
+    if rank == 0:
+        _write(folder / RESULT, dict(result))
+    return 0
+
+
+def _write(path: Path, value: dict[str, object]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(value))
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]), Stage(sys.argv[2]))
+    logging.shutdown()
+    os._exit(code)

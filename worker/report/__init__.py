@@ -1,0 +1,1 @@
+"""The measurements a report is made of, one module a section."""

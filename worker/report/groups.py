@@ -1,0 +1,119 @@
+"""The groups that a head was balanced over, for the report: their samples, and each model's accuracy on them.
+
+The report's section `groups`:
+
+    {"source", "inferred", "divided",   # whether any class has more than one group
+     "split": "train", "n", "details", "penalty", "control_penalty",
+     "held_out": {arm: bool},        # whether its figures are on samples that its head was not fitted on
+     "slices": [{"name", "inferred", "n", "share",
+                 "accuracies": {arm: {"n", "correct", "accuracy", "low", "high"}},
+                 "true_groups": {name: n} or null,
+                 "examples": [{"sample", "path", "image": file}]}]}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from masktune.contract.vocabulary import Arm, JobKind, Stage
+from models.mitigation.features import Labels
+from models.mitigation.groups import Groups
+from models.mitigation.retrain import GroupReport, describe_groups
+from models.runtime.images import mask_image, png
+from worker.protocol import ModelSpec
+from worker.report.arms import Said, arm_before
+from worker.report.gallery import squares_of
+from worker.stages.context import StageContext
+from worker.stages.heads import HEAD, MEMBERS, Members
+
+_SHOWN = 24
+"""Number of groups with example images; the smallest come first, since minorities are the point."""
+
+
+def make_groups(
+    context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, *, folder: Path
+) -> dict[str, Any] | None:
+    """The section `groups`, with its pictures written to `folder`; None for other kinds of jobs."""
+    if context.spec.kind is not JobKind.RETRAIN_HEAD:
+        return None
+    members, head = _left_by(context, Stage.RETRAIN_HEAD)
+    before = arm_before(context.model(context.spec.model or ""))
+    predictions = {before.value: members.before, Arm.RETRAINED.value: members.held_out}
+    control = None
+    if Stage.CONTROL in context.spec.done:
+        plain, control = _left_by(context, Stage.CONTROL)
+        predictions[Arm.CONTROL.value] = plain.held_out
+    reports = describe_groups(
+        _groups(members, head), rows=members.rows, labels=members.labels, predictions=predictions
+    )
+    smallest = {report.name for report in sorted(reports, key=lambda r: r.n)[:_SHOWN]}
+    pictures = _Pictures(context, said, models[Arm.RETRAINED], folder)
+    return {
+        "source": head["groups"],
+        "inferred": head["inferred"],
+        "divided": len(reports) > len(context.store.classes),
+        "split": "train",
+        "n": len(members.rows),
+        "details": head["details"],
+        "penalty": head["penalty"],
+        "control_penalty": control and control["penalty"],
+        "held_out": {arm: arm != before.value for arm in predictions},
+        "slices": [
+            _slice(report)
+            | {
+                "true_groups": _true_groups(context, members.rows[members.assigned == number]),
+                "examples": pictures.of(report.examples if report.name in smallest else ()),
+            }
+            for number, report in enumerate(reports)
+        ],
+    }
+
+
+def _left_by(context: StageContext, stage: Stage) -> tuple[Members, dict[str, Any]]:
+    folder = context.artifacts.folder(context.spec.done[stage]["artifact"])
+    head: dict[str, Any] = json.loads((folder / HEAD).read_text())
+    return Members.load(folder / MEMBERS), head
+
+
+def _groups(members: Members, head: Mapping[str, Any]) -> Groups:
+    doubt = members.doubt if len(members.doubt) else None
+    return Groups(head["groups"], head["inferred"], members.assigned, tuple(head["counts"]), doubt)
+
+
+def _slice(report: GroupReport) -> dict[str, Any]:
+    accuracies = {found.model: dataclasses.asdict(found) for found in report.accuracies}
+    for figures in accuracies.values():
+        del figures["model"]
+    facts = {"name": report.name, "inferred": report.inferred, "n": report.n, "share": report.share}
+    return facts | {"accuracies": accuracies}
+
+
+def _true_groups(context: StageContext, rows: Labels) -> dict[str, int] | None:
+    """Counts of these samples by labelled group; inferred groups were found without those labels."""
+    if not context.store.has_groups:
+        return None
+    names, groups = context.store.group_names, context.store.groups[rows]
+    counts = np.bincount(groups[groups >= 0], minlength=len(names)).tolist()
+    return {name: n for name, n in zip(names, counts, strict=True) if n}
+
+
+class _Pictures:
+    """Example images as the retrained network sees them."""
+
+    def __init__(self, context: StageContext, said: Said, model: ModelSpec, folder: Path) -> None:
+        self._context, self._network, self._folder = context, said.network(model), folder
+
+    def of(self, rows: tuple[int, ...]) -> list[dict[str, Any]]:
+        squares = squares_of(self._context, self._network, np.array(rows, np.int64))
+        return [self._item(row, pixels) for row, pixels in zip(rows, squares, strict=True)]
+
+    def _item(self, row: int, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, Any]:
+        name = f"group-{row}.png"
+        (self._folder / name).write_bytes(png(mask_image(pixels, np.zeros(pixels.shape[:2], bool))))
+        return {"sample": row, "path": self._context.store.sample(row).path, "image": name}

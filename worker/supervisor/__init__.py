@@ -1,0 +1,1 @@
+"""The parent of a job's child: start, lease, progress, cancel, end."""

@@ -1,0 +1,289 @@
+"""Supervise one job in one child process: keep its lease, record its messages, end it, settle the job."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+
+from sqlalchemy.orm import Session
+
+from core.errors import MasktuneError
+from core.queries import leases
+from core.queries.leases import Lease, LeaseLost
+from core.session import after_commit
+from core.settings import Settings
+from core.tracing import Attempt
+from core.trash import discard
+from masktune.contract.vocabulary import JobState
+from worker.messages import Message, parse
+from worker.protocol import Spec
+from worker.runtime import Runtime
+from worker.supervisor import recorder as records
+from worker.supervisor.child_process import ChildProcess
+from worker.supervisor.db_errors import Away, asking
+from worker.supervisor.exit_reasons import Broken, crashed, not_started, silent, supervision_problem
+from worker.supervisor.pending_messages import Inbox
+from worker.supervisor.spec_builder import brief
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.2
+"""The longest sleep of the loop, and so the longest time until it notices that the worker must stop."""
+_RETRY_SECONDS = 0.5
+"""Pause between two tries while the database is unreachable."""
+
+
+class Why(Enum):
+    """Why the supervisor stopped watching the child."""
+
+    EXITED = auto()
+    CANCELLED = auto()
+    STOPPING = auto()
+    """The worker is being stopped: the job goes back to the queue."""
+    LOST = auto()
+    """The lease is lost, so nothing more may be written."""
+    SILENT = auto()
+    """The child no longer shows signs of life."""
+
+
+class Supervisor:
+    """Runs one claimed job to its end on this thread. All writes carry the lease's fencing token."""
+
+    def __init__(
+        self, runtime: Runtime, lease: Lease, *, slot: int, claimed_at: float, trace: Attempt | None = None
+    ) -> None:
+        self._runtime, self._settings, self._lease, self._slot = runtime, runtime.settings, lease, slot
+        self._trace = trace or Attempt()
+        self._inbox = Inbox()
+        self._failed: Message | None = None
+        self._done = False
+        self._kept_until = claimed_at + self._settings.lease_seconds
+        """When the lease expires unless renewed, on this host's monotonic clock; never later than the real
+        expiry, since it counts from before the database was asked."""
+        self._renew_at = self._control_at = claimed_at
+        self._retry_at = 0.0
+
+    def run(self) -> None:
+        """Return once the job is settled and the child and every process it started are gone.
+
+        A bug of ours, or a permanent database error (such as a value it rejects), would recur at every
+        attempt. The job then fails at once with an explanation, instead of looking busy until its lease
+        expires.
+        """
+        try:
+            self._run()
+        except Exception as error:
+            logger.exception("job %s: it could not be supervised", self._lease.job_id)
+            self._inbox.clear()
+            problem = supervision_problem(error)
+            self._settle(lambda session: records.end(session, self._lease, JobState.FAILED, error=problem))
+
+    def _run(self) -> None:
+        try:
+            spec = self._transaction(self._begin)
+        except LeaseLost:
+            return
+        except MasktuneError as error:  # an input of the job is gone: a retry would not find it either
+            problem = error.to_problem()
+            self._settle(lambda session: records.end(session, self._lease, JobState.FAILED, error=problem))
+            return
+        if spec is None:
+            return  # the database is unreachable: the lease expires, and the sweep requeues the job
+        if not spec.stages:  # the last attempt was killed after its last stage, before the job was ended
+            self._succeed()
+            return
+        try:
+            child = ChildProcess(self._runtime.child, environment=environment(self._settings))
+        except OSError as error:  # out of memory, processes or descriptors: a later attempt may succeed
+            logger.warning("job %s: its process could not be started (%s)", self._lease.job_id, error)
+            self._broke(not_started(error))
+            return
+        self._runtime.children.add(child)
+        try:
+            child.send(spec.to_line())
+            self._tell_until(child)
+            why = self._watch(child)
+        finally:
+            child.end(self._settings.end_grace_seconds)
+            self._runtime.children.discard(child)
+        logger.info("job %s: %s", self._lease.job_id, why.name.lower())
+        failed = why in (Why.LOST, Why.SILENT) or (why is Why.EXITED and not self._done)
+        self._trace.ended(why.name.lower(), failed=failed)
+        self._conclude(why, child.returncode)
+
+    # --- while the child runs ---------------------------------------------------------------------
+
+    def _watch(self, child: ChildProcess) -> Why:
+        heard_at = time.monotonic()
+        while True:
+            lines, ended = child.read(_LOOK_SECONDS)
+            for message in filter(None, map(parse, lines)):
+                self._notice(message)
+            if self._runtime.stopping.is_set():
+                return Why.STOPPING
+            now = time.monotonic()
+            if lines or ended:
+                heard_at = now
+            elif 0 < self._settings.child_silent_seconds < now - heard_at:
+                logger.warning("job %s: its process is silent and will be ended", self._lease.job_id)
+                child.tell_where()
+                return Why.SILENT
+            if now > self._kept_until:
+                logger.warning("job %s: the lease could not be renewed in time", self._lease.job_id)
+                return Why.LOST
+            if now >= self._retry_at:
+                try:
+                    with asking():
+                        state = self._keep(child, now)
+                        self._write(now, everything=ended)
+                except LeaseLost:
+                    return Why.LOST
+                except Away as error:
+                    logger.warning("job %s: the database is away (%s)", self._lease.job_id, error)
+                    self._retry_at = now + _RETRY_SECONDS
+                else:
+                    if state is JobState.CANCELLING:
+                        return Why.CANCELLED
+            if ended:
+                return Why.EXITED
+
+    def _notice(self, message: Message) -> None:
+        if message["type"] == "failed":
+            self._failed = message
+        elif message["type"] == "done":
+            self._done = True
+        elif message["type"] != "alive":
+            if message["type"] == "stage_started":
+                self._trace.stage_started(message["stage"])
+            elif message["type"] == "stage_finished":
+                self._trace.stage_finished(message["stage"])
+            self._inbox.put(message)
+
+    def _keep(self, child: ChildProcess, now: float) -> JobState:
+        """Check that the job is still ours and not cancelled, and renew the lease when it is due."""
+        state = JobState.RUNNING
+        if now >= self._control_at:
+            with self._runtime.database.read() as session:
+                state = leases.held(session, self._lease)
+            self._control_at = now + self._settings.control_seconds
+        if now >= self._renew_at:
+            with self._runtime.database.begin() as session:
+                leases.renew(session, self._lease, lease_seconds=self._settings.lease_seconds)
+            self._kept_until = now + self._settings.lease_seconds
+            self._renew_at = now + self._settings.heartbeat_seconds
+            self._tell_until(child)
+        return state
+
+    def _tell_until(self, child: ChildProcess) -> None:
+        """Tell the child the lease's deadline, at which it ends itself even if the supervisor is stopped."""
+        child.send(json.dumps({"until": self._kept_until}).encode())
+
+    def _write(self, now: float, *, everything: bool = False) -> None:
+        """Write the received messages, oldest first; a message that could not be written stays queued."""
+        while (message := self._inbox.next(now, everything=everything)) is not None:
+            with self._runtime.database.begin() as session:
+                self._record(session, message)
+            self._inbox.written(now)
+
+    def _record(self, session: Session, message: Message) -> None:
+        if message["type"] == "progress":
+            progress = {k: v for k, v in message.items() if k not in ("type", "advanced")}
+            leases.write_progress(session, self._lease, progress, advanced=message.get("advanced", False))
+        else:
+            records.record(session, self._lease, message)
+
+    # --- when it has ended ------------------------------------------------------------------------
+
+    def _conclude(self, why: Why, returncode: int | None) -> None:
+        if why is Why.LOST:
+            logger.warning("job %s: the lease is lost; its next holder goes on", self._lease.job_id)
+        elif why is Why.CANCELLED:
+            self._settle(lambda session: records.end(session, self._lease, JobState.CANCELLED))
+        elif self._done:
+            self._succeed()
+        elif self._failed is not None:
+            self._fail(self._failed)
+        elif why is Why.STOPPING:
+            self._settle(self._give_back)
+        elif why is Why.SILENT:
+            self._broke(silent(self._settings.child_silent_seconds))
+        else:
+            logger.warning("job %s: its process ended with %s", self._lease.job_id, returncode)
+            self._broke(crashed(returncode))
+
+    def _succeed(self) -> None:
+        self._settle(self._finish)
+
+    def _finish(self, session: Session) -> None:
+        """End the job and delete its work folder, which is no longer needed."""
+        records.end(session, self._lease, JobState.SUCCEEDED)
+        work = f"jobs/{self._lease.job_id}/work"
+        discard(session, self._runtime.database, self._runtime.artifacts, [work])
+
+    def _fail(self, message: Message) -> None:
+        if message.get("retry"):
+            self._try_again(message["error"], str(message["error"].get("detail", "the stage gave up")))
+        else:
+            self._settle(
+                lambda session: records.end(session, self._lease, JobState.FAILED, error=message["error"])
+            )
+
+    def _broke(self, broken: Broken) -> None:
+        self._try_again(broken.problem(self._settings.max_crashes), broken.how)
+
+    def _try_again(self, error: dict[str, object], reason: str) -> None:
+        self._settle(
+            lambda session: records.crashed(
+                session,
+                self._lease,
+                error,
+                reason=reason,
+                max_crashes=self._settings.max_crashes,
+                backoff=self._settings.retry_backoff_seconds,
+            )
+        )
+
+    def _give_back(self, session: Session) -> None:
+        if leases.release(session, self._lease, reason="worker stopped") is JobState.QUEUED:
+            after_commit(session, lambda: self._runtime.doorbell.ring(self._lease.job_id))
+
+    def _settle(self, change: Callable[[Session], object]) -> bool:
+        """Write the remaining messages and `change`; retry until it succeeds or the lease expires."""
+        while time.monotonic() <= self._kept_until:
+            try:
+                with asking():
+                    self._write(time.monotonic(), everything=True)
+                    with self._runtime.database.begin() as session:
+                        change(session)
+            except LeaseLost:
+                break
+            except Away as error:
+                logger.warning("job %s could not be settled (%s)", self._lease.job_id, error)
+                time.sleep(_RETRY_SECONDS)
+            else:
+                return True
+        logger.warning("job %s was not settled here: the lease is lost", self._lease.job_id)
+        return False
+
+    def _begin(self, session: Session) -> Spec:
+        return brief(session, records.begin(session, self._lease), slot=self._slot)
+
+    def _transaction(self, change: Callable[[Session], Spec]) -> Spec | None:
+        try:
+            with asking(), self._runtime.database.begin() as session:
+                return change(session)
+        except Away as error:
+            logger.warning("job %s could not be started (%s)", self._lease.job_id, error)
+            return None
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment of a child: that of this process plus its effective settings, without the API keys."""
+    told = settings.model_dump(mode="json", exclude={"api_keys"})
+    named = {f"MASKTUNE_{name.upper()}": str(value) for name, value in told.items() if value is not None}
+    own = {name: value for name, value in os.environ.items() if name != "MASKTUNE_API_KEYS"}
+    return own | named

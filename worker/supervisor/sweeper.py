@@ -1,0 +1,48 @@
+"""The sweep of a worker, on its own thread so that a worker whose slots are all busy sweeps too."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.maintenance import Housekeeper
+from core.sweep import sweep
+from worker.runtime import Runtime
+from worker.supervisor.db_errors import Away, asking
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def sweeping(runtime: Runtime) -> Iterator[None]:
+    """Sweep every `sweep_seconds` while the block runs, with housekeeping alongside."""
+    done, house = threading.Event(), Housekeeper(runtime.database, runtime.settings)
+    thread = threading.Thread(target=_loop, args=(runtime, house, done), name="sweep", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(timeout=5)
+        house.close(timeout=1)
+
+
+def _loop(runtime: Runtime, house: Housekeeper, done: threading.Event) -> None:
+    while not done.is_set():
+        try:
+            sweep_once(runtime)
+            house.start()
+        except Exception:  # a worker that stops sweeping would lose jobs silently
+            logger.exception("the sweep failed; it tries again")
+        done.wait(runtime.settings.sweep_seconds)
+
+
+def sweep_once(runtime: Runtime) -> None:
+    """Sweep once; if the database is unreachable, leave it to the next sweep."""
+    try:
+        with asking():
+            sweep(runtime.database, runtime.doorbell, runtime.settings)
+    except Away as error:
+        logger.warning("the sweep could not reach the database (%s); it tries again", error)
