@@ -42,7 +42,6 @@ from app.predictions import usage as tally
 from app.predictions.usage import Tally
 from app.registry import alias_routes as aliases
 from app.registry import backbone_routes as backbones
-from app.registry import calibrations
 from app.registry import routes as models
 from app.registry import service as model_rows
 from app.reports import routes as reports
@@ -150,7 +149,6 @@ def _open(settings: Settings, counters: Metrics, tracing: Tracing, closing: Exit
         settings,
         artifacts,
         partial(images.of_model, database, stores),
-        partial(calibrations.ground, database, stores, artifacts),
         partial(model_rows.check_there, database),
     )
     closing.callback(inference.close)

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.addresses import check_broker, check_database, check_storage, is_installed
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 MiB = 2**20
 GiB = 2**30
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+def _check_engine(name: object) -> object:
+    if isinstance(name, str) and name.startswith("openvino"):
+        raise ValueError(
+            f"the service no longer runs {name}; leave the setting out, or set it to auto or torch"
+        )
+    return name
 
 
 class Settings(BaseSettings):
@@ -154,10 +162,9 @@ class Settings(BaseSettings):
     )
 
     # --- serving ----------------------------------------------------------------------------
-    engine: Literal["auto", "torch", "openvino-bf16", "openvino-int8"] = Field(
+    engine: Annotated[Literal["auto", "torch"], BeforeValidator(_check_engine)] = Field(
         "auto",
-        description="The engine that serves. auto: ONNX Runtime where its answers equal torch's, else torch. "
-        "openvino-…: reduced precision (extra `openvino`), recalibrated, where it is accurate enough.",
+        description="The engine that serves. auto: ONNX Runtime where its answers equal torch's, else torch.",
     )
     models_in_memory_bytes: int = Field(
         2 * GiB, ge=0, description="Memory for loaded models; the least recently used is evicted first."
@@ -191,11 +198,6 @@ class Settings(BaseSettings):
             raise ValueError("MASKTUNE_DEVICE must be auto, cpu, cuda or cuda:N (N is the number of a card)")
         if self.traces and not is_installed("opentelemetry.exporter.otlp.proto.http"):
             raise ValueError("MASKTUNE_TRACES needs the extra `otel`: pip install 'masktune-service[otel]'")
-        if self.engine.startswith("openvino") and not is_installed("openvino"):
-            raise ValueError(
-                f"MASKTUNE_ENGINE={self.engine} needs the extra `openvino`: "
-                "pip install 'masktune-service[openvino]'"
-            )
         return self
 
     def _check_addresses(self) -> None:

@@ -9,7 +9,7 @@ from app.inference.calibration import Calibration
 from app.inference.engines.timing import check_forward
 from app.inference.scheduling.memory import Share
 from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, Inference, Seen
-from app.inference.types import Engine, Explain, Ground, Pair, Part, Scores, Upload
+from app.inference.types import Engine, Explain, Pair, Part, Scores, Upload
 
 __all__ = [
     "SLOW_IMAGES",
@@ -17,7 +17,6 @@ __all__ = [
     "Calibration",
     "Engine",
     "Explain",
-    "Ground",
     "Inference",
     "Pair",
     "Part",

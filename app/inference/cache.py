@@ -105,12 +105,6 @@ class EngineCache:
                 del self._engines[pair]
             self._unwanted.update(pair for pair in self._loading if pair.has(model_id))
 
-    def discard(self, pair: Pair, engine: Engine) -> None:
-        """Remove this engine of a pair, unless another has already replaced it."""
-        with self._lock:
-            if self._engines.get(pair) is engine:
-                del self._engines[pair]
-
     @property
     def loaded(self) -> list[Pair]:
         """The loaded pairs, least recently used first."""

@@ -14,8 +14,7 @@ class Calibration:
     """The tables of one model by score, and those of the split's groups and classes (name → table) by score.
 
     `disagreement` is between the model and its ERM half on the split, None if unknown. `temperature` scales
-    the probabilities that are shown. `stands_for` is None for the model's own calibration; for that of an
-    engine that answers unlike torch, it is the id of the model's calibration whose split was used.
+    the probabilities that are shown.
     """
 
     id: str
@@ -25,7 +24,6 @@ class Calibration:
     classes: Mapping[str, Mapping[str, CalibrationTable]] = field(default_factory=dict)
     disagreement: Share | None = None
     temperature: float = 1.0
-    stands_for: str | None = None
 
     @cached_property
     def references(self) -> Mapping[str, tuple[Reference, ...]]:

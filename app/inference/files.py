@@ -10,7 +10,7 @@ from pathlib import Path
 from models.backbones.errors import BackboneError, UnknownBackbone, UnsupportedBackbone
 from models.export import ModelError, export_onnx, import_safetensors, load_model, save_model
 
-NICENESS = 10
+_NICENESS = 10
 
 
 class Unusable(ValueError):
@@ -36,8 +36,8 @@ def main(folder: str, target: str) -> None:
 
     Runs niced, so that predictions come first, and ends with the process that holds its standard input.
     """
-    os.nice(NICENESS)
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    os.nice(_NICENESS)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         network, _ = load_model(Path(folder))
         export_onnx(network, Path(target))
@@ -47,7 +47,7 @@ def main(folder: str, target: str) -> None:
         sys.exit(os.EX_TEMPFAIL)
 
 
-def end_with_parent() -> None:
+def _end_with_parent() -> None:
     """Wait for standard input to close, then end the process. Run it in its own thread."""
     while os.read(0, 1):  # not sys.stdin, whose lock the interpreter needs at exit
         pass

@@ -13,16 +13,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.calibration import Calibration
-from app.inference.engines.choice import (
-    Check,
-    Engines,
-    FindGround,
-    Stored,
-    all_there,
-    no_ground,
-    nothing_stored,
-)
+from app.inference.engines.choice import Check, Engines, Stored, all_there, nothing_stored
 from app.inference.engines.graph_store import Exports
 from app.inference.image_decoders import Decoders
 from app.inference.scheduling.batcher import Ask, Batcher
@@ -53,12 +44,10 @@ SMALL_PIXELS = 96 * 96
 
 
 class Seen(NamedTuple):
-    """`squares` (n, 3, S, S) uint8 are the images as the networks saw them; `calibration` belongs to the
-    engine that answered, if it has its own."""
+    """`squares` (n, 3, S, S) uint8 are the images as the networks saw them."""
 
     squares: NDArray[np.uint8]
     scores: Scores
-    calibration: Calibration | None = None
 
 
 class Inference:
@@ -69,7 +58,6 @@ class Inference:
         settings: Settings,
         artifacts: Artifacts,
         stored: Stored = nothing_stored,
-        ground: FindGround = no_ground,
         check: Check = all_there,
     ) -> None:
         self._limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
@@ -87,9 +75,7 @@ class Inference:
             artifacts,
             self._limits,
             stored=stored,
-            ground=ground,
             check=check,
-            busy=lambda: self.waiting > 0,
         )
         self._cache, self._upgrades = self._engines.cache, self._engines.upgrades  # used for every answer
         self.exports = Exports(artifacts)
@@ -114,7 +100,7 @@ class Inference:
             answer = lane.submit(Ask(engine, squares, explain), room)
         scores = await awaited(answer)
         self._upgrades.show(pair, squares)
-        return Seen(squares, scores, engine.calibration)
+        return Seen(squares, scores)
 
     def is_loaded(self, pair: Pair) -> bool:
         """Whether `load` would return without waiting."""
@@ -154,21 +140,7 @@ class Inference:
         from app.inference.images import to_square  # imports torch, which the engine has already loaded
 
         squares = to_square(upload, engine.image_size, self._small)[None]
-        return Seen(squares, await self._turns.submit(Ask(engine, squares)), engine.calibration)
-
-    def calibration(self, pair: Pair, *, stands_for: str | None) -> Calibration | None:
-        """Return the calibration of the engine that now answers for a pair, if it has its own.
-
-        An engine measured for another calibration than the model's current one (`stands_for`) is discarded,
-        and torch answers until another is measured.
-        """
-        engine = self._cache.ready(pair)
-        if engine is None or engine.calibration is None:
-            return None
-        if engine.calibration.stands_for != stands_for:
-            self._cache.discard(pair, engine)
-            return None
-        return engine.calibration
+        return Seen(squares, await self._turns.submit(Ask(engine, squares)))
 
     def check_room(self, images: int, explain: Explain | None = None) -> None:
         """Raise `Overloaded` if `see` would: a refusal should cost as little as possible."""

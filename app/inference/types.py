@@ -8,8 +8,6 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.calibration import Calibration
-from models.data.store import Store
 from models.selective import Judged
 
 
@@ -100,13 +98,6 @@ def _concatenated(parts: Sequence[NDArray[Number] | None]) -> NDArray[Number] | 
     return np.concatenate(there) if there else None
 
 
-class Ground(NamedTuple):
-    """The packed data set that a model was calibrated on, and the id of that calibration."""
-
-    store: Store
-    calibration: str
-
-
 class Engine(Protocol):
     """A loaded pair, run in one call. Images are (N, 3, S, S) uint8 RGB.
 
@@ -115,7 +106,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """The library that runs the networks: `torch`, `onnxruntime` or `openvino`."""
+        """The library that runs the networks: `torch` or `onnxruntime`."""
         ...
 
     @property
@@ -134,11 +125,6 @@ class Engine(Protocol):
     @property
     def quick(self) -> bool:
         """Whether it may run on the event loop (`turns`)."""
-        ...
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """The engine's own calibration, if it answers unlike torch; None if the model's applies."""
         ...
 
     def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores: ...

@@ -23,7 +23,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 MOST_MODELS = 64
 """Number of models with their own label, the first to be served; all others share `(other)`."""
-ENGINES = ("onnxruntime", "openvino", "torch")
+ENGINES = ("onnxruntime", "torch")
 _OTHERS = "(other)"
 _OUTCOMES = (Counted.ANSWERED, Counted.BELOW_THRESHOLD, Counted.NO_CERTIFIED_THRESHOLD)
 

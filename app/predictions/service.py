@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from app.deps import Services
 from app.inference import Calibration, Explain, Pair, Part, Scores, Seen, Upload
 from app.predictions import policy as selection
 from app.predictions import usage as tally
-from app.predictions.policy import Chosen, Wish
+from app.predictions.policy import Chosen
 from app.predictions.schemas import Agreement, Candidate, PredictAnswer, Prediction, PredictQuery, SaliencyMap
 from app.registry import calibrations
 from app.registry import service as models
@@ -40,18 +40,12 @@ _FEW_CLASSES = 16
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a prediction reads from the database; moving an alias later does not change it.
-
-    `chosen` is based on `calibration`: that of the engine that answers when the plan is made, if it has its
-    own, else `standing`, the model's. `judged` checks whether that engine gave the answer in the end.
-    """
+    """All that a prediction reads from the database; moving an alias later does not change it."""
 
     model: ModelRow
     pair: Pair
-    wish: Wish
     chosen: Chosen
     calibration: Calibration | None
-    standing: Calibration | None
 
 
 def plan(session: Session, services: Services, query: PredictQuery) -> Plan:
@@ -68,12 +62,11 @@ def _plan(session: Session, services: Services, query: PredictQuery) -> Plan:
     model = models.find(services, session, query.model)
     name = calibrations.score_name(query.score, model)
     find = calibrations.needed if wish.policy in ("coverage", "max_risk") else calibrations.of
-    standing, pair = find(model, services.artifacts), pair_of(session, model)
-    calibration = in_service(services, pair, standing)
+    calibration = find(model, services.artifacts)
     chosen = selection.choose(wish, calibration, name)
     if query.on_uncertified == "error":
         selection.require_certified(chosen)
-    return Plan(model, pair, wish, chosen, calibration, standing)
+    return Plan(model, pair_of(session, model), chosen, calibration)
 
 
 async def answered(
@@ -88,26 +81,6 @@ async def answered(
         if again.pair == plan.pair:
             raise
     return await answer(again)
-
-
-def in_service(services: Services, pair: Pair, standing: Calibration | None) -> Calibration | None:
-    """Return the calibration of the engine that now answers: its own, or the model's (`standing`)."""
-    own = services.inference.calibration(pair, stands_for=None if standing is None else standing.id)
-    return standing if own is None else own
-
-
-def judged(plan: Plan, query: PredictQuery, seen: Seen) -> Plan:
-    """Adapt the plan to the calibration of the engine that answered; usually this is the plan itself.
-
-    Between a plan and its answer, an engine may take over or be evicted. Raises `NotCertifiable`.
-    """
-    calibration = plan.standing if seen.calibration is None else seen.calibration
-    if calibration is plan.calibration:
-        return plan
-    chosen = selection.choose(plan.wish, calibration, plan.chosen.answer.score_name)
-    if query.on_uncertified == "error":
-        selection.require_certified(chosen)
-    return replace(plan, chosen=chosen, calibration=calibration)
 
 
 def pair_of(session: Session, model: ModelRow) -> Pair:
@@ -130,7 +103,7 @@ async def predict(
     """
     explain = explanation(query)
     seen = await services.inference.see(plan.pair, uploads, explain)
-    write = partial(_written, services, judged(plan, query, seen), seen, query.top_k, deployed=deployed)
+    write = partial(_written, services, plan, seen, query.top_k, deployed=deployed)
     if explain is None and seen.scores.logits.size <= SMALL_ANSWER:
         return write()
     return await services.inference.draw(write)

@@ -7,13 +7,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from app.datasets.stores import Stores
-from app.inference import Calibration, Ground, Pair
+from app.inference import Calibration
 from core.artifacts import ArtifactMissing, Artifacts
-from core.errors import Conflict, InvalidInput, NotFound
-from core.session import Database
-from core.tables import DatasetRow, ModelRow
-from models.data.store import StoreError
+from core.errors import Conflict, InvalidInput
+from core.tables import ModelRow
 from models.selective import CalibrationTable, ScoreName, Share
 
 FILE = "tables.json"
@@ -61,33 +58,12 @@ def score_name(asked: ScoreName | None, model: ModelRow) -> ScoreName:
     return asked
 
 
-def ground(database: Database, stores: Stores, artifacts: Artifacts, pair: Pair) -> Ground:
-    """Return the data set of the model's own calibration, on which another engine of this pair is measured.
-
-    Raises `NotFound` if the model was deleted, and `Conflict` if there is nothing to measure on.
-    """
-    with database.read() as session:
-        model = session.get(ModelRow, pair.model.id)
-        if model is None:
-            raise NotFound("it was deleted")
-        if model.calibration is None:
-            raise Conflict("it has no calibration; make one with POST /jobs/evaluate and a data set")
-        if (model.erm_id is None) != (pair.erm is None):
-            raise Conflict("it is served without the ERM model that it was calibrated with")
-        facts = _facts(artifacts, model.calibration["artifact"])
-        dataset = session.get(DatasetRow, facts.get("dataset"))
-    gone = Conflict("the data set that it was calibrated on is gone")
-    if dataset is None or dataset.artifact is None:
-        raise gone
-    try:
-        return Ground(stores.open(dataset.artifact), model.calibration["id"])
-    except (ArtifactMissing, StoreError) as error:
-        raise gone from error
-
-
 @lru_cache(maxsize=256)
 def _read(artifacts: Artifacts, key: str, id: str, created_at: float | None) -> Calibration:
-    raw = _facts(artifacts, key)
+    try:
+        raw = json.loads((artifacts.folder(key) / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:  # the model is being deleted
+        raise ArtifactMissing(f"{key}/{FILE}") from error
     tables = {name: CalibrationTable.from_json(table) for name, table in raw["scores"].items()}
     agreement, temperature = raw.get("agreement"), raw.get("temperature")
     return Calibration(
@@ -99,14 +75,6 @@ def _read(artifacts: Artifacts, key: str, id: str, created_at: float | None) -> 
         disagreement=None if agreement is None else Share(agreement["disagree"], agreement["n"]),
         temperature=1.0 if temperature is None else temperature["value"],
     )
-
-
-def _facts(artifacts: Artifacts, key: str) -> dict[str, Any]:
-    try:
-        facts: dict[str, Any] = json.loads((artifacts.folder(key) / FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:  # the model is being deleted
-        raise ArtifactMissing(f"{key}/{FILE}") from error
-    return facts
 
 
 def _parts(raw: Mapping[str, Any]) -> dict[str, dict[str, CalibrationTable]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from app.deps import Services
 from app.inference import Calibration
-from app.predictions.service import in_service, pair_of
 from app.predictions.usage import ABSTAINED, SUREST
 from app.registry import calibrations
 from app.registry.drift_schemas import Drift, DriftStatus, DriftTest, Served, ShareOf
@@ -28,12 +27,10 @@ _STATEMENTS: dict[DriftStatus, str] = {
 
 def drift(services: Services, row: ModelRow, *, days: int) -> Drift:
     """Test for drift over the last `days`. Raises `Conflict` for a model without a calibration."""
-    standing = calibrations.needed(row, services.artifacts)
+    calibration = calibrations.needed(row, services.artifacts)
     name = calibrations.score_name(None, row)
     services.tally.flush(services.database)  # counts of this replica; the others may be seconds behind
     with services.database.read() as session:
-        calibration = in_service(services, pair_of(session, row), standing)
-        assert calibration is not None  # at least the model's own
         totals = served.totals(session, row.id, calibration.id, hours=24 * days)
     tests = compare(_shares(calibration, calibration.references[name], totals.counts), alpha=ALPHA)
     status = _status(tests)

@@ -1,4 +1,4 @@
-"""Engines of pairs: loaded on demand, then replaced by faster or less precise ones."""
+"""Engines of pairs: loaded on demand, then replaced by faster ones."""
 
 from __future__ import annotations
 
@@ -6,33 +6,23 @@ import gc
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Event
 
 from app.inference.cache import EngineCache
 from app.inference.engines.upgrade import IMAGES, Proven, Squares, Upgrades
-from app.inference.reductions import Reductions
-from app.inference.types import Engine, Ground, Pair, Upload
+from app.inference.types import Engine, Pair, Upload
 from core.artifacts import Artifacts
-from core.errors import Conflict
 from core.loading import loading
 from core.settings import Settings
 from models.data.checks import ImageError, ImageLimits
 
 Stored = Callable[[str, int], list[bytes]]
 """`stored(model, n)` returns up to n encoded images of the data set that a model was trained on."""
-FindGround = Callable[[Pair], Ground]
-"""Returns the data set that a pair was calibrated on, or raises `Conflict` with the reason."""
-
 Check = Callable[[Pair], None]
 """Raises `NotFound` if a model of the pair has been deleted."""
 
 
 def nothing_stored(model: str, count: int) -> list[bytes]:
     return []
-
-
-def no_ground(pair: Pair) -> Ground:
-    raise Conflict("there is no data set here to measure it on")
 
 
 def all_there(pair: Pair) -> None:
@@ -49,11 +39,9 @@ class Engines:
         limits: ImageLimits,
         *,
         stored: Stored,
-        ground: FindGround,
         check: Check,
-        busy: Callable[[], bool],
     ) -> None:
-        """`limits` apply to stored images. `busy` tells whether predictions wait; measurements then pause."""
+        """`limits` apply to stored images."""
         self._settings, self._artifacts, self._limits, self._stored = settings, artifacts, limits, stored
         self._check = check
         self._threads = settings.threads or len(os.sched_getaffinity(0))
@@ -71,23 +59,14 @@ class Engines:
             current=self.cache.peek,
             replace=self.cache.replace,
         )
-        self._reductions = Reductions(
-            ground=ground,
-            reduce=self._reduce,
-            busy=busy,
-            current=self.cache.peek,
-            replace=self.cache.replace,
-        )
 
     def forget(self, model_id: str) -> None:
         """Drop the engines of a model that is being deleted, and stop looking for better ones."""
         self.upgrades.forget(model_id)
         self.cache.drop(model_id)
-        self._reductions.forget(model_id)
 
     def close(self) -> None:
         """End every thread. Engines still answer the requests that they already have."""
-        self._reductions.close()
         self.upgrades.close()
         self.cache.close()
 
@@ -107,32 +86,11 @@ class Engines:
     def _loaded(self, pair: Pair, engine: Engine) -> None:
         if self._settings.engine != "torch":
             self.upgrades.consider(pair, engine)
-        if self._settings.engine.startswith("openvino"):
-            self._reductions.consider(pair, engine)
 
     def _prove(self, pair: Pair, engine: Engine, images: Squares) -> Proven:
         from app.inference.engines.verification import prove  # imports torch and ONNX Runtime
 
         proven = prove(pair, engine, images, artifacts=self._artifacts, threads=self._threads)
-        _settle()
-        return proven
-
-    def _reduce(
-        self, pair: Pair, engine: Engine, ground: Ground, *, pause: Callable[[], None], stop: Event
-    ) -> Proven:
-        from app.inference.reducing import reduce  # imports torch, ONNX Runtime and OpenVINO
-
-        proven = reduce(
-            pair,
-            engine,
-            ground,
-            pause=pause,
-            stop=stop,
-            int8=self._settings.engine == "openvino-int8",
-            artifacts=self._artifacts,
-            scratch=self._settings.scratch,
-            threads=self._threads,
-        )
         _settle()
         return proven
 

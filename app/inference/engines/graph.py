@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.calibration import Calibration
 from app.inference.engines.torch import SIGNED, TorchEngine
 from app.inference.types import Explain, Scores
 
@@ -41,7 +40,6 @@ class GraphEngine(ABC):
 
     quick = False
     """Set after the engine has been measured."""
-    calibration: Calibration | None = None
 
     def __init__(self, files: Graphs, model: Graph, erm: Graph | None, torch_engine: TorchEngine) -> None:
         self._model, self._erm = model, erm

@@ -109,26 +109,25 @@ def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:
     except ArtifactMissing as error:
         raise gone from error
     with artifacts.writing(key(part.id)) as folder:
-        failed = "this network cannot be exported to ONNX; download the safetensors file"
-        apart("app.inference.files", [str(source), str(folder / FILE)], stop, failed=failed)
+        run_export(["-m", "app.inference.files", str(source), str(folder / FILE)], stop)
     if not artifacts.exists(part.artifact):  # deleted in the meantime: nothing else would remove the graph
         artifacts.delete(key(part.id))
         raise gone
 
 
-def apart(module: str, arguments: list[str], stop: Event, *, failed: str) -> None:
-    """Run a module in a separate process; its standard input stays open for as long as this process lives.
+def run_export(arguments: list[str], stop: Event) -> None:
+    """Run Python with these arguments; its standard input stays open for as long as this process lives.
 
-    Raises `Conflict` with `failed` and the last line of its standard error, and `Unavailable` as `graph`
-    does. Also raises `Unavailable` if the input is not at fault: the process was killed (for example because
-    memory ran out) or exited with `EX_TEMPFAIL`.
+    Raises `Conflict` with the last line of its standard error, and `Unavailable` as `graph` does. Also raises
+    `Unavailable` if the network is not at fault: the process was killed (for example because memory ran out)
+    or exited with `EX_TEMPFAIL`.
     """
-    with TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+    with TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=said,
+            stderr=stderr,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         with process:
@@ -137,11 +136,11 @@ def apart(module: str, arguments: list[str], stop: Event, *, failed: str) -> Non
             finally:
                 process.kill()
         if process.returncode:
-            said.seek(0)
-            last = (said.read().strip().splitlines() or ["it ended without an error message"])[-1]
+            stderr.seek(0)
+            last = (stderr.read().strip().splitlines() or ["it ended without an error message"])[-1]
             if process.returncode < 0 or process.returncode == os.EX_TEMPFAIL:
                 raise Unavailable("the machine has no memory left for this; try again, or tell the operator")
-            raise Conflict(f"{failed}: {last}")
+            raise Conflict(f"this network cannot be exported to ONNX; download the safetensors file: {last}")
 
 
 def _await(process: subprocess.Popen[bytes], stop: Event) -> None:

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.inference.calibration import Calibration
 from app.inference.types import Explain, Pair, Scores
 from core.artifacts import ArtifactMissing, Artifacts
 from core.errors import NotFound, Unavailable
@@ -33,7 +32,6 @@ class TorchEngine:
 
     name = "torch"
     quick = False
-    calibration: Calibration | None = None
 
     def __init__(self, network: Network, erm: Network | None, device: torch.device) -> None:
         if erm is not None and _interface(erm) != _interface(network):

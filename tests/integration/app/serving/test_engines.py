@@ -252,5 +252,5 @@ def test_what_goes_out_of_the_cache_leaves_the_memory(artifacts: Artifacts, tmp_
 def test_only_what_the_network_is_to_blame_for_is_a_conflict(end: str, kind: type[MasktuneError]) -> None:
     """What cannot be exported stays with torch for good; where the export was killed it is tried again."""
     with pytest.raises(MasktuneError) as raised:
-        graphs.apart("timeit", ["-n1", "-r1", end], threading.Event(), failed="no")
+        graphs.run_export(["-c", end], threading.Event())
     assert type(raised.value) is kind

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference import Calibration, Explain, Scores
+from app.inference import Explain, Scores
 
 
 class EchoEngine:
@@ -20,7 +20,6 @@ class EchoEngine:
     def __init__(self, *, nbytes: int = 1000, failure: Exception | None = None) -> None:
         self.name = "echo"
         self.quick = False
-        self.calibration: Calibration | None = None
         self.image_size = 2
         self.classes = 2
         self.nbytes = nbytes

@@ -157,21 +157,6 @@ def test_a_model_that_is_dropped_while_it_loads_answers_who_waits_and_is_not_kep
     assert cache.loaded == [_pair("other"), _pair("tuned", "erm")]
 
 
-def test_only_the_engine_that_was_looked_at_is_discarded(closing: ExitStack) -> None:
-    shelf, better = _shelf(closing), EchoEngine()
-
-    async def ask() -> Engine:
-        await shelf.cache.get(_pair("a", "erm"))
-        return await shelf.cache.get(_pair("a"))
-
-    old = asyncio.run(ask())
-    shelf.cache.replace(_pair("a"), old, better)
-    shelf.cache.discard(_pair("a"), old)
-    assert shelf.cache.ready(_pair("a")) is better
-    shelf.cache.discard(_pair("a"), better)
-    assert shelf.cache.loaded == [_pair("a", "erm")]
-
-
 def test_a_better_engine_takes_over_only_from_the_one_it_was_made_for(closing: ExitStack) -> None:
     shelf, better = _shelf(closing), EchoEngine()
 

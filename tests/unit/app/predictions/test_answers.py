@@ -30,7 +30,7 @@ def told(
     calibration = Calibration("cal_1", 1.7e9, tables, {}, temperature=temperature)
     model = ModelRow(id="mdl_1", classes=CLASSES)
     chosen = choose(wish, calibration, name)
-    plan = Plan(model, Pair(Part("mdl_1", "models/mdl_1"), None), wish, chosen, calibration, calibration)
+    plan = Plan(model, Pair(Part("mdl_1", "models/mdl_1"), None), chosen, calibration)
     seen = Seen(np.zeros((5, 3, 8, 8), np.uint8), Scores(LOGITS, erm))
     found = answer(plan, seen, judge(LOGITS, erm).score(name), top_k)
     assert found.model == "mdl_1"
@@ -108,7 +108,7 @@ def test_an_image_is_told_what_it_is_told_alone(erm: NDArray[np.float32] | None)
     scores, judged = Scores(LOGITS, erm, maps, np.array([0, 1, 2, 0, 1])), judge(LOGITS, erm)
     chosen = choose(Wish("min_score", 0.5), None, "max_softmax")
     model, pair = ModelRow(id="mdl_1", classes=CLASSES), Pair(Part("mdl_1", "models/mdl_1"), None)
-    plan = Plan(model, pair, Wish("min_score", 0.5), chosen, None, None)
+    plan = Plan(model, pair, chosen, None)
     together = answer(plan, Seen(squares, scores), judged.score("max_softmax"), 2).predictions
     for n, prediction in enumerate(together):
         seen = Seen(squares[n : n + 1], scores.rows(n, n + 1))

@@ -19,8 +19,7 @@ OLD, NEW = (Pair(Part(name, f"models/{name}"), None) for name in ("mdl_old", "md
 
 
 def plan(pair: Pair) -> Plan:
-    wish = Wish("none")
-    return Plan(cast(ModelRow, None), pair, wish, choose(wish, None, "max_softmax"), None, None)
+    return Plan(cast(ModelRow, None), pair, choose(Wish("none"), None, "max_softmax"), None)
 
 
 class Rows:
