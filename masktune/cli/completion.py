@@ -95,9 +95,9 @@ def _asked(ctx: typer.Context, incomplete: str, offered: Callable[[Client], Iter
 
     from masktune import DEFAULT_URL, Client, ClientError, Retry
 
-    url, key = ctx.params.get("url") or DEFAULT_URL, ctx.params.get("key")
+    url, key, ca_file = ctx.params.get("url") or DEFAULT_URL, ctx.params.get("key"), ctx.params.get("ca_file")
     try:
-        with Client(url, key=key, timeout=PATIENCE, retry=Retry(attempts=1)) as client:
+        with Client(url, key=key, ca_file=ca_file, timeout=PATIENCE, retry=Retry(attempts=1)) as client:
             found = islice(offered(client), MOST)
             # Typer interprets rich markup in descriptions, and names may look like markup.
             return [(word, escape(beside)) for word, beside in found if word.startswith(incomplete)]

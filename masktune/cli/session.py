@@ -73,16 +73,19 @@ def plain(value: BaseModel | dict[str, Any]) -> object:
 
 
 def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[P, None]:
-    """Give the command a `Session` and the options --url, --key and --json. Prints its errors in one line."""
+    """Give the command a `Session` and the options --url, --key, --ca-file and --json.
+
+    Prints its errors in one line.
+    """
     signature = inspect.signature(command, eval_str=True)
     parameters = [*list(signature.parameters.values())[1:], *_OPTIONS]
 
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         from masktune import Client, ClientError, Unreachable
 
-        url, key, as_json = (kwargs.pop(option.name) for option in _OPTIONS)
+        url, key, ca_file, as_json = (cast(str | None, kwargs.pop(option.name)) for option in _OPTIONS)
         try:
-            with Client(str(url), key=cast(str | None, key)) as client:
+            with Client(str(url), key=key, ca_file=ca_file) as client:
                 command(Session(client, console(), bool(as_json)), *args, **kwargs)
         except Unreachable as error:
             fail(f"{error}; is the service running at {url}? Start it with `masktune serve`", UNREACHABLE)
@@ -115,5 +118,19 @@ _KEY = Annotated[
         envvar="MASKTUNE_KEY", help="A key for the service.", rich_help_panel=_PANEL, show_default=False
     ),
 ]
+_CA_FILE = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MASKTUNE_CA_FILE",
+        help="File with the certificate (PEM) of the authority of an https address.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
 _JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.", rich_help_panel=_PANEL)]
-_OPTIONS = (_option("url", DEFAULT_URL, _URL), _option("key", None, _KEY), _option("json", False, _JSON))
+_OPTIONS = (
+    _option("url", DEFAULT_URL, _URL),
+    _option("key", None, _KEY),
+    _option("ca_file", None, _CA_FILE),
+    _option("json", False, _JSON),
+)

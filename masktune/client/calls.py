@@ -168,6 +168,12 @@ def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
         try:
             answer: httpx.Response | Body = yield effect(request)
         except httpx.TransportError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise NotSent(
+                    f"{request.method} {request.path} was not sent: the service's certificate is not of a "
+                    f"known authority, or not for this address ({error}); name the file with the authority's "
+                    "certificate in MASKTUNE_CA_FILE"
+                ) from error
             if last or not _sendable_again(request, error):
                 raise Unreachable(
                     f"no answer to {request.method} {request.path} ({_reason(error)})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from types import TracebackType
 from typing import Self
 
@@ -50,7 +52,7 @@ class Client(_Resources[SyncDriver]):
     """A blocking client. Use it in a `with` block, or call `close`.
 
     `key` is sent as a bearer token. A key that cannot be sent in a header, or an invalid `url`, raises
-    `NotSent`. `transport` replaces the network, e.g. in tests.
+    `NotSent`. `ca_file`: see `authorities`. `transport` replaces the network, e.g. in tests.
     """
 
     def __init__(
@@ -58,12 +60,17 @@ class Client(_Resources[SyncDriver]):
         url: str = DEFAULT_URL,
         *,
         key: str | None = None,
+        ca_file: str | None = None,
         timeout: httpx.Timeout | float = TIMEOUT,
         retry: Retry = Retry(),  # noqa: B008  # frozen
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         http = httpx.Client(
-            base_url=_address(url), headers=_headers(key), timeout=timeout, transport=transport
+            base_url=_address(url),
+            headers=_headers(key),
+            timeout=timeout,
+            transport=transport,
+            verify=authorities(ca_file),
         )
         super().__init__(SyncDriver(http, retry))
 
@@ -87,12 +94,17 @@ class AsyncClient(_Resources[AsyncDriver]):
         url: str = DEFAULT_URL,
         *,
         key: str | None = None,
+        ca_file: str | None = None,
         timeout: httpx.Timeout | float = TIMEOUT,
         retry: Retry = Retry(),  # noqa: B008  # frozen
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         http = httpx.AsyncClient(
-            base_url=_address(url), headers=_headers(key), timeout=timeout, transport=transport
+            base_url=_address(url),
+            headers=_headers(key),
+            timeout=timeout,
+            transport=transport,
+            verify=authorities(ca_file),
         )
         super().__init__(AsyncDriver(http, retry))
 
@@ -106,6 +118,21 @@ class AsyncClient(_Resources[AsyncDriver]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def authorities(ca_file: str | None = None) -> ssl.SSLContext | bool:
+    """The certificate authorities that may vouch for an https address, for httpx's `verify`.
+
+    Those in `ca_file` (PEM; default: the file that MASKTUNE_CA_FILE names) and no others; without a file,
+    httpx's own. Raises `NotSent` if the file cannot be read or holds no certificate.
+    """
+    file = ca_file or os.environ.get("MASKTUNE_CA_FILE")
+    if not file:
+        return True
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as error:
+        raise NotSent(f"MASKTUNE_CA_FILE: {file} holds no certificate: {error.strerror}") from error
 
 
 def _address(url: str) -> httpx.URL:

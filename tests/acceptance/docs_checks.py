@@ -33,7 +33,13 @@ from tests.acceptance.conftest import ROOT
 DISTRIBUTION = "masktune-service"
 COMPOSE_NEEDS = {"POSTGRES_PASSWORD": "p", "MASKTUNE_API_KEYS": "admin:k"}
 SETTINGS = {f"MASKTUNE_{name.upper()}" for name in Settings.model_fields}
-CLIENT_SETTINGS = {"MASKTUNE_URL", "MASKTUNE_KEY", "MASKTUNE_WEB_HOST", "MASKTUNE_WEB_PORT"}
+CLIENT_SETTINGS = {
+    "MASKTUNE_URL",
+    "MASKTUNE_KEY",
+    "MASKTUNE_CA_FILE",
+    "MASKTUNE_WEB_HOST",
+    "MASKTUNE_WEB_PORT",
+}
 _VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)=")
 END = "--the-end"
 """An unknown option: it keeps a command from running, and a parser that accepts the rest rejects it alone."""

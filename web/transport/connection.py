@@ -14,6 +14,7 @@ from nicegui import ui
 from starlette.requests import Request
 
 from masktune import AsyncClient, ClientError, OwnKey, ProblemError, Retry
+from masktune.client.client import authorities
 from web.paging import first
 
 KEY_COOKIE = "masktune_key"
@@ -35,7 +36,8 @@ class Connections:
         self.url = url
         # An explicit transport ignores the proxies of the environment. Connections are unlimited because each
         # page that follows a job holds one open.
-        self._transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None))
+        limits = httpx.Limits(max_connections=None)
+        self._transport = httpx.AsyncHTTPTransport(verify=authorities(), limits=limits)
         self._clients: OrderedDict[str | None, AsyncClient] = OrderedDict()
         self._is_open, self._asked_at = True, float("-inf")
 

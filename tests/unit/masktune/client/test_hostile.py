@@ -140,6 +140,29 @@ def test_an_address_that_is_none_is_told_at_once(url: str) -> None:
             kind(url)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_a_file_without_the_certificate_of_an_authority_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    for kind in (Client, AsyncClient):
+        with pytest.raises(NotSent, match="holds no certificate"):
+            kind("https://test", ca_file=str(file))
+    monkeypatch.setenv("MASKTUNE_CA_FILE", str(file))
+    for kind in (Client, AsyncClient):
+        with pytest.raises(NotSent, match="holds no certificate"):
+            kind("https://test")
+
+
+def test_a_certificate_of_an_unknown_authority_is_told_at_once(runner: Runner) -> None:
+    script = Script([httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")])
+    with pytest.raises(NotSent, match="MASKTUNE_CA_FILE"):
+        runner.run(script, fetch(get("/jobs")))
+    assert len(script.asked) == 1
+
+
 def _named(folder: Path, name: bytes) -> Path:
     """A file whose name is no UTF-8, as of an old archive."""
     path = Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
