@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from models.backbones import BackboneError, Network, WeightsUnavailable, build_network, weight_shapes
 from models.backbones.weights import load_strictly, read_tensors, require_fit, stored_shapes
+from models.data.grey import GreyWindow, read_window
 from models.errors import LearningError
 from models.training.checkpoints import weights_digest
 
@@ -36,7 +37,8 @@ class ModelError(LearningError, ValueError):
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the weights do not say. `mean`, `std`: see `BackboneSpec`; `digest`: see `weights_digest`."""
+    """What the weights do not say. `mean`, `std`: see `BackboneSpec`; `digest`: see `weights_digest`;
+    `grey_window`: how the network saw 16-bit grey images (see `models.data.grey`)."""
 
     backbone: str
     classes: tuple[str, ...]
@@ -46,6 +48,7 @@ class ModelCard:
     arm: Arm
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
+    grey_window: GreyWindow | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"version": _VERSION}
@@ -58,7 +61,13 @@ class ModelCard:
         fields = {name: item for name, item in value.items() if name != "version"}
         try:
             card = cls(**fields)
-            return replace(card, classes=tuple(card.classes), mean=_rgb(card.mean), std=_rgb(card.std))
+            return replace(
+                card,
+                classes=tuple(card.classes),
+                mean=_rgb(card.mean),
+                std=_rgb(card.std),
+                grey_window=read_window(card.grey_window),
+            )
         except (TypeError, ValueError) as error:
             raise ModelError(f"the card does not hold what it should: {error}") from error
 
@@ -69,15 +78,28 @@ def _rgb(values: tuple[float, ...]) -> tuple[float, float, float]:
 
 
 def card_of(
-    network: Network, classes: tuple[str, ...], arm: Arm, hyperparameters: Mapping[str, Any] | None = None
+    network: Network,
+    classes: tuple[str, ...],
+    arm: Arm,
+    hyperparameters: Mapping[str, Any] | None = None,
+    *,
+    grey_window: GreyWindow | None = None,
 ) -> ModelCard:
-    """A card for `network` with its current weights."""
+    """A card for `network` with its current weights and the `grey_window` of its training images."""
     spec = network.spec
     if len(classes) != spec.classes:
         raise ModelError(f"{len(classes)} class names were given for {spec.classes} outputs")
     digest = weights_digest(network.model)
     return ModelCard(
-        spec.name, classes, spec.image_size, spec.mean, spec.std, arm, hyperparameters or {}, digest
+        backbone=spec.name,
+        classes=classes,
+        image_size=spec.image_size,
+        mean=spec.mean,
+        std=spec.std,
+        arm=arm,
+        hyperparameters=hyperparameters or {},
+        digest=digest,
+        grey_window=grey_window,
     )
 
 
@@ -181,8 +203,11 @@ class _Exported(nn.Module):
         return self.network.head(activation), activation
 
 
-def export_onnx(network: Network, path: Path) -> None:
+def export_onnx(network: Network, path: Path, *, grey_window: GreyWindow | None = None) -> None:
     """Write an ONNX graph: `images` (B, 3, H, W) in 0..1 → `logits` (B, K), `activation` (B, C, h, w); any B.
+
+    Its metadata say how 16-bit grey images become the 8-bit RGB that `images` are made of:
+    `grey_window_low` and `grey_window_high`, absent without a window, and `grey_16_bit`, the rule in words.
 
     Weights are stored inside the file (up to 2 GB). The network must be on the CPU. Raises `ModelError`
     for a network that cannot be exported.
@@ -203,9 +228,22 @@ def export_onnx(network: Network, path: Path) -> None:
         shape = None if program is None else program.model.graph.inputs[0].shape
         if program is None or shape is None or isinstance(shape[0], int):
             raise ModelError(f"{network.spec.name} cannot be exported for batches of any size")
+        program.model.metadata_props.update(_grey_rule(grey_window))
         program.save(partial, external_data=False)
         partial.replace(path)
     except torch.onnx.OnnxExporterError as error:
         raise ModelError(f"{network.spec.name} cannot be exported to ONNX: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _grey_rule(window: GreyWindow | None) -> dict[str, str]:
+    """Metadata of a graph: how 16-bit grey images become 8-bit ones."""
+    if window is None:
+        return {"grey_16_bit": "8-bit level = v >> 8"}
+    low, high = map(str, window)
+    return {
+        "grey_window_low": low,
+        "grey_window_high": high,
+        "grey_16_bit": f"8-bit level = round(255 * clip((v - {low}) / ({high} - {low}), 0, 1))",
+    }

@@ -39,8 +39,8 @@ def main(folder: str, target: str) -> None:
     os.nice(_NICENESS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        network, _ = load_model(Path(folder))
-        export_onnx(network, Path(target))
+        network, card = load_model(Path(folder))
+        export_onnx(network, Path(target), grey_window=card.grey_window)
     except ModelError as error:
         sys.exit(str(error))
     except (OSError, MemoryError):  # not the network's fault

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.inference.scheduling.wakeups import awaited
-from app.inference.types import Upload
+from app.inference.types import Engine, Upload
 from core.errors import BadImage, FieldError
 from models.data.checks import ImageError, ImageLimits
 
@@ -24,12 +24,14 @@ class Decoders:
         self._limits = limits
         self._threads = ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0))), thread_name_prefix="decode")
 
-    async def squares(self, uploads: Sequence[Upload], size: int) -> NDArray[np.uint8]:
-        """Decode to (n, 3, size, size) RGB, in order. Raises `BadImage`, which names each invalid image."""
+    async def squares(self, uploads: Sequence[Upload], engine: Engine) -> NDArray[np.uint8]:
+        """Decode to (n, 3, S, S) RGB, in order, as the engine's networks see them. Raises `BadImage`, which
+        names each invalid image."""
         from app.inference.images import to_square  # imports torch, which the engine has already loaded
 
+        size, window = engine.image_size, engine.grey_window
         decoding = [
-            awaited(self._threads.submit(to_square, upload, size, self._limits)) for upload in uploads
+            awaited(self._threads.submit(to_square, upload, size, self._limits, window)) for upload in uploads
         ]
         decoded: list[NDArray[np.uint8] | BaseException]
         if len(decoding) == 1:

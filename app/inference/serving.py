@@ -96,7 +96,7 @@ class Inference:
                 return await self._see_now(pair, engine, uploads[0])
         engine = await self.load(pair)  # before it takes places, which are for requests that can be answered
         with lane.room(len(uploads)) as room:
-            squares = await self._decoders.squares(uploads, engine.image_size)
+            squares = await self._decoders.squares(uploads, engine)
             answer = lane.submit(Ask(engine, squares, explain), room)
         scores = await awaited(answer)
         self._upgrades.show(pair, squares)
@@ -139,7 +139,7 @@ class Inference:
         """Decode one small image here and run it on a quick engine. Raises `ImageError`."""
         from app.inference.images import to_square  # imports torch, which the engine has already loaded
 
-        squares = to_square(upload, engine.image_size, self._small)[None]
+        squares = to_square(upload, engine.image_size, self._small, engine.grey_window)[None]
         return Seen(squares, await self._turns.submit(Ask(engine, squares)))
 
     def check_room(self, images: int, explain: Explain | None = None) -> None:

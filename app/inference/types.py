@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.data.grey import GreyWindow
 from models.selective import Judged
 
 
@@ -112,6 +113,11 @@ class Engine(Protocol):
     @property
     def image_size(self) -> int:
         """S, the side in pixels of the square that the networks see."""
+        ...
+
+    @property
+    def grey_window(self) -> GreyWindow | None:
+        """The levels of 16-bit grey images that the networks see as 0 to 255; None for their upper 8 bits."""
         ...
 
     @property

@@ -12,13 +12,15 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.data.grey import GreyWindow, to_8_bit
 from models.data.packing import MAX_PIXELS_SIDE
 from models.data.parts import CountedFile, TooManyParts, require_few_parts
 from models.data.report import FileCode, Rejection
@@ -79,17 +81,11 @@ _UPRIGHT: Mapping[int, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_GREY_16 = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+_COLOUR = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
+"""Modes that PIL converts to RGB without a loss that matters."""
 
-
-def _wide_grey(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits; PIL's own conversion would clip everything above 255 to white."""
-    return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-
-
-_TO_RGB: Mapping[str, Callable[[Image.Image], Image.Image]] = {
-    mode: lambda image: image
-    for mode in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
-} | dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N"), _wide_grey)
+T = TypeVar("T")
 
 
 class ImageError(Exception):
@@ -114,7 +110,8 @@ class ImageLimits:
 class CheckedImage:
     """A fully decoded image. Sizes are in pixels, upright; `pixel_hash` is equal for equal pixels.
 
-    `pixels` (H, W, 3) uint8 RGB is kept for small images only (`packing.MAX_PIXELS_SIDE`).
+    `pixels` (H, W, 3) uint8 RGB is kept for small images only (`packing.MAX_PIXELS_SIDE`), and not for
+    16-bit grey ones (`grey_16`), whose RGB depends on the data set's window.
     """
 
     width: int
@@ -123,6 +120,7 @@ class CheckedImage:
     sha256: bytes
     pixel_hash: bytes
     pixels: NDArray[np.uint8] | None
+    grey_16: bool = False
 
 
 class Picture(NamedTuple):
@@ -137,19 +135,30 @@ def image_type(data: bytes) -> str | None:
     return next((name for pattern, name in _MAGIC if pattern.match(data)), None)
 
 
-def decode_image(data: bytes, limits: ImageLimits | None = None) -> Picture:
+def decode_image(data: bytes, limits: ImageLimits | None = None, window: GreyWindow | None = None) -> Picture:
     """Decode every pixel to RGB, turned upright as EXIF says. Raises `ImageError`.
 
+    `window` says which levels of a 16-bit grey image become 0 to 255; None takes its upper 8 bits.
     Thread-safe: it changes no global setting of PIL. PIL decodes without the GIL.
     """
-    limits = limits or ImageLimits()
+    return Picture(*_decode(data, limits or ImageLimits(), partial(_rgb, window=window)))
+
+
+def grey_levels(data: bytes, limits: ImageLimits | None = None) -> NDArray[np.uint16]:
+    """The levels (H, W) of a 16-bit grey image, upright. Raises `ImageError`."""
+    return _decode(data, limits or ImageLimits(), _levels)[0]
+
+
+def _decode(data: bytes, limits: ImageLimits, convert: Callable[[Image.Image], T]) -> tuple[T, str]:
+    """The decoded, upright image as `convert` returns it, and its type."""
     try:
-        return _decoded(data, _require_image(data, limits), limits)
+        kind = _require_image(data, limits)
+        return _convert(data, kind, limits, convert), kind
     except TooManyParts as error:
         raise ImageError(FileCode.UNDECODABLE, str(error)) from error
 
 
-def _decoded(data: bytes, kind: str, limits: ImageLimits) -> Picture:
+def _convert(data: bytes, kind: str, limits: ImageLimits, convert: Callable[[Image.Image], T]) -> T:
     try:
         with Image.open(CountedFile(data), formats=[kind]) as image:
             _require_size(image.size, limits)
@@ -159,7 +168,7 @@ def _decoded(data: bytes, kind: str, limits: ImageLimits) -> Picture:
                     FileCode.ANIMATED, "holds several pictures: save the one you need as a still image"
                 )
             image.load()
-            return Picture(_rgb(_upright(image)), kind)
+            return convert(_upright(image))
     except _DECODER_ERRORS as error:
         raise _decoder_error(error, kind) from error
 
@@ -167,21 +176,21 @@ def _decoded(data: bytes, kind: str, limits: ImageLimits) -> Picture:
 def check_image(data: bytes, path: str, limits: ImageLimits | None = None) -> CheckedImage | Rejection:
     """Decode `data` once and fully, and compare its type with its name (`path`)."""
     try:
-        picture = decode_image(data, limits)
+        pixels, kind = _decode(data, limits or ImageLimits(), _pixels)
     except ImageError as error:
         return Rejection(path, error.code, error.detail)
     named = TYPES.get(PurePosixPath(path).suffix.lower())
-    if named is not None and named != picture.type:
-        detail = f"is named as {named} but holds a {picture.type} image: rename it"
+    if named is not None and named != kind:
+        detail = f"is named as {named} but holds a {kind} image: rename it"
         return Rejection(path, FileCode.MISLABELLED, detail)
-    pixels = np.asarray(picture.image)  # (H, W, 3)
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{width}x{height}:".encode())
     digest.update(pixels.data if pixels.flags.c_contiguous else pixels.tobytes())
+    hashes = hashlib.sha256(data).digest(), digest.digest()
+    if pixels.dtype == np.uint16:
+        return CheckedImage(width, height, kind, *hashes, pixels=None, grey_16=True)
     small = max(height, width) <= MAX_PIXELS_SIDE
-    return CheckedImage(
-        width, height, picture.type, hashlib.sha256(data).digest(), digest.digest(), pixels if small else None
-    )
+    return CheckedImage(width, height, kind, *hashes, pixels=pixels if small else None)
 
 
 def _require_image(data: bytes, limits: ImageLimits) -> str:
@@ -240,15 +249,26 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _pixels(image: Image.Image) -> NDArray[Any]:
+    """(H, W, 3) uint8 RGB, or (H, W) uint16 of a 16-bit grey image."""
+    return _levels(image) if image.mode in _GREY_16 else np.asarray(_rgb(image))
+
+
+def _levels(image: Image.Image) -> NDArray[np.uint16]:
+    return np.asarray(image).astype(np.uint16)  # of the machine's byte order
+
+
+def _rgb(image: Image.Image, window: GreyWindow | None = None) -> Image.Image:
     if image.mode == "RGB":
         return image
-    if image.mode not in _TO_RGB:
+    if image.mode in _GREY_16:  # PIL's own conversion would clip everything above 255 to white
+        return Image.fromarray(to_8_bit(_levels(image), window)).convert("RGB")
+    if image.mode not in _COLOUR:
         detail = (
             f"has pixels of mode {image.mode}, which cannot be read as RGB: save it with 8 bits per channel"
         )
         raise ImageError(FileCode.UNSUPPORTED_MODE, detail)
-    return _TO_RGB[image.mode](image).convert("RGB")
+    return image.convert("RGB")
 
 
 def _decoder_error(error: BaseException, kind: str) -> ImageError:

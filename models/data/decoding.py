@@ -11,14 +11,15 @@ from torch import Tensor
 
 from models.config import Crop
 from models.data.checks import ImageLimits, decode_image
+from models.data.grey import GreyWindow
 
 # The images of a store were checked at import, under limits that may have changed since.
 _STORED = ImageLimits(max_bytes=1 << 62, max_pixels=1 << 62, min_side=1)
 
 
-def stored_square(data: bytes, size: int, crop: Crop = "none") -> Tensor:
-    """An image of a packed store as (3, size, size) uint8 RGB. Raises `checks.ImageError`."""
-    return square(decode_image(data, _STORED).image, size, crop)
+def stored_square(data: bytes, size: int, crop: Crop = "none", window: GreyWindow | None = None) -> Tensor:
+    """An image of a packed store, with its window, as (3, size, size) uint8 RGB. Raises `ImageError`."""
+    return square(decode_image(data, _STORED, window).image, size, crop)
 
 
 def square(picture: Image.Image, size: int, crop: Crop = "none") -> Tensor:

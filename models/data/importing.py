@@ -1,7 +1,8 @@
 """Import an archive, a folder or a builtin data set into a packed store; a report names what was left out.
 
 Two passes in constant memory: every image is decoded once (in threads, since PIL decodes
-without the GIL); then, when the splits are known, the files stream into the store.
+without the GIL); then, when the splits are known, the files stream into the store. Between them, the
+window of 16-bit grey images is measured on some of those in `train`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.data import inspection
 from models.data.archives import ArchiveError, ArchiveLimits, unpack
 from models.data.builtin import BuiltinOptions, SourceError, make_builtin
-from models.data.checks import CheckedImage, ImageLimits
+from models.data.checks import ImageLimits, grey_levels
 from models.data.formats import FormatError, FormatName, FormatOptions, read
+from models.data.grey import LEVELS, GreyWindow, histogram, window_of
 from models.data.inspection import Accepted, Kept
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter, hidden_sibling, publish, sweep_siblings
@@ -33,7 +38,10 @@ __all__ = ["ImportOptions", "ImportReport", "ImportStopped", "import_dataset"]
 
 BUILTIN_PREFIX = "builtin:"
 _REPORTS = 200  # calls of on_progress per import, approximately
-_CHUNK = 4  # images that a thread checks at a time
+_CHUNK = 4  # images that a thread decodes at a time
+_WINDOW_IMAGES = 1000  # training images, evenly spaced, that the window of 16-bit ones is measured on
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -147,6 +155,8 @@ def _import(
         report = inspection.complete(report, accepted, assignment)
         if report.problems:
             return _publish_report(report, target)
+        window = _measure_window(source, accepted, assignment.splits, options=options, watch=watch)
+        report = inspection.with_window(report, accepted, window)
         _pack(source, accepted, assignment.splits, writer=writer, watch=watch)
         _write_report(report, writer.folder)
         writer.finish(
@@ -158,6 +168,7 @@ def _import(
                 seed=options.seed,
                 split_record=report.split_record,
                 summary=report.summary(),
+                grey_window=window,
             )
         )
         return report
@@ -174,9 +185,35 @@ def _check_all(
         if isinstance(result, Rejection):
             rejected.append(result)
             continue
-        kept.append(Kept(index, result.width, result.height, result.sha256, result.pixel_hash))
+        kept.append(
+            Kept(index, result.width, result.height, result.sha256, result.pixel_hash, result.grey_16)
+        )
         writer.add_pixels(result.pixels)
     return kept, rejected
+
+
+def _measure_window(
+    source: Source, accepted: Accepted, splits: Sequence[str], *, options: ImportOptions, watch: Watch
+) -> GreyWindow | None:
+    """The window of the 16-bit grey images in `train`; None if there is none."""
+    numbers = [
+        image.number
+        for image, split in zip(accepted.kept, splits, strict=True)
+        if image.grey_16 and split == "train"
+    ]
+    if not numbers:
+        return None
+    some = np.array(numbers)[:: -(-len(numbers) // _WINDOW_IMAGES)].tolist()
+
+    def count(index: int) -> NDArray[np.int64]:
+        return histogram(grey_levels(source.encoded(some[index]), options.image))
+
+    counts = np.zeros(LEVELS, dtype=np.int64)
+    for of_image in _in_order(count, len(some), options.threads):
+        if watch.should_stop():
+            raise ImportStopped
+        counts += of_image
+    return window_of(counts)
 
 
 def _pack(
@@ -191,21 +228,19 @@ def _pack(
     watch.step(2 * count, 2 * count)
 
 
-def _in_order(
-    check: Callable[[int], CheckedImage | Rejection], count: int, threads: int
-) -> Iterator[CheckedImage | Rejection]:
-    """Yield results in order, with only a few images in memory at any time."""
+def _in_order(read_image: Callable[[int], T], count: int, threads: int) -> Iterator[T]:
+    """Yield what `read_image` returns for 0 to `count` - 1, with only a few images in memory at any time."""
     leaving = threading.Event()
 
-    def check_some(first: int) -> list[CheckedImage | Rejection]:
+    def read_some(first: int) -> list[T]:
         some = range(first, min(first + _CHUNK, count))
-        return [check(index) for index in some if not leaving.is_set()]
+        return [read_image(index) for index in some if not leaving.is_set()]
 
-    waiting: deque[Future[list[CheckedImage | Rejection]]] = deque()
+    waiting: deque[Future[list[T]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="check") as pool:
         try:
             for first in range(0, count, _CHUNK):
-                waiting.append(pool.submit(check_some, first))
+                waiting.append(pool.submit(read_some, first))
                 if len(waiting) > 4 * threads:
                     yield from waiting.popleft().result()
             while waiting:

@@ -13,19 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.formats import Entry
+from models.data.grey import TAIL, GreyWindow
 from models.data.report import DuplicateSet, ImportReport, Note, NoteCode, Problem, ProblemCode
 from models.data.sources import Contents
 from models.data.splits import ALL_SPLITS, SPLITS, Assignment, tally
 
 
 class Kept(NamedTuple):
-    """An accepted image: number in `Contents.entries`, upright size (pixels), hashes of file and pixels."""
+    """An accepted image: number in `Contents.entries`, upright size (pixels), hashes of file and pixels, and
+    whether it is 16-bit grey."""
 
     number: int
     width: int
     height: int
     sha256: bytes
     pixel_hash: bytes
+    grey_16: bool
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,22 @@ def complete(report: ImportReport, accepted: Accepted, assignment: Assignment) -
             *_duplicate_notes(duplicates),
         ),
     )
+
+
+def with_window(report: ImportReport, accepted: Accepted, window: GreyWindow | None) -> ImportReport:
+    """The report with a note on how 16-bit grey images are seen, if there are any."""
+    count = sum(image.grey_16 for image in accepted.kept)
+    if not count:
+        return report
+    if window is None:
+        seen = "none of them is in train, where a window would be measured: their upper 8 bits are used"
+    else:
+        seen = (
+            f"the levels {window.low} to {window.high} become 0 to 255, in training and in predictions; "
+            f"{TAIL:.1%} of the pixels in train lie below at most, and as many above"
+        )
+    note = Note(NoteCode.GREY_WINDOW, f"images with 16-bit grey levels: {count}; {seen}")
+    return replace(report, notes=(*report.notes, note))
 
 
 def _late_problems(table: NDArray[np.int64], classes: tuple[str, ...]) -> Iterator[Problem]:

@@ -9,6 +9,8 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from models.data.grey import GreyWindow, read_window
+
 SAMPLES_FILE = "samples.arrow"
 PIXELS_FILE = "pixels.npy"
 DATASET_FILE = "dataset.json"
@@ -30,7 +32,11 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """The contents of `dataset.json`. `split_record` and `summary` are plain JSON values."""
+    """The contents of `dataset.json`. `split_record` and `summary` are plain JSON values.
+
+    `grey_window` is that of its 16-bit grey images: null if it has none, or if an earlier version wrote it,
+    which took their upper 8 bits.
+    """
 
     name: str
     format: str
@@ -39,6 +45,7 @@ class DatasetInfo:
     seed: int = 0
     split_record: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
+    grey_window: GreyWindow | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -49,7 +56,7 @@ class DatasetInfo:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Inverse of `to_json`; ignores unknown keys. Raises KeyError if one is missing."""
+        """Inverse of `to_json`; ignores unknown keys. Raises KeyError if one is missing, ValueError."""
         return cls(
             name=value["name"],
             format=value["format"],
@@ -58,4 +65,5 @@ class DatasetInfo:
             seed=value["seed"],
             split_record=value["split_record"],
             summary=value["summary"],
+            grey_window=read_window(value.get("grey_window")),
         )

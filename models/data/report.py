@@ -103,6 +103,7 @@ class NoteCode(_Described):
     CONFLICTING_LABELS = "conflicting_labels", "The same picture has two labels."
     DUPLICATES = "duplicates", "The same picture occurs more than once; all copies were kept."
     EMPTY_CLASS = "empty_class", "A class of the list or a class folder has no usable image."
+    GREY_WINDOW = "grey_window", "Images have 16-bit grey levels; those of the window named become 0 to 255."
     IN_TWO_SPLITS = (
         "in_two_splits",
         "The same picture occurs in two splits; all copies were kept.",

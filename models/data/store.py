@@ -8,11 +8,12 @@ as it was uploaded. It can be opened without this project in two lines:
 
 or `pandas.read_feather("samples.arrow", columns=["path", "label", "split", "group"])`.
 Beside it are `dataset.json` (names, counts, how the splits were made) and, if all images have one
-size of at most 64 px, `pixels.npy` (N, H, W, 3) uint8 RGB. This module does not import torch.
+size of at most 64 px and 8 bits, `pixels.npy` (N, H, W, 3) uint8 RGB. This module does not import torch.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from functools import cached_property
@@ -23,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.data.grey import GreyWindow
 from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.data.report import REPORT_FILE
@@ -94,7 +96,19 @@ class Store:
         return int(self._table.num_rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).open, (self.directory,)
+        return type(self)._reopened, (self.directory, self.info.grey_window)
+
+    @classmethod
+    def _reopened(cls, directory: Path, window: GreyWindow | None) -> Self:
+        return cls.open(directory).with_window(window)
+
+    def with_window(self, window: GreyWindow | None) -> Self:
+        """The same data set, its 16-bit grey images seen through another window: that of a model."""
+        if window == self.info.grey_window:
+            return self
+        other = type(self)(self.directory, dataclasses.replace(self.info, grey_window=window), self._table)
+        other.__dict__["pixels"] = None  # they were decoded through the window of the data set
+        return other
 
     @property
     def counts(self) -> dict[str, int]:
@@ -109,10 +123,13 @@ class Store:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the files, labels and splits of all samples in row order, in hexadecimal."""
+        """SHA-256 of the files, labels and splits of all samples in row order, and of the window of 16-bit
+        images if there is one, in hexadecimal."""
         found = hashlib.sha256(b"".join(self._table["sha256"].to_pylist()))
         for column in (self.labels, self.splits):
             found.update(column.data)
+        if self.info.grey_window is not None:
+            found.update(np.array(self.info.grey_window, "<i8").data)
         return found.hexdigest()
 
     def describe(self) -> dict[str, dict[str, Any]]:

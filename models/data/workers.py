@@ -46,12 +46,11 @@ class _Squares(Dataset[Tensor]):
 
     def __getitems__(self, positions: Sequence[int]) -> Tensor:
         """(B, 3, size, size) uint8."""
-        return torch.stack(
-            [
-                stored_square(self._store.image_bytes(int(self._rows[p])), self._size, self._crop)
-                for p in positions
-            ]
+        window, files = (
+            self._store.info.grey_window,
+            map(self._store.image_bytes, self._rows[positions].tolist()),
         )
+        return torch.stack([stored_square(file, self._size, self._crop, window) for file in files])
 
 
 class _Plan:

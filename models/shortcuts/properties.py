@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from models.data.checks import MEDIA_TYPES, ImageLimits, decode_image, image_type
+from models.data.grey import GreyWindow
 from models.data.store import Store
 
 Floats = NDArray[np.float32]
@@ -105,7 +106,8 @@ def _affordable(store: Store, rows: Rows) -> int:
 def _measure(store: Store, rows: Rows) -> Floats:
     """Features (B, D): first of the pixels, then of the files."""
     files = [store.image_bytes(row) for row in rows.tolist()]
-    pixels = np.stack([_reduced(file) for file in files]) if store.pixels is None else store.pixels[rows]
+    window, pixels = store.info.grey_window, store.pixels
+    pixels = np.stack([_reduced(file, window) for file in files]) if pixels is None else pixels[rows]
     sizes = store.sizes[rows].astype(np.float32)  # (B, 2): width, height
     lengths = np.array([len(file) for file in files], np.float32)
     kinds = [image_type(file) for file in files]
@@ -118,11 +120,11 @@ def _measure(store: Store, rows: Rows) -> Floats:
     return np.concatenate([*_of_pixels(pixels), *of_files], 1)
 
 
-def _reduced(data: bytes) -> NDArray[np.uint8]:
+def _reduced(data: bytes, window: GreyWindow | None) -> NDArray[np.uint8]:
     """The whole image, upright, as (SIDE, SIDE, 3) RGB. A JPEG is decoded at a fraction of its size."""
     picture = _drafted(data) if image_type(data) == "JPEG" else None
     if picture is None:
-        picture = decode_image(data, _STORED).image
+        picture = decode_image(data, _STORED, window).image
     return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.artifacts import Artifacts
 from core.settings import Settings
-from masktune.contract.vocabulary import Stage
+from masktune.contract.vocabulary import JobKind, Stage
 from models.config import Hyperparameters
 from models.data.store import Store
 from models.run import Progress, Run, resolve_device
@@ -58,10 +58,17 @@ class StageContext:
 
     @cached_property
     def store(self) -> Store:
-        """The packed data set that the job reads."""
+        """The packed data set that the job reads. A model that is only run sees 16-bit images through its own
+        window, as in the service."""
         assert self.spec.dataset is not None
         assert self.spec.dataset.artifact is not None
-        return Store.open(self.artifacts.folder(self.spec.dataset.artifact))
+        store = Store.open(self.artifacts.folder(self.spec.dataset.artifact))
+        if self.spec.kind not in (JobKind.EVALUATE, JobKind.PREDICT) or self.spec.model is None:
+            return store
+        from models.export import read_card  # imports torch
+
+        card = read_card(self.artifacts.folder(self.model(self.spec.model).artifact))
+        return store.with_window(card.grey_window)
 
     def key(self, name: str) -> str:
         """The key of an artifact of this job."""

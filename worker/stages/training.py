@@ -112,7 +112,14 @@ def publish_model(
     """Write the model under the id that the job reserved for this arm; return its entry for the result."""
     model_id = context.spec.inputs["model_ids"][arm]
     key = f"models/{model_id}"
-    card = card_of(network, context.store.classes, cast(CardArm, arm.value), params)  # never `given`
+    store = context.store
+    card = card_of(
+        network,
+        store.classes,
+        cast(CardArm, arm.value),  # never `given`
+        params,
+        grey_window=store.info.grey_window,
+    )
     with context.artifacts.writing(key) as folder:
         save_model(network, card, folder)
     return {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.inference.engines.torch import SIGNED, TorchEngine
 from app.inference.types import Explain, Scores
+from models.data.grey import GreyWindow
 
 OF_IMAGES = frozenset({"fullgrad", "scorecam"}) | SIGNED
 """Methods that torch must compute: two perturb the images, the others need torch's exact activations."""
@@ -54,6 +55,10 @@ class GraphEngine(ABC):
     @property
     def image_size(self) -> int:
         return self._torch.image_size
+
+    @property
+    def grey_window(self) -> GreyWindow | None:
+        return self._torch.grey_window
 
     @property
     def classes(self) -> int:

@@ -16,6 +16,7 @@ from core.artifacts import ArtifactMissing, Artifacts
 from core.errors import NotFound, Unavailable
 from models.backbones import BackboneError, Network, build_network
 from models.data.decoding import to_unit
+from models.data.grey import GreyWindow
 from models.export import ModelError, load_model
 from models.run import resolve_device
 from models.saliency import saliency, saliency_of_activation
@@ -33,12 +34,19 @@ class TorchEngine:
     name = "torch"
     quick = False
 
-    def __init__(self, network: Network, erm: Network | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: Network,
+        erm: Network | None,
+        device: torch.device,
+        grey_window: GreyWindow | None = None,
+    ) -> None:
         if erm is not None and _interface(erm) != _interface(network):
             raise ValueError("the two networks of a pair must have the same classes and image size")
         self._network = _settled(network, device)
         self._erm = None if erm is None else _settled(erm, device)
         self.device = device
+        self.grey_window = grey_window
 
     @property
     def on_cuda(self) -> bool:
@@ -81,7 +89,7 @@ class TorchEngine:
 
     def alone(self) -> TorchEngine:
         """Return an engine of the served model without its ERM model."""
-        return TorchEngine(self._network, None, self.device)
+        return TorchEngine(self._network, None, self.device, self.grey_window)
 
     def explain(
         self, activation: NDArray[np.float32], logits: NDArray[np.float32], explain: Explain
@@ -116,9 +124,9 @@ def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> Torc
     try:
         with _memory():
             where = _device(device)
-            network, _ = load_model(artifacts.folder(pair.model.artifact), where)
+            network, card = load_model(artifacts.folder(pair.model.artifact), where)
             erm = None if pair.erm is None else load_model(artifacts.folder(pair.erm.artifact), where)[0]
-            return TorchEngine(network, erm, where)
+            return TorchEngine(network, erm, where, card.grey_window)
     except ArtifactMissing as error:
         raise NotFound(f"the files of model {pair.model.id} are gone: it was deleted") from error
     except (BackboneError, ModelError) as error:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.inference import Explain, Scores
+from models.data.grey import GreyWindow
 
 
 class EchoEngine:
@@ -21,6 +22,7 @@ class EchoEngine:
         self.name = "echo"
         self.quick = False
         self.image_size = 2
+        self.grey_window: GreyWindow | None = None
         self.classes = 2
         self.nbytes = nbytes
         self.batches: list[int] = []

@@ -1,0 +1,78 @@
+"""A 16-bit image is predicted through the window in its model's card, whether it is stored or posted."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from core.queries import datasets, registry
+from core.tables import DatasetRow, ModelRow
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, DatasetState
+from models.backbones import build_network
+from models.data.decoding import stored_square, to_unit
+from models.data.grey import GreyWindow
+from models.data.store import DatasetInfo, Row, StoreWriter
+from models.export import card_of, save_model
+from tests.integration.app.serving.conftest import CLASSES, World
+
+
+def _scan() -> bytes:
+    levels = np.random.default_rng(0).integers(0, 4096, (28, 28)).astype(np.uint16)
+    buffer = BytesIO()
+    Image.fromarray(levels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _add(world: World, data: bytes, window: GreyWindow | None) -> tuple[str, str]:
+    """A data set of this image alone and a model, both with the window; return their ids."""
+    dataset, model = new_id("ds"), new_id("mdl")
+    artifacts = world.services.artifacts
+    with artifacts.writing(f"datasets/{dataset}") as folder, StoreWriter(folder) as writer:
+        writer.add(Row("left/0.png", 0, "test", -1, 28, 28, data))
+        writer.finish(DatasetInfo("scans", "image_folder", tuple(CLASSES), grey_window=window))
+    network = build_network("small_cnn", classes=2, image_size=28, seed=1)
+    with artifacts.writing(f"models/{model}") as folder:
+        save_model(network, card_of(network, tuple(CLASSES), "erm", grey_window=window), folder)
+    with world.services.database.begin() as session:
+        datasets.add(
+            session,
+            DatasetRow(
+                id=dataset,
+                name="scans",
+                state=DatasetState.READY,
+                format="image_folder",
+                source={},
+                options={},
+                job_id=world.job,
+                artifact=f"datasets/{dataset}",
+                classes=CLASSES,
+            ),
+        )
+        fields = {"backbone": "small_cnn", "classes": CLASSES, "image_size": 28}
+        registry.add(session, ModelRow(id=model, arm=Arm.ERM, artifact=f"models/{model}", **fields))
+    return dataset, model
+
+
+@pytest.mark.parametrize("window", [None, GreyWindow(4, 4091)])
+def test_a_stored_and_a_posted_scan_have_the_same_answer(
+    fresh_world: World, window: GreyWindow | None
+) -> None:
+    data = _scan()
+    dataset, model = _add(fresh_world, data, window)
+    stored = fresh_world.ask(model=model, dataset=dataset, sample=0)["predictions"]
+    headers = {"Content-Type": "image/png"}
+    posted = fresh_world.client.post(f"/predict?model={model}", content=data, headers=headers)
+    assert posted.status_code == 200, posted.text
+    assert posted.json()["predictions"] == stored
+
+    network = build_network("small_cnn", classes=2, image_size=28, seed=1)
+    with torch.inference_mode():
+        logits = network(to_unit(stored_square(data, 28, window=window)[None]))
+    expected = dict(zip(CLASSES, logits.softmax(1)[0].tolist(), strict=True))
+    told = {candidate["label"]: candidate["probability"] for candidate in stored[0]["candidates"]}
+    assert told == pytest.approx(expected, abs=1e-5)

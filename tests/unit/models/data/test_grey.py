@@ -1,0 +1,187 @@
+"""16-bit grey images keep their levels through the window of their data set; 8-bit ones know of none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.data.checks import decode_image
+from models.data.decoding import stored_square
+from models.data.grey import LEVELS, GreyWindow, histogram, read_window, to_8_bit, window_of
+from models.data.importing import ImportOptions, import_dataset
+from models.data.layout import DATASET_FILE
+from models.data.report import ImportReport, NoteCode
+from models.data.store import Store, StoreError
+
+MakeTree = Callable[[Mapping[str, bytes | str]], Path]
+MakeImage = Callable[..., bytes]
+
+
+def grey_16(levels: NDArray[np.uint16], format: str = "PNG") -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(levels).save(buffer, format)
+    return buffer.getvalue()
+
+
+def scan(seed: int) -> bytes:
+    """A 12-bit image: a ramp over all 4,096 levels, shifted by the seed."""
+    return grey_16(((np.arange(80 * 80).reshape(80, 80) + 40 * seed) % 4096).astype(np.uint16))
+
+
+@pytest.fixture
+def scans(make_tree: MakeTree, tmp_path: Path) -> tuple[ImportReport, Store]:
+    files = {f"{name}/{n}.png": scan(2 * n + k) for n in range(10) for k, name in enumerate(("ill", "well"))}
+    report = import_dataset(make_tree(files), tmp_path / "ds", ImportOptions(name="scans"))
+    return report, Store.open(tmp_path / "ds")
+
+
+def levels_of(store: Store, row: int) -> NDArray[np.uint8]:
+    return stored_square(store.image_bytes(row), 80, window=store.info.grey_window).numpy()
+
+
+def test_without_a_window_the_upper_8_bits_are_taken() -> None:
+    levels = np.arange(LEVELS).astype(np.uint16)
+    assert np.array_equal(to_8_bit(levels, None), levels // 256)
+
+
+def test_a_window_is_linear_and_clips() -> None:
+    levels = np.array([[0, 99, 100], [150, 355, 60_000]], np.uint16)
+    assert to_8_bit(levels, GreyWindow(100, 355)).tolist() == [[0, 0, 0], [50, 255, 255]]
+
+
+def test_the_window_leaves_a_thousandth_of_the_pixels_at_either_end() -> None:
+    levels = np.repeat(np.array([7, 500, 900, 65_000], np.uint16), [9, 5_000, 4_982, 9])
+    assert window_of(histogram(levels)) == (500, 900)
+    levels = np.repeat(np.array([7, 500, 900, 65_000], np.uint16), [10, 4_990, 4_989, 11])
+    assert window_of(histogram(levels)) == (7, 65_000)
+
+
+@pytest.mark.parametrize(("level", "window"), [(0, (0, 1)), (300, (300, 301)), (65_535, (65_534, 65_535))])
+def test_one_level_has_a_window_too(level: int, window: tuple[int, int]) -> None:
+    assert window_of(histogram(np.full((8, 8), level, np.uint16))) == window
+
+
+@pytest.mark.parametrize("value", [[1], [1, 1], [-1, 5], [0, LEVELS], ["0", "9"], {"low": 0}, 5])
+def test_what_is_no_window_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="not a window"):
+        read_window(value)
+
+
+def test_12_bit_images_keep_their_levels(scans: tuple[ImportReport, Store]) -> None:
+    _, store = scans
+    assert store.info.grey_window is not None
+    assert store.info.grey_window.low < 10
+    assert 4080 < store.info.grey_window.high < 4096
+    for row in range(len(store)):
+        assert len(np.unique(levels_of(store, row))) > 200
+    assert len(np.unique(np.asarray(decode_image(store.image_bytes(0)).image))) == 16
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_every_file_type_keeps_them(format: str) -> None:
+    levels = np.arange(64 * 64).reshape(64, 64).astype(np.uint16)
+    picture = decode_image(grey_16(levels, format), window=GreyWindow(0, 4095)).image
+    assert np.array_equal(np.asarray(picture)[:, :, 1], to_8_bit(levels, GreyWindow(0, 4095)))
+
+
+def test_the_report_tells_the_window(scans: tuple[ImportReport, Store]) -> None:
+    report, store = scans
+    (note,) = [note for note in report.notes if note.code is NoteCode.GREY_WINDOW]
+    low, high = store.info.grey_window or (0, 0)
+    assert f"16-bit grey levels: 20; the levels {low} to {high} become 0 to 255" in note.detail
+    assert note._asdict() in report.summary()["notes"]
+
+
+def test_the_window_is_of_the_training_images_alone(make_tree: MakeTree, tmp_path: Path) -> None:
+    bright = grey_16(np.random.default_rng(0).integers(50_000, 60_000, (16, 16), np.uint16))
+    files = {
+        f"{split}/{name}/{n}.png": bright if split == "test" else scan(10 * n + len(name))
+        for split in ("train", "val", "calibration", "test")
+        for name in ("ill", "well")
+        for n in range(2)
+    }
+    import_dataset(make_tree(files), tmp_path / "ds")
+    window = Store.open(tmp_path / "ds").info.grey_window
+    assert window is not None
+    assert window.high < 4096
+
+
+def test_without_a_16_bit_image_in_train_there_is_none(
+    make_tree: MakeTree, make_image: MakeImage, tmp_path: Path
+) -> None:
+    files = {
+        f"{split}/{name}/{n}.png": scan(n) if split == "test" else make_image(10 * n + len(name))
+        for split in ("train", "val", "calibration", "test")
+        for name in ("ill", "well")
+        for n in range(2)
+    }
+    report = import_dataset(make_tree(files), tmp_path / "ds")
+    assert Store.open(tmp_path / "ds").info.grey_window is None
+    assert "none of them is in train" in next(n.detail for n in report.notes if n.code == "grey_window")
+
+
+def test_pictures_that_differ_in_their_lower_bits_are_two(make_tree: MakeTree, tmp_path: Path) -> None:
+    flat = np.arange(20 * 16 * 16).reshape(20, 16, 16) % 200  # all of them black without a window
+    files = {
+        f"{'ill' if n % 2 else 'well'}/{n}.png": grey_16((i + n).astype(np.uint16))
+        for n, i in enumerate(flat)
+    }
+    report = import_dataset(make_tree(files), tmp_path / "ds")
+    assert report.duplicates == ()
+
+
+def test_a_store_of_an_earlier_version_keeps_what_it_had(scans: tuple[ImportReport, Store]) -> None:
+    _, store = scans
+    file = store.directory / DATASET_FILE
+    written = json.loads(file.read_text())
+    del written["grey_window"]
+    file.write_text(json.dumps(written))
+    old = Store.open(store.directory)
+    assert old.info.grey_window is None
+    assert np.array_equal(
+        levels_of(old, 3), np.asarray(decode_image(old.image_bytes(3)).image).transpose(2, 0, 1)
+    )
+    assert old.digest == plain_digest(old) != store.digest
+
+
+def plain_digest(store: Store) -> str:
+    files = [hashlib.sha256(store.image_bytes(row)).digest() for row in range(len(store))]
+    return hashlib.sha256(b"".join(files) + store.labels.tobytes() + store.splits.tobytes()).hexdigest()
+
+
+def test_a_set_of_8_bit_images_has_neither_window_nor_note(
+    make_tree: MakeTree, make_image: MakeImage, tmp_path: Path
+) -> None:
+    files = {f"{'ill' if n % 2 else 'well'}/{n}.png": make_image(n) for n in range(20)}
+    report = import_dataset(make_tree(files), tmp_path / "ds")
+    store = Store.open(tmp_path / "ds")
+    assert store.info.grey_window is None
+    assert NoteCode.GREY_WINDOW not in {note.code for note in report.notes}
+    assert store.digest == plain_digest(store)
+    assert store.pixels is not None
+
+
+def test_another_window_goes_along_to_other_processes(scans: tuple[ImportReport, Store]) -> None:
+    _, store = scans
+    other = store.with_window(GreyWindow(0, 9000))
+    sent: Store = pickle.loads(pickle.dumps(other))
+    assert sent.info.grey_window == (0, 9000)
+    assert sent.digest == other.digest != store.digest
+    assert store.with_window(store.info.grey_window) is store
+
+
+def test_a_damaged_window_is_said(scans: tuple[ImportReport, Store]) -> None:
+    _, store = scans
+    file = store.directory / DATASET_FILE
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"grey_window": [5, 2]}))
+    with pytest.raises(StoreError, match="cannot be read"):
+        Store.open(store.directory)
