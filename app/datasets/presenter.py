@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app.datasets.schemas import Dataset, Group, Rejected, Report
+from app.datasets.schemas import Dataset, Group, ImportReport, Rejected
 from app.http.key_order import BY_NAME, PROBLEM, Order, each, of_fields, ordered
 from app.http.locations import Locate, located
 from core.artifacts import ArtifactMissing, Artifacts
@@ -76,13 +76,13 @@ def _groups(splits: Mapping[str, Any], names: Sequence[str]) -> list[Group]:
 
 def _report(
     row: DatasetRow, splits: Mapping[str, Any], locate: Locate, artifacts: Artifacts | None
-) -> Report:
+) -> ImportReport:
     summary = row.summary
     error: Mapping[str, Any] | None = summary.get("error")
     file = report_file(row, artifacts) if artifacts is not None else None
     rejected: Mapping[str, int] = summary.get("rejected", {})
     shortcuts: Mapping[str, Any] | None = summary.get("shortcuts")
-    return Report(
+    return ImportReport(
         count=summary.get("count", 0),
         problems=summary.get("problems", []),
         notes=summary.get("notes", []),

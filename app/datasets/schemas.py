@@ -99,7 +99,7 @@ class Fact(BaseModel):
     detail: str
 
 
-class Report(BaseModel):
+class ImportReport(BaseModel):
     """What the import found. `GET /datasets/{id}/report` names every file; this names the first 1,000."""
 
     count: int = Field(0, description="Samples in the data set.")
@@ -133,7 +133,7 @@ class Dataset(BaseModel):
     classes: list[str]
     splits: dict[str, int]
     groups: list[Group]
-    report: Report | None
+    report: ImportReport | None
     job: str = Field(description="The import job.")
     created_at: Time
     ended_at: Time | None

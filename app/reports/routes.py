@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from fastapi import APIRouter, Request, Response
 
 from app.deps import READER, CallerFirst, LoadedJob, Serving
@@ -12,7 +10,7 @@ from app.http.negotiation import preferred
 from app.http.responses import NOT_MODIFIED, Responses
 from app.operations.problems_routes import problems
 from app.reports import service as reports
-from app.reports.schemas import Report
+from masktune.contract.report import Report
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 
@@ -37,5 +35,5 @@ def get_report(request: Request, row: LoadedJob, services: Serving) -> Response:
     if preferred(request.headers.get("accept", ""), (JSON, HTML)) == HTML:
         body = reports.page(row, services.artifacts)
         return conditional(request, body, media_type=f"{HTML}; charset=utf-8", headers=vary | reports.SEALED)
-    body = json.dumps(reports.read(row, services.artifacts), ensure_ascii=False).encode()
+    body = reports.read(row, services.artifacts).model_dump_json().encode()
     return conditional(request, body, headers=vary)

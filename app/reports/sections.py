@@ -177,7 +177,7 @@ def build_gaze(report: words.Json, arms: Sequence[str], picture: Picture) -> Gaz
         moved=notes.moved(movement["all"], section["after"]),
         means=tuple(
             MeanLook(
-                name=each["class"],
+                name=each["class_name"],
                 n=each["n"],
                 averaged=each["averaged"],
                 image=picture(each["image"]),
@@ -186,7 +186,7 @@ def build_gaze(report: words.Json, arms: Sequence[str], picture: Picture) -> Gaz
                     for arm in arms
                     if arm in each["arms"]
                 ),
-                moved=_moved(by_class.get(each["class"])),
+                moved=_moved(by_class.get(each["class_name"])),
             )
             for each in section["pictures"]
         ),

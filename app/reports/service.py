@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
@@ -17,6 +15,7 @@ from app.reports.sections import build_gaze, build_shortcut, build_trust
 from core.artifacts import Artifacts
 from core.errors import NotReported
 from core.tables import JobRow
+from masktune.contract.report import Report, read_report
 from masktune.contract.vocabulary import STAGES, Stage
 
 FILE = "report.json"
@@ -25,13 +24,9 @@ SEALED = {"Content-Security-Policy": "default-src 'none'; img-src data:; style-s
 """The page is self-contained, so it is forbidden to load anything else."""
 
 
-def read(job: JobRow, artifacts: Artifacts) -> dict[str, Any]:
-    """Return the report as JSON values, or raise `NotReported` with the reason."""
-    report: dict[str, Any] = json.loads(
-        (_folder(job, artifacts) / FILE).read_text(encoding="utf-8"),
-        parse_constant=lambda _: None,  # NaN and infinities are not valid JSON
-    )
-    return report
+def read(job: JobRow, artifacts: Artifacts) -> Report:
+    """Return the report, or raise `NotReported` with the reason."""
+    return read_report((_folder(job, artifacts) / FILE).read_text(encoding="utf-8"))
 
 
 def page(job: JobRow, artifacts: Artifacts) -> bytes:
@@ -41,7 +36,7 @@ def page(job: JobRow, artifacts: Artifacts) -> bytes:
     def picture(name: str) -> str:
         return data_uri((folder / Path(name).name).read_bytes())
 
-    return render(report, picture).encode()
+    return render(report.model_dump(mode="json"), picture).encode()
 
 
 def render(report: words.Json, picture: Picture) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import JobError
+from masktune.contract.report.base import ArmName
 from masktune.contract.vocabulary import Arm, JobKind
 from models.backbones import Network
 from models.evaluation.metrics import Logits, predict_logits
@@ -25,6 +26,21 @@ from worker.stages.training import load
 
 BEFORE = (Arm.ERM, Arm.IMPORTED, Arm.GIVEN)
 """The arms that a judged model may have come from; the first one present counts."""
+
+
+_NAMES: dict[Arm, ArmName] = {
+    Arm.ERM: "erm",
+    Arm.GIVEN: "given",
+    Arm.CONTROL: "control",
+    Arm.MASKTUNE: "masktune",
+    Arm.RETRAINED: "retrained",
+    Arm.IMPORTED: "imported",
+}
+
+
+def report_arm(arm: Arm) -> ArmName:
+    """The name of the arm in a report."""
+    return _NAMES[arm]
 
 
 class Compared(NamedTuple):

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from masktune.contract.report.accuracy import BackgroundGap
+from masktune.contract.report.base import ArmName
 from masktune.contract.vocabulary import Arm
 from models.data.store import Store
 from models.evaluation.background_gap import RANDOM, SAME, Answered, background_gap
 from models.evaluation.metrics import Logits
+from worker.report.arms import report_arm
 from worker.stages.context import StageContext
 
 
 def background_gaps(
     context: StageContext, logits: Mapping[str, Mapping[Arm, Logits]]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[ArmName, BackgroundGap]]:
     """The report's section `background_gap`, by split and arm; empty except for the Background Challenge."""
     store, seed = context.store, context.run.seed & 0xFFFFFFFF
     if not {SAME, RANDOM} <= set(store.group_names):
         return {}
     return {
         split: {
-            arm.value: background_gap(
-                _answered(store, said, SAME),
-                _answered(store, said, RANDOM),
-                generator=np.random.default_rng([seed, *f"background/{split}/{arm}".encode()]),
-            ).to_json()
+            report_arm(arm): BackgroundGap.model_validate(
+                background_gap(
+                    _answered(store, said, SAME),
+                    _answered(store, said, RANDOM),
+                    generator=np.random.default_rng([seed, *f"background/{split}/{arm}".encode()]),
+                )
+            )
             for arm, said in by_arm.items()
         }
         for split, by_arm in logits.items()

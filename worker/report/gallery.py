@@ -1,13 +1,4 @@
-"""The gallery: the same images before and after, chosen by fixed rules, never by hand.
-
-Each item of the report's `gallery.items`:
-
-    {"sample", "path", "label", "group", "rule", "moved", "masked", "image": file,
-     "arms": {arm: {"label", "probability", "right", "overlay": file, "mask": file}}}
-
-`moved` (0..1) is the share of saliency that moved elsewhere; null if there is only one model or a map is
-empty. `masked` (0..1) is the share of the image that the first model's mask covers.
-"""
+"""The gallery: the same images before and after, chosen by fixed rules, never by hand."""
 
 from __future__ import annotations
 
@@ -15,16 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from masktune.contract.report.saliency import Gallery, GalleryAnswer, GalleryItem, GalleryRule
 from models.backbones import Network
 from models.runtime.images import mask_image, overlay, png, thumbnail
 from models.shortcuts.saliency_summary import RULE_WORDS, RULES, Floats, Gaze, Labels, moved, pick
+from worker.report.arms import report_arm
 from worker.report.saliency import Looks, mask_of, masking_of
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for
@@ -32,17 +24,17 @@ from worker.stages.passes import loader_for
 GALLERY_SPLIT = "test"
 ITEMS = 4
 """Images per rule."""
-MISTAKEN = "mistaken"
+MISTAKEN: GalleryRule = "mistaken"
 _SIDE = 256  # pixels per side of a picture, kept small because one page shows sixty
 
-WORDS: dict[str, str] = {
+WORDS: dict[GalleryRule, str] = {
     **{rule: RULE_WORDS[rule] for rule in RULES},
     MISTAKEN: "the images on which the answer is wrong, most confident first",
 }
 TURNS = "Within each rule, the classes take turns so that no class fills it."
 
 
-def make_gallery(context: StageContext, network: Network, looks: Looks, *, folder: Path) -> dict[str, Any]:
+def make_gallery(context: StageContext, network: Network, looks: Looks, *, folder: Path) -> Gallery:
     """Pick up to 12 images of the pool, write their pictures to `folder`, return the section `gallery`."""
     away = _moved(looks)
     picked = list(_picked(context, looks, away))
@@ -52,13 +44,13 @@ def make_gallery(context: StageContext, network: Network, looks: Looks, *, folde
         for (rule, index), squares in zip(picked, pictures, strict=True)
     ]
     used = {rule for rule, _ in picked}
-    return {
-        "rule": {rule: sentence for rule, sentence in WORDS.items() if rule in used},
-        "turns": TURNS,
-        "split": looks.split,
-        "pool": len(looks.rows),
-        "items": items,
-    }
+    return Gallery(
+        rule={rule: sentence for rule, sentence in WORDS.items() if rule in used},
+        turns=TURNS,
+        split=looks.split,
+        pool=len(looks.rows),
+        items=items,
+    )
 
 
 # --- which ones -------------------------------------------------------------------------------
@@ -71,7 +63,7 @@ def _moved(looks: Looks) -> Floats:
     return moved(looks.seen[looks.before].maps, looks.seen[looks.after].maps)
 
 
-def _picked(context: StageContext, looks: Looks, away: Floats) -> Iterator[tuple[str, int]]:
+def _picked(context: StageContext, looks: Looks, away: Floats) -> Iterator[tuple[GalleryRule, int]]:
     """Yield (rule, position in the pool): up to four per rule, each position once."""
     taken: set[int] = set()
     labels = context.store.labels[looks.rows]
@@ -91,7 +83,7 @@ def by_turns(order: Sequence[int], labels: Labels) -> list[int]:
     return [index for _, index in sorted(zip(turns, order, strict=True), key=itemgetter(0))]
 
 
-def _orders(context: StageContext, looks: Looks, away: Floats) -> Iterator[tuple[str, list[int]]]:
+def _orders(context: StageContext, looks: Looks, away: Floats) -> Iterator[tuple[GalleryRule, list[int]]]:
     """Yield each rule with the positions that it admits, best first."""
     before = looks.seen[looks.before]
     after = looks.seen[looks.after or looks.before]
@@ -128,37 +120,38 @@ def _item(
     looks: Looks,
     *,
     index: int,
-    rule: str,
+    rule: GalleryRule,
     away: float,
     folder: Path,
     squares: NDArray[np.uint8],
-) -> dict[str, Any]:
+) -> GalleryItem:
     store, row = context.store, int(looks.rows[index])
     sample = store.sample(row)
     blank = np.zeros(squares.shape[:2], bool)
-    item: dict[str, Any] = {
-        "sample": row,
-        "path": sample.path,
-        "label": store.classes[sample.label],
-        "group": None if sample.group is None else store.group_names[sample.group],
-        "rule": rule,
-        "moved": None if np.isnan(away) else float(away),
-        "masked": float(looks.seen[looks.before].masked[index]),
-        "image": _save(folder, f"{row}-image.png", mask_image(squares, blank)),
-        "arms": {},
-    }
+    answers = {}
     for arm, found in looks.seen.items():
         label, map = int(found.labels[index]), found.maps[index]
         masking_map = torch.from_numpy(found.masking_maps[index][None])
         masked = mask_of(masking_of(context), masking_map, len(squares))[0].numpy()
-        item["arms"][arm.value] = {
-            "label": store.classes[label],
-            "probability": float(found.probabilities[index]),
-            "right": label == sample.label,
-            "overlay": _save(folder, f"{row}-{arm}-overlay.png", overlay(squares, map)),
-            "mask": _save(folder, f"{row}-{arm}-mask.png", mask_image(squares, masked)),
-        }
-    return item
+        probability = float(found.probabilities[index])
+        answers[report_arm(arm)] = GalleryAnswer(
+            label=store.classes[label],
+            probability=probability if np.isfinite(probability) else None,
+            right=label == sample.label,
+            overlay=_save(folder, f"{row}-{arm}-overlay.png", overlay(squares, map)),
+            mask=_save(folder, f"{row}-{arm}-mask.png", mask_image(squares, masked)),
+        )
+    return GalleryItem(
+        sample=row,
+        path=sample.path,
+        label=store.classes[sample.label],
+        group=None if sample.group is None else store.group_names[sample.group],
+        rule=rule,
+        moved=None if np.isnan(away) else float(away),
+        masked=float(looks.seen[looks.before].masked[index]),
+        image=_save(folder, f"{row}-image.png", mask_image(squares, blank)),
+        arms=answers,
+    )
 
 
 def _save(folder: Path, name: str, image: Image) -> str:

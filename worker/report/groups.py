@@ -1,78 +1,79 @@
-"""The groups that a head was balanced over, for the report: their samples, and each model's accuracy on them.
-
-The report's section `groups`:
-
-    {"source", "inferred", "divided",   # whether any class has more than one group
-     "split": "train", "n", "details", "penalty", "control_penalty",
-     "held_out": {arm: bool},        # whether its figures are on samples that its head was not fitted on
-     "slices": [{"name", "inferred", "n", "share",
-                 "accuracies": {arm: {"n", "correct", "accuracy", "low", "high"}},
-                 "true_groups": {name: n} or null,
-                 "examples": [{"sample", "path", "image": file}]}]}
-"""
+"""The groups that a head was balanced over: their samples, and each model's accuracy on them."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
+from masktune.contract.report.base import ArmName, Proportion
+from masktune.contract.report.groups import BalancedGroups, GroupExample, GroupSlice
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.mitigation.features import Labels
 from models.mitigation.groups import Groups
 from models.mitigation.retrain import GroupReport, describe_groups
 from models.runtime.images import mask_image, png
 from worker.protocol import ModelSpec
-from worker.report.arms import Said, arm_before
+from worker.report.arms import Said, arm_before, report_arm
 from worker.report.gallery import squares_of
 from worker.stages.context import StageContext
 from worker.stages.heads import HEAD, MEMBERS, Members
 
+_SECTION: TypeAdapter[BalancedGroups] = TypeAdapter(BalancedGroups)
 _SHOWN = 24
 """Number of groups with example images; the smallest come first, since minorities are the point."""
 
 
 def make_groups(
     context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, *, folder: Path
-) -> dict[str, Any] | None:
+) -> BalancedGroups | None:
     """The section `groups`, with its pictures written to `folder`; None for other kinds of jobs."""
     if context.spec.kind is not JobKind.RETRAIN_HEAD:
         return None
     members, head = _left_by(context, Stage.RETRAIN_HEAD)
     before = arm_before(context.model(context.spec.model or ""))
-    predictions = {before.value: members.before, Arm.RETRAINED.value: members.held_out}
+    predictions = {before: members.before, Arm.RETRAINED: members.held_out}
     control = None
     if Stage.CONTROL in context.spec.done:
         plain, control = _left_by(context, Stage.CONTROL)
-        predictions[Arm.CONTROL.value] = plain.held_out
+        predictions[Arm.CONTROL] = plain.held_out
     reports = describe_groups(
-        _groups(members, head), rows=members.rows, labels=members.labels, predictions=predictions
+        _groups(members, head),
+        rows=members.rows,
+        labels=members.labels,
+        predictions={arm.value: predicted for arm, predicted in predictions.items()},
     )
     smallest = {report.name for report in sorted(reports, key=lambda r: r.n)[:_SHOWN]}
     pictures = _Pictures(context, said, models[Arm.RETRAINED], folder)
-    return {
-        "source": head["groups"],
-        "inferred": head["inferred"],
-        "divided": len(reports) > len(context.store.classes),
-        "split": "train",
-        "n": len(members.rows),
-        "details": head["details"],
-        "penalty": head["penalty"],
-        "control_penalty": control and control["penalty"],
-        "held_out": {arm: arm != before.value for arm in predictions},
-        "slices": [
-            _slice(report)
-            | {
-                "true_groups": _true_groups(context, members.rows[members.assigned == number]),
-                "examples": pictures.of(report.examples if report.name in smallest else ()),
-            }
-            for number, report in enumerate(reports)
-        ],
-    }
+    return _SECTION.validate_python(
+        {
+            "source": head["groups"],
+            "inferred": head["inferred"],
+            "divided": len(reports) > len(context.store.classes),
+            "split": "train",
+            "n": len(members.rows),
+            "details": head["details"],
+            "penalty": head["penalty"],
+            "control_penalty": control and control["penalty"],
+            "held_out": {report_arm(arm): arm is not before for arm in predictions},
+            "slices": [
+                GroupSlice(
+                    name=report.name,
+                    inferred=report.inferred,
+                    n=report.n,
+                    share=report.share,
+                    accuracies=_accuracies(report),
+                    true_groups=_true_groups(context, members.rows[members.assigned == number]),
+                    examples=pictures.of(report.examples if report.name in smallest else ()),
+                )
+                for number, report in enumerate(reports)
+            ],
+        }
+    )
 
 
 def _left_by(context: StageContext, stage: Stage) -> tuple[Members, dict[str, Any]]:
@@ -86,12 +87,8 @@ def _groups(members: Members, head: Mapping[str, Any]) -> Groups:
     return Groups(head["groups"], head["inferred"], members.assigned, tuple(head["counts"]), doubt)
 
 
-def _slice(report: GroupReport) -> dict[str, Any]:
-    accuracies = {found.model: dataclasses.asdict(found) for found in report.accuracies}
-    for figures in accuracies.values():
-        del figures["model"]
-    facts = {"name": report.name, "inferred": report.inferred, "n": report.n, "share": report.share}
-    return facts | {"accuracies": accuracies}
+def _accuracies(report: GroupReport) -> dict[ArmName, Proportion]:
+    return {report_arm(Arm(one.model)): Proportion.model_validate(one) for one in report.accuracies}
 
 
 def _true_groups(context: StageContext, rows: Labels) -> dict[str, int] | None:
@@ -109,11 +106,11 @@ class _Pictures:
     def __init__(self, context: StageContext, said: Said, model: ModelSpec, folder: Path) -> None:
         self._context, self._network, self._folder = context, said.network(model), folder
 
-    def of(self, rows: tuple[int, ...]) -> list[dict[str, Any]]:
+    def of(self, rows: tuple[int, ...]) -> list[GroupExample]:
         squares = squares_of(self._context, self._network, np.array(rows, np.int64))
         return [self._item(row, pixels) for row, pixels in zip(rows, squares, strict=True)]
 
-    def _item(self, row: int, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, Any]:
+    def _item(self, row: int, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> GroupExample:
         name = f"group-{row}.png"
         (self._folder / name).write_bytes(png(mask_image(pixels, np.zeros(pixels.shape[:2], bool))))
-        return {"sample": row, "path": self._context.store.sample(row).path, "image": name}
+        return GroupExample(sample=row, path=self._context.store.sample(row).path, image=name)

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from masktune.contract.report import accuracy as section
+from masktune.contract.report.accuracy import ArmDifference, ArmMetrics, Disagreement
+from masktune.contract.report.base import ArmName
+from masktune.contract.report.probabilities import Reliability
 from masktune.contract.vocabulary import Arm, JobKind
 from models.evaluation.metrics import Logits, Metrics, Names, metrics
 from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
 from models.statistics import wilson
-from worker.report.arms import BEFORE, arm_before, judged_arm, without_copies
+from worker.report.arms import BEFORE, arm_before, judged_arm, report_arm, without_copies
 from worker.stages.context import StageContext
 
 JUDGED_SPLIT = "test"
 """The verdict is about the split on which no choice was made."""
+
+
+class FigureSections(NamedTuple):
+    """The sections of a report that follow from the logits alone."""
+
+    before: ArmName | None
+    metrics: dict[str, dict[ArmName, ArmMetrics]]
+    reliability: dict[str, dict[ArmName, Reliability | None]]
+    differences: dict[str, list[ArmDifference]]
+    verdict: section.Verdict | None
+    disagreement: dict[str, Disagreement]
 
 
 class Figures:
@@ -33,25 +48,24 @@ class Figures:
         arms = {arm for by_arm in logits.values() for arm in by_arm}
         self._before = next((arm for arm in (*first, *BEFORE) if arm in arms), None)
 
-    def report(self) -> dict[str, Any]:
-        """The report's `before` and its sections `metrics`, `reliability`, `differences`, `verdict` and
-        `disagreement`."""
-        return {
-            "before": self._before and self._before.value,
-            "metrics": {
-                split: {arm.value: m.to_json() for arm, m in by_arm.items()}
+    def report(self) -> FigureSections:
+        """The sections of the report; may raise Stopped."""
+        return FigureSections(
+            before=self._before and report_arm(self._before),
+            metrics={
+                split: {report_arm(arm): ArmMetrics.model_validate(m) for arm, m in by_arm.items()}
                 for split, by_arm in self.metrics.items()
             },
-            "reliability": {
-                split: {arm.value: self._reliability(split, arm) for arm in by_arm}
+            reliability={
+                split: {report_arm(arm): self._reliability(split, arm) for arm in by_arm}
                 for split, by_arm in self._logits.items()
             },
-            "differences": {split: self._differences(split) for split in self._logits},
-            "verdict": self._verdict(),
-            "disagreement": {
+            differences={split: self._differences(split) for split in self._logits},
+            verdict=self._verdict(),
+            disagreement={
                 split: found for split in self._logits if (found := self._disagreement(split)) is not None
             },
-        }
+        )
 
     def plain(self, arm: Arm) -> dict[str, Any]:
         """The arm's plain numbers by split, for the rows of the job and the model."""
@@ -123,31 +137,31 @@ class Figures:
             generator=lambda statistic: self._generator(f"{split}/{rival}/{statistic}"),
         )
 
-    def _differences(self, split: str) -> list[dict[str, Any]]:
-        judged = judged_arm(self._logits[split])
+    def _differences(self, split: str) -> list[ArmDifference]:
+        judged = report_arm(judged_arm(self._logits[split]))
         return [
-            {"a": judged.value, "b": rival.value, **self._told(difference)}
+            ArmDifference(a=judged, b=report_arm(rival), **self._named(difference))
             for rival, differences in self._compared[split].items()
             for difference in differences
         ]
 
-    def _verdict(self) -> dict[str, Any] | None:
+    def _verdict(self) -> section.Verdict | None:
         """The verdict, from two of the listed differences: against the control, else the model before."""
         compared = self._compared.get(JUDGED_SPLIT, {})
         rival = next((arm for arm in (Arm.CONTROL, self._before) if arm in compared), None)
         if rival is None:
             return None
         found = verdict(compared[rival])
-        return {
-            "verdict": found.verdict,
-            "split": JUDGED_SPLIT,
-            "a": judged_arm(self._logits[JUDGED_SPLIT]).value,
-            "b": rival.value,
-            "deciding": self._told(found.deciding),
-            "average": self._told(found.average),
-        }
+        return section.Verdict(
+            verdict=found.verdict,
+            split=JUDGED_SPLIT,
+            a=report_arm(judged_arm(self._logits[JUDGED_SPLIT])),
+            b=report_arm(rival),
+            deciding=section.Difference(**self._named(found.deciding)),
+            average=section.Difference(**self._named(found.average)),
+        )
 
-    def _told(self, difference: Difference) -> dict[str, Any]:
+    def _named(self, difference: Difference) -> dict[str, Any]:
         """The difference with the worst classes or groups named instead of numbered."""
         group = difference.statistic == "worst_group_accuracy"
         names = self._store.group_names if group else self._store.classes
@@ -157,14 +171,14 @@ class Figures:
         }
         return difference._asdict() | lowest
 
-    def _reliability(self, split: str, arm: Arm) -> dict[str, Any] | None:
+    def _reliability(self, split: str, arm: Arm) -> Reliability | None:
         self._context.run.check()
         said = self._logits[split][arm]
         generator = self._generator(f"{split}/{arm}/reliability")
         found = calibration_error(said.logits, said.labels, generator=generator)
-        return None if found is None else found.to_json()
+        return None if found is None else Reliability.model_validate(found)
 
-    def _disagreement(self, split: str) -> dict[str, Any] | None:
+    def _disagreement(self, split: str) -> Disagreement | None:
         """How often ERM and the judged arm disagree: a signal of distribution shift that needs no labels."""
         by_arm = self._logits[split]
         judged = judged_arm(by_arm)
@@ -173,7 +187,7 @@ class Figures:
         differ = by_arm[Arm.ERM].predictions != by_arm[judged].predictions
         n, disagree = len(differ), int(differ.sum())
         low, high = wilson(disagree, n)
-        return {"n": n, "disagree": disagree, "share": disagree / n, "low": low, "high": high}
+        return Disagreement(n=n, disagree=disagree, share=disagree / n, low=low, high=high)
 
 
 def _plain(found: Metrics) -> dict[str, Any]:

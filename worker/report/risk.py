@@ -1,16 +1,6 @@
 """Selective risk: each model's risk–coverage curve, and what its calibration split certifies.
 
-The report's sections `risk_coverage`,
-{split: {arm: {"score_name", "copies_left_out", …models.selective.RiskCoverage}}} with the calibration
-split among the splits, and `certified`,
-{arm: {"n", "copies_left_out", "confidence", "score_name", "best_certifiable_risk", "wishes": [{"max_risk",
-"status", "coverage", "coverage_low", "coverage_high", "answered", "errors", "risk_upper",
-"together": {"status", "coverage", "answered", "errors"}}]}}. Each certificate holds by itself at
-`confidence`; those of `together` hold simultaneously at it, so that one may be chosen after seeing them.
-
-Identical images count once; `copies_left_out` is null if the calibration does not record it. Thresholds and
-scores are probabilities. If the calibration has a temperature: `temperature` {arm: {"value", "split",
-"n"}} and `reliability_shown`, like the report's `reliability`, but for the probabilities in predictions.
+Identical images count once. Thresholds and scores are probabilities.
 """
 
 from __future__ import annotations
@@ -18,11 +8,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from core.artifacts import ArtifactMissing
+from masktune.contract.report.base import ArmName
+from masktune.contract.report.probabilities import (
+    Certificate,
+    Certificates,
+    CertificateStatus,
+    Reliability,
+    RiskCurve,
+    RiskCurvePoint,
+    SimultaneousCertificate,
+    Temperature,
+)
 from masktune.contract.vocabulary import Arm, Stage
 from models.evaluation.metrics import Logits
 from models.evaluation.reliability import calibration_error
@@ -30,13 +32,14 @@ from models.selective import (
     DEFAULT_CONFIDENCE,
     CalibrationTable,
     ScoreName,
+    Selection,
     best_certifiable_risk,
     certify,
     risk_coverage,
     score,
 )
 from worker.protocol import ModelSpec
-from worker.report.arms import copies_in, without_copies
+from worker.report.arms import copies_in, report_arm, without_copies
 from worker.stages.calibrate import SPLIT, TABLES
 from worker.stages.context import StageContext
 from worker.stages.policy import risk_upper
@@ -50,9 +53,18 @@ TOGETHER = 1 - (1 - DEFAULT_CONFIDENCE) / len(WISHES)
 """The confidence per certificate at which all hold at once at the default confidence (Bonferroni)."""
 
 
+class RiskSections(NamedTuple):
+    """The sections of a report about the risk of the answers, and about the probabilities with them."""
+
+    risk_coverage: dict[str, dict[ArmName, RiskCurve]]
+    certified: dict[ArmName, Certificates]
+    temperature: dict[ArmName, Temperature]
+    reliability_shown: dict[str, dict[ArmName, Reliability | None]]
+
+
 def make_risk(
     context: StageContext, models: Mapping[Arm, ModelSpec], logits: Mapping[str, Mapping[Arm, Logits]]
-) -> dict[str, Any]:
+) -> RiskSections:
     """The report sections of this module, with each model's own probability of its answer as the score."""
     made = {arm: raw for arm, model in models.items() if (raw := _calibration(context, model)) is not None}
     calibrated = {arm: CalibrationTable.from_json(raw["scores"][SCORE]) for arm, raw in made.items()}
@@ -60,27 +72,29 @@ def make_risk(
     left_out = {arm: raw.get("copies_left_out") for arm, raw in made.items()}
     curves = {
         split: {
-            arm.value: _curve(_measured(context, said), copies_in(context, said.rows))
+            report_arm(arm): _curve(_measured(context, said), copies_in(context, said.rows))
             for arm, said in by_arm.items()
         }
         for split, by_arm in logits.items()
     }
     if calibrated:
-        of_calibration = {arm.value: _curve(table, left_out[arm]) for arm, table in calibrated.items()}
+        of_calibration = {report_arm(arm): _curve(table, left_out[arm]) for arm, table in calibrated.items()}
         curves = {SPLIT: of_calibration} | curves
-    return {
-        "risk_coverage": curves,
-        "certified": {arm.value: _certified(table, left_out[arm]) for arm, table in calibrated.items()},
-        "temperature": {arm.value: found for arm, found in temperatures.items()},
-        "reliability_shown": {
+    return RiskSections(
+        risk_coverage=curves,
+        certified={report_arm(arm): _certified(table, left_out[arm]) for arm, table in calibrated.items()},
+        temperature={
+            report_arm(arm): Temperature.model_validate(fitted) for arm, fitted in temperatures.items()
+        },
+        reliability_shown={
             split: {
-                arm.value: _as_shown(said, temperatures[arm]["value"])
+                report_arm(arm): _as_shown(said, temperatures[arm]["value"])
                 for arm, said in by_arm.items()
                 if arm in temperatures
             }
             for split, by_arm in logits.items()
         },
-    }
+    )
 
 
 def _calibration(context: StageContext, model: ModelSpec) -> dict[str, Any] | None:
@@ -99,10 +113,10 @@ def _calibration(context: StageContext, model: ModelSpec) -> dict[str, Any] | No
     return raw if dataset is not None and raw["dataset"] == dataset.id else None
 
 
-def _as_shown(said: Logits, temperature: float) -> dict[str, Any] | None:
+def _as_shown(said: Logits, temperature: float) -> Reliability | None:
     """Reliability of the probabilities as predictions show them."""
     found = calibration_error((said.logits / temperature).astype(np.float32), said.labels)
-    return None if found is None else found.to_json()
+    return None if found is None else Reliability.model_validate(found)
 
 
 def _measured(context: StageContext, said: Logits) -> CalibrationTable:
@@ -111,40 +125,53 @@ def _measured(context: StageContext, said: Logits) -> CalibrationTable:
     return CalibrationTable.build(found.scores, found.labels == said.labels)
 
 
-def _curve(table: CalibrationTable, left_out: int | None) -> dict[str, Any]:
-    value = risk_coverage(table, points=POINTS).to_json()
-    for point in value["points"]:
-        point["threshold"] = math.exp(point["threshold"])
-    return {"score_name": SCORE, "copies_left_out": left_out} | value
+def _curve(table: CalibrationTable, left_out: int | None) -> RiskCurve:
+    curve = risk_coverage(table, points=POINTS)
+    points = [replace(point, threshold=math.exp(point.threshold)) for point in curve.points]
+    return RiskCurve(
+        score_name=SCORE,
+        copies_left_out=left_out,
+        points=[RiskCurvePoint.model_validate(point) for point in points],
+        aurc=curve.aurc,
+        augrc=curve.augrc,
+        confidence=curve.confidence,
+        n=curve.n,
+    )
 
 
-def _certified(table: CalibrationTable, left_out: int | None) -> dict[str, Any]:
-    return {
-        "n": table.n,
-        "copies_left_out": left_out,
-        "confidence": DEFAULT_CONFIDENCE,
-        "score_name": SCORE,
-        "best_certifiable_risk": best_certifiable_risk(table, DEFAULT_CONFIDENCE),
-        "wishes": [_wish(table, wish) for wish in WISHES],
-    }
+def _certified(table: CalibrationTable, left_out: int | None) -> Certificates:
+    return Certificates(
+        n=table.n,
+        copies_left_out=left_out,
+        confidence=DEFAULT_CONFIDENCE,
+        score_name=SCORE,
+        best_certifiable_risk=best_certifiable_risk(table, DEFAULT_CONFIDENCE),
+        wishes=[_certificate(table, max_risk) for max_risk in WISHES],
+    )
 
 
-def _wish(table: CalibrationTable, wish: float) -> dict[str, Any]:
-    alone, together = (certify(table, max_risk=wish, confidence=c) for c in (DEFAULT_CONFIDENCE, TOGETHER))
+def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
+    alone, together = (
+        certify(table, max_risk=max_risk, confidence=c) for c in (DEFAULT_CONFIDENCE, TOGETHER)
+    )
     point = alone.point
-    return {
-        "max_risk": wish,
-        "status": alone.status,
-        "coverage": point.coverage,
-        "coverage_low": point.coverage_interval.low,
-        "coverage_high": point.coverage_interval.high,
-        "answered": point.answered,
-        "errors": point.errors,
-        "risk_upper": risk_upper(alone),
-        "together": {
-            "status": together.status,
-            "coverage": together.point.coverage,
-            "answered": together.point.answered,
-            "errors": together.point.errors,
-        },
-    }
+    return Certificate(
+        max_risk=max_risk,
+        status=_status(alone),
+        coverage=point.coverage,
+        coverage_low=point.coverage_interval.low,
+        coverage_high=point.coverage_interval.high,
+        answered=point.answered,
+        errors=point.errors,
+        risk_upper=risk_upper(alone),
+        together=SimultaneousCertificate(
+            status=_status(together),
+            coverage=together.point.coverage,
+            answered=together.point.answered,
+            errors=together.point.errors,
+        ),
+    )
+
+
+def _status(selection: Selection) -> CertificateStatus:
+    return "certified" if selection.status == "certified" else "not_certifiable"

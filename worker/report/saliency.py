@@ -1,15 +1,4 @@
-"""Where each model looks, on a sample of one split: predicted labels, saliency maps, and masked shares.
-
-The report's section `gaze`:
-
-    {"split", "n": images looked at, "of": images of the split, "before": arm, "after": arm or null,
-     "movement": models.shortcuts.saliency_summary.Movement or null,  # the share of saliency that moved
-     "mean_maps": {arm: [models.shortcuts.saliency_summary.MeanMap]},  # of the classes with most images
-     "pictures": [{"class", "n", "image": file, "arms": {arm: file}}],
-     "left_out": classes without a mean map}
-
-and `masking_cost`: {split: {arm: models.evaluation.masking_cost.MaskingCost}}.
-"""
+"""Where each model looks, on a sample of one split: predicted labels, saliency maps, and masked shares."""
 
 from __future__ import annotations
 
@@ -22,6 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from masktune.contract.report import saliency as section
+from masktune.contract.report.base import ArmName
+from masktune.contract.report.saliency import ClassPicture, SaliencyShifts, SaliencySummary
 from masktune.contract.vocabulary import Arm
 from models.config import Crop, MaskingConfig
 from models.data.batches import Batch
@@ -34,7 +26,7 @@ from models.runtime.images import Pixels, overlay, png, thumbnail
 from models.saliency import saliency
 from models.shortcuts.saliency_summary import Floats, Labels, Maps, MeanMap, mean_maps, movement
 from worker.protocol import ModelSpec
-from worker.report.arms import BEFORE, Said, judged_arm
+from worker.report.arms import BEFORE, Said, judged_arm, report_arm
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for
 
@@ -144,38 +136,42 @@ def mask_of(config: MaskingConfig, maps: torch.Tensor, side: int) -> torch.Tenso
 
 def make_gaze(
     context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, looks: Looks, *, folder: Path
-) -> dict[str, Any]:
+) -> SaliencySummary:
     """The section `gaze`; its pictures are written to `folder`."""
     store, kept = context.store, largest_classes(context.store, looks.rows)
     means = {}
     for arm, seen in looks.seen.items():
         of_classes = mean_maps(seen.maps, kept.labels, classes=store.classes)
-        means[arm.value] = [of_classes[code] for code in kept.codes]
-    return {
-        "split": looks.split,
-        "n": len(looks.rows),
-        "of": looks.of,
-        "before": looks.before.value,
-        "after": looks.after and looks.after.value,
-        "movement": _movement(store, looks, kept),
-        "mean_maps": {arm: [mean.to_json() for mean in found] for arm, found in means.items()},
-        "pictures": [
+        means[report_arm(arm)] = [of_classes[code] for code in kept.codes]
+    return SaliencySummary(
+        split=looks.split,
+        n=len(looks.rows),
+        of=looks.of,
+        before=report_arm(looks.before),
+        after=looks.after and report_arm(looks.after),
+        movement=_movement(store, looks, kept),
+        mean_maps={
+            arm: [section.MeanMap.model_validate(mean) for mean in of_arm] for arm, of_arm in means.items()
+        },
+        pictures=[
             _pictures(
-                context, models, said, looks, [(arm, found[at]) for arm, found in means.items()], folder
+                context, models, said, looks, [(arm, of_arm[at]) for arm, of_arm in means.items()], folder
             )
             for at in range(min(_SHOWN, len(kept.codes)))
         ],
-        "left_out": list(kept.left_out),
-    }
+        left_out=list(kept.left_out),
+    )
 
 
-def _movement(store: Store, looks: Looks, kept: Kept) -> dict[str, Any] | None:
+def _movement(store: Store, looks: Looks, kept: Kept) -> SaliencyShifts | None:
     """The movement over all images of the pool and over each kept class."""
     if looks.after is None:
         return None
     before, after = looks.seen[looks.before].maps, looks.seen[looks.after].maps
     found = movement(before, after, kept.labels, classes=store.classes)
-    return replace(found, classes=tuple(found.classes[code] for code in kept.codes)).to_json()
+    return SaliencyShifts.model_validate(
+        replace(found, classes=tuple(found.classes[code] for code in kept.codes))
+    )
 
 
 def _pictures(
@@ -183,24 +179,24 @@ def _pictures(
     models: Mapping[Arm, ModelSpec],
     said: Said,
     looks: Looks,
-    means: list[tuple[str, MeanMap]],
+    means: list[tuple[ArmName, MeanMap]],
     folder: Path,
-) -> dict[str, Any]:
+) -> ClassPicture:
     """The mean image of one class, plain and under each arm's mean map."""
     _, mean = means[0]
     rows = looks.rows[context.store.labels[looks.rows] == mean.id]
     pixels = _mean_image(context, said, models[looks.before], evenly(rows, _AVERAGED))
-    return {
-        "class": mean.name,
-        "n": len(rows),
-        "averaged": min(len(rows), _AVERAGED),
-        "image": _save(folder, f"mean-{mean.id}.png", pixels, np.zeros((1, 1))),
-        "arms": {
-            arm: _save(folder, f"mean-{mean.id}-{arm}.png", pixels, np.array(found.map))
-            for arm, found in means
-            if found.map is not None
+    return ClassPicture(
+        class_name=mean.name,
+        n=len(rows),
+        averaged=min(len(rows), _AVERAGED),
+        image=_save(folder, f"mean-{mean.id}.png", pixels, np.zeros((1, 1))),
+        arms={
+            arm: _save(folder, f"mean-{mean.id}-{arm}.png", pixels, np.array(of_arm.map))
+            for arm, of_arm in means
+            if of_arm.map is not None
         },
-    }
+    )
 
 
 class Kept(NamedTuple):

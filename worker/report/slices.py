@@ -1,11 +1,6 @@
 """Slices inferred from the saliency maps of the model before; they need no groups.
 
-The report's section `slices`:
-
-models.shortcuts.slices.InferredSlices as JSON, and
-{"split", "n": images looked at, "of", "model": arm, "left_out": classes that were not cut},
-each slice with "picture": file or null, with `shown` of its examples side by side. Classes and
-slices count identical images once.
+Classes and slices count identical images once.
 """
 
 from __future__ import annotations
@@ -13,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from masktune.contract.report import saliency as section
 from masktune.contract.vocabulary import Arm
 from models.evaluation.metrics import Logits
 from models.runtime.images import overlay, png, strip
 from models.shortcuts.saliency_summary import Labels
 from models.shortcuts.slices import InferredSlice, InferredSlices, Looked, infer_slices
 from worker.protocol import ModelSpec
-from worker.report.arms import Said
+from worker.report.arms import Said, report_arm
 from worker.report.gallery import squares_of
 from worker.report.saliency import Looks, largest_classes
 from worker.stages.context import StageContext
@@ -67,24 +62,49 @@ def make_slices(
     found: InferredSlices,
     *,
     folder: Path,
-) -> dict[str, Any]:
+) -> section.InferredSlices:
     """The section `slices`; pictures of the slices of divided classes are written to `folder`."""
     cut_classes = {each.label for each in found.classes if each.slices > 1}
     pictured = [part for part in found.slices if part.label in cut_classes][:_PICTURED]
     pictures = {
         (part.label, part.index): _picture(context, models, said, looks, part, folder) for part in pictured
     }
-    value = found.to_json()
-    for part in value["slices"]:
-        part["picture"] = pictures.get((part["label"], part["index"]))
-        part["shown"] = min(_SHOWN, len(part["examples"])) if part["picture"] else 0
-    return value | {
-        "split": looks.split,
-        "n": len(looks.rows),
-        "of": looks.of,
-        "model": looks.before.value,
-        "left_out": list(largest_classes(context.store, looks.rows).left_out),
-    }
+    return section.InferredSlices(
+        inferred=True,
+        rule=found.rule,
+        classes=[section.ClassSlices.model_validate(each) for each in found.classes],
+        slices=[_slice(part, pictures.get((part.label, part.index))) for part in found.slices],
+        split=looks.split,
+        n=len(looks.rows),
+        of=looks.of,
+        model=report_arm(looks.before),
+        left_out=list(largest_classes(context.store, looks.rows).left_out),
+    )
+
+
+def _slice(part: InferredSlice, picture: str | None) -> section.InferredSlice:
+    return section.InferredSlice(
+        label=part.label,
+        class_name=part.class_name,
+        index=part.index,
+        n=part.n,
+        share=part.share,
+        examples=list(part.examples),
+        mean_map=part.mean_map,
+        accuracies=[
+            section.SliceModelAccuracy(
+                model=report_arm(Arm(one.model)),
+                n=one.n,
+                correct=one.correct,
+                accuracy=one.accuracy,
+                low=one.low,
+                high=one.high,
+            )
+            for one in part.accuracies
+        ],
+        picture=picture,
+        shown=min(_SHOWN, len(part.examples)) if picture else 0,
+    )
 
 
 def _picture(

@@ -141,7 +141,7 @@ def _evidence(arms: tuple[str, ...], n: int) -> dict[str, Any]:
             "mean_maps": {"erm": [mean.to_json() for mean in mean_maps(maps, labels, classes=CLASSES)]},
             "pictures": [
                 {
-                    "class": "0-4",
+                    "class_name": "0-4",
                     "n": n // 2,
                     "averaged": 64,
                     "image": "mean.png",

@@ -1,0 +1,115 @@
+"""Accuracies of the models, their differences, and the verdict."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from masktune.contract.report.base import ArmName, Proportion, Section, StatisticName
+
+VerdictName = Literal["helped", "no_detectable_effect", "hurt"]
+
+
+class SliceAccuracy(Proportion):
+    """Accuracy of one class or group, with its 95 % Wilson interval."""
+
+    id: int
+    name: str
+
+
+class ArmMetrics(Proportion):
+    """Accuracies in 0..1 of one model on one split, each with its 95 % interval.
+
+    `accuracy` is the plain mean, `balanced_accuracy` the mean over classes, `worst_*` the lowest class or
+    group, `train_weighted_accuracy` the mean over groups by their share of the training split. Fields of
+    groups are null where no groups are known. Classes and groups without a sample are left out.
+    """
+
+    balanced_accuracy: float
+    balanced_accuracy_low: float | None = None
+    balanced_accuracy_high: float | None = None
+    worst_class: str
+    worst_class_accuracy: float
+    worst_class_accuracy_low: float | None = None
+    worst_class_accuracy_high: float | None = None
+    worst_group: str | None
+    worst_group_accuracy: float | None
+    worst_group_accuracy_low: float | None = None
+    worst_group_accuracy_high: float | None = None
+    train_weighted_accuracy: float | None
+    train_weighted_accuracy_low: float | None = None
+    train_weighted_accuracy_high: float | None = None
+    classes: list[SliceAccuracy]
+    groups: list[SliceAccuracy]
+
+    def statistic(self, name: StatisticName) -> tuple[float | None, float | None, float | None]:
+        """The statistic and the ends of its interval."""
+        low, high = ("low", "high") if name == "accuracy" else (f"{name}_low", f"{name}_high")
+        return getattr(self, name), getattr(self, low), getattr(self, high)
+
+
+class Difference(Section):
+    """A statistic of model a minus that of model b on the same `n` samples, as a share.
+
+    `low` and `high` hold at `confidence`. `a_only` and `b_only` count the samples that only a or only b got
+    right. `strata` classes or groups were compared, the smallest of size `smallest`; `left_out` others had
+    too few samples. `worst_a` and `worst_b` name the classes or groups where a and b are lowest, for a
+    worst-case statistic.
+    """
+
+    statistic: StatisticName
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+    n: int
+    a_only: int
+    b_only: int
+    resamples: int
+    strata: int
+    smallest: int
+    left_out: int = 0
+    worst_a: str | None = None
+    worst_b: str | None = None
+
+
+class ArmDifference(Difference):
+    """The difference between two models of the report: MaskTune or the retrained head, minus another."""
+
+    a: ArmName
+    b: ArmName
+
+
+class Verdict(Section):
+    """Whether model a helped, against model b, by one difference that was fixed beforehand."""
+
+    verdict: VerdictName
+    split: str
+    a: ArmName
+    b: ArmName
+    deciding: Difference
+    average: Difference = Field(description="The difference in average accuracy.")
+
+
+class Disagreement(Section):
+    """How many of `n` samples ERM and the model after it answer differently, with the share's interval."""
+
+    n: int
+    disagree: int
+    share: float
+    low: float
+    high: float
+
+
+class BackgroundGap(Section):
+    """Accuracy on `mixed_same` minus accuracy on `mixed_rand`, with its 95 % interval, paired or not."""
+
+    gap: float
+    low: float
+    high: float
+    paired: bool
+    n_same: int
+    correct_same: int
+    n_random: int
+    correct_random: int

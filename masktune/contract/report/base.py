@@ -1,0 +1,37 @@
+"""What the sections of a report have in common."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+ArmName = Literal["erm", "given", "control", "masktune", "retrained", "imported"]
+"""The models that a report compares, in reading order: before, the same amount of training, after."""
+
+StatisticName = Literal[
+    "accuracy",
+    "balanced_accuracy",
+    "worst_class_accuracy",
+    "worst_group_accuracy",
+    "train_weighted_accuracy",
+]
+
+
+class Section(BaseModel):
+    """A part of a report: frozen, and keeps the additional fields of a newer service.
+
+    It is made from JSON, or from an object with the same attributes, such as a result of the learning code.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", from_attributes=True, protected_namespaces=())
+
+
+class Proportion(Section):
+    """`correct` of `n` as a share (0..1), with its 95 % interval."""
+
+    n: int
+    correct: int
+    accuracy: float
+    low: float
+    high: float

@@ -1,0 +1,119 @@
+"""How reliable probabilities are, and what may be answered at a given risk."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from masktune.contract.report.base import Section
+
+CertificateStatus = Literal["certified", "not_certifiable"]
+
+
+class ReliabilityBin(Section):
+    """Samples whose top probability is in (`low`, `high`]: mean probability against accuracy."""
+
+    low: float
+    high: float
+    n: int
+    correct: int
+    confidence: float
+    accuracy: float
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+
+
+class Reliability(Section):
+    """How well predicted probabilities match the accuracy on `n` samples; 95 % intervals.
+
+    `ece` and `mce` are the mean and the largest gap over the bins; a perfectly calibrated model exceeds
+    `ece_by_chance` on 5 % of samples like this one. `overconfidence` is mean probability − accuracy. `nll` is
+    in nats, `brier` over all classes (0..2). `non_finite` answers were left out.
+    """
+
+    n: int
+    non_finite: int = 0
+    ece: float
+    ece_low: float
+    ece_high: float
+    ece_by_chance: float
+    mce: float
+    overconfidence: float
+    overconfidence_low: float
+    overconfidence_high: float
+    nll: float
+    nll_low: float
+    nll_high: float
+    brier: float
+    brier_low: float
+    brier_high: float
+    bins: list[ReliabilityBin]
+
+
+class Temperature(Section):
+    """The temperature of the probabilities that predictions show, and the `n` samples it was fitted on."""
+
+    value: float
+    split: str | None
+    n: int
+
+
+class RiskCurvePoint(Section):
+    """One threshold. `low`, `high` hold for it alone; `band_low`, `band_high` for all points at once."""
+
+    threshold: float
+    coverage: float
+    risk: float
+    answered: int
+    errors: int
+    low: float
+    high: float
+    band_low: float
+    band_high: float
+
+
+class RiskCurve(Section):
+    """Selective risk over ascending coverage on `n` samples; AURC and AUGRC as shares."""
+
+    score_name: str
+    copies_left_out: int | None = None
+    points: list[RiskCurvePoint]
+    aurc: float | None
+    augrc: float | None
+    confidence: float
+    n: int
+
+
+class SimultaneousCertificate(Section):
+    """What holds together with the other risks of the report, so that one may be chosen after looking."""
+
+    status: CertificateStatus
+    coverage: float
+    answered: int
+    errors: int
+
+
+class Certificate(Section):
+    """The share of inputs that a model may answer so that at most `max_risk` of its answers are wrong."""
+
+    max_risk: float
+    status: CertificateStatus
+    coverage: float
+    coverage_low: float
+    coverage_high: float
+    answered: int
+    errors: int
+    risk_upper: float | None
+    together: SimultaneousCertificate | None = None
+
+
+class Certificates(Section):
+    """Certificates of one model, each at `confidence`, from the `n` images of its calibration split."""
+
+    n: int
+    copies_left_out: int | None = None
+    confidence: float
+    score_name: str
+    best_certifiable_risk: float | None = Field(description="For planning: it carries no promise.")
+    wishes: list[Certificate]

@@ -1,0 +1,105 @@
+"""The whole report."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from masktune.contract.report.accuracy import ArmDifference, ArmMetrics, BackgroundGap, Disagreement, Verdict
+from masktune.contract.report.base import ArmName, Section
+from masktune.contract.report.groups import BalancedGroups
+from masktune.contract.report.probabilities import Certificates, Reliability, RiskCurve, Temperature
+from masktune.contract.report.saliency import Gallery, InferredSlices, SaliencySummary
+from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
+from masktune.contract.vocabulary import JobKind, Stage
+
+
+class ReportDataset(Section):
+    """The data set: its classes, its groups, and the samples of each split."""
+
+    id: str
+    name: str
+    classes: list[str]
+    groups: list[str]
+    splits: dict[str, int]
+
+
+class ReportModel(Section):
+    """A model that the report compares; `image_size` in pixels."""
+
+    id: str
+    backbone: str
+    image_size: int
+
+
+class StageCost(Section):
+    """Time and throughput of one stage."""
+
+    stage: Stage
+    seconds: float | None
+    images_per_second: float | None
+    device: str | None
+
+
+class MaskSummary(Section):
+    """The masks of the training images. `nothing_masked` of them mask no pixel, `non_finite` of those because
+    their map is not finite."""
+
+    images: int
+    masked_share: float
+    nothing_masked: int
+    non_finite: int = 0
+    seconds: float | None
+    images_per_second: float | None
+
+
+class Report(Section):
+    """What a job's models do on splits that trained none of them. Every figure has its n and its interval.
+
+    A model that the job has not is absent from the sections by arm; a section that does not apply is null.
+    """
+
+    version: Literal[3]
+    job: str
+    kind: JobKind
+    created_at: float = Field(description="Seconds since 1970.")
+    dataset: ReportDataset
+    models: dict[ArmName, ReportModel]
+    training_note: str | None = Field(
+        None, description="What to know of how the models were trained: that only the last layer was, say."
+    )
+    before: ArmName | None = Field(None, description="The model that the one after was made from.")
+    verdict: Verdict | None
+    metrics: dict[str, dict[ArmName, ArmMetrics]] = Field(description="By split and arm.")
+    differences: dict[str, list[ArmDifference]] = Field(
+        description="By split: MaskTune or the retrained head minus each other arm, paired."
+    )
+    disagreement: dict[str, Disagreement] = Field(
+        description="By split: how often ERM and the model after it answer differently."
+    )
+    background_gap: dict[str, dict[ArmName, BackgroundGap]] = Field(
+        {}, description="By split and arm; for the Background Challenge only."
+    )
+    shortcut: ShortcutReliance | None = Field(None, description="Whether the model before uses a shortcut.")
+    properties: PropertyCheck | None = None
+    masking_cost: dict[str, dict[ArmName, MaskingCost]] = Field({}, description="By split and arm.")
+    slices: InferredSlices | None = None
+    gaze: SaliencySummary | None = None
+    gallery: Gallery | None
+    masks: MaskSummary | None
+    groups: BalancedGroups | None = Field(
+        None, description="What a last layer was balanced over, inferred or not; each model on them."
+    )
+    certified: dict[ArmName, Certificates] = Field(
+        {}, description="What each model may answer at some risks that were fixed beforehand."
+    )
+    risk_coverage: dict[str, dict[ArmName, RiskCurve]] = Field({}, description="By split and arm.")
+    reliability: dict[str, dict[ArmName, Reliability | None]] = Field(
+        description="By split and arm; null if no answer is a finite number."
+    )
+    temperature: dict[ArmName, Temperature] = Field({}, description="Of the probabilities in predictions.")
+    reliability_shown: dict[str, dict[ArmName, Reliability | None]] = Field(
+        {}, description="As `reliability`, for the probabilities at that temperature."
+    )
+    cost: list[StageCost]

@@ -1,0 +1,158 @@
+"""Where the models look: mean maps, the share of saliency that moved, inferred slices, the gallery."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from masktune.contract.report.base import ArmName, Proportion, Section
+
+GalleryRule = Literal["most_masked", "most_changed", "disagreeing", "mistaken"]
+
+
+class SaliencyShift(Section):
+    """The share of saliency (0..1) that moved between two models: mean over `n` images, quartiles, and 95 %
+    interval; null without an image. `undefined` images have an empty map."""
+
+    name: str
+    n: int
+    undefined: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    quartiles: tuple[float, float, float] | None
+
+
+class SaliencyShifts(Section):
+    """The share of saliency that moved, over all images and in each class."""
+
+    all: SaliencyShift
+    classes: list[SaliencyShift]
+
+
+class MeanMap(Section):
+    """Mean of the maps (h, w) of one class, each scaled to sum to 1, and the standard error at each place."""
+
+    id: int
+    name: str
+    n: int
+    undefined: int
+    map: list[list[float]] | None
+    error: list[list[float]] | None
+
+
+class ClassPicture(Section):
+    """The mean image of one class, plain and under each model's mean map, as files beside the report."""
+
+    class_name: str
+    n: int
+    averaged: int
+    image: str
+    arms: dict[ArmName, str]
+
+
+class SaliencySummary(Section):
+    """Where the models look in `n` of the `of` images of the split. `left_out` classes have no mean map."""
+
+    split: str
+    n: int
+    of: int
+    before: ArmName
+    after: ArmName | None
+    movement: SaliencyShifts | None
+    mean_maps: dict[ArmName, list[MeanMap]]
+    pictures: list[ClassPicture]
+    left_out: list[str]
+
+
+class SliceModelAccuracy(Proportion):
+    """Accuracy of one model on one slice."""
+
+    model: ArmName
+
+
+class InferredSlice(Section):
+    """`n` samples of one class with similar saliency maps; `share` is of the samples of the class."""
+
+    label: int
+    class_name: str
+    index: int
+    n: int
+    share: float
+    examples: list[int]
+    mean_map: list[list[float]]
+    accuracies: list[SliceModelAccuracy]
+    picture: str | None
+    shown: int
+
+
+class GroupAgreement(Section):
+    """Adjusted mutual information of slices and true groups: 0 at chance, 1 if they coincide."""
+
+    n: int
+    adjusted_mutual_information: float
+    low: float
+    high: float
+    reading: Literal["follows", "partly", "misses"]
+
+
+class ClassSlices(Section):
+    """How one class was divided. `undefined` samples have an empty map."""
+
+    label: int
+    class_name: str
+    n: int
+    undefined: int
+    slices: int
+    silhouette: float | None
+    reference: float | None
+    agreement: GroupAgreement | None
+
+
+class InferredSlices(Section):
+    """Clusters of saliency maps within each class, and each model on them. Nobody labelled them."""
+
+    inferred: Literal[True]
+    rule: str
+    classes: list[ClassSlices]
+    slices: list[InferredSlice]
+    split: str
+    n: int
+    of: int
+    model: ArmName
+    left_out: list[str]
+
+
+class GalleryAnswer(Section):
+    """One model on one image: its answer, and its pictures as files beside the report."""
+
+    label: str
+    probability: float | None = Field(description="Null if an output is not a finite number.")
+    right: bool
+    overlay: str
+    mask: str
+
+
+class GalleryItem(Section):
+    """One image under each model. `moved` is the share of saliency that moved; null for an empty map."""
+
+    sample: int
+    path: str
+    label: str
+    group: str | None
+    rule: GalleryRule
+    moved: float | None
+    masked: float
+    image: str
+    arms: dict[ArmName, GalleryAnswer]
+
+
+class Gallery(Section):
+    """The same images under each model, chosen from `pool` images by rules, never by hand."""
+
+    rule: dict[GalleryRule, str] = Field(description="Each rule that chose an image, in words.")
+    turns: str = Field(description="How the classes take part.")
+    split: str
+    pool: int
+    items: list[GalleryItem]

@@ -1,0 +1,141 @@
+"""Whether the model before relies on a shortcut: signs, simple properties of images, costs of masks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from masktune.contract.report.accuracy import Difference
+from masktune.contract.report.base import Proportion, Section
+
+Evidence = Literal["leans", "some_signs", "no_sign", "not_judged"]
+SignName = Literal["groups", "shift", "mask", "property", "slices"]
+SignKind = Literal["failure", "cause"]
+Strength = Literal["strong", "weak", "none"]
+MaskArm = Literal["plain", "own", "elsewhere", "scattered"]
+
+
+class Sign(Section):
+    """One check on `n` samples: whether it is a sign of a shortcut, and a sentence with its figures."""
+
+    name: SignName = Field(description="`slices` occurs only in reports of earlier versions.")
+    kind: SignKind
+    found: bool
+    n: int
+    sentence: str
+
+
+class ShortcutReliance(Section):
+    """The signs, what they amount to, and the rule. `reason` says why it could not be tested."""
+
+    reading: Evidence
+    rule: str
+    signs: list[Sign]
+    reason: str | None = None
+
+
+class ClassEffect(Section):
+    """The class that a property tells best from the others: `hits` of `n`, and `false` of `others`."""
+
+    name: str
+    n: int
+    hits: int
+    others: int
+    false: int
+    effect: float
+    low: float
+    high: float
+
+
+class PropertyTransfer(Proportion):
+    """The rule learned on the judged split, applied to the samples of another split."""
+
+    split: str
+
+
+class PropertyFinding(Proportion):
+    """How well one property predicts the class, by cross-validation.
+
+    `majority` is the share of the largest class, `chance` one over the number of classes. `effect` is 0 at
+    chance and 1 at best. `p_value` is family-wise over all properties.
+    """
+
+    property: str
+    where: str
+    features: list[str]
+    strength: Strength
+    majority: float
+    balanced_accuracy: float
+    balanced_low: float
+    balanced_high: float
+    chance: float
+    effect: float
+    effect_low: float
+    effect_high: float
+    p_value: float
+    best_class: ClassEffect
+    elsewhere: PropertyTransfer | None
+    sentence: str
+
+
+class PropertyCheck(Section):
+    """Which simple properties of the images predict the class, as the import measured it; strongest first."""
+
+    split: str
+    n: int
+    available: int
+    classes: list[str]
+    left_out: list[str]
+    permutations: int
+    rule: str
+    strength: Strength
+    sentence: str
+    findings: list[PropertyFinding]
+
+
+class MaskedAccuracy(Proportion):
+    """Answers of one model with nothing masked (`plain`), under its own mask, that mask elsewhere, or as many
+    scattered pixels; `changed` of them differ from the plain ones."""
+
+    name: MaskArm
+    changed: int
+    changed_share: float
+    changed_low: float
+    changed_high: float
+
+
+class SliceMaskingCost(Section):
+    """The masks on the images of one class or group."""
+
+    id: int
+    name: str
+    n: int
+    masked_share: float
+    arms: list[MaskedAccuracy]
+
+
+class MaskingCost(Section):
+    """How masks change the answers of one model on `n` images.
+
+    `masked_share` is the mean share of pixels in the model's own mask. `cost` is the accuracy plain − own
+    mask, `beyond_elsewhere` that with the mask elsewhere − own. `changes_beyond_elsewhere` compares the
+    shares of changed answers instead: above 0, the model depends on what its mask hides.
+    """
+
+    n: int
+    masked_share: float
+    masked_low: float
+    masked_high: float
+    nothing_masked: int
+    arms: list[MaskedAccuracy]
+    cost: Difference
+    beyond_elsewhere: Difference
+    changes_beyond_elsewhere: Difference
+    classes: list[SliceMaskingCost]
+    groups: list[SliceMaskingCost]
+    sentence: str
+
+    def under(self, name: MaskArm) -> MaskedAccuracy:
+        """The answers under one of the masks."""
+        return next(arm for arm in self.arms if arm.name == name)

@@ -1,0 +1,76 @@
+"""Reports of earlier versions are read as this version's."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from masktune.contract.report import VERSION, Report, read_report, upgrade
+
+BEFORE = Path(__file__).parents[4] / "upgrade" / "before.tar.xz"
+
+
+@pytest.fixture(scope="module")
+def stored() -> list[dict[str, Any]]:
+    """The reports that version 0.1.0 wrote: of masktune, evaluate and retrain_head jobs."""
+    with tarfile.open(BEFORE) as packed:
+        files = [packed.extractfile(name) for name in packed.getnames() if name.endswith("report/report.json")]
+        return [json.load(file) for file in files if file is not None]
+
+
+def unknown_fields(part: Any) -> set[str]:
+    """Names of fields that no model of the report declares."""
+    if isinstance(part, BaseModel):
+        inside = (unknown_fields(getattr(part, name)) for name in type(part).model_fields)
+        return set(part.model_extra or ()).union(*inside)
+    if isinstance(part, dict):
+        part = list(part.values())
+    return set().union(*map(unknown_fields, part)) if isinstance(part, list) else set()
+
+
+def test_stored_reports_of_version_2_are_read_and_nothing_of_them_is_unknown(
+    stored: list[dict[str, Any]],
+) -> None:
+    assert {report["kind"] for report in stored} == {"masktune", "evaluate", "retrain_head"}
+    for before in stored:
+        assert before["version"] == 2
+        report = read_report(json.dumps(before))
+        assert report.version == VERSION
+        assert unknown_fields(report) == set()
+        assert report.metrics["test"]["erm"].accuracy == before["metrics"]["test"]["erm"]["accuracy"]
+
+
+def test_an_upgraded_report_is_not_changed_again_and_its_source_never(stored: list[dict[str, Any]]) -> None:
+    for before in stored:
+        copy = json.loads(json.dumps(before))
+        after = upgrade(before)
+        assert before == copy
+        assert upgrade(after) == after
+        written = Report.model_validate(after).model_dump_json()
+        assert json.loads(read_report(written).model_dump_json()) == json.loads(written)
+
+
+def test_a_report_without_a_version_is_read_like_the_first(stored: list[dict[str, Any]]) -> None:
+    before = dict(stored[0])
+    del before["version"]
+    assert read_report(json.dumps(before)).version == VERSION
+
+
+def test_figures_that_were_not_finite_are_null(stored: list[dict[str, Any]]) -> None:
+    before = json.loads(json.dumps(stored[0]))
+    arm = before["reliability"]["test"]["erm"]
+    before["reliability"]["test"]["erm"] = dict.fromkeys(arm) | {"n": arm["n"], "bins": arm["bins"]}
+    before["cost"][0]["seconds"] = float("nan")
+    report = read_report(json.dumps(before))
+    assert report.reliability["test"]["erm"] is None
+    assert report.cost[0].seconds is None
+
+
+def test_a_report_of_a_later_version_is_refused(stored: list[dict[str, Any]]) -> None:
+    with pytest.raises(ValidationError):
+        read_report(json.dumps(upgrade(stored[0]) | {"version": VERSION + 1}))
