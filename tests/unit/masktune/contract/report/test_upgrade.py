@@ -19,7 +19,9 @@ BEFORE = Path(__file__).parents[4] / "upgrade" / "before.tar.xz"
 def stored() -> list[dict[str, Any]]:
     """The reports that version 0.1.0 wrote: of masktune, evaluate and retrain_head jobs."""
     with tarfile.open(BEFORE) as packed:
-        files = [packed.extractfile(name) for name in packed.getnames() if name.endswith("report/report.json")]
+        files = [
+            packed.extractfile(name) for name in packed.getnames() if name.endswith("report/report.json")
+        ]
         return [json.load(file) for file in files if file is not None]
 
 
