@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks._machine import device_name, load_average
+from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones import Network
-from models.config import Hyperparameters
 from models.data.packing import Arrays, write_arrays
 from models.data.store import DatasetInfo, Store
 from models.evaluation.metrics import Logits, predict_logits

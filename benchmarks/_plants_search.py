@@ -18,8 +18,15 @@ import numpy as np
 
 from benchmarks._common import predict, table
 from benchmarks._plants import Plants, cut_earlier, lite0, open_plants
+from masktune.contract.hyperparameters import (
+    Fill,
+    FinetuneConfig,
+    HeadConfig,
+    Hyperparameters,
+    MaskingConfig,
+    Target,
+)
 from models.backbones import Network
-from models.config import Fill, FinetuneConfig, HeadConfig, Hyperparameters, MaskingConfig, Target
 from models.data.batches import LoaderSettings, Masking, MaskSource, make_loader
 from models.evaluation.metrics import metrics
 from models.masking.compute import apply_masks, union

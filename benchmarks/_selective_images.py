@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from benchmarks._common import packed, predict
 from benchmarks._plants import BACKBONE, lite0, open_plants
+from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig
 from models.backbones import Network
-from models.config import Hyperparameters, OptimizerConfig
 from models.data.builtin import BuiltinOptions, make_builtin
 from models.data.packing import Arrays
 from models.data.store import DatasetInfo, Store

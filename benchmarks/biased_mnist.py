@@ -35,7 +35,7 @@ from benchmarks._common import (
     train_arms,
     work_folder,
 )
-from models.config import Hyperparameters
+from masktune.contract.hyperparameters import Hyperparameters
 from models.data.biased import SQUARE, Assignment, BiasKind
 from models.data.builtin import HALVES, BuiltinOptions, make_builtin
 from models.data.packing import Arrays

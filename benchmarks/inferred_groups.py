@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks._common import Aim, add_machine, finish, make_run, table, work_folder
 from benchmarks._plants import lite0
 from benchmarks._recut import Case, Half, cut_outs, digits, recompose
-from models.config import HeadConfig
+from masktune.contract.hyperparameters import HeadConfig
 from models.data.batches import LoaderSettings, make_loader
 from models.data.biased import BiasKind
 from models.data.packing import Arrays, write_arrays

@@ -27,8 +27,8 @@ from benchmarks._service import served
 from core.artifacts import Artifacts
 from core.settings import Settings
 from masktune import Client, Job
+from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones import Network
-from models.config import Hyperparameters
 from models.data.store import Store
 from models.evaluation.metrics import predict_logits
 from models.masktune import (

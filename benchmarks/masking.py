@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks._machine import device_name, load_average
+from masktune.contract.hyperparameters import MaskingConfig
 from models.backbones import Network, build_network
-from models.config import MaskingConfig
 from models.data.batches import Batch
 from models.masking.compute import MaskSet, compute_mask_set
 from models.run import Run

@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks._common import Aim, add_machine, finish, table, work_folder
+from masktune.contract.hyperparameters import Augmentation, Hyperparameters, Precision
 from models.backbones import Network, build_network
-from models.config import Augmentation, Hyperparameters, Precision
 from models.data.batches import Batch, Loader, Masking
 from models.data.layout import DatasetInfo
 from models.data.packing import Arrays, Row, StoreWriter, write_arrays

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from benchmarks._common import Aim, add_machine, finish, make_run, predict, table, train_arms, work_folder
 from benchmarks._plants import Plants, lite0, masked_background, open_plants
 from benchmarks._plants_search import search
-from models.config import HeadConfig, Hyperparameters, MaskingConfig, OptimizerConfig
+from masktune.contract.hyperparameters import HeadConfig, Hyperparameters, MaskingConfig, OptimizerConfig
 from models.data.batches import LoaderSettings, make_loader
 from models.evaluation.metrics import metrics
 from models.evaluation.verdict import compare, verdict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.config import Hyperparameters, OptimizerConfig
+from masktune.contract.hyperparameters import Hyperparameters
 
 SMALL_SIDE = 64  # pixels; up to here a data set is packed as raw pixels
 OWN_BACKBONES = ("small_cnn", "resnet32")
@@ -11,6 +11,8 @@ PHOTOGRAPHS_BACKBONE = "timm/tf_efficientnet_lite0"
 """Its ImageNet weights come with the service (`models.backbones.packaged`)."""
 _LIBRARY_SIDE = 224  # pixels; what those are made and pretrained for. ResNet-18 sees 28 px as one position
 _SMALL_CNN_SIDE = 28  # pixels; the paper's side, below which SmallCNN's map gets too coarse
+_LARGE_BATCH = 128
+_PHOTOGRAPHS_EPOCHS = 30
 _FEW = 5_000  # images; with fewer, larger batches would leave the one finetune epoch too few steps
 
 
@@ -33,11 +35,11 @@ def default_hyperparameters(
     """
     if n_train < 1 or classes < 2:
         raise ValueError("there must be at least one training image and two classes")
-    batch_size = 32 if n_train < _FEW else 128
+    batch_size = Hyperparameters.batch_size if n_train < _FEW else _LARGE_BATCH
     if image_size is not None and image_size <= SMALL_SIDE:
         name = backbone or "small_cnn"
         side = max(image_size, _SMALL_CNN_SIDE) if name in OWN_BACKBONES else _LIBRARY_SIDE
-        return Hyperparameters(backbone=name, image_size=side, epochs=15, batch_size=batch_size)
+        return Hyperparameters(backbone=name, image_size=side, batch_size=batch_size)
     name = backbone or PHOTOGRAPHS_BACKBONE
     packaged = name in (PHOTOGRAPHS_BACKBONE, PHOTOGRAPHS_BACKBONE.removeprefix("timm/"))
     if pretrained is None:
@@ -49,8 +51,7 @@ def default_hyperparameters(
         pretrained=pretrained,
         freeze_backbone=freeze_backbone and pretrained is not False,
         image_size=min(image_size or _LIBRARY_SIDE, _LIBRARY_SIDE) if freeze_backbone else _LIBRARY_SIDE,
-        epochs=30,
+        epochs=_PHOTOGRAPHS_EPOCHS,
         batch_size=batch_size,
-        optimizer=OptimizerConfig(learning_rate=0.01),
         augmentation="none" if freeze_backbone else "crop_flip",
     )

@@ -11,7 +11,6 @@ class LearningError(Exception):
     LearningError
     ├── BackboneError        models.backbones.errors
     ├── CheckpointError      models.training.checkpoints
-    ├── ConfigError          models.config
     ├── Diverged             models.training.fit
     ├── HeadError            models.mitigation.features
     ├── MaskSetError         models.masking.store

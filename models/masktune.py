@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from masktune.contract.hyperparameters import Hyperparameters, ScheduleConfig
 from models.backbones import Network, build_network
-from models.config import Hyperparameters, ScheduleConfig
 from models.data.batches import LoaderSettings, Masking, MaskSource, StoreLoader, make_loader
 from models.data.store import Store
 from models.evaluation.metrics import Metrics, Names, metrics, predict_logits

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from app.http.schemas import Strict, Text, Time
+from app.http.schemas import Time
+from masktune.contract.base import Strict, Text
 from masktune.contract.vocabulary import Scope
 
 

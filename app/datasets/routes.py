@@ -19,11 +19,12 @@ from app.http.file_response import send_file
 from app.http.idempotency import Idempotent
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, sends
-from app.http.schemas import Page, Split
+from app.http.schemas import Page
 from app.http.validation import parse_json
 from app.operations.problems_routes import problems
 from core.errors import NotReported, UnsupportedMedia
 from core.queries import datasets as queries
+from masktune.contract.base import Split
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=CallerFirst)
 

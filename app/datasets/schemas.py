@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, GetJsonSchemaHandler, StringConstraints
 from pydantic_core.core_schema import CoreSchema, union_schema
 
-from app.http.schemas import Options, Split, Storable, Strict, Time
+from app.http.schemas import Time
+from masktune.contract.base import Options, Split, Storable, Strict
 from masktune.contract.vocabulary import DatasetFormat, DatasetState
 from models.data.biased import Assignment, BiasKind
 

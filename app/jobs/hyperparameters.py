@@ -11,12 +11,13 @@ from app.inference.backbones import check_backbone, check_method
 from app.jobs import presets
 from core.errors import InvalidInput
 from core.tables import DatasetRow
+from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
+from masktune.contract.job_requests import RetrainHeadRequest
+from masktune.contract.parameters import ConfigError
+from masktune.contract.request_fields import explicit
 from models.backbones.errors import UnknownBackbone
-from models.config import ConfigError, Hyperparameters, RetrainConfig
 from models.defaults import default_hyperparameters
 
-NULL_MEANS_SOMETHING = frozenset({"share", "learning_rate"})
-"""null is a value in `masking.share` and `finetune.learning_rate`; elsewhere it leaves the field unset."""
 RANDOM = "random"
 """The masking method that masks as many pixels as saliency would, at random places."""
 NOT_PARAMS = frozenset({"dataset", "model", "mask_set", "preset"})
@@ -91,7 +92,8 @@ def requested_start(request: BaseModel) -> dict[str, Any]:
 
 def given(request: BaseModel) -> dict[str, Any]:
     """Return the hyperparameters that the client set explicitly."""
-    return {name: value for name, value in _set_fields(request).items() if name not in NOT_PARAMS}
+    group = RetrainConfig if isinstance(request, RetrainHeadRequest) else Hyperparameters
+    return explicit(group, request.model_dump(exclude_unset=True, exclude=set(NOT_PARAMS)))
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,19 +103,6 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         under = merged.get(name)
         merged[name] = merge(under, value) if isinstance(value, dict) and isinstance(under, dict) else value
     return merged
-
-
-def _set_fields(model: BaseModel) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in model.model_fields_set:
-        value = getattr(model, name)
-        if isinstance(value, BaseModel):
-            found[name] = _set_fields(value)
-        elif value is not None or (
-            name in NULL_MEANS_SOMETHING and type(model).__name__ != "OptimizerFields"
-        ):
-            found[name] = value
-    return found
 
 
 def _check_names(params: Hyperparameters, fields: Mapping[str, Any]) -> None:

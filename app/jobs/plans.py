@@ -24,7 +24,13 @@ from app.jobs.hyperparameters import (
     resolve_head,
 )
 from app.jobs.presenter import describe
-from app.jobs.schemas import (
+from core.errors import InvalidInput, WrongDataset
+from core.queries import datasets, jobs, registry
+from core.session import after_commit
+from core.tables import DatasetRow, JobRow, ModelRow
+from masktune.contract.hyperparameters import Hyperparameters
+from masktune.contract.ids import new_id
+from masktune.contract.job_requests import (
     ErmRequest,
     EvaluateRequest,
     FinetuneRequest,
@@ -33,13 +39,7 @@ from app.jobs.schemas import (
     PredictRequest,
     RetrainHeadRequest,
 )
-from core.errors import InvalidInput, WrongDataset
-from core.queries import datasets, jobs, registry
-from core.session import after_commit
-from core.tables import DatasetRow, JobRow, ModelRow
-from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
-from models.config import Hyperparameters
 
 _OF_A_SET = ("method", "target", "sigmas", "share", "crop")
 """Fields of `masking` that determine a mask set; the others determine how it is used."""

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from app.datasets.schemas import BuiltinOptions, FormatOptions
 from app.http.key_order import ARMS, BY_NAME, METRICS, PROBLEM, Order, each, of_fields, ordered
 from app.http.locations import Locate, located
-from app.jobs.schemas import EvaluateRequest, Event, Job, PredictRequest, Progress
+from app.jobs.schemas import Event, Job, Progress
 from core.tables import EventRow, JobRow
+from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
+from masktune.contract.job_requests import EvaluateRequest, PredictRequest
 from masktune.contract.vocabulary import STAGES, EventType, JobKind, JobState, Stage
-from models.config import Hyperparameters, RetrainConfig
 
 _REPORTING = frozenset(kind for kind, stages in STAGES.items() if Stage.EVALUATE in stages)
 

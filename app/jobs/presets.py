@@ -9,7 +9,7 @@ from typing import Any
 
 from app.jobs.preset_schemas import Preset
 from core.errors import InvalidInput
-from models.config import Hyperparameters
+from masktune.contract.hyperparameters import Hyperparameters
 
 _WORDS = ("title", "description", "data", "released")
 

@@ -18,18 +18,18 @@ from app.http.schemas import Page
 from app.jobs import plans as starting
 from app.jobs import service as jobs
 from app.jobs.presenter import describe
-from app.jobs.schemas import (
+from app.jobs.schemas import Job
+from app.operations.problems_routes import problems
+from core.queries import jobs as queries
+from masktune.contract.job_requests import (
     ErmRequest,
     EvaluateRequest,
     FinetuneRequest,
-    Job,
     MaskRequest,
     MasktuneRequest,
     PredictRequest,
     RetrainHeadRequest,
 )
-from app.operations.problems_routes import problems
-from core.queries import jobs as queries
 from masktune.contract.vocabulary import JobKind, JobState
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)

@@ -25,7 +25,7 @@ from app.operations.problem_schemas import Problem, ProblemKind, ProblemKinds
 from core import errors
 from core.artifacts import ArtifactMissing
 from core.errors import NOTHING_HERE, PROBLEM_BASE, InvalidInput, MasktuneError, NotFound, all_problems
-from models.config import ConfigError
+from masktune.contract.parameters import ConfigError
 from models.data.store import StoreError
 
 logger = logging.getLogger(__name__)

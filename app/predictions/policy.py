@@ -14,9 +14,10 @@ from functools import lru_cache
 from app.inference import Calibration
 from app.predictions.schemas import CalibrationUse, PolicyName, PredictQuery, SelectionAnswer
 from core.errors import FieldError, InvalidInput, NotCertifiable
+from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
 from models import selective
-from models.selective import DEFAULT_CONFIDENCE, CalibrationTable, ScoreName, Selection
+from models.selective import DEFAULT_CONFIDENCE, CalibrationTable, Selection
 
 POLICIES: tuple[PolicyName, ...] = ("coverage", "max_risk", "min_score")
 

@@ -19,7 +19,7 @@ from app.predictions.service import data_uri, finite_rows, pair_of
 from app.registry import service as models
 from core.errors import InvalidInput
 from core.tables import JobRow, ModelRow
-from models.config import MaskingConfig
+from masktune.contract.hyperparameters import MaskingConfig
 from models.runtime import images as pictures
 
 PNG = "image/png"

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.http.schemas import Time
+from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
-from models.selective import ScoreName
 
 ModelQuery = Annotated[
     str,

@@ -24,9 +24,10 @@ from app.registry import service as models
 from core.artifacts import ArtifactMissing
 from core.errors import NotFound
 from core.tables import ModelRow
+from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import Decision
 from models.runtime import images as pictures
-from models.selective import Scored, ScoreName, probabilities, row_probabilities
+from models.selective import Scored, probabilities, row_probabilities
 
 EXPLAIN_METHOD = "xgradcam"
 """The method of the masks; with a linear head it costs next to nothing."""

@@ -11,7 +11,8 @@ from app.inference import Calibration
 from core.artifacts import ArtifactMissing, Artifacts
 from core.errors import Conflict, InvalidInput
 from core.tables import ModelRow
-from models.selective import CalibrationTable, ScoreName, Share
+from masktune.contract.hyperparameters import ScoreName
+from models.selective import CalibrationTable, Share
 
 FILE = "tables.json"
 DEFAULT_SCORE: ScoreName = "max_softmax"

@@ -13,12 +13,12 @@ from app.registry.service import calibration_ref
 from core.artifacts import Artifacts
 from core.errors import FieldError, InvalidInput
 from core.tables import ModelRow
+from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import SelectionStatus
 from models.selective import (
     DEFAULT_CONFIDENCE,
     CalibrationTable,
     GroupSelection,
-    ScoreName,
     Selection,
     by_group,
     certify,

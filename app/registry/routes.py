@@ -17,7 +17,6 @@ from app.http.negotiation import preferred
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.responses import NOT_MODIFIED, Responses, sends
 from app.http.schemas import Page
-from app.jobs.schemas import DatasetRef, JobRef
 from app.operations.problems_routes import problems
 from app.registry import downloads, drift
 from app.registry import risk_coverage as curves
@@ -28,6 +27,7 @@ from app.registry.drift_schemas import Drift
 from app.registry.schemas import Model, ModelImport, RiskCoverage, RiskCoverageQuery
 from core.errors import UnsupportedMedia
 from core.queries import registry
+from masktune.contract.base import DatasetRef, JobRef
 from masktune.contract.vocabulary import Arm
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=CallerFirst)

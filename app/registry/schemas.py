@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.http.schemas import Strict, Text, Time
-from app.jobs.schemas import DatasetRef, ModelRef
+from app.http.schemas import Time
+from masktune.contract.base import DatasetRef, ModelRef, Strict, Text
+from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import Arm, SelectionStatus
-from models.selective import GroupVerdict, ScoreName
+from models.selective import GroupVerdict
 
 ALIAS_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from masktune.cli.output import USAGE, fail
 
 
-def assigned(pairs: Iterable[str] | None) -> dict[str, Any]:
-    """`["a.b=1", "c=x"]` → `{"a": {"b": 1}, "c": "x"}`. A value that is not valid JSON is kept as text."""
+def assigned(pairs: Iterable[str] | None, text_fields: Collection[str] = ()) -> dict[str, Any]:
+    """`["a.b=1", "c=x"]` → `{"a": {"b": 1}, "c": "x"}`. The value of a text field, and one that is not valid
+    JSON, is kept as text."""
     found: dict[str, Any] = {}
     for pair in pairs or ():
         name, equals, text = pair.partition("=")
@@ -22,7 +23,7 @@ def assigned(pairs: Iterable[str] | None) -> dict[str, Any]:
             at = at.setdefault(part, {})
             if not isinstance(at, dict):
                 fail(f"{pair!r} sets a field of {part!r}, which already has a value", USAGE)
-        at[last] = _value(text)
+        at[last] = text if name in text_fields else _value(text)
     return found
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
+from masktune.contract.parameters import dotted
+
 if TYPE_CHECKING:
     from masktune import Client
 
@@ -42,6 +45,16 @@ def words(*offered: str) -> Callable[[str], list[str]]:
         return [word for word in offered if word.startswith(incomplete)]
 
     return complete
+
+
+def fields(incomplete: str) -> list[Offer]:
+    """The hyperparameters of all kinds of job, for `--set NAME=`, described by what they mean or accept."""
+    known = dict(dotted(RetrainConfig)) | dict(dotted(Hyperparameters))
+    return [
+        (f"{name}=", parameter.doc or str(parameter.bounds))
+        for name, parameter in known.items()
+        if name.startswith(incomplete)
+    ]
 
 
 def datasets(ctx: typer.Context, incomplete: str) -> list[Offer]:

@@ -13,6 +13,8 @@ from masktune.cli.assignments import assigned
 from masktune.cli.output import ENDED_BADLY, USAGE, age, fail, figure
 from masktune.cli.progress import describe, follow, last, watching
 from masktune.cli.session import Session, connected, plain
+from masktune.contract.hyperparameters import hyperparameters_of
+from masktune.contract.parameters import dotted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,7 +56,11 @@ def start(
     ] = None,
     set: Annotated[  # the option's name
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="A field of the job: --set optimizer.learning_rate=0.1"),
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="A field of the job: --set optimizer.learning_rate=0.1. Tab completes the names.",
+            autocompletion=completion.fields,
+        ),
     ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Follow the job to its end; exit code 4 unless it succeeds.")
@@ -64,7 +70,8 @@ def start(
     if kind not in completion.KINDS:
         fail(f"there is no job of kind {kind!r}; use one of {', '.join(completion.KINDS)}", USAGE)
     named = {"dataset": dataset, "model": model, "preset": preset}
-    fields = assigned(set) | {name: value for name, value in named.items() if value is not None}
+    text_fields = [name for name, parameter in dotted(hyperparameters_of(kind)) if parameter.type is str]
+    fields = assigned(set, text_fields) | {name: value for name, value in named.items() if value is not None}
     job = session.client.jobs.start(kind, **fields)
     if not watch:
         session.show(job, lambda: table(job))

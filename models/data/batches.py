@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.config import Augmentation, Crop
+from masktune.contract.hyperparameters import Augmentation, Crop
 from models.data.decoding import cropped, resize_square, to_unit
 from models.data.packing import MAX_PIXELS_SIDE
 from models.data.store import Store

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from models.config import Crop
+from masktune.contract.hyperparameters import Crop
 from models.data.checks import ImageLimits, decode_image
 from models.data.grey import GreyWindow
 

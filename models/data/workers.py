@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from models.config import Crop
+from masktune.contract.hyperparameters import Crop
 from models.data.decoding import stored_square
 from models.data.store import Store
 from models.run import Run

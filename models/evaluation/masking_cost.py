@@ -22,8 +22,8 @@ from models.statistics import wilson
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from masktune.contract.hyperparameters import MaskingConfig
     from models.backbones import Network
-    from models.config import MaskingConfig
     from models.data.batches import Batch, Loader
     from models.run import Run
     from models.saliency import Saliency

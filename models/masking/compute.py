@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.config import MaskingConfig
+from masktune.contract.hyperparameters import MaskingConfig
 from models.masking.rule import (
     Size,
     apply_masks,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.config import Fill
+from masktune.contract.hyperparameters import Fill
 from models.saliency.scale import upsample
 
 Size = tuple[int, int]

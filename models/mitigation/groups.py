@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.config import GroupSource, HeadConfig
+from masktune.contract.hyperparameters import GroupSource, HeadConfig
 from models.mitigation.features import Features, Floats, HeadError, Labels
 from models.mitigation.logistic import (
     Check,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.config import HeadConfig
+from masktune.contract.hyperparameters import HeadConfig
 from models.mitigation.features import Features, Floats, Head, Labels, install_head
 from models.mitigation.groups import Groups
 from models.mitigation.logistic import (

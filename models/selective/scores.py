@@ -7,14 +7,15 @@ A score is at most 0, in nats: e^score is a probability. Unlike that probability
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from masktune.contract.hyperparameters import ScoreName
+
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-ScoreName = Literal["max_softmax", "product", "minimum"]
 
 
 class ScoreNeedsErm(ValueError):

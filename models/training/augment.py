@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.config import Augmentation
+from masktune.contract.hyperparameters import Augmentation
 from models.masking.rule import Size
 
 Plans = tuple[Tensor, ...]

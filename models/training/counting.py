@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from models.config import Precision
+from masktune.contract.hyperparameters import Precision
 from models.data.batches import Batch, Loader
 from models.run import Run
 from models.runtime.batched_eval import side_by_side

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from masktune.contract.hyperparameters import OptimizerConfig, Precision, ScheduleConfig
 from models.backbones import Network
 from models.backbones.weights import load_strictly
-from models.config import OptimizerConfig, Precision, ScheduleConfig
 from models.data.batches import Loader
 from models.errors import LearningError
 from models.run import Progress, Run

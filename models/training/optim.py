@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from models.config import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName
+from masktune.contract.hyperparameters import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName
 from models.errors import LearningError
 from models.training.eager_optim import eager
 

@@ -7,7 +7,7 @@ from functools import cache
 
 import torch
 
-from models.config import Precision
+from masktune.contract.hyperparameters import Precision
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

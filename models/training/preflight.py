@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.config import MaskingConfig
+from masktune.contract.hyperparameters import MaskingConfig
 from models.data.store import Store
 from models.errors import LearningError
 from models.masking.compute import RANDOM

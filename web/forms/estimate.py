@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from masktune.contract.hyperparameters import Hyperparameters
+
 Json = Mapping[str, Any]
 
 GUESSED_SIDE = 28
@@ -22,7 +24,7 @@ GUESSES = {
 UNKNOWN = (8.0, 25.0)
 """The same for a network without an entry in `GUESSES`."""
 SMALL_NETWORKS = ("small_cnn", "resnet32")
-SMALL_SIDE, LIBRARY_SIDE, SMALL_EPOCHS, LARGE_EPOCHS = 64, 224, 15, 30
+SMALL_SIDE, LIBRARY_SIDE, SMALL_EPOCHS, LARGE_EPOCHS = 64, 224, Hyperparameters.epochs, 30
 """The service's expected defaults for empty fields; the started job shows the actual ones."""
 TRAINING = ("erm", "masktune", "finetune")
 """The kinds of job that train a network, or its last layer, by epochs."""

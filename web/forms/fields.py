@@ -14,6 +14,8 @@ from nicegui.elements.mixins.validation_element import ValidationElement
 from nicegui.elements.mixins.value_element import ValueElement
 
 from masktune import Dataset, FieldError, Job, Model, Preset
+from masktune.contract.hyperparameters import Hyperparameters
+from masktune.contract.parameters import Bounds, dotted
 from web.forms.estimate import Plan
 from web.widgets import choice
 
@@ -152,10 +154,9 @@ class Fields(ABC):
         self,
         pointer: str,
         label: str,
-        send: Send = float,
+        send: Send,
+        bounds: Bounds,
         *,
-        low: float | None = None,
-        high: float | None = None,
         value: float | None = None,
         hint: str = "automatic",
     ) -> ui.number:
@@ -166,8 +167,13 @@ class Fields(ABC):
         found = ui.number(
             label, value=self.carried.get(pointer, value), on_change=self.changed, placeholder=hint
         ).props(f"outlined dense stack-label step={'1' if whole else 'any'} debounce=300")
-        self.at[pointer] = Field(label, found, send, check=partial(_misfit, low=low, high=high, whole=whole))
+        self.at[pointer] = Field(label, found, send, check=partial(_misfit, bounds=bounds, whole=whole))
         return found
+
+    def hyperparameter(self, pointer: str, label: str, *, hint: str = "automatic") -> ui.number:
+        """A number with the type and the bounds of the hyperparameter that the pointer names."""
+        parameter = dict(dotted(Hyperparameters))[pointer.strip("/").replace("/", ".")]
+        return self.number(pointer, label, parameter.type, parameter.bounds, hint=hint)
 
     def text(self, pointer: str, label: str, options: Sequence[str]) -> ui.input:
         """A text field; `options` are suggestions, and other values are accepted too."""
@@ -200,17 +206,12 @@ class Fields(ABC):
         )
 
 
-def _misfit(value: float, *, low: float | None, high: float | None, whole: bool) -> str:
+def _misfit(value: float, *, bounds: Bounds, whole: bool) -> str:
     """The message for a number that is out of bounds or not whole; "" if it is valid."""
-    fits = (low is None or value >= low) and (high is None or value <= high)
-    if fits and (not whole or float(value).is_integer()):
+    if bounds.contain(value) and (not whole or float(value).is_integer()):
         return ""
     kind = "a whole number" if whole else "a number"
-    if low is not None and high is not None:
-        return f"Enter {kind} from {low:g} to {high:g}."
-    least = "" if low is None else f" of at least {low:g}"
-    most = "" if high is None else f" of at most {high:g}"
-    return f"Enter {kind}{least}{most}."
+    return f"Enter {kind}: {bounds}."
 
 
 def percent(value: float) -> float:

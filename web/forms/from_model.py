@@ -8,6 +8,7 @@ from typing import Any
 from nicegui import ui
 
 from masktune import Dataset, Model
+from masktune.contract.parameters import Bounds
 from web.forms.estimate import Plan
 from web.forms.fields import Field, Fields, percent
 from web.shell import html
@@ -176,7 +177,7 @@ class Predict(OfModel):
         }
         for policy, (label, high) in shares.items():
             first = words.POLICY_START[policy]
-            share = self.number(f"/{policy}", label, percent, low=0.1, high=high, value=first)
+            share = self.number(f"/{policy}", label, percent, Bounds(ge=0.1, le=high), value=first)
             share.bind_visibility_from(when, "value", value=policy)
         carried = self.carried.get("/risk_confidence")
         sure = choice("Confidence", words.CONFIDENCES, carried or 0.99, on_change=self.changed)
@@ -202,7 +203,7 @@ class Predict(OfModel):
 def masking(fields: Fields) -> None:
     """Draw the fields that determine which parts of an image are masked."""
     fields.choose("/masking/method", "Saliency method", METHODS)
-    fields.number("/masking/sigmas", "Mask above mean + … std. deviations")
+    fields.hyperparameter("/masking/sigmas", "Mask above mean + … std. deviations")
 
 
 def _kept(wanted: Sequence[str] | None, offered: dict[str, str]) -> list[str]:

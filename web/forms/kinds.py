@@ -41,13 +41,13 @@ class Erm(Fields):
             self.choose("/pretrained", "Weights at the start", WEIGHTS)
             self.choose("/freeze_backbone", "What is trained", TRAINED)
         with folded("Fields that override the preset"):
-            self.number("/epochs", "Epochs", int, low=1)
-            self.number("/image_size", "Image size in pixels", int, low=8)
-            self.number("/batch_size", "Batch size", int, low=2)
-            self.number("/optimizer/learning_rate", "Learning rate", low=0)
-            self.number("/optimizer/weight_decay", "Weight decay", low=0)
+            self.hyperparameter("/epochs", "Epochs")
+            self.hyperparameter("/image_size", "Image size in pixels")
+            self.hyperparameter("/batch_size", "Batch size")
+            self.hyperparameter("/optimizer/learning_rate", "Learning rate")
+            self.hyperparameter("/optimizer/weight_decay", "Weight decay")
             self.choose("/augmentation", "Augmentation", AUGMENTATIONS)
-            self.number("/seed", "Seed", int, low=0)
+            self.hyperparameter("/seed", "Seed")
 
     def plan(self) -> Plan | None:
         dataset = self.dataset()
@@ -78,7 +78,7 @@ class Masktune(Erm):
         super().build()
         with folded("Masks and control"):
             masking(self)
-            self.number("/finetune/epochs", "Epochs on masked images", int, low=1)
+            self.hyperparameter("/finetune/epochs", "Epochs on masked images")
             self.switch(
                 "/control", "Train a control without masks", lambda on: None if on else False, value=True
             )
@@ -97,11 +97,11 @@ class Finetune(Fields):
             self.choose(
                 "/mask_set", "Mask set", options, next(iter(options), None), required="Choose a mask set."
             ).classes("whole")
-            self.number("/finetune/epochs", "Epochs on masked images", int, low=1)
+            self.hyperparameter("/finetune/epochs", "Epochs on masked images")
             rate = "the last one used in training"
-            self.number("/finetune/learning_rate", "Learning rate", low=0, hint=rate)
+            self.hyperparameter("/finetune/learning_rate", "Learning rate", hint=rate)
             self.choose("/masking/fill", "Fill masked pixels with", FILLS)
-            self.number("/seed", "Seed", int, low=0)
+            self.hyperparameter("/seed", "Seed")
 
     def plan(self) -> Plan | None:
         job = next((job for job in self.stock.mask_sets if job.id == self.value("/mask_set")), None)

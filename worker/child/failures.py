@@ -8,6 +8,7 @@ from typing import Any
 
 from core.artifacts import ArtifactMissing
 from core.errors import JobError, MasktuneError, StorageFull, StorageNotWritable, storage_fault
+from masktune.contract.parameters import ConfigError
 from models.errors import LearningError
 
 _STORAGE: dict[type[MasktuneError], tuple[str, str]] = {
@@ -66,7 +67,7 @@ def _gone(error: BaseException) -> MasktuneError:
 
 
 def _as_said(error: BaseException) -> MasktuneError:
-    assert isinstance(error, LearningError)
+    assert isinstance(error, LearningError | ConfigError)
     return JobError(error.reason, str(error))
 
 
@@ -74,6 +75,7 @@ EXPLAINED: dict[type[BaseException], Callable[[BaseException], MasktuneError | N
     MemoryError: _out_of_memory,
     ArtifactMissing: _gone,
     LearningError: _as_said,
+    ConfigError: _as_said,
     OSError: _os_error,
     RuntimeError: _runtime_error,
 }

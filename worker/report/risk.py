@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.artifacts import ArtifactMissing
+from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.report.base import ArmName
 from masktune.contract.report.probabilities import (
     Certificate,
@@ -31,7 +32,6 @@ from models.evaluation.reliability import calibration_error
 from models.selective import (
     DEFAULT_CONFIDENCE,
     CalibrationTable,
-    ScoreName,
     Selection,
     best_certifiable_risk,
     certify,

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from masktune.contract.hyperparameters import Crop, MaskingConfig
 from masktune.contract.report import saliency as section
 from masktune.contract.report.base import ArmName
 from masktune.contract.report.saliency import ClassPicture, SaliencyShifts, SaliencySummary
 from masktune.contract.vocabulary import Arm
-from models.config import Crop, MaskingConfig
 from models.data.batches import Batch
 from models.data.store import Store
 from models.evaluation.masking_cost import MaskingCost, answers_under_masks, masking_cost

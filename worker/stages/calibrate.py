@@ -24,9 +24,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.ids import calibration_id
 from models.evaluation.metrics import Logits
-from models.selective import CalibrationTable, ScoreName, count_split, fit_temperature
+from models.selective import CalibrationTable, count_split, fit_temperature
 from worker.protocol import ModelSpec
 from worker.report.arms import Said, compared, of_rows, partner_of
 from worker.stages.context import Result, StageContext

@@ -9,8 +9,8 @@ from typing import Any
 
 from core.artifacts import Artifacts
 from core.settings import Settings
+from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import JobKind, Stage
-from models.config import Hyperparameters
 from models.data.store import Store
 from models.run import Progress, Run, resolve_device
 from worker.child.workspace import Workspace

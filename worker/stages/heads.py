@@ -16,9 +16,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import Arm
 from models.backbones import Network
-from models.config import RetrainConfig
 from models.export import ModelCard
 from models.mitigation.features import Features, Labels, compute_features, head_of
 from models.mitigation.groups import Groups

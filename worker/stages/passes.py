@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from masktune.contract.hyperparameters import Crop
 from models.backbones import Network
-from models.config import Crop
 from models.data.batches import LoaderSettings, StoreLoader, make_loader
 from models.run import Progress, Run
 from worker.stages.context import StageContext

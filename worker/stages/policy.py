@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from core.errors import JobError
+from masktune.contract.hyperparameters import ScoreName
 from models.selective import (
     DEFAULT_CONFIDENCE,
     CalibrationTable,
-    ScoreName,
     Selection,
     certify,
     threshold_for_coverage,

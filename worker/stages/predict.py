@@ -24,12 +24,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import Decision
 from models.backbones import Network
 from models.data.batches import Batch
 from models.runtime.batched_eval import answers, evaluating
 from models.saliency import saliency
-from models.selective import ScoreName, Selection, decide, probabilities, score
+from models.selective import Selection, decide, probabilities, score
 from worker.protocol import ModelSpec
 from worker.report.arms import partner_of
 from worker.report.tables import TableWriter, open_writer

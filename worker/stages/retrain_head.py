@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
+from masktune.contract.hyperparameters import GroupSource, RetrainConfig
 from masktune.contract.vocabulary import Arm
 from models.backbones import Network
-from models.config import GroupSource, RetrainConfig
 from models.data.batches import Batch
 from models.mitigation.features import Features, Labels
 from models.mitigation.groups import Groups, cluster_groups, cross_mistakes, disagreement_groups, given_groups

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from core.artifacts import ArtifactMissing
+from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import Arm, Stage
 from models.backbones import Network, adopt_weights
-from models.config import Hyperparameters
 from models.export import Arm as CardArm
 from models.export import ModelCard, card_of, load_model, save_model
 from models.masktune import new_network

@@ -114,9 +114,9 @@ def test_a_number_that_cannot_be_is_kept_and_said(visitor: Visitor, untaught: st
     visitor.goto(f"/ui/new?dataset={untaught}&kind=erm")
     visitor.page.get_by_text("Fields that override the preset").click()
     for label, value, said in (
-        ("Epochs", "0", "Enter a whole number of at least 1."),
-        ("Epochs", "1.5", "Enter a whole number of at least 1."),
-        ("Learning rate", "-1", "Enter a number of at least 0."),
+        ("Epochs", "0", "Enter a whole number: at least 1 and at most 10,000."),
+        ("Epochs", "1.5", "Enter a whole number: at least 1 and at most 10,000."),
+        ("Learning rate", "-1", "Enter a number: above 0 and below 1000."),
     ):
         visitor.fill(label, value)
         visitor.button("Start the job").click()

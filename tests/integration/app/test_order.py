@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from core.queries import datasets, jobs, leases
+from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import EventType, JobKind, JobState
-from models.config import Hyperparameters
 from tests.integration.app.conftest import Front
 
 ARMS = ["erm", "masktune", "control"]

@@ -44,7 +44,7 @@ def test_it_is_resolved_in_full(either: Front) -> None:
         ({"seed": -1}, "/seed"),
         ({"head": {"threshold": 1}}, "/head/threshold"),
         ({"head": {"penalties": []}}, "/head/penalties"),
-        ({"head": {"penalties": [1.0, 0.0]}}, "/head/penalties"),
+        ({"head": {"penalties": [1.0, 0.0]}}, "/head/penalties/1"),
         ({"head": {"folds": 1}}, "/head/folds"),
     ],
 )

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.http.idempotency import Once, Plan
+from app.http.validation import parse
 from app.jobs import plans as starting
-from app.jobs.schemas import ErmRequest, EvaluateRequest, RetrainHeadRequest
 from core.errors import NotFound
 from core.queries import registry
+from masktune.contract.job_requests import ErmRequest, EvaluateRequest, RetrainHeadRequest
 from masktune.contract.vocabulary import JobKind
 from tests.integration.app.conftest import Front
 
@@ -43,9 +44,12 @@ def test_a_model_that_is_deleted_meanwhile_is_not_found(either: Front, role: str
         "model": (JobKind.EVALUATE, EvaluateRequest(model=gone)),
         "second_model": (
             JobKind.RETRAIN_HEAD,
-            RetrainHeadRequest(model=model, second_model=gone, groups="disagreement"),
+            parse(RetrainHeadRequest, {"model": model, "second_model": gone, "groups": "disagreement"}),
         ),
-        "pretrained": (JobKind.ERM, ErmRequest(dataset=dataset, backbone="resnet32", pretrained=gone)),
+        "pretrained": (
+            JobKind.ERM,
+            parse(ErmRequest, {"dataset": dataset, "backbone": "resnet32", "pretrained": gone}),
+        ),
     }[role]
 
     def delete() -> None:

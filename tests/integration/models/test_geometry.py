@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from masktune.contract.hyperparameters import Crop, Hyperparameters, MaskingConfig
 from models.backbones.network import BackboneSpec, Built, Network, Split
-from models.config import Crop, Hyperparameters, MaskingConfig
 from models.data.batches import Masking
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter

@@ -10,8 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from masktune.contract.hyperparameters import (
+    FinetuneConfig,
+    Hyperparameters,
+    MaskingConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+)
 from models.backbones import build_network
-from models.config import FinetuneConfig, Hyperparameters, MaskingConfig, OptimizerConfig, ScheduleConfig
 from models.data.batches import LoaderSettings, Masking, make_loader
 from models.data.store import Store
 from models.errors import LearningError

@@ -14,8 +14,7 @@ import torch
 
 from app.inference.engines.torch import TorchEngine
 from app.inference.types import Explain
-from models.backbones import build_network
-from models.config import (
+from masktune.contract.hyperparameters import (
     Augmentation,
     Fill,
     FinetuneConfig,
@@ -24,6 +23,7 @@ from models.config import (
     MaskingConfig,
     OptimizerName,
 )
+from models.backbones import build_network
 from models.data.batches import LoaderSettings, make_loader
 from models.data.layout import DatasetInfo
 from models.data.packing import Arrays, write_arrays

@@ -10,7 +10,7 @@ import pytest
 _TRAINING = """
 import torch
 from torch import nn
-from models.config import OptimizerConfig
+from masktune.contract.hyperparameters import OptimizerConfig
 from models.training.optim import make_optimizer
 layer = nn.Linear(2, 1)
 for name in ("sgd", "adam", "adamw"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from models.config import Hyperparameters, MaskingConfig
+from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig
 from models.data.store import Store
 from models.masking.store import MaskSetError
 from models.masktune import compute_masks, masktune, new_network

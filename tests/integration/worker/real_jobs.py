@@ -12,9 +12,9 @@ from core.artifacts import Artifacts
 from core.queries import datasets, jobs
 from core.session import Database
 from core.tables import DatasetRow, JobRow
+from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind
-from models.config import Hyperparameters
 
 CLASSES = ("0-4", "5-9")
 

@@ -12,8 +12,8 @@ import pytest
 
 from core.queries import events
 from core.tables import JobRow
+from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import STAGES, JobKind, Stage
-from models.config import RetrainConfig
 from models.data.importing import import_dataset
 from models.data.store import Store
 from models.export import load_model

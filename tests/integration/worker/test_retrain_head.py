@@ -16,8 +16,8 @@ from sqlalchemy import select
 from app.predictions.service import data_uri
 from app.reports.service import render
 from core.tables import JobRow, ModelRow
+from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import STAGES, Arm, JobKind, Stage
-from models.config import RetrainConfig
 from models.data.importing import import_dataset
 from models.data.store import Store
 from models.export import load_model

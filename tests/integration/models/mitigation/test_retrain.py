@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from masktune.contract.hyperparameters import HeadConfig
 from models.backbones import build_network
-from models.config import HeadConfig
 from models.mitigation.features import Features
 from models.mitigation.groups import class_groups, cross_mistakes, given_groups
 from models.mitigation.retrain import RetrainedHead, retrain_head

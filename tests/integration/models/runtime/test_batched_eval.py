@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from masktune.contract.hyperparameters import MaskingConfig
 from models.backbones import Network, build_network
-from models.config import MaskingConfig
 from models.data.batches import Batch
 from models.evaluation.metrics import predict_logits
 from models.masking.compute import MaskSet, compute_mask_set

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig, OptimizerName, ScheduleConfig
+from masktune.contract.parameters import ConfigError
 from models.backbones import Network, build_network
-from models.config import ConfigError, Hyperparameters, OptimizerConfig, OptimizerName, ScheduleConfig
 from models.data.batches import Batch
 from models.data.store import Store
 from models.masktune import train_loader, val_loader

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from masktune.contract.hyperparameters import Hyperparameters
+from masktune.contract.parameters import ConfigError
 from models.backbones import Network, build_network
-from models.config import ConfigError, Hyperparameters
 from models.data.store import Store
 from models.masktune import (
     evaluation_loader,

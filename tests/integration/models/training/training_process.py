@@ -19,8 +19,8 @@ def main(store_folder: str, pause: str, *trainings: str) -> None:
     prepare_process(int(os.environ.get("OMP_NUM_THREADS", "1")))
     import torch
 
+    from masktune.contract.hyperparameters import Hyperparameters
     from models.backbones import Network, build_network
-    from models.config import Hyperparameters
     from models.data.batches import Batch, StoreLoader
     from models.data.store import Store
     from models.masktune import train_loader, val_loader

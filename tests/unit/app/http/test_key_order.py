@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.http.key_order import ARMS, BY_NAME, METRICS, SPLITS, each, of_fields, ordered
-from models.config import Hyperparameters, RetrainConfig
+from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
 from models.data.splits import Cut, SplitRecord
 from models.shortcuts import ClassTold, Finding, ShortcutCheck
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from app.http.schemas import Strict, storable
 from app.http.validation import invalid_input, parse, parse_json
 from core.errors import InvalidInput
+from masktune.contract.base import Strict, storable
 
 
 class Inner(Strict):

@@ -11,10 +11,10 @@ from app.http.validation import parse
 from app.inference.backbones import check_backbone
 from app.jobs import presets
 from app.jobs.hyperparameters import defaults_for, merge, requested_start, resolve
-from app.jobs.schemas import MasktuneRequest
 from core.errors import InvalidInput
 from core.tables import DatasetRow
-from models.config import Hyperparameters, MaskingConfig, ScheduleConfig
+from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, ScheduleConfig
+from masktune.contract.job_requests import MasktuneRequest
 
 DATASET = "ds_0123456789abcdefghjkmnpqrs"
 
@@ -85,7 +85,7 @@ def test_null_is_as_good_as_left_out_but_where_it_means_something() -> None:
 @pytest.mark.parametrize(
     ("fields", "pointer", "code"),
     [
-        ({"masking": {"sigmas": 11.0}}, "/masking/sigmas", "invalid-value"),
+        ({"masking": {"sigmas": 11.0}}, "/masking/sigmas", "less-than-equal"),
         ({"schedule": {"milestones": [3, 2]}}, "/schedule/milestones", "invalid-value"),
         ({"optimizer": {"nesterov": True, "momentum": 0.0}}, "/optimizer/nesterov", "invalid-value"),
         ({"preset": "nothing"}, "/preset", "unknown-preset"),

@@ -13,7 +13,8 @@ from app.predictions.policy import Wish, choose
 from app.predictions.schemas import Prediction
 from app.predictions.service import Plan, answer
 from core.tables import ModelRow
-from models.selective import CalibrationTable, ScoreName, judge
+from masktune.contract.hyperparameters import ScoreName
+from models.selective import CalibrationTable, judge
 
 CLASSES = ["cat", "dog", "owl"]
 LOGITS = np.array([[4, 0, 0], [0, 1, 0], [0, 0, 2], [math.nan, 0, 0], [0, 6, 6]], np.float32)

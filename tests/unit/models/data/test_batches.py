@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from models.config import Augmentation, Hyperparameters
+from masktune.contract.hyperparameters import Augmentation, Hyperparameters
 from models.data import batches as batches_module
 from models.data.batches import Batch, LoaderSettings, Masking, StoreLoader, make_loader, plan
 from models.data.decoding import cropped, resize_square, square, stored_square

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from masktune.contract.hyperparameters import Fill, MaskingConfig
 from models.backbones import Network, build_network
-from models.config import Fill, MaskingConfig
 from models.data.batches import Batch
 from models.masking.compute import (
     MaskSet,

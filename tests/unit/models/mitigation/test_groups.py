@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.config import HeadConfig
+from masktune.contract.hyperparameters import HeadConfig
 from models.mitigation.features import Features
 from models.mitigation.groups import (
     Groups,

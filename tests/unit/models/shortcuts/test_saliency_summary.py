@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from masktune.contract.hyperparameters import MaskingConfig
 from models.backbones import Network, build_network
-from models.config import MaskingConfig
 from models.data.batches import Batch
 from models.evaluation.masking_cost import MaskedAnswers, answers_under_masks, masking_cost, shifted
 from models.evaluation.metrics import Names

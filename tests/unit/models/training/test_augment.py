@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.config import Augmentation
+from masktune.contract.hyperparameters import Augmentation
 from models.training import augment as augmentations
 from models.training.augment import RECIPES
 

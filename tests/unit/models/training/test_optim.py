@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.config import ConfigError, OptimizerConfig, ScheduleConfig, ScheduleName
+from masktune.contract.hyperparameters import OptimizerConfig, ScheduleConfig, ScheduleName
+from masktune.contract.parameters import ConfigError
 from models.training.optim import OptimizerMismatch, learning_rate, load_optimizer, make_optimizer
 
 

@@ -9,8 +9,8 @@ import torch
 
 from core.artifacts import ArtifactMissing
 from core.errors import JobError, NotFound
+from masktune.contract.parameters import ConfigError
 from models.backbones.errors import UnknownBackbone, WeightsUnavailable
-from models.config import ConfigError
 from models.data.store import StoreError
 from models.training.fit import Diverged
 from worker.child.failures import KNOWN, explain

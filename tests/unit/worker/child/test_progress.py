@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import STAGES, JobKind, Stage
-from models.config import Hyperparameters
 from models.run import Progress
 from worker.child.progress import Meter
 

@@ -11,10 +11,10 @@ import torch
 
 from core.artifacts import Artifacts
 from core.settings import Settings
+from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.backbones import build_network
-from models.config import Hyperparameters
 from models.data.layout import DatasetInfo
 from models.data.packing import Arrays, write_arrays
 from models.export import card_of, save_model

@@ -1,0 +1,103 @@
+"""The request of each kind of job. Hyperparameters come from `masktune.contract.hyperparameters`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from masktune.contract.base import DatasetRef, JobRef, ModelRef, Split, Strict, Word
+from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, RetrainConfig, ScoreName
+from masktune.contract.parameters import declared
+from masktune.contract.request_fields import accepts
+
+_TRAINED_ON = Field(None, description="Default: the one the model was trained on.")
+_MODEL = Field(description="Id or alias.")
+
+
+class _Preset(Strict):
+    preset: Word | None = Field(
+        None, description="A name from GET /presets; single fields override it.", examples=["biased_mnist"]
+    )
+
+
+class _Training(_Preset):
+    dataset: DatasetRef
+    pretrained: bool | ModelRef | None = Field(None, description=declared(Hyperparameters)["pretrained"].doc)
+
+
+@accepts(
+    Hyperparameters,
+    *(name for name in declared(Hyperparameters) if name not in ("masking", "finetune", "control")),
+)
+class ErmRequest(_Training):
+    """Plain training. Every field except `dataset` has a default that suits the data set."""
+
+
+@accepts(Hyperparameters)
+class MasktuneRequest(_Training):
+    """The whole method. Every field except `dataset` has a default that suits the data set."""
+
+
+@accepts(Hyperparameters, "seed", "batch_size", "precision", "masking")
+class MaskRequest(_Preset):
+    """A mask set: the saliency of every training image under a model, thresholded."""
+
+    model: ModelRef = _MODEL
+    dataset: DatasetRef | None = _TRAINED_ON
+
+
+@accepts(
+    Hyperparameters,
+    *("seed", "batch_size", "precision", "finetune", "masking", "augmentation", "gpus"),
+    masking="`fill`, and with 2 or 3 `iterations` how the later mask sets are made and whether masks "
+    "`accumulate`. With one iteration, `method`, `target`, `sigmas`, `share` and `crop` are those of "
+    "`mask_set`; other values are refused.",
+)
+class FinetuneRequest(_Preset):
+    """Continue training a model on the masked images of a mask set."""
+
+    mask_set: JobRef = Field(description="Id of a mask job that succeeded.")
+
+
+@accepts(RetrainConfig)
+class RetrainHeadRequest(Strict):
+    """Keep a model's backbone and retrain its last layer, balanced over groups, given or inferred."""
+
+    model: ModelRef = Field(description="Id or alias, usually of an ERM model.")
+    dataset: DatasetRef | None = _TRAINED_ON
+    second_model: ModelRef | None = Field(None, description=declared(RetrainConfig)["second_model"].doc)
+
+
+class EvaluateRequest(Strict):
+    """Measure a model on the splits of a data set with the same classes."""
+
+    model: ModelRef = _MODEL
+    dataset: DatasetRef | None = _TRAINED_ON
+    splits: list[Split] = Field(["val", "test"], min_length=1, max_length=7)
+
+
+class PredictRequest(Strict):
+    """Predict every sample of a split, into a file. At most one of coverage, max_risk and min_score."""
+
+    model: ModelRef = _MODEL
+    dataset: DatasetRef | None = _TRAINED_ON
+    split: Split = "test"
+    output: Literal["parquet", "csv"] = "parquet"
+    coverage: float | None = Field(None, gt=0, le=1)
+    max_risk: float | None = Field(None, gt=0, lt=1)
+    risk_confidence: float | None = Field(None, ge=0.5, lt=1, description="With max_risk only. Default 0.99.")
+    min_score: float | None = Field(None, gt=0, le=1)
+    on_uncertified: Literal["abstain", "error"] = "abstain"
+    score: ScoreName | None = Field(None, description="Confidence score. Default: the calibration's.")
+    explain: bool = Field(False, description="Add a column with the raw saliency map.")
+    method: Word = Field(MaskingConfig.method, description="Saliency method for `explain`.")
+
+    @model_validator(mode="after")
+    def _one_policy(self) -> PredictRequest:
+        asked = [n for n in ("coverage", "max_risk", "min_score") if getattr(self, n) is not None]
+        if len(asked) > 1:
+            raise ValueError(f"give at most one policy, not {' and '.join(asked)}")
+        if self.risk_confidence is not None and self.max_risk is None:
+            raise ValueError("risk_confidence is only for use with max_risk")
+        return self
