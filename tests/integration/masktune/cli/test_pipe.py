@@ -19,7 +19,7 @@ __all__ = ["service"]
 @pytest.mark.parametrize("length", [1_000, 300_000], ids=["held until the end", "more than a pipe holds"])
 def test_a_reader_who_has_enough_is_no_error(service: Service, length: int, more: str) -> None:
     service.answers["GET /presets"] = (200, {"data": [{"name": "x" * length, "title": "t"}] * 2})
-    command = f"{sys.executable} -m cli jobs presets --url {service.url}{more}"
+    command = f"{sys.executable} -m masktune.cli jobs presets --url {service.url}{more}"
     # The reader ends before a byte is written, or after the first.
     for reader in ("true", "head -c 1"):
         done = subprocess.run(
@@ -60,6 +60,6 @@ def test_an_interrupted_watch_ends_with_130_and_a_line(service: Service) -> None
 
 
 def test_a_command_of_the_service_ends_as_quietly() -> None:
-    command = f"{sys.executable} -m cli migrate --help | true"
+    command = f"{sys.executable} -m masktune.cli migrate --help | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stderr == ""
