@@ -17,6 +17,7 @@ from tests.acceptance.conftest import ROOT, Processes, address
 @pytest.mark.timeout(300)
 def test_from_images_to_a_certified_answer(processes: Processes, tmp_path: Path) -> None:
     serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
+    subprocess.run([sys.executable, ROOT / "examples/painted_digits.py", "squares"], cwd=tmp_path, check=True)
     program = [sys.executable, str(ROOT / "examples/certified_answer.py")]
     done = subprocess.run(
         [*program, "--url", address(serve), "--folder", "squares"],
@@ -40,6 +41,8 @@ def test_from_images_to_a_certified_answer(processes: Processes, tmp_path: Path)
 
 
 def test_a_service_that_is_not_there_is_told(tmp_path: Path) -> None:
+    (tmp_path / "squares" / "digits").mkdir(parents=True)
+    (tmp_path / "squares" / "digits" / "labels.csv").touch()
     done = subprocess.run(
         [sys.executable, ROOT / "examples/certified_answer.py", "--url", "http://127.0.0.1:9"],
         cwd=tmp_path,
@@ -49,4 +52,4 @@ def test_a_service_that_is_not_there_is_told(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "no answer to GET /limits" in done.stderr
+    assert "no answer to POST /datasets" in done.stderr
