@@ -23,15 +23,17 @@ WORKDIR /src
 ENV COMPILE="/opt/masktune/bin/python -m compileall -q --invalidation-mode unchecked-hash" PYTHONHASHSEED=0
 
 # The dependencies alone, so that a change of the code does not install PyTorch again. PyTorch's index has but
-# some versions of what torch depends on: that comes with the rest, from the registry.
+# some versions of what torch depends on: that comes with the rest, from the registry. Ours does not: what the service
+# pins is built below, and its dependencies stand in its own file.
 COPY pyproject.toml deploy/constraints.txt ./
-RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; e = p['optional-dependencies']; print(*p['dependencies'], *e['s3'], *e['otel'], sep='\n')" > /tmp/requirements.txt \
+COPY packaging packaging
+RUN python -c "import tomllib; p, c = (tomllib.load(open(f, 'rb'))['project'] for f in ('pyproject.toml', 'packaging/masktune/pyproject.toml')); e = p['optional-dependencies']; print(*(d for d in p['dependencies'] if not d.startswith('masktune==')), *c['dependencies'], *e['s3'], *e['otel'], sep='\n')" > /tmp/requirements.txt \
  && if [ -n "$TORCH_INDEX" ]; then pip install --no-deps --constraint constraints.txt --index-url "$TORCH_INDEX" torch torchvision; fi \
  && pip install --constraint constraints.txt --requirement /tmp/requirements.txt \
  && { $COMPILE /opt/masktune/lib > /dev/null || true; }
 
 COPY . .
-RUN pip install --no-deps . \
+RUN pip install --no-deps ./packaging/masktune . \
  && for package in app worker models core masktune launcher web presets; do $COMPILE /opt/masktune/lib/python3*/site-packages/$package || exit 1; done \
  && find /opt -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
 

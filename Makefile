@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install install-dev demo test test-compose unit lint audit types imports coverage openapi serve docs pictures clean
+.PHONY: help install install-dev demo test test-compose test-dist unit lint audit types imports coverage dist openapi serve docs pictures clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -19,9 +19,13 @@ $(BIN)/python:
 	@"$(PYTHON)" -m venv $(VENV)
 	@$(PIP) install --upgrade "pip>=25.1"
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
+# Ours by path, never by name: a stranger's package of that name is not what an index would be asked for.
+OURS := ./packaging/masktune .
+
+$(VENV)/.installed: pyproject.toml packaging/masktune/pyproject.toml | $(BIN)/python
 	@echo "Installing the Python packages into $(VENV) (the first time takes a minute or two) …"
-	@$(PIP) install --editable .
+	@$(PIP) --quiet uninstall --yes masktune-service  # of a checkout before there were two: it would take the command along
+	@$(PIP) install $(addprefix --editable ,$(OURS))
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
@@ -48,12 +52,15 @@ ONE_A_CORE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$(
 # Compiled files are kept, whatever the shell says: each of some hundred processes would compile ours anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-test: install-dev ## every test but those that build images; at the end, what could not be tested here
+test: install-dev ## every test but those that build images or install wheels; at the end, what could not be tested here
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --durations=20 $(ARGS)
 
 # One after the other: they build the same image, and one of them runs all parts of the service.
 test-compose: install-dev ## the image, and the service in containers: needs a Docker engine
 	@$(BIN)/python -m pytest -m compose --durations=5 $(ARGS)
+
+test-dist: install-dev ## the wheels in empty environments: fetches the client's dependencies
+	@$(BIN)/python -m pytest -m dist --durations=5 $(ARGS)
 
 # Apart, for counting branches costs the tests half as much again.
 coverage: install-dev ## the tests of `make test`, with coverage: at least 90 %
@@ -81,6 +88,11 @@ imports: install-dev ## which package may import which
 docs: install-dev ## the documentation as pages: build/docs/index.html
 	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "build/docs/index.html"
+
+dist: | $(BIN)/python ## both distributions as wheels: dist/masktune-….whl, dist/masktune_service-….whl
+	@rm -rf dist
+	@$(PIP) wheel --no-deps --wheel-dir dist $(OURS)
+	@ls dist
 
 openapi: install-dev ## tests/openapi.json anew, after a change of the API that is meant
 	@$(BIN)/python -m tests.openapi

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+OURS = {"masktune": HERE.parent / "packaging" / "masktune", "masktune-service": HERE.parent}
+"""Distributions of this repository: installed by path, never by name from an index, and not locked."""
 EXTRAS = "s3,otel"
 """Of the image: the Dockerfile names the same."""
 
@@ -24,11 +26,12 @@ HEADER = """\
 def resolve() -> dict[str, str]:
     """Name → version of all that the project needs, as pip would install it into an empty environment."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command += ["--dry-run", "--ignore-installed", "--report", "-", f"{HERE.parent}[{EXTRAS}]"]
+    command += ["--dry-run", "--ignore-installed", "--report", "-"]
+    command += [str(OURS["masktune"]), f"{OURS['masktune-service']}[{EXTRAS}]"]
     report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     found = {one["metadata"]["name"].lower().replace("_", "-"): one["metadata"] for one in report["install"]}
-    found.pop("masktune-service")
-    return {name: metadata["version"].partition("+")[0] for name, metadata in found.items()}
+    versions = {name: metadata["version"].partition("+")[0] for name, metadata in found.items()}
+    return {name: version for name, version in versions.items() if name not in OURS}
 
 
 def main() -> None:

@@ -145,5 +145,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for reason, count in counts.most_common():
         terminalreporter.write_line(f"not tested: {count} test{'s' * (count > 1)} {reason}", yellow=True)
     everything = config.args_source is config.ArgsSource.TESTPATHS
-    if everything and config.option.markexpr == "not compose" and not os.environ.get("CI"):
+    if everything and config.option.markexpr == "not compose and not dist" and not os.environ.get("CI"):
         terminalreporter.write_line("not tested: the image and `docker compose up` — make test-compose")
+        terminalreporter.write_line("not tested: the wheels in empty environments — make test-dist")

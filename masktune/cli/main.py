@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from typing import Annotated
 
 import typer
 
-from launcher import serve
-from launcher.backup import backup, restore
-from launcher.demo import demo
-from launcher.doctor import doctor
-from launcher.web import web
 from masktune.cli import datasets, jobs, keys, models
 from masktune.cli.one_line import OneLine
+from masktune.cli.output import USAGE, fail
 from masktune.cli.predict import predict
 
 HELP = """Train image classifiers past the shortcuts they found, and serve them with a reject option.
@@ -41,7 +37,7 @@ app = typer.Typer(
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        typer.echo(version("masktune-service"))
+        typer.echo(version("masktune"))
         raise typer.Exit
 
 
@@ -55,9 +51,29 @@ def _options(
     """Options before the command."""
 
 
-_PARTS = "The service"
-for command in (serve.serve, serve.api, serve.worker, serve.migrate, backup, restore, web, demo, doctor):
-    app.command(rich_help_panel=_PARTS)(command)
+SERVICE_COMMANDS = ("serve", "api", "worker", "migrate", "backup", "restore", "web", "demo", "doctor")
+"""What the distribution `masktune-service` adds, through its entry point in the group `masktune.commands`."""
+
+
+def _add_service_commands() -> None:
+    """Add the service's commands where it is installed; elsewhere, each says what to install."""
+    installed = entry_points(group="masktune.commands")
+    for commands in installed:
+        for command in commands.load():
+            app.command(rich_help_panel="The service")(command)
+    if not installed:
+        anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+        for name in SERVICE_COMMANDS:
+            app.command(name, hidden=True, add_help_option=False, context_settings=anything)(_needs_service)
+
+
+def _needs_service(context: typer.Context) -> None:
+    """Exit with 2 and what to install."""
+    service = f"masktune-service {version('masktune')}"
+    fail(f"{context.info_name} is part of the service: install {service} from where masktune came", USAGE)
+
+
+_add_service_commands()
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")

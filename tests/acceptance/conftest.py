@@ -26,6 +26,8 @@ class Processes:
     """Starts `masktune` commands. All their descendants carry a mark in their environment."""
 
     folder: Path
+    command: tuple[str, ...] = (sys.executable, "-m", "masktune.cli")
+    pythonpath: str = str(ROOT)
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -40,11 +42,11 @@ class Processes:
         log = (self.folder / f"{arguments[0]}.log").open("w")
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
         process = subprocess.Popen(
-            [sys.executable, "-m", "masktune.cli", *arguments],
+            [*self.command, *arguments],
             cwd=self.folder,
             env=ours
             | {f"MASKTUNE_{name}": value for name, value in settings.items()}
-            | {MARK: self.mark, "PYTHONPATH": str(ROOT)},
+            | {MARK: self.mark, "PYTHONPATH": self.pythonpath},
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -77,18 +79,17 @@ class Processes:
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
-    with started(tmp_path) as made:
+    with started(Processes(tmp_path)) as made:
         yield made
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Processes]:
+def started(processes: Processes) -> Iterator[Processes]:
     """End all started processes when the block ends, and assert that none is left."""
-    made = Processes(folder)
     try:
-        yield made
+        yield processes
     finally:
-        _end(made)
+        _end(processes)
 
 
 def _end(made: Processes) -> None:

@@ -200,9 +200,14 @@ def _deployed(name: str) -> None:
 
 
 def pip(words: list[str]) -> None:
-    """Extras and groups must be defined by this project; other packages must be among its dependencies."""
+    """Extras and groups must be defined by this project; other packages must be among its dependencies.
+
+    A path must hold a distribution.
+    """
     project = tomllib.loads(_exists("pyproject.toml"))
-    wanted = [word for word in words[1:] if not word.startswith("-") and "//" not in word]
+    for path in (word for word in words[1:] if word.startswith(".")):
+        _exists(f"{path}/pyproject.toml")
+    wanted = [word for word in words[1:] if not word.startswith(("-", ".")) and "//" not in word]
     if "--group" in words:
         groups = wanted
         if not set(groups) <= set(project["dependency-groups"]):

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from tests.acceptance.conftest import MARK, ROOT, address, started
+from tests.acceptance.conftest import MARK, ROOT, Processes, address, started
 from tests.acceptance.docs_console import Reader
 from tests.conftest import free_port, postgres_database, redis_server
 from tests.machine import needs
@@ -49,7 +49,7 @@ def reading(folder: Path, *, key: str | None = KEY, serves: bool = True) -> Iter
     keys = {} if key is None else {"API_KEYS": f"admin:{key}"}
     _furnish(folder)
     with ExitStack() as stack:
-        processes = stack.enter_context(started(folder))
+        processes = stack.enter_context(started(Processes(folder)))
         # The tutorial's own command except for the port: its data folder is `var` in the current folder.
         url = address(processes.masktune("serve", PORT="0", **keys)) if serves else NOWHERE
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}

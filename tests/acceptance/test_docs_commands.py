@@ -40,6 +40,7 @@ def test_a_command_that_is_not_run_could_be(command: str) -> None:
         "docker compose cp apis:/data/saved saved",
         "kubectl -n masktune apply -k deploy/kubernetes/bases",
         'pip install "masktune-service[s4]"',
+        "pip install ./packaging/mask",
         "brew install masktune",
     ],
 )

@@ -93,7 +93,7 @@ def test_a_part_that_is_killed_comes_back_and_the_next_service_goes_on_in_the_fo
 def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Together]:
     """Two API processes at one address, which end on SIGTERM."""
     folder = tmp_path_factory.mktemp("together")
-    with started(folder) as made:
+    with started(Processes(folder)) as made:
         parent = made.masktune("api", "--port", "0", "--processes", "2", DATA_DIR=str(folder / "var"))
         yield Together(made, parent, address(parent))
         parent.send_signal(signal.SIGTERM)

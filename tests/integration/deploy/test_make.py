@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -29,3 +31,15 @@ def test_an_environment_of_ones_own_gets_a_pip_that_knows_groups(tmp_path: Path)
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     lines = [line for line in told.splitlines() if "install --upgrade" in line or "--group" in line]
     assert ["pip>=25.1" in line for line in lines] == [True, False]
+
+
+@pytest.mark.parametrize("verb", ["install", "dist"])
+def test_distributions_of_this_repository_are_named_by_path(tmp_path: Path, verb: str) -> None:
+    """By name, pip would ask an index, where a stranger's package may have the name."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").touch()
+    command = ["make", "--dry-run", f"VENV={tmp_path}", verb]
+    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    (words,) = (line.split() for line in lines if {"wheel", "--editable"} & set(line.split()))
+    assert {"./packaging/masktune", "."} <= set(words)
+    assert not any(word.startswith("masktune") for word in words)

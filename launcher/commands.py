@@ -1,0 +1,23 @@
+"""What the service adds to the command `masktune`: its entry point in the group `masktune.commands`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from launcher.backup import backup, restore
+from launcher.demo import demo
+from launcher.doctor import doctor
+from launcher.serve import api, migrate, serve, worker
+from launcher.web import web
+
+COMMANDS: tuple[Callable[..., None], ...] = (
+    serve,
+    api,
+    worker,
+    migrate,
+    backup,
+    restore,
+    web,
+    demo,
+    doctor,
+)
