@@ -50,13 +50,14 @@ def served(folder: Path, **settings: str) -> Iterator[str]:
             text=True,
         )
     try:
-        yield _address(process)
+        yield start_address(process)
     finally:
         process.terminate()
         process.communicate(timeout=60)
 
 
-def _address(process: subprocess.Popen[str]) -> str:
+def start_address(process: subprocess.Popen[str]) -> str:
+    """The address that a starting `masktune serve` prints. Raises RuntimeError if it ends before."""
     assert process.stdout is not None
     for line in process.stdout:
         if "ready at " in line:
