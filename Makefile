@@ -70,10 +70,11 @@ coverage: install-dev ## the tests of `make test`, with coverage: at least 90 %
 unit: install-dev ## the quick tests: no service, seconds
 	@$(BIN)/python -m pytest $(ONE_A_CORE) tests/unit $(ARGS)
 
-lint: install-dev ## ruff, bandit
+lint: install-dev ## ruff, bandit, and that the code does not grow
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/bandit -q -c pyproject.toml -r app worker models core masktune launcher web
+	@$(BIN)/python -m tests.measure --check
 
 # Not part of CI: it needs an index with advisories. Strict, or it would call clean what the index does not know.
 audit: install-dev ## pip-audit: known vulnerabilities in what the image is built of

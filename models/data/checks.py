@@ -144,23 +144,23 @@ def decode_image(data: bytes, limits: ImageLimits | None = None, window: GreyWin
     return Picture(*_decode(data, limits or ImageLimits(), partial(_rgb, window=window)))
 
 
-def grey_levels(data: bytes, limits: ImageLimits | None = None) -> NDArray[np.uint16]:
+def grey_levels(encoded: bytes, limits: ImageLimits | None = None) -> NDArray[np.uint16]:
     """The levels (H, W) of a 16-bit grey image, upright. Raises `ImageError`."""
-    return _decode(data, limits or ImageLimits(), _levels)[0]
+    return _decode(encoded, limits or ImageLimits(), _levels)[0]
 
 
-def _decode(data: bytes, limits: ImageLimits, convert: Callable[[Image.Image], T]) -> tuple[T, str]:
+def _decode(encoded: bytes, limits: ImageLimits, convert: Callable[[Image.Image], T]) -> tuple[T, str]:
     """The decoded, upright image as `convert` returns it, and its type."""
     try:
-        kind = _require_image(data, limits)
-        return _convert(data, kind, limits, convert), kind
+        kind = _require_image(encoded, limits)
+        return _convert(encoded, kind, limits, convert), kind
     except TooManyParts as error:
         raise ImageError(FileCode.UNDECODABLE, str(error)) from error
 
 
-def _convert(data: bytes, kind: str, limits: ImageLimits, convert: Callable[[Image.Image], T]) -> T:
+def _convert(encoded: bytes, kind: str, limits: ImageLimits, convert: Callable[[Image.Image], T]) -> T:
     try:
-        with Image.open(CountedFile(data), formats=[kind]) as image:
+        with Image.open(CountedFile(encoded), formats=[kind]) as image:
             _require_size(image.size, limits)
             # PIL sets it only for types that can be animated; phones save stills as MPO, a JPEG with extras.
             if kind != "JPEG" and getattr(image, "is_animated", False):

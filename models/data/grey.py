@@ -54,11 +54,11 @@ def window_of(counts: NDArray[np.int64]) -> GreyWindow:
     return GreyWindow(low, high)
 
 
-def read_window(value: object) -> GreyWindow | None:
+def read_window(record: object) -> GreyWindow | None:
     """A window that was written as JSON; None for null. Raises ValueError for anything else."""
-    if value is None:
+    if record is None:
         return None
-    match value:
+    match record:
         case [int() as low, int() as high] if 0 <= low < high < LEVELS:
             return GreyWindow(low, high)
-    raise ValueError(f"{value!r} is not a window of 16-bit levels")
+    raise ValueError(f"{record!r} is not a window of 16-bit levels")
