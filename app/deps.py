@@ -33,7 +33,7 @@ from app.operations.metrics import Metrics
 from app.predictions.usage import Tally
 from core.artifacts import Artifacts
 from core.errors import NotFound
-from core.notifications import Doorbell
+from core.notifications import JobNotifier
 from core.queries import datasets, jobs, registry
 from core.session import Database
 from core.settings import Settings
@@ -53,7 +53,7 @@ class Services:
     settings: Settings
     database: Database
     artifacts: Artifacts
-    doorbell: Doorbell
+    notifier: JobNotifier
     stores: Stores
     inference: Inference
     forward: Callable[[], None]

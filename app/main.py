@@ -53,7 +53,7 @@ from app.server.middleware.plain_paths import PlainPaths
 from app.server.middleware.same_origin import SameOrigin, known
 from core.artifacts import Artifacts, driver_errors
 from core.errors import Overloaded
-from core.notifications import Doorbell
+from core.notifications import JobNotifier
 from core.schema import upgrade
 from core.session import Database
 from core.settings import Settings
@@ -141,8 +141,8 @@ def _open(settings: Settings, counters: Metrics, tracing: Tracing, closing: Exit
     closing.callback(tracing.close)
     database = Database(settings.database)
     closing.callback(database.close)
-    doorbell = Doorbell(settings.broker)
-    closing.callback(doorbell.close)
+    notifier = JobNotifier(settings.broker_url)
+    closing.callback(notifier.close)
     artifacts = Artifacts(settings.storage, cache=settings.data_dir.absolute() / "cache")
     stores = Stores(artifacts)
     inference = Inference(
@@ -157,7 +157,7 @@ def _open(settings: Settings, counters: Metrics, tracing: Tracing, closing: Exit
         settings=settings,
         database=database,
         artifacts=artifacts,
-        doorbell=doorbell,
+        notifier=notifier,
         stores=stores,
         inference=inference,
         forward=ForwardCheck(partial(check_forward, settings.device)),

@@ -210,7 +210,7 @@ class Stack:
     def open(
         cls, folder: Path, mark: str, *, servers: bool, persistent: bool, workers: int, threads: int
     ) -> Stack:
-        """Start everything: on PostgreSQL and Redis if `servers`, else on SQLite and the folder broker."""
+        """Start everything: on PostgreSQL and Redis if `servers`, else on SQLite without a broker."""
         folder.mkdir()
         marked_only = environment() | {MARK: mark}
         redis = Redis(folder, marked_only, persistent=persistent) if servers else None
@@ -223,7 +223,6 @@ class Stack:
             "HEARTBEAT_SECONDS": "0.3",
             "CONTROL_SECONDS": "0.1",
             "SWEEP_SECONDS": "0.5",
-            "REANNOUNCE_SECONDS": "2",
             "RETRY_BACKOFF_SECONDS": "0.1",
             "CHILD_SILENT_SECONDS": str(SILENT_SECONDS),
             # Kills are not the job's fault, so neither limit may end a job here.

@@ -40,7 +40,7 @@ class Strikes:
             self.stop_api: 2,
             self.restart_worker: 2,
             self.restart_api: 2,
-            self.ring_again: 2,
+            self.notify_again: 2,
             self.cancel: 2,
             self.resume: 3,
             self.upload: 2,
@@ -133,10 +133,10 @@ class Strikes:
 
     # --- what users and the queue do ---------------------------------------------------------------
 
-    def ring_again(self) -> bool:
+    def notify_again(self) -> bool:
         posted = sorted(self._world.posted)
         for job_id in self._rng.sample(posted, min(10, len(posted))):
-            self._world.doorbell.ring(job_id)
+            self._world.notifier.notify(job_id)
         return True
 
     def cancel(self) -> bool:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks._chaos_parts import Stack
 from core.artifacts import Artifacts
-from core.notifications import Doorbell
+from core.notifications import JobNotifier
 from core.queries import events, jobs, trash
 from core.session import Database
 from core.settings import Settings
@@ -52,7 +52,7 @@ class World:
         self.settings = Settings.model_validate(given)
         self.database = Database(self.settings.database)
         self.artifacts = Artifacts(self.settings.storage, cache=self.settings.scratch / "cache")
-        self.doorbell = Doorbell(self.settings.broker)
+        self.notifier = JobNotifier(self.settings.broker_url)
         self.client = Client(f"http://127.0.0.1:{stack.api_port}", retry=_PATIENT)
         self.archive = stack.folder / "digits.zip"
         _write_digits(self.archive, side=side)
@@ -67,7 +67,7 @@ class World:
 
     def close(self) -> None:
         self.client.close()
-        self.doorbell.close()
+        self.notifier.close()
         self.database.close()
 
     # --- requests to the API --------------------------------------------------------------------

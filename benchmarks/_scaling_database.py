@@ -24,7 +24,7 @@ from core.tables import JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, JobState
 from worker.runtime import Runtime
-from worker.tasks import work
+from worker.slots import work
 
 JOB = {"backbone": "small_cnn", "batch_size": 4}
 """Small batches, so that epochs over so few images take some seconds, as real ones do."""
@@ -150,7 +150,6 @@ def lengthen(database: Database, like: str, *, queued: int, ended: int) -> None:
                 "state": f"'{state}'",
                 "created_at": "j.created_at - i",
                 "ended_at": "NULL" if state == "queued" else "j.created_at",
-                "announced_at": "extract(epoch from clock_timestamp()) + 3600",
                 "priority": "(i % 3)",
                 "owner": "'k' || (i % 50)",
             }
@@ -204,13 +203,6 @@ def _events(database: Database) -> int:
         return session.scalar(text("SELECT count(*) FROM events")) or 0
 
 
-class Silent:
-    """A doorbell that does nothing: the broker is measured separately."""
-
-    def ring(self, job_id: str) -> None:
-        pass
-
-
 def timings(database: Database, settings: Settings) -> dict[str, float]:
     """Operation → milliseconds, the median of `REPEATS` committed transactions."""
     held: list[Lease] = []
@@ -242,7 +234,7 @@ def timings(database: Database, settings: Settings) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, operation in operations.items():
         found[name] = _median(lambda operation=operation: _commit(database, operation))  # type: ignore[misc]  # bound now
-    found["sweep"] = _median(lambda: sweep(database, Silent(), settings))  # type: ignore[arg-type]  # rings as one
+    found["sweep"] = _median(lambda: sweep(database, settings))
     return found
 
 

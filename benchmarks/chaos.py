@@ -2,7 +2,7 @@
 
     python -m benchmarks.chaos [--backend embedded servers] [--redis-forgets] [--jobs 100] [--workers 2]
 
-Starts its own service (an API and workers; with SQLite and the broker in a folder, or with a PostgreSQL
+Starts its own service (an API and workers; with SQLite and no broker, or with a PostgreSQL
 cluster and a redis-server that it also starts), runs a few small `masktune` jobs undisturbed, then posts
 many more of them while it randomly
 
@@ -10,7 +10,7 @@ many more of them while it randomly
 - stops (SIGSTOP) children, the API and single connections of PostgreSQL for a while, workers for longer than
   their lease, and children for longer than they may be silent;
 - restarts workers and the API with SIGTERM, as a rollout does;
-- rings doorbells again, cancels and resumes jobs, and uploads and deletes data sets.
+- notifies of jobs again, cancels and resumes jobs, and uploads and deletes data sets.
 
 Then it stops and counts: jobs and uploads lost (accepted but not listed, or never accepted), jobs stuck (not
 ended), failed, completed twice, models too many or too few, weights that differ from those of the undisturbed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-_BROKERS = ("folder", "redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp")
+_BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp")
 _DATABASES = ("postgresql", "sqlite")
 
 
@@ -20,7 +20,9 @@ def check_database(url: str) -> None:
 def check_broker(url: str) -> None:
     """Raise ValueError unless the URL is one of a supported broker."""
     if _scheme(url) not in _BROKERS:
-        raise ValueError("MASKTUNE_BROKER_URL must begin with redis://, rediss://, amqp:// or folder:///")
+        raise ValueError(
+            "MASKTUNE_BROKER_URL must begin with redis://, rediss:// or amqp://; leave it empty to do without"
+        )
 
 
 def check_storage(url: str) -> None:

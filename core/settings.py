@@ -43,13 +43,15 @@ class Settings(BaseSettings):
     # --- where things are -----------------------------------------------------------------
     data_dir: Path = Field(
         Path("var"),
-        description="The data folder: the embedded database, queue and artifacts, and scratch space.",
+        description="The data folder: the embedded database and artifacts, and scratch space.",
     )
     database_url: str = Field(
         "", description="SQLAlchemy URL (postgresql+psycopg://…). Default: SQLite in the data folder."
     )
     broker_url: str = Field(
-        "", description="Celery broker URL (redis://…). Default: a folder in the data folder, no server."
+        "",
+        description="Celery broker URL (redis://…). Default: none; an idle worker looks at the database five "
+        "times a second.",
     )
     storage_url: str = Field(
         "", description="fsspec URL of the artifacts (file://…, s3://…). Default: in the data folder."
@@ -133,9 +135,6 @@ class Settings(BaseSettings):
         1.0, gt=0, description="How often a running job is checked for a cancel request or a lost lease."
     )
     sweep_seconds: float = Field(5.0, gt=0, description="How often lost jobs are looked for.")
-    reannounce_seconds: float = Field(
-        30.0, gt=0, description="When a queued job that no worker has claimed is announced again."
-    )
     max_attempts: int = Field(
         20, ge=1, description="Workers a job may lose without an epoch of progress before it fails."
     )
@@ -247,10 +246,6 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir.absolute()}/masktune.db"
-
-    @property
-    def broker(self) -> str:
-        return self.broker_url or f"folder://{self.data_dir.absolute()}/queue"
 
     @property
     def storage(self) -> str:

@@ -1,21 +1,19 @@
 """The sweep, which repairs the queue: every worker and every front runs it every few seconds.
 
-It settles the jobs of silent workers, announces waiting jobs again, and deletes expired records. It is
-idempotent, and concurrent sweeps do no harm.
+It settles the jobs of silent workers and deletes expired records. It is idempotent, and concurrent sweeps do
+no harm.
 """
 
 from __future__ import annotations
 
 import logging
-from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import JobError, problem
-from core.notifications import Doorbell
-from core.queries import datasets, events, idempotency, jobs, leases, served
-from core.session import Database, after_commit
+from core.queries import datasets, events, idempotency, leases, served
+from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow
 from masktune.contract.vocabulary import ENDED, DatasetState
@@ -32,7 +30,7 @@ THINNED_AT_A_TIME = 5
 """Most jobs whose events one sweep thins: on SQLite, this blocks all other writers."""
 
 
-def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
+def sweep(database: Database, settings: Settings) -> None:
     """Repair, in one transaction, what lost workers, messages or processes left behind; then thin the events
     of a few jobs that ended long ago.
 
@@ -46,8 +44,6 @@ def sweep(database: Database, doorbell: Doorbell, settings: Settings) -> None:
         close_imports(session)
         idempotency.purge(session, older_than=REMEMBER_ANSWERS_SECONDS)
         served.purge(session, older_than=REMEMBER_SERVED_SECONDS)
-        if untold := jobs.unannounced(session, older_than=settings.reannounce_seconds):
-            after_commit(session, partial(doorbell.ring_again, untold))
     with database.begin() as session:
         events.thin(session, older_than=settings.progress_days * 86_400, at_a_time=THINNED_AT_A_TIME)
 

@@ -167,13 +167,13 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
-    from core.notifications import Doorbell
+    from core.notifications import JobNotifier
 
     def ping() -> None:
-        with closing(Doorbell(settings.broker)) as doorbell:
-            doorbell.ping()
+        with closing(JobNotifier(settings.broker_url)) as notifier:
+            notifier.ping()
 
-    kind = "a folder in the data folder" if not settings.broker_url else settings.broker.split(":")[0]
+    kind = settings.broker_url.split(":")[0] or "none: workers look at the database"
     advice = "check MASKTUNE_BROKER_URL, and that the server is running"
     yield _part("broker", kind, ping, advice)
 

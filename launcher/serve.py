@@ -34,7 +34,7 @@ Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port; 0 picks a free one [MASKTUNE_PORT, 8000].")
 ]
 DataDir = Annotated[
-    Path | None, typer.Option(file_okay=False, help="Folder for database, queue and artifacts [./var].")
+    Path | None, typer.Option(file_okay=False, help="Folder for database and artifacts [./var].")
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, max=64, help="Jobs to run at a time [MASKTUNE_WORKER_SLOTS, 1].")

@@ -1,1 +1,1 @@
-"""The job engine: Celery rings, a supervisor holds the lease, a child process holds the device."""
+"""The job engine: a slot claims a job, a supervisor holds the lease, a child process holds the device."""

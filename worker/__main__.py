@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from contextlib import closing
 
 from core import logs, schema
 from core.settings import Settings
 from core.tracing import open_tracing
-from worker.celery import run
 from worker.runtime import Runtime
+from worker.slots import running_slots
 from worker.supervisor.shutdown import end_in_time
 from worker.supervisor.sweeper import sweeping
+
+_WAIT, _WAIT_BESIDE_BROKER = 0.2, 1.0
+"""Seconds between two looks of an idle slot at the table. Beside a broker, a message ends the wait."""
 
 
 def main(settings: Settings | None = None) -> int:
@@ -27,8 +32,28 @@ def main(settings: Settings | None = None) -> int:
 def serve(runtime: Runtime) -> int:
     """Work and sweep until SIGTERM; returns the exit code."""
     end_in_time(runtime)
-    with sweeping(runtime):
-        return run(runtime)
+    _exit_on_signal()
+    beside_broker = bool(runtime.settings.broker_url)
+    with sweeping(runtime), running_slots(runtime, wait=_WAIT_BESIDE_BROKER if beside_broker else _WAIT):
+        if beside_broker:
+            from worker.celery import run  # takes a third of a second; not needed without a broker
+
+            return run(runtime)
+        threading.Event().wait()
+    return 0
+
+
+def _exit_on_signal() -> None:
+    """Raise SystemExit at the first SIGTERM or Ctrl-C, until Celery has handlers of its own."""
+
+    def end(*_: object) -> None:
+        for number in signals:
+            signal.signal(number, lambda *_: None)  # a second one must not cut the end of the slots short
+        raise SystemExit(0)
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        signal.signal(number, end)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
-"""What every part of a worker shares: settings, database, store, doorbell and the stop event."""
+"""What every part of a worker shares: settings, database, store and the two events of its slots."""
 
 from __future__ import annotations
 
 import os
-import queue
 import socket
 import sys
 import threading
 from dataclasses import dataclass, field
 
 from core.artifacts import Artifacts
-from core.notifications import Doorbell
 from core.session import Database
 from core.settings import Settings
 from core.tracing import Tracing
@@ -22,17 +20,18 @@ CHILD = (sys.executable, "-m", "worker.child.process")
 
 @dataclass(frozen=True)
 class Runtime:
-    """One worker. `slots` holds the numbers of its idle slots; each slot runs one job at a time."""
+    """One worker: all that its threads share."""
 
     settings: Settings
     database: Database
     artifacts: Artifacts
-    doorbell: Doorbell
     tracing: Tracing = field(default_factory=Tracing)
     child: tuple[str, ...] = CHILD
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     stopping: threading.Event = field(default_factory=threading.Event)
-    slots: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
+    """Set for good when the worker is to stop: running jobs go back to the queue."""
+    wakeup: threading.Event = field(default_factory=threading.Event)
+    """Set when there may be a new job: it ends the wait of the idle slots."""
     children: set[ChildProcess] = field(default_factory=set)
     """The processes of the running jobs."""
 
@@ -40,20 +39,15 @@ class Runtime:
     def open(
         cls, settings: Settings, *, child: tuple[str, ...] = CHILD, tracing: Tracing | None = None
     ) -> Runtime:
-        """Connect to the database, store and broker of the settings."""
-        runtime = cls(
+        """Connect to the database and the store of the settings."""
+        return cls(
             settings=settings,
             database=Database(settings.database),
             artifacts=Artifacts(settings.storage, cache=settings.scratch / "cache"),
-            doorbell=Doorbell(settings.broker),
             tracing=tracing or Tracing(),
             child=child,
         )
-        for slot in range(settings.worker_slots):
-            runtime.slots.put(slot)
-        return runtime
 
     def close(self) -> None:
-        self.doorbell.close()
         self.tracing.close()
         self.database.close()

@@ -112,12 +112,12 @@ def open_rates(settings: Settings) -> Rates:
     from limits.aio.storage import MemoryStorage, RedisStorage
     from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-    if not settings.broker.startswith(("redis://", "rediss://")):
+    if not settings.broker_url.startswith(("redis://", "rediss://")):
         return Rates(settings.rates, SlidingWindowCounterRateLimiter(MemoryStorage()))
     from redis.asyncio import BlockingConnectionPool
 
     pool = BlockingConnectionPool.from_url(
-        settings.broker,
+        settings.broker_url,
         max_connections=CONNECTIONS,
         timeout=REDIS_SECONDS,
         socket_connect_timeout=REDIS_SECONDS,
@@ -125,7 +125,7 @@ def open_rates(settings: Settings) -> Rates:
     )
     options: dict[str, Any] = {"connection_pool": pool}  # documented, but missing from the types
     storage = RedisStorage(
-        f"async+{settings.broker}", implementation="redispy", key_prefix="masktune-rate", **options
+        f"async+{settings.broker_url}", implementation="redispy", key_prefix="masktune-rate", **options
     )
     return Rates(settings.rates, SlidingWindowCounterRateLimiter(storage), close=pool.disconnect)
 

@@ -139,6 +139,6 @@ def _create(
             job_id=job.id,
         ),
     )
-    after_commit(session, partial(services.doorbell.ring, job.id))
+    after_commit(session, partial(services.notifier.notify, job.id))
     shown = describe(row, services.location)
     return represent(shown, status=202, headers={"Location": services.location(f"/datasets/{row.id}")})

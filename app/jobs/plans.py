@@ -78,7 +78,7 @@ def start(services: Services, once: Once, kind: JobKind, request: BaseModel) -> 
         )
         row = jobs.add(session, job)
         quotas.check(session, services.settings, row)
-        after_commit(session, partial(services.doorbell.ring, row.id))
+        after_commit(session, partial(services.notifier.notify, row.id))
         shown = describe(row, services.location)
         return represent(shown, status=202, headers={"Location": shown.links["self"]})
 

@@ -19,13 +19,13 @@ MEDIA_TYPES = {".parquet": "application/vnd.apache.parquet", ".csv": "text/csv; 
 
 
 def resume(services: Services, session: Session, job_id: str) -> JobRow:
-    """Queue the job again and ring. Raises `NotFound` if something that it reads or has made was deleted."""
+    """Queue the job again. Raises `NotFound` if something that it reads or has made was deleted."""
     row = jobs.resume(session, job_id)
     if row.dataset_id is not None:
         datasets.keep(session, row.dataset_id)
     registry.keep(session, jobs.models_read(row.inputs, row.params) | set(row.models.values()))
     quotas.check(session, services.settings, row)
-    after_commit(session, partial(services.doorbell.ring, row.id))
+    after_commit(session, partial(services.notifier.notify, row.id))
     return row
 
 

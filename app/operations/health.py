@@ -66,7 +66,7 @@ async def check(services: Services) -> list[Part]:
     """Check all parts concurrently."""
     waits = await asyncio.gather(
         _part(services, "database", lambda: _database(services)),
-        _part(services, "broker", services.doorbell.ping),
+        _part(services, "broker", services.notifier.ping),
         _part(services, "storage", services.artifacts.check),
         _part(services, "forward_pass", services.forward, FORWARD_PATIENCE_SECONDS),
     )

@@ -31,7 +31,7 @@ async def _keep_sweeping(services: Services) -> None:
     house = Housekeeper(services.database, services.settings)
     while True:
         try:
-            await asyncio.to_thread(sweep, services.database, services.doorbell, services.settings)
+            await asyncio.to_thread(sweep, services.database, services.settings)
             house.start()
         except (SQLAlchemyError, OSError) as error:  # e.g. the database restarts: the next sweep catches up
             logger.warning("the sweep failed and will be tried again: %s", error)

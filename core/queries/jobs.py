@@ -1,4 +1,4 @@
-"""SQL for jobs: find, count, queue, announce, cancel, resume. Nothing here commits.
+"""SQL for jobs: find, count, queue, cancel, resume. Nothing here commits.
 
 The workers' writes are in `core.queries.leases`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import String, case, cast, func, literal, or_, select, update
+from sqlalchemy import String, case, cast, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from core.errors import JobEnded, JobNotResumable, NotFound
@@ -99,7 +99,7 @@ def oldest_queued_seconds(session: Session) -> float:
     The wait starts when the job was last queued (`not_before` for a requeued one). A job that is held back
     after a crash does not count.
     """
-    # Read the clock first, as `unannounced` does; the index then covers everything that this query reads.
+    # Read the clock first: an index cannot serve a comparison with a volatile expression.
     now = session.scalar(select(db_now())) or 0.0
     since = case((JobRow.not_before > JobRow.created_at, JobRow.not_before), else_=JobRow.created_at)
     oldest = session.scalar(select(func.min(since)).where(QUEUED, JobRow.not_before <= now))
@@ -136,38 +136,12 @@ def resume(session: Session, job_id: str) -> JobRow:
     row.state, row.error, row.ended_at = JobState.QUEUED, None, None
     row.inputs = renamed(row)
     row.attempt, row.crashes, row.losses = 0, 0, 0
-    row.not_before, row.announced_at = db_now(), None
+    row.not_before = db_now()
     row.thinned_at = None  # it will have new events
     session.flush()
     enter(session, job_id, JobState.QUEUED, reason="resumed")
     session.refresh(row)
     return row
-
-
-# --- the sweep, run by any process ----------------------------------------------------------
-
-
-def unannounced(session: Session, *, older_than: float, limit: int = 100) -> list[str]:
-    """Queued jobs that may run and were not announced in the last `older_than` seconds; marks them announced.
-
-    Their order is arbitrary: a worker takes the best job, whichever one was announced to it.
-    """
-    # Read the clock first: an index cannot serve a comparison with a volatile expression, and of 100,000
-    # queued jobs hardly one is unannounced.
-    now = session.scalar(select(db_now())) or 0.0
-    ids: list[str] = []
-    for untold in (JobRow.announced_at.is_(None), JobRow.announced_at < now - older_than):
-        query = (
-            select(JobRow.id)
-            .where(QUEUED, JobRow.not_before <= now, untold)
-            .order_by(JobRow.announced_at)
-            .limit(limit - len(ids))
-            .with_for_update(skip_locked=True)
-        )
-        ids += session.scalars(query)
-    if ids:
-        session.execute(update(JobRow).where(JobRow.id.in_(ids)).values(announced_at=db_now()))
-    return ids
 
 
 def _models_of(

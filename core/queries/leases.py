@@ -210,7 +210,6 @@ def _requeued(delay: float) -> dict[str, Any]:
         "state": JobState.QUEUED,
         "worker": None,
         "lease_until": None,
-        "announced_at": None,
         "not_before": db_now() + delay,
     }
 

@@ -49,7 +49,7 @@ def test_the_id_of_a_request_goes_with_its_job_to_every_process(processes: Proce
     (access,) = (line for line in ours if line["logger"] == "masktune.access")
     assert (access["method"], access["route"], access["status"]) == ("POST", "/datasets", 202)
     by_logger = {line["logger"]: line for line in ours}
-    assert by_logger["worker.tasks"]["job_id"] == job
+    assert by_logger["worker.slots"]["job_id"] == job
     child = by_logger["worker.child.runner"]  # another process
     assert child["job_id"] == job
     assert "JobError" in child["exception"]

@@ -26,7 +26,7 @@ def test_the_packages_import_as_the_rules_say() -> None:
     "module",
     [
         "app.main",
-        "worker.tasks",
+        "worker.slots",
         "worker.supervisor.supervisor",
         "masktune.cli.main",
         "masktune.client.client",

@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 from core.errors import MasktuneError
 from core.queries import leases
 from core.queries.leases import Lease, LeaseLost
-from core.session import after_commit
 from core.settings import Settings
 from core.tracing import Attempt
 from core.trash import discard
@@ -208,7 +207,7 @@ class Supervisor:
         elif self._failed is not None:
             self._fail(self._failed)
         elif why is Why.STOPPING:
-            self._settle(self._give_back)
+            self._settle(lambda session: leases.release(session, self._lease, reason="worker stopped"))
         elif why is Why.SILENT:
             self._broke(silent(self._settings.child_silent_seconds))
         else:
@@ -246,10 +245,6 @@ class Supervisor:
                 backoff=self._settings.retry_backoff_seconds,
             )
         )
-
-    def _give_back(self, session: Session) -> None:
-        if leases.release(session, self._lease, reason="worker stopped") is JobState.QUEUED:
-            after_commit(session, lambda: self._runtime.doorbell.ring(self._lease.job_id))
 
     def _settle(self, change: Callable[[Session], object]) -> bool:
         """Write the remaining messages and `change`; retry until it succeeds or the lease expires."""

@@ -43,6 +43,6 @@ def sweep_once(runtime: Runtime) -> None:
     """Sweep once; if the database is unreachable, leave it to the next sweep."""
     try:
         with asking():
-            sweep(runtime.database, runtime.doorbell, runtime.settings)
+            sweep(runtime.database, runtime.settings)
     except Away as error:
         logger.warning("the sweep could not reach the database (%s); it tries again", error)

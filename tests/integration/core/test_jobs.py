@@ -329,16 +329,6 @@ def test_a_stage_recorded_twice_stays_as_it_was(database: Database) -> None:
     assert row.done["erm"] == {"artifact": "first"}
 
 
-def test_only_jobs_nobody_was_told_of_are_announced(database: Database) -> None:
-    job_id = _add(database)
-    with database.begin() as session:
-        assert jobs.unannounced(session, older_than=30) == [job_id]
-    with database.begin() as session:
-        assert jobs.unannounced(session, older_than=30) == []
-    with database.begin() as session:
-        assert jobs.unannounced(session, older_than=-1) == [job_id]
-
-
 def _oldest(database: Database) -> float:
     with database.read() as session:
         return jobs.oldest_queued_seconds(session)

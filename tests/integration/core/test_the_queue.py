@@ -1,4 +1,4 @@
-"""Who is next, who waits and who is told, on SQLite and on PostgreSQL."""
+"""Who is next and who waits, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -39,33 +39,6 @@ def test_the_urgent_come_first_then_the_old_then_the_lesser_id(database: Databas
     _add(database, priority=9, not_before=now + MINUTE)
     claimed = [_claim(database) for _ in range(7)]
     assert claimed == [urgent, later, old, *twins, young, None]
-
-
-def test_only_those_who_wait_are_told_of_and_only_the_untold(database: Database) -> None:
-    now = time.time()
-    running, told_before = _add(database, priority=9), _add(database, announced_at=now - 2 * MINUTE)
-    assert _claim(database) == running
-    _add(database, not_before=now + MINUTE)
-    told_lately, untold = _add(database, announced_at=now - 1), _add(database)
-    with database.begin() as session:
-        assert sorted(jobs.unannounced(session, older_than=MINUTE)) == sorted([told_before, untold])
-    with database.read() as session:
-        marked = [jobs.get(session, job).announced_at for job in (told_before, untold)]
-        assert marked == pytest.approx([now, now], abs=MINUTE / 2)
-        assert jobs.get(session, running).announced_at is None
-        assert jobs.get(session, told_lately).announced_at == pytest.approx(now - 1, abs=0.01)
-
-
-@pytest.mark.parametrize("limit", [1, 3])
-def test_no_more_are_told_of_at_a_time_than_was_asked_for(database: Database, limit: int) -> None:
-    """Untold ones first; the others have waited for nobody to come."""
-    untold = {_add(database) for _ in range(2)}
-    stale = {_add(database, announced_at=1.0) for _ in range(2)}
-    with database.begin() as session:
-        found = jobs.unannounced(session, older_than=MINUTE, limit=limit)
-    assert len(found) == limit
-    assert len(untold & set(found)) == min(limit, 2)
-    assert len(stale & set(found)) == max(0, limit - 2)
 
 
 def test_jobs_are_counted_by_their_state(database: Database) -> None:
@@ -155,15 +128,6 @@ def test_a_sweep_goes_past_what_another_settles_and_counts_a_lost_worker_once(da
     with database.read() as session:
         rows = [jobs.get(session, job) for job in lost]
     assert [(row.state, row.losses, row.attempt) for row in rows] == [(JobState.QUEUED, 1, 1)] * 2
-
-
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_what_another_announces_is_announced_once_and_waited_for_by_nobody(database: Database) -> None:
-    waiting = _add(database)
-    with database.begin() as one:
-        assert jobs.unannounced(one, older_than=MINUTE) == [waiting]
-        with impatient(database) as other:
-            assert jobs.unannounced(other, older_than=MINUTE) == []
 
 
 def _swept(session: Session) -> list[str]:

@@ -227,8 +227,8 @@ def test_every_change_of_a_job_is_told(database: Database) -> None:
     assert (row.attempt, row.crashes, row.losses, row.ended_at) == (0, 0, 0, None)
 
 
-def test_a_resumed_job_forgets_what_it_had_lost_and_is_announced_anew(database: Database) -> None:
-    job_id = _add(database, announced_at=time.time(), not_before=2e10)
+def test_a_resumed_job_forgets_what_it_had_lost_and_may_be_claimed_at_once(database: Database) -> None:
+    job_id = _add(database, not_before=2e10)
     with database.begin() as session:
         jobs.cancel(session, job_id)
         row = jobs.get(session, job_id)
@@ -236,7 +236,5 @@ def test_a_resumed_job_forgets_what_it_had_lost_and_is_announced_anew(database: 
     with database.begin() as session:
         jobs.resume(session, job_id)
     row = _job(database, job_id)
-    assert (row.crashes, row.losses, row.thinned_at, row.announced_at) == (0, 0, None, None)
-    with database.begin() as session:
-        assert jobs.unannounced(session, older_than=MINUTE) == [job_id]
+    assert (row.crashes, row.losses, row.thinned_at) == (0, 0, None)
     assert _claim(database).job_id == job_id

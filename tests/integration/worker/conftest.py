@@ -14,7 +14,6 @@ import pytest
 
 from benchmarks._chaos_parts import Redis
 from core.artifacts import Artifacts
-from core.notifications import Doorbell
 from core.queries import datasets, events, jobs
 from core.session import Database
 from core.settings import Settings
@@ -28,7 +27,7 @@ from tests.integration.worker.real_jobs import make_folder
 from tests.integration.worker.service import Backend, Reference, open_service, weights
 from tests.machine import needs
 from worker.runtime import Runtime
-from worker.tasks import work
+from worker.slots import work
 
 SCRIPTED = (sys.executable, str(Path(__file__).parent / "scripted_child.py"))
 REPO = str(Path(__file__).parents[3])
@@ -60,13 +59,10 @@ def runtime(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPa
         settings=settings,
         database=database,
         artifacts=Artifacts(settings.storage, cache=settings.scratch / "cache"),
-        doorbell=Doorbell(settings.broker),
         child=SCRIPTED,
     )
-    opened.slots.put(0)
     yield opened
     opened.stopping.set()
-    opened.doorbell.close()
 
 
 @pytest.fixture
@@ -127,7 +123,7 @@ def events_of(database: Database) -> Callable[[str], list[EventRow]]:
 
 @pytest.fixture
 def working(runtime: Runtime) -> Iterator[Callable[[], threading.Thread]]:
-    """A function that runs `work` on a thread, as Celery does; all threads are joined at the end."""
+    """A function that runs `work` on a thread, as a slot does; all threads are joined at the end."""
     threads: list[threading.Thread] = []
 
     def start() -> threading.Thread:
@@ -162,7 +158,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 @pytest.fixture(params=["embedded", "servers"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path, reference: Reference) -> Iterator[Backend]:
-    """SQLite with the folder broker, and PostgreSQL with Redis."""
+    """SQLite without a broker, and PostgreSQL with Redis."""
     with ExitStack() as stack:
         if request.param == "embedded":
             opened = Backend(open_service(tmp_path, reference.store), None)

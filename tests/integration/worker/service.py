@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from benchmarks._chaos_parts import Redis
 from core import schema
 from core.artifacts import Artifacts
-from core.notifications import Doorbell
+from core.notifications import JobNotifier
 from core.queries import events, jobs
 from core.session import Database
 from core.settings import Settings
@@ -63,7 +63,7 @@ class Service:
     def __post_init__(self) -> None:
         self.database = Database(self.settings.database)
         self.artifacts = Artifacts(self.settings.storage, cache=self.settings.scratch / "cache")
-        self.doorbell = Doorbell(self.settings.broker)
+        self.notifier = JobNotifier(self.settings.broker_url)
         self.gate = self.settings.data_dir / "gate"
 
     def start_worker(self) -> subprocess.Popen[bytes]:
@@ -88,7 +88,7 @@ class Service:
                 worker.send_signal(signal.SIGCONT)
                 worker.terminate()
                 worker.wait(timeout=30)
-        self.doorbell.close()
+        self.notifier.close()
         self.database.close()
         assert self.children() == []
 
@@ -96,13 +96,13 @@ class Service:
 
     def add(self, *, params: dict[str, Any] | None = None) -> str:
         job_id = add_job(self.database, JobKind.MASKTUNE, self.dataset_id, params=params)
-        self.doorbell.ring(job_id)
+        self.notifier.notify(job_id)
         return job_id
 
     def add_import(self) -> str:
         """A job whose child needs no torch, of the images that the packed data set is of."""
         _, job_id = add_import(self.database, {"address": self.settings.allowed_sources})
-        self.doorbell.ring(job_id)
+        self.notifier.notify(job_id)
         return job_id
 
     def add_held_at(self, stage: Stage) -> str:
@@ -247,7 +247,6 @@ def open_service(folder: Path, store: Path, **changes: Any) -> Service:
         "heartbeat_seconds": 0.3,
         "control_seconds": 0.1,
         "sweep_seconds": 0.2,
-        "reannounce_seconds": 0.5,
         "retry_backoff_seconds": 0.0,
         "end_grace_seconds": 1.0,
         "allowed_sources": f"file://{store.parent}/images",

@@ -41,20 +41,20 @@ def test_a_stopped_worker_is_fenced(backend: Backend, reference: Reference) -> N
     check_ended_once(service, service.job(job_id), reference)
 
 
-@pytest.mark.parametrize("backend", ["embedded"], indirect=True)
-def test_duplicate_doorbells_run_nothing_twice(backend: Backend, reference: Reference) -> None:
+@pytest.mark.parametrize("backend", ["servers"], indirect=True)
+def test_duplicate_notifications_run_nothing_twice(backend: Backend, reference: Reference) -> None:
     service, _ = backend
     service.start_worker()
     service.start_worker()
     service.hold_at(IN_ORDER[0])
     job_id = service.add()
     for _ in range(20):
-        service.doorbell.ring(job_id)
+        service.notifier.notify(job_id)
     service.await_child_at(IN_ORDER[0])
     service.open_gates()
     job = service.await_state(job_id, JobState.SUCCEEDED)
     for _ in range(5):
-        service.doorbell.ring(job_id)
+        service.notifier.notify(job_id)
     assert job.attempt == 1
     check_ended_once(service, job, reference)
 
@@ -77,7 +77,7 @@ def test_cancel_frees_the_device_in_every_stage_and_resume_goes_on(
         service.open_gates() if after is None else service.touch_at(after)
         with service.database.begin() as session:
             jobs.resume(session, job_id)
-        service.doorbell.ring(job_id)
+        service.notifier.notify(job_id)
     job = service.await_state(job_id, JobState.SUCCEEDED)
     assert weights(job) == reference.weights
     assert job.metrics == reference.metrics
@@ -106,7 +106,7 @@ def test_a_worker_outlives_a_failover_of_its_queue_and_finds_a_job_that_nobody_w
     backend: Backend, reference: Reference, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What was the master takes no writes then, and Celery takes a pop for one. Nor does it take the job's
-    message, so that only the sweep can tell of the job."""
+    message, so that only a look at the table can find the job."""
     service, redis = backend
     assert redis is not None
     worker = service.start_worker()

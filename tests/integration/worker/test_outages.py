@@ -70,7 +70,7 @@ def go_on(service: Service, job_id: str) -> None:
     """As `POST /jobs/{id}/resume` does."""
     with service.database.begin() as session:
         jobs.resume(session, job_id)
-    service.doorbell.ring(job_id)
+    service.notifier.notify(job_id)
 
 
 def check_equal(job: JobRow, reference: Reference) -> None:

@@ -28,7 +28,7 @@ from models.training.checkpoints import weights_digest
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import CLASSES, hyperparameters, make_folder
 from tests.integration.worker.service import weights
-from worker.tasks import work
+from worker.slots import work
 
 
 @pytest.fixture(scope="module")

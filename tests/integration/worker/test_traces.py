@@ -16,7 +16,7 @@ from core.settings import Settings
 from tests.integration.app.conftest import LOCAL
 from tests.integration.worker.real_jobs import make_folder
 from worker.runtime import Runtime
-from worker.tasks import work
+from worker.slots import work
 
 
 def test_a_request_and_its_job_are_one_trace(tmp_path: Path) -> None:

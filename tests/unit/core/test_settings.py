@@ -16,7 +16,7 @@ from masktune.contract.vocabulary import Scope
 def test_the_embedded_default_needs_no_server(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     assert settings.database == f"sqlite:///{tmp_path}/masktune.db"
-    assert settings.broker == f"folder://{tmp_path}/queue"
+    assert settings.broker_url == ""
     assert settings.storage == f"file://{tmp_path}/artifacts"
 
 
@@ -103,6 +103,7 @@ def test_a_device_by_its_name(device: str) -> None:
         ("database_url", "postgres://root:s3cret@db/x", "MASKTUNE_DATABASE_URL must begin with postgresql"),
         ("database_url", "/var/masktune.db", "MASKTUNE_DATABASE_URL must begin with postgresql"),
         ("broker_url", "foo://:s3cret@x", "MASKTUNE_BROKER_URL must begin with redis://"),
+        ("broker_url", "folder:///data/queue", "MASKTUNE_BROKER_URL must .* leave it empty to do without"),
         ("broker_url", "redis:6379", "MASKTUNE_BROKER_URL must begin with redis://"),
         ("broker_url", "sentinel://:s3cret@x:26379", "MASKTUNE_BROKER_URL must begin with redis://"),
         ("storage_url", "foo://key:s3cret@x", "MASKTUNE_STORAGE_URL: .* no file system called foo"),
@@ -121,7 +122,6 @@ def test_an_address_of_nothing_known_fails_at_start_up(field: str, address: str,
         ("database_url", "sqlite:////data/masktune.db"),
         ("database_url", "postgresql://db/masktune"),
         ("database_url", "postgresql+psycopg://masktune:a/b@db:5432/masktune"),
-        ("broker_url", "folder:///data/queue"),
         ("broker_url", "rediss://:secret@redis:6380/0"),
         ("broker_url", "redis+socket:///run/redis.sock"),
         ("broker_url", "amqps://user:secret@rabbit//"),

@@ -14,7 +14,7 @@ from masktune.contract.vocabulary import JobKind, JobState
 from models.data.importing import import_dataset
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters, make_folder
-from worker.tasks import work
+from worker.slots import work
 
 pytestmark = pytest.mark.slow
 

@@ -16,9 +16,9 @@ from core.session import Database
 from core.tables import JobRow
 from masktune.contract.vocabulary import JobState
 from worker.runtime import Runtime
+from worker.slots import work
 from worker.supervisor.supervisor import Supervisor
 from worker.supervisor.sweeper import sweep_once
-from worker.tasks import work
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 

@@ -17,7 +17,7 @@ from core.tables import EventRow, JobRow
 from masktune.contract.vocabulary import EventType, JobState
 from tests.integration.worker.supervisor.test_supervisor import DONE, TRAINED, processes_of_children, started
 from worker.runtime import Runtime
-from worker.tasks import work
+from worker.slots import work
 
 AddJob = Callable[..., str]
 JobOf = Callable[[str], JobRow]

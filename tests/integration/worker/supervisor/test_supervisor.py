@@ -24,9 +24,9 @@ from masktune.contract.vocabulary import DatasetState, EventType, JobKind, JobSt
 from tests.conftest import StubbornStore
 from tests.integration.worker.conftest import TESTED_BY
 from worker.runtime import Runtime
+from worker.slots import work
 from worker.supervisor.child_process import MARK
 from worker.supervisor.sweeper import sweep_once
-from worker.tasks import work
 
 AddJob = Callable[..., str]
 JobOf = Callable[[str], JobRow]
