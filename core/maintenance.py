@@ -29,7 +29,7 @@ STAMP = ".tidied"
 """A file in scratch space; its modification time is that of the last cleanup by any process."""
 
 
-class Housekeeper:
+class Maintenance:
     """Runs the cleanup on its own thread, so that an unreachable store delays nothing else."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -40,7 +40,7 @@ class Housekeeper:
         """Start the cleanup unless it is still running. Errors are logged; the next start tries again."""
         if self._busy.acquire(blocking=False):
             try:
-                Thread(target=self._run, name="house", daemon=True).start()
+                Thread(target=self._run, name="maintenance", daemon=True).start()
             except RuntimeError:  # no thread could be started
                 self._busy.release()
                 raise
@@ -51,16 +51,16 @@ class Housekeeper:
 
     def _run(self) -> None:
         try:
-            keep_house(self._database, self._settings)
+            run_maintenance(self._database, self._settings)
         except (SQLAlchemyError, OSError) as error:
-            logger.warning("house could not be kept and will be tried again: %s", error)
+            logger.warning("maintenance failed: %s; retrying", error)
         except Exception:  # a failed cleanup must not cost any job
-            logger.exception("house could not be kept; it is tried again")
+            logger.exception("maintenance failed; retrying")
         finally:
             self._busy.release()
 
 
-def keep_house(database: Database, settings: Settings) -> None:
+def run_maintenance(database: Database, settings: Settings) -> None:
     """Empty the trash; clean up this host's files unless any process did so within the last hour."""
     trash.empty(database, settings)
     stamp = settings.scratch / STAMP

@@ -1,7 +1,7 @@
 """Deletes artifacts together with the rows that name them.
 
 The keys are recorded in the transaction that removes the rows; the artifacts are deleted after its commit.
-What remains, because of a kill or an unreachable store, is deleted later by the housekeeping.
+What remains, because of a kill or an unreachable store, is deleted later by the maintenance.
 """
 
 from __future__ import annotations

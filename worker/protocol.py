@@ -1,17 +1,73 @@
-"""The first line on a child's stdin: everything from the database that its stages need.
+"""What supervisor and child say to each other, one JSON object a line.
 
-`worker.supervisor.spec_builder` builds it, so that the child need not import SQLAlchemy, which takes half a
-second.
+To the child's stdin: first its `Spec`, then the lease's deadline (`deadline_line`) at each renewal. From its
+stdout: messages, told apart by `type`.
+
+    hello           {pid, device, threads}
+    stage_started   {stage}
+    progress        {fraction, stage, stage_fraction, epoch, epochs, step, steps, images_per_second,
+                     eta_seconds, metrics, advanced}; `advanced`: an epoch was checkpointed
+    stage_finished  {stage, result}
+    log             {message}
+    alive           {}; a sign of life from a loop that has nothing else to report
+    failed          {error, retry}; `error` is a problem object
+    done            {}
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self, TypedDict, cast
 
 from masktune.contract.vocabulary import Arm, JobKind, Stage
+
+logger = logging.getLogger(__name__)
+
+# --- from the child -------------------------------------------------------------------------------
+
+MessageType = Literal[
+    "hello", "stage_started", "progress", "stage_finished", "log", "alive", "failed", "done"
+]
+
+
+class Message(TypedDict, total=False):
+    """Any of the messages above; `type` is always present."""
+
+    type: MessageType
+    stage: str
+    result: dict[str, Any]
+    message: str
+    error: dict[str, Any]
+    retry: bool
+    advanced: bool
+    metrics: dict[str, float]
+
+
+def parse(line: bytes) -> Message | None:
+    """The message on this line; None, with a warning in the log, if the line is not a message."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or "type" not in value:
+        logger.warning("a child wrote a line that is no message: %.200r", line)
+        return None
+    return cast(Message, value)
+
+
+# --- to the child ---------------------------------------------------------------------------------
+
+
+def deadline_line(until: float) -> bytes:
+    """The lease's deadline by CLOCK_MONOTONIC, which all processes of a host share."""
+    return json.dumps({"until": until}).encode()
+
+
+def read_deadline(line: bytes) -> float:
+    return float(json.loads(line)["until"])
 
 
 @dataclass(frozen=True)
@@ -59,6 +115,7 @@ class MaskSetSpec:
 class Spec:
     """A job as its child sees it. `stages` are still to run; `done` holds the results of the finished ones.
 
+    It holds all that the stages need from the database: importing SQLAlchemy would take half a second.
     `model` is the id of the model that the job was given, either directly or through its mask set.
     """
 

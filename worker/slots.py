@@ -17,7 +17,7 @@ from core.queries import leases
 from core.queries.leases import Lease
 from core.tables import JobRow
 from worker.runtime import Runtime
-from worker.supervisor.db_errors import Away, asking
+from worker.supervisor.db_errors import Transient, transient_errors
 from worker.supervisor.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -73,9 +73,9 @@ def _claim(runtime: Runtime) -> JobRow | None:
     """Claim the best queued job; None if there is none or, after a pause, if the database does not answer."""
     settings = runtime.settings
     try:
-        with asking(), runtime.database.begin() as session:
+        with transient_errors(), runtime.database.begin() as session:
             return leases.claim(session, worker=runtime.name, lease_seconds=settings.lease_seconds)
-    except Away as error:
+    except Transient as error:
         logger.warning("no job could be claimed (%s); retrying", error)
         runtime.stopping.wait(settings.sweep_seconds)
         return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.operations.background import in_background
-from core.maintenance import Housekeeper
+from core.maintenance import Maintenance
 from core.sweep import sweep
 
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def swept(services: Services) -> AsyncIterator[None]:
-    """Sweep every `sweep_seconds` while the block runs, and run the housekeeping beside it."""
+    """Sweep every `sweep_seconds` while the block runs, and run the maintenance beside it."""
     async with in_background(_keep_sweeping(services)):
         yield
 
 
 async def _keep_sweeping(services: Services) -> None:
-    house = Housekeeper(services.database, services.settings)
+    maintenance = Maintenance(services.database, services.settings)
     while True:
         try:
             await asyncio.to_thread(sweep, services.database, services.settings)
-            house.start()
+            maintenance.start()
         except (SQLAlchemyError, OSError) as error:  # e.g. the database restarts: the next sweep catches up
             logger.warning("the sweep failed and will be tried again: %s", error)
         except Exception:  # any error: a front that stopped sweeping would silently lose jobs

@@ -187,7 +187,7 @@ class _Loop:
         run, optimizer, model = self.run, self.optimizer, self.model
         generator = run.generator(self.config.stage, self.config.first_epoch + epoch)
         seed = generator.initial_seed() + run.rank
-        meter = _Meter(run, self.config.epochs, epoch, len(loader))
+        throttle = _Throttle(run, self.config.epochs, epoch, len(loader))
         counts = StepCounts(run.device)
         self.trained.train()
         with _seeded(run.device, seed):  # dropout draws from torch's global generator
@@ -200,7 +200,7 @@ class _Loop:
                 torch.autograd.backward(loss * batch.share)
                 optimizer.step()
                 counts.add(loss.detach(), logits.detach().argmax(1), batch.labels)
-                meter.tick(step, len(batch.labels))
+                throttle.tick(step, len(batch.labels))
         summed, right, seen = total(counts.sums(), run).tolist()
         return summed / seen, round(right), round(seen)
 
@@ -212,7 +212,7 @@ class _Loop:
         self.run.on_progress(Progress(record.epoch, self.config.epochs, 0, steps, speed, metrics))
 
 
-class _Meter:
+class _Throttle:
     """Reports progress, at most once per `_REPORT_SECONDS`."""
 
     def __init__(self, run: Run, epochs: int, epoch: int, steps: int) -> None:

@@ -6,17 +6,17 @@ child works beyond its lease, whether its supervisor was killed or merely stoppe
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
 import threading
 import time
 
+from worker.protocol import read_deadline
 from worker.supervisor.exit_reasons import ABANDONED
 
 
-class Lifeline:
+class ParentWatch:
     """Reads lines from a file descriptor, unbuffered so that no line is held back."""
 
     def __init__(self, descriptor: int) -> None:
@@ -36,7 +36,7 @@ class Lifeline:
 
     def watch(self) -> None:
         """From now on, end this process group as soon as the supervisor is gone or the lease expires."""
-        threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
+        threading.Thread(target=self._watch, name="parent-watch", daemon=True).start()
 
     def _watch(self) -> None:
         try:
@@ -57,7 +57,7 @@ class Lifeline:
         """The newest deadline that has been received in full."""
         *lines, self._rest = self._rest.split(b"\n")
         if lines:
-            self._until = float(json.loads(lines[-1])["until"])
+            self._until = read_deadline(lines[-1])
         return self._until
 
 

@@ -15,7 +15,7 @@ from core.loading import loaded, loading
 from core.settings import Settings
 from masktune.contract.vocabulary import JobKind
 from models.runtime.process import keep_freed_memory, prepare_process, prepare_without_torch
-from worker.child.parent_watch import Lifeline
+from worker.child.parent_watch import ParentWatch
 from worker.child.reporter import Reporter
 from worker.child.workspace import Workspace
 from worker.protocol import Spec
@@ -29,9 +29,9 @@ def main() -> int:
     keep_freed_memory()  # before a second thread starts, which would get its own malloc arena
     reporter = Reporter.take_stdout()
     faulthandler.register(signal.SIGUSR1)  # dumps all threads, even if all are stuck in native code
-    lifeline = Lifeline(0)
-    spec = Spec.from_line(lifeline.first_line())
-    lifeline.watch()
+    parent = ParentWatch(0)
+    spec = Spec.from_line(parent.first_line())
+    parent.watch()
     settings = Settings()
     logs.setup(settings.log_level, settings.log_format, job_id=spec.job_id, request_id=spec.request_id)
     artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache", alive=reporter.alive)

@@ -28,7 +28,7 @@ def _finetune(params: Mapping[str, Any], *, frozen: float) -> float:
     return iterations * (frozen if params.get("freeze_backbone") else 3.0 * params["finetune"]["epochs"])
 
 
-class Meter:
+class JobProgress:
     """Turns the progress of a stage into the progress of the job, which never falls.
 
     A stage may pass over the images more than once: it computes features, then trains on them.

@@ -16,7 +16,7 @@ from core.loading import loading
 from core.settings import Settings
 from masktune.contract.vocabulary import Stage
 from models.runtime.process import keep_freed_memory
-from worker.child.parent_watch import Lifeline
+from worker.child.parent_watch import ParentWatch
 from worker.child.ranks import FAILURE, RESULT, SPEC
 from worker.child.reporter import Reporter
 from worker.child.workspace import Workspace
@@ -33,7 +33,7 @@ def main(folder: Path, stage: Stage) -> int:
     keep_freed_memory()
     reporter = Reporter.take_stdout()
     faulthandler.register(signal.SIGUSR1)
-    Lifeline(0).watch()  # nothing is ever written to stdin; its end-of-file means that the child is gone
+    ParentWatch(0).watch()  # nothing is ever written to stdin; its end-of-file means that the child is gone
     spec, settings = Spec.from_line((folder / SPEC).read_bytes()), Settings()
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     logs.setup(
@@ -68,7 +68,7 @@ def main(folder: Path, stage: Stage) -> int:
         should_stop=lambda: False,  # SIGTERM and end-of-file on stdin end a rank at once
     )
     try:
-        result = function(job.context(stage, job.meter()))
+        result = function(job.context(stage, job.job_progress()))
     except Exception as error:  # unexpected errors too: `os._exit` must skip the interpreter's shutdown
         logger.exception("rank %d gave up", rank)
         explained = explain(error) if isinstance(error, KNOWN) else None

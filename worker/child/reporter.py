@@ -16,7 +16,7 @@ _ALIVE_SECONDS = 1.0
 
 
 class Reporter:
-    """Writes messages (`worker.messages`) to a file descriptor, from any thread."""
+    """Writes messages (`worker.protocol`) to a file descriptor, from any thread."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor

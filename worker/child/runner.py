@@ -22,7 +22,7 @@ from masktune.contract.vocabulary import JobKind, Stage
 from models.data.report import ImportStopped
 from models.run import Progress, Stopped, device_name, resolve_device
 from worker.child.failures import KNOWN, explain
-from worker.child.progress import Meter
+from worker.child.progress import JobProgress
 from worker.child.ranks import TRAININGS, Ranks, check_devices
 from worker.child.reporter import Reporter
 from worker.child.workspace import Workspace
@@ -56,9 +56,9 @@ class Job:
     def run(self) -> int:
         """Run the remaining stages and return the exit code. Unexpected errors are raised."""
         try:
-            meter = self.meter()
+            job_progress = self.job_progress()
             for stage in self.spec.stages:
-                self._stage(stage, meter)
+                self._stage(stage, job_progress)
         except (Stopped, ImportStopped):
             return STOPPED
         except KNOWN as error:
@@ -72,24 +72,24 @@ class Job:
         self.reporter.done()
         return 0
 
-    def _stage(self, stage: Stage, meter: Meter) -> None:
+    def _stage(self, stage: Stage, job_progress: JobProgress) -> None:
         with loading():
             function = stage_function(stage)  # imports are not counted in the stage's time
         self.reporter.stage_started(stage)
         started = time.monotonic()
-        result = self._result(stage, function, meter)
+        result = self._result(stage, function, job_progress)
         seconds = time.monotonic() - started
         result = {"seconds": round(seconds, 3), "device": device_name(self.device), **result}
-        self.reporter.progress(meter.finished(stage) | {"advanced": False})
+        self.reporter.progress(job_progress.finished(stage) | {"advanced": False})
         self.reporter.stage_finished(stage, result)
         self._remember(stage, result)
         if not result.get("ready", True):
             raise JobError("dataset_invalid", invalid_dataset(result))
 
-    def _result(self, stage: Stage, function: StageFunction, meter: Meter) -> Result:
+    def _result(self, stage: Stage, function: StageFunction, job_progress: JobProgress) -> Result:
         ranks = int(self.spec.params.get("gpus", 1))
         if ranks == 1 or stage not in TRAININGS:
-            return function(self.context(stage, meter))
+            return function(self.context(stage, job_progress))
         check_devices(ranks, self.device, self.settings)
         self._make_room()
         folder = self.workspace.folder(f"ranks-{stage}")
@@ -107,10 +107,10 @@ class Job:
         gc.collect()
         torch.cuda.empty_cache()
 
-    def meter(self) -> Meter:
-        return Meter(self.spec.kind, self.spec.params, self.spec.stages)
+    def job_progress(self) -> JobProgress:
+        return JobProgress(self.spec.kind, self.spec.params, self.spec.stages)
 
-    def context(self, stage: Stage, meter: Meter) -> StageContext:
+    def context(self, stage: Stage, job_progress: JobProgress) -> StageContext:
         """The stage's context: it reports progress to the supervisor and saves new epochs to the store."""
         saved = self._epochs(stage)
 
@@ -120,7 +120,7 @@ class Job:
             advanced, saved = newest > saved, newest
             if advanced:
                 self.workspace.save()
-            self.reporter.progress(meter.report(stage, progress) | {"advanced": advanced})
+            self.reporter.progress(job_progress.report(stage, progress) | {"advanced": advanced})
 
         return StageContext(
             spec=self.spec,

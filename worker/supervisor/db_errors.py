@@ -9,22 +9,22 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 
-class Away(Exception):
+class Transient(Exception):
     """A transient failure of the database; the same operation may succeed when it is retried."""
 
 
 @contextmanager
-def asking() -> Iterator[None]:
-    """Turn transient database errors inside the block into `Away`; other errors propagate unchanged."""
+def transient_errors() -> Iterator[None]:
+    """Turn transient database errors inside the block into `Transient`; other errors propagate unchanged."""
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
-        if not _passes(error):
+        if not _is_transient(error):
             raise
-        raise Away(str(error)) from error
+        raise Transient(str(error)) from error
 
 
-def _passes(error: DBAPIError | PoolTimeout) -> bool:
+def _is_transient(error: DBAPIError | PoolTimeout) -> bool:
     """Whether the error is transient.
 
     A connection closed by `idle_in_transaction_session_timeout` is only an `InternalError` to the driver.

@@ -23,7 +23,7 @@ _HINTS = {
 
 
 @dataclass(frozen=True)
-class Broken:
+class AttemptFailure:
     """A failed attempt. The job's events report `how` each time; `problem` is its error in the end."""
 
     reason: str
@@ -39,19 +39,19 @@ class Broken:
         ).to_problem()
 
 
-def crashed(returncode: int | None) -> Broken:
+def crashed(returncode: int | None) -> AttemptFailure:
     """The process ended unexpectedly; a negative `returncode` is the signal that ended it."""
     if returncode is not None and returncode < 0:
         number = signal.Signals(-returncode)
         how, hint = f"by {number.name}", _HINTS.get(number, "see the worker's log")
     else:
         how, hint = f"with exit code {returncode}", "see the worker's log for the reason"
-    return Broken("child_crashed", f"the job's process ended {how}", hint)
+    return AttemptFailure("child_crashed", f"the job's process ended {how}", hint)
 
 
-def silent(seconds: float) -> Broken:
+def silent(seconds: float) -> AttemptFailure:
     """The process showed no sign of life for this many seconds and was ended."""
-    return Broken(
+    return AttemptFailure(
         "child_crashed",
         f"the job's process showed no sign of life for {seconds:g} s and was ended",
         "a disk, a network or a driver probably hangs; the worker's log shows where the process stood "
@@ -59,9 +59,9 @@ def silent(seconds: float) -> Broken:
     )
 
 
-def not_started(error: OSError) -> Broken:
+def not_started(error: OSError) -> AttemptFailure:
     """This host could not start the process."""
-    return Broken(
+    return AttemptFailure(
         "child_not_started",
         f"the job's process could not be started ({errno.errorcode.get(error.errno or 0, 'OSError')})",
         "the worker's host probably has no memory, processes or open files left; the worker's log has the "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 
-from worker.messages import Message
+from worker.protocol import Message
 
 PROGRESS_SECONDS = 0.5
 """Minimum seconds between two writes of mere progress. The end of an epoch or stage is never delayed."""
 
 
-class Inbox:
+class PendingMessages:
     """A queue in which progress replaces the progress before it, unless that one reported an epoch."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from core.queries.leases import Lease
 from core.sweep import close_imports
 from core.tables import JobRow, ModelRow
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
-from worker.messages import Message
+from worker.protocol import Message
 
 _UNNAMED_SECONDS = 86_400.0
 """How long a calibration that no model names is kept: running jobs may still read it."""

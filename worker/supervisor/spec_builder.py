@@ -10,7 +10,7 @@ from masktune.contract.vocabulary import STAGES, JobKind, Stage
 from worker.protocol import DatasetSpec, MaskSetSpec, ModelSpec, Spec
 
 
-def brief(session: Session, job: JobRow, *, slot: int) -> Spec:
+def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
     """Read what the job needs. Raises `NotFound` or `DatasetNotReady` if an input is gone."""
     mask_set = _mask_set(session, job)
     given = mask_set.model_id if mask_set else job.inputs.get("model")

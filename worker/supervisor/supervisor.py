@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -18,15 +17,14 @@ from core.settings import Settings
 from core.tracing import Attempt
 from core.trash import discard
 from masktune.contract.vocabulary import JobState
-from worker.messages import Message, parse
-from worker.protocol import Spec
+from worker.protocol import Message, Spec, deadline_line, parse
 from worker.runtime import Runtime
 from worker.supervisor import recorder as records
 from worker.supervisor.child_process import ChildProcess
-from worker.supervisor.db_errors import Away, asking
-from worker.supervisor.exit_reasons import Broken, crashed, not_started, silent, supervision_problem
-from worker.supervisor.pending_messages import Inbox
-from worker.supervisor.spec_builder import brief
+from worker.supervisor.db_errors import Transient, transient_errors
+from worker.supervisor.exit_reasons import AttemptFailure, crashed, not_started, silent, supervision_problem
+from worker.supervisor.pending_messages import PendingMessages
+from worker.supervisor.spec_builder import build_spec
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +34,7 @@ _RETRY_SECONDS = 0.5
 """Pause between two tries while the database is unreachable."""
 
 
-class Why(Enum):
+class StopReason(Enum):
     """Why the supervisor stopped watching the child."""
 
     EXITED = auto()
@@ -57,7 +55,7 @@ class Supervisor:
     ) -> None:
         self._runtime, self._settings, self._lease, self._slot = runtime, runtime.settings, lease, slot
         self._trace = trace or Attempt()
-        self._inbox = Inbox()
+        self._pending = PendingMessages()
         self._failed: Message | None = None
         self._done = False
         self._kept_until = claimed_at + self._settings.lease_seconds
@@ -77,7 +75,7 @@ class Supervisor:
             self._run()
         except Exception as error:
             logger.exception("job %s: it could not be supervised", self._lease.job_id)
-            self._inbox.clear()
+            self._pending.clear()
             problem = supervision_problem(error)
             self._settle(lambda session: records.end(session, self._lease, JobState.FAILED, error=problem))
 
@@ -99,56 +97,58 @@ class Supervisor:
             child = ChildProcess(self._runtime.child, environment=environment(self._settings))
         except OSError as error:  # out of memory, processes or descriptors: a later attempt may succeed
             logger.warning("job %s: its process could not be started (%s)", self._lease.job_id, error)
-            self._broke(not_started(error))
+            self._retry(not_started(error))
             return
         self._runtime.children.add(child)
         try:
             child.send(spec.to_line())
             self._tell_until(child)
-            why = self._watch(child)
+            reason = self._watch(child)
         finally:
             child.end(self._settings.end_grace_seconds)
             self._runtime.children.discard(child)
-        logger.info("job %s: %s", self._lease.job_id, why.name.lower())
-        failed = why in (Why.LOST, Why.SILENT) or (why is Why.EXITED and not self._done)
-        self._trace.ended(why.name.lower(), failed=failed)
-        self._conclude(why, child.returncode)
+        logger.info("job %s: %s", self._lease.job_id, reason.name.lower())
+        failed = reason in (StopReason.LOST, StopReason.SILENT) or (
+            reason is StopReason.EXITED and not self._done
+        )
+        self._trace.ended(reason.name.lower(), failed=failed)
+        self._conclude(reason, child.returncode)
 
     # --- while the child runs ---------------------------------------------------------------------
 
-    def _watch(self, child: ChildProcess) -> Why:
+    def _watch(self, child: ChildProcess) -> StopReason:
         heard_at = time.monotonic()
         while True:
             lines, ended = child.read(_LOOK_SECONDS)
             for message in filter(None, map(parse, lines)):
                 self._notice(message)
             if self._runtime.stopping.is_set():
-                return Why.STOPPING
+                return StopReason.STOPPING
             now = time.monotonic()
             if lines or ended:
                 heard_at = now
             elif 0 < self._settings.child_silent_seconds < now - heard_at:
                 logger.warning("job %s: its process is silent and will be ended", self._lease.job_id)
                 child.tell_where()
-                return Why.SILENT
+                return StopReason.SILENT
             if now > self._kept_until:
                 logger.warning("job %s: the lease could not be renewed in time", self._lease.job_id)
-                return Why.LOST
+                return StopReason.LOST
             if now >= self._retry_at:
                 try:
-                    with asking():
+                    with transient_errors():
                         state = self._keep(child, now)
                         self._write(now, everything=ended)
                 except LeaseLost:
-                    return Why.LOST
-                except Away as error:
+                    return StopReason.LOST
+                except Transient as error:
                     logger.warning("job %s: the database is away (%s)", self._lease.job_id, error)
                     self._retry_at = now + _RETRY_SECONDS
                 else:
                     if state is JobState.CANCELLING:
-                        return Why.CANCELLED
+                        return StopReason.CANCELLED
             if ended:
-                return Why.EXITED
+                return StopReason.EXITED
 
     def _notice(self, message: Message) -> None:
         if message["type"] == "failed":
@@ -160,7 +160,7 @@ class Supervisor:
                 self._trace.stage_started(message["stage"])
             elif message["type"] == "stage_finished":
                 self._trace.stage_finished(message["stage"])
-            self._inbox.put(message)
+            self._pending.put(message)
 
     def _keep(self, child: ChildProcess, now: float) -> JobState:
         """Check that the job is still ours and not cancelled, and renew the lease when it is due."""
@@ -179,14 +179,14 @@ class Supervisor:
 
     def _tell_until(self, child: ChildProcess) -> None:
         """Tell the child the lease's deadline, at which it ends itself even if the supervisor is stopped."""
-        child.send(json.dumps({"until": self._kept_until}).encode())
+        child.send(deadline_line(self._kept_until))
 
     def _write(self, now: float, *, everything: bool = False) -> None:
         """Write the received messages, oldest first; a message that could not be written stays queued."""
-        while (message := self._inbox.next(now, everything=everything)) is not None:
+        while (message := self._pending.next(now, everything=everything)) is not None:
             with self._runtime.database.begin() as session:
                 self._record(session, message)
-            self._inbox.written(now)
+            self._pending.written(now)
 
     def _record(self, session: Session, message: Message) -> None:
         if message["type"] == "progress":
@@ -197,22 +197,22 @@ class Supervisor:
 
     # --- when it has ended ------------------------------------------------------------------------
 
-    def _conclude(self, why: Why, returncode: int | None) -> None:
-        if why is Why.LOST:
+    def _conclude(self, reason: StopReason, returncode: int | None) -> None:
+        if reason is StopReason.LOST:
             logger.warning("job %s: the lease is lost; its next holder goes on", self._lease.job_id)
-        elif why is Why.CANCELLED:
+        elif reason is StopReason.CANCELLED:
             self._settle(lambda session: records.end(session, self._lease, JobState.CANCELLED))
         elif self._done:
             self._succeed()
         elif self._failed is not None:
             self._fail(self._failed)
-        elif why is Why.STOPPING:
+        elif reason is StopReason.STOPPING:
             self._settle(lambda session: leases.release(session, self._lease, reason="worker stopped"))
-        elif why is Why.SILENT:
-            self._broke(silent(self._settings.child_silent_seconds))
+        elif reason is StopReason.SILENT:
+            self._retry(silent(self._settings.child_silent_seconds))
         else:
             logger.warning("job %s: its process ended with %s", self._lease.job_id, returncode)
-            self._broke(crashed(returncode))
+            self._retry(crashed(returncode))
 
     def _succeed(self) -> None:
         self._settle(self._finish)
@@ -231,8 +231,8 @@ class Supervisor:
                 lambda session: records.end(session, self._lease, JobState.FAILED, error=message["error"])
             )
 
-    def _broke(self, broken: Broken) -> None:
-        self._try_again(broken.problem(self._settings.max_crashes), broken.how)
+    def _retry(self, failure: AttemptFailure) -> None:
+        self._try_again(failure.problem(self._settings.max_crashes), failure.how)
 
     def _try_again(self, error: dict[str, object], reason: str) -> None:
         self._settle(
@@ -250,13 +250,13 @@ class Supervisor:
         """Write the remaining messages and `change`; retry until it succeeds or the lease expires."""
         while time.monotonic() <= self._kept_until:
             try:
-                with asking():
+                with transient_errors():
                     self._write(time.monotonic(), everything=True)
                     with self._runtime.database.begin() as session:
                         change(session)
             except LeaseLost:
                 break
-            except Away as error:
+            except Transient as error:
                 logger.warning("job %s could not be settled (%s)", self._lease.job_id, error)
                 time.sleep(_RETRY_SECONDS)
             else:
@@ -265,13 +265,13 @@ class Supervisor:
         return False
 
     def _begin(self, session: Session) -> Spec:
-        return brief(session, records.begin(session, self._lease), slot=self._slot)
+        return build_spec(session, records.begin(session, self._lease), slot=self._slot)
 
     def _transaction(self, change: Callable[[Session], Spec]) -> Spec | None:
         try:
-            with asking(), self._runtime.database.begin() as session:
+            with transient_errors(), self._runtime.database.begin() as session:
                 return change(session)
-        except Away as error:
+        except Transient as error:
             logger.warning("job %s could not be started (%s)", self._lease.job_id, error)
             return None
 

@@ -7,33 +7,33 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.maintenance import Housekeeper
+from core.maintenance import Maintenance
 from core.sweep import sweep
 from worker.runtime import Runtime
-from worker.supervisor.db_errors import Away, asking
+from worker.supervisor.db_errors import Transient, transient_errors
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def sweeping(runtime: Runtime) -> Iterator[None]:
-    """Sweep every `sweep_seconds` while the block runs, with housekeeping alongside."""
-    done, house = threading.Event(), Housekeeper(runtime.database, runtime.settings)
-    thread = threading.Thread(target=_loop, args=(runtime, house, done), name="sweep", daemon=True)
+    """Sweep every `sweep_seconds` while the block runs, with maintenance alongside."""
+    done, maintenance = threading.Event(), Maintenance(runtime.database, runtime.settings)
+    thread = threading.Thread(target=_loop, args=(runtime, maintenance, done), name="sweep", daemon=True)
     thread.start()
     try:
         yield
     finally:
         done.set()
         thread.join(timeout=5)
-        house.close(timeout=1)
+        maintenance.close(timeout=1)
 
 
-def _loop(runtime: Runtime, house: Housekeeper, done: threading.Event) -> None:
+def _loop(runtime: Runtime, maintenance: Maintenance, done: threading.Event) -> None:
     while not done.is_set():
         try:
             sweep_once(runtime)
-            house.start()
+            maintenance.start()
         except Exception:  # a worker that stops sweeping would lose jobs silently
             logger.exception("the sweep failed; it tries again")
         done.wait(runtime.settings.sweep_seconds)
@@ -42,7 +42,7 @@ def _loop(runtime: Runtime, house: Housekeeper, done: threading.Event) -> None:
 def sweep_once(runtime: Runtime) -> None:
     """Sweep once; if the database is unreachable, leave it to the next sweep."""
     try:
-        with asking():
+        with transient_errors():
             sweep(runtime.database, runtime.settings)
-    except Away as error:
+    except Transient as error:
         logger.warning("the sweep could not reach the database (%s); it tries again", error)

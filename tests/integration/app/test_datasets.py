@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select, update
 from starlette.types import Message
 
-from core.maintenance import keep_house
+from core.maintenance import run_maintenance
 from core.tables import DatasetRow, JobRow, TrashRow
 from masktune.contract.vocabulary import JobState
 from tests.conftest import StubbornStore
@@ -317,7 +317,7 @@ def test_deleting_while_the_store_is_away_is_done_later(
     with front.services.database.begin() as session:
         assert f"datasets/{dataset}" in set(session.scalars(select(TrashRow.key)))
         session.execute(update(TrashRow).values(at=0.0))
-    keep_house(front.services.database, front.settings)
+    run_maintenance(front.services.database, front.settings)
     assert not front.services.artifacts.exists(f"datasets/{dataset}")
 
 

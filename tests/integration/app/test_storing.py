@@ -23,7 +23,7 @@ from sqlalchemy import select as query
 from app.http.tentative_artifact import LONGEST_SECONDS, tentative
 from core.artifacts import Artifacts
 from core.errors import Unavailable
-from core.maintenance import keep_house
+from core.maintenance import run_maintenance
 from core.queries import datasets
 from core.session import Database
 from core.settings import Settings
@@ -110,7 +110,7 @@ def in_trash(database: Database) -> list[str]:
 def a_day_later(database: Database, settings: Settings) -> None:
     with database.begin() as session:
         session.execute(update(TrashRow).values(at=TrashRow.at - LONGEST_SECONDS - 60))
-    keep_house(database, settings)
+    run_maintenance(database, settings)
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_kill_before_the_commit_leaves_what_was_stored_to_the_trash(tmp_path: 
     artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache")
     with closing(Database(settings.database)) as database:
         (place,) = Path(artifacts.root, KINDS[kind]).iterdir()
-        keep_house(database, settings)
+        run_maintenance(database, settings)
         assert place.exists(), "whoever stored it may still be at it"
         a_day_later(database, settings)
         assert not place.exists()
@@ -183,7 +183,7 @@ def test_what_is_refused_while_the_store_is_away_goes_later(
     stubborn.stuck = False
     with front.services.database.begin() as session:
         session.execute(update(TrashRow).values(at=TrashRow.at - 60))
-    keep_house(front.services.database, front.settings)
+    run_maintenance(front.services.database, front.settings)
     assert not front.services.artifacts.exists(key)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.artifacts import Artifacts
-from core.maintenance import STAMP, Housekeeper, keep_house
+from core.maintenance import STAMP, Maintenance, run_maintenance
 from core.queries import datasets, jobs
 from core.session import Database
 from core.settings import Settings
@@ -48,7 +48,7 @@ def test_scratch_space_of_ended_jobs_and_killed_processes_goes(
         jobs.cancel(session, "job_ended")
     stays = [old(scratch / "work/job_active"), old(scratch / "import.new", hours=2)]
     goes = [old(scratch / name) for name in ("work/job_ended", "work/job_gone", "import.x", "uploads/x")]
-    keep_house(database, settings)
+    run_maintenance(database, settings)
     assert [folder.exists() for folder in (*stays, *goes)] == [True] * 2 + [False] * 4
 
 
@@ -79,7 +79,7 @@ def test_copies_of_the_front_and_of_the_worker_go_but_what_active_jobs_read(
         for name in ("read", "unread")
     }
     copies["read"].append(old(Artifacts(settings.storage, cache=caches[1]).folder("uploads/read")))
-    keep_house(database, settings)
+    run_maintenance(database, settings)
     assert [copy.exists() for copy in copies["read"]] == [True, True, True]
     assert [copy.exists() for copy in copies["unread"]] == [False, False]
 
@@ -87,51 +87,51 @@ def test_copies_of_the_front_and_of_the_worker_go_but_what_active_jobs_read(
 def test_a_store_in_a_folder_is_tidied(tmp_path: Path, database: Database) -> None:
     settings = Settings(data_dir=tmp_path / "var")
     partial = old(tmp_path / "var/artifacts/models/.mdl_1.a1b2c3d4")
-    keep_house(database, settings)
+    run_maintenance(database, settings)
     assert not partial.exists()
 
 
 def test_it_is_done_once_an_hour(settings: Settings, database: Database) -> None:
-    keep_house(database, settings)
+    run_maintenance(database, settings)
     left = old(settings.scratch / "import.x")
-    keep_house(database, settings)
+    run_maintenance(database, settings)
     assert left.exists()
     os.utime(settings.scratch / STAMP, (time.time() - 3601,) * 2)
-    keep_house(database, settings)
+    run_maintenance(database, settings)
     assert not left.exists()
 
 
-def test_a_housekeeper_keeps_house_beside_others_and_once_at_a_time(
+def test_maintenance_runs_beside_others_and_once_at_a_time(
     settings: Settings, database: Database, wait_until: Wait
 ) -> None:
-    house, left = Housekeeper(database, settings), old(settings.scratch / "import.x")
-    house.start()
+    maintenance, left = Maintenance(database, settings), old(settings.scratch / "import.x")
+    maintenance.start()
     wait_until(lambda: not left.exists(), 10)
-    house.close(timeout=10)
+    maintenance.close(timeout=10)
     os.utime(settings.scratch / STAMP, (time.time() - 3601,) * 2)
     old(left)
-    house.start()
+    maintenance.start()
     assert left.exists(), "it was closed"
 
 
-def test_a_database_that_is_away_is_told_and_does_not_end_a_housekeeper(
+def test_a_database_that_is_away_is_told_and_does_not_end_maintenance(
     tmp_path: Path, database: Database, wait_until: Wait, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(data_dir=tmp_path / "var")
     with database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE trash RENAME TO gone")
-    house, left = Housekeeper(database, settings), old(settings.scratch / "import.x")
-    house.start()
-    wait_until(lambda: "house could not be kept" in caplog.text, 10)
+    maintenance, left = Maintenance(database, settings), old(settings.scratch / "import.x")
+    maintenance.start()
+    wait_until(lambda: "maintenance failed" in caplog.text, 10)
     with database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE gone RENAME TO trash")
 
     def kept() -> bool:
-        house.start()
+        maintenance.start()
         return not left.exists()
 
     wait_until(kept, 10)
-    house.close(timeout=10)
+    maintenance.close(timeout=10)
 
 
 def test_a_store_that_does_not_answer_is_told_and_stops_nothing(
@@ -140,6 +140,6 @@ def test_a_store_that_does_not_answer_is_told_and_stops_nothing(
     # Settings would refuse it, and a test must not wait for a store that is away.
     settings = Settings(data_dir=tmp_path / "var").model_copy(update={"storage_url": "nonsense://x"})
     left = old(settings.scratch / "import.x")
-    keep_house(database, settings)
+    run_maintenance(database, settings)
     assert not left.exists()
     assert "could not be tidied" in caplog.text

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from core.artifacts import Artifacts
-from core.maintenance import keep_house
+from core.maintenance import run_maintenance
 from core.queries import trash
 from core.session import Database, after_commit
 from core.settings import Settings
@@ -65,10 +65,10 @@ def test_a_kill_after_the_commit_leaves_it_to_the_sweep(
 ) -> None:
     with database.begin() as session:
         trash.put(session, KEYS)  # and what was to follow the commit never ran
-    keep_house(database, settings)
+    run_maintenance(database, settings)
     assert left(database) == list(KEYS), "whoever put it there may still be at it"
     wait(database)
-    keep_house(database, settings)
+    run_maintenance(database, settings)
     assert not any(store.exists(key) for key in KEYS)
     assert left(database) == []
 
@@ -82,13 +82,13 @@ def test_a_store_that_is_away_fails_nothing_and_is_tried_again(
     assert "datasets/ds_1 could not be deleted (the store is away)" in caplog.text
     assert StubbornStore.refused == 1, "a store that is away is not asked for every key"
     wait(database)
-    keep_house(database, settings)
+    run_maintenance(database, settings)
     assert left(database) == list(KEYS)
     StubbornStore.stuck = False
-    keep_house(database, settings)
+    run_maintenance(database, settings)
     assert left(database) == list(KEYS), "it waits again"
     wait(database)
-    keep_house(database, settings)
+    run_maintenance(database, settings)
     assert left(database) == []
     assert not any(store.exists(key) for key in KEYS)
 
@@ -102,7 +102,7 @@ def test_a_key_that_cannot_be_deleted_does_not_hold_up_the_others(
     StubbornStore.stuck = KEYS[0]
     for _ in range(2):
         wait(database)
-        keep_house(database, settings)
+        run_maintenance(database, settings)
     assert left(database) == [KEYS[0]]
     assert [store.exists(key) for key in KEYS] == [True, False]
 

@@ -53,7 +53,7 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
 
 @pytest.fixture
 def runtime(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
-    monkeypatch.setenv("PYTHONPATH", REPO)  # the scripted child imports the lifeline
+    monkeypatch.setenv("PYTHONPATH", REPO)  # the scripted child imports ParentWatch
     monkeypatch.setenv(*TESTED_BY)
     opened = Runtime(
         settings=settings,

@@ -13,12 +13,11 @@ from masktune.contract.vocabulary import JobState
 from worker.child.reporter import Reporter
 from worker.child.runner import Job
 from worker.child.workspace import Workspace
-from worker.messages import Message, parse
-from worker.protocol import Spec
+from worker.protocol import Message, Spec, parse
 from worker.runtime import Runtime
 from worker.supervisor import recorder as records
 from worker.supervisor.exit_reasons import STOPPED
-from worker.supervisor.spec_builder import brief
+from worker.supervisor.spec_builder import build_spec
 
 
 def _never() -> bool:
@@ -32,7 +31,7 @@ def run_inline(runtime: Runtime, should_stop: Callable[[], bool] = _never) -> bo
         if row is None:
             return False
         lease = Lease(row.id, row.token)
-        spec = brief(session, records.begin(session, lease), slot=0)
+        spec = build_spec(session, records.begin(session, lease), slot=0)
     spec = Spec.from_line(spec.to_line())
     code, messages = _messages(runtime, spec, should_stop)
     for message in messages:

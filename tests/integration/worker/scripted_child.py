@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from worker.child.parent_watch import Lifeline
+from worker.child.parent_watch import ParentWatch
 
 SLEEPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 
@@ -41,9 +41,9 @@ STEPS: dict[str, Callable[[Any], None]] = {
 
 
 def main() -> None:
-    lifeline = Lifeline(0)
-    spec = json.loads(lifeline.first_line())
-    lifeline.watch()
+    parent = ParentWatch(0)
+    spec = json.loads(parent.first_line())
+    parent.watch()
     script = spec["params"]["script"]
     for step, argument in script.get(str(spec["attempt"]), script["default"]):
         STEPS[step](argument)

@@ -18,7 +18,7 @@ from core.tables import DatasetRow, EventRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import STAGES, Arm, DatasetState, JobKind, JobState, Stage
 from worker.runtime import Runtime
-from worker.supervisor.spec_builder import brief
+from worker.supervisor.spec_builder import build_spec
 from worker.supervisor.supervisor import Supervisor
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -109,7 +109,7 @@ def _job(add_job: AddJob, database: Database, kind: JobKind, **fields: Any) -> s
 
 def _stages(database: Database, job_id: str) -> tuple[Stage, ...]:
     with database.read() as session:
-        return brief(session, jobs.get(session, job_id), slot=0).stages
+        return build_spec(session, jobs.get(session, job_id), slot=0).stages
 
 
 def test_stages_that_are_done_are_not_done_again_and_the_order_holds(
@@ -147,7 +147,7 @@ def test_a_job_is_told_of_every_model_that_it_reads_and_of_their_erm_halves(
         models={"control": made},
     )
     with database.read() as session:
-        found = brief(session, jobs.get(session, job_id), slot=3)
+        found = build_spec(session, jobs.get(session, job_id), slot=3)
     assert (found.model, found.slot) == (tuned, 3)
     assert set(found.models) == {erm, other, tuned, made, start}
     assert unread not in found.models

@@ -13,8 +13,7 @@ from masktune.contract.vocabulary import JobKind, Stage
 from worker.child.reporter import Reporter
 from worker.child.runner import Job
 from worker.child.workspace import Workspace
-from worker.messages import parse
-from worker.protocol import Spec
+from worker.protocol import Spec, parse
 from worker.stages import stage_function
 
 
@@ -35,7 +34,7 @@ def test_a_stage_that_asks_whether_to_stop_gives_a_sign_of_life(tmp_path: Path, 
         threads=1,
         should_stop=lambda: True,
     )
-    assert job.context(Stage.IMPORT, job.meter()).should_stop()
+    assert job.context(Stage.IMPORT, job.job_progress()).should_stop()
     assert parse(os.read(reading, 100)) == {"type": "alive"}
     os.close(reading)
     os.close(writing)

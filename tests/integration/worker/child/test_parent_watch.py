@@ -12,10 +12,10 @@ from pathlib import Path
 REPO = str(Path(__file__).parents[4])
 CHILD = """
 import sys, time
-from worker.child.parent_watch import Lifeline
-lifeline = Lifeline(0)
-sys.stdout.write(lifeline.first_line().decode()); sys.stdout.flush()
-lifeline.watch()
+from worker.child.parent_watch import ParentWatch
+parent = ParentWatch(0)
+sys.stdout.write(parent.first_line().decode()); sys.stdout.flush()
+parent.watch()
 time.sleep(60)
 """
 

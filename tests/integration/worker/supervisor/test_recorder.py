@@ -16,7 +16,7 @@ from core.tables import JobRow, ModelRow, TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState
 from tests.integration.core.locks import while_it_waits
-from worker.messages import Message
+from worker.protocol import Message
 from worker.supervisor import recorder as records
 
 

@@ -15,7 +15,7 @@ from core.session import Database
 from core.tables import JobRow, ModelRow, TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, JobKind
-from worker.messages import Message
+from worker.protocol import Message
 from worker.supervisor import recorder as records
 
 AddJob = Callable[..., str]

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import create_engine, select, text, update
 
 from core.artifacts import Artifacts
-from core.maintenance import keep_house
+from core.maintenance import run_maintenance
 from core.queries import jobs
 from core.session import Database
 from core.tables import DatasetRow, EventRow, JobRow, ModelRow, TrashRow
@@ -169,7 +169,7 @@ def test_the_work_of_a_job_that_has_succeeded_goes_even_if_its_worker_cannot_del
     stubborn.stuck = False
     with database.begin() as session:
         session.execute(update(TrashRow).values(at=0.0))
-    keep_house(database, settings)
+    run_maintenance(database, settings)
     assert store.fs.find(store.root) == []
 
 

@@ -1,4 +1,4 @@
-"""The lifeline reads its first line whole, or says that there is none."""
+"""The watch reads its first line whole, or says that there is none."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 
 import pytest
 
-from worker.child.parent_watch import Lifeline
+from worker.child.parent_watch import ParentWatch
 
 
 def test_the_first_line_is_read_whole_however_it_comes() -> None:
     reading, writing = os.pipe()
     for part in (b"ab", b"c", b"\n", b'{"until": 5}\n'):
         os.write(writing, part)
-    lifeline = Lifeline(reading)
-    assert lifeline.first_line() == b"abc"
+    parent = ParentWatch(reading)
+    assert parent.first_line() == b"abc"
     os.close(writing)
     os.close(reading)
 
@@ -23,5 +23,5 @@ def test_no_line_at_all() -> None:
     reading, writing = os.pipe()
     os.close(writing)
     with pytest.raises(EOFError):
-        Lifeline(reading).first_line()
+        ParentWatch(reading).first_line()
     os.close(reading)

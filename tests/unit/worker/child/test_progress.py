@@ -7,20 +7,20 @@ import pytest
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import STAGES, JobKind, Stage
 from models.run import Progress
-from worker.child.progress import Meter
+from worker.child.progress import JobProgress
 
 PARAMS = Hyperparameters(epochs=3).to_json()
 
 
 @pytest.mark.parametrize("kind", STAGES)
 def test_fractions_rise_from_zero_to_one(kind: JobKind) -> None:
-    meter = Meter(kind, PARAMS, STAGES[kind])
+    job_progress = JobProgress(kind, PARAMS, STAGES[kind])
     seen = []
     for stage in STAGES[kind]:
         for epoch in range(3):
             for step in range(4):
-                seen.append(meter.report(stage, Progress(epoch, 3, step, 4, 10.0))["fraction"])
-        seen.append(meter.finished(stage)["fraction"])
+                seen.append(job_progress.report(stage, Progress(epoch, 3, step, 4, 10.0))["fraction"])
+        seen.append(job_progress.finished(stage)["fraction"])
     assert seen[0] == 0.0
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx(1.0)
@@ -28,21 +28,21 @@ def test_fractions_rise_from_zero_to_one(kind: JobKind) -> None:
 
 def test_an_attempt_starts_where_the_finished_stages_end() -> None:
     stages = STAGES[JobKind.MASKTUNE]
-    whole = Meter(JobKind.MASKTUNE, PARAMS, stages)
+    whole = JobProgress(JobKind.MASKTUNE, PARAMS, stages)
     whole.finished(Stage.ERM)
-    resumed = Meter(JobKind.MASKTUNE, PARAMS, stages[1:])
+    resumed = JobProgress(JobKind.MASKTUNE, PARAMS, stages[1:])
     first = Progress(0, 1, 0, 4, 0.0)
     assert resumed.report(Stage.MASK, first)["fraction"] == whole.report(Stage.MASK, first)["fraction"]
 
 
 def test_a_job_without_control_reaches_one_too() -> None:
     stages = tuple(s for s in STAGES[JobKind.MASKTUNE] if s is not Stage.CONTROL)
-    meter = Meter(JobKind.MASKTUNE, PARAMS, stages)
-    assert meter.report(stages[0], Progress(0, 3, 0, 4, 0.0))["fraction"] == 0.0
-    assert [meter.finished(s)["fraction"] for s in stages][-1] == pytest.approx(1.0)
+    job_progress = JobProgress(JobKind.MASKTUNE, PARAMS, stages)
+    assert job_progress.report(stages[0], Progress(0, 3, 0, 4, 0.0))["fraction"] == 0.0
+    assert [job_progress.finished(s)["fraction"] for s in stages][-1] == pytest.approx(1.0)
 
 
 def test_no_pace_no_estimate() -> None:
-    meter = Meter(JobKind.PREDICT, {}, STAGES[JobKind.PREDICT])
-    assert meter.report(Stage.PREDICT, Progress(0, 1, 0, 4, 0.0))["eta_seconds"] is None
-    assert meter.report(Stage.PREDICT, Progress(0, 1, 2, 4, 0.0))["eta_seconds"] >= 0
+    job_progress = JobProgress(JobKind.PREDICT, {}, STAGES[JobKind.PREDICT])
+    assert job_progress.report(Stage.PREDICT, Progress(0, 1, 0, 4, 0.0))["eta_seconds"] is None
+    assert job_progress.report(Stage.PREDICT, Progress(0, 1, 2, 4, 0.0))["eta_seconds"] >= 0

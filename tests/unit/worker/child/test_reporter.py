@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from masktune.contract.vocabulary import Stage
 from worker.child.reporter import Reporter, finite
-from worker.messages import parse
+from worker.protocol import parse
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=8),
