@@ -158,8 +158,6 @@ class CallerFirst(APIRoute):
 
 
 _predictor = _Needs(Scope.PREDICT)
-predictor = _predictor.ask
-"""Same as `Predictor`, without FastAPI's dependency solver, for the route that must be fast."""
 
 
 def _key(connection: HTTPConnection) -> str | None:

@@ -60,7 +60,7 @@ from core.settings import Settings
 from core.tracing import Tracing, open_tracing
 
 RESOURCES = (
-    predict,  # first: each earlier router is tried before it, which costs more than a small network's pass
+    predict,  # first: each earlier router is tried before it
     saliency,
     datasets,
     jobs,
@@ -126,7 +126,6 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     problems.install(app, routers, store_errors=driver_errors(settings.storage))
     openapi.install(app, settings.root_path)
     app.add_middleware(Heads)
-    app.add_middleware(predict.Direct, answer=problems.answerer(app))
     app.add_middleware(BodyLimit, limit_of=limit_of(settings))
     app.add_middleware(SameOrigin, allowed=settings.allowed_hosts, is_open=known(not settings.keys))
     app.add_middleware(Admission, gate=gate)

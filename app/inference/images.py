@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from app.inference.types import Upload
 from models.data.checks import MEDIA_TYPES, TYPES, ImageError, ImageLimits, decode_image
-from models.data.decoding import square_array, square_of_pixels
+from models.data.decoding import square_array
 from models.data.grey import GreyWindow
-from models.data.plain_png import decode_plain_png
 from models.data.report import FileCode
 
 _TYPE_OF_MEDIA = {media: name for name, media in MEDIA_TYPES.items()}
@@ -21,10 +20,6 @@ def to_square(
     upload: Upload, size: int, limits: ImageLimits, window: GreyWindow | None = None
 ) -> NDArray[np.uint8]:
     """Decode to (3, size, size) uint8 RGB, 16-bit grey through the model's `window`. Raises `ImageError`."""
-    pixels = decode_plain_png(upload.data, limits)
-    if pixels is not None:
-        _require_type(upload, "PNG")
-        return square_of_pixels(pixels, size)
     picture = decode_image(upload.data, limits, window)
     _require_type(upload, picture.type)
     return square_array(picture.image, size)

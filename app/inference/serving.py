@@ -6,8 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -19,12 +17,11 @@ from app.inference.image_decoders import Decoders
 from app.inference.scheduling.batcher import Ask, Batcher
 from app.inference.scheduling.memory import ImageMemory
 from app.inference.scheduling.wakeups import awaited
-from app.inference.turns import Turns
 from app.inference.types import Engine, Explain, Pair, Scores, Upload
 from core.artifacts import Artifacts
 from core.errors import InvalidInput
 from core.settings import Settings
-from models.data.checks import ImageError, ImageLimits
+from models.data.checks import ImageLimits
 
 T = TypeVar("T")
 
@@ -35,12 +32,6 @@ SLOW_METHODS = frozenset(
 
 SLOW_IMAGES = 8
 """Limit of images in a request with a slow method, and in a batch of them."""
-
-
-SMALL_BYTES = 8 * 1024
-"""An image of at most this many bytes and `SMALL_PIXELS` pixels may be decoded on the event loop."""
-SMALL_PIXELS = 96 * 96
-"""Takes 0.1 ms to decode. Needed besides `SMALL_BYTES`, since a tiny file may claim any number of pixels."""
 
 
 class Seen(NamedTuple):
@@ -61,8 +52,6 @@ class Inference:
         check: Check = all_there,
     ) -> None:
         self._limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-        self._small = replace(self._limits, max_pixels=min(SMALL_PIXELS, self._limits.max_pixels))
-        self._turns = Turns()
         self._fast = Batcher(
             max_batch=settings.predict_batch,
             max_waiting=settings.predict_queue,
@@ -90,10 +79,6 @@ class Inference:
         Cancelling it frees its places in the queue.
         """
         lane = self._lane(explain)
-        engine = self._quick(pair, [len(upload.data) for upload in uploads], explain)
-        if engine is not None:
-            with suppress(ImageError):  # too many pixels for here, or invalid, which is reported below
-                return await self._see_now(pair, engine, uploads[0])
         engine = await self.load(pair)  # before it takes places, which are for requests that can be answered
         with lane.room(len(uploads)) as room:
             squares = await self._decoders.squares(uploads, engine)
@@ -118,29 +103,8 @@ class Inference:
         """
         self._cache.begin(pair).result(seconds)
 
-    def at_once(self, pair: Pair, sizes: Sequence[int], explain: Explain | None) -> bool:
-        """Whether `see` would finish in a turn or two of the event loop, before a client could disconnect.
-
-        `sizes` are the bytes of each image.
-        """
-        return self._quick(pair, sizes, explain) is not None
-
-    def _quick(self, pair: Pair, sizes: Sequence[int], explain: Explain | None) -> Engine | None:
-        """Return the engine if it is quick and the request may run on the event loop."""
-        if explain is not None or len(sizes) != 1 or sizes[0] > SMALL_BYTES:
-            return None
-        engine = self._cache.ready(pair)
-        return engine if engine is not None and engine.quick else None
-
     def _lane(self, explain: Explain | None) -> Batcher:
         return self._slow if explain is not None and explain.method in SLOW_METHODS else self._fast
-
-    async def _see_now(self, pair: Pair, engine: Engine, upload: Upload) -> Seen:
-        """Decode one small image here and run it on a quick engine. Raises `ImageError`."""
-        from app.inference.images import to_square  # imports torch, which the engine has already loaded
-
-        squares = to_square(upload, engine.image_size, self._small, engine.grey_window)[None]
-        return Seen(squares, await self._turns.submit(Ask(engine, squares)))
 
     def check_room(self, images: int, explain: Explain | None = None) -> None:
         """Raise `Overloaded` if `see` would: a refusal should cost as little as possible."""
@@ -169,7 +133,7 @@ class Inference:
     @property
     def waiting(self) -> int:
         """Images waiting for an engine, for the metrics."""
-        return self._fast.waiting + self._slow.waiting + self._turns.waiting
+        return self._fast.waiting + self._slow.waiting
 
     @property
     def loaded(self) -> Mapping[str, int]:

@@ -128,9 +128,4 @@ class Engine(Protocol):
         """Memory of the weights, in bytes."""
         ...
 
-    @property
-    def quick(self) -> bool:
-        """Whether it may run on the event loop (`turns`)."""
-        ...
-
     def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores: ...

@@ -6,7 +6,7 @@ import inspect
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -102,18 +102,6 @@ def install(
         app.exception_handler(kind)(_store)
     app.exception_handler(ClientDisconnect)(_gone)
     app.exception_handler(Exception)(_unexpected)
-
-
-def answerer(app: FastAPI) -> Callable[[Request, Exception], Awaitable[Response | None]]:
-    """Return a function that calls the installed handlers, for code that runs before FastAPI's routes."""
-
-    async def answer(request: Request, error: Exception) -> Response | None:
-        for kind in type(error).__mro__:
-            if kind is not Exception and kind in app.exception_handlers:
-                return await cast(Handler, app.exception_handlers[kind])(request, error)
-        return None  # Starlette's outermost middleware answers unexpected errors
-
-    return answer
 
 
 async def _ours(request: Request, error: MasktuneError) -> Response:

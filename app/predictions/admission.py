@@ -1,5 +1,4 @@
-"""What the gate is told of requests inside: which wait for something other than an engine and give up their
-places for that time, and which keep no time of the event loop."""
+"""Requests that wait for something other than an engine give up their places at the gate for that time."""
 
 from __future__ import annotations
 
@@ -26,17 +25,6 @@ def aside(request: Request) -> Iterator[None]:
         yield
     finally:
         gate.inside += 1
-
-
-@contextmanager
-def in_threads(request: Request) -> Iterator[None]:
-    """Tell the gate that threads decode and answer the request, not the event loop (`Gate.full`)."""
-    gate: Gate = request.app.state.gate
-    gate.threaded += 1
-    try:
-        yield
-    finally:
-        gate.threaded -= 1
 
 
 async def loaded(request: Request, services: Services, pair: Pair) -> None:

@@ -14,7 +14,7 @@ from app.inference import Share, Upload
 from app.operations.problems_routes import problems
 from app.predictions import saliency
 from app.predictions import stored_images as images
-from app.predictions.admission import in_threads, loaded
+from app.predictions.admission import loaded
 from app.predictions.disconnect import while_present
 from app.predictions.request_images import Sent
 from app.predictions.routes import IMAGE_BODY, SEES_SAMPLES
@@ -47,8 +47,7 @@ async def explain_stored(
         view = _view(request, query, images=1)
         await loaded(request, services, plan.pair)
         upload = await images.read(request, services, stored, share)
-        with in_threads(request):
-            return await _answer(services, plan, [upload], view)
+        return await _answer(services, plan, [upload], view)
 
     with services.inference.memory.share() as share:
         return await while_present(request, answering(share))
@@ -72,8 +71,7 @@ async def explain_uploaded(
 
         async def answering() -> Response:
             await loaded(request, services, plan.pair)
-            with in_threads(request):
-                return await _answer(services, plan, await sent.uploads(), view)
+            return await _answer(services, plan, await sent.uploads(), view)
 
         return await while_present(request, answering())
 

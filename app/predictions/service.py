@@ -27,16 +27,13 @@ from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import Decision
 from models.runtime import images as pictures
-from models.selective import Scored, probabilities, row_probabilities
+from models.selective import Scored, probabilities
 
 EXPLAIN_METHOD = "xgradcam"
 """The method of the masks; with a linear head it costs next to nothing."""
 
 SMALL_ANSWER = 1024
 """Images × classes. Larger answers are not written on the event loop; this many take 1 ms."""
-
-_FEW_CLASSES = 16
-"""Up to this many classes, Python is faster than NumPy for a row."""
 
 
 @dataclass(frozen=True)
@@ -163,23 +160,16 @@ def _candidates(
     logits: NDArray[np.float32], classes: list[str], top_k: int, temperature: float
 ) -> list[list[Candidate]]:
     """Return the `top_k` classes of each input, most likely first; ties in the order of the classes."""
-    if len(classes) <= _FEW_CLASSES:
-        rows = [row_probabilities(row, temperature) for row in logits.tolist()]
-        ranked = [[(k, row[k]) for k in best_of_few(row, top_k)] for row in rows]
-    else:
-        ranked = [best_of_many(row, top_k) for row in probabilities(logits, temperature)]
-    return [[Candidate(label=classes[k], probability=share) for k, share in row] for row in ranked]
+    return [
+        [Candidate(label=classes[k], probability=share) for k, share in largest(row, top_k)]
+        for row in probabilities(logits, temperature)
+    ]
 
 
-def best_of_few(row: list[float], count: int) -> list[int]:
-    """Return the indices of the `count` largest, ordered by a stable sort; empty if the row is NaN."""
-    if math.isnan(row[0]):
-        return []
-    return sorted(range(len(row)), key=row.__getitem__, reverse=True)[:count]
-
-
-def best_of_many(row: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
-    """Like `best_of_few`, each index with its value. Sorts only `count` entries."""
+def largest(row: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
+    """Return the `count` largest entries of `row` (K,), each index with its value, in the order of a stable
+    sort; none if the row is NaN. Sorts only `count` entries.
+    """
     if math.isnan(row[0]):
         return []
     chosen = np.arange(len(row))

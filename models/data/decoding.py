@@ -36,16 +36,6 @@ def square_array(picture: Image.Image, size: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def square_of_pixels(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """`square_array` for an image that is already an array (3, H, W): the same pixels."""
-    if pixels.shape[1:] == (size, size):
-        return pixels
-    # The memory layout of PIL's images: the kernels of another layout may round differently.
-    image = torch.from_numpy(pixels).unsqueeze(0).contiguous(memory_format=torch.channels_last)
-    found: NDArray[np.uint8] = resize_square(image, size)[0].contiguous().numpy()
-    return found
-
-
 def cropped(images: Tensor, crop: Crop) -> Tensor:
     """The middle of images (N, 3, H, W), as a view; see `config.MaskingConfig`."""
     height, width = images.shape[2:]

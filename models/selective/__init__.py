@@ -32,7 +32,7 @@ from models.selective.scores import (
     score,
 )
 from models.selective.table import DEFAULT_CONFIDENCE, CalibrationTable, OperatingPoint, operating_point
-from models.selective.temperature import fit_temperature, probabilities, row_probabilities
+from models.selective.temperature import fit_temperature, probabilities
 from models.statistics import Share
 
 __all__ = [
@@ -69,7 +69,6 @@ __all__ = [
     "probabilities",
     "references",
     "risk_coverage",
-    "row_probabilities",
     "samples_at_least",
     "samples_needed",
     "score",

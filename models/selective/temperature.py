@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -50,17 +49,6 @@ def probabilities(logits: ArrayLike, temperature: float = 1.0) -> Floats:
     np.exp(z, out=z)
     z /= z.sum(1, keepdims=True)
     return z
-
-
-def row_probabilities(logits: Sequence[float], temperature: float = 1.0) -> list[float]:
-    """`probabilities` of one input with few classes (K,), equal up to the last bit, without numpy, whose call
-    overhead would cost five times as much as the computation."""
-    if not all(map(math.isfinite, logits)):
-        return [math.nan] * len(logits)
-    top = max(logits)
-    odds = [math.exp((logit - top) / temperature) for logit in logits]
-    total = math.fsum(odds)
-    return [odd / total for odd in odds]
 
 
 def _expected(z: Floats, beta: float) -> Floats:

@@ -39,9 +39,6 @@ class GraphEngine(ABC):
     differentiated, and two methods perturb the input. It drops the ERM model's torch network.
     """
 
-    quick = False
-    """Set after the engine has been measured."""
-
     def __init__(self, files: Graphs, model: Graph, erm: Graph | None, torch_engine: TorchEngine) -> None:
         self._model, self._erm = model, erm
         self._torch = torch_engine.alone()

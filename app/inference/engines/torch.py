@@ -32,7 +32,6 @@ class TorchEngine:
     """Implements `Engine`. Weights are float32 in channels-last memory format."""
 
     name = "torch"
-    quick = False
 
     def __init__(
         self,

@@ -34,18 +34,15 @@ class Gate:
     """Counts the requests for predictions and saliency maps in flight, and admits `most` at a time.
 
     While overload lasts longer than a burst, it admits a third as many: a standing queue delays every answer
-    and adds no throughput (Nichols and Jacobson, Controlling Queue Delay, 2012). An eighth may be on the
-    event loop, where one is done after the other: more would only push each other out of the core's caches.
+    and adds no throughput (Nichols and Jacobson, Controlling Queue Delay, 2012).
     """
 
     def __init__(
         self, most: int, *, root_path: str = "", clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.most = most
-        self._few, self._on_loop = (most + 2) // 3, (most + 7) // 8
+        self._few = (most + 2) // 3
         self.inside = 0
-        self.threaded = 0
-        """Requests inside that are known to run in threads, and leave the event loop to others."""
         self.outside = 0
         """Requests whose bodies are slow to arrive (`Place.step_out`)."""
         self._clock = clock
@@ -61,9 +58,7 @@ class Gate:
 
     @property
     def full(self) -> bool:
-        if self.inside < self._few and self.inside - self.threaded < self._on_loop:
-            return False
-        return self.inside >= self.most or self._is_standing()
+        return self.inside >= self.most or (self.inside >= self._few and self._is_standing())
 
     def covers(self, path: str) -> bool:
         """Whether the gate limits requests for this path, given without a proxy's prefix."""

@@ -27,13 +27,12 @@ fit_heads(torch.randn(6, 2), torch.tensor([0, 1] * 3), torch.ones(6, 1), penalty
 """
 _DECODING = """
 import io
-import numpy as np
 from PIL import Image
-from models.data.checks import ImageLimits
-from models.data.plain_png import decode_plain_png
+from models.data.checks import ImageLimits, decode_image
+from models.data.decoding import square_array
 png = io.BytesIO()
 Image.new("RGB", (8, 8)).save(png, "PNG")
-assert decode_plain_png(png.getvalue(), ImageLimits()) is not None
+assert square_array(decode_image(png.getvalue(), ImageLimits()).image, 28).shape == (3, 28, 28)
 """
 _TOLD = """
 import sys

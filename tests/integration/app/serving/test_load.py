@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import subprocess
 import sys
 import threading
@@ -11,13 +10,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from app.inference import Explain, Inference, Pair, Part, Upload, check_forward
 from app.inference.scheduling.batcher import Ask
-from app.inference.serving import SMALL_BYTES
 from core.artifacts import Artifacts
 from core.errors import BadImage, NotFound, Overloaded, Unavailable
 from core.settings import Settings
@@ -54,13 +50,6 @@ async def _busy(inference: Inference) -> AsyncIterator[EchoEngine]:
         await asyncio.wrap_future(held)
 
 
-def _flat(side: int) -> bytes:
-    """Few bytes for many pixels."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (side, side), (90, 20, 10)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 async def _until(true: Callable[[], bool]) -> None:
     for _ in range(1000):
         if true():
@@ -94,29 +83,6 @@ def test_what_is_being_decoded_has_a_place_in_the_queue_too(inference: Inference
         outcomes = await asyncio.gather(*broken, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [BadImage] * 4 + [Overloaded] * 6
         assert len((await inference.see(PAIR, [Upload(picture(n)) for n in range(4)])).scores.logits) == 4
-
-    asyncio.run(run())
-    inference.close()
-
-
-def test_a_quick_engine_answers_small_images_on_the_loop_and_the_rest_as_ever(inference: Inference) -> None:
-    async def run() -> None:
-        small, large, flat = picture(7), picture(7, side=200), _flat(200)
-        assert len(flat) < SMALL_BYTES < len(large)
-        expected = [await inference.see(PAIR, [Upload(data)]) for data in (small, large, flat)]
-        engine = inference._cache.ready(PAIR)
-        assert engine is not None
-        engine.quick = True  # type: ignore[misc]  # as who measures it does
-        async with _busy(inference):  # its thread answers nothing meanwhile
-            seen = await inference.see(PAIR, [Upload(small)])
-            np.testing.assert_array_equal(seen.squares, expected[0].squares)
-            np.testing.assert_allclose(seen.scores.logits, expected[0].scores.logits, atol=1e-5)
-            with pytest.raises(BadImage):
-                await inference.see(PAIR, [Upload(b"GIF89a")])
-            waiting = [asyncio.create_task(inference.see(PAIR, [Upload(data)])) for data in (large, flat)]
-            await _until(lambda: inference.waiting == 2)
-        for seen, other in zip(await asyncio.gather(*waiting), expected[1:], strict=True):
-            np.testing.assert_allclose(seen.scores.logits, other.scores.logits, atol=1e-5)
 
     asyncio.run(run())
     inference.close()

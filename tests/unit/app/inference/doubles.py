@@ -20,7 +20,6 @@ class EchoEngine:
 
     def __init__(self, *, nbytes: int = 1000, failure: Exception | None = None) -> None:
         self.name = "echo"
-        self.quick = False
         self.image_size = 2
         self.grey_window: GreyWindow | None = None
         self.classes = 2

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from app.predictions.service import best_of_few, best_of_many
+from app.predictions.service import largest
 
 ROWS = arrays(np.float64, st.integers(1, 40), elements=st.sampled_from([0.0, 0.1, 0.25, 0.3, 1.0]))
 
@@ -19,10 +19,8 @@ ROWS = arrays(np.float64, st.integers(1, 40), elements=st.sampled_from([0.0, 0.1
 def test_equals_come_in_the_order_of_the_classes(row: NDArray[np.float64], count: int) -> None:
     values = row.tolist()
     expected = sorted(range(len(values)), key=values.__getitem__, reverse=True)[:count]
-    assert best_of_few(values, count) == expected
-    assert best_of_many(row, count) == [(k, values[k]) for k in expected]
+    assert largest(row, count) == [(k, values[k]) for k in expected]
 
 
 def test_no_number_is_no_candidate() -> None:
-    assert best_of_few([math.nan] * 2, 2) == []
-    assert best_of_many(np.full(40, math.nan), 2) == []
+    assert largest(np.full(40, math.nan), 2) == []

@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from models.data.checks import CheckedImage, ImageLimits, check_image
+from models.data.checks import CheckedImage, check_image
 from models.data.parts import MAX_CHUNKS, MAX_INFLATED, MAX_VALUES
-from models.data.plain_png import decode_plain_png
 from models.data.report import FileCode, Rejection
 
 MakeImage = Callable[..., bytes]
@@ -44,13 +43,6 @@ def test_a_png_of_chunks_alone_is_not_opened(make_image: MakeImage, place: bytes
     data, empty = make_image(), chunk(name)
     accept(check_image(with_chunks(data, place, empty * (MAX_CHUNKS - 50)), "a.png"))
     refused_for(check_image(with_chunks(data, place, empty * MAX_CHUNKS), "a.png"), "10000 chunks")
-
-
-def test_a_plain_png_of_pieces_alone_is_left_to_the_check(make_image: MakeImage) -> None:
-    """Predictions decode plain files past PIL."""
-    data, empty = make_image(), chunk(b"IDAT")
-    assert decode_plain_png(with_chunks(data, b"IEND", empty * (MAX_CHUNKS - 50)), ImageLimits()) is not None
-    assert decode_plain_png(with_chunks(data, b"IEND", empty * MAX_CHUNKS), ImageLimits()) is None
 
 
 @pytest.mark.parametrize("place", [b"IDAT", b"IEND"])

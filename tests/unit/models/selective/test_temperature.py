@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from models.selective import fit_temperature, probabilities, row_probabilities, score
+from models.selective import fit_temperature, probabilities, score
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
@@ -45,13 +45,6 @@ def test_unusable_rows_are_left_out() -> None:
     assert fit_temperature(damaged, np.append(labels, [0, 1])) == fit_temperature(logits, labels)
     assert fit_temperature(damaged[-2:], np.array([0, 1])) == 1.0
     assert np.isnan(probabilities(damaged)[-2:]).all()
-    assert all(np.isnan(row_probabilities(row)).all() for row in damaged[-2:].tolist())
-
-
-@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=2, max_size=16), st.floats(0.05, 20))
-def test_one_row_is_as_many_are(logits: list[float], temperature: float) -> None:
-    found = np.array(row_probabilities(logits, temperature))
-    assert np.allclose(found, probabilities([logits], temperature)[0], rtol=1e-13, atol=1e-300)
 
 
 @given(st.floats(0.05, 20), st.integers(0, 1000))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 
-from models.training.eager_optim import eager, load_image_ops
+from models.training.eager_optim import eager
 
 KINDS: list[tuple[type[Optimizer], dict[str, Any]]] = [
     (SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "nesterov": True, "fused": True}),
@@ -82,7 +82,3 @@ def test_hooks_are_called() -> None:
         optimizer.step()
     assert seen == ["before", "after"]
     assert "Optimizer.step#SGD.step" in {event.key for event in profile.key_averages()}
-
-
-def test_the_decoders_are_there() -> None:
-    assert load_image_ops()

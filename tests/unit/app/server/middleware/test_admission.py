@@ -85,28 +85,14 @@ def overloaded(most: int, clock: Clock) -> Gate:
     return gate
 
 
-def test_an_overload_that_stands_has_an_eighth_of_them_until_it_is_over() -> None:
+def test_an_overload_that_stands_has_a_third_of_them_until_it_is_over() -> None:
     clock = Clock()
     gate = overloaded(17, clock)
-    assert filled(gate) == 3
+    assert filled(gate) == 6
     clock.now += 0.9  # nobody was refused since, but who was may not be back yet
-    assert filled(gate) == 3
+    assert filled(gate) == 6
     clock.now += 0.2
     assert filled(gate) == 17
-
-
-def test_those_in_threads_have_a_third_and_take_nothing_from_those_on_the_loop() -> None:
-    gate = overloaded(17, Clock())
-    inside = []
-    while not gate.full:
-        gate.inside += 1
-        gate.threaded += 1
-        inside.append(gate.inside)
-    assert inside == [1, 2, 3, 4, 5, 6]
-    gate.inside = gate.threaded = 2
-    assert filled(gate) == 5  # an eighth besides
-    gate.inside = gate.threaded = 4
-    assert filled(gate) == 6  # no more than a third together
 
 
 def test_refusals_far_apart_are_bursts() -> None:
