@@ -1,44 +1,20 @@
-"""The processes that benchmarks.chaos starts and breaks: the service's own and the servers it uses."""
+"""The service that benchmarks.chaos starts and breaks, with the servers it uses."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import threading
-import time
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks._service import environment, free_port
+from benchmarks._service import environment
+from tests.support.servers import Part, Postgres, Redis, free_port, wait_for_port
 
 MARK = "MASKTUNE_CHAOS"
 """Environment variable of every process that is started, inherited by the processes that it starts."""
-_PATIENCE = 180.0
 SILENT_SECONDS = 45.0
 """How long a child may be silent here; loading torch alone may take a dozen seconds."""
-
-
-def answers(port: int) -> bool:
-    """Whether a process listens on this port."""
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_for_port(port: int, what: str) -> None:
-    """Wait until the port accepts connections. Raises TimeoutError."""
-    deadline = time.monotonic() + _PATIENCE
-    while not answers(port):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} does not answer on port {port}")
-        time.sleep(0.05)
 
 
 def marked(mark: str) -> dict[int, str]:
@@ -53,143 +29,6 @@ def marked(mark: str) -> dict[int, str]:
                     if command:  # a zombie has none
                         found[int(entry.name)] = command
     return found
-
-
-@dataclass
-class Part:
-    """A process that may be killed, stopped and started again."""
-
-    name: str
-    command: list[str]
-    environment: Mapping[str, str]
-    folder: Path
-    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    _starting: threading.Lock = field(default_factory=threading.Lock, init=False)
-
-    def start(self) -> None:
-        """Start it unless it is running. Thread-safe."""
-        with self._starting:
-            if not self.alive:
-                self._start()
-
-    def _start(self) -> None:
-        with (self.folder / f"{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command, cwd=self.folder, env=dict(self.environment), stdout=log, stderr=log
-            )
-
-    @property
-    def alive(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
-    def signal(self, number: int) -> None:
-        """Send the signal if the process is alive."""
-        if self.alive:
-            assert self.process is not None
-            self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """`kill -9`."""
-        self.signal(signal.SIGKILL)
-        if self.process is not None:
-            self.process.wait()
-
-    def end(self) -> bool:
-        """Send SIGTERM, even if it is stopped; after three minutes `kill -9` it and return False."""
-        self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
-        if self.process is not None:
-            try:
-                self.process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.kill()
-                return False
-        return True
-
-
-class Redis(Part):
-    """A private redis-server; with `persistent` it keeps an append-only file, else a restart loses all."""
-
-    def __init__(self, folder: Path, environment: Mapping[str, str], *, persistent: bool) -> None:
-        binary = shutil.which("redis-server")
-        if binary is None:
-            raise SystemExit("NOT RUN: this needs a redis-server")
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        command = [
-            binary,
-            "--port",
-            str(self.port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-            str(folder),
-        ]
-        command += ["--appendonly", "yes" if persistent else "no", "--maxmemory-policy", "noeviction"]
-        super().__init__("redis", command, environment, folder)
-
-
-class Postgres:
-    """A private cluster; without `durable`, `fsync` is off."""
-
-    def __init__(self, *, durable: bool = True) -> None:
-        if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
-            raise SystemExit("NOT RUN: this needs PostgreSQL's initdb and pg_ctl")
-        # Not in the benchmark's folder: PostgreSQL refuses to run as root, and its user may not enter it.
-        self._folder = Path(tempfile.mkdtemp(prefix="masktune-postgres-"))
-        self._as_user: list[str] = []
-        if os.geteuid() == 0:
-            shutil.chown(self._folder, "postgres")
-            self._as_user = ["runuser", "-u", "postgres", "--"]
-        self.port = free_port()
-        self.server = f"postgresql+psycopg://masktune@127.0.0.1:{self.port}"
-        self.url = f"{self.server}/postgres"
-        self._data = str(self._folder / "data")
-        self._fsync = "on" if durable else "off"
-        self._run(
-            "initdb", "--auth=trust", "--username=masktune", "--encoding=UTF8", "--locale=C", self._data
-        )
-        self.start()
-
-    def start(self) -> None:
-        options = (
-            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder} "
-            f"-c max_connections=200 -c fsync={self._fsync}"
-        )
-        log = str(self._folder / "log")
-        self._run("pg_ctl", "--pgdata", self._data, "--wait", "--options", options, "--log", log, "start")
-
-    def crash(self) -> None:
-        """Stop it as a power cut would: nothing is flushed, and the next start recovers from the log."""
-        self._run("pg_ctl", "--pgdata", self._data, "--mode", "immediate", "stop")
-
-    def backends(self) -> list[int]:
-        """Pids of the processes that serve a connection."""
-        with suppress(OSError):  # it is down or starting
-            server = int((Path(self._data) / "postmaster.pid").read_text().split()[0])
-            return [pid for pid in _children(server) if _serves(pid)]
-        return []
-
-    def end(self) -> None:
-        with suppress(subprocess.CalledProcessError):
-            self._run("pg_ctl", "--pgdata", self._data, "--mode", "fast", "stop")
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _run(self, *command: str) -> None:
-        subprocess.run([*self._as_user, *command], cwd=self._folder, check=True, stdout=subprocess.DEVNULL)
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _serves(pid: int) -> bool:
-    """Whether the process serves a connection, judged by the title that PostgreSQL gives it."""
-    with suppress(OSError):  # it has ended
-        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"postgres: masktune ")
-    return False
 
 
 @dataclass

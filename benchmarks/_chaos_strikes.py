@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
-from benchmarks._chaos_parts import SILENT_SECONDS, Part
+from benchmarks._chaos_parts import SILENT_SECONDS
 from benchmarks._chaos_world import World
 from masktune import ClientError
 from masktune.contract.vocabulary import JobState
+from tests.support.servers import Part
 
 LEASE_SECONDS = 3.0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,14 +17,6 @@ def environment(**settings: str) -> dict[str, str]:
     """This process's environment, with only the given `MASKTUNE_…` settings: `environment(THREADS="1")`."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
     return ours | {f"MASKTUNE_{name}": value for name, value in settings.items()} | {"PYTHONPATH": str(ROOT)}
-
-
-def free_port() -> int:
-    """A port on which nothing listens at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def leave_on_sigterm() -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from benchmarks._service import free_port, leave_on_sigterm
+from benchmarks._service import leave_on_sigterm
 from core.artifacts import Artifacts
 from core.queries import datasets, registry
 from core.schema import upgrade
@@ -34,6 +34,7 @@ from masktune.contract.vocabulary import Arm, DatasetState
 from models.backbones import build_network
 from models.data.store import DatasetInfo, Row, StoreWriter
 from models.export import card_of, save_model
+from tests.support.servers import free_port
 
 CLASSES = ("a", "b")
 _PATIENCE = 120.0

@@ -25,11 +25,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks._browser import FLAGS, chromium
 from benchmarks._common import table
 from benchmarks._dashboard_world import World, world
 from benchmarks._machine import load_average
 from benchmarks._service import served
+from tests.support.browser import FLAGS, chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -25,7 +25,8 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks._service import free_port, leave_on_sigterm
+from benchmarks._service import leave_on_sigterm
+from tests.support.servers import free_port
 
 TARGETS = {"first_answer_s": 2.0, "claimed_redis_s": 0.1, "claimed_embedded_s": 0.3}
 _PATIENCE = 60.0

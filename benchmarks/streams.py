@@ -25,10 +25,9 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks._chaos_parts import Part, wait_for_port
 from benchmarks._common import table
 from benchmarks._machine import load_average
-from benchmarks._service import environment, free_port, leave_on_sigterm
+from benchmarks._service import environment, leave_on_sigterm
 from core import schema
 from core.queries import events, jobs, leases
 from core.queries.leases import Lease
@@ -38,6 +37,7 @@ from core.tables import JobRow
 from masktune import AsyncClient
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import EventType, JobKind, JobState
+from tests.support.servers import Part, free_port, wait_for_port
 
 MOST_OF_A_CORE = 0.15
 PER_CLIENT = 50

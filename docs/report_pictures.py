@@ -13,7 +13,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from benchmarks._browser import FLAGS, chromium
+from tests.support.browser import FLAGS, chromium
 
 WIDTH, HEIGHT = 1100, 1080
 """Of the window, in pixels."""

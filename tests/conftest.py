@@ -23,13 +23,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import create_engine, text
 from xdist.scheduler import LoadFileScheduling
 
-from benchmarks._chaos_parts import Postgres, answers
-from benchmarks._service import free_port
 from core import schema
 from core.artifacts import Artifacts
 from core.session import Database
 from tests import machine
 from tests.machine import lacks, needs
+from tests.support.servers import Postgres, answers, free_port
 
 # Set before torch is imported: there are as many parallel test files as cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

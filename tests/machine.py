@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
-from benchmarks._browser import chromium
-from benchmarks._chaos_parts import answers
+from tests.support.browser import chromium
+from tests.support.servers import answers
 
 
 class Need(NamedTuple):

@@ -13,11 +13,11 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from sklearn.datasets import load_digits
 
-from benchmarks._browser import FLAGS, chromium
 from masktune import Client
 from tests.acceptance.conftest import Processes, address
 from tests.acceptance.dashboard.visitor import WIDE, Visitor
 from tests.machine import needs
+from tests.support.browser import FLAGS, chromium
 
 OFFLINE = "http://127.0.0.1:9"
 """A proxy address that refuses connections, so that no machine can fetch published weights."""

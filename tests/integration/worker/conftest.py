@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks._chaos_parts import Redis
 from core.artifacts import Artifacts
 from core.queries import datasets, events, jobs
 from core.session import Database
@@ -26,6 +25,7 @@ from tests.integration.worker.bench import opened_bench
 from tests.integration.worker.real_jobs import make_folder
 from tests.integration.worker.service import Backend, Reference, open_service, weights
 from tests.machine import needs
+from tests.support.servers import Redis
 from worker.runtime import Runtime
 from worker.slots import work
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import create_engine, select
 from sqlalchemy.exc import OperationalError
 
-from benchmarks._chaos_parts import Redis
 from core import schema
 from core.artifacts import Artifacts
 from core.notifications import JobNotifier
@@ -25,6 +24,7 @@ from core.settings import Settings
 from core.tables import EventRow, JobRow
 from masktune.contract.vocabulary import STAGES, EventType, JobKind, JobState, Stage
 from tests.integration.worker.real_jobs import add_dataset, add_import, add_job
+from tests.support.servers import Redis
 from worker.supervisor.child_process import MARK
 from worker.supervisor.supervisor import environment
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks._chaos_parts import Postgres
 from core.queries import jobs
 from core.tables import JobRow
 from masktune.contract.vocabulary import JobState, Stage
 from tests.integration.worker.service import Reference, Service, open_service, weights
 from tests.machine import lacks, needs
+from tests.support.servers import Postgres
 
 pytestmark = pytest.mark.slow
 
