@@ -21,6 +21,9 @@ from app.predictions.request_images import Sent
 from app.predictions.schemas import PredictAnswer, PredictQuery, StoredPredictQuery
 from masktune.contract.vocabulary import Scope as KeyScope
 
+NOT_STORED = {"Cache-Control": "private, no-store"}
+"""Headers of an answer: it depends on an alias, a calibration and the caller's key, and may show an image."""
+
 router = APIRouter(prefix="/predict", tags=["predict"], route_class=CallerFirst)
 
 IMAGE_BODY: dict[str, Any] = {
@@ -124,4 +127,4 @@ async def _answer(
     deployed: bool,
 ) -> Response:
     answer = await predict.predict(services, plan, query, uploads, deployed=deployed)
-    return Response(answer, media_type=JSON)
+    return Response(answer, media_type=JSON, headers=NOT_STORED)

@@ -17,7 +17,7 @@ from app.predictions import stored_images as images
 from app.predictions.admission import loaded
 from app.predictions.disconnect import while_present
 from app.predictions.request_images import Sent
-from app.predictions.routes import IMAGE_BODY, SEES_SAMPLES
+from app.predictions.routes import IMAGE_BODY, NOT_STORED, SEES_SAMPLES
 from app.predictions.saliency_schemas import SaliencyAnswer, SaliencyQuery, StoredSaliencyQuery, View
 
 router = APIRouter(prefix="/saliency", tags=["predict"], route_class=CallerFirst)
@@ -101,6 +101,7 @@ async def _answer(
         return Response(
             await services.inference.draw(lambda: saliency.picture(mapped[0], view)),
             media_type=saliency.PNG,
+            headers=NOT_STORED,
         )
     answer = await services.inference.draw(lambda: saliency.describe(plan, mapped).model_dump_json())
-    return Response(answer, media_type=JSON)
+    return Response(answer, media_type=JSON, headers=NOT_STORED)

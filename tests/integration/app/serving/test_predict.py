@@ -16,7 +16,7 @@ from core.queries import datasets, registry
 from core.tables import DatasetRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState
-from tests.integration.app.serving.conftest import CLASSES, SAMPLES, TEMPERATURE, World
+from tests.integration.app.serving.conftest import CLASSES, SAMPLES, TEMPERATURE, World, picture
 
 
 def test_without_a_policy_every_input_is_answered(world: World) -> None:
@@ -252,3 +252,14 @@ def test_the_document_knows_every_parameter(world: World) -> None:
     assert {"on_uncertified", "top_k", "explain", "score"} <= names
     assert "multipart/form-data" in paths["/predict"]["post"]["requestBody"]["content"]
     json.dumps(paths)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/saliency", "/saliency?format=png"])
+def test_no_cache_keeps_an_answer(world: World, path: str) -> None:
+    """It may show an image, and the next one may come from another model of the same name."""
+    asked = f"{path}{'&' if '?' in path else '?'}model={world.model}"
+    stored = world.client.get(f"{asked}&dataset={world.dataset}&sample=0")
+    sent = world.client.post(asked, content=picture(0), headers={"Content-Type": "image/png"})
+    for answer in (stored, sent):
+        assert answer.status_code == 200
+        assert answer.headers["Cache-Control"] == "private, no-store"
