@@ -8,7 +8,7 @@ def change(session: Writing) -> ...                     # committed before the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +24,7 @@ from starlette.requests import HTTPConnection
 from app.auth.keyring import Caller, Keyring
 from app.auth.rate_limits import Rates
 from app.datasets.stores import Stores
-from app.http.locations import location
+from app.http.locations import Locate, location
 from app.http.single_flight import Shared
 from app.inference import Inference
 from app.jobs.event_feed import Followers
@@ -39,6 +39,7 @@ from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow
 from core.tracing import Tracing
+from core.trash import discard
 from masktune.contract.ids import is_id
 from masktune.contract.vocabulary import Scope
 
@@ -84,6 +85,38 @@ async def _services(connection: HTTPConnection) -> Services:
 
 
 Serving = Annotated[Services, Depends(_services)]
+
+
+def _opened(name: str) -> Any:
+    """The dependency on one of the objects that the application has opened."""
+
+    async def read(connection: HTTPConnection) -> Any:
+        return getattr(connection.app.state.services, name)
+
+    return Depends(read)
+
+
+SettingsDep = Annotated[Settings, _opened("settings")]
+ArtifactsDep = Annotated[Artifacts, _opened("artifacts")]
+NotifierDep = Annotated[JobNotifier, _opened("notifier")]
+StoresDep = Annotated[Stores, _opened("stores")]
+FollowersDep = Annotated[Followers, _opened("followers")]
+MetricsDep = Annotated[Metrics, _opened("metrics")]
+DatabaseDep = Annotated[Database, _opened("database")]
+"""For routes that open sessions themselves; `Reading` and `Writing` suit most."""
+LocateDep = Annotated[Locate, _opened("location")]
+"""Maps one of our paths to its address as a client sees it, with the proxy's prefix."""
+
+
+DiscardFiles = Callable[[Session, Collection[str]], None]
+"""Deletes the artifacts under these keys once the session's transaction is committed."""
+
+
+async def _discard_files(database: DatabaseDep, artifacts: ArtifactsDep) -> DiscardFiles:
+    return lambda session, keys: discard(session, database, artifacts, keys)
+
+
+DiscardDep = Annotated[DiscardFiles, Depends(_discard_files)]
 
 
 # --- sessions -----------------------------------------------------------------------------

@@ -12,15 +12,30 @@ from app.datasets import samples, uploads
 from app.datasets import service as datasets
 from app.datasets.presenter import describe, report_file
 from app.datasets.schemas import Dataset, Sample, SourceRequest, UploadRequest
-from app.deps import ADMIN, READER, TRAINER, CallerFirst, DatasetKey, LoadedDataset, Reading, Serving, Writing
+from app.deps import (
+    ADMIN,
+    READER,
+    TRAINER,
+    ArtifactsDep,
+    CallerFirst,
+    DatasetKey,
+    DiscardDep,
+    LoadedDataset,
+    LocateDep,
+    MetricsDep,
+    Reading,
+    SettingsDep,
+    StoresDep,
+    Writing,
+)
 from app.http import pagination
 from app.http.etag import conditional
 from app.http.file_response import send_file
-from app.http.idempotency import Idempotent
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, sends
 from app.http.schemas import Page
 from app.http.validation import parse_json
+from app.jobs.queue import CreationDep
 from app.operations.problems_routes import problems
 from core.errors import NotReported, UnsupportedMedia
 from core.queries import datasets as queries
@@ -61,15 +76,21 @@ def _file_form() -> dict[str, Any]:
         }
     },
 )
-async def create(request: Request, services: Serving, once: Idempotent) -> Response:
+async def create(
+    request: Request,
+    creation: CreationDep,
+    settings: SettingsDep,
+    artifacts: ArtifactsDep,
+    metrics: MetricsDep,
+) -> Response:
     """The import starts by itself: follow its job, or poll until `state` is `ready` or `invalid`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         asked = parse_json(SourceRequest, await request.body())
-        return await run_in_threadpool(datasets.create_from_source, services, once, asked)
+        return await run_in_threadpool(datasets.create_from_source, creation, asked, settings.sources)
     if kind == "multipart/form-data":
-        async with uploads.received(request, services.settings.scratch, metrics=services.metrics) as upload:
-            return await run_in_threadpool(datasets.create_from_upload, services, once, upload)
+        async with uploads.received(request, settings.scratch, metrics=metrics) as upload:
+            return await run_in_threadpool(datasets.create_from_upload, creation, upload, artifacts)
     raise UnsupportedMedia(
         "send multipart/form-data with the archive as `file`, or application/json with `source`"
     )
@@ -83,11 +104,11 @@ async def create(request: Request, services: Serving, once: Idempotent) -> Respo
     responses=NOT_MODIFIED | problems(422),
 )
 def list_datasets(
-    request: Request, session: Reading, services: Serving, limit: Limit = 20, cursor: Cursor = None
+    request: Request, session: Reading, locate: LocateDep, limit: Limit = 20, cursor: Cursor = None
 ) -> Response:
     rows = queries.listing(session, before=pagination.decode(cursor), limit=limit + 1)
     shown, following = pagination.page(rows, limit)
-    data = [describe(row, services.location) for row in shown]
+    data = [describe(row, locate) for row in shown]
     return conditional(request, Page[Dataset](data=data, next_cursor=following))
 
 
@@ -98,8 +119,8 @@ def list_datasets(
     response_model=Dataset,
     responses=NOT_MODIFIED | problems(404),
 )
-def get_dataset(request: Request, row: LoadedDataset, services: Serving) -> Response:
-    return conditional(request, describe(row, services.location, services.artifacts))
+def get_dataset(request: Request, row: LoadedDataset, locate: LocateDep, artifacts: ArtifactsDep) -> Response:
+    return conditional(request, describe(row, locate, artifacts))
 
 
 @router.delete(
@@ -109,8 +130,8 @@ def get_dataset(request: Request, row: LoadedDataset, services: Serving) -> Resp
     summary="Delete a data set and its files",
     responses=problems(404, 409),
 )
-def delete_dataset(dataset_id: DatasetKey, session: Writing, services: Serving) -> None:
-    datasets.delete(services, session, dataset_id)
+def delete_dataset(dataset_id: DatasetKey, session: Writing, stores: StoresDep, discard: DiscardDep) -> None:
+    datasets.delete(session, dataset_id, stores, discard)
 
 
 @router.get(
@@ -120,8 +141,8 @@ def delete_dataset(dataset_id: DatasetKey, session: Writing, services: Serving) 
     response_class=Response,
     responses=sends("application/json") | NOT_MODIFIED | problems(404, 409),
 )
-def get_report(request: Request, row: LoadedDataset, services: Serving) -> Response:
-    file = report_file(row, services.artifacts)
+def get_report(request: Request, row: LoadedDataset, artifacts: ArtifactsDep) -> Response:
+    file = report_file(row, artifacts)
     if file is None:
         raise NotReported(f"data set {row.id} is {row.state.value}, and its import has not written a report")
     return send_file(request, file, media_type="application/json")
@@ -137,14 +158,14 @@ def get_report(request: Request, row: LoadedDataset, services: Serving) -> Respo
 def list_samples(
     request: Request,
     row: LoadedDataset,
-    services: Serving,
+    stores: StoresDep,
     split: SplitName = None,
     label: ClassName = None,
     group: GroupName = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Response:
-    store = samples.opened(services, row)
+    store = samples.open_store(stores, row)
     page = samples.listing(store, split=split, label=label, group=group, cursor=cursor, limit=limit)
     return conditional(request, page)
 
@@ -156,8 +177,8 @@ def list_samples(
     response_model=Sample,
     responses=NOT_MODIFIED | problems(404, 409),
 )
-def get_sample(request: Request, row: LoadedDataset, sample: SampleNumber, services: Serving) -> Response:
-    return conditional(request, samples.describe(samples.opened(services, row), sample))
+def get_sample(request: Request, row: LoadedDataset, sample: SampleNumber, stores: StoresDep) -> Response:
+    return conditional(request, samples.describe(samples.open_store(stores, row), sample))
 
 
 @router.get(
@@ -169,6 +190,6 @@ def get_sample(request: Request, row: LoadedDataset, sample: SampleNumber, servi
     | NOT_MODIFIED
     | problems(404, 409),
 )
-def get_image(request: Request, row: LoadedDataset, sample: SampleNumber, services: Serving) -> Response:
-    data, kind = samples.image(samples.opened(services, row), sample)
+def get_image(request: Request, row: LoadedDataset, sample: SampleNumber, stores: StoresDep) -> Response:
+    data, kind = samples.image(samples.open_store(stores, row), sample)
     return conditional(request, data, media_type=kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from app.datasets.schemas import Sample
-from app.deps import Services
+from app.datasets.stores import Stores
 from app.http.pagination import decode_number, encode_number
 from app.http.schemas import Page
 from core.errors import DatasetNotReady, InvalidInput, NotFound
@@ -24,13 +24,13 @@ MEDIA_TYPES = (
 """First bytes → media type. The type that is sent comes from the content, never from a file name."""
 
 
-def opened(services: Services, row: DatasetRow) -> Store:
+def open_store(stores: Stores, row: DatasetRow) -> Store:
     """Return the data set's store, or raise `DatasetNotReady`."""
     if row.state is not DatasetState.READY or row.artifact is None:
         raise DatasetNotReady(
             f"data set {row.id} is {row.state.value}; its samples can be read once it is ready"
         )
-    return services.stores.open(row.artifact)
+    return stores.open(row.artifact)
 
 
 def listing(

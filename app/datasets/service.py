@@ -13,46 +13,45 @@ from starlette.responses import Response
 from app.datasets import sources, uploads
 from app.datasets.presenter import describe
 from app.datasets.schemas import BuiltinOptions, FormatOptions, SourceRequest, UploadRequest
-from app.deps import Services
+from app.datasets.stores import Stores
+from app.deps import DiscardFiles
 from app.http.etag import represent
-from app.http.idempotency import Once, fingerprint
+from app.http.idempotency import fingerprint
 from app.http.tentative_artifact import tentative
 from app.http.validation import parse
-from app.jobs import quotas
+from app.jobs.queue import JobCreation
+from core.artifacts import Artifacts
 from core.errors import InvalidInput
-from core.queries import datasets, jobs
+from core.queries import datasets
 from core.session import after_commit
-from core.tables import DatasetRow, JobRow
-from core.trash import discard
+from core.tables import DatasetRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetFormat, DatasetState, JobKind
 
 
-def create_from_upload(services: Services, once: Once, upload: uploads.Upload) -> Response:
+def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts: Artifacts) -> Response:
     """Turn the upload into an artifact, a row and an import job: all three or none."""
     request = parse_fields(upload.fields)
     options = _options(FormatOptions, request.options)
     # Two uploads are equal if their files' bytes are, whatever the multipart boundary.
     asked = fingerprint(request, upload.sha256)
-    if (answer := once.answered(asked)) is not None:
+    if (answer := creation.once.answered(asked)) is not None:
         return answer  # saves writing a large file to the store a second time
     dataset_id = new_id("ds")
     key = f"uploads/{dataset_id}"
-    with tentative(services.database, services.artifacts, key) as keep:
-        uploads.store(upload, services.artifacts, key)
+    with tentative(creation.once.database, artifacts, key) as keep:
+        uploads.store(upload, artifacts, key)
 
         def make(session: Session) -> Response:
             keep(session)
-            return _create(
-                services, session, dataset_id, once, request, source={"upload": key}, options=options
-            )
+            return _create(creation, session, dataset_id, request, source={"upload": key}, options=options)
 
-        return once.run(asked, make)
+        return creation.once.run(asked, make)
 
 
-def create_from_source(services: Services, once: Once, request: SourceRequest) -> Response:
-    """Create a data set that the worker imports from a builtin name or an allowed address."""
-    source = sources.resolve(request.source, services.settings.sources)
+def create_from_source(creation: JobCreation, request: SourceRequest, allowed: tuple[str, ...]) -> Response:
+    """Create a data set that the worker imports from a builtin name or an address that is `allowed`."""
+    source = sources.resolve(request.source, allowed)
     kind = BuiltinOptions if "builtin" in source else FormatOptions
     if "builtin" in source and request.format is not DatasetFormat.AUTO:
         raise InvalidInput.field(
@@ -61,12 +60,12 @@ def create_from_source(services: Services, once: Once, request: SourceRequest) -
     options = _options(kind, request.options)
 
     def make(session: Session) -> Response:
-        return _create(services, session, new_id("ds"), once, request, source=source, options=options)
+        return _create(creation, session, new_id("ds"), request, source=source, options=options)
 
-    return once.run(fingerprint(request), make)
+    return creation.once.run(fingerprint(request), make)
 
 
-def delete(services: Services, session: Session, dataset_id: str) -> None:
+def delete(session: Session, dataset_id: str, stores: Stores, discard: DiscardFiles) -> None:
     """Remove the row now, and the stored files after the commit.
 
     This includes files of an import that was killed before it was recorded, and the work folders of all jobs
@@ -77,8 +76,8 @@ def delete(services: Services, session: Session, dataset_id: str) -> None:
     keys = {artifact, f"features/{dataset_id}", f"jobs/{row.job_id}/work"}
     keys |= {*filter(None, [row.source.get("upload")])}
     keys |= {f"jobs/{job_id}/work" for job_id in datasets.resumable_jobs(session, dataset_id)}
-    after_commit(session, partial(services.stores.forget, artifact))
-    discard(session, services.database, services.artifacts, keys)
+    after_commit(session, partial(stores.forget, artifact))
+    discard(session, keys)
 
 
 def parse_fields(fields: Mapping[str, str]) -> UploadRequest:
@@ -104,29 +103,16 @@ def _options(kind: type[FormatOptions | BuiltinOptions], options: dict[str, Any]
 
 
 def _create(
-    services: Services,
+    creation: JobCreation,
     session: Session,
     dataset_id: str,
-    once: Once,
     request: UploadRequest,
     *,
     source: dict[str, Any],
     options: dict[str, Any],
 ) -> Response:
-    job = jobs.add(
-        session,
-        JobRow(
-            id=new_id("job"),
-            owner=once.caller,
-            request_id=once.origin.request_id,
-            traceparent=once.origin.traceparent,
-            kind=JobKind.IMPORT,
-            dataset_id=dataset_id,
-            params={"format": request.format, "options": options, "seed": request.seed},
-            inputs={"dataset": dataset_id},
-        ),
-    )
-    quotas.check(session, services.settings, job)
+    params = {"format": request.format, "options": options, "seed": request.seed}
+    job = creation.add(session, JobKind.IMPORT, dataset_id, params=params, inputs={})
     row = datasets.add(
         session,
         DatasetRow(
@@ -139,6 +125,5 @@ def _create(
             job_id=job.id,
         ),
     )
-    after_commit(session, partial(services.notifier.notify, job.id))
-    shown = describe(row, services.location)
-    return represent(shown, status=202, headers={"Location": services.location(f"/datasets/{row.id}")})
+    dataset = describe(row, creation.locate)
+    return represent(dataset, status=202, headers={"Location": creation.locate(f"/datasets/{row.id}")})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from app.deps import READER, CallerFirst, LoadedJob, Serving
+from app.deps import READER, CallerFirst, DatabaseDep, FollowersDep, LoadedJob, LocateDep
 from app.http.etag import conditional
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, sends
@@ -39,7 +40,9 @@ LastEventId = Annotated[
 async def get_events(
     request: Request,
     row: LoadedJob,
-    services: Serving,
+    database: DatabaseDep,
+    followers: FollowersDep,
+    locate: LocateDep,
     after: After = None,
     last_event_id: LastEventId = None,
     limit: Limit = 100,
@@ -50,14 +53,15 @@ async def get_events(
     the last page later, so ask again with `after`."""
     begin = next((number for number in (last_event_id, after) if number is not None), 0)
     if not event_stream.wanted(request.headers.get("accept", "")):
-        page = await run_in_threadpool(event_stream.page, services, row, begin, cursor=cursor, limit=limit)
+        read = partial(event_stream.page, cursor=cursor, limit=limit, locate=locate)
+        page = await run_in_threadpool(read, database, row, begin)
         return conditional(request, page, headers={"Vary": "Accept"})
     if row.state.ended and begin >= row.event_seq:
         return Response(status_code=204, headers={"Vary": "Accept"})  # an EventSource stops reconnecting
-    services.followers.check_room()
+    followers.check_room()
     begin = min(begin, row.event_seq)  # after a number never issued (e.g. after a restore) it would not end
     return StreamingResponse(
-        event_stream.frames(services.followers, row.id, after=begin, locate=services.location),
+        event_stream.frames(followers, row.id, after=begin, locate=locate),
         media_type="text/event-stream",
         # Proxies must not buffer the stream.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"},

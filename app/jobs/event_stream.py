@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from app.deps import Services
 from app.http.locations import Locate
 from app.http.pagination import decode_number, encode_number
 from app.http.schemas import Page
@@ -15,6 +14,7 @@ from app.jobs.presenter import describe_event
 from app.jobs.schemas import Event
 from core.errors import PROBLEM_BASE, MasktuneError
 from core.queries import events
+from core.session import Database
 from core.tables import JobRow
 
 HEARTBEAT_SECONDS = 15.0
@@ -30,16 +30,18 @@ def wanted(accept: str) -> bool:
     return "text/event-stream" in kinds
 
 
-def page(services: Services, row: JobRow, after: int, *, cursor: str | None, limit: int) -> Page[Event]:
+def page(
+    database: Database, row: JobRow, after: int, *, cursor: str | None, limit: int, locate: Locate
+) -> Page[Event]:
     """Return a page of the events after a number or, if given, after a cursor."""
     behind = decode_number(cursor)
     begin = min(after if behind is None else behind, 2**31 - 1)
-    with services.database.read() as session:
+    with database.read() as session:
         rows = events.page(session, row.id, after=begin, limit=limit + 1)
     shown = rows[:limit]
     more = len(rows) > limit
     return Page(
-        data=[describe_event(event, services.location) for event in shown],
+        data=[describe_event(event, locate) for event in shown],
         next_cursor=encode_number(shown[-1].seq) if more else None,
     )
 

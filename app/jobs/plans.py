@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.deps import Services
 from app.http.etag import represent
-from app.http.idempotency import Once, fingerprint
-from app.jobs import quotas
+from app.http.idempotency import fingerprint
 from app.jobs.hyperparameters import (
     check_method_field,
     defaults_for,
@@ -24,9 +21,9 @@ from app.jobs.hyperparameters import (
     resolve_head,
 )
 from app.jobs.presenter import describe
+from app.jobs.queue import JobCreation
 from core.errors import InvalidInput, WrongDataset
 from core.queries import datasets, jobs, registry
-from core.session import after_commit
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.ids import new_id
@@ -54,11 +51,11 @@ class Plan:
     inputs: dict[str, Any] = field(default_factory=dict)
 
 
-def start(services: Services, once: Once, kind: JobKind, request: BaseModel) -> Response:
+def start(creation: JobCreation, kind: JobKind, request: BaseModel) -> Response:
     """Plan the job and queue it; answer 202 with the whole resource."""
 
     def plan() -> Plan:
-        with services.database.read() as session:
+        with creation.once.database.read() as session:
             return PLANNERS[kind](session, request)
 
     def make(session: Session, planned: Plan) -> Response:
@@ -66,23 +63,11 @@ def start(services: Services, once: Once, kind: JobKind, request: BaseModel) -> 
         session.get(DatasetRow, planned.dataset_id, with_for_update=True)
         datasets.get_ready(session, planned.dataset_id)
         registry.keep(session, jobs.models_read(planned.inputs, planned.params))
-        job = JobRow(
-            id=new_id("job"),
-            kind=kind,
-            owner=once.caller,
-            request_id=once.origin.request_id,
-            traceparent=once.origin.traceparent,
-            dataset_id=planned.dataset_id,
-            params=planned.params,
-            inputs={"dataset": planned.dataset_id, **planned.inputs},
-        )
-        row = jobs.add(session, job)
-        quotas.check(session, services.settings, row)
-        after_commit(session, partial(services.notifier.notify, row.id))
-        shown = describe(row, services.location)
-        return represent(shown, status=202, headers={"Location": shown.links["self"]})
+        row = creation.add(session, kind, planned.dataset_id, params=planned.params, inputs=planned.inputs)
+        job = describe(row, creation.locate)
+        return represent(job, status=202, headers={"Location": job.links["self"]})
 
-    return once.run_planned(fingerprint(kind, request), plan, make)
+    return creation.once.run_planned(fingerprint(kind, request), plan, make)
 
 
 def _erm(session: Session, request: ErmRequest) -> Plan:

@@ -7,17 +7,27 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app.deps import READER, TRAINER, CallerFirst, JobKey, LoadedJob, Reading, Serving, Writing
+from app.deps import (
+    READER,
+    TRAINER,
+    ArtifactsDep,
+    CallerFirst,
+    JobKey,
+    LoadedJob,
+    LocateDep,
+    Reading,
+    Writing,
+)
 from app.http import pagination
 from app.http.etag import conditional, represent
 from app.http.file_response import send_file
-from app.http.idempotency import Idempotent
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, sends
 from app.http.schemas import Page
 from app.jobs import plans as starting
 from app.jobs import service as jobs
 from app.jobs.presenter import describe
+from app.jobs.queue import CreationDep, QueueDep
 from app.jobs.schemas import Job
 from app.operations.problems_routes import problems
 from core.queries import jobs as queries
@@ -48,40 +58,40 @@ DatasetFilter = Annotated[
 
 
 @router.post("/erm", summary="Train by plain ERM", **STARTING)
-def start_erm(body: ErmRequest, services: Serving, once: Idempotent) -> Response:
-    return starting.start(services, once, JobKind.ERM, body)
+def start_erm(body: ErmRequest, creation: CreationDep) -> Response:
+    return starting.start(creation, JobKind.ERM, body)
 
 
 @router.post("/mask", summary="Compute a mask set", **STARTING)
-def start_mask(body: MaskRequest, services: Serving, once: Idempotent) -> Response:
-    return starting.start(services, once, JobKind.MASK, body)
+def start_mask(body: MaskRequest, creation: CreationDep) -> Response:
+    return starting.start(creation, JobKind.MASK, body)
 
 
 @router.post("/finetune", summary="Finetune a model on the images of a mask set", **STARTING)
-def start_finetune(body: FinetuneRequest, services: Serving, once: Idempotent) -> Response:
-    return starting.start(services, once, JobKind.FINETUNE, body)
+def start_finetune(body: FinetuneRequest, creation: CreationDep) -> Response:
+    return starting.start(creation, JobKind.FINETUNE, body)
 
 
 @router.post(
     "/masktune", summary="Run the whole method: erm, mask, finetune, control, calibrate, evaluate", **STARTING
 )
-def start_masktune(body: MasktuneRequest, services: Serving, once: Idempotent) -> Response:
-    return starting.start(services, once, JobKind.MASKTUNE, body)
+def start_masktune(body: MasktuneRequest, creation: CreationDep) -> Response:
+    return starting.start(creation, JobKind.MASKTUNE, body)
 
 
 @router.post("/retrain_head", summary="Retrain the last layer, balanced over groups", **STARTING)
-def start_retrain_head(body: RetrainHeadRequest, services: Serving, once: Idempotent) -> Response:
-    return starting.start(services, once, JobKind.RETRAIN_HEAD, body)
+def start_retrain_head(body: RetrainHeadRequest, creation: CreationDep) -> Response:
+    return starting.start(creation, JobKind.RETRAIN_HEAD, body)
 
 
 @router.post("/evaluate", summary="Measure a model", **STARTING)
-def start_evaluate(body: EvaluateRequest, services: Serving, once: Idempotent) -> Response:
-    return starting.start(services, once, JobKind.EVALUATE, body)
+def start_evaluate(body: EvaluateRequest, creation: CreationDep) -> Response:
+    return starting.start(creation, JobKind.EVALUATE, body)
 
 
 @router.post("/predict", summary="Write predictions for every sample of a split to a file", **STARTING)
-def start_predict(body: PredictRequest, services: Serving, once: Idempotent) -> Response:
-    return starting.start(services, once, JobKind.PREDICT, body)
+def start_predict(body: PredictRequest, creation: CreationDep) -> Response:
+    return starting.start(creation, JobKind.PREDICT, body)
 
 
 @router.get(
@@ -94,7 +104,7 @@ def start_predict(body: PredictRequest, services: Serving, once: Idempotent) -> 
 def list_jobs(
     request: Request,
     session: Reading,
-    services: Serving,
+    locate: LocateDep,
     kind: KindFilter = None,
     state: StateFilter = None,
     dataset: DatasetFilter = None,
@@ -106,7 +116,7 @@ def list_jobs(
         session, before=before, limit=limit + 1, kind=kind, state=state, dataset_id=dataset
     )
     shown, following = pagination.page(rows, limit)
-    data = [describe(row, services.location) for row in shown]
+    data = [describe(row, locate) for row in shown]
     return conditional(request, Page[Job](data=data, next_cursor=following))
 
 
@@ -117,8 +127,8 @@ def list_jobs(
     response_model=Job,
     responses=NOT_MODIFIED | problems(404),
 )
-def get_job(request: Request, row: LoadedJob, services: Serving) -> Response:
-    return conditional(request, describe(row, services.location))
+def get_job(request: Request, row: LoadedJob, locate: LocateDep) -> Response:
+    return conditional(request, describe(row, locate))
 
 
 @router.post(
@@ -129,8 +139,8 @@ def get_job(request: Request, row: LoadedJob, services: Serving) -> Response:
     response_model=Job,
     responses=problems(404, 409),
 )
-def cancel(job_id: JobKey, session: Writing, services: Serving) -> Response:
-    return represent(describe(queries.cancel(session, job_id), services.location), status=202)
+def cancel(job_id: JobKey, session: Writing, locate: LocateDep) -> Response:
+    return represent(describe(queries.cancel(session, job_id), locate), status=202)
 
 
 @router.post(
@@ -141,8 +151,8 @@ def cancel(job_id: JobKey, session: Writing, services: Serving) -> Response:
     response_model=Job,
     responses=problems(404, 409),
 )
-def resume(job_id: JobKey, session: Writing, services: Serving) -> Response:
-    return represent(describe(jobs.resume(services, session, job_id), services.location), status=202)
+def resume(job_id: JobKey, session: Writing, queue: QueueDep, locate: LocateDep) -> Response:
+    return represent(describe(jobs.resume(session, queue, job_id), locate), status=202)
 
 
 @router.get(
@@ -152,6 +162,6 @@ def resume(job_id: JobKey, session: Writing, services: Serving) -> Response:
     response_class=Response,
     responses=sends("application/vnd.apache.parquet", "text/csv") | NOT_MODIFIED | problems(404, 409),
 )
-def get_predictions(request: Request, row: LoadedJob, services: Serving) -> Response:
-    file, kind = jobs.predictions(services, row)
+def get_predictions(request: Request, row: LoadedJob, artifacts: ArtifactsDep) -> Response:
+    file, kind = jobs.predictions(row, artifacts)
     return send_file(request, file, media_type=kind, filename=f"{row.id}{file.suffix}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 from sqlalchemy.orm import Session
 
 from app.jobs import service
+from app.jobs.queue import JobQueue
 from core.errors import DatasetInUse, ModelInUse, NotFound
 from core.queries import datasets, jobs, leases, registry
 from masktune.contract.vocabulary import JobKind, JobState, Stage
@@ -74,24 +74,32 @@ def test_an_import_that_was_cancelled_is_resumed(either: Front) -> None:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_data_set_is_deleted_or_its_job_resumed_and_never_both(either: Front) -> None:
-    database, resume = either.services.database, partial(service.resume, either.services)
+    database, queue = either.services.database, JobQueue(0, either.services.notifier)
     dataset, gone = either.dataset(), either.dataset()
     resumed = cancelled(either, JobKind.ERM, dataset_id=dataset)
     refused = cancelled(either, JobKind.ERM, dataset_id=gone)
     with pytest.raises(DatasetInUse, match=resumed):
-        while_it_waits(database, lambda s: resume(s, resumed), lambda s: datasets.delete(s, dataset)).result()
+        while_it_waits(
+            database, lambda s: service.resume(s, queue, resumed), lambda s: datasets.delete(s, dataset)
+        ).result()
     with pytest.raises(NotFound, match=gone):
-        while_it_waits(database, lambda s: datasets.delete(s, gone), lambda s: resume(s, refused)).result()
+        while_it_waits(
+            database, lambda s: datasets.delete(s, gone), lambda s: service.resume(s, queue, refused)
+        ).result()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_model_is_deleted_or_its_job_resumed_and_never_both(either: Front) -> None:
-    database, resume = either.services.database, partial(service.resume, either.services)
+    database, queue = either.services.database, JobQueue(0, either.services.notifier)
     dataset = either.dataset()
     resumed, model = failed_after_its_erm(either, dataset)
     gone = either.model(dataset)
     refused = cancelled(either, JobKind.EVALUATE, dataset_id=dataset, inputs={"model": gone})
     with pytest.raises(ModelInUse, match=resumed):
-        while_it_waits(database, lambda s: resume(s, resumed), lambda s: registry.delete(s, model)).result()
+        while_it_waits(
+            database, lambda s: service.resume(s, queue, resumed), lambda s: registry.delete(s, model)
+        ).result()
     with pytest.raises(NotFound, match=gone):
-        while_it_waits(database, lambda s: registry.delete(s, gone), lambda s: resume(s, refused)).result()
+        while_it_waits(
+            database, lambda s: registry.delete(s, gone), lambda s: service.resume(s, queue, refused)
+        ).result()

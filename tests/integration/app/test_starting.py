@@ -12,6 +12,7 @@ from starlette.responses import Response
 from app.http.idempotency import Once, Plan
 from app.http.validation import parse
 from app.jobs import plans as starting
+from app.jobs.queue import JobCreation, JobQueue
 from core.errors import NotFound
 from core.queries import registry
 from masktune.contract.job_requests import ErmRequest, EvaluateRequest, RetrainHeadRequest
@@ -56,7 +57,8 @@ def test_a_model_that_is_deleted_meanwhile_is_not_found(either: Front, role: str
         with either.services.database.begin() as session:
             registry.delete(session, gone)
 
+    queue = JobQueue(0, either.services.notifier)
     once = Late(either.services.database, caller="c", key=None, meanwhile=delete)
     with pytest.raises(NotFound, match=gone):
-        starting.start(either.services, once, kind, request)
+        starting.start(JobCreation(once, queue, either.services.location), kind, request)
     assert either.client.get("/jobs").json()["data"] == []

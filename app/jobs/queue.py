@@ -1,0 +1,90 @@
+"""Where requests put their jobs: within the quota of their key, and told to the workers once committed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import Depends
+from sqlalchemy.orm import Session
+
+from app.deps import LocateDep, NotifierDep, SettingsDep
+from app.http.idempotency import Idempotent, Once
+from app.http.locations import Locate
+from core.errors import TooManyRequests
+from core.notifications import JobNotifier
+from core.queries import jobs
+from core.session import after_commit
+from core.tables import JobRow
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import JobKind
+
+
+@dataclass(frozen=True)
+class JobQueue:
+    """`max_active` is how many jobs of one key may wait or run at a time; 0 is any number."""
+
+    max_active: int
+    notifier: JobNotifier
+
+    def admit(self, session: Session, job: JobRow) -> None:
+        """Announce this job, which the transaction has queued, once it is committed.
+
+        Raises `TooManyRequests` if it exceeds its owner's quota; the transaction is then rolled back. The
+        response has no Retry-After, because nobody knows when a job ends.
+        """
+        most = self.max_active
+        if most and job.owner is not None and jobs.active_of(session, job.owner) > most:
+            raise TooManyRequests(
+                f"this key has {most} queued or running jobs, which is its limit; "
+                "wait until one ends, or cancel one"
+            )
+        after_commit(session, partial(self.notifier.notify, job.id))
+
+
+@dataclass(frozen=True)
+class JobCreation:
+    """A request that creates a job: once per Idempotency-Key, for its caller."""
+
+    once: Once
+    queue: JobQueue
+    locate: Locate
+
+    def add(
+        self,
+        session: Session,
+        kind: JobKind,
+        dataset_id: str,
+        *,
+        params: dict[str, Any],
+        inputs: dict[str, Any],
+    ) -> JobRow:
+        """Queue a job; `inputs` are those besides the data set. Raises `TooManyRequests`."""
+        job = JobRow(
+            id=new_id("job"),
+            kind=kind,
+            owner=self.once.caller,
+            request_id=self.once.origin.request_id,
+            traceparent=self.once.origin.traceparent,
+            dataset_id=dataset_id,
+            params=params,
+            inputs={"dataset": dataset_id, **inputs},
+        )
+        row = jobs.add(session, job)
+        self.queue.admit(session, row)
+        return row
+
+
+async def _queue(settings: SettingsDep, notifier: NotifierDep) -> JobQueue:
+    return JobQueue(settings.max_active_jobs_per_key, notifier)
+
+
+QueueDep = Annotated[JobQueue, Depends(_queue)]
+
+
+async def _creation(once: Idempotent, queue: QueueDep, locate: LocateDep) -> JobCreation:
+    return JobCreation(once, queue, locate)
+
+
+CreationDep = Annotated[JobCreation, Depends(_creation)]
