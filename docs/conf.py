@@ -6,15 +6,14 @@ import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]  # reference_pages, and the code that it tells of
+sys.path.insert(0, str(Path(__file__).parents[1]))  # docs.reference_pages, and the code that it tells of
 
 project = "masktune"
 author = "the masktune contributors"
 copyright = author
 release = version = installed("masktune-service")
 
-extensions = ["myst_parser", "reference_pages"]
+extensions = ["myst_parser", "docs.reference_pages"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 exclude_patterns = ["_build"]

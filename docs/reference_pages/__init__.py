@@ -12,10 +12,10 @@ from pathlib import Path
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-from reference_pages.client import client
-from reference_pages.commands import commands
-from reference_pages.http import routes
-from reference_pages.operating import metrics, presets, problems, settings
+from docs.reference_pages.client import client
+from docs.reference_pages.commands import commands
+from docs.reference_pages.http import routes
+from docs.reference_pages.operating import metrics, presets, problems, settings
 
 GENERATORS: dict[str, Callable[[], str]] = {
     "client": client,

@@ -9,11 +9,11 @@ from typing import Any
 from pydantic import BaseModel
 
 import masktune as package
+from docs.reference_pages.markdown import code, sections, table
 from masktune import AsyncClient, Client
 from masktune.client.client import readiness
 from masktune.client.limits import service_limits
 from masktune.client.resource import Listing, Operation, Resource
-from reference_pages.markdown import code, sections, table
 
 
 def client() -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 import typer
 
+from docs.reference_pages.markdown import code, sections, table
 from masktune.cli.main import EPILOG, app
-from reference_pages.markdown import code, sections, table
 
 NAME = "masktune"
 

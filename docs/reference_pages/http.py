@@ -8,7 +8,7 @@ from typing import Any
 
 from app.main import create_app
 from core.settings import Settings
-from reference_pages.markdown import code, sections, table
+from docs.reference_pages.markdown import code, sections, table
 
 Schema = dict[str, Any]
 _LONG = re.compile(r"^app__schemas__\w+?__")

@@ -16,8 +16,8 @@ import presets as preset_files
 from app.operations.metrics import Metrics
 from core.errors import PROBLEM_BASE, all_problems
 from core.settings import Settings
-from reference_pages.commands import variables
-from reference_pages.markdown import code, sections, table
+from docs.reference_pages.commands import variables
+from docs.reference_pages.markdown import code, sections, table
 
 _SUFFIX = {"counter": "_total"}
 
