@@ -85,7 +85,6 @@ def _tidy(database: Database, settings: Settings) -> None:
     scratch = settings.scratch
     work = {folder.name: folder for folder in (scratch / "work").glob("*")}
     active, read = _active(database, work)
-    remove_abandoned(scratch.glob("import.*"))
     remove_abandoned((scratch / "uploads").glob("*"))
     remove_abandoned(folder for job_id, folder in work.items() if job_id not in active)
     # Both the front's cache and the worker's: the two may share a data folder.

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.auth import service as keys
 from app.auth.schemas import Key, KeyRequest, NewKey, OwnKey
-from app.deps import ADMIN, Bearer, CallerFirst, KeyKey, Reading, Serving, Writing
+from app.deps import ADMIN, Bearer, CallerFirst, KeyKey, KeyringDep, LocateDep, Reading, Writing
 from app.http import pagination
 from app.http.etag import conditional
 from app.http.idempotency import Idempotent
@@ -27,9 +27,9 @@ router = APIRouter(prefix="/keys", tags=["keys"], route_class=CallerFirst)
     summary="Create a key",
     responses=problems(409, 422),
 )
-def create_key(body: KeyRequest, services: Serving, once: Idempotent) -> Response:
+def create_key(body: KeyRequest, once: Idempotent, keyring: KeyringDep, locate: LocateDep) -> Response:
     """Only if the operator has configured a key (`MASKTUNE_API_KEYS`): without one the service is open."""
-    return keys.create(services, once, body)
+    return keys.create(once, body, keyring, locate)
 
 
 @router.get(
@@ -46,10 +46,10 @@ def list_keys(request: Request, session: Reading, limit: Limit = 20, cursor: Cur
 
 
 @router.get("/self", response_model=OwnKey, summary="Get the key of this request", responses=NOT_MODIFIED)
-async def get_own_key(request: Request, caller: Bearer, services: Serving) -> Response:
+async def get_own_key(request: Request, caller: Bearer, keyring: KeyringDep) -> Response:
     """Any valid key may ask, whatever its scopes: a client learns what its key may do before it tries. Counts
     as a `read` toward the key's rate."""
-    return conditional(request, keys.own(services, caller))
+    return conditional(request, keys.own(keyring, caller))
 
 
 @router.get(
@@ -66,6 +66,6 @@ def get_key(request: Request, key_id: KeyKey, session: Reading) -> Response:
 @router.delete(
     "/{key_id}", dependencies=[ADMIN], status_code=204, summary="Revoke a key", responses=problems(404)
 )
-def revoke_key(key_id: KeyKey, services: Serving, session: Writing) -> None:
+def revoke_key(key_id: KeyKey, keyring: KeyringDep, session: Writing) -> None:
     """The key opens nothing from then on; other replicas follow within 5 s. It stays in the list."""
-    keys.revoke(services, session, key_id)
+    keys.revoke(session, keyring, key_id)

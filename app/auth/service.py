@@ -5,11 +5,11 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.auth.keyring import Caller, digest_of, new_secret
+from app.auth.keyring import Caller, Keyring, digest_of, new_secret
 from app.auth.schemas import Key, KeyRequest, NewKey, OwnKey
-from app.deps import Services
 from app.http.etag import represent
 from app.http.idempotency import Once, fingerprint
+from app.http.locations import Locate
 from core.errors import Conflict
 from core.queries import keys
 from core.session import after_commit
@@ -21,9 +21,9 @@ MOST = 1000
 """Limit of valid keys. Each request is compared with all of them, which takes 0.1 to 0.2 ms at this limit."""
 
 
-def create(services: Services, once: Once, request: KeyRequest) -> Response:
+def create(once: Once, request: KeyRequest, keyring: Keyring, locate: Locate) -> Response:
     """Answer 201 with the secret. The response stored for the Idempotency-Key does not contain it."""
-    if not services.keyring.closed:
+    if not keyring.closed:
         raise Conflict(
             "this service is open to everyone who can reach it, so a key would change nothing; ask the "
             "operator to set MASKTUNE_API_KEYS=admin:SECRET and restart it, then create keys with that one"
@@ -41,11 +41,11 @@ def create(services: Services, once: Once, request: KeyRequest) -> Response:
         )
         shown = describe(keys.add(session, row))
         told.append(NewKey(**dict(shown), secret=secret))
-        after_commit(session, services.keyring.forget)
-        return _answer(services, NewKey(**dict(shown), secret=None))
+        after_commit(session, keyring.forget)
+        return _answer(NewKey(**dict(shown), secret=None), locate)
 
     kept = once.run(fingerprint(request), make)
-    return _answer(services, told[0]) if told else kept  # no key was created: replay the first response
+    return _answer(told[0], locate) if told else kept  # no key was created: replay the first response
 
 
 def describe(row: KeyRow) -> Key:
@@ -59,23 +59,23 @@ def describe(row: KeyRow) -> Key:
     )
 
 
-def own(services: Services, caller: Caller) -> OwnKey:
+def own(keyring: Keyring, caller: Caller) -> OwnKey:
     """Describe the caller's own key. The id of an operator's key is a digest of it and is left out."""
     return OwnKey(
         id=caller.id if is_id(caller.id, "key") else None,
         name=caller.name,
         scopes=sorted(caller.scopes),
-        open=not services.keyring.closed,
+        open=not keyring.closed,
     )
 
 
-def revoke(services: Services, session: Session, key_id: str) -> None:
+def revoke(session: Session, keyring: Keyring, key_id: str) -> None:
     """Revoke a key: on this replica with the commit, everywhere within `KEPT_SECONDS`."""
     keys.revoke(session, key_id)
-    after_commit(session, services.keyring.forget)
+    after_commit(session, keyring.forget)
 
 
-def _answer(services: Services, key: NewKey) -> Response:
+def _answer(key: NewKey, locate: Locate) -> Response:
     # no-store keeps the secret out of caches along the way.
-    headers = {"Location": services.location(f"/keys/{key.id}"), "Cache-Control": "no-store"}
+    headers = {"Location": locate(f"/keys/{key.id}"), "Cache-Control": "no-store"}
     return represent(key, status=201, headers=headers)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.auth.keyring import Caller
-from app.deps import Serving, identify
+from app.deps import DatabaseDep, TracingDep, identify
 from core.errors import IdempotencyMismatch, RequestInFlight
 from core.queries import idempotency
 from core.session import Database
@@ -97,16 +97,17 @@ class Once:
 
 async def _once(
     request: Request,
-    services: Serving,
+    database: DatabaseDep,
+    tracing: TracingDep,
     caller: Annotated[Caller, Depends(identify)],
     key: IdempotencyKey = None,
 ) -> Once:
-    origin = Origin(request.state.request_id, services.tracing.traceparent())
+    origin = Origin(request.state.request_id, tracing.traceparent())
     if key is None:
-        return Once(services.database, caller.id, None, origin)
+        return Once(database, caller.id, None, origin)
     words = "\n".join((caller.id, request.method, request.url.path, key))
     digest = hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()
-    return Once(services.database, caller.id, digest, origin)
+    return Once(database, caller.id, digest, origin)
 
 
 Idempotent = Annotated[Once, Depends(_once)]

@@ -49,7 +49,7 @@ class Mapped:
 
 def plan(session: Session, services: Services, query: SaliencyQuery) -> Plan:
     """Resolve the model, the class and the mask rule. Raises for whatever is wrong with the query."""
-    model = models.find(services, session, query.model)
+    model = models.find(session, services.inference, query.model)
     target = None
     if query.target is not None:
         if query.target not in model.classes:

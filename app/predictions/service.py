@@ -57,7 +57,7 @@ def plan(session: Session, services: Services, query: PredictQuery) -> Plan:
 
 def _plan(session: Session, services: Services, query: PredictQuery) -> Plan:
     wish = selection.wish(query)
-    model = models.find(services, session, query.model)
+    model = models.find(session, services.inference, query.model)
     name = calibrations.score_name(query.score, model)
     find = calibrations.needed if wish.policy in ("coverage", "max_risk") else calibrations.of
     calibration = find(model, services.artifacts)

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from sqlalchemy.orm import Session
 
-from app.deps import ADMIN, READER, CallerFirst, Reading, Serving, Writing
+from app.deps import ADMIN, READER, CallerFirst, DatabaseDep, InferenceDep, LocateDep, Reading, Writing
 from app.http.etag import conditional, represent
 from app.http.idempotency import Idempotent, fingerprint
 from app.http.responses import NOT_MODIFIED, Responses
@@ -68,21 +68,23 @@ def get_alias(request: Request, name: AliasName, session: Reading) -> Response:
 def put_alias(
     name: AliasName,
     target: AliasTarget,
-    services: Serving,
+    database: DatabaseDep,
+    inference: InferenceDep,
+    locate: LocateDep,
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The model is loaded before the alias moves, so that no request for the alias waits for it. If loading
     fails or takes longer than half a minute, the alias moves all the same."""
     hold = partial(aliases.check, name=name, if_match=if_match, if_none_match=if_none_match)
-    with services.database.read() as session:
+    with database.read() as session:
         hold(session, lock=False)
         pair = aliases.target(session, target.model)
-    aliases.load_ahead(services, pair)
-    with services.database.begin() as session:
+    aliases.load_ahead(inference, pair)
+    with database.begin() as session:
         existed = hold(session)
         alias = aliases.point(session, name, target.model)
-    headers = {"Location": services.location(f"/aliases/{name}")}
+    headers = {"Location": locate(f"/aliases/{name}")}
     return represent(alias, status=200 if existed else 201, headers=headers)
 
 
@@ -96,7 +98,7 @@ def put_alias(
 def roll_back(
     name: AliasName,
     once: Idempotent,
-    services: Serving,
+    inference: InferenceDep,
     target: RollbackTarget | None = None,
     if_match: IfMatch = None,
 ) -> Response:
@@ -106,10 +108,10 @@ def roll_back(
     hold = partial(aliases.check, name=name, if_match=if_match, if_none_match=None)
 
     def load() -> None:
-        with services.database.read() as session:
+        with once.database.read() as session:
             hold(session, lock=False)
             pair = aliases.target(session, aliases.model_before(session, name, wanted.version))
-        aliases.load_ahead(services, pair)
+        aliases.load_ahead(inference, pair)
 
     def make(session: Session, _: None) -> Response:
         hold(session)

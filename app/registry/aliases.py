@@ -8,9 +8,8 @@ from concurrent.futures import CancelledError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.deps import Services
 from app.http.etag import etag_of, matches
-from app.inference import Pair
+from app.inference import Inference, Pair
 from app.predictions.service import pair_of
 from app.registry.schemas import Alias, Aliases, AliasMove, AliasWithHistory
 from core.errors import Conflict, InvalidInput, MasktuneError, NotFound, PreconditionFailed
@@ -70,14 +69,14 @@ def target(session: Session, model: str) -> Pair:
     return pair_of(session, registry.get(session, model))
 
 
-def load_ahead(services: Services, pair: Pair) -> None:
+def load_ahead(inference: Inference, pair: Pair) -> None:
     """Load the pair that an alias is about to point at, so that no request has to wait for it.
 
     Call it outside a transaction. It loads into this process only. The alias moves even if the load fails or
     takes too long: otherwise it could not be moved back from a broken model. Requests report the error.
     """
     try:
-        services.inference.load_ahead(pair, seconds=LOAD_SECONDS)
+        inference.load_ahead(pair, seconds=LOAD_SECONDS)
     except MasktuneError as error:
         logger.warning("model %s was not loaded before an alias moves to it: %s", pair.model.id, error.detail)
     except (TimeoutError, CancelledError):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 
-from app.deps import Services
 from app.inference import Part
+from app.inference.engines.graph_store import Exports
+from core.artifacts import Artifacts
 from core.tables import ModelRow
 
 FileFormat = Literal["safetensors", "onnx"]
@@ -22,23 +22,13 @@ class Download(NamedTuple):
     """Strong validator, since a model's files never change."""
 
 
-async def prepare(services: Services, row: ModelRow, format: FileFormat) -> Download:
+async def prepare(row: ModelRow, format: FileFormat, artifacts: Artifacts, exports: Exports) -> Download:
     """Return the file on the local disk. The first ONNX download exports it, which may take minutes.
 
     Raises `Conflict` if the model cannot be exported, and `Overloaded` if too many wait for an export.
     """
-    return Download(await _FILES[format](services, row), f"{row.id}.{format}", f'"{row.id}.{format}"')
-
-
-async def _weights(services: Services, row: ModelRow) -> Path:
-    return await run_in_threadpool(services.artifacts.folder, row.artifact) / "model.safetensors"
-
-
-async def _graph(services: Services, row: ModelRow) -> Path:
-    return await services.inference.exports.graph(Part(row.id, row.artifact))
-
-
-_FILES: dict[FileFormat, Callable[[Services, ModelRow], Awaitable[Path]]] = {
-    "safetensors": _weights,
-    "onnx": _graph,
-}
+    if format == "onnx":
+        path = await exports.graph(Part(row.id, row.artifact))
+    else:
+        path = await run_in_threadpool(artifacts.folder, row.artifact) / "model.safetensors"
+    return Download(path, f"{row.id}.{format}", f'"{row.id}.{format}"')

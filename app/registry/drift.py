@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from app.deps import Services
 from app.inference import Calibration
-from app.predictions.usage import ABSTAINED, SUREST
+from app.predictions.usage import ABSTAINED, SUREST, Tally
 from app.registry import calibrations
 from app.registry.drift_schemas import Drift, DriftStatus, DriftTest, Served, ShareOf
+from core.artifacts import Artifacts
 from core.queries import served
 from core.queries.served import HOUR, Totals
+from core.session import Database
 from core.tables import ModelRow
 from masktune.contract.vocabulary import Counted
 from models.selective import Comparison, Reference, Share, compare
@@ -25,12 +26,12 @@ _STATEMENTS: dict[DriftStatus, str] = {
 }
 
 
-def drift(services: Services, row: ModelRow, *, days: int) -> Drift:
+def drift(row: ModelRow, artifacts: Artifacts, tally: Tally, database: Database, *, days: int) -> Drift:
     """Test for drift over the last `days`. Raises `Conflict` for a model without a calibration."""
-    calibration = calibrations.needed(row, services.artifacts)
+    calibration = calibrations.needed(row, artifacts)
     name = calibrations.score_name(None, row)
-    services.tally.flush(services.database)  # counts of this replica; the others may be seconds behind
-    with services.database.read() as session:
+    tally.flush(database)  # counts of this replica; the others may be seconds behind
+    with database.read() as session:
         totals = served.totals(session, row.id, calibration.id, hours=24 * days)
     tests = compare(_shares(calibration, calibration.references[name], totals.counts), alpha=ALPHA)
     status = _status(tests)

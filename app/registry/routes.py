@@ -8,7 +8,23 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.datasets import uploads
-from app.deps import ADMIN, READER, TRAINER, CallerFirst, LoadedModel, Reading, Serving, Writing
+from app.deps import (
+    ADMIN,
+    READER,
+    TRAINER,
+    ArtifactsDep,
+    CallerFirst,
+    DatabaseDep,
+    DiscardDep,
+    InferenceDep,
+    LoadedModel,
+    LocateDep,
+    MetricsDep,
+    Reading,
+    SettingsDep,
+    TallyDep,
+    Writing,
+)
 from app.http import pagination
 from app.http.etag import JSON, conditional, matches
 from app.http.file_response import WholeFile
@@ -95,12 +111,19 @@ def list_models(
     responses=problems(404, 409, 413, 415, 422, 507),
     openapi_extra=_form(),
 )
-async def import_model(request: Request, services: Serving, once: Idempotent) -> Response:
+async def import_model(
+    request: Request,
+    once: Idempotent,
+    settings: SettingsDep,
+    artifacts: ArtifactsDep,
+    metrics: MetricsDep,
+    locate: LocateDep,
+) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise UnsupportedMedia("send multipart/form-data with the safetensors file as `file`, and the fields")
-    async with uploads.received(request, services.settings.scratch, metrics=services.metrics) as upload:
-        return await run_in_threadpool(model_import.create, services, once, upload)
+    async with uploads.received(request, settings.scratch, metrics=metrics) as upload:
+        return await run_in_threadpool(model_import.create, once, upload, artifacts, locate)
 
 
 @router.get(
@@ -121,8 +144,8 @@ def get_model(request: Request, row: LoadedModel) -> Response:
     summary="Delete a model and its files",
     responses=problems(404, 409),
 )
-def delete_model(row: LoadedModel, session: Writing, services: Serving) -> None:
-    models.delete(services, session, row.id)
+def delete_model(row: LoadedModel, session: Writing, inference: InferenceDep, discard: DiscardDep) -> None:
+    models.delete(session, inference, row.id, discard)
 
 
 @router.get(
@@ -135,12 +158,13 @@ def delete_model(row: LoadedModel, session: Writing, services: Serving) -> None:
 async def download_model(
     request: Request,
     row: LoadedModel,
-    services: Serving,
+    artifacts: ArtifactsDep,
+    inference: InferenceDep,
     format: Annotated[
         downloads.FileFormat, Query(description="`onnx` is exported on the first download.")
     ] = ("safetensors"),
 ) -> Response:
-    file = await downloads.prepare(services, row, format)
+    file = await downloads.prepare(row, format, artifacts, inference.exports)
     named = request.path_params["model"] == row.id  # an alias may move unnoticed by caches
     headers = {
         "ETag": file.etag,
@@ -164,10 +188,10 @@ async def download_model(
 def get_risk_coverage(
     request: Request,
     row: LoadedModel,
-    services: Serving,
+    artifacts: ArtifactsDep,
     asked: Annotated[RiskCoverageQuery, Query()],
 ) -> Response:
-    found = curves.curve(row, services.artifacts, asked)
+    found = curves.curve(row, artifacts, asked)
     if preferred(request.headers.get("accept", ""), (JSON, PNG)) == PNG:
         return conditional(request, curve_picture.draw(found), media_type=PNG, headers={"Vary": "Accept"})
     return conditional(request, found, headers={"Vary": "Accept"})
@@ -183,7 +207,9 @@ def get_risk_coverage(
 def get_drift(
     request: Request,
     row: LoadedModel,
-    services: Serving,
+    artifacts: ArtifactsDep,
+    tally: TallyDep,
+    database: DatabaseDep,
     days: Annotated[int, Query(ge=1, le=90, description="How many days to look back.")] = 7,
 ) -> Response:
-    return conditional(request, drift.drift(services, row, days=days))
+    return conditional(request, drift.drift(row, artifacts, tally, database, days=days))

@@ -9,16 +9,15 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.deps import Services
+from app.deps import DiscardFiles
 from app.http.key_order import FIGURES, ordered
-from app.inference import Pair
+from app.inference import Inference, Pair
 from app.inference.engines import graph_store as graphs
 from app.registry.schemas import CalibrationRef, Model, ModelMetrics, SplitMetrics
 from core.errors import NotFound
 from core.queries import registry
 from core.session import Database, after_commit
 from core.tables import JobRow, ModelRow
-from core.trash import discard
 from masktune.contract.ids import is_id
 from masktune.contract.vocabulary import RESUMABLE
 
@@ -48,7 +47,7 @@ def calibration_ref(row: ModelRow) -> CalibrationRef | None:
     return CalibrationRef.model_validate({k: v for k, v in row.calibration.items() if k != "artifact"})
 
 
-def find(services: Services, session: Session, name: str) -> ModelRow:
+def find(session: Session, inference: Inference, name: str) -> ModelRow:
     """Return the model to serve under this id or alias, or raise `NotFound`.
 
     If another replica has deleted the model, this also drops it from the memory of this one.
@@ -57,7 +56,7 @@ def find(services: Services, session: Session, name: str) -> ModelRow:
         return registry.get(session, name)
     except NotFound:
         if is_id(name, "mdl"):
-            services.inference.forget(name)
+            inference.forget(name)
         raise
 
 
@@ -73,15 +72,15 @@ def check_there(database: Database, pair: Pair) -> None:
         raise NotFound(f"model {', '.join(sorted(gone))} was deleted; GET /models lists them")
 
 
-def delete(services: Services, session: Session, model_id: str) -> None:
+def delete(session: Session, inference: Inference, model_id: str, discard: DiscardFiles) -> None:
     """Remove the row now and the files after the commit. Raises `ModelInUse` if something needs the model."""
     row = registry.delete(session, model_id)
     # Weights before the graph: a concurrent export checks for the weights last, and then removes its graph.
     keys = [row.artifact, graphs.key(row.id), *_left_by_training(session, row)]
     if row.calibration:
         keys.append(row.calibration["artifact"])
-    after_commit(session, partial(services.inference.forget, row.id))
-    discard(session, services.database, services.artifacts, keys)
+    after_commit(session, partial(inference.forget, row.id))
+    discard(session, keys)
 
 
 def _left_by_training(session: Session, row: ModelRow) -> set[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +11,17 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.datasets.uploads import Upload
-from app.deps import Services
 from app.http.etag import represent
 from app.http.idempotency import Once, fingerprint
+from app.http.locations import Locate
 from app.http.tentative_artifact import tentative
 from app.http.validation import parse
 from app.registry.schemas import ModelImport
 from app.registry.service import describe
+from core.artifacts import Artifacts
 from core.errors import FieldError, InvalidInput, WrongDataset
 from core.queries import datasets, registry
+from core.session import Database
 from core.tables import ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm
@@ -37,21 +37,21 @@ _STRANGERS = {
 }
 
 
-def create(services: Services, once: Once, upload: Upload) -> Response:
+def create(once: Once, upload: Upload, artifacts: Artifacts, locate: Locate) -> Response:
     """Turn the file into an artifact and a row: both or none. `InvalidInput` says what does not fit."""
     request = parse_fields(upload.fields)
     check_file(upload.path)
     if request.dataset is not None:
-        _check_dataset(services, request)
+        _check_dataset(once.database, request)
     asked = fingerprint(request, upload.sha256)
     if (answer := once.answered(asked)) is not None:
         return answer  # saves building the network and storing its file a second time
     model_id = new_id("mdl")
     key = f"models/{model_id}"
 
-    with tentative(services.database, services.artifacts, key) as keep:
+    with tentative(once.database, artifacts, key) as keep:
         # Before the transaction: building a network takes seconds, and SQLite has one writer at a time.
-        _take_in(services, upload, request, key)
+        _take_in(upload, request, artifacts, key)
 
         def make(session: Session) -> Response:
             keep(session)
@@ -67,7 +67,7 @@ def create(services: Services, once: Once, upload: Upload) -> Response:
                     artifact=key,
                 ),
             )
-            headers = {"Location": services.location(f"/models/{row.id}")}
+            headers = {"Location": locate(f"/models/{row.id}")}
             return represent(describe(row), status=201, headers=headers)
 
         return once.run(asked, make)
@@ -109,33 +109,31 @@ def check_file(path: Path) -> None:
         raise _fault("header-too-large", f"the header may have at most {MAX_HEADER_BYTES} bytes")
 
 
-def _take_in(services: Services, upload: Upload, request: ModelImport, key: str) -> None:
+def _take_in(upload: Upload, request: ModelImport, artifacts: Artifacts, key: str) -> None:
     from app.inference.files import Unusable, take_in  # imports torch
 
-    scratch = Path(tempfile.mkdtemp(prefix="import.", dir=services.settings.scratch))
     file = upload.path.rename(upload.path.with_name("weights.safetensors"))
+    folder = upload.path.with_name("model")  # goes with the upload's folder
     try:
         take_in(
             file,
-            scratch / "model",
+            folder,
             backbone=request.backbone,
             classes=tuple(request.classes),
             image_size=request.image_size,
         )
-        services.artifacts.put(scratch / "model", key)
+        artifacts.put(folder, key)
     except Unusable as error:
         raise _fault("does-not-fit", str(error)) from error
     except UnknownBackbone as error:
         raise InvalidInput.field("/backbone", "unknown-backbone", str(error)) from error
     except UnsupportedBackbone as error:
         raise InvalidInput.field("/backbone", "unsupported-backbone", str(error)) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _check_dataset(services: Services, request: ModelImport) -> None:
+def _check_dataset(database: Database, request: ModelImport) -> None:
     assert request.dataset is not None
-    with services.database.read() as session:
+    with database.read() as session:
         dataset = datasets.get(session, request.dataset)
     if list(dataset.classes) != request.classes:
         raise WrongDataset(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from app.deps import READER, CallerFirst, LoadedJob, Serving
+from app.deps import READER, ArtifactsDep, CallerFirst, LoadedJob
 from app.http.etag import JSON, conditional
 from app.http.negotiation import preferred
 from app.http.responses import NOT_MODIFIED, Responses
@@ -30,10 +30,10 @@ PAGE: Responses = {
     summary="Get the before/after report",
     responses=PAGE | NOT_MODIFIED | problems(404, 409),
 )
-def get_report(request: Request, row: LoadedJob, services: Serving) -> Response:
+def get_report(request: Request, row: LoadedJob, artifacts: ArtifactsDep) -> Response:
     vary = {"Vary": "Accept"}
     if preferred(request.headers.get("accept", ""), (JSON, HTML)) == HTML:
-        body = reports.page(row, services.artifacts)
+        body = reports.page(row, artifacts)
         return conditional(request, body, media_type=f"{HTML}; charset=utf-8", headers=vary | reports.SEALED)
-    body = reports.read(row, services.artifacts).model_dump_json().encode()
+    body = reports.read(row, artifacts).model_dump_json().encode()
     return conditional(request, body, headers=vary)

@@ -46,10 +46,10 @@ def test_scratch_space_of_ended_jobs_and_killed_processes_goes(
         for name in ("job_active", "job_ended"):
             jobs.add(session, JobRow(id=name, kind=JobKind.ERM, params={}))
         jobs.cancel(session, "job_ended")
-    stays = [old(scratch / "work/job_active"), old(scratch / "import.new", hours=2)]
-    goes = [old(scratch / name) for name in ("work/job_ended", "work/job_gone", "import.x", "uploads/x")]
+    stays = [old(scratch / "work/job_active"), old(scratch / "uploads/new", hours=2)]
+    goes = [old(scratch / name) for name in ("work/job_ended", "work/job_gone", "uploads/x")]
     run_maintenance(database, settings)
-    assert [folder.exists() for folder in (*stays, *goes)] == [True] * 2 + [False] * 4
+    assert [folder.exists() for folder in (*stays, *goes)] == [True] * 2 + [False] * 3
 
 
 def test_copies_of_the_front_and_of_the_worker_go_but_what_active_jobs_read(
@@ -93,7 +93,7 @@ def test_a_store_in_a_folder_is_tidied(tmp_path: Path, database: Database) -> No
 
 def test_it_is_done_once_an_hour(settings: Settings, database: Database) -> None:
     run_maintenance(database, settings)
-    left = old(settings.scratch / "import.x")
+    left = old(settings.scratch / "uploads/x")
     run_maintenance(database, settings)
     assert left.exists()
     os.utime(settings.scratch / STAMP, (time.time() - 3601,) * 2)
@@ -104,7 +104,7 @@ def test_it_is_done_once_an_hour(settings: Settings, database: Database) -> None
 def test_maintenance_runs_beside_others_and_once_at_a_time(
     settings: Settings, database: Database, wait_until: Wait
 ) -> None:
-    maintenance, left = Maintenance(database, settings), old(settings.scratch / "import.x")
+    maintenance, left = Maintenance(database, settings), old(settings.scratch / "uploads/x")
     maintenance.start()
     wait_until(lambda: not left.exists(), 10)
     maintenance.close(timeout=10)
@@ -120,7 +120,7 @@ def test_a_database_that_is_away_is_told_and_does_not_end_maintenance(
     settings = Settings(data_dir=tmp_path / "var")
     with database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE trash RENAME TO gone")
-    maintenance, left = Maintenance(database, settings), old(settings.scratch / "import.x")
+    maintenance, left = Maintenance(database, settings), old(settings.scratch / "uploads/x")
     maintenance.start()
     wait_until(lambda: "maintenance failed" in caplog.text, 10)
     with database.engine.begin() as connection:
@@ -139,7 +139,7 @@ def test_a_store_that_does_not_answer_is_told_and_stops_nothing(
 ) -> None:
     # Settings would refuse it, and a test must not wait for a store that is away.
     settings = Settings(data_dir=tmp_path / "var").model_copy(update={"storage_url": "nonsense://x"})
-    left = old(settings.scratch / "import.x")
+    left = old(settings.scratch / "uploads/x")
     run_maintenance(database, settings)
     assert not left.exists()
     assert "could not be tidied" in caplog.text
