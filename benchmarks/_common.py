@@ -20,17 +20,12 @@ from numpy.typing import NDArray
 from benchmarks._machine import device_name, load_average
 from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones import Network
+from models.data.loaders import evaluation_loader
 from models.data.packing import Arrays, write_arrays
 from models.data.store import DatasetInfo, Store
 from models.evaluation.metrics import Logits, predict_logits
-from models.masking.compute import RANDOM, MaskSet
-from models.masktune import (
-    compute_masks,
-    continue_as_control,
-    evaluation_loader,
-    finetune_on_masks,
-    fit_erm,
-)
+from models.masking.compute import RANDOM, MaskSet, load_or_compute_masks
+from models.masktune import continue_as_control, finetune_on_masks, fit_erm
 from models.run import Progress, Run, resolve_device
 from models.training.checkpoints import CheckpointFolder
 
@@ -110,8 +105,8 @@ def train_arms(
     """
     fit_erm(network, store, config, run, folder=folder / "erm")
     scattered = replace(config, masking=replace(config.masking, method=RANDOM))
-    random_set = compute_masks(network, store, scattered, run, folder=folder / "masks-random")
-    masks = compute_masks(network, store, config, run, folder=folder / "masks")
+    random_set = load_or_compute_masks(network, store, scattered, run, folder=folder / "masks-random")
+    masks = load_or_compute_masks(network, store, config, run, folder=folder / "masks")
     yield Arm("erm", network)
     start = CheckpointFolder(folder / "erm").last()
     for name, found in (("random_mask", random_set), ("masktune", masks)):

@@ -29,8 +29,8 @@ from masktune.contract.hyperparameters import (
 from models.backbones import Network
 from models.data.batches import LoaderSettings, Masking, MaskSource, make_loader
 from models.evaluation.metrics import metrics
-from models.masking.compute import apply_masks, union
-from models.masktune import compute_masks, continue_as_control, finetune_on_masks, fit_erm
+from models.masking.compute import apply_masks, load_or_compute_masks, union
+from models.masktune import continue_as_control, finetune_on_masks, fit_erm
 from models.mitigation.features import compute_features
 from models.mitigation.groups import class_groups, cross_mistakes
 from models.mitigation.logistic import log_softmax, of_label
@@ -153,7 +153,7 @@ def train_variant(
     for iteration in range(variant.iterations):
         looking = network if variant.blocks is None else cut_earlier(network, variant.blocks)
         place = space / variant.name
-        sets.append(compute_masks(looking, store, config, run, folder=place / f"masks-{iteration}"))
+        sets.append(load_or_compute_masks(looking, store, config, run, folder=place / f"masks-{iteration}"))
         if variant.frozen:
             return _frozen_head(plants, config, run, folder=folder, masks=union(sets))
         tuned = place / f"finetune-{iteration}"

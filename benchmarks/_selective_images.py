@@ -17,10 +17,12 @@ from benchmarks._plants import BACKBONE, lite0, open_plants
 from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig
 from models.backbones import Network
 from models.data.builtin import BuiltinOptions, make_builtin
+from models.data.loaders import train_loader, val_loader
 from models.data.packing import Arrays
 from models.data.store import DatasetInfo, Store
 from models.evaluation.metrics import Logits
-from models.masktune import compute_masks, finetune_on_masks, new_network, train_loader, val_loader
+from models.masking.compute import load_or_compute_masks
+from models.masktune import finetune_on_masks
 from models.run import Run
 from models.selective import (
     SCORES,
@@ -35,6 +37,7 @@ from models.selective.certify import certified_step
 from models.statistics import upper_bound
 from models.training.checkpoints import CheckpointFolder
 from models.training.fit import FitConfig, FitData, fit
+from models.training.inputs import new_network
 
 ERM_ALONE = "erm"
 HALVES = 100  # random cuts of the held-out images in two
@@ -135,7 +138,7 @@ def answers(setting: Setting, run: Run, *, folder: Path) -> dict[str, dict[str, 
     data = FitData(train_loader(store, config, run), val_loader(store, config, run))
     fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(place / "erm"))
     erm = _said(network, setting, run)
-    masks = compute_masks(network, store, config, run, folder=place / "masks")
+    masks = load_or_compute_masks(network, store, config, run, folder=place / "masks")
     start = CheckpointFolder(place / "erm").last()
     finetune_on_masks(network, store, config, run, folder=place / "masktune", start=start, masks=masks)
     tuned = _said(network, setting, run)

@@ -43,9 +43,9 @@ from models.data.store import DatasetInfo, Store
 from models.evaluation.metrics import metrics
 from models.evaluation.verdict import compare, verdict
 from models.masking.compute import MaskSet
-from models.masktune import new_network
 from models.run import Run
 from models.runtime.process import prepare_process
+from models.training.inputs import new_network
 
 _SHOWN = {"description", "title", "data", "released"}  # a preset's other keys
 

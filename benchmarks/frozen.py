@@ -24,9 +24,10 @@ from benchmarks._common import Aim, finish, table, work_folder
 from models.data.packing import Row, StoreWriter
 from models.data.store import DatasetInfo, Store
 from models.defaults import default_hyperparameters
-from models.masktune import fit_erm, new_network, split_features
+from models.masktune import fit_erm
 from models.run import Run, resolve_device
 from models.runtime.process import prepare_process
+from models.training.inputs import new_network, split_features
 
 MOST = 1.3
 

@@ -29,19 +29,15 @@ from core.settings import Settings
 from masktune import Client, Job
 from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones import Network
+from models.data.loaders import evaluation_loader
 from models.data.store import Store
 from models.evaluation.metrics import predict_logits
-from models.masktune import (
-    compute_masks,
-    continue_as_control,
-    evaluation_loader,
-    finetune_on_masks,
-    fit_erm,
-    new_network,
-)
+from models.masking.compute import load_or_compute_masks
+from models.masktune import continue_as_control, finetune_on_masks, fit_erm
 from models.run import Run, resolve_device
 from models.runtime.process import prepare_process
 from models.training.checkpoints import CheckpointFolder
+from models.training.inputs import new_network
 
 MOST = 1.15
 SPLITS = ("calibration", "val", "test")
@@ -93,7 +89,7 @@ def _stages(store: Store, config: Hyperparameters, run: Run, folder: Path) -> di
     timed("erm", lambda: fit_erm(network, store, config, run, folder=folder / "erm"))
     timed("judge", lambda: judge(network))
     start = CheckpointFolder(folder / "erm").last()
-    masks = timed("mask", lambda: compute_masks(network, store, config, run, folder=folder / "masks"))
+    masks = timed("mask", lambda: load_or_compute_masks(network, store, config, run, folder=folder / "masks"))
     tuned, control = folder / "tuned", folder / "control"
     timed(
         "finetune",

@@ -35,11 +35,11 @@ from masktune.contract.hyperparameters import Augmentation, Hyperparameters, Pre
 from models.backbones import Network, build_network
 from models.data.batches import Batch, Loader, Masking
 from models.data.layout import DatasetInfo
+from models.data.loaders import train_loader
 from models.data.packing import Arrays, Row, StoreWriter, write_arrays
 from models.data.store import Store
 from models.masking.rule import apply_masks, thresholds
 from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter
-from models.masktune import train_loader
 from models.run import Progress, Run, resolve_device
 from models.runtime.process import prepare_process
 from models.training.checkpoints import CheckpointFolder

@@ -16,7 +16,7 @@ class LearningError(Exception):
     ├── MaskSetError         models.masking.store
     ├── ModelError           models.export
     ├── OptimizerMismatch    models.training.optim
-    ├── SplitTooSmall        models.training.preflight
+    ├── SplitTooSmall        models.data.loaders
     ├── StoreError           models.data.store
     └── UnknownMethod        models.saliency
     """

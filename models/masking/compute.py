@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from masktune.contract.hyperparameters import MaskingConfig
+from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig
+from models.data.loaders import map_loader
 from models.masking.rule import (
     Size,
     apply_masks,
@@ -27,7 +28,7 @@ from models.masking.rule import (
     threshold_heights,
     thresholds,
 )
-from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter, union
+from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, MaskSetWriter, union
 from models.run import Run
 from models.runtime.batched_eval import answers, evaluating, in_order, watched
 from models.saliency import (
@@ -39,10 +40,12 @@ from models.saliency import (
     saliency,
     saliency_of_activation,
 )
+from models.training.distributed import wait_for_all
 
 if TYPE_CHECKING:
     from models.backbones import Network
     from models.data.batches import Batch, Loader
+    from models.data.store import Store
 
 __all__ = [
     "RANDOM",
@@ -50,6 +53,7 @@ __all__ = [
     "MaskSetSummary",
     "apply_masks",
     "compute_mask_set",
+    "load_or_compute_masks",
     "masks",
     "thresholds",
     "union",
@@ -79,6 +83,39 @@ class MaskSetSummary:
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+def load_or_compute_masks(
+    network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path, iteration: int = 0
+) -> MaskSet:
+    """Compute the mask set of the training split, or open the one that `folder` already holds.
+
+    A new folder appears only when complete. Raises MaskSetError if the set was made with other options.
+    """
+    if run.rank == 0 and not folder.exists():
+        loader = map_loader(store, config, run)
+        compute_mask_set(network, loader, config.masking, run, folder=folder, iteration=iteration)
+    wait_for_all(run)
+    mask_set = MaskSet.open(folder)
+    _check_options(mask_set.header, store, config, run, iteration=iteration)
+    return mask_set
+
+
+def _check_options(
+    header: MaskSetHeader, store: Store, config: Hyperparameters, run: Run, *, iteration: int
+) -> None:
+    masking, side = config.masking, config.image_size
+    expected: dict[str, object] = {
+        **{name: getattr(masking, name) for name in ("method", "target", "sigmas", "share", "crop")},
+        "size": (side, side),
+        "images": len(store.rows("train")),
+        "seed": seed_of_set(run.seed, iteration),
+    }
+    if header.crop is None:  # written by an earlier version, with one seed for all iterations
+        expected |= {"crop": None, "seed": run.seed}
+    differing = ", ".join(name for name, option in expected.items() if getattr(header, name) != option)
+    if differing:
+        raise MaskSetError(f"the masks here were made with a different {differing}: use a new folder")
 
 
 def compute_mask_set(

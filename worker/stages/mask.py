@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+from models.data.loaders import map_loader
 from models.masking.compute import compute_mask_set
-from models.masktune import map_loader
 from worker.stages.context import Result, StageContext
 from worker.stages.training import config_for, given_model, load
 

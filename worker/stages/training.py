@@ -13,9 +13,9 @@ from masktune.contract.vocabulary import Arm, Stage
 from models.backbones import Network, adopt_weights
 from models.export import Arm as CardArm
 from models.export import ModelCard, card_of, load_model, save_model
-from models.masktune import new_network
 from models.training.checkpoints import Checkpoint, CheckpointFolder, EpochRecord
 from models.training.fit import FitResult
+from models.training.inputs import new_network
 from worker.child.workspace import copy_files
 from worker.protocol import ModelSpec
 from worker.stages.context import Result, StageContext

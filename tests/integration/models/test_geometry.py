@@ -20,10 +20,10 @@ from masktune.contract.hyperparameters import Crop, Hyperparameters, MaskingConf
 from models.backbones.network import BackboneSpec, Built, Network, Split
 from models.data.batches import Masking
 from models.data.layout import DatasetInfo
+from models.data.loaders import map_loader, train_loader
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store
-from models.masking.compute import apply_masks
-from models.masktune import compute_masks, map_loader, train_loader
+from models.masking.compute import apply_masks, load_or_compute_masks
 from models.run import Run
 from models.training.augment import RECIPES, augment
 
@@ -113,7 +113,8 @@ def test_a_random_crop_of_a_masked_image_is_the_masked_random_crop(
     name: str, photographs: Store, tmp_path: Path
 ) -> None:
     config = preset(name)
-    found = compute_masks(finder(config.image_size), photographs, config, RUN, folder=tmp_path / "masks")
+    network = finder(config.image_size)
+    found = load_or_compute_masks(network, photographs, config, RUN, folder=tmp_path / "masks")
     batch = next(iter(map_loader(photographs, config, RUN).epoch(None)))
     masks = found.masks(batch.rows, config.image_size, RUN.device)
     assert masks.shape[1:] == batch.images.shape[2:]
@@ -154,6 +155,6 @@ def test_a_mask_of_a_crop_that_is_stretched_misses_what_was_looked_at(
 
 def left_over(config: Hyperparameters, store: Store, folder: Path) -> float:
     """The most that any pixel of an epoch of masked batches is red, 0..1."""
-    found = compute_masks(finder(config.image_size), store, config, RUN, folder=folder / "masks")
+    found = load_or_compute_masks(finder(config.image_size), store, config, RUN, folder=folder / "masks")
     loader: Any = train_loader(store, config, RUN, Masking(found, apply_masks))
     return max(float(redness(batch.images).max()) for batch in loader.epoch(RUN.generator("finetune")))

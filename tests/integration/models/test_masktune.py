@@ -19,22 +19,15 @@ from masktune.contract.hyperparameters import (
 )
 from models.backbones import build_network
 from models.data.batches import LoaderSettings, Masking, make_loader
+from models.data.loaders import train_loader, val_loader
 from models.data.store import Store
 from models.errors import LearningError
-from models.masking.compute import MaskSet, apply_masks
-from models.masktune import (
-    compute_masks,
-    continue_as_control,
-    finetune_on_masks,
-    fit_erm,
-    masktune,
-    new_network,
-    train_loader,
-    val_loader,
-)
+from models.masking.compute import MaskSet, apply_masks, load_or_compute_masks
+from models.masktune import continue_as_control, finetune_on_masks, fit_erm, masktune
 from models.run import Run, Stopped
 from models.training.checkpoints import CheckpointFolder
 from models.training.counting import count
+from models.training.inputs import new_network
 
 CONFIG = Hyperparameters(
     image_size=16,
@@ -149,7 +142,7 @@ def test_a_finetune_without_a_mask_is_the_control(make_store: Callable[..., Stor
     control = continue_as_control(network, store, CONFIG, RUN, folder=tmp_path / "control", start=start)
     assert bare.digest == control.digest
     assert control.history[0].learning_rate == pytest.approx(0.002)  # ERM's last
-    masks = compute_masks(network, store, CONFIG, RUN, folder=tmp_path / "masks")
+    masks = load_or_compute_masks(network, store, CONFIG, RUN, folder=tmp_path / "masks")
     tuned = finetune_on_masks(
         network, store, CONFIG, RUN, folder=tmp_path / "tuned", start=start, masks=masks
     )
@@ -237,7 +230,7 @@ def test_a_masked_pixel_is_exactly_black_in_the_batch(
     make_store: Callable[..., Store], tmp_path: Path
 ) -> None:
     store = make_store()
-    masks = compute_masks(new_network(store, CONFIG), store, CONFIG, RUN, folder=tmp_path / "m")
+    masks = load_or_compute_masks(new_network(store, CONFIG), store, CONFIG, RUN, folder=tmp_path / "m")
     assert isinstance(masks, MaskSet)
     masking = Masking(masks, apply_masks)
     plain = list(train_loader(store, CONFIG, RUN).epoch(RUN.generator("finetune")))

@@ -26,21 +26,15 @@ from masktune.contract.hyperparameters import (
 from models.backbones import build_network
 from models.data.batches import LoaderSettings, make_loader
 from models.data.layout import DatasetInfo
+from models.data.loaders import evaluation_loader
 from models.data.packing import Arrays, write_arrays
 from models.data.store import Store
 from models.evaluation.masking_cost import answers_under_masks
 from models.evaluation.metrics import predict_logits
 from models.export import card_of, load_model, save_model
-from models.masking.compute import compute_mask_set
+from models.masking.compute import compute_mask_set, load_or_compute_masks
 from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter
-from models.masktune import (
-    compute_masks,
-    evaluation_loader,
-    finetune_on_masks,
-    fit_erm,
-    masktune,
-    new_network,
-)
+from models.masktune import finetune_on_masks, fit_erm, masktune
 from models.mitigation.features import compute_features
 from models.mitigation.groups import cross_mistakes
 from models.mitigation.retrain import retrain_head
@@ -48,6 +42,7 @@ from models.run import Run
 from models.saliency import METHODS, saliency
 from models.training import precision
 from models.training.augment import RECIPES
+from models.training.inputs import new_network
 from tests.pretend_cuda import CUDA, Pretended, Wait, pretended_card
 
 HEADS = HeadConfig(penalties=(1.0, 0.1))
@@ -170,7 +165,7 @@ def test_no_step_of_a_finetune_on_masks_waits(
     def tune(images: int) -> list[Wait]:
         store, run, folder = make_store(train=images), Run(CUDA), tmp_path / str(images)
         network = new_network(store, config).to(CUDA)
-        masks = compute_masks(network, store, config, run, folder=folder / "masks")
+        masks = load_or_compute_masks(network, store, config, run, folder=folder / "masks")
         return _waits_of(
             card,
             lambda: finetune_on_masks(

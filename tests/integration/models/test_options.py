@@ -12,10 +12,11 @@ import pytest
 
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig
 from models.data.store import Store
-from models.masking.compute import RANDOM
-from models.masktune import compute_masks, masktune, new_network
+from models.masking.compute import RANDOM, load_or_compute_masks
+from models.masktune import masktune
 from models.run import Run
 from models.saliency import METHODS
+from models.training.inputs import new_network
 
 CONFIG = Hyperparameters(
     image_size=16, batch_size=8, epochs=1, masking=MaskingConfig(sigmas=1.0), control=False
@@ -59,7 +60,7 @@ def test_every_method_masks_the_training_split(
 ) -> None:
     store = make_store(train=4, val=2, test=2)
     config = replace(CONFIG, image_size=28, masking=MaskingConfig(method=method, sigmas=0.0))
-    masks = compute_masks(new_network(store, config), store, config, Run(), folder=tmp_path / "masks")
+    masks = load_or_compute_masks(new_network(store, config), store, config, Run(), folder=tmp_path / "masks")
     assert masks.header.method == method
     assert masks.rows.tolist() == store.rows("train").tolist()
     assert 0 < masks.masked_share < 1

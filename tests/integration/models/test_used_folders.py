@@ -12,10 +12,12 @@ import pytest
 
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig
 from models.data.store import Store
+from models.masking.compute import load_or_compute_masks
 from models.masking.store import MaskSetError
-from models.masktune import compute_masks, masktune, new_network
+from models.masktune import masktune
 from models.run import Run
 from models.training.checkpoints import CheckpointError, CheckpointFolder, digest_of
+from models.training.inputs import new_network
 
 CONFIG = Hyperparameters(
     image_size=16, batch_size=8, epochs=1, control=False, masking=MaskingConfig(sigmas=1.0, iterations=2)
@@ -88,9 +90,9 @@ def test_another_data_set_is_refused(make_store: Stores, tmp_path: Path) -> None
 def test_random_masks_of_another_seed_are_refused(make_store: Stores, tmp_path: Path) -> None:
     store, config = make_store(), replace(CONFIG, masking=MaskingConfig(method="random", share=0.2))
     network = new_network(store, config)
-    compute_masks(network, store, config, RUN, folder=tmp_path / "m")
+    load_or_compute_masks(network, store, config, RUN, folder=tmp_path / "m")
     with pytest.raises(MaskSetError, match="different seed"):
-        compute_masks(network, store, config, replace(RUN, seed=1), folder=tmp_path / "m")
+        load_or_compute_masks(network, store, config, replace(RUN, seed=1), folder=tmp_path / "m")
 
 
 def test_a_job_that_the_version_before_began_goes_on(make_store: Stores, tmp_path: Path) -> None:

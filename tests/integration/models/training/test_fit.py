@@ -14,8 +14,8 @@ from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig, 
 from masktune.contract.parameters import ConfigError
 from models.backbones import Network, build_network
 from models.data.batches import Batch
+from models.data.loaders import train_loader, val_loader
 from models.data.store import Store
-from models.masktune import train_loader, val_loader
 from models.run import Progress, Run, Stopped
 from models.training.checkpoints import CheckpointError, CheckpointFolder, weights_digest
 from models.training.counting import StepCounts, count

@@ -12,18 +12,14 @@ import torch
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.parameters import ConfigError
 from models.backbones import Network, build_network
+from models.data.loaders import evaluation_loader, train_loader
 from models.data.store import Store
-from models.masktune import (
-    evaluation_loader,
-    fit_erm,
-    masktune,
-    split_features,
-    train_loader,
-)
+from models.masktune import fit_erm, masktune
 from models.mitigation.features import HeadError, head_of
 from models.run import Run, Stopped
 from models.training.checkpoints import CheckpointFolder, weights_digest
 from models.training.frozen import FeatureLoader, backbone_digest
+from models.training.inputs import split_features
 
 CONFIG = Hyperparameters(
     backbone="resnet32", pretrained="mdl_1", freeze_backbone=True, image_size=16, batch_size=8, epochs=3

@@ -22,8 +22,8 @@ def main(store_folder: str, pause: str, *trainings: str) -> None:
     from masktune.contract.hyperparameters import Hyperparameters
     from models.backbones import Network, build_network
     from models.data.batches import Batch, StoreLoader
+    from models.data.loaders import train_loader, val_loader
     from models.data.store import Store
-    from models.masktune import train_loader, val_loader
     from models.run import Run
     from models.training.checkpoints import CheckpointFolder, weights_digest
     from models.training.distributed import joined

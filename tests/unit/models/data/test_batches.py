@@ -17,10 +17,10 @@ from models.data import batches as batches_module
 from models.data.batches import Batch, LoaderSettings, Masking, StoreLoader, make_loader, plan
 from models.data.decoding import cropped, resize_square, square, stored_square
 from models.data.layout import DatasetInfo
+from models.data.loaders import train_loader, val_loader
 from models.data.packing import Arrays, Row, StoreWriter, write_arrays
 from models.data.store import Store
 from models.data.workers import DecodedPixels, fitting_workers
-from models.masktune import train_loader, val_loader
 from models.run import Run
 from tests.unit.models.data.conftest import MakeImage
 
