@@ -9,8 +9,7 @@ def change(session: Writing) -> ...                     # committed before the r
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio import CapacityLimiter
@@ -57,8 +56,6 @@ class Services:
     notifier: JobNotifier
     stores: Stores
     inference: Inference
-    forward: Callable[[], None]
-    """Raises unless a real forward pass works; a success is cached for a while."""
     keyring: Keyring
     rates: Rates
     planners: CapacityLimiter
@@ -69,10 +66,8 @@ class Services:
     metrics: Metrics
     tally: Tally
     tracing: Tracing
-    closing: ExitStack
-    """Closed when the application ends; anything started later registers with `closing.callback`."""
-    probes: Probes = field(default_factory=Probes)
-    """The /readyz checks that are running."""
+    probes: Probes
+    """The checks of /readyz."""
 
     def location(self, path: str) -> str:
         """Return the path as a client sees it, with the proxy's prefix."""
@@ -104,6 +99,7 @@ InferenceDep = Annotated[Inference, _opened("inference")]
 KeyringDep = Annotated[Keyring, _opened("keyring")]
 TallyDep = Annotated[Tally, _opened("tally")]
 TracingDep = Annotated[Tracing, _opened("tracing")]
+ProbesDep = Annotated[Probes, _opened("probes")]
 FollowersDep = Annotated[Followers, _opened("followers")]
 MetricsDep = Annotated[Metrics, _opened("metrics")]
 DatabaseDep = Annotated[Database, _opened("database")]

@@ -24,22 +24,19 @@ from app.jobs import event_routes as events
 from app.jobs import preset_routes as presets
 from app.jobs import routes as jobs
 from app.jobs.event_feed import Followers
-from app.operations import gauges
 from app.operations import health_routes as health
 from app.operations import limits_routes as limits
 from app.operations import metrics_routes as metrics
 from app.operations import openapi_routes as openapi
 from app.operations import problems_routes as problems
-from app.operations import sweep as sweeping
-from app.operations import warm_up as warming
-from app.operations.forward_check import ForwardCheck
+from app.operations.background import in_background, sweep_periodically, warm_up
+from app.operations.health import FORWARD_PATIENCE_SECONDS, Check, ForwardCheck, Probes, check_database
 from app.operations.limits import limit_of
-from app.operations.metrics import Metrics
+from app.operations.metrics import Metrics, refreshed
 from app.predictions import routes as predict
 from app.predictions import saliency_routes as saliency
 from app.predictions import stored_images as images
-from app.predictions import usage as tally
-from app.predictions.usage import Tally
+from app.predictions.usage import Tally, flushed
 from app.registry import alias_routes as aliases
 from app.registry import backbone_routes as backbones
 from app.registry import routes as models
@@ -92,14 +89,15 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         settings.check_exposure()
         await asyncio.to_thread(upgrade, settings.database)
         with ExitStack() as closing:
-            services = _open(settings, counters, traces, closing)
+            forward = ForwardCheck(partial(check_forward, settings.device))
+            services = _open(settings, counters, traces, closing, forward)
             await asyncio.to_thread(uploads.clear_abandoned, settings.scratch)
             app.state.services = services
             async with (
-                sweeping.swept(services),
-                tally.kept(services),
-                gauges.kept(services),
-                warming.warmed(services),
+                in_background(sweep_periodically(services.database, settings)),
+                flushed(services.tally, services.database),
+                refreshed(counters, services.followers, services.inference),
+                in_background(warm_up(forward)),
                 aclosing(services.rates),
             ):
                 yield
@@ -135,7 +133,9 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     return app
 
 
-def _open(settings: Settings, counters: Metrics, tracing: Tracing, closing: ExitStack) -> Services:
+def _open(
+    settings: Settings, counters: Metrics, tracing: Tracing, closing: ExitStack, forward: ForwardCheck
+) -> Services:
     settings.scratch.mkdir(parents=True, exist_ok=True)
     closing.callback(tracing.close)
     database = Database(settings.database)
@@ -159,7 +159,6 @@ def _open(settings: Settings, counters: Metrics, tracing: Tracing, closing: Exit
         notifier=notifier,
         stores=stores,
         inference=inference,
-        forward=ForwardCheck(partial(check_forward, settings.device)),
         keyring=Keyring(settings.keys, partial(made_keys, database)),
         rates=open_rates(settings),
         planners=planners,
@@ -170,5 +169,12 @@ def _open(settings: Settings, counters: Metrics, tracing: Tracing, closing: Exit
         metrics=counters,
         tally=Tally(),
         tracing=tracing,
-        closing=closing,
+        probes=Probes(
+            [
+                Check("database", partial(check_database, database)),
+                Check("broker", notifier.ping),
+                Check("storage", artifacts.check),
+                Check("forward_pass", forward, FORWARD_PATIENCE_SECONDS),
+            ]
+        ),
     )

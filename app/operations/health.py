@@ -5,23 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from app.operations.health_schemas import Part, PartName
 from core.errors import Unavailable
 from core.schema import is_current
-
-if TYPE_CHECKING:
-    from app.deps import Services
+from core.session import Database
 
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 5.0
 FORWARD_PATIENCE_SECONDS = 60.0
 """The first forward pass imports torch."""
+FORWARD_SECONDS = 30.0
+"""How long a forward pass that succeeded is relied on: it costs as much as a prediction."""
+
+
+class Check(NamedTuple):
+    """`run` raises unless the part works; it fails if it takes longer than `patience` seconds."""
+
+    part: PartName
+    run: Callable[[], None]
+    patience: float = PATIENCE_SECONDS
 
 
 class _Running(NamedTuple):
@@ -38,7 +46,8 @@ class Probes:
     the process from exiting.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, checks: Sequence[Check] = ()) -> None:
+        self._checks = checks
         self._running: dict[PartName, _Running] = {}
 
     async def ask(self, name: PartName, check: Callable[[], None], patience: float) -> Exception | None:
@@ -52,6 +61,21 @@ class Probes:
             await asyncio.wait([asyncio.wrap_future(running.outcome)], timeout=left)
         return running.outcome.result() if running.outcome.done() else TimeoutError()
 
+    async def parts(self) -> list[Part]:
+        """Check all parts concurrently."""
+        return list(await asyncio.gather(*(self._part(*check) for check in self._checks)))
+
+    async def _part(self, name: PartName, run: Callable[[], None], patience: float) -> Part:
+        error = await self.ask(name, run, patience)
+        if isinstance(error, TimeoutError):
+            return _failed(name, f"did not answer within {patience:.0f} s")
+        if error is not None:  # any error means that the part does not work
+            logger.error("the %s is not ready", name, exc_info=error)
+            # The message of a library's error may contain hosts and paths: report only its type.
+            detail = error.detail if isinstance(error, Unavailable) else f"fails ({type(error).__name__})"
+            return _failed(name, detail)
+        return Part(name=name, ok=True, detail="ok")
+
 
 def _run(check: Callable[[], None], outcome: Future[Exception | None]) -> None:
     try:
@@ -62,35 +86,24 @@ def _run(check: Callable[[], None], outcome: Future[Exception | None]) -> None:
         outcome.set_result(None)
 
 
-async def check(services: Services) -> list[Part]:
-    """Check all parts concurrently."""
-    waits = await asyncio.gather(
-        _part(services, "database", lambda: _database(services)),
-        _part(services, "broker", services.notifier.ping),
-        _part(services, "storage", services.artifacts.check),
-        _part(services, "forward_pass", services.forward, FORWARD_PATIENCE_SECONDS),
-    )
-    return list(waits)
+class ForwardCheck:
+    """Runs a forward pass unless one succeeded within `FORWARD_SECONDS`; failures are not cached."""
+
+    def __init__(self, run: Callable[[], None], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run, self._clock = run, clock
+        self._passed_at = float("-inf")
+
+    def __call__(self) -> None:
+        if self._clock() - self._passed_at > FORWARD_SECONDS:
+            self._run()
+            self._passed_at = self._clock()
 
 
-def _database(services: Services) -> None:
-    services.database.ping()
-    if not is_current(services.database):
+def check_database(database: Database) -> None:
+    """Raise unless it answers and has this version's schema."""
+    database.ping()
+    if not is_current(database):
         raise Unavailable("its schema has a different version")
-
-
-async def _part(
-    services: Services, name: PartName, ask: Callable[[], None], patience: float = PATIENCE_SECONDS
-) -> Part:
-    error = await services.probes.ask(name, ask, patience)
-    if isinstance(error, TimeoutError):
-        return _failed(name, f"did not answer within {patience:.0f} s")
-    if error is not None:  # any error means that the part does not work
-        logger.error("the %s is not ready", name, exc_info=error)
-        # The message of a library's error may contain hosts and paths: report only its type.
-        told = error.detail if isinstance(error, Unavailable) else f"fails ({type(error).__name__})"
-        return _failed(name, told)
-    return Part(name=name, ok=True, detail="ok")
 
 
 def _failed(name: PartName, detail: str) -> Part:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.deps import Serving
-from app.operations import health
+from app.deps import ProbesDep
 from app.operations.health_schemas import Alive, Ready
 from app.operations.problems_routes import problems
 from core.errors import Unavailable
@@ -23,9 +22,9 @@ async def livez() -> Alive:
     summary="Check database, broker, storage and a real forward pass",
     responses=problems(503),
 )
-async def readyz(services: Serving) -> Ready:
+async def readyz(probes: ProbesDep) -> Ready:
     """A 503 problem has `parts` too, and says which of them fail."""
-    parts = await health.check(services)
+    parts = await probes.parts()
     failing = [part.name for part in parts if not part.ok]
     if failing:
         raise Unavailable(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.deps import Serving
+from app.deps import SettingsDep
 from app.http.etag import conditional
 from app.http.responses import NOT_MODIFIED
 from app.operations.limits_schemas import Limits
@@ -14,6 +14,6 @@ router = APIRouter(tags=["service"])
 
 
 @router.get("/limits", summary="Get the size limits", response_model=Limits, responses=NOT_MODIFIED)
-async def limits(request: Request, services: Serving) -> Response:
+async def limits(request: Request, settings: SettingsDep) -> Response:
     """Ask before an upload, to avoid sending what would be refused."""
-    return conditional(request, Limits.model_validate(services.settings))
+    return conditional(request, Limits.model_validate(settings))

@@ -6,8 +6,10 @@ library adds it), one prefix. `deploy/grafana` and `deploy/prometheus` query the
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -17,12 +19,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from app.inference import Inference
+from app.jobs.event_feed import Followers
+from app.operations.background import in_background
 from masktune.contract.vocabulary import Counted, JobState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 MOST_MODELS = 64
 """Number of models with their own label, the first to be served; all others share `(other)`."""
+GAUGES_SECONDS = 5.0
+"""Between two settings of the gauges, which are set for each scrape too."""
 ENGINES = ("onnxruntime", "torch")
 _OTHERS = "(other)"
 _OUTCOMES = (Counted.ANSWERED, Counted.BELOW_THRESHOLD, Counted.NO_CERTIFIED_THRESHOLD)
@@ -112,8 +119,12 @@ class Metrics:
             self._jobs.labels(state.value).set(counts.get(state, 0))
         self._oldest.set(oldest_queued)
 
-    def set_in_flight(self) -> None:
+    def set_gauges(self, followers: Followers, inference: Inference) -> None:
+        """Set the gauges of this process."""
         self._in_flight.set(self.inside)
+        self.followers.set(len(followers))
+        self.waiting.set(inference.waiting)
+        self.set_loaded(inference.loaded)
 
     def set_loaded(self, counts: Mapping[str, int]) -> None:
         """Set the count of every engine, also of those that run nothing."""
@@ -156,6 +167,27 @@ class Metrics:
         """Drop this process's gauges; its counters remain."""
         if _shared_folder() is not None:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+@asynccontextmanager
+async def refreshed(metrics: Metrics, followers: Followers, inference: Inference) -> AsyncIterator[None]:
+    """Set the gauges every few seconds while the block runs, and drop them at its end.
+
+    If several processes share an address, only one answers a scrape; the others report the values they last
+    set.
+    """
+    forget_the_dead()
+    try:
+        async with in_background(_refresh_periodically(metrics, followers, inference)):
+            yield
+    finally:
+        metrics.close()
+
+
+async def _refresh_periodically(metrics: Metrics, followers: Followers, inference: Inference) -> None:
+    while True:
+        metrics.set_gauges(followers, inference)
+        await asyncio.sleep(GAUGES_SECONDS)
 
 
 def forget_the_dead() -> None:

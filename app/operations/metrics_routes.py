@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from app.deps import Reading, Serving
+from app.deps import FollowersDep, InferenceDep, MetricsDep, Reading
 from app.http.responses import sends
-from app.operations import gauges
 from app.operations.metrics import CONTENT_TYPE
 from app.operations.problems_routes import problems
 from core.queries import jobs
@@ -20,7 +19,9 @@ router = APIRouter(tags=["service"])
     response_class=Response,
     responses=sends("text/plain") | problems(503),
 )
-def metrics(services: Serving, session: Reading) -> Response:
-    services.metrics.set_jobs(jobs.counts(session), oldest_queued=jobs.oldest_queued_seconds(session))
-    gauges.refresh(services)
-    return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+def metrics(
+    metrics: MetricsDep, session: Reading, followers: FollowersDep, inference: InferenceDep
+) -> Response:
+    metrics.set_jobs(jobs.counts(session), oldest_queued=jobs.oldest_queued_seconds(session))
+    metrics.set_gauges(followers, inference)
+    return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from app.deps import Services, Serving
+from app.deps import LocateDep
 from app.http.locations import Locate
 from app.http.responses import Responses
 from app.http.validation import invalid_input
@@ -54,8 +54,8 @@ def problem_response(description: str) -> dict[str, Any]:
 
 def respond(error: MasktuneError, request: Request) -> Response:
     """Return the response that reports this error."""
-    services: Services = request.app.state.services
-    told = error.to_problem(request.url.path, base=services.location(PROBLEM_BASE))
+    locate: Locate = request.app.state.services.location
+    told = error.to_problem(request.url.path, base=locate(PROBLEM_BASE))
     return Response(
         json.dumps(told, ensure_ascii=False).encode("utf-8", "replace"),
         status_code=error.status,
@@ -65,15 +65,15 @@ def respond(error: MasktuneError, request: Request) -> Response:
 
 
 @router.get("", summary="List every kind of problem")
-async def list_kinds(services: Serving) -> ProblemKinds:
-    return ProblemKinds(data=[_describe(kind, services.location) for kind in all_problems()])
+async def list_kinds(locate: LocateDep) -> ProblemKinds:
+    return ProblemKinds(data=[_describe(kind, locate) for kind in all_problems()])
 
 
 @router.get("/{code}", summary="Get what a kind of problem means", responses=problems(404))
-async def get_kind(code: str, services: Serving) -> ProblemKind:
+async def get_kind(code: str, locate: LocateDep) -> ProblemKind:
     for kind in all_problems():
         if kind.code == code:
-            return _describe(kind, services.location)
+            return _describe(kind, locate)
     raise NotFound("there is no such kind of problem; GET /problems lists them")
 
 

@@ -28,7 +28,6 @@ from models.selective import Reference
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.deps import Services
     from core.session import Database
 
 logger = logging.getLogger(__name__)
@@ -108,23 +107,23 @@ def count(
 
 
 @asynccontextmanager
-async def kept(services: Services) -> AsyncIterator[None]:
+async def flushed(tally: Tally, database: Database) -> AsyncIterator[None]:
     """Flush every `FLUSH_SECONDS` while the block runs, and once at its end."""
     try:
-        async with in_background(_keep_writing(services)):
+        async with in_background(_flush_periodically(tally, database)):
             yield
     finally:
-        await asyncio.to_thread(_write, services)
+        await asyncio.to_thread(_flush, tally, database)
 
 
-async def _keep_writing(services: Services) -> None:
+async def _flush_periodically(tally: Tally, database: Database) -> None:
     while True:
         await asyncio.sleep(FLUSH_SECONDS)
-        await asyncio.to_thread(_write, services)
+        await asyncio.to_thread(_flush, tally, database)
 
 
-def _write(services: Services) -> None:
+def _flush(tally: Tally, database: Database) -> None:
     try:
-        services.tally.flush(services.database)
+        tally.flush(database)
     except (SQLAlchemyError, OSError) as error:  # e.g. the database restarts: the next flush writes them
         logger.warning("counts of what was served could not be written and wait: %s", error)

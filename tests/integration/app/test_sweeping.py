@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.operations.sweep import swept
+from app.operations.background import in_background, sweep_periodically
 from core.session import Database
 from tests.integration.app.conftest import Front
 
@@ -32,7 +31,7 @@ def test_it_goes_on_after_an_error_that_nobody_foresaw(front: Front, wait_until:
     often = front.settings.model_copy(update={"sweep_seconds": 0.02})
 
     async def sweep_until_begun_twice(broken: Broken) -> None:
-        async with swept(replace(front.services, database=broken, settings=often)):
+        async with in_background(sweep_periodically(broken, often)):
             await asyncio.to_thread(wait_until, lambda: broken.begun > 1, 15)
 
     with closing(Broken(front.settings.database)) as broken:

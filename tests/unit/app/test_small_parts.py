@@ -11,7 +11,7 @@ from app.datasets.uploads import Spool, clear_abandoned
 from app.http.schemas import rfc3339
 from app.jobs.event_stream import frame, wanted
 from app.jobs.schemas import Event
-from app.operations.forward_check import KEPT_SECONDS, ForwardCheck
+from app.operations.health import FORWARD_SECONDS, ForwardCheck
 from app.operations.limits import FRAMING, limit_of
 from app.operations.problems_routes import storage_error
 from core.settings import Settings
@@ -81,7 +81,7 @@ def test_a_passed_forward_check_is_kept_and_a_failed_one_is_not() -> None:
     check()
     check()
     assert runs == 3
-    now = KEPT_SECONDS + 1
+    now = FORWARD_SECONDS + 1
     check()
     assert runs == 4
 
