@@ -34,7 +34,7 @@ from models.backbones import build_network
 from tests.conftest import StubbornStore
 from tests.integration.app.conftest import CLASSES, Front, StartFront
 from tests.integration.app.test_datasets import archive
-from tests.proxies import Proxy
+from tests.support.proxies import Proxy
 
 REPO = str(Path(__file__).resolve().parents[3])
 KINDS = {"datasets": "uploads", "models": "models"}

@@ -43,7 +43,7 @@ from models.saliency import METHODS, saliency
 from models.training import precision
 from models.training.augment import RECIPES
 from models.training.inputs import new_network
-from tests.pretend_cuda import CUDA, Pretended, Wait, pretended_card
+from tests.support.pretend_cuda import CUDA, Pretended, Wait, pretended_card
 
 HEADS = HeadConfig(penalties=(1.0, 0.1))
 CONFIG = Hyperparameters(image_size=16, batch_size=8, epochs=2, masking=MaskingConfig(sigmas=1.0))

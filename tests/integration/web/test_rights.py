@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from masktune import Limits
 from tests.integration.web.conftest import NO_API
-from tests.stub_api import StubApi, stub_api
+from tests.support.stub_api import StubApi, stub_api
 from web.transport.connection import connect
 
 MODEL = {"id": "mdl_1", "arm": "erm", "backbone": "small_cnn", "classes": ["a", "b"]}

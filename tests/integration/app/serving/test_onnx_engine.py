@@ -18,7 +18,7 @@ from app.inference.engines.torch import TorchEngine
 from core.errors import Unavailable
 from models.backbones import build_network
 from models.export import export_onnx
-from tests.pretend_cuda import pretended_card
+from tests.support.pretend_cuda import pretended_card
 
 IMAGES = np.zeros((2, 3, 28, 28), np.uint8)
 

@@ -16,7 +16,7 @@ from core.settings import Settings
 from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import _furnished, picture
 from tests.integration.app.serving.processes import Replica
-from tests.proxies import PausingProxy
+from tests.support.proxies import PausingProxy
 
 CLIENTS, IMAGES = 3, 64
 

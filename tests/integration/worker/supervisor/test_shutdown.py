@@ -19,7 +19,7 @@ from core.settings import Settings
 from core.tables import JobRow
 from masktune.contract.vocabulary import JobState
 from tests.integration.worker.conftest import REPO, SCRIPTED
-from tests.proxies import PausingProxy
+from tests.support.proxies import PausingProxy
 from worker.supervisor.child_process import MARK
 from worker.supervisor.supervisor import environment
 

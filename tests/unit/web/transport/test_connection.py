@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from masktune import AsyncClient, ProblemError
-from tests.stub_api import stub_api
+from tests.support.stub_api import stub_api
 from web.transport.connection import Connections, lacking, own_key
 
 

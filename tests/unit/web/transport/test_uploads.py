@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from masktune import AsyncClient, Limits
-from tests.stub_api import StubApi, stub_api
+from tests.support.stub_api import StubApi, stub_api
 from web.text import labels as words
 from web.transport.connection import connect
 from web.transport.disk_quota import room

@@ -15,7 +15,7 @@ from core.artifacts import Artifacts
 from core.errors import Unavailable
 from models.backbones import Network, build_network
 from models.export import card_of, save_model
-from tests.pretend_cuda import pretended_card
+from tests.support.pretend_cuda import pretended_card
 
 IMAGES = np.zeros((2, 3, 28, 28), np.uint8)
 
