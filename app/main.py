@@ -116,8 +116,8 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         telemetry={"tracing": False, "metrics": False, "logs": False},
         responses=problems.problems(422),  # replaces FastAPI's own validation error in the document
     )
-    gate = app.state.gate = Gate(settings.predict_in_flight, root_path=settings.root_path)
-    gate.refused = partial(counters.answered, "POST", status=Overloaded.status, seconds=None)
+    gate = app.state.gate = Gate(settings.predict_in_flight)
+    gate.refused = partial(counters.answered, status=Overloaded.status, seconds=None)
     for module in RESOURCES:
         app.include_router(module.router)
     routers = [module.router for module in RESOURCES]
@@ -126,9 +126,9 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     app.add_middleware(Heads)
     app.add_middleware(BodyLimit, limit_of=limit_of(settings))
     app.add_middleware(SameOrigin, allowed=settings.allowed_hosts, is_open=known(not settings.keys))
-    app.add_middleware(Admission, gate=gate)
     app.add_middleware(PlainPaths)
-    app.add_middleware(Observe, metrics=counters)  # added last, so only the tracing span is outside it
+    app.add_middleware(Observe, metrics=counters)
+    app.add_middleware(Admission, gate=gate)  # added last: outside of it is only the tracing span
     traces.instrument(app)
     return app
 

@@ -38,7 +38,8 @@ _CONNECTION = {
     408: "The request arrives too slowly",
     431: "The head of the request is too large",
 }
-"""`app.server.connection` sends these before any route runs, and hangs up; `type` is about:blank."""
+"""`app.server` sends these before any route runs, and hangs up; `type` is about:blank. A connection that
+carries no HTTP at all gets a line of text from uvicorn."""
 
 
 def service_version() -> str:

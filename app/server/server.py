@@ -14,8 +14,9 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app.main import create_app
-from app.server.connection import Connection, guarded
-from app.server.stopping import end_in_time
+from app.server.connection import MAX_HEAD_BYTES, Connection
+from app.server.middleware.time_limits import WithinTime
+from app.server.process import end_in_time
 from core import logs
 from core.settings import Settings
 
@@ -60,8 +61,9 @@ def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = 
     """
     app = create_app(settings)
     config = uvicorn.Config(
-        app if wrap is None else wrap(app),
-        http=guarded(Connection, app.state.gate),
+        WithinTime(app if wrap is None else wrap(app)),
+        http=Connection,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         log_config=logs.config(settings.log_level, settings.log_format),
         host=settings.host,
         port=settings.port,

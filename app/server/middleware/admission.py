@@ -2,32 +2,30 @@
 
 With a small network, overload saturates the event loop rather than the engine's queue. A refusal must then
 cost a small part of an answer; otherwise twice the rate would leave no time for answers, nor for /livez. So
-our own server asks the `Gate` as soon as a request's head has arrived, before it creates a task, and takes
-the place at once, because one turn of the loop may bring far more requests than fit. `Admission` asks the
-gate for all other requests: under another server, or with an unusually spelled path. Whoever takes a place
-must release it.
+`Admission` is outside of all other middleware, and refusals are counted but not logged.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.locations import location
-from app.server.middleware.refusing import Headers, as_bytes
-from core.errors import PROBLEM_BASE, Overloaded, problem
+from app.http.headers import new_request_id
+from app.server.middleware.refusing import refuse
+from core.errors import Overloaded
 
 _PATHS = ("/predict", "/saliency")
+_METHODS = ("GET", "HEAD", "POST")
 _RETRY_SECONDS = 1
+_SLOW_SECONDS = 2.0
+_SLOW_RETRY_SECONDS = 5
 _STANDING_SECONDS = 0.1
 """Refusals that go on for this long are no longer a burst."""
 _CALM_SECONDS = 1.0
 """Overload is over after this long without a refusal: the last refused client would have retried by now."""
-
-PLACE = "masktune.place"
-"""Scope key of a request that already has its place."""
 
 
 class Gate:
@@ -37,39 +35,24 @@ class Gate:
     and adds no throughput (Nichols and Jacobson, Controlling Queue Delay, 2012).
     """
 
-    def __init__(
-        self, most: int, *, root_path: str = "", clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.most = most
         self._few = (most + 2) // 3
         self.inside = 0
         self.outside = 0
         """Requests whose bodies are slow to arrive (`Place.step_out`)."""
+        self.slow_seconds = _SLOW_SECONDS
+        """How long a body may take before it counts as slow."""
         self._clock = clock
         self._refusing_since = self._refused_at = float("-inf")
-        detail = f"too many requests are being handled; try again in {_RETRY_SECONDS} s"
-        base, retry = location(root_path, PROBLEM_BASE), (b"retry-after", str(_RETRY_SECONDS).encode())
-        self._refusals = {
-            path: as_bytes(problem(Overloaded, detail, instance=location(root_path, path), base=base), retry)
-            for path in _PATHS
-        }
-        self.refused: Callable[[str], None] = _nobody
-        """Called with the path of each request that the server refused without the application."""
+        self.refused: Callable[[str, str], None] = _nobody
+        """Called with method and path of each request that is refused."""
 
     @property
     def full(self) -> bool:
         return self.inside >= self.most or (self.inside >= self._few and self._is_standing())
 
-    def covers(self, path: str) -> bool:
-        """Whether the gate limits requests for this path, given without a proxy's prefix."""
-        return path in _PATHS
-
-    def refusal(self, path: str) -> tuple[Headers, bytes]:
-        """Record a refusal, and return headers and body of the 503 for one of the gate's paths."""
-        self._note_refusal()
-        return self._refusals[path]
-
-    def _note_refusal(self) -> None:
+    def note_refusal(self) -> None:
         now = self._clock()
         if now - self._refused_at >= _CALM_SECONDS:
             self._refusing_since = now
@@ -124,22 +107,68 @@ class Admission:
         self.app, self.gate = app, gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or PLACE in scope:
-            return await self.app(scope, receive, send)
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if not self.gate.covers(path):
+        path = "" if scope["type"] != "http" else scope["path"].removeprefix(scope.get("root_path", ""))
+        if path not in _PATHS:
             return await self.app(scope, receive, send)
         if self.gate.full:
-            headers, body = self.gate.refusal(path)
-            await send({"type": "http.response.start", "status": Overloaded.status, "headers": headers})
-            return await send({"type": "http.response.body", "body": body})
-        self.gate.inside += 1
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            self.gate.inside -= 1
+            self.gate.note_refusal()
+            self.gate.refused(scope["method"] if scope["method"] in _METHODS else "(other)", path)
+            return await _refuse(scope, send, "requests are being handled", _RETRY_SECONDS)
+        await _Admitted(self.gate, scope, receive, send).run(self.app)
         return None
 
 
-def _nobody(path: str) -> None:
+class _Admitted:
+    """A request inside, which gives up its place while its body is slow to arrive.
+
+    Otherwise clients that send a few bytes a second could occupy every place and block all predictions.
+    """
+
+    def __init__(self, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive_piece, self._send_piece = scope, receive, send
+        self._place = Place(gate)
+        self._left = gate.slow_seconds
+        self._complete = self._refused = False
+
+    async def run(self, app: ASGIApp) -> None:
+        self._place.enter()
+        try:
+            await app(self._scope, self._receive, self._send)
+        finally:
+            self._place.leave()
+
+    async def _receive(self) -> Message:
+        if self._refused:
+            return {"type": "http.disconnect"}
+        began, loop = time.monotonic(), asyncio.get_running_loop()
+        limit = None if self._complete or self._left <= 0 else loop.time() + self._left
+        try:
+            async with asyncio.timeout_at(limit):
+                message = await self._receive_piece()
+        except TimeoutError:
+            if not self._place.step_out():
+                self._refused = True
+                await _refuse(
+                    self._scope, self._send_piece, "bodies are arriving slowly", _SLOW_RETRY_SECONDS
+                )
+                return {"type": "http.disconnect"}
+            message = await self._receive_piece()
+        self._left -= time.monotonic() - began
+        if not message.get("more_body", False):
+            self._complete = True
+            self._place.step_in()
+        return message
+
+    async def _send(self, message: Message) -> None:
+        if not self._refused:
+            await self._send_piece(message)
+
+
+async def _refuse(scope: Scope, send: Send, what: str, seconds: int) -> None:
+    detail = f"too many {what}; try again in {seconds} s"
+    headers = (b"retry-after", str(seconds).encode()), (b"x-request-id", new_request_id().encode())
+    await refuse(scope, send, Overloaded, detail, *headers)
+
+
+def _nobody(method: str, path: str) -> None:
     """Ignore the refusal."""

@@ -74,5 +74,4 @@ class _Counted:
 
 async def _refuse(scope: Scope, send: Send, limit: int) -> None:
     detail = f"the body may have at most {limit} bytes; send less, or ask the operator to raise the limit"
-    # The rest of the body is not read, so the connection cannot be reused.
     await refuse(scope, send, PayloadTooLarge, detail, (b"connection", b"close"))

@@ -23,7 +23,8 @@ from starlette.types import ASGIApp
 
 from app.deps import Services
 from app.main import create_app
-from app.server.connection import Connection, guarded
+from app.server.connection import MAX_HEAD_BYTES, Connection, TimeLimits
+from app.server.middleware.time_limits import WithinTime
 from app.server.server import Server
 from core.queries import datasets, jobs, leases, registry
 from core.queries.leases import Lease
@@ -185,9 +186,9 @@ def either(database_url: str, start: StartFront) -> Front:
 
 
 class Impatient(Connection):
-    """The server's own protocol, with timeouts that are short enough for a test."""
+    """The server's own protocol, with limits that are short enough for a test."""
 
-    TICK, HEAD_SECONDS, BODY_SECONDS, SLOW_SECONDS, ANSWER_SECONDS = 0.05, 0.4, 0.4, 0.1, 0.4
+    limits = TimeLimits(head=1.0, body=1.0, answer=0.4, drain=0.8, pause=0.2)
 
 
 @dataclass(frozen=True)
@@ -252,12 +253,14 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
         def begin(wrap: Callable[[FastAPI], ASGIApp] | None = None, **settings: Any) -> Listening:
             given: dict[str, Any] = {"data_dir": tmp_path, "allowed_hosts": "a"} | settings
             app = create_app(Settings(**given))
+            app.state.gate.slow_seconds = 0.1
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             # Small, so that a slow client is detected before the kernel has buffered the whole answer.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
             config = uvicorn.Config(
-                app if wrap is None else wrap(app),
-                http=guarded(Impatient, app.state.gate),
+                WithinTime(app if wrap is None else wrap(app)),
+                http=Impatient,
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=2,

@@ -40,7 +40,7 @@ def test_those_beyond_the_bound_are_refused_and_places_come_back() -> None:
             refused = await http.post("/predict")
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             assert refused.headers["content-type"] == "application/problem+json"
-            assert refused.json()["type"] == "/problems/overloaded"
+            assert refused.json()["type"] == "/behind/problems/overloaded"
             for path in ("/livez", "/jobs/predict", "/ui/predict"):
                 assert (await http.get(path)).status_code == 200
             inner.go.set()
@@ -71,7 +71,7 @@ def test_a_burst_has_all_places() -> None:
     gate = Gate(5, clock=Clock())
     for _ in range(1000):
         assert filled(gate) == 5
-        gate.refusal("/predict")
+        gate.note_refusal()
 
 
 def overloaded(most: int, clock: Clock) -> Gate:
@@ -79,7 +79,7 @@ def overloaded(most: int, clock: Clock) -> Gate:
     gate = Gate(most, clock=clock)
     for _ in range(5):
         assert filled(gate) == most
-        gate.refusal("/predict")
+        gate.note_refusal()
         clock.now += 0.03125
     gate.inside = 0
     return gate
@@ -99,7 +99,7 @@ def test_refusals_far_apart_are_bursts() -> None:
     clock = Clock()
     gate = Gate(4, clock=clock)
     for _ in range(10):
-        gate.refusal("/predict")
+        gate.note_refusal()
         clock.now += 1.5
         assert filled(gate) == 4
         gate.inside = 0
@@ -108,9 +108,9 @@ def test_refusals_far_apart_are_bursts() -> None:
 def test_one_place_is_never_divided() -> None:
     clock = Clock()
     gate = Gate(1, clock=clock)
-    gate.refusal("/predict")
+    gate.note_refusal()
     clock.now += 0.5
-    gate.refusal("/predict")
+    gate.note_refusal()
     assert filled(gate) == 1
 
 

@@ -1,0 +1,147 @@
+"""Ends what a client keeps waiting: a body that trickles, an answer that is not read.
+
+Around everything else. It also refuses heads that two servers may read in two ways, and lets an answer arrive
+although its client is still sending the body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from http import HTTPStatus
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.server.connection import CLOCK, MAX_HEAD_BYTES, Clock
+from app.server.middleware.refusing import Header, as_bytes
+
+_DISCONNECT: Message = {"type": "http.disconnect"}
+_CLOSE: Header = (b"connection", b"close")
+
+
+class WithinTime:
+    """Applies the limits of a request's `Clock`. Requests that have none (another server) are passed on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        clock: Clock | None = scope.get("state", {}).get(CLOCK)
+        if clock is None:
+            return await self.app(scope, receive, send)
+        clock.request_begun()
+        try:
+            if scope["type"] == "http":
+                await _Exchange(clock, scope, receive, send).run(self.app)
+            else:
+                await self.app(scope, receive, send)
+        finally:
+            clock.request_ended()
+        return None
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, clock: Clock, scope: Scope, receive: Receive, send: Send) -> None:
+        self._clock, self._limits, self._scope = clock, clock.limits, scope
+        self._receive_piece, self._send_piece = receive, send
+        self._loop = asyncio.get_running_loop()
+        headers = dict(scope["headers"])
+        self._complete = headers.keys().isdisjoint((b"content-length", b"transfer-encoding"))
+        """Whether the whole body has been received."""
+        self._undecided = headers.get(b"expect", b"").lower() == b"100-continue"
+        """Whether the client waits to be told to send its body."""
+        self._received = 0
+        self._waited = 0.0
+        self._started = self._ended = self._refused = False
+
+    async def run(self, app: ASGIApp) -> None:
+        refusal = _fault(self._scope)
+        if refusal is None:
+            await app(self._scope, self._receive, self._send)
+        else:
+            await self._refuse(*refusal)
+        if self._ended:
+            await self._drain()
+            await self._passed_on({"type": "http.response.body"})
+
+    async def _receive(self) -> Message:
+        if self._refused:
+            return _DISCONNECT
+        self._undecided = False
+        if self._complete:
+            return await self._receive_piece()
+        began = self._loop.time()
+        try:
+            late = self._limits.body + self._received / self._limits.pace - self._waited
+            async with asyncio.timeout(late):
+                message = await self._receive_piece()
+        except TimeoutError:
+            detail = f"the body arrived at less than {self._limits.pace:g} bytes/s; send it again, faster"
+            await self._refuse(HTTPStatus.REQUEST_TIMEOUT, detail)
+            return _DISCONNECT
+        self._waited += self._loop.time() - began
+        self._received += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        return message
+
+    async def _send(self, message: Message) -> None:
+        """Hold back the end of an answer whose request is still arriving (`_drain`)."""
+        if self._refused:
+            return
+        if message["type"] == "http.response.start":
+            self._started = True
+            if self._undecided:  # the body may or may not follow: what comes next could be either
+                self._complete = True
+                message = {**message, "headers": [*message.get("headers", ()), _CLOSE]}
+        elif not self._complete and not message.get("more_body", False):
+            self._ended = True
+            message = {**message, "more_body": True}
+        await self._passed_on(message)
+
+    async def _passed_on(self, message: Message) -> None:
+        unread = self._loop.call_later(self._limits.answer, self._clock.cut_off)
+        try:
+            await self._send_piece(message)
+        finally:
+            unread.cancel()
+
+    async def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer with a problem of type `about:blank` (RFC 9457, 4.2.1), or cut off an answer that has begun.
+        To the application the client has disconnected."""
+        if self._started:
+            self._clock.cut_off()
+        else:
+            problem = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
+            headers, body = as_bytes(problem, _CLOSE)
+            await self._passed_on({"type": "http.response.start", "status": status, "headers": headers})
+            await self._passed_on({"type": "http.response.body", "body": body})
+        self._refused = True
+
+    async def _drain(self) -> None:
+        """Receive the rest of the body. Closing with unread bytes would reset the connection, and the client
+        might lose the answer (RFC 9112, 9.6)."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.drain):
+                while not self._complete:
+                    async with asyncio.timeout(self._limits.pause):
+                        message = await self._receive_piece()
+                    self._complete = not message.get("more_body", False)
+            return
+        self._clock.close()
+
+
+def _fault(scope: Scope) -> tuple[HTTPStatus, str] | None:
+    """Return why a head is refused before anything reads it."""
+    names = [name for name, _ in scope["headers"]]
+    if scope["method"] == "CONNECT":
+        return HTTPStatus.BAD_REQUEST, "this server is not a proxy"
+    if b"transfer-encoding" in names and b"content-length" in names:  # RFC 9112, 6.1
+        return HTTPStatus.BAD_REQUEST, "send either Content-Length or Transfer-Encoding"
+    size = len(scope.get("raw_path", b"")) + len(scope["query_string"])
+    size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    if size > MAX_HEAD_BYTES:
+        detail = f"the request line and headers may have at most {MAX_HEAD_BYTES} bytes; send fewer"
+        return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail
+    return None
