@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from benchmarks._common import Aim, finish, table, work_folder
 from benchmarks._service import served
@@ -105,8 +105,8 @@ def _served(client: Client, job: Job) -> dict[str, float]:
     """Seconds of each stage as the job reports them, and of the whole job by the service's clock."""
     assert job.created_at is not None
     assert job.ended_at is not None
-    cost: list[dict[str, Any]] = client.jobs.report(job.id)["cost"]
-    seconds = {entry["stage"]: float(entry["seconds"] or 0.0) for entry in cost}
+    cost = client.jobs.report(job.id).cost
+    seconds = {entry.stage.value: entry.seconds or 0.0 for entry in cost}
     judge = seconds.get("calibrate", 0.0) + seconds.get("evaluate", 0.0)
     whole = (job.ended_at - job.created_at).total_seconds()
     return {name: seconds.get(name, 0.0) for name in ("erm", "mask", "finetune", "control")} | {

@@ -4,9 +4,9 @@
 
 Null settings: the model is equally accurate in all groups and on both splits, or its own mask changes
 no more answers than the rule allows; the other kind of sign is there for an innocent reason, so that
-one false sign is enough for "leans". In the honest settings that reason is real: the model looks at the
-evidence for its answer, and its mask removes just that. Power settings: a group or the test split is worse
-by 10 to 40 points, or the mask changes that many more answers.
+one false sign is enough for strong evidence. In the honest settings that reason is real: the model looks at
+the evidence for its answer, and its mask removes just that. Power settings: a group or the test split is
+worse by 10 to 40 points, or the mask changes that many more answers.
 
 The honest settings are also cut into slices, to see how often two slices of a class differ by as much
 as a sign of failure requires. Slices are cut by the answers, so the rule does not use them.
@@ -160,12 +160,12 @@ def power_settings() -> list[Setting]:
 
 
 def seen(setting: Setting, draws: int, rng: np.random.Generator) -> float:
-    """The share of draws that are read as "leans"."""
-    leans = 0
+    """The share of draws whose evidence is read as strong."""
+    strong = 0
     for _ in range(draws):
         signs = [sign for sign in setting.draw(rng) if sign is not None]
-        leans += read([*signs, INNOCENT[signs[0].kind]]).reading == "leans"
-    return leans / draws
+        strong += read([*signs, INNOCENT[signs[0].kind]]).evidence == "strong"
+    return strong / draws
 
 
 def main() -> int:
@@ -173,12 +173,12 @@ def main() -> int:
     arguments = _simulation.arguments(__doc__.splitlines()[0])
     rng = np.random.default_rng(arguments.seed)
     start = time.perf_counter()
-    print(f"{'setting':44} {'true gap':>8} {'leans':>7}")
+    print(f"{'setting':44} {'true gap':>8} {'strong':>7}")
     figures, worst = [], 0.0
     for setting in null_settings() + power_settings():
         share = seen(setting, arguments.draws, rng)
         print(f"{setting.name:44} {setting.effect:8.2f} {share:7.3f}", flush=True)
-        figures.append({"setting": setting.name, "effect": setting.effect, "leans": share})
+        figures.append({"setting": setting.name, "effect": setting.effect, "strong": share})
         if setting.effect == 0:
             worst = max(worst, share)
     print(f"\n{'slices of an honest model':44} {'apart':>7}")

@@ -15,9 +15,9 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
-from masktune import Answer, Client, Job
+from masktune import Answer, Client, Job, Report
+from masktune.contract.report.text import verdict
 
 MAX_RISK, CONFIDENCE = 0.05, 0.95
 
@@ -31,7 +31,7 @@ def main() -> None:
         print(f"data set {dataset.id}: {', '.join(f'{n} {split}' for split, n in dataset.splits.items())}")
 
         job = train(client, dataset.id)
-        tell_verdict(client.jobs.report(job.id))
+        print_verdict(client.jobs.report(job.id))
 
         model = job.models["masktune"]
         assert model is not None
@@ -63,13 +63,10 @@ def train(client: Client, dataset: str) -> Job:
     return client.jobs.wait(job.id)
 
 
-def tell_verdict(report: dict[str, Any]) -> None:
+def print_verdict(report: Report) -> None:
     """Print whether it helped, and the difference that decides: both models on the same test images."""
-    verdict, change = report["verdict"]["verdict"], report["verdict"]["deciding"]
-    print(
-        f"the report: {verdict.replace('_', ' ')}; {change['statistic'].replace('_', ' ')} against "
-        f"the control {change['estimate']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})"
-    )
+    decision = verdict(report)
+    print(f"the report: {decision.title}. {decision.sentence}")
 
 
 def certified(client: Client, model: str, images: list[Path]) -> Answer:

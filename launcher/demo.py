@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from masktune import Client, Dataset, Job, Sample
+    from masktune.contract.report import Report
 
 FIELDS: dict[str, Any] = {
     "backbone": "small_cnn",
@@ -134,15 +135,13 @@ class Demo:
 
     def report(self, job: Job) -> None:
         """Show the figures before and after, and whether MaskTune helped."""
-        from masktune.cli.report import comparison, shortcut, verdict
+        from masktune.cli.report import comparison, conclusions, legend
 
         _heading(self.console, "4. What changed")
         report = self.client.jobs.report(job.id)
         self.console.print(comparison(report))
-        self._say(*_measured(report))
-        if leaning := shortcut(report):
-            self._say(leaning)
-        self._say(verdict(report), style="bold")
+        self._say(legend(report), *_measured(report))
+        self._say(*conclusions(report), style="bold")
         page = self.output / "report.html"
         page.write_text(self.client.jobs.report_html(job.id), encoding="utf-8")
         self._show("The whole report", page)
@@ -270,17 +269,15 @@ def _clean_environment() -> dict[str, str]:
     return kept
 
 
-def _measured(report: dict[str, Any]) -> list[str]:
+def _measured(report: Report) -> list[str]:
     """Sentences about the measured accuracies, whatever these turn out to be."""
+    from masktune.contract.report.text import percent
+    from masktune.contract.report.text.names import ARM_NAMES, in_order
 
-    def of(arm: str) -> float | None:
-        return ((report["metrics"].get("test") or {}).get(arm) or {}).get("accuracy")
-
-    erm, control, masktune = of("erm"), of("control"), of("masktune")
-    told = [("plain training", erm), ("the control", control), ("MaskTune", masktune)]
-    rates = ", ".join(f"{name} {value:.1%}" for name, value in told if value is not None)
+    by_arm = report.metrics.get("test", {})
+    rates = ", ".join(f"{ARM_NAMES[arm]} {percent(by_arm[arm].accuracy)}" for arm in in_order(by_arm))
     lines = [f"Accuracy with the square on the wrong class: {rates}."] if rates else []
-    if erm is not None and erm < 0.5:
+    if "erm" in by_arm and by_arm["erm"].accuracy < 0.5:
         lines.append("Plain training does worse than guessing there: it learned the square.")
     return lines
 

@@ -51,6 +51,7 @@ __all__ = [
     "Preset",
     "ProblemError",
     "Progress",
+    "Report",
     "Retry",
     "RiskCoverage",
     "RiskCoverageOptions",
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from masktune.client.models import RiskCoverageOptions
     from masktune.client.predict import Image, PredictOptions, SaliencyOptions
     from masktune.client.wire import Retry
+    from masktune.contract.report import Report
     from masktune.contract.shapes import (
         Alias,
         Answer,
@@ -125,6 +127,7 @@ else:
         "masktune.client.errors",
         "masktune.client.models",
         "masktune.client.predict",
+        "masktune.contract.report",
         "masktune.contract.shapes",
         "masktune.client.wire",
     )

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from masktune import ClientError, ProblemError, UnexpectedAnswer, Unreachable
+from masktune.contract.report.text import formats, names
 from web.text import labels as words
-from web.text import report as report_words
 from web.transport.connection import THEME_COOKIE, UNSENDABLE, connections, here, key_of, request
 
 P = ParamSpec("P")
@@ -37,7 +37,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals |= {"words": words, "report_words": report_words}
+_templates.globals |= {"words": words, "names": names, "formats": formats}
 
 
 def html(template: str, **values: Any) -> ui.html:

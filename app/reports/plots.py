@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from app.reports import labels as words
+from masktune.contract.report.base import ArmName
+from masktune.contract.report.probabilities import Reliability, RiskCurve
+from masktune.contract.report.text import percent
+from masktune.contract.report.text.names import ARM_NAMES, CONTROLS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,11 +33,17 @@ _VARIABLES = {
     "soft": "#e10006",
     "line": "#e10007",
 }
-_COLOR = {**_VARIABLES, "retrained": _VARIABLES["masktune"], "given": _VARIABLES["imported"]}
+_COLOR = {
+    **_VARIABLES,
+    "masktune_control": _VARIABLES["control"],
+    "retrained_control": _VARIABLES["control"],
+    "retrained": _VARIABLES["masktune"],
+    "baseline": _VARIABLES["imported"],
+}
 _drawing = Lock()  # matplotlib's settings and font cache are not thread-safe
 
 
-def risk_coverage(curves: Sequence[tuple[str, words.Json]], *, name: str) -> Markup:
+def risk_coverage(curves: Sequence[tuple[ArmName, RiskCurve]], *, name: str) -> Markup:
     """Plot selective risk over coverage: a line with pointwise bounds for each (arm, curve).
 
     The control's bounds are left out, because three bands would hide each other.
@@ -42,60 +51,58 @@ def risk_coverage(curves: Sequence[tuple[str, words.Json]], *, name: str) -> Mar
     figure = _figure(4.6, 3.1)
     axes = figure.add_subplot()
     for arm, curve in curves:
-        points = curve["points"]
-        coverage = [100 * p["coverage"] for p in points]
-        if arm != "control":
+        points = curve.points
+        coverage = [100 * p.coverage for p in points]
+        if arm not in CONTROLS:
             axes.fill_between(
                 coverage,
-                [100 * p["low"] for p in points],
-                [100 * p["high"] for p in points],
+                [100 * p.low for p in points],
+                [100 * p.high for p in points],
                 color=_COLOR[arm],
                 alpha=0.13,
                 linewidth=0,
             )
         axes.plot(
             coverage,
-            [100 * p["risk"] for p in points],
+            [100 * p.risk for p in points],
             color=_COLOR[arm],
             linewidth=1.8,
-            label=words.ARM_NAMES[arm],
+            label=ARM_NAMES[arm],
         )
     axes.set_xlim(0, 100)
     axes.set_ylim(0, _top(curves))
     _frame(axes, "coverage: inputs answered, %", "risk: wrong answers, %")
     said = "; ".join(
-        f"{words.ARM_NAMES[arm]} is wrong on {words.percent(curve['points'][-1]['risk'])} when it answers "
-        f"{words.percent(curve['points'][-1]['coverage'])} of the inputs"
+        f"{ARM_NAMES[arm]} is wrong on {percent(curve.points[-1].risk)} when it answers "
+        f"{percent(curve.points[-1].coverage)} of the inputs"
         for arm, curve in curves
-        if curve["points"]
+        if curve.points
     )
     return _svg(figure, name=name, label=f"Risk over coverage: {said}")
 
 
-def _top(curves: Sequence[tuple[str, words.Json]]) -> float:
+def _top(curves: Sequence[tuple[ArmName, RiskCurve]]) -> float:
     """Return the axis limit. Ignores bounds at low coverage: they reach 100 % and would flatten the lines."""
-    settled = [p["high"] for _, curve in curves for p in curve["points"] if p["coverage"] >= 0.3]
-    risks = [p["risk"] for _, curve in curves for p in curve["points"]]
+    settled = [p.high for _, curve in curves for p in curve.points if p.coverage >= 0.3]
+    risks = [p.risk for _, curve in curves for p in curve.points]
     return min(102.0, 108 * float(max([0.005, *settled, *risks])))
 
 
-def reliability(arm: str, found: words.Json, *, name: str) -> Markup:
+def reliability(arm: ArmName, found: Reliability, *, name: str) -> Markup:
     """Plot accuracy over confidence, with each bin's interval; larger dots hold more samples."""
     figure = _figure(2.7, 2.7)
     axes = figure.add_subplot()
     axes.plot([0, 100], [0, 100], color=_COLOR["soft"], linewidth=0.8, linestyle=(0, (4, 3)))
-    total = max(1, sum(b["n"] for b in found["bins"]))
-    for b in found["bins"]:
-        x, y = 100 * b["confidence"], 100 * b["accuracy"]
-        if "accuracy_low" in b:
-            axes.plot(
-                [x, x], [100 * b["accuracy_low"], 100 * b["accuracy_high"]], color=_COLOR[arm], linewidth=1
-            )
+    total = max(1, sum(b.n for b in found.bins))
+    for b in found.bins:
+        x, y = 100 * b.confidence, 100 * b.accuracy
+        if b.accuracy_low is not None and b.accuracy_high is not None:
+            axes.plot([x, x], [100 * b.accuracy_low, 100 * b.accuracy_high], color=_COLOR[arm], linewidth=1)
         axes.plot(
             [x],
             [y],
             marker="o",
-            markersize=2.5 + 9 * (b["n"] / total) ** 0.5,
+            markersize=2.5 + 9 * (b.n / total) ** 0.5,
             color=_COLOR[arm],
             markeredgewidth=0,
             alpha=0.8,
@@ -104,7 +111,7 @@ def reliability(arm: str, found: words.Json, *, name: str) -> Markup:
     axes.set_ylim(-4, 104)
     axes.set_aspect("equal")
     _frame(axes, "confidence, %", "accuracy, %")
-    label = f"Reliability of {words.ARM_NAMES[arm]}: off by {100 * found['ece']:.1f} points on average"
+    label = f"Reliability of {ARM_NAMES[arm]}: off by {100 * found.ece:.1f} points on average"
     return _svg(figure, name=name, label=label)
 
 

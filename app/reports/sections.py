@@ -1,233 +1,225 @@
 """The evidence on a report's page: signs of a shortcut, slices, where models look, what may be trusted.
 
-Each builder takes the report's JSON and returns the content for the template, or None if the report lacks
-the section.
+Each builder returns the content for the template, or None if the report lacks the section.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from markupsafe import Markup
-
-from app.reports import labels as words
-from app.reports import notes
-from app.reports import plots as figures
-from app.reports import sentences as answers
+from app.reports import plots
 from app.reports.view import (
-    CutClass,
+    DividedClass,
     Figure,
-    Gaze,
     MaskCost,
-    MeanLook,
+    MeanMap,
     Properties,
     PropertyRow,
     Row,
-    Shortcut,
+    Saliency,
+    ShortcutPart,
     Sign,
     Slice,
     Slices,
+    Target,
     Trust,
-    Wish,
 )
+from masktune.contract.report import Report
+from masktune.contract.report.base import ArmName
+from masktune.contract.report.saliency import InferredSlice, InferredSlices, SaliencyShift
+from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, PropertyFinding
+from masktune.contract.report.text import notes, percent, whole_percent
+from masktune.contract.report.text.answers import EVIDENCE
+from masktune.contract.report.text.formats import percent_interval
+from masktune.contract.report.text.names import ARM_NAMES, SIGN_NAMES
 
 Picture = Callable[[str], str]
 PROPERTIES = 6
 """Limit of rows in the table of simple properties; the JSON has all of them."""
 
 
-def build_shortcut(report: words.Json, arms: Sequence[str], picture: Picture) -> Shortcut | None:
-    found = report.get("shortcut")
-    if not found:
+def build_shortcut(report: Report, arms: Sequence[ArmName], picture: Picture) -> ShortcutPart | None:
+    reliance = report.shortcut_reliance
+    if reliance is None:
         return None
-    tone, title = answers.READINGS[found["reading"]]
-    return Shortcut(
+    tone, title = EVIDENCE[reliance.evidence]
+    return ShortcutPart(
         tone=tone,
         title=title,
-        reason=found.get("reason") or "",
-        model=words.ARM_NAMES[(report.get("gaze") or {}).get("before", arms[0])],
+        reason=reliance.reason or "",
+        model=ARM_NAMES[report.saliency.before if report.saliency else arms[0]],
         signs=tuple(
-            Sign(sign["found"], notes.SIGNS[sign["name"]], sign["sentence"])
-            for sign in sorted(found["signs"], key=lambda sign: not sign["found"])
+            Sign(sign.present, SIGN_NAMES[sign.name], sign.sentence)
+            for sign in sorted(reliance.signs, key=lambda sign: not sign.present)
         ),
-        rule=found["rule"],
-        costs=_costs(report.get("masking_cost") or {}, arms),
-        properties=_properties(report.get("properties")),
-        slices=_slices(report.get("slices"), arms, picture),
+        rule=reliance.rule,
+        costs=_costs(report.masking_cost, arms),
+        properties=_properties(report.properties),
+        slices=_slices(report.slices, arms, picture),
     )
 
 
-def _costs(by_split: words.Json, arms: Sequence[str]) -> tuple[MaskCost, ...]:
+def _costs(
+    by_split: Mapping[str, Mapping[ArmName, MaskingCost]], arms: Sequence[ArmName]
+) -> tuple[MaskCost, ...]:
     rows = []
     for split, by_arm in by_split.items():
         for arm in (arm for arm in arms if arm in by_arm):
             cost = by_arm[arm]
-            told = {each["name"]: each for each in cost["arms"]}
+            plain, own, elsewhere = (cost.under(mask) for mask in ("plain", "own", "elsewhere"))
             rows.append(
                 MaskCost(
                     arm=arm,
-                    name=words.ARM_NAMES[arm],
+                    name=ARM_NAMES[arm],
                     split=split,
-                    n=cost["n"],
-                    masked=_told(cost["masked_share"], cost["masked_low"], cost["masked_high"]),
-                    cells=tuple(
-                        _told(told[m]["accuracy"], told[m]["low"], told[m]["high"])
-                        for m in ("plain", "own", "elsewhere")
-                    ),
+                    n=cost.n,
+                    masked=_with_interval(cost.masked_share, cost.masked_low, cost.masked_high),
+                    cells=tuple(_with_interval(m.accuracy, m.low, m.high) for m in (plain, own, elsewhere)),
                     changed=tuple(
-                        _told(told[m]["changed_share"], told[m]["changed_low"], told[m]["changed_high"])
-                        for m in ("own", "elsewhere")
+                        _with_interval(m.changed_share, m.changed_low, m.changed_high)
+                        for m in (own, elsewhere)
                     ),
                 )
             )
     return tuple(rows)
 
 
-def _told(share: float, low: float, high: float) -> tuple[str, str]:
-    return words.percent(share), f"{100 * low:.1f} – {100 * high:.1f}"
+def _with_interval(share: float, low: float | None, high: float | None) -> tuple[str, str]:
+    return percent(share), percent_interval(low, high)
 
 
-def _properties(check: words.Json | None) -> Properties | None:
-    if not check or not check["findings"]:
+def _properties(check: PropertyCheck | None) -> Properties | None:
+    if check is None or not check.findings:
         return None
-    findings = check["findings"]
-    elsewhere = next((f["elsewhere"]["split"] for f in findings if f["elsewhere"]), None)
+    findings = check.findings
     return Properties(
-        sentence=check["sentence"],
-        rule=check["rule"],
-        n=check["n"],
-        split=check["split"],
-        elsewhere=elsewhere,
-        rows=tuple(_property(found) for found in findings[:PROPERTIES]),
+        sentence=check.sentence,
+        rule=check.rule,
+        n=check.n,
+        split=check.split,
+        elsewhere=next((one.elsewhere.split for one in findings if one.elsewhere), None),
+        rows=tuple(_property(one) for one in findings[:PROPERTIES]),
         more=max(0, len(findings) - PROPERTIES),
     )
 
 
-def _property(found: words.Json) -> PropertyRow:
-    there = found["elsewhere"]
+def _property(finding: PropertyFinding) -> PropertyRow:
+    there = finding.elsewhere
     return PropertyRow(
-        name=found["property"],
-        strength=found["strength"],
-        accuracy=_told(found["accuracy"], found["low"], found["high"]),
-        majority=words.percent(found["majority"]),
+        name=finding.property,
+        strength=finding.strength,
+        accuracy=_with_interval(finding.accuracy, finding.low, finding.high),
+        majority=percent(finding.majority),
         effect=(
-            f"{found['effect']:.2f}".replace("-", "−"),
-            f"{found['effect_low']:.2f} – {found['effect_high']:.2f}".replace("-", "−"),
+            f"{finding.effect:.2f}".replace("-", "−"),
+            f"{finding.effect_low:.2f} – {finding.effect_high:.2f}".replace("-", "−"),
         ),
-        p_value=f"{found['p_value']:.3f}",
-        elsewhere=None if not there else _told(there["accuracy"], there["low"], there["high"]),
+        p_value=f"{finding.p_value:.3f}",
+        elsewhere=None if there is None else _with_interval(there.accuracy, there.low, there.high),
     )
 
 
-def _slices(section: words.Json | None, arms: Sequence[str], picture: Picture) -> Slices | None:
-    if not section:
+def _slices(section: InferredSlices | None, arms: Sequence[ArmName], picture: Picture) -> Slices | None:
+    if section is None:
         return None
-    cut = tuple(
-        CutClass(
-            name=each["class_name"],
-            slices=tuple(
-                _slice(part, arms, picture) for part in section["slices"] if part["label"] == each["label"]
-            ),
-            agreement=notes.agreement(each["agreement"]),
+    divided = tuple(
+        DividedClass(
+            name=each.class_name,
+            slices=tuple(_slice(part, arms, picture) for part in section.slices if part.label == each.label),
+            agreement=notes.agreement(each.agreement),
         )
-        for each in section["classes"]
-        if each["slices"] > 1
+        for each in section.classes
+        if each.slices > 1
     )
+    whole = [each.class_name for each in section.classes if each.slices == 1]
     return Slices(
-        model=words.ARM_NAMES[section["model"]],
-        split=section["split"],
-        n=section["n"],
-        of=section["of"],
-        rule=section["rule"],
-        cut=cut,
-        whole=notes.whole_classes(
-            [e["class_name"] for e in section["classes"] if e["slices"] == 1], len(cut)
-        ),
+        model=ARM_NAMES[section.model],
+        split=section.split,
+        n=section.n,
+        split_size=section.split_size,
+        rule=section.rule,
+        divided=divided,
+        undivided=notes.undivided_classes(whole, len(divided)),
     )
 
 
-def _slice(part: words.Json, arms: Sequence[str], picture: Picture) -> Slice:
-    told = {each["model"]: each for each in part["accuracies"]}
+def _slice(part: InferredSlice, arms: Sequence[ArmName], picture: Picture) -> Slice:
+    measured = {one.model: one for one in part.accuracies}
     return Slice(
         row=Row(
-            f"Slice {part['index'] + 1}",
-            f"{words.percent(part['share'])} of its class",
-            part["n"],
+            f"Slice {part.index + 1}",
+            f"{percent(part.share)} of its class",
+            part.n,
             tuple(
-                Figure(arm, told[arm]["accuracy"], told[arm]["low"], told[arm]["high"], told[arm]["n"])
+                Figure(arm, of.accuracy, of.low, of.high, of.n)
                 for arm in arms
-                if arm in told
+                if (of := measured.get(arm)) is not None
             ),
         ),
-        picture=picture(part["picture"]) if part["picture"] else None,
-        shown=part["shown"],
+        picture=picture(part.picture) if part.picture else None,
+        n_pictured=part.n_pictured,
     )
 
 
-def build_gaze(report: words.Json, arms: Sequence[str], picture: Picture) -> Gaze | None:
-    section = report.get("gaze")
-    if not section:
+def build_saliency(report: Report, arms: Sequence[ArmName], picture: Picture) -> Saliency | None:
+    section = report.saliency
+    if section is None:
         return None
-    movement = section["movement"] or {"all": None, "classes": []}
-    by_class = {each["name"]: each for each in movement["classes"]}
-    return Gaze(
-        split=section["split"],
-        n=section["n"],
-        of=section["of"],
-        moved=notes.moved(movement["all"], section["after"]),
+    by_class = {each.name: each for each in section.shift.classes} if section.shift else {}
+    return Saliency(
+        split=section.split,
+        n=section.n,
+        split_size=section.split_size,
+        shift=notes.saliency_shift(section.shift.all if section.shift else None, section.after),
         means=tuple(
-            MeanLook(
-                name=each["class_name"],
-                n=each["n"],
-                averaged=each["averaged"],
-                image=picture(each["image"]),
+            MeanMap(
+                name=each.class_name,
+                n=each.n,
+                n_averaged=each.n_averaged,
+                image=picture(each.image),
                 arms=tuple(
-                    (arm, words.ARM_NAMES[arm], picture(each["arms"][arm]))
-                    for arm in arms
-                    if arm in each["arms"]
+                    (arm, ARM_NAMES[arm], picture(each.arms[arm])) for arm in arms if arm in each.arms
                 ),
-                moved=_moved(by_class.get(each["class_name"])),
+                shift=_shift(by_class.get(each.class_name)),
             )
-            for each in section["pictures"]
+            for each in section.pictures
         ),
     )
 
 
-def _moved(share: words.Json | None) -> str | None:
-    if share is None or share["mean"] is None:
+def _shift(share: SaliencyShift | None) -> str | None:
+    if share is None or share.mean is None:
         return None
-    value, interval = _told(share["mean"], share["low"], share["high"])
-    return f"{value} ({interval})"
+    return f"{percent(share.mean)} ({percent_interval(share.low, share.high)})"
 
 
-def build_trust(report: words.Json, arms: Sequence[str]) -> Trust | None:
-    curves = report.get("risk_coverage")
+def build_trust(report: Report, arms: Sequence[ArmName]) -> Trust | None:
+    curves = report.risk_coverage
     if not curves:
         return None
-    certified: Mapping[str, words.Json] = report.get("certified") or {}
-    keys = [arm for arm in arms if arm in certified]
-    first = certified[keys[0]] if keys else None
+    by_arm = {arm: report.certificates[arm] for arm in arms if arm in report.certificates}
+    first = next(iter(by_arm.values()), None)
     return Trust(
-        confidence="" if first is None else words.whole_percent(first["confidence"]),
-        n=0 if first is None else first["n"],
-        copies="" if first is None else notes.copies(first.get("copies_left_out")),
-        wishes=()
-        if first is None
-        else tuple(
-            Wish(
-                words.whole_percent(wish["max_risk"]),
-                tuple((arm, *notes.wish(certified[arm]["wishes"][at])) for arm in keys),
+        confidence="" if first is None else whole_percent(first.confidence),
+        n=0 if first is None else first.n,
+        copies="" if first is None else notes.copies(first.copies_left_out),
+        targets=tuple(
+            Target(
+                whole_percent(target.max_risk),
+                tuple((arm, *notes.certificate(of.targets[at])) for arm, of in by_arm.items()),
             )
-            for at, wish in enumerate(first["wishes"])
+            for at, target in enumerate(first.targets if first else ())
         ),
-        best=tuple((arm, notes.best_risk(certified[arm]["best_certifiable_risk"])) for arm in keys),
+        best=tuple((arm, notes.best_risk(of.best_certifiable_risk)) for arm, of in by_arm.items()),
         curves=tuple(
-            (split, notes.SPLITS.get(split, ""), _curves(curves[split], arms, f"risk-{split}"))
+            (
+                split,
+                notes.CURVE_SPLITS[split],
+                plots.risk_coverage(
+                    [(arm, curves[split][arm]) for arm in arms if arm in curves[split]], name=f"risk-{split}"
+                ),
+            )
             for split in ("calibration", "test", "val")
             if split in curves and (split != "val" or "test" not in curves)
         ),
     )
-
-
-def _curves(by_arm: words.Json, arms: Sequence[str], name: str) -> Markup:
-    return figures.risk_coverage([(arm, by_arm[arm]) for arm in arms if arm in by_arm], name=name)

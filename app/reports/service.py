@@ -8,10 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from app.predictions.service import data_uri
-from app.reports import labels as words
 from app.reports.groups import build_groups
 from app.reports.page import Picture, build_page
-from app.reports.sections import build_gaze, build_shortcut, build_trust
+from app.reports.sections import build_saliency, build_shortcut, build_trust
 from core.artifacts import Artifacts
 from core.errors import NotReported
 from core.tables import JobRow
@@ -36,19 +35,19 @@ def page(job: JobRow, artifacts: Artifacts) -> bytes:
     def picture(name: str) -> str:
         return data_uri((folder / Path(name).name).read_bytes())
 
-    return render(report.model_dump(mode="json"), picture).encode()
+    return render(report, picture).encode()
 
 
-def render(report: words.Json, picture: Picture) -> str:
-    """Render a report's JSON as the page; `picture` maps the names of its images to `data:` URIs."""
+def render(report: Report, picture: Picture) -> str:
+    """Render a report as the page; `picture` maps the names of its images to `data:` URIs."""
     page = build_page(report, picture)
     keys = tuple(arm.key for arm in page.arms)
     return _template().render(
         page=page,
         arms=page.arms,
         shortcut=build_shortcut(report, keys, picture),
-        groups=build_groups(report.get("groups"), keys, picture),
-        gaze=build_gaze(report, keys, picture),
+        groups=build_groups(report.groups, keys, picture),
+        saliency=build_saliency(report, keys, picture),
         trust=build_trust(report, keys),
     )
 

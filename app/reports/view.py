@@ -1,18 +1,19 @@
-"""Data for the template of a report: figures and words ready to print."""
+"""Data for the template of a report: figures and sentences ready to print."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from app.reports import labels as words
-from app.reports.sentences import Answer, VerdictWords
+from masktune.contract.report.base import ArmName
+from masktune.contract.report.text import Answer, Verdict, percent
+from masktune.contract.report.text.names import ARM_NAMES
 
 
 @dataclass(frozen=True)
 class Arm:
-    key: str
+    key: ArmName
     name: str
     model: str
     backbone: str
@@ -22,7 +23,7 @@ class Arm:
 class Figure:
     """A share in 0..1 with its interval, if it has one."""
 
-    arm: str
+    arm: ArmName
     value: float
     low: float | None
     high: float | None
@@ -31,17 +32,17 @@ class Figure:
 
     @property
     def name(self) -> str:
-        return words.ARM_NAMES[self.arm]
+        return ARM_NAMES[self.arm]
 
     @property
     def text(self) -> str:
-        return words.percent(self.value)
+        return percent(self.value)
 
     @property
     def interval(self) -> str:
         if self.low is None or self.high is None:
             return ""
-        return f"{words.percent(self.low)} – {words.percent(self.high)}"
+        return f"{percent(self.low)} – {percent(self.high)}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Change:
-    """The judged arm minus another, in points. `left`, `right`, `at` and `zero` are positions in percent."""
+    """The arm after minus another, in points. `left`, `right`, `at` and `zero` are positions in percent."""
 
     against: str
     statistic: str
@@ -74,41 +75,41 @@ class Change:
 class Reliability:
     """How reliable a model's probabilities are; `note` compares the error with what chance would give.
 
-    `shown` is about the probabilities at the model's temperature, which predictions show. `ece` and `figure`
-    are empty if answers are not finite numbers.
+    `at_temperature` is about the probabilities that predictions show. `ece` and `figure` are empty if answers
+    are not finite numbers.
     """
 
     arm: str
     name: str
     ece: str
     note: str
-    shown: str
+    at_temperature: str
     figure: Markup
 
 
 @dataclass(frozen=True)
-class Look:
+class GalleryAnswer:
     """One model on one image of the gallery."""
 
     arm: str
     name: str
     label: str
     probability: str
-    right: bool
+    correct: bool
     overlay: str
     mask: str
 
 
 @dataclass(frozen=True)
-class Item:
+class GalleryItem:
     sample: int
     path: str
     label: str
     group: str | None
     rule: str
-    moved: str | None
+    shift: str | None
     image: str
-    looks: tuple[Look, ...]
+    answers: tuple[GalleryAnswer, ...]
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,8 @@ class SplitPage:
 
     name: str
     n: int
-    unseen: str
-    """Whether the models were trained on its images, as a relative clause."""
+    note: str
+    """Whether the models were trained on its images."""
     summary: tuple[Row, ...]
     groups: tuple[Row, ...]
     classes: tuple[Row, ...]
@@ -146,25 +147,27 @@ class ReportPage:
     dataset: str
     dataset_id: str
     facts: tuple[str, ...]
-    made: str
+    created: str
     arms: tuple[Arm, ...]
-    verdict: VerdictWords
+    verdict: Verdict
     training_note: str | None
     answers: tuple[Answer, ...]
+    shortcut_question: str
+    help_question: str
+    trust_question: str
+    after: str
+    """Name of the arm that the others are compared with, for use inside a sentence."""
     main: SplitPage | None
     others: tuple[SplitPage, ...]
+    differences_note: str
+    gallery_lead: str
     gallery_rules: tuple[tuple[str, str], ...]
-    gallery_turns: str
-    gallery: tuple[Item, ...]
+    gallery_order: str
+    gallery: tuple[GalleryItem, ...]
     masks: tuple[tuple[str, str], ...]
     costs: tuple[Cost, ...]
     total: str
-    judged: str = words.ARM_NAMES["masktune"]
-    """Name of the arm that the others are compared with, for use inside a sentence."""
-    question: str = "Did MaskTune help?"
-    changed: bool = True
-    """Whether the report has a model after the change, not only the one before."""
-    glossary: tuple[tuple[str, str], ...] = field(default=words.GLOSSARY)
+    glossary: tuple[tuple[str, str], ...]
 
 
 # --- the evidence: signs of a shortcut, slices, where models look, what may be trusted ---------
@@ -172,8 +175,8 @@ class ReportPage:
 
 @dataclass(frozen=True)
 class Sign:
-    found: bool
-    what: str
+    present: bool
+    name: str
     sentence: str
 
 
@@ -181,7 +184,7 @@ class Sign:
 class MaskCost:
     """One model on one split under masks; each figure as (share, interval)."""
 
-    arm: str
+    arm: ArmName
     name: str
     split: str
     n: int
@@ -216,11 +219,11 @@ class Properties:
 class Slice:
     row: Row
     picture: str | None
-    shown: int
+    n_pictured: int
 
 
 @dataclass(frozen=True)
-class CutClass:
+class DividedClass:
     name: str
     slices: tuple[Slice, ...]
     agreement: str | None
@@ -231,20 +234,20 @@ class Slices:
     model: str
     split: str
     n: int
-    of: int
+    split_size: int
     rule: str
-    cut: tuple[CutClass, ...]
-    whole: str
+    divided: tuple[DividedClass, ...]
+    undivided: str
 
 
 @dataclass(frozen=True)
-class Shortcut:
-    """Whether the original model leans on a shortcut."""
+class ShortcutPart:
+    """Whether the original model relies on a shortcut."""
 
     tone: str
     title: str
     reason: str
-    """Why it was not judged; empty if it was."""
+    """Why it is not testable; empty if it is."""
     model: str
     signs: tuple[Sign, ...]
     rule: str
@@ -254,30 +257,30 @@ class Shortcut:
 
 
 @dataclass(frozen=True)
-class MeanLook:
+class MeanMap:
     """A class's mean image, plain and under each model's mean map."""
 
     name: str
     n: int
-    averaged: int
+    n_averaged: int
     image: str
-    arms: tuple[tuple[str, str, str], ...]
-    moved: str | None
+    arms: tuple[tuple[ArmName, str, str], ...]
+    shift: str | None
 
 
 @dataclass(frozen=True)
-class Gaze:
+class Saliency:
     split: str
     n: int
-    of: int
-    moved: str | None
-    means: tuple[MeanLook, ...]
+    split_size: int
+    shift: str | None
+    means: tuple[MeanMap, ...]
 
 
 @dataclass(frozen=True)
-class Wish:
+class Target:
     risk: str
-    figures: tuple[tuple[str, str, str], ...]
+    figures: tuple[tuple[ArmName, str, str], ...]
     """Tuples (arm, share that would be answered or "none", counts behind it)."""
 
 
@@ -286,7 +289,7 @@ class Trust:
     confidence: str
     n: int
     copies: str
-    wishes: tuple[Wish, ...]
-    best: tuple[tuple[str, str], ...]
+    targets: tuple[Target, ...]
+    best: tuple[tuple[ArmName, str], ...]
     curves: tuple[tuple[str, str, Markup], ...]
     """Tuples (split, caption, figure)."""

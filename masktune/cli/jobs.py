@@ -175,7 +175,7 @@ def report(
     jobs = session.client.jobs
     if save is not None:
         html = save.suffix.lower() in (".html", ".htm")
-        text = jobs.report_html(job_id) if html else json.dumps(jobs.report(job_id), indent=2)
+        text = jobs.report_html(job_id) if html else jobs.report(job_id).model_dump_json(indent=2)
         save.write_text(text, encoding="utf-8")
         session.say(f"the report is in {save}")
     if open:

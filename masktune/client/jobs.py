@@ -11,6 +11,7 @@ from masktune.client.errors import JobNotSucceeded, WaitedTooLong
 from masktune.client.events import follow, follow_batches
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.wire import Emit, EmittingFlow, Flow, Now, Request
+from masktune.contract.report import Report
 from masktune.contract.shapes import Event, Job, Preset
 
 LOOK_SECONDS = 0.2
@@ -96,15 +97,15 @@ def predictions(job_id: str, target: Path | str) -> Flow[Path]:
     return download(get(f"/jobs/{segment(job_id)}/predictions"), Path(target))
 
 
-def report(job_id: str) -> Flow[dict[str, Any]]:
-    """Get the before/after report as JSON values."""
+def report(job_id: str) -> Flow[Report]:
+    """Get the before/after report."""
     request = Request(
         method="GET",
         path=f"/jobs/{segment(job_id)}/report",
         headers={"Accept": "application/json"},
         repeatable=True,
     )
-    return call(request, dict[str, Any])
+    return call(request, Report)
 
 
 def report_html(job_id: str) -> Flow[str]:

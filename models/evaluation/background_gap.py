@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +41,6 @@ class BackgroundGap:
     correct_same: int
     n_random: int
     correct_random: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 def background_gap(same: Answered, random: Answered, *, generator: np.random.Generator) -> BackgroundGap:

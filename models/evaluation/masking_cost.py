@@ -6,10 +6,9 @@ matters from one that merely damages the image.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,13 +182,6 @@ class MaskingCost:
     classes: tuple[SliceCost, ...]
     groups: tuple[SliceCost, ...]
     sentence: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        value = dataclasses.asdict(self)
-        for name in ("cost", "beyond_elsewhere", "changes_beyond_elsewhere"):
-            value[name] = value[name]._asdict()
-        return value
 
 
 def masking_cost(

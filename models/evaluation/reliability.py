@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,10 +56,6 @@ class Calibration(NamedTuple):
     brier_low: float
     brier_high: float
     bins: tuple[ReliabilityBin, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return self._asdict() | {"bins": [found._asdict() for found in self.bins]}
 
 
 _ECE_DRAWS = 2000

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,9 +39,6 @@ class RiskCoverage:
     augrc: float | None
     confidence: float
     n: int
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def risk_coverage(table: CalibrationTable, *, points: int = 100, confidence: float = 0.95) -> RiskCoverage:

@@ -1,4 +1,4 @@
-"""Does a model lean on a shortcut? One written rule combines signs from its metrics. Does not import torch.
+"""Does a model rely on a shortcut? One written rule combines signs from its metrics. Does not import torch.
 
 A sign of failure: the model is wrong much more often in some group or on the test split. A sign of a cause:
 something small or simple could serve as a shortcut. Either alone may have an innocent explanation (a hard
@@ -16,7 +16,7 @@ from models.evaluation.masking_cost import MaskingCost
 from models.evaluation.metrics import Metrics
 from models.statistics import upper_ends, wilson
 
-Reading = Literal["leans", "some_signs", "no_sign", "not_judged"]
+Evidence = Literal["strong", "some", "none_seen", "not_testable"]
 Kind = Literal["failure", "cause"]
 Name = Literal["groups", "shift", "mask", "property"]
 
@@ -30,9 +30,9 @@ RULE = (
     f"model's own mask covers at most {100 * SMALL_MASK:.0f} % of the image and changes at least "
     f"{100 * MANY_CHANGES:.0f} points more of its answers than the same mask elsewhere (lower end of the "
     "95 % interval); or one simple property of the image predicts the class, rated strong. Both kinds: it "
-    "leans on a shortcut. One kind: some signs. Neither: no sign. The failures of a model that is no better "
+    "relies on a shortcut. One kind: some signs. Neither: no sign. The failures of a model that is no better "
     "than a guess on the validation split (the 95 % interval of its mean accuracy over classes reaches "
-    "chance) are no signs; without a sign of a cause, such a model is not judged. "
+    "chance) are no signs; without a sign of a cause, such a model is not testable. "
     "Slices inferred from where the model looks are no signs either: they are derived from the model's own "
     "answers, and a slice of nothing but its mistakes is found in an honest model too."
 )
@@ -40,30 +40,26 @@ RULE = (
 
 @dataclass(frozen=True)
 class Sign:
-    """One check: whether it found a sign, on `n` samples, and a sentence with its figures."""
+    """One check: whether it is a sign, on `n` samples, and a sentence with its figures."""
 
     name: Name
     kind: Kind
-    found: bool
+    present: bool
     n: int
     sentence: str
 
 
 @dataclass(frozen=True)
-class Leaning:
-    """The signs, their overall reading and its rule. `reason` is a sentence if `reading` is `not_judged`."""
+class ShortcutReliance:
+    """The signs, the evidence that they amount to, and the rule. `reason` says why it is `not_testable`."""
 
-    reading: Reading
+    evidence: Evidence
     rule: str
     signs: tuple[Sign, ...]
     reason: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self)
 
-
-def read(signs: Sequence[Sign], validation: Metrics | None = None) -> Leaning:
+def read(signs: Sequence[Sign], validation: Metrics | None = None) -> ShortcutReliance:
     """Combine the signs by `RULE`; `validation` holds the metrics on that split, if the model has them.
 
     A model that is no better than chance there has learned nothing, or only what does not hold there. Then
@@ -71,16 +67,18 @@ def read(signs: Sequence[Sign], validation: Metrics | None = None) -> Leaning:
     """
     guess = None if validation is None else _guess(validation)
     if guess is not None:
-        signs = [_uncounted(sign, guess) if sign.kind == "failure" and sign.found else sign for sign in signs]
-    kinds = {sign.kind for sign in signs if sign.found}
+        signs = [
+            _uncounted(sign, guess) if sign.kind == "failure" and sign.present else sign for sign in signs
+        ]
+    kinds = {sign.kind for sign in signs if sign.present}
     if kinds:
-        return Leaning("leans" if len(kinds) == 2 else "some_signs", RULE, tuple(signs))
+        return ShortcutReliance("strong" if len(kinds) == 2 else "some", RULE, tuple(signs))
     if guess is not None:
         told = f"{guess}: it has learned nothing, or only what does not hold there."
-        return Leaning("not_judged", RULE, tuple(signs), told)
+        return ShortcutReliance("not_testable", RULE, tuple(signs), told)
     if not signs:
-        return Leaning("not_judged", RULE, (), "There was nothing to check.")
-    return Leaning("no_sign", RULE, tuple(signs))
+        return ShortcutReliance("not_testable", RULE, (), "There was nothing to check.")
+    return ShortcutReliance("none_seen", RULE, tuple(signs))
 
 
 def _guess(validation: Metrics) -> str | None:
@@ -97,7 +95,7 @@ def _guess(validation: Metrics) -> str | None:
 
 def _uncounted(sign: Sign, guess: str) -> Sign:
     told = f"{sign.sentence} {guess}: this says nothing about a shortcut."
-    return dataclasses.replace(sign, found=False, sentence=told)
+    return dataclasses.replace(sign, present=False, sentence=told)
 
 
 def of_groups(metrics: Metrics, *, split: str) -> Sign | None:
@@ -123,7 +121,7 @@ def of_groups(metrics: Metrics, *, split: str) -> Sign | None:
     return Sign(
         name="groups",
         kind="failure",
-        found=bool(surely),
+        present=bool(surely),
         n=metrics.n,
         sentence=f"On the {split} split, its accuracy is {_share(told.accuracy, low, high)} in {name}, "
         f"{told.name}, and {_share(metrics.accuracy, metrics.low, metrics.high)} on all samples.",
@@ -136,7 +134,7 @@ def of_shift(validation: Metrics, test: Metrics) -> Sign:
     return Sign(
         name="shift",
         kind="failure",
-        found=gap >= GAP and test.high < validation.low,
+        present=gap >= GAP and test.high < validation.low,
         n=test.n,
         sentence=f"Its accuracy is {_share(validation.accuracy, validation.low, validation.high)} on the "
         f"validation split and {_share(test.accuracy, test.low, test.high)} on the test split.",
@@ -149,7 +147,7 @@ def of_mask(cost: MaskingCost, *, split: str) -> Sign:
     return Sign(
         name="mask",
         kind="cause",
-        found=cost.masked_share <= SMALL_MASK and beyond.low >= MANY_CHANGES,
+        present=cost.masked_share <= SMALL_MASK and beyond.low >= MANY_CHANGES,
         n=cost.n,
         sentence=f"On the {split} split, its own mask covers "
         f"{_share(cost.masked_share, cost.masked_low, cost.masked_high)} of the image and changes "
@@ -165,7 +163,7 @@ def of_property(check: Mapping[str, Any]) -> Sign | None:
     return Sign(
         name="property",
         kind="cause",
-        found=check["strength"] == "strong",
+        present=check["strength"] == "strong",
         n=check["n"],
         sentence=f"{check['sentence']} (p = {check['findings'][0]['p_value']:.3g})",
     )

@@ -6,10 +6,9 @@ about where its model looks: it is left out and counted. Does not import torch.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +43,6 @@ class MeanMap:
     undefined: int
     map: list[list[float]] | None
     error: list[list[float]] | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self)
 
 
 def mean_maps(maps: Maps, labels: Labels, *, classes: Sequence[str]) -> tuple[MeanMap, ...]:
@@ -95,10 +90,6 @@ class Movement:
 
     all: MovedShare
     classes: tuple[MovedShare, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self)
 
 
 def movement(before: Maps, after: Maps, labels: Labels, *, classes: Sequence[str]) -> Movement:

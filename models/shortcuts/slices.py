@@ -7,10 +7,9 @@ alone: the accuracy on a slice is no evidence against the model. Does not import
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -24,12 +23,12 @@ RULE = (
     "samples of one Gaussian with the same mean and covariance, divided in the same way; otherwise they are "
     "one slice."
 )
-Reading = Literal["follows", "partly", "misses"]
+Degree = Literal["high", "partial", "low"]
 
 _EXAMPLES = 8
 _MAP_SIDE = 8  # larger maps are sum-pooled to this size before clustering
 _RESAMPLES = 200
-_FOLLOWS, _MISSES = 0.5, 0.1
+_HIGH, _LOW = 0.5, 0.1
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,15 @@ class InferredSlice:
 class Agreement:
     """Adjusted mutual information between slices and true groups: 0 at chance, 1 if they coincide.
 
-    The interval is the 95 % percentile bootstrap over the `n` samples. `reading` is `follows` if the interval
-    lies above 0.5, `misses` if it lies below 0.1, else `partly`.
+    The interval is the 95 % percentile bootstrap over the `n` samples. `degree` is `high` if the interval
+    lies above 0.5, `low` if it lies below 0.1, else `partial`.
     """
 
     n: int
     adjusted_mutual_information: float
     low: float
     high: float
-    reading: Reading
+    degree: Degree
 
 
 @dataclass(frozen=True)
@@ -103,10 +102,6 @@ class InferredSlices:
     rule: str
     classes: tuple[ClassSlices, ...]
     slices: tuple[InferredSlice, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self)
 
 
 class Looked(NamedTuple):
@@ -214,8 +209,8 @@ def _agreement(slices: Labels, groups: Labels, rng: np.random.Generator) -> Agre
         _score(groups[pick], slices[pick]) for pick in rng.integers(0, len(groups), (_RESAMPLES, len(groups)))
     ]
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
-    reading: Reading = "follows" if low > _FOLLOWS else "misses" if high < _MISSES else "partly"
-    return Agreement(len(groups), _score(groups, slices), low, high, reading)
+    degree: Degree = "high" if low > _HIGH else "low" if high < _LOW else "partial"
+    return Agreement(len(groups), _score(groups, slices), low, high, degree)
 
 
 def _score(groups: Labels, slices: Labels) -> float:

@@ -63,8 +63,9 @@ def _report(client: Client, job: Job) -> None:
     assert accuracy("control") < 0.5
     assert accuracy("masktune") > 0.9
     report = client.jobs.report(job.id)
-    assert report["verdict"]["verdict"] == "helped"
-    assert report["metrics"]["test"]["masktune"]["accuracy"] == accuracy("masktune")
+    assert report.verdict is not None
+    assert report.verdict.verdict == "helped"
+    assert report.metrics["test"]["masktune"].accuracy == accuracy("masktune")
     assert "</html>" in client.jobs.report_html(job.id)
 
 

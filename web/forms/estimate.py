@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from masktune.contract.hyperparameters import Hyperparameters
+from masktune.contract.report.report import StageCost
 
 Json = Mapping[str, Any]
 
@@ -183,10 +184,10 @@ def estimate(plan: Plan, earlier: Sequence[Measured]) -> Estimate:
     )
 
 
-def measured(job: str, params: Json, cost: Sequence[Json]) -> Measured:
+def measured(job: str, params: Json, cost: Sequence[StageCost]) -> Measured:
     """Build it from a finished job's parameters and the `cost` of its report."""
-    rates = {str(c["stage"]): float(c["images_per_second"]) for c in cost if c.get("images_per_second")}
-    device = next((str(c["device"]) for c in cost if c.get("device")), "")
+    rates = {c.stage.value: c.images_per_second for c in cost if c.images_per_second}
+    device = next((c.device for c in cost if c.device), "")
     frozen = bool(params.get("freeze_backbone"))
     return Measured(job, str(params.get("backbone", "")), params.get("image_size"), frozen, rates, device)
 

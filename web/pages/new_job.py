@@ -172,7 +172,7 @@ async def _earlier(connection: AsyncClient) -> list[Measured]:
             report = await connection.jobs.report(job.id)
         except ClientError:
             return None
-        return measured(job.id, job.params, report.get("cost") or ())
+        return measured(job.id, job.params, report.cost)
 
     jobs: list[Job] = []
     for kind in ("masktune", "erm"):

@@ -81,6 +81,9 @@ TONES = {
     "drifted": "bad",
     "no_sign_of_drift": "good",
     "too_few": "unsure",
+    "good": "good",
+    "neutral": "unsure",
+    "bad": "bad",
 }
 """The colour of a state or a verdict, which is never shown without its word."""
 
@@ -94,15 +97,6 @@ SPLITS = {
     "only_bg_t": "only_bg_t: object replaced by background",
 }
 """All splits that a data set may have; the last three, without an object, are the Background Challenge's."""
-
-_NO_OBJECT = "These images show no object: a model that is right here reads the background. Lower is better."
-SPLIT_NOTES = {
-    "train": "The models were trained on these images, so these figures say nothing about new ones.",
-    "no_fg": _NO_OBJECT,
-    "only_bg_b": _NO_OBJECT,
-    "only_bg_t": _NO_OBJECT,
-}
-"""Notes on splits whose figures say nothing about how good a model is."""
 
 CLASSES_LISTED = 60
 """Most classes listed with their counts; if there are more, only their number is shown."""
@@ -172,11 +166,6 @@ def counted(count: int, one: str, many: str) -> str:
 
 def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None else f"{100 * share:.{digits}f}\u00a0%"  # no line break before the sign
-
-
-def points(difference: float) -> str:
-    """Format a difference of shares as signed percentage points."""
-    return f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def number(value: float | None) -> str:

@@ -30,16 +30,18 @@ BEFORE = (Arm.ERM, Arm.IMPORTED, Arm.GIVEN)
 
 _NAMES: dict[Arm, ArmName] = {
     Arm.ERM: "erm",
-    Arm.GIVEN: "given",
-    Arm.CONTROL: "control",
+    Arm.GIVEN: "baseline",
+    Arm.CONTROL: "masktune_control",
     Arm.MASKTUNE: "masktune",
     Arm.RETRAINED: "retrained",
     Arm.IMPORTED: "imported",
 }
 
 
-def report_arm(arm: Arm) -> ArmName:
-    """The name of the arm in a report."""
+def report_arm(arm: Arm, kind: JobKind) -> ArmName:
+    """The name of the arm in the report of a job of this kind."""
+    if arm is Arm.CONTROL and kind is JobKind.RETRAIN_HEAD:
+        return "retrained_control"
     return _NAMES[arm]
 
 

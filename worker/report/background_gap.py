@@ -25,7 +25,7 @@ def background_gaps(
         return {}
     return {
         split: {
-            report_arm(arm): BackgroundGap.model_validate(
+            report_arm(arm, context.spec.kind): BackgroundGap.model_validate(
                 background_gap(
                     _answered(store, said, SAME),
                     _answered(store, said, RANDOM),

@@ -31,7 +31,7 @@ WORDS: dict[GalleryRule, str] = {
     **{rule: RULE_WORDS[rule] for rule in RULES},
     MISTAKEN: "the images on which the answer is wrong, most confident first",
 }
-TURNS = "Within each rule, the classes take turns so that no class fills it."
+CLASS_BALANCED_ORDER = "Within each rule, the first image of each class comes first, then the second of each."
 
 
 def make_gallery(context: StageContext, network: Network, looks: Looks, *, folder: Path) -> Gallery:
@@ -45,8 +45,8 @@ def make_gallery(context: StageContext, network: Network, looks: Looks, *, folde
     ]
     used = {rule for rule, _ in picked}
     return Gallery(
-        rule={rule: sentence for rule, sentence in WORDS.items() if rule in used},
-        turns=TURNS,
+        rules={rule: sentence for rule, sentence in WORDS.items() if rule in used},
+        class_balanced_order=CLASS_BALANCED_ORDER,
         split=looks.split,
         pool=len(looks.rows),
         items=items,
@@ -68,12 +68,12 @@ def _picked(context: StageContext, looks: Looks, away: Floats) -> Iterator[tuple
     taken: set[int] = set()
     labels = context.store.labels[looks.rows]
     for rule, order in _orders(context, looks, away):
-        for index in by_turns([i for i in order if i not in taken], labels)[:ITEMS]:
+        for index in class_balanced([i for i in order if i not in taken], labels)[:ITEMS]:
             taken.add(index)
             yield rule, index
 
 
-def by_turns(order: Sequence[int], labels: Labels) -> list[int]:
+def class_balanced(order: Sequence[int], labels: Labels) -> list[int]:
     """Reorder the positions: the first of each class in order, then the second of each, and so on."""
     seen: Counter[int] = Counter()
     turns = []
@@ -134,10 +134,10 @@ def _item(
         masking_map = torch.from_numpy(found.masking_maps[index][None])
         masked = mask_of(masking_of(context), masking_map, len(squares))[0].numpy()
         probability = float(found.probabilities[index])
-        answers[report_arm(arm)] = GalleryAnswer(
+        answers[report_arm(arm, context.spec.kind)] = GalleryAnswer(
             label=store.classes[label],
             probability=probability if np.isfinite(probability) else None,
-            right=label == sample.label,
+            correct=label == sample.label,
             overlay=_save(folder, f"{row}-{arm}-overlay.png", overlay(squares, map)),
             mask=_save(folder, f"{row}-{arm}-mask.png", mask_image(squares, masked)),
         )
@@ -147,8 +147,8 @@ def _item(
         label=store.classes[sample.label],
         group=None if sample.group is None else store.group_names[sample.group],
         rule=rule,
-        moved=None if np.isnan(away) else float(away),
-        masked=float(looks.seen[looks.before].masked[index]),
+        shift=None if np.isnan(away) else float(away),
+        masked_share=float(looks.seen[looks.before].masked[index]),
         image=_save(folder, f"{row}-image.png", mask_image(squares, blank)),
         arms=answers,
     )

@@ -51,7 +51,7 @@ def make_groups(
     pictures = _Pictures(context, said, models[Arm.RETRAINED], folder)
     return _SECTION.validate_python(
         {
-            "source": head["groups"],
+            "source": "labels" if head["groups"] == "given" else head["groups"],
             "inferred": head["inferred"],
             "divided": len(reports) > len(context.store.classes),
             "split": "train",
@@ -59,7 +59,7 @@ def make_groups(
             "details": head["details"],
             "penalty": head["penalty"],
             "control_penalty": control and control["penalty"],
-            "held_out": {report_arm(arm): arm is not before for arm in predictions},
+            "held_out": {report_arm(arm, context.spec.kind): arm is not before for arm in predictions},
             "slices": [
                 GroupSlice(
                     name=report.name,
@@ -88,7 +88,10 @@ def _groups(members: Members, head: Mapping[str, Any]) -> Groups:
 
 
 def _accuracies(report: GroupReport) -> dict[ArmName, Proportion]:
-    return {report_arm(Arm(one.model)): Proportion.model_validate(one) for one in report.accuracies}
+    return {
+        report_arm(Arm(one.model), JobKind.RETRAIN_HEAD): Proportion.model_validate(one)
+        for one in report.accuracies
+    }
 
 
 def _true_groups(context: StageContext, rows: Labels) -> dict[str, int] | None:

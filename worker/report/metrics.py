@@ -51,13 +51,13 @@ class Figures:
     def report(self) -> FigureSections:
         """The sections of the report; may raise Stopped."""
         return FigureSections(
-            before=self._before and report_arm(self._before),
+            before=self._before and self._name(self._before),
             metrics={
-                split: {report_arm(arm): ArmMetrics.model_validate(m) for arm, m in by_arm.items()}
+                split: {self._name(arm): ArmMetrics.model_validate(m) for arm, m in by_arm.items()}
                 for split, by_arm in self.metrics.items()
             },
             reliability={
-                split: {report_arm(arm): self._reliability(split, arm) for arm in by_arm}
+                split: {self._name(arm): self._reliability(split, arm) for arm in by_arm}
                 for split, by_arm in self._logits.items()
             },
             differences={split: self._differences(split) for split in self._logits},
@@ -66,6 +66,9 @@ class Figures:
                 split: found for split in self._logits if (found := self._disagreement(split)) is not None
             },
         )
+
+    def _name(self, arm: Arm) -> ArmName:
+        return report_arm(arm, self._context.spec.kind)
 
     def plain(self, arm: Arm) -> dict[str, Any]:
         """The arm's plain numbers by split, for the rows of the job and the model."""
@@ -138,9 +141,9 @@ class Figures:
         )
 
     def _differences(self, split: str) -> list[ArmDifference]:
-        judged = report_arm(judged_arm(self._logits[split]))
+        judged = self._name(judged_arm(self._logits[split]))
         return [
-            ArmDifference(a=judged, b=report_arm(rival), **self._named(difference))
+            ArmDifference(a=judged, b=self._name(rival), **self._named(difference))
             for rival, differences in self._compared[split].items()
             for difference in differences
         ]
@@ -155,10 +158,10 @@ class Figures:
         return section.Verdict(
             verdict=found.verdict,
             split=JUDGED_SPLIT,
-            a=report_arm(judged_arm(self._logits[JUDGED_SPLIT])),
-            b=report_arm(rival),
-            deciding=section.Difference(**self._named(found.deciding)),
-            average=section.Difference(**self._named(found.average)),
+            a=self._name(judged_arm(self._logits[JUDGED_SPLIT])),
+            b=self._name(rival),
+            deciding_difference=section.Difference(**self._named(found.deciding)),
+            accuracy_difference=section.Difference(**self._named(found.average)),
         )
 
     def _named(self, difference: Difference) -> dict[str, Any]:

@@ -47,9 +47,9 @@ from worker.stages.policy import risk_upper
 SCORE: ScoreName = "max_softmax"
 """The model's own probability of its answer: the only score that every arm has."""
 POINTS = 50
-WISHES = (0.01, 0.02, 0.05, 0.1)
+TARGETS = (0.01, 0.02, 0.05, 0.1)
 """Risks fixed in advance, before any result was seen. Each certificate holds by itself, not all at once."""
-TOGETHER = 1 - (1 - DEFAULT_CONFIDENCE) / len(WISHES)
+SIMULTANEOUS = 1 - (1 - DEFAULT_CONFIDENCE) / len(TARGETS)
 """The confidence per certificate at which all hold at once at the default confidence (Bonferroni)."""
 
 
@@ -57,9 +57,9 @@ class RiskSections(NamedTuple):
     """The sections of a report about the risk of the answers, and about the probabilities with them."""
 
     risk_coverage: dict[str, dict[ArmName, RiskCurve]]
-    certified: dict[ArmName, Certificates]
+    certificates: dict[ArmName, Certificates]
     temperature: dict[ArmName, Temperature]
-    reliability_shown: dict[str, dict[ArmName, Reliability | None]]
+    reliability_at_temperature: dict[str, dict[ArmName, Reliability | None]]
 
 
 def make_risk(
@@ -72,23 +72,32 @@ def make_risk(
     left_out = {arm: raw.get("copies_left_out") for arm, raw in made.items()}
     curves = {
         split: {
-            report_arm(arm): _curve(_measured(context, said), copies_in(context, said.rows))
+            report_arm(arm, context.spec.kind): _curve(
+                _measured(context, said), copies_in(context, said.rows)
+            )
             for arm, said in by_arm.items()
         }
         for split, by_arm in logits.items()
     }
     if calibrated:
-        of_calibration = {report_arm(arm): _curve(table, left_out[arm]) for arm, table in calibrated.items()}
+        of_calibration = {
+            report_arm(arm, context.spec.kind): _curve(table, left_out[arm])
+            for arm, table in calibrated.items()
+        }
         curves = {SPLIT: of_calibration} | curves
     return RiskSections(
         risk_coverage=curves,
-        certified={report_arm(arm): _certified(table, left_out[arm]) for arm, table in calibrated.items()},
-        temperature={
-            report_arm(arm): Temperature.model_validate(fitted) for arm, fitted in temperatures.items()
+        certificates={
+            report_arm(arm, context.spec.kind): _certified(table, left_out[arm])
+            for arm, table in calibrated.items()
         },
-        reliability_shown={
+        temperature={
+            report_arm(arm, context.spec.kind): Temperature.model_validate(fitted)
+            for arm, fitted in temperatures.items()
+        },
+        reliability_at_temperature={
             split: {
-                report_arm(arm): _as_shown(said, temperatures[arm]["value"])
+                report_arm(arm, context.spec.kind): _at_temperature(said, temperatures[arm]["value"])
                 for arm, said in by_arm.items()
                 if arm in temperatures
             }
@@ -113,7 +122,7 @@ def _calibration(context: StageContext, model: ModelSpec) -> dict[str, Any] | No
     return raw if dataset is not None and raw["dataset"] == dataset.id else None
 
 
-def _as_shown(said: Logits, temperature: float) -> Reliability | None:
+def _at_temperature(said: Logits, temperature: float) -> Reliability | None:
     """Reliability of the probabilities as predictions show them."""
     found = calibration_error((said.logits / temperature).astype(np.float32), said.labels)
     return None if found is None else Reliability.model_validate(found)
@@ -146,13 +155,13 @@ def _certified(table: CalibrationTable, left_out: int | None) -> Certificates:
         confidence=DEFAULT_CONFIDENCE,
         score_name=SCORE,
         best_certifiable_risk=best_certifiable_risk(table, DEFAULT_CONFIDENCE),
-        wishes=[_certificate(table, max_risk) for max_risk in WISHES],
+        targets=[_certificate(table, max_risk) for max_risk in TARGETS],
     )
 
 
 def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
-    alone, together = (
-        certify(table, max_risk=max_risk, confidence=c) for c in (DEFAULT_CONFIDENCE, TOGETHER)
+    alone, simultaneous = (
+        certify(table, max_risk=max_risk, confidence=c) for c in (DEFAULT_CONFIDENCE, SIMULTANEOUS)
     )
     point = alone.point
     return Certificate(
@@ -164,11 +173,11 @@ def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
         answered=point.answered,
         errors=point.errors,
         risk_upper=risk_upper(alone),
-        together=SimultaneousCertificate(
-            status=_status(together),
-            coverage=together.point.coverage,
-            answered=together.point.answered,
-            errors=together.point.errors,
+        simultaneous=SimultaneousCertificate(
+            status=_status(simultaneous),
+            coverage=simultaneous.point.coverage,
+            answered=simultaneous.point.answered,
+            errors=simultaneous.point.errors,
         ),
     )
 

@@ -134,22 +134,22 @@ def mask_of(config: MaskingConfig, maps: torch.Tensor, side: int) -> torch.Tenso
 # --- the mean map of a class, and what moved ---------------------------------------------------
 
 
-def make_gaze(
+def make_saliency(
     context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, looks: Looks, *, folder: Path
 ) -> SaliencySummary:
-    """The section `gaze`; its pictures are written to `folder`."""
+    """The section `saliency`; its pictures are written to `folder`."""
     store, kept = context.store, largest_classes(context.store, looks.rows)
     means = {}
     for arm, seen in looks.seen.items():
         of_classes = mean_maps(seen.maps, kept.labels, classes=store.classes)
-        means[report_arm(arm)] = [of_classes[code] for code in kept.codes]
+        means[report_arm(arm, context.spec.kind)] = [of_classes[code] for code in kept.codes]
     return SaliencySummary(
         split=looks.split,
         n=len(looks.rows),
-        of=looks.of,
-        before=report_arm(looks.before),
-        after=looks.after and report_arm(looks.after),
-        movement=_movement(store, looks, kept),
+        split_size=looks.of,
+        before=report_arm(looks.before, context.spec.kind),
+        after=looks.after and report_arm(looks.after, context.spec.kind),
+        shift=_shifts(store, looks, kept),
         mean_maps={
             arm: [section.MeanMap.model_validate(mean) for mean in of_arm] for arm, of_arm in means.items()
         },
@@ -163,8 +163,8 @@ def make_gaze(
     )
 
 
-def _movement(store: Store, looks: Looks, kept: Kept) -> SaliencyShifts | None:
-    """The movement over all images of the pool and over each kept class."""
+def _shifts(store: Store, looks: Looks, kept: Kept) -> SaliencyShifts | None:
+    """The share of saliency that moved, over all images of the pool and over each kept class."""
     if looks.after is None:
         return None
     before, after = looks.seen[looks.before].maps, looks.seen[looks.after].maps
@@ -189,7 +189,7 @@ def _pictures(
     return ClassPicture(
         class_name=mean.name,
         n=len(rows),
-        averaged=min(len(rows), _AVERAGED),
+        n_averaged=min(len(rows), _AVERAGED),
         image=_save(folder, f"mean-{mean.id}.png", pixels, np.zeros((1, 1))),
         arms={
             arm: _save(folder, f"mean-{mean.id}-{arm}.png", pixels, np.array(of_arm.map))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from masktune.contract.report import saliency as section
-from masktune.contract.vocabulary import Arm
+from masktune.contract.vocabulary import Arm, JobKind
 from models.evaluation.metrics import Logits
 from models.runtime.images import overlay, png, strip
 from models.shortcuts.saliency_summary import Labels
@@ -73,16 +73,18 @@ def make_slices(
         inferred=True,
         rule=found.rule,
         classes=[section.ClassSlices.model_validate(each) for each in found.classes],
-        slices=[_slice(part, pictures.get((part.label, part.index))) for part in found.slices],
+        slices=[
+            _slice(part, pictures.get((part.label, part.index)), context.spec.kind) for part in found.slices
+        ],
         split=looks.split,
         n=len(looks.rows),
-        of=looks.of,
-        model=report_arm(looks.before),
+        split_size=looks.of,
+        model=report_arm(looks.before, context.spec.kind),
         left_out=list(largest_classes(context.store, looks.rows).left_out),
     )
 
 
-def _slice(part: InferredSlice, picture: str | None) -> section.InferredSlice:
+def _slice(part: InferredSlice, picture: str | None, kind: JobKind) -> section.InferredSlice:
     return section.InferredSlice(
         label=part.label,
         class_name=part.class_name,
@@ -93,7 +95,7 @@ def _slice(part: InferredSlice, picture: str | None) -> section.InferredSlice:
         mean_map=part.mean_map,
         accuracies=[
             section.SliceModelAccuracy(
-                model=report_arm(Arm(one.model)),
+                model=report_arm(Arm(one.model), kind),
                 n=one.n,
                 correct=one.correct,
                 accuracy=one.accuracy,
@@ -103,7 +105,7 @@ def _slice(part: InferredSlice, picture: str | None) -> section.InferredSlice:
             for one in part.accuracies
         ],
         picture=picture,
-        shown=min(_SHOWN, len(part.examples)) if picture else 0,
+        n_pictured=min(_SHOWN, len(part.examples)) if picture else 0,
     )
 
 

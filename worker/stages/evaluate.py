@@ -22,8 +22,8 @@ from models.data.splits import SPLITS
 from models.evaluation import masking_cost
 from models.evaluation.metrics import Logits, Metrics
 from models.run import device_name
+from models.shortcuts import reliance
 from models.shortcuts.reliance import (
-    Leaning,
     Sign,
     of_groups,
     of_mask,
@@ -38,7 +38,7 @@ from worker.report.gallery import GALLERY_SPLIT, make_gallery
 from worker.report.groups import make_groups
 from worker.report.metrics import Figures
 from worker.report.risk import make_risk
-from worker.report.saliency import costs_of_masks, look, make_gaze, shown
+from worker.report.saliency import costs_of_masks, look, make_saliency, shown
 from worker.report.slices import cut, make_slices
 from worker.stages.context import Result, StageContext
 
@@ -69,7 +69,7 @@ def evaluate(context: StageContext) -> Result:
             kind=context.spec.kind,
             created_at=time.time(),
             dataset=_dataset(context, dataset),
-            models=_models(models, said),
+            models=_models(context, models, said),
             training_note=_training_note(context),
             properties=dataset.shortcuts and PropertyCheck.model_validate(dataset.shortcuts),
             masks=summary and MaskSummary.model_validate(summary),
@@ -91,11 +91,11 @@ def evaluate(context: StageContext) -> Result:
 class SaliencySections(NamedTuple):
     """The sections of a report that need the models' saliency maps."""
 
-    gaze: SaliencySummary | None = None
+    saliency: SaliencySummary | None = None
     gallery: Gallery | None = None
     slices: InferredSlices | None = None
     masking_cost: Mapping[str, dict[ArmName, MaskingCost]] = {}
-    shortcut: ShortcutReliance | None = None
+    shortcut_reliance: ShortcutReliance | None = None
 
 
 def _saliency_sections(
@@ -114,14 +114,17 @@ def _saliency_sections(
     costs = costs_of_masks(context, models, said, splits=list(logits))
     slices = cut(context, looks, logits[split])
     return SaliencySections(
-        gaze=make_gaze(context, models, said, looks, folder=folder),
+        saliency=make_saliency(context, models, said, looks, folder=folder),
         gallery=make_gallery(context, said.network(models[looks.before]), looks, folder=folder),
         slices=make_slices(context, models, said, looks, slices, folder=folder),
         masking_cost={
-            split: {report_arm(arm): MaskingCost.model_validate(cost) for arm, cost in by_arm.items()}
+            split: {
+                report_arm(arm, context.spec.kind): MaskingCost.model_validate(cost)
+                for arm, cost in by_arm.items()
+            }
             for split, by_arm in costs.items()
         },
-        shortcut=_shortcut(context, looks.before, figures, costs),
+        shortcut_reliance=_shortcut(context, looks.before, figures, costs),
     )
 
 
@@ -138,17 +141,17 @@ def _shortcut(
     if not metrics:
         return None
     return ShortcutReliance.model_validate(
-        leaning(context, arm, metrics, {split: costs[split] for split in metrics})
+        shortcut_signs(context, arm, metrics, {split: costs[split] for split in metrics})
     )
 
 
-def leaning(
+def shortcut_signs(
     context: StageContext,
     arm: Arm,
     metrics: Mapping[str, Mapping[Arm, Metrics]],
     costs: Mapping[str, Mapping[Arm, masking_cost.MaskingCost]],
-) -> Leaning:
-    """The signs that the model of `arm` leans on a shortcut, on the splits present."""
+) -> reliance.ShortcutReliance:
+    """The signs that the model of `arm` relies on a shortcut, on the splits present."""
     split = next(split for split in ("test", "val", *metrics) if split in metrics)
     signs: list[Sign | None] = [of_groups(metrics[split][arm], split=split)]
     if {"val", "test"} <= metrics.keys():
@@ -172,9 +175,9 @@ def _dataset(context: StageContext, dataset: DatasetSpec) -> ReportDataset:
     )
 
 
-def _models(models: Mapping[Arm, ModelSpec], said: Said) -> dict[ArmName, ReportModel]:
+def _models(context: StageContext, models: Mapping[Arm, ModelSpec], said: Said) -> dict[ArmName, ReportModel]:
     return {
-        report_arm(arm): ReportModel(
+        report_arm(arm, context.spec.kind): ReportModel(
             id=model.id, backbone=model.backbone, image_size=said.network(model).spec.image_size
         )
         for arm, model in models.items()

@@ -88,8 +88,8 @@ class Verdict(Section):
     split: str
     a: ArmName
     b: ArmName
-    deciding: Difference
-    average: Difference = Field(description="The difference in average accuracy.")
+    deciding_difference: Difference
+    accuracy_difference: Difference = Field(description="The difference in average accuracy.")
 
 
 class Disagreement(Section):

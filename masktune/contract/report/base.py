@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-ArmName = Literal["erm", "given", "control", "masktune", "retrained", "imported"]
+ArmName = Literal[
+    "erm", "baseline", "masktune_control", "retrained_control", "masktune", "retrained", "imported"
+]
 """The models that a report compares, in reading order: before, the same amount of training, after."""
 
 StatisticName = Literal[

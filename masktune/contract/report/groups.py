@@ -67,7 +67,7 @@ class ClusterDetails(Section):
 class LabelledGroups(_BalancedGroups):
     """The data set's own groups."""
 
-    source: Literal["given"]
+    source: Literal["labels"]
     details: NoDetails
 
 

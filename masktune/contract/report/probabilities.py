@@ -105,7 +105,7 @@ class Certificate(Section):
     answered: int
     errors: int
     risk_upper: float | None
-    together: SimultaneousCertificate | None = None
+    simultaneous: SimultaneousCertificate | None = None
 
 
 class Certificates(Section):
@@ -116,4 +116,4 @@ class Certificates(Section):
     confidence: float
     score_name: str
     best_certifiable_risk: float | None = Field(description="For planning: it carries no promise.")
-    wishes: list[Certificate]
+    targets: list[Certificate]

@@ -81,17 +81,19 @@ class Report(Section):
     background_gap: dict[str, dict[ArmName, BackgroundGap]] = Field(
         {}, description="By split and arm; for the Background Challenge only."
     )
-    shortcut: ShortcutReliance | None = Field(None, description="Whether the model before uses a shortcut.")
+    shortcut_reliance: ShortcutReliance | None = Field(
+        None, description="Whether the model before uses a shortcut."
+    )
     properties: PropertyCheck | None = None
     masking_cost: dict[str, dict[ArmName, MaskingCost]] = Field({}, description="By split and arm.")
     slices: InferredSlices | None = None
-    gaze: SaliencySummary | None = None
+    saliency: SaliencySummary | None = None
     gallery: Gallery | None
     masks: MaskSummary | None
     groups: BalancedGroups | None = Field(
         None, description="What a last layer was balanced over, inferred or not; each model on them."
     )
-    certified: dict[ArmName, Certificates] = Field(
+    certificates: dict[ArmName, Certificates] = Field(
         {}, description="What each model may answer at some risks that were fixed beforehand."
     )
     risk_coverage: dict[str, dict[ArmName, RiskCurve]] = Field({}, description="By split and arm.")
@@ -99,7 +101,7 @@ class Report(Section):
         description="By split and arm; null if no answer is a finite number."
     )
     temperature: dict[ArmName, Temperature] = Field({}, description="Of the probabilities in predictions.")
-    reliability_shown: dict[str, dict[ArmName, Reliability | None]] = Field(
+    reliability_at_temperature: dict[str, dict[ArmName, Reliability | None]] = Field(
         {}, description="As `reliability`, for the probabilities at that temperature."
     )
     cost: list[StageCost]

@@ -47,20 +47,20 @@ class ClassPicture(Section):
 
     class_name: str
     n: int
-    averaged: int
+    n_averaged: int
     image: str
     arms: dict[ArmName, str]
 
 
 class SaliencySummary(Section):
-    """Where the models look in `n` of the `of` images of the split. `left_out` classes have no mean map."""
+    """Where the models look in `n` of the `split_size` images. `left_out` classes have no mean map."""
 
     split: str
     n: int
-    of: int
+    split_size: int
     before: ArmName
     after: ArmName | None
-    movement: SaliencyShifts | None
+    shift: SaliencyShifts | None
     mean_maps: dict[ArmName, list[MeanMap]]
     pictures: list[ClassPicture]
     left_out: list[str]
@@ -84,7 +84,7 @@ class InferredSlice(Section):
     mean_map: list[list[float]]
     accuracies: list[SliceModelAccuracy]
     picture: str | None
-    shown: int
+    n_pictured: int
 
 
 class GroupAgreement(Section):
@@ -94,7 +94,7 @@ class GroupAgreement(Section):
     adjusted_mutual_information: float
     low: float
     high: float
-    reading: Literal["follows", "partly", "misses"]
+    degree: Literal["high", "partial", "low"]
 
 
 class ClassSlices(Section):
@@ -119,7 +119,7 @@ class InferredSlices(Section):
     slices: list[InferredSlice]
     split: str
     n: int
-    of: int
+    split_size: int
     model: ArmName
     left_out: list[str]
 
@@ -129,21 +129,21 @@ class GalleryAnswer(Section):
 
     label: str
     probability: float | None = Field(description="Null if an output is not a finite number.")
-    right: bool
+    correct: bool
     overlay: str
     mask: str
 
 
 class GalleryItem(Section):
-    """One image under each model. `moved` is the share of saliency that moved; null for an empty map."""
+    """One image under each model. `shift` is the share of saliency that moved; null for an empty map."""
 
     sample: int
     path: str
     label: str
     group: str | None
     rule: GalleryRule
-    moved: float | None
-    masked: float
+    shift: float | None
+    masked_share: float
     image: str
     arms: dict[ArmName, GalleryAnswer]
 
@@ -151,8 +151,8 @@ class GalleryItem(Section):
 class Gallery(Section):
     """The same images under each model, chosen from `pool` images by rules, never by hand."""
 
-    rule: dict[GalleryRule, str] = Field(description="Each rule that chose an image, in words.")
-    turns: str = Field(description="How the classes take part.")
+    rules: dict[GalleryRule, str] = Field(description="Each rule that chose an image, in words.")
+    class_balanced_order: str = Field(description="How the classes take part.")
     split: str
     pool: int
     items: list[GalleryItem]

@@ -9,7 +9,7 @@ from pydantic import Field
 from masktune.contract.report.accuracy import Difference
 from masktune.contract.report.base import Proportion, Section
 
-Evidence = Literal["leans", "some_signs", "no_sign", "not_judged"]
+Evidence = Literal["strong", "some", "none_seen", "not_testable"]
 SignName = Literal["groups", "shift", "mask", "property", "slices"]
 SignKind = Literal["failure", "cause"]
 Strength = Literal["strong", "weak", "none"]
@@ -21,7 +21,7 @@ class Sign(Section):
 
     name: SignName = Field(description="`slices` occurs only in reports of earlier versions.")
     kind: SignKind
-    found: bool
+    present: bool
     n: int
     sentence: str
 
@@ -29,7 +29,7 @@ class Sign(Section):
 class ShortcutReliance(Section):
     """The signs, what they amount to, and the rule. `reason` says why it could not be tested."""
 
-    reading: Evidence
+    evidence: Evidence
     rule: str
     signs: list[Sign]
     reason: str | None = None

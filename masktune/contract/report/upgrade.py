@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from masktune.contract.report.report import Report
@@ -10,6 +11,16 @@ from masktune.contract.report.report import Report
 VERSION = 3
 
 Json = dict[str, Any]
+
+_EVIDENCE = {"leans": "strong", "some_signs": "some", "no_sign": "none_seen", "not_judged": "not_testable"}
+_DEGREES = {"follows": "high", "partly": "partial", "misses": "low"}
+_SECTIONS = {
+    "shortcut": "shortcut_reliance",
+    "gaze": "saliency",
+    "certified": "certificates",
+    "reliability_shown": "reliability_at_temperature",
+}
+"""Sections whose names have changed since version 2."""
 
 
 def read_report(text: str) -> Report:
@@ -21,18 +32,57 @@ def upgrade(report_json: Json) -> Json:
     """Return the JSON of a report of any earlier version, or without one, as version 3."""
     if report_json.get("version", 1) >= VERSION:
         return report_json
-    report = report_json | {"version": VERSION}
-    for section in ("reliability", "reliability_shown"):
-        report[section] = _each_arm(report.get(section) or {}, _reliability)
-    if report.get("gaze"):
-        report["gaze"] = report["gaze"] | {"pictures": [_picture(one) for one in report["gaze"]["pictures"]]}
-    return report
-
-
-def _each_arm(by_split: Json, change: Any) -> Json:
-    return {
-        split: {arm: change(section) for arm, section in by_arm.items()} for split, by_arm in by_split.items()
+    report: Json = _rename(report_json, _SECTIONS) | {"version": VERSION}
+    arm = _arms(report["kind"])
+    for name in ("models", "temperature"):
+        report[name] = _by_arm(report.get(name), arm)
+    report["before"] = arm(report.get("before"))
+    report["certificates"] = _by_arm(report.get("certificates"), arm, _certificates)
+    for name in ("metrics", "background_gap", "masking_cost", "risk_coverage"):
+        report[name] = _by_split(report.get(name), lambda by_arm: _by_arm(by_arm, arm))
+    for name in ("reliability", "reliability_at_temperature"):
+        report[name] = _by_split(report.get(name), lambda by_arm: _by_arm(by_arm, arm, _reliability))
+    report["differences"] = _by_split(report["differences"], lambda rows: [_pair(row, arm) for row in rows])
+    change: Mapping[str, Callable[[Json], Json]] = {
+        "verdict": lambda section: _verdict(section, arm),
+        "shortcut_reliance": _shortcut_reliance,
+        "saliency": lambda section: _saliency(section, arm),
+        "slices": lambda section: _slices(section, arm),
+        "gallery": lambda section: _gallery(section, arm),
+        "groups": lambda section: _groups(section, arm),
     }
+    return report | {name: of(report[name]) for name, of in change.items() if report.get(name) is not None}
+
+
+Arm = Callable[[str | None], str | None]
+
+
+def _arms(kind: str) -> Arm:
+    """The names of arms in a report of a job of this kind; of an unknown job, a control is MaskTune's."""
+    control = "retrained_control" if kind == "retrain_head" else "masktune_control"
+    names = {"given": "baseline", "control": control}
+    return lambda arm: None if arm is None else names.get(arm, arm)
+
+
+def _rename(section: Json, names: Mapping[str, str]) -> Json:
+    return {names.get(name, name): part for name, part in section.items()}
+
+
+def _by_split(section: Json | None, change: Callable[[Any], Any]) -> Json:
+    return {split: change(part) for split, part in (section or {}).items()}
+
+
+def _by_arm(section: Json | None, arm: Arm, change: Callable[[Any], Any] = lambda part: part) -> Json:
+    return {str(arm(name)): change(part) for name, part in (section or {}).items()}
+
+
+def _pair(section: Json, arm: Arm) -> Json:
+    return section | {"a": arm(section["a"]), "b": arm(section["b"])}
+
+
+def _verdict(section: Json, arm: Arm) -> Json:
+    names = {"deciding": "deciding_difference", "average": "accuracy_difference"}
+    return _rename(_pair(section, arm), names)
 
 
 def _reliability(section: Json | None) -> Json | None:
@@ -40,5 +90,66 @@ def _reliability(section: Json | None) -> Json | None:
     return None if section is None or section["ece"] is None else section
 
 
-def _picture(picture: Json) -> Json:
-    return {"class_name": picture["class"]} | {key: of for key, of in picture.items() if key != "class"}
+def _certificates(section: Json) -> Json:
+    targets = [_rename(target, {"together": "simultaneous"}) for target in section["wishes"]]
+    return _rename(section, {"wishes": "targets"}) | {"targets": targets}
+
+
+def _shortcut_reliance(section: Json) -> Json:
+    signs = [_rename(sign, {"found": "present"}) for sign in section["signs"]]
+    renamed = _rename(section, {"reading": "evidence"})
+    return renamed | {"evidence": _EVIDENCE[section["reading"]], "signs": signs}
+
+
+def _saliency(section: Json, arm: Arm) -> Json:
+    names = {"class": "class_name", "averaged": "n_averaged"}
+    return _rename(section, {"movement": "shift", "of": "split_size"}) | {
+        "before": arm(section["before"]),
+        "after": arm(section["after"]),
+        "mean_maps": _by_arm(section["mean_maps"], arm),
+        "pictures": [
+            _rename(picture, names) | {"arms": _by_arm(picture["arms"], arm)}
+            for picture in section["pictures"]
+        ],
+    }
+
+
+def _slices(section: Json, arm: Arm) -> Json:
+    def accuracies(part: Json) -> list[Json]:
+        return [row | {"model": arm(row["model"])} for row in part["accuracies"]]
+
+    return _rename(section, {"of": "split_size"}) | {
+        "model": arm(section["model"]),
+        "classes": [each | {"agreement": _agreement(each["agreement"])} for each in section["classes"]],
+        "slices": [
+            _rename(part, {"shown": "n_pictured"}) | {"accuracies": accuracies(part)}
+            for part in section["slices"]
+        ],
+    }
+
+
+def _agreement(section: Json | None) -> Json | None:
+    if section is None:
+        return None
+    return _rename(section, {"reading": "degree"}) | {"degree": _DEGREES[section["reading"]]}
+
+
+def _gallery(section: Json, arm: Arm) -> Json:
+    names = {"moved": "shift", "masked": "masked_share"}
+
+    def answer(part: Json) -> Json:
+        return _rename(part, {"right": "correct"})
+
+    return _rename(section, {"rule": "rules", "turns": "class_balanced_order"}) | {
+        "items": [
+            _rename(item, names) | {"arms": _by_arm(item["arms"], arm, answer)} for item in section["items"]
+        ]
+    }
+
+
+def _groups(section: Json, arm: Arm) -> Json:
+    return section | {
+        "source": "labels" if section["source"] == "given" else section["source"],
+        "held_out": _by_arm(section["held_out"], arm),
+        "slices": [part | {"accuracies": _by_arm(part["accuracies"], arm)} for part in section["slices"]],
+    }

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from app.reports.groups import build_groups
-from app.reports.page import build_page
-from app.reports.service import render
+from masktune.contract.report import Report
+from masktune.contract.report.base import ArmName
 from models.statistics import wilson
-from tests.integration.app.test_report_page import _picture, _read
-from tests.unit.app.reports.report_samples import report
+from tests.integration.app.test_report_page import _html, _page, _picture, _read
+from tests.support.reports import report
 
-RIGHT = {"erm": (0.2, 0.99, 0.99, 0.25), "control": (0.25, 0.99, 0.98, 0.3), "masktune": (0.9,) * 4}
+RIGHT: dict[ArmName, tuple[float, ...]] = {
+    "erm": (0.2, 0.99, 0.99, 0.25),
+    "masktune_control": (0.25, 0.99, 0.98, 0.3),
+    "masktune": (0.9,) * 4,
+}
 
 
 def accuracies(correct: int, n: int) -> dict[str, Any]:
@@ -30,7 +34,7 @@ def part(name: str, *, inferred: bool, n: int, right: int) -> dict[str, Any]:
         "share": n / 1010,
         "accuracies": {
             "erm": accuracies(right, n),
-            "control": accuracies(1, n),
+            "retrained_control": accuracies(1, n),
             "retrained": accuracies(n, n),
         },
         "true_groups": {"5-9 <with> square": n},
@@ -43,10 +47,12 @@ def retrained_report(source: str) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(json.dumps(report(right=RIGHT)))
     for place in (value["models"], *value["metrics"].values(), *value["reliability"].values()):
         place["retrained"] = place.pop("masktune")
+        place["retrained_control"] = place.pop("masktune_control")
     for difference in value["differences"]["test"]:
         difference["a"] = "retrained"
-    value["verdict"]["a"] = "retrained"
-    inferred = source != "given"
+        difference["b"] = difference["b"].replace("masktune_control", "retrained_control")
+    value["verdict"] |= {"a": "retrained", "b": "retrained_control"}
+    inferred = source != "labels"
     value["groups"] = {
         "source": source,
         "inferred": inferred,
@@ -56,7 +62,7 @@ def retrained_report(source: str) -> dict[str, Any]:
         "details": {},
         "penalty": 1.0,
         "control_penalty": 3.0,
-        "held_out": {"erm": False, "control": True, "retrained": True},
+        "held_out": {"erm": False, "retrained_control": True, "retrained": True},
         "slices": [
             part("5-9 · judged right", inferred=inferred, n=900, right=890),
             part("5-9 · judged wrong", inferred=inferred, n=110, right=8),
@@ -65,21 +71,23 @@ def retrained_report(source: str) -> dict[str, Any]:
     return value | {"kind": "retrain_head", "masks": None}
 
 
-@pytest.mark.parametrize("source", ["cross_mistakes", "disagreement", "saliency_clusters", "given"])
+@pytest.mark.parametrize("source", ["cross_mistakes", "disagreement", "saliency_clusters", "labels"])
 def test_groups_that_nobody_labelled_are_marked_as_inferred(source: str) -> None:
-    html = render(retrained_report(source), _picture)
+    html = _html(retrained_report(source))
     text = _read(html).text
-    assert ("inferred: nobody labelled them" in text) == (source != "given")
-    assert html.count('<span class="tag">inferred</span>') == (0 if source == "given" else 2)
+    assert ("inferred: nobody labelled them" in text) == (source != "labels")
+    assert html.count('<span class="tag">inferred</span>') == (0 if source == "labels" else 2)
     assert "5-9 · judged wrong" in text
     assert html.count("base64,group-7.png") == 2
     assert "&lt;b&gt;7&lt;/b&gt;.png" in html
-    assert ("110 of “5-9 <with> square”" in text) == (source != "given")
+    assert ("110 of “5-9 <with> square”" in text) == (source != "labels")
 
 
 def test_every_model_stands_at_every_group_with_its_interval() -> None:
     value = retrained_report("cross_mistakes")
-    page = build_groups(value["groups"], ("erm", "control", "retrained"), _picture)
+    page = build_groups(
+        Report.model_validate(value).groups, ("erm", "retrained_control", "retrained"), _picture
+    )
     assert page is not None
     for group in page.rows:
         assert [figure.name for figure in group.row.figures] == ["ERM", "Control", "Retrained head"]
@@ -91,24 +99,24 @@ def test_every_model_stands_at_every_group_with_its_interval() -> None:
 
 def test_what_was_not_divided_is_said() -> None:
     value = retrained_report("cross_mistakes")
-    assert "No class was divided" not in render(value, _picture)
+    assert "No class was divided" not in _html(value)
     value["groups"]["divided"] = False
-    assert "No class was divided" in render(value, _picture)
+    assert "No class was divided" in _html(value)
 
 
 def test_the_words_are_those_of_a_retrained_head() -> None:
     value = retrained_report("cross_mistakes")
-    page = build_page(value, _picture)
+    page = _page(value)
     assert page.verdict.title == "The retrained head helped"
     assert page.answers[1].question == "Did the retrained head help?"
     assert "the same head without groups reaches" in page.answers[1].answer
     glossary = dict(page.glossary)
     assert "balanced over classes alone" in glossary["Control"]
     assert "MaskTune" not in glossary
-    assert "MaskTune" not in _read(render(value, _picture)).text
+    assert "MaskTune" not in _read(_html(value)).text
 
 
 def test_other_reports_have_no_such_section() -> None:
-    text = _read(render(report(), _picture)).text
+    text = _read(_html(report())).text
     assert "inferred: nobody labelled them" not in text
-    assert "without masks" in dict(build_page(report(), _picture).glossary)["Control"]
+    assert "without masks" in dict(_page(report()).glossary)["Control"]

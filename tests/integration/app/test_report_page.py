@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.reports import plots as figures
-from app.reports.labels import duration, points
-from app.reports.page import build_page
+from app.reports.page import build_page, duration
 from app.reports.service import render
-from tests.unit.app.reports.report_samples import GROUPS, evidence, report
+from app.reports.view import ReportPage
+from masktune.contract.report import Report
+from masktune.contract.report.base import ArmName
+from tests.support.reports import GROUPS, evidence, report
 
 
 def _picture(name: str) -> str:
@@ -23,7 +25,11 @@ def _picture(name: str) -> str:
 
 
 def _html(value: dict[str, Any]) -> str:
-    return render(value, _picture)
+    return render(Report.model_validate(value), _picture)
+
+
+def _page(value: dict[str, Any]) -> ReportPage:
+    return build_page(Report.model_validate(value), _picture)
 
 
 ITEM = {
@@ -32,11 +38,11 @@ ITEM = {
     "label": "0-4",
     "group": GROUPS[0],
     "rule": "most_changed",
-    "moved": 0.9,
-    "masked": 0.03,
+    "shift": 0.9,
+    "masked_share": 0.03,
     "image": "7-image.png",
     "arms": {
-        arm: {"label": label, "probability": 0.98, "right": right, "overlay": "o.png", "mask": "m.png"}
+        arm: {"label": label, "probability": 0.98, "correct": right, "overlay": "o.png", "mask": "m.png"}
         for arm, label, right in (("erm", "5-9", False), ("masktune", "0-4", True))
     },
 }
@@ -79,14 +85,14 @@ def _read(html: str) -> _Reader:
 
 
 def test_the_verdict_comes_first_in_plain_words() -> None:
-    page = build_page(report(), _picture)
+    page = _page(report())
     assert (page.verdict.tone, page.verdict.title) == ("good", "MaskTune helped")
     assert "worst-group accuracy" in page.verdict.sentence
     assert "the control" in page.verdict.sentence
     text = _read(_html(report())).text
     assert text.index("MaskTune helped") < text.index("Side by side")
     assert [a.question for a in page.answers] == [
-        "Does the model lean on a shortcut?",
+        "Does the model rely on a shortcut?",
         "Did MaskTune help?",
         "Can I trust the new model?",
     ]
@@ -94,27 +100,39 @@ def test_the_verdict_comes_first_in_plain_words() -> None:
 
 
 def test_other_verdicts() -> None:
-    same = {"erm": (0.9,) * 4, "control": (0.9,) * 4, "masktune": (0.9,) * 4}
-    assert build_page(report(right=same), _picture).verdict.title == "No detectable effect"
-    hurt = {"erm": (0.9,) * 4, "control": (0.9,) * 4, "masktune": (0.2, 0.9, 0.9, 0.9)}
-    assert build_page(report(right=hurt), _picture).verdict.tone == "bad"
-    alone = build_page(report(right={"erm": (0.9,) * 4}), _picture)
+    same: dict[ArmName, tuple[float, ...]] = {
+        "erm": (0.9,) * 4,
+        "masktune_control": (0.9,) * 4,
+        "masktune": (0.9,) * 4,
+    }
+    assert _page(report(right=same)).verdict.title == "No detectable effect"
+    hurt: dict[ArmName, tuple[float, ...]] = {
+        "erm": (0.9,) * 4,
+        "masktune_control": (0.9,) * 4,
+        "masktune": (0.2, 0.9, 0.9, 0.9),
+    }
+    assert _page(report(right=hurt)).verdict.tone == "bad"
+    alone = _page(report(right={"erm": (0.9,) * 4}))
     assert (alone.verdict.title, alone.main.changes if alone.main else None) == ("No comparison", ())
 
 
 def test_a_verdict_says_which_groups_it_is_about_and_that_it_rests_on_samples() -> None:
-    found = report()["verdict"]["deciding"]
-    sentence = build_page(report(), _picture).verdict.sentence
+    found = report()["verdict"]["deciding_difference"]
+    sentence = _page(report()).verdict.sentence
     assert f"its lowest is {found['worst_a']}, that of the control is {found['worst_b']}" in sentence
     small = report()
-    small["verdict"]["deciding"]["left_out"] = 2
-    assert "groups with at least 10 samples (2 have fewer)" in build_page(small, _picture).verdict.sentence
-    same = {"erm": (0.9,) * 4, "control": (0.9,) * 4, "masktune": (0.9,) * 4}
-    assert "any effect within the interval" in build_page(report(right=same), _picture).verdict.sentence
+    small["verdict"]["deciding_difference"]["left_out"] = 2
+    assert "groups with at least 10 samples (2 have fewer)" in _page(small).verdict.sentence
+    same: dict[ArmName, tuple[float, ...]] = {
+        "erm": (0.9,) * 4,
+        "masktune_control": (0.9,) * 4,
+        "masktune": (0.9,) * 4,
+    }
+    assert "any effect within the interval" in _page(report(right=same)).verdict.sentence
     before = report()  # of a version that did not write it down
     for key in ("worst_a", "worst_b", "left_out"):
-        del before["verdict"]["deciding"][key]
-    assert "its lowest" not in build_page(before, _picture).verdict.sentence
+        del before["verdict"]["deciding_difference"][key]
+    assert "its lowest" not in _page(before).verdict.sentence
 
 
 @pytest.mark.parametrize(
@@ -123,9 +141,9 @@ def test_a_verdict_says_which_groups_it_is_about_and_that_it_rests_on_samples() 
 )
 @pytest.mark.parametrize(("rival", "name"), [("erm", "ERM"), ("imported", "the imported model")])
 def test_without_a_control_nothing_is_said_to_have_helped(
-    rival: str, name: str, masktune: float, title: str
+    rival: ArmName, name: str, masktune: float, title: str
 ) -> None:
-    page = build_page(report(right={rival: (0.6,) * 4, "masktune": (masktune,) * 4}), _picture)
+    page = _page(report(right={rival: (0.6,) * 4, "masktune": (masktune,) * 4}))
     assert page.verdict.title == title.format(name)
     assert "No control was trained" in page.verdict.sentence
 
@@ -133,37 +151,37 @@ def test_without_a_control_nothing_is_said_to_have_helped(
 @pytest.mark.parametrize(
     ("rival", "split", "said"),
     [
-        ("erm", "test", "which none of the models was trained on"),
-        ("erm", "train", "which the models were trained on, so it says nothing about new inputs"),
-        ("imported", "test", "which none of our models was trained on; what the imported one was trained on"),
+        ("erm", "test", "None of the models was trained on these images."),
+        ("erm", "train", "The models were trained on these images, so these figures say nothing about new"),
+        ("imported", "test", "None of our models was trained on these images; what the imported one was"),
     ],
 )
-def test_the_page_says_whether_a_split_trained_the_models(rival: str, split: str, said: str) -> None:
+def test_the_page_says_whether_a_split_trained_the_models(rival: ArmName, split: str, said: str) -> None:
     value = report(right={rival: (0.6,) * 4, "masktune": (0.9,) * 4})
     value["metrics"] = {split: value["metrics"]["test"]}
     text = " ".join(_read(_html(value)).text.split())
     assert said in text
-    assert ("none of the models was" in text) == (said == "which none of the models was trained on")
+    assert ("None of the models was" in text) == (said == "None of the models was trained on these images.")
 
 
 def test_a_head_that_came_from_masktune_is_compared_with_it() -> None:
     value = report()
     value["models"]["retrained"] = value["models"]["masktune"]
-    value["metrics"]["test"]["retrained"] = value["metrics"]["test"]["control"]
+    value["metrics"]["test"]["retrained"] = value["metrics"]["test"]["masktune_control"]
     value["before"] = "masktune"
-    before = build_page(value, _picture).answers[1].answer
+    before = _page(value).answers[1].answer
     worst = value["metrics"]["test"]["masktune"]["worst_group_accuracy"]
     assert before.startswith(f"Accuracy in the worst case went from {100 * worst:.1f}")
 
 
 def test_every_arm_has_its_figures_with_intervals() -> None:
-    page = build_page(report(), _picture)
-    assert [arm.key for arm in page.arms] == ["erm", "control", "masktune"]
+    page = _page(report())
+    assert [arm.key for arm in page.arms] == ["erm", "masktune_control", "masktune"]
     assert page.main is not None
     assert page.main.name == "test"
     assert [row.name for row in page.main.groups] == list(GROUPS)
     for row in page.main.groups:
-        assert [f.arm for f in row.figures] == ["erm", "control", "masktune"]
+        assert [f.arm for f in row.figures] == ["erm", "masktune_control", "masktune"]
         for figure in row.figures:
             assert figure.low is not None
             assert figure.high is not None
@@ -175,7 +193,7 @@ def test_every_arm_has_its_figures_with_intervals() -> None:
 
 
 def test_differences_are_drawn_where_they_are() -> None:
-    page = build_page(report(), _picture)
+    page = _page(report())
     assert page.main is not None
     for change in page.main.changes:
         assert 0 <= change.left <= change.at <= 100 - change.right <= 100
@@ -212,7 +230,7 @@ def test_what_users_named_is_text_and_never_markup() -> None:
 def test_the_three_questions_are_answered_in_order_and_with_their_evidence() -> None:
     value = evidence(report())
     text = re.sub(r"[ \n]+", " ", _read(_html(value)).text)
-    questions = ("Does the model lean on a shortcut?", "Did MaskTune help?", "Can I trust the new model?")
+    questions = ("Does the model rely on a shortcut?", "Did MaskTune help?", "Can I trust the new model?")
     parts = [f"{number}. {question}" for number, question in enumerate(questions, start=1)]
     places = [text.rindex(part) for part in parts]
     assert places == sorted(places)
@@ -220,7 +238,7 @@ def test_the_three_questions_are_answered_in_order_and_with_their_evidence() -> 
         text[start:end] for start, end in zip(places, [*places[1:], len(text)], strict=True)
     )
     for evidence_of_the_shortcut in (
-        "It leans on a shortcut",
+        "It relies on a shortcut",
         "What its own mask costs each model",
         "top-left corner",
         "Slices that nobody labelled",
@@ -237,9 +255,9 @@ def test_the_three_questions_are_answered_in_order_and_with_their_evidence() -> 
 def test_a_model_that_could_not_be_judged_is_not_said_to_be_free_of_shortcuts() -> None:
     value = evidence(report())
     why = "On validation it is right on 50.0 % (45.0–55.0) over the classes, no better than a guess (50.0 %)."
-    value["shortcut"] |= {"reading": "not_judged", "reason": why}
+    value["shortcut_reliance"] |= {"evidence": "not_testable", "reason": why}
     text = re.sub(r"[ \n]+", " ", _read(_html(value)).text)
-    assert text.count(f"Not judged. {why}") == 1
+    assert text.count(f"Not testable. {why}") == 1
     assert text.count(why) == 2
     assert "No sign of a shortcut" not in text
 
@@ -256,34 +274,35 @@ def test_the_figures_of_the_page_are_those_of_the_json() -> None:
     worst = value["metrics"]["test"]["masktune"]
     low, high = worst["worst_group_accuracy_low"], worst["worst_group_accuracy_high"]
     assert f"{100 * low:.1f}\u00a0% – {100 * high:.1f}\u00a0%" in text
-    certified = value["certified"]["masktune"]["wishes"][1]
+    certified = value["certificates"]["masktune"]["targets"][1]
     assert f"{certified['errors']} of {certified['answered']:,} wrong" in text
 
 
 def test_the_figures_are_drawn_in_the_colours_of_the_page_with_words_for_who_cannot_see_them() -> None:
     value = evidence(report())
-    curves = value["risk_coverage"]["test"]
+    curves = Report.model_validate(value).risk_coverage["test"]
     svg = str(figures.risk_coverage(list(curves.items()), name="one"))
     root = ElementTree.fromstring(svg)
     assert root.get("role") == "img"
-    last = curves["masktune"]["points"][-1]
-    assert f"MaskTune is wrong on {100 * last['risk']:.1f}\u00a0%" in str(root.get("aria-label"))
-    for arm in curves:
-        assert f"var(--{arm})" in svg
+    last = curves["masktune"].points[-1]
+    assert f"MaskTune is wrong on {100 * last.risk:.1f}\u00a0%" in str(root.get("aria-label"))
+    for colour in ("erm", "control", "masktune"):
+        assert f"var(--{colour})" in svg
     assert not re.search(r"#[0-9a-f]{6}|font-family|<style|metadata", svg)
     # The line of an arm goes through as many points as its curve has.
     lines = [e.get("d", "") for e in root.iter("path") if "stroke: var(--masktune)" in e.get("style", "")]
-    assert max(line.count("L") + line.count("M") for line in lines) == len(curves["masktune"]["points"])
+    assert max(line.count("L") + line.count("M") for line in lines) == len(curves["masktune"].points)
     assert svg == str(figures.risk_coverage(list(curves.items()), name="one"))
 
 
 def test_a_reliability_diagram_has_a_dot_and_an_interval_for_each_bin() -> None:
-    found = report()["reliability"]["test"]["erm"]
+    found = Report.model_validate(report()).reliability["test"]["erm"]
+    assert found is not None
     root = ElementTree.fromstring(str(figures.reliability("erm", found, name="r")))
     drawn = [e for e in root.iter() if "var(--erm)" in e.get("style", "") and e.tag in ("path", "use")]
     intervals = [e for e in drawn if e.tag == "path" and "stroke-width" not in e.get("style", "fill: none")]
-    assert len([e for e in drawn if e.tag == "use"]) == len(found["bins"])
-    assert len(intervals) >= len(found["bins"])
+    assert len([e for e in drawn if e.tag == "use"]) == len(found.bins)
+    assert len(intervals) >= len(found.bins)
 
 
 def test_what_is_not_there_is_left_out() -> None:
@@ -291,7 +310,7 @@ def test_what_is_not_there_is_left_out() -> None:
     value |= {"masks": None, "gallery": None, "disagreement": {}, "cost": []}
     text = _read(_html(value)).text
     for heading in (
-        "Does the model lean on a shortcut?",
+        "Does the model rely on a shortcut?",
         "Where each model looks",
         "The same images under each model",
         "What was masked",
@@ -309,47 +328,14 @@ def test_durations_never_show_sixty(seconds: float) -> None:
     assert not re.search(r"\b60\b(\.0)? (s|min)", duration(seconds))
 
 
-@pytest.mark.parametrize("gone", ["all", "ece"])
-def test_a_model_whose_probabilities_are_not_finite_still_has_a_page(gone: str) -> None:
-    """None of them is: null. Reports of before count one that is not, and their figures are null."""
+def test_a_model_whose_probabilities_are_not_finite_still_has_a_page() -> None:
     value = evidence(report())
     by_arm = value["reliability"]["test"]
-    broken = dict.fromkeys(by_arm["masktune"]) | {"n": 400, "bins": by_arm["masktune"]["bins"]}
-    by_arm["masktune"] = None if gone == "all" else broken
-    value["reliability_shown"] = {"test": {"masktune": by_arm["masktune"], "erm": by_arm["erm"]}}
-    value["temperature"] = {arm: {"value": 1.5} for arm in ("masktune", "erm")}
+    by_arm["masktune"] = None
+    value["reliability_at_temperature"] = {"test": {"masktune": None, "erm": by_arm["erm"]}}
+    value["temperature"] = {arm: {"value": 1.5, "split": "val", "n": 150} for arm in ("masktune", "erm")}
     by_arm["erm"] |= {"non_finite": 3}
     text = _read(_html(value)).text
     assert "MaskTune · not known" in text
     assert "3 answers that are not finite numbers are left out" in text
     assert text.count("(ECE)") == 2
-
-
-def test_points_have_a_sign() -> None:
-    assert (points(0.123), points(-0.04)) == ("+12.3", "−4.0")
-
-
-def _headline(*wishes: tuple[float, str, str]) -> str:
-    """The answer about trust, of (risk, status alone, status together); the coverages are 80 and 60 %."""
-    found = [
-        {"max_risk": risk, "status": alone, "coverage": 0.8, "answered": 80, "errors": 0}
-        | {"together": {"status": together, "coverage": 0.6, "answered": 60, "errors": 0}}
-        for risk, alone, together in wishes
-    ]
-    certified = {"masktune": {"n": 100, "confidence": 0.99, "best_certifiable_risk": 0.1, "wishes": found}}
-    return build_page(report() | {"certified": certified}, _picture).answers[-1].answer
-
-
-def test_the_headline_certificate_is_one_that_may_be_picked_by_looking() -> None:
-    alone, both = ("certified", "not_certifiable"), ("certified", "certified")
-    said = _headline((0.01, *alone), (0.02, *both), (0.05, *both))
-    assert "only the most confident 60.0\u00a0%, at most 2\u00a0% of its answers are wrong" in said
-    assert "99\u00a0% confidence for all 3 risks of this report at once" in said
-    assert "certified with" not in _headline((0.01, *alone), (0.02, *alone))
-
-
-def test_a_report_from_before_certificates_held_together_has_none_in_its_headline() -> None:
-    value = evidence(report())
-    for wish in value["certified"]["masktune"]["wishes"]:
-        wish.pop("together", None)
-    assert "certified with" not in build_page(value, _picture).answers[-1].answer

@@ -18,6 +18,7 @@ from app.reports.service import render
 from core.queries import registry
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
+from masktune.contract.report import Report
 from masktune.contract.vocabulary import Arm, JobKind
 from models.backbones import Network, build_network
 from models.data.batches import LoaderSettings, make_loader
@@ -94,8 +95,8 @@ def test_a_picture_counts_once_however_many_copies_there_are(
         curve = report["risk_coverage"][split]["imported"]
         assert (curve["n"], curve["copies_left_out"]) == (pictures, others)
     assert report["risk_coverage"]["val"]["imported"]["copies_left_out"] == 0
-    assert report["certified"]["imported"]["copies_left_out"] == left_out["calibration"]
-    page = render(report, lambda name: data_uri((folder / name).read_bytes()))
+    assert report["certificates"]["imported"]["copies_left_out"] == left_out["calibration"]
+    page = render(Report.model_validate(report), lambda name: data_uri((folder / name).read_bytes()))
     assert f"{left_out['calibration']} copies of " in page
 
 
@@ -112,7 +113,9 @@ def test_models_are_compared_and_signs_sought_on_each_picture_once(
     assert report["metrics"]["test"]["masktune"]["n"] == 3 * pictures
     assert {difference["n"] for difference in report["differences"]["test"]} == {pictures}
     assert {cost["n"] for cost in report["masking_cost"]["test"].values()} == {pictures}
-    signs = {sign["name"]: sign["n"] for sign in report["shortcut"]["signs"] if sign["kind"] == "failure"}
+    signs = {
+        sign["name"]: sign["n"] for sign in report["shortcut_reliance"]["signs"] if sign["kind"] == "failure"
+    }
     assert signs == {"shift": pictures}
     assert sum(each["n"] + each["undefined"] for each in report["slices"]["classes"]) == pictures
 

@@ -14,6 +14,7 @@ from PIL import Image
 from app.predictions.service import data_uri
 from app.reports.service import render
 from core.tables import JobRow
+from masktune.contract.report import Report
 from masktune.contract.vocabulary import JobKind
 from models.backbones import Network
 from models.data.batches import Loader
@@ -55,7 +56,7 @@ def read(bench: Bench, job: JobRow) -> tuple[dict[str, Any], str]:
     """The report as JSON, and as the page with all its pictures found."""
     folder = bench.folder(job.done["evaluate"]["artifact"])
     report = json.loads((folder / "report.json").read_text())
-    return report, render(report, lambda name: data_uri((folder / name).read_bytes()))
+    return report, render(Report.model_validate(report), lambda name: data_uri((folder / name).read_bytes()))
 
 
 def test_every_part_of_a_report_has_its_figures_with_n_and_interval(bench: Bench, masktune: JobRow) -> None:
@@ -68,11 +69,11 @@ def test_every_part_of_a_report_has_its_figures_with_n_and_interval(bench: Bench
         assert cost["masked_low"] <= cost["masked_share"] <= cost["masked_high"]
         assert {each["n"] for each in cost["arms"]} == {n}
         assert cost["arms"][0]["correct"] == report["metrics"]["test"][arm]["correct"]
-        means = report["gaze"]["mean_maps"][arm]
+        means = report["saliency"]["mean_maps"][arm]
         assert sum(mean["n"] + mean["undefined"] for mean in means) == n
         for mean in means:
             assert np.sum(mean["map"]) == pytest.approx(1)
-    moved = report["gaze"]["movement"]["all"]
+    moved = report["saliency"]["shift"]["all"]
     assert 0 < moved["low"] <= moved["mean"] <= moved["high"] <= 1
     assert moved["n"] + moved["undefined"] == n
     slices = report["slices"]
@@ -88,8 +89,8 @@ def test_every_part_of_a_report_has_its_figures_with_n_and_interval(bench: Bench
             if split != "calibration":
                 wrong = curve["n"] - report["metrics"][split][arm]["correct"]
                 assert (last["coverage"], last["errors"]) == (1, wrong)
-    assert set(report["certified"]) == {"erm", "masktune", "control"}
-    shown = report["reliability_shown"]["test"]["masktune"]
+    assert set(report["certificates"]) == {"erm", "masktune", "masktune_control"}
+    shown = report["reliability_at_temperature"]["test"]["masktune"]
     assert shown["n"] == n
     assert f"at temperature {report['temperature']['masktune']['value']:.2f}" in page
     reliability = report["reliability"]["test"]["masktune"]
@@ -100,14 +101,14 @@ def test_a_painted_square_is_found_in_the_model_and_in_the_data(bench: Bench) ->
     _, dataset = bench.imported({"builtin": "biased-digits"})
     job = bench.succeed(bench.run(JobKind.ERM, dataset_id=dataset.id))[0]
     report, page = read(bench, job)
-    assert report["shortcut"]["reading"] == "leans"
-    found = {sign["name"] for sign in report["shortcut"]["signs"] if sign["found"]}
+    assert report["shortcut_reliance"]["evidence"] == "strong"
+    found = {sign["name"] for sign in report["shortcut_reliance"]["signs"] if sign["present"]}
     assert {"shift", "property"} <= found
     assert report["properties"]["findings"][0]["property"] == "top-left corner"
-    assert "It leans on a shortcut" in page
+    assert "It relies on a shortcut" in page
     assert "top-left corner" in page
-    assert report["gaze"]["after"] is None
-    assert report["gaze"]["movement"] is None
+    assert report["saliency"]["after"] is None
+    assert report["saliency"]["shift"] is None
     assert {item["rule"] for item in report["gallery"]["items"]} <= {"most_masked", "mistaken"}
 
 
@@ -117,7 +118,7 @@ def test_no_shortcut_is_seen_where_there_is_none(bench: Bench) -> None:
     job = bench.succeed(bench.run(JobKind.ERM, dataset_id=dataset.id, params=params))[0]
     report, page = read(bench, job)
     assert report["metrics"]["test"]["erm"]["accuracy"] > 0.9
-    assert report["shortcut"]["reading"] == "no_sign", report["shortcut"]["signs"]
+    assert report["shortcut_reliance"]["evidence"] == "none_seen", report["shortcut_reliance"]["signs"]
     assert "That is no proof of absence." in page
 
 
@@ -146,8 +147,8 @@ def test_slices_that_hold_just_the_mistakes_of_an_honest_model_are_no_sign(bench
     assert report["metrics"]["test"]["erm"]["accuracy"] > 0.8
     shares = [told["accuracy"] for part in report["slices"]["slices"] for told in part["accuracies"]]
     assert max(shares) - min(shares) > 0.5  # it looks at the blob that it takes for the brighter one
-    signs = report["shortcut"]["signs"]
-    assert not [sign for sign in signs if sign["kind"] == "failure" and sign["found"]]
+    signs = report["shortcut_reliance"]["signs"]
+    assert not [sign for sign in signs if sign["kind"] == "failure" and sign["present"]]
     assert "slices" not in {sign["name"] for sign in signs}
     assert "derived from the model's own answers" in page
 

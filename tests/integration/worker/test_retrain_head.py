@@ -17,6 +17,7 @@ from app.predictions.service import data_uri
 from app.reports.service import render
 from core.tables import JobRow, ModelRow
 from masktune.contract.hyperparameters import RetrainConfig
+from masktune.contract.report import Report
 from masktune.contract.vocabulary import STAGES, Arm, JobKind, Stage
 from models.data.importing import import_dataset
 from models.data.store import Store
@@ -105,13 +106,13 @@ def test_only_the_last_layer_is_new(bench: Bench, erm: JobRow, given: JobRow) ->
 def test_true_groups_win_the_minority_back(bench: Bench, given: JobRow) -> None:
     report = report_of(bench, given)
     figures = report["metrics"]["val"]
-    assert set(figures) == {"erm", "retrained", "control"}
+    assert set(figures) == {"erm", "retrained", "retrained_control"}
     assert figures["retrained"]["worst_group_accuracy"] > figures["erm"]["worst_group_accuracy"]
     assert {(d["a"], d["b"]) for d in report["differences"]["test"]} == {
         ("retrained", "erm"),
-        ("retrained", "control"),
+        ("retrained", "retrained_control"),
     }
-    assert (report["verdict"]["a"], report["verdict"]["b"]) == ("retrained", "control")
+    assert (report["verdict"]["a"], report["verdict"]["b"]) == ("retrained", "retrained_control")
     assert [c["stage"] for c in report["cost"]] == [s.value for s in STAGES[JobKind.RETRAIN_HEAD]]
 
 
@@ -123,7 +124,7 @@ def test_the_report_shows_the_groups(bench: Bench, erm: JobRow, given: JobRow) -
     for job, inferred in ((given, False), (guessed, True)):
         section = report_of(bench, job)["groups"]
         assert (section["inferred"], section["n"]) == (inferred, n)
-        assert section["held_out"] == {"erm": False, "retrained": True, "control": True}
+        assert section["held_out"] == {"erm": False, "retrained": True, "retrained_control": True}
         assert sum(part["n"] for part in section["slices"]) == n
         members = Members.load(bench.folder(job.done["retrain_head"]["artifact"]) / MEMBERS)
         for number, part in enumerate(section["slices"]):
@@ -160,9 +161,9 @@ def test_the_head_of_a_masktune_model_by_where_it_differs_from_erm(bench: Bench,
     asked = config(groups="disagreement", second_model=erm.models["erm"])
     job = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=asked, inputs=model))[0]
     report = report_of(bench, job)
-    assert set(report["models"]) == {"erm", "masktune", "retrained", "control"}
+    assert set(report["models"]) == {"erm", "masktune", "retrained", "retrained_control"}
     assert (report["before"], report["groups"]["source"]) == ("masktune", "disagreement")
-    assert report["groups"]["held_out"] == {"masktune": False, "retrained": True, "control": True}
+    assert report["groups"]["held_out"] == {"masktune": False, "retrained": True, "retrained_control": True}
 
 
 def test_copies_of_a_picture_are_judged_together(bench: Bench) -> None:
@@ -197,23 +198,25 @@ def test_a_head_of_a_control_or_of_a_retrained_head_keeps_the_figures_of_before(
     asked = config(groups="given")
     job = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=asked, inputs={"model": model}))[0]
     report = report_of(bench, job)
-    assert report["before"] == "given"
+    assert report["before"] == "baseline"
     assert {a: m["id"] for a, m in report["models"].items()} == {
         "erm": report_of(bench, given)["models"]["erm"]["id"],
-        "given": model,
+        "baseline": model,
         "retrained": job.models["retrained"],
-        "control": job.models["control"],
+        "retrained_control": job.models["control"],
     }
-    before = report_of(bench, given)["metrics"]["test"][arm]
-    assert report["metrics"]["test"]["given"] == before
-    assert {d["b"] for d in report["differences"]["test"]} == {"erm", "given", "control"}
-    assert report["verdict"]["b"] == "control"
-    assert report["groups"]["held_out"] == {"given": False, "retrained": True, "control": True}
+    before = report_of(bench, given)["metrics"]["test"]["retrained_control" if arm == "control" else arm]
+    assert report["metrics"]["test"]["baseline"] == before
+    assert {d["b"] for d in report["differences"]["test"]} == {"erm", "baseline", "retrained_control"}
+    assert report["verdict"]["b"] == "retrained_control"
+    assert report["groups"]["held_out"] == {"baseline": False, "retrained": True, "retrained_control": True}
     members = Members.load(bench.folder(job.done["retrain_head"]["artifact"]) / MEMBERS)
     right = int((members.before == members.labels).sum())
-    assert sum(part["accuracies"]["given"]["correct"] for part in report["groups"]["slices"]) == right
+    assert sum(part["accuracies"]["baseline"]["correct"] for part in report["groups"]["slices"]) == right
     folder = bench.folder(job.done["evaluate"]["artifact"])
-    assert "Given model" in render(report, lambda name: data_uri((folder / name).read_bytes()))
+    assert "Baseline" in render(
+        Report.model_validate(report), lambda name: data_uri((folder / name).read_bytes())
+    )
 
 
 @pytest.mark.parametrize("arm", ["control", "retrained"])
@@ -221,10 +224,10 @@ def test_its_models_are_masked_and_tuned_like_others(bench: Bench, given: JobRow
     mask = bench.run(JobKind.MASK, inputs={"model": given.models[arm]}, params=small())
     tuned = bench.succeed(mask, bench.run(JobKind.FINETUNE, inputs={"mask_set": mask}, params=small()))[1]
     report = report_of(bench, tuned)
-    assert (set(report["models"]), report["before"]) == ({"given", "masktune"}, "given")
-    assert {(d["a"], d["b"]) for d in report["differences"]["test"]} == {("masktune", "given")}
-    assert (report["verdict"]["a"], report["verdict"]["b"]) == ("masktune", "given")
-    assert (report["gaze"]["before"], report["gaze"]["after"]) == ("given", "masktune")
+    assert (set(report["models"]), report["before"]) == ({"baseline", "masktune"}, "baseline")
+    assert {(d["a"], d["b"]) for d in report["differences"]["test"]} == {("masktune", "baseline")}
+    assert (report["verdict"]["a"], report["verdict"]["b"]) == ("masktune", "baseline")
+    assert (report["saliency"]["before"], report["saliency"]["after"]) == ("baseline", "masktune")
     assert any("fresh optimizer" in line for line in bench.logs(tuned.id))  # a fit leaves no checkpoint
 
 

@@ -87,19 +87,21 @@ def test_calibration_tables_are_of_the_calibration_split(bench: Bench, masktune:
 def test_the_report_holds_figures_verdict_cost_and_pictures(bench: Bench, masktune: JobRow) -> None:
     folder = bench.folder(masktune.done["evaluate"]["artifact"])
     report = json.loads((folder / "report.json").read_text())
-    assert set(report["metrics"]["test"]) == {"erm", "masktune", "control"}
+    assert set(report["metrics"]["test"]) == {"erm", "masktune", "masktune_control"}
     for arm, figures in report["metrics"]["test"].items():
         assert figures["accuracy"] == figures["correct"] / figures["n"]
-        assert figures["accuracy"] == masktune.metrics[arm]["test"]["accuracy"]
+        assert figures["accuracy"] == masktune.metrics[arm.removeprefix("masktune_")]["test"]["accuracy"]
         assert figures["low"] <= figures["accuracy"] <= figures["high"]
     assert {(d["a"], d["b"]) for d in report["differences"]["test"]} == {
         ("masktune", "erm"),
-        ("masktune", "control"),
+        ("masktune", "masktune_control"),
     }
-    assert report["verdict"]["b"] == "control"
+    assert report["verdict"]["b"] == "masktune_control"
     listed = {(d["b"], d["statistic"]): d for d in report["differences"]["test"]}
-    for told in (report["verdict"]["deciding"], report["verdict"]["average"]):
-        assert {"a": "masktune", "b": "control"} | told == listed["control", told["statistic"]]
+    for told in (report["verdict"]["deciding_difference"], report["verdict"]["accuracy_difference"]):
+        assert {"a": "masktune", "b": "masktune_control"} | told == listed[
+            "masktune_control", told["statistic"]
+        ]
     assert report["verdict"]["verdict"] in {"helped", "no_detectable_effect", "hurt"}
     assert [c["stage"] for c in report["cost"]] == [s.value for s in STAGES[JobKind.MASKTUNE]]
     assert report["masks"] == masktune.done["mask"]["summary"]

@@ -8,6 +8,8 @@ from typing import Any, get_args
 import pytest
 
 from masktune import Dataset, Drift, GroupTable
+from masktune.contract.report.shortcut import ShortcutReliance
+from masktune.contract.report.text.answers import EVIDENCE
 from web.shell import rendered
 from web.text import labels as words
 
@@ -142,12 +144,14 @@ def test_an_import_that_judged_nothing_is_not_shown_as_good_news() -> None:
 
 
 def test_a_model_that_could_not_be_judged_is_not_shown_as_good_news() -> None:
-    seen = {"reading": "not_judged", "reason": "It is no better than a guess.", "rule": "…", "signs": []}
-    page = drawn("report_answers", shortcut=seen, answers=[])
-    assert '<div class="callout unsure"> <strong>Not judged</strong> <p>It is no' in page
-    before = {"reading": "no_sign", "rule": "…", "signs": []}  # reports of earlier versions give no reason
+    answers = [("Does the model rely on a shortcut?", "…")]
+    why = "It is no better than a guess."
+    unknown = ShortcutReliance(evidence="not_testable", reason=why, rule="…", signs=[])
+    page = drawn("report_answers", reliance=unknown, evidence=EVIDENCE, answers=answers)
+    assert '<div class="callout unsure"> <strong>Not testable</strong> <p>It is no' in page
+    unseen = ShortcutReliance(evidence="none_seen", rule="…", signs=[])
     assert '<div class="callout good"> <strong>No sign of a shortcut</strong> <ul' in drawn(
-        "report_answers", shortcut=before, answers=[]
+        "report_answers", reliance=unseen, evidence=EVIDENCE, answers=answers
     )
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from worker.report.gallery import by_turns
+from worker.report.gallery import class_balanced
 from worker.report.saliency import evenly
 from worker.report.tables import open_writer
 from worker.stages.import_ import below
@@ -33,11 +33,11 @@ COLUMNS = {
 }
 
 
-def test_classes_take_turns_in_the_gallery() -> None:
+def test_the_gallery_is_balanced_over_classes() -> None:
     labels = np.array([0, 0, 0, 1, 0, 2, 1])
-    assert by_turns([0, 1, 2, 3, 4, 5, 6], labels) == [0, 3, 5, 1, 6, 2, 4]
-    assert by_turns([4, 2, 1], labels) == [4, 2, 1]
-    assert by_turns([], labels) == []
+    assert class_balanced([0, 1, 2, 3, 4, 5, 6], labels) == [0, 3, 5, 1, 6, 2, 4]
+    assert class_balanced([4, 2, 1], labels) == [4, 2, 1]
+    assert class_balanced([], labels) == []
 
 
 @pytest.mark.parametrize(("rows", "count", "kept"), [(5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1, 1, [0])])

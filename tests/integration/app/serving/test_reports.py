@@ -11,7 +11,7 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, JobState
 from tests.integration.app.serving.conftest import World, picture
 from tests.integration.app.test_report_page import ITEM
-from tests.unit.app.reports.report_samples import report
+from tests.support.reports import report
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from PIL import Image
 from app.predictions.service import data_uri
 from app.reports.service import render
 from core.tables import JobRow
+from masktune.contract.report import Report
 from masktune.contract.vocabulary import JobKind
 from models.data.importing import import_dataset
 from models.data.store import Store
@@ -52,7 +53,7 @@ def part(folder: Path, target: Path, first: int, last: int, *, shade: int = 0) -
 def read(bench: Bench, job: JobRow) -> tuple[dict[str, Any], str]:
     folder = bench.folder(job.done["evaluate"]["artifact"])
     report = json.loads((folder / "report.json").read_text())
-    return report, render(report, lambda name: data_uri((folder / name).read_bytes()))
+    return report, render(Report.model_validate(report), lambda name: data_uri((folder / name).read_bytes()))
 
 
 def test_the_verdict_is_about_images_with_an_object_and_the_gap_is_reported(challenge: Bench) -> None:
@@ -61,10 +62,10 @@ def test_the_verdict_is_about_images_with_an_object_and_the_gap_is_reported(chal
     found = report["metrics"]["test"]["masktune"]
     assert {group["name"] for group in found["groups"]} == set(VARIANTS[:3])
     assert found["n"] == 180
-    assert report["verdict"]["deciding"]["n"] == 180
+    assert report["verdict"]["deciding_difference"]["n"] == 180
     assert report["dataset"]["splits"]["only_bg_t"] == 60
     gaps = report["background_gap"]["test"]
-    assert gaps.keys() == {"erm", "masktune", "control"}
+    assert gaps.keys() == {"erm", "masktune", "masktune_control"}
     assert report["background_gap"].keys() == {"test"}
     for arm, gap in gaps.items():
         groups = {each["name"]: each for each in report["metrics"]["test"][arm]["groups"]}
@@ -80,7 +81,7 @@ def test_the_verdict_is_about_images_with_an_object_and_the_gap_is_reported(chal
     alone, _ = read(challenge, asked)
     assert alone["metrics"]["only_bg_t"]["erm"]["n"] == 60
     assert alone["metrics"]["only_bg_t"]["erm"]["worst_group_accuracy"] is None
-    assert (alone["shortcut"], alone["verdict"], alone["background_gap"]) == (None, None, {})
+    assert (alone["shortcut_reliance"], alone["verdict"], alone["background_gap"]) == (None, None, {})
 
 
 def test_images_without_an_object_are_in_no_group(challenge: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 import zipfile
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from masktune.cli.main import app
+from tests.support.reports import evidence, report
 from tests.unit.masktune.cli.conftest import Service
 
 DATASET: dict[str, Any] = {
@@ -396,87 +398,42 @@ def test_events_are_lines_for_machines(service: Service) -> None:
     assert [json.loads(line)["data"] for line in result.stdout.splitlines()] == [{"state": "succeeded"}]
 
 
-REPORT: dict[str, Any] = {
-    "metrics": {
-        "test": {
-            arm: {
-                "n": 10,
-                "accuracy": accuracy,
-                "low": accuracy - 0.1,
-                "high": accuracy + 0.1,
-                "balanced_accuracy": accuracy,
-                "worst_group_accuracy": None,
-                "groups": [{"name": "a", "n": 5, "correct": 4, "accuracy": 0.8}] if arm == "erm" else [],
-            }
-            for arm, accuracy in (("masktune", 0.875), ("erm", 0.25), ("imported", 0.5))
-        }
-    },
-    "verdict": {
-        "verdict": "helped",
-        "b": "control",
-        "deciding": {
-            "statistic": "worst_group_accuracy",
-            "estimate": 0.6,
-            "low": 0.5,
-            "high": 0.7,
-            "confidence": 0.95,
-        },
-    },
-}
+REPORT: dict[str, Any] = report()
 
 
 def test_a_report_is_a_table(service: Service) -> None:
     service.answers["GET /jobs/job_1/report"] = (200, REPORT)
     shown = service.masktune("jobs", "report", "job_1").stdout
-    assert "0.875 (0.775–0.975)" in shown
-    assert "4/5 = 0.800" in shown
-    assert shown.index("before") < shown.index("after") < shown.index("imported")
-    assert "MaskTune helped. Against the control, the worst group changed by +0.600" in shown
-    assert "shortcut" not in shown
+    figures = REPORT["metrics"]["test"]["masktune"]
+    assert f"{figures['accuracy']:.3f} ({figures['low']:.3f}–{figures['high']:.3f})" in shown
+    assert shown.index("ERM") < shown.index("Control") < shown.index("MaskTune")
+    assert "MaskTune helped. On 400 samples of the test split" in shown
+    assert "This report has not looked for one." in shown
     service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"verdict": None})
-    assert "There is no verdict" in service.masktune("jobs", "report", "job_1").stdout
+    assert "No comparison. " in service.masktune("jobs", "report", "job_1").stdout
 
 
-def test_a_report_says_whether_the_model_leaned_on_a_shortcut(service: Service) -> None:
-    signs = [
-        {"kind": "failure", "found": False, "sentence": "Its worst group is fine."},
-        {"kind": "failure", "found": True, "sentence": "It is right on 10.0 % of the test split."},
-        {"kind": "cause", "found": True, "sentence": "Its own mask is small."},
-        {"kind": "cause", "found": True, "sentence": "A corner tells the class."},
-    ]
-    told = REPORT | {"shortcut": {"reading": "leans", "signs": signs}}
-    service.answers["GET /jobs/job_1/report"] = (200, told)
-    shown = " ".join(service.masktune("jobs", "report", "job_1").stdout.split())
-    expected = (
-        "the model leans on a shortcut. It is right on 10.0 % of the test split. Its own mask is small."
-    )
-    assert f"Before: {expected}" in shown
-    assert "A corner" not in shown
-    told = REPORT | {"shortcut": {"reading": "no_sign", "signs": signs[:1]}}
-    service.answers["GET /jobs/job_1/report"] = (200, told)
-    assert "Before: no sign of a shortcut. MaskTune helped." in " ".join(
-        service.masktune("jobs", "report", "job_1").stdout.split()
-    )
-    unclear = {"reading": "not_judged", "signs": signs[:1], "reason": "It is no better than a guess."}
-    service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"shortcut": unclear})
-    assert "shortcut was not judged. It is no better than a guess. MaskTune helped." in " ".join(
-        service.masktune("jobs", "report", "job_1").stdout.split()
-    )
+def test_a_report_says_whether_the_model_relies_on_a_shortcut(service: Service) -> None:
+    service.answers["GET /jobs/job_1/report"] = (200, evidence(REPORT))
+    shown = service.masktune("jobs", "report", "job_1").stdout
+    assert "Does the model rely on a shortcut? It relies on a shortcut. " in shown
 
 
 def test_every_figure_of_a_report_has_its_interval_where_there_is_one(service: Service) -> None:
-    masktune = REPORT["metrics"]["test"]["masktune"]
-    ends = {"worst_group_accuracy_low": 0.5, "worst_group_accuracy_high": 0.955}
-    metrics = {"test": {"masktune": masktune | {"worst_group_accuracy": 0.8} | ends}}
-    service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"metrics": metrics})
+    changed = copy.deepcopy(REPORT)
+    changed["metrics"]["test"]["masktune"] |= {
+        "worst_group_accuracy": 0.8,
+        "worst_group_accuracy_low": 0.5,
+        "worst_group_accuracy_high": 0.955,
+    }
+    service.answers["GET /jobs/job_1/report"] = (200, changed)
     assert "0.800 (0.500–0.955)" in service.masktune("jobs", "report", "job_1").stdout
 
 
 def test_a_report_names_groups_as_they_are(service: Service) -> None:
-    erm = REPORT["metrics"]["test"]["erm"]
-    group = {"name": ODD, "n": 5, "correct": 4, "accuracy": 0.8}
-    metrics = {"test": {"erm": erm | {"groups": [group]}}}
-    service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"metrics": metrics})
+    changed = copy.deepcopy(REPORT)
+    changed["metrics"]["test"]["erm"]["groups"][0]["name"] = ODD
+    service.answers["GET /jobs/job_1/report"] = (200, changed)
     assert ODD in service.masktune("jobs", "report", "job_1").stdout
 
 

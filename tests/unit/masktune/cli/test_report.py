@@ -1,53 +1,58 @@
-"""The report on a terminal names what was compared."""
+"""The report on a terminal: tables of figures, then the sentences of the report."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from masktune.cli.report import comparison, verdict
+from masktune.cli.report import comparison, conclusions, legend
 from masktune.cli.terminal import Terminal
-
-DECIDING = {
-    "statistic": "worst_group_accuracy",
-    "estimate": 0.1,
-    "low": 0.05,
-    "high": 0.15,
-    "confidence": 0.95,
-}
-TOLD: dict[str, Any] = {"verdict": "helped", "b": "control", "deciding": DECIDING}
+from masktune.contract.report import Report
+from masktune.contract.report.text import verdict
+from tests.support.reports import evidence, report
 
 
-@pytest.mark.parametrize(
-    ("told", "said"),
-    [
-        (TOLD, "MaskTune helped. Against the control, the worst group"),
-        (TOLD | {"a": "retrained"}, "The retrained head helped. Against the control, the worst group"),
-        (TOLD | {"a": "retrained", "verdict": "hurt", "b": "erm"}, "The retrained head hurt. Against plain"),
-    ],
-)
-def test_the_verdict_names_the_judged_model(told: dict[str, Any], said: str) -> None:
-    assert verdict({"verdict": told}).startswith(said)
-    assert ("No control was trained" in verdict({"verdict": told})) == (told["b"] == "erm")
+def test_the_columns_are_the_models_in_reading_order() -> None:
+    told = Report.model_validate(report())
+    assert [str(column.header) for column in comparison(told).columns] == [
+        "400 test samples",
+        "ERM",
+        "Control",
+        "MaskTune",
+    ]
+    assert "Control: the same further training, without masks" in legend(told)
 
 
 def test_the_control_of_a_retrained_head_is_not_a_training() -> None:
-    figures = {"n": 5, "accuracy": 0.8, "low": 0.4, "high": 0.9, "groups": []}
-    heads = comparison({"metrics": {"test": {"control": figures, "retrained": figures}}})
-    assert [str(column.header) for column in heads.columns][1:] == [
-        "control: last layer without groups",
-        "after: last layer retrained",
-    ]
-    masked = comparison({"metrics": {"test": {"control": figures, "masktune": figures}}})
-    assert str(masked.columns[1].header) == "control: continued, no masks"
+    value = report()
+    value["models"] = {"retrained_control": value["models"]["masktune_control"]}
+    assert legend(Report.model_validate(value)) == "Control: the same last layer, refitted without groups."
+
+
+def test_every_figure_has_its_interval_and_every_group_its_counts() -> None:
+    told = Report.model_validate(report())
+    console = Terminal(width=200)
+    with console.capture() as seen:
+        console.print(comparison(told))
+    erm = told.metrics["test"]["erm"]
+    assert f"{erm.accuracy:.3f} ({erm.low:.3f}–{erm.high:.3f})" in seen.get()
+    group = erm.groups[0]
+    assert f"{group.correct}/{group.n} = {group.accuracy:.3f}" in seen.get()
 
 
 def test_a_narrow_terminal_cuts_no_figure() -> None:
-    figures = {"n": 5, "accuracy": 0.812, "low": 0.434, "high": 0.987, "groups": []}
-    arms = ("erm", "control", "masktune")
+    told = Report.model_validate(report())
     console = Terminal(width=60)
     with console.capture() as seen:
-        console.print(comparison({"metrics": {"test": dict.fromkeys(arms, figures)}}))
+        console.print(comparison(told))
     assert "…" not in seen.get()
-    assert seen.get().count("(0.434–") == len(arms)
+    assert f"({told.metrics['test']['masktune'].low:.3f}–" in seen.get()
+
+
+@pytest.mark.parametrize("note", [None, "The backbone was frozen."])
+def test_the_conclusions_are_the_shortcut_the_verdict_and_what_to_do_next(note: str | None) -> None:
+    told = Report.model_validate(evidence(report()) | {"training_note": note})
+    shortcut, decision, follows, *rest = conclusions(told)
+    assert shortcut.startswith("Does the model rely on a shortcut? It relies on a shortcut. ")
+    assert decision == f"{verdict(told).title}. {verdict(told).sentence}"
+    assert follows == verdict(told).next
+    assert rest == ([note] if note else [])

@@ -29,6 +29,7 @@ from masktune.client.calls import PATIENCE
 from masktune.client.client import readiness
 from masktune.client.wire import Flow
 from models.data.report import DuplicateSet, FileCode, ImportReport, Rejection
+from tests.support.reports import report
 from tests.unit.masktune.client.conftest import FAST, Chunks, Runner, Script, job, problem
 
 DATASET = {"id": "ds_1", "name": "birds", "state": "ready"}
@@ -93,7 +94,7 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (jobs.get_job("job_1"), "GET /jobs/job_1", job()),
     (jobs.cancel("job_1"), "POST /jobs/job_1/cancel", job()),
     (jobs.resume("job_1"), "POST /jobs/job_1/resume", job()),
-    (jobs.report("job_1"), "GET /jobs/job_1/report", {"verdict": "helped"}),
+    (jobs.report("job_1"), "GET /jobs/job_1/report", report()),
     (models.get_model("best"), "GET /models/best", MODEL),
     (models.delete_model("mdl_1"), "DELETE /models/mdl_1", None),
     (models.get_alias("best"), "GET /aliases/best", ALIAS),

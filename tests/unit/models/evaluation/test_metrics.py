@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 
+from masktune.contract.report.accuracy import ArmMetrics
+from masktune.contract.report.probabilities import Reliability
 from models.backbones import build_network
 from models.data.batches import Batch
 from models.evaluation.metrics import Logits, Names, metrics, predict_logits
@@ -69,7 +70,7 @@ def test_groups_are_measured_and_empty_ones_left_out() -> None:
         "train_weighted_accuracy",
     ):
         assert getattr(found, f"{name}_low") < getattr(found, name) < getattr(found, f"{name}_high")
-    json.dumps(found.to_json(), allow_nan=False)
+    assert ArmMetrics.model_validate(found).n == found.n
 
 
 def test_nothing_cannot_be_judged() -> None:
@@ -91,7 +92,7 @@ def test_reliability_of_a_known_case() -> None:
     assert found.overconfidence == pytest.approx(0.15, abs=1e-4)
     for bin in found.bins:
         assert bin.accuracy_low < bin.accuracy < bin.accuracy_high
-    json.dumps(found.to_json(), allow_nan=False)
+    assert Reliability.model_validate(found).n == found.n
 
 
 @pytest.mark.filterwarnings("error")

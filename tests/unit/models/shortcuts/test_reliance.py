@@ -1,13 +1,12 @@
-"""Signs of a shortcut: each found where its figures say so, and only there; both kinds make a reading."""
+"""Signs of a shortcut: each only where its figures say so; both kinds are strong evidence."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from masktune.contract.report import shortcut as section
 from models.evaluation.masking_cost import MaskedAnswers, MaskingCost, masking_cost
 from models.evaluation.metrics import Metrics, Names, metrics
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
@@ -34,7 +33,7 @@ def measured(*shares: float, n: int = 200) -> Metrics:
 def test_a_worst_group_far_below_the_average_is_a_sign(shares: tuple[float, ...], found: bool) -> None:
     sign = of_groups(measured(*shares), split="test")
     assert sign is not None
-    assert (sign.found, sign.kind, sign.n) == (found, "failure", 200 * len(shares))
+    assert (sign.present, sign.kind, sign.n) == (found, "failure", 200 * len(shares))
     assert f"{100 * min(shares):.1f} %" in sign.sentence
 
 
@@ -50,7 +49,7 @@ def test_a_group_of_one_image_lends_its_gap_to_no_other() -> None:
     """Water is lower for sure, but by two points; air is lower by 95, but is a single image."""
     sign = of_groups(grouped((76_160, 80_000), (18_600, 20_000), (0, 1)), split="test")
     assert sign is not None
-    assert not sign.found
+    assert not sign.present
     assert ") in its worst group, air, and" in sign.sentence
 
 
@@ -59,20 +58,20 @@ def test_a_few_mistakes_in_a_small_group_are_no_sign(few: tuple[int, int]) -> No
     """Of 18 such groups that are right in 95 %, one or more look like this in 60 %, 19 % or 84 % of draws."""
     sign = of_groups(grouped((19_000, 20_000), (19_000, 20_000), *[few] * 18), split="test")
     assert sign is not None
-    assert not sign.found
+    assert not sign.present
 
 
 def test_the_group_that_is_surely_lower_is_the_one_that_is_told() -> None:
     sign = of_groups(grouped((950, 1000), (600, 1000), (0, 1)), split="test")
     assert sign is not None
-    assert sign.found
+    assert sign.present
     assert "its accuracy is 60.0 % (56.9–63.7) in one group, water, and" in sign.sentence
 
 
 def test_a_gap_that_chance_would_make_is_no_sign() -> None:
     few = of_groups(measured(0.9, 0.6, n=10), split="test")
     assert few is not None
-    assert not few.found
+    assert not few.present
 
 
 def judged(share: float, *, classes: int = 2, n: int = 100) -> Metrics:
@@ -88,33 +87,33 @@ def judged(share: float, *, classes: int = 2, n: int = 100) -> Metrics:
 def test_the_failures_of_a_model_that_guesses_are_no_signs(share: float, classes: int, counts: bool) -> None:
     failure, cause = of_groups(measured(0.6, 0.1), split="test"), Sign("property", "cause", True, 5, "Told.")
     assert failure is not None
-    assert failure.found
+    assert failure.present
     found = read([failure, cause], judged(share, classes=classes))
-    assert [sign.found for sign in found.signs] == [counts, True]
-    assert found.reading == ("leans" if counts else "some_signs")
+    assert [sign.present for sign in found.signs] == [counts, True]
+    assert found.evidence == ("strong" if counts else "some")
     assert ("no better than a guess" in found.signs[0].sentence) is not counts
     assert found.reason is None
 
 
 @pytest.mark.parametrize("fails", [True, False])
-@pytest.mark.parametrize(("share", "reading"), [(0.52, "not_judged"), (0.8, None)])
+@pytest.mark.parametrize(("share", "evidence"), [(0.52, "not_testable"), (0.8, None)])
 def test_a_model_that_guesses_is_not_said_to_be_free_of_shortcuts(
-    share: float, reading: str | None, fails: bool
+    share: float, evidence: str | None, fails: bool
 ) -> None:
     failure, cause = Sign("shift", "failure", fails, 9, "Told."), Sign("mask", "cause", False, 9, "Told.")
     found = read([failure, cause], judged(share))
-    assert found.reading == (reading or ("some_signs" if fails else "no_sign"))
-    assert found.to_json()["reason"] == (
+    assert found.evidence == (evidence or ("some" if fails else "none_seen"))
+    assert found.reason == (
         "On validation, its mean accuracy over classes is 52.0 % (45.1–58.8), no better than a guess "
         "(50.0 %): it has learned nothing, or only what does not hold there."
-        if reading
+        if evidence
         else None
     )
 
 
 def test_answers_that_are_no_numbers_are_not_judged() -> None:
     validation = metrics(np.arange(40) % 2, np.full(40, -1))
-    assert read([Sign("mask", "cause", False, 9, "…")], validation).reading == "not_judged"
+    assert read([Sign("mask", "cause", False, 9, "…")], validation).evidence == "not_testable"
 
 
 def test_without_two_classes_nobody_can_guess() -> None:
@@ -131,7 +130,7 @@ def test_one_group_or_none_cannot_be_compared() -> None:
 
 @pytest.mark.parametrize(("test", "found"), [(0.5, True), (0.97, False), (0.99, False)])
 def test_what_does_not_hold_on_the_test_split_is_a_sign(test: float, found: bool) -> None:
-    assert of_shift(measured(0.99), measured(test)).found is found
+    assert of_shift(measured(0.99), measured(test)).present is found
 
 
 def cost(changed: float, elsewhere: float, masked: float) -> MaskingCost:
@@ -154,7 +153,7 @@ def cost(changed: float, elsewhere: float, masked: float) -> MaskingCost:
 def test_a_small_mask_that_changes_much_is_a_sign(
     changed: float, elsewhere: float, masked: float, found: bool
 ) -> None:
-    assert of_mask(cost(changed, elsewhere, masked), split="val").found is found
+    assert of_mask(cost(changed, elsewhere, masked), split="val").present is found
 
 
 def test_a_simple_property_is_a_sign_where_it_is_rated_strong() -> None:
@@ -162,25 +161,26 @@ def test_a_simple_property_is_a_sign_where_it_is_rated_strong() -> None:
     for strength, found in (("strong", True), ("weak", False), ("none", False)):
         sign = of_property(check | {"strength": strength})
         assert sign is not None
-        assert (sign.found, sign.kind, sign.n) == (found, "cause", 90)
+        assert (sign.present, sign.kind, sign.n) == (found, "cause", 90)
     assert of_property({"findings": []}) is None
 
 
 @pytest.mark.parametrize(
-    ("failure", "cause", "reading"),
+    ("failure", "cause", "evidence"),
     [
-        (True, True, "leans"),
-        (True, False, "some_signs"),
-        (False, True, "some_signs"),
-        (False, False, "no_sign"),
+        (True, True, "strong"),
+        (True, False, "some"),
+        (False, True, "some"),
+        (False, False, "none_seen"),
     ],
 )
-def test_a_failure_and_a_cause_together_are_a_shortcut(failure: bool, cause: bool, reading: str) -> None:
+def test_a_failure_and_a_cause_together_are_a_shortcut(failure: bool, cause: bool, evidence: str) -> None:
     found = read([Sign("shift", "failure", failure, 9, "…"), Sign("mask", "cause", cause, 9, "…")])
-    assert found.reading == reading
-    assert json.loads(json.dumps(found.to_json()))["signs"][1]["found"] is cause
+    assert found.evidence == evidence
+    written = section.ShortcutReliance.model_validate(found).model_dump(mode="json")
+    assert written["signs"][1]["present"] is cause
     assert found.reason is None
 
 
 def test_where_nothing_was_looked_at_nothing_is_judged() -> None:
-    assert (read([]).reading, read([]).reason) == ("not_judged", "There was nothing to check.")
+    assert (read([]).evidence, read([]).reason) == ("not_testable", "There was nothing to check.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 
@@ -15,6 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from masktune.contract.hyperparameters import MaskingConfig
+from masktune.contract.report import saliency as section
+from masktune.contract.report.saliency import SaliencyShifts
+from masktune.contract.report.shortcut import MaskingCost
 from models.backbones import Network, build_network
 from models.data.batches import Batch
 from models.evaluation.masking_cost import MaskedAnswers, answers_under_masks, masking_cost, shifted
@@ -91,7 +93,7 @@ def test_movement_counts_what_it_leaves_out() -> None:
         ("b", 1, 1, 1.0),
         ("c", 0, 0, None),
     ]
-    assert json.loads(json.dumps(found.to_json()))["all"]["quartiles"] == [0.5, 1, 1]
+    assert SaliencyShifts.model_validate(found).all.quartiles == (0.5, 1, 1)
 
 
 def test_the_interval_of_a_mean_holds_its_confidence() -> None:
@@ -113,7 +115,9 @@ def test_a_mean_map_is_the_mean_of_shares_in_its_class() -> None:
     assert first.error is not None
     assert first.error[0][0] == pytest.approx(0.5)
     assert (second.n, second.error, third.n, third.map) == (1, None, 0, None)
-    json.dumps([m.to_json() for m in (first, second, third)])
+    assert [section.MeanMap.model_validate(m).n for m in (first, second, third)] == [
+        m.n for m in (first, second, third)
+    ]
 
 
 # the gallery
@@ -232,7 +236,7 @@ def test_a_shortcut_is_a_small_mask_that_costs_much() -> None:
     assert [(c.name, c.n, c.arms[1].correct) for c in cost.classes] == [("dark", 20, 20), ("lit", 20, 0)]
     assert [(c.name, c.n) for c in cost.groups] == [("g", 10), ("h", 20)]
     assert "from 100.0 % to 50.0 %" in cost.sentence
-    assert json.loads(json.dumps(cost.to_json()))["cost"]["estimate"] == 0.5
+    assert MaskingCost.model_validate(cost).cost.estimate == 0.5
 
 
 def test_an_answer_that_is_no_number_is_not_right_under_any_mask() -> None:

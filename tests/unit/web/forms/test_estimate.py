@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from masktune.contract.report.report import StageCost
+from masktune.contract.vocabulary import Stage
 from web.forms.estimate import LITE0, MAPPED, MASKED, OVERHEAD, Measured, Plan, estimate, measured, work
 
 PLAN = Plan("masktune", {"train": 1000, "val": 100, "calibration": 200, "test": 300}, epochs=10, side=28)
@@ -135,9 +137,9 @@ def test_the_expected_choice_is_the_one_of_the_service(side: int, asked: dict[st
 
 
 def test_a_report_s_cost_is_read() -> None:
-    cost: list[dict[str, Any]] = [
-        {"stage": "erm", "images_per_second": 50, "device": "cpu"},
-        {"stage": "mask", "images_per_second": None},
+    cost = [
+        StageCost(stage=Stage.ERM, seconds=1.0, images_per_second=50.0, device="cpu"),
+        StageCost(stage=Stage.MASK, seconds=1.0, images_per_second=None, device=None),
     ]
     found = measured("job_2", {"backbone": "resnet18", "image_size": 224, "freeze_backbone": True}, cost)
     assert (found.rates, found.device, found.frozen) == ({"erm": 50.0}, "cpu", True)

@@ -40,9 +40,7 @@ def test_what_is_not_known_is_a_dash() -> None:
     assert [words.percent(None), words.number(None), words.duration(None), words.ago(None)] == ["–"] * 4
 
 
-def test_signed_points_and_shares() -> None:
-    assert words.points(-0.0123) == "−1.2"
-    assert words.points(0.5) == "+50.0"
+def test_shares() -> None:
     assert words.percent(0.9999, 1) == "100.0\u00a0%"
 
 
@@ -109,10 +107,9 @@ def test_the_splits_that_a_data_set_really_has() -> None:
 
 
 def test_every_split_of_the_service_has_words() -> None:
-    from models.data.splits import ALL_SPLITS, WITHOUT_OBJECT
+    from models.data.splits import ALL_SPLITS
 
     assert set(words.SPLITS) == set(ALL_SPLITS)
-    assert set(words.SPLIT_NOTES) == {"train", *WITHOUT_OBJECT}
 
 
 def test_a_model_is_told_by_what_it_was_trained_on() -> None:

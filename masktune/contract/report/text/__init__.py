@@ -1,0 +1,13 @@
+"""The sentences of a report. Pages, terminal and programs place them; nobody words them again.
+
+Every function is pure: from a report, or a section of it, to text in plain English. Shares are printed as
+percentages, differences of shares as percentage points.
+"""
+
+from __future__ import annotations
+
+from masktune.contract.report.text.answers import Answer, answers
+from masktune.contract.report.text.formats import percent, points, whole_percent
+from masktune.contract.report.text.verdict import Verdict, verdict
+
+__all__ = ["Answer", "Verdict", "answers", "percent", "points", "verdict", "whole_percent"]

@@ -1,0 +1,123 @@
+"""Answers to a reader's questions: is there a shortcut, did the change help, can the model be trusted?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from masktune.contract.report.accuracy import ArmMetrics
+from masktune.contract.report.base import ArmName
+from masktune.contract.report.probabilities import Certificates
+from masktune.contract.report.report import Report
+from masktune.contract.report.shortcut import Evidence, ShortcutReliance
+from masktune.contract.report.text.formats import percent, whole_percent
+from masktune.contract.report.text.names import (
+    arm_after,
+    arm_before,
+    control_arm,
+    says_nothing_of_quality,
+    splits_in_order,
+    within_sentence,
+)
+from masktune.contract.report.text.verdict import Tone
+
+SHORTCUT_QUESTION = "Does the model rely on a shortcut?"
+
+EVIDENCE: dict[Evidence, tuple[Tone, str]] = {
+    "strong": ("bad", "It relies on a shortcut"),
+    "some": ("neutral", "Some signs of a shortcut"),
+    "none_seen": ("good", "No sign of a shortcut"),
+    "not_testable": ("neutral", "Not testable"),
+}
+"""Tone and title of each degree of evidence."""
+
+_CONTROLS: dict[ArmName, str] = {
+    "masktune_control": "the same training without masks",
+    "retrained_control": "the same head without groups",
+}
+
+
+class Answer(NamedTuple):
+    """The answer to one of the questions."""
+
+    question: str
+    answer: str
+
+
+def help_question(report: Report) -> str:
+    return f"Did {within_sentence(arm_after(report))} help?"
+
+
+def trust_question(report: Report) -> str:
+    return f"Can I trust the {'new ' if arm_after(report) in report.models else ''}model?"
+
+
+def answers(report: Report) -> tuple[Answer, ...]:
+    """Answer those of the questions that the report has figures for, on its first split."""
+    splits = splits_in_order(report)
+    by_arm = report.metrics[splits[0]] if splits else {}
+    before, after = by_arm.get(arm_before(report)), by_arm.get(arm_after(report))
+    answered = []
+    if before is not None:
+        answered.append(Answer(SHORTCUT_QUESTION, shortcut_answer(report.shortcut_reliance)))
+    if before is not None and after is not None and not says_nothing_of_quality(splits[0]):
+        control = control_arm(report)
+        answered.append(
+            Answer(help_question(report), _help(before, by_arm.get(control), after, _CONTROLS[control]))
+        )
+        certificates = report.certificates.get(arm_after(report))
+        answered.append(Answer(trust_question(report), _trust(after, certificates, splits[0])))
+    return tuple(answered)
+
+
+def shortcut_answer(reliance: ShortcutReliance | None) -> str:
+    """The evidence, with the first sign of each kind or the reason why it could not be tested."""
+    if reliance is None:
+        return "This report has not looked for one."
+    _, title = EVIDENCE[reliance.evidence]
+    if reliance.reason:
+        return f"{title}. {reliance.reason}"
+    kinds: dict[str, str] = {}
+    for sign in reliance.signs:
+        if sign.present:
+            kinds.setdefault(sign.kind, sign.sentence)
+    if not kinds:
+        return f"{title} in {len(reliance.signs)} checks. That is no proof of absence."
+    return f"{title}. " + " ".join(kinds.values())
+
+
+def worst_case(metrics: ArmMetrics) -> tuple[float, str]:
+    """The lowest accuracy over groups, or over classes without groups, and that group's or class's name."""
+    if metrics.worst_group_accuracy is not None:
+        return metrics.worst_group_accuracy, metrics.worst_group or ""
+    return metrics.worst_class_accuracy, metrics.worst_class
+
+
+def _help(before: ArmMetrics, control: ArmMetrics | None, after: ArmMetrics, control_name: str) -> str:
+    worst_before, _ = worst_case(before)
+    worst_after, name = worst_case(after)
+    text = f"Accuracy in the worst case went from {percent(worst_before)} to {percent(worst_after)} ({name})"
+    if control is not None:
+        text += f"; {control_name} reaches {percent(worst_case(control)[0])}"
+    return f"{text}. On average, it went from {percent(before.accuracy)} to {percent(after.accuracy)}."
+
+
+def _trust(after: ArmMetrics, certificates: Certificates | None, split: str) -> str:
+    worst, name = worst_case(after)
+    text = (
+        f"It is wrong on {percent(1 - after.accuracy)} of the {split} split, and on {percent(1 - worst)} of "
+        f"{name}. "
+    )
+    for target in certificates.targets if certificates else ():
+        # The figures decide which certificate is named, so it must hold jointly with the others.
+        if certificates and target.simultaneous and target.simultaneous.status == "certified":
+            return (
+                f"{text}If it may abstain and answers only the most confident "
+                f"{percent(target.simultaneous.coverage)}, at most {whole_percent(target.max_risk)} of its "
+                f"answers are wrong: certified with {whole_percent(certificates.confidence)} confidence for "
+                f"all {len(certificates.targets)} risks of this report at once, only for inputs like its "
+                "calibration split."
+            )
+    return (
+        f"{text}It can abstain where it is unsure, but this report has no certificate that may be picked "
+        "after looking."
+    )

@@ -1,0 +1,43 @@
+"""How figures are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def percent(share: float | None) -> str:
+    """A share with one decimal, "76.2 %" with a non-breaking space; a dash if there is none."""
+    return "–" if share is None else f"{100 * share:.1f}\u00a0%"
+
+
+def whole_percent(share: float) -> str:
+    """A share with no more decimals than it needs."""
+    return f"{100 * share:g}\u00a0%"
+
+
+def points(difference: float) -> str:
+    """A difference of shares as signed percentage points."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def points_interval(low: float, high: float) -> str:
+    """The interval of a difference of shares in percentage points."""
+    return f"{points(low)} to {points(high)}"
+
+
+def points_apart(difference: float) -> str:
+    """How far one share is from another, to be followed by the other: "76.2 points above"."""
+    if abs(difference) < 0.0005:
+        return "level with"
+    return f"{100 * abs(difference):.1f} points {'above' if difference > 0 else 'below'}"
+
+
+def percent_interval(low: float | None, high: float | None) -> str:
+    """The interval of a share in percent, without the sign; empty if there is none."""
+    return "" if low is None or high is None else f"{100 * low:.1f} – {100 * high:.1f}"
+
+
+def first_names(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,139 @@
+"""What models, figures, checks and splits are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import get_args
+
+from masktune.contract.report.base import ArmName, StatisticName
+from masktune.contract.report.report import Report
+from masktune.contract.report.saliency import GalleryRule
+from masktune.contract.report.shortcut import SignName
+
+ARMS: tuple[ArmName, ...] = get_args(ArmName)
+"""In reading order: before, the same amount of training, after."""
+
+ARM_NAMES: Mapping[ArmName, str] = {
+    "erm": "ERM",
+    "baseline": "Baseline",
+    "masktune_control": "Control",
+    "retrained_control": "Control",
+    "masktune": "MaskTune",
+    "retrained": "Retrained head",
+    "imported": "Imported",
+}
+
+ARM_DESCRIPTIONS: Mapping[ArmName, str] = {
+    "erm": "before: plain training",
+    "baseline": "before: the model that the one after was made from",
+    "masktune_control": "the same further training, without masks",
+    "retrained_control": "the same last layer, refitted without groups",
+    "masktune": "after: trained further with the most salient pixels masked",
+    "retrained": "after: the last layer refitted, balanced over groups",
+    "imported": "imported from a file",
+}
+
+_WITHIN_SENTENCES: Mapping[ArmName, str] = {
+    "baseline": "the baseline",
+    "masktune_control": "the control",
+    "retrained_control": "the control",
+    "retrained": "the retrained head",
+    "imported": "the imported model",
+}
+
+CONTROLS: frozenset[ArmName] = frozenset({"masktune_control", "retrained_control"})
+
+STATISTICS: Mapping[StatisticName, tuple[str, str]] = {
+    "accuracy": ("Average accuracy", "share of answers that are right"),
+    "worst_group_accuracy": ("Worst-group accuracy", "the group with the lowest accuracy"),
+    "worst_class_accuracy": ("Worst-class accuracy", "the class with the lowest accuracy"),
+    "train_weighted_accuracy": (
+        "Train-weighted accuracy",
+        "mean over groups, weighted by their share of the training split",
+    ),
+    "balanced_accuracy": ("Balanced accuracy", "mean over classes"),
+}
+"""Each statistic's name and meaning, in reading order."""
+
+SIGN_NAMES: Mapping[SignName, str] = {
+    "groups": "Worst group",
+    "slices": "Ways of looking",
+    "shift": "Test against validation",
+    "mask": "Own mask",
+    "property": "Simple image property",
+}
+
+_NO_OBJECT = "These images show no object: a model that is right here reads the background. Lower is better."
+_MISLEADING: Mapping[str, str] = {
+    "train": "The models were trained on these images, so these figures say nothing about new ones.",
+    "no_fg": _NO_OBJECT,
+    "only_bg_b": _NO_OBJECT,
+    "only_bg_t": _NO_OBJECT,
+}
+
+
+def within_sentence(arm: ArmName) -> str:
+    """The arm's name for use inside a sentence."""
+    return _WITHIN_SENTENCES.get(arm, ARM_NAMES[arm])
+
+
+def capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def in_order(arms: Iterable[ArmName]) -> list[ArmName]:
+    """The arms in reading order."""
+    return sorted(arms, key=ARMS.index)
+
+
+def arm_after(report: Report) -> ArmName:
+    """The arm that the others are compared with, whether or not the report has it."""
+    return "retrained" if "retrained" in report.models else "masktune"
+
+
+def arm_before(report: Report) -> ArmName:
+    """The arm that the one after was made from."""
+    return report.before or ("erm" if "erm" in report.models else "imported")
+
+
+def control_arm(report: Report) -> ArmName:
+    """The control of the arm after, whether or not the report has it."""
+    return "retrained_control" if arm_after(report) == "retrained" else "masktune_control"
+
+
+def says_nothing_of_quality(split: str) -> bool:
+    """Whether figures on the split say nothing about how good a model is."""
+    return split in _MISLEADING
+
+
+def splits_in_order(report: Report) -> list[str]:
+    """The splits of the report that have figures: test first, those that say nothing of quality last."""
+    return sorted(report.metrics, key=lambda split: (says_nothing_of_quality(split), split != "test"))
+
+
+def split_note(report: Report, split: str) -> str:
+    """Whether the models were trained on the images of the split, and what follows from that."""
+    if split in _MISLEADING:
+        return _MISLEADING[split]
+    if "imported" in report.models:
+        return (
+            "None of our models was trained on these images; what the imported one was trained on is not "
+            "known here."
+        )
+    return "None of the models was trained on these images."
+
+
+def statistics_in_order(report: Report, split: str) -> list[StatisticName]:
+    """The statistics that a model of the split has; the worst class stands only where there is no group."""
+    by_arm = report.metrics[split].values()
+    grouped = any(metrics.worst_group_accuracy is not None for metrics in by_arm)
+    return [
+        name
+        for name in STATISTICS
+        if any(metrics.statistic(name)[0] is not None for metrics in by_arm)
+        and not (grouped and name == "worst_class_accuracy")
+    ]
+
+
+def gallery_rule(rule: GalleryRule) -> str:
+    return rule.replace("_", " ")

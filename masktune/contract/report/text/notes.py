@@ -1,0 +1,163 @@
+"""Notes on the tables and pictures of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from masktune.contract.report.accuracy import BackgroundGap, Disagreement
+from masktune.contract.report.base import ArmName
+from masktune.contract.report.probabilities import Certificate, Reliability, Temperature
+from masktune.contract.report.report import MaskSummary
+from masktune.contract.report.saliency import GroupAgreement, SaliencyShift
+from masktune.contract.report.text.formats import (
+    first_names,
+    percent,
+    percent_interval,
+    points,
+    points_interval,
+)
+from masktune.contract.report.text.names import ARM_NAMES, within_sentence
+
+DIFFERENCES = (
+    "The row that decides the verdict was chosen beforehand; of the others, one in twenty excludes zero by "
+    "chance."
+)
+GALLERY = "The same images under each model, picked by rule and never by hand."
+
+NOT_FINITE = (
+    "Its answers on this split include numbers that are not finite, so its probabilities are not assessed."
+)
+"""Of a model without a finite answer."""
+
+CURVE_SPLITS = {
+    "calibration": "Inputs like the training data, but not trained on: what a certificate is about.",
+    "test": "The test split.",
+    "val": "The validation split.",
+}
+"""What a curve of selective risk is about, by split."""
+
+
+def undivided_classes(names: Sequence[str], divided: int) -> str:
+    """Name the classes that the saliency maps do not divide, beside `divided` others."""
+    if not names:
+        return "" if divided else "No image has a map that shows where the model looks."
+    images = "the images" if divided else "all images"
+    return f"As far as the maps show, the model looks at {images} of {first_names(names)} in one way."
+
+
+def agreement(found: GroupAgreement | None) -> str | None:
+    """How well inferred slices match the true groups."""
+    if found is None:
+        return None
+    verb = {"high": "follow", "partial": "partly follow", "low": "do not follow"}[found.degree]
+    return (
+        f"Here the true groups are known: the slices {verb} them (adjusted mutual information "
+        f"{found.adjusted_mutual_information:.2f}, {found.low:.2f} – {found.high:.2f}, over {found.n:,} "
+        "images; 0 is chance, 1 is identical)."
+    )
+
+
+def saliency_shift(shift: SaliencyShift | None, after: ArmName | None) -> str | None:
+    """How much of the saliency moved between the model before and the one after."""
+    if shift is None or shift.mean is None or shift.quartiles is None or after is None:
+        return None
+    return (
+        f"From the original model to {within_sentence(after)}, {percent(shift.mean)} of the saliency moved "
+        f"elsewhere, on average over {shift.n:,} images (95\u00a0% interval "
+        f"{percent_interval(shift.low, shift.high)}; for half of the images, between "
+        f"{100 * shift.quartiles[0]:.0f} and {100 * shift.quartiles[2]:.0f}\u00a0%)."
+    )
+
+
+def masks(summary: MaskSummary | None) -> tuple[tuple[str, str], ...]:
+    """The masks of the training images as (figure, meaning) pairs."""
+    if summary is None:
+        return ()
+    speed = ((f"{summary.images_per_second:,.0f}", "images per second"),) if summary.images_per_second else ()
+    return (
+        (percent(summary.masked_share), "of the training pixels are masked"),
+        (f"{summary.images:,}", "training images have a mask"),
+        (f"{summary.nothing_masked:,}", "of them have nothing masked: their map is flat"),
+        *speed,
+    )
+
+
+def disagreement(found: Disagreement | None, after: ArmName) -> str | None:
+    """How often the two models differ, which needs no labels."""
+    if found is None:
+        return None
+    return (
+        f"ERM and {within_sentence(after)} give different answers on {found.disagree:,} of {found.n:,} "
+        f"samples: {percent(found.share)} ({percent(found.low)} – {percent(found.high)}). "
+        "It needs no labels: a larger share on new inputs is a warning that they are unlike these."
+    )
+
+
+def background_gap(by_arm: Mapping[ArmName, BackgroundGap] | None) -> str | None:
+    """How much the background decides for each model; for the Background Challenge only."""
+    if not by_arm:
+        return None
+    gaps = "; ".join(
+        f"{ARM_NAMES[arm]} {points(gap.gap)} points ({points_interval(gap.low, gap.high)})"
+        for arm, gap in by_arm.items()
+    )
+    return (
+        f"Background gap (accuracy on mixed_same − on mixed_rand, with 95\u00a0% intervals): {gaps}. "
+        "The smaller the gap, the less the background decides."
+    )
+
+
+def certificate(target: Certificate) -> tuple[str, str]:
+    """The coverage that a certificate for one risk allows, and its counts."""
+    if target.status != "certified":
+        return "none", "not certifiable"
+    return percent(target.coverage), f"{target.errors} of {target.answered:,} wrong"
+
+
+def best_risk(risk: float | None) -> str:
+    """The smallest risk that can be certified."""
+    return "none" if risk is None else percent(risk)
+
+
+def copies(left_out: int | None) -> str:
+    """How many copies of images a calibration left out, and why."""
+    if not left_out:
+        return ""
+    return (
+        f"{left_out:,} copies of images were left out: a copy is right or wrong with its original and adds "
+        "nothing, and a copy of an image that the models were fitted to or chosen by would look too good."
+    )
+
+
+def reliability(found: Reliability) -> str:
+    """Whether the model is over- or underconfident, and whether chance alone would explain the error."""
+    over = found.overconfidence
+    confidence = (
+        "neither over- nor underconfident"
+        if abs(over) < 0.0005
+        else f"{'overconfident' if over > 0 else 'underconfident'} by {100 * abs(over):.1f} points"
+    )
+    interval = percent_interval(found.ece_low, found.ece_high)
+    text = f"interval {interval}, n = {found.n:,}; on average {confidence}. "
+    if found.non_finite:
+        text = f"{found.non_finite:,} answers that are not finite numbers are left out; {text}"
+    chance = f"{100 * found.ece_by_chance:.1f}"
+    if found.ece <= found.ece_by_chance:
+        return (
+            f"{text}Perfectly calibrated probabilities would be off by up to {chance} points on so few "
+            "samples, so no fault is shown."
+        )
+    return (
+        f"{text}Perfectly calibrated probabilities would be off by at most {chance} points on as many "
+        "samples."
+    )
+
+
+def reliability_at_temperature(found: Reliability | None, temperature: Temperature | None) -> str:
+    """How far the probabilities are off after the temperature is applied."""
+    if found is None or temperature is None:
+        return ""
+    return (
+        f"In predictions, at temperature {temperature.value:.2f}: {100 * found.ece:.1f} points off "
+        f"({percent_interval(found.ece_low, found.ece_high)})."
+    )

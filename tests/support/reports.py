@@ -1,0 +1,284 @@
+"""Reports as the evaluation writes them, computed by the real code from made-up predictions."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from masktune.contract.report import VERSION, Report, accuracy
+from masktune.contract.report import saliency as section
+from masktune.contract.report.accuracy import ArmMetrics, Disagreement
+from masktune.contract.report.base import ArmName
+from masktune.contract.report.probabilities import Certificate, Certificates, Reliability, RiskCurve
+from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
+from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
+from masktune.contract.vocabulary import JobKind, Stage
+from models.evaluation.masking_cost import MaskedAnswers, masking_cost
+from models.evaluation.metrics import Labels, Names, metrics
+from models.evaluation.paired import Difference
+from models.evaluation.reliability import calibration_error
+from models.evaluation.verdict import compare, verdict
+from models.selective import CalibrationTable, certify, risk_coverage
+from models.shortcuts.check import judge
+from models.shortcuts.properties import Property, PropertyTable
+from models.shortcuts.reliance import of_mask, of_property, of_shift, read
+from models.shortcuts.saliency_summary import mean_maps, movement
+from models.shortcuts.slices import InferredSlices, Looked, infer_slices
+
+Json = dict[str, Any]
+
+CLASSES = ("0-4", "5-9")
+GROUPS = ("0-4 without", "0-4 with square", "5-9 without", "5-9 with square")
+TRAIN_WEIGHTS = {0: 500, 1: 5, 2: 5, 3: 500}
+RIGHT: dict[ArmName, tuple[float, ...]] = {
+    "erm": (0.2, 0.99, 0.99, 0.25),
+    "masktune_control": (0.25, 0.99, 0.98, 0.3),
+    "masktune": (0.95, 0.97, 0.96, 0.94),
+}
+
+
+def report(
+    *, right: Mapping[ArmName, tuple[float, ...]] | None = None, n: int = 400, groups: bool = True
+) -> Json:
+    """The JSON of a report. `right`: for each arm, the share of right answers in each of the four groups."""
+    shares_of: Mapping[ArmName, tuple[float, ...]] = RIGHT if right is None else right
+    rng = np.random.default_rng(1)
+    group = rng.integers(0, 4, n)
+    labels = group // 2
+    said = {
+        arm: np.where(rng.random(n) < np.array(shares)[group], labels, 1 - labels)
+        for arm, shares in shares_of.items()
+    }
+    logits = {arm: np.eye(2, dtype=np.float32)[p] * rng.uniform(0.5, 4, (n, 1)) for arm, p in said.items()}
+    figures = {
+        arm: ArmMetrics.model_validate(
+            metrics(
+                labels,
+                predictions,
+                groups=group if groups else None,
+                train_group_weights=TRAIN_WEIGHTS if groups else None,
+                names=Names(CLASSES, GROUPS),
+            )
+        )
+        for arm, predictions in said.items()
+    }
+    reliability: dict[ArmName, Reliability | None] = {
+        arm: Reliability.model_validate(calibration_error(logits[arm].astype(np.float32), labels))
+        for arm in said
+    }
+    compared = group if groups else None
+    written = Report(
+        version=VERSION,
+        job="job_06d4k3w8s0q6v7yx3n5m9a1b2c",
+        kind=JobKind.MASKTUNE,
+        created_at=1.76e9,
+        dataset=ReportDataset(
+            id="ds_06d4k3w8s0q6v7yx3n5m9a1b2c",
+            name="digits with a square",
+            classes=list(CLASSES),
+            groups=list(GROUPS) if groups else [],
+            splits={"train": 1010, "val": 150, "calibration": 237, "test": n},
+        ),
+        before="erm" if "erm" in said else "imported" if "imported" in said else None,
+        models={arm: ReportModel(id=f"mdl_{arm}", backbone="small_cnn", image_size=28) for arm in said},
+        metrics={"val": figures, "test": figures},
+        reliability={"val": reliability, "test": reliability},
+        differences={"val": [], "test": _differences(said, labels, compared)},
+        verdict=_verdict(said, labels, compared),
+        disagreement={"test": Disagreement(n=n, disagree=40, share=40 / n, low=0.07, high=0.13)},
+        masks=MaskSummary(
+            images=1010, masked_share=0.038, nothing_masked=3, seconds=0.2, images_per_second=5050.0
+        ),
+        cost=[
+            StageCost(stage=Stage.ERM, seconds=5.2, images_per_second=2900.0, device="cpu"),
+            StageCost(stage=Stage.MASK, seconds=0.2, images_per_second=5050.0, device="cpu"),
+            StageCost(stage=Stage.EVALUATE, seconds=75.0, images_per_second=None, device="cpu"),
+        ],
+        gallery=section.Gallery(
+            rules={"most_changed": "the images whose saliency moved most between the two models"},
+            class_balanced_order="The first image of each class comes first.",
+            split="test",
+            pool=n,
+            items=[],
+        ),
+    )
+    return written.model_dump(mode="json")
+
+
+def evidence(value: Json) -> Json:
+    """The report with the sections that need a model's outputs: signs, masks, slices, maps, risk."""
+    sections = _evidence(tuple(value["models"]), value["metrics"]["test"]["erm"]["n"])
+    return value | copy.deepcopy(sections)
+
+
+@lru_cache
+def _evidence(arms: tuple[ArmName, ...], n: int) -> Json:
+    labels, maps = _maps(n)
+    said = {arm: np.where(np.arange(n) % 10 == 0, 1 - labels, labels) for arm in arms}
+    said["erm"] = np.where(np.arange(n) // 2 % 5 == 0, 1 - labels, labels)  # wrong where it looks elsewhere
+    slices = infer_slices(
+        Looked(np.arange(n), labels, maps, np.arange(n) // 2 % 5),
+        classes=CLASSES,
+        predictions={str(arm): predicted for arm, predicted in said.items()},
+        rng=np.random.default_rng(0),
+    )
+    cost = masking_cost(_masked(labels), generator=np.random.default_rng(0), names=Names(CLASSES))
+    check = judge(_table(labels), labels, CLASSES, rng=np.random.default_rng(0), permutations=39)
+    shifted = of_shift(metrics(labels, labels), metrics(labels, said["erm"]))
+    signs = [shifted, of_mask(cost, split="test"), of_property(check.to_json())]
+    tables = {arm: CalibrationTable.build(np.linspace(-1, 0, n), said[arm] == labels) for arm in arms}
+    means = [section.MeanMap.model_validate(mean) for mean in mean_maps(maps, labels, classes=CLASSES)]
+    parts: dict[str, Any] = {
+        "shortcut_reliance": ShortcutReliance.model_validate(read([sign for sign in signs if sign])),
+        "properties": PropertyCheck.model_validate(dataclasses.replace(check, split="train")),
+        "masking_cost": {"test": {"erm": MaskingCost.model_validate(cost)}},
+        "slices": section.InferredSlices.model_validate(_slices(slices, n)),
+        "saliency": section.SaliencySummary(
+            split="test",
+            n=n,
+            split_size=2 * n,
+            before="erm",
+            after="masktune" if "masktune" in arms else None,
+            shift=section.SaliencyShifts.model_validate(movement(maps, maps[::-1], labels, classes=CLASSES)),
+            mean_maps={"erm": means},
+            pictures=[
+                section.ClassPicture(
+                    class_name="0-4", n=n // 2, n_averaged=64, image="mean.png", arms={"erm": "mean-erm.png"}
+                )
+            ],
+            left_out=[],
+        ),
+        "risk_coverage": {
+            split: {arm: _curve(table) for arm, table in tables.items()} for split in ("calibration", "test")
+        },
+        "certificates": {arm: _certificates(table) for arm, table in tables.items()},
+    }
+    plain: Json = TypeAdapter(dict[str, Any]).dump_python(parts, mode="json")
+    return plain
+
+
+def _slices(slices: InferredSlices, n: int) -> Json:
+    value = dataclasses.asdict(slices)
+    for part in value["slices"]:
+        part |= {"picture": f"slice-{part['label']}-{part['index']}.png", "n_pictured": 5}
+    return value | {"split": "test", "n": n, "split_size": 2 * n, "model": "erm", "left_out": []}
+
+
+def _maps(n: int) -> tuple[Any, Any]:
+    """Labels 0, 1, 0, 1 …; the maps highlight one corner, and the opposite one in every fifth pair."""
+    rng = np.random.default_rng(2)
+    maps = 0.05 * rng.random((n, 6, 6))
+    other = np.arange(n) // 2 % 5 == 0
+    maps[~other, 0, 0] += 1
+    maps[other, 5, 5] += 1
+    return np.arange(n) % 2, maps.astype(np.float32)
+
+
+def _masked(labels: Any) -> MaskedAnswers:
+    """The image's own mask flips half of the answers, the other masks none."""
+    n = len(labels)
+    half = np.where(np.arange(n) % 4 < 2, labels, 1 - labels)
+    return MaskedAnswers(np.arange(n), labels, np.full(n, 0.03), labels, half, labels, labels)
+
+
+def _table(labels: Any) -> PropertyTable:
+    """One property that predicts the class, and one that is noise."""
+    rng = np.random.default_rng(3)
+    properties = (
+        Property("top-left corner", "corner", "the look of the top-left corner", ("red",)),
+        Property("brightness", "image", "the brightness", ("mean",)),
+    )
+    values = np.stack([labels + 0.01 * rng.random(len(labels)), rng.random(len(labels))], 1)
+    return PropertyTable(np.arange(len(labels)), properties, values.astype(np.float32), len(labels))
+
+
+def _curve(table: CalibrationTable) -> RiskCurve:
+    curve = risk_coverage(table)
+    return RiskCurve.model_validate(dataclasses.asdict(curve) | {"score_name": "max_softmax"})
+
+
+def _certificates(table: CalibrationTable) -> Certificates:
+    return Certificates(
+        n=table.n,
+        confidence=0.99,
+        score_name="max_softmax",
+        best_certifiable_risk=0.15,
+        targets=[_certificate(table, max_risk) for max_risk in (0.01, 0.2)],
+    )
+
+
+def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
+    alone, both = (certify(table, max_risk=max_risk, confidence=c).point for c in (0.99, 0.995))
+    statuses = [certify(table, max_risk=max_risk, confidence=c).status for c in (0.99, 0.995)]
+    return Certificate.model_validate(
+        {
+            "max_risk": max_risk,
+            "status": statuses[0],
+            "coverage": alone.coverage,
+            "coverage_low": alone.coverage_interval.low,
+            "coverage_high": alone.coverage_interval.high,
+            "answered": alone.answered,
+            "errors": alone.errors,
+            "risk_upper": alone.risk_upper,
+            "simultaneous": {
+                "status": statuses[1],
+                "coverage": both.coverage,
+                "answered": both.answered,
+                "errors": both.errors,
+            },
+        }
+    )
+
+
+def _compared(
+    said: Mapping[ArmName, Labels], rival: ArmName, labels: Labels, group: Labels | None
+) -> tuple[Difference, ...]:
+    return compare(
+        said["masktune"] == labels,
+        said[rival] == labels,
+        classes=labels,
+        groups=group,
+        train_group_weights=TRAIN_WEIGHTS,
+        generator=lambda _: np.random.default_rng(0),
+    )
+
+
+def _differences(
+    said: Mapping[ArmName, Labels], labels: Labels, group: Labels | None
+) -> list[accuracy.ArmDifference]:
+    if "masktune" not in said:
+        return []
+    return [
+        accuracy.ArmDifference(a="masktune", b=arm, **_named(difference))
+        for arm in said
+        if arm != "masktune"
+        for difference in _compared(said, arm, labels, group)
+    ]
+
+
+def _verdict(said: Mapping[ArmName, Labels], labels: Labels, group: Labels | None) -> accuracy.Verdict | None:
+    rivals: tuple[ArmName, ...] = ("masktune_control", "erm", "imported")
+    rival = next((arm for arm in rivals if arm in said), None)
+    if "masktune" not in said or rival is None:
+        return None
+    decision = verdict(_compared(said, rival, labels, group))
+    return accuracy.Verdict(
+        verdict=decision.verdict,
+        split="test",
+        a="masktune",
+        b=rival,
+        deciding_difference=accuracy.Difference(**_named(decision.deciding)),
+        accuracy_difference=accuracy.Difference(**_named(decision.average)),
+    )
+
+
+def _named(difference: Difference) -> dict[str, Any]:
+    names = GROUPS if difference.statistic == "worst_group_accuracy" else CLASSES
+    lowest = {"worst_a": difference.worst_a, "worst_b": difference.worst_b}
+    return difference._asdict() | {end: None if key is None else names[key] for end, key in lowest.items()}

@@ -1,0 +1,311 @@
+"""Each sentence of a report, once: it follows from the figures, and nothing is said that they do not show."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, get_args
+
+import pytest
+
+from masktune.contract.report import Report
+from masktune.contract.report.accuracy import BackgroundGap
+from masktune.contract.report.base import ArmName, StatisticName
+from masktune.contract.report.shortcut import Evidence, ShortcutReliance, SignName
+from masktune.contract.report.text import answers, percent, points, verdict, whole_percent
+from masktune.contract.report.text import notes as text_notes
+from masktune.contract.report.text.answers import EVIDENCE, shortcut_answer
+from masktune.contract.report.text.formats import first_names, points_apart, points_interval
+from masktune.contract.report.text.names import (
+    ARM_DESCRIPTIONS,
+    ARM_NAMES,
+    SIGN_NAMES,
+    STATISTICS,
+    in_order,
+    says_nothing_of_quality,
+    split_note,
+    splits_in_order,
+    statistics_in_order,
+)
+from tests.support.reports import evidence, report
+
+Json = dict[str, Any]
+
+
+def typed(value: Json) -> Report:
+    return Report.model_validate(value)
+
+
+def decided(verdict_name: str, b: str = "masktune_control", **difference: Any) -> Report:
+    """A report with this verdict, against arm b, and these figures of the deciding difference."""
+    value = report()
+    value["verdict"] |= {"verdict": verdict_name, "b": b}
+    value["verdict"]["deciding_difference"] |= difference
+    return typed(value)
+
+
+# --- formats and names ---------------------------------------------------------------------------
+
+
+def test_differences_are_percentage_points_and_shares_percent() -> None:
+    assert (points(0.123), points(-0.04)) == ("+12.3", "−4.0")
+    assert points_interval(-0.02, 0.2) == "−2.0 to +20.0"
+    assert [points_apart(d) for d in (0.05, -0.05, 0.0001)] == [
+        "5.0 points above",
+        "5.0 points below",
+        "level with",
+    ]
+    assert (percent(0.762), percent(None), whole_percent(0.05)) == ("76.2\u00a0%", "–", "5\u00a0%")
+
+
+def test_the_first_names_are_listed_and_the_others_counted() -> None:
+    assert first_names(["a", "b"]) == "a, b"
+    assert first_names(list("abcdefg")) == "a, b, c, d, e and 2 more"
+
+
+def test_everything_that_a_report_can_name_has_a_name() -> None:
+    assert set(ARM_NAMES) == set(ARM_DESCRIPTIONS) == set(get_args(ArmName))
+    assert set(STATISTICS) == set(get_args(StatisticName))
+    assert set(SIGN_NAMES) == set(get_args(SignName))
+    assert set(EVIDENCE) == set(get_args(Evidence))
+    assert in_order(["masktune", "masktune_control", "erm"]) == ["erm", "masktune_control", "masktune"]
+
+
+def test_splits_that_say_nothing_of_quality_come_last_and_say_so() -> None:
+    from models.data.splits import ALL_SPLITS, WITHOUT_OBJECT
+
+    assert {split for split in ALL_SPLITS if says_nothing_of_quality(split)} == {"train", *WITHOUT_OBJECT}
+    value = report()
+    value["metrics"] = dict.fromkeys(("only_bg_t", "train", "val", "test"), value["metrics"]["test"])
+    assert splits_in_order(typed(value)) == ["test", "val", "only_bg_t", "train"]
+    assert "Lower is better." in split_note(typed(value), "only_bg_t")
+    assert split_note(typed(value), "test") == "None of the models was trained on these images."
+
+
+def test_the_worst_class_stands_only_where_there_is_no_group() -> None:
+    assert "worst_class_accuracy" not in statistics_in_order(typed(report()), "test")
+    assert "worst_class_accuracy" in statistics_in_order(typed(report(groups=False)), "test")
+
+
+# --- the verdict ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "tone", "title", "follows"),
+    [
+        ("helped", "good", "MaskTune helped", "point the alias"),
+        ("hurt", "bad", "MaskTune hurt", "Keep the original model."),
+        ("no_detectable_effect", "neutral", "No detectable effect", "More test images"),
+    ],
+)
+def test_a_verdict_names_the_difference_that_decided(name: str, tone: str, title: str, follows: str) -> None:
+    text = verdict(decided(name, estimate=0.1, low=-0.02, high=0.2, n=400))
+    assert (text.tone, text.title) == (tone, title)
+    assert "On 400 samples of the test split, its worst-group accuracy is 10.0 points above" in text.sentence
+    assert "that of the control (95\u00a0% interval −2.0 to +20.0)" in text.sentence
+    assert re.search(r"Its average accuracy is [\d.]+ points above that of the control\.", text.sentence)
+    assert ("any effect within the interval" in text.sentence) == (name == "no_detectable_effect")
+    assert "No control was trained" not in text.sentence
+    assert follows in text.next
+    assert "chosen beforehand, decides: that in worst-group accuracy" in text.rule
+    assert "without masks" in text.rule
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("helped", "MaskTune is better than ERM"),
+        ("hurt", "MaskTune is worse than ERM"),
+        ("no_detectable_effect", "No detectable effect"),
+    ],
+)
+def test_without_a_control_nothing_is_said_to_have_helped(name: str, title: str) -> None:
+    text = verdict(decided(name, b="erm"))
+    assert text.title == title
+    assert "No control was trained" in text.sentence
+    assert "There is no control" in text.rule
+    assert ("with a control" in text.next) == (name == "helped")
+
+
+def test_a_verdict_says_which_groups_it_is_about() -> None:
+    worst = {"worst_a": "gull on land", "worst_b": "gull at sea"}
+    text = verdict(decided("helped", left_out=2, **worst)).sentence
+    assert "its lowest is gull on land, that of the control is gull at sea" in text
+    assert "among groups with at least 10 samples (2 have fewer)" in text
+    assert "have fewer" not in verdict(decided("helped", left_out=0, **worst)).sentence
+    assert "its lowest" not in verdict(decided("helped", worst_a=None, worst_b=None)).sentence
+
+
+def test_a_retrained_head_has_a_control_of_its_own() -> None:
+    value = report()
+    value["verdict"] |= {"a": "retrained", "b": "retrained_control"}
+    text = verdict(typed(value))
+    assert text.title == "The retrained head helped"
+    assert "refitted without groups" in text.rule
+
+
+def test_without_a_second_model_there_is_no_verdict() -> None:
+    text = verdict(typed(report(right={"erm": (0.9,) * 4})))
+    assert (text.tone, text.title, text.rule) == ("neutral", "No comparison", "")
+    assert "A masktune job" in text.next
+
+
+# --- the answers ---------------------------------------------------------------------------------
+
+
+def test_the_questions_are_answered_from_the_figures() -> None:
+    value = report()
+    figures = {"erm": (0.9, 0.4), "masktune_control": (0.9, 0.45), "masktune": (0.95, 0.8)}
+    for arm, (accuracy, worst) in figures.items():
+        value["metrics"]["test"][arm] |= {
+            "accuracy": accuracy,
+            "worst_group_accuracy": worst,
+            "worst_group": "birds on water",
+        }
+    (shortcut, unknown), (helped, help_text), (trust, trust_text) = answers(typed(value))
+    assert (shortcut, helped, trust) == (
+        "Does the model rely on a shortcut?",
+        "Did MaskTune help?",
+        "Can I trust the new model?",
+    )
+    assert unknown == "This report has not looked for one."
+    assert "from 40.0\u00a0% to 80.0\u00a0% (birds on water)" in help_text
+    assert "the same training without masks reaches 45.0\u00a0%" in help_text
+    assert "On average, it went from 90.0\u00a0% to 95.0\u00a0%." in help_text
+    assert "5.0\u00a0% of the test split, and on 20.0\u00a0% of birds on water" in trust_text
+
+
+def test_a_retrained_head_is_named_within_the_question() -> None:
+    value = report()
+    for by_arm in (value["models"], *value["metrics"].values()):
+        by_arm["retrained"] = by_arm.pop("masktune")
+        by_arm["retrained_control"] = by_arm.pop("masktune_control")
+    (_, (question, answer), _) = answers(typed(value))
+    assert question == "Did the retrained head help?"
+    assert "the same head without groups reaches" in answer
+
+
+def test_on_images_that_trained_the_models_neither_help_nor_trust_is_judged() -> None:
+    value = report()
+    value["metrics"] = {"train": value["metrics"]["test"]}
+    assert [question for question, _ in answers(typed(value))] == ["Does the model rely on a shortcut?"]
+
+
+def _reliance(evidence_name: str, **more: Any) -> ShortcutReliance:
+    signs = [
+        {
+            "name": "groups",
+            "kind": "failure",
+            "present": False,
+            "n": 9,
+            "sentence": "Its worst group is fine.",
+        },
+        {
+            "name": "shift",
+            "kind": "failure",
+            "present": True,
+            "n": 9,
+            "sentence": "It fails on the test split.",
+        },
+        {"name": "mask", "kind": "cause", "present": True, "n": 9, "sentence": "Its own mask is small."},
+        {
+            "name": "property",
+            "kind": "cause",
+            "present": True,
+            "n": 9,
+            "sentence": "A corner tells the class.",
+        },
+    ]
+    return ShortcutReliance.model_validate(
+        {"evidence": evidence_name, "rule": "…", "signs": signs[: more.pop("count", 4)]} | more
+    )
+
+
+def test_a_shortcut_is_told_with_the_first_sign_of_each_kind() -> None:
+    assert shortcut_answer(_reliance("strong")) == (
+        "It relies on a shortcut. It fails on the test split. Its own mask is small."
+    )
+
+
+def test_what_was_not_seen_is_not_said_to_be_absent() -> None:
+    assert shortcut_answer(_reliance("none_seen", count=1)) == (
+        "No sign of a shortcut in 1 checks. That is no proof of absence."
+    )
+    why = "It is no better than a guess."
+    assert shortcut_answer(_reliance("not_testable", count=1, reason=why)) == f"Not testable. {why}"
+
+
+def _trust(*targets: tuple[float, str, str]) -> str:
+    """The answer about trust, of (risk, status alone, status jointly); the coverages are 80 and 60 %."""
+    value = evidence(report())
+    first = value["certificates"]["masktune"]["targets"][0]
+    value["certificates"]["masktune"]["targets"] = [
+        first
+        | {"max_risk": risk, "status": alone, "coverage": 0.8}
+        | {"simultaneous": first["simultaneous"] | {"status": jointly, "coverage": 0.6}}
+        for risk, alone, jointly in targets
+    ]
+    return answers(typed(value))[-1].answer
+
+
+def test_the_certificate_that_is_named_is_one_that_may_be_picked_by_looking() -> None:
+    alone, both = ("certified", "not_certifiable"), ("certified", "certified")
+    text = _trust((0.01, *alone), (0.02, *both), (0.05, *both))
+    assert "only the most confident 60.0\u00a0%, at most 2\u00a0% of its answers are wrong" in text
+    assert "99\u00a0% confidence for all 3 risks of this report at once" in text
+    without = _trust((0.01, *alone), (0.02, *alone))
+    assert "no certificate that may be picked after looking" in without
+    assert "at most" not in without
+
+
+def test_a_report_from_before_certificates_held_jointly_names_none() -> None:
+    value = evidence(report())
+    for target in value["certificates"]["masktune"]["targets"]:
+        target["simultaneous"] = None
+    assert "certified with" not in answers(typed(value))[-1].answer
+
+
+# --- the notes -----------------------------------------------------------------------------------
+
+
+def test_the_background_gap_is_told_for_each_model() -> None:
+    counts = {"paired": True, "n_same": 9, "correct_same": 9, "n_random": 9, "correct_random": 9}
+    gaps: dict[ArmName, BackgroundGap] = {
+        "erm": BackgroundGap.model_validate({"gap": 0.3, "low": 0.2, "high": 0.4} | counts),
+        "masktune": BackgroundGap.model_validate({"gap": 0.1, "low": -0.01, "high": 0.2} | counts),
+    }
+    text = text_notes.background_gap(gaps)
+    assert text is not None
+    assert "ERM +30.0 points (+20.0 to +40.0); MaskTune +10.0 points (−1.0 to +20.0)" in text
+    assert text_notes.background_gap({}) is None
+
+
+def test_saliency_that_moved_is_told_with_its_interval() -> None:
+    section = typed(evidence(report())).saliency
+    assert section is not None
+    assert section.shift is not None
+    text = text_notes.saliency_shift(section.shift.all, "masktune")
+    assert text is not None
+    assert f"From the original model to MaskTune, {percent(section.shift.all.mean)} of the saliency" in text
+    assert text_notes.saliency_shift(section.shift.all, None) is None
+
+
+def test_a_reliability_error_that_chance_explains_shows_no_fault() -> None:
+    found = typed(report()).reliability["test"]["erm"]
+    assert found is not None
+    chance = found.model_copy(update={"ece": 0.01, "ece_by_chance": 0.02, "overconfidence": 0.03})
+    assert "overconfident by 3.0 points" in text_notes.reliability(chance)
+    assert "so no fault is shown" in text_notes.reliability(chance)
+    fault = found.model_copy(update={"ece": 0.05, "ece_by_chance": 0.02, "non_finite": 3})
+    assert "on as many samples" in text_notes.reliability(fault)
+    assert text_notes.reliability(fault).startswith("3 answers that are not finite numbers are left out; ")
+
+
+def test_copies_are_counted_only_where_there_are_some() -> None:
+    assert text_notes.copies(None) == text_notes.copies(0) == ""
+    assert text_notes.copies(3).startswith("3 copies of images were left out")
+
+
+def test_classes_that_were_not_divided_are_named() -> None:
+    assert text_notes.undivided_classes([], 1) == ""
+    assert text_notes.undivided_classes([], 0) == "No image has a map that shows where the model looks."
+    assert "all images of a, b in one way" in text_notes.undivided_classes(["a", "b"], 0)
