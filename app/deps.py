@@ -9,10 +9,8 @@ def change(session: Writing) -> ...                     # committed before the r
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from anyio import CapacityLimiter
 from fastapi import Depends, Path, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
@@ -23,8 +21,7 @@ from starlette.requests import HTTPConnection
 from app.auth.keyring import Caller, Keyring
 from app.auth.rate_limits import Rates
 from app.datasets.stores import Stores
-from app.http.locations import Locate, location
-from app.http.single_flight import Shared
+from app.http.locations import Locate
 from app.inference import Inference
 from app.jobs.event_feed import Followers
 from app.operations.health import Probes
@@ -42,48 +39,9 @@ from core.trash import discard
 from masktune.contract.ids import is_id
 from masktune.contract.vocabulary import Scope
 
-if TYPE_CHECKING:
-    from app.predictions.service import Plan
-
-
-@dataclass(frozen=True)
-class Services:
-    """Objects that live as long as the process; stored in `app.state.services`."""
-
-    settings: Settings
-    database: Database
-    artifacts: Artifacts
-    notifier: JobNotifier
-    stores: Stores
-    inference: Inference
-    keyring: Keyring
-    rates: Rates
-    planners: CapacityLimiter
-    """Threads reserved for predictions' database reads; slow requests of other kinds cannot take them."""
-    plans: Shared[Plan]
-    """Database reads of predictions, shared by concurrent requests with the same query."""
-    followers: Followers
-    metrics: Metrics
-    tally: Tally
-    tracing: Tracing
-    probes: Probes
-    """The checks of /readyz."""
-
-    def location(self, path: str) -> str:
-        """Return the path as a client sees it, with the proxy's prefix."""
-        return location(self.settings.root_path, path)
-
-
-async def _services(connection: HTTPConnection) -> Services:
-    services: Services = connection.app.state.services
-    return services
-
-
-Serving = Annotated[Services, Depends(_services)]
-
 
 def _opened(name: str) -> Any:
-    """The dependency on one of the objects that the application has opened."""
+    """The dependency on one of the objects that the application has opened (`app.services.Services`)."""
 
     async def read(connection: HTTPConnection) -> Any:
         return getattr(connection.app.state.services, name)
@@ -122,13 +80,13 @@ DiscardDep = Annotated[DiscardFiles, Depends(_discard_files)]
 # --- sessions -----------------------------------------------------------------------------
 
 
-def _reading(services: Serving) -> Iterator[Session]:
-    with services.database.read() as session:
+def _reading(database: DatabaseDep) -> Iterator[Session]:
+    with database.read() as session:
         yield session
 
 
-def _writing(services: Serving) -> Iterator[Session]:
-    with services.database.begin() as session:
+def _writing(database: DatabaseDep) -> Iterator[Session]:
+    with database.begin() as session:
         yield session
 
 
@@ -165,14 +123,13 @@ class _Needs:
     async def __call__(self, caller: Annotated[Caller, Depends(identify)]) -> Caller:
         return caller
 
-    async def ask(self, connection: HTTPConnection, services: Services) -> Caller:
+    async def ask(self, connection: HTTPConnection, keyring: Keyring, rates: Rates) -> None:
         """Identify the caller; raise unless the key has the scope and is within its rate limit."""
-        key = _key(connection) if services.keyring.closed else None
-        caller = connection.state.caller = await services.keyring.identify(key)
+        key = _key(connection) if keyring.closed else None
+        caller = connection.state.caller = await keyring.identify(key)
         if not self.any_key:
             caller.need(self.scope)
-        connection.state.headers = await services.rates.count(caller, self.scope)
-        return caller
+        connection.state.headers = await rates.count(caller, self.scope)
 
 
 class CallerFirst(APIRoute):
@@ -183,8 +140,9 @@ class CallerFirst(APIRoute):
         needed = [one.call for one in self.dependant.dependencies if isinstance(one.call, _Needs)]
 
         async def known(request: Request) -> Response:
+            services = request.app.state.services
             for needs in needed:
-                await needs.ask(request, request.app.state.services)
+                await needs.ask(request, services.keyring, services.rates)
             return await handle(request)
 
         return known
@@ -250,20 +208,20 @@ JobKey = Annotated[str, Depends(job_id)]
 # while the route waits for a thread, and all threads may be waiting for a connection: a deadlock of 30 s.
 
 
-def _dataset(dataset_id: DatasetKey, services: Serving) -> DatasetRow:
-    with services.database.read() as session:
+def _dataset(dataset_id: DatasetKey, database: DatabaseDep) -> DatasetRow:
+    with database.read() as session:
         return datasets.get(session, dataset_id)
 
 
-def _job(job_id: JobKey, services: Serving) -> JobRow:
-    with services.database.read() as session:
+def _job(job_id: JobKey, database: DatabaseDep) -> JobRow:
+    with database.read() as session:
         return jobs.get(session, job_id)
 
 
-def _model(model: ModelName, services: Serving) -> ModelRow:
+def _model(model: ModelName, database: DatabaseDep) -> ModelRow:
     if "\0" in model:  # PostgreSQL rejects NUL in text
         raise NotFound("there is no such model; GET /models lists them")
-    with services.database.read() as session:
+    with database.read() as session:
         return registry.get(session, model)
 
 

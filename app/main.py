@@ -17,7 +17,6 @@ from app.auth.rate_limits import open_rates
 from app.datasets import routes as datasets
 from app.datasets import uploads
 from app.datasets.stores import Stores
-from app.deps import Services
 from app.http.single_flight import KEPT_SECONDS, Shared
 from app.inference import Inference, check_forward
 from app.jobs import event_routes as events
@@ -48,6 +47,7 @@ from app.server.middleware.heads import Heads
 from app.server.middleware.observe import Observe
 from app.server.middleware.plain_paths import PlainPaths
 from app.server.middleware.same_origin import SameOrigin, known
+from app.services import Services
 from core.artifacts import Artifacts, driver_errors
 from core.errors import Overloaded
 from core.notifications import JobNotifier

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 
 from starlette.requests import Request
 
-from app.deps import Services
-from app.inference import Pair
+from app.inference import Inference, Pair
 from app.server.middleware.admission import Gate
 
 
@@ -27,8 +26,8 @@ def aside(request: Request) -> Iterator[None]:
         gate.inside += 1
 
 
-async def loaded(request: Request, services: Services, pair: Pair) -> None:
+async def loaded(request: Request, inference: Inference, pair: Pair) -> None:
     """Load a pair before its images are in memory. Raises `Overloaded` if too many already wait for loads."""
-    if not services.inference.is_loaded(pair):
+    if not inference.is_loaded(pair):
         with aside(request):
-            await services.inference.load(pair)
+            await inference.load(pair)

@@ -6,13 +6,14 @@ import asyncio
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect, Request
 
-from app.deps import Services
-from app.inference import Upload
+from app.inference import Share, Upload
 from app.predictions.image_form import MULTIPART, File, ImageForm
 from core.errors import InvalidInput, UnsupportedMedia
+from core.settings import Settings
 
 RAW = ("image/", "application/octet-stream")
 IN_MEMORY = 1 << 20
@@ -26,9 +27,9 @@ class Sent:
     when the block ends.
     """
 
-    def __init__(self, request: Request, services: Services) -> None:
-        self._request, self._services = request, services
-        self._share = services.inference.memory.share()
+    def __init__(self, request: Request, settings: Settings, share: Share, threads: CapacityLimiter) -> None:
+        """`share` is released with the block; `threads` read and write the file."""
+        self._request, self._settings, self._share, self._threads = request, settings, share, threads
         self._spool: SpooledTemporaryFile[bytes] | None = None
         self._spooled = 0
         self._taken = False
@@ -60,7 +61,7 @@ class Sent:
             return [Upload(self._whole, media_type=self._kind)]
         if self._spooled <= IN_MEMORY:
             return self._read()
-        return await run_sync(self._read, limiter=self._services.planners)
+        return await run_sync(self._read, limiter=self._threads)
 
     def __enter__(self) -> Sent:
         return self
@@ -75,7 +76,7 @@ class Sent:
             asyncio.get_running_loop().run_in_executor(None, self._spool.close)
 
     async def _receive_form(self, header: str) -> None:
-        settings = self._services.settings
+        settings = self._settings
         form = ImageForm(header, most=settings.max_images_per_request, max_bytes=settings.max_image_bytes)
         more = True
         while more:
@@ -106,13 +107,13 @@ class Sent:
 
     async def _keep(self, data: bytes) -> None:
         if self._spool is None:
-            scratch = str(self._services.settings.scratch)
+            scratch = str(self._settings.scratch)
             self._spool = SpooledTemporaryFile(IN_MEMORY, dir=scratch)  # noqa: SIM115  # closed with the block
         self._spooled += len(data)
         if self._spooled <= IN_MEMORY:
             self._spool.write(data)
         else:  # writing to disk may be slow
-            await run_sync(self._spool.write, data, limiter=self._services.planners)
+            await run_sync(self._spool.write, data, limiter=self._threads)
 
     def _read(self) -> list[Upload]:
         assert self._spool is not None

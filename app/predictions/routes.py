@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from app.deps import CallerFirst, Predictor, Services, Serving
+from app.deps import CallerFirst, Predictor
 from app.http.etag import JSON
-from app.inference import Share, Upload
+from app.inference import Share
 from app.operations.problems_routes import problems
 from app.predictions import service as predict
 from app.predictions import stored_images as images
@@ -19,6 +18,8 @@ from app.predictions.admission import loaded
 from app.predictions.disconnect import while_present
 from app.predictions.request_images import Sent
 from app.predictions.schemas import PredictAnswer, PredictQuery, StoredPredictQuery
+from app.predictions.usage import UsageCounters
+from app.services import Services, Serving
 from masktune.contract.vocabulary import Scope as KeyScope
 
 NOT_STORED = {"Cache-Control": "private, no-store"}
@@ -68,9 +69,10 @@ async def predict_stored(
     plan, stored = await run_sync(_plan_stored, services, query, limiter=services.planners)
 
     async def answering(share: Share) -> Response:
-        await loaded(request, services, plan.pair)
-        upload = await images.read(request, services, stored, share)
-        return await _answer(services, plan, query, [upload], deployed=False)
+        await loaded(request, services.inference, plan.pair)
+        threads, stores = services.planners, services.stores
+        upload = await images.read(request, stored, share, stores=stores, threads=threads)
+        return _answer(await predict.predict(services.inference, plan, query, [upload]))
 
     with services.inference.memory.share() as share:
         return await while_present(request, answering(share))
@@ -79,7 +81,8 @@ async def predict_stored(
 async def predict_uploaded(
     request: Request, services: Serving, caller: Predictor, query: Annotated[PredictQuery, Query()]
 ) -> Response:
-    with Sent(request, services) as sent:
+    share = services.inference.memory.share()
+    with Sent(request, services.settings, share, services.planners) as sent:
         await sent.receive()
         services.inference.check_room(len(sent.sizes))
         read = partial(services.plans.get, query, partial(_plan, services, query))
@@ -99,12 +102,12 @@ router.add_api_route(
 
 def _plan(services: Services, query: PredictQuery) -> predict.Plan:
     with services.database.read() as session:
-        return predict.plan(session, services, query)
+        return predict.plan(session, services.inference, services.artifacts, query)
 
 
 def _plan_stored(services: Services, query: StoredPredictQuery) -> tuple[predict.Plan, images.Stored]:
     with services.database.read() as session:
-        plan = predict.plan(session, services, query)
+        plan = predict.plan(session, services.inference, services.artifacts, query)
         return plan, images.find(session, plan.model, query.dataset, query.sample)
 
 
@@ -112,19 +115,12 @@ async def _answer_sent(
     request: Request, services: Services, query: PredictQuery, sent: Sent, plan: predict.Plan
 ) -> Response:
     async def answering() -> Response:
-        await loaded(request, services, plan.pair)
-        return await _answer(services, plan, query, await sent.uploads(), deployed=True)
+        await loaded(request, services.inference, plan.pair)
+        uploads, counters = await sent.uploads(), UsageCounters(services.metrics, services.tally)
+        return _answer(await predict.predict(services.inference, plan, query, uploads, counters=counters))
 
     return await while_present(request, answering())
 
 
-async def _answer(
-    services: Services,
-    plan: predict.Plan,
-    query: PredictQuery,
-    uploads: Sequence[Upload],
-    *,
-    deployed: bool,
-) -> Response:
-    answer = await predict.predict(services, plan, query, uploads, deployed=deployed)
-    return Response(answer, media_type=JSON, headers=NOT_STORED)
+def _answer(body: str) -> Response:
+    return Response(body, media_type=JSON, headers=NOT_STORED)

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from sqlalchemy.orm import Session
 
-from app.deps import Services
 from app.http.etag import JSON
 from app.http.negotiation import preferred
-from app.inference import Explain, Pair, Seen, Upload
+from app.inference import Explain, Inference, Pair, Seen, Upload
 from app.predictions.saliency_schemas import Format, ImageSaliency, SaliencyAnswer, SaliencyQuery, View
 from app.predictions.service import data_uri, finite_rows, pair_of
 from app.registry import service as models
@@ -47,9 +46,9 @@ class Mapped:
     target: int
 
 
-def plan(session: Session, services: Services, query: SaliencyQuery) -> Plan:
+def plan(session: Session, inference: Inference, query: SaliencyQuery) -> Plan:
     """Resolve the model, the class and the mask rule. Raises for whatever is wrong with the query."""
-    model = models.find(session, services.inference, query.model)
+    model = models.find(session, inference, query.model)
     target = None
     if query.target is not None:
         if query.target not in model.classes:
@@ -68,11 +67,11 @@ def plan(session: Session, services: Services, query: SaliencyQuery) -> Plan:
     )
 
 
-async def explain(services: Services, plan: Plan, uploads: Sequence[Upload]) -> list[Mapped]:
+async def explain(inference: Inference, plan: Plan, uploads: Sequence[Upload]) -> list[Mapped]:
     """Compute the images' maps and masks. Raises `BadImage`, `Overloaded`, `InvalidInput`."""
-    await services.inference.check_method(plan.explain, images=len(uploads))
-    seen = await services.inference.see(plan.pair, uploads, plan.explain)
-    return await services.inference.draw(lambda: _mapped(plan, seen))
+    await inference.check_method(plan.explain, images=len(uploads))
+    seen = await inference.see(plan.pair, uploads, plan.explain)
+    return await inference.draw(lambda: _mapped(plan, seen))
 
 
 def describe(plan: Plan, mapped: Sequence[Mapped]) -> SaliencyAnswer:

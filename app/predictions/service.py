@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.deps import Services
-from app.inference import Calibration, Explain, Pair, Part, Scores, Seen, Upload
+from app.inference import Calibration, Explain, Inference, Pair, Part, Scores, Seen, Upload
 from app.predictions import policy as selection
 from app.predictions import usage as tally
 from app.predictions.policy import Chosen
 from app.predictions.schemas import Agreement, Candidate, PredictAnswer, Prediction, PredictQuery, SaliencyMap
+from app.predictions.usage import UsageCounters
 from app.registry import calibrations
 from app.registry import service as models
-from core.artifacts import ArtifactMissing
+from core.artifacts import ArtifactMissing, Artifacts
 from core.errors import NotFound
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
@@ -46,21 +46,21 @@ class Plan:
     calibration: Calibration | None
 
 
-def plan(session: Session, services: Services, query: PredictQuery) -> Plan:
+def plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
     """Resolve the model, its ERM model and the policy. Raises for whatever is wrong with the query."""
     try:
-        return _plan(session, services, query)
+        return _plan(session, inference, artifacts, query)
     except ArtifactMissing:  # the model was deleted or recalibrated after its row was read: read again
         session.rollback()
-        return _plan(session, services, query)
+        return _plan(session, inference, artifacts, query)
 
 
-def _plan(session: Session, services: Services, query: PredictQuery) -> Plan:
+def _plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
     wish = selection.wish(query)
-    model = models.find(session, services.inference, query.model)
+    model = models.find(session, inference, query.model)
     name = calibrations.score_name(query.score, model)
     find = calibrations.needed if wish.policy in ("coverage", "max_risk") else calibrations.of
-    calibration = find(model, services.artifacts)
+    calibration = find(model, artifacts)
     chosen = selection.choose(wish, calibration, name)
     if query.on_uncertified == "error":
         selection.require_certified(chosen)
@@ -93,27 +93,32 @@ def explanation(query: PredictQuery) -> Explain | None:
 
 
 async def predict(
-    services: Services, plan: Plan, query: PredictQuery, uploads: Sequence[Upload], *, deployed: bool
+    inference: Inference,
+    plan: Plan,
+    query: PredictQuery,
+    uploads: Sequence[Upload],
+    *,
+    counters: UsageCounters | None = None,
 ) -> str:
     """Answer or abstain on each image; return a `PredictAnswer` as JSON. Raises `BadImage`, `Overloaded`.
 
-    With `deployed`, the images are real inputs and are counted; predictions of stored samples are not.
+    Real inputs are counted; predictions of stored samples have no `counters`.
     """
     explain = explanation(query)
-    seen = await services.inference.see(plan.pair, uploads, explain)
-    write = partial(_written, services, plan, seen, query.top_k, deployed=deployed)
+    seen = await inference.see(plan.pair, uploads, explain)
+    write = partial(_written, plan, seen, query.top_k, counters)
     if explain is None and seen.scores.logits.size <= SMALL_ANSWER:
         return write()
-    return await services.inference.draw(write)
+    return await inference.draw(write)
 
 
-def _written(services: Services, plan: Plan, seen: Seen, top_k: int, *, deployed: bool) -> str:
+def _written(plan: Plan, seen: Seen, top_k: int, counters: UsageCounters | None) -> str:
     """Write the answer as JSON. A large one must be written off the event loop, which also keeps freeing one
     object per candidate off it."""
     scored = _scored(plan.chosen.answer.score_name, seen)
     found = answer(plan, seen, scored, top_k)
-    if deployed:
-        _count(services, plan, seen, scored, found)
+    if counters is not None:
+        _count(counters, plan, seen, scored, found)
     return found.model_dump_json()
 
 
@@ -123,15 +128,14 @@ def _scored(name: ScoreName, seen: Seen) -> Scored:
     return judged.score(name)
 
 
-def _count(services: Services, plan: Plan, seen: Seen, scored: Scored, found: PredictAnswer) -> None:
+def _count(counters: UsageCounters, plan: Plan, seen: Seen, scored: Scored, found: PredictAnswer) -> None:
     """Count for the metrics of this process, and for the model's drift over all processes."""
     calibration, watched = plan.calibration, calibrations.score_name(None, plan.model)
     if watched != plan.chosen.answer.score_name:
         scored = _scored(watched, seen)
     references = () if calibration is None else calibration.references[watched]
     counts = tally.count(found.predictions, scored.scores.tolist(), references)
-    services.metrics.served(plan.model.id, counts)
-    services.tally.add(plan.model.id, "" if calibration is None else calibration.id, counts)
+    counters.add(plan.model.id, "" if calibration is None else calibration.id, counts)
 
 
 def answer(plan: Plan, seen: Seen, scored: Scored, top_k: int) -> PredictAnswer:

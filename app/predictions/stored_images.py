@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 
 from app.datasets.stores import Stores
-from app.deps import Services
 from app.inference import Share, Upload
 from app.predictions.admission import aside
 from core.artifacts import ArtifactMissing
@@ -45,20 +45,22 @@ def find(session: Session, model: ModelRow, dataset_id: str, sample: int) -> Sto
     return Stored(dataset_id, dataset.artifact, sample)
 
 
-async def read(request: Request, services: Services, stored: Stored, share: Share) -> Upload:
+async def read(
+    request: Request, stored: Stored, share: Share, *, stores: Stores, threads: CapacityLimiter
+) -> Upload:
     """Read the sample as uploaded, and charge its bytes to `share`. Raises `NotFound` if there is none such.
 
     Fetches the data set if it is not on the local disk; raises `Overloaded` if too many wait for that.
     """
-    store = services.stores.ready(stored.artifact)
+    store = stores.ready(stored.artifact)
     if store is None:
         with aside(request):
-            store = await services.stores.fetch(stored.artifact)
+            store = await stores.fetch(stored.artifact)
     if stored.sample >= len(store):
         raise NotFound(
             f"data set {stored.dataset} has no sample {stored.sample}; its last one is {len(store) - 1}"
         )
-    data = await run_sync(store.image_bytes, stored.sample, limiter=services.planners)
+    data = await run_sync(store.image_bytes, stored.sample, limiter=threads)
     share.take(len(data))
     return Upload(data)
 

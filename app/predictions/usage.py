@@ -14,11 +14,12 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.operations.background import in_background
+from app.operations.metrics import Metrics
 from app.predictions.schemas import Prediction
 from core.queries import served
 from core.queries.served import Key
@@ -83,6 +84,17 @@ class Tally:
         if rows:
             with database.begin() as session:
                 served.add(session, rows)
+
+
+class UsageCounters(NamedTuple):
+    """What is counted of each served input: for the metrics of this process, and over all processes."""
+
+    metrics: Metrics
+    tally: Tally
+
+    def add(self, model_id: str, calibration_id: str, counts: Mapping[Counted, int]) -> None:
+        self.metrics.served(model_id, counts)
+        self.tally.add(model_id, calibration_id, counts)
 
 
 def count(

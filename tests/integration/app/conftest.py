@@ -21,11 +21,11 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.types import ASGIApp
 
-from app.deps import Services
 from app.main import create_app
 from app.server.connection import MAX_HEAD_BYTES, Connection, TimeLimits
 from app.server.middleware.time_limits import WithinTime
 from app.server.server import Server
+from app.services import Services
 from core.queries import datasets, jobs, leases, registry
 from core.queries.leases import Lease
 from core.settings import Settings

@@ -16,9 +16,9 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.deps import Services
 from app.main import create_app
 from app.registry.calibrations import FILE
+from app.services import Services
 from core.queries import datasets, registry
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow

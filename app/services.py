@@ -1,0 +1,64 @@
+"""The objects that live as long as the process. For wiring: everything else takes what it uses of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from anyio import CapacityLimiter
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from app.auth.keyring import Keyring
+from app.auth.rate_limits import Rates
+from app.datasets.stores import Stores
+from app.http.locations import location
+from app.http.single_flight import Shared
+from app.inference import Inference
+from app.jobs.event_feed import Followers
+from app.operations.health import Probes
+from app.operations.metrics import Metrics
+from app.predictions.service import Plan
+from app.predictions.usage import Tally
+from core.artifacts import Artifacts
+from core.notifications import JobNotifier
+from core.session import Database
+from core.settings import Settings
+from core.tracing import Tracing
+
+
+@dataclass(frozen=True)
+class Services:
+    """Objects that live as long as the process; stored in `app.state.services`."""
+
+    settings: Settings
+    database: Database
+    artifacts: Artifacts
+    notifier: JobNotifier
+    stores: Stores
+    inference: Inference
+    keyring: Keyring
+    rates: Rates
+    planners: CapacityLimiter
+    """Threads reserved for predictions' database reads; slow requests of other kinds cannot take them."""
+    plans: Shared[Plan]
+    """Database reads of predictions, shared by concurrent requests with the same query."""
+    followers: Followers
+    metrics: Metrics
+    tally: Tally
+    tracing: Tracing
+    probes: Probes
+    """The checks of /readyz."""
+
+    def location(self, path: str) -> str:
+        """Return the path as a client sees it, with the proxy's prefix."""
+        return location(self.settings.root_path, path)
+
+
+async def _services(connection: HTTPConnection) -> Services:
+    services: Services = connection.app.state.services
+    return services
+
+
+Serving = Annotated[Services, Depends(_services)]
+"""For the routes of predictions, which wire the most; others depend on single objects (`app.deps`)."""
