@@ -54,7 +54,8 @@ from core.notifications import JobNotifier
 from core.schema import upgrade
 from core.session import Database
 from core.settings import Settings
-from core.tracing import Tracing, open_tracing
+from core.telemetry import open_tracing
+from core.tracing import Tracing
 
 RESOURCES = (
     predict,  # first: each earlier router is tried before it

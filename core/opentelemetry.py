@@ -1,4 +1,4 @@
-"""Tracing with OpenTelemetry. Only `core.tracing` imports this module: it needs the packages of an extra."""
+"""Tracing with OpenTelemetry. Only `core.telemetry` imports it, since it needs the packages of an extra."""
 
 from __future__ import annotations
 

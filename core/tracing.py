@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from core.settings import Settings
-
 if TYPE_CHECKING:
     from core.tables import JobRow
 
@@ -56,12 +54,3 @@ class Tracing:
 
     def close(self) -> None:
         """Send the remaining spans."""
-
-
-def open_tracing(settings: Settings, part: str) -> Tracing:
-    """Tracing as set in the settings. `part` is the service name in the traces: `masktune-api` …"""
-    if not settings.traces:
-        return Tracing()
-    from core.opentelemetry import exporting
-
-    return exporting(part)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -208,6 +209,29 @@ LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _port,
     *PARTS,
 )
+
+
+def check_parts(settings: Settings) -> None:
+    """Exit with 1 if the database, the broker or the artifact store does not answer."""
+    for look in PARTS:
+        for found in look(settings):
+            if found.level == "wrong":
+                fail(f"a worker cannot run here: {found.name}: {found.detail}", REFUSED)
+
+
+def look_for_card(settings: Settings) -> None:
+    """Warn if MASKTUNE_DEVICE names a GPU that PyTorch does not see.
+
+    Runs on a thread, so that the start does not wait for PyTorch to load, which takes seconds.
+    """
+    if settings.device.startswith("cuda"):
+        Thread(target=_tell_of_card, args=(settings,), name="card", daemon=True).start()
+
+
+def _tell_of_card(settings: Settings) -> None:
+    for found in look_at_torch(settings):
+        if found.level == "wrong":
+            print(f"masktune: {found.name}: {found.detail}: {found.advice}", file=sys.stderr, flush=True)
 
 
 def _show(found: list[Finding]) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from launcher import starting
+from launcher import doctor, starting
 from launcher.starting import read_settings
 from masktune.cli.output import USAGE, fail
 
@@ -59,7 +59,7 @@ def serve(
     starting.exit_0_on_sigterm()
     _tie(tied)
     starting.migrate(settings)
-    starting.look_for_card(settings)
+    doctor.look_for_card(settings)
     with _listening(settings) as listener:
         asyncio.run(_keep(settings, _service(settings, listener), listener))
 
@@ -86,7 +86,7 @@ def api(
     _tie(tied)
     starting.migrate(settings)
     if not tied:  # otherwise the process that started this one checks
-        starting.look_for_card(settings)
+        doctor.look_for_card(settings)
     if settings.api_processes == 1 or fd is not None:
         _api_alone(settings, fd, dashboard=dashboard)
     elif dashboard:
@@ -104,10 +104,10 @@ def worker(
     """Run one worker alone, with up to MASKTUNE_WORKER_SLOTS jobs at a time."""
     settings = read_settings()
     if check:
-        return starting.check_parts(settings)
+        return doctor.check_parts(settings)
     _tie(tied)
     if not tied:
-        starting.look_for_card(settings)
+        doctor.look_for_card(settings)
     from core.loading import loaded, loading
 
     with loading():

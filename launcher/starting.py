@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -76,33 +74,6 @@ def refusing() -> Iterator[None]:
         yield
     except SystemExit as ended:
         raise typer.Exit(REFUSED if ended.code else 0) from None
-
-
-def check_parts(settings: Settings) -> None:
-    """Exit with 1 if the database, the broker or the artifact store does not answer."""
-    from launcher.doctor import PARTS
-
-    for look in PARTS:
-        for found in look(settings):
-            if found.level == "wrong":
-                fail(f"a worker cannot run here: {found.name}: {found.detail}", REFUSED)
-
-
-def look_for_card(settings: Settings) -> None:
-    """Warn if MASKTUNE_DEVICE names a GPU that PyTorch does not see.
-
-    Runs on a thread, so that the start does not wait for PyTorch to load, which takes seconds.
-    """
-    if settings.device.startswith("cuda"):
-        Thread(target=_tell_of_card, args=(settings,), name="card", daemon=True).start()
-
-
-def _tell_of_card(settings: Settings) -> None:
-    from launcher.doctor import look_at_torch
-
-    for found in look_at_torch(settings):
-        if found.level == "wrong":
-            print(f"masktune: {found.name}: {found.detail}: {found.advice}", file=sys.stderr, flush=True)
 
 
 def exit_0_on_sigterm() -> None:

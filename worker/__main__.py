@@ -9,7 +9,7 @@ from contextlib import closing
 
 from core import logs, schema
 from core.settings import Settings
-from core.tracing import open_tracing
+from core.telemetry import open_tracing
 from worker.runtime import Runtime
 from worker.slots import running_slots
 from worker.supervisor.shutdown import end_in_time

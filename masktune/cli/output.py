@@ -6,11 +6,12 @@ Exit codes: 0 success · 1 refused or failed · 2 invalid command line · 3 the 
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+
+from masktune.cli.characters import escape_controls
 
 if TYPE_CHECKING:
     from masktune import ClientError, FieldError
@@ -19,21 +20,9 @@ if TYPE_CHECKING:
 REFUSED, USAGE, UNREACHABLE, ENDED_BADLY, INTERRUPTED = 1, 2, 3, 4, 130
 
 
-WIDE = 100_000
-"""Columns if the output is not a terminal: wide enough for any line."""
-
-# Control characters, bidirectional overrides, and lone surrogates.
-_STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def shown(text: str) -> str:
-    """Escape control characters in the text: names of files and classes are untrusted."""
-    return _STEERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
 def fail(message: str, code: int) -> NoReturn:
     """Print the reason in one line and exit with this code."""
-    print(f"masktune: {shown(' '.join(message.split()))}", file=sys.stderr)
+    print(f"masktune: {escape_controls(' '.join(message.split()))}", file=sys.stderr)
     raise typer.Exit(code)
 
 
@@ -59,7 +48,7 @@ def _told(fault: FieldError, detail: str) -> str:
 
 def console() -> Terminal:
     """The console for results. Without a terminal, it has no colour and wraps no lines, so `grep` works."""
-    from masktune.cli.terminal import Terminal
+    from masktune.cli.terminal import WIDE, Terminal
 
     return Terminal(width=None if sys.stdout.isatty() else WIDE)
 

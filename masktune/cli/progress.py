@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from masktune.cli.output import INTERRUPTED, fail, shown
+from masktune.cli.characters import escape_controls
+from masktune.cli.output import INTERRUPTED, fail
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +29,7 @@ def sending(console: Console, label: str) -> Iterator[Callable[[int, int], None]
     described = TextColumn("{task.description}", markup=False)
     columns = (described, BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(shown(label), total=None)
+        task = bar.add_task(escape_controls(label), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

@@ -7,7 +7,10 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from masktune.cli.output import WIDE, shown
+from masktune.cli.characters import escape_controls
+
+WIDE = 100_000
+"""Columns if the output is not a terminal: wide enough for any line."""
 
 
 class Terminal(Console):
@@ -28,4 +31,4 @@ class Terminal(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Override of the hook through which rich renders every string: cells, titles, lines."""
-        return super().render_str(shown(text), **options)
+        return super().render_str(escape_controls(text), **options)

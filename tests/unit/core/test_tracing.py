@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from core.opentelemetry import OpenTelemetry, exporting
 from core.settings import Settings
 from core.tables import JobRow
-from core.tracing import Tracing, open_tracing
+from core.telemetry import open_tracing
+from core.tracing import Tracing
 from masktune.contract.vocabulary import JobKind
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -6,7 +6,8 @@ import pytest
 import typer
 from rich.table import Table
 
-from masktune.cli.output import fail, shown
+from masktune.cli.characters import escape_controls
+from masktune.cli.output import fail
 from masktune.cli.progress import watching
 from masktune.cli.terminal import Terminal
 from tests.unit.masktune.cli.conftest import Service
@@ -31,7 +32,7 @@ def test_what_a_terminal_would_obey_is_spelt_out(
     service.answers[asked] = (200, answer)
     said = service.masktune(*command.split()).stdout
     assert SPELT in said
-    assert shown(said) == said
+    assert escape_controls(said) == said
 
 
 def test_a_failure_is_spelt_out_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +43,7 @@ def test_a_failure_is_spelt_out_too(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_text_in_any_language_is_shown_as_it_is() -> None:
     for text in ("Vögel (groß)", "鳥", "عصفور", "a\tb\n", "🐦"):
-        assert shown(text) == text
+        assert escape_controls(text) == text
 
 
 def test_a_list_cuts_no_id_in_a_narrow_terminal() -> None:
