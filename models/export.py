@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -109,8 +109,9 @@ def save_model(network: Network, card: ModelCard, folder: Path) -> None:
         raise ModelError("the card was made for other weights")
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(network.model).items()}
+    rule = {} if card.grey_window is None else _grey_rule(card.grey_window)
     with system_errors():
-        save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt", **rule})
     (folder / CARD_FILE).write_text(json.dumps(card.to_json(), indent=1, ensure_ascii=False))
 
 
@@ -161,6 +162,7 @@ def import_safetensors(
 ) -> tuple[Network, ModelCard]:
     """Import weights that use the tensor names of the backbone's library and have an output for each class.
 
+    The window of 16-bit grey images is the one that `save_model` wrote into the file, if any.
     Reads only safetensors, never a pickle. Raises `ModelError`, `BackboneError`.
     """
     _require_safetensors(file)
@@ -171,7 +173,18 @@ def import_safetensors(
         raise ModelError(str(error)) from error
     network = build_network(backbone, classes=len(classes), image_size=image_size)
     load_strictly(network.model, read_tensors(file), what=file.name)
-    return network, card_of(network, classes, "imported")
+    return network, card_of(network, classes, "imported", grey_window=_window_in(file))
+
+
+def _window_in(file: Path) -> GreyWindow | None:
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata() or {}
+    if "grey_window_low" not in metadata:
+        return None
+    try:
+        return read_window([int(metadata["grey_window_low"]), int(metadata["grey_window_high"])])
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"{file.name} names a window of 16-bit levels that cannot be read") from error
 
 
 def _load(file: Path, card: ModelCard) -> Network:
@@ -238,7 +251,7 @@ def export_onnx(network: Network, path: Path, *, grey_window: GreyWindow | None 
 
 
 def _grey_rule(window: GreyWindow | None) -> dict[str, str]:
-    """Metadata of a graph: how 16-bit grey images become 8-bit ones."""
+    """Metadata of an exported file: how 16-bit grey images become 8-bit ones."""
     if window is None:
         return {"grey_16_bit": "8-bit level = v >> 8"}
     low, high = map(str, window)

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from models.backbones import Network, build_network
+from models.data.grey import GreyWindow
 from models.export import (
     ModelCard,
     ModelError,
@@ -49,6 +50,34 @@ def test_a_model_comes_back_equal(network: Network, tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(loaded(images), network(images))
     assert not loaded.training
+
+
+def test_the_window_of_16_bit_images_goes_with_the_weights(network: Network, tmp_path: Path) -> None:
+    window = GreyWindow(12, 4012)
+    save_model(network, card_of(network, CLASSES, "erm", grey_window=window), tmp_path / "m")
+    assert load_model(tmp_path / "m")[1].grey_window == window
+    _, card = import_safetensors(
+        tmp_path / "m" / "model.safetensors", backbone="resnet32", classes=CLASSES, image_size=16
+    )
+    assert card.grey_window == window
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"grey_window_low": "5"}, {"grey_window_low": "9", "grey_window_high": "2"}]
+)
+def test_a_window_that_cannot_be_read_is_refused(
+    network: Network, tmp_path: Path, metadata: dict[str, str]
+) -> None:
+    file = tmp_path / "model.safetensors"
+    save_file(network.model.state_dict(), file, metadata=metadata)
+    with pytest.raises(ModelError, match="window"):
+        import_safetensors(file, backbone="resnet32", classes=CLASSES, image_size=16)
+
+
+def test_a_card_of_an_earlier_version_has_no_window(network: Network) -> None:
+    written = card_of(network, CLASSES, "erm").to_json()
+    del written["grey_window"]
+    assert ModelCard.from_json(written).grey_window is None
 
 
 @pytest.mark.parametrize(
