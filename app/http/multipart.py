@@ -1,7 +1,9 @@
-"""Incremental parser of multipart/form-data: keeps small fields and hands on the file's bytes."""
+"""Incremental parsing of multipart/form-data, and the form of an upload: small fields and one file."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import MultipartParseError
@@ -9,6 +11,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from core.errors import InvalidInput
 
+MULTIPART = "multipart/form-data"
 MAX_FIELD_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 8 * 1024
 MAX_PARTS = 16
@@ -23,7 +26,6 @@ class Form:
     filename: str | None = None
     """The client's name for the file, once its part has begun."""
     file: list[bytes] = field(default_factory=list)
-    ended: bool = False
 
     def take(self) -> bytes:
         """Return the file's bytes received since the last call."""
@@ -32,19 +34,19 @@ class Form:
         return taken
 
 
-class FormReader:
-    """Parses a body that is fed piece by piece into `form`. Raises `InvalidInput` if it is malformed."""
+class PartParser(ABC):
+    """Parses a body that is fed piece by piece. Subclasses take its parts, one after the other.
 
-    def __init__(self, content_type: str, *, file_field: str = "file") -> None:
+    Every fault of the form itself is raised as the `InvalidInput` that `fault` makes of it.
+    """
+
+    def __init__(self, content_type: str) -> None:
         kind, options = parse_options_header(content_type)
-        if kind != b"multipart/form-data" or not options.get(b"boundary"):
-            raise _fault("/", "no-boundary", "the Content-Type must be multipart/form-data with a boundary")
-        self.form = Form(file_field)
-        self._parts = 0
+        if kind != MULTIPART.encode() or not options.get(b"boundary"):
+            raise self.fault("no-boundary", f"the Content-Type must be {MULTIPART} with a boundary")
         self._name, self._value = bytearray(), bytearray()
-        self._headers: dict[bytes, bytes] = {}
-        self._field: str | None = None
-        self._data = bytearray()
+        self._disposition = b""
+        self._ended = False
         self._parser = MultipartParser(
             options[b"boundary"],
             {
@@ -53,78 +55,119 @@ class FormReader:
                 "on_header_value": lambda data, start, end: self._header(self._value, data[start:end]),
                 "on_header_end": self._header_end,
                 "on_headers_finished": self._headers_finished,
-                "on_part_data": self._part_data,
-                "on_part_end": self._part_end,
+                "on_part_data": lambda data, start, end: self.part_data(data[start:end]),
+                "on_part_end": self.part_ended,
                 "on_end": self._end,
             },
         )
 
-    def feed(self, chunk: bytes) -> None:
+    def parse(self, chunk: bytes) -> None:
         """Parse the next piece of the body."""
         try:
             self._parser.write(chunk)
         except MultipartParseError as error:
-            raise _fault(
-                "/", "malformed-multipart", "the body is not well-formed multipart/form-data"
-            ) from error
+            raise self.fault("malformed-multipart", f"the body is not well-formed {MULTIPART}") from error
 
-    def finish(self) -> Form:
-        """Return the complete form, once the body has ended."""
-        if not self.form.ended:
-            raise _fault("/", "truncated", "the body ends before its last boundary; send all of it")
-        if self.form.filename is None:
-            raise _fault(
-                f"/{self.form.file_field}", "missing", f"the file part {self.form.file_field} is missing"
-            )
-        return self.form
+    def check_ended(self) -> None:
+        """Raise if the body has ended before its last boundary."""
+        if not self._ended:
+            raise self.fault("truncated", "the body ends before its last boundary; send all of it")
+
+    @abstractmethod
+    def fault(self, code: str, detail: str) -> InvalidInput:
+        """Return the error for a body that is no such form."""
+
+    @abstractmethod
+    def part_begun(self) -> None: ...
+
+    @abstractmethod
+    def part_named(self, name: str, filename: str | None) -> None:
+        """Take the names of the part that has begun; `filename` is None for a field."""
+
+    @abstractmethod
+    def part_data(self, data: bytes) -> None: ...
+
+    @abstractmethod
+    def part_ended(self) -> None: ...
 
     def _part_begin(self) -> None:
-        self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise _fault("/", "too-many-parts", f"the body may have at most {MAX_PARTS} parts")
-        self._headers, self._data, self._field = {}, bytearray(), None
+        self._disposition = b""
+        self.part_begun()
 
     def _header(self, into: bytearray, piece: bytes) -> None:
         into += piece
         if len(into) > MAX_HEADER_BYTES:
-            raise _fault("/", "header-too-large", "a header of a part is too large")
+            raise self.fault("header-too-large", "a header of a part is too large")
 
     def _header_end(self) -> None:
-        self._headers[bytes(self._name).lower()] = bytes(self._value)
+        if self._name.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
         self._name.clear()
         self._value.clear()
 
     def _headers_finished(self) -> None:
-        kind, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        kind, options = parse_options_header(self._disposition)
         if kind != b"form-data" or b"name" not in options:
-            raise _fault("/", "unnamed-part", "a part has no name in its Content-Disposition")
-        name = options[b"name"].decode("utf-8", "replace")
+            raise self.fault("unnamed-part", "a part has no name in its Content-Disposition")
+        self.part_named(_text(options, b"name") or "", _text(options, b"filename"))
+
+    def _end(self) -> None:
+        self._ended = True
+
+
+class FormReader(PartParser):
+    """Parses a body into `form`. Raises `InvalidInput` if it is malformed."""
+
+    def __init__(self, content_type: str, *, file_field: str = "file") -> None:
+        super().__init__(content_type)
+        self.form = Form(file_field)
+        self._parts = 0
+        self._field = ""
+        self._data = bytearray()
+
+    def feed(self, chunk: bytes) -> None:
+        """Parse the next piece of the body."""
+        self.parse(chunk)
+
+    def finish(self) -> Form:
+        """Return the complete form, once the body has ended."""
+        self.check_ended()
+        if self.form.filename is None:
+            name = self.form.file_field
+            raise InvalidInput.field(f"/{name}", "missing", f"the file part {name} is missing")
+        return self.form
+
+    def fault(self, code: str, detail: str) -> InvalidInput:
+        return InvalidInput.field("/", code, detail)
+
+    def part_begun(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise self.fault("too-many-parts", f"the body may have at most {MAX_PARTS} parts")
+
+    def part_named(self, name: str, filename: str | None) -> None:
         if name in self.form.fields or (name == self.form.file_field and self.form.filename is not None):
-            raise _fault(pointer(name), "repeated", f"the field {name} was sent twice")
+            raise InvalidInput.field(pointer(name), "repeated", f"the field {name} was sent twice")
         if name == self.form.file_field:
-            self.form.filename = options.get(b"filename", b"").decode("utf-8", "replace")
-        self._field = name
+            self.form.filename = filename or ""
+        self._field, self._data = name, bytearray()
 
-    def _part_data(self, data: bytes, start: int, end: int) -> None:
+    def part_data(self, data: bytes) -> None:
         if self._field == self.form.file_field:
-            self.form.file.append(data[start:end])
+            self.form.file.append(data)
             return
-        self._data += data[start:end]
+        self._data += data
         if len(self._data) > MAX_FIELD_BYTES:
-            raise _fault(
-                pointer(self._field or ""), "too-long", f"a field may have at most {MAX_FIELD_BYTES} bytes"
-            )
+            detail = f"a field may have at most {MAX_FIELD_BYTES} bytes"
+            raise InvalidInput.field(pointer(self._field), "too-long", detail)
 
-    def _part_end(self) -> None:
-        if self._field is None or self._field == self.form.file_field:
+    def part_ended(self) -> None:
+        if self._field == self.form.file_field:
             return
         try:
             self.form.fields[self._field] = self._data.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise _fault(pointer(self._field), "not-utf8", "the field is not UTF-8") from error
-
-    def _end(self) -> None:
-        self.form.ended = True
+            raise InvalidInput.field(pointer(self._field), "not-utf8", "the field is not UTF-8") from error
 
 
 def pointer(name: str) -> str:
@@ -132,5 +175,5 @@ def pointer(name: str) -> str:
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
-def _fault(pointer: str, code: str, detail: str) -> InvalidInput:
-    return InvalidInput.field(pointer, code, detail)
+def _text(options: Mapping[bytes, bytes], name: bytes) -> str | None:
+    return options[name].decode("utf-8", "replace") if name in options else None

@@ -1,17 +1,12 @@
-"""Incremental parser of a form of images: extracts the files' bytes as the body arrives."""
+"""A form of images, parsed as it arrives: its files' bytes, one file after the other."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser, parse_options_header
-
-from app.http.multipart import MAX_HEADER_BYTES, pointer
+from app.http.multipart import MULTIPART, PartParser, pointer
 from core.errors import BadImage, FieldError, InvalidInput
 from models.data.report import FileCode
-
-MULTIPART = "multipart/form-data"
 
 
 class File(NamedTuple):
@@ -21,51 +16,29 @@ class File(NamedTuple):
     size: int
 
 
-class ImageForm:
-    """Takes the body piece by piece and returns the bytes of its files, one file after the other.
+class ImageForm(PartParser):
+    """Takes the body piece by piece and returns the bytes of its files.
 
     Raises `InvalidInput` for a malformed body. Returns no more bytes of a file once it exceeds `max_bytes`.
     """
 
     def __init__(self, content_type: str, *, most: int, max_bytes: int) -> None:
-        _, options = parse_options_header(content_type)
         self._most, self._max_bytes = most, max_bytes
-        if not options.get(b"boundary"):
-            raise self._malformed("the Content-Type has no boundary")
+        super().__init__(content_type)
         self._files: list[File] = []
-        self._given: list[bytes] = []
-        self._ended = False
-        self._name, self._value = bytearray(), bytearray()
-        self._disposition = b""
+        self._pieces: list[bytes] = []
         self._filename, self._size = "", 0
-        self._parser = MultipartParser(
-            options[b"boundary"],
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": lambda data, start, end: self._header(self._name, data[start:end]),
-                "on_header_value": lambda data, start, end: self._header(self._value, data[start:end]),
-                "on_header_end": self._header_end,
-                "on_headers_finished": self._headers_finished,
-                "on_part_data": self._data,
-                "on_part_end": self._end,
-                "on_end": self._all,
-            },
-        )
 
     def feed(self, chunk: bytes) -> bytes:
         """Parse the next piece of the body and return the file bytes in it."""
-        try:
-            self._parser.write(chunk)
-        except MultipartParseError as error:
-            raise self._malformed("the body is not well-formed") from error
-        given = b"".join(self._given)
-        self._given.clear()
-        return given
+        self.parse(chunk)
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        return data
 
     def finish(self) -> list[File]:
         """Return the files in order, once the body has ended. Raises `BadImage` if one is too large."""
-        if not self._ended:
-            raise self._malformed("the body ends before its last boundary")
+        self.check_ended()
         if not self._files:
             raise InvalidInput.field("/file", "missing", "there is no image in the body; send at least one")
         faults = tuple(
@@ -82,45 +55,26 @@ class ImageForm:
             raise BadImage("; ".join(fault.detail for fault in faults[:3]), errors=faults)
         return self._files
 
-    def _begin(self) -> None:
+    def fault(self, code: str, detail: str) -> InvalidInput:
+        return InvalidInput.field(
+            "/", "malformed-multipart", f"{detail}; send at most {self._most} images as {MULTIPART}"
+        )
+
+    def part_begun(self) -> None:
         if len(self._files) >= self._most:
-            raise self._malformed("there are too many files")
-        self._disposition, self._size = b"", 0
+            raise self.fault("too-many-files", "there are too many files")
 
-    def _header(self, into: bytearray, piece: bytes) -> None:
-        into += piece
-        if len(into) > MAX_HEADER_BYTES:
-            raise self._malformed("a header of a part is too large")
-
-    def _header_end(self) -> None:
-        if self._name.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._name.clear()
-        self._value.clear()
-
-    def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        if b"name" not in options:
-            raise self._malformed("a part has no name in its Content-Disposition")
-        if b"filename" not in options:
-            name = options[b"name"].decode("utf-8", "replace")
+    def part_named(self, name: str, filename: str | None) -> None:
+        if filename is None:
             raise InvalidInput.field(
                 pointer(name), "not-a-file", f"{name} is not a file; send everything but images in the query"
             )
-        self._filename = options[b"filename"].decode("utf-8", "replace")
+        self._filename, self._size = filename, 0
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        self._size += end - start
+    def part_data(self, data: bytes) -> None:
+        self._size += len(data)
         if self._size <= self._max_bytes:
-            self._given.append(data[start:end])
+            self._pieces.append(data)
 
-    def _end(self) -> None:
+    def part_ended(self) -> None:
         self._files.append(File(self._filename, self._size))
-
-    def _all(self) -> None:
-        self._ended = True
-
-    def _malformed(self, what: str) -> InvalidInput:
-        return InvalidInput.field(
-            "/", "malformed-multipart", f"{what}; send at most {self._most} images as {MULTIPART}"
-        )

@@ -10,8 +10,9 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect, Request
 
+from app.http.multipart import MULTIPART
 from app.inference import Share, Upload
-from app.predictions.image_form import MULTIPART, File, ImageForm
+from app.predictions.image_form import File, ImageForm
 from core.errors import InvalidInput, UnsupportedMedia
 from core.settings import Settings
 
