@@ -9,7 +9,7 @@ from threading import Lock
 from anyio import CapacityLimiter
 
 from app.http.single_flight import Shared
-from app.inference.scheduling.waiters import Waiters
+from app.inference.scheduling.limits import Waiters
 from core.artifacts import Artifacts
 from models.data.store import Store
 

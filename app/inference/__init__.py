@@ -6,8 +6,8 @@ Importing this package does not import torch; the first prediction, or `check_fo
 from __future__ import annotations
 
 from app.inference.calibration import Calibration
-from app.inference.engines.timing import check_forward
-from app.inference.scheduling.memory import Share
+from app.inference.engines.choice import check_forward
+from app.inference.scheduling.limits import Share
 from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, Inference, Seen
 from app.inference.types import Engine, Explain, Pair, Part, Scores, Upload
 

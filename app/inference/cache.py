@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from app.inference.scheduling.waiters import Waiters
+from app.inference.scheduling.limits import Waiters
 from app.inference.types import Engine, Pair
 from core.errors import shutting_down
 

@@ -1,10 +1,11 @@
-"""An uploaded image → the square that a network sees, decoded once and checked as in an import."""
+"""An uploaded image → the square that a network sees, checked as in an import; a map → its mask."""
 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from app.inference.types import Upload
@@ -12,6 +13,7 @@ from models.data.checks import MEDIA_TYPES, TYPES, ImageError, ImageLimits, deco
 from models.data.decoding import square_array
 from models.data.grey import GreyWindow
 from models.data.report import FileCode
+from models.masking.rule import masks, thresholds
 
 _TYPE_OF_MEDIA = {media: name for name, media in MEDIA_TYPES.items()}
 
@@ -23,6 +25,16 @@ def to_square(
     picture = decode_image(upload.data, limits, window)
     _require_type(upload, picture.type)
     return square_array(picture.image, size)
+
+
+def masked_pixels(
+    maps: NDArray[np.float32], side: int, *, sigmas: float, share: float | None
+) -> NDArray[np.bool_]:
+    """Convert raw maps (N, h, w) to masks (N, side, side) by the rule of the mask stage: true for pixels that
+    would be masked."""
+    heat, size = torch.from_numpy(maps), (side, side)
+    bounds = thresholds(heat, size, sigmas=sigmas, share=share)
+    return masks(heat, bounds, size).numpy()
 
 
 def _require_type(upload: Upload, kind: str) -> None:

@@ -15,7 +15,7 @@ from app.inference.engines.choice import Check, Engines, Stored, all_there, noth
 from app.inference.engines.graph_store import Exports
 from app.inference.image_decoders import Decoders
 from app.inference.scheduling.batcher import Ask, Batcher
-from app.inference.scheduling.memory import ImageMemory
+from app.inference.scheduling.limits import ImageMemory
 from app.inference.scheduling.wakeups import awaited
 from app.inference.types import Engine, Explain, Pair, Scores, Upload
 from core.artifacts import Artifacts

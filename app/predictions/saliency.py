@@ -113,7 +113,7 @@ def format_of(query: SaliencyQuery, accept: str, *, images: int) -> Format:
 
 
 def _mapped(plan: Plan, seen: Seen) -> list[Mapped]:
-    from app.inference.masks import masked_pixels  # imports torch, which the engine has already loaded
+    from app.inference.images import masked_pixels  # imports torch, which the engine has already loaded
 
     maps, targets = seen.scores.maps, seen.scores.targets
     assert maps is not None

@@ -25,6 +25,17 @@ def nothing_stored(model: str, count: int) -> list[bytes]:
     return []
 
 
+def check_forward(device: str) -> None:
+    """Raise unless a real forward pass works in this process on this device (named as in the settings).
+
+    The first call imports torch, which takes seconds.
+    """
+    with loading():
+        from app.inference.engines.torch import probe
+
+    probe(device)
+
+
 def all_there(pair: Pair) -> None:
     """A check for when models are never deleted."""
 

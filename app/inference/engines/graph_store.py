@@ -20,7 +20,7 @@ from threading import Event, Lock
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from app.inference.scheduling.waiters import Waiters
+from app.inference.scheduling.limits import Waiters
 from app.inference.types import Part
 from core.artifacts import ArtifactMissing, Artifacts
 from core.errors import Conflict, NotFound, Unavailable, shutting_down

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.inference.scheduling.memory import ImageMemory
+from app.inference.scheduling.limits import ImageMemory
 from core.errors import Overloaded
 
 
