@@ -20,10 +20,11 @@ from models.backbones import Network, build_network
 from models.backbones.network import Built, Split
 from models.data.archives import ArchiveLimits, unpack
 from models.data.formats import FormatName, read
-from models.data.packing import Row, StoreWriter, hidden_sibling
+from models.data.packing import Row, StoreWriter
 from models.data.store import DatasetInfo, Store
 from models.masking.compute import MaskSet
 from models.mitigation.logistic import folds
+from models.runtime.files import hidden_sibling
 
 Labels = NDArray[np.int64]
 BACKBONE = "timm/tf_efficientnet_lite0"

@@ -29,10 +29,11 @@ from models.data.formats import FormatError, FormatName, FormatOptions, read
 from models.data.grey import LEVELS, GreyWindow, histogram, window_of
 from models.data.inspection import Accepted, Kept
 from models.data.layout import DatasetInfo
-from models.data.packing import Row, StoreWriter, hidden_sibling, publish, sweep_siblings
+from models.data.packing import Row, StoreWriter
 from models.data.report import REPORT_FILE, ImportReport, ImportStopped, Problem, Rejection
 from models.data.sources import ArraySource, FolderSource, Source
 from models.data.splits import assign_splits
+from models.runtime.files import hidden_sibling, publish, sweep_siblings
 
 __all__ = ["ImportOptions", "ImportReport", "ImportStopped", "import_dataset"]
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-import os
-import secrets
 import shutil
 from collections.abc import Sequence
 from io import BytesIO
@@ -21,6 +18,7 @@ from PIL import Image
 
 from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
 from models.data.splits import ALL_SPLITS
+from models.runtime.files import hidden_sibling, publish
 
 MAX_PIXELS_SIDE = 64  # pixels; up to this size a whole split fits in memory as one uint8 tensor
 _BATCH_ROWS = 1024
@@ -170,41 +168,6 @@ class _PixelFile:
             "shape": (self._count, *self._shape),
         }
         np.lib.format.write_array_header_1_0(self._file, header)
-
-
-def hidden_sibling(directory: Path) -> Path:
-    """Create a folder beside `directory`, on the same disk, that `sweep_siblings` will find."""
-    folder = directory.parent / f".{directory.name}.partial-{secrets.token_hex(4)}"
-    folder.mkdir(parents=True)
-    return folder
-
-
-def sweep_siblings(directory: Path) -> None:
-    """Remove what a killed process left beside `directory`."""
-    for leftover in directory.parent.glob(f".{glob.escape(directory.name)}.partial-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def publish(folder: Path, directory: Path) -> None:
-    """Rename the complete `folder` to `directory` once its bytes are on disk, replacing an older one."""
-    for path in [*folder.rglob("*"), folder]:
-        _sync(path)
-    if directory.exists():
-        old = hidden_sibling(directory)
-        directory.rename(old / "replaced")
-        folder.rename(directory)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        folder.rename(directory)
-    _sync(directory.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:

@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.data.packing import publish
 from models.errors import LearningError
 from models.masking.rule import Size, masks, random_masks
+from models.runtime.files import publish
 from models.runtime.transfer import sent
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import LearningError
+from models.runtime.files import sync
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -110,11 +111,7 @@ class Checkpoint:
             partial.unlink(missing_ok=True)  # a full disk needs the space back
             raise
         partial.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(path.parent)
 
 
 class NotingWriter(io.BufferedWriter):
