@@ -36,6 +36,7 @@ from masktune.contract.job_requests import (
     PredictRequest,
     RetrainHeadRequest,
 )
+from masktune.contract.report.text.formats import first_names
 from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
 
 _OF_A_SET = ("method", "target", "sigmas", "share", "crop")
@@ -178,8 +179,8 @@ def _pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[Mo
     dataset = datasets.get_ready(session, wanted)
     if dataset.classes != model.classes:
         raise WrongDataset(
-            f"model {model.id} has the classes {_some(model.classes)}, but data set {dataset.id} has "
-            f"{_some(dataset.classes)}; they must be the same, in the same order"
+            f"model {model.id} has the classes {first_names(model.classes)}, but data set {dataset.id} has "
+            f"{first_names(dataset.classes)}; they must be the same, in the same order"
         )
     return model, dataset
 
@@ -275,7 +276,3 @@ def _check_grouped(dataset: DatasetRow) -> None:
             f"{train['count'] - grouped:,} of {train['count']:,} training samples have no group; upload the "
             "data set with groups, or infer them: groups=cross_mistakes",
         )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" … ({len(names)})" if len(names) > 5 else "")

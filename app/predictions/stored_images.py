@@ -18,6 +18,7 @@ from core.queries import datasets
 from core.session import Database
 from core.tables import DatasetRow, ModelRow
 from masktune.contract.ids import is_id
+from masktune.contract.report.text.formats import first_names
 from models.data.store import StoreError
 
 
@@ -37,8 +38,8 @@ def find(session: Session, model: ModelRow, dataset_id: str, sample: int) -> Sto
     dataset = datasets.get_ready(session, dataset_id)
     if list(dataset.classes) != list(model.classes):
         raise WrongDataset(
-            f"model {model.id} has the classes {_few(model.classes)}, but data set {dataset_id} has "
-            f"{_few(dataset.classes)}; use a model of this data set",
+            f"model {model.id} has the classes {first_names(model.classes)}, but data set {dataset_id} has "
+            f"{first_names(dataset.classes)}; use a model of this data set",
             errors=(FieldError("?dataset", "model-of-another-dataset", "its classes are not the model's"),),
         )
     assert dataset.artifact is not None
@@ -78,7 +79,3 @@ def of_model(database: Database, stores: Stores, model_id: str, count: int) -> l
         return []
     step = max(1, len(store) // count)
     return [store.image_bytes(row) for row in range(0, len(store), step)[:count]]
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
