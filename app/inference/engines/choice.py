@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +10,7 @@ from app.inference.cache import EngineCache
 from app.inference.engines.upgrade import IMAGES, Proven, Squares, Upgrades
 from app.inference.types import Engine, Pair, Upload
 from core.artifacts import Artifacts
-from core.loading import loading
+from core.loading import collect_seldom, loading
 from core.settings import Settings
 from models.data.checks import ImageError, ImageLimits
 
@@ -91,7 +90,7 @@ class Engines:
             # The model may have been deleted since the request's plan was read. If it was still loaded, it
             # must not stay in memory; if its files were half deleted, it must not be reported as damaged.
             self._check(pair)
-        _settle()
+        collect_seldom()
         return engine
 
     def _loaded(self, pair: Pair, engine: Engine) -> None:
@@ -102,7 +101,7 @@ class Engines:
         from app.inference.engines.verification import prove  # imports torch and ONNX Runtime
 
         proven = prove(pair, engine, images, artifacts=self._artifacts, threads=self._threads)
-        _settle()
+        collect_seldom()
         return proven
 
     def _samples(self, pair: Pair, size: int) -> list[Squares]:
@@ -120,12 +119,3 @@ def _possible(engine: Engine) -> bool:
     from app.inference.engines.verification import possible  # imports torch and ONNX Runtime
 
     return possible(engine)
-
-
-def _settle() -> None:
-    """Freeze the loaded objects, which are long-lived, out of the garbage collector's 90 ms full runs."""
-    gc.collect()
-    gc.freeze()
-    # A request makes hundreds of objects that reference counting frees. Looking for cycles after every 700 of
-    # them, the default, takes 5 % of the time.
-    gc.set_threshold(20_000, 10, 10)
