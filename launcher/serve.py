@@ -291,9 +291,7 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
 
 def _tie(tied: bool) -> None:
     if tied:
-        from launcher.tied import end_with_parent
-
-        end_with_parent()
+        starting.end_with_parent()
 
 
 def _say(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from masktune.cli.output import REFUSED, USAGE, fail
 
 if TYPE_CHECKING:
     from core.settings import Settings
+
+_GRACE = 15.0
+"""Seconds for a graceful shutdown once the parent is gone."""
 
 
 def read_settings(**given: Any) -> Settings:
@@ -74,6 +78,17 @@ def refusing() -> Iterator[None]:
         yield
     except SystemExit as ended:
         raise typer.Exit(REFUSED if ended.code else 0) from None
+
+
+def end_with_parent() -> None:
+    """Once the parent is gone, end this process gracefully by SIGTERM, and in any case after `_GRACE`."""
+    from core.process import exit_after, on_parent_exit
+
+    def end() -> None:
+        exit_after(_GRACE, "the process that started this one is gone, and this one did not end in time")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    on_parent_exit(end)
 
 
 def exit_0_on_sigterm() -> None:

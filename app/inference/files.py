@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from pathlib import Path
 
+from core.process import on_parent_exit
 from models.backbones.errors import BackboneError, UnknownBackbone, UnsupportedBackbone
 from models.export import ModelError, export_onnx, import_safetensors, load_model, save_model
 
@@ -37,7 +37,7 @@ def main(folder: str, target: str) -> None:
     Runs niced, so that predictions come first, and ends with the process that holds its standard input.
     """
     os.nice(_NICENESS)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    on_parent_exit(lambda: os._exit(1))
     try:
         network, card = load_model(Path(folder))
         export_onnx(network, Path(target), grey_window=card.grey_window)
@@ -45,13 +45,6 @@ def main(folder: str, target: str) -> None:
         sys.exit(str(error))
     except (OSError, MemoryError):  # not the network's fault
         sys.exit(os.EX_TEMPFAIL)
-
-
-def _end_with_parent() -> None:
-    """Wait for standard input to close, then end the process. Run it in its own thread."""
-    while os.read(0, 1):  # not sys.stdin, whose lock the interpreter needs at exit
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":

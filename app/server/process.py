@@ -1,16 +1,11 @@
-"""Process-wide: how freed memory is kept, how threads wait, and the end of a process that hangs."""
+"""Process-wide settings of a serving process: how freed memory is kept and how threads wait."""
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import threading
-import time
 
 from models.runtime.process import keep_freed_memory
-
-logger = logging.getLogger(__name__)
 
 _SWITCH_SECONDS = 0.001
 
@@ -26,18 +21,3 @@ def prepare_process() -> None:
     keep_freed_memory()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.setswitchinterval(_SWITCH_SECONDS)
-
-
-def end_in_time(seconds: float) -> None:
-    """Exit the process with status 1 after this many seconds, whatever it is waiting for.
-
-    A thread that waits for a database, store or GPU that does not respond cannot be cancelled in any driver,
-    and a process exits only with the last of its threads.
-    """
-    threading.Thread(target=_end, args=(seconds,), name="stop", daemon=True).start()
-
-
-def _end(seconds: float) -> None:
-    time.sleep(seconds)
-    logger.error("the service could not stop in time: a part that it waits for does not respond")
-    os._exit(1)

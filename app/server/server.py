@@ -16,12 +16,13 @@ from starlette.types import ASGIApp
 from app.main import create_app
 from app.server.connection import MAX_HEAD_BYTES, Connection
 from app.server.middleware.time_limits import WithinTime
-from app.server.process import end_in_time
 from core import logs
+from core.process import exit_after
 from core.settings import Settings
 
 LAST_SECONDS = 3.0
 """For cleanup after the open requests have ended. `masktune serve` kills the process two seconds later."""
+_NOT_IN_TIME = "the service could not stop in time: a part that it waits for does not respond"
 
 
 class Server(uvicorn.Server):
@@ -44,7 +45,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._most_seconds is not None and not self.should_exit:
-            end_in_time(self._most_seconds)
+            exit_after(self._most_seconds, _NOT_IN_TIME)
         super().handle_exit(sig, frame)
         if self._loop is not None and self.started:
             services = self._app.state.services
