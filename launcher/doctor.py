@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -68,6 +69,14 @@ def doctor(
 
 
 # --- the checks -------------------------------------------------------------------------------
+
+
+def _system(settings: Settings) -> Iterator[Finding]:
+    if platform.system() == "Linux":
+        yield Finding("system", "ok", f"Linux {platform.release()}")
+    else:
+        advice = "use Docker: docker compose up"
+        yield Finding("system", "wrong", f"{platform.system()}: the service runs jobs on Linux only", advice)
 
 
 def _python(settings: Settings) -> Iterator[Finding]:
@@ -202,6 +211,7 @@ PARTS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_database, _broker
 """Checks of the services that all parts share."""
 
 LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _system,
     _python,
     look_at_torch,
     _shared_memory,

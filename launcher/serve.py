@@ -55,6 +55,7 @@ def serve(
 
     A running job goes back to the queue and resumes from its last checkpoint at the next start.
     """
+    starting.require_linux()
     settings = read_settings(host=host, port=port, data_dir=data_dir, worker_slots=workers)
     starting.exit_0_on_sigterm()
     _tie(tied)
@@ -102,6 +103,7 @@ def worker(
     ] = False,
 ) -> None:
     """Run one worker alone, with up to MASKTUNE_WORKER_SLOTS jobs at a time."""
+    starting.require_linux()
     settings = read_settings()
     if check:
         return doctor.check_parts(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -89,6 +90,12 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     on_parent_exit(end)
+
+
+def require_linux() -> None:
+    """Exit with 1 where no job could run: a job's process is watched and ended by means of Linux."""
+    if platform.system() != "Linux":
+        fail(f"the service needs Linux; on {platform.system()}, use Docker: docker compose up", REFUSED)
 
 
 def exit_0_on_sigterm() -> None:

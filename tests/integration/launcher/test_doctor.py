@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import socket
 import subprocess
@@ -42,6 +43,19 @@ def test_a_machine_that_is_well(tmp_path: Path) -> None:
     assert {"PyTorch", "GPU", "data folder", "database", "broker", "storage"} <= set(found)
     assert {f["level"] for f in found.values()} <= {"ok", "warning"}
     assert all(f["advice"] for f in found.values() if f["level"] != "ok")
+
+
+def test_another_system_than_linux_is_told_by_doctor_serve_and_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    assert examine(tmp_path, code=1)["system"]["level"] == "wrong"
+    for command in ("serve", "worker"):
+        result = CliRunner().invoke(app, [command], env={"MASKTUNE_DATA_DIR": str(tmp_path)})
+        assert (result.exit_code, result.stderr) == (
+            1,
+            "masktune: the service needs Linux; on Darwin, use Docker: docker compose up\n",
+        )
 
 
 def test_what_torch_really_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
