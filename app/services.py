@@ -18,7 +18,7 @@ from app.inference import Inference
 from app.jobs.event_feed import Followers
 from app.operations.health import Probes
 from app.operations.metrics import Metrics
-from app.predictions.service import Plan
+from app.predictions.plans import Plan
 from app.predictions.usage import Tally
 from core.artifacts import Artifacts
 from core.notifications import JobNotifier

@@ -1,21 +1,41 @@
-"""Saliency maps on request: any method, as numbers or as images, with the resulting mask."""
+"""Saliency maps on request, as numbers or as images with the resulting mask, in the order of a prediction:
+plan → load → read → forward → present."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from anyio.to_thread import run_sync
 from numpy.typing import NDArray
 from PIL import Image
 from sqlalchemy.orm import Session
+from starlette.requests import Request
+from starlette.responses import Response
 
 from app.http.etag import JSON
 from app.http.negotiation import preferred
-from app.inference import Explain, Inference, Pair, Seen, Upload
-from app.predictions.saliency_schemas import Format, ImageSaliency, SaliencyAnswer, SaliencyQuery, View
-from app.predictions.service import data_uri, finite_rows, pair_of
+from app.inference import Explain, Inference, Pair, Seen
+from app.predictions import stored_images
+from app.predictions.admission import loaded
+from app.predictions.disconnect import while_present
+from app.predictions.plans import pair_of
+from app.predictions.presenter import data_uri, finite_rows
+from app.predictions.request_images import Sent
+from app.predictions.saliency_schemas import (
+    Format,
+    ImageSaliency,
+    SaliencyAnswer,
+    SaliencyQuery,
+    StoredSaliencyQuery,
+    View,
+)
+from app.predictions.service import NOT_STORED, ReadImages
+from app.predictions.stored_images import Stored
 from app.registry import service as models
+from app.services import Services
 from core.errors import InvalidInput
 from core.tables import JobRow, ModelRow
 from masktune.contract.hyperparameters import MaskingConfig
@@ -67,11 +87,70 @@ def plan(session: Session, inference: Inference, query: SaliencyQuery) -> Plan:
     )
 
 
-async def explain(inference: Inference, plan: Plan, uploads: Sequence[Upload]) -> list[Mapped]:
-    """Compute the images' maps and masks. Raises `BadImage`, `Overloaded`, `InvalidInput`."""
-    await inference.check_method(plan.explain, images=len(uploads))
-    seen = await inference.see(plan.pair, uploads, plan.explain)
-    return await inference.draw(lambda: _mapped(plan, seen))
+async def explain_uploaded(request: Request, services: Services, query: SaliencyQuery) -> Response:
+    """Explain the images in the body."""
+    share = services.inference.memory.share()
+    with Sent(request, services.settings, share, services.planners) as sent:
+        await sent.receive()
+        resolved = await run_sync(_plan, services, query, limiter=services.planners)
+        view = _view(request, query, images=len(sent.sizes))
+        services.inference.check_room(len(sent.sizes), resolved.explain)
+        return await _explain(request, services.inference, resolved, sent.uploads, view)
+
+
+async def explain_stored(request: Request, services: Services, query: StoredSaliencyQuery) -> Response:
+    """Explain a sample of a data set."""
+    resolved, stored = await run_sync(_plan_stored, services, query, limiter=services.planners)
+    view = _view(request, query, images=1)
+    with services.inference.memory.share() as share:
+        read = partial(
+            stored_images.read, request, stored, share, stores=services.stores, threads=services.planners
+        )
+        return await _explain(request, services.inference, resolved, read, view)
+
+
+async def _explain(
+    request: Request, inference: Inference, plan: Plan, read: ReadImages, view: View | None
+) -> Response:
+    """Carry out a plan, unless the client disconnects; `view` is the picture of a PNG, None for JSON.
+
+    Raises `BadImage`, `Overloaded`, `InvalidInput`.
+    """
+
+    async def explained() -> Response:
+        await loaded(request, inference, plan.pair)
+        uploads = await read()
+        await inference.check_method(plan.explain, images=len(uploads))
+        seen = await inference.see(plan.pair, uploads, plan.explain)
+        body = await inference.draw(partial(_written, plan, seen, view))
+        return Response(body, media_type=JSON if view is None else PNG, headers=NOT_STORED)
+
+    return await while_present(request, explained())
+
+
+def _plan(services: Services, query: SaliencyQuery) -> Plan:
+    with services.database.read() as session:
+        return plan(session, services.inference, query)
+
+
+def _plan_stored(services: Services, query: StoredSaliencyQuery) -> tuple[Plan, Stored]:
+    with services.database.read() as session:
+        resolved = plan(session, services.inference, query)
+        return resolved, stored_images.find(session, resolved.model, query.dataset, query.sample)
+
+
+def _view(request: Request, query: SaliencyQuery, *, images: int) -> View | None:
+    """Return the view to answer with as PNG, or None to answer with JSON."""
+    format = format_of(query, request.headers.get("accept", ""), images=images)
+    return query.view if format == "png" else None
+
+
+def _written(plan: Plan, seen: Seen, view: View | None) -> bytes:
+    """Write the answer: one picture, or a `SaliencyAnswer` as JSON."""
+    mapped = _mapped(plan, seen)
+    if view is None:
+        return describe(plan, mapped).model_dump_json().encode()
+    return picture(mapped[0], view)
 
 
 def describe(plan: Plan, mapped: Sequence[Mapped]) -> SaliencyAnswer:

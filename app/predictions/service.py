@@ -1,70 +1,111 @@
-"""Predictions with the reject option: a plan (one short read), one batched forward pass, the answer."""
+"""Predictions with the reject option, in order: plan → load → read → forward → decide → present.
+
+The plan is one short read of the database, made before the images are in memory. Between it and the answer a
+model may be deleted; then an alias may have moved on, and another plan is made.
+"""
 
 from __future__ import annotations
 
-import base64
-import math
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy.orm import Session
+from anyio.to_thread import run_sync
+from starlette.requests import Request
 from starlette.responses import Response
 
-from app.inference import Calibration, Explain, Inference, Pair, Part, Scores, Seen, Upload
-from app.predictions import policy as selection
+from app.http.etag import JSON
+from app.inference import Explain, Inference, Seen, Upload
+from app.predictions import plans, stored_images
 from app.predictions import usage as tally
-from app.predictions.policy import Chosen
-from app.predictions.schemas import Agreement, Candidate, PredictAnswer, Prediction, PredictQuery, SaliencyMap
+from app.predictions.admission import loaded
+from app.predictions.disconnect import while_present
+from app.predictions.plans import Plan
+from app.predictions.presenter import EXPLAIN_METHOD, answer
+from app.predictions.request_images import Sent
+from app.predictions.schemas import PredictAnswer, PredictQuery, StoredPredictQuery
+from app.predictions.stored_images import Stored
 from app.predictions.usage import UsageCounters
 from app.registry import calibrations
-from app.registry import service as models
-from core.artifacts import ArtifactMissing, Artifacts
+from app.services import Services
 from core.errors import NotFound
-from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.vocabulary import Decision
-from models.runtime import images as pictures
-from models.selective import Scored, probabilities
+from models.selective import Scored
 
-EXPLAIN_METHOD = "xgradcam"
-"""The method of the masks; with a linear head it costs next to nothing."""
+ReadImages = Callable[[], Awaitable[list[Upload]]]
+"""Brings a request's images into memory, in order."""
 
+NOT_STORED = {"Cache-Control": "private, no-store"}
+"""Headers of an answer: it depends on an alias, a calibration and the caller's key, and may show an image."""
 SMALL_ANSWER = 1024
 """Images × classes. Larger answers are not written on the event loop; this many take 1 ms."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """All that a prediction reads from the database; moving an alias later does not change it."""
+async def predict_uploaded(request: Request, services: Services, query: PredictQuery) -> Response:
+    """Answer or abstain on each image in the body. These are real inputs, and are counted."""
+    share = services.inference.memory.share()
+    with Sent(request, services.settings, share, services.planners) as sent:
+        await sent.receive()
+        services.inference.check_room(len(sent.sizes))
+        counters = UsageCounters(services.metrics, services.tally)
 
-    model: ModelRow
-    pair: Pair
-    chosen: Chosen
-    calibration: Calibration | None
+        async def predict(plan: Plan) -> Response:
+            return await _predict(request, services.inference, plan, query, sent.uploads, counters)
 
-
-def plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
-    """Resolve the model, its ERM model and the policy. Raises for whatever is wrong with the query."""
-    try:
-        return _plan(session, inference, artifacts, query)
-    except ArtifactMissing:  # the model was deleted or recalibrated after its row was read: read again
-        session.rollback()
-        return _plan(session, inference, artifacts, query)
+        return await answered(partial(services.plans.get, query, partial(_plan, services, query)), predict)
 
 
-def _plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
-    wish = selection.wish(query)
-    model = models.find(session, inference, query.model)
-    name = calibrations.score_name(query.score, model)
-    find = calibrations.needed if wish.policy in ("coverage", "max_risk") else calibrations.of
-    calibration = find(model, artifacts)
-    chosen = selection.choose(wish, calibration, name)
-    if query.on_uncertified == "error":
-        selection.require_certified(chosen)
-    return Plan(model, pair_of(session, model), chosen, calibration)
+async def predict_stored(request: Request, services: Services, query: StoredPredictQuery) -> Response:
+    """Answer or abstain on a sample of a data set."""
+    plan, stored = await run_sync(_plan_stored, services, query, limiter=services.planners)
+    with services.inference.memory.share() as share:
+        read = partial(
+            stored_images.read, request, stored, share, stores=services.stores, threads=services.planners
+        )
+        return await _predict(request, services.inference, plan, query, read, None)
+
+
+async def _predict(
+    request: Request,
+    inference: Inference,
+    plan: Plan,
+    query: PredictQuery,
+    read: ReadImages,
+    counters: UsageCounters | None,
+) -> Response:
+    """Carry out a plan, unless the client disconnects. Raises `BadImage`, `Overloaded`, `NotFound`."""
+    explain = Explain(EXPLAIN_METHOD) if query.explain else None
+
+    async def predicted() -> Response:
+        await loaded(request, inference, plan.pair)
+        uploads = await read()
+        seen = await inference.see(plan.pair, uploads, explain)
+        write = partial(_decide, plan, seen, query.top_k, counters)
+        small = explain is None and seen.scores.logits.size <= SMALL_ANSWER
+        body = write() if small else await inference.draw(write)
+        return Response(body, media_type=JSON, headers=NOT_STORED)
+
+    return await while_present(request, predicted())
+
+
+def _plan(services: Services, query: PredictQuery) -> Plan:
+    with services.database.read() as session:
+        return plans.plan(session, services.inference, services.artifacts, query)
+
+
+def _plan_stored(services: Services, query: StoredPredictQuery) -> tuple[Plan, Stored]:
+    with services.database.read() as session:
+        plan = plans.plan(session, services.inference, services.artifacts, query)
+        return plan, stored_images.find(session, plan.model, query.dataset, query.sample)
+
+
+def _decide(plan: Plan, seen: Seen, top_k: int, counters: UsageCounters | None) -> str:
+    """Decide on each image, and return a `PredictAnswer` as JSON. A large one must be written off the event
+    loop, which also keeps freeing one object per candidate off it."""
+    scored = _scored(plan.chosen.answer.score_name, seen)
+    prediction = answer(plan, seen, scored, top_k)
+    if counters is not None:
+        _count(counters, plan, seen, scored, prediction)
+    return prediction.model_dump_json()
 
 
 async def answered(
@@ -81,135 +122,19 @@ async def answered(
     return await answer(again)
 
 
-def pair_of(session: Session, model: ModelRow) -> Pair:
-    """Return the model and, if there is one, the ERM model that it was tuned from."""
-    erm = None if model.erm_id is None else session.get(ModelRow, model.erm_id)
-    return Pair(Part(model.id, model.artifact), None if erm is None else Part(erm.id, erm.artifact))
-
-
-def explanation(query: PredictQuery) -> Explain | None:
-    """Return the requested saliency map, if any."""
-    return Explain(EXPLAIN_METHOD) if query.explain else None
-
-
-async def predict(
-    inference: Inference,
-    plan: Plan,
-    query: PredictQuery,
-    uploads: Sequence[Upload],
-    *,
-    counters: UsageCounters | None = None,
-) -> str:
-    """Answer or abstain on each image; return a `PredictAnswer` as JSON. Raises `BadImage`, `Overloaded`.
-
-    Real inputs are counted; predictions of stored samples have no `counters`.
-    """
-    explain = explanation(query)
-    seen = await inference.see(plan.pair, uploads, explain)
-    write = partial(_written, plan, seen, query.top_k, counters)
-    if explain is None and seen.scores.logits.size <= SMALL_ANSWER:
-        return write()
-    return await inference.draw(write)
-
-
-def _written(plan: Plan, seen: Seen, top_k: int, counters: UsageCounters | None) -> str:
-    """Write the answer as JSON. A large one must be written off the event loop, which also keeps freeing one
-    object per candidate off it."""
-    scored = _scored(plan.chosen.answer.score_name, seen)
-    found = answer(plan, seen, scored, top_k)
-    if counters is not None:
-        _count(counters, plan, seen, scored, found)
-    return found.model_dump_json()
-
-
 def _scored(name: ScoreName, seen: Seen) -> Scored:
     judged = seen.scores.judged
     assert judged is not None  # set by the batcher
     return judged.score(name)
 
 
-def _count(counters: UsageCounters, plan: Plan, seen: Seen, scored: Scored, found: PredictAnswer) -> None:
+def _count(
+    counters: UsageCounters, plan: Plan, seen: Seen, scored: Scored, prediction: PredictAnswer
+) -> None:
     """Count for the metrics of this process, and for the model's drift over all processes."""
     calibration, watched = plan.calibration, calibrations.score_name(None, plan.model)
     if watched != plan.chosen.answer.score_name:
         scored = _scored(watched, seen)
     references = () if calibration is None else calibration.references[watched]
-    counts = tally.count(found.predictions, scored.scores.tolist(), references)
+    counts = tally.count(prediction.predictions, scored.scores.tolist(), references)
     counters.add(plan.model.id, "" if calibration is None else calibration.id, counts)
-
-
-def answer(plan: Plan, seen: Seen, scored: Scored, top_k: int) -> PredictAnswer:
-    """Turn the scores into decisions."""
-    classes, scores = plan.model.classes, seen.scores
-    temperature = 1.0 if plan.calibration is None else plan.calibration.temperature
-    ranked = _candidates(scores.logits, classes, top_k, temperature)
-    predictions = []
-    for number, (label, value) in enumerate(zip(scored.labels.tolist(), scored.scores.tolist(), strict=True)):
-        decision, reason = plan.chosen.decide(value)
-        predictions.append(
-            Prediction(
-                decision=decision,
-                label=classes[label] if decision is Decision.ANSWER else None,
-                abstain_reason=reason,
-                score=selection.probability(value),
-                candidates=ranked[number],
-                agreement=_agreement(scores, number, classes),
-                saliency=_saliency(seen, number, classes),
-            )
-        )
-    return PredictAnswer(model=plan.model.id, predictions=predictions, selection=plan.chosen.answer)
-
-
-def _candidates(
-    logits: NDArray[np.float32], classes: list[str], top_k: int, temperature: float
-) -> list[list[Candidate]]:
-    """Return the `top_k` classes of each input, most likely first; ties in the order of the classes."""
-    return [
-        [Candidate(label=classes[k], probability=share) for k, share in largest(row, top_k)]
-        for row in probabilities(logits, temperature)
-    ]
-
-
-def largest(row: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
-    """Return the `count` largest entries of `row` (K,), each index with its value, in the order of a stable
-    sort; none if the row is NaN. Sorts only `count` entries.
-    """
-    if math.isnan(row[0]):
-        return []
-    chosen = np.arange(len(row))
-    if count < len(row):
-        last = row[np.argpartition(row, -count)[-count]]  # the smallest of the `count` largest
-        above = np.flatnonzero(row > last)
-        chosen = np.concatenate((above, np.flatnonzero(row == last)[: count - len(above)]))
-    order = chosen[np.argsort(-row[chosen], kind="stable")]
-    return list(zip(order.tolist(), row[order].tolist(), strict=True))
-
-
-def _agreement(scores: Scores, number: int, classes: list[str]) -> Agreement:
-    if scores.erm_logits is None:
-        return Agreement(erm=None, masktune=None, agree=None)
-    erm, own = int(scores.erm_logits[number].argmax()), int(scores.logits[number].argmax())
-    return Agreement(erm=classes[erm], masktune=classes[own], agree=erm == own)
-
-
-def _saliency(seen: Seen, number: int, classes: list[str]) -> SaliencyMap | None:
-    if seen.scores.maps is None or seen.scores.targets is None:
-        return None
-    heat = seen.scores.maps[number]
-    picture = pictures.overlay(seen.squares[number].transpose(1, 2, 0), heat)
-    return SaliencyMap(
-        method=EXPLAIN_METHOD,
-        target=classes[int(seen.scores.targets[number])],
-        size=(heat.shape[0], heat.shape[1]),
-        map=finite_rows(heat),
-        overlay=data_uri(pictures.png(picture)),
-    )
-
-
-def finite_rows(heat: NDArray[np.float32]) -> list[list[float]]:
-    """Convert a map to JSON numbers; non-finite values become 0."""
-    return [[v if math.isfinite(v) else 0.0 for v in row] for row in heat.astype(np.float64).tolist()]
-
-
-def data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -48,10 +48,11 @@ def find(session: Session, model: ModelRow, dataset_id: str, sample: int) -> Sto
 
 async def read(
     request: Request, stored: Stored, share: Share, *, stores: Stores, threads: CapacityLimiter
-) -> Upload:
-    """Read the sample as uploaded, and charge its bytes to `share`. Raises `NotFound` if there is none such.
+) -> list[Upload]:
+    """Read the sample, the only image of its request, as uploaded, and charge its bytes to `share`.
 
-    Fetches the data set if it is not on the local disk; raises `Overloaded` if too many wait for that.
+    Raises `NotFound` if there is none such. Fetches the data set if it is not on the local disk; raises
+    `Overloaded` if too many wait for that.
     """
     store = stores.ready(stored.artifact)
     if store is None:
@@ -63,7 +64,7 @@ async def read(
         )
     data = await run_sync(store.image_bytes, stored.sample, limiter=threads)
     share.take(len(data))
-    return Upload(data)
+    return [Upload(data)]
 
 
 def of_model(database: Database, stores: Stores, model_id: str, count: int) -> list[bytes]:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.http.etag import etag_of, matches
 from app.inference import Inference, Pair
-from app.predictions.service import pair_of
+from app.predictions.plans import pair_of
 from app.registry.schemas import Alias, Aliases, AliasMove, AliasWithHistory
 from core.errors import Conflict, InvalidInput, MasktuneError, NotFound, PreconditionFailed
 from core.queries import registry

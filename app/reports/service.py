@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from app.predictions.service import data_uri
+from app.predictions.presenter import data_uri
 from app.reports.groups import build_groups
 from app.reports.page import Picture, build_page
 from app.reports.sections import build_saliency, build_shortcut, build_trust

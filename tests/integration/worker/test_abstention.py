@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from app.predictions.service import data_uri
+from app.predictions.presenter import data_uri
 from app.reports.service import render
 from core.queries import registry
 from core.tables import DatasetRow, JobRow, ModelRow

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.predictions.service import data_uri
+from app.predictions.presenter import data_uri
 from app.reports.service import render
 from core.tables import JobRow
 from masktune.contract.report import Report

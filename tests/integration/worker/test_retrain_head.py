@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sqlalchemy import select
 
-from app.predictions.service import data_uri
+from app.predictions.presenter import data_uri
 from app.reports.service import render
 from core.tables import JobRow, ModelRow
 from masktune.contract.hyperparameters import RetrainConfig

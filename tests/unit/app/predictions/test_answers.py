@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from app.inference import Calibration, Pair, Part, Scores, Seen
+from app.predictions.plans import Plan
 from app.predictions.policy import Wish, choose
+from app.predictions.presenter import answer
 from app.predictions.schemas import Prediction
-from app.predictions.service import Plan, answer
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
 from models.selective import CalibrationTable, judge

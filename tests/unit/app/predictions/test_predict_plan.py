@@ -10,8 +10,9 @@ import pytest
 from starlette.responses import Response
 
 from app.inference import Pair, Part
+from app.predictions.plans import Plan
 from app.predictions.policy import Wish, choose
-from app.predictions.service import Plan, answered
+from app.predictions.service import answered
 from core.errors import NotFound
 from core.tables import ModelRow
 

@@ -1,0 +1,53 @@
+"""What a prediction reads from the database: the model, its ERM model, and the threshold of the policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.inference import Calibration, Inference, Pair, Part
+from app.predictions import policy as selection
+from app.predictions.policy import Chosen
+from app.predictions.schemas import PredictQuery
+from app.registry import calibrations
+from app.registry import service as models
+from core.artifacts import ArtifactMissing, Artifacts
+from core.tables import ModelRow
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a prediction reads from the database; moving an alias later does not change it."""
+
+    model: ModelRow
+    pair: Pair
+    chosen: Chosen
+    calibration: Calibration | None
+
+
+def plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
+    """Resolve the model, its ERM model and the policy. Raises for whatever is wrong with the query."""
+    try:
+        return _plan(session, inference, artifacts, query)
+    except ArtifactMissing:  # the model was deleted or recalibrated after its row was read: read again
+        session.rollback()
+        return _plan(session, inference, artifacts, query)
+
+
+def _plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
+    wish = selection.wish(query)
+    model = models.find(session, inference, query.model)
+    name = calibrations.score_name(query.score, model)
+    find = calibrations.needed if wish.policy in ("coverage", "max_risk") else calibrations.of
+    calibration = find(model, artifacts)
+    chosen = selection.choose(wish, calibration, name)
+    if query.on_uncertified == "error":
+        selection.require_certified(chosen)
+    return Plan(model, pair_of(session, model), chosen, calibration)
+
+
+def pair_of(session: Session, model: ModelRow) -> Pair:
+    """Return the model and, if there is one, the ERM model that it was tuned from."""
+    erm = None if model.erm_id is None else session.get(ModelRow, model.erm_id)
+    return Pair(Part(model.id, model.artifact), None if erm is None else Part(erm.id, erm.artifact))

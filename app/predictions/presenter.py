@@ -1,0 +1,97 @@
+"""From scores to the answer of a prediction: labels, decisions, probabilities, maps."""
+
+from __future__ import annotations
+
+import base64
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.inference import Scores, Seen
+from app.predictions import policy as selection
+from app.predictions.plans import Plan
+from app.predictions.schemas import Agreement, Candidate, PredictAnswer, Prediction, SaliencyMap
+from masktune.contract.vocabulary import Decision
+from models.runtime import images as pictures
+from models.selective import Scored, probabilities
+
+EXPLAIN_METHOD = "xgradcam"
+"""The method of the masks; with a linear head it costs next to nothing."""
+
+
+def answer(plan: Plan, seen: Seen, scored: Scored, top_k: int) -> PredictAnswer:
+    """Turn the scores into decisions."""
+    classes, scores = plan.model.classes, seen.scores
+    temperature = 1.0 if plan.calibration is None else plan.calibration.temperature
+    ranked = _candidates(scores.logits, classes, top_k, temperature)
+    predictions = []
+    for number, (label, value) in enumerate(zip(scored.labels.tolist(), scored.scores.tolist(), strict=True)):
+        decision, reason = plan.chosen.decide(value)
+        predictions.append(
+            Prediction(
+                decision=decision,
+                label=classes[label] if decision is Decision.ANSWER else None,
+                abstain_reason=reason,
+                score=selection.probability(value),
+                candidates=ranked[number],
+                agreement=_agreement(scores, number, classes),
+                saliency=_saliency(seen, number, classes),
+            )
+        )
+    return PredictAnswer(model=plan.model.id, predictions=predictions, selection=plan.chosen.answer)
+
+
+def _candidates(
+    logits: NDArray[np.float32], classes: list[str], top_k: int, temperature: float
+) -> list[list[Candidate]]:
+    """Return the `top_k` classes of each input, most likely first; ties in the order of the classes."""
+    return [
+        [Candidate(label=classes[k], probability=share) for k, share in largest(row, top_k)]
+        for row in probabilities(logits, temperature)
+    ]
+
+
+def largest(row: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
+    """Return the `count` largest entries of `row` (K,), each index with its value, in the order of a stable
+    sort; none if the row is NaN. Sorts only `count` entries.
+    """
+    if math.isnan(row[0]):
+        return []
+    chosen = np.arange(len(row))
+    if count < len(row):
+        last = row[np.argpartition(row, -count)[-count]]  # the smallest of the `count` largest
+        above = np.flatnonzero(row > last)
+        chosen = np.concatenate((above, np.flatnonzero(row == last)[: count - len(above)]))
+    order = chosen[np.argsort(-row[chosen], kind="stable")]
+    return list(zip(order.tolist(), row[order].tolist(), strict=True))
+
+
+def _agreement(scores: Scores, number: int, classes: list[str]) -> Agreement:
+    if scores.erm_logits is None:
+        return Agreement(erm=None, masktune=None, agree=None)
+    erm, own = int(scores.erm_logits[number].argmax()), int(scores.logits[number].argmax())
+    return Agreement(erm=classes[erm], masktune=classes[own], agree=erm == own)
+
+
+def _saliency(seen: Seen, number: int, classes: list[str]) -> SaliencyMap | None:
+    if seen.scores.maps is None or seen.scores.targets is None:
+        return None
+    heat = seen.scores.maps[number]
+    picture = pictures.overlay(seen.squares[number].transpose(1, 2, 0), heat)
+    return SaliencyMap(
+        method=EXPLAIN_METHOD,
+        target=classes[int(seen.scores.targets[number])],
+        size=(heat.shape[0], heat.shape[1]),
+        map=finite_rows(heat),
+        overlay=data_uri(pictures.png(picture)),
+    )
+
+
+def finite_rows(heat: NDArray[np.float32]) -> list[list[float]]:
+    """Convert a map to JSON numbers; non-finite values become 0."""
+    return [[v if math.isfinite(v) else 0.0 for v in row] for row in heat.astype(np.float64).tolist()]
+
+
+def data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
