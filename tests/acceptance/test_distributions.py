@@ -119,7 +119,7 @@ def test_the_demo_runs_from_the_wheels(service: Environment, installed: Processe
     demo = installed.masktune("demo", "--output", "out")
     shown, _ = demo.communicate(timeout=800)
     assert demo.returncode == 0, shown
-    assert "MaskTune helped. Against the control, the worst group changed by +" in shown
+    assert "MaskTune helped." in shown
     assert "</html>" in (tmp_path / "out/report.html").read_text()
 
 
