@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from masktune.contract.report.base import ArmName
 from masktune.contract.report.probabilities import Reliability, RiskCurve
 from masktune.contract.report.text import percent
-from masktune.contract.report.text.names import ARM_NAMES, CONTROLS
+from masktune.contract.report.text.names import ARM_NAMES, CONTROLS, in_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,14 +43,15 @@ _COLOR = {
 _drawing = Lock()  # matplotlib's settings and font cache are not thread-safe
 
 
-def risk_coverage(curves: Sequence[tuple[ArmName, RiskCurve]], *, name: str) -> Markup:
+def risk_coverage(curves: Mapping[ArmName, RiskCurve], *, name: str) -> Markup:
     """Plot selective risk over coverage: a line with pointwise bounds for each (arm, curve).
 
     The control's bounds are left out, because three bands would hide each other.
     """
     figure = _figure(4.6, 3.1)
     axes = figure.add_subplot()
-    for arm, curve in curves:
+    for arm in in_order(curves):
+        curve = curves[arm]
         points = curve.points
         coverage = [100 * p.coverage for p in points]
         if arm not in CONTROLS:
@@ -75,16 +76,16 @@ def risk_coverage(curves: Sequence[tuple[ArmName, RiskCurve]], *, name: str) -> 
     said = "; ".join(
         f"{ARM_NAMES[arm]} is wrong on {percent(curve.points[-1].risk)} when it answers "
         f"{percent(curve.points[-1].coverage)} of the inputs"
-        for arm, curve in curves
+        for arm, curve in ((arm, curves[arm]) for arm in in_order(curves))
         if curve.points
     )
     return _svg(figure, name=name, label=f"Risk over coverage: {said}")
 
 
-def _top(curves: Sequence[tuple[ArmName, RiskCurve]]) -> float:
+def _top(curves: Mapping[ArmName, RiskCurve]) -> float:
     """Return the axis limit. Ignores bounds at low coverage: they reach 100 % and would flatten the lines."""
-    settled = [p.high for _, curve in curves for p in curve.points if p.coverage >= 0.3]
-    risks = [p.risk for _, curve in curves for p in curve.points]
+    settled = [p.high for curve in curves.values() for p in curve.points if p.coverage >= 0.3]
+    risks = [p.risk for curve in curves.values() for p in curve.points]
     return min(102.0, 108 * float(max([0.005, *settled, *risks])))
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from app.predictions.presenter import data_uri
-from app.reports.groups import build_groups
-from app.reports.page import Picture, build_page
-from app.reports.sections import build_saliency, build_shortcut, build_trust
+from app.reports import figures, plots
 from core.artifacts import Artifacts
 from core.errors import NotReported
 from core.tables import JobRow
 from masktune.contract.report import Report, read_report
+from masktune.contract.report.text import answers, formats, groups, names, notes, verdict
+from masktune.contract.report.text.answers import EVIDENCE, SHORTCUT_QUESTION, help_question, trust_question
+from masktune.contract.report.text.glossary import glossary
+from masktune.contract.stages import STAGES as STAGE_NAMES
 from masktune.contract.vocabulary import STAGES, Stage
 
 FILE = "report.json"
@@ -38,18 +41,9 @@ def page(job: JobRow, artifacts: Artifacts) -> bytes:
     return render(report, picture).encode()
 
 
-def render(report: Report, picture: Picture) -> str:
+def render(report: Report, picture: Callable[[str], str]) -> str:
     """Render a report as the page; `picture` maps the names of its images to `data:` URIs."""
-    page = build_page(report, picture)
-    keys = tuple(arm.key for arm in page.arms)
-    return _template().render(
-        page=page,
-        arms=page.arms,
-        shortcut=build_shortcut(report, keys, picture),
-        groups=build_groups(report.groups, keys, picture),
-        saliency=build_saliency(report, keys, picture),
-        trust=build_trust(report, keys),
-    )
+    return _template().render(report=report, picture=picture)
 
 
 def _folder(job: JobRow, artifacts: Artifacts) -> Path:
@@ -73,4 +67,20 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {
+        "EVIDENCE": EVIDENCE,
+        "SHORTCUT_QUESTION": SHORTCUT_QUESTION,
+        "answers": answers,
+        "figures": figures,
+        "formats": formats,
+        "glossary": glossary,
+        "groups": groups,
+        "help_question": help_question,
+        "names": names,
+        "notes": notes,
+        "plots": plots,
+        "stages": STAGE_NAMES,
+        "trust_question": trust_question,
+        "verdict": verdict,
+    }
     return environment.get_template("report.html.j2")

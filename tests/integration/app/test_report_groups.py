@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from app.reports.groups import build_groups
+from app.reports.figures import group
 from masktune.contract.report import Report
 from masktune.contract.report.base import ArmName
+from masktune.contract.report.text.glossary import glossary
+from masktune.contract.report.text.groups import groups_note
 from models.statistics import wilson
-from tests.integration.app.test_report_page import _html, _page, _picture, _read
+from tests.integration.app.test_report_page import _html, _read
 from tests.support.reports import report
 
 RIGHT: dict[ArmName, tuple[float, ...]] = {
@@ -84,17 +86,14 @@ def test_groups_that_nobody_labelled_are_marked_as_inferred(source: str) -> None
 
 
 def test_every_model_stands_at_every_group_with_its_interval() -> None:
-    value = retrained_report("cross_mistakes")
-    page = build_groups(
-        Report.model_validate(value).groups, ("erm", "retrained_control", "retrained"), _picture
-    )
-    assert page is not None
-    for group in page.rows:
-        assert [figure.name for figure in group.row.figures] == ["ERM", "Control", "Retrained head"]
-        assert all(f.low is not None and f.low <= f.value for f in group.row.figures)
-    assert page.rows[1].row.figures[0].value == 8 / 110
-    assert "ERM had seen all of them" in page.note
-    assert build_groups(None, ("erm",), _picture) is None
+    told = Report.model_validate(retrained_report("cross_mistakes"))
+    assert told.groups is not None
+    rows = [group(one) for one in told.groups.slices]
+    for row in rows:
+        assert [figure.name for figure in row.figures] == ["ERM", "Control", "Retrained head"]
+        assert all(f.low is not None and f.low <= f.value for f in row.figures)
+    assert rows[1].figures[0].value == 8 / 110
+    assert "ERM had seen all of them" in groups_note(told.groups)
 
 
 def test_what_was_not_divided_is_said() -> None:
@@ -105,18 +104,18 @@ def test_what_was_not_divided_is_said() -> None:
 
 
 def test_the_words_are_those_of_a_retrained_head() -> None:
-    value = retrained_report("cross_mistakes")
-    page = _page(value)
-    assert page.verdict.title == "The retrained head helped"
-    assert page.answers[1].question == "Did the retrained head help?"
-    assert "the same head without groups reaches" in page.answers[1].answer
-    glossary = dict(page.glossary)
-    assert "balanced over classes alone" in glossary["Control"]
-    assert "MaskTune" not in glossary
-    assert "MaskTune" not in _read(_html(value)).text
+    text = _read(_html(retrained_report("cross_mistakes"))).text
+    for words in (
+        "The retrained head helped",
+        "Did the retrained head help?",
+        "the same head without groups reaches",
+        "balanced over classes alone",
+    ):
+        assert words in text
+    assert "MaskTune" not in text
 
 
 def test_other_reports_have_no_such_section() -> None:
     text = _read(_html(report())).text
     assert "inferred: nobody labelled them" not in text
-    assert "without masks" in dict(_page(report()).glossary)["Control"]
+    assert "without masks" in dict(glossary(Report.model_validate(report())))["Control"]

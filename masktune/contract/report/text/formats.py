@@ -37,6 +37,11 @@ def percent_interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{100 * low:.1f} – {100 * high:.1f}"
 
 
+def effect(value: float) -> str:
+    """An effect between 0 and 1, or below 0."""
+    return f"{value:.2f}".replace("-", "−")
+
+
 def first_names(names: Sequence[str], most: int = 5) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from masktune.contract.report.accuracy import BackgroundGap, Disagreement
+from masktune.contract.report.accuracy import ArmDifference, BackgroundGap, Disagreement
 from masktune.contract.report.base import ArmName
 from masktune.contract.report.probabilities import Certificate, Reliability, Temperature
 from masktune.contract.report.report import MaskSummary
@@ -90,6 +90,15 @@ def disagreement(found: Disagreement | None, after: ArmName) -> str | None:
         f"ERM and {within_sentence(after)} give different answers on {found.disagree:,} of {found.n:,} "
         f"samples: {percent(found.share)} ({percent(found.low)} – {percent(found.high)}). "
         "It needs no labels: a larger share on new inputs is a warning that they are unlike these."
+    )
+
+
+def discordant_samples(difference: ArmDifference) -> str:
+    """How many samples only one of the two models got right."""
+    a, b = ARM_NAMES[difference.a], ARM_NAMES[difference.b]
+    return (
+        f"{difference.n:,} samples; only {a} is right on {difference.a_only:,}, only {b} on "
+        f"{difference.b_only:,}"
     )
 
 

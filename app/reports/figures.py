@@ -1,0 +1,156 @@
+"""The figures of a report's page: rows of a chart, and differences placed on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from masktune.contract.report import Report
+from masktune.contract.report.accuracy import ArmDifference
+from masktune.contract.report.base import ArmName, Proportion
+from masktune.contract.report.groups import GroupSlice
+from masktune.contract.report.saliency import InferredSlice
+from masktune.contract.report.text import percent
+from masktune.contract.report.text.names import ARM_NAMES, STATISTICS, in_order, statistics_in_order
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A share in 0..1 with its interval, if it has one. `lowest`: of all groups or classes of the model."""
+
+    arm: ArmName
+    value: float
+    low: float | None
+    high: float | None
+    lowest: bool = False
+
+    @property
+    def name(self) -> str:
+        return ARM_NAMES[self.arm]
+
+    @property
+    def text(self) -> str:
+        return percent(self.value)
+
+    @property
+    def interval(self) -> str:
+        if self.low is None or self.high is None:
+            return ""
+        return f"{percent(self.low)} – {percent(self.high)}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A statistic, class, group or slice, with a figure for each arm."""
+
+    name: str
+    note: str
+    n: int | None
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A difference on a scale: its ends, its estimate and zero, as positions in percent from the left."""
+
+    difference: ArmDifference
+    low: float
+    high: float
+    at: float
+    zero: float
+
+    @property
+    def sign(self) -> Literal["better", "worse", "unclear"]:
+        if self.difference.low > 0:
+            return "better"
+        return "worse" if self.difference.high < 0 else "unclear"
+
+
+def statistics(report: Report, split: str) -> list[Row]:
+    """A row for each statistic of the split."""
+    rows = []
+    for name in statistics_in_order(report, split):
+        of_arms = {arm: metrics.statistic(name) for arm, metrics in report.metrics[split].items()}
+        figures = [
+            Figure(arm, value, low, high) for arm, (value, low, high) in of_arms.items() if value is not None
+        ]
+        rows.append(Row(*STATISTICS[name], None, _sorted(figures)))
+    return rows
+
+
+def slices(report: Report, split: str, among: Literal["groups", "classes"]) -> list[Row]:
+    """A row for each group or class of the split; each model's lowest is marked."""
+    of_arms = {
+        arm: {one.id: one for one in getattr(metrics, among)}
+        for arm, metrics in report.metrics[split].items()
+    }
+    lowest = {arm: min((one.accuracy for one in of_arms[arm].values()), default=None) for arm in of_arms}
+    first = next(iter(of_arms.values()), {})
+    return [
+        Row(
+            one.name,
+            "",
+            one.n,
+            _sorted(
+                Figure(
+                    arm, same.accuracy, same.low, same.high, len(first) > 1 and same.accuracy == lowest[arm]
+                )
+                for arm, by_id in of_arms.items()
+                if (same := by_id.get(number)) is not None
+            ),
+        )
+        for number, one in first.items()
+    ]
+
+
+def group(of: GroupSlice) -> Row:
+    """The row of one group that a last layer was balanced over."""
+    measured = [(arm, figure) for arm, figure in of.accuracies.items() if figure.n]
+    return Row(of.name, "", of.n, _measured(measured))
+
+
+def inferred_slice(of: InferredSlice) -> Row:
+    """The row of one slice of saliency maps."""
+    measured = [(figure.model, figure) for figure in of.accuracies]
+    return Row(f"Slice {of.index + 1}", f"{percent(of.share)} of its class", of.n, _measured(measured))
+
+
+def _measured(measured: Sequence[tuple[ArmName, Proportion]]) -> tuple[Figure, ...]:
+    return _sorted(Figure(arm, of.accuracy, of.low, of.high) for arm, of in measured)
+
+
+def _sorted(figures: Iterable[Figure]) -> tuple[Figure, ...]:
+    by_arm = {figure.arm: figure for figure in figures}
+    return tuple(by_arm[arm] for arm in in_order(by_arm))
+
+
+def places(differences: Sequence[ArmDifference]) -> list[Place]:
+    """Place the differences on one scale, so that lengths compare; at least ±5 points wide."""
+    grouped = any(d.statistic == "worst_group_accuracy" for d in differences)
+    hidden = ("balanced_accuracy", "worst_class_accuracy") if grouped else ()
+    differences = [d for d in differences if d.statistic not in hidden]
+    low = 1.05 * min(-0.05, *(d.low for d in differences), 0)
+    high = 1.05 * max(0.05, *(d.high for d in differences), 0)
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 3)
+
+    return [Place(d, place(d.low), place(d.high), place(d.estimate), place(0.0)) for d in differences]
+
+
+def date(seconds: float) -> str:
+    """Format a time in seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%d %B %Y, %H:%M UTC")
+
+
+def duration(seconds: float) -> str:
+    """Format a duration, e.g. "4.2 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
