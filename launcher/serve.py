@@ -24,7 +24,7 @@ from masktune.cli.output import USAGE, fail
 
 if TYPE_CHECKING:
     from core.settings import Settings
-    from launcher.parts import Part
+    from launcher.process_manager import Process
     from launcher.web import App
 
 PYTHON = (sys.executable, "-m", "masktune.cli")
@@ -51,7 +51,7 @@ def serve(
 ) -> None:
     """Run the whole service: the API with its dashboard, and one worker. Nothing else to install.
 
-    Everything is kept in one folder. Ctrl-C or SIGTERM stops both parts.
+    Everything is kept in one folder. Ctrl-C or SIGTERM stops both.
 
     A running job goes back to the queue and resumes from its last checkpoint at the next start.
     """
@@ -148,32 +148,32 @@ def _api_together(settings: Settings) -> None:
             "MASKTUNE_MODELS_IN_MEMORY_BYTES": str(settings.models_in_memory_bytes // len(listeners)),
             "PROMETHEUS_MULTIPROC_DIR": metrics,
         }
-        parts = [
-            _api_part(settings, f"API process {number}", listener, environment)
+        processes = [
+            _api_process(settings, f"API process {number}", listener, environment)
             for number, listener in enumerate(listeners, 1)
         ]
-        asyncio.run(_keep(settings, parts, listeners[0]))
+        asyncio.run(_keep(settings, processes, listeners[0]))
 
 
-def _service(settings: Settings, listener: socket.socket) -> Sequence[Part]:
-    """The parts of `masktune serve`: the API with the dashboard, and a worker."""
-    from launcher.parts import Part
+def _service(settings: Settings, listener: socket.socket) -> Sequence[Process]:
+    """The processes of `masktune serve`: the API with the dashboard, and a worker."""
+    from launcher.process_manager import Process
 
     environment = _environment(settings)
     return (
-        _api_part(settings, "API", listener, environment, "--dashboard"),
-        Part("worker", (*PYTHON, "worker", "--tied"), environment, grace=settings.end_grace_seconds + 12),
+        _api_process(settings, "API", listener, environment, "--dashboard"),
+        Process("worker", (*PYTHON, "worker", "--tied"), environment, grace=settings.end_grace_seconds + 12),
     )
 
 
-def _api_part(
+def _api_process(
     settings: Settings, name: str, listener: socket.socket, environment: dict[str, str], *more: str
-) -> Part:
+) -> Process:
     """A process of the API on an existing socket."""
-    from launcher.parts import Part
+    from launcher.process_manager import Process
 
     number = listener.fileno()
-    return Part(
+    return Process(
         name,
         (*PYTHON, "api", "--tied", "--fd", str(number), *more),
         environment,
@@ -183,7 +183,7 @@ def _api_part(
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """The environment of the parts, including the settings from the command line."""
+    """The environment of the processes, including the settings from the command line."""
     return {
         **os.environ,
         "MASKTUNE_DATA_DIR": str(settings.data_dir.absolute()),
@@ -192,18 +192,18 @@ def _environment(settings: Settings) -> dict[str, str]:
     }
 
 
-async def _keep(settings: Settings, parts: Sequence[Part], listener: socket.socket) -> None:
-    """Run the parts until a signal stops them, and print a message when they are ready."""
-    from launcher.parts import Keeper, PartFailed
+async def _keep(settings: Settings, processes: Sequence[Process], listener: socket.socket) -> None:
+    """Run the processes until a signal stops them, and print a message when they are ready."""
+    from launcher.process_manager import ProcessFailed, ProcessManager
 
-    keeper = Keeper(parts=parts, say=_say)
+    manager = ProcessManager(processes, say=_say)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, keeper.stop.set)
-    greeting = asyncio.create_task(_greet(settings, listener, keeper.up))
+        loop.add_signal_handler(number, manager.stop.set)
+    greeting = asyncio.create_task(_greet(settings, listener, manager.up))
     try:
-        await keeper.run()
-    except PartFailed as failed:
+        await manager.run()
+    except ProcessFailed as failed:
         fail(f"{failed}; see its output above", 1)
     finally:
         greeting.cancel()

@@ -1,7 +1,7 @@
 """Child processes that belong together: started together, restarted after a crash, ended together.
 
-A part is tied to this process by its standard input, a pipe that nobody writes to: when this
-process ends, even by SIGKILL, the pipe closes and the part ends too.
+Each is tied to this process by its standard input, a pipe that nobody writes to: when this process
+ends, even by SIGKILL, the pipe closes and the child ends too.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 
 FIRST_WAIT = 0.5
-"""Seconds before a crashed part is restarted; doubled after each crash."""
+"""Seconds before a crashed process is restarted; doubled after each crash."""
 LONGEST_WAIT = 30.0
 STEADY = 60.0
 """Seconds of uptime after which the restart delay is reset."""
 
 
-class PartFailed(Exception):
-    """A part ended before all parts were up; restarting it would not help."""
+class ProcessFailed(Exception):
+    """A process ended before all of them were up; restarting it would not help."""
 
 
 @dataclass(frozen=True)
-class Part:
+class Process:
     """A process to keep running. `grace`: seconds between SIGTERM and SIGKILL."""
 
     name: str
@@ -35,55 +35,55 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Keeper:
-    """Keeps parts running until `stop` is set. `say` receives messages for the user."""
+class ProcessManager:
+    """Keeps processes running until `stop` is set. `say` receives messages for the user."""
 
-    parts: Sequence[Part]
+    processes: Sequence[Process]
     say: Callable[[str], None]
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     up: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set by the owner once every part is working."""
+    """Set by the owner once every process is working."""
 
     async def run(self) -> None:
-        """Run until `stop`. Raises `PartFailed` if a part ends before `up`. No part outlives this call."""
+        """Run until `stop`. Raises `ProcessFailed` if a process ends before `up`. None outlives this call."""
         try:
             async with asyncio.TaskGroup() as group:
-                for part in self.parts:
-                    group.create_task(self._keep(part))
-        except* PartFailed as failed:
+                for process in self.processes:
+                    group.create_task(self._keep(process))
+        except* ProcessFailed as failed:
             raise failed.exceptions[0] from None
 
-    async def _keep(self, part: Part) -> None:
+    async def _keep(self, process: Process) -> None:
         wait = FIRST_WAIT
         while not self.stop.is_set():
             started = time.monotonic()
-            code = await self._run_once(part)
+            code = await self._run_once(process)
             if self.stop.is_set():
                 return
             if not self.up.is_set():
-                raise PartFailed(f"the {part.name} did not start ({_ending(code)})")
+                raise ProcessFailed(f"the {process.name} did not start ({_ending(code)})")
             if time.monotonic() - started > STEADY:
                 wait = FIRST_WAIT
-            self.say(f"the {part.name} ended ({_ending(code)}); restarting it in {wait:g} s")
+            self.say(f"the {process.name} ended ({_ending(code)}); restarting it in {wait:g} s")
             await _either(self.stop.wait(), asyncio.sleep(wait))
             wait = min(wait * 2, LONGEST_WAIT)
 
-    async def _run_once(self, part: Part) -> int:
-        process = await asyncio.create_subprocess_exec(
-            *part.command,
+    async def _run_once(self, process: Process) -> int:
+        child = await asyncio.create_subprocess_exec(
+            *process.command,
             stdin=asyncio.subprocess.PIPE,
             stdout=sys.stderr.fileno(),  # standard output is reserved for the messages of `say`
-            env=part.environment,
-            pass_fds=part.inherited,
-            # In its own session: Ctrl-C reaches only this process, which then ends the parts in order.
+            env=process.environment,
+            pass_fds=process.inherited,
+            # In its own session: Ctrl-C reaches only this process, which then ends the others in order.
             start_new_session=True,
         )
         try:
-            await _either(self.stop.wait(), process.wait())
+            await _either(self.stop.wait(), child.wait())
         finally:
-            await _end(process, part.grace)
-        assert process.returncode is not None
-        return process.returncode
+            await _end(child, process.grace)
+        assert child.returncode is not None
+        return child.returncode
 
 
 async def _end(process: asyncio.subprocess.Process, grace: float) -> None:

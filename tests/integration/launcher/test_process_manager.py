@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.parts import Keeper, Part, PartFailed
+from launcher.process_manager import Process, ProcessFailed, ProcessManager
 
 PYTHON = (sys.executable, "-S", "-c")
 LASTING = "import signal; signal.pause()"
@@ -23,8 +23,8 @@ STUBBORN = (
 )
 
 
-def part(code: str, *arguments: str, grace: float = 5.0) -> Part:
-    return Part("worker", (*PYTHON, code, *arguments), dict(os.environ), grace=grace)
+def process(code: str, *arguments: str, grace: float = 5.0) -> Process:
+    return Process("worker", (*PYTHON, code, *arguments), dict(os.environ), grace=grace)
 
 
 def alive(pid: int) -> bool:
@@ -43,9 +43,9 @@ async def _soon(condition: Callable[[], bool]) -> None:
 
 def test_a_part_that_ends_before_all_are_up_ends_the_rest() -> None:
     async def run() -> None:
-        await Keeper((part("raise SystemExit(3)"), part(LASTING)), say=print).run()
+        await ProcessManager((process("raise SystemExit(3)"), process(LASTING)), say=print).run()
 
-    with pytest.raises(PartFailed, match=r"the worker did not start \(exit code 3\)"):
+    with pytest.raises(ProcessFailed, match=r"the worker did not start \(exit code 3\)"):
         asyncio.run(run())
 
 
@@ -57,13 +57,13 @@ def test_a_crashed_part_is_started_again_and_told_of(tmp_path: Path) -> None:
     said: list[str] = []
 
     async def run() -> None:
-        keeper = Keeper((part(code, str(pids)),), said.append)
-        keeper.up.set()
-        running = asyncio.create_task(keeper.run())
+        manager = ProcessManager((process(code, str(pids)),), said.append)
+        manager.up.set()
+        running = asyncio.create_task(manager.run())
         await _soon(lambda: pids.exists() and len(pids.read_text().split()) == 1)
         os.kill(int(pids.read_text()), signal.SIGKILL)
         await _soon(lambda: len(pids.read_text().split()) == 2)
-        keeper.stop.set()
+        manager.stop.set()
         await running
 
     asyncio.run(run())
@@ -75,10 +75,10 @@ def test_a_part_that_does_not_end_is_killed(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
 
     async def run() -> None:
-        keeper = Keeper((part(STUBBORN, str(pids), grace=0.2), part(LASTING)), say=print)
-        running = asyncio.create_task(keeper.run())
+        manager = ProcessManager((process(STUBBORN, str(pids), grace=0.2), process(LASTING)), say=print)
+        running = asyncio.create_task(manager.run())
         await _soon(lambda: pids.exists() and pids.read_text().endswith("\n"))
-        keeper.stop.set()
+        manager.stop.set()
         await running
 
     asyncio.run(run())
