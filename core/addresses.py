@@ -5,6 +5,7 @@ Error messages name only the scheme of an address, since the rest may contain a 
 
 from __future__ import annotations
 
+import ipaddress
 from importlib.util import find_spec
 
 _BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp")
@@ -38,6 +39,13 @@ def check_storage(url: str) -> None:
         if not is_installed(package):
             more = ": pip install 'masktune-service[s3]'" if package == "s3fs" else ""
             raise ValueError(f"MASKTUNE_STORAGE_URL={scheme}://… needs the package {package}{more}")
+
+
+def check_proxies(entries: str) -> str:
+    """Return the comma-separated entries, or raise ValueError if one with a slash is no network."""
+    for entry in filter(lambda entry: "/" in entry, entries.split(",")):
+        ipaddress.ip_network(entry.strip())
+    return entries
 
 
 def is_installed(module: str) -> bool:

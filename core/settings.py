@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from core.addresses import check_broker, check_database, check_storage, is_installed
+from core.addresses import check_broker, check_database, check_proxies, check_storage, is_installed
 from masktune.contract.vocabulary import Scope
 
 if TYPE_CHECKING:
@@ -82,6 +82,11 @@ class Settings(BaseSettings):
         description="Host names under which browsers may reach the service, separated by commas. Needed "
         "without keys for names other than loopback (`*`: any), and behind a proxy that does not forward "
         "`Host`.",
+    )
+    trusted_proxies: Annotated[str, AfterValidator(check_proxies)] = Field(
+        "127.0.0.1",
+        description="Addresses, networks or host names of the proxies in front, separated by commas. Only "
+        "from these are `X-Forwarded-For` and `X-Forwarded-Proto` believed.",
     )
     rate_limits: str = Field(
         "",

@@ -51,6 +51,12 @@ def test_any_other_address_needs_a_key(host: str) -> None:
     Settings(host=host, api_keys=SecretStr("admin:secret")).check_exposure()
 
 
+def test_a_network_of_proxies_must_be_one() -> None:
+    assert Settings(trusted_proxies="10.0.0.0/8, proxy").trusted_proxies == "10.0.0.0/8, proxy"
+    with pytest.raises(ValidationError, match="host bits"):
+        Settings(trusted_proxies="10.0.0.1/8")
+
+
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKTUNE_PORT", "9001")
     monkeypatch.setenv("MASKTUNE_ALLOWED_SOURCES", "file:///data/, s3://bucket/")
