@@ -44,6 +44,13 @@ def web(
             help="Host names under which browsers may reach it, separated by commas.",
         ),
     ] = "",
+    trusted_proxies: Annotated[
+        str,
+        typer.Option(
+            envvar="MASKTUNE_TRUSTED_PROXIES",
+            help="Addresses, networks or names of proxies whose X-Forwarded-For and -Proto are believed.",
+        ),
+    ] = "127.0.0.1",
     upload_bytes: Annotated[
         int,
         typer.Option(
@@ -66,14 +73,16 @@ def web(
     from core.loading import loading
 
     with loading():
+        from app.server.middleware.forwarded import Forwarded
         from app.server.middleware.plain_paths import PlainPaths
         from app.server.middleware.same_origin import SameOrigin
         from web.app import create_dashboard, serve
         from web.transport.connection import is_open
 
     dashboard = create_dashboard(url, upload_bytes)
+    guarded = PlainPaths(SameOrigin(dashboard, allowed=allowed_hosts, is_open=is_open))
     with refusing():
-        serve(PlainPaths(SameOrigin(dashboard, allowed=allowed_hosts, is_open=is_open)), host, port)
+        serve(Forwarded(guarded, trusted_proxies), host, port)
 
 
 class Dashboard:

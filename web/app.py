@@ -88,10 +88,12 @@ def create_dashboard(url: str, upload_bytes: int = 0) -> FastAPI:
 
 
 def serve(dashboard: ASGIApp, host: str, port: int) -> None:
-    """Run the dashboard alone until SIGTERM."""
+    """Run the dashboard alone until SIGTERM. What proxies report is for `dashboard` to apply."""
     import uvicorn
 
-    uvicorn.run(dashboard, host=host, port=port, access_log=False, timeout_graceful_shutdown=5)
+    uvicorn.run(
+        dashboard, host=host, port=port, proxy_headers=False, access_log=False, timeout_graceful_shutdown=5
+    )
 
 
 async def _home(request: Request) -> Response:
