@@ -126,7 +126,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     openapi.install(app, settings.root_path)
     app.add_middleware(Heads)
     app.add_middleware(BodyLimit, limit_of=limit_of(settings))
-    app.add_middleware(SameOrigin, allowed=settings.allowed_hosts, is_open=known(not settings.keys))
+    app.add_middleware(SameOrigin, allowed=settings.allowed_hosts, is_open=known(not settings.needs_key))
     app.add_middleware(PlainPaths)
     app.add_middleware(Observe, metrics=counters)
     app.add_middleware(Admission, gate=gate)  # added last: outside of it is only the tracing span
@@ -160,7 +160,7 @@ def _open(
         notifier=notifier,
         stores=stores,
         inference=inference,
-        keyring=Keyring(settings.keys, partial(made_keys, database)),
+        keyring=Keyring(settings.keys, partial(made_keys, database), closed=settings.needs_key),
         rates=open_rates(settings),
         planners=planners,
         plans=Shared(planners, keep=KEPT_SECONDS, written=lambda: database.commits),

@@ -77,6 +77,11 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="Keys as `scope+scope:secret`, separated by commas, e.g. `read+predict:s3cret`.",
     )
+    first_key_file: Path | None = Field(
+        None,
+        description="File for the secret of a first admin key, which the service makes when it first starts, "
+        "unless `MASKTUNE_API_KEYS` names a key; `masktune keys first` shows it.",
+    )
     allowed_hosts: str = Field(
         "",
         description="Host names under which browsers may reach the service, separated by commas. Needed "
@@ -249,6 +254,11 @@ class Settings(BaseSettings):
         return found
 
     @property
+    def needs_key(self) -> bool:
+        """Whether callers need a key; without, the service listens on loopback only."""
+        return bool(self.keys) or self.first_key_file is not None
+
+    @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir.absolute()}/masktune.db"
 
@@ -267,14 +277,14 @@ class Settings(BaseSettings):
 
     def check_exposure(self) -> None:
         """Raise ValueError if the service would listen beyond loopback without a key."""
-        if self.keys or self.host in ("localhost", ""):
+        if self.needs_key or self.host in ("localhost", ""):
             loopback = True
         else:
             try:
                 loopback = ipaddress.ip_address(self.host).is_loopback
             except ValueError:
                 loopback = False
-        if not loopback or (self.host == "" and not self.keys):
+        if not loopback or (self.host == "" and not self.needs_key):
             raise ValueError(
                 f"refusing to listen on {self.host or 'every address'} without a key: "
                 "set MASKTUNE_API_KEYS, or MASKTUNE_HOST=127.0.0.1"

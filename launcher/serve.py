@@ -221,7 +221,7 @@ def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Calla
         return _address(*at)
 
     def guard(pages: App) -> App:
-        own = SameOrigin(pages, allowed=settings.allowed_hosts, is_open=known(not settings.keys))
+        own = SameOrigin(pages, allowed=settings.allowed_hosts, is_open=known(not settings.needs_key))
         return PlainPaths(own)
 
     return lambda api: beside(api, Dashboard(url), guard)

@@ -6,7 +6,8 @@ import os
 import platform
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -61,7 +62,7 @@ def telling(tell: Callable[[str], object]) -> Iterator[None]:
 
 
 def migrate(settings: Settings) -> None:
-    """Bring the database up to date, or exit with the reason why it cannot be used."""
+    """Bring the database up to date and make the first key, or exit with the reason why that cannot be."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from core import schema
@@ -69,7 +70,30 @@ def migrate(settings: Settings) -> None:
     try:
         schema.upgrade(settings.database)
     except (SQLAlchemyError, OSError, ImportError, ValueError) as error:  # e.g. an unknown driver or port
-        fail(f"the database cannot be used: {str(error).splitlines()[0]}", REFUSED)
+        reason = str(error).splitlines()[0]
+        if "password authentication failed" in reason:
+            reason += (
+                "; it was made with another password than the service has now (if that was lost with its "
+                'volume: docs/how-to/server.md, "A lost volume")'
+            )
+        fail(f"the database cannot be used: {reason}", REFUSED)
+    if settings.first_key_file is not None and not settings.keys:
+        _make_first_key(settings.database, settings.first_key_file)
+
+
+def _make_first_key(url: str, file: Path) -> None:
+    from app.auth.first_key import DatabaseLost, ensure_first_key
+    from core.session import Database
+
+    try:
+        with closing(Database(url)) as database:
+            made = ensure_first_key(database, file)
+    except DatabaseLost as lost:
+        fail(str(lost), REFUSED)
+    except OSError as error:
+        fail(f"the first key cannot be kept: {error}", REFUSED)
+    if made:
+        print("made the first admin key; `masktune keys first` shows it", flush=True)
 
 
 @contextmanager

@@ -73,20 +73,18 @@ class Keyring:
         given: Mapping[str, frozenset[Scope]],
         made: Made = tuple,
         *,
+        closed: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._given = _callers(given)
+        self.closed = closed or bool(given)
+        """Whether a key is needed at all."""
         self._read, self._clock = made, clock
         self._made: Sequence[tuple[bytes, Caller]] = ()
         self._read_at = self._rests_until = float("-inf")
         self._failure = Exception()
         self._reading = asyncio.Lock()
         self._forgotten = 0
-
-    @property
-    def closed(self) -> bool:
-        """Whether a key is needed at all: only if the operator has configured one."""
-        return bool(self._given)
 
     def forget(self) -> None:
         """Discard the cached keys, because one was created or revoked here."""
@@ -99,7 +97,7 @@ class Keyring:
         If the created keys cannot be read, the operator's keys still work, and any other key raises the
         database's error: a key is not accepted while its revocation cannot be checked.
         """
-        if not self._given:
+        if not self.closed:
             return ANYONE
         given = digest_of(secret or "")
         found = _match(self._given, given)

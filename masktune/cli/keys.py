@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,6 +47,26 @@ def create(
     session.show(
         made, lambda: f"{made.id} may {', '.join(made.scopes)}. Its secret, shown only once:\n{made.secret}"
     )
+
+
+@app.command()
+def first(
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="MASKTUNE_FIRST_KEY_FILE", help="The file that the service wrote.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Show the secret of the first admin key, which the service made. Run it where the service runs."""
+    if file is None:
+        fail("the service makes no first key: MASKTUNE_FIRST_KEY_FILE is not set", REFUSED)
+    try:
+        print(file.read_text())
+    except FileNotFoundError:
+        fail(f"there is no {file}: the service makes no key if MASKTUNE_API_KEYS names one", REFUSED)
+    except OSError as error:
+        fail(f"{file}: {error.strerror}", REFUSED)
 
 
 @app.command("list")

@@ -49,6 +49,7 @@ def test_any_other_address_needs_a_key(host: str) -> None:
     with pytest.raises(ValueError, match="without a key"):
         Settings(host=host).check_exposure()
     Settings(host=host, api_keys=SecretStr("admin:secret")).check_exposure()
+    Settings(host=host, first_key_file=Path("first")).check_exposure()
 
 
 def test_a_network_of_proxies_must_be_one() -> None:

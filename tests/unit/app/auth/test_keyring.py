@@ -58,6 +58,10 @@ def test_made_keys_count_only_where_the_operator_named_one() -> None:
     kept = Kept()
     assert identify(kept.ring, "made") == Caller("key_1", READ)
     assert identify(Keyring({}, kept.read), "made") is ANYONE
+    closed = Keyring({}, kept.read, closed=True)
+    assert identify(closed, "made") == Caller("key_1", READ)
+    with pytest.raises(Unauthenticated):
+        identify(closed, None)
 
 
 def test_made_keys_are_read_once_in_a_while_whoever_asks() -> None:

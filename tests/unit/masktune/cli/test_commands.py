@@ -604,3 +604,12 @@ def test_nothing_there_is_exit_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 3
     assert "is the service running at http://127.0.0.1:9?" in result.stderr
     assert CliRunner().invoke(app, ["jobs", "list", "--url", "http://a:b"]).exit_code == 2
+
+
+def test_the_first_key_is_shown_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "first"
+    command, env = ["keys", "first"], {"MASKTUNE_FIRST_KEY_FILE": str(file)}
+    assert "MASKTUNE_FIRST_KEY_FILE is not set" in CliRunner().invoke(app, command).stderr
+    assert "there is no" in CliRunner().invoke(app, command, env=env).stderr
+    file.write_text("mt_secret")
+    assert CliRunner().invoke(app, command, env=env).stdout == "mt_secret\n"

@@ -1,0 +1,85 @@
+"""The first key: made once, revocable, and never for an empty database in the place of another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.auth.first_key import NAME, DatabaseLost, ensure_first_key
+from app.auth.keyring import Caller, made_keys
+from core import schema
+from core.queries import keys
+from core.session import Database
+from masktune.contract.vocabulary import Scope
+
+
+def new_database(file: Path) -> Database:
+    schema.upgrade(f"sqlite:///{file}")
+    return Database(f"sqlite:///{file}")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with closing(new_database(tmp_path / "one.db")) as made:
+        yield made
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "first"
+
+
+def valid(database: Database) -> list[Caller]:
+    return [caller for _, caller in made_keys(database)]
+
+
+def test_it_is_made_once_for_its_owner_alone(database: Database, file: Path) -> None:
+    assert ensure_first_key(database, file)
+    secret = file.read_text()
+    assert not ensure_first_key(database, file)
+    assert file.read_text() == secret
+    assert file.stat().st_mode & 0o777 == 0o600
+    (caller,) = valid(database)
+    assert (caller.name, caller.scopes) == (NAME, frozenset({Scope.ADMIN}))
+
+
+def test_it_stays_revoked(database: Database, file: Path) -> None:
+    ensure_first_key(database, file)
+    with database.begin() as session:
+        keys.revoke(session, valid(database)[0].id)
+    assert not ensure_first_key(database, file)
+    assert valid(database) == []
+
+
+@pytest.mark.parametrize("left", ["", "mt_secret"])
+def test_a_start_that_was_interrupted_is_finished(database: Database, file: Path, left: str) -> None:
+    unconfirmed = file.with_name("first.new")
+    unconfirmed.write_text(left)
+    assert ensure_first_key(database, file)
+    assert file.read_text() == left or not left
+    assert len(file.read_text()) >= len("mt_secret")
+    assert not unconfirmed.exists()
+    assert len(valid(database)) == 1
+
+
+def test_an_empty_database_does_not_take_the_place_of_a_lost_one(
+    database: Database, file: Path, tmp_path: Path
+) -> None:
+    ensure_first_key(database, file)
+    with closing(new_database(tmp_path / "two.db")) as empty:
+        with pytest.raises(DatabaseLost, match="restore"):
+            ensure_first_key(empty, file)
+        assert valid(empty) == []
+        ensure_first_key(empty, tmp_path / "another")  # as after a restore of another service's backup
+        assert not ensure_first_key(empty, file)
+        assert len(valid(empty)) == 2
+
+
+def test_a_lost_file_makes_another_key(database: Database, file: Path) -> None:
+    ensure_first_key(database, file)
+    file.unlink()
+    assert ensure_first_key(database, file)
+    assert len(valid(database)) == 2
