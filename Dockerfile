@@ -43,8 +43,8 @@ ARG SOURCE_DATE_EPOCH=1735689600
 LABEL org.opencontainers.image.title=masktune org.opencontainers.image.licenses=Apache-2.0
 RUN echo 'masktune:x:10001:' >> /etc/group \
  && echo 'masktune:x:10001:10001::/data:/usr/sbin/nologin' >> /etc/passwd \
- && install --directory --owner 10001 --group 10001 /data \
- && touch --date "@$SOURCE_DATE_EPOCH" /etc/group /etc/passwd /etc /data
+ && install --directory --owner 10001 --group 10001 /data /key \
+ && touch --date "@$SOURCE_DATE_EPOCH" /etc/group /etc/passwd /etc /data /key
 COPY --from=build /opt /opt
 ENV PATH=/opt/masktune/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     MASKTUNE_DATA_DIR=/data MASKTUNE_HOST=0.0.0.0 MASKTUNE_PORT=8000 \

@@ -125,21 +125,6 @@ def answers(url: str, path: str = "/readyz") -> bool:
     return False
 
 
-@contextmanager
-def compose_stack(name: str, environment: dict[str, str]) -> Iterator[None]:
-    """Run `docker compose up` under a separate project name; remove its volumes at the end."""
-
-    def compose(*arguments: str) -> None:
-        command = ["docker", "compose", "--project-name", name, *arguments]
-        subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=True)
-
-    try:
-        compose("up", "--build", "--detach", "--wait", "--wait-timeout", "180")
-        yield
-    finally:
-        compose("down", "--volumes", "--timeout", "20")
-
-
 def torch_index() -> dict[str, str]:
     """If PyTorch's own index cannot be reached, make the image install torch from the package registry."""
     try:

@@ -1,4 +1,4 @@
-"""The main job on each way to run the service: embedded, PostgreSQL and Redis, Docker Compose."""
+"""The main job on each way to run the service: embedded, PostgreSQL and Redis (Compose: `test_compose`)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx
 import pytest
 
-from tests.acceptance.conftest import Processes, address, answers, compose_stack, torch_index
+from tests.acceptance.conftest import Processes, address, answers
 from tests.acceptance.flow import flow
 from tests.conftest import free_port, postgres_database, redis_server
-from tests.machine import needs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -62,31 +60,10 @@ def separate(processes: Processes, folder: Path) -> Iterator[Service]:
         assert processes.left() == []
 
 
-@contextmanager
-def compose(processes: Processes, folder: Path) -> Iterator[Service]:
-    """`docker compose up`: API, worker, dashboard, PostgreSQL and Redis in containers."""
-    needs("docker engine")
-    port, web_port, key = free_port(), free_port(), secrets.token_hex(16)
-    environment = {
-        "MASKTUNE_IMAGE": "masktune:test",
-        "MASKTUNE_PUBLISH": f"127.0.0.1:{port}",
-        "MASKTUNE_WEB_PUBLISH": f"127.0.0.1:{web_port}",
-        "MASKTUNE_API_KEYS": f"admin:{key}",
-        "POSTGRES_PASSWORD": secrets.token_hex(16),
-    } | torch_index()
-    with compose_stack(f"masktune-test-{secrets.token_hex(4)}", environment):
-        url = f"http://127.0.0.1:{port}"
-        processes.wait_until(lambda: answers(url), seconds=60)
-        dashboard = httpx.get(f"http://127.0.0.1:{web_port}/", follow_redirects=True, timeout=30)
-        assert dashboard.status_code == 200
-        assert "masktune" in dashboard.text
-        yield Service(url, key)
-
-
 Start = Callable[[Processes, Path], AbstractContextManager[Service]]
 
 
-@pytest.mark.parametrize("start", [embedded, separate, pytest.param(compose, marks=pytest.mark.compose)])
+@pytest.mark.parametrize("start", [embedded, separate])
 def test_the_main_job(start: Start, processes: Processes, tmp_path: Path) -> None:
     with start(processes, tmp_path) as service:
         flow(service.url, tmp_path, key=service.key)

@@ -1,4 +1,5 @@
-"""The Compose files: every part of ours is sealed, and each GPU worker has a card of its own."""
+"""The Compose files: they need no file of the user's, every part of ours is sealed, the proxy alone is
+published, and each GPU worker has a card of its own."""
 
 from __future__ import annotations
 
@@ -16,8 +17,7 @@ from core.settings import Settings
 from tests.machine import needs
 
 ROOT = Path(__file__).parents[3]
-OURS = ("api", "web", "worker", "worker-gpu")
-NEEDED = {"POSTGRES_PASSWORD": "p", "MASKTUNE_API_KEYS": "admin:k"}
+OURS = ("migrate", "api", "web", "worker", "worker-gpu")
 
 Service = dict[str, Any]
 
@@ -27,7 +27,7 @@ def composed(*words: str, folder: Path = ROOT) -> dict[str, Service]:
     needs("docker compose")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
     command = ["docker", "compose", "--env-file", "/dev/null", *words, "config", "--format", "json"]
-    done = subprocess.run(command, cwd=folder, env=kept | NEEDED, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=kept, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Service] = json.loads(done.stdout)["services"]
     return found
@@ -59,7 +59,7 @@ def test_the_dashboard_keeps_uploads_on_a_disk() -> None:
 def test_the_settings_exist(name: str) -> None:
     known = {f"MASKTUNE_{field.upper()}" for field in Settings.model_fields}
     known |= {"MASKTUNE_URL", "MASKTUNE_WEB_HOST", "MASKTUNE_WEB_UPLOAD_BYTES"}
-    known |= {"OTEL_EXPORTER_OTLP_ENDPOINT", "TMPDIR"}
+    known |= {"OTEL_EXPORTER_OTLP_ENDPOINT", "TMPDIR", "PGPASSFILE"}
     assert set(written()[name]["environment"]) <= known
 
 
@@ -71,7 +71,9 @@ def test_the_dashboard_may_be_told_how_much_uploads_take() -> None:
 def test_a_card_in_the_env_file_is_no_matter_of_parts_without_one() -> None:
     """`environment` wins over `.env`, where MASKTUNE_DEVICE=cuda would end every prediction."""
     devices = {name: written()[name]["environment"].get("MASKTUNE_DEVICE") for name in OURS}
-    assert devices == {"api": "auto", "web": None, "worker": "auto", "worker-gpu": "cuda"}
+    assert devices == {"web": None, "worker-gpu": "cuda"} | dict.fromkeys(
+        ("migrate", "api", "worker"), "auto"
+    )
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
@@ -90,7 +92,7 @@ def test_each_gpu_worker_has_a_card_of_its_own(count: int) -> None:
         assert service["command"] == ["masktune", "worker"]
         assert service["environment"]["MASKTUNE_DEVICE"] == "cuda"
         assert service["read_only"] is True
-        assert set(service["depends_on"]) == {"postgres", "redis"}
+        assert set(service["depends_on"]) == {"migrate", "redis"}
 
 
 FILES = ("docker-compose.yml", "docker-compose.gpus.yml")
@@ -120,4 +122,30 @@ def test_what_stands_in_the_env_file_reaches_api_and_workers(tmp_path: Path) -> 
 
 
 def test_without_a_profile_no_gpu_is_asked_for() -> None:
-    assert set(composed()) == {"api", "web", "worker", "postgres", "redis"}
+    once = {"password", "migrate"}
+    assert set(composed()) == {"proxy", "api", "web", "worker", "postgres", "redis"} | once
+
+
+def test_the_proxy_alone_is_published_and_on_this_machine_alone() -> None:
+    published = {name: service.get("ports") for name, service in composed().items()}
+    (port,) = published.pop("proxy") or ()
+    assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8443", 443)
+    assert not any(published.values())
+
+
+def test_other_ports_are_opened_by_a_file_of_their_own() -> None:
+    services = composed("-f", "docker-compose.yml", "-f", "docker-compose.ports.yml")
+    ports = {name: service["ports"][0] for name, service in services.items() if service.get("ports")}
+    assert set(ports) == {"proxy", "api", "web"}
+    assert {port["host_ip"] for port in ports.values()} == {"127.0.0.1"}
+
+
+def test_only_those_who_need_a_secret_can_read_it() -> None:
+    readers: dict[str, set[str]] = {"password": set(), "key": set()}
+    writers: dict[str, set[str]] = {"password": set(), "key": set()}
+    for name, service in composed("--profile", "gpu").items():
+        for volume in service.get("volumes", ()):
+            if volume["source"] in readers:
+                (readers if volume.get("read_only") else writers)[volume["source"]].add(name)
+    assert writers == {"password": {"password"}, "key": {"migrate"}}
+    assert readers == {"password": {"postgres", "migrate", "api", "worker", "worker-gpu"}, "key": {"api"}}
