@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,6 +172,23 @@ def test_who_sends_a_head_slowly_is_cut_off(stack: Stack) -> None:
     with stack.connection() as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
         assert b" 200 " not in connection.recv(100)
+
+
+def test_who_sends_a_body_slowly_is_refused_by_the_service(stack: Stack) -> None:
+    head = (
+        f"POST /datasets HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {stack.key}\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000000\r\n\r\n"
+    )
+    with stack.connection() as connection:
+        connection.sendall(head.encode())
+        connection.settimeout(1)
+        answer = b""
+        for byte in b"-" * 90:
+            connection.sendall(bytes([byte]))
+            with suppress(TimeoutError):
+                answer = connection.recv(100)
+                break
+    assert b"408" in answer
 
 
 def test_what_env_names_is_used(tmp_path: Path) -> None:
