@@ -30,8 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from app.inference.engines.graph import Graphs
-from app.inference.engines.onnx import TOLERANCE, OnnxEngine, difference
+from app.inference.engines.onnx import TOLERANCE, Graphs, OnnxEngine, difference
 from app.inference.engines.torch import TorchEngine
 from app.inference.types import Engine, Explain, Scores
 from benchmarks._common import Aim, finish, table

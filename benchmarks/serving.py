@@ -35,8 +35,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.inference.engines.graph import Graphs
-from app.inference.engines.onnx import OnnxEngine
+from app.inference.engines.onnx import Graphs, OnnxEngine
 from app.inference.engines.torch import TorchEngine
 from app.inference.images import to_square
 from app.inference.types import Explain, Upload

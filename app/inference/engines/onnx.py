@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
-from app.inference.engines.graph import GraphEngine, Graphs
-from app.inference.engines.torch import TorchEngine, no_memory
+from app.inference.engines.torch import SIGNED, TorchEngine, no_memory
 from app.inference.types import Explain, Scores
 from core.errors import Conflict
+from models.data.grey import GreyWindow
 
 TOLERANCE = 1e-4
 """Largest difference of a logit from torch's, relative to the largest logit or to 1 if that is larger."""
@@ -34,19 +34,61 @@ class Difference:
         return self.logit <= TOLERANCE and self.labels == 0  # NaN never passes
 
 
-class OnnxEngine(GraphEngine):
-    """Implements `Engine`."""
+OF_IMAGES = frozenset({"fullgrad", "scorecam"}) | SIGNED
+"""Methods that torch must compute: two perturb the images, the others need torch's exact activations."""
+
+
+class Graphs(NamedTuple):
+    """The files of a pair's graphs; `erm` is None if the pair has no ERM model."""
+
+    model: Path
+    erm: Path | None
+
+
+class OnnxEngine:
+    """Implements `Engine`. The graphs compute logits and activations, torch's head the maps.
+
+    It keeps the torch network of the served model, because a head that is not a linear layer is
+    differentiated, and two methods perturb the input. It drops the ERM model's torch network.
+    """
 
     name = "onnxruntime"
 
     def __init__(self, graphs: Graphs, torch_engine: TorchEngine, *, threads: int, cuda: bool) -> None:
         """Raises `Conflict` if it should use a GPU and cannot."""
         card = torch_engine.device.index or 0 if cuda else None  # no index means the first GPU
-        erm = None if graphs.erm is None else _Graph(graphs.erm, threads, card)
-        super().__init__(graphs, _Graph(graphs.model, threads, card), erm, torch_engine)
+        self._model = _Graph(graphs.model, threads, card)
+        self._erm = None if graphs.erm is None else _Graph(graphs.erm, threads, card)
+        self._torch = torch_engine.alone()
+        self._graph_bytes = sum(path.stat().st_size for path in graphs if path is not None)
 
-    def perturbed(self, images: NDArray[np.uint8], batch: NDArray[np.float32], explain: Explain) -> Scores:
-        return self._torch.run(images, explain)
+    @property
+    def image_size(self) -> int:
+        return self._torch.image_size
+
+    @property
+    def grey_window(self) -> GreyWindow | None:
+        return self._torch.grey_window
+
+    @property
+    def classes(self) -> int:
+        return self._torch.classes
+
+    @property
+    def nbytes(self) -> int:
+        """Upper bound: a library may keep weights in lower precision than their file."""
+        return self._graph_bytes + self._torch.nbytes
+
+    def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
+        batch = np.divide(images, np.float32(255), dtype=np.float32)  # (N, 3, S, S)
+        erm_logits = None if self._erm is None else self._erm.run(batch, "logits")[0]
+        if explain is None:
+            return Scores(self._model.run(batch, "logits")[0], erm_logits)
+        if explain.method in OF_IMAGES:
+            return self._torch.run(images, explain)._replace(erm_logits=erm_logits)
+        logits, activation = self._model.run(batch, "logits", "activation")
+        maps, targets = self._torch.explain(activation, logits, explain)
+        return Scores(logits, erm_logits, maps, targets)
 
 
 class _Graph:
@@ -56,13 +98,14 @@ class _Graph:
         self._session = _session(path, threads, card)
 
     def run(self, batch: NDArray[np.float32], *names: str) -> list[NDArray[np.float32]]:
+        """Return the named outputs (`logits`, `activation`) for (N, 3, S, S) in 0..1."""
         try:
-            found: list[NDArray[np.float32]] = self._session.run(list(names), {"images": batch})
+            outputs: list[NDArray[np.float32]] = self._session.run(list(names), {"images": batch})
         except RuntimeException as error:  # ONNX Runtime has no exception class for out of memory
             if "Failed to allocate memory" not in str(error):
                 raise
             raise no_memory() from error
-        return found
+        return outputs
 
 
 def cuda_available() -> bool:

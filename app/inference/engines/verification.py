@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from app.inference.engines import graph_store as graphs
-from app.inference.engines.graph import Graphs
-from app.inference.engines.onnx import TOLERANCE, OnnxEngine, cuda_available, difference
+from app.inference.engines.onnx import TOLERANCE, Graphs, OnnxEngine, cuda_available, difference
 from app.inference.engines.torch import TorchEngine
 from app.inference.engines.upgrade import Proven, Squares
 from app.inference.types import Engine, Pair

@@ -19,8 +19,7 @@ from sklearn.datasets import load_digits
 
 from app.inference import Explain, Inference, Pair, Part, Seen, Upload
 from app.inference.engines import graph_store as graphs
-from app.inference.engines.graph import Graphs
-from app.inference.engines.onnx import TOLERANCE, OnnxEngine, difference
+from app.inference.engines.onnx import TOLERANCE, Graphs, OnnxEngine, difference
 from app.inference.engines.torch import TorchEngine, load
 from app.inference.engines.verification import prove
 from app.inference.types import Scores

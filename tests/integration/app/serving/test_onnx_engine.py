@@ -12,8 +12,7 @@ import pytest
 import torch
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, RuntimeException
 
-from app.inference.engines.graph import Graphs
-from app.inference.engines.onnx import OnnxEngine
+from app.inference.engines.onnx import Graphs, OnnxEngine
 from app.inference.engines.torch import TorchEngine
 from core.errors import Unavailable
 from models.backbones import build_network
@@ -59,7 +58,7 @@ class Failing:
 
 def fail(engine: OnnxEngine, error: Exception) -> None:
     """Let every run of the engine's session end so."""
-    session = engine._model._session  # type: ignore[attr-defined]  # of this kind of graph
+    session = engine._model._session
     session._sess = Failing(session._sess, error)
 
 
