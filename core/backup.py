@@ -92,8 +92,7 @@ def restore(folder: Path, database: str, artifacts: Artifacts) -> Contents:
                 raise NotRestorable("the database is not empty; restore into an empty one")
         if contents.files:
             _store(folder / FILES, artifacts)
-        schema.upgrade(database)
-        schema.downgrade(database, contents.revision)
+        schema.recreate(database, contents.revision)
         with opened.engine.begin() as connection:
             for table in _tables(connection):
                 _read(connection, table, folder, contents.rows.get(table.name, 0))

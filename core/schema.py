@@ -14,10 +14,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.exc import OperationalError
 
 from core.session import Database
+from core.tables import Table
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def upgrade(url: str, revision: str = "head", *, patience: Patience = Patience()
 
     A database of a newer version is left alone, so that old code works on new tables during a rolling update
     and after a rollback by one version. Migrations must therefore only add, or remove what the previous
-    version no longer reads.
+    version no longer reads. Revision 0010, older than the first release, is the one exception.
     """
 
     def change(connection: Connection) -> None:
@@ -55,9 +56,17 @@ def upgrade(url: str, revision: str = "head", *, patience: Patience = Patience()
     _migrate(url, change, patience)
 
 
-def downgrade(url: str, revision: str) -> None:
-    """Revert the migrations after `revision`, for an older version of the service."""
-    _migrate(url, lambda connection: command.downgrade(config(connection), revision), Patience())
+def recreate(url: str, revision: str) -> None:
+    """Drop the tables of the service, and make those of `revision`."""
+    ours = {*Table.metadata.tables, "alembic_version"}
+
+    def change(connection: Connection) -> None:
+        existing = MetaData()
+        existing.reflect(connection, only=lambda name, _: name in ours)
+        existing.drop_all(connection)
+        command.upgrade(config(connection), revision)
+
+    _migrate(url, change, Patience())
 
 
 def is_current(database: Database) -> bool:

@@ -127,22 +127,3 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", "seq"),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("events")
-    op.drop_table("aliases")
-    op.drop_index("ix_models_job_id", table_name="models")
-    op.drop_index("ix_models_dataset_id", table_name="models")
-
-    op.drop_table("models")
-    op.drop_index("jobs_queue", table_name="jobs")
-    op.drop_index("jobs_lease", table_name="jobs")
-    op.drop_index("jobs_dataset", table_name="jobs")
-
-    op.drop_table("jobs")
-    op.drop_index("ix_idempotency_at", table_name="idempotency")
-
-    op.drop_table("idempotency")
-    op.drop_table("datasets")
-    op.drop_table("alias_moves")

@@ -23,8 +23,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("model_id", "calibration_id", "hour", "what"),
     )
     op.create_index("served_hour", "served", ["hour"], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_index("served_hour", table_name="served")
-    op.drop_table("served")

@@ -30,10 +30,3 @@ def upgrade() -> None:
     )
     op.add_column("jobs", sa.Column("owner", sa.String(length=64), nullable=True))
     op.create_index("jobs_owner", "jobs", ["owner", "state"], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_index("jobs_owner", table_name="jobs")
-    with op.batch_alter_table("jobs") as jobs:
-        jobs.drop_column("owner")
-    op.drop_table("keys")

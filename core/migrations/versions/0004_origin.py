@@ -15,9 +15,3 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("request_id", sa.String(length=64), nullable=True))
     op.add_column("jobs", sa.Column("traceparent", sa.String(length=55), nullable=True))
-
-
-def downgrade() -> None:
-    with op.batch_alter_table("jobs") as jobs:
-        jobs.drop_column("traceparent")
-        jobs.drop_column("request_id")

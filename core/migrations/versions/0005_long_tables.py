@@ -31,10 +31,3 @@ def upgrade() -> None:
     )
     op.create_index("jobs_newest", "jobs", ["created_at", "id"])
     op.drop_index("jobs_queue", table_name="jobs")
-
-
-def downgrade() -> None:
-    op.create_index("jobs_queue", "jobs", ["state", "not_before", "priority", "created_at"])
-    op.drop_index("jobs_newest", table_name="jobs")
-    op.drop_index("jobs_untold", table_name="jobs")
-    op.drop_index("jobs_next", table_name="jobs")

@@ -17,9 +17,3 @@ WHOLE = sa.text("ended_at IS NOT NULL AND thinned_at IS NULL")
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("thinned_at", sa.Double(), nullable=True))
     op.create_index("jobs_whole", "jobs", ["ended_at"], postgresql_where=WHOLE, sqlite_where=WHOLE)
-
-
-def downgrade() -> None:
-    op.drop_index("jobs_whole", table_name="jobs")
-    with op.batch_alter_table("jobs") as jobs:
-        jobs.drop_column("thinned_at")

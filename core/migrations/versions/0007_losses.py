@@ -15,7 +15,3 @@ depends_on = None
 def upgrade() -> None:
     # A server default, because replicas of the previous version still insert jobs during the update.
     op.add_column("jobs", sa.Column("losses", sa.Integer(), nullable=False, server_default="0"))
-
-
-def downgrade() -> None:
-    op.drop_column("jobs", "losses")

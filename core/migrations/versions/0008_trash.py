@@ -21,7 +21,3 @@ def upgrade() -> None:
         sa.Column("at", sa.Double(), server_default=db_now(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("trash")

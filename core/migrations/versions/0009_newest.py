@@ -14,8 +14,3 @@ depends_on = None
 def upgrade() -> None:
     op.create_index("datasets_newest", "datasets", ["created_at", "id"])
     op.create_index("models_newest", "models", ["created_at", "id"])
-
-
-def downgrade() -> None:
-    op.drop_index("models_newest", table_name="models")
-    op.drop_index("datasets_newest", table_name="datasets")
