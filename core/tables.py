@@ -41,7 +41,7 @@ class Table(DeclarativeBase):
         JobState: _word(JobState),
         Stage: _word(Stage),
         DatasetState: _word(DatasetState),
-        Arm: _word(Arm),
+        Arm: _word(Arm, length=32),
         Counted: _word(Counted, length=32),
     }
 

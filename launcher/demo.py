@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from masktune.cli.output import ENDED_BADLY, INTERRUPTED, REFUSED, console, fail, fail_with, figure
+from masktune.contract.vocabulary import Arm
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -277,7 +278,7 @@ def _measured(report: Report) -> list[str]:
     by_arm = report.metrics.get("test", {})
     rates = ", ".join(f"{ARM_NAMES[arm]} {percent(by_arm[arm].accuracy)}" for arm in in_order(by_arm))
     lines = [f"Accuracy with the square on the wrong class: {rates}."] if rates else []
-    if "erm" in by_arm and by_arm["erm"].accuracy < 0.5:
+    if Arm.ERM in by_arm and by_arm[Arm.ERM].accuracy < 0.5:
         lines.append("Plain training does worse than guessing there: it learned the square.")
     return lines
 

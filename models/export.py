@@ -22,10 +22,10 @@ from models.data.grey import GreyWindow, read_window
 from models.errors import LearningError
 from models.training.checkpoints import weights_digest
 
-Arm = Literal["erm", "masktune", "retrained", "control", "imported"]
+Arm = Literal["erm", "masktune", "retrained", "masktune_control", "retrained_control", "imported"]
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
-_VERSION = 1
+_VERSION = 2
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
@@ -55,12 +55,12 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises `ModelError` for anything that `to_json` does not return."""
-        if not isinstance(value, dict) or value.get("version") != _VERSION:
+        """Raises `ModelError` for anything that `to_json` does not return, now or in version 1."""
+        if not isinstance(value, dict) or value.get("version") not in (1, _VERSION):
             raise ModelError(f"the card is not of version {_VERSION}")
         fields = {name: item for name, item in value.items() if name != "version"}
         try:
-            card = cls(**fields)
+            card = cls(**fields if value["version"] == _VERSION else fields | _reworded(fields))
             return replace(
                 card,
                 classes=tuple(card.classes),
@@ -68,8 +68,20 @@ class ModelCard:
                 std=_rgb(card.std),
                 grey_window=read_window(card.grey_window),
             )
-        except (TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise ModelError(f"the card does not hold what it should: {error}") from error
+
+
+def _reworded(card: dict[str, Any]) -> dict[str, Any]:
+    """What version 1 called by other words: one arm `control`, and groups `given`."""
+    hyperparameters = card.get("hyperparameters", {})
+    head = hyperparameters.get("retrain_head")
+    reworded = {}
+    if card.get("arm") == "control":
+        reworded["arm"] = "masktune_control" if head is None else "retrained_control"
+    if head is not None and head.get("groups") == "given":
+        reworded["hyperparameters"] = hyperparameters | {"retrain_head": head | {"groups": "labels"}}
+    return reworded
 
 
 def _rgb(values: tuple[float, ...]) -> tuple[float, float, float]:

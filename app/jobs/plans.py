@@ -76,7 +76,7 @@ def _erm(session: Session, request: ErmRequest) -> Plan:
 
 
 def _masktune(session: Session, request: MasktuneRequest) -> Plan:
-    return _training(session, request, (Arm.ERM, Arm.MASKTUNE, Arm.CONTROL))
+    return _training(session, request, (Arm.ERM, Arm.MASKTUNE, Arm.MASKTUNE_CONTROL))
 
 
 def _training(session: Session, request: ErmRequest | MasktuneRequest, arms: tuple[Arm, ...]) -> Plan:
@@ -88,7 +88,7 @@ def _training(session: Session, request: ErmRequest | MasktuneRequest, arms: tup
         _check_pretrained(model, params.backbone)
     else:
         params = resolve(base, request)
-    wanted = [arm for arm in arms if arm is not Arm.CONTROL or params.control]
+    wanted = [arm for arm in arms if arm is not Arm.MASKTUNE_CONTROL or params.control]
     return Plan(dataset.id, params.to_json(), {"model_ids": _new_models(wanted)})
 
 
@@ -122,9 +122,9 @@ def _retrain_head(session: Session, request: RetrainHeadRequest) -> Plan:
             )
         fixed["second_model"] = second.id
     params = resolve_head(request, **fixed)
-    if params.groups == "given":
+    if params.groups == "labels":
         _check_grouped(dataset)
-    arms = [Arm.RETRAINED, Arm.CONTROL] if params.control else [Arm.RETRAINED]
+    arms = [Arm.RETRAINED, Arm.RETRAINED_CONTROL] if params.control else [Arm.RETRAINED]
     return Plan(dataset.id, params.to_json(), {"model": model.id, "model_ids": _new_models(arms)})
 
 

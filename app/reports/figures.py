@@ -9,18 +9,19 @@ from typing import Literal
 
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmDifference
-from masktune.contract.report.base import ArmName, Proportion
+from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import GroupSlice
 from masktune.contract.report.saliency import InferredSlice
 from masktune.contract.report.text import percent
 from masktune.contract.report.text.names import ARM_NAMES, STATISTICS, in_order, statistics_in_order
+from masktune.contract.vocabulary import Arm
 
 
 @dataclass(frozen=True)
 class Figure:
     """A share in 0..1 with its interval, if it has one. `lowest`: of all groups or classes of the model."""
 
-    arm: ArmName
+    arm: Arm
     value: float
     low: float | None
     high: float | None
@@ -117,7 +118,7 @@ def inferred_slice(of: InferredSlice) -> Row:
     return Row(f"Slice {of.index + 1}", f"{percent(of.share)} of its class", of.n, _measured(measured))
 
 
-def _measured(measured: Sequence[tuple[ArmName, Proportion]]) -> tuple[Figure, ...]:
+def _measured(measured: Sequence[tuple[Arm, Proportion]]) -> tuple[Figure, ...]:
     return _sorted(Figure(arm, of.accuracy, of.low, of.high) for arm, of in measured)
 
 

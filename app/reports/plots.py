@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.probabilities import Reliability, RiskCurve
 from masktune.contract.report.text import percent
-from masktune.contract.report.text.names import ARM_NAMES, CONTROLS, in_order
+from masktune.contract.report.text.names import ARM_NAMES, in_order
+from masktune.contract.vocabulary import CONTROLS, Arm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ _COLOR = {
 _drawing = Lock()  # matplotlib's settings and font cache are not thread-safe
 
 
-def risk_coverage(curves: Mapping[ArmName, RiskCurve], *, name: str) -> Markup:
+def risk_coverage(curves: Mapping[Arm, RiskCurve], *, name: str) -> Markup:
     """Plot selective risk over coverage: a line with pointwise bounds for each (arm, curve).
 
     The control's bounds are left out, because three bands would hide each other.
@@ -82,14 +82,14 @@ def risk_coverage(curves: Mapping[ArmName, RiskCurve], *, name: str) -> Markup:
     return _svg(figure, name=name, label=f"Risk over coverage: {said}")
 
 
-def _top(curves: Mapping[ArmName, RiskCurve]) -> float:
+def _top(curves: Mapping[Arm, RiskCurve]) -> float:
     """Return the axis limit. Ignores bounds at low coverage: they reach 100 % and would flatten the lines."""
     settled = [p.high for curve in curves.values() for p in curve.points if p.coverage >= 0.3]
     risks = [p.risk for curve in curves.values() for p in curve.points]
     return min(102.0, 108 * float(max([0.005, *settled, *risks])))
 
 
-def reliability(arm: ArmName, found: Reliability, *, name: str) -> Markup:
+def reliability(arm: Arm, found: Reliability, *, name: str) -> Markup:
     """Plot accuracy over confidence, with each bin's interval; larger dots hold more samples."""
     figure = _figure(2.7, 2.7)
     axes = figure.add_subplot()

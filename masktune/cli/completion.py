@@ -27,7 +27,7 @@ FORMATS = ("auto", "image_folder", "csv", "waterbirds", "celeba", "backgrounds_c
 SOURCES = ("digits", "biased-digits", "mnist", "biased-mnist", "cifar10", "svhn")
 STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
 SPLITS = ("train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t")
-ARMS = ("erm", "masktune", "retrained", "control", "imported")
+ARMS = ("erm", "masktune", "retrained", "masktune_control", "retrained_control", "imported")
 PLACES = ("packaged", "cached", "hub", "none")
 SCORES = ("max_softmax", "product", "minimum")
 

@@ -15,7 +15,7 @@ from masktune.contract.parameters import Bounds, Doc, Parameters
 Augmentation = Literal["none", "flip", "crop_flip", "flip_affine", "pad_crop", "crop_flip_jitter"]
 Crop = Literal["none", "centre", "square"]
 Fill = Literal["black", "mean", "blur"]
-GroupSource = Literal["given", "saliency_clusters", "disagreement", "cross_mistakes"]
+GroupSource = Literal["labels", "saliency_clusters", "disagreement", "cross_mistakes"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 Precision = Literal["auto", "fp32", "bf16"]
 ScheduleName = Literal["constant", "multistep", "cosine"]
@@ -233,9 +233,9 @@ class RetrainConfig(Parameters):
     groups: Annotated[
         GroupSource,
         Doc(
-            "given: those of the data set. cross_mistakes (default): by what heads that were fitted on other "
-            "samples get wrong. disagreement: by where `second_model` differs. saliency_clusters: by where "
-            "the model looks. All except `given` are inferred, and marked so."
+            "labels: those of the data set. cross_mistakes (default): by what heads fitted on other samples "
+            "get wrong. disagreement: by where `second_model` differs. saliency_clusters: by where "
+            "the model looks. All except `labels` are inferred, and marked so."
         ),
     ] = "cross_mistakes"
     second_model: Annotated[str | None, Doc("Id or alias; with `disagreement` only.")] = None

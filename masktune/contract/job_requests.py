@@ -62,7 +62,7 @@ class FinetuneRequest(_Preset):
 
 @accepts(RetrainConfig)
 class RetrainHeadRequest(Strict):
-    """Keep a model's backbone and retrain its last layer, balanced over groups, given or inferred."""
+    """Keep a model's backbone and retrain its last layer, balanced over groups, labelled or inferred."""
 
     model: ModelRef = Field(description="Id or alias, usually of an ERM model.")
     dataset: DatasetRef | None = _TRAINED_ON

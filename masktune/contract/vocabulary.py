@@ -114,14 +114,19 @@ class Arm(StrEnum):
     """ERM, then finetuned on masked images."""
     RETRAINED = "retrained"
     """The backbone of another model with its last layer retrained, balanced over groups."""
-    CONTROL = "control"
-    """The same budget without what is judged: ERM continued without masks, or a last layer fitted without
-    groups."""
+    MASKTUNE_CONTROL = "masktune_control"
+    """ERM, then continued for the budget of MaskTune's finetune, without masks."""
+    RETRAINED_CONTROL = "retrained_control"
+    """The last layer fitted like the retrained one, but balanced over classes alone."""
     IMPORTED = "imported"
     """Imported by a user as a safetensors file."""
-    GIVEN = "given"
-    """Only in reports: the model that the judged one was made from, where its own arm (control, retrained)
-    already means another model there. No model has this arm."""
+    BASELINE = "baseline"
+    """Only in a job's figures: the model that the judged one was made from, where its own arm (a control, or
+    retrained) means another model there. No model has this arm."""
+
+
+CONTROLS = (Arm.MASKTUNE_CONTROL, Arm.RETRAINED_CONTROL)
+"""The same budget without what is judged."""
 
 
 class WeightsPlace(StrEnum):

@@ -1,1 +1,1 @@
-"""The last layer refitted, balanced over groups that are given or inferred."""
+"""The last layer refitted, balanced over groups that are labelled or inferred."""

@@ -1,7 +1,7 @@
-"""Groups of training samples to balance a last layer over: given, or inferred without group labels.
+"""Groups of training samples to balance a last layer over: labelled, or inferred without group labels.
 
-`given` groups are those of DFR (Kirichenko et al. 2023) and the upper bound. The others are guesses and
-are marked as such. Only `given_groups` reads true groups.
+`label_groups` are those of DFR (Kirichenko et al. 2023) and the upper bound. The others are guesses and
+are marked as such. Only `label_groups` reads true groups.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def class_groups(labels: Labels, classes: Sequence[str]) -> Groups:
     return Groups("classes", False, labels, tuple(classes))
 
 
-def given_groups(labels: Labels, groups: Labels, *, classes: Sequence[str], names: Sequence[str]) -> Groups:
+def label_groups(labels: Labels, groups: Labels, *, classes: Sequence[str], names: Sequence[str]) -> Groups:
     """Cross class with true group. Raises HeadError if a sample has no group (−1)."""
     if (groups < 0).any():
         raise HeadError(f"{int((groups < 0).sum())} training samples have no group: infer groups instead")
@@ -87,7 +87,7 @@ def given_groups(labels: Labels, groups: Labels, *, classes: Sequence[str], name
     called = tuple(_pair_name(classes[label], names[group]) for label, group in pairs.tolist())
     if len(set(called)) < len(called):  # a group name can start with the names of two classes
         called = tuple(f"{classes[label]} · {names[group]}" for label, group in pairs.tolist())
-    return Groups("given", False, assigned.reshape(-1), called)
+    return Groups("labels", False, assigned.reshape(-1), called)
 
 
 def _pair_name(class_name: str, group: str) -> str:

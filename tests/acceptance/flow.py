@@ -8,6 +8,7 @@ from typing import Any
 from launcher.demo import FIELDS
 from launcher.demo_data import CLASSES, write_zip
 from masktune import Client, Dataset, Job
+from masktune.contract.vocabulary import Arm
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -48,7 +49,7 @@ def _train(client: Client, dataset: Dataset) -> Job:
     finished = [e.data["stage"] for e in events if e.type == "stage" and e.data["status"] == "finished"]
     assert finished == ["erm", "mask", "finetune", "control", "calibrate", "evaluate"]
     job = client.jobs.wait(job.id)
-    assert set(job.models) == {"erm", "masktune", "control"}
+    assert set(job.models) == {"erm", "masktune", "masktune_control"}
     assert (job.attempt, job.progress.fraction, job.error) == (1, 1.0, None)
     return job
 
@@ -60,12 +61,12 @@ def _report(client: Client, job: Job) -> None:
 
     # In test, the square is on the wrong class, so a model that learned the square is wrong there.
     assert accuracy("erm") < 0.5
-    assert accuracy("control") < 0.5
+    assert accuracy("masktune_control") < 0.5
     assert accuracy("masktune") > 0.9
     report = client.jobs.report(job.id)
     assert report.verdict is not None
     assert report.verdict.verdict == "helped"
-    assert report.metrics["test"]["masktune"].accuracy == accuracy("masktune")
+    assert report.metrics["test"][Arm.MASKTUNE].accuracy == accuracy(Arm.MASKTUNE)
     assert "</html>" in client.jobs.report_html(job.id)
 
 

@@ -14,11 +14,10 @@ from pydantic import TypeAdapter
 from masktune.contract.report import VERSION, Report, accuracy
 from masktune.contract.report import saliency as section
 from masktune.contract.report.accuracy import ArmMetrics, Disagreement
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.probabilities import Certificate, Certificates, Reliability, RiskCurve
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
-from masktune.contract.vocabulary import JobKind, Stage
+from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.evaluation.masking_cost import MaskedAnswers, masking_cost
 from models.evaluation.metrics import Labels, Names, metrics
 from models.evaluation.paired import Difference
@@ -36,18 +35,18 @@ Json = dict[str, Any]
 CLASSES = ("0-4", "5-9")
 GROUPS = ("0-4 without", "0-4 with square", "5-9 without", "5-9 with square")
 TRAIN_WEIGHTS = {0: 500, 1: 5, 2: 5, 3: 500}
-RIGHT: dict[ArmName, tuple[float, ...]] = {
-    "erm": (0.2, 0.99, 0.99, 0.25),
-    "masktune_control": (0.25, 0.99, 0.98, 0.3),
-    "masktune": (0.95, 0.97, 0.96, 0.94),
+RIGHT: dict[Arm, tuple[float, ...]] = {
+    Arm.ERM: (0.2, 0.99, 0.99, 0.25),
+    Arm.MASKTUNE_CONTROL: (0.25, 0.99, 0.98, 0.3),
+    Arm.MASKTUNE: (0.95, 0.97, 0.96, 0.94),
 }
 
 
 def report(
-    *, right: Mapping[ArmName, tuple[float, ...]] | None = None, n: int = 400, groups: bool = True
+    *, right: Mapping[Arm, tuple[float, ...]] | None = None, n: int = 400, groups: bool = True
 ) -> Json:
     """The JSON of a report. `right`: for each arm, the share of right answers in each of the four groups."""
-    shares_of: Mapping[ArmName, tuple[float, ...]] = RIGHT if right is None else right
+    shares_of: Mapping[Arm, tuple[float, ...]] = RIGHT if right is None else right
     rng = np.random.default_rng(1)
     group = rng.integers(0, 4, n)
     labels = group // 2
@@ -68,7 +67,7 @@ def report(
         )
         for arm, predictions in said.items()
     }
-    reliability: dict[ArmName, Reliability | None] = {
+    reliability: dict[Arm, Reliability | None] = {
         arm: Reliability.model_validate(calibration_error(logits[arm].astype(np.float32), labels))
         for arm in said
     }
@@ -118,10 +117,10 @@ def evidence(value: Json) -> Json:
 
 
 @lru_cache
-def _evidence(arms: tuple[ArmName, ...], n: int) -> Json:
+def _evidence(arms: tuple[Arm, ...], n: int) -> Json:
     labels, maps = _maps(n)
     said = {arm: np.where(np.arange(n) % 10 == 0, 1 - labels, labels) for arm in arms}
-    said["erm"] = np.where(np.arange(n) // 2 % 5 == 0, 1 - labels, labels)  # wrong where it looks elsewhere
+    said[Arm.ERM] = np.where(np.arange(n) // 2 % 5 == 0, 1 - labels, labels)  # wrong where it looks elsewhere
     slices = infer_slices(
         Looked(np.arange(n), labels, maps, np.arange(n) // 2 % 5),
         classes=CLASSES,
@@ -130,7 +129,7 @@ def _evidence(arms: tuple[ArmName, ...], n: int) -> Json:
     )
     cost = masking_cost(_masked(labels), generator=np.random.default_rng(0), names=Names(CLASSES))
     check = judge(_table(labels), labels, CLASSES, rng=np.random.default_rng(0), permutations=39)
-    shifted = of_shift(metrics(labels, labels), metrics(labels, said["erm"]))
+    shifted = of_shift(metrics(labels, labels), metrics(labels, said[Arm.ERM]))
     signs = [shifted, of_mask(cost, split="test"), of_property(check.to_json())]
     tables = {arm: CalibrationTable.build(np.linspace(-1, 0, n), said[arm] == labels) for arm in arms}
     means = [section.MeanMap.model_validate(mean) for mean in mean_maps(maps, labels, classes=CLASSES)]
@@ -237,10 +236,10 @@ def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
 
 
 def _compared(
-    said: Mapping[ArmName, Labels], rival: ArmName, labels: Labels, group: Labels | None
+    said: Mapping[Arm, Labels], rival: Arm, labels: Labels, group: Labels | None
 ) -> tuple[Difference, ...]:
     return compare(
-        said["masktune"] == labels,
+        said[Arm.MASKTUNE] == labels,
         said[rival] == labels,
         classes=labels,
         groups=group,
@@ -250,7 +249,7 @@ def _compared(
 
 
 def _differences(
-    said: Mapping[ArmName, Labels], labels: Labels, group: Labels | None
+    said: Mapping[Arm, Labels], labels: Labels, group: Labels | None
 ) -> list[accuracy.ArmDifference]:
     if "masktune" not in said:
         return []
@@ -262,8 +261,8 @@ def _differences(
     ]
 
 
-def _verdict(said: Mapping[ArmName, Labels], labels: Labels, group: Labels | None) -> accuracy.Verdict | None:
-    rivals: tuple[ArmName, ...] = ("masktune_control", "erm", "imported")
+def _verdict(said: Mapping[Arm, Labels], labels: Labels, group: Labels | None) -> accuracy.Verdict | None:
+    rivals: tuple[Arm, ...] = (Arm.MASKTUNE_CONTROL, Arm.ERM, Arm.IMPORTED)
     rival = next((arm for arm in rivals if arm in said), None)
     if "masktune" not in said or rival is None:
         return None

@@ -35,6 +35,11 @@ class Old:
     kept: dict[str, int]
     """The same after the upgrade, before anything ran that cleans up what is old."""
 
+    def model(self, arm: str) -> str:
+        """The id of a model of the masktune job, by its arm of today."""
+        words = {"masktune_control": "control"}
+        return str(self.facts["models"][words.get(arm, arm)])
+
     def get(self, path: str, *, key: str | None = None, **query: Any) -> Any:
         """The answer to the operator, or to the holder of another key."""
         headers = {"Authorization": f"Bearer {key or self.facts['operator']}"}

@@ -93,11 +93,46 @@ def test_models_and_aliases_are_read(old: Old) -> None:
         if model["calibration"] is not None:
             assert old.get(f"/models/{id}/risk-coverage")["points"]
             assert old.get(f"/models/{id}/drift")
-    erm, masktune = (old.facts["models"][arm] for arm in ("erm", "masktune"))
+    arms = {model["arm"] for model in models.values()}
+    assert arms == {"erm", "masktune", "masktune_control", "retrained", "retrained_control", "imported"}
+    for arm in ("erm", "masktune", "masktune_control"):
+        assert models[old.model(arm)]["arm"] == arm
+    for arm in arms:
+        filtered = {model["id"] for model in old.get("/models", arm=arm)["data"]}
+        assert filtered == {id for id, model in models.items() if model["arm"] == arm}
+    erm, masktune = old.model("erm"), old.model("masktune")
     (alias,) = old.get("/aliases")["data"]
     assert (alias["name"], alias["model"], alias["version"]) == ("best", masktune, 3)
     moves = old.get("/aliases/best")["history"]
     assert [(move["version"], move["model"]) for move in moves] == [(3, masktune), (2, erm), (1, masktune)]
+
+
+ARMS = {
+    "masktune": ("erm", "masktune", "masktune_control"),
+    "inferred": ("erm", "retrained", "retrained_control"),
+    "given": ("erm", "retrained"),
+    "undivided": ("erm", "retrained"),
+    "evaluate": ("erm", "masktune"),
+}
+
+
+@pytest.mark.parametrize("part", REPORTED)
+def test_arms_and_groups_have_the_words_of_today(old: Old, part: str) -> None:
+    """Wherever a job names them: models, figures, events, parameters, report."""
+    job, report = (old.get(f"/jobs/{old.facts['jobs'][part]}{rest}") for rest in ("", "/report"))
+    arms = set(ARMS[part])
+    assert job["metrics"].keys() == report["models"].keys() == report["metrics"]["test"].keys() == arms
+    trained = {"masktune": arms, "evaluate": set()}.get(part, arms - {"erm"})
+    assert job["models"].keys() == row(old, part).inputs.get("model_ids", {}).keys() == trained
+    for arm, id in job["models"].items():
+        assert old.get(f"/models/{id}")["arm"] == arm
+    (told,) = [
+        e["data"] for e in old.get(f"/jobs/{job['id']}/events", limit=100)["data"] if e["type"] == "metrics"
+    ]
+    assert told == job["metrics"]
+    if part == "given":
+        assert (job["params"]["groups"], report["groups"]["source"]) == ("labels", "labels")
+    assert ("control" in str(report["verdict"]["b"])) == (part in ("masktune", "inferred"))
 
 
 @pytest.mark.parametrize("part", REPORTED)
@@ -106,8 +141,8 @@ def test_reports_are_read(old: Old, part: str) -> None:
     report = old.get(path)
     if part == "masktune":
         figures = report["metrics"]["test"]
-        accuracies = {arm.removeprefix("masktune_"): told["accuracy"] for arm, told in figures.items()}
-        assert accuracies == old.facts["accuracy"]
+        accuracy = {old.model(arm): told["accuracy"] for arm, told in figures.items()}
+        assert accuracy == {id: old.facts["accuracy"][arm] for arm, id in old.facts["models"].items()}
     headers = {"Authorization": f"Bearer {old.facts['operator']}", "Accept": "text/html"}
     page = old.front.client.get(path, headers=headers)
     assert page.status_code == 200
@@ -141,9 +176,9 @@ def test_a_model_answers_as_before_under_a_certified_policy(old: Old) -> None:
 
 def test_weights_checkpoints_and_mask_sets_are_opened(old: Old) -> None:
     done = row(old, "masktune").done
-    trained = {"erm": "erm", "masktune": "finetune", "control": "control"}
+    trained = {"erm": "erm", "masktune": "finetune", "masktune_control": "control"}
     for arm, stage in trained.items():
-        network, card = load_model(folder(old, f"models/{old.facts['models'][arm]}"))
+        network, card = load_model(folder(old, f"models/{old.model(arm)}"))
         assert card.arm == arm
         assert weights_digest(network.model) == done[stage]["figures"]["weights"]
         (file,) = folder(old, done[stage]["artifact"]).glob("*.pt")
@@ -155,7 +190,13 @@ def test_weights_checkpoints_and_mask_sets_are_opened(old: Old) -> None:
     assert load_model(folder(old, imported.artifact))
 
 
-def test_jobs_are_gone_on_with(old: Old, runtime: Runtime) -> None:
+@pytest.fixture(scope="package")
+def weights() -> dict[str, str]:
+    """Stage → digest of the weights that the running job ended with, as it was stored first."""
+    return {}
+
+
+def test_jobs_are_gone_on_with(old: Old, runtime: Runtime, weights: dict[str, str]) -> None:
     """The one that was running goes on after its first epoch, the others are begun, resumed or started."""
     ids = old.facts["jobs"]
     sweep_once(runtime)
@@ -167,6 +208,11 @@ def test_jobs_are_gone_on_with(old: Old, runtime: Runtime) -> None:
         job = old.get(f"/jobs/{id}")
         assert (job["state"], job["error"], job["attempt"]) == ("succeeded", None, attempt)
     assert epochs(old, ids["running"]) == [1, 2, 2, 3]
+    done = row(old, "running").done
+    for stage in ("erm", "finetune", "control"):
+        assert (
+            weights.setdefault(stage, done[stage]["figures"]["weights"]) == done[stage]["figures"]["weights"]
+        )
     report = old.get(f"/jobs/{ids['running']}/report")
     assert report["metrics"]["test"].keys() == {"erm", "masktune", "masktune_control"}
 
@@ -174,4 +220,5 @@ def test_jobs_are_gone_on_with(old: Old, runtime: Runtime) -> None:
 def epochs(old: Old, job: str) -> list[int]:
     """The epochs of ERM that either version told of."""
     told: list[dict[str, Any]] = old.get(f"/jobs/{job}/events", limit=100)["data"]
-    return [e["data"]["epoch"] for e in told if e["type"] == "progress" and e["data"]["epochs"] == 3]
+    whole = [e["data"] for e in told if e["type"] == "progress" and e["data"]["step"] == 0]
+    return [progress["epoch"] for progress in whole if progress["epochs"] == 3]

@@ -17,7 +17,7 @@ from web.widgets import choice
 
 GROUPS = {
     "": "groups inferred from mistakes",
-    "given": "the groups of the data set",
+    "labels": "the groups of the data set",
     "saliency_clusters": "groups inferred from where the model looks",
     "disagreement": "groups inferred from disagreement with a second model",
 }

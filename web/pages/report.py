@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.saliency import GalleryItem
 from masktune.contract.report.text import answers, notes, verdict
 from masktune.contract.report.text.answers import EVIDENCE
@@ -20,6 +19,7 @@ from masktune.contract.report.text.names import (
     splits_in_order,
     statistics_in_order,
 )
+from masktune.contract.vocabulary import Arm
 from web.shell import html, page, titled
 from web.text import labels as words
 from web.transport.connection import api, here, lacking, own_key
@@ -65,12 +65,12 @@ def _split(report: Report, split: str) -> None:
     )
 
 
-def tables(by_arm: Mapping[ArmName, ArmMetrics]) -> dict[str, Any]:
+def tables(by_arm: Mapping[Arm, ArmMetrics]) -> dict[str, Any]:
     """Rows of a split's table: the groups, or else the classes."""
     arms = in_order(by_arm)
     grouped = any(metrics.worst_group_accuracy is not None for metrics in by_arm.values())
     among: Literal["groups", "classes"] = "groups" if grouped else "classes"
-    slices: dict[ArmName, dict[int, SliceAccuracy]] = {
+    slices: dict[Arm, dict[int, SliceAccuracy]] = {
         arm: {one.id: one for one in getattr(by_arm[arm], among)} for arm in arms
     }
     rows = [
@@ -99,7 +99,7 @@ def _item(item: GalleryItem, report: Report) -> dict[str, Any]:
     """One image of the gallery; its saliency maps are computed anew by the models."""
     arms = [arm for arm in in_order(item.arms) if arm in report.models]
 
-    def saliency(arm: ArmName) -> str:
+    def saliency(arm: Arm) -> str:
         query = {"model": report.models[arm].id, "dataset": report.dataset.id, "sample": item.sample}
         return here(f"/files/saliency?{urlencode(query)}")
 

@@ -13,8 +13,9 @@ Json = Mapping[str, Any]
 
 ARMS = {
     "erm": "ERM",
-    "given": "Given model",
-    "control": "Control",
+    "baseline": "Baseline",
+    "masktune_control": "Control",
+    "retrained_control": "Control head",
     "masktune": "MaskTune",
     "retrained": "Retrained head",
     "imported": "Imported",
@@ -23,8 +24,9 @@ ARMS = {
 
 ARM_SENTENCES = {
     "erm": "before: plain training",
-    "given": "before: the model that the judged one was made from",
-    "control": "the same extra budget, without the masks or groups that are judged",
+    "baseline": "before: the model that the judged one was made from",
+    "masktune_control": "the same extra budget, without the masks that are judged",
+    "retrained_control": "the last layer fitted alike, without the groups that are judged",
     "masktune": "after: finetuned with the salient pixels masked",
     "retrained": "after: the last layer refitted, balanced over groups",
     "imported": "imported from a file",
@@ -38,7 +40,7 @@ KINDS = {
     "erm": ("Plain training (ERM)", "One ordinary classifier, calibrated and evaluated. No masks."),
     "retrain_head": (
         "Retrain the last layer",
-        "Keep a model's backbone and refit its last layer, balanced over given or inferred groups.",
+        "Keep a model's backbone and refit its last layer, balanced over labelled or inferred groups.",
     ),
     "evaluate": ("Evaluate a model", "Accuracy by class and group, on splits held out from training."),
     "mask": ("Mask set", "Mask what a model looks at in every training image, for a finetune job to use."),

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import JobError
-from masktune.contract.report.base import ArmName
-from masktune.contract.vocabulary import Arm, JobKind
+from masktune.contract.vocabulary import CONTROLS, Arm, JobKind
 from models.backbones import Network
 from models.evaluation.metrics import Logits, predict_logits
 from models.mitigation.features import head_of
@@ -24,25 +23,8 @@ from worker.stages.features import FrozenFeatures, is_frozen
 from worker.stages.passes import Passes, loader_for
 from worker.stages.training import load
 
-BEFORE = (Arm.ERM, Arm.IMPORTED, Arm.GIVEN)
+BEFORE = (Arm.ERM, Arm.IMPORTED, Arm.BASELINE)
 """The arms that a judged model may have come from; the first one present counts."""
-
-
-_NAMES: dict[Arm, ArmName] = {
-    Arm.ERM: "erm",
-    Arm.GIVEN: "baseline",
-    Arm.CONTROL: "masktune_control",
-    Arm.MASKTUNE: "masktune",
-    Arm.RETRAINED: "retrained",
-    Arm.IMPORTED: "imported",
-}
-
-
-def report_arm(arm: Arm, kind: JobKind) -> ArmName:
-    """The name of the arm in the report of a job of this kind."""
-    if arm is Arm.CONTROL and kind is JobKind.RETRAIN_HEAD:
-        return "retrained_control"
-    return _NAMES[arm]
 
 
 class Compared(NamedTuple):
@@ -56,7 +38,7 @@ class Compared(NamedTuple):
 
 
 def compared(context: StageContext) -> Compared:
-    """The models of this job in the order of `Arm`: ERM, then the models made from it, then the control."""
+    """The models of this job in the order of `Arm`: ERM, then the models made from it, then the controls."""
     made = [m["id"] for result in context.spec.done.values() for m in result.get("models", ()) if "id" in m]
     own = {context.model(id).arm: context.model(id) for id in made or [context.spec.model] if id}
     partners = [context.model(m.erm_id) for m in own.values() if m.erm_id in context.spec.models and m.erm_id]
@@ -70,8 +52,14 @@ def compared(context: StageContext) -> Compared:
 
 def arm_before(model: ModelSpec) -> Arm:
     """The arm under which a source model is compared. The control of another job is not this job's control,
-    and an earlier retrained head is not the judged one: both are `GIVEN`."""
-    return Arm.GIVEN if model.arm in (Arm.CONTROL, Arm.RETRAINED) else model.arm
+    and an earlier retrained head is not the judged one: both are the `BASELINE`."""
+    return Arm.BASELINE if model.arm in (*CONTROLS, Arm.RETRAINED) else model.arm
+
+
+def seed_name(arm: Arm) -> str:
+    """The arm's name in the seeds of intervals. It does not follow the arm's own name, so that the figures of
+    the same models stay those of earlier versions."""
+    return "control" if arm in CONTROLS else "given" if arm is Arm.BASELINE else arm.value
 
 
 def judged_arm(arms: Collection[Arm]) -> Arm:

@@ -7,29 +7,28 @@ from collections.abc import Mapping
 import numpy as np
 
 from masktune.contract.report.accuracy import BackgroundGap
-from masktune.contract.report.base import ArmName
 from masktune.contract.vocabulary import Arm
 from models.data.store import Store
 from models.evaluation.background_gap import RANDOM, SAME, Answered, background_gap
 from models.evaluation.metrics import Logits
-from worker.report.arms import report_arm
+from worker.report.arms import seed_name
 from worker.stages.context import StageContext
 
 
 def background_gaps(
     context: StageContext, logits: Mapping[str, Mapping[Arm, Logits]]
-) -> dict[str, dict[ArmName, BackgroundGap]]:
+) -> dict[str, dict[Arm, BackgroundGap]]:
     """The report's section `background_gap`, by split and arm; empty except for the Background Challenge."""
     store, seed = context.store, context.run.seed & 0xFFFFFFFF
     if not {SAME, RANDOM} <= set(store.group_names):
         return {}
     return {
         split: {
-            report_arm(arm, context.spec.kind): BackgroundGap.model_validate(
+            arm: BackgroundGap.model_validate(
                 background_gap(
                     _answered(store, said, SAME),
                     _answered(store, said, RANDOM),
-                    generator=np.random.default_rng([seed, *f"background/{split}/{arm}".encode()]),
+                    generator=np.random.default_rng([seed, *f"background/{split}/{seed_name(arm)}".encode()]),
                 )
             )
             for arm, said in by_arm.items()

@@ -16,7 +16,6 @@ from masktune.contract.report.saliency import Gallery, GalleryAnswer, GalleryIte
 from models.backbones import Network
 from models.runtime.images import mask_image, overlay, png, thumbnail
 from models.shortcuts.saliency_summary import RULE_WORDS, RULES, Floats, Gaze, Labels, moved, pick
-from worker.report.arms import report_arm
 from worker.report.saliency import Looks, mask_of, masking_of
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for
@@ -134,7 +133,7 @@ def _item(
         masking_map = torch.from_numpy(found.masking_maps[index][None])
         masked = mask_of(masking_of(context), masking_map, len(squares))[0].numpy()
         probability = float(found.probabilities[index])
-        answers[report_arm(arm, context.spec.kind)] = GalleryAnswer(
+        answers[arm] = GalleryAnswer(
             label=store.classes[label],
             probability=probability if np.isfinite(probability) else None,
             correct=label == sample.label,

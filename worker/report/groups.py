@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from masktune.contract.report.base import ArmName, Proportion
+from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import BalancedGroups, GroupExample, GroupSlice
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.mitigation.features import Labels
@@ -18,7 +18,7 @@ from models.mitigation.groups import Groups
 from models.mitigation.retrain import GroupReport, describe_groups
 from models.runtime.images import mask_image, png
 from worker.protocol import ModelSpec
-from worker.report.arms import Said, arm_before, report_arm
+from worker.report.arms import Said, arm_before
 from worker.report.gallery import squares_of
 from worker.stages.context import StageContext
 from worker.stages.heads import HEAD, MEMBERS, Members
@@ -40,7 +40,7 @@ def make_groups(
     control = None
     if Stage.CONTROL in context.spec.done:
         plain, control = _left_by(context, Stage.CONTROL)
-        predictions[Arm.CONTROL] = plain.held_out
+        predictions[Arm.RETRAINED_CONTROL] = plain.held_out
     reports = describe_groups(
         _groups(members, head),
         rows=members.rows,
@@ -59,7 +59,7 @@ def make_groups(
             "details": head["details"],
             "penalty": head["penalty"],
             "control_penalty": control and control["penalty"],
-            "held_out": {report_arm(arm, context.spec.kind): arm is not before for arm in predictions},
+            "held_out": {arm: arm is not before for arm in predictions},
             "slices": [
                 GroupSlice(
                     name=report.name,
@@ -87,11 +87,8 @@ def _groups(members: Members, head: Mapping[str, Any]) -> Groups:
     return Groups(head["groups"], head["inferred"], members.assigned, tuple(head["counts"]), doubt)
 
 
-def _accuracies(report: GroupReport) -> dict[ArmName, Proportion]:
-    return {
-        report_arm(Arm(one.model), JobKind.RETRAIN_HEAD): Proportion.model_validate(one)
-        for one in report.accuracies
-    }
+def _accuracies(report: GroupReport) -> dict[Arm, Proportion]:
+    return {Arm(one.model): Proportion.model_validate(one) for one in report.accuracies}
 
 
 def _true_groups(context: StageContext, rows: Labels) -> dict[str, int] | None:

@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from masktune.contract.report import accuracy as section
 from masktune.contract.report.accuracy import ArmDifference, ArmMetrics, Disagreement
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.probabilities import Reliability
-from masktune.contract.vocabulary import Arm, JobKind
+from masktune.contract.vocabulary import CONTROLS, Arm, JobKind
 from models.evaluation.metrics import Logits, Metrics, Names, metrics
 from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
 from models.statistics import wilson
-from worker.report.arms import BEFORE, arm_before, judged_arm, report_arm, without_copies
+from worker.report.arms import BEFORE, arm_before, judged_arm, seed_name, without_copies
 from worker.stages.context import StageContext
 
 JUDGED_SPLIT = "test"
@@ -29,9 +28,9 @@ JUDGED_SPLIT = "test"
 class FigureSections(NamedTuple):
     """The sections of a report that follow from the logits alone."""
 
-    before: ArmName | None
-    metrics: dict[str, dict[ArmName, ArmMetrics]]
-    reliability: dict[str, dict[ArmName, Reliability | None]]
+    before: Arm | None
+    metrics: dict[str, dict[Arm, ArmMetrics]]
+    reliability: dict[str, dict[Arm, Reliability | None]]
     differences: dict[str, list[ArmDifference]]
     verdict: section.Verdict | None
     disagreement: dict[str, Disagreement]
@@ -51,13 +50,13 @@ class Figures:
     def report(self) -> FigureSections:
         """The sections of the report; may raise Stopped."""
         return FigureSections(
-            before=self._before and self._name(self._before),
+            before=self._before,
             metrics={
-                split: {self._name(arm): ArmMetrics.model_validate(m) for arm, m in by_arm.items()}
+                split: {arm: ArmMetrics.model_validate(m) for arm, m in by_arm.items()}
                 for split, by_arm in self.metrics.items()
             },
             reliability={
-                split: {self._name(arm): self._reliability(split, arm) for arm in by_arm}
+                split: {arm: self._reliability(split, arm) for arm in by_arm}
                 for split, by_arm in self._logits.items()
             },
             differences={split: self._differences(split) for split in self._logits},
@@ -66,9 +65,6 @@ class Figures:
                 split: found for split in self._logits if (found := self._disagreement(split)) is not None
             },
         )
-
-    def _name(self, arm: Arm) -> ArmName:
-        return report_arm(arm, self._context.spec.kind)
 
     def plain(self, arm: Arm) -> dict[str, Any]:
         """The arm's plain numbers by split, for the rows of the job and the model."""
@@ -137,13 +133,13 @@ class Figures:
             classes=said.labels[firsts],
             groups=self._store.groups[said.rows][firsts],
             train_group_weights=self._train_group_weights,
-            generator=lambda statistic: self._generator(f"{split}/{rival}/{statistic}"),
+            generator=lambda statistic: self._generator(f"{split}/{seed_name(rival)}/{statistic}"),
         )
 
     def _differences(self, split: str) -> list[ArmDifference]:
-        judged = self._name(judged_arm(self._logits[split]))
+        judged = judged_arm(self._logits[split])
         return [
-            ArmDifference(a=judged, b=self._name(rival), **self._named(difference))
+            ArmDifference(a=judged, b=rival, **self._named(difference))
             for rival, differences in self._compared[split].items()
             for difference in differences
         ]
@@ -151,15 +147,15 @@ class Figures:
     def _verdict(self) -> section.Verdict | None:
         """The verdict, from two of the listed differences: against the control, else the model before."""
         compared = self._compared.get(JUDGED_SPLIT, {})
-        rival = next((arm for arm in (Arm.CONTROL, self._before) if arm in compared), None)
+        rival = next((arm for arm in (*CONTROLS, self._before) if arm in compared), None)
         if rival is None:
             return None
         found = verdict(compared[rival])
         return section.Verdict(
             verdict=found.verdict,
             split=JUDGED_SPLIT,
-            a=self._name(judged_arm(self._logits[JUDGED_SPLIT])),
-            b=self._name(rival),
+            a=judged_arm(self._logits[JUDGED_SPLIT]),
+            b=rival,
             deciding_difference=section.Difference(**self._named(found.deciding)),
             accuracy_difference=section.Difference(**self._named(found.average)),
         )
@@ -177,7 +173,7 @@ class Figures:
     def _reliability(self, split: str, arm: Arm) -> Reliability | None:
         self._context.run.check()
         said = self._logits[split][arm]
-        generator = self._generator(f"{split}/{arm}/reliability")
+        generator = self._generator(f"{split}/{seed_name(arm)}/reliability")
         found = calibration_error(said.logits, said.labels, generator=generator)
         return None if found is None else Reliability.model_validate(found)
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from core.artifacts import ArtifactMissing
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.probabilities import (
     Certificate,
     Certificates,
@@ -39,7 +38,7 @@ from models.selective import (
     score,
 )
 from worker.protocol import ModelSpec
-from worker.report.arms import copies_in, report_arm, without_copies
+from worker.report.arms import copies_in, without_copies
 from worker.stages.calibrate import SPLIT, TABLES
 from worker.stages.context import StageContext
 from worker.stages.policy import risk_upper
@@ -56,10 +55,10 @@ SIMULTANEOUS = 1 - (1 - DEFAULT_CONFIDENCE) / len(TARGETS)
 class RiskSections(NamedTuple):
     """The sections of a report about the risk of the answers, and about the probabilities with them."""
 
-    risk_coverage: dict[str, dict[ArmName, RiskCurve]]
-    certificates: dict[ArmName, Certificates]
-    temperature: dict[ArmName, Temperature]
-    reliability_at_temperature: dict[str, dict[ArmName, Reliability | None]]
+    risk_coverage: dict[str, dict[Arm, RiskCurve]]
+    certificates: dict[Arm, Certificates]
+    temperature: dict[Arm, Temperature]
+    reliability_at_temperature: dict[str, dict[Arm, Reliability | None]]
 
 
 def make_risk(
@@ -72,32 +71,21 @@ def make_risk(
     left_out = {arm: raw.get("copies_left_out") for arm, raw in made.items()}
     curves = {
         split: {
-            report_arm(arm, context.spec.kind): _curve(
-                _measured(context, said), copies_in(context, said.rows)
-            )
+            arm: _curve(_measured(context, said), copies_in(context, said.rows))
             for arm, said in by_arm.items()
         }
         for split, by_arm in logits.items()
     }
     if calibrated:
-        of_calibration = {
-            report_arm(arm, context.spec.kind): _curve(table, left_out[arm])
-            for arm, table in calibrated.items()
-        }
+        of_calibration = {arm: _curve(table, left_out[arm]) for arm, table in calibrated.items()}
         curves = {SPLIT: of_calibration} | curves
     return RiskSections(
         risk_coverage=curves,
-        certificates={
-            report_arm(arm, context.spec.kind): _certified(table, left_out[arm])
-            for arm, table in calibrated.items()
-        },
-        temperature={
-            report_arm(arm, context.spec.kind): Temperature.model_validate(fitted)
-            for arm, fitted in temperatures.items()
-        },
+        certificates={arm: _certified(table, left_out[arm]) for arm, table in calibrated.items()},
+        temperature={arm: Temperature.model_validate(fitted) for arm, fitted in temperatures.items()},
         reliability_at_temperature={
             split: {
-                report_arm(arm, context.spec.kind): _at_temperature(said, temperatures[arm]["value"])
+                arm: _at_temperature(said, temperatures[arm]["value"])
                 for arm, said in by_arm.items()
                 if arm in temperatures
             }

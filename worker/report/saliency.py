@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import Crop, MaskingConfig
 from masktune.contract.report import saliency as section
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.saliency import ClassPicture, SaliencyShifts, SaliencySummary
-from masktune.contract.vocabulary import Arm
+from masktune.contract.vocabulary import CONTROLS, Arm
 from models.data.batches import Batch
 from models.data.store import Store
 from models.evaluation.masking_cost import MaskingCost, answers_under_masks, masking_cost
@@ -26,7 +25,7 @@ from models.runtime.images import Pixels, overlay, png, thumbnail
 from models.saliency import saliency
 from models.shortcuts.saliency_summary import Floats, Labels, Maps, MeanMap, mean_maps, movement
 from worker.protocol import ModelSpec
-from worker.report.arms import BEFORE, Said, judged_arm, report_arm
+from worker.report.arms import BEFORE, Said, judged_arm, seed_name
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for
 
@@ -79,8 +78,8 @@ class Looks:
 
 
 def shown(models: Mapping[Arm, ModelSpec]) -> dict[Arm, ModelSpec]:
-    """All models but the control, which appears only in the figures."""
-    return {arm: model for arm, model in models.items() if arm is not Arm.CONTROL}
+    """All models but the controls, which appear only in the figures."""
+    return {arm: model for arm, model in models.items() if arm not in CONTROLS}
 
 
 def look(context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, *, split: str) -> Looks:
@@ -142,13 +141,13 @@ def make_saliency(
     means = {}
     for arm, seen in looks.seen.items():
         of_classes = mean_maps(seen.maps, kept.labels, classes=store.classes)
-        means[report_arm(arm, context.spec.kind)] = [of_classes[code] for code in kept.codes]
+        means[arm] = [of_classes[code] for code in kept.codes]
     return SaliencySummary(
         split=looks.split,
         n=len(looks.rows),
         split_size=looks.of,
-        before=report_arm(looks.before, context.spec.kind),
-        after=looks.after and report_arm(looks.after, context.spec.kind),
+        before=looks.before,
+        after=looks.after,
         shift=_shifts(store, looks, kept),
         mean_maps={
             arm: [section.MeanMap.model_validate(mean) for mean in of_arm] for arm, of_arm in means.items()
@@ -179,7 +178,7 @@ def _pictures(
     models: Mapping[Arm, ModelSpec],
     said: Said,
     looks: Looks,
-    means: list[tuple[ArmName, MeanMap]],
+    means: list[tuple[Arm, MeanMap]],
     folder: Path,
 ) -> ClassPicture:
     """The mean image of one class, plain and under each arm's mean map."""
@@ -255,7 +254,7 @@ def _cost(context: StageContext, model: ModelSpec, said: Said, split: str, arm: 
         answers = answers_under_masks(network, whole, config, run, cropped=cropped)
     return masking_cost(
         answers,
-        generator=np.random.default_rng([run.seed & 0xFFFFFFFF, *f"mask/{split}/{arm}".encode()]),
+        generator=np.random.default_rng([run.seed & 0xFFFFFFFF, *f"mask/{split}/{seed_name(arm)}".encode()]),
         groups=store.groups[answers.rows] if store.has_groups else None,
         names=Names(store.classes, store.group_names),
     )

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from masktune.contract.report import saliency as section
-from masktune.contract.vocabulary import Arm, JobKind
+from masktune.contract.vocabulary import Arm
 from models.evaluation.metrics import Logits
 from models.runtime.images import overlay, png, strip
 from models.shortcuts.saliency_summary import Labels
 from models.shortcuts.slices import InferredSlice, InferredSlices, Looked, infer_slices
 from worker.protocol import ModelSpec
-from worker.report.arms import Said, report_arm
+from worker.report.arms import Said
 from worker.report.gallery import squares_of
 from worker.report.saliency import Looks, largest_classes
 from worker.stages.context import StageContext
@@ -73,18 +73,16 @@ def make_slices(
         inferred=True,
         rule=found.rule,
         classes=[section.ClassSlices.model_validate(each) for each in found.classes],
-        slices=[
-            _slice(part, pictures.get((part.label, part.index)), context.spec.kind) for part in found.slices
-        ],
+        slices=[_slice(part, pictures.get((part.label, part.index))) for part in found.slices],
         split=looks.split,
         n=len(looks.rows),
         split_size=looks.of,
-        model=report_arm(looks.before, context.spec.kind),
+        model=looks.before,
         left_out=list(largest_classes(context.store, looks.rows).left_out),
     )
 
 
-def _slice(part: InferredSlice, picture: str | None, kind: JobKind) -> section.InferredSlice:
+def _slice(part: InferredSlice, picture: str | None) -> section.InferredSlice:
     return section.InferredSlice(
         label=part.label,
         class_name=part.class_name,
@@ -95,7 +93,7 @@ def _slice(part: InferredSlice, picture: str | None, kind: JobKind) -> section.I
         mean_map=part.mean_map,
         accuracies=[
             section.SliceModelAccuracy(
-                model=report_arm(Arm(one.model), kind),
+                model=Arm(one.model),
                 n=one.n,
                 correct=one.correct,
                 accuracy=one.accuracy,

@@ -31,7 +31,9 @@ def _trained_on(context: StageContext) -> Result:
         )
         if run.rank > 0:
             return {}
-        return publish(context, network, fitted, arm=Arm.CONTROL, checkpoints=checkpoints, erm_id=model.id)
+        return publish(
+            context, network, fitted, arm=Arm.MASKTUNE_CONTROL, checkpoints=checkpoints, erm_id=model.id
+        )
 
 
 def _plain_head(context: StageContext) -> Result:
@@ -42,5 +44,5 @@ def _plain_head(context: StageContext) -> Result:
     groups = class_groups(features.labels, context.store.classes)
     found = fit(context, network, features, groups, said)
     return publish_head(
-        context, network, found, features, arm=Arm.CONTROL, hyperparameters=card.hyperparameters
+        context, network, found, features, arm=Arm.RETRAINED_CONTROL, hyperparameters=card.hyperparameters
     )

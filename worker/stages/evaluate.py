@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from masktune.contract.report import VERSION, Report
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
 from masktune.contract.report.saliency import Gallery, InferredSlices, SaliencySummary
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
@@ -32,7 +31,7 @@ from models.shortcuts.reliance import (
     read,
 )
 from worker.protocol import DatasetSpec, ModelSpec
-from worker.report.arms import Said, compared, each_split, report_arm
+from worker.report.arms import Said, compared, each_split
 from worker.report.background_gap import background_gaps
 from worker.report.gallery import GALLERY_SPLIT, make_gallery
 from worker.report.groups import make_groups
@@ -94,7 +93,7 @@ class SaliencySections(NamedTuple):
     saliency: SaliencySummary | None = None
     gallery: Gallery | None = None
     slices: InferredSlices | None = None
-    masking_cost: Mapping[str, dict[ArmName, MaskingCost]] = {}
+    masking_cost: Mapping[str, dict[Arm, MaskingCost]] = {}
     shortcut_reliance: ShortcutReliance | None = None
 
 
@@ -118,10 +117,7 @@ def _saliency_sections(
         gallery=make_gallery(context, said.network(models[looks.before]), looks, folder=folder),
         slices=make_slices(context, models, said, looks, slices, folder=folder),
         masking_cost={
-            split: {
-                report_arm(arm, context.spec.kind): MaskingCost.model_validate(cost)
-                for arm, cost in by_arm.items()
-            }
+            split: {arm: MaskingCost.model_validate(cost) for arm, cost in by_arm.items()}
             for split, by_arm in costs.items()
         },
         shortcut_reliance=_shortcut(context, looks.before, figures, costs),
@@ -175,11 +171,9 @@ def _dataset(context: StageContext, dataset: DatasetSpec) -> ReportDataset:
     )
 
 
-def _models(context: StageContext, models: Mapping[Arm, ModelSpec], said: Said) -> dict[ArmName, ReportModel]:
+def _models(context: StageContext, models: Mapping[Arm, ModelSpec], said: Said) -> dict[Arm, ReportModel]:
     return {
-        report_arm(arm, context.spec.kind): ReportModel(
-            id=model.id, backbone=model.backbone, image_size=said.network(model).spec.image_size
-        )
+        arm: ReportModel(id=model.id, backbone=model.backbone, image_size=said.network(model).spec.image_size)
         for arm, model in models.items()
     }
 

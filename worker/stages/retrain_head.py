@@ -1,4 +1,4 @@
-"""Retrain head: keep the backbone and refit the last layer, balanced over given or inferred groups."""
+"""Retrain head: keep the backbone and refit the last layer, balanced over labelled or inferred groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from masktune.contract.vocabulary import Arm
 from models.backbones import Network
 from models.data.batches import Batch
 from models.mitigation.features import Features, Labels
-from models.mitigation.groups import Groups, cluster_groups, cross_mistakes, disagreement_groups, given_groups
+from models.mitigation.groups import Groups, cluster_groups, cross_mistakes, disagreement_groups, label_groups
 from models.runtime.batched_eval import answers, evaluating
 from models.saliency import saliency
 from models.shortcuts.saliency_summary import Maps
@@ -47,10 +47,10 @@ def config_of(context: StageContext) -> RetrainConfig:
 # --- where the groups come from ---------------------------------------------------------------
 
 
-def _given(context: StageContext, network: Network, features: Features, said: Said) -> Groups:
+def _labels(context: StageContext, network: Network, features: Features, said: Said) -> Groups:
     store = context.store
     groups = store.groups[features.rows]
-    return given_groups(features.labels, groups, classes=store.classes, names=store.group_names)
+    return label_groups(features.labels, groups, classes=store.classes, names=store.group_names)
 
 
 def _cross_mistakes(context: StageContext, network: Network, features: Features, said: Said) -> Groups:
@@ -98,7 +98,7 @@ def _maps_of_labels(context: StageContext, network: Network, rows: Labels, said:
 
 
 _SOURCES: Mapping[GroupSource, Callable[[StageContext, Network, Features, Said], Groups]] = {
-    "given": _given,
+    "labels": _labels,
     "saliency_clusters": _saliency_clusters,
     "disagreement": _disagreement,
     "cross_mistakes": _cross_mistakes,

@@ -20,7 +20,7 @@ from worker.child.workspace import copy_files
 from worker.protocol import ModelSpec
 from worker.stages.context import Result, StageContext
 
-_STAGE_OF = {Arm.ERM: Stage.ERM, Arm.MASKTUNE: Stage.FINETUNE, Arm.CONTROL: Stage.CONTROL}
+_STAGE_OF = {Arm.ERM: Stage.ERM, Arm.MASKTUNE: Stage.FINETUNE, Arm.MASKTUNE_CONTROL: Stage.CONTROL}
 """The stage that trained the model of each arm; its checkpoints lie under that stage's name."""
 
 
@@ -64,7 +64,7 @@ def last_checkpoint(context: StageContext, model: ModelSpec) -> Checkpoint | Non
             newest = CheckpointFolder(folder).newest()
         except ArtifactMissing:
             newest = None
-        if newest is not None:  # the control of a retrained head has no checkpoint
+        if newest is not None:
             return newest
     context.say(f"model {model.id} has no checkpoint: its weights are tuned with a fresh optimizer")
     return None
@@ -116,7 +116,7 @@ def publish_model(
     card = card_of(
         network,
         store.classes,
-        cast(CardArm, arm.value),  # never `given`
+        cast(CardArm, arm.value),  # never `baseline`
         params,
         grey_window=store.info.grey_window,
     )

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from masktune.contract.report.base import ArmName, Proportion, Section, StatisticName
+from masktune.contract.report.base import Proportion, Section, StatisticName
+from masktune.contract.vocabulary import Arm
 
 VerdictName = Literal["helped", "no_detectable_effect", "hurt"]
 
@@ -77,8 +78,8 @@ class Difference(Section):
 class ArmDifference(Difference):
     """The difference between two models of the report: MaskTune or the retrained head, minus another."""
 
-    a: ArmName
-    b: ArmName
+    a: Arm
+    b: Arm
 
 
 class Verdict(Section):
@@ -86,8 +87,8 @@ class Verdict(Section):
 
     verdict: VerdictName
     split: str
-    a: ArmName
-    b: ArmName
+    a: Arm
+    b: Arm
     deciding_difference: Difference
     accuracy_difference: Difference = Field(description="The difference in average accuracy.")
 

@@ -6,11 +6,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-ArmName = Literal[
-    "erm", "baseline", "masktune_control", "retrained_control", "masktune", "retrained", "imported"
-]
-"""The models that a report compares, in reading order: before, the same amount of training, after."""
-
 StatisticName = Literal[
     "accuracy",
     "balanced_accuracy",

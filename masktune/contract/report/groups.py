@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from masktune.contract.report.base import ArmName, Proportion, Section
+from masktune.contract.report.base import Proportion, Section
+from masktune.contract.vocabulary import Arm
 
 
 class GroupExample(Section):
@@ -25,7 +26,7 @@ class GroupSlice(Section):
     inferred: bool
     n: int
     share: float
-    accuracies: dict[ArmName, Proportion]
+    accuracies: dict[Arm, Proportion]
     true_groups: dict[str, int] | None
     examples: list[GroupExample]
 
@@ -40,7 +41,7 @@ class _BalancedGroups(Section):
     n: int
     penalty: float
     control_penalty: float | None
-    held_out: dict[ArmName, bool]
+    held_out: dict[Arm, bool]
     slices: list[GroupSlice]
 
 

@@ -7,12 +7,12 @@ from typing import Literal
 from pydantic import Field
 
 from masktune.contract.report.accuracy import ArmDifference, ArmMetrics, BackgroundGap, Disagreement, Verdict
-from masktune.contract.report.base import ArmName, Section
+from masktune.contract.report.base import Section
 from masktune.contract.report.groups import BalancedGroups
 from masktune.contract.report.probabilities import Certificates, Reliability, RiskCurve, Temperature
 from masktune.contract.report.saliency import Gallery, InferredSlices, SaliencySummary
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
-from masktune.contract.vocabulary import JobKind, Stage
+from masktune.contract.vocabulary import Arm, JobKind, Stage
 
 
 class ReportDataset(Section):
@@ -65,27 +65,27 @@ class Report(Section):
     kind: JobKind
     created_at: float = Field(description="Seconds since 1970.")
     dataset: ReportDataset
-    models: dict[ArmName, ReportModel]
+    models: dict[Arm, ReportModel]
     training_note: str | None = Field(
         None, description="What to know of how the models were trained: that only the last layer was, say."
     )
-    before: ArmName | None = Field(None, description="The model that the one after was made from.")
+    before: Arm | None = Field(None, description="The model that the one after was made from.")
     verdict: Verdict | None
-    metrics: dict[str, dict[ArmName, ArmMetrics]] = Field(description="By split and arm.")
+    metrics: dict[str, dict[Arm, ArmMetrics]] = Field(description="By split and arm.")
     differences: dict[str, list[ArmDifference]] = Field(
         description="By split: MaskTune or the retrained head minus each other arm, paired."
     )
     disagreement: dict[str, Disagreement] = Field(
         description="By split: how often ERM and the model after it answer differently."
     )
-    background_gap: dict[str, dict[ArmName, BackgroundGap]] = Field(
+    background_gap: dict[str, dict[Arm, BackgroundGap]] = Field(
         {}, description="By split and arm; for the Background Challenge only."
     )
     shortcut_reliance: ShortcutReliance | None = Field(
         None, description="Whether the model before uses a shortcut."
     )
     properties: PropertyCheck | None = None
-    masking_cost: dict[str, dict[ArmName, MaskingCost]] = Field({}, description="By split and arm.")
+    masking_cost: dict[str, dict[Arm, MaskingCost]] = Field({}, description="By split and arm.")
     slices: InferredSlices | None = None
     saliency: SaliencySummary | None = None
     gallery: Gallery | None
@@ -93,15 +93,15 @@ class Report(Section):
     groups: BalancedGroups | None = Field(
         None, description="What a last layer was balanced over, inferred or not; each model on them."
     )
-    certificates: dict[ArmName, Certificates] = Field(
+    certificates: dict[Arm, Certificates] = Field(
         {}, description="What each model may answer at some risks that were fixed beforehand."
     )
-    risk_coverage: dict[str, dict[ArmName, RiskCurve]] = Field({}, description="By split and arm.")
-    reliability: dict[str, dict[ArmName, Reliability | None]] = Field(
+    risk_coverage: dict[str, dict[Arm, RiskCurve]] = Field({}, description="By split and arm.")
+    reliability: dict[str, dict[Arm, Reliability | None]] = Field(
         description="By split and arm; null if no answer is a finite number."
     )
-    temperature: dict[ArmName, Temperature] = Field({}, description="Of the probabilities in predictions.")
-    reliability_at_temperature: dict[str, dict[ArmName, Reliability | None]] = Field(
+    temperature: dict[Arm, Temperature] = Field({}, description="Of the probabilities in predictions.")
+    reliability_at_temperature: dict[str, dict[Arm, Reliability | None]] = Field(
         {}, description="As `reliability`, for the probabilities at that temperature."
     )
     cost: list[StageCost]

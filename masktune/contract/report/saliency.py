@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from masktune.contract.report.base import ArmName, Proportion, Section
+from masktune.contract.report.base import Proportion, Section
+from masktune.contract.vocabulary import Arm
 
 GalleryRule = Literal["most_masked", "most_changed", "disagreeing", "mistaken"]
 
@@ -49,7 +50,7 @@ class ClassPicture(Section):
     n: int
     n_averaged: int
     image: str
-    arms: dict[ArmName, str]
+    arms: dict[Arm, str]
 
 
 class SaliencySummary(Section):
@@ -58,10 +59,10 @@ class SaliencySummary(Section):
     split: str
     n: int
     split_size: int
-    before: ArmName
-    after: ArmName | None
+    before: Arm
+    after: Arm | None
     shift: SaliencyShifts | None
-    mean_maps: dict[ArmName, list[MeanMap]]
+    mean_maps: dict[Arm, list[MeanMap]]
     pictures: list[ClassPicture]
     left_out: list[str]
 
@@ -69,7 +70,7 @@ class SaliencySummary(Section):
 class SliceModelAccuracy(Proportion):
     """Accuracy of one model on one slice."""
 
-    model: ArmName
+    model: Arm
 
 
 class InferredSlice(Section):
@@ -120,7 +121,7 @@ class InferredSlices(Section):
     split: str
     n: int
     split_size: int
-    model: ArmName
+    model: Arm
     left_out: list[str]
 
 
@@ -145,7 +146,7 @@ class GalleryItem(Section):
     shift: float | None
     masked_share: float
     image: str
-    arms: dict[ArmName, GalleryAnswer]
+    arms: dict[Arm, GalleryAnswer]
 
 
 class Gallery(Section):

@@ -41,7 +41,7 @@ def test_a_masktune_job_is_resolved_in_full(either: Front) -> None:
     with either.services.database.read() as session:
         inputs = session.get_one(JobRow, body["id"]).inputs
     assert inputs["dataset"] == dataset
-    assert set(inputs["model_ids"]) == {"erm", "masktune", "control"}
+    assert set(inputs["model_ids"]) == {"erm", "masktune", "masktune_control"}
 
 
 def test_models_are_named_for_the_arms_that_there_will_be(front: Front) -> None:

@@ -12,7 +12,7 @@ from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import EventType, JobKind, JobState
 from tests.integration.app.conftest import Front
 
-ARMS = ["erm", "masktune", "control"]
+ARMS = ["erm", "masktune", "masktune_control"]
 SPLITS = ["train", "val", "calibration", "test", "no_fg"]
 GROUPS = ["no beard · right", "beard · right"]
 """In the data set's own order, which is not by name."""

@@ -9,17 +9,17 @@ import pytest
 
 from app.reports.figures import group
 from masktune.contract.report import Report
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.text.glossary import glossary
 from masktune.contract.report.text.groups import groups_note
+from masktune.contract.vocabulary import Arm
 from models.statistics import wilson
 from tests.integration.app.test_report_page import _html, _read
 from tests.support.reports import report
 
-RIGHT: dict[ArmName, tuple[float, ...]] = {
-    "erm": (0.2, 0.99, 0.99, 0.25),
-    "masktune_control": (0.25, 0.99, 0.98, 0.3),
-    "masktune": (0.9,) * 4,
+RIGHT: dict[Arm, tuple[float, ...]] = {
+    Arm.ERM: (0.2, 0.99, 0.99, 0.25),
+    Arm.MASKTUNE_CONTROL: (0.25, 0.99, 0.98, 0.3),
+    Arm.MASKTUNE: (0.9,) * 4,
 }
 
 

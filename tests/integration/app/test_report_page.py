@@ -15,8 +15,8 @@ from app.reports import plots as figures
 from app.reports.figures import duration, places, slices
 from app.reports.service import render
 from masktune.contract.report import Report
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.text import verdict
+from masktune.contract.vocabulary import Arm
 from tests.support.reports import GROUPS, evidence, report
 
 
@@ -96,7 +96,7 @@ def test_the_verdict_comes_first_in_plain_words() -> None:
 
 
 def test_a_single_model_is_compared_with_nothing() -> None:
-    text = _text(report(right={"erm": (0.9,) * 4}))
+    text = _text(report(right={Arm.ERM: (0.9,) * 4}))
     assert "No comparison" in text
     assert "What MaskTune changed" not in text
 
@@ -109,8 +109,8 @@ def test_a_single_model_is_compared_with_nothing() -> None:
         ("imported", "test", "None of our models was trained on these images; what the imported one was"),
     ],
 )
-def test_the_page_says_whether_a_split_trained_the_models(rival: ArmName, split: str, said: str) -> None:
-    value = report(right={rival: (0.6,) * 4, "masktune": (0.9,) * 4})
+def test_the_page_says_whether_a_split_trained_the_models(rival: Arm, split: str, said: str) -> None:
+    value = report(right={rival: (0.6,) * 4, Arm.MASKTUNE: (0.9,) * 4})
     value["metrics"] = {split: value["metrics"]["test"]}
     text = _text(value)
     assert said in text
@@ -233,21 +233,21 @@ def test_the_figures_are_drawn_in_the_colours_of_the_page_with_words_for_who_can
     svg = str(figures.risk_coverage(curves, name="one"))
     root = ElementTree.fromstring(svg)
     assert root.get("role") == "img"
-    last = curves["masktune"].points[-1]
+    last = curves[Arm.MASKTUNE].points[-1]
     assert f"MaskTune is wrong on {100 * last.risk:.1f}\u00a0%" in str(root.get("aria-label"))
     for colour in ("erm", "control", "masktune"):
         assert f"var(--{colour})" in svg
     assert not re.search(r"#[0-9a-f]{6}|font-family|<style|metadata", svg)
     # The line of an arm goes through as many points as its curve has.
     lines = [e.get("d", "") for e in root.iter("path") if "stroke: var(--masktune)" in e.get("style", "")]
-    assert max(line.count("L") + line.count("M") for line in lines) == len(curves["masktune"].points)
+    assert max(line.count("L") + line.count("M") for line in lines) == len(curves[Arm.MASKTUNE].points)
     assert svg == str(figures.risk_coverage(curves, name="one"))
 
 
 def test_a_reliability_diagram_has_a_dot_and_an_interval_for_each_bin() -> None:
-    found = Report.model_validate(report()).reliability["test"]["erm"]
+    found = Report.model_validate(report()).reliability["test"][Arm.ERM]
     assert found is not None
-    root = ElementTree.fromstring(str(figures.reliability("erm", found, name="r")))
+    root = ElementTree.fromstring(str(figures.reliability(Arm.ERM, found, name="r")))
     drawn = [e for e in root.iter() if "var(--erm)" in e.get("style", "") and e.tag in ("path", "use")]
     intervals = [e for e in drawn if e.tag == "path" and "stroke-width" not in e.get("style", "fill: none")]
     assert len([e for e in drawn if e.tag == "use"]) == len(found.bins)
@@ -255,7 +255,7 @@ def test_a_reliability_diagram_has_a_dot_and_an_interval_for_each_bin() -> None:
 
 
 def test_what_is_not_there_is_left_out() -> None:
-    value = report(right={"erm": (0.9,) * 4})
+    value = report(right={Arm.ERM: (0.9,) * 4})
     value |= {"masks": None, "gallery": None, "disagreement": {}, "cost": []}
     text = _read(_html(value)).text
     for heading in (

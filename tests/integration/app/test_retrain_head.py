@@ -31,13 +31,13 @@ def test_it_is_resolved_in_full(either: Front) -> None:
     assert (params["head"]["rounds"], params["head"]["folds"], params["control"]) == (1, 5, True)
     with either.services.database.read() as session:
         made = session.get_one(JobRow, body["id"]).inputs["model_ids"]
-    assert set(made) == {"retrained", "control"}
+    assert set(made) == {"retrained", "retrained_control"}
 
 
 @pytest.mark.parametrize(
     ("fields", "pointer"),
     [
-        ({"groups": "given"}, "/groups"),  # the data set has none
+        ({"groups": "labels"}, "/groups"),  # the data set has none
         ({"groups": "astrology"}, "/groups"),
         ({"groups": "disagreement"}, "/second_model"),
         ({"epochs": 3}, "/epochs"),
@@ -58,11 +58,11 @@ def test_given_groups_must_be_those_of_every_training_sample(front: Front) -> No
     dataset = front.dataset()
     model = front.model(dataset)
     grouped(front, dataset, missing=1)
-    answer = start(front, "retrain_head", model=model, groups="given")
+    answer = start(front, "retrain_head", model=model, groups="labels")
     refused(answer, 422, "invalid-input", "/groups")
     assert "1 of 6 training samples" in answer.json()["errors"][0]["detail"]
     grouped(front, dataset)
-    assert start(front, "retrain_head", model=model, groups="given").status_code == 202
+    assert start(front, "retrain_head", model=model, groups="labels").status_code == 202
 
 
 def test_the_second_model_is_another_one_of_the_same_classes(front: Front) -> None:

@@ -131,8 +131,17 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date(
     make_database: MakeDatabase, artifacts: Artifacts, other_artifacts: Artifacts, tmp_path: Path
 ) -> None:
     first, second = make_database("sqlite"), make_database("postgresql")
-    job = furnish(first, artifacts)
-    schema.downgrade(first, "0003")
+    schema.upgrade(first, "0003")
+    job = new_id("job")
+    with closing(Database(first)) as database, database.engine.begin() as connection:
+        found = sa.MetaData()
+        found.reflect(connection, only=["jobs"])
+        words = {"id": job, "kind": "erm", "state": "queued", "not_before": 0.0, "created_at": 0.0}
+        objects: dict[str, Any] = {
+            name: {} for name in ("params", "inputs", "done", "progress", "models", "metrics", "times")
+        }
+        counts = dict.fromkeys(("priority", "attempt", "crashes", "token", "event_seq"), 0)
+        connection.execute(found.tables["jobs"].insert().values(words | objects | counts))
     assert save(first, artifacts, tmp_path / "backup").revision == "0003"
     restore(tmp_path / "backup", second, other_artifacts)
     with closing(Database(second)) as database:

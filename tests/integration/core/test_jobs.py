@@ -278,7 +278,7 @@ def test_what_an_ended_job_may_have_written_unrecorded_goes_and_a_resumed_one_wr
     database: Database, how: str
 ) -> None:
     """Somebody may be deleting it, for as long as the store takes."""
-    made = {"erm": "mdl_1", "masktune": "mdl_2", "control": "mdl_3"}
+    made = {"erm": "mdl_1", "masktune": "mdl_2", "masktune_control": "mdl_3"}
     job_id = _add(database, inputs={"model_ids": made})
     lease = _claim(database, lease_seconds=0.0)
     with database.begin() as session:

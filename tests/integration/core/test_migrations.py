@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql
 
@@ -101,12 +102,26 @@ def test_an_upgrade_from_any_revision_keeps_every_row(empty: str, revision: str)
     assert kept(before, read(empty)) == before
 
 
-def test_a_downgrade_to_the_previous_revision_keeps_every_row(empty: str) -> None:
-    schema.upgrade(empty, PREVIOUS)
-    before = fill(empty)
+def test_there_is_no_downgrade_across_revision_0011(empty: str) -> None:
     schema.upgrade(empty)
-    schema.downgrade(empty, PREVIOUS)
+    before = fill(empty)
+    with closing(Database(empty)) as database, database.engine.connect() as connection:
+        with pytest.raises(RuntimeError, match="restore the backup"):
+            command.downgrade(schema.config(connection), "0010")
     assert read(empty) == before
+
+
+def test_tables_are_recreated_at_any_revision_beside_those_of_others(empty: str) -> None:
+    schema.upgrade(empty)
+    with closing(Database(empty)) as database:
+        with database.engine.begin() as connection:
+            connection.execute(sa.text("CREATE TABLE of_another_program (id INTEGER)"))
+        schema.recreate(empty, "0002")
+        with database.engine.connect() as connection:
+            names = {table.name for table in tables(connection)}
+    assert "served" in names
+    assert "keys" not in names
+    assert "of_another_program" in names
 
 
 def test_replicas_that_start_together_upgrade_the_previous_revision_once(empty: str, tmp_path: Path) -> None:

@@ -95,7 +95,10 @@ def add_job(
 ) -> str:
     """Queue a job as the API does, with the ids of the models that it will create."""
     job_id = new_id("job")
-    arms = {arm: new_id("mdl") for arm in ("erm", "masktune", "retrained", "control")}
+    arms = {
+        arm: new_id("mdl")
+        for arm in ("erm", "masktune", "masktune_control", "retrained", "retrained_control")
+    }
     with database.begin() as session:
         jobs.add(
             session,

@@ -144,7 +144,7 @@ def test_a_job_is_told_of_every_model_that_it_reads_and_of_their_erm_halves(
         JobKind.EVALUATE,
         inputs={"model": tuned},
         params={"pretrained": start},
-        models={"control": made},
+        models={"masktune_control": made},
     )
     with database.read() as session:
         found = build_spec(session, jobs.get(session, job_id), slot=3)

@@ -79,7 +79,7 @@ def report_of(bench: Bench, job: JobRow) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def given(bench: Bench, erm: JobRow) -> JobRow:
     model = {"model": erm.models["erm"]}
-    return bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=config(groups="given"), inputs=model))[0]
+    return bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=config(groups="labels"), inputs=model))[0]
 
 
 def test_only_the_last_layer_is_new(bench: Bench, erm: JobRow, given: JobRow) -> None:
@@ -87,16 +87,16 @@ def test_only_the_last_layer_is_new(bench: Bench, erm: JobRow, given: JobRow) ->
     with bench.runtime.database.read() as session:
         rows = {r.arm: r for r in session.scalars(select(ModelRow).where(ModelRow.job_id == given.id))}
     assert {arm.value: row.id for arm, row in rows.items()} == given.models
-    assert set(rows) == {Arm.RETRAINED, Arm.CONTROL}
+    assert set(rows) == {Arm.RETRAINED, Arm.RETRAINED_CONTROL}
     before, _ = load_model(bench.folder(f"models/{erm.models['erm']}"))
     for row in rows.values():
         assert row.erm_id == erm.models["erm"]
         assert row.calibration is not None
         assert set(row.metrics) == {"val", "test"}
         network, card = load_model(bench.folder(row.artifact))
-        stage = {Arm.RETRAINED: "retrain_head", Arm.CONTROL: "control"}[row.arm]
+        stage = {Arm.RETRAINED: "retrain_head", Arm.RETRAINED_CONTROL: "control"}[row.arm]
         assert weights_digest(network.model) == given.done[stage]["figures"]["weights"]
-        assert (card.arm, card.hyperparameters["retrain_head"]["groups"]) == (row.arm, "given")
+        assert (card.arm, card.hyperparameters["retrain_head"]["groups"]) == (row.arm, "labels")
         old, new = before.model.state_dict(), network.model.state_dict()
         changed = {name for name in old if not old[name].equal(new[name])}
         last = {id(parameter) for parameter in network.classifier.parameters()}
@@ -189,13 +189,13 @@ def test_copies_of_a_picture_are_judged_together(bench: Bench) -> None:
     assert len(np.unique(members.doubt.round(3))) > len(first) / 2  # the pictures are told apart
 
 
-@pytest.mark.parametrize("arm", ["control", "retrained"])
+@pytest.mark.parametrize("arm", ["retrained_control", "retrained"])
 def test_a_head_of_a_control_or_of_a_retrained_head_keeps_the_figures_of_before(
     bench: Bench, given: JobRow, arm: str
 ) -> None:
     """The job makes models of both arms itself: theirs must not stand in the place of the given one's."""
     model = given.models[arm]
-    asked = config(groups="given")
+    asked = config(groups="labels")
     job = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=asked, inputs={"model": model}))[0]
     report = report_of(bench, job)
     assert report["before"] == "baseline"
@@ -203,9 +203,9 @@ def test_a_head_of_a_control_or_of_a_retrained_head_keeps_the_figures_of_before(
         "erm": report_of(bench, given)["models"]["erm"]["id"],
         "baseline": model,
         "retrained": job.models["retrained"],
-        "retrained_control": job.models["control"],
+        "retrained_control": job.models["retrained_control"],
     }
-    before = report_of(bench, given)["metrics"]["test"]["retrained_control" if arm == "control" else arm]
+    before = report_of(bench, given)["metrics"]["test"][arm]
     assert report["metrics"]["test"]["baseline"] == before
     assert {d["b"] for d in report["differences"]["test"]} == {"erm", "baseline", "retrained_control"}
     assert report["verdict"]["b"] == "retrained_control"
@@ -219,7 +219,7 @@ def test_a_head_of_a_control_or_of_a_retrained_head_keeps_the_figures_of_before(
     )
 
 
-@pytest.mark.parametrize("arm", ["control", "retrained"])
+@pytest.mark.parametrize("arm", ["retrained_control", "retrained"])
 def test_its_models_are_masked_and_tuned_like_others(bench: Bench, given: JobRow, arm: str) -> None:
     mask = bench.run(JobKind.MASK, inputs={"model": given.models[arm]}, params=small())
     tuned = bench.succeed(mask, bench.run(JobKind.FINETUNE, inputs={"mask_set": mask}, params=small()))[1]
@@ -233,7 +233,7 @@ def test_its_models_are_masked_and_tuned_like_others(bench: Bench, given: JobRow
 
 def test_it_goes_on_with_the_features_of_the_last_attempt(bench: Bench, erm: JobRow, given: JobRow) -> None:
     model = {"model": erm.models["erm"]}
-    job_id = bench.run(JobKind.RETRAIN_HEAD, params=config(groups="given"), inputs=model)
+    job_id = bench.run(JobKind.RETRAIN_HEAD, params=config(groups="labels"), inputs=model)
     features = Path(f"{bench.runtime.artifacts.root}/jobs/{job_id}/work/features/{FEATURES}")
     looks = 0
 

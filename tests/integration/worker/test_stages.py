@@ -55,10 +55,10 @@ def test_masktune_runs_every_stage_and_registers_its_models(bench: Bench, masktu
         }
     assert {arm.value: row.id for arm, row in rows.items()} == masktune.models
     assert rows[Arm.ERM].erm_id is None
-    assert rows[Arm.MASKTUNE].erm_id == rows[Arm.CONTROL].erm_id == rows[Arm.ERM].id
+    assert rows[Arm.MASKTUNE].erm_id == rows[Arm.MASKTUNE_CONTROL].erm_id == rows[Arm.ERM].id
     for row in rows.values():
         network, card = load_model(bench.folder(row.artifact))
-        stage = {Arm.ERM: "erm", Arm.MASKTUNE: "finetune", Arm.CONTROL: "control"}[row.arm]
+        stage = {Arm.ERM: "erm", Arm.MASKTUNE: "finetune", Arm.MASKTUNE_CONTROL: "control"}[row.arm]
         assert weights_digest(network.model) == masktune.done[stage]["figures"]["weights"]
         assert (card.arm, card.classes, card.image_size) == (row.arm, CLASSES, 28)
         assert set(row.metrics) == {"val", "test"}
@@ -90,7 +90,7 @@ def test_the_report_holds_figures_verdict_cost_and_pictures(bench: Bench, masktu
     assert set(report["metrics"]["test"]) == {"erm", "masktune", "masktune_control"}
     for arm, figures in report["metrics"]["test"].items():
         assert figures["accuracy"] == figures["correct"] / figures["n"]
-        assert figures["accuracy"] == masktune.metrics[arm.removeprefix("masktune_")]["test"]["accuracy"]
+        assert figures["accuracy"] == masktune.metrics[arm]["test"]["accuracy"]
         assert figures["low"] <= figures["accuracy"] <= figures["high"]
     assert {(d["a"], d["b"]) for d in report["differences"]["test"]} == {
         ("masktune", "erm"),

@@ -6,8 +6,8 @@ import re
 
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.text.names import says_nothing_of_quality
+from masktune.contract.vocabulary import Arm
 from tests.support.reports import report
 from web.pages.report import MOST_GROUPS, tables
 from web.shell import rendered
@@ -48,7 +48,7 @@ def _figures(*accuracies: float) -> ArmMetrics:
     )
 
 
-def _page(by_arm: dict[ArmName, ArmMetrics], split: str = "test") -> str:
+def _page(by_arm: dict[Arm, ArmMetrics], split: str = "test") -> str:
     page = rendered(
         "report_split",
         split=split,
@@ -65,37 +65,37 @@ def _page(by_arm: dict[ArmName, ArmMetrics], split: str = "test") -> str:
 def test_of_many_classes_the_worst_are_shown() -> None:
     accuracies = [0.9] * (MOST_GROUPS + 20)
     accuracies[-1], accuracies[-2] = 0.1, 0.2
-    found = tables({"erm": _figures(*[0.9] * len(accuracies)), "masktune": _figures(*accuracies)})
+    found = tables({Arm.ERM: _figures(*[0.9] * len(accuracies)), Arm.MASKTUNE: _figures(*accuracies)})
     assert [name for name, _, _ in found["rows"]][:2] == [
         f"class {MOST_GROUPS + 19}",
         f"class {MOST_GROUPS + 18}",
     ]
     assert (len(found["rows"]), found["of"]) == (MOST_GROUPS, MOST_GROUPS + 20)
     assert f"Only the {MOST_GROUPS} of {MOST_GROUPS + 20} classes in which a model is worst" in _page(
-        {"masktune": _figures(*accuracies)}
+        {Arm.MASKTUNE: _figures(*accuracies)}
     )
 
 
 def test_few_classes_keep_their_order() -> None:
-    found = tables({"erm": _figures(0.9, 0.5, 0.7)})
+    found = tables({Arm.ERM: _figures(0.9, 0.5, 0.7)})
     assert [name for name, _, _ in found["rows"]] == ["class 0", "class 1", "class 2"]
     assert found["of"] == 3
 
 
 def test_every_figure_stands_with_its_interval() -> None:
-    page = _page({"erm": _figures(0.9, 0.5)})
+    page = _page({Arm.ERM: _figures(0.9, 0.5)})
     assert "11.1 % – 99.9 %" in page
     assert "2.2 % – 88.8 %" in page
 
 
 def test_where_all_are_alike_none_is_the_lowest() -> None:
     marked = 'class="number lowest"'
-    assert marked not in _page({"erm": _figures(1.0, 1.0)})
-    assert _page({"erm": _figures(1.0, 0.9)}).count(marked) == 1
+    assert marked not in _page({Arm.ERM: _figures(1.0, 1.0)})
+    assert _page({Arm.ERM: _figures(1.0, 0.9)}).count(marked) == 1
 
 
 def test_right_answers_without_an_object_are_no_merit() -> None:
-    page = _page({"erm": _figures(1.0, 0.9)}, split="only_bg_t")
+    page = _page({Arm.ERM: _figures(1.0, 0.9)}, split="only_bg_t")
     assert 'class="number lowest"' not in page
     lower = next(
         difference.model_copy(update={"low": -0.3, "high": -0.1})

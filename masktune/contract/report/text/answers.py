@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from masktune.contract.report.accuracy import ArmMetrics
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.probabilities import Certificates
 from masktune.contract.report.report import Report
 from masktune.contract.report.shortcut import Evidence, ShortcutReliance
@@ -19,6 +18,7 @@ from masktune.contract.report.text.names import (
     within_sentence,
 )
 from masktune.contract.report.text.verdict import Tone
+from masktune.contract.vocabulary import Arm
 
 SHORTCUT_QUESTION = "Does the model rely on a shortcut?"
 
@@ -30,9 +30,9 @@ EVIDENCE: dict[Evidence, tuple[Tone, str]] = {
 }
 """Tone and title of each degree of evidence."""
 
-_CONTROLS: dict[ArmName, str] = {
-    "masktune_control": "the same training without masks",
-    "retrained_control": "the same head without groups",
+_CONTROLS: dict[Arm, str] = {
+    Arm.MASKTUNE_CONTROL: "the same training without masks",
+    Arm.RETRAINED_CONTROL: "the same head without groups",
 }
 
 

@@ -3,45 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import get_args
 
-from masktune.contract.report.base import ArmName, StatisticName
+from masktune.contract.report.base import StatisticName
 from masktune.contract.report.report import Report
 from masktune.contract.report.saliency import GalleryRule
 from masktune.contract.report.shortcut import SignName
+from masktune.contract.vocabulary import CONTROLS, Arm
 
-ARMS: tuple[ArmName, ...] = get_args(ArmName)
+ARMS = (
+    Arm.ERM,
+    Arm.BASELINE,
+    *CONTROLS,
+    Arm.MASKTUNE,
+    Arm.RETRAINED,
+    Arm.IMPORTED,
+)
 """In reading order: before, the same amount of training, after."""
 
-ARM_NAMES: Mapping[ArmName, str] = {
-    "erm": "ERM",
-    "baseline": "Baseline",
-    "masktune_control": "Control",
-    "retrained_control": "Control",
-    "masktune": "MaskTune",
-    "retrained": "Retrained head",
-    "imported": "Imported",
+ARM_NAMES: Mapping[Arm, str] = {
+    Arm.ERM: "ERM",
+    Arm.BASELINE: "Baseline",
+    Arm.MASKTUNE_CONTROL: "Control",
+    Arm.RETRAINED_CONTROL: "Control",
+    Arm.MASKTUNE: "MaskTune",
+    Arm.RETRAINED: "Retrained head",
+    Arm.IMPORTED: "Imported",
 }
 
-ARM_DESCRIPTIONS: Mapping[ArmName, str] = {
-    "erm": "before: plain training",
-    "baseline": "before: the model that the one after was made from",
-    "masktune_control": "the same further training, without masks",
-    "retrained_control": "the same last layer, refitted without groups",
-    "masktune": "after: trained further with the most salient pixels masked",
-    "retrained": "after: the last layer refitted, balanced over groups",
-    "imported": "imported from a file",
+ARM_DESCRIPTIONS: Mapping[Arm, str] = {
+    Arm.ERM: "before: plain training",
+    Arm.BASELINE: "before: the model that the one after was made from",
+    Arm.MASKTUNE_CONTROL: "the same further training, without masks",
+    Arm.RETRAINED_CONTROL: "the same last layer, refitted without groups",
+    Arm.MASKTUNE: "after: trained further with the most salient pixels masked",
+    Arm.RETRAINED: "after: the last layer refitted, balanced over groups",
+    Arm.IMPORTED: "imported from a file",
 }
 
-_WITHIN_SENTENCES: Mapping[ArmName, str] = {
-    "baseline": "the baseline",
-    "masktune_control": "the control",
-    "retrained_control": "the control",
-    "retrained": "the retrained head",
-    "imported": "the imported model",
+_WITHIN_SENTENCES: Mapping[Arm, str] = {
+    Arm.BASELINE: "the baseline",
+    Arm.MASKTUNE_CONTROL: "the control",
+    Arm.RETRAINED_CONTROL: "the control",
+    Arm.RETRAINED: "the retrained head",
+    Arm.IMPORTED: "the imported model",
 }
-
-CONTROLS: frozenset[ArmName] = frozenset({"masktune_control", "retrained_control"})
 
 STATISTICS: Mapping[StatisticName, tuple[str, str]] = {
     "accuracy": ("Average accuracy", "share of answers that are right"),
@@ -72,7 +77,7 @@ _MISLEADING: Mapping[str, str] = {
 }
 
 
-def within_sentence(arm: ArmName) -> str:
+def within_sentence(arm: Arm) -> str:
     """The arm's name for use inside a sentence."""
     return _WITHIN_SENTENCES.get(arm, ARM_NAMES[arm])
 
@@ -81,24 +86,24 @@ def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def in_order(arms: Iterable[ArmName]) -> list[ArmName]:
+def in_order(arms: Iterable[Arm]) -> list[Arm]:
     """The arms in reading order."""
     return sorted(arms, key=ARMS.index)
 
 
-def arm_after(report: Report) -> ArmName:
+def arm_after(report: Report) -> Arm:
     """The arm that the others are compared with, whether or not the report has it."""
-    return "retrained" if "retrained" in report.models else "masktune"
+    return Arm.RETRAINED if Arm.RETRAINED in report.models else Arm.MASKTUNE
 
 
-def arm_before(report: Report) -> ArmName:
+def arm_before(report: Report) -> Arm:
     """The arm that the one after was made from."""
-    return report.before or ("erm" if "erm" in report.models else "imported")
+    return report.before or (Arm.ERM if Arm.ERM in report.models else Arm.IMPORTED)
 
 
-def control_arm(report: Report) -> ArmName:
+def control_arm(report: Report) -> Arm:
     """The control of the arm after, whether or not the report has it."""
-    return "retrained_control" if arm_after(report) == "retrained" else "masktune_control"
+    return Arm.RETRAINED_CONTROL if arm_after(report) is Arm.RETRAINED else Arm.MASKTUNE_CONTROL
 
 
 def says_nothing_of_quality(split: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from masktune.contract.report.accuracy import ArmDifference, BackgroundGap, Disagreement
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.probabilities import Certificate, Reliability, Temperature
 from masktune.contract.report.report import MaskSummary
 from masktune.contract.report.saliency import GroupAgreement, SaliencyShift
@@ -17,6 +16,7 @@ from masktune.contract.report.text.formats import (
     points_interval,
 )
 from masktune.contract.report.text.names import ARM_NAMES, within_sentence
+from masktune.contract.vocabulary import Arm
 
 DIFFERENCES = (
     "The row that decides the verdict was chosen beforehand; of the others, one in twenty excludes zero by "
@@ -57,7 +57,7 @@ def agreement(found: GroupAgreement | None) -> str | None:
     )
 
 
-def saliency_shift(shift: SaliencyShift | None, after: ArmName | None) -> str | None:
+def saliency_shift(shift: SaliencyShift | None, after: Arm | None) -> str | None:
     """How much of the saliency moved between the model before and the one after."""
     if shift is None or shift.mean is None or shift.quartiles is None or after is None:
         return None
@@ -82,7 +82,7 @@ def masks(summary: MaskSummary | None) -> tuple[tuple[str, str], ...]:
     )
 
 
-def disagreement(found: Disagreement | None, after: ArmName) -> str | None:
+def disagreement(found: Disagreement | None, after: Arm) -> str | None:
     """How often the two models differ, which needs no labels."""
     if found is None:
         return None
@@ -102,7 +102,7 @@ def discordant_samples(difference: ArmDifference) -> str:
     )
 
 
-def background_gap(by_arm: Mapping[ArmName, BackgroundGap] | None) -> str | None:
+def background_gap(by_arm: Mapping[Arm, BackgroundGap] | None) -> str | None:
     """How much the background decides for each model; for the Background Challenge only."""
     if not by_arm:
         return None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from masktune.contract.report import accuracy
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.report import Report
 from masktune.contract.report.text.formats import points_apart, points_interval
-from masktune.contract.report.text.names import CONTROLS, STATISTICS, capitalised, within_sentence
+from masktune.contract.report.text.names import STATISTICS, capitalised, within_sentence
+from masktune.contract.vocabulary import CONTROLS, Arm
 
 Tone = Literal["good", "neutral", "bad"]
 
@@ -50,10 +50,10 @@ _NOTHING_COMPARED = Verdict(
     "A masktune job trains two more models, with masks and without, and shows whether the masks helped.",
 )
 
-_CONTROL_RULES: dict[ArmName, str] = {
-    "masktune_control": "The control had as much further training without masks, so that longer training "
+_CONTROL_RULES: dict[Arm, str] = {
+    Arm.MASKTUNE_CONTROL: "The control had as much further training without masks, so that longer training "
     "alone cannot pass for help.",
-    "retrained_control": "The control has the same last layer refitted without groups, so that refitting "
+    Arm.RETRAINED_CONTROL: "The control has the same last layer refitted without groups, so that refitting "
     "alone cannot pass for help.",
 }
 _NO_CONTROL_RULE = "There is no control, so what longer training alone would have done is not known."

@@ -97,7 +97,7 @@ def fresh_world(tmp_path: Path) -> Iterator[World]:
 def _furnished(client: TestClient, app: FastAPI) -> World:
     services: Services = app.state.services
     dataset, job = new_id("ds"), new_id("job")
-    ids = {arm: new_id("mdl") for arm in (Arm.ERM, Arm.MASKTUNE, Arm.CONTROL)}
+    ids = {arm: new_id("mdl") for arm in (Arm.ERM, Arm.MASKTUNE, Arm.MASKTUNE_CONTROL)}
     _write_store(services, dataset)
     calibrations, scores = {}, np.zeros(0)
     for seed, (arm, model) in enumerate(ids.items()):
@@ -109,7 +109,9 @@ def _furnished(client: TestClient, app: FastAPI) -> World:
         for arm, model in ids.items():
             erm = None if arm is Arm.ERM else ids[Arm.ERM]
             registry.add(session, _model_row(model, arm, erm, (dataset, job), calibrations[model]))
-    return World(client, app, dataset, job, ids[Arm.ERM], ids[Arm.MASKTUNE], ids[Arm.CONTROL], scores)
+    return World(
+        client, app, dataset, job, ids[Arm.ERM], ids[Arm.MASKTUNE], ids[Arm.MASKTUNE_CONTROL], scores
+    )
 
 
 def _write_store(services: Services, dataset: str) -> None:

@@ -48,7 +48,7 @@ def test_a_model_tells_all_of_the_contract(world: World) -> None:
 def test_listing_filters_and_pages(world: World) -> None:
     everything = world.client.get("/models").json()["data"]
     assert {m["id"] for m in everything} == {world.erm, world.model, world.control}
-    by_arm = world.client.get("/models", params={"arm": "control"}).json()["data"]
+    by_arm = world.client.get("/models", params={"arm": "masktune_control"}).json()["data"]
     assert [m["id"] for m in by_arm] == [world.control]
     assert world.client.get("/models", params={"job": new_id("job")}).json()["data"] == []
     assert len(world.client.get("/models", params={"dataset": world.dataset}).json()["data"]) == 3
@@ -106,7 +106,12 @@ def test_a_model_takes_the_checkpoints_of_its_training_with_it(fresh_world: Worl
         job.state = JobState.FAILED
         job.done = {
             stage: {"artifact": keys[stage], "models": [{"id": model}]} for stage, model in stages.items()
-        } | {"evaluate": {"artifact": f"jobs/{world.job}/report", "models": {"control": world.control}}}
+        } | {
+            "evaluate": {
+                "artifact": f"jobs/{world.job}/report",
+                "models": {"masktune_control": world.control},
+            }
+        }
     assert world.client.delete(f"/models/{world.control}").status_code == 204
     assert [stage for stage, key in keys.items() if artifacts.exists(key)] == ["erm", "finetune"]
     assert not artifacts.exists(f"jobs/{world.job}/work"), "without the model it cannot be resumed"

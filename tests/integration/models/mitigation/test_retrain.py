@@ -10,7 +10,7 @@ import torch
 from masktune.contract.hyperparameters import HeadConfig
 from models.backbones import build_network
 from models.mitigation.features import Features
-from models.mitigation.groups import class_groups, cross_mistakes, given_groups
+from models.mitigation.groups import class_groups, cross_mistakes, label_groups
 from models.mitigation.retrain import RetrainedHead, retrain_head
 from tests.unit.models.mitigation.test_groups import CLASSES, places, shortcut_features
 from tests.unit.models.mitigation.test_retrain import wide
@@ -30,14 +30,14 @@ def test_balanced_heads_win_the_minority_back() -> None:
     for name, groups in {
         "control": class_groups(train.labels, CLASSES),
         "inferred": cross_mistakes(train, config, classes=CLASSES, seed=0),
-        "given": given_groups(train.labels, places(), classes=CLASSES, names=("land", "water")),
+        "labels": label_groups(train.labels, places(), classes=CLASSES, names=("land", "water")),
     }.items():
         found = retrain_head(network, train, groups, config, seed=0)
         worst[name] = _worst(found, test, at_test)
         weight = network.classifier.weight.detach()
         assert torch.equal(weight, torch.from_numpy(found.head.weight))
     assert worst["inferred"] > worst["control"] + 0.1
-    assert worst["given"] > worst["control"] + 0.1
+    assert worst["labels"] > worst["control"] + 0.1
 
 
 def test_memberships_correct_less_than_a_cut_where_there_is_nothing_to_correct() -> None:

@@ -61,7 +61,7 @@ def test_the_report_masks_what_the_finetune_masks(masking: dict[str, Any], tmp_p
     item = gallery.items[0]
     (pixels,) = squares_of(context, network, rows[[item.sample]])
     picture = png(thumbnail(mask_image(pixels, trained[item.sample].numpy()), side=256))
-    assert (tmp_path / "pictures" / item.arms["erm"].mask).read_bytes() == picture
+    assert (tmp_path / "pictures" / item.arms[Arm.ERM].mask).read_bytes() == picture
     assert {item.sample: item.masked_share for item in gallery.items} == pytest.approx(
         {item.sample: float(shares[item.sample]) for item in gallery.items}
     )

@@ -36,10 +36,10 @@ def test_splits_and_arms_have_their_own_order() -> None:
         "test",
         "no_fg",
     ]
-    assert list(ordered({"control": "c", "erm": "e", "masktune": "m"}, ARMS)) == [
+    assert list(ordered({"masktune_control": "c", "erm": "e", "masktune": "m"}, ARMS)) == [
         "erm",
         "masktune",
-        "control",
+        "masktune_control",
     ]
 
 

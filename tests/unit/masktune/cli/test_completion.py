@@ -86,4 +86,4 @@ def test_the_words_are_those_of_the_service() -> None:
     assert {"import", *completion.KINDS} == {kind.value for kind in JobKind}
     assert set(completion.STATES) == {state.value for state in JobState}
     assert list(completion.PLACES) == [place.value for place in WeightsPlace]
-    assert set(completion.ARMS) == {arm.value for arm in Arm} - {Arm.GIVEN}  # of which no model is
+    assert set(completion.ARMS) == {arm.value for arm in Arm} - {Arm.BASELINE}  # of which no model is

@@ -65,11 +65,13 @@ def test_splits_and_arms_are_in_their_order_whatever_the_database_makes_of_it(se
     splits = {"val": 1, "test": 2, "train": 3, "calibration": 4}
     service.answers["GET /datasets/ds_1"] = (200, DATASET | {"splits": splits})
     assert "train 3, val 1, calibration 4, test 2" in service.masktune("datasets", "show", "ds_1").stdout
-    metrics = {arm: {"test": {"accuracy": 0.5}, "val": {"accuracy": 1.0}} for arm in ("control", "masktune")}
+    metrics = {
+        arm: {"test": {"accuracy": 0.5}, "val": {"accuracy": 1.0}} for arm in ("masktune_control", "masktune")
+    }
     service.answers["GET /jobs/job_1"] = (200, JOB | {"metrics": metrics})
     said = service.masktune("jobs", "show", "job_1").stdout
     assert "val 1.000, test 0.500" in said
-    assert said.index("accuracy masktune") < said.index("accuracy control")
+    assert said.index("accuracy masktune ") < said.index("accuracy masktune_control")
 
 
 def test_a_job_that_waits_has_not_started(service: Service) -> None:

@@ -8,6 +8,7 @@ from masktune.cli.report import comparison, conclusions, legend
 from masktune.cli.terminal import Terminal
 from masktune.contract.report import Report
 from masktune.contract.report.text import verdict
+from masktune.contract.vocabulary import Arm
 from tests.support.reports import evidence, report
 
 
@@ -33,7 +34,7 @@ def test_every_figure_has_its_interval_and_every_group_its_counts() -> None:
     console = Terminal(width=200)
     with console.capture() as seen:
         console.print(comparison(told))
-    erm = told.metrics["test"]["erm"]
+    erm = told.metrics["test"][Arm.ERM]
     assert f"{erm.accuracy:.3f} ({erm.low:.3f}–{erm.high:.3f})" in seen.get()
     group = erm.groups[0]
     assert f"{group.correct}/{group.n} = {group.accuracy:.3f}" in seen.get()
@@ -45,7 +46,7 @@ def test_a_narrow_terminal_cuts_no_figure() -> None:
     with console.capture() as seen:
         console.print(comparison(told))
     assert "…" not in seen.get()
-    assert f"({told.metrics['test']['masktune'].low:.3f}–" in seen.get()
+    assert f"({told.metrics['test'][Arm.MASKTUNE].low:.3f}–" in seen.get()
 
 
 @pytest.mark.parametrize("note", [None, "The backbone was frozen."])

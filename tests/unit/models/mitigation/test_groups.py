@@ -15,7 +15,7 @@ from models.mitigation.groups import (
     cluster_groups,
     cross_mistakes,
     disagreement_groups,
-    given_groups,
+    label_groups,
 )
 
 CLASSES = ("cat", "dog")
@@ -143,17 +143,17 @@ def test_a_last_class_whose_every_sample_is_a_mistake_and_that_none_is_taken_for
 
 def test_given_groups_are_class_and_group() -> None:
     labels, given = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 0, 0, 1])
-    groups = given_groups(labels, given, classes=CLASSES, names=("land", "water"))
+    groups = label_groups(labels, given, classes=CLASSES, names=("land", "water"))
     assert groups.names == ("cat · land", "cat · water", "dog · land", "dog · water")
     assert groups.assigned.tolist() == [0, 1, 2, 2, 3]
     assert not groups.inferred
-    named = given_groups(
+    named = label_groups(
         labels, given + 2 * labels, classes=CLASSES, names=("cat · x", "cat · y", "dog · x", "dog · y")
     )
     assert named.names == ("cat · x", "cat · y", "dog · x", "dog · y")
     with pytest.raises(ValueError, match="1 training samples have no group"):
-        given_groups(labels, np.array([0, 1, -1, 0, 0]), classes=CLASSES, names=("land", "water"))
-    alike = given_groups(np.array([0, 1]), np.array([0, 0]), classes=("a", "ab"), names=("abroad",))
+        label_groups(labels, np.array([0, 1, -1, 0, 0]), classes=CLASSES, names=("land", "water"))
+    alike = label_groups(np.array([0, 1]), np.array([0, 0]), classes=("a", "ab"), names=("abroad",))
     assert alike.names == ("a · abroad", "ab · abroad")
 
 

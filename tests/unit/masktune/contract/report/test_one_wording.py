@@ -11,15 +11,15 @@ from app.reports.service import render
 from masktune.cli.report import render as render_terminal
 from masktune.cli.terminal import Terminal
 from masktune.contract.report import Report
-from masktune.contract.report.base import ArmName
 from masktune.contract.report.text import answers, verdict
 from masktune.contract.report.text.answers import EVIDENCE
 from masktune.contract.report.text.names import arm_after
+from masktune.contract.vocabulary import Arm
 from tests.support.reports import RIGHT, evidence, report
 from web.shell import rendered
 
-ALIKE: dict[ArmName, tuple[float, ...]] = dict.fromkeys(RIGHT, (0.9,) * 4)
-UNCONTROLLED: dict[ArmName, tuple[float, ...]] = {"erm": (0.4,) * 4, "masktune": (0.9,) * 4}
+ALIKE: dict[Arm, tuple[float, ...]] = dict.fromkeys(RIGHT, (0.9,) * 4)
+UNCONTROLLED: dict[Arm, tuple[float, ...]] = {Arm.ERM: (0.4,) * 4, Arm.MASKTUNE: (0.9,) * 4}
 
 
 def page(told: Report) -> str:
@@ -51,7 +51,7 @@ def plain(sentence: str) -> str:
 
 
 @pytest.mark.parametrize("right", [RIGHT, ALIKE, UNCONTROLLED, {"erm": (0.9,) * 4}])
-def test_the_verdict_is_the_same_everywhere(right: dict[ArmName, tuple[float, ...]]) -> None:
+def test_the_verdict_is_the_same_everywhere(right: dict[Arm, tuple[float, ...]]) -> None:
     told = Report.model_validate(evidence(report(right=right)))
     text = verdict(told)
     for shown in map(words, (page(told), dashboard(told), terminal(told))):

@@ -9,7 +9,7 @@ import pytest
 
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import BackgroundGap
-from masktune.contract.report.base import ArmName, StatisticName
+from masktune.contract.report.base import StatisticName
 from masktune.contract.report.shortcut import Evidence, ShortcutReliance, SignName
 from masktune.contract.report.text import answers, percent, points, verdict, whole_percent
 from masktune.contract.report.text import notes as text_notes
@@ -26,6 +26,7 @@ from masktune.contract.report.text.names import (
     splits_in_order,
     statistics_in_order,
 )
+from masktune.contract.vocabulary import Arm
 from tests.support.reports import evidence, report
 
 Json = dict[str, Any]
@@ -63,11 +64,15 @@ def test_the_first_names_are_listed_and_the_others_counted() -> None:
 
 
 def test_everything_that_a_report_can_name_has_a_name() -> None:
-    assert set(ARM_NAMES) == set(ARM_DESCRIPTIONS) == set(get_args(ArmName))
+    assert set(ARM_NAMES) == set(ARM_DESCRIPTIONS) == set(Arm)
     assert set(STATISTICS) == set(get_args(StatisticName))
     assert set(SIGN_NAMES) == set(get_args(SignName))
     assert set(EVIDENCE) == set(get_args(Evidence))
-    assert in_order(["masktune", "masktune_control", "erm"]) == ["erm", "masktune_control", "masktune"]
+    assert in_order([Arm.MASKTUNE, Arm.MASKTUNE_CONTROL, Arm.ERM]) == [
+        Arm.ERM,
+        Arm.MASKTUNE_CONTROL,
+        Arm.MASKTUNE,
+    ]
 
 
 def test_splits_that_say_nothing_of_quality_come_last_and_say_so() -> None:
@@ -144,7 +149,7 @@ def test_a_retrained_head_has_a_control_of_its_own() -> None:
 
 
 def test_without_a_second_model_there_is_no_verdict() -> None:
-    text = verdict(typed(report(right={"erm": (0.9,) * 4})))
+    text = verdict(typed(report(right={Arm.ERM: (0.9,) * 4})))
     assert (text.tone, text.title, text.rule) == ("neutral", "No comparison", "")
     assert "A masktune job" in text.next
 
@@ -269,9 +274,9 @@ def test_a_report_from_before_certificates_held_jointly_names_none() -> None:
 
 def test_the_background_gap_is_told_for_each_model() -> None:
     counts = {"paired": True, "n_same": 9, "correct_same": 9, "n_random": 9, "correct_random": 9}
-    gaps: dict[ArmName, BackgroundGap] = {
-        "erm": BackgroundGap.model_validate({"gap": 0.3, "low": 0.2, "high": 0.4} | counts),
-        "masktune": BackgroundGap.model_validate({"gap": 0.1, "low": -0.01, "high": 0.2} | counts),
+    gaps: dict[Arm, BackgroundGap] = {
+        Arm.ERM: BackgroundGap.model_validate({"gap": 0.3, "low": 0.2, "high": 0.4} | counts),
+        Arm.MASKTUNE: BackgroundGap.model_validate({"gap": 0.1, "low": -0.01, "high": 0.2} | counts),
     }
     text = text_notes.background_gap(gaps)
     assert text is not None
@@ -283,14 +288,14 @@ def test_saliency_that_moved_is_told_with_its_interval() -> None:
     section = typed(evidence(report())).saliency
     assert section is not None
     assert section.shift is not None
-    text = text_notes.saliency_shift(section.shift.all, "masktune")
+    text = text_notes.saliency_shift(section.shift.all, Arm.MASKTUNE)
     assert text is not None
     assert f"From the original model to MaskTune, {percent(section.shift.all.mean)} of the saliency" in text
     assert text_notes.saliency_shift(section.shift.all, None) is None
 
 
 def test_a_reliability_error_that_chance_explains_shows_no_fault() -> None:
-    found = typed(report()).reliability["test"]["erm"]
+    found = typed(report()).reliability["test"][Arm.ERM]
     assert found is not None
     chance = found.model_copy(update={"ece": 0.01, "ece_by_chance": 0.02, "overconfidence": 0.03})
     assert "overconfident by 3.0 points" in text_notes.reliability(chance)

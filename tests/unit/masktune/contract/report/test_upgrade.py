@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from masktune.contract.report import VERSION, Report, read_report, upgrade
+from masktune.contract.vocabulary import Arm
 
 BEFORE = Path(__file__).parents[4] / "upgrade" / "before.tar.xz"
 
@@ -44,7 +45,7 @@ def test_stored_reports_of_version_2_are_read_and_nothing_of_them_is_unknown(
         report = read_report(json.dumps(before))
         assert report.version == VERSION
         assert unknown_fields(report) == set()
-        assert report.metrics["test"]["erm"].accuracy == before["metrics"]["test"]["erm"]["accuracy"]
+        assert report.metrics["test"][Arm.ERM].accuracy == before["metrics"]["test"]["erm"]["accuracy"]
 
 
 def test_an_upgraded_report_is_not_changed_again_and_its_source_never(stored: list[dict[str, Any]]) -> None:
@@ -69,7 +70,7 @@ def test_figures_that_were_not_finite_are_null(stored: list[dict[str, Any]]) -> 
     before["reliability"]["test"]["erm"] = dict.fromkeys(arm) | {"n": arm["n"], "bins": arm["bins"]}
     before["cost"][0]["seconds"] = float("nan")
     report = read_report(json.dumps(before))
-    assert report.reliability["test"]["erm"] is None
+    assert report.reliability["test"][Arm.ERM] is None
     assert report.cost[0].seconds is None
 
 
