@@ -60,22 +60,22 @@ _LOADER_KILLED = {
 """Text of torch's error → its likely cause. The job is retried, as when its whole process is killed."""
 
 
-def _gone(error: BaseException) -> MasktuneError:
+def _artifact_missing(error: BaseException) -> MasktuneError:
     return JobError(
         "artifact_missing", f"the artifact {error} is gone from the store; rerun the job that made it"
     )
 
 
-def _as_said(error: BaseException) -> MasktuneError:
+def _learning_error(error: BaseException) -> MasktuneError:
     assert isinstance(error, LearningError | ConfigError)
     return JobError(error.reason, str(error))
 
 
 EXPLAINED: dict[type[BaseException], Callable[[BaseException], MasktuneError | None]] = {
     MemoryError: _out_of_memory,
-    ArtifactMissing: _gone,
-    LearningError: _as_said,
-    ConfigError: _as_said,
+    ArtifactMissing: _artifact_missing,
+    LearningError: _learning_error,
+    ConfigError: _learning_error,
     OSError: _os_error,
     RuntimeError: _runtime_error,
 }
@@ -87,9 +87,9 @@ KNOWN: tuple[type[BaseException], ...] = (MasktuneError, *EXPLAINED)
 def explain(error: BaseException) -> tuple[dict[str, Any], bool] | None:
     """The problem object and whether to retry the job; None for an unexpected error."""
     if isinstance(error, MasktuneError):
-        found: MasktuneError | None = error
+        explanation: MasktuneError | None = error
     else:
-        found = next(make(error) for kind, make in EXPLAINED.items() if isinstance(error, kind))
-    if found is None:
+        explanation = next(make(error) for kind, make in EXPLAINED.items() if isinstance(error, kind))
+    if explanation is None:
         return None
-    return found.to_problem(), isinstance(found, JobError) and found.retry
+    return explanation.to_problem(), isinstance(explanation, JobError) and explanation.retry

@@ -68,10 +68,10 @@ def stop_on_sigterm() -> threading.Event:
     """An event that SIGTERM sets. Before this call SIGTERM ends the process, which has no work to lose."""
     stop = threading.Event()
 
-    def asked(number: int, frame: FrameType | None) -> None:
+    def request_stop(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGTERM, request_stop)
     return stop
 
 

@@ -58,8 +58,8 @@ class Ranks:
             raise RankFailed(json.loads((self.folder / FAILURE).read_text()))
         if code != 0:
             raise RuntimeError(f"the ranks of {stage} ended with exit code {code}")
-        found: dict[str, Any] = json.loads((self.folder / RESULT).read_text())
-        return found
+        stage_output: dict[str, Any] = json.loads((self.folder / RESULT).read_text())
+        return stage_output
 
     def _watched(self, stage: Stage) -> int:
         theirs, ours = os.pipe()
@@ -89,9 +89,9 @@ class Ranks:
 class RankFailed(JobError):
     """The failure that one of the ranks reported."""
 
-    def __init__(self, said: dict[str, Any]) -> None:
-        error = said["error"]
-        super().__init__(error.get("reason", "rank_failed"), error["detail"], retry=said["retry"])
+    def __init__(self, failure: dict[str, Any]) -> None:
+        error = failure["error"]
+        super().__init__(error.get("reason", "rank_failed"), error["detail"], retry=failure["retry"])
 
 
 def check_devices(count: int, device: str, settings: Settings) -> None:
@@ -104,9 +104,9 @@ def check_devices(count: int, device: str, settings: Settings) -> None:
 
     if torch.device(device).type != "cuda":
         return
-    found = torch.cuda.device_count()
-    if found < count:
-        what = f"this worker has {found}; lower `gpus`, or start a worker on a host with more"
+    devices = torch.cuda.device_count()
+    if devices < count:
+        what = f"this worker has {devices}; lower `gpus`, or start a worker on a host with more"
     elif settings.device not in ("auto", "cuda") or settings.worker_slots > 1:
         what = (
             "this worker gives each job one; set `gpus` to 1, or start a worker with MASKTUNE_WORKER_SLOTS=1 "

@@ -21,7 +21,7 @@ class Reporter:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._one_at_a_time = threading.Lock()
-        self._told_at = float("-inf")
+        self._last_write_at = float("-inf")
 
     @classmethod
     def take_stdout(cls) -> Self:
@@ -47,7 +47,7 @@ class Reporter:
 
     def alive(self) -> None:
         """Send a sign of life if nothing was sent for a second. Loops call this at every step."""
-        if time.monotonic() > self._told_at + _ALIVE_SECONDS:
+        if time.monotonic() > self._last_write_at + _ALIVE_SECONDS:
             self._write("alive")
 
     def failed(self, error: Mapping[str, Any], *, retry: bool) -> None:
@@ -62,7 +62,7 @@ class Reporter:
         with self._one_at_a_time:
             while data:
                 data = data[os.write(self.descriptor, data) :]
-            self._told_at = time.monotonic()
+            self._last_write_at = time.monotonic()
 
 
 def finite(value: Any) -> Any:

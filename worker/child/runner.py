@@ -93,7 +93,7 @@ class Job:
         check_devices(ranks, self.device, self.settings)
         self._make_room()
         folder = self.workspace.folder(f"ranks-{stage}")
-        # Not `_asked`: the ranks send their own signs of life, and ours would hide that they hang.
+        # Not `_stop_or_alive`: the ranks send their own signs of life, and ours would hide that they hang.
         return Ranks(ranks, folder, self.reporter.descriptor, self.should_stop).run(self.spec, stage)
 
     def _make_room(self) -> None:
@@ -131,11 +131,11 @@ class Job:
             device=self.device,
             threads=self.threads,
             on_progress=on_progress,
-            should_stop=self._asked,
+            should_stop=self._stop_or_alive,
             say=self.reporter.log,
         )
 
-    def _asked(self) -> bool:
+    def _stop_or_alive(self) -> bool:
         """`should_stop` for the loops of a stage, which call it at each step; each call is a sign of life."""
         self.reporter.alive()
         return self.should_stop()
@@ -174,7 +174,7 @@ def written_by(spec: Spec) -> list[str]:
     results = list(spec.done.values())
     models = [m for result in results for m in result.get("models", ()) if isinstance(m, dict)]
     calibrations = [c for result in results for c in result.get("calibrations", {}).values()]
-    return [made["artifact"] for made in (*results, *models, *calibrations) if made.get("artifact")]
+    return [output["artifact"] for output in (*results, *models, *calibrations) if output.get("artifact")]
 
 
 def newest_epoch(folder: Path) -> int:
@@ -199,5 +199,5 @@ def device_of_slot(name: str, slot: int) -> str:
 
 
 def invalid_dataset(result: Result) -> str:
-    said = "; ".join(problem["detail"] for problem in result["summary"]["problems"])
-    return f"the data set cannot be used: {said or 'see its report'}"
+    reasons = "; ".join(problem["detail"] for problem in result["summary"]["problems"])
+    return f"the data set cannot be used: {reasons or 'see its report'}"

@@ -44,11 +44,11 @@ class Workspace:
         """The folder for a stage's checkpoints; it is created on first use, not here."""
         return self.path / name
 
-    def threads(self, wanted: int) -> int:
+    def threads(self, count: int) -> int:
         """The thread count of the first attempt, kept for all: the rounding of sums depends on it."""
         state = self._state()
         if "threads" not in state:
-            state["threads"] = wanted
+            state["threads"] = count
             self._write_state(state)
         return int(state["threads"])
 

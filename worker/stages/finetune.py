@@ -57,5 +57,7 @@ def finetune(context: StageContext) -> Result:
 
 def _first_masks(context: StageContext) -> Path:
     """The mask set that the job was given, else the one that its mask stage made."""
-    given = context.spec.mask_set
-    return context.artifacts.folder(given.artifact if given else context.spec.done[Stage.MASK]["artifact"])
+    mask_set = context.spec.mask_set
+    return context.artifacts.folder(
+        mask_set.artifact if mask_set else context.spec.done[Stage.MASK]["artifact"]
+    )

@@ -31,15 +31,15 @@ def marked(mark: str) -> list[int]:
     process cannot open files in /proc (out of descriptors or memory).
     """
     needle = f"{MARK}={mark}".encode()
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             # Skip processes that have ended or belong to another user. Any other error is raised, since
             # an unchecked process may still be alive.
             with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 if needle in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found
+                    pids.append(int(entry.name))
+    return pids
 
 
 class ChildProcess:
@@ -121,7 +121,7 @@ class ChildProcess:
         os.close(self._ended)
         self._stdout.close()
 
-    def tell_where(self) -> None:
+    def dump_stacks(self) -> None:
         """Have the child and every process it started dump the stack of each thread to the log, before `end`.
 
         SIGUSR1 ends a process that has not registered it with `faulthandler`, as child, ranks and loaders do.

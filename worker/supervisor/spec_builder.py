@@ -13,14 +13,14 @@ from worker.protocol import DatasetSpec, MaskSetSpec, ModelSpec, Spec
 def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
     """Read what the job needs. Raises `NotFound` or `DatasetNotReady` if an input is gone."""
     mask_set = _mask_set(session, job)
-    given = mask_set.model_id if mask_set else job.inputs.get("model")
-    model = registry.get(session, given).id if given else None
+    model_id = mask_set.model_id if mask_set else job.inputs.get("model")
+    model = registry.get(session, model_id).id if model_id else None
     names = [*filter(None, [model]), *job.models.values(), *_named(job)]
     return Spec(
         job_id=job.id,
         kind=job.kind,
         attempt=job.attempt,
-        stages=tuple(s for s in STAGES[job.kind] if s not in job.done and _wanted(s, job)),
+        stages=tuple(s for s in STAGES[job.kind] if s not in job.done and _is_to_run(s, job)),
         done=job.done,
         params=job.params,
         inputs=job.inputs,
@@ -33,7 +33,7 @@ def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
     )
 
 
-def _wanted(stage: Stage, job: JobRow) -> bool:
+def _is_to_run(stage: Stage, job: JobRow) -> bool:
     """Whether to run the stage: the control can be switched off, the others cannot."""
     return stage is not Stage.CONTROL or bool(job.params.get("control", True))
 
@@ -71,12 +71,12 @@ def _named(job: JobRow) -> list[str]:
 
 def _models(session: Session, names: list[str]) -> dict[str, ModelSpec]:
     """These models and their ERM models, by id."""
-    found: dict[str, ModelSpec] = {}
+    specs: dict[str, ModelSpec] = {}
     waiting = list(names)
     while waiting:
         row: ModelRow = registry.get(session, waiting.pop())
-        if row.id not in found:
-            found[row.id] = ModelSpec(
+        if row.id not in specs:
+            specs[row.id] = ModelSpec(
                 id=row.id,
                 arm=row.arm,
                 artifact=row.artifact,
@@ -88,4 +88,4 @@ def _models(session: Session, names: list[str]) -> dict[str, ModelSpec]:
                 calibration=row.calibration,
             )
             waiting += [row.erm_id] if row.erm_id else []
-    return found
+    return specs

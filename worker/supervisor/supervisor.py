@@ -58,9 +58,9 @@ class Supervisor:
         self._pending = PendingMessages()
         self._failed: Message | None = None
         self._done = False
-        self._kept_until = claimed_at + self._settings.lease_seconds
+        self._lease_ends_at = claimed_at + self._settings.lease_seconds
         """When the lease expires unless renewed, on this host's monotonic clock; never later than the real
-        expiry, since it counts from before the database was asked."""
+        expiry, since it counts from before the database's answer."""
         self._renew_at = self._control_at = claimed_at
         self._retry_at = 0.0
 
@@ -102,7 +102,7 @@ class Supervisor:
         self._runtime.children.add(child)
         try:
             child.send(spec.to_line())
-            self._tell_until(child)
+            self._send_deadline(child)
             reason = self._watch(child)
         finally:
             child.end(self._settings.end_grace_seconds)
@@ -117,7 +117,7 @@ class Supervisor:
     # --- while the child runs ---------------------------------------------------------------------
 
     def _watch(self, child: ChildProcess) -> StopReason:
-        heard_at = time.monotonic()
+        last_sign_at = time.monotonic()
         while True:
             lines, ended = child.read(_LOOK_SECONDS)
             for message in filter(None, map(parse, lines)):
@@ -126,18 +126,18 @@ class Supervisor:
                 return StopReason.STOPPING
             now = time.monotonic()
             if lines or ended:
-                heard_at = now
-            elif 0 < self._settings.child_silent_seconds < now - heard_at:
+                last_sign_at = now
+            elif 0 < self._settings.child_silent_seconds < now - last_sign_at:
                 logger.warning("job %s: its process is silent and will be ended", self._lease.job_id)
-                child.tell_where()
+                child.dump_stacks()
                 return StopReason.SILENT
-            if now > self._kept_until:
+            if now > self._lease_ends_at:
                 logger.warning("job %s: the lease could not be renewed in time", self._lease.job_id)
                 return StopReason.LOST
             if now >= self._retry_at:
                 try:
                     with transient_errors():
-                        state = self._keep(child, now)
+                        state = self._hold_lease(child, now)
                         self._write(now, everything=ended)
                 except LeaseLost:
                     return StopReason.LOST
@@ -162,7 +162,7 @@ class Supervisor:
                 self._trace.stage_finished(message["stage"])
             self._pending.put(message)
 
-    def _keep(self, child: ChildProcess, now: float) -> JobState:
+    def _hold_lease(self, child: ChildProcess, now: float) -> JobState:
         """Check that the job is still ours and not cancelled, and renew the lease when it is due."""
         state = JobState.RUNNING
         if now >= self._control_at:
@@ -172,14 +172,14 @@ class Supervisor:
         if now >= self._renew_at:
             with self._runtime.database.begin() as session:
                 leases.renew(session, self._lease, lease_seconds=self._settings.lease_seconds)
-            self._kept_until = now + self._settings.lease_seconds
+            self._lease_ends_at = now + self._settings.lease_seconds
             self._renew_at = now + self._settings.heartbeat_seconds
-            self._tell_until(child)
+            self._send_deadline(child)
         return state
 
-    def _tell_until(self, child: ChildProcess) -> None:
+    def _send_deadline(self, child: ChildProcess) -> None:
         """Tell the child the lease's deadline, at which it ends itself even if the supervisor is stopped."""
-        child.send(deadline_line(self._kept_until))
+        child.send(deadline_line(self._lease_ends_at))
 
     def _write(self, now: float, *, everything: bool = False) -> None:
         """Write the received messages, oldest first; a message that could not be written stays queued."""
@@ -248,7 +248,7 @@ class Supervisor:
 
     def _settle(self, change: Callable[[Session], object]) -> bool:
         """Write the remaining messages and `change`; retry until it succeeds or the lease expires."""
-        while time.monotonic() <= self._kept_until:
+        while time.monotonic() <= self._lease_ends_at:
             try:
                 with transient_errors():
                     self._write(time.monotonic(), everything=True)
@@ -278,7 +278,9 @@ class Supervisor:
 
 def environment(settings: Settings) -> dict[str, str]:
     """The environment of a child: that of this process plus its effective settings, without the API keys."""
-    told = settings.model_dump(mode="json", exclude={"api_keys"})
-    named = {f"MASKTUNE_{name.upper()}": str(value) for name, value in told.items() if value is not None}
+    public = settings.model_dump(mode="json", exclude={"api_keys"})
+    variables = {
+        f"MASKTUNE_{name.upper()}": str(value) for name, value in public.items() if value is not None
+    }
     own = {name: value for name, value in os.environ.items() if name != "MASKTUNE_API_KEYS"}
-    return own | named
+    return own | variables
