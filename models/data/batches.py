@@ -22,7 +22,7 @@ from models.data.packing import MAX_PIXELS_SIDE
 from models.data.store import Store
 from models.data.workers import DecodedPixels
 from models.run import Run
-from models.runtime.transfer import sent
+from models.runtime.transfer import to_device
 from models.training.augment import RECIPES, Plans, augment
 
 RESIDENT_BYTES = 4 << 30  # small images up to here stay on the device as one uint8 tensor
@@ -180,11 +180,11 @@ class StoreLoader:
         for group in _groups(parts, _AT_ONCE):
             positions, sizes = torch.cat(list(group)), [len(part) for part in group]
             rows = torch.split(self._rows[positions], sizes)
-            labels = torch.split(self._labels[sent(positions, device)], sizes)
+            labels = torch.split(self._labels[to_device(positions, device)], sizes)
             if draws is None:
                 yield from zip(rows, labels, [None] * len(sizes), strict=True)
                 continue
-            plans = RECIPES[settings.augmentation].plan(sent(draws[positions], device), (side, side))
+            plans = RECIPES[settings.augmentation].plan(to_device(draws[positions], device), (side, side))
             of_parts = zip(*(torch.split(column, sizes) for column in plans), strict=True)
             yield from zip(rows, labels, of_parts, strict=True)
 
@@ -264,7 +264,7 @@ class KeptPixels:
         for batch, positions in zip(batches, missing, strict=True):
             if len(positions):
                 squares = next(found).permute(0, 2, 3, 1)
-                self._squares.index_copy_(0, sent(positions, self._squares.device), squares)
+                self._squares.index_copy_(0, to_device(positions, self._squares.device), squares)
                 self._held[positions] = True
             yield from _picked(self._squares, [batch])
 
@@ -273,7 +273,7 @@ def _picked(squares: Tensor, batches: Sequence[Tensor]) -> Iterator[Tensor]:
     """Yield (B, 3, S, S) out of `squares` (N, S, S, 3) for each (B,) tensor of positions on the CPU."""
     numbers = squares[0].numel() * max(map(len, batches), default=1)
     for group in _groups(batches, min(_AT_ONCE, _PICKED_BYTES // numbers)):
-        positions = sent(torch.cat(list(group)), squares.device)
+        positions = to_device(torch.cat(list(group)), squares.device)
         picked = squares.index_select(0, positions).permute(0, 3, 1, 2)
         yield from torch.split(picked, [len(part) for part in group])
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from models.errors import LearningError
 from models.masking.rule import Size, masks, random_masks
 from models.runtime.files import publish
-from models.runtime.transfer import sent
+from models.runtime.transfer import to_device
 
 if TYPE_CHECKING:
     from models.data.batches import MaskSource
@@ -211,10 +211,10 @@ class MaskSet:
         size = (size, size) if isinstance(size, int) else size
         found = self.records(rows.cpu())
         if self.header.method != "random":
-            return masks(sent(found.maps, device), sent(found.thresholds, device), size)
+            return masks(to_device(found.maps, device), to_device(found.thresholds, device), size)
         own = self.header.size
         scale = size[0] * size[1] / (own[0] * own[1])
-        counts = sent((found.counts * scale).round().long(), device)
+        counts = to_device((found.counts * scale).round().long(), device)
         return random_masks(counts, found.rows, size, seed=self.header.seed)
 
 

@@ -14,7 +14,7 @@ from models.backbones import Network
 from models.data.batches import Batch, plan
 from models.mitigation.features import Labels
 from models.run import Run
-from models.runtime.transfer import sent
+from models.runtime.transfer import to_device
 from models.training.checkpoints import tensors_digest
 
 FeatureSource = Callable[[str], NDArray[np.float32]]
@@ -44,7 +44,7 @@ class FeatureLoader:
         if generator is not None:
             order = torch.randperm(self.images, generator=generator)
         for positions in self._parts(order):
-            on_device = sent(positions, self._values.device)
+            on_device = to_device(positions, self._values.device)
             yield Batch(self._values[on_device], self._labels[on_device], self._rows[positions], None, 1.0)
 
     def _parts(self, order: Tensor) -> list[Tensor]:
