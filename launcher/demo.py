@@ -205,7 +205,7 @@ class Demo:
         model = job.models["masktune"]
         for sample in samples:
             answer = self.client.predict.sample(model=model, dataset=dataset.id, sample=sample.id)
-            if (answer.predictions[0].agreement or {}).get("agree") is False:
+            if answer.predictions[0].agreement.agree is False:
                 return sample
         return samples[0]
 

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from typing import TypeAlias
 
-from masktune import AsyncClient, Event
+from masktune import AsyncClient, Event, ProgressEvent
 from masktune.client.calls import call, get
-from masktune.contract.shapes import Page
+from masktune.contract.base import Page
 
 Fetch: TypeAlias = Callable[[int, int], Awaitable[list[Event]]]
 """(id, limit) → the events after that id, in order, at most `PAGE`."""
@@ -93,14 +93,16 @@ epochs comes first, then the narrowest, so that one epoch is found before the ne
 
 def _span(low: Event, high: Event) -> float:
     """Most epochs that may have ended between the two events; ∞ if a stage ended or may have ended."""
-    if low.type != "progress" or high.type != "progress" or low.data.get("stage") != high.data.get("stage"):
+    if not (isinstance(low, ProgressEvent) and isinstance(high, ProgressEvent)):
+        return float("inf")
+    if low.data.stage != high.data.stage:
         return float("inf")
     # After an interruption, epochs are repeated, so the later event may have the lower epoch.
-    return float(abs(int(high.data.get("epoch") or 0) - int(low.data.get("epoch") or 0)))
+    return float(abs((high.data.epoch or 0) - (low.data.epoch or 0)))
 
 
 def _drawn(page: list[Event]) -> Iterator[Event]:
     """Drop the events that only move the progress bar, and keep a few of many epochs."""
     yield from (event for event in page if event.type != "progress")
-    epochs = [event for event in page if event.type == "progress" and event.data.get("metrics")]
+    epochs = [event for event in page if isinstance(event, ProgressEvent) and event.data.metrics.measured]
     yield from epochs[:: max(1, -(-len(epochs) // EPOCHS))]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from masktune import Event
+from masktune import Event, LogEvent, ProgressEvent, StageEvent, StateEvent
+from masktune.contract.jobs import ProgressData, StateData
 from masktune.contract.stages import STAGES
 from web.charts import Chart, Line
 
@@ -33,7 +33,7 @@ class Story:
 
     finished: dict[str, float] = field(default_factory=dict)
     """Seconds by finished stage."""
-    progress: Mapping[str, Any] = field(default_factory=dict)
+    progress: ProgressData = field(default_factory=ProgressData)
     """The data of the newest progress event."""
     skipped: int = 0
     """Number of events at the beginning of which only those that are drawn were read."""
@@ -43,14 +43,14 @@ class Story:
     """`_epochs` and `_lines` are keyed by event id."""
 
     def add(self, event: Event) -> None:
-        match event.type:
-            case "progress":
+        match event:
+            case ProgressEvent():
                 self._progress(event)
-            case "stage":
+            case StageEvent():
                 self._stage(event)
-            case "log":
-                self._say(event, str(event.data.get("message", "")))
-            case "state":
+            case LogEvent():
+                self._say(event, event.data.message)
+            case StateEvent():
                 self._say(event, self._state(event.data))
             case _:
                 pass
@@ -105,31 +105,27 @@ class Story:
             ),
         ]
 
-    def _progress(self, event: Event) -> None:
+    def _progress(self, event: ProgressEvent) -> None:
         data = event.data
         if event.id >= self._progressed:
             self._progressed, self.progress = event.id, data
-        metrics, stage = data.get("metrics") or {}, str(data.get("stage"))
-        if stage in TRAINED and metrics.get("loss") is not None:
+        metrics, stage = data.metrics, str(data.stage)
+        if stage in TRAINED and metrics.loss is not None:
             self._epochs[event.id] = Epoch(
-                stage,
-                int(data.get("epoch") or 0),
-                metrics.get("loss"),
-                metrics.get("accuracy"),
-                metrics.get("val_accuracy"),
+                stage, data.epoch or 0, metrics.loss, metrics.accuracy, metrics.val_accuracy
             )
 
-    def _stage(self, event: Event) -> None:
-        stage, status = str(event.data.get("stage")), event.data.get("status")
-        if status == "finished":
-            self.finished[stage] = float(event.data.get("seconds") or 0.0)
+    def _stage(self, event: StageEvent) -> None:
+        stage = str(event.data.stage)
+        if event.data.status == "finished":
+            self.finished[stage] = event.data.seconds or 0.0
             self._say(event, f"{stage} finished after {self.finished[stage]:.1f} s")
         else:
             self._say(event, f"{stage} started")
 
-    def _state(self, data: Mapping[str, Any]) -> str:
-        why = data.get("reason") or (data.get("error") or {}).get("detail")
-        return f"{data.get('state')}, attempt {data.get('attempt', 0)}" + (f": {why}" if why else "")
+    def _state(self, data: StateData) -> str:
+        why = data.reason or (data.error and data.error.detail)
+        return f"{data.state}, attempt {data.attempt}" + (f": {why}" if why else "")
 
     def _say(self, event: Event, line: str) -> None:
         at = event.at.strftime("%H:%M:%S") if event.at is not None else ""

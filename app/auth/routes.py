@@ -5,16 +5,16 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app.auth import service as keys
-from app.auth.schemas import Key, KeyRequest, NewKey, OwnKey
 from app.deps import ADMIN, Bearer, CallerFirst, KeyKey, KeyringDep, LocateDep, Reading, Writing
 from app.http import pagination
 from app.http.etag import conditional
 from app.http.idempotency import Idempotent
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED
-from app.http.schemas import Page
 from app.operations.problems_routes import problems
 from core.queries import keys as queries
+from masktune.contract.base import Page
+from masktune.contract.keys import Key, KeyRequest, NewKey, OwnKey
 
 router = APIRouter(prefix="/keys", tags=["keys"], route_class=CallerFirst)
 

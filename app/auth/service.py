@@ -6,7 +6,6 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.auth.keyring import Caller, Keyring, digest_of, new_secret
-from app.auth.schemas import Key, KeyRequest, NewKey, OwnKey
 from app.http.etag import represent
 from app.http.idempotency import Once, fingerprint
 from app.http.locations import Locate
@@ -15,6 +14,7 @@ from core.queries import keys
 from core.session import after_commit
 from core.tables import KeyRow
 from masktune.contract.ids import is_id, new_id
+from masktune.contract.keys import Key, KeyRequest, NewKey, OwnKey
 from masktune.contract.vocabulary import Scope
 
 MOST = 1000

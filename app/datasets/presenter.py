@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app.datasets.schemas import Dataset, Group, ImportReport, Rejected
 from app.http.key_order import BY_NAME, PROBLEM, Order, each, of_fields, ordered
 from app.http.locations import Locate, located
 from core.artifacts import ArtifactMissing, Artifacts
 from core.tables import DatasetRow
+from masktune.contract.datasets import Dataset, Group, ImportReport, Rejected
 from models.data.formats.manifest import natural_order
 from models.data.report import REPORT_FILE
 from models.data.splits import ALL_SPLITS, Cut, SplitRecord

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app.datasets import samples, uploads
 from app.datasets import service as datasets
 from app.datasets.presenter import describe, report_file
-from app.datasets.schemas import Dataset, Sample, SourceRequest, UploadRequest
+from app.datasets.schemas import SourceRequest, UploadRequest
 from app.deps import (
     ADMIN,
     READER,
@@ -33,13 +33,13 @@ from app.http.etag import conditional
 from app.http.file_response import send_file
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, sends
-from app.http.schemas import Page
 from app.http.validation import parse_json
 from app.jobs.queue import CreationDep
 from app.operations.problems_routes import problems
 from core.errors import NotReported, UnsupportedMedia
 from core.queries import datasets as queries
-from masktune.contract.base import Split
+from masktune.contract.base import Page, Split
+from masktune.contract.datasets import Dataset, Sample
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=CallerFirst)
 

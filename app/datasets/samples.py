@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.datasets.schemas import Sample
 from app.datasets.stores import Stores
 from app.http.pagination import decode_number, encode_number
-from app.http.schemas import Page
 from core.errors import DatasetNotReady, InvalidInput, NotFound
 from core.tables import DatasetRow
+from masktune.contract.base import Page
+from masktune.contract.datasets import Sample
 from masktune.contract.vocabulary import DatasetState
 from models.data.store import Store
 

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, GetJsonSchemaHandler, StringConstraints
 from pydantic_core.core_schema import CoreSchema, union_schema
 
-from app.http.schemas import Time
-from masktune.contract.base import Options, Split, Storable, Strict
-from masktune.contract.vocabulary import DatasetFormat, DatasetState
+from masktune.contract.base import Options, Storable, Strict
+from masktune.contract.vocabulary import DatasetFormat
 from models.data.biased import Assignment, BiasKind
 
 Name = Annotated[
@@ -75,79 +74,3 @@ class SourceRequest(UploadRequest):
         description="`builtin:NAME`, or a `file://…` or `s3://…` address that the operator allows.",
         examples=["builtin:biased-digits"],
     )
-
-
-class Group(BaseModel):
-    """A group of samples; used to measure, never to train."""
-
-    name: str
-    n: int
-    splits: dict[str, int]
-
-
-class Rejected(BaseModel):
-    """A file that is not in the data set, and why."""
-
-    path: str
-    code: str
-    detail: str
-
-
-class Fact(BaseModel):
-    """Something that the owner should know or fix."""
-
-    code: str
-    detail: str
-
-
-class ImportReport(BaseModel):
-    """What the import found. `GET /datasets/{id}/report` names every file; this names the first 1,000."""
-
-    count: int = Field(0, description="Samples in the data set.")
-    problems: list[Fact] = Field([], description="Why the data set is invalid.")
-    notes: list[Fact] = []
-    rejected: list[Rejected] = Field([], description="The first 1,000; omitted in lists of data sets.")
-    rejected_total: int = 0
-    rejected_by_code: dict[str, int] = {}
-    ignored_by_code: dict[str, int] = {}
-    duplicates_by_code: dict[str, int] = Field(
-        {}, description="Sets of equal pictures; `in_two_splits`: sets that are in more than one split."
-    )
-    classes: dict[str, dict[str, int]] = Field({}, description="Split → class → samples.")
-    split_record: dict[str, Any] = Field({}, description="Which splits were given, which were made, and how.")
-    shortcuts: dict[str, Any] | None = Field(
-        None,
-        description="Which simple property of an image (a corner, its brightness) predicts its class better "
-        "than the majority does, with a permutation p-value over all properties: what a network may lean on.",
-    )
-    error: dict[str, Any] | None = Field(None, description="The problem that ended the import.")
-
-
-class Dataset(BaseModel):
-    """A data set."""
-
-    id: str
-    name: str
-    state: DatasetState
-    format: str = Field(description="As the import found it; until then as requested.")
-    source: dict[str, Any]
-    classes: list[str]
-    splits: dict[str, int]
-    groups: list[Group]
-    report: ImportReport | None
-    job: str = Field(description="The import job.")
-    created_at: Time
-    ended_at: Time | None
-
-
-class Sample(BaseModel):
-    """One image of a data set. `id` is its number there."""
-
-    id: int
-    path: str = Field(description="Its name in the upload.")
-    label: str = Field(description="The name of its class.")
-    split: Split
-    group: str | None
-    width: int
-    height: int
-    sha256: str = Field(description="Digest of the image file.")

@@ -13,10 +13,9 @@ from app.deps import READER, CallerFirst, DatabaseDep, FollowersDep, LoadedJob, 
 from app.http.etag import conditional
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, sends
-from app.http.schemas import Page
 from app.jobs import event_stream
-from app.jobs.schemas import Event
 from app.operations.problems_routes import problems
+from masktune.contract.jobs import EventPage
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 
@@ -31,7 +30,7 @@ LastEventId = Annotated[
     "/{job_id}/events",
     dependencies=[READER],
     summary="Follow the events of a job",
-    response_model=Page[Event],
+    response_model=EventPage,
     responses=sends("text/event-stream")
     | {204: {"description": "As a stream: the job has ended, and there are no events after that number."}}
     | NOT_MODIFIED

@@ -8,14 +8,13 @@ from contextlib import aclosing
 
 from app.http.locations import Locate
 from app.http.pagination import decode_number, encode_number
-from app.http.schemas import Page
 from app.jobs.event_feed import Followers
 from app.jobs.presenter import describe_event
-from app.jobs.schemas import Event
 from core.errors import PROBLEM_BASE, MasktuneError
 from core.queries import events
 from core.session import Database
 from core.tables import JobRow
+from masktune.contract.jobs import Event, EventPage
 
 HEARTBEAT_SECONDS = 15.0
 RETRY = b"retry: 2000\n\n"
@@ -32,7 +31,7 @@ def wanted(accept: str) -> bool:
 
 def page(
     database: Database, row: JobRow, after: int, *, cursor: str | None, limit: int, locate: Locate
-) -> Page[Event]:
+) -> EventPage:
     """Return a page of the events after a number or, if given, after a cursor."""
     behind = decode_number(cursor)
     begin = min(after if behind is None else behind, 2**31 - 1)
@@ -40,7 +39,7 @@ def page(
         rows = events.page(session, row.id, after=begin, limit=limit + 1)
     shown = rows[:limit]
     more = len(rows) > limit
-    return Page(
+    return EventPage(
         data=[describe_event(event, locate) for event in shown],
         next_cursor=encode_number(shown[-1].seq) if more else None,
     )

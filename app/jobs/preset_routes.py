@@ -9,9 +9,9 @@ from app.deps import READER, CallerFirst
 from app.http.etag import conditional
 from app.http.responses import NOT_MODIFIED
 from app.jobs import presets
-from app.jobs.preset_schemas import Preset, Presets
 from app.operations.problems_routes import problems
 from core.errors import NotFound
+from masktune.contract.jobs import Preset, Presets
 
 router = APIRouter(prefix="/presets", tags=["service"], route_class=CallerFirst)
 

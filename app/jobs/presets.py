@@ -7,9 +7,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from app.jobs.preset_schemas import Preset
 from core.errors import InvalidInput
 from masktune.contract.hyperparameters import Hyperparameters
+from masktune.contract.jobs import Preset
 
 _WORDS = ("title", "description", "data", "released")
 

@@ -23,12 +23,10 @@ from app.http.etag import conditional, represent
 from app.http.file_response import send_file
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, sends
-from app.http.schemas import Page
 from app.jobs import plans as starting
 from app.jobs import service as jobs
 from app.jobs.presenter import describe
 from app.jobs.queue import CreationDep, QueueDep
-from app.jobs.schemas import Job
 from app.operations.problems_routes import problems
 from core.queries import jobs as queries
 from masktune.contract.job_requests import (
@@ -40,6 +38,7 @@ from masktune.contract.job_requests import (
     PredictRequest,
     RetrainHeadRequest,
 )
+from masktune.contract.jobs import AnyJob, EvaluateJob, JobPage, PredictJob, RetrainHeadJob, TrainingJob
 from masktune.contract.vocabulary import JobKind, JobState
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
@@ -47,7 +46,6 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 STARTING: dict[str, Any] = {
     "dependencies": [TRAINER],
     "status_code": 202,
-    "response_model": Job,
     "responses": problems(404, 409, 422),
 }
 KindFilter = Annotated[JobKind | None, Query(description="Only jobs of this kind.")]
@@ -57,39 +55,57 @@ DatasetFilter = Annotated[
 ]
 
 
-@router.post("/erm", summary="Train by plain ERM", **STARTING)
+@router.post("/erm", response_model=TrainingJob, summary="Train by plain ERM", **STARTING)
 def start_erm(body: ErmRequest, creation: CreationDep) -> Response:
     return starting.start(creation, JobKind.ERM, body)
 
 
-@router.post("/mask", summary="Compute a mask set", **STARTING)
+@router.post("/mask", response_model=TrainingJob, summary="Compute a mask set", **STARTING)
 def start_mask(body: MaskRequest, creation: CreationDep) -> Response:
     return starting.start(creation, JobKind.MASK, body)
 
 
-@router.post("/finetune", summary="Finetune a model on the images of a mask set", **STARTING)
+@router.post(
+    "/finetune",
+    response_model=TrainingJob,
+    summary="Finetune a model on the images of a mask set",
+    **STARTING,
+)
 def start_finetune(body: FinetuneRequest, creation: CreationDep) -> Response:
     return starting.start(creation, JobKind.FINETUNE, body)
 
 
 @router.post(
-    "/masktune", summary="Run the whole method: erm, mask, finetune, control, calibrate, evaluate", **STARTING
+    "/masktune",
+    response_model=TrainingJob,
+    summary="Run the whole method: erm, mask, finetune, control, calibrate, evaluate",
+    **STARTING,
 )
 def start_masktune(body: MasktuneRequest, creation: CreationDep) -> Response:
     return starting.start(creation, JobKind.MASKTUNE, body)
 
 
-@router.post("/retrain_head", summary="Retrain the last layer, balanced over groups", **STARTING)
+@router.post(
+    "/retrain_head",
+    response_model=RetrainHeadJob,
+    summary="Retrain the last layer, balanced over groups",
+    **STARTING,
+)
 def start_retrain_head(body: RetrainHeadRequest, creation: CreationDep) -> Response:
     return starting.start(creation, JobKind.RETRAIN_HEAD, body)
 
 
-@router.post("/evaluate", summary="Measure a model", **STARTING)
+@router.post("/evaluate", response_model=EvaluateJob, summary="Measure a model", **STARTING)
 def start_evaluate(body: EvaluateRequest, creation: CreationDep) -> Response:
     return starting.start(creation, JobKind.EVALUATE, body)
 
 
-@router.post("/predict", summary="Write predictions for every sample of a split to a file", **STARTING)
+@router.post(
+    "/predict",
+    response_model=PredictJob,
+    summary="Write predictions for every sample of a split to a file",
+    **STARTING,
+)
 def start_predict(body: PredictRequest, creation: CreationDep) -> Response:
     return starting.start(creation, JobKind.PREDICT, body)
 
@@ -98,7 +114,7 @@ def start_predict(body: PredictRequest, creation: CreationDep) -> Response:
     "",
     dependencies=[READER],
     summary="List jobs, newest first",
-    response_model=Page[Job],
+    response_model=JobPage,
     responses=NOT_MODIFIED | problems(422),
 )
 def list_jobs(
@@ -117,14 +133,14 @@ def list_jobs(
     )
     shown, following = pagination.page(rows, limit)
     data = [describe(row, locate) for row in shown]
-    return conditional(request, Page[Job](data=data, next_cursor=following))
+    return conditional(request, JobPage(data=data, next_cursor=following))
 
 
 @router.get(
     "/{job_id}",
     dependencies=[READER],
     summary="Get a job",
-    response_model=Job,
+    response_model=AnyJob,
     responses=NOT_MODIFIED | problems(404),
 )
 def get_job(request: Request, row: LoadedJob, locate: LocateDep) -> Response:
@@ -136,7 +152,7 @@ def get_job(request: Request, row: LoadedJob, locate: LocateDep) -> Response:
     dependencies=[TRAINER],
     status_code=202,
     summary="Cancel a job; the device is free within seconds",
-    response_model=Job,
+    response_model=AnyJob,
     responses=problems(404, 409),
 )
 def cancel(job_id: JobKey, session: Writing, locate: LocateDep) -> Response:
@@ -148,7 +164,7 @@ def cancel(job_id: JobKey, session: Writing, locate: LocateDep) -> Response:
     dependencies=[TRAINER],
     status_code=202,
     summary="Resume a failed or cancelled job from its last checkpoint",
-    response_model=Job,
+    response_model=AnyJob,
     responses=problems(404, 409),
 )
 def resume(job_id: JobKey, session: Writing, queue: QueueDep, locate: LocateDep) -> Response:

@@ -10,10 +10,10 @@ from concurrent.futures import Future
 from threading import Thread
 from typing import NamedTuple
 
-from app.operations.health_schemas import Part, PartName
 from core.errors import Unavailable
 from core.schema import is_current
 from core.session import Database
+from masktune.contract.operations import Part, PartName
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from app.deps import ProbesDep
-from app.operations.health_schemas import Alive, Ready
 from app.operations.problems_routes import problems
 from core.errors import Unavailable
+from masktune.contract.operations import Alive, Ready
 
 router = APIRouter(tags=["service"])
 

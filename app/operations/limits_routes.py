@@ -8,7 +8,7 @@ from starlette.responses import Response
 from app.deps import SettingsDep
 from app.http.etag import conditional
 from app.http.responses import NOT_MODIFIED
-from app.operations.limits_schemas import Limits
+from masktune.contract.operations import Limits
 
 router = APIRouter(tags=["service"])
 
@@ -16,4 +16,4 @@ router = APIRouter(tags=["service"])
 @router.get("/limits", summary="Get the size limits", response_model=Limits, responses=NOT_MODIFIED)
 async def limits(request: Request, settings: SettingsDep) -> Response:
     """Ask before an upload, to avoid sending what would be refused."""
-    return conditional(request, Limits.model_validate(settings))
+    return conditional(request, Limits.model_validate(settings, from_attributes=True))

@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.operations.problem_schemas import Problem
 from app.operations.problems_routes import problem_response, problems
+from masktune.contract.problems import Problem
 
 DESCRIPTION = """\
 Train image classifiers past the shortcuts they found, measure whether that helped, and serve them with

@@ -21,11 +21,11 @@ from app.deps import LocateDep
 from app.http.locations import Locate
 from app.http.responses import Responses
 from app.http.validation import invalid_input
-from app.operations.problem_schemas import Problem, ProblemKind, ProblemKinds
 from core import errors
 from core.artifacts import ArtifactMissing
 from core.errors import NOTHING_HERE, PROBLEM_BASE, InvalidInput, MasktuneError, NotFound, all_problems
 from masktune.contract.parameters import ConfigError
+from masktune.contract.problems import Problem, ProblemKind, ProblemKinds
 from models.data.store import StoreError
 
 logger = logging.getLogger(__name__)

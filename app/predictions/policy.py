@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from app.inference import Calibration
-from app.predictions.schemas import CalibrationUse, PolicyName, PredictQuery, SelectionAnswer
+from app.predictions.schemas import PredictQuery
 from core.errors import FieldError, InvalidInput, NotCertifiable
+from masktune.contract import predictions
 from masktune.contract.hyperparameters import ScoreName
+from masktune.contract.predictions import PolicyName
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
 from models import selective
 from models.selective import DEFAULT_CONFIDENCE, CalibrationTable, Selection
@@ -36,7 +38,7 @@ class Chosen:
     """A policy, applied. `threshold` is a log-probability: None answers nothing, −inf all finite scores."""
 
     threshold: float | None
-    answer: SelectionAnswer
+    answer: predictions.Selection
 
     def decide(self, score: float) -> tuple[Decision, AbstainReason | None]:
         """Decide on an input with this log-probability; a non-finite score abstains."""
@@ -99,7 +101,7 @@ def _calibrated(wish: Wish, calibration: Calibration, score_name: ScoreName) -> 
     # Cached: finding out what could be certified instead takes a hundred passes over the table.
     selection = _SELECT[wish.policy](calibration.tables[score_name], wish)
     planning = selection.planning
-    answer = SelectionAnswer(
+    answer = predictions.Selection(
         policy=wish.policy,
         requested=wish.value,
         status=SelectionStatus(selection.status),
@@ -115,7 +117,7 @@ def _calibrated(wish: Wish, calibration: Calibration, score_name: ScoreName) -> 
 
 def _uncalibrated(wish: Wish, score_name: ScoreName) -> Chosen:
     statuses = {"none": SelectionStatus.NONE, "min_score": SelectionStatus.RAW_THRESHOLD}
-    answer = SelectionAnswer(
+    answer = predictions.Selection(
         policy=wish.policy,
         requested=wish.value,
         status=statuses[wish.policy],
@@ -126,10 +128,10 @@ def _uncalibrated(wish: Wish, score_name: ScoreName) -> Chosen:
     return Chosen(-math.inf if wish.value is None else math.log(wish.value), answer)
 
 
-def _use(selection: Selection, calibration: Calibration) -> CalibrationUse:
+def _use(selection: Selection, calibration: Calibration) -> predictions.Calibration:
     point = selection.point
     certified = selection.status == "certified" and selection.requested is not None
-    return CalibrationUse(
+    return predictions.Calibration(
         id=calibration.id,
         n=point.n,
         n_answered=point.answered,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.inference import Scores, Seen
 from app.predictions import policy as selection
 from app.predictions.plans import Plan
-from app.predictions.schemas import Agreement, Candidate, PredictAnswer, Prediction, SaliencyMap
+from masktune.contract.predictions import Agreement, Answer, Candidate, Prediction, SaliencyMap
 from masktune.contract.vocabulary import Decision
 from models.runtime import images as pictures
 from models.selective import Scored, probabilities
@@ -20,7 +20,7 @@ EXPLAIN_METHOD = "xgradcam"
 """The method of the masks; with a linear head it costs next to nothing."""
 
 
-def answer(plan: Plan, seen: Seen, scored: Scored, top_k: int) -> PredictAnswer:
+def answer(plan: Plan, seen: Seen, scored: Scored, top_k: int) -> Answer:
     """Turn the scores into decisions."""
     classes, scores = plan.model.classes, seen.scores
     temperature = 1.0 if plan.calibration is None else plan.calibration.temperature
@@ -39,7 +39,7 @@ def answer(plan: Plan, seen: Seen, scored: Scored, top_k: int) -> PredictAnswer:
                 saliency=_saliency(seen, number, classes),
             )
         )
-    return PredictAnswer(model=plan.model.id, predictions=predictions, selection=plan.chosen.answer)
+    return Answer(model=plan.model.id, predictions=predictions, selection=plan.chosen.answer)
 
 
 def _candidates(

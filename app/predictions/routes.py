@@ -9,8 +9,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from app.deps import CallerFirst, Predictor
 from app.operations.problems_routes import problems
 from app.predictions import service
-from app.predictions.schemas import PredictAnswer, PredictQuery, StoredPredictQuery
+from app.predictions.schemas import PredictQuery, StoredPredictQuery
 from app.services import Serving
+from masktune.contract.predictions import Answer
 from masktune.contract.vocabulary import Scope as KeyScope
 
 router = APIRouter(prefix="/predict", tags=["predict"], route_class=CallerFirst)
@@ -46,7 +47,7 @@ SEES_SAMPLES = Depends(_may_see)
 @router.get(
     "",
     dependencies=[SEES_SAMPLES],
-    response_model=PredictAnswer,
+    response_model=Answer,
     summary="Predict a stored sample",
     responses=problems(404, 409, 422, 503),
 )
@@ -59,7 +60,7 @@ async def predict_stored(
 
 @router.post(
     "",
-    response_model=PredictAnswer,
+    response_model=Answer,
     summary="Predict uploaded images",
     responses=problems(404, 409, 413, 415, 422, 503),
     openapi_extra=IMAGE_BODY,

@@ -24,14 +24,7 @@ from app.predictions.disconnect import while_present
 from app.predictions.plans import pair_of
 from app.predictions.presenter import data_uri, finite_rows
 from app.predictions.request_images import Sent
-from app.predictions.saliency_schemas import (
-    Format,
-    ImageSaliency,
-    SaliencyAnswer,
-    SaliencyQuery,
-    StoredSaliencyQuery,
-    View,
-)
+from app.predictions.saliency_schemas import Format, SaliencyQuery, StoredSaliencyQuery, View
 from app.predictions.service import NOT_STORED, ReadImages
 from app.predictions.stored_images import Stored
 from app.registry import service as models
@@ -39,6 +32,7 @@ from app.services import Services
 from core.errors import InvalidInput
 from core.tables import JobRow, ModelRow
 from masktune.contract.hyperparameters import MaskingConfig
+from masktune.contract.predictions import ImageSaliency, SaliencyAnswer
 from models.runtime import images as pictures
 
 PNG = "image/png"

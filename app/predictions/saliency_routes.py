@@ -10,8 +10,9 @@ from app.deps import CallerFirst, Predictor
 from app.operations.problems_routes import problems
 from app.predictions import saliency
 from app.predictions.routes import IMAGE_BODY, SEES_SAMPLES
-from app.predictions.saliency_schemas import SaliencyAnswer, SaliencyQuery, StoredSaliencyQuery
+from app.predictions.saliency_schemas import SaliencyQuery, StoredSaliencyQuery
 from app.services import Serving
+from masktune.contract.predictions import SaliencyAnswer
 
 router = APIRouter(prefix="/saliency", tags=["predict"], route_class=CallerFirst)
 

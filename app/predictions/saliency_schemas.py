@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from app.predictions.schemas import DatasetQuery, ModelQuery, Query, SampleQuery
 
@@ -44,28 +44,3 @@ class StoredSaliencyQuery(SaliencyQuery):
 
     dataset: DatasetQuery
     sample: SampleQuery
-
-
-class ImageSaliency(BaseModel):
-    """Where the model looked at one image. The pictures are PNGs in `data:` addresses."""
-
-    label: str = Field(description="The predicted class.")
-    target: str = Field(description="The class that the map explains.")
-    size: tuple[int, int] = Field(description="Height and width of `map`.")
-    map: list[list[float]] = Field(description="The raw map, at the network's own resolution, ≥ 0.")
-    masked_share: float = Field(description="Share of the pixels that MaskTune would mask, 0..1.")
-    overlay: str
-    heatmap: str
-    mask: str
-
-
-class SaliencyAnswer(BaseModel):
-    """One map for each image, in order. `model` is the id that answered."""
-
-    model: str
-    method: str
-    sigmas: float | None = Field(
-        description="The threshold of the mask; null if the model's job masked a share of the pixels."
-    )
-    share: float | None
-    images: list[ImageSaliency]

@@ -6,9 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.http.schemas import Time
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
 
 ModelQuery = Annotated[
     str,
@@ -58,104 +56,3 @@ class StoredPredictQuery(PredictQuery):
 
     dataset: DatasetQuery
     sample: SampleQuery
-
-
-class Candidate(BaseModel):
-    """A class and its softmax probability under the served model, at the calibration's temperature.
-
-    For display only: decisions compare `score`, to which no temperature is applied.
-    """
-
-    label: str
-    probability: float
-
-
-class Agreement(BaseModel):
-    """The labels of both models of the pair. All null for a model without an ERM model."""
-
-    erm: str | None = Field(description="The ERM model's label.")
-    masktune: str | None = Field(description="The served model's label, whether or not it abstains.")
-    agree: bool | None
-
-
-class SaliencyMap(BaseModel):
-    """Where the served model looked."""
-
-    method: str
-    target: str = Field(description="The class that the map explains.")
-    size: tuple[int, int] = Field(description="Height and width of `map`.")
-    map: list[list[float]] = Field(description="The raw map, at the network's own resolution, ≥ 0.")
-    overlay: str = Field(description="The map over the image, as a PNG in a `data:` address.")
-
-
-class Prediction(BaseModel):
-    """One input. `label` is null exactly when `decision` is `abstain`."""
-
-    decision: Decision
-    label: str | None
-    abstain_reason: AbstainReason | None
-    score: float | None = Field(
-        description="0..1; null if the network's output is not finite, which abstains."
-    )
-    candidates: list[Candidate]
-    agreement: Agreement
-    saliency: SaliencyMap | None = None
-
-
-class CalibrationUse(BaseModel):
-    """What the threshold did on the calibration split."""
-
-    id: str
-    n: int = Field(description="Samples of the split, each picture once.")
-    n_answered: int
-    n_errors: int
-    coverage: float
-    coverage_interval: tuple[float, float] = Field(description="Clopper–Pearson, 95 %.")
-    risk: float | None = Field(description="Null if nothing is answered.")
-    risk_upper: float = Field(
-        description="The requested risk if certified, else the Clopper–Pearson bound at `risk_confidence`."
-    )
-    risk_confidence: float
-    method: str
-    temperature: float = Field(
-        1.0,
-        description="Temperature of the candidates' probabilities, fitted on the validation split; 1: "
-        "unchanged. It applies to neither scores nor thresholds.",
-    )
-    created_at: Time | None
-
-
-class SelectionAnswer(BaseModel):
-    """The policy, and what its threshold rests on."""
-
-    policy: PolicyName
-    requested: float | None
-    status: SelectionStatus
-    threshold: float | None = Field(
-        description="Inputs with at least this score are answered; null if there is none. Compared before "
-        "rounding."
-    )
-    score_name: ScoreName
-    calibration: CalibrationUse | None
-    best_certifiable_risk: float | None = Field(
-        None,
-        description="If not certifiable: the lowest risk that this calibration certifies, for planning only.",
-    )
-    samples_at_least: int | None = Field(
-        None,
-        description="If not certifiable: calibration samples that the requested risk takes even without an "
-        "error.",
-    )
-    samples_needed: int | None = Field(
-        None,
-        description="If not certifiable: samples that it would likely take with this model; null if no "
-        "number would do.",
-    )
-
-
-class PredictAnswer(BaseModel):
-    """One prediction for each image, in order. `model` is the id that answered."""
-
-    model: str
-    predictions: list[Prediction]
-    selection: SelectionAnswer

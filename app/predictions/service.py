@@ -22,13 +22,14 @@ from app.predictions.disconnect import while_present
 from app.predictions.plans import Plan
 from app.predictions.presenter import EXPLAIN_METHOD, answer
 from app.predictions.request_images import Sent
-from app.predictions.schemas import PredictAnswer, PredictQuery, StoredPredictQuery
+from app.predictions.schemas import PredictQuery, StoredPredictQuery
 from app.predictions.stored_images import Stored
 from app.predictions.usage import UsageCounters
 from app.registry import calibrations
 from app.services import Services
 from core.errors import NotFound
 from masktune.contract.hyperparameters import ScoreName
+from masktune.contract.predictions import Answer
 from models.selective import Scored
 
 ReadImages = Callable[[], Awaitable[list[Upload]]]
@@ -99,7 +100,7 @@ def _plan_stored(services: Services, query: StoredPredictQuery) -> tuple[Plan, S
 
 
 def _decide(plan: Plan, seen: Seen, top_k: int, counters: UsageCounters | None) -> str:
-    """Decide on each image, and return a `PredictAnswer` as JSON. A large one must be written off the event
+    """Decide on each image, and return a `Answer` as JSON. A large one must be written off the event
     loop, which also keeps freeing one object per candidate off it."""
     scored = _scored(plan.chosen.answer.score_name, seen)
     prediction = answer(plan, seen, scored, top_k)
@@ -128,9 +129,7 @@ def _scored(name: ScoreName, seen: Seen) -> Scored:
     return judged.score(name)
 
 
-def _count(
-    counters: UsageCounters, plan: Plan, seen: Seen, scored: Scored, prediction: PredictAnswer
-) -> None:
+def _count(counters: UsageCounters, plan: Plan, seen: Seen, scored: Scored, prediction: Answer) -> None:
     """Count for the metrics of this process, and for the model's drift over all processes."""
     calibration, watched = plan.calibration, calibrations.score_name(None, plan.model)
     if watched != plan.chosen.answer.score_name:

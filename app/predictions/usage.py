@@ -20,9 +20,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.operations.background import in_background
 from app.operations.metrics import Metrics
-from app.predictions.schemas import Prediction
 from core.queries import served
 from core.queries.served import Key
+from masktune.contract.predictions import Prediction
 from masktune.contract.vocabulary import AbstainReason, Counted
 from models.selective import Reference
 
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
 
-ABSTAINED: Mapping[AbstainReason, Counted] = {
+ABSTAINED: Mapping[str, Counted] = {
     AbstainReason.BELOW_THRESHOLD: Counted.BELOW_THRESHOLD,
     AbstainReason.NO_CERTIFIED_THRESHOLD: Counted.NO_CERTIFIED_THRESHOLD,
 }

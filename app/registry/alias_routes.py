@@ -14,7 +14,8 @@ from app.http.idempotency import Idempotent, fingerprint
 from app.http.responses import NOT_MODIFIED, Responses
 from app.operations.problems_routes import problems
 from app.registry import aliases
-from app.registry.schemas import ALIAS_PATTERN, Aliases, AliasTarget, AliasWithHistory, RollbackTarget
+from app.registry.schemas import ALIAS_PATTERN, AliasTarget, RollbackTarget
+from masktune.contract.models import Aliases, AliasWithHistory
 
 router = APIRouter(prefix="/aliases", tags=["models"], route_class=CallerFirst)
 

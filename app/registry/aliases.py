@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from app.http.etag import etag_of, matches
 from app.inference import Inference, Pair
 from app.predictions.plans import pair_of
-from app.registry.schemas import Alias, Aliases, AliasMove, AliasWithHistory
 from core.errors import Conflict, InvalidInput, MasktuneError, NotFound, PreconditionFailed
 from core.queries import registry
 from core.tables import AliasRow
+from masktune.contract.models import Alias, Aliases, AliasMove, AliasWithHistory
 
 logger = logging.getLogger(__name__)
 

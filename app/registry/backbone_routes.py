@@ -10,10 +10,10 @@ from app.deps import READER, CallerFirst
 from app.http.etag import conditional
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.responses import NOT_MODIFIED
-from app.http.schemas import Page
 from app.operations.problems_routes import problems
 from app.registry import backbones
-from app.registry.backbone_schemas import Backbone
+from masktune.contract.base import Page
+from masktune.contract.models import Backbone
 from masktune.contract.vocabulary import WeightsPlace
 
 router = APIRouter(prefix="/backbones", tags=["models"], route_class=CallerFirst)

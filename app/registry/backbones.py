@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from app.http import pagination
-from app.http.schemas import Page
 from app.inference.backbones import list_backbones
-from app.registry.backbone_schemas import Backbone
+from masktune.contract.base import Page
+from masktune.contract.models import Backbone
 from masktune.contract.vocabulary import WeightsPlace
 
 if TYPE_CHECKING:
     from models.backbones import ListedBackbone
 
-_RANKS = {place: float(rank) for rank, place in enumerate(WeightsPlace)}
+_RANKS: Mapping[str, float] = {place: float(rank) for rank, place in enumerate(WeightsPlace)}
 
 
 def listing(*, name: str, weights: WeightsPlace | None, cursor: str | None, limit: int) -> Page[Backbone]:

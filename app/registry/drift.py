@@ -5,12 +5,12 @@ from __future__ import annotations
 from app.inference import Calibration
 from app.predictions.usage import ABSTAINED, SUREST, Tally
 from app.registry import calibrations
-from app.registry.drift_schemas import Drift, DriftStatus, DriftTest, Served, ShareOf
 from core.artifacts import Artifacts
 from core.queries import served
 from core.queries.served import HOUR, Totals
 from core.session import Database
 from core.tables import ModelRow
+from masktune.contract.reject_option import Drift, DriftStatus, DriftTest, Served, ShareOf
 from masktune.contract.vocabulary import Counted
 from models.selective import Comparison, Reference, Share, compare
 

@@ -6,7 +6,7 @@ import io
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from app.registry.schemas import RiskCoverage
+from masktune.contract.reject_option import RiskCoverage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -32,18 +32,18 @@ from app.http.idempotency import Idempotent
 from app.http.negotiation import preferred
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.responses import NOT_MODIFIED, Responses, sends
-from app.http.schemas import Page
 from app.operations.problems_routes import problems
 from app.registry import downloads, drift
 from app.registry import risk_coverage as curves
 from app.registry import risk_coverage_plot as curve_picture
 from app.registry import service as models
 from app.registry import uploads as model_import
-from app.registry.drift_schemas import Drift
-from app.registry.schemas import Model, ModelImport, RiskCoverage, RiskCoverageQuery
+from app.registry.schemas import ModelImport, RiskCoverageQuery
 from core.errors import UnsupportedMedia
 from core.queries import registry
-from masktune.contract.base import DatasetRef, JobRef
+from masktune.contract.base import DatasetRef, JobRef, Page
+from masktune.contract.models import Model
+from masktune.contract.reject_option import Drift, RiskCoverage
 from masktune.contract.vocabulary import Arm
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=CallerFirst)

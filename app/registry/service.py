@@ -13,12 +13,12 @@ from app.deps import DiscardFiles
 from app.http.key_order import FIGURES, ordered
 from app.inference import Inference, Pair
 from app.inference.engines import graph_store as graphs
-from app.registry.schemas import CalibrationRef, Model, ModelMetrics, SplitMetrics
 from core.errors import NotFound
 from core.queries import registry
 from core.session import Database, after_commit
 from core.tables import JobRow, ModelRow
 from masktune.contract.ids import is_id
+from masktune.contract.models import CalibrationRef, Model, ModelMetrics, SplitMetrics
 from masktune.contract.vocabulary import RESUMABLE
 
 logger = logging.getLogger(__name__)

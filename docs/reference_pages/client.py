@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -98,12 +99,7 @@ def _shape(shape: type[BaseModel]) -> str:
 
 def _annotation(kind: object) -> str:
     text = kind.__forward_arg__ if hasattr(kind, "__forward_arg__") else inspect.formatannotation(kind)
-    return (
-        str(text)
-        .replace("masktune.contract.shapes.", "")
-        .replace("typing.", "")
-        .replace("datetime.datetime", "datetime")
-    )
+    return re.sub(r"masktune\.contract\.\w+\.|typing\.|datetime\.(?=datetime)", "", str(text))
 
 
 def _doc(thing: Callable[..., Any] | type[Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ from masktune.contract.parameters import dotted
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from masktune import Job
+    from masktune import Job, SplitMetrics
 
 app = typer.Typer(no_args_is_help=True, help="Start jobs, follow them, and read their reports.")
 
@@ -201,7 +201,7 @@ def predictions(
 ) -> None:
     """Write the predictions of a predict job to a file, one row per sample."""
     jobs = session.client.jobs
-    target = output or Path(f"{job_id}.{jobs.get(job_id).params.get('output', 'parquet')}")
+    target = output or Path(f"{job_id}.{_output(jobs.get(job_id))}")
     jobs.predictions(job_id, target)
     session.show({"path": str(target)}, lambda: f"the predictions are in {target}")
 
@@ -224,12 +224,19 @@ def table(job: Job) -> Table:
     for arm, splits in completion.in_order(job.metrics, completion.ARMS):
         shown.add_row(f"accuracy {arm}", _accuracies(splits))
     if job.error:
-        shown.add_row("error", job.error.get("detail") or job.error.get("title"))
+        shown.add_row("error", job.error.detail or job.error.title)
     return shown
 
 
-def _accuracies(splits: dict[str, Any]) -> str:
-    told = {split: (figures or {}).get("accuracy") for split, figures in splits.items()}
+def _output(job: Job) -> str:
+    """The format of the job's file of predictions."""
+    from masktune import PredictJob
+
+    return job.params.output if isinstance(job, PredictJob) else "parquet"
+
+
+def _accuracies(splits: dict[str, SplitMetrics]) -> str:
+    told = {split: figures.accuracy for split, figures in splits.items()}
     shown = completion.in_order(told, completion.SPLITS)
     return ", ".join(f"{split} {figure(accuracy)}" for split, accuracy in shown)
 
@@ -244,7 +251,7 @@ def _followed(session: Session, job_id: str) -> Job:
 def _judge(session: Session, job: Job) -> None:
     """Exit with 4 if the job did not succeed."""
     if job.state != "succeeded":
-        why = (job.error or {}).get("detail")
+        why = job.error and job.error.detail
         fail(f"job {job.id} {job.state}" + (f": {why}" if why else ""), ENDED_BADLY)
     if job.kind == "predict":
         session.say(f"write the predictions to a file: masktune jobs predictions {job.id}")

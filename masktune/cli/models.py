@@ -15,7 +15,7 @@ from masktune.cli.session import Session, connected
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from masktune import Alias, Model, RiskCoverageOptions
+    from masktune import AliasWithHistory, Model, RiskCoverageOptions, SplitMetrics
 
 app = typer.Typer(no_args_is_help=True, help="Inspect trained models, name them, download them.")
 
@@ -59,8 +59,8 @@ def list_(
             m.arm,
             m.backbone,
             str(len(m.classes)),
-            figure(_test(m).get("accuracy")),
-            figure(_test(m).get("worst_group_accuracy")),
+            figure(_figures(m, "test").accuracy),
+            figure(_figures(m, "test").worst_group_accuracy),
             age(m.created_at),
         ),
         most=most,
@@ -275,18 +275,17 @@ def table(model: Model) -> Table:
     shown.add_row("classes", ", ".join(model.classes))
     shown.add_row("data set", model.dataset or "–")
     shown.add_row("job", model.job or "–")
-    shown.add_row("calibrated on", f"{(model.calibration or {}).get('n', 'no')} samples")
+    shown.add_row("calibrated on", f"{model.calibration.n if model.calibration else 'no'} samples")
     for split in ("val", "test"):
-        figures = model.metrics.get(split) or {}
+        figures = _figures(model, split)
         shown.add_row(
             split,
-            f"accuracy {figure(figures.get('accuracy'))}, "
-            f"worst group {figure(figures.get('worst_group_accuracy'))}",
+            f"accuracy {figure(figures.accuracy)}, worst group {figure(figures.worst_group_accuracy)}",
         )
     return shown
 
 
-def _history(alias: Alias) -> Table:
+def _history(alias: AliasWithHistory) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -296,5 +295,7 @@ def _history(alias: Alias) -> Table:
     return shown
 
 
-def _test(model: Model) -> dict[str, float]:
-    return model.metrics.get("test") or {}
+def _figures(model: Model, split: str) -> SplitMetrics:
+    from masktune import SplitMetrics
+
+    return getattr(model.metrics, split) or SplitMetrics()

@@ -29,7 +29,7 @@ from masktune.client.wire import (
     Retry,
     Sleep,
 )
-from masktune.contract.shapes import Page
+from masktune.contract.base import Page
 
 T = TypeVar("T")
 S = TypeVar("S", bound=BaseModel)

@@ -20,16 +20,16 @@ from masktune.client.models import Models
 from masktune.client.predict import Predict, Saliency
 from masktune.client.resource import D, Operation, Resource
 from masktune.client.wire import Flow, Retry
-from masktune.contract.shapes import Health
+from masktune.contract.operations import Ready
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 # The read timeout covers a cold model, which its first request loads. Streams send keep-alives more often.
 TIMEOUT = httpx.Timeout(connect=5, read=60, write=60, pool=60)
 
 
-def readiness() -> Flow[Health]:
+def readiness() -> Flow[Ready]:
     """Check that each part of the service works. A 503 problem names the parts that do not."""
-    return call(get("/readyz"), Health)
+    return call(get("/readyz"), Ready)
 
 
 class _Resources(Resource[D]):

@@ -14,7 +14,7 @@ from masktune.client.limits import check_upload
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, ZippedFolder, spelt
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
-from masktune.contract.shapes import Dataset, FullReport, Sample
+from masktune.contract.datasets import Dataset, FullReport, Sample
 
 
 def upload_dataset(

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 if TYPE_CHECKING:
-    from masktune.contract.shapes import Dataset, Job
+    from masktune.contract.datasets import Dataset
+    from masktune.contract.jobs import Job
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class JobNotSucceeded(ClientError):
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        why = (job.error or {}).get("detail") or (job.error or {}).get("title")
+        why = job.error and (job.error.detail or job.error.title)
         super().__init__(f"job {job.id} {job.state}" + (f": {why}" if why else ""))
 
 

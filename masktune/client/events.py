@@ -12,7 +12,8 @@ from masktune.client.calls import PATIENCE, call, get, growing, open_body, passi
 from masktune.client.errors import ClientError, ProblemError, UnexpectedAnswer, Unreachable
 from masktune.client.sse import Parser, ServerEvent
 from masktune.client.wire import Close, Emit, EmittingFlow, Flow, Policy, Read, Request, Retry, Sleep
-from masktune.contract.shapes import ENDED, Event, Job
+from masktune.contract.jobs import Event, Job, StateEvent
+from masktune.contract.vocabulary import ENDED
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ def _tell_each(events: list[Event]) -> EmittingFlow[Event]:
 
 
 def _newest_state(events: list[Event]) -> str:
-    states = [str(event.data.get("state", "")) for event in events if event.type == "state"]
+    states = [event.data.state.value for event in events if isinstance(event, StateEvent)]
     return states[-1] if states else ""
 
 

@@ -11,8 +11,8 @@ from masktune.client.errors import JobNotSucceeded, WaitedTooLong
 from masktune.client.events import follow, follow_batches
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.wire import Emit, EmittingFlow, Flow, Now, Request
+from masktune.contract.jobs import Event, Job, Preset
 from masktune.contract.report import Report
-from masktune.contract.shapes import Event, Job, Preset
 
 LOOK_SECONDS = 0.2
 """Least interval between two requests for a watched job, unless its state has changed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from masktune.client.calls import call, create, fetch, get, pages, segment
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.wire import EmittingFlow, Flow, Request
-from masktune.contract.shapes import Key, NewKey, OwnKey
+from masktune.contract.keys import Key, NewKey, OwnKey
 
 
 def make_key(name: str, scopes: list[str], *, idempotency_key: str | None = None) -> Flow[NewKey]:

@@ -8,7 +8,7 @@ from masktune.client.calls import call, get
 from masktune.client.errors import ProblemError, TooLarge
 from masktune.client.uploads import size_of
 from masktune.client.wire import Flow
-from masktune.contract.shapes import Limits
+from masktune.contract.operations import Limits
 
 ASKED_ABOVE = 1 << 20
 """Bytes. Smaller uploads are sent without checking the limit first."""

@@ -14,7 +14,8 @@ from masktune.client.limits import check_upload
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, spelt
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
-from masktune.contract.shapes import Alias, Backbone, Drift, Model, RiskCoverage
+from masktune.contract.models import Alias, AliasWithHistory, Backbone, Model
+from masktune.contract.reject_option import Drift, RiskCoverage
 
 
 def get_model(model: str) -> Flow[Model]:
@@ -115,24 +116,26 @@ def list_aliases() -> EmittingFlow[Alias]:
     return pages(get("/aliases"), Alias)
 
 
-def get_alias(name: str) -> Flow[Alias]:
+def get_alias(name: str) -> Flow[AliasWithHistory]:
     """Get one alias with the history of its moves."""
-    return call(get(f"/aliases/{segment(name)}"), Alias)
+    return call(get(f"/aliases/{segment(name)}"), AliasWithHistory)
 
 
-def set_alias(name: str, model: str) -> Flow[Alias]:
+def set_alias(name: str, model: str) -> Flow[AliasWithHistory]:
     """Point the alias at this model."""
     return call(
-        Request(method="PUT", path=f"/aliases/{segment(name)}", json={"model": model}, repeatable=True), Alias
+        Request(method="PUT", path=f"/aliases/{segment(name)}", json={"model": model}, repeatable=True),
+        AliasWithHistory,
     )
 
 
 def roll_back_alias(
     name: str, *, version: int | None = None, idempotency_key: str | None = None
-) -> Flow[Alias]:
+) -> Flow[AliasWithHistory]:
     """Point the alias back at the model of an earlier move; by default, of the move before the current."""
     return call(
-        create(f"/aliases/{segment(name)}/rollback", json={"version": version}, key=idempotency_key), Alias
+        create(f"/aliases/{segment(name)}/rollback", json={"version": version}, key=idempotency_key),
+        AliasWithHistory,
     )
 
 

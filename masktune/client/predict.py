@@ -12,7 +12,7 @@ from masktune.client.calls import call, fetch, get
 from masktune.client.resource import D, Operation, Resource
 from masktune.client.uploads import CountedFile, spelt
 from masktune.client.wire import FilePart, Flow, Request
-from masktune.contract.shapes import Answer, SaliencyAnswer
+from masktune.contract.predictions import Answer, SaliencyAnswer
 
 Image: TypeAlias = Path | str | bytes
 """The path of an image file, or the bytes of one."""

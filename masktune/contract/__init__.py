@@ -1,1 +1,1 @@
-"""What the service and its clients agree on: words, ids, stages, the shapes of answers."""
+"""What the service and its clients agree on: words, ids, stages, hyperparameters, requests and answers."""

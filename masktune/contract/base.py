@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from masktune.contract.vocabulary import (
+    AbstainReason,
+    Arm,
+    EventType,
+    JobKind,
+    Scope,
+    SelectionStatus,
+    Stage,
+    WeightsPlace,
+)
+
+Item = TypeVar("Item")
 
 
 class Strict(BaseModel):
@@ -51,3 +76,66 @@ DatasetRef = Annotated[str, StringConstraints(min_length=1, max_length=32, patte
 JobRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^job_[0-9a-z]+$")]
 ModelRef = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
 """An id or an alias."""
+
+
+# --- answers -------------------------------------------------------------------------------------------
+
+
+class Shape(BaseModel):
+    """The base of all answers: frozen. Fields that a newer service adds are kept; a field that an older one
+    does not send has its default."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="allow", protected_namespaces=(), json_schema_serialization_defaults_required=True
+    )
+
+
+class Page(Shape, Generic[Item]):
+    """A page of a list."""
+
+    data: list[Item]
+    next_cursor: str | None = Field(None, description="The `cursor` of the next page; null on the last page.")
+
+
+def rfc3339(moment: datetime) -> str:
+    """Format a moment as RFC 3339 in UTC, to the millisecond."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Time = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2025-11-03T09:30:00.000Z"]}),
+]
+"""A moment; serialised as RFC 3339 in UTC."""
+
+
+class Open:
+    """An enumeration of which a newer service may know more members: those are read as text, and the API's
+    document lists ours."""
+
+    def __init__(self, members: Any) -> None:
+        self.members = members
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices: list[CoreSchema | tuple[CoreSchema, str]] = [
+            handler.generate_schema(self.members),
+            core_schema.str_schema(),
+        ]
+        return core_schema.union_schema(choices, mode="left_to_right")
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        members: dict[str, Any] = handler(schema)["anyOf"][0]
+        return members
+
+
+AbstainReasonName = Annotated[AbstainReason | str, Open(AbstainReason)]
+ArmName = Annotated[Arm | str, Open(Arm)]
+EventTypeName = Annotated[EventType | str, Open(EventType)]
+KindName = Annotated[JobKind | str, Open(JobKind)]
+ScopeName = Annotated[Scope | str, Open(Scope)]
+SelectionStatusName = Annotated[SelectionStatus | str, Open(SelectionStatus)]
+StageName = Annotated[Stage | str, Open(Stage)]
+WeightsPlaceName = Annotated[WeightsPlace | str, Open(WeightsPlace)]

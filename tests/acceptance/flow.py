@@ -7,7 +7,7 @@ from typing import Any
 
 from launcher.demo import FIELDS
 from launcher.demo_data import CLASSES, write_zip
-from masktune import Client, Dataset, Job
+from masktune import Client, Dataset, Job, StageEvent, StateEvent
 from masktune.contract.vocabulary import Arm
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -44,9 +44,10 @@ def _train(client: Client, dataset: Dataset) -> Job:
     assert client.jobs.start("masktune", dataset=dataset.id, idempotency_key=key, **FIELDS).id == job.id
     events = list(client.jobs.events(job.id))
     assert [event.id for event in events] == list(range(1, len(events) + 1))
-    states = [event.data["state"] for event in events if event.type == "state"]
+    states = [event.data.state for event in events if isinstance(event, StateEvent)]
     assert (states[0], states[-1]) == ("queued", "succeeded")
-    finished = [e.data["stage"] for e in events if e.type == "stage" and e.data["status"] == "finished"]
+    stages = [event.data for event in events if isinstance(event, StageEvent)]
+    finished = [stage.stage for stage in stages if stage.status == "finished"]
     assert finished == ["erm", "mask", "finetune", "control", "calibrate", "evaluate"]
     job = client.jobs.wait(job.id)
     assert set(job.models) == {"erm", "masktune", "masktune_control"}
@@ -56,7 +57,8 @@ def _train(client: Client, dataset: Dataset) -> Job:
 
 def _report(client: Client, job: Job) -> None:
     def accuracy(arm: str) -> float:
-        found: float = job.metrics[arm]["test"]["accuracy"]
+        found = job.metrics[arm]["test"].accuracy
+        assert found is not None
         return found
 
     # In test, the square is on the wrong class, so a model that learned the square is wrong there.

@@ -108,13 +108,14 @@ class Finetune(Fields):
         dataset = self.stock.datasets.get(str(job.dataset)) if job is not None else None
         if job is None or dataset is None:
             return None
+        params = job.params.model_dump()
         return Plan(
             self.kind,
             dataset.splits,
-            backbone=job.params.get("backbone"),
-            image_size=job.params.get("image_size"),
-            freeze_backbone=bool(job.params.get("freeze_backbone")),
-            finetune_epochs=self.value("/finetune/epochs") or job.params.get("finetune", {}).get("epochs"),
+            backbone=params.get("backbone"),
+            image_size=params.get("image_size"),
+            freeze_backbone=bool(params.get("freeze_backbone")),
+            finetune_epochs=self.value("/finetune/epochs") or params.get("finetune", {}).get("epochs"),
         )
 
     def dataset(self) -> Dataset | None:
@@ -126,7 +127,7 @@ class Finetune(Fields):
         dataset = self.stock.datasets.get(str(job.dataset))
         parts = (
             dataset.name if dataset else job.dataset,
-            job.params.get("backbone"),
+            job.params.model_dump().get("backbone"),
             words.ago(job.ended_at),
         )
         return " · ".join(str(part) for part in (*parts, job.id[-6:]))

@@ -41,7 +41,7 @@ async def show(dataset_id: str, split: str = "", label: str = "", group: str = "
 
 async def _growing(dataset: Dataset) -> None:
     """Show the import's progress; reload the page when it has ended."""
-    job = (dataset.model_extra or {}).get("job") or dataset.job
+    job = dataset.job
     holder = ui.element("div").props("aria-live=polite")
     connection = api()
 

@@ -80,7 +80,7 @@ class View:
             stages=stages(job, story),
             progress=self._progress(),
             away=self.away,
-            asked=words.asked(job.kind, job.params),
+            asked=words.asked(job.kind, job.params.model_dump()),
         )
         self.curves.content = rendered("charts", charts=[svg(chart) for chart in story.charts])
         self.log.content = rendered("job_log", lines=story.log, skipped=story.skipped)
@@ -92,8 +92,8 @@ class View:
 
     def _progress(self) -> dict[str, object]:
         """The newest figures: those of an event while the job runs, otherwise those of the job."""
-        newest = {} if self.job.ended else self.story.progress
-        return self.job.progress.model_dump() | dict(newest)
+        newest = {} if self.job.ended else self.story.progress.model_dump(exclude_unset=True)
+        return self.job.progress.model_dump() | newest
 
     def _buttons(self) -> None:
         job = self.job
@@ -119,7 +119,7 @@ class View:
     def _again(self) -> dict[str, str]:
         """The values that the form of a new job of this kind starts with."""
         job = self.job
-        asked = {"dataset": job.dataset, **{name: job.inputs.get(name) for name in ("model", "mask_set")}}
+        asked = {"dataset": job.dataset, **job.inputs.model_dump(include={"model", "mask_set"})}
         return {"kind": job.kind} | {name: str(value) for name, value in asked.items() if value}
 
     async def follow(self) -> None:

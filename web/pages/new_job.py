@@ -116,8 +116,7 @@ class Form:
         if dataset not in self.sides:
             self.sides[dataset] = None
             async for sample in self.connection.datasets.samples(dataset, limit=1):
-                extra = sample.model_extra or {}
-                self.sides[dataset] = max(extra.get("width") or 0, extra.get("height") or 0) or None
+                self.sides[dataset] = max(sample.width or 0, sample.height or 0) or None
                 break
         return self.sides[dataset]
 
@@ -172,7 +171,7 @@ async def _earlier(connection: AsyncClient) -> list[Measured]:
             report = await connection.jobs.report(job.id)
         except ClientError:
             return None
-        return measured(job.id, job.params, report.cost)
+        return measured(job.id, job.params.model_dump(), report.cost)
 
     jobs: list[Job] = []
     for kind in ("masktune", "erm"):

@@ -137,7 +137,7 @@ def sentence(text: str) -> str:
 def fault(report: ImportReport | None) -> str:
     """Why a data set is invalid: its first problem, or the error that ended its import."""
     found = report.problems[0].detail if report and report.problems else None
-    ended: Json = ((report.model_extra or {}).get("error") or {}) if report else {}
+    ended: Json = (report.error or {}) if report else {}
     return sentence(found or ended.get("detail") or "the import failed") + "."
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.background import BackgroundTask
 
-from masktune import ClientError
+from masktune import ClientError, PredictJob
 from masktune.client.predict import View
 from web.shell import instead, wants_a_page
 from web.transport.connection import KEY_COOKIE, UNSENDABLE, api_for, here, is_sendable
@@ -92,7 +92,8 @@ async def predictions(request: Request, job: str) -> Response:
     target = _scratch()
     try:
         api = api_for(request)
-        ending = str((await api.jobs.get(job)).params.get("output", "parquet"))
+        predicted = await api.jobs.get(job)
+        ending = predicted.params.output if isinstance(predicted, PredictJob) else "parquet"
         await api.jobs.predictions(job, target)
     except ClientError as error:
         target.unlink(missing_ok=True)

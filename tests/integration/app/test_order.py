@@ -19,10 +19,10 @@ GROUPS = ["no beard · right", "beard · right"]
 FIGURES = {
     "accuracy": 0.9,
     "balanced_accuracy": 0.8,
-    "worst_group_accuracy": 0.7,
-    "groups": {"place 2": 0.7, "place 10": 0.9},
     "worst_class_accuracy": 0.6,
+    "worst_group_accuracy": 0.7,
     "train_weighted_accuracy": 0.5,
+    "groups": {"place 2": 0.7, "place 10": 0.9},
 }
 PROBLEM = {"type": "/problems/job-failed", "title": "The job failed", "status": 500, "detail": "no"}
 
@@ -101,10 +101,10 @@ def test_a_job_and_its_events(either: Front, written: Any) -> None:
     assert list(figures["groups"]) == ["place 2", "place 10"]
     assert keys(body["params"]) == keys(json.loads(json.dumps(params)))
     assert list(body["inputs"]) == ["model", "mask_set"]
-    assert list(body["error"]) == list(PROBLEM)
+    assert list(body["error"]) == [*PROBLEM, "instance", "errors"]
     events = json.loads(either.client.get(f"/jobs/{job}/events").text)["data"]
     by_type = {event["type"]: event["data"] for event in events}
     assert keys(by_type[EventType.METRICS]) == keys(body["metrics"])
-    assert list(by_type[EventType.PROGRESS]) == ["fraction", "stage"]
-    assert list(by_type[EventType.STATE]) == ["state", "attempt", "error"]
-    assert keys(by_type[EventType.STATE]["error"]) == keys(PROBLEM)
+    assert list(by_type[EventType.PROGRESS])[:2] == ["fraction", "stage"]
+    assert list(by_type[EventType.STATE]) == ["state", "attempt", "reason", "error"]
+    assert list(by_type[EventType.STATE]["error"]) == list(body["error"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from masktune import Event
+from masktune import Event, ProgressEvent
 from web.history import LOOKS, PAGE, TAIL, WHOLE, Fetch, beginning, past
 from web.job_timeline import Story
 
@@ -17,7 +17,10 @@ class Told:
     """The events of a job, and how often a page of them was asked for."""
 
     def __init__(self, events: list[tuple[str, dict[str, Any]]]) -> None:
-        self.events = [Event(id=n, type=type, data=data) for n, (type, data) in enumerate(events, start=1)]
+        self.events = [
+            Event.model_validate({"id": n, "type": type, "data": data})
+            for n, (type, data) in enumerate(events, start=1)
+        ]
         self.asked = 0
 
     async def fetch(self, after: int, limit: int) -> list[Event]:
@@ -27,7 +30,7 @@ class Told:
 
     def thin(self) -> None:
         """As the service does of a job that ended days ago."""
-        self.events = [e for e in self.events if e.type != "progress" or e.data.get("metrics")]
+        self.events = [e for e in self.events if not isinstance(e, ProgressEvent) or e.data.metrics.measured]
 
 
 def _training(stage: str, epochs: int, steps: int) -> list[tuple[str, dict[str, Any]]]:

@@ -2,19 +2,20 @@
 
 import errno
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from app.datasets.samples import media_type
 from app.datasets.uploads import Spool, clear_abandoned
-from app.http.schemas import rfc3339
 from app.jobs.event_stream import frame, wanted
-from app.jobs.schemas import Event
 from app.operations.health import FORWARD_SECONDS, ForwardCheck
 from app.operations.limits import FRAMING, limit_of
 from app.operations.problems_routes import storage_error
 from core.settings import Settings
+from masktune.contract.base import rfc3339
+from masktune.contract.jobs import LogEvent
 from tests.machine import needs
 
 
@@ -87,7 +88,7 @@ def test_a_passed_forward_check_is_kept_and_a_failed_one_is_not() -> None:
 
 
 def test_an_event_is_one_line_of_data() -> None:
-    told = frame(Event(id=7, type="log", at=0.0, data={"message": "a\nb\rc"})).decode()
+    told = frame(LogEvent(id=7, type="log", at=0.0, data={"message": "a\nb\rc"})).decode()
     assert told.startswith("id: 7\nevent: log\ndata: {")
     assert told.count("\n") == 4
     assert "\r" not in told
@@ -108,7 +109,7 @@ def test_who_asks_for_a_stream_gets_one(accept: str, stream: bool) -> None:
 
 
 def test_times_are_utc() -> None:
-    assert rfc3339(0.5) == "1970-01-01T00:00:00.500Z"
+    assert rfc3339(datetime.fromtimestamp(0.5, UTC)) == "1970-01-01T00:00:00.500Z"
 
 
 def test_a_full_disk_is_told_as_one() -> None:

@@ -10,19 +10,30 @@ from web.pages.job import stages
 def _drawn(job: Job, *finished: str) -> list[str]:
     story = Story()
     for number, stage in enumerate(finished, start=1):
-        story.add(Event(id=number, type="stage", data={"stage": stage, "status": "finished", "seconds": 1.0}))
+        story.add(
+            Event.model_validate(
+                {
+                    "id": number,
+                    "type": "stage",
+                    "data": {"stage": stage, "status": "finished", "seconds": 1.0},
+                }
+            )
+        )
     return [state for _, state, _ in stages(job, story)]
 
 
 def test_a_stage_is_done_that_said_so() -> None:
-    job = Job(id="job_1", kind="erm", state="running", stage="calibrate")
+    job = Job.model_validate({"id": "job_1", "kind": "erm", "state": "running", "stage": "calibrate"})
     assert _drawn(job, "erm") == ["done", "now", ""]
 
 
 def test_a_stage_is_done_that_another_came_after_whatever_was_read_of_it() -> None:
-    job = Job(id="job_1", kind="masktune", state="running", stage="finetune")
+    job = Job.model_validate({"id": "job_1", "kind": "masktune", "state": "running", "stage": "finetune"})
     assert _drawn(job) == ["done", "done", "now", "", "", ""]
 
 
 def test_all_are_done_of_a_job_that_succeeded() -> None:
-    assert _drawn(Job(id="job_1", kind="erm", state="succeeded", stage="evaluate")) == ["done"] * 3
+    assert (
+        _drawn(Job.model_validate({"id": "job_1", "kind": "erm", "state": "succeeded", "stage": "evaluate"}))
+        == ["done"] * 3
+    )

@@ -14,7 +14,7 @@ AT = datetime(2026, 3, 1, 9, 30, 5, tzinfo=UTC)
 def _told(*events: tuple[str, dict[str, Any]]) -> Story:
     story = Story()
     for number, (type, data) in enumerate(events, start=1):
-        story.add(Event(id=number, type=type, data=data, at=AT))
+        story.add(Event.model_validate({"id": number, "type": type, "data": data, "at": AT}))
     return story
 
 
@@ -34,7 +34,7 @@ def test_epochs_become_curves_one_training_after_the_other() -> None:
 def test_progress_without_figures_draws_nothing() -> None:
     story = _told(("progress", {"stage": "erm", "fraction": 0.2, "metrics": {}}))
     assert story.charts == []
-    assert story.progress["fraction"] == 0.2
+    assert story.progress.fraction == 0.2
 
 
 def test_an_epoch_that_is_trained_again_replaces_what_came_after_it() -> None:
@@ -69,7 +69,7 @@ def test_a_long_log_keeps_its_end() -> None:
 
 def test_events_may_come_in_any_order() -> None:
     told = [
-        Event(id=number, type=type, data=data, at=AT)
+        Event.model_validate({"id": number, "type": type, "data": data, "at": AT})
         for number, (type, data) in enumerate(
             [
                 ("stage", {"stage": "erm", "status": "started"}),

@@ -9,8 +9,9 @@ import pytest
 
 from app.inference import Calibration
 from app.predictions.policy import Wish, choose, wish
-from app.predictions.schemas import CalibrationUse, PredictQuery, SelectionAnswer
+from app.predictions.schemas import PredictQuery
 from core.errors import InvalidInput
+from masktune.contract import predictions
 from models import selective
 from models.selective import CalibrationTable
 
@@ -19,7 +20,7 @@ TABLE = CalibrationTable.build(-0.001 * np.arange(1000), RIGHT)
 CALIBRATION = Calibration("cal_1", 1.7e9, {"max_softmax": TABLE}, {}, temperature=1.5)
 
 
-def told(asked: Wish) -> tuple[SelectionAnswer, CalibrationUse]:
+def told(asked: Wish) -> tuple[predictions.Selection, predictions.Calibration]:
     answer = choose(asked, CALIBRATION, "max_softmax").answer
     assert answer.calibration is not None
     return answer, answer.calibration

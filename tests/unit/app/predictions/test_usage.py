@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session
 
 from app.operations.metrics import MOST_MODELS, Metrics
 from app.predictions import usage as tally
-from app.predictions.schemas import Agreement, Prediction
 from app.predictions.usage import SUREST, Tally
 from core.queries import served
 from core.schema import upgrade
 from core.session import Database
+from masktune.contract.predictions import Agreement, Prediction
 from masktune.contract.vocabulary import AbstainReason, Counted, Decision
 from models.selective import REFERENCES, Reference, Share
 

@@ -69,7 +69,7 @@ MODEL: dict[str, Any] = {
     "backbone": "small_cnn",
     "classes": ["a", "b"],
     "image_size": 28,
-    "calibration": {"n": 216},
+    "calibration": {"id": "cal_1", "n": 216},
     "metrics": {"test": {"accuracy": 0.93, "worst_group_accuracy": 0.9}},
 }
 ALIAS = {
@@ -395,7 +395,7 @@ def test_events_are_lines_for_machines(service: Service) -> None:
     service.answers["GET /jobs/job_1/events"] = (200, f"id: 1\ndata: {json.dumps(event)}\n\n".encode())
     service.answers["GET /jobs/job_1"] = (200, JOB)
     result = service.masktune("jobs", "watch", "job_1", "--json")
-    assert [json.loads(line)["data"] for line in result.stdout.splitlines()] == [{"state": "succeeded"}]
+    assert [json.loads(line)["data"]["state"] for line in result.stdout.splitlines()] == ["succeeded"]
 
 
 REPORT: dict[str, Any] = report()

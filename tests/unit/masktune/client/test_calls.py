@@ -11,7 +11,7 @@ import pytest
 from masktune import FieldError, Job, ProblemError, Retry, UnexpectedAnswer, Unreachable
 from masktune.client.calls import call, create, fetch, get, pages, until
 from masktune.client.wire import Now, Once, Policy, Request, Sleep
-from masktune.contract.shapes import Page
+from masktune.contract.base import Page
 from tests.unit.masktune.client.conftest import Runner, Script, job, problem
 
 

@@ -8,7 +8,7 @@ import random
 import httpx
 import pytest
 
-from masktune import Client, ProblemError, UnexpectedAnswer, Unreachable
+from masktune import Client, ProblemError, StateEvent, UnexpectedAnswer, Unreachable
 from masktune.client.calls import PATIENCE
 from masktune.client.events import follow
 from masktune.client.jobs import watch
@@ -39,7 +39,8 @@ def test_it_resumes_behind_the_last_event_it_has(runner: Runner) -> None:
     )
     found = runner.all(script, follow("job_1"))
     assert [seen.id for seen in found] == [1, 2, 3, 4, 5]
-    assert (found[0].type, found[0].data) == ("state", {"state": "running"})
+    assert isinstance(found[0], StateEvent)
+    assert found[0].data.state == "running"
     sent = [request.headers.get("Last-Event-ID") for request in script.asked]
     assert sent == [None, "2", "2", "3"]
     assert {request.headers["Accept"] for request in script.asked} == {"text/event-stream"}

@@ -43,7 +43,7 @@ FULL_REPORT = {
     ],
 }
 MODEL = {"id": "mdl_1", "arm": "erm", "backbone": "small_cnn", "classes": ["a", "b"]}
-ALIAS = {"name": "best", "model": "mdl_1", "version": 2, "updated_at": "2025-11-03T09:30:00Z"}
+ALIAS = {"name": "best", "model": "mdl_1", "version": 2, "updated_at": "2025-11-03T09:30:00.000Z"}
 BACKBONE = {"name": "resnet32", "library": "own", "weights": "none", "image_size": None}
 KEY = {"id": "key_1", "name": "line 1", "scopes": ["read"], "revoked_at": None}
 ANSWER = {

@@ -1,11 +1,13 @@
-"""Shapes of RFC 9457 problem objects, for the API's document."""
+"""Errors of the API: problem objects (RFC 9457)."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from masktune.contract.base import Shape
 
 
-class FieldProblem(BaseModel):
+class FieldProblem(Shape):
     """One fault of the input."""
 
     pointer: str = Field(
@@ -16,24 +18,23 @@ class FieldProblem(BaseModel):
     detail: str = Field(description="What is wrong, and what would be valid.")
 
 
-class Problem(BaseModel):
+class Problem(Shape):
     """An error, as `application/problem+json`."""
 
-    model_config = ConfigDict(extra="allow")
-
     type: str = Field(
+        "about:blank",
         description="Address of the kind's explanation; stable. `about:blank`: the connection was refused "
         "before any route ran, and the status tells the kind.",
         examples=["/problems/not-found"],
     )
-    title: str = Field(description="The kind, in words.")
-    status: int = Field(description="The HTTP status.", ge=400, le=599)
-    detail: str = Field(description="What happened here, and what to do about it.")
+    title: str = Field("The request failed", description="The kind, in words.")
+    status: int = Field(500, description="The HTTP status.", ge=400, le=599)
+    detail: str = Field("", description="What happened here, and what to do about it.")
     instance: str | None = Field(None, description="The path that was requested.")
     errors: list[FieldProblem] | None = Field(None, description="Every fault of an invalid input.")
 
 
-class ProblemKind(BaseModel):
+class ProblemKind(Shape):
     """A kind of problem that the API may answer with."""
 
     type: str
@@ -44,7 +45,7 @@ class ProblemKind(BaseModel):
     """The kind's explanation, or its title if it needs none."""
 
 
-class ProblemKinds(BaseModel):
+class ProblemKinds(Shape):
     """Every kind of problem."""
 
     data: list[ProblemKind]

@@ -1,13 +1,12 @@
-"""Shapes of keys."""
+"""Keys: the request and the answers."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from app.http.schemas import Time
-from masktune.contract.base import Strict, Text
+from masktune.contract.base import ScopeName, Shape, Strict, Text, Time
 from masktune.contract.vocabulary import Scope
 
 
@@ -22,31 +21,38 @@ class KeyRequest(Strict):
     )
 
 
-class Key(BaseModel):
+class Key(Shape):
     """A key, without its secret, which the service does not keep."""
 
     id: str
     name: str
-    scopes: list[Scope]
-    created_at: Time
-    revoked_at: Time | None = Field(description="When the key was revoked; null while it is valid.")
+    scopes: list[ScopeName]
+    created_at: Time | None = None
+    revoked_at: Time | None = Field(None, description="When the key was revoked; null while it is valid.")
 
 
-class OwnKey(BaseModel):
+class OwnKey(Shape):
     """The key that a request was sent with."""
 
-    id: str | None = Field(description="Null for an operator's key, and if the service requires no key.")
-    name: str | None = Field(description="Null where `id` is.")
-    scopes: list[Scope] = Field(
+    id: str | None = Field(
+        None, description="Null for an operator's key, and if the service requires no key."
+    )
+    name: str | None = Field(None, description="Null where `id` is.")
+    scopes: list[ScopeName] = Field(
         description="What the request may do; `admin` includes all. All of them if the service is open."
     )
-    open: bool = Field(description="True if the service requires no key.")
+    open: bool = Field(False, description="True if the service requires no key.")
+
+    def may(self, scope: str) -> bool:
+        """Whether the key has this scope; `admin` includes all."""
+        return scope in self.scopes or "admin" in self.scopes
 
 
 class NewKey(Key):
     """A key that has just been created."""
 
     secret: str | None = Field(
+        None,
         description="What to send as `Authorization: Bearer …`. It is shown here and never again: an answer "
-        "replayed for an Idempotency-Key has null. If the secret is lost, revoke the key and create another."
+        "replayed for an Idempotency-Key has null. If the secret is lost, revoke the key and create another.",
     )

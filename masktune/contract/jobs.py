@@ -1,0 +1,282 @@
+"""Jobs, their events and the presets: what the API answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
+
+from masktune.contract.base import EventTypeName, KindName, Page, Shape, StageName, Time
+from masktune.contract.job_params import (
+    EvaluateParams,
+    ImportParams,
+    JobParams,
+    PredictParams,
+    RetrainHeadParams,
+    TrainingParams,
+)
+from masktune.contract.models import SplitMetrics
+from masktune.contract.problems import Problem
+from masktune.contract.vocabulary import EventType, JobKind, JobState
+
+JobMetrics = dict[str, dict[str, SplitMetrics]]
+"""Figures by arm and split."""
+
+
+class Progress(Shape):
+    """How far a job is."""
+
+    fraction: float = Field(0.0, description="Of the whole job, 0..1.")
+    stage: StageName | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    eta_seconds: float | None = None
+    images_per_second: float | None = None
+
+
+class JobInputs(Shape):
+    """What a job reads beside its data set."""
+
+    model: str | None = None
+    mask_set: str | None = Field(None, description="Id of a mask job.")
+
+
+class Job(Shape):
+    """A job. Each kind has its own class, with its own `params`; this one is for kinds that are newer."""
+
+    by_kind: ClassVar[dict[str, type[Job]]] = {}
+
+    id: str
+    kind: KindName
+    state: JobState
+    stage: StageName | None = None
+    dataset: str | None = None
+    progress: Progress = Field(default_factory=Progress)
+    attempt: int = 0
+    params: JobParams = Field(default_factory=JobParams)
+    inputs: JobInputs = Field(default_factory=JobInputs)
+    models: dict[str, str] = Field({}, description="Arm → id of the model.")
+    metrics: JobMetrics = {}
+    error: Problem | None = Field(None, description="Why the job failed, and what to do about it.")
+    events: int = Field(0, description="Number of the newest event.")
+    created_at: Time | None = None
+    queued_at: Time | None = None
+    started_at: Time | None = None
+    cancelling_at: Time | None = None
+    ended_at: Time | None = None
+    links: dict[str, str] = {}
+
+    @property
+    def ended(self) -> bool:
+        return self.state.ended
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_its_kind(cls, source: Any, handler: ModelWrapValidatorHandler[Job]) -> Job:
+        """Read a job as the class of its kind."""
+        own = cls.by_kind.get(str(source.get("kind"))) if cls is Job and isinstance(source, Mapping) else None
+        return handler(source) if own is None else own.model_validate(source)
+
+
+class ImportJob(Job):
+    """The import of a data set."""
+
+    kind: Literal[JobKind.IMPORT]
+    params: ImportParams = Field(default_factory=ImportParams)
+
+
+class TrainingJob(Job):
+    """A job that trains a network, or makes the masks for it."""
+
+    kind: Literal[JobKind.ERM, JobKind.MASK, JobKind.FINETUNE, JobKind.MASKTUNE]
+    params: TrainingParams = Field(default_factory=TrainingParams)
+
+
+class RetrainHeadJob(Job):
+    """A job that refits the last layer of a model."""
+
+    kind: Literal[JobKind.RETRAIN_HEAD]
+    params: RetrainHeadParams = Field(default_factory=RetrainHeadParams)
+
+
+class EvaluateJob(Job):
+    """The measurement of a model."""
+
+    kind: Literal[JobKind.EVALUATE]
+    params: EvaluateParams = Field(default_factory=EvaluateParams)
+
+
+class PredictJob(Job):
+    """The prediction of a whole split."""
+
+    kind: Literal[JobKind.PREDICT]
+    params: PredictParams = Field(default_factory=PredictParams)
+
+
+Job.by_kind |= {
+    **dict.fromkeys((JobKind.ERM, JobKind.MASK, JobKind.FINETUNE, JobKind.MASKTUNE), TrainingJob),
+    JobKind.IMPORT: ImportJob,
+    JobKind.RETRAIN_HEAD: RetrainHeadJob,
+    JobKind.EVALUATE: EvaluateJob,
+    JobKind.PREDICT: PredictJob,
+}
+AnyJob = Annotated[
+    ImportJob | TrainingJob | RetrainHeadJob | EvaluateJob | PredictJob, Field(discriminator="kind")
+]
+
+
+class JobPage(Page[AnyJob]):
+    """A page of jobs."""
+
+
+# --- events --------------------------------------------------------------------------------------------
+
+
+class EventData(Shape):
+    """What happened; each type of event has its own."""
+
+
+class StateData(EventData):
+    """The job entered a state."""
+
+    state: JobState
+    attempt: int = 0
+    reason: str | None = None
+    error: Problem | None = None
+
+
+class StageData(EventData):
+    """A stage began or ended."""
+
+    stage: StageName
+    status: Literal["started", "finished"]
+    seconds: float | None = None
+
+
+class EpochMetrics(Shape):
+    """Figures of an epoch that has ended."""
+
+    loss: float | None = None
+    accuracy: float | None = None
+    learning_rate: float | None = None
+    val_accuracy: float | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is any figure: only at the end of an epoch."""
+        return bool(self.model_dump(exclude_none=True))
+
+
+class ProgressData(EventData):
+    """How far the job is; `metrics` when an epoch has ended."""
+
+    fraction: float = 0.0
+    stage: StageName | None = None
+    stage_fraction: float | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    images_per_second: float | None = None
+    eta_seconds: float | None = None
+    metrics: EpochMetrics = Field(default_factory=EpochMetrics)
+
+
+class LogData(EventData):
+    """A line of the log."""
+
+    message: str
+
+
+class Event(Shape):
+    """Something that happened to a job. `id` counts up by one from 1. Progress within epochs is deleted some
+    days after the job's end (`MASKTUNE_PROGRESS_DAYS`)."""
+
+    by_type: ClassVar[dict[str, type[Event]]] = {}
+
+    id: int
+    type: EventTypeName
+    at: Time | None = None
+    data: EventData | JobMetrics = Field(default_factory=EventData)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_its_type(cls, source: Any, handler: ModelWrapValidatorHandler[Event]) -> Event:
+        """Read an event as the class of its type."""
+        own = (
+            cls.by_type.get(str(source.get("type"))) if cls is Event and isinstance(source, Mapping) else None
+        )
+        return handler(source) if own is None else own.model_validate(source)
+
+
+class StateEvent(Event):
+    """The job entered a state."""
+
+    type: Literal[EventType.STATE]
+    data: StateData
+
+
+class StageEvent(Event):
+    """A stage began or ended."""
+
+    type: Literal[EventType.STAGE]
+    data: StageData
+
+
+class ProgressEvent(Event):
+    """The job made progress."""
+
+    type: Literal[EventType.PROGRESS]
+    data: ProgressData
+
+
+class MetricsEvent(Event):
+    """Models were measured: figures by arm and split."""
+
+    type: Literal[EventType.METRICS]
+    data: JobMetrics
+
+
+class LogEvent(Event):
+    """A line of the log."""
+
+    type: Literal[EventType.LOG]
+    data: LogData
+
+
+Event.by_type |= {
+    EventType.STATE: StateEvent,
+    EventType.STAGE: StageEvent,
+    EventType.PROGRESS: ProgressEvent,
+    EventType.METRICS: MetricsEvent,
+    EventType.LOG: LogEvent,
+}
+AnyEvent = Annotated[
+    StateEvent | StageEvent | ProgressEvent | MetricsEvent | LogEvent, Field(discriminator="type")
+]
+
+
+class EventPage(Page[AnyEvent]):
+    """A page of events."""
+
+
+class Preset(Shape):
+    """Hyperparameters by name: one for each experiment of the paper."""
+
+    name: str
+    title: str = ""
+    description: str = ""
+    data: str | None = Field(None, description="The data it is meant for: `builtin:NAME` or `format:NAME`.")
+    params: dict[str, Any] = Field({}, description="Fields of a job; fields left out keep their defaults.")
+    released: dict[str, Any] = Field(
+        {}, description="Further fields that `as_released` sets: what the paper's code does on these data."
+    )
+
+
+class Presets(Shape):
+    """All of them."""
+
+    data: list[Preset]

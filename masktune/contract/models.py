@@ -1,0 +1,103 @@
+"""Models, their aliases, and the networks that a job may name: what the API answers."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from masktune.contract.base import ArmName, Shape, Time, WeightsPlaceName
+
+
+class SplitMetrics(Shape):
+    """Figures of one split, as shares in 0..1; the job's report adds n and intervals."""
+
+    accuracy: float | None = Field(None, description="Plain mean over the samples.")
+    balanced_accuracy: float | None = Field(None, description="Mean over the classes.")
+    worst_class_accuracy: float | None = Field(None, description="Lowest of the classes.")
+    worst_group_accuracy: float | None = Field(None, description="Lowest of the groups; null without groups.")
+    train_weighted_accuracy: float | None = Field(
+        None, description="Mean over the groups, weighted by their shares of the training samples."
+    )
+    groups: dict[str, float] | None = Field(None, description="Accuracy by group, if there are any.")
+
+
+class ModelMetrics(Shape):
+    """Figures by split; null if the split was not measured."""
+
+    val: SplitMetrics | None = None
+    test: SplitMetrics | None = None
+
+
+class CalibrationRef(Shape):
+    """The calibration that the reject option of this model rests on."""
+
+    id: str
+    n: int = Field(description="Samples of the calibration split, each picture once.")
+    copies_left_out: int | None = Field(
+        None,
+        description="Samples of the split that were left out: copies of a picture that comes earlier in the "
+        "split, or is in `train` or `val` too. Null for a calibration that does not say, and may have "
+        "counted them.",
+    )
+    score_name: str | None = Field(None, description="The score that is used if none is requested.")
+    scores: list[str] = Field([], description="Scores that may be requested.")
+    temperature: float | None = Field(
+        None, description="Temperature of the probabilities that are shown, fitted on the validation split."
+    )
+    created_at: Time | None = None
+
+
+class Model(Shape):
+    """A trained or imported network."""
+
+    id: str
+    dataset: str | None = Field(None, description="The data set it was trained on.")
+    job: str | None = Field(None, description="The job that made it.")
+    arm: ArmName
+    backbone: str
+    classes: list[str]
+    image_size: int | None = Field(None, description="Side in pixels of the square that the network sees.")
+    erm: str | None = Field(None, description="The ERM model it was tuned from: the other half of the pair.")
+    calibration: CalibrationRef | None = None
+    metrics: ModelMetrics = ModelMetrics()
+    created_at: Time | None = None
+
+
+class AliasMove(Shape):
+    """One move of an alias."""
+
+    version: int
+    model: str | None = Field(description="Null: the alias was removed.")
+    at: Time
+
+
+class Alias(Shape):
+    """A name that may stand wherever a model id may."""
+
+    name: str
+    model: str
+    version: int = Field(1, description="Number of moves so far.")
+    updated_at: Time | None = None
+
+
+class AliasWithHistory(Alias):
+    history: list[AliasMove] = Field([], description="The last 100 moves, newest first.")
+
+
+class Aliases(Shape):
+    """Every alias, by name."""
+
+    data: list[Alias]
+
+
+class Backbone(Shape):
+    """A network that a job may name."""
+
+    name: str = Field(description="For `backbone` of a job.")
+    library: str = Field(description="`timm`, `torchvision`, or `own` for the two of this project.")
+    weights: WeightsPlaceName = Field(
+        description="Its published weights, as the host of the API sees them: `packaged` with the service, "
+        "`cached` on this host, on a `hub`, from which a job with `pretrained` fetches them, or `none`."
+    )
+    image_size: int | None = Field(
+        None, description="Side in pixels of the images that its weights were made for; null if unknown."
+    )

@@ -1,0 +1,160 @@
+"""What the reject option rests on: risk–coverage curves, and whether inputs still look like the calibration
+split."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from masktune.contract.base import AbstainReasonName, SelectionStatusName, Shape, Time
+from masktune.contract.models import CalibrationRef
+
+DriftStatus = Literal["drifted", "no_sign_of_drift", "too_few"]
+GroupVerdict = Literal["bound_below", "bound_above", "too_few"]
+
+
+class CurvePoint(Shape):
+    """One threshold on the calibration split, with 95 % bounds on its selective risk.
+
+    `low` and `high` hold for a point that was chosen before looking at the curve, `band_low` and
+    `band_high` for all points at once: use the band for a target chosen after looking.
+    """
+
+    threshold: float = Field(description="On the scale of `score`, 0..1.")
+    coverage: float
+    risk: float
+    n_answered: int
+    n_errors: int
+    low: float
+    high: float
+    band_low: float
+    band_high: float
+
+
+class GroupRow(Shape):
+    """One group or class of the calibration split at the threshold of the table.
+
+    A certificate says nothing about a group, so each has its own bound. The bounds hold one by one.
+    """
+
+    group: str
+    n: int
+    n_answered: int
+    n_errors: int
+    coverage: float
+    risk: float | None = Field(None, description="Null if nothing is answered.")
+    risk_upper: float = Field(
+        description="Clopper–Pearson upper bound at `risk_confidence`, for this group alone."
+    )
+    verdict: GroupVerdict | None = Field(
+        None,
+        description="`bound_below`: the bound is at most the table's `max_risk`. `bound_above`: it is not. "
+        "`too_few`: so few are answered that it could not be, even without an error. Null if no `max_risk` "
+        "was requested. This is not a certificate: many rows at this confidence are not one promise.",
+    )
+    aurc: float | None = None
+
+
+class GroupTable(Shape):
+    """Each group and each class at one threshold."""
+
+    policy: Literal["coverage", "max_risk"]
+    requested: float = Field(description="The coverage, or the risk, that the threshold is for.")
+    status: SelectionStatusName
+    threshold: float | None = Field(None, description="On the scale of `score`; null if there is none.")
+    max_risk: float | None = Field(
+        None, description="The requested risk, which the bounds are compared with; null for a `coverage`."
+    )
+    risk_confidence: float
+    groups: list[GroupRow] = Field([], description="Empty if the data set has no groups.")
+    group_coverage_ratio: float | None = Field(
+        None, description="Smallest coverage of a group over the largest; 1 is even. Null below two groups."
+    )
+    classes: list[GroupRow] = Field(
+        [], description="By the true class; empty for a calibration without class counts."
+    )
+    class_coverage_ratio: float | None = None
+
+
+class RiskCoverage(Shape):
+    """How the share of wrong answers falls as fewer inputs are answered, on the calibration split."""
+
+    model: str
+    calibration: CalibrationRef | None = None
+    score_name: str
+    n: int
+    aurc: float | None = Field(
+        None, description="Area under the curve: mean risk over the coverages. Lower is better."
+    )
+    augrc: float | None = Field(
+        None, description="Area under the generalised curve (Traub et al. 2024). Lower is better."
+    )
+    confidence: float = Field(description="Confidence of each pair of bounds.")
+    points: list[CurvePoint] = Field([], description="In order of rising coverage.")
+    chosen_before_looking: Literal["low, high"] = Field(
+        "low, high", description="The bounds for a point that was fixed before the curve was seen."
+    )
+    chosen_after_looking: Literal["band_low, band_high"] = Field(
+        "band_low, band_high", description="The only bounds for a point that was picked from the curve."
+    )
+    statement: str = Field(description="The same in words.")
+    table: GroupTable
+
+
+class ShareOf(Shape):
+    """`k` of `n`."""
+
+    k: int
+    n: int
+    share: float | None = Field(None, description="Null if `n` is 0.")
+
+
+class DriftTest(Shape):
+    """One share on the calibration split and in service."""
+
+    name: str = Field(
+        description="`surest_50`, `surest_80`, `surest_95`: inputs at or above the score that 50, 80 or 95 % "
+        "of the calibration split reach, whatever policy was requested. `disagreement`: inputs that the "
+        "model and its ERM half label differently."
+    )
+    calibration: ShareOf
+    deployed: ShareOf
+    p_value: float = Field(description="Fisher's exact test, two-sided: twice the smaller tail.")
+    p_adjusted: float = Field(description="The same times the number of tests (Bonferroni).")
+    drifted: bool = Field(description="`p_adjusted` is at most `alpha`.")
+
+
+class Served(Shape):
+    """The decisions on uploaded images, under the policy of each request."""
+
+    inputs: int
+    answered: int
+    abstained: dict[AbstainReasonName, int] = {}
+    coverage: float | None = None
+
+
+class Drift(Shape):
+    """Whether a model's inputs still look like its calibration split. Needs no labels."""
+
+    model: str
+    calibration: str = Field(description="Id of the calibration; counts under earlier ones are left out.")
+    score_name: str | None = Field(None, description="The score that is tested: the calibration's own.")
+    days: int = Field(description="How far back the counts go.")
+    since: Time | None = Field(None, description="The first hour counted; null if nothing was served.")
+    served: Served
+    tests: list[DriftTest] = []
+    alpha: float = Field(
+        description="Level of all tests together, for one look: looking daily gives at most one false alarm "
+        "in 1 / alpha days, on average."
+    )
+    method: str | None = None
+    status: DriftStatus = Field(
+        description="`too_few`: with so few inputs, none of the tests could have detected drift."
+    )
+    certificate_trusted: bool | None = Field(
+        None,
+        description="False if drift was found: a certificate is for inputs like those of the split. Null if "
+        "there were too few inputs to find any.",
+    )
+    statement: str
