@@ -178,6 +178,7 @@ def test_who_sends_a_body_slowly_is_refused_by_the_service(stack: Stack) -> None
     head = (
         f"POST /datasets HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {stack.key}\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000000\r\n\r\n"
+        '--b\r\nContent-Disposition: form-data; name="file"; filename="x.zip"\r\n\r\n'
     )
     with stack.connection() as connection:
         connection.sendall(head.encode())
