@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
@@ -14,6 +15,8 @@ from worker.runtime import Runtime
 from worker.slots import running_slots
 from worker.supervisor.shutdown import end_in_time
 from worker.supervisor.sweeper import sweeping
+
+logger = logging.getLogger(__name__)
 
 _WAIT, _WAIT_BESIDE_BROKER = 0.2, 1.0
 """Seconds between two looks of an idle slot at the table. Beside a broker, a message ends the wait."""
@@ -35,6 +38,7 @@ def serve(runtime: Runtime) -> int:
     _exit_on_signal()
     beside_broker = bool(runtime.settings.broker_url)
     with sweeping(runtime), running_slots(runtime, wait=_WAIT_BESIDE_BROKER if beside_broker else _WAIT):
+        logger.info("worker %s is ready: slots for jobs: %d", runtime.name, runtime.settings.worker_slots)
         if beside_broker:
             from worker.celery import run  # takes a third of a second; not needed without a broker
 

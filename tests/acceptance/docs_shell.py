@@ -14,7 +14,7 @@ import httpx
 PATIENCE = 60.0  # seconds, for a part of the service to start
 _DONE = "the-command-has-ended"
 _LASTS = re.compile(r"^(?:\w+=\S* )*masktune (?P<part>serve|api|worker|web)\b(?!.* --check)")
-_SAY = {"serve": "masktune is ready at ", "worker": " ready.\n"}
+_SAY = {"serve": "masktune is ready at ", "worker": " is ready: "}
 """What a part prints when it is ready, for parts that listen late or not at all."""
 
 

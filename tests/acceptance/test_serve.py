@@ -34,7 +34,7 @@ def test_a_worker_that_is_asked_to_end_says_0(
     processes: Processes, tmp_path: Path, number: signal.Signals
 ) -> None:
     worker = processes.masktune("worker", DATA_DIR=str(tmp_path / "var"))
-    processes.wait_until(lambda: " ready." in (tmp_path / "worker.log").read_text(), seconds=60)
+    processes.wait_until(lambda: " is ready: " in (tmp_path / "worker.log").read_text(), seconds=60)
     worker.send_signal(number)
     assert worker.wait(30) == 0
 
