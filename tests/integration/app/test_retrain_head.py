@@ -25,7 +25,8 @@ def test_it_is_resolved_in_full(either: Front) -> None:
     dataset = either.dataset()
     model = either.model(dataset)
     body = start(either, "retrain_head", model=model, head={"rounds": 1}, seed=4).json()
-    assert (body["kind"], body["dataset"], body["inputs"]) == ("retrain_head", dataset, {"model": model})
+    assert (body["kind"], body["dataset"]) == ("retrain_head", dataset)
+    assert body["inputs"] == {"model": model, "mask_set": None}
     params = body["params"]
     assert (params["groups"], params["second_model"], params["seed"]) == ("cross_mistakes", None, 4)
     assert (params["head"]["rounds"], params["head"]["folds"], params["control"]) == (1, 5, True)

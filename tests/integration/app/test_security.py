@@ -45,6 +45,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from app.inference.engines import graph_store as graphs
 from app.server.connection import MAX_HEAD_BYTES, Connection, TimeLimits
+from app.server.middleware.forwarded import Forwarded
 from app.server.middleware.same_origin import SameOrigin, known
 from app.server.middleware.time_limits import WithinTime
 from app.server.server import make_server
@@ -603,7 +604,8 @@ def test_the_service_is_served_with_these_limits(tmp_path: Path, monkeypatch: py
     config = make_server(Settings(data_dir=tmp_path)).config
     assert config.http is Connection
     assert config.h11_max_incomplete_event_size == MAX_HEAD_BYTES == 65_536
-    assert isinstance(config.app, WithinTime)
+    assert isinstance(config.app, Forwarded)
+    assert isinstance(config.app.app, WithinTime)
     assert Connection.limits == TimeLimits()
 
 

@@ -51,7 +51,7 @@ def test_a_masktune_job_trains_last_layers_alone(bench: Bench, masktune: JobRow)
     assert tuple(Stage(s) for s in masktune.done) == STAGES[JobKind.MASKTUNE]
     networks = {arm: load_model(bench.folder(f"models/{id}"))[0] for arm, id in masktune.models.items()}
     assert len({backbone_digest(network) for network in networks.values()}) == 1
-    heads = [networks[arm].classifier.weight for arm in ("erm", "masktune", "control")]
+    heads = [networks[arm].classifier.weight for arm in ("erm", "masktune", "masktune_control")]
     assert all(not heads[i].equal(heads[j]) for i, j in ((0, 1), (1, 2), (0, 2)))
     assert any(
         "the last layer alone is trained on the masked images" in line for line in bench.logs(masktune.id)
