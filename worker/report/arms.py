@@ -128,16 +128,15 @@ class Said:
         return found
 
     def _asked(self, model: ModelSpec, split: str, run: Run) -> Logits:
-        network, started = self.network(model), time.monotonic()
-        rows = self._context.store.rows(split)
-        if model.id in self._frozen:
+        network, rows = self.network(model), self._context.store.rows(split)
+        if model.id in self._frozen:  # no forward pass: it has no part in their throughput
             values = self._frozen[model.id].load(split, run)
-            found = Logits(rows, self._context.store.labels[rows], head_of(network).logits(values))
-        else:
-            found = predict_logits(network, loader_for(self._context, network, rows, run), run)
-        self._images += len(found.rows)
+            return Logits(rows, self._context.store.labels[rows], head_of(network).logits(values))
+        started = time.monotonic()
+        logits = predict_logits(network, loader_for(self._context, network, rows, run), run)
+        self._images += len(rows)
         self._seconds += time.monotonic() - started
-        return found
+        return logits
 
     def counted(self) -> AbstractContextManager[Run]:
         """A run whose progress is reported as that of the next pass."""

@@ -68,6 +68,14 @@ def test_the_report_says_that_only_the_last_layer_was_trained(bench: Bench, mask
         assert words in report["training_note"]
 
 
+def test_features_that_are_read_are_no_throughput(bench: Bench, masktune: JobRow) -> None:
+    """Heads on stored features take 670,000 images a second, which no network does."""
+    report = json.loads((bench.folder(masktune.done["evaluate"]["artifact"]) / "report.json").read_text())
+    rates = {cost["stage"]: cost["images_per_second"] for cost in report["cost"]}
+    assert rates["evaluate"] is None
+    assert rates["mask"] > 0
+
+
 def test_every_split_has_its_features_once(bench: Bench, masktune: JobRow) -> None:
     store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
     names = features(bench)
