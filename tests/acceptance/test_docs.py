@@ -17,7 +17,7 @@ from tests.acceptance.docs_service import reading
 DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
 APART = ("server.md",)
-"""Pages that need nothing but the service that they start: test_docs_apart.py runs them, beside these."""
+"""Pages that start all that they need: test_docs_standalone.py runs them, beside these."""
 PAGES = sorted(DOCS.rglob("*.md"))
 RUN = [page for page in PAGES if any(b.not_run is None for b in blocks(page)) and page != TUTORIAL]
 _COMMAND = re.compile(

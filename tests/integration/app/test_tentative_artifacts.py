@@ -46,7 +46,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import event
 from app.main import create_app
 from core.settings import Settings
-from tests.integration.app.test_storing import ask
+from tests.integration.app.test_tentative_artifacts import ask
 
 app = create_app(Settings(data_dir=sys.argv[1]))
 with TestClient(app, "http://localhost") as client:
