@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 from core.artifacts import ArtifactMissing
 from core.copies import told_at_each_part
 from core.errors import JobError
-from core.settings import Settings
 from masktune.contract.vocabulary import DatasetFormat
 from models.data.archives import ArchiveLimits
 from models.data.builtin import BuiltinOptions
@@ -106,35 +105,28 @@ def _summary(
 
 def _options(context: StageContext, dataset: DatasetSpec) -> ImportOptions:
     params, settings = context.spec.params, context.settings
-    asked: dict[str, Any] = dict(params.get("options") or {})
+    options: dict[str, Any] = params.get("options") or {}
     seed, format = context.seed, params.get("format", DatasetFormat.AUTO)
     return ImportOptions(
         name=dataset.name,
         format=None if format == DatasetFormat.AUTO else FormatName(format),
         seed=seed,
         threads=context.threads,
-        layout=_layout(asked),
+        layout=FormatOptions(
+            classes=tuple(options["classes"]) if options.get("classes") else None,
+            **{k: options[k] for k in ("target", "group") if k in options},
+        ),
         builtin=BuiltinOptions(
             root=settings.torchvision_root or settings.data_dir.absolute() / "torchvision",
             seed=seed,
-            **{k: asked[k] for k in ("download", "size", "kind", "ratio", "assignment") if k in asked},
+            **{k: options[k] for k in ("download", "size", "kind", "ratio", "assignment") if k in options},
         ),
         image=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
-        archive=_archive_limits(settings),
-    )
-
-
-def _layout(asked: Mapping[str, Any]) -> FormatOptions:
-    named = {k: asked[k] for k in ("target", "group") if k in asked}
-    classes = asked.get("classes")
-    return FormatOptions(classes=tuple(classes) if classes else None, **named)
-
-
-def _archive_limits(settings: Settings) -> ArchiveLimits:
-    return ArchiveLimits(
-        max_entries=settings.max_archive_entries,
-        max_bytes=settings.max_archive_bytes,
-        max_ratio=settings.max_archive_ratio,
+        archive=ArchiveLimits(
+            max_entries=settings.max_archive_entries,
+            max_bytes=settings.max_archive_bytes,
+            max_ratio=settings.max_archive_ratio,
+        ),
     )
 
 
@@ -142,22 +134,18 @@ def _archive_limits(settings: Settings) -> ArchiveLimits:
 
 
 def _source(context: StageContext, dataset: DatasetSpec) -> Path | str:
-    ((kind, value),) = dataset.source.items()
-    return _SOURCES[kind](context, value)
-
-
-def _upload(context: StageContext, key: str) -> Path:
+    ((kind, address),) = dataset.source.items()
+    if kind == "builtin":
+        return f"{BUILTIN_PREFIX}{address}"
+    if kind == "address":
+        return _at(context, address)
     try:
-        return context.artifacts.folder(key) / UPLOADED
+        return context.artifacts.folder(address) / UPLOADED
     except ArtifactMissing:
         raise JobError("upload_missing", "the uploaded file is gone; upload it again") from None
 
 
-def _builtin(context: StageContext, name: str) -> str:
-    return BUILTIN_PREFIX + name
-
-
-def _address(context: StageContext, address: str) -> Path:
+def _at(context: StageContext, address: str) -> Path:
     """A local path as it is, or a copy of a remote address. Checks again that the address is allowed."""
     if not any(below(address, prefix) for prefix in context.settings.sources):
         raise JobError(
@@ -206,10 +194,3 @@ def _fetched(context: StageContext, address: str) -> Path:
         fs.get_file(name, str(target / relative), callback=told_at_each_part(context.should_stop))
     only = target / UPLOADED
     return only if only.is_file() else target
-
-
-_SOURCES: dict[str, Callable[[StageContext, str], Path | str]] = {
-    "upload": _upload,
-    "builtin": _builtin,
-    "address": _address,
-}
