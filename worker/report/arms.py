@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from core.errors import JobError
 from masktune.contract.vocabulary import CONTROLS, Arm, JobKind
 from models.backbones import Network
+from models.data.store import Store
 from models.evaluation.metrics import Logits, predict_logits
 from models.mitigation.features import head_of
 from models.run import Run
@@ -27,7 +28,7 @@ BEFORE = (Arm.ERM, Arm.IMPORTED, Arm.BASELINE)
 """The arms that a judged model may have come from; the first one present counts."""
 
 
-class Compared(NamedTuple):
+class ComparedModels(NamedTuple):
     """The models by arm. `own`: those that the job trained or was given to evaluate; `all`: with the sources.
 
     A source is a model that an own one was made from; its arm is that of `arm_before`.
@@ -37,17 +38,24 @@ class Compared(NamedTuple):
     all: dict[Arm, ModelSpec]
 
 
-def compared(context: StageContext) -> Compared:
+def compared_models(context: StageContext) -> ComparedModels:
     """The models of this job in the order of `Arm`: ERM, then the models made from it, then the controls."""
-    made = [m["id"] for result in context.spec.done.values() for m in result.get("models", ()) if "id" in m]
-    own = {context.model(id).arm: context.model(id) for id in made or [context.spec.model] if id}
+    trained = [
+        model["id"]
+        for stage_output in context.spec.done.values()
+        for model in stage_output.get("models", ())
+        if "id" in model
+    ]
+    own = {context.model(id).arm: context.model(id) for id in trained or [context.spec.model] if id}
     partners = [context.model(m.erm_id) for m in own.values() if m.erm_id in context.spec.models and m.erm_id]
     if context.spec.kind is JobKind.RETRAIN_HEAD and context.spec.model:
         partners.append(context.model(context.spec.model))  # its backbone may be a MaskTune model's
     everything = {arm_before(partner): partner for partner in partners} | own
     order = [arm for arm in Arm if arm in everything]
     _check_classes(context, everything)
-    return Compared({arm: own[arm] for arm in order if arm in own}, {arm: everything[arm] for arm in order})
+    return ComparedModels(
+        {arm: own[arm] for arm in order if arm in own}, {arm: everything[arm] for arm in order}
+    )
 
 
 def arm_before(model: ModelSpec) -> Arm:
@@ -72,23 +80,25 @@ def partner_of(context: StageContext, model: ModelSpec) -> ModelSpec | None:
     return context.spec.models.get(model.erm_id) if model.erm_id else None
 
 
-def copies_in(context: StageContext, rows: NDArray[np.int64]) -> int:
-    """How many of these rows are copies of an image in an earlier one of them."""
-    return int((~context.store.firsts(rows)).sum())
+def seeded(run: Run, name: str) -> np.random.Generator:
+    """A generator seeded by job and `name`, so that all attempts draw the same intervals."""
+    return np.random.default_rng([run.seed & 0xFFFFFFFF, *name.encode()])
 
 
-def without_copies(context: StageContext, said: Logits) -> Logits:
+def without_copies(store: Store, logits: Logits) -> Logits:
     """Only the first of identical images: copies err together, but intervals assume independent samples."""
-    return of_rows(said, said.rows[context.store.firsts(said.rows)])
+    return of_rows(logits, logits.rows[store.firsts(logits.rows)])
 
 
-def of_rows(said: Logits, rows: NDArray[np.int64]) -> Logits:
+def of_rows(logits: Logits, rows: NDArray[np.int64]) -> Logits:
     """The logits of these rows only."""
-    kept = np.isin(said.rows, rows)
-    return said if kept.all() else Logits(said.rows[kept], said.labels[kept], said.logits[kept])
+    inside = np.isin(logits.rows, rows)
+    if inside.all():
+        return logits
+    return Logits(logits.rows[inside], logits.labels[inside], logits.logits[inside])
 
 
-class Said:
+class LogitsCache:
     """The models' logits on splits. Each network is loaded once; each pass has its share of the progress.
 
     A frozen backbone is not run again: its logits are the last layer's on the features of the split.
@@ -115,19 +125,19 @@ class Said:
 
     def logits(self, model: ModelSpec, split: str, *, keep: bool = False) -> Logits:
         """The logits of every sample of the split, in stored order; `keep` saves them for later stages."""
-        kept = self._context.workspace.folder("said") / f"{model.id}-{split}.npz"
-        with self.counted() as run:
-            if kept.exists():
-                with np.load(kept) as columns:
+        file = self._context.workspace.folder("logits") / f"{model.id}-{split}.npz"
+        with self.next_pass() as run:
+            if file.exists():
+                with np.load(file) as columns:
                     return Logits(**columns)
-            found = self._asked(model, split, run)
+            logits = self._compute(model, split, run)
         if keep:
-            kept.parent.mkdir(exist_ok=True)
-            with replacing(kept) as file:
-                np.savez(file, **found._asdict())
-        return found
+            file.parent.mkdir(exist_ok=True)
+            with replacing(file) as partial:
+                np.savez(partial, **logits._asdict())
+        return logits
 
-    def _asked(self, model: ModelSpec, split: str, run: Run) -> Logits:
+    def _compute(self, model: ModelSpec, split: str, run: Run) -> Logits:
         network, rows = self.network(model), self._context.store.rows(split)
         if model.id in self._frozen:  # no forward pass: it has no part in their throughput
             values = self._frozen[model.id].load(split, run)
@@ -138,7 +148,7 @@ class Said:
         self._seconds += time.monotonic() - started
         return logits
 
-    def counted(self) -> AbstractContextManager[Run]:
+    def next_pass(self) -> AbstractContextManager[Run]:
         """A run whose progress is reported as that of the next pass."""
         return self._passes.next()
 
@@ -152,12 +162,3 @@ def _check_classes(context: StageContext, models: dict[Arm, ModelSpec]) -> None:
                 f"model {model.id} has the classes {', '.join(model.classes)}, but the data set has "
                 f"{', '.join(context.store.classes)}; use a data set with the same classes",
             )
-
-
-def each_split(context: StageContext, splits: list[str]) -> Iterator[str]:
-    """Yield the splits that have samples; log the empty ones."""
-    for split in splits:
-        if len(context.store.rows(split)):
-            yield split
-        else:
-            context.say(f"the split {split} has no samples and is left out")

@@ -16,7 +16,7 @@ from masktune.contract.report.saliency import Gallery, GalleryAnswer, GalleryIte
 from models.backbones import Network
 from models.runtime.images import mask_image, overlay, png, thumbnail
 from models.shortcuts.saliency_summary import RULE_WORDS, RULES, Floats, Gaze, Labels, moved, pick
-from worker.report.saliency import Looks, mask_of, masking_of
+from worker.report.saliency import SaliencyPool, mask_of, masking_of
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for
 
@@ -33,21 +33,22 @@ WORDS: dict[GalleryRule, str] = {
 CLASS_BALANCED_ORDER = "Within each rule, the first image of each class comes first, then the second of each."
 
 
-def make_gallery(context: StageContext, network: Network, looks: Looks, *, folder: Path) -> Gallery:
+def make_gallery(context: StageContext, pool: SaliencyPool, *, folder: Path) -> Gallery:
     """Pick up to 12 images of the pool, write their pictures to `folder`, return the section `gallery`."""
-    away = _moved(looks)
-    picked = list(_picked(context, looks, away))
-    pictures = squares_of(context, network, looks.rows[[index for _, index in picked]])
+    shares = _moved_shares(pool)
+    picks = list(_picks(context, pool, shares))
+    rows = pool.rows[[index for _, index in picks]]
+    pictures = squares_of(context, pool.arms[pool.before].network, rows)
     items = [
-        _item(context, looks, index=index, rule=rule, away=away[index], folder=folder, squares=squares)
-        for (rule, index), squares in zip(picked, pictures, strict=True)
+        _describe(context, pool, index=index, rule=rule, shift=shares[index], folder=folder, squares=squares)
+        for (rule, index), squares in zip(picks, pictures, strict=True)
     ]
-    used = {rule for rule, _ in picked}
+    used = {rule for rule, _ in picks}
     return Gallery(
         rules={rule: sentence for rule, sentence in WORDS.items() if rule in used},
         class_balanced_order=CLASS_BALANCED_ORDER,
-        split=looks.split,
-        pool=len(looks.rows),
+        split=pool.split,
+        pool=len(pool.rows),
         items=items,
     )
 
@@ -55,18 +56,18 @@ def make_gallery(context: StageContext, network: Network, looks: Looks, *, folde
 # --- which ones -------------------------------------------------------------------------------
 
 
-def _moved(looks: Looks) -> Floats:
+def _moved_shares(pool: SaliencyPool) -> Floats:
     """The moved share of each image, (N,); NaN if one of its maps is empty or there is only one model."""
-    if looks.after is None:
-        return np.full(len(looks.rows), np.nan)
-    return moved(looks.seen[looks.before].maps, looks.seen[looks.after].maps)
+    if pool.after is None:
+        return np.full(len(pool.rows), np.nan)
+    return moved(pool.arms[pool.before].maps, pool.arms[pool.after].maps)
 
 
-def _picked(context: StageContext, looks: Looks, away: Floats) -> Iterator[tuple[GalleryRule, int]]:
+def _picks(context: StageContext, pool: SaliencyPool, shares: Floats) -> Iterator[tuple[GalleryRule, int]]:
     """Yield (rule, position in the pool): up to four per rule, each position once."""
     taken: set[int] = set()
-    labels = context.store.labels[looks.rows]
-    for rule, order in _orders(context, looks, away):
+    labels = context.store.labels[pool.rows]
+    for rule, order in _orders(context, pool, shares):
         for index in class_balanced([i for i in order if i not in taken], labels)[:ITEMS]:
             taken.add(index)
             yield rule, index
@@ -74,28 +75,27 @@ def _picked(context: StageContext, looks: Looks, away: Floats) -> Iterator[tuple
 
 def class_balanced(order: Sequence[int], labels: Labels) -> list[int]:
     """Reorder the positions: the first of each class in order, then the second of each, and so on."""
-    seen: Counter[int] = Counter()
-    turns = []
+    counts: Counter[int] = Counter()
+    ranks = []  # of each position within its class
     for index in order:
-        turns.append(seen[int(labels[index])])
-        seen[int(labels[index])] += 1
-    return [index for _, index in sorted(zip(turns, order, strict=True), key=itemgetter(0))]
+        ranks.append(counts[int(labels[index])])
+        counts[int(labels[index])] += 1
+    return [index for _, index in sorted(zip(ranks, order, strict=True), key=itemgetter(0))]
 
 
-def _orders(context: StageContext, looks: Looks, away: Floats) -> Iterator[tuple[GalleryRule, list[int]]]:
+def _orders(
+    context: StageContext, pool: SaliencyPool, shares: Floats
+) -> Iterator[tuple[GalleryRule, list[int]]]:
     """Yield each rule with the positions that it admits, best first."""
-    before = looks.seen[looks.before]
-    after = looks.seen[looks.after or looks.before]
-    gaze = Gaze(np.arange(len(looks.rows)), before.masked, away, before.labels, after.labels)
+    before = pool.arms[pool.before]
+    after = pool.arms[pool.after or pool.before]
+    facts = Gaze(np.arange(len(pool.rows)), before.masked, shares, before.labels, after.labels)
     for rule in RULES:
-        yield rule, [found.row for found in pick(rule, gaze, count=len(looks.rows))]
-    if looks.after is None:
-        yield MISTAKEN, _mistaken(before.labels != context.store.labels[looks.rows], before.probabilities)
-
-
-def _mistaken(wrong: NDArray[np.bool_], sure: Floats) -> list[int]:
-    order: Labels = np.argsort(-sure, kind="stable")
-    return [int(i) for i in order if wrong[i]]
+        yield rule, [entry.row for entry in pick(rule, facts, count=len(pool.rows))]
+    if pool.after is None:
+        wrong = before.labels != context.store.labels[pool.rows]
+        by_confidence = np.argsort(-before.probabilities, kind="stable")
+        yield MISTAKEN, [int(i) for i in by_confidence if wrong[i]]
 
 
 # --- what is shown ------------------------------------------------------------------------------
@@ -114,25 +114,25 @@ def squares_of(
     yield from pixels[np.argsort(order, kind="stable")]
 
 
-def _item(
+def _describe(
     context: StageContext,
-    looks: Looks,
+    pool: SaliencyPool,
     *,
     index: int,
     rule: GalleryRule,
-    away: float,
+    shift: float,
     folder: Path,
     squares: NDArray[np.uint8],
 ) -> GalleryItem:
-    store, row = context.store, int(looks.rows[index])
+    store, row = context.store, int(pool.rows[index])
     sample = store.sample(row)
     blank = np.zeros(squares.shape[:2], bool)
     answers = {}
-    for arm, found in looks.seen.items():
-        label, map = int(found.labels[index]), found.maps[index]
-        masking_map = torch.from_numpy(found.masking_maps[index][None])
+    for arm, arm_saliency in pool.arms.items():
+        label, map = int(arm_saliency.labels[index]), arm_saliency.maps[index]
+        masking_map = torch.from_numpy(arm_saliency.masking_maps[index][None])
         masked = mask_of(masking_of(context), masking_map, len(squares))[0].numpy()
-        probability = float(found.probabilities[index])
+        probability = float(arm_saliency.probabilities[index])
         answers[arm] = GalleryAnswer(
             label=store.classes[label],
             probability=probability if np.isfinite(probability) else None,
@@ -146,8 +146,8 @@ def _item(
         label=store.classes[sample.label],
         group=None if sample.group is None else store.group_names[sample.group],
         rule=rule,
-        shift=None if np.isnan(away) else float(away),
-        masked_share=float(looks.seen[looks.before].masked[index]),
+        shift=None if np.isnan(shift) else float(shift),
+        masked_share=float(pool.arms[pool.before].masked[index]),
         image=_save(folder, f"{row}-image.png", mask_image(squares, blank)),
         arms=answers,
     )

@@ -18,18 +18,18 @@ from models.mitigation.groups import Groups
 from models.mitigation.retrain import GroupReport, describe_groups
 from models.runtime.images import mask_image, png
 from worker.protocol import ModelSpec
-from worker.report.arms import Said, arm_before
+from worker.report.arms import LogitsCache, arm_before
 from worker.report.gallery import squares_of
 from worker.stages.context import StageContext
 from worker.stages.heads import HEAD, MEMBERS, Members
 
 _SECTION: TypeAdapter[BalancedGroups] = TypeAdapter(BalancedGroups)
-_SHOWN = 24
+_PICTURED = 24
 """Number of groups with example images; the smallest come first, since minorities are the point."""
 
 
 def make_groups(
-    context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, *, folder: Path
+    context: StageContext, models: Mapping[Arm, ModelSpec], cache: LogitsCache, *, folder: Path
 ) -> BalancedGroups | None:
     """The section `groups`, with its pictures written to `folder`; None for other kinds of jobs."""
     if context.spec.kind is not JobKind.RETRAIN_HEAD:
@@ -47,8 +47,8 @@ def make_groups(
         labels=members.labels,
         predictions={arm.value: predicted for arm, predicted in predictions.items()},
     )
-    smallest = {report.name for report in sorted(reports, key=lambda r: r.n)[:_SHOWN]}
-    pictures = _Pictures(context, said, models[Arm.RETRAINED], folder)
+    smallest = {report.name for report in sorted(reports, key=lambda r: r.n)[:_PICTURED]}
+    pictures = _Pictures(context, cache, models[Arm.RETRAINED], folder)
     return _SECTION.validate_python(
         {
             "source": "labels" if head["groups"] == "given" else head["groups"],
@@ -103,14 +103,14 @@ def _true_groups(context: StageContext, rows: Labels) -> dict[str, int] | None:
 class _Pictures:
     """Example images as the retrained network sees them."""
 
-    def __init__(self, context: StageContext, said: Said, model: ModelSpec, folder: Path) -> None:
-        self._context, self._network, self._folder = context, said.network(model), folder
+    def __init__(self, context: StageContext, cache: LogitsCache, model: ModelSpec, folder: Path) -> None:
+        self._context, self._network, self._folder = context, cache.network(model), folder
 
     def of(self, rows: tuple[int, ...]) -> list[GroupExample]:
         squares = squares_of(self._context, self._network, np.array(rows, np.int64))
-        return [self._item(row, pixels) for row, pixels in zip(rows, squares, strict=True)]
+        return [self._example(row, pixels) for row, pixels in zip(rows, squares, strict=True)]
 
-    def _item(self, row: int, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> GroupExample:
+    def _example(self, row: int, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> GroupExample:
         name = f"group-{row}.png"
         (self._folder / name).write_bytes(png(mask_image(pixels, np.zeros(pixels.shape[:2], bool))))
         return GroupExample(sample=row, path=self._context.store.sample(row).path, image=name)

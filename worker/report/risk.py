@@ -5,11 +5,10 @@ Identical images count once. Thresholds and scores are probabilities.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from masktune.contract.report.probabilities import (
     Temperature,
 )
 from masktune.contract.vocabulary import Arm, Stage
+from models.data.store import Store
 from models.evaluation.metrics import Logits
 from models.evaluation.reliability import calibration_error
 from models.selective import (
@@ -38,8 +38,8 @@ from models.selective import (
     score,
 )
 from worker.protocol import ModelSpec
-from worker.report.arms import copies_in, without_copies
-from worker.stages.calibrate import SPLIT, TABLES
+from worker.report.arms import without_copies
+from worker.stages.calibrate import SPLIT, read_tables
 from worker.stages.context import StageContext
 from worker.stages.policy import risk_upper
 
@@ -52,74 +52,61 @@ SIMULTANEOUS = 1 - (1 - DEFAULT_CONFIDENCE) / len(TARGETS)
 """The confidence per certificate at which all hold at once at the default confidence (Bonferroni)."""
 
 
-class RiskSections(NamedTuple):
-    """The sections of a report about the risk of the answers, and about the probabilities with them."""
-
-    risk_coverage: dict[str, dict[Arm, RiskCurve]]
-    certificates: dict[Arm, Certificates]
-    temperature: dict[Arm, Temperature]
-    reliability_at_temperature: dict[str, dict[Arm, Reliability | None]]
-
-
-def make_risk(
+def risk_sections(
     context: StageContext, models: Mapping[Arm, ModelSpec], logits: Mapping[str, Mapping[Arm, Logits]]
-) -> RiskSections:
-    """The report sections of this module, with each model's own probability of its answer as the score."""
-    made = {arm: raw for arm, model in models.items() if (raw := _calibration(context, model)) is not None}
-    calibrated = {arm: CalibrationTable.from_json(raw["scores"][SCORE]) for arm, raw in made.items()}
-    temperatures = {arm: raw["temperature"] for arm, raw in made.items() if raw.get("temperature")}
-    left_out = {arm: raw.get("copies_left_out") for arm, raw in made.items()}
+) -> dict[str, Any]:
+    """The sections of a report about the risk of the answers, and about the probabilities with them."""
+    files = {arm: tables for arm, model in models.items() if (tables := _tables(context, model)) is not None}
+    calibrated = {arm: CalibrationTable.from_json(tables["scores"][SCORE]) for arm, tables in files.items()}
+    temperatures = {arm: tables["temperature"] for arm, tables in files.items() if tables.get("temperature")}
+    left_out = {arm: tables.get("copies_left_out") for arm, tables in files.items()}
     curves = {
-        split: {
-            arm: _curve(_measured(context, said), copies_in(context, said.rows))
-            for arm, said in by_arm.items()
-        }
+        split: {arm: _measured_curve(context.store, of_arm) for arm, of_arm in by_arm.items()}
         for split, by_arm in logits.items()
     }
     if calibrated:
         of_calibration = {arm: _curve(table, left_out[arm]) for arm, table in calibrated.items()}
         curves = {SPLIT: of_calibration} | curves
-    return RiskSections(
-        risk_coverage=curves,
-        certificates={arm: _certified(table, left_out[arm]) for arm, table in calibrated.items()},
-        temperature={arm: Temperature.model_validate(fitted) for arm, fitted in temperatures.items()},
-        reliability_at_temperature={
+    return {
+        "risk_coverage": curves,
+        "certificates": {arm: _certified(table, left_out[arm]) for arm, table in calibrated.items()},
+        "temperature": {arm: Temperature.model_validate(fitted) for arm, fitted in temperatures.items()},
+        "reliability_at_temperature": {
             split: {
-                arm: _at_temperature(said, temperatures[arm]["value"])
-                for arm, said in by_arm.items()
+                arm: _at_temperature(of_arm, temperatures[arm]["value"])
+                for arm, of_arm in by_arm.items()
                 if arm in temperatures
             }
             for split, by_arm in logits.items()
         },
-    )
+    }
 
 
-def _calibration(context: StageContext, model: ModelSpec) -> dict[str, Any] | None:
+def _tables(context: StageContext, model: ModelSpec) -> dict[str, Any] | None:
     """The model's tables from this job, else from its own calibration; only if made on the same data set."""
-    made = context.spec.done.get(Stage.CALIBRATE, {}).get("calibrations", {}).get(model.id)
-    calibration = made or model.calibration
+    calibrations = context.spec.done.get(Stage.CALIBRATE, {}).get("calibrations", {})
+    calibration = calibrations.get(model.id) or model.calibration
     if calibration is None:
         return None
     try:
-        raw: dict[str, Any] = json.loads(
-            (context.artifacts.folder(calibration["artifact"]) / TABLES).read_text()
-        )
+        tables: dict[str, Any] = read_tables(context, calibration)
     except (ArtifactMissing, FileNotFoundError):
         return None
     dataset = context.spec.dataset
-    return raw if dataset is not None and raw["dataset"] == dataset.id else None
+    return tables if dataset is not None and tables["dataset"] == dataset.id else None
 
 
-def _at_temperature(said: Logits, temperature: float) -> Reliability | None:
+def _at_temperature(logits: Logits, temperature: float) -> Reliability | None:
     """Reliability of the probabilities as predictions show them."""
-    found = calibration_error((said.logits / temperature).astype(np.float32), said.labels)
-    return None if found is None else Reliability.model_validate(found)
+    error = calibration_error((logits.logits / temperature).astype(np.float32), logits.labels)
+    return None if error is None else Reliability.model_validate(error)
 
 
-def _measured(context: StageContext, said: Logits) -> CalibrationTable:
-    said = without_copies(context, said)
-    found = score(SCORE, said.logits)
-    return CalibrationTable.build(found.scores, found.labels == said.labels)
+def _measured_curve(store: Store, logits: Logits) -> RiskCurve:
+    distinct = without_copies(store, logits)
+    scored = score(SCORE, distinct.logits)
+    table = CalibrationTable.build(scored.scores, scored.labels == distinct.labels)
+    return _curve(table, len(logits.labels) - len(distinct.labels))
 
 
 def _curve(table: CalibrationTable, left_out: int | None) -> RiskCurve:

@@ -15,6 +15,7 @@ from masktune.contract.hyperparameters import Crop, MaskingConfig
 from masktune.contract.report import saliency as section
 from masktune.contract.report.saliency import ClassPicture, SaliencyShifts, SaliencySummary
 from masktune.contract.vocabulary import CONTROLS, Arm
+from models.backbones import Network
 from models.data.batches import Batch
 from models.data.store import Store
 from models.evaluation.masking_cost import MaskingCost, answers_under_masks, masking_cost
@@ -25,7 +26,7 @@ from models.runtime.images import Pixels, overlay, png, thumbnail
 from models.saliency import saliency
 from models.shortcuts.saliency_summary import Floats, Labels, Maps, MeanMap, mean_maps, movement
 from worker.protocol import ModelSpec
-from worker.report.arms import BEFORE, Said, judged_arm, seed_name
+from worker.report.arms import BEFORE, LogitsCache, judged_arm, seed_name, seeded
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for
 
@@ -35,18 +36,19 @@ COSTED = 1024
 """Most images of a split that are masked: each costs four forward passes."""
 MAX_CLASSES = 20
 """Most classes with mean maps and inferred slices, those with the most images: enough to look through."""
-_SHOWN, _AVERAGED = 8, 64  # classes with a picture; images in the mean image of a class
+_PICTURED, _AVERAGED = 8, 64  # classes with a picture; images in the mean image of a class
 _SIDE = 160  # pixels per side of a mean map's picture
 
 
 @dataclass(frozen=True)
-class Seen:
+class ArmSaliency:
     """One arm on the pool: predicted labels (N,), their probabilities (N,), low-resolution maps (N, h, w).
 
     The maps explain the class that the job's masks explain. `masking_maps`, from which masks are made, differ
     from `maps` only if the job crops. `masked` (N,) is the share of pixels that the arm's mask would cover.
     """
 
+    network: Network
     labels: Labels
     probabilities: Floats
     maps: Maps
@@ -55,40 +57,39 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Looks:
-    """Where the shown models of a job look, on samples `rows` of `split`; the model before comes first."""
+class SaliencyPool:
+    """Samples `rows` of `split`, which has `split_size`, and where the models of a job, the controls apart,
+    look in them. The model before comes first.
+    """
 
     split: str
+    split_size: int
     rows: Labels
-    of: int
-    seen: Mapping[Arm, Seen]
-
-    @property
-    def before(self) -> Arm:
-        return next(iter(self.seen))
-
-    @property
-    def after(self) -> Arm | None:
-        """The judged arm, if there is one besides the first and its maps have the same size."""
-        after = judged_arm(self.seen)
-        if after not in self.seen or after is self.before:
-            return None
-        same = self.seen[after].maps.shape == self.seen[self.before].maps.shape
-        return after if same else None
+    arms: Mapping[Arm, ArmSaliency]
+    before: Arm
+    after: Arm | None
+    """The judged arm, if there is one besides the first and its maps have the same size."""
 
 
-def shown(models: Mapping[Arm, ModelSpec]) -> dict[Arm, ModelSpec]:
+def without_controls(models: Mapping[Arm, ModelSpec]) -> dict[Arm, ModelSpec]:
     """All models but the controls, which appear only in the figures."""
     return {arm: model for arm, model in models.items() if arm not in CONTROLS}
 
 
-def look(context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, *, split: str) -> Looks:
-    """Run each shown model over the pool: one pass, or two if the job crops. Raises Stopped."""
-    rows = context.store.rows(split)
-    pool = evenly(rows, POOL)
-    seen = {arm: _look(context, model, said, pool) for arm, model in shown(models).items()}
-    order = sorted(seen, key=lambda arm: (arm not in BEFORE, list(Arm).index(arm)))
-    return Looks(split, pool, len(rows), {arm: seen[arm] for arm in order})
+def explain_pool(
+    context: StageContext, models: Mapping[Arm, ModelSpec], cache: LogitsCache, *, split: str
+) -> SaliencyPool:
+    """Run each model but the controls over the pool: one pass, or two if the job crops. Raises Stopped."""
+    of_split = context.store.rows(split)
+    rows = evenly(of_split, POOL)
+    explained = {
+        arm: _explain(context, model, cache, rows) for arm, model in without_controls(models).items()
+    }
+    order = sorted(explained, key=lambda arm: (arm not in BEFORE, list(Arm).index(arm)))
+    arms = {arm: explained[arm] for arm in order}
+    before, judged = order[0], judged_arm(arms)
+    comparable = judged in order[1:] and arms[judged].maps.shape == arms[before].maps.shape
+    return SaliencyPool(split, len(of_split), rows, arms, before, judged if comparable else None)
 
 
 def evenly(rows: Labels, count: int) -> Labels:
@@ -97,31 +98,32 @@ def evenly(rows: Labels, count: int) -> Labels:
     return rows[np.unique(places.astype(np.int64))]
 
 
-def _look(context: StageContext, model: ModelSpec, said: Said, rows: Labels) -> Seen:
-    network, config = said.network(model), masking_of(context)
+def _explain(context: StageContext, model: ModelSpec, cache: LogitsCache, rows: Labels) -> ArmSaliency:
+    network, config = cache.network(model), masking_of(context)
 
     def answer(batch: Batch) -> tuple[torch.Tensor, ...]:
-        found = saliency(network, batch.images, method=method_of(config), target=target_of(config, batch))
-        top = found.logits.float().softmax(1).max(1)
-        masked = mask_of(config, found.maps, batch.images.shape[2]).float().mean((1, 2))
-        return tuple(c.cpu() for c in (top.indices, top.values, found.maps, masked))
+        explained = saliency(network, batch.images, method=method_of(config), target=target_of(config, batch))
+        top = explained.logits.float().softmax(1).max(1)
+        masked = mask_of(config, explained.maps, batch.images.shape[2]).float().mean((1, 2))
+        return tuple(c.cpu() for c in (top.indices, top.values, explained.maps, masked))
 
-    def passed(crop: Crop) -> Iterator[NDArray[Any]]:
-        with said.counted() as run, evaluating(network):
+    def columns_of_pass(crop: Crop) -> Iterator[NDArray[Any]]:
+        with cache.next_pass() as run, evaluating(network):
             columns = list(answers(loader_for(context, network, rows, run, crop=crop), run, answer))
         return (torch.cat(column).numpy() for column in zip(*columns, strict=True))
 
-    labels, probabilities, maps, masked = passed("none")
+    labels, probabilities, maps, masked = columns_of_pass("none")
     masking_maps = maps
     if config.crop != "none":
-        _, _, masking_maps, masked = passed(config.crop)
-    return Seen(labels, probabilities.astype(np.float64), maps, masking_maps, masked.astype(np.float64))
+        _, _, masking_maps, masked = columns_of_pass(config.crop)
+    return ArmSaliency(
+        network, labels, probabilities.astype(np.float64), maps, masking_maps, masked.astype(np.float64)
+    )
 
 
 def masking_of(context: StageContext) -> MaskingConfig:
     """The masking of the job; the defaults for a job that masks nothing."""
-    asked = context.spec.params.get("masking")
-    return MaskingConfig.from_json(asked) if asked else MaskingConfig()
+    return MaskingConfig.from_json(context.spec.params.get("masking") or {})
 
 
 def mask_of(config: MaskingConfig, maps: torch.Tensor, side: int) -> torch.Tensor:
@@ -133,62 +135,57 @@ def mask_of(config: MaskingConfig, maps: torch.Tensor, side: int) -> torch.Tenso
 # --- the mean map of a class, and what moved ---------------------------------------------------
 
 
-def make_saliency(
-    context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, looks: Looks, *, folder: Path
-) -> SaliencySummary:
+def make_saliency(context: StageContext, pool: SaliencyPool, *, folder: Path) -> SaliencySummary:
     """The section `saliency`; its pictures are written to `folder`."""
-    store, kept = context.store, largest_classes(context.store, looks.rows)
+    store, classes = context.store, largest_classes(context.store, pool.rows)
     means = {}
-    for arm, seen in looks.seen.items():
-        of_classes = mean_maps(seen.maps, kept.labels, classes=store.classes)
-        means[arm] = [of_classes[code] for code in kept.codes]
+    for arm, arm_saliency in pool.arms.items():
+        of_classes = mean_maps(arm_saliency.maps, classes.labels, classes=store.classes)
+        means[arm] = [of_classes[code] for code in classes.codes]
     return SaliencySummary(
-        split=looks.split,
-        n=len(looks.rows),
-        split_size=looks.of,
-        before=looks.before,
-        after=looks.after,
-        shift=_shifts(store, looks, kept),
+        split=pool.split,
+        n=len(pool.rows),
+        split_size=pool.split_size,
+        before=pool.before,
+        after=pool.after,
+        shift=_shifts(store, pool, classes),
         mean_maps={
             arm: [section.MeanMap.model_validate(mean) for mean in of_arm] for arm, of_arm in means.items()
         },
         pictures=[
-            _pictures(
-                context, models, said, looks, [(arm, of_arm[at]) for arm, of_arm in means.items()], folder
-            )
-            for at in range(min(_SHOWN, len(kept.codes)))
+            _pictures(context, pool, [(arm, of_arm[at]) for arm, of_arm in means.items()], folder)
+            for at in range(min(_PICTURED, len(classes.codes)))
         ],
-        left_out=list(kept.left_out),
+        left_out=list(classes.left_out),
     )
 
 
-def _shifts(store: Store, looks: Looks, kept: Kept) -> SaliencyShifts | None:
-    """The share of saliency that moved, over all images of the pool and over each kept class."""
-    if looks.after is None:
+def _shifts(store: Store, pool: SaliencyPool, classes: LargestClasses) -> SaliencyShifts | None:
+    """The share of saliency that moved, over all images of the pool and over each of these classes."""
+    if pool.after is None:
         return None
-    before, after = looks.seen[looks.before].maps, looks.seen[looks.after].maps
-    found = movement(before, after, kept.labels, classes=store.classes)
+    before, after = pool.arms[pool.before].maps, pool.arms[pool.after].maps
+    shifts = movement(before, after, classes.labels, classes=store.classes)
     return SaliencyShifts.model_validate(
-        replace(found, classes=tuple(found.classes[code] for code in kept.codes))
+        replace(shifts, classes=tuple(shifts.classes[code] for code in classes.codes))
     )
 
 
 def _pictures(
-    context: StageContext,
-    models: Mapping[Arm, ModelSpec],
-    said: Said,
-    looks: Looks,
-    means: list[tuple[Arm, MeanMap]],
-    folder: Path,
+    context: StageContext, pool: SaliencyPool, means: list[tuple[Arm, MeanMap]], folder: Path
 ) -> ClassPicture:
     """The mean image of one class, plain and under each arm's mean map."""
     _, mean = means[0]
-    rows = looks.rows[context.store.labels[looks.rows] == mean.id]
-    pixels = _mean_image(context, said, models[looks.before], evenly(rows, _AVERAGED))
+    rows = pool.rows[context.store.labels[pool.rows] == mean.id]
+    averaged = evenly(rows, _AVERAGED)
+    loader = loader_for(context, pool.arms[pool.before].network, np.sort(averaged))
+    # What the images have in common appears sharp in their mean.
+    mean_image = torch.cat([batch.images.cpu() for batch in loader.epoch(None)]).mean(0)  # (3, S, S)
+    pixels: Pixels = (mean_image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     return ClassPicture(
         class_name=mean.name,
         n=len(rows),
-        n_averaged=min(len(rows), _AVERAGED),
+        n_averaged=len(averaged),
         image=_save(folder, f"mean-{mean.id}.png", pixels, np.zeros((1, 1))),
         arms={
             arm: _save(folder, f"mean-{mean.id}-{arm}.png", pixels, np.array(of_arm.map))
@@ -198,7 +195,7 @@ def _pictures(
     )
 
 
-class Kept(NamedTuple):
+class LargestClasses(NamedTuple):
     """The numbers of the largest classes of some rows. `labels` (N,) are −1 for a class left out."""
 
     codes: tuple[int, ...]
@@ -206,22 +203,14 @@ class Kept(NamedTuple):
     left_out: tuple[str, ...]
 
 
-def largest_classes(store: Store, rows: Labels) -> Kept:
-    """Keep the largest `MAX_CLASSES`, in the data set's order; classes without rows are not in `left_out`."""
+def largest_classes(store: Store, rows: Labels) -> LargestClasses:
+    """The largest `MAX_CLASSES`, in the data set's order; classes without rows are not in `left_out`."""
     labels = store.labels[rows]
     counts = np.bincount(labels, minlength=len(store.classes))
     order = [int(c) for c in np.argsort(-counts, kind="stable") if counts[c]]
-    kept, left_out = sorted(order[:MAX_CLASSES]), sorted(order[MAX_CLASSES:])
-    within = np.where(np.isin(labels, kept), labels, -1)
-    return Kept(tuple(kept), within, tuple(store.classes[c] for c in left_out))
-
-
-def _mean_image(context: StageContext, said: Said, model: ModelSpec, rows: Labels) -> Pixels:
-    """The mean of these images, (S, S, 3) uint8; what they have in common appears sharp."""
-    loader = loader_for(context, said.network(model), np.sort(rows))
-    mean = torch.cat([batch.images.cpu() for batch in loader.epoch(None)]).mean(0)
-    pixels: Pixels = (mean * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    return pixels
+    codes, left_out = sorted(order[:MAX_CLASSES]), sorted(order[MAX_CLASSES:])
+    within = np.where(np.isin(labels, codes), labels, -1)
+    return LargestClasses(tuple(codes), within, tuple(store.classes[c] for c in left_out))
 
 
 def _save(folder: Path, name: str, pixels: Pixels, heat: NDArray[np.float64]) -> str:
@@ -233,28 +222,30 @@ def _save(folder: Path, name: str, pixels: Pixels, heat: NDArray[np.float64]) ->
 
 
 def costs_of_masks(
-    context: StageContext, models: Mapping[Arm, ModelSpec], said: Said, *, splits: list[str]
+    context: StageContext, models: Mapping[Arm, ModelSpec], cache: LogitsCache, *, splits: list[str]
 ) -> dict[str, dict[Arm, MaskingCost]]:
-    """The cost of each shown model's own mask, on at most 1,024 images of each split. Raises Stopped."""
+    """The cost of each model's own mask, on at most 1,024 images of each split. Raises Stopped."""
     return {
-        split: {arm: _cost(context, model, said, split, arm) for arm, model in shown(models).items()}
+        split: {
+            arm: _cost(context, model, cache, split, arm) for arm, model in without_controls(models).items()
+        }
         for split in splits
     }
 
 
-def _cost(context: StageContext, model: ModelSpec, said: Said, split: str, arm: Arm) -> MaskingCost:
-    store, network = context.store, said.network(model)
+def _cost(context: StageContext, model: ModelSpec, cache: LogitsCache, split: str, arm: Arm) -> MaskingCost:
+    store, network = context.store, cache.network(model)
     samples = store.rows(split)
     rows = evenly(samples[store.firsts(samples)], COSTED)  # intervals assume samples without copies
     config = masking_of(context)
-    with said.counted() as run:
+    with cache.next_pass() as run:
         whole = loader_for(context, network, rows, run)
         crops = config.crop != "none"
         cropped = loader_for(context, network, rows, run, crop=config.crop) if crops else None
         answers = answers_under_masks(network, whole, config, run, cropped=cropped)
     return masking_cost(
         answers,
-        generator=np.random.default_rng([run.seed & 0xFFFFFFFF, *f"mask/{split}/{seed_name(arm)}".encode()]),
+        generator=seeded(run, f"mask/{split}/{seed_name(arm)}"),
         groups=store.groups[answers.rows] if store.has_groups else None,
         names=Names(store.classes, store.group_names),
     )

@@ -29,13 +29,20 @@ from masktune.contract.ids import calibration_id
 from models.evaluation.metrics import Logits
 from models.selective import CalibrationTable, count_split, fit_temperature
 from worker.protocol import ModelSpec
-from worker.report.arms import Said, compared, of_rows, partner_of
+from worker.report.arms import LogitsCache, compared_models, of_rows, partner_of
 from worker.stages.context import Result, StageContext
 
 SPLIT = "calibration"
 TEMPERATURE_SPLIT = "val"
 DEFAULT_SCORE: ScoreName = "max_softmax"
 TABLES = "tables.json"
+
+
+def read_tables(context: StageContext, calibration: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of `tables.json` of a calibration, as in a stage's result or a model's row."""
+    folder = context.artifacts.folder(calibration["artifact"])
+    tables: dict[str, Any] = json.loads((folder / TABLES).read_text())
+    return tables
 
 
 def calibrate(context: StageContext) -> Result:
@@ -52,13 +59,13 @@ def calibrate(context: StageContext) -> Result:
     if not len(rows):
         context.say("no picture is left to calibrate with: the models serve without a certificate")
         return {"artifact": None, "calibrations": {}}
-    own, everything = compared(context)
+    own, everything = compared_models(context)
     warmed = len(own) if len(context.store.rows(TEMPERATURE_SPLIT)) else 0
-    said = Said(context, passes=len(everything) + warmed)
-    logits = {model.id: of_rows(said.logits(model, SPLIT), rows) for model in everything.values()}
+    cache = LogitsCache(context, passes=len(everything) + warmed)
+    logits = {model.id: of_rows(cache.logits(model, SPLIT), rows) for model in everything.values()}
     calibrations = {
         model.id: _calibrated(
-            context, model, logits, left_out=copies, temperature=_temperature(said, context, model)
+            context, model, logits, left_out=copies, temperature=_temperature(cache, context, model)
         )
         for model in own.values()
     }
@@ -68,13 +75,13 @@ def calibrate(context: StageContext) -> Result:
     }
 
 
-def _temperature(said: Said, context: StageContext, model: ModelSpec) -> dict[str, Any]:
+def _temperature(cache: LogitsCache, context: StageContext, model: ModelSpec) -> dict[str, Any]:
     """Fit the temperature on `val`; 1 for a data set without a validation split."""
     if not len(context.store.rows(TEMPERATURE_SPLIT)):
         return {"value": 1.0, "split": TEMPERATURE_SPLIT, "n": 0}
-    seen = said.logits(model, TEMPERATURE_SPLIT, keep=True)  # the report reads it too
-    value = fit_temperature(seen.logits, seen.labels)
-    return {"value": value, "split": TEMPERATURE_SPLIT, "n": len(seen.labels)}
+    val = cache.logits(model, TEMPERATURE_SPLIT, keep=True)  # the report reads it too
+    temperature = fit_temperature(val.logits, val.labels)
+    return {"value": temperature, "split": TEMPERATURE_SPLIT, "n": len(val.labels)}
 
 
 def _calibrated(

@@ -6,10 +6,10 @@ from masktune.contract.vocabulary import Arm, JobKind
 from models.masktune import continue_as_control
 from models.mitigation.groups import class_groups
 from models.training.distributed import joined
-from worker.report.arms import Said
+from worker.report.arms import LogitsCache
 from worker.stages.context import Result, StageContext
 from worker.stages.features import frozen_source
-from worker.stages.heads import fit, publish_head, training_features
+from worker.stages.heads import fit_head, publish_head, training_features
 from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
 
 
@@ -39,10 +39,10 @@ def _trained_on(context: StageContext) -> Result:
 def _plain_head(context: StageContext) -> Result:
     """Fit the head on the same features with the same rule for its penalty, balanced over classes only."""
     network, card = load(context, given_model(context))
-    said = Said(context, passes=2)
-    features = training_features(context, network, card, said)
+    cache = LogitsCache(context, passes=2)
+    features = training_features(context, network, card, cache)
     groups = class_groups(features.labels, context.store.classes)
-    found = fit(context, network, features, groups, said)
+    head = fit_head(context, network, features, groups, cache)
     return publish_head(
-        context, network, found, features, arm=Arm.RETRAINED_CONTROL, hyperparameters=card.hyperparameters
+        context, network, head, features, arm=Arm.RETRAINED_CONTROL, hyperparameters=card.hyperparameters
     )

@@ -25,7 +25,7 @@ from models.mitigation.groups import Groups
 from models.mitigation.retrain import RetrainedHead, retrain_head
 from models.run import Progress
 from models.training.checkpoints import weights_digest
-from worker.report.arms import Said
+from worker.report.arms import LogitsCache
 from worker.stages.context import Result, StageContext
 from worker.stages.features import FrozenFeatures, is_frozen
 from worker.stages.passes import loader_for
@@ -34,7 +34,9 @@ from worker.stages.training import given_model, publish_model
 FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"
 
 
-def training_features(context: StageContext, network: Network, card: ModelCard, said: Said) -> Features:
+def training_features(
+    context: StageContext, network: Network, card: ModelCard, cache: LogitsCache
+) -> Features:
     """The features of the training split, kept for the control and for later attempts.
 
     Those of a frozen backbone serve other jobs as well; those of a network that was trained whole go with the
@@ -42,12 +44,12 @@ def training_features(context: StageContext, network: Network, card: ModelCard, 
     """
     rows = context.store.rows("train")
     if is_frozen(card):
-        with said.counted() as run:
+        with cache.next_pass() as run:
             values = np.array(FrozenFeatures(context, network).load("train", run))
         return Features(rows, context.store.labels[rows], values, head_of(network).logits(values))
     folder = context.workspace.folder("features")
     file = folder / FEATURES
-    with said.counted() as run:
+    with cache.next_pass() as run:
         if not file.is_file():
             loader = loader_for(context, network, rows, run)
             features = compute_features(network, loader, run)
@@ -57,14 +59,14 @@ def training_features(context: StageContext, network: Network, card: ModelCard, 
     return Features.load(file)
 
 
-def fit(
-    context: StageContext, network: Network, features: Features, groups: Groups, said: Said
+def fit_head(
+    context: StageContext, network: Network, features: Features, groups: Groups, cache: LogitsCache
 ) -> RetrainedHead:
     """Fit a head balanced over `groups` and install it in the network."""
     config = RetrainConfig.from_json(context.spec.params)
-    with said.counted() as run:
+    with cache.next_pass() as run:
         run.on_progress(Progress(0, 1, 0, 1, 0.0))
-        found = retrain_head(
+        head = retrain_head(
             network,
             features,
             groups,
@@ -75,13 +77,13 @@ def fit(
             check=run.check,
         )
         run.on_progress(Progress(1, 1, 1, 1, 0.0))
-    return found
+    return head
 
 
 def publish_head(
     context: StageContext,
     network: Network,
-    found: RetrainedHead,
+    head: RetrainedHead,
     features: Features,
     *,
     arm: Arm,
@@ -91,19 +93,19 @@ def publish_head(
 
     The new model is paired with the given model's ERM model if it has one, else with the given model itself.
     """
-    given, artifact = given_model(context), context.key(context.stage)
+    source, artifact = given_model(context), context.key(context.stage)
     params = {**hyperparameters, "retrain_head": context.spec.params}
-    model = publish_model(context, network, arm=arm, erm_id=given.erm_id or given.id, params=params)
+    model = publish_model(context, network, arm=arm, erm_id=source.erm_id or source.id, params=params)
     with context.artifacts.writing(artifact) as folder:
-        Members.of(found, features).save(folder / MEMBERS)
-        (folder / HEAD).write_text(json.dumps(found.to_json(), ensure_ascii=False))
+        Members.of(head, features).save(folder / MEMBERS)
+        (folder / HEAD).write_text(json.dumps(head.to_json(), ensure_ascii=False))
     return {
         "artifact": artifact,
         "models": [model],
         "figures": {
             "weights": weights_digest(network.model),
-            "penalty": found.penalty,
-            "groups": found.groups.counts,
+            "penalty": head.penalty,
+            "groups": head.groups.counts,
         },
     }
 
@@ -120,11 +122,11 @@ class Members:
     held_out: Labels
 
     @classmethod
-    def of(cls, found: RetrainedHead, features: Features) -> Self:
-        groups = found.groups
+    def of(cls, head: RetrainedHead, features: Features) -> Self:
+        groups = head.groups
         doubt = np.empty(0) if groups.doubt is None else groups.doubt
         return cls(
-            features.rows, features.labels, groups.assigned, doubt, features.predictions, found.held_out
+            features.rows, features.labels, groups.assigned, doubt, features.predictions, head.held_out
         )
 
     def save(self, file: Path) -> None:

@@ -3,7 +3,7 @@
 The artifact holds `predictions.parquet` (columns `row`, `path`, `label`, `predicted`, `decision`,
 `score`, `probabilities`, `agreement`, and with `explain` `saliency`) or `predictions.csv` (the same,
 with one column `p:CLASS` for each class), and `selection.json`, the basis of the threshold
-(`worker.stages.policy.told`).
+(`worker.stages.policy.describe`).
 
 `predicted` is empty exactly when the decision is to abstain. `score` is e^score, in 0..1; it is empty if
 not finite, and the decision is then to abstain. `probabilities` use the calibration's temperature.
@@ -17,7 +17,6 @@ import math
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,26 +32,33 @@ from models.saliency import saliency
 from models.selective import Selection, decide, probabilities, score
 from worker.protocol import ModelSpec
 from worker.report.arms import partner_of
-from worker.report.tables import TableWriter, open_writer
+from worker.report.tables import open_writer
 from worker.stages.context import Result, StageContext
 from worker.stages.passes import loader_for
-from worker.stages.policy import score_name, selection, told
+from worker.stages.policy import apply_policy, describe, score_name
 from worker.stages.training import load
 
 
 def predict(context: StageContext) -> Result:
-    """Write the predictions of the job's model on its split."""
+    """Write the predictions of the job's model on its split, batch by batch in constant memory."""
     params, model = context.spec.params, context.model(context.spec.model or "")
     output, split = params.get("output", "parquet"), params.get("split", "test")
     pair = _Pair(context, model)
-    chosen = selection(context, model, pair.score_name)
+    selection = apply_policy(context, model, pair.score_name)
     started, artifact, file = time.monotonic(), context.key("predictions"), f"predictions.{output}"
-    rows = context.store.rows(split)
+    rows, answered = context.store.rows(split), 0
     with context.artifacts.writing(artifact) as folder:
-        writer = open_writer(folder / file, pair.schema(explain=bool(params.get("explain"))), pair.classes)
-        with writer:
-            answered = _write(context, pair, rows, chosen=chosen, writer=writer)
-        _write_selection(folder / "selection.json", context, chosen, pair)
+        with open_writer(folder / file, pair.schema(), model.classes) as writer:
+            for columns in pair.predictions(rows, selection):
+                answered += columns.pop("answered")
+                writer.write(columns)
+        facts = {
+            "model": model.id,
+            "classes": list(model.classes),
+            "score_name": pair.score_name,
+            "selection": None if selection is None else describe(context, selection),
+        }
+        (folder / "selection.json").write_text(json.dumps(facts, indent=1))
     seconds = time.monotonic() - started
     return {
         "artifact": artifact,
@@ -63,36 +69,19 @@ def predict(context: StageContext) -> Result:
     }
 
 
-def _write(
-    context: StageContext,
-    pair: _Pair,
-    rows: np.ndarray[tuple[int], np.dtype[np.int64]],
-    *,
-    chosen: Selection | None,
-    writer: TableWriter,
-) -> int:
-    """Write batch by batch in constant memory; return the number of samples answered."""
-    answered = 0
-    for table in pair.predictions(rows, chosen):
-        answered += table.pop("answered")
-        writer.write(table)
-    return answered
-
-
 class _Pair:
     """The model and, if it has one, its ERM model."""
 
     def __init__(self, context: StageContext, model: ModelSpec) -> None:
-        self._context = context
+        self._context, self._classes = context, model.classes
         self._network: Network = load(context, model)[0]
         partner = partner_of(context, model)
         self._erm = None if partner is None else load(context, partner)[0]
-        self.classes = model.classes
         self.score_name: ScoreName = score_name(context, model)
         self._temperature = float((model.calibration or {}).get("temperature") or 1.0)
         self._explain = bool(context.spec.params.get("explain"))
 
-    def schema(self, *, explain: bool) -> pa.Schema:
+    def schema(self) -> pa.Schema:
         fields = [
             ("row", pa.int64()),
             ("path", pa.string()),
@@ -100,27 +89,28 @@ class _Pair:
             ("predicted", pa.string()),
             ("decision", pa.string()),
             ("score", pa.float64()),
-            ("probabilities", pa.list_(pa.float32(), len(self.classes))),
+            ("probabilities", pa.list_(pa.float32(), len(self._classes))),
             ("agreement", pa.bool_()),
         ]
-        return pa.schema(fields + ([("saliency", pa.list_(pa.float32()))] if explain else []))
+        return pa.schema(fields + ([("saliency", pa.list_(pa.float32()))] if self._explain else []))
 
     def predictions(
-        self, rows: np.ndarray[tuple[int], np.dtype[np.int64]], chosen: Selection | None
+        self, rows: np.ndarray[tuple[int], np.dtype[np.int64]], selection: Selection | None
     ) -> Iterator[dict[str, Any]]:
         """Yield the columns of each batch, with its count `answered`."""
         loader = loader_for(self._context, self._network, rows)
         with evaluating(self._network):
-            yield from answers(loader, self._context.run, partial(self._predicted, chosen=chosen))
+            yield from answers(loader, self._context.run, partial(self._columns, selection=selection))
 
-    def _predicted(self, batch: Batch, *, chosen: Selection | None) -> dict[str, Any]:
+    def _columns(self, batch: Batch, *, selection: Selection | None) -> dict[str, Any]:
         logits, maps = self._forward(batch)
-        erm = None if self._erm is None else _array(self._erm_logits(batch))
+        with torch.inference_mode():
+            erm = None if self._erm is None else _array(self._erm(batch.images))
         scored = score(self.score_name, logits, erm)
         # Without a policy, every finite score is answered, as in the API.
-        accepts = decide(scored.scores, -math.inf if chosen is None else chosen.threshold)
+        accepts = decide(scored.scores, -math.inf if selection is None else selection.threshold)
         store, rows = self._context.store, batch.rows.numpy()
-        names = [self.classes[label] for label in scored.labels]
+        names = [self._classes[label] for label in scored.labels]
         columns: dict[str, Any] = {
             "row": rows,
             "path": [store.sample(row).path for row in rows.tolist()],
@@ -138,26 +128,10 @@ class _Pair:
         """Logits (B, K), and saliency maps (B, h·w) from the same forward pass if the job requests them."""
         if self._explain:
             method = self._context.spec.params.get("method", "xgradcam")
-            seen = saliency(self._network, batch.images, method=method)
-            return _array(seen.logits), _array(seen.maps.flatten(1))
+            explained = saliency(self._network, batch.images, method=method)
+            return _array(explained.logits), _array(explained.maps.flatten(1))
         with torch.inference_mode():
             return _array(self._network(batch.images)), None
-
-    def _erm_logits(self, batch: Batch) -> torch.Tensor:
-        assert self._erm is not None
-        with torch.inference_mode():
-            found: torch.Tensor = self._erm(batch.images)
-        return found
-
-
-def _write_selection(file: Path, context: StageContext, chosen: Selection | None, pair: _Pair) -> None:
-    facts = {
-        "model": context.spec.model,
-        "classes": list(pair.classes),
-        "score_name": pair.score_name,
-        "selection": None if chosen is None else told(context, chosen),
-    }
-    file.write_text(json.dumps(facts, indent=1))
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:

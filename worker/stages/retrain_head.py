@@ -16,9 +16,9 @@ from models.mitigation.groups import Groups, cluster_groups, cross_mistakes, dis
 from models.runtime.batched_eval import answers, evaluating
 from models.saliency import saliency
 from models.shortcuts.saliency_summary import Maps
-from worker.report.arms import Said
+from worker.report.arms import LogitsCache
 from worker.stages.context import Result, StageContext
-from worker.stages.heads import fit, publish_head, training_features
+from worker.stages.heads import fit_head, publish_head, training_features
 from worker.stages.passes import loader_for
 from worker.stages.training import given_model, load
 
@@ -29,14 +29,14 @@ def retrain_head(context: StageContext) -> Result:
     After a kill, the stage reuses the computed features, and the fits draw the same random numbers again.
     """
     network, card = load(context, given_model(context))
-    said = Said(context, passes=3)  # the features, the groups, and the fits
-    features = training_features(context, network, card, said)
-    groups = _SOURCES[config_of(context).groups](context, network, features, said)
+    cache = LogitsCache(context, passes=3)  # the features, the groups, and the fits
+    features = training_features(context, network, card, cache)
+    groups = _SOURCES[config_of(context).groups](context, network, features, cache)
     if len(groups.names) <= len(context.store.classes):
         context.say("no class was divided into groups: the head will equal its control")
-    found = fit(context, network, features, groups, said)
+    head = fit_head(context, network, features, groups, cache)
     return publish_head(
-        context, network, found, features, arm=Arm.RETRAINED, hyperparameters=card.hyperparameters
+        context, network, head, features, arm=Arm.RETRAINED, hyperparameters=card.hyperparameters
     )
 
 
@@ -47,13 +47,15 @@ def config_of(context: StageContext) -> RetrainConfig:
 # --- where the groups come from ---------------------------------------------------------------
 
 
-def _labels(context: StageContext, network: Network, features: Features, said: Said) -> Groups:
+def _labels(context: StageContext, network: Network, features: Features, cache: LogitsCache) -> Groups:
     store = context.store
     groups = store.groups[features.rows]
     return label_groups(features.labels, groups, classes=store.classes, names=store.group_names)
 
 
-def _cross_mistakes(context: StageContext, network: Network, features: Features, said: Said) -> Groups:
+def _cross_mistakes(
+    context: StageContext, network: Network, features: Features, cache: LogitsCache
+) -> Groups:
     return cross_mistakes(
         features,
         config_of(context).head,
@@ -65,8 +67,8 @@ def _cross_mistakes(context: StageContext, network: Network, features: Features,
     )
 
 
-def _disagreement(context: StageContext, network: Network, features: Features, said: Said) -> Groups:
-    second = said.logits(context.model(config_of(context).second_model or ""), "train")
+def _disagreement(context: StageContext, network: Network, features: Features, cache: LogitsCache) -> Groups:
+    second = cache.logits(context.model(config_of(context).second_model or ""), "train")
     return disagreement_groups(
         features.labels,
         features.predictions,
@@ -76,28 +78,30 @@ def _disagreement(context: StageContext, network: Network, features: Features, s
     )
 
 
-def _saliency_clusters(context: StageContext, network: Network, features: Features, said: Said) -> Groups:
+def _saliency_clusters(
+    context: StageContext, network: Network, features: Features, cache: LogitsCache
+) -> Groups:
     return cluster_groups(
         features.labels,
-        _maps_of_labels(context, network, features.rows, said),
+        _maps_of_labels(context, network, features.rows, cache),
         classes=context.store.classes,
         seed=context.run.seed,
         pictures=context.store.pictures(features.rows),
     )
 
 
-def _maps_of_labels(context: StageContext, network: Network, rows: Labels, said: Said) -> Maps:
+def _maps_of_labels(context: StageContext, network: Network, rows: Labels, cache: LogitsCache) -> Maps:
     """Saliency maps of each image's label, (N, h, w), as in ExMap."""
 
     def answer(batch: Batch) -> torch.Tensor:
         return saliency(network, batch.images, target=batch.labels).maps.float().cpu()
 
-    with said.counted() as run, evaluating(network):
+    with cache.next_pass() as run, evaluating(network):
         maps = list(answers(loader_for(context, network, rows, run), run, answer))
     return np.asarray(torch.cat(maps).numpy(), np.float32)
 
 
-_SOURCES: Mapping[GroupSource, Callable[[StageContext, Network, Features, Said], Groups]] = {
+_SOURCES: Mapping[GroupSource, Callable[[StageContext, Network, Features, LogitsCache], Groups]] = {
     "labels": _labels,
     "saliency_clusters": _saliency_clusters,
     "disagreement": _disagreement,

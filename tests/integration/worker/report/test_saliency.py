@@ -15,9 +15,9 @@ from models.evaluation.metrics import predict_logits
 from models.masking.compute import MaskSet, compute_mask_set
 from models.runtime.images import mask_image, png, thumbnail
 from tests.unit.worker.report.test_saliency import bench
-from worker.report.arms import Said
+from worker.report.arms import LogitsCache
 from worker.report.gallery import make_gallery, squares_of
-from worker.report.saliency import costs_of_masks, look
+from worker.report.saliency import costs_of_masks, explain_pool
 from worker.stages.passes import loader_for
 
 
@@ -33,8 +33,8 @@ from worker.stages.passes import loader_for
 )
 def test_the_report_masks_what_the_finetune_masks(masking: dict[str, Any], tmp_path: Path) -> None:
     context, model = bench(tmp_path, masking)
-    said = Said(context, passes=3)
-    network, config, rows = said.network(model), context.params, context.store.rows("train")
+    cache = LogitsCache(context, passes=3)
+    network, config, rows = cache.network(model), context.params, context.store.rows("train")
     compute_mask_set(
         network,
         map_loader(context.store, config, context.run),
@@ -46,18 +46,20 @@ def test_the_report_masks_what_the_finetune_masks(masking: dict[str, Any], tmp_p
     shares = trained.float().mean((1, 2)).numpy()
     assert 0 < shares.mean() < 0.5
 
-    looks = look(context, {Arm.ERM: model}, said, split="train")
-    seen = looks.seen[Arm.ERM]
-    assert seen.masked == pytest.approx(shares)
+    pool = explain_pool(context, {Arm.ERM: model}, cache, split="train")
+    explained = pool.arms[Arm.ERM]
+    assert explained.masked == pytest.approx(shares)
     answered = predict_logits(network, loader_for(context, network, rows), context.run)
-    assert np.array_equal(seen.labels, answered.predictions)  # of the whole image, whatever the map is of
+    assert np.array_equal(
+        explained.labels, answered.predictions
+    )  # of the whole image, whatever the map is of
 
-    cost = costs_of_masks(context, {Arm.ERM: model}, said, splits=["train"])["train"][Arm.ERM]
+    cost = costs_of_masks(context, {Arm.ERM: model}, cache, splits=["train"])["train"][Arm.ERM]
     assert cost.masked_share == pytest.approx(shares.mean())
     assert cost.arms[0].correct == int((answered.predictions == answered.labels).sum())
 
     (tmp_path / "pictures").mkdir()
-    gallery = make_gallery(context, network, looks, folder=tmp_path / "pictures")
+    gallery = make_gallery(context, pool, folder=tmp_path / "pictures")
     item = gallery.items[0]
     (pixels,) = squares_of(context, network, rows[[item.sample]])
     picture = png(thumbnail(mask_image(pixels, trained[item.sample].numpy()), side=256))

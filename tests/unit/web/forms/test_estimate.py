@@ -49,9 +49,9 @@ def test_a_frozen_backbone_sees_each_image_once_and_each_masked_image_once() -> 
 
 
 def test_the_most_images_of_a_report_are_those_of_the_worker() -> None:
-    from worker.report import saliency as looks
+    from worker.report.saliency import COSTED, POOL
 
-    assert (MAPPED, MASKED) == (looks.POOL, looks.COSTED)
+    assert (MAPPED, MASKED) == (POOL, COSTED)
 
 
 def test_a_measured_rate_is_used_and_named() -> None:
