@@ -112,6 +112,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         description=openapi.DESCRIPTION,
         openapi_tags=openapi.TAGS,
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
         # `tracing` does this. Looking for globally installed providers costs every request 5 µs.
         telemetry={"tracing": False, "metrics": False, "logs": False},

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy.ndimage import binary_dilation, distance_transform_edt
 
-from models.data.biased import BiasKind, bias_images
+from masktune.contract.hyperparameters import BiasKind
+from models.data.biased import bias_images
 from models.data.builtin import make_builtin
 from models.mitigation.logistic import folds
 

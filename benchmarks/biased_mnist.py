@@ -35,8 +35,8 @@ from benchmarks._common import (
     train_arms,
     work_folder,
 )
-from masktune.contract.hyperparameters import Hyperparameters
-from models.data.biased import SQUARE, Assignment, BiasKind
+from masktune.contract.hyperparameters import BiasAssignment, BiasKind, Hyperparameters
+from models.data.biased import SQUARE
 from models.data.builtin import HALVES, BuiltinOptions, make_builtin
 from models.data.packing import Arrays
 from models.data.store import DatasetInfo, Store
@@ -188,7 +188,7 @@ def _arguments() -> argparse.Namespace:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mnist", type=Path, required=True, help="the folder of the four idx files")
-    parser.add_argument("--assignment", nargs="+", choices=get_args(Assignment), default=["order"])
+    parser.add_argument("--assignment", nargs="+", choices=get_args(BiasAssignment), default=["order"])
     parser.add_argument("--kind", choices=get_args(BiasKind), default="square")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=3, help="of ERM")

@@ -28,9 +28,8 @@ import numpy as np
 from benchmarks._common import Aim, add_machine, finish, make_run, table, work_folder
 from benchmarks._plants import lite0
 from benchmarks._recut import Case, Half, cut_outs, digits, recompose
-from masktune.contract.hyperparameters import HeadConfig
+from masktune.contract.hyperparameters import BiasKind, HeadConfig
 from models.data.batches import LoaderSettings, make_loader
-from models.data.biased import BiasKind
 from models.data.packing import Arrays, write_arrays
 from models.data.store import DatasetInfo, Store
 from models.mitigation.features import Features, compute_features

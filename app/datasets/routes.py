@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -11,7 +11,6 @@ from starlette.responses import Response
 from app.datasets import samples, uploads
 from app.datasets import service as datasets
 from app.datasets.presenter import describe, report_file
-from app.datasets.schemas import SourceRequest, UploadRequest
 from app.deps import (
     ADMIN,
     READER,
@@ -31,15 +30,16 @@ from app.deps import (
 from app.http import pagination
 from app.http.etag import conditional
 from app.http.file_response import send_file
+from app.http.multipart import MULTIPART
 from app.http.pagination import Cursor, Limit
-from app.http.responses import NOT_MODIFIED, sends
+from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
 from app.http.validation import parse_json
 from app.jobs.queue import CreationDep
 from app.operations.problems_routes import problems
 from core.errors import NotReported, UnsupportedMedia
 from core.queries import datasets as queries
 from masktune.contract.base import Page, Split
-from masktune.contract.datasets import Dataset, Sample
+from masktune.contract.datasets import Dataset, DatasetUpload, FullReport, Sample, SourceRequest
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=CallerFirst)
 
@@ -49,16 +49,6 @@ ClassName = Annotated[str | None, Query(max_length=200, description="Only sample
 GroupName = Annotated[str | None, Query(max_length=400, description="Only samples of this group, by name.")]
 
 
-def _file_form() -> dict[str, Any]:
-    schema = UploadRequest.model_json_schema()
-    file = {
-        "type": "string",
-        "contentMediaType": "application/octet-stream",
-        "description": "zip, tar, tar.gz or tar.zst",
-    }
-    return schema | {"properties": {"file": file, **schema["properties"]}, "required": ["file", "name"]}
-
-
 @router.post(
     "",
     dependencies=[TRAINER],
@@ -66,17 +56,12 @@ def _file_form() -> dict[str, Any]:
     summary="Upload a data set, or import one from a source",
     response_model=Dataset,
     responses=problems(409, 422, 507),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": SourceRequest.model_json_schema()},
-                "multipart/form-data": {"schema": _file_form()},
-            },
-        }
-    },
+    openapi_extra=body_of(
+        "The archive with its fields, or the source.",
+        **{"application/json": shape_of(SourceRequest), MULTIPART: shape_of(DatasetUpload)},
+    ),
 )
-async def create(
+async def create_dataset(
     request: Request,
     creation: CreationDep,
     settings: SettingsDep,
@@ -88,7 +73,7 @@ async def create(
     if kind == "application/json":
         asked = parse_json(SourceRequest, await request.body())
         return await run_in_threadpool(datasets.create_from_source, creation, asked, settings.sources)
-    if kind == "multipart/form-data":
+    if kind == MULTIPART:
         async with uploads.received(request, settings.scratch, metrics=metrics) as upload:
             return await run_in_threadpool(datasets.create_from_upload, creation, upload, artifacts)
     raise UnsupportedMedia(
@@ -138,10 +123,10 @@ def delete_dataset(dataset_id: DatasetKey, session: Writing, stores: StoresDep, 
     "/{dataset_id}/report",
     dependencies=[READER],
     summary="Get the import's full report: every rejected file, every duplicate",
-    response_class=Response,
-    responses=sends("application/json") | NOT_MODIFIED | problems(404, 409),
+    response_model=FullReport,
+    responses=NOT_MODIFIED | problems(404, 409),
 )
-def get_report(request: Request, row: LoadedDataset, artifacts: ArtifactsDep) -> Response:
+def get_import_report(request: Request, row: LoadedDataset, artifacts: ArtifactsDep) -> Response:
     file = report_file(row, artifacts)
     if file is None:
         raise NotReported(f"data set {row.id} is {row.state.value}, and its import has not written a report")
@@ -190,6 +175,8 @@ def get_sample(request: Request, row: LoadedDataset, sample: SampleNumber, store
     | NOT_MODIFIED
     | problems(404, 409),
 )
-def get_image(request: Request, row: LoadedDataset, sample: SampleNumber, stores: StoresDep) -> Response:
+def get_sample_image(
+    request: Request, row: LoadedDataset, sample: SampleNumber, stores: StoresDep
+) -> Response:
     data, kind = samples.image(samples.open_store(stores, row), sample)
     return conditional(request, data, media_type=kind)

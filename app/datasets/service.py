@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from app.datasets import sources, uploads
 from app.datasets.presenter import describe
-from app.datasets.schemas import BuiltinOptions, FormatOptions, SourceRequest, UploadRequest
 from app.datasets.stores import Stores
 from app.deps import DiscardFiles
 from app.http.etag import represent
@@ -25,6 +24,7 @@ from core.errors import InvalidInput
 from core.queries import datasets
 from core.session import after_commit
 from core.tables import DatasetRow
+from masktune.contract.datasets import BuiltinOptions, FormatOptions, SourceRequest, UploadRequest
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetFormat, DatasetState, JobKind
 

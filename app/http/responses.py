@@ -1,26 +1,29 @@
-"""OpenAPI declarations of routes' responses other than problems."""
+"""OpenAPI declarations of what routes take and send by hand: forms, files, media types."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 Responses = dict[int | str, dict[str, Any]]
 
 NOT_MODIFIED: Responses = {304: {"description": "The client's copy is current (If-None-Match)."}}
-_TEXTUAL = {"text/plain", "text/csv", "text/event-stream"}
+BINARY = {"type": "string", "format": "binary"}
+_TEXTUAL = {"text/plain", "text/csv", "text/html", "text/event-stream"}
 
 
-def sends(*media_types: str) -> Responses:
-    """Return the `responses` of a route whose 200 has one of these media types instead of a model's JSON."""
-    return {
-        200: {
-            "description": "The content.",
-            "content": {kind: {"schema": _schema(kind)} for kind in media_types},
-        }
-    }
+def sends(*media_types: str, description: str = "The content.") -> Responses:
+    """Return the `responses` of a route whose 200 may have one of these media types."""
+    content = {kind: {"schema": {"type": "string"} if kind in _TEXTUAL else BINARY} for kind in media_types}
+    return {200: {"description": description, "content": content}}
 
 
-def _schema(media_type: str) -> dict[str, Any]:
-    if media_type == "application/json":
-        return {"type": "object"}
-    return {"type": "string"} if media_type in _TEXTUAL else {"type": "string", "format": "binary"}
+def body_of(description: str, **content: Any) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that reads its body itself: the `content` by media type."""
+    return {"requestBody": {"required": True, "description": description, "content": content}}
+
+
+def shape_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a media type's content; `app.operations.openapi_routes` puts the model into the document."""
+    return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}

@@ -36,7 +36,7 @@ LastEventId = Annotated[
     | NOT_MODIFIED
     | problems(404, 422),
 )
-async def get_events(
+async def list_events(
     request: Request,
     row: LoadedJob,
     database: DatabaseDep,

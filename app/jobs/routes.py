@@ -155,7 +155,7 @@ def get_job(request: Request, row: LoadedJob, locate: LocateDep) -> Response:
     response_model=AnyJob,
     responses=problems(404, 409),
 )
-def cancel(job_id: JobKey, session: Writing, locate: LocateDep) -> Response:
+def cancel_job(job_id: JobKey, session: Writing, locate: LocateDep) -> Response:
     return represent(describe(queries.cancel(session, job_id), locate), status=202)
 
 
@@ -167,7 +167,7 @@ def cancel(job_id: JobKey, session: Writing, locate: LocateDep) -> Response:
     response_model=AnyJob,
     responses=problems(404, 409),
 )
-def resume(job_id: JobKey, session: Writing, queue: QueueDep, locate: LocateDep) -> Response:
+def resume_job(job_id: JobKey, session: Writing, queue: QueueDep, locate: LocateDep) -> Response:
     return represent(describe(jobs.resume(session, queue, job_id), locate), status=202)
 
 

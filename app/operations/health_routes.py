@@ -13,7 +13,7 @@ router = APIRouter(tags=["service"])
 
 
 @router.get("/livez", summary="Check that the process answers")
-async def livez() -> Alive:
+async def get_livez() -> Alive:
     return Alive()
 
 
@@ -22,7 +22,7 @@ async def livez() -> Alive:
     summary="Check database, broker, storage and a real forward pass",
     responses=problems(503),
 )
-async def readyz(probes: ProbesDep) -> Ready:
+async def get_readyz(probes: ProbesDep) -> Ready:
     """A 503 problem has `parts` too, and says which of them fail."""
     parts = await probes.parts()
     failing = [part.name for part in parts if not part.ok]

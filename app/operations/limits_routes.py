@@ -14,6 +14,6 @@ router = APIRouter(tags=["service"])
 
 
 @router.get("/limits", summary="Get the size limits", response_model=Limits, responses=NOT_MODIFIED)
-async def limits(request: Request, settings: SettingsDep) -> Response:
+async def get_limits(request: Request, settings: SettingsDep) -> Response:
     """Ask before an upload, to avoid sending what would be refused."""
     return conditional(request, Limits.model_validate(settings, from_attributes=True))

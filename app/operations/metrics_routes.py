@@ -19,7 +19,7 @@ router = APIRouter(tags=["service"])
     response_class=Response,
     responses=sends("text/plain") | problems(503),
 )
-def metrics(
+def get_metrics(
     metrics: MetricsDep, session: Reading, followers: FollowersDep, inference: InferenceDep
 ) -> Response:
     metrics.set_jobs(jobs.counts(session), oldest_queued=jobs.oldest_queued_seconds(session))

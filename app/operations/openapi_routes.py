@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
 
 from app.operations.problems_routes import problem_response, problems
-from masktune.contract.problems import Problem
+from masktune.contract.datasets import DatasetUpload, SourceRequest
+from masktune.contract.models import ModelUpload
+from masktune.contract.predictions import ImageUpload
 
 DESCRIPTION = """\
 Train image classifiers past the shortcuts they found, measure whether that helped, and serve them with
@@ -41,6 +45,19 @@ _CONNECTION = {
 """`app.server` sends these before any route runs, and hangs up; `type` is about:blank. A connection that
 carries no HTTP at all gets a line of text from uvicorn."""
 
+_FORMS = (DatasetUpload, ImageUpload, ModelUpload, SourceRequest)
+"""Bodies that routes read themselves: FastAPI does not know them."""
+_REFERENCE = "#/components/schemas/{model}"
+_HEADERS = {
+    "ETag": "Strong validator of the representation, for If-None-Match and If-Match.",
+    "Idempotency-Replayed": "`true` if this is the answer to an earlier request with the Idempotency-Key.",
+    "Location": "Where the resource is.",
+    "RateLimit": "What is left of the key's rate, as in draft-ietf-httpapi-ratelimit-headers.",
+    "RateLimit-Policy": "The key's rate. Both are sent only where the operator has set one.",
+    "Retry-After": "Seconds to wait before the request is sent again.",
+    "X-Request-ID": "The request's own id if it has a harmless one, else a new one; it is in the log.",
+}
+
 
 def service_version() -> str:
     """Return the installed version, or 0.0.0 for a source tree that is not installed."""
@@ -62,7 +79,7 @@ def install(app: FastAPI, root_path: str) -> None:
 
 
 def _complete(app: FastAPI, root_path: str) -> dict[str, Any]:
-    schema = get_openapi(
+    document = get_openapi(
         title=app.title,
         version=app.version,
         description=app.description,
@@ -70,47 +87,54 @@ def _complete(app: FastAPI, root_path: str) -> dict[str, Any]:
         routes=app.routes,
         servers=[{"url": root_path}] if root_path else None,
     )
-    components = schema.setdefault("components", {}).setdefault("schemas", {})
-    components.setdefault("Problem", Problem.model_json_schema(ref_template="#/components/schemas/{model}"))
-    for path in schema["paths"].values():
-        for operation in path.values():
-            _complete_operation(operation)
-    hoisted = _hoist(schema["paths"])
-    components |= {name: shape for name, shape in hoisted.items() if name not in components}
-    for name in ("HTTPValidationError", "ValidationError"):
-        components.pop(name, None)
-    return schema
+    _, forms = models_json_schema([(form, "validation") for form in _FORMS], ref_template=_REFERENCE)
+    components = document["components"]
+    components["schemas"] = forms["$defs"] | components["schemas"]
+    components["headers"] = {
+        name: {"description": description, "schema": {"type": "string"}}
+        for name, description in _HEADERS.items()
+    }
+    for path in document["paths"].values():
+        for method, operation in path.items():
+            _complete_operation(method, operation)
+    return document
 
 
-def _complete_operation(operation: dict[str, Any]) -> None:
-    """Add responses that routes do not declare: connection, keys, body limits, other sites, no database."""
+def _complete_operation(method: str, operation: dict[str, Any]) -> None:
+    """Add what routes do not declare: the problems of connection, keys, body limits, other sites and the
+    database, and the headers."""
     statuses = [
         *(_SECURED if operation.get("security") else ()),
         *(_BODY if "requestBody" in operation else ()),
         *_ANY,
     ]
-    answers = problems(*statuses) | {status: problem_response(told) for status, told in _CONNECTION.items()}
-    for status, answer in answers.items():
-        operation["responses"].setdefault(str(status), _document(answer))
-    for status, answer in operation["responses"].items():
+    responses = problems(*statuses) | {status: problem_response(text) for status, text in _CONNECTION.items()}
+    for status, response in responses.items():
+        del response["model"]
+        operation["responses"].setdefault(str(status), response)
+    for status, response in operation["responses"].items():
         if status >= "4":
             # FastAPI adds application/json to what a route declares, but problems have one media type.
-            answer.get("content", {}).pop("application/json", None)
+            response["content"].pop("application/json", None)
+        names = _header_names(method, operation, status)
+        response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-def _hoist(node: Any) -> dict[str, Any]:
-    """Remove and return the `$defs` of schemas that routes declare by hand; redirect `$ref` to components."""
-    found: dict[str, Any] = {}
-    if isinstance(node, dict):
-        found |= node.pop("$defs", {})
-        if str(node.get("$ref", "")).startswith("#/$defs/"):
-            node["$ref"] = node["$ref"].replace("#/$defs/", "#/components/schemas/")
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        found |= _hoist(child)
-    for shape in list(found.values()):
-        found |= _hoist(shape)
-    return found
-
-
-def _document(answer: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in answer.items() if key != "model"}
+def _header_names(method: str, operation: dict[str, Any], status: str) -> Iterator[str]:
+    """Yield the headers of one response. `app.http` sets those of a representation."""
+    if int(status) in _CONNECTION:
+        return
+    yield "X-Request-ID"
+    if operation.get("security") and (status < "4" or status == "429"):
+        yield from ("RateLimit", "RateLimit-Policy")
+    if status in ("429", "503"):
+        yield "Retry-After"
+    if "304" in operation["responses"] and status in ("200", "304"):
+        yield "ETag"
+    if method in ("post", "put") and operation["tags"] != ["predict"] and status < "4":
+        created_once = any(header["name"] == "Idempotency-Key" for header in operation.get("parameters", ()))
+        yield "ETag"
+        if method == "put" or (created_once and status != "200"):
+            yield "Location"
+        if created_once:
+            yield "Idempotency-Replayed"

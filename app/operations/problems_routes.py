@@ -65,12 +65,12 @@ def respond(error: MasktuneError, request: Request) -> Response:
 
 
 @router.get("", summary="List every kind of problem")
-async def list_kinds(locate: LocateDep) -> ProblemKinds:
+async def list_problem_kinds(locate: LocateDep) -> ProblemKinds:
     return ProblemKinds(data=[_describe(kind, locate) for kind in all_problems()])
 
 
 @router.get("/{code}", summary="Get what a kind of problem means", responses=problems(404))
-async def get_kind(code: str, locate: LocateDep) -> ProblemKind:
+async def get_problem_kind(code: str, locate: LocateDep) -> ProblemKind:
     for kind in all_problems():
         if kind.code == code:
             return _describe(kind, locate)

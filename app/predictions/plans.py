@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 from app.inference import Calibration, Inference, Pair, Part
 from app.predictions import policy as selection
 from app.predictions.policy import Chosen
-from app.predictions.schemas import PredictQuery
 from app.registry import calibrations
 from app.registry import service as models
 from core.artifacts import ArtifactMissing, Artifacts
 from core.tables import ModelRow
+from masktune.contract.predictions import PredictQuery
 
 
 @dataclass(frozen=True)

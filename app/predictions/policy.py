@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from app.inference import Calibration
-from app.predictions.schemas import PredictQuery
 from core.errors import FieldError, InvalidInput, NotCertifiable
 from masktune.contract import predictions
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.predictions import PolicyName
+from masktune.contract.predictions import PolicyName, PredictQuery
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
 from models import selective
 from models.selective import DEFAULT_CONFIDENCE, CalibrationTable, Selection

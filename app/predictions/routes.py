@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.deps import CallerFirst, Predictor
+from app.http.multipart import MULTIPART
+from app.http.responses import BINARY, body_of, shape_of
 from app.operations.problems_routes import problems
 from app.predictions import service
-from app.predictions.schemas import PredictQuery, StoredPredictQuery
 from app.services import Serving
-from masktune.contract.predictions import Answer
+from masktune.contract.predictions import Answer, ImageUpload, PredictQuery, StoredPredictQuery
 from masktune.contract.vocabulary import Scope as KeyScope
 
 router = APIRouter(prefix="/predict", tags=["predict"], route_class=CallerFirst)
 
-IMAGE_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "One image as the body, or several as files in a form, under any field names.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}}
-                    },
-                }
-            },
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-        },
-    }
-}
+IMAGE_BODY = body_of(
+    "One image as the body, or several as files in a form, under any field names.",
+    **{"image/*": {"schema": BINARY}, MULTIPART: shape_of(ImageUpload)},
+)
 
 
 async def _may_see(caller: Predictor) -> None:
@@ -51,7 +38,7 @@ SEES_SAMPLES = Depends(_may_see)
     summary="Predict a stored sample",
     responses=problems(404, 409, 422, 503),
 )
-async def predict_stored(
+async def predict_sample(
     request: Request, services: Serving, caller: Predictor, query: Annotated[StoredPredictQuery, Query()]
 ) -> Response:
     """Needs the scope `read` as well as `predict`: the answer may contain a picture of the sample."""
@@ -65,7 +52,7 @@ async def predict_stored(
     responses=problems(404, 409, 413, 415, 422, 503),
     openapi_extra=IMAGE_BODY,
 )
-async def predict_uploaded(
+async def predict_images(
     request: Request, services: Serving, caller: Predictor, query: Annotated[PredictQuery, Query()]
 ) -> Response:
     return await service.predict_uploaded(request, services, query)

@@ -24,7 +24,6 @@ from app.predictions.disconnect import while_present
 from app.predictions.plans import pair_of
 from app.predictions.presenter import data_uri, finite_rows
 from app.predictions.request_images import Sent
-from app.predictions.saliency_schemas import Format, SaliencyQuery, StoredSaliencyQuery, View
 from app.predictions.service import NOT_STORED, ReadImages
 from app.predictions.stored_images import Stored
 from app.registry import service as models
@@ -32,7 +31,14 @@ from app.services import Services
 from core.errors import InvalidInput
 from core.tables import JobRow, ModelRow
 from masktune.contract.hyperparameters import MaskingConfig
-from masktune.contract.predictions import ImageSaliency, SaliencyAnswer
+from masktune.contract.predictions import (
+    ImageSaliency,
+    SaliencyAnswer,
+    SaliencyFormat,
+    SaliencyQuery,
+    StoredSaliencyQuery,
+    View,
+)
 from models.runtime import images as pictures
 
 PNG = "image/png"
@@ -174,9 +180,9 @@ def picture(image: Mapped, view: View) -> bytes:
     return pictures.png(VIEWS[view](image))
 
 
-def format_of(query: SaliencyQuery, accept: str, *, images: int) -> Format:
+def format_of(query: SaliencyQuery, accept: str, *, images: int) -> SaliencyFormat:
     """Choose the format of the answer. Raises `InvalidInput` for a PNG of several images."""
-    wanted: Format = "png" if preferred(accept, (JSON, PNG)) == PNG else "json"
+    wanted: SaliencyFormat = "png" if preferred(accept, (JSON, PNG)) == PNG else "json"
     chosen = query.format or wanted
     if chosen == "png" and images != 1:
         raise InvalidInput.field(

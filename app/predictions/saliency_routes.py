@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from app.deps import CallerFirst, Predictor
+from app.http.responses import sends
 from app.operations.problems_routes import problems
 from app.predictions import saliency
 from app.predictions.routes import IMAGE_BODY, SEES_SAMPLES
-from app.predictions.saliency_schemas import SaliencyQuery, StoredSaliencyQuery
 from app.services import Serving
-from masktune.contract.predictions import SaliencyAnswer
+from masktune.contract.predictions import SaliencyAnswer, SaliencyQuery, StoredSaliencyQuery
 
 router = APIRouter(prefix="/saliency", tags=["predict"], route_class=CallerFirst)
 
-PICTURE: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The maps and pictures; with `format=png` one picture of one image.",
-        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
+PICTURE = sends("image/png", description="The maps and pictures; with `format=png` one picture of one image.")
 
 
 @router.get(
@@ -31,7 +26,7 @@ PICTURE: dict[int | str, dict[str, Any]] = {
     summary="Show where a model looks in a stored sample",
     responses=problems(404, 409, 422, 503) | PICTURE,
 )
-async def explain_stored(
+async def explain_sample(
     request: Request, services: Serving, caller: Predictor, query: Annotated[StoredSaliencyQuery, Query()]
 ) -> Response:
     """Needs the scope `read` as well as `predict`: the pictures show the sample."""
@@ -45,7 +40,7 @@ async def explain_stored(
     responses=problems(404, 409, 413, 415, 422, 503) | PICTURE,
     openapi_extra=IMAGE_BODY,
 )
-async def explain_uploaded(
+async def explain_images(
     request: Request, services: Serving, caller: Predictor, query: Annotated[SaliencyQuery, Query()]
 ) -> Response:
     return await saliency.explain_uploaded(request, services, query)

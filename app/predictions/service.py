@@ -22,14 +22,13 @@ from app.predictions.disconnect import while_present
 from app.predictions.plans import Plan
 from app.predictions.presenter import EXPLAIN_METHOD, answer
 from app.predictions.request_images import Sent
-from app.predictions.schemas import PredictQuery, StoredPredictQuery
 from app.predictions.stored_images import Stored
 from app.predictions.usage import UsageCounters
 from app.registry import calibrations
 from app.services import Services
 from core.errors import NotFound
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.predictions import Answer
+from masktune.contract.predictions import Answer, PredictQuery, StoredPredictQuery
 from models.selective import Scored
 
 ReadImages = Callable[[], Awaitable[list[Upload]]]

@@ -14,8 +14,13 @@ from app.http.idempotency import Idempotent, fingerprint
 from app.http.responses import NOT_MODIFIED, Responses
 from app.operations.problems_routes import problems
 from app.registry import aliases
-from app.registry.schemas import ALIAS_PATTERN, AliasTarget, RollbackTarget
-from masktune.contract.models import Aliases, AliasWithHistory
+from masktune.contract.models import (
+    ALIAS_PATTERN,
+    Aliases,
+    AliasTarget,
+    AliasWithHistory,
+    RollbackTarget,
+)
 
 router = APIRouter(prefix="/aliases", tags=["models"], route_class=CallerFirst)
 
@@ -66,7 +71,7 @@ def get_alias(request: Request, name: AliasName, session: Reading) -> Response:
     summary="Point an alias at a model",
     responses=CREATED | problems(404, 409, 412, 413),
 )
-def put_alias(
+def set_alias(
     name: AliasName,
     target: AliasTarget,
     database: DatabaseDep,
@@ -96,7 +101,7 @@ def put_alias(
     summary="Point an alias back at an earlier model",
     responses=problems(404, 409, 412, 413),
 )
-def roll_back(
+def roll_back_alias(
     name: AliasName,
     once: Idempotent,
     inference: InferenceDep,
@@ -124,6 +129,6 @@ def roll_back(
 @router.delete(
     "/{name}", dependencies=[ADMIN], status_code=204, summary="Delete an alias", responses=problems(404, 412)
 )
-def remove_alias(name: AliasName, session: Writing, if_match: IfMatch = None) -> None:
+def delete_alias(name: AliasName, session: Writing, if_match: IfMatch = None) -> None:
     aliases.check(session, name, if_match=if_match, if_none_match=None)
     aliases.remove(session, name)

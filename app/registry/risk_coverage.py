@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from app.inference import Calibration
 from app.predictions.policy import probability
 from app.registry import calibrations
-from app.registry.schemas import RiskCoverageQuery
 from app.registry.service import calibration_ref
 from core.artifacts import Artifacts
 from core.errors import FieldError, InvalidInput
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.reject_option import CurvePoint, GroupRow, GroupTable, RiskCoverage
+from masktune.contract.reject_option import CurvePoint, GroupRow, GroupTable, RiskCoverage, RiskCoverageQuery
 from masktune.contract.vocabulary import SelectionStatus
 from models.selective import (
     DEFAULT_CONFIDENCE,

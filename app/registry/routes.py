@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -29,48 +29,26 @@ from app.http import pagination
 from app.http.etag import JSON, conditional, matches
 from app.http.file_response import WholeFile
 from app.http.idempotency import Idempotent
+from app.http.multipart import MULTIPART
 from app.http.negotiation import preferred
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
-from app.http.responses import NOT_MODIFIED, Responses, sends
+from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
 from app.operations.problems_routes import problems
 from app.registry import downloads, drift
 from app.registry import risk_coverage as curves
 from app.registry import risk_coverage_plot as curve_picture
 from app.registry import service as models
 from app.registry import uploads as model_import
-from app.registry.schemas import ModelImport, RiskCoverageQuery
 from core.errors import UnsupportedMedia
 from core.queries import registry
 from masktune.contract.base import DatasetRef, JobRef, Page
-from masktune.contract.models import Model
-from masktune.contract.reject_option import Drift, RiskCoverage
+from masktune.contract.models import Model, ModelUpload
+from masktune.contract.reject_option import Drift, RiskCoverage, RiskCoverageQuery
 from masktune.contract.vocabulary import Arm
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=CallerFirst)
 
 PNG = "image/png"
-CURVE: Responses = {
-    200: {
-        "description": "The curve; with `Accept: image/png` as a picture.",
-        "content": {PNG: {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
-
-
-def _form() -> dict[str, Any]:
-    """Return the OpenAPI body of an import form; the list of classes is sent as JSON."""
-    schema = ModelImport.model_json_schema()
-    schema["properties"]["classes"] |= {"description": 'A JSON list of names: `["cat", "dog"]`.'}
-    file = {"type": "string", "format": "binary", "description": "A safetensors file; never a pickle."}
-    schema["properties"] = {"file": file, **schema["properties"]}
-    schema["required"] = ["file", *schema["required"]]
-    encoding = {"classes": {"contentType": "application/json"}}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"multipart/form-data": {"schema": schema, "encoding": encoding}},
-        }
-    }
 
 
 @router.get(
@@ -109,7 +87,10 @@ def list_models(
     response_model=Model,
     summary="Import a model from a safetensors file",
     responses=problems(404, 409, 413, 415, 422, 507),
-    openapi_extra=_form(),
+    openapi_extra=body_of(
+        "The file with its fields.",
+        **{MULTIPART: shape_of(ModelUpload) | {"encoding": {"classes": {"contentType": JSON}}}},
+    ),
 )
 async def import_model(
     request: Request,
@@ -120,7 +101,7 @@ async def import_model(
     locate: LocateDep,
 ) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
+    if kind != MULTIPART:
         raise UnsupportedMedia("send multipart/form-data with the safetensors file as `file`, and the fields")
     async with uploads.received(request, settings.scratch, metrics=metrics) as upload:
         return await run_in_threadpool(model_import.create, once, upload, artifacts, locate)
@@ -183,7 +164,9 @@ async def download_model(
     dependencies=[READER],
     response_model=RiskCoverage,
     summary="Get the risk–coverage curve: how the risk falls as fewer inputs are answered",
-    responses=CURVE | NOT_MODIFIED | problems(404, 409, 422),
+    responses=sends(PNG, description="The curve; with `Accept: image/png` as a picture.")
+    | NOT_MODIFIED
+    | problems(404, 409, 422),
 )
 def get_risk_coverage(
     request: Request,

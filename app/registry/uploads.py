@@ -16,7 +16,6 @@ from app.http.idempotency import Once, fingerprint
 from app.http.locations import Locate
 from app.http.tentative_artifact import tentative
 from app.http.validation import parse
-from app.registry.schemas import ModelImport
 from app.registry.service import describe
 from core.artifacts import Artifacts
 from core.errors import FieldError, InvalidInput, WrongDataset
@@ -24,6 +23,7 @@ from core.queries import datasets, registry
 from core.session import Database
 from core.tables import ModelRow
 from masktune.contract.ids import new_id
+from masktune.contract.models import ModelImport
 from masktune.contract.vocabulary import Arm
 from models.backbones.errors import UnknownBackbone, UnsupportedBackbone
 

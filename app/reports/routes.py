@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from app.deps import READER, ArtifactsDep, CallerFirst, LoadedJob
 from app.http.etag import JSON, conditional
 from app.http.negotiation import preferred
-from app.http.responses import NOT_MODIFIED, Responses
+from app.http.responses import NOT_MODIFIED, sends
 from app.operations.problems_routes import problems
 from app.reports import service as reports
 from masktune.contract.report import Report
@@ -15,12 +15,6 @@ from masktune.contract.report import Report
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 
 HTML = "text/html"
-PAGE: Responses = {
-    200: {
-        "description": "The report; with `Accept: text/html` as one self-contained page.",
-        "content": {HTML: {"schema": {"type": "string"}}},
-    }
-}
 
 
 @router.get(
@@ -28,7 +22,9 @@ PAGE: Responses = {
     dependencies=[READER],
     response_model=Report,
     summary="Get the before/after report",
-    responses=PAGE | NOT_MODIFIED | problems(404, 409),
+    responses=sends(HTML, description="The report; with `Accept: text/html` as one self-contained page.")
+    | NOT_MODIFIED
+    | problems(404, 409),
 )
 def get_report(request: Request, row: LoadedJob, artifacts: ArtifactsDep) -> Response:
     vary = {"Vary": "Accept"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,6 @@ from core.settings import Settings
 from docs.reference_pages.markdown import code, sections, table
 
 Schema = dict[str, Any]
-_LONG = re.compile(r"^app__schemas__\w+?__")
 
 
 def routes() -> str:
@@ -55,11 +53,7 @@ def _operation(method: str, path: str, operation: Schema) -> str:
 def _body(body: Schema | None) -> Iterator[str]:
     for media_type, content in (body or {}).get("content", {}).items():
         schema = content.get("schema", {})
-        if schema.get("properties"):
-            yield f"Body: {code(media_type)}"
-            yield _fields(schema)
-        else:
-            yield f"Body: {code(media_type)}: {_kind(schema)}"
+        yield f"Body: {code(media_type)}: {_kind(schema)}"
 
 
 def _answers(responses: Schema) -> Iterator[tuple[str, str]]:
@@ -134,9 +128,7 @@ def _limits(schema: Schema) -> Iterator[str]:
 
 
 def _name(name: str) -> str:
-    """The module tells shapes of the same name apart: `app__schemas__reports__Report` → `ReportsReport`."""
-    module = re.match(r"^app__schemas__(\w+?)__(\w+)$", name)
-    return f"{module[1].capitalize()}{module[2]}" if module else name.strip("_")
+    return name.strip("_")
 
 
 _NAMES = {"date-time": "time", "binary": "bytes"}

@@ -38,6 +38,12 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class Query(BaseModel):
+    """Query parameters. An unknown one is an error: a misspelt policy must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
 def storable(value: Any) -> Any:
     """Refuse what a database cannot store in JSON: NUL, lone surrogates, NaN, infinities, large integers."""
     match value:
@@ -76,6 +82,10 @@ DatasetRef = Annotated[str, StringConstraints(min_length=1, max_length=32, patte
 JobRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^job_[0-9a-z]+$")]
 ModelRef = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
 """An id or an alias."""
+
+
+File = Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
+"""A part of a form; the service reads it as a stream."""
 
 
 # --- answers -------------------------------------------------------------------------------------------

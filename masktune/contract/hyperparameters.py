@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from masktune.contract.parameters import Bounds, Doc, Parameters
 
+BiasAssignment = Literal["order", "random"]
+BiasKind = Literal["square", "two_squares", "background", "foreground"]
 Augmentation = Literal["none", "flip", "crop_flip", "flip_affine", "pad_crop", "crop_flip_jitter"]
 Crop = Literal["none", "centre", "square"]
 Fill = Literal["black", "mean", "blur"]

@@ -1,10 +1,60 @@
-"""Models, their aliases, and the networks that a job may name: what the API answers."""
+"""Models, their aliases, and the networks that a job may name: requests and responses."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from masktune.contract.base import ArmName, Shape, Time, WeightsPlaceName
+from masktune.contract.base import (
+    ArmName,
+    DatasetRef,
+    File,
+    ModelRef,
+    Shape,
+    Strict,
+    Time,
+    WeightsPlaceName,
+    Word,
+)
+
+ALIAS_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+
+
+class AliasTarget(Strict):
+    """Where an alias should point."""
+
+    model: ModelRef = Field(description="Id of a model, or another alias.")
+
+
+class RollbackTarget(Strict):
+    """Which move to go back to."""
+
+    version: int | None = Field(
+        None, ge=1, description="A version from the history; null: the model before the current one."
+    )
+
+
+class ModelImport(Strict):
+    """The fields that accompany the file of a model import."""
+
+    backbone: Word = Field(
+        description="`small_cnn`, `resnet32`, or a torchvision or timm classifier by name."
+    )
+    classes: list[Word] = Field(
+        min_length=2, max_length=100_000, description="Names, in the order of the outputs."
+    )
+    image_size: int = Field(ge=8, le=1024, description="Side in pixels of the square that the network sees.")
+    dataset: DatasetRef | None = Field(
+        None, description="The data set that the model belongs to; it must have the same classes."
+    )
+
+
+class ModelUpload(ModelImport):
+    """The form of a model import. `classes` is sent as JSON: `["cat", "dog"]`."""
+
+    file: File = Field(description="A safetensors file; never a pickle.")
+
+
+# --- responses ----
 
 
 class SplitMetrics(Shape):

@@ -1,16 +1,104 @@
-"""Predictions with the reject option, and saliency maps: what the API answers."""
+"""Predictions with the reject option, and saliency maps: queries and responses."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from masktune.contract.base import AbstainReasonName, SelectionStatusName, Shape, Time
+from masktune.contract.base import AbstainReasonName, File, Query, SelectionStatusName, Shape, Strict, Time
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import Decision
 
 PolicyName = Literal["coverage", "max_risk", "min_score", "none"]
+ModelQuery = Annotated[
+    str,
+    Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$", description="Id or alias of a model."),
+]
+DatasetQuery = Annotated[str, Field(max_length=32, description="Id of the data set that the sample is in.")]
+SampleQuery = Annotated[int, Field(ge=0, lt=2**63, description="Number of the sample.")]
+
+
+class PredictQuery(Query):
+    """A prediction by a model, and when it should abstain."""
+
+    model: ModelQuery
+    coverage: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Policy: answer this share of the inputs, the surest, if they are like those of the "
+        "calibration split.",
+    )
+    max_risk: float | None = Field(
+        None, gt=0, lt=1, description="Policy: certify that at most this share of the answers is wrong."
+    )
+    risk_confidence: float | None = Field(
+        None, ge=0.5, lt=1, description="Probability that `max_risk` is kept. Default 0.99."
+    )
+    min_score: float | None = Field(
+        None, gt=0, le=1, description="Policy: answer inputs with at least this `score`."
+    )
+    score: ScoreName | None = Field(None, description="Confidence score. Default: the calibration's.")
+    on_uncertified: Literal["abstain", "error"] = Field(
+        "abstain", description="If `max_risk` cannot be certified: abstain, or answer 409."
+    )
+    top_k: int = Field(5, ge=1, le=1000, description="Most candidates per prediction.")
+    explain: bool = Field(False, description="Add the saliency map of the same forward pass.")
+
+
+class StoredPredictQuery(PredictQuery):
+    """The same for a sample of a data set."""
+
+    dataset: DatasetQuery
+    sample: SampleQuery
+
+
+View = Literal["overlay", "heatmap", "mask"]
+SaliencyFormat = Literal["json", "png"]
+
+
+class SaliencyQuery(Query):
+    """Which map to compute, and how to show it."""
+
+    model: ModelQuery
+    method: str = Field(
+        "xgradcam",
+        max_length=40,
+        description="A class activation method: xgradcam, gradcam, gradcam++, hirescam, layercam, eigencam, "
+        "eigengradcam, scorecam, ablationcam, fullgrad and others; the error for an unknown name lists them "
+        "all. Methods that run the network again for each map take fewer images and have their own queue.",
+    )
+    target: str | None = Field(
+        None, max_length=200, description="The class to explain, by name. Default: the predicted one."
+    )
+    sigmas: float | None = Field(
+        None,
+        ge=-10,
+        le=10,
+        description="Pixels above mean + `sigmas`·std of the positive values are masked. Default: as in the "
+        "model's job, else 2.",
+    )
+    format: SaliencyFormat | None = Field(
+        None, description="Default: `png` if `Accept` prefers a PNG, else `json`. `png` shows one image."
+    )
+    view: View = Field("overlay", description="Which picture to send as a PNG; JSON has all three.")
+
+
+class StoredSaliencyQuery(SaliencyQuery):
+    """The same for a sample of a data set."""
+
+    dataset: DatasetQuery
+    sample: SampleQuery
+
+
+class ImageUpload(Strict):
+    """The form of a request about uploaded images. The service accepts any field names."""
+
+    file: list[File]
+
+
+# --- responses ----
 
 
 class Candidate(Shape):

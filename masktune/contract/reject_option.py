@@ -7,11 +7,28 @@ from typing import Literal
 
 from pydantic import Field
 
-from masktune.contract.base import AbstainReasonName, SelectionStatusName, Shape, Time
+from masktune.contract.base import AbstainReasonName, Query, SelectionStatusName, Shape, Time
+from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.models import CalibrationRef
 
 DriftStatus = Literal["drifted", "no_sign_of_drift", "too_few"]
 GroupVerdict = Literal["bound_below", "bound_above", "too_few"]
+
+
+class RiskCoverageQuery(Query):
+    """Which curve, and which threshold for the table of groups: at most one of `coverage` and `max_risk`."""
+
+    score: ScoreName | None = Field(None, description="Default: the calibration's.")
+    points: int = Field(100, ge=2, le=1000, description="Points on the curve, evenly spaced in coverage.")
+    coverage: float | None = Field(
+        None, gt=0, le=1, description="The table's threshold answers this share. Default 0.9."
+    )
+    max_risk: float | None = Field(
+        None, gt=0, lt=1, description="Or the table's threshold is certified for this risk."
+    )
+    risk_confidence: float | None = Field(
+        None, ge=0.5, lt=1, description="Confidence of the table's certificate and bounds. Default 0.99."
+    )
 
 
 class CurvePoint(Shape):

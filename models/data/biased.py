@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-BiasKind = Literal["square", "two_squares", "background", "foreground"]
-Assignment = Literal["order", "random"]
+from masktune.contract.hyperparameters import BiasAssignment, BiasKind
+
 Images = NDArray[np.uint8]
 
 SQUARE = 4  # pixels
@@ -70,7 +70,7 @@ def bias_images(
     *,
     kind: BiasKind = "square",
     ratio: float = 0.99,
-    assignment: Assignment = "random",
+    assignment: BiasAssignment = "random",
     rng: np.random.Generator,
 ) -> BiasedImages:
     """Paint `kind` on the share `ratio` of class 0 and on 1 − `ratio` of class 1; the counts are exact.
@@ -80,7 +80,7 @@ def bias_images(
     whose conflicting images are all 4s and 5s. `ratio` 0 makes the test set, with the shortcut on
     the wrong class. Raises ValueError for arguments outside these.
     """
-    if kind not in PAINTERS or assignment not in get_args(Assignment):
+    if kind not in PAINTERS or assignment not in get_args(BiasAssignment):
         raise ValueError(f"kind must be one of {', '.join(PAINTERS)}, assignment order or random")
     if not 0 <= ratio <= 1 or not np.isin(labels, (0, 1)).all():
         raise ValueError("ratio must be in [0, 1] and labels 0 or 1")

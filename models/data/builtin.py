@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.data.biased import KIND_NAMES, Assignment, BiasKind, bias_images
+from masktune.contract.hyperparameters import BiasAssignment, BiasKind
+from models.data.biased import KIND_NAMES, bias_images
 from models.data.report import ProblemCode
 from models.data.splits import assign_splits
 
@@ -45,7 +46,7 @@ class BuiltinOptions:
     size: int = 28
     kind: BiasKind = "square"
     ratio: float = 0.99
-    assignment: Assignment = "random"
+    assignment: BiasAssignment = "random"
 
 
 @dataclass(frozen=True)

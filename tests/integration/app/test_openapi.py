@@ -57,10 +57,9 @@ def test_the_front_keeps_to_its_document(front: Front, method: str, path: str) -
 def test_the_document_lists_the_options_of_a_data_set(media_type: str, options: set[str]) -> None:
     document = create_app(Settings(_env_file=None)).openapi()
     body = document["paths"]["/datasets"]["post"]["requestBody"]["content"][media_type]["schema"]
-    field = body["properties"]["options"]
-    named = {one["$ref"].rpartition("/")[2] for one in field.get("anyOf", [field])}
-    assert (named, field["default"]) == (options, {})
     shapes = document["components"]["schemas"]
+    field = shapes[body["$ref"].rpartition("/")[2]]["properties"]["options"]
+    assert {one["$ref"].rpartition("/")[2] for one in field.get("anyOf", [field])} == options
     assert set(shapes["FormatOptions"]["properties"]) == {"classes", "target", "group"}
     assert "BuiltinOptions" not in options or "download" in shapes["BuiltinOptions"]["properties"]
     assert all(shapes[name]["additionalProperties"] is False for name in options)
@@ -75,3 +74,23 @@ def test_every_route_documents_what_the_connection_may_answer() -> None:
                 assert list(answer["content"]) == ["application/problem+json"], f"{method} {path}"
                 assert answer["description"]
                 assert "model" not in answer
+
+
+def headers_of(method: str, path: str, status: str) -> set[str]:
+    return set(DOCUMENT["paths"][path][method]["responses"][status]["headers"])
+
+
+def test_responses_declare_their_headers() -> None:
+    rate = {"RateLimit", "RateLimit-Policy", "X-Request-ID"}
+    assert headers_of("post", "/jobs/masktune", "202") == rate | {"ETag", "Idempotency-Replayed", "Location"}
+    assert headers_of("post", "/jobs/{job_id}/cancel", "202") == rate | {"ETag"}
+    assert headers_of("get", "/models/{model}", "304") == rate | {"ETag"}
+    assert headers_of("post", "/predict", "200") == rate
+    assert headers_of("post", "/predict", "429") == rate | {"Retry-After"}
+    assert headers_of("get", "/livez", "200") == {"X-Request-ID"}
+
+
+def test_operation_ids_are_the_names_of_the_routes() -> None:
+    ids = [operation["operationId"] for path in DOCUMENT["paths"].values() for operation in path.values()]
+    assert {"start_masktune", "list_jobs", "get_model"} <= set(ids)
+    assert all(name.isidentifier() and "__" not in name for name in ids)

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from app.inference import Calibration
 from app.predictions.policy import Chosen, Wish, choose, probability, require_certified, wish
-from app.predictions.schemas import PredictQuery
 from core.errors import InvalidInput, NotCertifiable
+from masktune.contract.predictions import PredictQuery
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
 from models.selective import CalibrationTable
 

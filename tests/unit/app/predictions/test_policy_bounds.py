@@ -9,9 +9,9 @@ import pytest
 
 from app.inference import Calibration
 from app.predictions.policy import Wish, choose, wish
-from app.predictions.schemas import PredictQuery
 from core.errors import InvalidInput
 from masktune.contract import predictions
+from masktune.contract.predictions import PredictQuery
 from models import selective
 from models.selective import CalibrationTable
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.data.biased import BLUE, KIND_NAMES, PAINTERS, RED, SQUARE, Assignment, BiasKind, bias_images
+from masktune.contract.hyperparameters import BiasAssignment, BiasKind
+from models.data.biased import BLUE, KIND_NAMES, PAINTERS, RED, SQUARE, bias_images
 from models.data.builtin import BuiltinOptions, make_builtin
 
 IMAGES = np.zeros((200, 10, 10, 3), dtype=np.uint8)
@@ -30,11 +31,11 @@ def _digits(count: int) -> NDArray[np.uint8]:
     labels=st.lists(st.integers(0, 1), min_size=1, max_size=60),
     ratio=st.floats(0, 1),
     kind=st.sampled_from(KINDS),
-    assignment=st.sampled_from(get_args(Assignment)),
+    assignment=st.sampled_from(get_args(BiasAssignment)),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_counts_are_exact_and_only_the_chosen_ones_change(
-    labels: list[int], ratio: float, kind: BiasKind, assignment: Assignment, seed: int
+    labels: list[int], ratio: float, kind: BiasKind, assignment: BiasAssignment, seed: int
 ) -> None:
     images, classes = _digits(len(labels)), np.array(labels)
     before = images.copy()
