@@ -45,11 +45,9 @@ from app.server.middleware.admission import Admission, Gate
 from app.server.middleware.body_limit import BodyLimit
 from app.server.middleware.heads import Heads
 from app.server.middleware.observe import Observe
-from app.server.middleware.plain_paths import PlainPaths
-from app.server.middleware.same_origin import SameOrigin, known
+from app.server.middleware.request_guard import RequestGuard
 from app.services import Services
 from core.artifacts import Artifacts, driver_errors
-from core.errors import Overloaded
 from core.notifications import JobNotifier
 from core.schema import upgrade
 from core.session import Database
@@ -119,7 +117,6 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         responses=problems.problems(422),  # replaces FastAPI's own validation error in the document
     )
     gate = app.state.gate = Gate(settings.predict_in_flight)
-    gate.refused = partial(counters.answered, status=Overloaded.status, seconds=None)
     for module in RESOURCES:
         app.include_router(module.router)
     routers = [module.router for module in RESOURCES]
@@ -127,10 +124,10 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     openapi.install(app, settings.root_path)
     app.add_middleware(Heads)
     app.add_middleware(BodyLimit, limit_of=limit_of(settings))
-    app.add_middleware(SameOrigin, allowed=settings.allowed_hosts, is_open=known(not settings.needs_key))
-    app.add_middleware(PlainPaths)
+    app.add_middleware(RequestGuard, allowed=settings.allowed_hosts, is_open=not settings.needs_key)
     app.add_middleware(Observe, metrics=counters)
-    app.add_middleware(Admission, gate=gate)  # added last: outside of it is only the tracing span
+    # Added last: outside of it is only the tracing span.
+    app.add_middleware(Admission, gate=gate, metrics=counters)
     traces.instrument(app)
     return app
 

@@ -212,8 +212,7 @@ async def _keep(settings: Settings, processes: Sequence[Process], listener: sock
 
 def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Callable[[App], App]:
     """A wrapper that serves the dashboard beside the API and connects it to the API's own address."""
-    from app.server.middleware.plain_paths import PlainPaths
-    from app.server.middleware.same_origin import SameOrigin, known
+    from app.server.middleware.request_guard import RequestGuard
     from launcher.web import Dashboard, beside
 
     def url() -> str:
@@ -221,8 +220,7 @@ def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Calla
         return _address(*at)
 
     def guard(pages: App) -> App:
-        own = SameOrigin(pages, allowed=settings.allowed_hosts, is_open=known(not settings.needs_key))
-        return PlainPaths(own)
+        return RequestGuard(pages, allowed=settings.allowed_hosts, is_open=not settings.needs_key)
 
     return lambda api: beside(api, Dashboard(url), guard)
 

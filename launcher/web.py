@@ -73,16 +73,15 @@ def web(
     from core.loading import loading
 
     with loading():
-        from app.server.middleware.forwarded import Forwarded
-        from app.server.middleware.plain_paths import PlainPaths
-        from app.server.middleware.same_origin import SameOrigin
+        from app.server.middleware.forwarded import trust_proxies
+        from app.server.middleware.request_guard import RequestGuard
         from web.app import create_dashboard, serve
         from web.transport.connection import is_open
 
     dashboard = create_dashboard(url, upload_bytes)
-    guarded = PlainPaths(SameOrigin(dashboard, allowed=allowed_hosts, is_open=is_open))
+    guarded = RequestGuard(dashboard, allowed=allowed_hosts, is_open=is_open)
     with refusing():
-        serve(Forwarded(guarded, trusted_proxies), host, port)
+        serve(trust_proxies(guarded, trusted_proxies), host, port)
 
 
 class Dashboard:

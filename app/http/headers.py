@@ -16,6 +16,11 @@ def header(scope: Scope, name: bytes) -> bytes:
     return b""
 
 
+def has_body(scope: Scope) -> bool:
+    """Whether the request has a body (RFC 9112, 6: HTTP/1.1 marks it by one of two headers)."""
+    return any(key in (b"content-length", b"transfer-encoding") for key, _ in scope["headers"])
+
+
 def new_request_id() -> str:
     """Return 16 hex digits. They need to be distinct, not secret; `os.urandom` would cost more."""
     return f"{random.getrandbits(64):016x}"  # nosec B311  # not a secret

@@ -35,7 +35,7 @@ TAGS = [
 _SECURED = (401, 403, 429)
 _BODY = (413, 415)
 _ANY = (403, 503)
-"""Routes that need no key may also refuse pages of other sites (`SameOrigin`)."""
+"""Routes that need no key may also refuse pages of other sites (`RequestGuard`)."""
 
 _CONNECTION = {
     400: "The connection does not carry a well-formed HTTP request",

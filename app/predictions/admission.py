@@ -19,11 +19,11 @@ def aside(request: Request) -> Iterator[None]:
     requests wait in it.
     """
     gate: Gate = request.app.state.gate
-    gate.inside -= 1
+    gate.in_flight -= 1
     try:
         yield
     finally:
-        gate.inside += 1
+        gate.in_flight += 1
 
 
 async def loaded(request: Request, inference: Inference, pair: Pair) -> None:

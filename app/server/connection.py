@@ -20,6 +20,8 @@ from uvicorn.server import ServerState
 
 MAX_HEAD_BYTES = 64 << 10
 """Limit of the request line and headers together; proxies allow 8 to 32 KiB."""
+ANSWER_BYTES = 48 << 10
+"""What a client must read of an answer in `TimeLimits.answer`: about what asyncio buffers before it waits."""
 CLOCK = "masktune.clock"
 """Key of a connection's `Clock` in the `state` of its requests' scopes."""
 
@@ -33,7 +35,7 @@ class TimeLimits:
     body: float = 20.0
     """How far a body may fall behind `pace`: a short network stall is not an attack."""
     answer: float = 60.0
-    """To read what fills the buffer of an answer, some 48 KiB."""
+    """To read `ANSWER_BYTES` of an answer."""
     drain: float = 20.0
     """To send the rest of a body after its answer."""
     pause: float = 2.0
@@ -48,7 +50,8 @@ class Clock:
     def __init__(self, limits: TimeLimits) -> None:
         self.limits = limits
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     def opened(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -56,39 +59,42 @@ class Clock:
 
     def lost(self) -> None:
         self.request_begun()
+        self.read_on()
         self._transport = None  # which refers to the connection: it would have to be found by the collector
 
     def request_begun(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
 
     def request_ended(self) -> None:
         """Wait for the next request."""
         self.request_begun()
-        self._timer = asyncio.get_running_loop().call_later(self.limits.head, self.close)
+        self._idle = asyncio.get_running_loop().call_later(self.limits.head, self.close)
+
+    def await_reader(self) -> None:
+        """Cut it off unless the client reads what was sent, `ANSWER_BYTES` per `answer` seconds."""
+        if self._transport is not None and self._unread is None:
+            pieces = max(1.0, self._transport.get_write_buffer_size() / ANSWER_BYTES)
+            loop = asyncio.get_running_loop()
+            self._unread = loop.call_later(self.limits.answer * pieces, self.cut_off)
+
+    def read_on(self) -> None:
+        """The client has read enough for now."""
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def close(self) -> None:
         """Close the connection once its client has read what was sent, or has stopped reading."""
         if self._transport is not None:
             self._transport.close()
-            self._check_progress(self._transport.get_write_buffer_size() + 1)
+            self.await_reader()
 
     def cut_off(self) -> None:
         """End the connection at once."""
         if self._transport is not None:
             self._transport.abort()
-
-    def _check_progress(self, unread: int) -> None:
-        """End the connection if its client has read nothing of `unread` bytes; else look again."""
-        if self._transport is None:
-            return
-        left = self._transport.get_write_buffer_size()
-        if left >= unread:
-            self._transport.abort()
-        elif left:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self.limits.answer, self._check_progress, left)
 
 
 class Connection(H11Protocol):
@@ -115,6 +121,14 @@ class Connection(H11Protocol):
             super().data_received(data)
         except h11.LocalProtocolError:  # malformed behind an answer that has begun: there is none to give
             self._clock.cut_off()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._clock.await_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._clock.read_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._clock.lost()

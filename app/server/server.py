@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from app.main import create_app
 from app.server.connection import MAX_HEAD_BYTES, Connection
-from app.server.middleware.forwarded import Forwarded
+from app.server.middleware.forwarded import trust_proxies
 from app.server.middleware.time_limits import WithinTime
 from core import logs
 from core.process import exit_after
@@ -63,7 +63,7 @@ def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = 
     """
     app = create_app(settings)
     config = uvicorn.Config(
-        Forwarded(WithinTime(app if wrap is None else wrap(app)), settings.trusted_proxies),
+        trust_proxies(WithinTime(app if wrap is None else wrap(app)), settings.trusted_proxies),
         proxy_headers=False,  # uvicorn's own knows no names
         http=Connection,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,

@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.headers import new_request_id
+from app.http.headers import has_body, new_request_id
+from app.operations.metrics import Metrics
 from app.server.middleware.refusing import refuse
 from core.errors import Overloaded
 
@@ -38,19 +39,18 @@ class Gate:
     def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.most = most
         self._few = (most + 2) // 3
-        self.inside = 0
-        self.outside = 0
-        """Requests whose bodies are slow to arrive (`Place.step_out`)."""
+        self.in_flight = 0
+        """Slots in use."""
+        self.slow_bodies = 0
+        """Requests that have released their slots while their bodies are slow to arrive."""
         self.slow_seconds = _SLOW_SECONDS
         """How long a body may take before it counts as slow."""
         self._clock = clock
         self._refusing_since = self._refused_at = float("-inf")
-        self.refused: Callable[[str, str], None] = _nobody
-        """Called with method and path of each request that is refused."""
 
     @property
     def full(self) -> bool:
-        return self.inside >= self.most or (self.inside >= self._few and self._is_standing())
+        return self.in_flight >= self.most or (self.in_flight >= self._few and self._is_standing())
 
     def note_refusal(self) -> None:
         now = self._clock()
@@ -64,111 +64,94 @@ class Gate:
         return standing and self._clock() - self._refused_at < _CALM_SECONDS
 
 
-class Place:
-    """Place of one request: inside the gate, or outside while its body is slow to arrive."""
-
-    __slots__ = ("_gate", "_inside", "_outside")
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self._inside = self._outside = False
-
-    def enter(self) -> None:
-        self._inside = True
-        self._gate.inside += 1
-
-    def step_out(self) -> bool:
-        """Free the place until the body has arrived. False if `most` requests are already outside."""
-        if not self._inside:
-            return True
-        if self._gate.outside >= self._gate.most:
-            return False
-        self.leave()
-        self._outside = True
-        self._gate.outside += 1
-        return True
-
-    def step_in(self) -> None:
-        """Take the place again once the body has arrived, however many are inside."""
-        if self._outside:
-            self.leave()
-            self.enter()
-
-    def leave(self) -> None:
-        self._gate.inside -= self._inside
-        self._gate.outside -= self._outside
-        self._inside = self._outside = False
-
-
 class Admission:
-    """Admits as many requests as the gate has room for, and answers the others with 503 at once."""
+    """Admits as many requests as the gate has slots, and answers the others with 503 at once."""
 
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
-        self.app, self.gate = app, gate
+    def __init__(self, app: ASGIApp, gate: Gate, metrics: Metrics) -> None:
+        self.app, self.gate, self.metrics = app, gate, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = "" if scope["type"] != "http" else scope["path"].removeprefix(scope.get("root_path", ""))
         if path not in _PATHS:
-            return await self.app(scope, receive, send)
-        if self.gate.full:
+            await self.app(scope, receive, send)
+        elif self.gate.full:
             self.gate.note_refusal()
-            self.gate.refused(scope["method"] if scope["method"] in _METHODS else "(other)", path)
-            return await _refuse(scope, send, "requests are being handled", _RETRY_SECONDS)
-        await _Admitted(self.gate, scope, receive, send).run(self.app)
-        return None
+            method = scope["method"] if scope["method"] in _METHODS else "(other)"
+            self.metrics.answered(method, path, Overloaded.status, None)
+            await _refuse(scope, send, "requests are being handled", _RETRY_SECONDS)
+        elif has_body(scope):
+            await _Slot(self.gate, scope, receive, send).run(self.app)
+        else:
+            self.gate.in_flight += 1
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                self.gate.in_flight -= 1
 
 
-class _Admitted:
-    """A request inside, which gives up its place while its body is slow to arrive.
+class _Slot:
+    """The slot of a request with a body, released while the body is slow to arrive.
 
-    Otherwise clients that send a few bytes a second could occupy every place and block all predictions.
+    Otherwise clients that send a few bytes a second could occupy every slot and block all predictions.
     """
 
     def __init__(self, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope, self._receive_piece, self._send_piece = scope, receive, send
-        self._place = Place(gate)
-        self._left = gate.slow_seconds
-        self._complete = self._refused = False
+        self._gate, self._scope = gate, scope
+        self._receive_piece, self._send_piece = receive, send
+        self._seconds_left = gate.slow_seconds
+        self._is_slow = self._complete = self._refused = False
 
     async def run(self, app: ASGIApp) -> None:
-        self._place.enter()
+        self._gate.in_flight += 1
         try:
             await app(self._scope, self._receive, self._send)
         finally:
-            self._place.leave()
+            self._acquire()
+            self._gate.in_flight -= 1
 
     async def _receive(self) -> Message:
         if self._refused:
             return {"type": "http.disconnect"}
-        began, loop = time.monotonic(), asyncio.get_running_loop()
-        limit = None if self._complete or self._left <= 0 else loop.time() + self._left
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        limit = None if self._complete or self._is_slow else began + self._seconds_left
         try:
             async with asyncio.timeout_at(limit):
                 message = await self._receive_piece()
         except TimeoutError:
-            if not self._place.step_out():
+            if self._gate.slow_bodies >= self._gate.most:
                 self._refused = True
                 await _refuse(
                     self._scope, self._send_piece, "bodies are arriving slowly", _SLOW_RETRY_SECONDS
                 )
                 return {"type": "http.disconnect"}
+            self._release()
             message = await self._receive_piece()
-        self._left -= time.monotonic() - began
+        self._seconds_left -= loop.time() - began
         if not message.get("more_body", False):
             self._complete = True
-            self._place.step_in()
+            self._acquire()
         return message
 
     async def _send(self, message: Message) -> None:
         if not self._refused:
             await self._send_piece(message)
 
+    def _release(self) -> None:
+        """Free the slot until the body has arrived."""
+        self._is_slow = True
+        self._gate.slow_bodies += 1
+        self._gate.in_flight -= 1
+
+    def _acquire(self) -> None:
+        """Take a released slot again, however many are in use."""
+        if self._is_slow:
+            self._is_slow = False
+            self._gate.slow_bodies -= 1
+            self._gate.in_flight += 1
+
 
 async def _refuse(scope: Scope, send: Send, what: str, seconds: int) -> None:
     detail = f"too many {what}; try again in {seconds} s"
     headers = (b"retry-after", str(seconds).encode()), (b"x-request-id", new_request_id().encode())
     await refuse(scope, send, Overloaded, detail, *headers)
-
-
-def _nobody(method: str, path: str) -> None:
-    """Ignore the refusal."""

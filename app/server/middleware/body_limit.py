@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.headers import header
+from app.http.headers import has_body, header
 from app.server.middleware.refusing import refuse
 from core.errors import PayloadTooLarge
 
@@ -25,51 +25,37 @@ class BodyLimit:
         self.app, self.limit_of = app, limit_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not has_body(scope):
             return await self.app(scope, receive, send)
         limit = self.limit_of(scope)
         declared = header(scope, b"content-length")
         if declared.isdigit() and int(declared) > limit:
             return await _refuse(scope, send, limit)
-        await _Counted(self.app, limit).run(scope, receive, send)
-        return None
+        received, started = 0, False
 
-
-class _Counted:
-    """One request and its byte count."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app, self.limit = app, limit
-        self.received = 0
-        self.started = False
-
-    @property
-    def over(self) -> bool:
-        return self.received > self.limit
-
-    async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def counting() -> Message:
+        async def counted_receive() -> Message:
+            nonlocal received
             message = await receive()
-            if message["type"] == "http.request":
-                self.received += len(message.get("body", b""))
-                if self.over:
-                    raise _TooLarge
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise _TooLarge
             return message
 
-        async def guarded(message: Message) -> None:
+        async def guarded_send(message: Message) -> None:
             # Frameworks send their own response to an exception raised while they read a body: drop it.
-            if self.over and not self.started:
-                return
-            self.started = self.started or message["type"] == "http.response.start"
-            await send(message)
+            nonlocal started
+            if received <= limit or started:
+                started = True
+                await send(message)
 
         try:
-            await self.app(scope, counting, guarded)
+            await self.app(scope, counted_receive, guarded_send)
         except _TooLarge:
-            if self.started:
+            if started:
                 raise
-        if self.over and not self.started:
-            await _refuse(scope, send, self.limit)
+        if received > limit and not started:
+            await _refuse(scope, send, limit)
+        return None
 
 
 async def _refuse(scope: Scope, send: Send, limit: int) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import socket
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -17,40 +16,44 @@ _RESOLVED_SECONDS = 10.0
 """How long the addresses of a name are used: a container that is made anew has another."""
 
 
-class Forwarded:
-    """Applies `X-Forwarded-For` and `X-Forwarded-Proto` of requests that come from a trusted proxy.
+def trust_proxies(app: ASGIApp, trusted: str) -> ASGIApp:
+    """Apply `X-Forwarded-For` and `X-Forwarded-Proto` of requests that come from a trusted proxy.
 
-    `trusted`: addresses, networks and host names, separated by commas. Names are resolved when a request with
-    such a header arrives; one that does not resolve is not trusted.
+    `trusted`: addresses, networks and host names, separated by commas.
     """
+    entries = [entry.strip() for entry in trusted.split(",") if entry.strip()]
+    addresses = [entry for entry in entries if _is_address(entry)]
+    names = [entry for entry in entries if not _is_address(entry)]
+    return _NamedProxies(app, addresses, names) if names else _believing(app, addresses)
 
-    def __init__(self, app: ASGIApp, trusted: str) -> None:
-        self.app = app
-        entries = [entry.strip() for entry in trusted.split(",") if entry.strip()]
-        self._names = [entry for entry in entries if not _is_address(entry)]
-        self._addresses = [entry for entry in entries if _is_address(entry)]
+
+class _NamedProxies:
+    """Resolves the names when a request with such a header arrives; what does not resolve is not trusted."""
+
+    def __init__(self, app: ASGIApp, addresses: list[str], names: list[str]) -> None:
+        self._app, self._addresses, self._names = app, addresses, names
         self._resolved_at = float("-inf")
-        self._apply = self._believing()
+        self._apply = _believing(app, addresses)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._names and scope["type"] != "lifespan" and _is_forwarded(scope):
+        if scope["type"] != "lifespan" and _is_forwarded(scope):
             await self._resolve()
         await self._apply(scope, receive, send)
 
     async def _resolve(self) -> None:
         if time.monotonic() - self._resolved_at < _RESOLVED_SECONDS:
             return
-        addresses = set[str]()
+        resolved = set[str]()
         for name in self._names:
             with suppress(OSError):
                 infos = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
-                addresses |= {str(info[4][0]) for info in infos}
-        self._apply = self._believing(addresses)
+                resolved |= {str(info[4][0]) for info in infos}
+        self._apply = _believing(self._app, [*self._addresses, *resolved])
         self._resolved_at = time.monotonic()
 
-    def _believing(self, resolved: Iterable[str] = ()) -> ASGIApp:
-        trusted = [*self._addresses, *resolved]
-        return cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, self.app), trusted_hosts=trusted))
+
+def _believing(app: ASGIApp, addresses: list[str]) -> ASGIApp:
+    return cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, app), trusted_hosts=addresses))
 
 
 def _is_forwarded(scope: Scope) -> bool:

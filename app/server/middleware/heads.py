@@ -27,11 +27,11 @@ class Heads:
                 raise _Enough
             return None
 
-        asked = {**scope, "method": "GET"}
+        as_get = {**scope, "method": "GET"}
         try:
-            await self.app(asked, receive, bodiless)
+            await self.app(as_get, receive, bodiless)
         except _Enough:
             pass
         finally:
-            scope["route"] = asked.get("route")  # for the log and the metrics
+            scope["route"] = as_get.get("route")  # for the log and the metrics
         return None

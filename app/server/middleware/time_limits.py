@@ -1,4 +1,4 @@
-"""Ends what a client keeps waiting: a body that trickles, an answer that is not read.
+"""Ends a body that trickles; `Clock` ends an answer that is not read.
 
 Around everything else. It also refuses heads that two servers may read in two ways, and lets an answer arrive
 although its client is still sending the body.
@@ -12,11 +12,14 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.headers import has_body, header
 from app.server.connection import CLOCK, MAX_HEAD_BYTES, Clock
 from app.server.middleware.refusing import Header, as_bytes
 
 _DISCONNECT: Message = {"type": "http.disconnect"}
 _CLOSE: Header = (b"connection", b"close")
+Refusal = tuple[HTTPStatus, str]
+"""Status and detail of a problem."""
 
 
 class WithinTime:
@@ -30,9 +33,11 @@ class WithinTime:
         if clock is None:
             return await self.app(scope, receive, send)
         clock.request_begun()
+        is_http = scope["type"] == "http"
+        refusal = _fault(scope) if is_http else None
         try:
-            if scope["type"] == "http":
-                await _Exchange(clock, scope, receive, send).run(self.app)
+            if refusal is not None or (is_http and has_body(scope)):
+                await _Exchange(clock, scope, receive, send).run(self.app, refusal)
             else:
                 await self.app(scope, receive, send)
         finally:
@@ -41,30 +46,28 @@ class WithinTime:
 
 
 class _Exchange:
-    """One request and its answer."""
+    """One request with a body, or one that is refused, and its answer."""
 
     def __init__(self, clock: Clock, scope: Scope, receive: Receive, send: Send) -> None:
         self._clock, self._limits, self._scope = clock, clock.limits, scope
         self._receive_piece, self._send_piece = receive, send
         self._loop = asyncio.get_running_loop()
-        headers = dict(scope["headers"])
-        self._complete = headers.keys().isdisjoint((b"content-length", b"transfer-encoding"))
+        self._complete = not has_body(scope)
         """Whether the whole body has been received."""
-        self._undecided = headers.get(b"expect", b"").lower() == b"100-continue"
+        self._undecided = header(scope, b"expect").lower() == b"100-continue"
         """Whether the client waits to be told to send its body."""
         self._received = 0
         self._waited = 0.0
         self._started = self._ended = self._refused = False
 
-    async def run(self, app: ASGIApp) -> None:
-        refusal = _fault(self._scope)
+    async def run(self, app: ASGIApp, refusal: Refusal | None) -> None:
         if refusal is None:
             await app(self._scope, self._receive, self._send)
         else:
             await self._refuse(*refusal)
         if self._ended:
             await self._drain()
-            await self._passed_on({"type": "http.response.body"})
+            await self._send_piece({"type": "http.response.body"})
 
     async def _receive(self) -> Message:
         if self._refused:
@@ -98,14 +101,7 @@ class _Exchange:
         elif not self._complete and not message.get("more_body", False):
             self._ended = True
             message = {**message, "more_body": True}
-        await self._passed_on(message)
-
-    async def _passed_on(self, message: Message) -> None:
-        unread = self._loop.call_later(self._limits.answer, self._clock.cut_off)
-        try:
-            await self._send_piece(message)
-        finally:
-            unread.cancel()
+        await self._send_piece(message)
 
     async def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer with a problem of type `about:blank` (RFC 9457, 4.2.1), or cut off an answer that has begun.
@@ -115,8 +111,8 @@ class _Exchange:
         else:
             problem = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
             headers, body = as_bytes(problem, _CLOSE)
-            await self._passed_on({"type": "http.response.start", "status": status, "headers": headers})
-            await self._passed_on({"type": "http.response.body", "body": body})
+            await self._send_piece({"type": "http.response.start", "status": status, "headers": headers})
+            await self._send_piece({"type": "http.response.body", "body": body})
         self._refused = True
 
     async def _drain(self) -> None:
@@ -132,7 +128,7 @@ class _Exchange:
         self._clock.close()
 
 
-def _fault(scope: Scope) -> tuple[HTTPStatus, str] | None:
+def _fault(scope: Scope) -> Refusal | None:
     """Return why a head is refused before anything reads it."""
     names = [name for name, _ in scope["headers"]]
     if scope["method"] == "CONNECT":
@@ -140,7 +136,7 @@ def _fault(scope: Scope) -> tuple[HTTPStatus, str] | None:
     if b"transfer-encoding" in names and b"content-length" in names:  # RFC 9112, 6.1
         return HTTPStatus.BAD_REQUEST, "send either Content-Length or Transfer-Encoding"
     size = len(scope.get("raw_path", b"")) + len(scope["query_string"])
-    size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    size += sum(len(name) + len(text) + 4 for name, text in scope["headers"])
     if size > MAX_HEAD_BYTES:
         detail = f"the request line and headers may have at most {MAX_HEAD_BYTES} bytes; send fewer"
         return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail

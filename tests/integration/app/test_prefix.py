@@ -88,9 +88,9 @@ def test_the_links_of_a_job_lead_to_it(behind: Front) -> None:
 def test_a_kind_of_problem_is_explained_where_it_says(behind: Front) -> None:
     limit = behind.settings.max_body_bytes
     gate = behind.app.state.gate
-    gate.inside = gate.most
+    gate.in_flight = gate.most
     busy = behind.client.post("/mt/predict?model=x", content=b"x")
-    gate.inside = 0
+    gate.in_flight = 0
     elsewhere = {"Origin": "http://evil.example"}
     for answer, status in (
         (busy, 503),

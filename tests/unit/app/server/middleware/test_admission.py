@@ -8,7 +8,8 @@ import httpx
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from app.server.middleware.admission import Admission, Gate, Place
+from app.operations.metrics import Metrics
+from app.server.middleware.admission import Admission, Gate
 
 
 class App:
@@ -30,12 +31,12 @@ def test_those_beyond_the_bound_are_refused_and_places_come_back() -> None:
         inner = App()
         gate = Gate(2)
         transport = httpx.ASGITransport(
-            Admission(inner, gate), raise_app_exceptions=False, root_path="/behind"
+            Admission(inner, gate, Metrics()), raise_app_exceptions=False, root_path="/behind"
         )
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             assert (await http.post("/saliency?fail")).status_code == 500  # its place comes back too
             inside = [asyncio.create_task(http.post(path)) for path in ("/predict", "/behind/predict")]
-            while gate.inside < 2:
+            while gate.in_flight < 2:
                 await asyncio.sleep(0)
             refused = await http.post("/predict")
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
@@ -46,7 +47,7 @@ def test_those_beyond_the_bound_are_refused_and_places_come_back() -> None:
             inner.go.set()
             assert [(await one).status_code for one in inside] == [200, 200]
             assert (await http.post("/predict")).status_code == 200
-            assert gate.inside == 0
+            assert gate.in_flight == 0
 
     asyncio.run(run())
 
@@ -63,8 +64,8 @@ class Clock:
 def filled(gate: Gate) -> int:
     """As many as it lets in."""
     while not gate.full:
-        gate.inside += 1
-    return gate.inside
+        gate.in_flight += 1
+    return gate.in_flight
 
 
 def test_a_burst_has_all_places() -> None:
@@ -81,7 +82,7 @@ def overloaded(most: int, clock: Clock) -> Gate:
         assert filled(gate) == most
         gate.note_refusal()
         clock.now += 0.03125
-    gate.inside = 0
+    gate.in_flight = 0
     return gate
 
 
@@ -102,7 +103,7 @@ def test_refusals_far_apart_are_bursts() -> None:
         gate.note_refusal()
         clock.now += 1.5
         assert filled(gate) == 4
-        gate.inside = 0
+        gate.in_flight = 0
 
 
 def test_one_place_is_never_divided() -> None:
@@ -112,22 +113,3 @@ def test_one_place_is_never_divided() -> None:
     clock.now += 0.5
     gate.note_refusal()
     assert filled(gate) == 1
-
-
-def test_a_place_is_inside_or_outside_and_given_back_once() -> None:
-    gate = Gate(1)
-    slow, other = Place(gate), Place(gate)
-    slow.enter()
-    assert slow.step_out()
-    assert slow.step_out()
-    assert (gate.inside, gate.outside, gate.full) == (0, 1, False)
-    other.enter()
-    assert not other.step_out()
-    slow.step_in()
-    assert (gate.inside, gate.outside) == (2, 0)
-    for place in (slow, other):
-        place.leave()
-        assert place.step_out()  # its answer came before its body
-        place.step_in()
-        place.leave()
-    assert (gate.inside, gate.outside) == (0, 0)

@@ -31,7 +31,8 @@ async def defiant(scope: Scope, receive: Receive, send: Send) -> None:
 
 def ask(app: ASGIApp, chunks: list[bytes], declared: int | None = None) -> tuple[list[Message], int]:
     """What is sent, and how many chunks were taken."""
-    headers = [] if declared is None else [(b"content-length", str(declared).encode())]
+    length = (b"content-length", str(declared).encode())
+    headers = [(b"transfer-encoding", b"chunked") if declared is None else length]
     scope = {"type": "http", "method": "POST", "path": "/x", "headers": headers}
     sent: list[Message] = []
     taken = 0

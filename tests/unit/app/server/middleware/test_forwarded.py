@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from app.server.middleware.forwarded import Forwarded
+from app.server.middleware.forwarded import trust_proxies
 
 CLIENT = "203.0.113.9"
 
@@ -26,7 +26,11 @@ def reported(trusted: str, peer: str) -> tuple[str, str]:
 
     headers = [(b"x-forwarded-for", f"198.51.100.1, {CLIENT}".encode()), (b"x-forwarded-proto", b"https")]
     scope = {"type": "http", "scheme": "http", "client": (peer, 5), "headers": headers}
-    asyncio.run(Forwarded(application, trusted)(scope, nothing, nowhere))
+
+    async def ask() -> None:
+        await trust_proxies(application, trusted)(scope, nothing, nowhere)
+
+    asyncio.run(ask())
     return seen[0]
 
 

@@ -1,13 +1,18 @@
-"""Refuses requests that pages of other sites make a local user's browser send.
+"""Refuses requests that pages of other sites make a local user's browser send, and paths in disguise.
 
 Any page can submit a form to 127.0.0.1 without a preflight (a simple request in CORS). A page whose name is
 re-pointed to 127.0.0.1 after loading (DNS rebinding) can also read the responses, because to the browser both
 are one site. The browser sends the page (`Origin`) and the name (`Host`), and no page can forge either.
+
+`$` in the patterns of Starlette's routes also matches before a final line break: they take `/predict%0a` for
+`/predict`, while `Admission`, `BodyLimit` and the dashboard compare whole paths and see another one. None of
+our addresses has a control character, so a path that does is a 404 before anything else looks at it.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 
@@ -15,10 +20,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.headers import header
 from app.server.middleware.refusing import refuse
-from core.errors import Forbidden
+from core.errors import NOTHING_HERE, Forbidden, MasktuneError, NotFound
 
-IsOpen = Callable[[], Awaitable[bool]]
-"""Tells whether the service answers without a key."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110, 9.2.1) and whose responses no other site can read."""
@@ -32,40 +36,47 @@ class OtherSite(Forbidden):
     title = "Requests from other sites are not allowed"
 
 
-class SameOrigin:
-    """Refuses unsafe methods and web sockets from other sites' pages, and host names that are not our own.
+class RequestGuard:
+    """Refuses paths with control characters, unsafe methods and web sockets from other sites' pages, and host
+    names that are not our own.
 
     Host names are checked only while the service is open. Otherwise such a page has no key, because a browser
     sends its cookie to no other name. `allowed` lists host names besides loopback, separated by commas; `*`
-    allows any `Host`, but no other `Origin`.
+    allows any `Host`, but no other `Origin`. `is_open` tells whether the service answers without a key.
     """
 
-    def __init__(self, app: ASGIApp, *, allowed: str, is_open: IsOpen) -> None:
+    def __init__(self, app: ASGIApp, *, allowed: str, is_open: bool | Callable[[], Awaitable[bool]]) -> None:
         self.app, self.is_open = app, is_open
         self.allowed = frozenset(filter(None, (_name(one.strip()) for one in allowed.lower().split(","))))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fault = await self._fault(scope) if scope["type"] in ("http", "websocket") else None
-        if fault is None:
+        refusal = None if scope["type"] == "lifespan" else await self._refusal(scope)
+        if refusal is None:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         else:
-            await refuse(scope, send, OtherSite, fault)
+            await refuse(scope, send, *refusal)
 
-    async def _fault(self, scope: Scope) -> str | None:
-        """Return the reason for a refusal, or None if the request is allowed."""
+    async def _refusal(self, scope: Scope) -> tuple[type[MasktuneError], str] | None:
+        """Return error and detail of a refusal, or None if the request is allowed."""
+        if _CONTROL.search(scope["path"]):
+            return NotFound, NOTHING_HERE
         host = header(scope, b"host").decode("latin-1").lower()
         origin = header(scope, b"origin").decode("latin-1").lower()
         acts = scope["type"] == "websocket" or scope["method"] not in _SAFE
         if origin and acts and not self._is_own(origin, host):
-            return (
+            return OtherSite, (
                 "the request comes from a page of another site; if the page is this service's own, let the "
                 "proxy forward `Host`, or add its host to MASKTUNE_ALLOWED_HOSTS"
             )
-        if self._answers_to(host) or _is_probe(scope) or not await self.is_open():
+        # Every browser sends `Host`.
+        if not host or _is_loopback(host) or "*" in self.allowed or _name(host) in self.allowed:
             return None
-        return (
+        is_open = self.is_open if isinstance(self.is_open, bool) else await self.is_open()
+        if not is_open or _is_probe(scope):
+            return None
+        return OtherSite, (
             "without keys this service answers only to loopback names; use 127.0.0.1, set MASKTUNE_API_KEYS, "
             "or add this host to MASKTUNE_ALLOWED_HOSTS"
         )
@@ -75,19 +86,6 @@ class SameOrigin:
         port = _PORTS.get(scheme, "")
         same = authority.removesuffix(port) == host.removesuffix(port)
         return bool(authority) and (same or _name(authority) in self.allowed - {"*"})
-
-    def _answers_to(self, host: str) -> bool:
-        """Whether this host name is ours. An empty one passes, because every browser sends `Host`."""
-        return not host or _is_loopback(host) or "*" in self.allowed or _name(host) in self.allowed
-
-
-def known(is_open: bool) -> IsOpen:
-    """Return a constant `IsOpen`, for a service whose own settings decide."""
-
-    async def answer() -> bool:
-        return is_open
-
-    return answer
 
 
 def _name(authority: str) -> str:
