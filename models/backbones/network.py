@@ -176,7 +176,7 @@ class Network(nn.Module):
             self.train(training)
         if torch.equal(inputs.reshape(2, -1)[0], inputs.reshape(2, -1)[1]):
             raise UnsupportedBackbone(
-                f"{self.spec.name}: its class scores do not depend on positions in the image"
+                f"{self.spec.name}: its class scores do not depend on positions of its last activation"
             )
         pooled = noise.mean((2, 3))
         if (
@@ -268,25 +268,17 @@ def tokens_to_grid(tokens: Tensor, prefix: int = 0) -> Tensor:
     if side * side != length - prefix:
         raise UnsupportedBackbone(f"its {length - prefix} tokens are not a square grid")
     grid = tokens[:, prefix:].transpose(1, 2).reshape(batch, width, side, side)
-    return carry(grid, tokens[:, :prefix].flatten(1))
+    if not prefix:
+        return grid
+    carried = tokens[:, :prefix].flatten(1)  # (B, prefix·C)
+    return torch.cat([grid, carried[:, :, None, None].expand(-1, -1, side, side)], 1)
 
 
 def grid_to_tokens(activation: Tensor, prefix: int = 0) -> Tensor:
     """The inverse of `tokens_to_grid`."""
     width = activation.shape[1] // (1 + prefix)
-    grid, carried = uncarry(activation, prefix * width)
-    tokens = grid.flatten(2).transpose(1, 2)
-    return torch.cat([carried.reshape(-1, prefix, width), tokens], 1) if prefix else tokens
-
-
-def carry(grid: Tensor, values: Tensor) -> Tensor:
-    """(B, C, h, w) and (B, D) without positions → (B, C + D, h, w); see `Split.carried`."""
-    if not values.shape[1]:
-        return grid
-    return torch.cat([grid, values[:, :, None, None].expand(-1, -1, *grid.shape[2:])], 1)
-
-
-def uncarry(activation: Tensor, carried: int) -> tuple[Tensor, Tensor]:
-    """The inverse of `carry`."""
-    places = activation.shape[1] - carried
-    return activation[:, :places], activation[:, places:, 0, 0]
+    tokens = activation[:, :width].flatten(2).transpose(1, 2)  # (B, h·w, C)
+    if not prefix:
+        return tokens
+    carried = activation[:, width:, 0, 0].reshape(-1, prefix, width)
+    return torch.cat([carried, tokens], 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -26,7 +27,6 @@ from models.backbones.published import NO_WEIGHTS, PublishedWeights, is_in_torch
 from models.backbones.timm_cuts import cut_of
 from models.backbones.weights import last_layers, renew_classifiers, scoring_layers, with_local_weights
 
-NO_CLASSIFIER = "is not a classifier: in timm it is a part of larger networks"
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm takes the first that is in the repository
 
 
@@ -103,16 +103,14 @@ def _published(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
 
 
 def _classifiers(model: nn.Module, classes: int) -> list[str]:
-    """Names of the layers that timm itself would replace: two if distilled, one per branch if branched."""
+    """Names of the layers that timm itself would replace: two if distilled."""
     if not callable(get_classifier := getattr(model, "get_classifier", None)):  # an encoder of a larger model
-        raise UnsupportedBackbone(f"a {type(model).__name__} {NO_CLASSIFIER}")
+        raise UnsupportedBackbone(f"a {type(model).__name__} is a part of larger networks, not a classifier")
     own: Any = get_classifier()
     parts = set(own if isinstance(own, tuple) else (own,))
     inside = {layer for part in parts for layer in part.modules()}
-    if isinstance(auxiliary := getattr(model, "aux_head", None), nn.Module):  # VOLO's scores per position
-        inside |= set(auxiliary.modules())
-    found = [name for name in scoring_layers(model, classes) if model.get_submodule(name) in inside]
-    return found or last_layers(model, classes)
+    scoring = [name for name in scoring_layers(model, classes) if model.get_submodule(name) in inside]
+    return scoring or last_layers(model, classes)
 
 
 def _rgb(values: Sequence[float]) -> Rgb:
@@ -136,7 +134,13 @@ def _split(model: nn.Module, request: BuildRequest) -> Split:
             f"{request.name} gives several activations at once, but a saliency map needs one"
         )
     if out.ndim == 3:
-        return _tokens(int(getattr(model, "num_prefix_tokens", 0)), out.shape[2])
+        prefix = int(getattr(model, "num_prefix_tokens", 0))
+        positions = out.shape[1] - prefix
+        if positions < 2 or math.isqrt(positions) ** 2 != positions:
+            raise UnsupportedBackbone(
+                f"{request.name} ends with tokens that are not a square grid of positions"
+            )
+        return _tokens(prefix, out.shape[2])
     width = int(cast(int, model.num_features))
     return _CHANNELS_LAST if out.shape[1] != width and out.shape[3] == width else _CHANNELS_FIRST
 

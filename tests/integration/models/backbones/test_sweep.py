@@ -60,16 +60,8 @@ TIMM = [
     ("timm/deit_tiny_distilled_patch16_224", 64),
     ("timm/swin_tiny_patch4_window7_224", 64),
     ("timm/mixer_s32_224", 64),
-    ("timm/cait_xxs24_224", 64),
-    ("timm/coat_lite_tiny", 64),
-    ("timm/crossvit_tiny_240", 120),
-    ("timm/efficientvim_m1", 128),
     ("timm/halonet_h1", 256),
-    ("timm/mvitv2_small_cls", 64),
     ("timm/vit_small_patch16_lingbot", 64),
-    ("timm/vit_relpos_medium_patch16_cls_224", 64),
-    ("timm/tnt_s_patch16_224", 64),
-    ("timm/volo_d1_224", 64),
 ]
 
 
@@ -101,7 +93,7 @@ def test_every_torchvision_classifier_is_of_a_family_that_is_known() -> None:
 
 @pytest.mark.parametrize(
     ("name", "side", "made_for"),
-    [("timm/halonet_h1", 224, 256), ("timm/crossvit_tiny_240", 224, 240), ("torchvision/vit_b_16", 65, 224)],
+    [("timm/halonet_h1", 224, 256), ("torchvision/vit_b_16", 65, 224)],
 )
 def test_a_size_that_a_network_cannot_take_is_refused_with_one_that_it_can(
     name: str, side: int, made_for: int
