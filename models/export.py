@@ -54,13 +54,13 @@ class ModelCard:
         return asdict(self) | {"version": _VERSION}
 
     @classmethod
-    def from_json(cls, value: object) -> Self:
+    def from_json(cls, record: object) -> Self:
         """Raises `ModelError` for anything that `to_json` does not return, now or in version 1."""
-        if not isinstance(value, dict) or value.get("version") not in (1, _VERSION):
+        if not isinstance(record, dict) or record.get("version") not in (1, _VERSION):
             raise ModelError(f"the card is not of version {_VERSION}")
-        fields = {name: item for name, item in value.items() if name != "version"}
+        fields = {name: field_value for name, field_value in record.items() if name != "version"}
         try:
-            card = cls(**fields if value["version"] == _VERSION else fields | _reworded(fields))
+            card = cls(**fields if record["version"] == _VERSION else fields | _reworded(fields))
             return replace(
                 card,
                 classes=tuple(card.classes),
@@ -133,20 +133,20 @@ def system_errors() -> Iterator[None]:
     try:
         yield
     except SafetensorError as error:
-        found = _SYSTEM_ERROR.search(str(error))
-        if found is None:
+        match = _SYSTEM_ERROR.search(str(error))
+        if match is None:
             raise
-        number = int(found[1])
+        number = int(match[1])
         raise OSError(number, os.strerror(number)) from error
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     """The state of `model`. Tensors that share memory are copied, because safetensors allows no sharing."""
-    seen: set[int] = set()
+    addresses: set[int] = set()
     state: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
-        shared = tensor.data_ptr() in seen
-        seen.add(tensor.data_ptr())
+        shared = tensor.data_ptr() in addresses
+        addresses.add(tensor.data_ptr())
         state[name] = tensor.clone() if shared else tensor
     return state
 

@@ -134,13 +134,13 @@ def weight_shapes(name: str, *, classes: int, image_size: int) -> Shapes:
 class _NoWeights(TorchFunctionMode):
     """Create weights and images on device `meta`, without values; other tensors keep theirs."""
 
-    _MADE = frozenset({torch.empty, torch.ones, torch.rand, torch.randn, torch.zeros})
+    _ALLOCATIONS = frozenset({torch.empty, torch.ones, torch.rand, torch.randn, torch.zeros})
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in self._MADE and kwargs.get("device") is None:
+        if func in self._ALLOCATIONS and kwargs.get("device") is None:
             kwargs = kwargs | {"device": "meta"}
         return func(*args, **kwargs)
 

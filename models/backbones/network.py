@@ -212,21 +212,21 @@ def _check_activation(activation: object, spec: BackboneSpec) -> None:
 
 def _classifier_input(network: Network, activation: Tensor) -> Tensor:
     """The last layer's input (B, …) for an activation (B, C, h, w)."""
-    seen: list[Tensor] = []
+    inputs: list[Tensor] = []
 
     def remember(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        seen.append(args[0])
+        inputs.append(args[0])
 
     hook = network.classifier.register_forward_pre_hook(remember)
     try:
         logits = network.head(activation)
     finally:
         hook.remove()
-    if logits.shape != (len(activation), network.spec.classes) or len(seen) != 1:
+    if logits.shape != (len(activation), network.spec.classes) or len(inputs) != 1:
         raise UnsupportedBackbone(
             f"{network.spec.name} does not end in one layer that gives {network.spec.classes} scores"
         )
-    return seen[0]
+    return inputs[0]
 
 
 class Chain:
@@ -242,13 +242,13 @@ class Chain:
 
     def layers(self, model: nn.Module) -> list[nn.Module] | None:
         """The parts, with each `nn.Sequential` unpacked; None if one of them is a plain function."""
-        found: list[nn.Module] = []
+        layers: list[nn.Module] = []
         for part in self._parts:
             layer = model.get_submodule(part) if isinstance(part, str) else part
             if not isinstance(layer, nn.Module):
                 return None
-            found += _leaves(layer)
-        return found
+            layers += _leaves(layer)
+        return layers
 
 
 def _leaves(layer: nn.Module) -> list[nn.Module]:

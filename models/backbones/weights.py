@@ -16,10 +16,10 @@ from models.backbones.errors import UnsupportedBackbone, WeightsUnavailable
 
 def last_layers(model: nn.Module, classes: int) -> list[str]:
     """The name of the last layer with `classes` outputs, as a list of one (see `Find`)."""
-    found = scoring_layers(model, classes)
-    if not found:
+    names = scoring_layers(model, classes)
+    if not names:
         raise UnsupportedBackbone("has no last layer that could be fitted to the classes")
-    return found[-1:]
+    return names[-1:]
 
 
 def scoring_layers(model: nn.Module, classes: int) -> list[str]:
@@ -88,15 +88,15 @@ def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def require_fit(expected: Shapes, found: Shapes, *, what: str, network: str = "the network") -> None:
+def require_fit(expected: Shapes, stored: Shapes, *, what: str, network: str = "the network") -> None:
     """Raise `WeightsUnavailable` for a tensor missing, left over or of another shape."""
     wrong = sorted(
-        [f"{name} is missing" for name in expected.keys() - found.keys()]
-        + [f"{name} is unknown" for name in found.keys() - expected.keys()]
+        [f"{name} is missing" for name in expected.keys() - stored.keys()]
+        + [f"{name} is unknown" for name in stored.keys() - expected.keys()]
         + [
-            f"{name} has the shape {found[name]}, not {shape}"
+            f"{name} has the shape {stored[name]}, not {shape}"
             for name, shape in expected.items()
-            if name in found and found[name] != shape
+            if name in stored and stored[name] != shape
         ]
     )
     if wrong:

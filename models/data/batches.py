@@ -119,7 +119,7 @@ def make_loader(store: Store, rows: NDArray[np.int64], settings: LoaderSettings,
         return StoreLoader(ResidentPixels(pixels, rows, settings, run.device), store, rows, settings, run)
     source: PixelSource = DecodedPixels(store, rows, settings, run)
     if settings.again and fits and settings.image_size <= MAX_PIXELS_SIDE:
-        source = KeptPixels(source, len(rows), settings, run.device)
+        source = CachedPixels(source, len(rows), settings, run.device)
     return StoreLoader(source, store, rows, settings, run)
 
 
@@ -237,7 +237,7 @@ class ResidentPixels:
         return _picked(self._squares, batches)
 
 
-class KeptPixels:
+class CachedPixels:
     """Squares that are decoded on first use and then stay on the device.
 
     With several ranks, a rank sees different rows in each epoch and decodes only those it has not seen.
@@ -256,14 +256,14 @@ class KeptPixels:
             self._decoded = None  # ends its workers
         if self._decoded is None:
             return _picked(self._squares, batches)
-        return self._kept(batches, self._decoded)
+        return self._decode_missing(batches, self._decoded)
 
-    def _kept(self, batches: Sequence[Tensor], decoded: PixelSource) -> Iterator[Tensor]:
+    def _decode_missing(self, batches: Sequence[Tensor], decoded: PixelSource) -> Iterator[Tensor]:
         missing = [batch[~self._held[batch]] for batch in batches]
-        found = decoded.squares([positions for positions in missing if len(positions)])
+        decoding = decoded.squares([positions for positions in missing if len(positions)])
         for batch, positions in zip(batches, missing, strict=True):
             if len(positions):
-                squares = next(found).permute(0, 2, 3, 1)
+                squares = next(decoding).permute(0, 2, 3, 1)
                 self._squares.index_copy_(0, to_device(positions, self._squares.device), squares)
                 self._held[positions] = True
             yield from _picked(self._squares, [batch])

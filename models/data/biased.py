@@ -90,6 +90,6 @@ def bias_images(
         if assignment == "random":
             rows = rng.permutation(rows)
         painted[rows[: round(share * len(rows))]] = True
-    result = images.copy()
-    result[painted] = PAINTERS[kind](images[painted])
-    return BiasedImages(result, painted)
+    biased = images.copy()
+    biased[painted] = PAINTERS[kind](images[painted])
+    return BiasedImages(biased, painted)

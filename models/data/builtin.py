@@ -112,8 +112,8 @@ def _cifar10(options: BuiltinOptions) -> BuiltinData:
     from torchvision.datasets import CIFAR10
 
     def read(train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        data = CIFAR10(root, train=train, download=options.download)
-        return np.asarray(data.data), np.asarray(data.targets, dtype=np.int64)
+        cifar = CIFAR10(root, train=train, download=options.download)
+        return np.asarray(cifar.data), np.asarray(cifar.targets, dtype=np.int64)
 
     names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     return _joined(_held_out(_torchvision_parts("cifar10", options, read), options), names)
@@ -125,8 +125,8 @@ def _svhn(options: BuiltinOptions) -> BuiltinData:
 
     def read(train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         split = "train" if train else "test"
-        data = SVHN(root, split=split, download=options.download)
-        return np.ascontiguousarray(data.data.transpose(0, 2, 3, 1)), np.asarray(data.labels, dtype=np.int64)
+        svhn = SVHN(root, split=split, download=options.download)
+        return np.ascontiguousarray(svhn.data.transpose(0, 2, 3, 1)), np.asarray(svhn.labels, dtype=np.int64)
 
     return _joined(_held_out(_torchvision_parts("svhn", options, read), options), DIGITS)
 
@@ -155,17 +155,17 @@ def _mnist_parts(options: BuiltinOptions) -> list[_Part]:
             )
             for name, stem in (("train", "train"), ("test", "t10k"))
         ]
-        found = [(name, images, labels) for name, images, labels in parts if images and labels]
-        if len(found) == 2:
+        complete = [(name, images, labels) for name, images, labels in parts if images and labels]
+        if len(complete) == 2:
             return [
                 _Part(name, _rgb(_idx(images)), _idx(labels).astype(np.int64))
-                for name, images, labels in found
+                for name, images, labels in complete
             ]
     from torchvision.datasets import MNIST
 
     def read(train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        data = MNIST(root, train=train, download=options.download)
-        return _rgb(data.data.numpy()), data.targets.numpy().astype(np.int64)
+        mnist = MNIST(root, train=train, download=options.download)
+        return _rgb(mnist.data.numpy()), mnist.targets.numpy().astype(np.int64)
 
     return _torchvision_parts("mnist", options, read)
 
@@ -204,13 +204,13 @@ def _idx_file(path: Path) -> Path | None:
 def _idx(path: Path) -> NDArray[np.uint8]:
     """Read an idx file of unsigned bytes: two zeros, type 8, rank, sizes (big-endian), values."""
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
-        shape = np.frombuffer(data, ">u4", count=data[3], offset=4)
-        values = np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
+        encoded = path.read_bytes()
+        encoded = gzip.decompress(encoded) if path.suffix == ".gz" else encoded
+        shape = np.frombuffer(encoded, ">u4", count=encoded[3], offset=4)
+        values = np.frombuffer(encoded, np.uint8, offset=4 + 4 * encoded[3]).reshape(shape)
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise SourceError(ProblemCode.SOURCE_DAMAGED, f"{path.name} is damaged: download it again") from error
-    if data[:3] != b"\x00\x00\x08":
+    if encoded[:3] != b"\x00\x00\x08":
         raise SourceError(ProblemCode.SOURCE_DAMAGED, f"{path.name} is not an idx file: download it again")
     return values
 
@@ -235,7 +235,7 @@ def _biased(parts: Sequence[_Part], options: BuiltinOptions) -> BuiltinData:
             part.labels, kind="stable"
         )  # by digit: `order` then paints as the released code does
         labels = (part.labels[order] >= 5).astype(np.int64)
-        result = bias_images(
+        biased = bias_images(
             part.images[order],
             labels,
             kind=options.kind,
@@ -243,13 +243,13 @@ def _biased(parts: Sequence[_Part], options: BuiltinOptions) -> BuiltinData:
             assignment=options.assignment,
             rng=rng,
         )
-        done.append(_Part(part.split, result.images, labels))
-        painted.append(result.painted)
-    data = _joined(done, HALVES)
+        done.append(_Part(part.split, biased.images, labels))
+        painted.append(biased.painted)
+    joined = _joined(done, HALVES)
     mark = KIND_NAMES[options.kind]
     names = tuple(f"{half} · {state}" for half in HALVES for state in (f"no {mark}", mark))
-    groups = data.labels * 2 + np.concatenate(painted)
-    return BuiltinData(data.images, data.labels, HALVES, data.splits, groups, names)
+    groups = joined.labels * 2 + np.concatenate(painted)
+    return BuiltinData(joined.images, joined.labels, HALVES, joined.splits, groups, names)
 
 
 BUILTIN: Mapping[str, Callable[[BuiltinOptions], BuiltinData]] = {

@@ -130,18 +130,20 @@ class Picture(NamedTuple):
     type: str
 
 
-def image_type(data: bytes) -> str | None:
+def image_type(encoded: bytes) -> str | None:
     """The type that the content shows (a key of `MEDIA_TYPES`), or None for anything else."""
-    return next((name for pattern, name in _MAGIC if pattern.match(data)), None)
+    return next((name for pattern, name in _MAGIC if pattern.match(encoded)), None)
 
 
-def decode_image(data: bytes, limits: ImageLimits | None = None, window: GreyWindow | None = None) -> Picture:
+def decode_image(
+    encoded: bytes, limits: ImageLimits | None = None, window: GreyWindow | None = None
+) -> Picture:
     """Decode every pixel to RGB, turned upright as EXIF says. Raises `ImageError`.
 
     `window` says which levels of a 16-bit grey image become 0 to 255; None takes its upper 8 bits.
     Thread-safe: it changes no global setting of PIL. PIL decodes without the GIL.
     """
-    return Picture(*_decode(data, limits or ImageLimits(), partial(_rgb, window=window)))
+    return Picture(*_decode(encoded, limits or ImageLimits(), partial(_rgb, window=window)))
 
 
 def grey_levels(encoded: bytes, limits: ImageLimits | None = None) -> NDArray[np.uint16]:
@@ -173,10 +175,10 @@ def _convert(encoded: bytes, kind: str, limits: ImageLimits, convert: Callable[[
         raise _decoder_error(error, kind) from error
 
 
-def check_image(data: bytes, path: str, limits: ImageLimits | None = None) -> CheckedImage | Rejection:
-    """Decode `data` once and fully, and compare its type with its name (`path`)."""
+def check_image(encoded: bytes, path: str, limits: ImageLimits | None = None) -> CheckedImage | Rejection:
+    """Decode `encoded` once and fully, and compare its type with its name (`path`)."""
     try:
-        pixels, kind = _decode(data, limits or ImageLimits(), _pixels)
+        pixels, kind = _decode(encoded, limits or ImageLimits(), _pixels)
     except ImageError as error:
         return Rejection(path, error.code, error.detail)
     named = TYPES.get(PurePosixPath(path).suffix.lower())
@@ -186,36 +188,35 @@ def check_image(data: bytes, path: str, limits: ImageLimits | None = None) -> Ch
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{width}x{height}:".encode())
     digest.update(pixels.data if pixels.flags.c_contiguous else pixels.tobytes())
-    hashes = hashlib.sha256(data).digest(), digest.digest()
+    hashes = hashlib.sha256(encoded).digest(), digest.digest()
     if pixels.dtype == np.uint16:
         return CheckedImage(width, height, kind, *hashes, pixels=None, grey_16=True)
     small = max(height, width) <= MAX_PIXELS_SIDE
     return CheckedImage(width, height, kind, *hashes, pixels=pixels if small else None)
 
 
-def _require_image(data: bytes, limits: ImageLimits) -> str:
-    if not data:
+def _require_image(encoded: bytes, limits: ImageLimits) -> str:
+    if not encoded:
         raise ImageError(FileCode.EMPTY_FILE, "is empty: upload it again")
-    if len(data) > limits.max_bytes:
-        raise ImageError(
-            FileCode.TOO_LARGE, f"has {len(data)} bytes, more than the limit of {limits.max_bytes}: shrink it"
-        )
-    kind = image_type(data)
+    if len(encoded) > limits.max_bytes:
+        detail = f"has {len(encoded)} bytes, more than the limit of {limits.max_bytes}: shrink it"
+        raise ImageError(FileCode.TOO_LARGE, detail)
+    kind = image_type(encoded)
     if kind is None:
-        head = data[:1024]
-        found = (name for pattern, name in _MARKUP if pattern.search(head))
-        what = next(found, "not an image of a known type")
+        head = encoded[:1024]
+        markup = (name for pattern, name in _MARKUP if pattern.search(head))
+        what = next(markup, "not an image of a known type")
         known = ", ".join(MEDIA_TYPES)
         raise ImageError(FileCode.NOT_AN_IMAGE, f"is {what}: upload pictures as one of {known}")
     if kind == "WEBP":
-        _require_size(_webp_canvas(data), limits)  # PIL's decoder allocates the canvas on opening
-    require_few_parts(data, kind)
+        _require_size(_webp_canvas(encoded), limits)  # PIL's decoder allocates the canvas on opening
+    require_few_parts(encoded, kind)
     return kind
 
 
-def _webp_canvas(data: bytes) -> tuple[int, int]:
+def _webp_canvas(encoded: bytes) -> tuple[int, int]:
     """The canvas size in a WebP header (RFC 9649); fields of zeros give at most (1, 1), which is rejected."""
-    chunk, body = data[12:16], data[20:30]
+    chunk, body = encoded[12:16], encoded[20:30]
     if len(body) < 10:
         raise ImageError(FileCode.TRUNCATED, "ends before the image does: upload it again")
     if chunk == b"VP8X":

@@ -17,9 +17,9 @@ from models.data.grey import GreyWindow
 _STORED = ImageLimits(max_bytes=1 << 62, max_pixels=1 << 62, min_side=1)
 
 
-def stored_square(data: bytes, size: int, crop: Crop = "none", window: GreyWindow | None = None) -> Tensor:
+def stored_square(encoded: bytes, size: int, crop: Crop = "none", window: GreyWindow | None = None) -> Tensor:
     """An image of a packed store, with its window, as (3, size, size) uint8 RGB. Raises `ImageError`."""
-    return square(decode_image(data, _STORED, window).image, size, crop)
+    return square(decode_image(encoded, _STORED, window).image, size, crop)
 
 
 def square(picture: Image.Image, size: int, crop: Crop = "none") -> Tensor:

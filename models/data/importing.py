@@ -27,7 +27,7 @@ from models.data.builtin import BuiltinOptions, SourceError, make_builtin
 from models.data.checks import ImageLimits, grey_levels
 from models.data.formats import FormatError, FormatName, FormatOptions, read
 from models.data.grey import LEVELS, GreyWindow, histogram, window_of
-from models.data.inspection import Accepted, Kept
+from models.data.inspection import Accepted, AcceptedImage
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.data.report import REPORT_FILE, ImportReport, ImportStopped, Problem, Rejection
@@ -133,8 +133,8 @@ def _import(
 ) -> ImportReport:
     contents = source.contents
     with StoreWriter(target) as writer:
-        kept, rejected = _check_all(source, writer, options, watch)
-        accepted = Accepted(contents, kept)
+        images, rejected = _check_all(source, writer, options, watch)
+        accepted = Accepted(contents, images)
         report = ImportReport(
             state="invalid",
             name=options.name,
@@ -145,7 +145,7 @@ def _import(
             ignored=(*junk, *contents.ignored),
         )
         if problems := inspection.first_problems(accepted):
-            return _publish_report(replace(report, count=len(kept), problems=problems), target)
+            return _publish_report(replace(report, count=len(images), problems=problems), target)
         assignment = assign_splits(
             [entry.split for entry in accepted.entries],
             accepted.labels,
@@ -177,20 +177,19 @@ def _import(
 
 def _check_all(
     source: Source, writer: StoreWriter, options: ImportOptions, watch: Watch
-) -> tuple[list[Kept], list[Rejection]]:
-    kept: list[Kept] = []
+) -> tuple[list[AcceptedImage], list[Rejection]]:
+    images: list[AcceptedImage] = []
     rejected: list[Rejection] = []
     count = len(source.contents.entries)
-    for index, result in enumerate(_in_order(source.check, count, options.threads)):
+    for index, checked in enumerate(_in_order(source.check, count, options.threads)):
         watch.step(index + 1, 2 * count)
-        if isinstance(result, Rejection):
-            rejected.append(result)
+        if isinstance(checked, Rejection):
+            rejected.append(checked)
             continue
-        kept.append(
-            Kept(index, result.width, result.height, result.sha256, result.pixel_hash, result.grey_16)
-        )
-        writer.add_pixels(result.pixels)
-    return kept, rejected
+        size, hashes = (checked.width, checked.height), (checked.sha256, checked.pixel_hash)
+        images.append(AcceptedImage(index, *size, *hashes, checked.grey_16))
+        writer.add_pixels(checked.pixels)
+    return images, rejected
 
 
 def _measure_window(
@@ -199,7 +198,7 @@ def _measure_window(
     """The window of the 16-bit grey images in `train`; None if there is none."""
     numbers = [
         image.number
-        for image, split in zip(accepted.kept, splits, strict=True)
+        for image, split in zip(accepted.images, splits, strict=True)
         if image.grey_16 and split == "train"
     ]
     if not numbers:
@@ -221,10 +220,10 @@ def _pack(
     source: Source, accepted: Accepted, splits: Sequence[str], *, writer: StoreWriter, watch: Watch
 ) -> None:
     count = len(source.contents.entries)
-    rows = zip(accepted.kept, accepted.entries, splits, strict=True)
+    rows = zip(accepted.images, accepted.entries, splits, strict=True)
     for done, (image, entry, split) in enumerate(rows, start=count + 1):
-        data = source.encoded(image.number)
-        writer.add(Row(entry.path, entry.label, split, entry.group, image.width, image.height, data))
+        encoded = source.encoded(image.number)
+        writer.add(Row(entry.path, entry.label, split, entry.group, image.width, image.height, encoded))
         watch.step(done, 2 * count)
     watch.step(2 * count, 2 * count)
 

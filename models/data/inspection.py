@@ -19,7 +19,7 @@ from models.data.sources import Contents
 from models.data.splits import ALL_SPLITS, SPLITS, Assignment, tally
 
 
-class Kept(NamedTuple):
+class AcceptedImage(NamedTuple):
     """An accepted image: number in `Contents.entries`, upright size (pixels), hashes of file and pixels, and
     whether it is 16-bit grey."""
 
@@ -36,12 +36,12 @@ class Accepted:
     """The images that will be packed, in row order."""
 
     contents: Contents
-    kept: list[Kept]
+    images: list[AcceptedImage]
 
     @cached_property
     def entries(self) -> list[Entry]:
         """The entry of each row."""
-        return [self.contents.entries[image.number] for image in self.kept]
+        return [self.contents.entries[image.number] for image in self.images]
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -58,13 +58,13 @@ class Accepted:
         """(N,), equal where the pixels are equal."""
         numbers: dict[bytes, int] = {}
         return np.array(
-            [numbers.setdefault(image.pixel_hash, len(numbers)) for image in self.kept], dtype=np.int64
+            [numbers.setdefault(image.pixel_hash, len(numbers)) for image in self.images], dtype=np.int64
         )
 
 
 def first_problems(accepted: Accepted) -> tuple[Problem, ...]:
     """Problems that make splitting pointless: no image, one class, a given split without an image."""
-    if not accepted.kept:
+    if not accepted.images:
         detail = "no image is usable: see the rejected files, or check the layout of the folders"
         return (Problem(ProblemCode.NO_IMAGES, detail),)
     classes = accepted.contents.classes
@@ -95,7 +95,7 @@ def complete(report: ImportReport, accepted: Accepted, assignment: Assignment) -
     return replace(
         report,
         state="invalid" if problems else "ready",
-        count=len(accepted.kept),
+        count=len(accepted.images),
         splits=_counts(accepted, splits),
         split_record=assignment.record.to_json(),
         problems=problems,
@@ -110,17 +110,17 @@ def complete(report: ImportReport, accepted: Accepted, assignment: Assignment) -
 
 def with_window(report: ImportReport, accepted: Accepted, window: GreyWindow | None) -> ImportReport:
     """The report with a note on how 16-bit grey images are seen, if there are any."""
-    count = sum(image.grey_16 for image in accepted.kept)
+    count = sum(image.grey_16 for image in accepted.images)
     if not count:
         return report
     if window is None:
-        seen = "none of them is in train, where a window would be measured: their upper 8 bits are used"
+        levels = "none of them is in train, where a window would be measured: their upper 8 bits are used"
     else:
-        seen = (
+        levels = (
             f"the levels {window.low} to {window.high} become 0 to 255, in training and in predictions; "
             f"{TAIL:.1%} of the pixels in train lie below at most, and as many above"
         )
-    note = Note(NoteCode.GREY_WINDOW, f"images with 16-bit grey levels: {count}; {seen}")
+    note = Note(NoteCode.GREY_WINDOW, f"images with 16-bit grey levels: {count}; {levels}")
     return replace(report, notes=(*report.notes, note))
 
 
@@ -155,7 +155,7 @@ def _counts(accepted: Accepted, splits: NDArray[np.int64]) -> dict[str, dict[str
 
 def _duplicates(accepted: Accepted, splits: Sequence[str]) -> Iterator[DuplicateSet]:
     rows_of: dict[bytes, list[int]] = defaultdict(list)
-    for row, image in enumerate(accepted.kept):
+    for row, image in enumerate(accepted.images):
         rows_of[image.pixel_hash].append(row)
     for rows in rows_of.values():
         if len(rows) > 1:
@@ -164,7 +164,7 @@ def _duplicates(accepted: Accepted, splits: Sequence[str]) -> Iterator[Duplicate
                 paths=tuple(entry.path for entry in entries),
                 splits=tuple(splits[row] for row in rows),
                 labels=tuple(accepted.contents.classes[entry.label] for entry in entries),
-                same_bytes=len({accepted.kept[row].sha256 for row in rows}) == 1,
+                same_bytes=len({accepted.images[row].sha256 for row in rows}) == 1,
             )
 
 
@@ -207,11 +207,11 @@ def _shared(duplicates: Sequence[DuplicateSet]) -> str:
     """How many pictures each pair of splits has in common, what that spoils, and what to do."""
     in_order = (sorted(set(same.splits), key=ALL_SPLITS.index) for same in duplicates)
     pairs = Counter(pair for splits in in_order for pair in combinations(splits, 2))
-    told = ", ".join(f"{count} in {' and '.join(pair)}" for pair, count in sorted(pairs.items(), key=_place))
-    seen = any(later == "calibration" for _, later in pairs)  # by train or val, which come before it
-    but = ", though no certificate counts them" if seen else ""
+    sizes = ", ".join(f"{count} in {' and '.join(pair)}" for pair, count in sorted(pairs.items(), key=_place))
+    in_calibration = any(later == "calibration" for _, later in pairs)  # train and val come before it
+    but = ", though no certificate counts them" if in_calibration else ""
     return (
-        f" ({told}), so the figures of the later split are too good; all copies were kept{but}: "
+        f" ({sizes}), so the figures of the later split are too good; all copies were kept{but}: "
         "remove them from one of the splits"
     )
 

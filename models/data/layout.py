@@ -55,15 +55,15 @@ class DatasetInfo:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
         """Inverse of `to_json`; ignores unknown keys. Raises KeyError if one is missing, ValueError."""
         return cls(
-            name=value["name"],
-            format=value["format"],
-            classes=tuple(value["classes"]),
-            group_names=tuple(value["group_names"]),
-            seed=value["seed"],
-            split_record=value["split_record"],
-            summary=value["summary"],
-            grey_window=read_window(value.get("grey_window")),
+            name=record["name"],
+            format=record["format"],
+            classes=tuple(record["classes"]),
+            group_names=tuple(record["group_names"]),
+            seed=record["seed"],
+            split_record=record["split_record"],
+            summary=record["summary"],
+            grey_window=read_window(record.get("grey_window")),
         )

@@ -53,9 +53,9 @@ class CountedFile(BytesIO):
     PIL reads a GIF block by block, and what is none byte by byte: 32 MB held a decoder for 4 s.
     """
 
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self._most = self._left = _FREE_READS + len(data) // _BYTES_PER_READ
+    def __init__(self, encoded: bytes) -> None:
+        super().__init__(encoded)
+        self._most = self._left = _FREE_READS + len(encoded) // _BYTES_PER_READ
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._left -= 1
@@ -64,44 +64,44 @@ class CountedFile(BytesIO):
         return super().read(size)
 
 
-def require_few_parts(data: bytes, kind: str) -> None:
+def require_few_parts(encoded: bytes, kind: str) -> None:
     """Check what can be counted before a decoder starts. Raises `TooManyParts`."""
     if kind == "JPEG":
-        _require_few_scans(data)
+        _require_few_scans(encoded)
     elif kind == "PNG":
-        _require_few_chunks(data)
+        _require_few_chunks(encoded)
     elif kind == "TIFF":
-        _require_few_values(data)
+        _require_few_values(encoded)
 
 
-def _require_few_scans(data: bytes) -> None:
+def _require_few_scans(encoded: bytes) -> None:
     """Bound what a small JPEG can cost; libjpeg itself only warns.
 
     A repeated scan takes 12 bytes in the file, and 24 ms in libjpeg at 64 million pixels. An empty segment
     before the first scan takes 4 bytes in the file, and 160 bytes of PIL's memory.
     """
-    few = _most_scans(data) <= MAX_SCANS
+    few = _most_scans(encoded) <= MAX_SCANS
     scans = segments = at = 0
-    while (marker := _JPEG_MARKER.search(data, at)) is not None:
+    while (marker := _JPEG_MARKER.search(encoded, at)) is not None:
         kind = marker[1][0]
         if kind == _EOI or (kind == _SOS and few):
             return
         at = marker.end()
         if kind != _SOI:
-            at += int.from_bytes(data[at : at + 2])
+            at += int.from_bytes(encoded[at : at + 2])
         scans += kind == _SOS
         segments += 1
         if scans > MAX_SCANS or segments > MAX_SEGMENTS:
             raise TooManyParts(f"{MAX_SCANS} scans or {MAX_SEGMENTS} segments")
 
 
-def _most_scans(data: bytes) -> int:
+def _most_scans(encoded: bytes) -> int:
     """An upper bound: occurrences of the marker anywhere. Ten times as fast as `bytes.count`."""
-    pairs = (np.frombuffer(data, "<u2", (len(data) - first) // 2, first) for first in (0, 1))
+    pairs = (np.frombuffer(encoded, "<u2", (len(encoded) - first) // 2, first) for first in (0, 1))
     return sum(int(np.count_nonzero(pair == 0xDAFF)) for pair in pairs)
 
 
-def _require_few_chunks(data: bytes) -> None:
+def _require_few_chunks(encoded: bytes) -> None:
     """Bound what a small PNG can cost, before the pixels and behind them.
 
     An empty chunk takes 12 bytes in the file, and 3 µs and 90 bytes of memory in PIL. A compressed one takes
@@ -110,8 +110,8 @@ def _require_few_chunks(data: bytes) -> None:
     """
     chunks = inflated = 0
     at = _PNG_SIGNATURE
-    while at + _CHUNK.size <= len(data):
-        length, name = _CHUNK.unpack_from(data, at)
+    while at + _CHUNK.size <= len(encoded):
+        length, name = _CHUNK.unpack_from(encoded, at)
         if name == b"IEND":
             return
         at += _CHUNK.size + length + _SUM
@@ -121,17 +121,17 @@ def _require_few_chunks(data: bytes) -> None:
             raise TooManyParts(f"{MAX_CHUNKS} chunks or {MAX_INFLATED} compressed ones")
 
 
-def _require_few_values(data: bytes) -> None:
+def _require_few_values(encoded: bytes) -> None:
     """Bound the strips or tiles of a TIFF and its other lists of numbers.
 
     A strip takes 8 bytes in the file, and 11 µs and 340 bytes of memory in PIL.
     """
-    order = "<" if data.startswith(b"II") else ">"
-    if len(data) < 8:
+    order = "<" if encoded.startswith(b"II") else ">"
+    if len(encoded) < 8:
         return
-    (first,) = struct.unpack_from(f"{order}I", data, 4)
-    count = int.from_bytes(data[first : first + 2], "little" if order == "<" else "big")
-    entries = data[first + 2 : first + 2 + 12 * count]
+    (first,) = struct.unpack_from(f"{order}I", encoded, 4)
+    count = int.from_bytes(encoded[first : first + 2], "little" if order == "<" else "big")
+    entries = encoded[first + 2 : first + 2 + 12 * count]
     for tag, kind, values, _ in struct.iter_unpack(f"{order}HHII", entries[: len(entries) // 12 * 12]):
         if values > MAX_VALUES and (kind not in _BYTES or tag in _LISTS):
             raise TooManyParts(f"{MAX_VALUES} strips, tiles or other numbers under one tag")

@@ -21,9 +21,9 @@ class _Described(StrEnum):
 
     sentence: str
 
-    def __new__(cls, value: str, sentence: str) -> Self:
-        member = str.__new__(cls, value)
-        member._value_ = value
+    def __new__(cls, code: str, sentence: str) -> Self:
+        member = str.__new__(cls, code)
+        member._value_ = code
         member.sentence = sentence
         return member
 

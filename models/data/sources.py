@@ -72,22 +72,22 @@ class FolderSource:
 class ArraySource:
     """Images in memory, as PNG files named by their number."""
 
-    def __init__(self, name: str, data: BuiltinData) -> None:
-        splits = data.splits or (None,) * len(data.labels)
-        groups = (-1,) * len(data.labels) if data.groups is None else tuple(data.groups.tolist())
+    def __init__(self, name: str, arrays: BuiltinData) -> None:
+        splits = arrays.splits or (None,) * len(arrays.labels)
+        groups = (-1,) * len(arrays.labels) if arrays.groups is None else tuple(arrays.groups.tolist())
         self.contents = Contents(
             format=f"builtin:{name}",
             entries=tuple(
-                Entry(f"{data.classes[label]}/{index:06d}.png", label, split, group)
+                Entry(f"{arrays.classes[label]}/{index:06d}.png", label, split, group)
                 for index, (label, split, group) in enumerate(
-                    zip(data.labels.tolist(), splits, groups, strict=True)
+                    zip(arrays.labels.tolist(), splits, groups, strict=True)
                 )
             ),
-            classes=data.classes,
-            group_names=data.group_names,
-            splits=tuple(dict.fromkeys(data.splits or ())),
+            classes=arrays.classes,
+            group_names=arrays.group_names,
+            splits=tuple(dict.fromkeys(arrays.splits or ())),
         )
-        self._images = data.images
+        self._images = arrays.images
 
     def check(self, index: int) -> CheckedImage:
         """Sizes and hashes; images in memory need no checks."""

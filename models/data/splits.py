@@ -80,7 +80,7 @@ class Assignment(NamedTuple):
 
 
 def assign_splits(
-    given: Sequence[str | None],
+    splits: Sequence[str | None],
     labels: NDArray[np.integer[Any]],
     *,
     groups: NDArray[np.integer[Any]] | None = None,
@@ -89,19 +89,19 @@ def assign_splits(
 ) -> Assignment:
     """Fill in the missing splits.
 
-    `given` holds a name of `ALL_SPLITS` per image, or None for all of them (all are then `train`).
+    `splits` holds a name of `ALL_SPLITS` per image, or None for all of them (all are then `train`).
     A missing `val` takes 10 % of `train`, `test` 15 %, `calibration` half of a given `val`, else
     15 % of `train`; a given split only ever shrinks. Cuts are stratified by label, or by (label,
     group) if `groups` (N,) has any (-1: none). Images that share a value of `twins` (N,)
     (identical pixels) go to the same split. Raises ValueError when only some images have a split.
     """
-    count = len(given)
-    if None in given and any(name is not None for name in given):
+    count = len(splits)
+    if None in splits and any(name is not None for name in splits):
         raise ValueError("either every image has a split or none has")
-    if unknown := set(given) - {None, *ALL_SPLITS}:
+    if unknown := set(splits) - {None, *ALL_SPLITS}:
         raise ValueError(f"unknown splits {sorted(map(str, unknown))}: use {', '.join(ALL_SPLITS)}")
-    names = np.array([name or "train" for name in given], dtype=object)
-    present = tuple(name for name in ALL_SPLITS if name in given)
+    names = np.array([name or "train" for name in splits], dtype=object)
+    present = tuple(name for name in ALL_SPLITS if name in splits)
     grouped = groups is not None and bool((groups >= 0).any())
     strata = np.asarray(labels, dtype=np.int64)
     if groups is not None and grouped:

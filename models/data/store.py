@@ -74,8 +74,8 @@ class Store:
         """Open the store in `directory`. Raises `StoreError` if there is no complete one."""
         directory = Path(directory)
         try:
-            value = json.loads((directory / DATASET_FILE).read_text(encoding="utf-8"))
-            info, count, version = DatasetInfo.from_json(value), value["count"], value["version"]
+            record = json.loads((directory / DATASET_FILE).read_text(encoding="utf-8"))
+            info, count, version = DatasetInfo.from_json(record), record["count"], record["version"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{directory.name} is not a packed data set: {DATASET_FILE} cannot be read"
@@ -125,12 +125,12 @@ class Store:
     def digest(self) -> str:
         """SHA-256 of the files, labels and splits of all samples in row order, and of the window of 16-bit
         images if there is one, in hexadecimal."""
-        found = hashlib.sha256(b"".join(self._table["sha256"].to_pylist()))
+        digest = hashlib.sha256(b"".join(self._table["sha256"].to_pylist()))
         for column in (self.labels, self.splits):
-            found.update(column.data)
+            digest.update(column.data)
         if self.info.grey_window is not None:
-            found.update(np.array(self.info.grey_window, "<i8").data)
-        return found.hexdigest()
+            digest.update(np.array(self.info.grey_window, "<i8").data)
+        return digest.hexdigest()
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """{split: {count, classes: {name: n}, groups: {name: n}}}; empty splits are left out."""
@@ -168,9 +168,9 @@ class Store:
 
         For statistics that assume independent samples: a copy is right or wrong together with its first.
         """
-        kept = np.zeros(len(rows), dtype=bool)
-        kept[np.unique(self._pictures[rows], return_index=True)[1]] = True
-        return kept
+        is_first = np.zeros(len(rows), dtype=bool)
+        is_first[np.unique(self._pictures[rows], return_index=True)[1]] = True
+        return is_first
 
     def calibration_rows(self) -> NDArray[np.int64]:
         """Ascending rows of the calibration split that a certificate may count: each picture once, and none

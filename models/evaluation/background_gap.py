@@ -52,8 +52,8 @@ def background_gap(same: Answered, random: Answered, *, generator: np.random.Gen
     gap, paired = k / n - j / m, _paired(same.names, random.names)
     if paired:
         first, second = (each.right[np.argsort(np.array(each.names))] for each in (same, random))
-        found = paired_difference(first, second, generator=generator)
-        low, high = found.low, found.high
+        difference = paired_difference(first, second, generator=generator)
+        low, high = difference.low, difference.high
     else:
         low, high = _newcombe((k, n), (j, m))
     return BackgroundGap(gap, low, high, paired, n, k, m, j)

@@ -104,9 +104,9 @@ def _answers(
     own = masks(maps, thresholds(maps, size, sigmas=config.sigmas, share=config.share), size)
     counts = own.sum((1, 2))
     arms = [own, shifted(own, batch.rows, seed=seed), random_masks(counts, batch.rows, size, seed=seed)]
-    said = [_classes(network(apply_masks(batch.images, arm, config.fill))) for arm in arms]
+    predicted = [_classes(network(apply_masks(batch.images, arm, config.fill))) for arm in arms]
     masked = counts.to(torch.float64) / (size[0] * size[1])
-    return batch.rows, batch.labels, masked, plain, *said
+    return batch.rows, batch.labels, masked, plain, *predicted
 
 
 def _classes(logits: Tensor) -> Tensor:
@@ -195,9 +195,9 @@ def masking_cost(
     if len(answers.rows) == 0:
         raise ValueError("there is no image to mask")
     names = names or Names()
-    said = _by_arm(answers)
-    right = {arm: predicted == answers.labels for arm, predicted in said.items()}
-    changed = {arm: predicted != answers.plain for arm, predicted in said.items()}
+    by_arm = _by_arm(answers)
+    right = {arm: predicted == answers.labels for arm, predicted in by_arm.items()}
+    changed = {arm: predicted != answers.plain for arm, predicted in by_arm.items()}
     arms = _arms(answers, np.ones(len(answers.rows), bool))
     low, high = mean_interval(answers.masked)
     return MaskingCost(
@@ -227,24 +227,24 @@ def _by_arm(answers: MaskedAnswers) -> dict[ArmName, Labels]:
 
 def _arms(answers: MaskedAnswers, inside: NDArray[np.bool_]) -> tuple[Arm, ...]:
     n = int(inside.sum())
-    found = []
+    arms = []
     for name, predicted in _by_arm(answers).items():
         correct = int((predicted == answers.labels)[inside].sum())
         changed = int((predicted != answers.plain)[inside].sum())
-        found.append(
+        arms.append(
             Arm(name, n, correct, correct / n, *wilson(correct, n), changed, changed / n, *wilson(changed, n))
         )
-    return tuple(found)
+    return tuple(arms)
 
 
 def _by_slice(answers: MaskedAnswers, slices: Labels, names: Sequence[str]) -> tuple[SliceCost, ...]:
-    found = []
+    costs = []
     for key in np.unique(slices[slices >= 0]).tolist():
         inside = slices == key
         name = names[key] if key < len(names) else str(key)
         share = float(answers.masked[inside].mean())
-        found.append(SliceCost(key, name, int(inside.sum()), share, _arms(answers, inside)))
-    return tuple(found)
+        costs.append(SliceCost(key, name, int(inside.sum()), share, _arms(answers, inside)))
+    return tuple(costs)
 
 
 def _sentence(masked: float, arms: Mapping[ArmName, Arm]) -> str:

@@ -158,13 +158,13 @@ def metrics(
 
 
 def _slices(right: NDArray[np.bool_], slices: Labels, names: Sequence[str]) -> tuple[Slice, ...]:
-    found = []
+    measured = []
     for key in np.unique(slices[slices >= 0]).tolist():
         inside = right[slices == key]
         n, correct = len(inside), int(inside.sum())
         name = names[key] if key < len(names) else str(key)
-        found.append(Slice(key, name, n, correct, correct / n, *wilson(correct, n)))
-    return tuple(found)
+        measured.append(Slice(key, name, n, correct, correct / n, *wilson(correct, n)))
+    return tuple(measured)
 
 
 def _counts(slices: Sequence[Slice]) -> list[tuple[int, int]]:

@@ -83,14 +83,14 @@ def calibration_error(
     probabilities = np.exp(log_probabilities)
     top, right = probabilities.max(1), probabilities.argmax(1) == labels
     place = np.clip(np.ceil(top * bins).astype(np.int64) - 1, 0, bins - 1)
-    found = []
+    reliability = []
     for index in np.unique(place).tolist():
         inside = place == index
         n, correct = int(inside.sum()), int(right[inside].sum())
         mean, edges = float(top[inside].mean()), (index / bins, (index + 1) / bins)
-        found.append(ReliabilityBin(*edges, n, correct, mean, correct / n, *wilson(correct, n)))
-    gaps = [abs(b.confidence - b.accuracy) for b in found]
-    ece = sum(g * b.n for g, b in zip(gaps, found, strict=True)) / len(labels)
+        reliability.append(ReliabilityBin(*edges, n, correct, mean, correct / n, *wilson(correct, n)))
+    gaps = [abs(b.confidence - b.accuracy) for b in reliability]
+    ece = sum(g * b.n for g, b in zip(gaps, reliability, strict=True)) / len(labels)
     low, high, by_chance = _ece_bounds(top, right, place, generator or np.random.default_rng(0))
     losses = -log_probabilities[np.arange(len(labels)), labels]
     of_label = probabilities[np.arange(len(labels)), labels]
@@ -113,7 +113,7 @@ def calibration_error(
         brier=float(squares.mean()),
         brier_low=max(0.0, student(squares).low),
         brier_high=min(2.0, student(squares).high),
-        bins=tuple(found),
+        bins=tuple(reliability),
     )
 
 

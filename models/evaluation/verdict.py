@@ -42,7 +42,7 @@ def compare(
         cases.append(("worst_group_accuracy", decisive))
     if weights.any():
         cases.append(("train_weighted_accuracy", groups))
-    found = []
+    differences = []
     for statistic, strata in cases:
         known = strata >= 0
         difference = paired_difference(
@@ -53,8 +53,9 @@ def compare(
             weights=weights,
             statistic=statistic,
         )
-        found.append(difference._replace(left_out=left_out if statistic == "worst_group_accuracy" else 0))
-    return tuple(found)
+        small = left_out if statistic == "worst_group_accuracy" else 0
+        differences.append(difference._replace(left_out=small))
+    return tuple(differences)
 
 
 def _large_enough(groups: Labels) -> tuple[Labels, int]:

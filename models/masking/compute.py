@@ -143,9 +143,9 @@ def compute_mask_set(
             raise ValueError("there is no image to mask")
         seed = seed_of_set(run.seed, iteration)
         with MaskSetWriter(folder, _header(config, seed, size, first, images=loader.images)) as writer:
-            for _, kept in chain([(size, first)], batches):
-                writer.add(kept)
-                tally.add(kept)
+            for _, batch in chain([(size, first)], batches):
+                writer.add(batch)
+                tally.add(batch)
     seconds = time.perf_counter() - start
     return MaskSetSummary(
         images=tally.images,
@@ -219,8 +219,8 @@ def _begun(
     if is_light(network, method):
         activation = activation_of(network, batch.images, precision=precision)
         return partial(saliency_of_activation, network, activation, method=method, target=target)
-    found = saliency(network, batch.images, method=method, target=target, precision=precision)
-    return lambda: found
+    maps = saliency(network, batch.images, method=method, target=target, precision=precision)
+    return lambda: maps
 
 
 def method_of(config: MaskingConfig) -> str:
@@ -238,10 +238,10 @@ def _mask_batch(
 ) -> tuple[Size, MaskBatch]:
     """1. maps  2. their heights at the image's size  3. the threshold  4. how many pixels it masks."""
     height, width = batch.images.shape[-2:]
-    found = explain()
+    explained = explain()
     with torch.inference_mode():
-        raised = heights(found.maps, (height, width))
+        raised = heights(explained.maps, (height, width))
         bounds = threshold_heights(raised, sigmas=config.sigmas, share=config.share)
         counts = count_masked(raised, bounds).to(torch.int32)
-        columns = batch.rows, found.maps, bounds, counts, found.targets
+        columns = batch.rows, explained.maps, bounds, counts, explained.targets
         return (height, width), MaskBatch(*(column.cpu() for column in columns))

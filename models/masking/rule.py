@@ -57,10 +57,10 @@ def _of_positive(flat: Tensor, sigmas: float) -> Tensor:
 
 def _of_share(flat: Tensor, share: float) -> Tensor:
     """The height that at most `share` of the pixels exceeds; NaN for a map that is flat or not finite."""
-    kept = flat.shape[1] - math.floor(share * flat.shape[1])
+    unmasked = flat.shape[1] - math.floor(share * flat.shape[1])
     low, high = flat.aminmax(dim=1)
     usable = (high > low) & torch.isfinite(high)
-    return torch.where(usable, flat.kthvalue(kept, dim=1).values, torch.nan)
+    return torch.where(usable, flat.kthvalue(unmasked, dim=1).values, torch.nan)
 
 
 def count_masked(raised: Tensor, bounds: Tensor) -> Tensor:

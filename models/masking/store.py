@@ -63,9 +63,9 @@ class MaskSetHeader:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Self:
-        sizes = {name: (int(value[name][0]), int(value[name][1])) for name in ("size", "map_size")}
-        return cls(**(value | sizes))
+    def from_json(cls, record: dict[str, Any]) -> Self:
+        sizes = {name: (int(record[name][0]), int(record[name][1])) for name in ("size", "map_size")}
+        return cls(**(record | sizes))
 
 
 class MaskBatch(NamedTuple):
@@ -177,9 +177,9 @@ class MaskSet:
     def digest(self) -> str:
         """SHA-256 of everything that the masks depend on, in hexadecimal."""
         header = self.header
-        found = hashlib.sha256(repr((header.method, header.size, header.seed)).encode())
-        found.update(self._records.view(np.uint8).data)
-        return found.hexdigest()
+        digest = hashlib.sha256(repr((header.method, header.size, header.seed)).encode())
+        digest.update(self._records.view(np.uint8).data)
+        return digest.hexdigest()
 
     @property
     def masked_share(self) -> float:
@@ -189,18 +189,18 @@ class MaskSet:
 
     def records(self, rows: Tensor | NDArray[np.int64]) -> MaskBatch:
         """The stored records of `rows` (B,), copied, on the CPU. Raises MaskSetError for an unknown row."""
-        wanted = np.asarray(rows, np.int64)
-        at = np.searchsorted(self._sorted, wanted).clip(0, len(self) - 1)
-        if not np.array_equal(self._sorted[at], wanted):
-            missing = wanted[self._sorted[at] != wanted]
+        numbers = np.asarray(rows, np.int64)
+        at = np.searchsorted(self._sorted, numbers).clip(0, len(self) - 1)
+        if not np.array_equal(self._sorted[at], numbers):
+            missing = numbers[self._sorted[at] != numbers]
             raise MaskSetError(f"the mask set does not hold row {missing[0]}")
-        found = self._records[self._order[at]]
+        records = self._records[self._order[at]]
         return MaskBatch(
-            rows=torch.from_numpy(wanted),
-            maps=torch.from_numpy(found["map"].copy()),
-            thresholds=torch.from_numpy(found["threshold"].copy()),
-            counts=torch.from_numpy(found["count"].copy()),
-            targets=torch.from_numpy(found["target"].copy()),
+            rows=torch.from_numpy(numbers),
+            maps=torch.from_numpy(records["map"].copy()),
+            thresholds=torch.from_numpy(records["threshold"].copy()),
+            counts=torch.from_numpy(records["count"].copy()),
+            targets=torch.from_numpy(records["target"].copy()),
         )
 
     def masks(self, rows: Tensor, size: int | Size, device: torch.device) -> Tensor:
@@ -209,13 +209,13 @@ class MaskSet:
         `size` is a side or (height, width), in pixels.
         """
         size = (size, size) if isinstance(size, int) else size
-        found = self.records(rows.cpu())
+        stored = self.records(rows.cpu())
         if self.header.method != "random":
-            return masks(to_device(found.maps, device), to_device(found.thresholds, device), size)
+            return masks(to_device(stored.maps, device), to_device(stored.thresholds, device), size)
         own = self.header.size
         scale = size[0] * size[1] / (own[0] * own[1])
-        counts = to_device((found.counts * scale).round().long(), device)
-        return random_masks(counts, found.rows, size, seed=self.header.seed)
+        counts = to_device((stored.counts * scale).round().long(), device)
+        return random_masks(counts, stored.rows, size, seed=self.header.seed)
 
 
 @dataclass(frozen=True)

@@ -79,12 +79,12 @@ def compute_features(network: Network, loader: Loader, run: Run) -> Features:
     def answer(batch: Batch) -> tuple[Tensor, ...]:
         with torch.inference_mode():
             logits = network(batch.images).float().cpu()
-        values = seen.inputs.pop().float().cpu()
+        values = received.inputs.pop().float().cpu()
         if values.ndim != 2:
             raise HeadError(f"the last layer of {network.spec.name} sees more than one vector per image")
         return batch.rows, batch.labels.cpu(), values, logits
 
-    with evaluating(network), _inputs_of(layer) as seen:
+    with evaluating(network), _inputs_of(layer) as received:
         parts = list(answers(loader, run, answer))
     return Features(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
 
@@ -100,7 +100,7 @@ def linear_layer(network: Network) -> nn.Linear:
     return layer
 
 
-class _Seen(threading.local):
+class _LayerInputs(threading.local):
     """The inputs that a layer received, separate for each thread that calls the network."""
 
     def __init__(self) -> None:
@@ -108,11 +108,11 @@ class _Seen(threading.local):
 
 
 @contextmanager
-def _inputs_of(layer: nn.Module) -> Iterator[_Seen]:
-    seen = _Seen()
-    hook = layer.register_forward_pre_hook(lambda _, args: seen.inputs.append(args[0]))
+def _inputs_of(layer: nn.Module) -> Iterator[_LayerInputs]:
+    received = _LayerInputs()
+    hook = layer.register_forward_pre_hook(lambda _, args: received.inputs.append(args[0]))
     try:
-        yield seen
+        yield received
     finally:
         hook.remove()
 

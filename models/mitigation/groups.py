@@ -58,15 +58,15 @@ class Groups:
 
     def memberships(self, labels: Labels) -> Floats:
         """Weights (N, groups) in 0..1, rows summing to 1: one-hot, or by `doubt` in a divided class."""
-        found = np.eye(len(self.names))[self.assigned]
+        members = np.eye(len(self.names))[self.assigned]
         if self.doubt is None:
-            return found
+            return members
         for label in np.unique(labels):
             mine = labels == label
             groups = np.unique(self.assigned[mine])
             if len(groups) == 2:
-                found[np.ix_(mine, groups)] = np.stack([1 - self.doubt[mine], self.doubt[mine]], 1)
-        return found
+                members[np.ix_(mine, groups)] = np.stack([1 - self.doubt[mine], self.doubt[mine]], 1)
+        return members
 
     @property
     def counts(self) -> dict[str, int]:
@@ -129,12 +129,12 @@ def cluster_groups(
         mine = labels == label
         at = np.flatnonzero(mine & usable)
         once, back = np.unique(first[at], return_index=True, return_inverse=True)[1:]
-        found = cluster(mass[at[once]], np.random.default_rng([seed, label]))
+        clustering = cluster(mass[at[once]], np.random.default_rng([seed, label]))
         assigned[mine] = len(names)
-        assigned[at] = len(names) + found.assigned[back]
-        count = int(found.assigned.max(initial=0)) + 1
+        assigned[at] = len(names) + clustering.assigned[back]
+        count = int(clustering.assigned.max(initial=0)) + 1
         names += [f"{name} · looked at way {index + 1} of {count}" for index in range(count)]
-        silhouettes[name] = found.silhouette
+        silhouettes[name] = clustering.silhouette
     return Groups("saliency_clusters", True, assigned, tuple(names), details={"silhouettes": silhouettes})
 
 
@@ -174,7 +174,7 @@ def cross_mistakes(
     plain, copies = balanced_weights(labels, labels), first_samples(pictures, len(labels))
     judge = partial(_judge, standardised, copies=copies, classes=count, rng=rng, check=check)
     judged = {p: judge(labels, labels, plain, penalty=p) for p in config.judge_penalties}
-    losses = {p: float(-of_label(told, labels).mean()) for p, told in judged.items()}
+    losses = {p: float(-of_label(held_out, labels).mean()) for p, held_out in judged.items()}
     penalty = min(judged, key=lambda p: losses[p])
     mistakes, doubt, spurious = _mistakes(judged[penalty], labels, config.threshold)
     history = [int(mistakes.sum())]
@@ -182,11 +182,11 @@ def cross_mistakes(
         groups = labels * 2 + mistakes
         if _flagged_pictures(labels, mistakes, copies).min() < _MIN_FLAGGED:
             break
-        told = judge(spurious, groups, balanced_weights(labels, groups), penalty=penalty)
-        found, surely, taken = _mistakes(told, labels, 0.5)
-        if _flagged_pictures(labels, found, copies).min() < _MIN_FLAGGED:
+        held_out = judge(spurious, groups, balanced_weights(labels, groups), penalty=penalty)
+        flagged, surely, taken = _mistakes(held_out, labels, 0.5)
+        if _flagged_pictures(labels, flagged, copies).min() < _MIN_FLAGGED:
             break
-        mistakes, doubt, spurious = found, surely, taken
+        mistakes, doubt, spurious = flagged, surely, taken
         history.append(int(mistakes.sum()))
     details = {
         "judge_penalty": penalty,
@@ -240,8 +240,8 @@ def _mistakes(log_probabilities: Floats, labels: Labels, threshold: float) -> tu
 
 def _flagged_pictures(labels: Labels, flags: Flags, copies: Labels) -> Labels:
     """Number of distinct flagged images per class, (K,); `copies` (N,) come from `first_samples`."""
-    seen = np.unique(labels[flags] * len(labels) + copies[flags])
-    return np.bincount(seen // len(labels), minlength=int(labels.max()) + 1)
+    pictures = np.unique(labels[flags] * len(labels) + copies[flags])
+    return np.bincount(pictures // len(labels), minlength=int(labels.max()) + 1)
 
 
 def _flagged(

@@ -204,18 +204,18 @@ def of_label(log_probabilities: Floats, labels: Labels) -> Floats:
     return np.asarray(log_probabilities[np.arange(len(labels)), labels])
 
 
-def balanced_weights(labels: Labels, groups: Labels, seen: NDArray[np.bool_] | None = None) -> Floats:
-    """Sample weights (N,) that balance classes, and groups within each class; zero outside `seen`."""
-    return np.asarray(group_weights(labels, np.eye(int(groups.max()) + 1)[groups], seen).sum(1))
+def balanced_weights(labels: Labels, groups: Labels, included: NDArray[np.bool_] | None = None) -> Floats:
+    """Sample weights (N,) that balance classes, and groups within each class; zero outside `included`."""
+    return np.asarray(group_weights(labels, np.eye(int(groups.max()) + 1)[groups], included).sum(1))
 
 
-def group_weights(labels: Labels, members: Floats, seen: NDArray[np.bool_] | None = None) -> Floats:
+def group_weights(labels: Labels, members: Floats, included: NDArray[np.bool_] | None = None) -> Floats:
     """Weight of each sample in each group, (N, groups), from its memberships `members` (N, groups).
 
     The weights of a class sum to 1, divided equally among its groups. Classes are balanced first: otherwise
-    a class whose groups could not be told apart would weigh less than the others. Zero outside `seen`.
+    a class whose groups could not be told apart would weigh less than the others. Zero outside `included`.
     """
-    inside = members if seen is None else members * seen[:, None]
+    inside = members if included is None else members * included[:, None]
     weights = np.zeros_like(inside)
     for label in np.unique(labels):
         mine = labels == label

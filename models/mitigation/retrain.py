@@ -154,14 +154,14 @@ def _balanced_loss(
     come from `first_samples`: the standard error counts distinct images.
     """
     parts = weights.sum(0)
-    found = []
+    scores = []
     for factor in _SHARPNESS:
         losses = -of_label(log_softmax(logits * np.float32(factor)), labels)
         means = losses @ weights / parts
         of_samples = (weights * (losses[:, None] - means)).sum(1)  # each sample's influence on the loss
         influence = np.bincount(copies, of_samples)
-        found.append((float(means @ parts) / parts.sum(), float(np.linalg.norm(influence)) / parts.sum()))
-    return min(found)
+        scores.append((float(means @ parts) / parts.sum(), float(np.linalg.norm(influence)) / parts.sum()))
+    return min(scores)
 
 
 @dataclass(frozen=True)
@@ -188,15 +188,15 @@ def describe_groups(
     (`RetrainedHead.held_out`).
     """
     members = groups.memberships(labels)
-    found = []
+    reports = []
     for number, name in enumerate(groups.names):
         mine = groups.assigned == number
         n = int(mine.sum())
         accuracies = []
-        for model, said in predictions.items():
-            right = int((said[mine] == labels[mine]).sum())
+        for model, predicted in predictions.items():
+            right = int((predicted[mine] == labels[mine]).sum())
             accuracies.append(ModelAccuracy(model, n, right, right / max(n, 1), *wilson(right, n)))
         surest = np.argsort(-members[:, number] * mine, kind="stable")[: min(_EXAMPLES, n)]
         examples = tuple(rows[surest].tolist())
-        found.append(GroupReport(name, groups.inferred, n, n / len(mine), examples, tuple(accuracies)))
-    return tuple(found)
+        reports.append(GroupReport(name, groups.inferred, n, n / len(mine), examples, tuple(accuracies)))
+    return tuple(reports)

@@ -60,17 +60,17 @@ def watched(loader: Loader, run: Run, answering: Callable[[Iterator[Batch]], Ite
     """
     start = reported = time.perf_counter()
     steps, images = len(loader), 0
-    begun = deque[int]()
+    sizes = deque[int]()
 
     def batches() -> Iterator[Batch]:
         for batch in loader.epoch(None):
             run.check()
-            begun.append(len(batch.rows))
+            sizes.append(len(batch.rows))
             yield batch
 
-    for step, found in enumerate(answering(batches()), 1):
-        yield found
-        images += begun.popleft()
+    for step, result in enumerate(answering(batches()), 1):
+        yield result
+        images += sizes.popleft()
         now = time.perf_counter()
         if now - reported >= _REPORT_SECONDS or step == steps:
             reported = now

@@ -41,24 +41,24 @@ def colors() -> NDArray[np.float64]:
 
 def heatmap(heat: Heat, *, size: tuple[int, int]) -> Image.Image:
     """The map alone, in colour, at the display size of an image of `size` (height, width) pixels."""
-    return _image(_colored(_stretched(heat, _shown(size))))
+    return _image(_colored(_stretched(heat, _display_size(size))))
 
 
 def overlay(pixels: Pixels, heat: Heat) -> Image.Image:
     """The map over the image, with opacity rising with saliency: the least salient places are unchanged."""
     height, width = pixels.shape[:2]
-    level = _stretched(heat, _shown((height, width)))
+    level = _stretched(heat, _display_size((height, width)))
     opacity = _OPACITY * level[:, :, None]
     return _image(_enlarged(pixels) * (1 - opacity) + _colored(level) * opacity)
 
 
 def mask_image(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
     """The image as the finetune sees it, with `mask` (H, W) in black and each masked patch outlined."""
-    shown = _enlarged(pixels).copy()
+    picture = _enlarged(pixels).copy()
     masked = _enlarged(mask)
-    shown[masked] = 0
-    shown[masked & ~_shrunk(masked, by=max(1, min(shown.shape[:2]) // 100))] = _OUTLINE
-    return _image(shown)
+    picture[masked] = 0
+    picture[masked & ~_shrunk(masked, by=max(1, min(picture.shape[:2]) // 100))] = _OUTLINE
+    return _image(picture)
 
 
 def thumbnail(image: Image.Image, *, side: int) -> Image.Image:
@@ -92,7 +92,7 @@ def _factor(size: tuple[int, int]) -> int:
     return max(1, -(-LEGIBLE // max(size)))
 
 
-def _shown(size: tuple[int, int]) -> tuple[int, int]:
+def _display_size(size: tuple[int, int]) -> tuple[int, int]:
     factor = _factor(size)
     return size[0] * factor, size[1] * factor
 

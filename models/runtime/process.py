@@ -66,5 +66,5 @@ def keep_freed_memory() -> bool:
     except AttributeError:  # musl
         return False
     settings = {_M_MMAP_THRESHOLD: 1 << 30, _M_TRIM_THRESHOLD: 2**31 - 1, _M_MMAP_MAX: 0, _M_ARENA_MAX: 1}
-    done = [mallopt(option, value) for option, value in settings.items()]
+    done = [mallopt(option, number) for option, number in settings.items()]
     return all(done)

@@ -146,8 +146,8 @@ class _PlainAttention(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _targets(logits: Tensor, given: Tensor | None) -> Tensor:
-    return logits.detach().argmax(1) if given is None else _plain(given.to(logits.device))
+def _targets(logits: Tensor, target: Tensor | None) -> Tensor:
+    return logits.detach().argmax(1) if target is None else _plain(target.to(logits.device))
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -80,8 +80,8 @@ def _back_through_max_pool(layer: nn.MaxPool2d, saved: tuple[Tensor, Tensor], gr
 def _window(layer: nn.MaxPool2d) -> tuple[list[int], list[int], list[int], list[int]]:
     """Kernel, stride, padding and dilation, each as (height, width)."""
     kernel, stride, padding, dilation = (
-        [value, value] if isinstance(value, int) else list(value)
-        for value in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        [size, size] if isinstance(size, int) else list(size)
+        for size in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     )
     return kernel, stride, padding, dilation
 
@@ -121,8 +121,8 @@ class Tape:
     def record(cls, layers: Sequence[nn.Module], x: Tensor) -> Self:
         saved, passed_on = [], x
         for index, layer in enumerate(layers):
-            x, kept = RULES[type(layer)].forward(layer, x)
-            saved.append(kept)
+            x, for_backward = RULES[type(layer)].forward(layer, x)
+            saved.append(for_backward)
             if index == _leading(layers) - 1:
                 passed_on = x
         return cls(layers, saved, passed_on, x)

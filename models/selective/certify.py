@@ -57,9 +57,9 @@ def walks(n: int, risk: float, confidence: float) -> list[Walk]:
     early = _rank(n, risk, _EARLY_SHARE * delta, errors=_EARLY_ERRORS)
     two = early is not None and early <= n / 3
     level = (1 - _EARLY_SHARE) * delta if two else delta
-    found = [Walk(early, _EARLY_SHARE * delta)] if two and early is not None else []
+    starts = [Walk(early, _EARLY_SHARE * delta)] if two and early is not None else []
     late = _rank(n, risk, level, errors=0)
-    return found if late is None else [*found, Walk(max(math.ceil(n / 2), late), level)]
+    return starts if late is None else [*starts, Walk(max(math.ceil(n / 2), late), level)]
 
 
 def _rank(n: int, risk: float, level: float, *, errors: int) -> int | None:

@@ -35,21 +35,21 @@ def count_split(
     """
     judged = judge(logits, erm_logits)
     right = judged.labels == labels
-    found = SplitTables({}, {}, {})
+    tables = SplitTables({}, {}, {})
     for name in SCORES if erm_logits is not None else SCORES[:1]:
         scored = judged.score(name)
-        found.scores[name] = CalibrationTable.build(scored.scores, right)
-        found.groups[name] = _parts(groups, group_names, scored, right)
-        found.classes[name] = _parts(labels, classes, scored, right)
-    return found
+        tables.scores[name] = CalibrationTable.build(scored.scores, right)
+        tables.groups[name] = _parts(groups, group_names, scored, right)
+        tables.classes[name] = _parts(labels, classes, scored, right)
+    return tables
 
 
 def _parts(
     of_sample: Counts, names: Sequence[str], scored: Scored, right: NDArray[np.bool_]
 ) -> dict[str, CalibrationTable]:
     """Tables per group or class: a certificate says nothing about either, so each has its own counts."""
-    found = {}
+    tables = {}
     for part in np.unique(of_sample[of_sample >= 0]).tolist():
         inside = of_sample == part
-        found[names[part]] = CalibrationTable.build(scored.scores[inside], right[inside])
-    return found
+        tables[names[part]] = CalibrationTable.build(scored.scores[inside], right[inside])
+    return tables

@@ -24,12 +24,12 @@ class Reference(NamedTuple):
 
 def references(table: CalibrationTable) -> tuple[Reference, ...]:
     """One reference per coverage of `REFERENCES`, in that order."""
-    found = []
+    thresholds = []
     for coverage in REFERENCES:
         point = threshold_for_coverage(table, coverage).point
         assert point.threshold is not None
-        found.append(Reference(coverage, point.threshold, Share(point.answered, table.n)))
-    return tuple(found)
+        thresholds.append(Reference(coverage, point.threshold, Share(point.answered, table.n)))
+    return tuple(thresholds)
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Comparison:
 
 def compare(shares: Mapping[str, tuple[Share, Share]], *, alpha: float) -> list[Comparison]:
     """Test each (calibration, deployed) pair with `fisher`, two-sided, adjusted for the number of pairs."""
-    found = []
+    comparisons = []
     for name, (calibration, deployed) in shares.items():
         p = fisher(calibration, deployed)
         extreme = min(fisher(calibration, Share(count, deployed.n)) for count in (0, deployed.n))
-        found.append(
+        comparisons.append(
             Comparison(
                 name=name,
                 calibration=calibration,
@@ -61,4 +61,4 @@ def compare(shares: Mapping[str, tuple[Share, Share]], *, alpha: float) -> list[
                 decidable=extreme * len(shares) <= alpha,
             )
         )
-    return found
+    return comparisons

@@ -59,10 +59,10 @@ class Selection:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values. A threshold of −inf becomes null; `status` distinguishes it from None."""
-        value = dataclasses.asdict(self)
-        if value["point"]["threshold"] == -math.inf:
-            value["point"]["threshold"] = None
-        return value
+        record = dataclasses.asdict(self)
+        if record["point"]["threshold"] == -math.inf:
+            record["point"]["threshold"] = None
+        return record
 
 
 def certify(table: CalibrationTable, *, max_risk: float, confidence: float = DEFAULT_CONFIDENCE) -> Selection:
@@ -99,8 +99,8 @@ def threshold_for_coverage(table: CalibrationTable, coverage: float) -> Selectio
     inputs. Coverage 1 answers every finite score.
     """
     _require(0 < coverage <= 1, "coverage must be above 0 and at most 1")
-    wanted = math.ceil(coverage * table.n - 1e-9)
-    step = int(np.searchsorted(table.answered, wanted))
+    least = math.ceil(coverage * table.n - 1e-9)
+    step = int(np.searchsorted(table.answered, least))
     everything = coverage == 1 or step == len(table.answered)
     threshold = -math.inf if everything else float(table.thresholds[step])
     return Selection(
@@ -169,12 +169,12 @@ def by_group(
     A certificate holds on average over all inputs, never for a group, so each group has its own bound
     at `confidence`. The bounds hold one by one, not all at once.
     """
-    found = []
+    selections = []
     for name, table in tables.items():
         point = operating_point(table, threshold, confidence=confidence)
         verdict = None if max_risk is None else _verdict(point, max_risk)
-        found.append(GroupSelection(name, verdict, point))
-    return found
+        selections.append(GroupSelection(name, verdict, point))
+    return selections
 
 
 def coverage_ratio(groups: Sequence[GroupSelection]) -> float | None:

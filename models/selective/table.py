@@ -57,14 +57,14 @@ class CalibrationTable:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Self:
-        """The inverse of `to_json`, bit for bit. Raises ValueError if `value` is not a table."""
+    def from_json(cls, record: dict[str, Any]) -> Self:
+        """The inverse of `to_json`, bit for bit. Raises ValueError if `record` is not a table."""
         try:
             table = cls(
-                np.array(value["thresholds"], np.float64),
-                np.array(value["answered"], np.int64),
-                np.array(value["wrong"], np.int64),
-                int(value["n"]),
+                np.array(record["thresholds"], np.float64),
+                np.array(record["answered"], np.int64),
+                np.array(record["wrong"], np.int64),
+                int(record["n"]),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a calibration table: {error}") from error

@@ -64,10 +64,10 @@ def find_shortcuts(
     if len(foreign):
         measured = simple_properties(store, foreign, limit=max(1, max_images // 4))
         other = Elsewhere(compare, measured, store.labels[measured.rows])
-    found = judge(
+    check = judge(
         table, store.labels[table.rows], store.classes, rng=rng, permutations=permutations, elsewhere=other
     )
-    return dataclasses.replace(found, split=split, available=len(rows))
+    return dataclasses.replace(check, split=split, available=len(rows))
 
 
 def _pictures(store: Store, split: str) -> Labels:
@@ -94,15 +94,15 @@ def judge(
     largest over all properties. The test is therefore exact: benchmarks/shortcuts.py counts its false
     alarms.
     """
-    kept = _kept_classes(labels, len(classes))
-    inside = np.isin(labels, kept)
-    left_out = tuple(name for code, name in enumerate(classes) if code not in kept)
-    if len(kept) < 2:
+    classes_kept = _kept_classes(labels, len(classes))
+    inside = np.isin(labels, classes_kept)
+    left_out = tuple(name for code, name in enumerate(classes) if code not in classes_kept)
+    if len(classes_kept) < 2:
         return nothing(int(inside.sum()), left_out)
-    known = np.searchsorted(kept, labels[inside])  # renumbered from 0
-    names = tuple(classes[code] for code in kept.tolist())
+    known = np.searchsorted(classes_kept, labels[inside])  # renumbered from 0
+    names = tuple(classes[code] for code in classes_kept.tolist())
     bins = [binned(values[inside]) for _, values in table.columns()]
-    there = _transfers(bins, known, elsewhere, kept) if elsewhere is not None else [None] * len(bins)
+    there = _transfers(bins, known, elsewhere, classes_kept) if elsewhere is not None else [None] * len(bins)
     evidence = _evidence(table, bins, known, rng=rng, permutations=permutations)
     findings = arranged(
         [finding(e._replace(elsewhere=moved), names) for e, moved in zip(evidence, there, strict=True)]
@@ -136,8 +136,8 @@ def _evidence(
     accurate = cross_fit(bins, labels[:, None], folds, prior=True)
     p_values = _family_wise(np.stack([fit.effects() for fit in fitted]))
     return [
-        Evidence(item, fit.hits[0], fit.said[0], fit.counts[0], int(best.hits.sum()), p_value, None)
-        for (item, _), fit, best, p_value in zip(
+        Evidence(measured, fit.hits[0], fit.said[0], fit.counts[0], int(best.hits.sum()), p_value, None)
+        for (measured, _), fit, best, p_value in zip(
             table.columns(), fitted, accurate, p_values.tolist(), strict=True
         )
     ]
@@ -165,16 +165,16 @@ def _family_wise(effects: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _transfers(
-    bins: Sequence[Bins], labels: Labels, elsewhere: Elsewhere, kept: Labels
+    bins: Sequence[Bins], labels: Labels, elsewhere: Elsewhere, codes: Labels
 ) -> list[Transfer | None]:
-    """Fit the accurate rule on all of `labels`, and judge it on the `kept` classes of the other split."""
-    inside = np.isin(elsewhere.labels, kept)
-    truth = np.searchsorted(kept, elsewhere.labels[inside])
+    """Fit the accurate rule on all of `labels`, and judge it on the classes `codes` of the other split."""
+    inside = np.isin(elsewhere.labels, codes)
+    truth = np.searchsorted(codes, elsewhere.labels[inside])
     if len(truth) == 0:
         return [None] * len(bins)
-    found: list[Transfer | None] = []
+    transfers: list[Transfer | None] = []
     for own, (_, values) in zip(bins, elsewhere.table.columns(), strict=True):
         correct = int((predict_elsewhere(own, values=values[inside], labels=labels) == truth).sum())
         share = wilson(correct, len(truth))
-        found.append(Transfer(elsewhere.split, len(truth), correct, correct / len(truth), *share))
-    return found
+        transfers.append(Transfer(elsewhere.split, len(truth), correct, correct / len(truth), *share))
+    return transfers

@@ -95,7 +95,7 @@ def k_means(points: Floats, count: int, rng: np.random.Generator) -> Floats:
                 break
             centres = moved
         tries.append((float(_squares(points, centres).min(1).sum()), centres))
-    return min(tries, key=lambda found: found[0])[1]
+    return min(tries, key=lambda attempt: attempt[0])[1]
 
 
 def silhouette(distances: Floats, assigned: Labels) -> float:
@@ -129,5 +129,5 @@ def _nearest(points: Floats, centres: Floats) -> Labels:
 
 def _squares(a: Floats, b: Floats) -> Floats:
     """Squared distances (N, M)."""
-    found = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
-    return np.asarray(np.maximum(found, 0))
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    return np.asarray(np.maximum(squares, 0))

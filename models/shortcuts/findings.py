@@ -138,12 +138,12 @@ def finding(evidence: Evidence, names: Sequence[str]) -> Finding:
     n, chance = int(evidence.counts.sum()), 1 / len(names)
     balanced = float((evidence.hits / evidence.counts).mean())
     low, high = mean_share(list(zip(evidence.hits.tolist(), evidence.counts.tolist(), strict=True)))
-    effect, effect_low, effect_high = ((value - chance) / (1 - chance) for value in (balanced, low, high))
-    told = _best_class(evidence, names)
-    enough = effect_low >= STRONG or (len(names) > 2 and told.low >= STRONG_FOR_ONE)
+    effect, effect_low, effect_high = ((share - chance) / (1 - chance) for share in (balanced, low, high))
+    best = _best_class(evidence, names)
+    enough = effect_low >= STRONG or (len(names) > 2 and best.low >= STRONG_FOR_ONE)
     telling: Strength = "strong" if enough else "weak"
     wilson_low, wilson_high = wilson(evidence.correct, n)
-    found = Finding(
+    unworded = Finding(
         property=evidence.property.name,
         where=evidence.property.where,
         features=evidence.property.features,
@@ -162,11 +162,11 @@ def finding(evidence: Evidence, names: Sequence[str]) -> Finding:
         effect_low=effect_low,
         effect_high=effect_high,
         p_value=evidence.p_value,
-        best_class=told,
+        best_class=best,
         elsewhere=evidence.elsewhere,
         sentence="",
     )
-    return dataclasses.replace(found, sentence=_sentence(found, evidence.property, names))
+    return dataclasses.replace(unworded, sentence=_sentence(unworded, evidence.property, names))
 
 
 def _best_class(evidence: Evidence, names: Sequence[str]) -> ClassTold:
@@ -198,22 +198,22 @@ def arranged(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return (*sorted(alike, key=_place), *ranked[len(alike) :])
 
 
-def _reach(found: Finding) -> tuple[float, float]:
+def _reach(finding: Finding) -> tuple[float, float]:
     """The larger of the two effects, and the lower end of its interval."""
-    told = found.best_class
-    return max((found.effect, found.effect_low), (told.effect, told.low))
+    best = finding.best_class
+    return max((finding.effect, finding.effect_low), (best.effect, best.low))
 
 
-def _place(found: Finding) -> int:
-    return next(i for i, word in enumerate(_PLACES) if word in found.where)
+def _place(finding: Finding) -> int:
+    return next(i for i, word in enumerate(_PLACES) if word in finding.where)
 
 
-def summary(found: Sequence[Finding]) -> str:
+def summary(findings: Sequence[Finding]) -> str:
     """A summary of all findings, which must be sorted."""
-    best = found[0]
+    best = findings[0]
     if best.strength == "none":
         return f"No simple property of the image predicts the label better than chance in {best.n} images."
-    others = sum(f.strength != "none" for f in found) - 1
+    others = sum(f.strength != "none" for f in findings) - 1
     more = f" {others} more propert{'ies predict' if others > 1 else 'y predicts'} it too." if others else ""
     return best.sentence + more
 
@@ -228,28 +228,28 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _sentence(found: Finding, item: Property, names: Sequence[str]) -> str:
-    subject = item.phrase[0].upper() + item.phrase[1:]
+def _sentence(finding: Finding, measured: Property, names: Sequence[str]) -> str:
+    subject = measured.phrase[0].upper() + measured.phrase[1:]
     what = f"{names[0]} from {names[1]}" if len(names) == 2 else f"the {len(names)} classes apart"
-    if found.strength == "none":
-        return f"{subject} alone does not tell {what} better than chance, as far as {found.n} images show."
-    told = found.best_class
-    if len(names) > 2 and told.effect >= 2 * found.effect:
-        hits, false = _percent(told.hits / told.n), _percent(told.false / told.others)
+    if finding.strength == "none":
+        return f"{subject} alone does not tell {what} better than chance, as far as {finding.n} images show."
+    best = finding.best_class
+    if len(names) > 2 and best.effect >= 2 * finding.effect:
+        hits, false = _percent(best.hits / best.n), _percent(best.false / best.others)
         return (
-            f"{subject} alone tells {told.name} from the other classes: "
-            f"it picks out {hits} of {told.name} and {false} of the rest."
+            f"{subject} alone tells {best.name} from the other classes: "
+            f"it picks out {hits} of {best.name} and {false} of the rest."
         )
-    said = f"{subject} alone tells {what} with {_plainest(found)}."
-    if found.elsewhere is not None:
-        there = found.elsewhere
-        said += f" On the {there.split} split, the same rule is right on {_percent(there.accuracy)}."
-    return said
+    sentence = f"{subject} alone tells {what} with {_plainest(finding)}."
+    if finding.elsewhere is not None:
+        there = finding.elsewhere
+        sentence += f" On the {there.split} split, the same rule is right on {_percent(there.accuracy)}."
+    return sentence
 
 
-def _plainest(found: Finding) -> str:
+def _plainest(finding: Finding) -> str:
     """The first of the two accuracies that is above its baseline."""
-    if found.low > found.majority:
-        return f"{_percent(found.accuracy)} accuracy (chance: {_percent(found.majority)})"
-    right = _percent(found.balanced_accuracy)
-    return f"{right} accuracy, with all classes weighted equally (chance: {_percent(found.chance)})"
+    if finding.low > finding.majority:
+        return f"{_percent(finding.accuracy)} accuracy (chance: {_percent(finding.majority)})"
+    right = _percent(finding.balanced_accuracy)
+    return f"{right} accuracy, with all classes weighted equally (chance: {_percent(finding.chance)})"

@@ -90,19 +90,19 @@ def cross_fit(
     order = np.argsort(folds, kind="stable")
     ends = np.cumsum(np.bincount(folds))
     parts = [slice(end - size, end) for end, size in zip(ends, np.bincount(folds), strict=True)]
-    sources = [Bins(item.onehot[order], item.sizes, item.edges) for item in bins]
-    found: list[list[CrossFitted]] = [[] for _ in bins]
+    sources = [Bins(own.onehot[order], own.sizes, own.edges) for own in bins]
+    fitted: list[list[CrossFitted]] = [[] for _ in bins]
     for block in _blocks(labels[order]):
-        for blocks, source in zip(found, sources, strict=True):
-            said = _say(source, block, parts, prior=prior)
+        for blocks, source in zip(fitted, sources, strict=True):
+            predicted = _say(source, block, parts, prior=prior)
             blocks.append(
                 CrossFitted(
-                    _tally(block.labels, block.classes, keep=said == block.labels),
-                    _tally(said, block.classes),
+                    _tally(block.labels, block.classes, keep=predicted == block.labels),
+                    _tally(predicted, block.classes),
                     _tally(block.labels, block.classes),
                 )
             )
-    return tuple(CrossFitted(*map(np.concatenate, zip(*blocks, strict=True))) for blocks in found)
+    return tuple(CrossFitted(*map(np.concatenate, zip(*blocks, strict=True))) for blocks in fitted)
 
 
 def predict_elsewhere(bins: Bins, *, values: Floats, labels: Labels) -> Labels:
@@ -137,13 +137,13 @@ def _say(source: Bins, block: _Block, parts: Sequence[slice], *, prior: bool) ->
     tables = [source.onehot[part].T @ block.targets[part] for part in parts]  # (B, p·K) each
     counts = [block.targets[part].sum(0) for part in parts]
     whole, total = np.sum(tables, 0), np.sum(counts, 0)
-    said = []
+    predicted = []
     for part, table, count in zip(parts, tables, counts, strict=True):
         scores = source.onehot[part] @ _log_shares(whole - table, total - count, source.sizes)
         if prior:
             scores += np.log(total - count)
-        said.append(scores.reshape(len(scores), -1, block.classes).argmax(2))
-    return np.concatenate(said)
+        predicted.append(scores.reshape(len(scores), -1, block.classes).argmax(2))
+    return np.concatenate(predicted)
 
 
 def _log_shares(table: Floats, counts: Floats, sizes: Floats) -> Floats:

@@ -59,9 +59,9 @@ class PropertyTable:
     def columns(self) -> Iterator[tuple[Property, Floats]]:
         """Each property with its own columns (N, d)."""
         start = 0
-        for item in self.properties:
-            stop = start + len(item.features)
-            yield item, self.values[:, start:stop]
+        for measured in self.properties:
+            stop = start + len(measured.features)
+            yield measured, self.values[:, start:stop]
             start = stop
 
 
@@ -81,8 +81,8 @@ def simple_properties(
     """
     if len(rows) == 0:
         raise ValueError("there is no sample to measure")
-    wanted = min(limit, len(rows))
-    chosen = rows[: _affordable(store, rows[:wanted])]
+    most = min(limit, len(rows))
+    chosen = rows[: _affordable(store, rows[:most])]
     chunks = [chosen[i : i + _CHUNK] for i in range(0, len(chosen), _CHUNK)]
     measured: list[Floats] = []
     pool = ThreadPoolExecutor(threads)
@@ -93,7 +93,7 @@ def simple_properties(
                 on_progress(min(number * _CHUNK, len(chosen)), len(chosen))
     finally:
         pool.shutdown(cancel_futures=True)
-    return PropertyTable(chosen, _PROPERTIES, np.concatenate(measured), wanted)
+    return PropertyTable(chosen, _PROPERTIES, np.concatenate(measured), most)
 
 
 def _affordable(store: Store, rows: Rows) -> int:
@@ -120,17 +120,17 @@ def _measure(store: Store, rows: Rows) -> Floats:
     return np.concatenate([*_of_pixels(pixels), *of_files], 1)
 
 
-def _reduced(data: bytes, window: GreyWindow | None) -> NDArray[np.uint8]:
+def _reduced(encoded: bytes, window: GreyWindow | None) -> NDArray[np.uint8]:
     """The whole image, upright, as (SIDE, SIDE, 3) RGB. A JPEG is decoded at a fraction of its size."""
-    picture = _drafted(data) if image_type(data) == "JPEG" else None
+    picture = _drafted(encoded) if image_type(encoded) == "JPEG" else None
     if picture is None:
-        picture = decode_image(data, _STORED, window).image
+        picture = decode_image(encoded, _STORED, window).image
     return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def _drafted(data: bytes) -> Image.Image | None:
+def _drafted(encoded: bytes) -> Image.Image | None:
     try:
-        with Image.open(BytesIO(data), formats=["JPEG"]) as image:
+        with Image.open(BytesIO(encoded), formats=["JPEG"]) as image:
             image.draft("RGB", (SIDE, SIDE))  # gives at least this size: libjpeg halves up to three times
             return ImageOps.exif_transpose(image).convert("RGB")
     except _BROKEN_EXIF:

@@ -74,8 +74,8 @@ def read(signs: Sequence[Sign], validation: Metrics | None = None) -> ShortcutRe
     if kinds:
         return ShortcutReliance("strong" if len(kinds) == 2 else "some", RULE, tuple(signs))
     if guess is not None:
-        told = f"{guess}: it has learned nothing, or only what does not hold there."
-        return ShortcutReliance("not_testable", RULE, tuple(signs), told)
+        reason = f"{guess}: it has learned nothing, or only what does not hold there."
+        return ShortcutReliance("not_testable", RULE, tuple(signs), reason)
     if not signs:
         return ShortcutReliance("not_testable", RULE, (), "There was nothing to check.")
     return ShortcutReliance("none_seen", RULE, tuple(signs))
@@ -94,8 +94,8 @@ def _guess(validation: Metrics) -> str | None:
 
 
 def _uncounted(sign: Sign, guess: str) -> Sign:
-    told = f"{sign.sentence} {guess}: this says nothing about a shortcut."
-    return dataclasses.replace(sign, present=False, sentence=told)
+    sentence = f"{sign.sentence} {guess}: this says nothing about a shortcut."
+    return dataclasses.replace(sign, present=False, sentence=sentence)
 
 
 def of_groups(metrics: Metrics, *, split: str) -> Sign | None:
@@ -114,17 +114,17 @@ def of_groups(metrics: Metrics, *, split: str) -> Sign | None:
         if metrics.accuracy - group.accuracy >= GAP and end < metrics.low
     ]
     worst = min(metrics.groups, key=lambda group: group.accuracy)
-    told = min(surely, key=lambda group: group.accuracy, default=worst)
-    if told.accuracy > worst.accuracy:
-        low, high = wilson(told.correct, told.n).low, float(ends[metrics.groups.index(told)])
-    name = "its worst group" if told.accuracy == worst.accuracy else "one group"
+    lowest = min(surely, key=lambda group: group.accuracy, default=worst)
+    if lowest.accuracy > worst.accuracy:
+        low, high = wilson(lowest.correct, lowest.n).low, float(ends[metrics.groups.index(lowest)])
+    name = "its worst group" if lowest.accuracy == worst.accuracy else "one group"
     return Sign(
         name="groups",
         kind="failure",
         present=bool(surely),
         n=metrics.n,
-        sentence=f"On the {split} split, its accuracy is {_share(told.accuracy, low, high)} in {name}, "
-        f"{told.name}, and {_share(metrics.accuracy, metrics.low, metrics.high)} on all samples.",
+        sentence=f"On the {split} split, its accuracy is {_share(lowest.accuracy, low, high)} in {name}, "
+        f"{lowest.name}, and {_share(metrics.accuracy, metrics.low, metrics.high)} on all samples.",
     )
 
 
@@ -169,9 +169,9 @@ def of_property(check: Mapping[str, Any]) -> Sign | None:
     )
 
 
-def _share(value: float, low: float, high: float) -> str:
-    return f"{100 * value:.1f} % ({100 * low:.1f}–{100 * high:.1f})"
+def _share(estimate: float, low: float, high: float) -> str:
+    return f"{100 * estimate:.1f} % ({100 * low:.1f}–{100 * high:.1f})"
 
 
-def _points(value: float, low: float, high: float) -> str:
-    return f"{100 * value:.1f} points ({100 * low:.1f} to {100 * high:.1f})".replace("-", "−")
+def _points(estimate: float, low: float, high: float) -> str:
+    return f"{100 * estimate:.1f} points ({100 * low:.1f} to {100 * high:.1f})".replace("-", "−")

@@ -25,8 +25,8 @@ def shares(maps: Maps) -> Floats:
     mass = maps.astype(np.float64)
     total = mass.sum((1, 2), keepdims=True)
     usable = np.isfinite(total) & (total > 0)
-    found: Floats = np.divide(mass, total, out=np.full_like(mass, np.nan), where=usable)
-    return found
+    divided: Floats = np.divide(mass, total, out=np.full_like(mass, np.nan), where=usable)
+    return divided
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ def mean_maps(maps: Maps, labels: Labels, *, classes: Sequence[str]) -> tuple[Me
     """One mean map for each of `classes`; `labels` (N,) are the samples' classes."""
     mass = shares(maps)
     defined = ~np.isnan(mass[:, 0, 0])
-    found = []
+    means = []
     for code, name in enumerate(classes):
         mine = mass[(labels == code) & defined]
         n, absent = len(mine), int(((labels == code) & ~defined).sum())
         mean = mine.mean(0).tolist() if n else None
         error = (mine.std(0, ddof=1) / n**0.5).tolist() if n > 1 else None
-        found.append(MeanMap(code, name, n, absent, mean, error))
-    return tuple(found)
+        means.append(MeanMap(code, name, n, absent, mean, error))
+    return tuple(means)
 
 
 def moved(before: Maps, after: Maps) -> Floats:

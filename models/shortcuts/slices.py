@@ -127,13 +127,13 @@ def infer_slices(
     """
     mass = shares(looked.maps)
     defined = ~np.isnan(mass[:, 0, 0])
-    found, slices = [], []
+    divided, slices = [], []
     for label, name in enumerate(classes):
         mine = looked.labels == label
         at = np.flatnonzero(mine & defined)
         points = np.sqrt(_points(mass[at]))
         cut = cluster(points, rng)
-        found.append(
+        divided.append(
             ClassSlices(
                 label=label,
                 class_name=name,
@@ -150,7 +150,7 @@ def infer_slices(
         for index in range(cut.clusters):
             inside = _Inside(label, name, index, at[cut.assigned == index], len(at))
             slices.append(_slice(inside, looked, mass, points[cut.assigned == index], predictions))
-    return InferredSlices(True, RULE, tuple(found), tuple(slices))
+    return InferredSlices(True, RULE, tuple(divided), tuple(slices))
 
 
 class _Inside(NamedTuple):
@@ -168,8 +168,8 @@ def _slice(
 ) -> InferredSlice:
     rows, n = looked.rows[inside.at], len(inside.at)
     accuracies = []
-    for model, said in predictions.items():
-        correct = int((said[inside.at] == inside.label).sum())
+    for model, predicted in predictions.items():
+        correct = int((predicted[inside.at] == inside.label).sum())
         accuracies.append(ModelAccuracy(model, n, correct, correct / n, *wilson(correct, n)))
     return InferredSlice(
         label=inside.label,

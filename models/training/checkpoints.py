@@ -83,14 +83,14 @@ class Checkpoint:
     def read(cls, path: Path) -> Self:
         """Load onto the CPU, executing nothing in the file. Raises `CheckpointError`."""
         try:
-            value = torch.load(path, map_location="cpu", weights_only=True)
+            record = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise CheckpointError(f"the checkpoint {path.name} is damaged: {error}") from error
-        if not isinstance(value, dict) or value.pop("version", None) != _VERSION:
+        if not isinstance(record, dict) or record.pop("version", None) != _VERSION:
             raise CheckpointError(f"{path.name} is not a checkpoint of this version: restart the training")
         try:
-            history = tuple(EpochRecord(**record) for record in value.pop("history"))
-            return cls(**value, history=history)
+            history = tuple(EpochRecord(**epoch) for epoch in record.pop("history"))
+            return cls(**record, history=history)
         except (KeyError, TypeError) as error:
             raise CheckpointError(
                 f"the checkpoint {path.name} is incomplete or malformed: {error}"
@@ -98,13 +98,13 @@ class Checkpoint:
 
     def write(self, path: Path) -> None:
         """Replace `path` atomically, once the bytes are on disk."""
-        value = {field: getattr(self, field) for field in self.__dataclass_fields__}
-        value |= {"version": _VERSION, "history": [r._asdict() for r in self.history]}
-        value |= {"weights": dict(self.weights), "optimizer": dict(self.optimizer)}
+        record = {field: getattr(self, field) for field in self.__dataclass_fields__}
+        record |= {"version": _VERSION, "history": [r._asdict() for r in self.history]}
+        record |= {"weights": dict(self.weights), "optimizer": dict(self.optimizer)}
         partial = path.with_suffix(".partial")
         try:
             with NotingWriter(partial.open("wb", buffering=0)) as file:
-                save(value, file)
+                save(record, file)
                 file.flush()
                 os.fsync(file.fileno())
         except BaseException:
@@ -119,18 +119,18 @@ class NotingWriter(io.BufferedWriter):
 
     failed: OSError | None = None
 
-    def write(self, data: ReadableBuffer) -> int:
+    def write(self, chunk: ReadableBuffer) -> int:
         try:
-            return super().write(data)
+            return super().write(chunk)
         except OSError as error:
             self.failed = error
             raise
 
 
-def save(value: object, file: NotingWriter) -> None:
+def save(state: object, file: NotingWriter) -> None:
     """Like `torch.save`, but raise a full disk's `OSError`, not torch's `RuntimeError` about positions."""
     try:
-        torch.save(value, file)
+        torch.save(state, file)
     except RuntimeError:
         if file.failed is None:
             raise

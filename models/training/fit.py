@@ -183,7 +183,7 @@ class _Loop:
         return record
 
     def _train(self, loader: Loader, epoch: int) -> tuple[float, int, int]:
-        """(mean loss, correct, seen) over all ranks. Results are read from the device only at the end."""
+        """(mean loss, correct, images) over all ranks. Results are read from the device only at the end."""
         run, optimizer, model = self.run, self.optimizer, self.model
         generator = run.generator(self.config.stage, self.config.first_epoch + epoch)
         seed = generator.initial_seed() + run.rank
@@ -201,8 +201,8 @@ class _Loop:
                 optimizer.step()
                 counts.add(loss.detach(), logits.detach().argmax(1), batch.labels)
                 throttle.tick(step, len(batch.labels))
-        summed, right, seen = total(counts.sums(), run).tolist()
-        return summed / seen, round(right), round(seen)
+        summed, right, images = total(counts.sums(), run).tolist()
+        return summed / images, round(right), round(images)
 
     def _report(self, record: EpochRecord, steps: int) -> None:
         metrics = {"loss": record.loss, "accuracy": record.accuracy, "learning_rate": record.learning_rate}

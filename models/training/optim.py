@@ -69,9 +69,9 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
         )
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, values in state["state"].items():
-        for name, value in values.items():
-            if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameters[index].shape:
-                raise OptimizerMismatch(f"{name} of parameter {index} has the shape {tuple(value.shape)}")
+        for name, buffer in values.items():
+            if isinstance(buffer, torch.Tensor) and buffer.ndim and buffer.shape != parameters[index].shape:
+                raise OptimizerMismatch(f"{name} of parameter {index} has the shape {tuple(buffer.shape)}")
     optimizer.load_state_dict(copy.deepcopy(state))  # otherwise its steps would write into `state`
     for group, before in zip(optimizer.param_groups, own["param_groups"], strict=True):
         group.update({name: before[name] for name in _HYPERPARAMETERS if name in before})

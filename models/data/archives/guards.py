@@ -16,7 +16,7 @@ BLOCK = 4096  # bytes that a file or folder takes on a common file system, howev
 _MAX_NAME = 255  # bytes, of one part: the limit of common file systems
 _MAX_PATH = 1024
 _MAX_DEPTH = 32
-_SHOWN_NAME = 120
+_QUOTED_NAME = 120
 
 # Controls, lone surrogates (undecodable bytes) and the characters that turn text around on a screen.
 FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -132,7 +132,7 @@ class Unpacking:
         self._target = target
         self._files: set[str] = set()
         self._folders: set[str] = {""}
-        self._made: set[PurePosixPath] = {PurePosixPath()}
+        self._created: set[PurePosixPath] = {PurePosixPath()}
 
     def admit(self, name: str, *, folder: bool) -> PurePosixPath | None:
         """The safe path of an entry, None for junk (noted, not written, and so without a claim to its name).
@@ -143,7 +143,7 @@ class Unpacking:
         path = safe_name(name)
         if not path.parts and not folder:
             raise ArchiveError(
-                ProblemCode.BAD_NAME, f"{shown(name)} is not the name of a file: pack it again"
+                ProblemCode.BAD_NAME, f"{quoted(name)} is not the name of a file: pack it again"
             )
         if is_junk(path):
             if not folder:
@@ -156,14 +156,14 @@ class Unpacking:
 
     def make_folder(self, path: PurePosixPath) -> None:
         """An admitted folder, and those above it."""
-        if path not in self._made:
+        if path not in self._created:
             self._make_parent(path)
             (self._target / path).mkdir()
-            self._made.add(path)
+            self._created.add(path)
 
     def _make_parent(self, path: PurePosixPath) -> None:
         """A folder that occurs only in a path is charged as an entry: one deep name makes up to 31."""
-        if path.parent not in self._made:
+        if path.parent not in self._created:
             self.budget.entry()
             self.make_folder(path.parent)
 
@@ -187,7 +187,7 @@ class Unpacking:
         if taken or not self._files.isdisjoint(parents):
             raise ArchiveError(
                 ProblemCode.DUPLICATE_NAME,
-                f"{shown(str(path))} is in the archive twice (case is ignored): rename one of them",
+                f"{quoted(str(path))} is in the archive twice (case is ignored): rename one of them",
             )
         self._folders.update(parents)
         (self._folders if folder else self._files).add(key)
@@ -197,19 +197,19 @@ def safe_name(name: str) -> PurePosixPath:
     """The relative path an entry's name means. Raises `ArchiveError` for one that no honest archive holds."""
     if FORBIDDEN.search(name):
         raise ArchiveError(
-            ProblemCode.BAD_NAME, f"{shown(name)} has control characters or is not UTF-8: rename the file"
+            ProblemCode.BAD_NAME, f"{quoted(name)} has control characters or is not UTF-8: rename the file"
         )
     if name.startswith(("/", "\\")) or _DRIVE.match(name):
         raise ArchiveError(
-            ProblemCode.ABSOLUTE_NAME, f"{shown(name)} is absolute: pack the folder from outside"
+            ProblemCode.ABSOLUTE_NAME, f"{quoted(name)} is absolute: pack the folder from outside"
         )
     if ".." in re.split(r"[/\\]", name):
         raise ArchiveError(
-            ProblemCode.CLIMBING_NAME, f"{shown(name)} climbs out of its folder: pack the folder from outside"
+            ProblemCode.CLIMBING_NAME, f"{quoted(name)} climbs out of its folder: pack it from outside"
         )
     if "\\" in name:
         raise ArchiveError(
-            ProblemCode.BAD_NAME, f"{shown(name)} has a backslash: pack it with forward slashes"
+            ProblemCode.BAD_NAME, f"{quoted(name)} has a backslash: pack it with forward slashes"
         )
     path = PurePosixPath(name)
     if (
@@ -217,7 +217,7 @@ def safe_name(name: str) -> PurePosixPath:
         or len(name.encode()) > _MAX_PATH
         or any(len(part.encode()) > _MAX_NAME for part in path.parts)
     ):
-        raise ArchiveError(ProblemCode.BAD_NAME, f"{shown(name)} is too long or nested too deep: shorten it")
+        raise ArchiveError(ProblemCode.BAD_NAME, f"{quoted(name)} is too long or nested too deep: shorten it")
     return path
 
 
@@ -227,14 +227,14 @@ def is_junk(path: PurePosixPath) -> bool:
     return "__MACOSX" in path.parts or name.startswith("._") or name.casefold() in _JUNK_NAMES
 
 
-def shown(name: str) -> str:
+def quoted(name: str) -> str:
     """A name fit to be shown: escaped, quoted and of bounded length."""
-    text = name if len(name) <= _SHOWN_NAME else name[:_SHOWN_NAME] + "…"
+    text = name if len(name) <= _QUOTED_NAME else name[:_QUOTED_NAME] + "…"
     return ascii(text) if FORBIDDEN.search(text) else repr(text)
 
 
 def _nested(path: PurePosixPath) -> ArchiveError:
     return ArchiveError(
         ProblemCode.NESTED_ARCHIVE,
-        f"{shown(str(path))} is an archive itself: unpack it first, or leave it out",
+        f"{quoted(str(path))} is an archive itself: unpack it first, or leave it out",
     )

@@ -84,8 +84,8 @@ def _pax_records(payload: bytes) -> dict[bytes, bytes]:
         end = start + int(payload[start:space])
         if not space < end <= len(payload) or payload[end - 1 : end] != b"\n":
             raise tarfile.HeaderError("invalid pax record")
-        key, _, value = payload[space + 1 : end - 1].partition(b"=")
-        records[key] = value
+        key, _, text = payload[space + 1 : end - 1].partition(b"=")
+        records[key] = text
         start = end
     return records
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 import zstandard
 
-from models.data.archives.guards import CHUNK, ArchiveError, Budget, Unpacking, shown
+from models.data.archives.guards import CHUNK, ArchiveError, Budget, Unpacking, quoted
 from models.data.archives.tar_headers import next_member
 from models.data.report import ProblemCode
 
@@ -68,10 +68,10 @@ class _Counted(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer)
-        data = self._reader.read(len(view))
-        self._budget.spend(len(data))
-        view[: len(data)] = data
-        return len(data)
+        chunk = self._reader.read(len(view))
+        self._budget.spend(len(chunk))
+        view[: len(chunk)] = chunk
+        return len(chunk)
 
 
 def unpack_tar(archive: Path, unpacking: Unpacking, open_reader: Callable[[IO[bytes]], _Reader]) -> None:
@@ -89,7 +89,7 @@ def unpack_tar(archive: Path, unpacking: Unpacking, open_reader: Callable[[IO[by
 
 def _unpack_member(stream: IO[bytes], info: tarfile.TarInfo, unpacking: Unpacking) -> None:
     if info.issym() or info.islnk():
-        raise ArchiveError(ProblemCode.LINK, f"{shown(info.name)} is a link: put the file itself there")
+        raise ArchiveError(ProblemCode.LINK, f"{quoted(info.name)} is a link: put the file itself there")
     if info.type == tarfile.GNUTYPE_SPARSE or not (info.isreg() or info.isdir()):
         raise _special(info.name)
     path = unpacking.admit(info.name, folder=info.isdir())
@@ -115,7 +115,7 @@ def _chunks(stream: IO[bytes], size: int) -> Iterator[bytes]:
 
 
 def _special(name: str) -> ArchiveError:
-    return ArchiveError(ProblemCode.SPECIAL_FILE, f"{shown(name)} is not a regular file: leave it out")
+    return ArchiveError(ProblemCode.SPECIAL_FILE, f"{quoted(name)} is not a regular file: leave it out")
 
 
 def _damaged() -> ArchiveError:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from models.data.archives.guards import CHUNK, ArchiveError, Budget, Unpacking, shown
+from models.data.archives.guards import CHUNK, ArchiveError, Budget, Unpacking, quoted
 from models.data.report import ProblemCode
 
 _END = struct.Struct("<4s4H2LH")
@@ -63,9 +63,9 @@ def _unpack_entry(opened: zipfile.ZipFile, info: zipfile.ZipInfo, unpacking: Unp
     name = info.orig_filename  # `filename` is cut at a NUL
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind == stat.S_IFLNK:
-        raise ArchiveError(ProblemCode.LINK, f"{shown(name)} is a link: put the file itself there")
+        raise ArchiveError(ProblemCode.LINK, f"{quoted(name)} is a link: put the file itself there")
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise ArchiveError(ProblemCode.SPECIAL_FILE, f"{shown(name)} is not a regular file: leave it out")
+        raise ArchiveError(ProblemCode.SPECIAL_FILE, f"{quoted(name)} is not a regular file: leave it out")
     path = unpacking.admit(name, folder=info.is_dir())
     if path is None:
         return
@@ -77,7 +77,7 @@ def _unpack_entry(opened: zipfile.ZipFile, info: zipfile.ZipInfo, unpacking: Unp
     if info.compress_type not in _COMPRESSIONS:
         raise ArchiveError(
             ProblemCode.UNSUPPORTED_COMPRESSION,
-            f"{shown(name)} is neither stored nor deflated: pack it again with the default compression",
+            f"{quoted(name)} is neither stored nor deflated: pack it again with the default compression",
         )
     if unpacking.write(path, _chunks(opened, info, unpacking.budget)) != info.file_size:
         raise _damaged()
@@ -97,8 +97,8 @@ def _find_directory(file: IO[bytes]) -> _Directory:
     file.seek(tail_start)
     tail = file.read()
     plain = len(tail) - _END.size
-    found = tail[plain : plain + 4] == b"PK\x05\x06" and tail[-2:] == b"\0\0"
-    position = plain if found else tail.rfind(b"PK\x05\x06")
+    is_at_end = tail[plain : plain + 4] == b"PK\x05\x06" and tail[-2:] == b"\0\0"
+    position = plain if is_at_end else tail.rfind(b"PK\x05\x06")
     if position < 0 or len(tail) - position < _END.size:
         raise _damaged()
     _, _, _, _, _, length, _, _ = _END.unpack_from(tail, position)

@@ -41,7 +41,7 @@ def matches(listing: Listing) -> bool:
 def read(listing: Listing, options: FormatOptions) -> Manifest:
     """Every image below one of the places named above; the class is the folder below it."""
     places = _places(listing)
-    found: list[tuple[str, str, _Place]] = []
+    candidates: list[tuple[str, str, _Place]] = []
     rejected, ignored = list(listing.rejected), list(listing.ignored)
     for path in listing.files:
         parts = path.split("/")
@@ -53,24 +53,24 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
             detail = "does not have the name of an image: save it as JPEG, PNG, WebP, GIF, BMP or TIFF"
             rejected.append(Rejection(path, FileCode.UNSUPPORTED_TYPE, detail))
         else:
-            found.append((path, parts[place.depth], place))
-    classes = options.classes or natural_order(name for _, name, _ in found)
+            candidates.append((path, parts[place.depth], place))
+    classes = options.classes or natural_order(name for _, name, _ in candidates)
     label_of = {name: label for label, name in enumerate(classes)}
     entries: list[Entry] = []
-    for path, name, place in found:
+    for path, name, place in candidates:
         if name in label_of:
             entries.append(Entry(path, label_of[name], place.split, place.group))
         else:
             detail = f"{name!r} is not in the class list: correct the folder or the list"
             rejected.append(Rejection(path, FileCode.UNKNOWN_LABEL, detail))
-    given = {place.split for place in places.values()}
+    splits = {place.split for place in places.values()}
     return Manifest(
         root=listing.root,
         format=FormatName.BACKGROUNDS_CHALLENGE,
         entries=tuple(entries),
         classes=classes,
         group_names=_group_names(listing),
-        splits=tuple(split for split in ALL_SPLITS if split in given),
+        splits=tuple(split for split in ALL_SPLITS if split in splits),
         rejected=tuple(rejected),
         ignored=tuple(ignored),
     )

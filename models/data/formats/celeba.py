@@ -62,7 +62,7 @@ def _manifest(
     listing: Listing, options: FormatOptions, entries: list[Entry], rejected: list[Rejection]
 ) -> Manifest:
     classes = options.classes or _named(options.target)
-    given = {entry.split for entry in entries}
+    splits = {entry.split for entry in entries}
     named = [*(e.path for e in entries), *(r.path for r in rejected)]
     ignored = listing.unlisted([path for path in listing.files if not is_image_name(path)] + named)
     return Manifest(
@@ -70,8 +70,8 @@ def _manifest(
         format=FormatName.CELEBA,
         entries=tuple(entries),
         classes=classes,
-        group_names=tuple(f"{name} · {value}" for name in classes for value in _named(options.group)),
-        splits=tuple(split for split in SPLITS if split in given),
+        group_names=tuple(f"{name} · {state}" for name in classes for state in _named(options.group)),
+        splits=tuple(split for split in SPLITS if split in splits),
         rejected=tuple(rejected),
         ignored=listing.ignored + ignored,
     )

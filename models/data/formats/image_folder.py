@@ -22,29 +22,29 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
     depth = 1 if has_splits else 0
     folders = {parts[depth] for path in listing.folders if len(parts := path.split("/")) == depth + 1}
     split_paths = (path.split("/") for path in listing.files if is_image_name(path))
-    found = natural_order(parts[depth] for parts in split_paths if len(parts) > depth + 1)
-    classes = options.classes or found
+    class_names = natural_order(parts[depth] for parts in split_paths if len(parts) > depth + 1)
+    classes = options.classes or class_names
     label_of = {name: label for label, name in enumerate(classes)}
     entries: list[Entry] = []
     rejected, ignored = list(listing.rejected), list(listing.ignored)
     for path in listing.files:
         parts = path.split("/")
-        if rejection := _reject(path, depth, label_of, folders.difference(found)):
+        if rejection := _reject(path, depth, label_of, folders.difference(class_names)):
             (ignored if rejection.code is FileCode.NOT_LISTED else rejected).append(rejection)
         else:
             entries.append(
                 Entry(path, label_of[parts[depth]], canonical_split(parts[0]) if has_splits else None)
             )
-    given = {canonical_split(top) for top in listing.top_folders} if has_splits else set()
+    splits = {canonical_split(top) for top in listing.top_folders} if has_splits else set()
     return Manifest(
         root=listing.root,
         format=FormatName.IMAGE_FOLDER,
         entries=tuple(entries),
         classes=classes,
-        splits=tuple(split for split in SPLITS if split in given),
+        splits=tuple(split for split in SPLITS if split in splits),
         rejected=tuple(rejected),
         ignored=tuple(ignored),
-        empty_classes=natural_order(folders.difference(found)),
+        empty_classes=natural_order(folders.difference(class_names)),
     )
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
-from models.data.archives.guards import FORBIDDEN, is_junk, shown
+from models.data.archives.guards import FORBIDDEN, is_junk, quoted
 from models.data.checks import TYPES
 from models.data.formats.manifest import FormatError
 from models.data.report import FileCode, ProblemCode, Rejection
@@ -84,9 +84,8 @@ def scan(root: Path) -> Listing:
             if kind is not _FOLDER:
                 ignored.append(Rejection(path, FileCode.JUNK, "was left there by an operating system"))
         elif FORBIDDEN.search(path):
-            rejected.append(
-                Rejection(shown(path), FileCode.BAD_PATH, "has control characters or is not UTF-8: rename it")
-            )
+            detail = "has control characters or is not UTF-8: rename it"
+            rejected.append(Rejection(quoted(path), FileCode.BAD_PATH, detail))
         elif kind is _OTHER:
             rejected.append(
                 Rejection(path, FileCode.LINK, "is a link or a device: put the file itself there")
@@ -106,14 +105,14 @@ _FILE, _FOLDER, _OTHER = "file", "folder", "other"
 
 
 def _walk(root: Path, below: str) -> Iterator[tuple[str, str]]:
-    with os.scandir(root / below) as found:
-        for item in found:
-            path = f"{below}/{item.name}" if below else item.name
-            if item.is_dir(follow_symlinks=False):
+    with os.scandir(root / below) as entries:
+        for entry in entries:
+            path = f"{below}/{entry.name}" if below else entry.name
+            if entry.is_dir(follow_symlinks=False):
                 yield path, _FOLDER
                 yield from _walk(root, path)
             else:
-                yield path, _FILE if item.is_file(follow_symlinks=False) else _OTHER
+                yield path, _FILE if entry.is_file(follow_symlinks=False) else _OTHER
 
 
 def _is_wrapped(listing: Listing) -> bool:

@@ -96,14 +96,14 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
             continue
         split = canonical_split(row.split) if row.split else None
         entries.append(Entry(row.path, label_of[row.label], split, group_of.get(row.group, -1)))
-    given = {canonical_split(row.split) for row in rows if row.split}
+    splits = {canonical_split(row.split) for row in rows if row.split}
     return Manifest(
         root=listing.root,
         format=FormatName.CSV,
         entries=tuple(entries),
         classes=classes,
         group_names=groups,
-        splits=tuple(split for split in SPLITS if split in given),
+        splits=tuple(split for split in SPLITS if split in splits),
         rejected=tuple(rejected),
         ignored=listing.ignored
         + listing.unlisted([name, *(r.path for r in rows), *(r.path for r in rejected)]),
@@ -125,36 +125,36 @@ def _candidates(listing: Listing) -> list[str]:
 
 
 def _the_list(listing: Listing) -> str:
-    found = _candidates(listing)
-    if not found:
+    candidates = _candidates(listing)
+    if not candidates:
         raise FormatError(
             ProblemCode.BAD_LIST, "there is no CSV with the columns path and label at the top level: add one"
         )
-    if len(found) > 1:
-        raise FormatError(ProblemCode.AMBIGUOUS_LIST, f"{', '.join(found)} could each be the list: keep one")
-    return found[0]
+    if len(candidates) > 1:
+        raise FormatError(ProblemCode.AMBIGUOUS_LIST, f"{', '.join(candidates)} could be the list: keep one")
+    return candidates[0]
 
 
 def _rows(listing: Listing, name: str, rejected: list[Rejection]) -> Iterator[_Row]:
-    seen: set[str] = set()
+    paths: set[str] = set()
     for line in lines(listing.root / name):
         path = resolve(line.get("path"))
-        shown = line.get("path") or name
+        name_or_list = line.get("path") or name
         if path is None:
             code, detail = FileCode.BAD_PATH, "has no path inside the data set: give it relative to the CSV"
         elif path not in listing.known:
             code, detail = FileCode.MISSING_FILE, "names a file that is missing: upload it, or remove the row"
-        elif path in seen:
+        elif path in paths:
             code, detail = FileCode.LISTED_TWICE, "names the file a second time: remove one of the rows"
         elif not line.get("label"):
             code, detail = FileCode.MISSING_LABEL, "has no label: fill it in, or remove the row"
         elif FORBIDDEN.search(line.get("label") + line.get("group")):
             code, detail = FileCode.BAD_ROW, "has control characters in its label or group: remove them"
         else:
-            seen.add(path)
+            paths.add(path)
             yield _Row(path, line.get("label"), line.get("split"), line.get("group"))
             continue
-        rejected.append(Rejection(shown, code, f"line {line.number} of {name} {detail}"))
+        rejected.append(Rejection(name_or_list, code, f"line {line.number} of {name} {detail}"))
 
 
 def _has_split(row: _Row, rejected: list[Rejection]) -> bool:

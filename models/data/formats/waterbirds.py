@@ -64,14 +64,14 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
             rejected.append(Rejection(row.path, FileCode.UNKNOWN_LABEL, detail))
             continue
         entries.append(Entry(row.path, label, row.split, label * len(places) + places.index(row.place)))
-    given = {row.split for row in rows}
+    splits = {row.split for row in rows}
     return Manifest(
         root=listing.root,
         format=FormatName.WATERBIRDS,
         entries=tuple(entries),
         classes=classes,
         group_names=tuple(f"{name} · place {place}" for name in classes for place in places),
-        splits=tuple(split for split in SPLITS if split in given),
+        splits=tuple(split for split in SPLITS if split in splits),
         rejected=tuple(rejected),
         ignored=listing.ignored
         + listing.unlisted([_LIST, *(r.path for r in rows), *(r.path for r in rejected)]),
@@ -79,7 +79,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
 
 
 def _rows(listing: Listing, rejected: list[Rejection]) -> Iterator[_Row]:
-    seen: set[str] = set()
+    paths: set[str] = set()
     for line in table.lines(listing.root / _LIST):
         name, y, split, place = (line.get(column) for column in ("img_filename", "y", "split", "place"))
         path = table.resolve(name)
@@ -90,7 +90,7 @@ def _rows(listing: Listing, rejected: list[Rejection]) -> Iterator[_Row]:
             )
         elif path not in listing.known:
             code, detail = FileCode.MISSING_FILE, "names a file that is missing: upload it, or remove the row"
-        elif path in seen:
+        elif path in paths:
             code, detail = FileCode.LISTED_TWICE, "names the file a second time: remove one of the rows"
         elif not y.isdecimal() or not place.isdecimal() or split not in _SPLITS:
             code, detail = (
@@ -98,7 +98,7 @@ def _rows(listing: Listing, rejected: list[Rejection]) -> Iterator[_Row]:
                 "needs numbers for y and place, and 0, 1 or 2 for split: correct it",
             )
         else:
-            seen.add(path)
+            paths.add(path)
             yield _Row(path, y, _SPLITS[split], place)
             continue
         rejected.append(Rejection(name or _LIST, code, f"line {line.number} of {_LIST} {detail}"))
