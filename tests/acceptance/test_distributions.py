@@ -10,7 +10,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from deploy.lock import OURS
 from tests.acceptance.conftest import ROOT, Processes, address, started
 from tests.acceptance.docs_pages import blocks
 from tests.acceptance.docs_service import NOTEBOOK
+from tests.support.environments import Environment, new_environment
 
 pytestmark = [pytest.mark.dist, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -29,29 +29,6 @@ PACKAGES = {
 }
 MOST_BYTES = 45_000_000
 """Of the light client with its dependencies, installed and compiled."""
-
-
-@dataclass(frozen=True)
-class Environment:
-    """A virtual environment."""
-
-    folder: Path
-
-    @property
-    def site_packages(self) -> Path:
-        (path,) = self.folder.glob("lib/python3*/site-packages")
-        return path
-
-    def install(self, *arguments: str | Path) -> None:
-        pip = [sys.executable, "-m", "pip", "--python", str(self.folder / "bin/python"), "--quiet"]
-        subprocess.run([*pip, "--disable-pip-version-check", "install", *arguments], check=True)
-
-    def run(
-        self, program: str, *arguments: str, cwd: Path, **settings: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run one of its programs with these variables and no others."""
-        command = [str(self.folder / "bin" / program), *arguments]
-        return subprocess.run(command, cwd=cwd, env=settings, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +42,10 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return built
 
 
-def _environment(folder: Path) -> Environment:
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    return Environment(folder)
-
-
 @pytest.fixture(scope="module")
 def light(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """The client with its dependencies, and nothing else."""
-    environment = _environment(tmp_path_factory.mktemp("light") / "env")
+    environment = new_environment(tmp_path_factory.mktemp("light") / "env")
     environment.install(wheels["masktune"])
     return environment
 
@@ -81,7 +53,7 @@ def light(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def service(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """Both wheels; what others made comes from the environment of the tests."""
-    environment = _environment(tmp_path_factory.mktemp("service") / "env")
+    environment = new_environment(tmp_path_factory.mktemp("service") / "env")
     environment.install("--no-deps", "--no-index", *wheels.values())
     lent = "\n".join(path for path in sys.path if path.endswith("site-packages"))
     (environment.site_packages / "lent.pth").write_text(lent)

@@ -94,3 +94,12 @@ def test_operation_ids_are_the_names_of_the_routes() -> None:
     ids = [operation["operationId"] for path in DOCUMENT["paths"].values() for operation in path.values()]
     assert {"start_masktune", "list_jobs", "get_model"} <= set(ids)
     assert all(name.isidentifier() and "__" not in name for name in ids)
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=lambda part: part)
+def test_every_json_response_has_a_named_type(method: str, path: str) -> None:
+    for status, response in DOCUMENT["paths"][path][method]["responses"].items():
+        for media_type, content in response.get("content", {}).items():
+            if media_type.endswith("json"):
+                schema = content["schema"]
+                assert all("$ref" in one for one in schema.get("oneOf", [schema])), status
