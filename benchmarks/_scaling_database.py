@@ -151,7 +151,7 @@ def lengthen(database: Database, like: str, *, queued: int, ended: int) -> None:
                 "created_at": "j.created_at - i",
                 "ended_at": "NULL" if state == "queued" else "j.created_at",
                 "priority": "(i % 3)",
-                "owner": "'k' || (i % 50)",
+                "created_by": "'k' || (i % 50)",
             }
             values = ", ".join(changed.get(name, f"j.{name}") for name in columns)
             session.execute(

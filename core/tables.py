@@ -29,6 +29,11 @@ def _where(condition: str) -> dict[str, Any]:
     return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
 
 
+def _user_metadata() -> Any:
+    """The column `metadata`, a name that SQLAlchemy keeps for itself: the users' own pairs of texts."""
+    return mapped_column("metadata", default=dict, server_default=text("'{}'"))
+
+
 class Table(DeclarativeBase):
     """The base class of all tables; migrations are compared with `Table.metadata`."""
 
@@ -65,6 +70,9 @@ class DatasetRow(Table):
     classes: Mapped[list[str]] = mapped_column(default=list)
     summary: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """The import's report without its lists of files: `splits`, `groups`, counts, facts about the store."""
+    user_metadata: Mapped[dict[str, Any]] = _user_metadata()
+    created_by: Mapped[str | None] = mapped_column(String(64))
+    """Id of the caller that created it; None in rows older than the column."""
     created_at: Mapped[float] = mapped_column(server_default=db_now())
     ended_at: Mapped[float | None]
 
@@ -111,8 +119,12 @@ class JobRow(Table):
     """Number of the job's newest event."""
     thinned_at: Mapped[float | None]
     """When the job's events were thinned; see `core.queries.events.thin`."""
+    name: Mapped[str | None] = mapped_column(String(100))
+    user_metadata: Mapped[dict[str, Any]] = _user_metadata()
     owner: Mapped[str | None] = mapped_column(String(64))
-    """Id of the caller that started the job, for the limit on active jobs; None in rows older than it."""
+    """Written by the version before, as `announced_at`."""
+    created_by: Mapped[str | None] = mapped_column(String(64))
+    """Id of the caller that started the job, for the limit on active jobs too; None in rows older than it."""
     request_id: Mapped[str | None] = mapped_column(String(64))
     """`X-Request-ID` of the request that started the job; it appears in the worker's log lines."""
     traceparent: Mapped[str | None] = mapped_column(String(55))
@@ -124,7 +136,7 @@ class JobRow(Table):
         Index("jobs_newest", "created_at", "id"),
         Index("jobs_lease", "state", "lease_until"),
         Index("jobs_dataset", "dataset_id", "state"),
-        Index("jobs_owner", "owner", "state"),
+        Index("jobs_created_by", "created_by", "state"),
     )
 
 
@@ -168,6 +180,10 @@ class ModelRow(Table):
     calibration: Mapped[dict[str, Any] | None]
     """`{id, artifact, n, scores}`; the tables themselves are in the artifact."""
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    name: Mapped[str | None] = mapped_column(String(100))
+    user_metadata: Mapped[dict[str, Any]] = _user_metadata()
+    created_by: Mapped[str | None] = mapped_column(String(64))
+    """Id of the caller that imported it or started its job; None in rows older than the column."""
     created_at: Mapped[float] = mapped_column(server_default=db_now())
 
     __table_args__ = (Index("models_newest", "created_at", "id"),)

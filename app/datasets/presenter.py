@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from app.http.edits import user_fields
 from app.http.key_order import BY_NAME, PROBLEM, Order, each, of_fields, ordered
 from app.http.locations import Locate, located
 from core.artifacts import ArtifactMissing, Artifacts
@@ -30,7 +31,6 @@ def describe(row: DatasetRow, locate: Locate, artifacts: Artifacts | None = None
     summary, splits = row.summary, _splits(row)
     return Dataset(
         id=row.id,
-        name=row.name,
         state=row.state,
         format=summary.get("format") or row.format,
         source={k: v for k, v in row.source.items() if k != "upload"} or {"upload": True},
@@ -41,6 +41,7 @@ def describe(row: DatasetRow, locate: Locate, artifacts: Artifacts | None = None
         job=row.job_id,
         created_at=row.created_at,
         ended_at=row.ended_at,
+        **user_fields(row),
     )
 
 

@@ -28,7 +28,8 @@ from app.deps import (
     Writing,
 )
 from app.http import pagination
-from app.http.etag import conditional
+from app.http.edits import apply_edit
+from app.http.etag import IfMatch, conditional
 from app.http.file_response import send_file
 from app.http.multipart import MULTIPART
 from app.http.pagination import Cursor, Limit
@@ -38,7 +39,7 @@ from app.jobs.queue import CreationDep
 from app.operations.problems_routes import problems
 from core.errors import NotReported, UnsupportedMedia
 from core.queries import datasets as queries
-from masktune.contract.base import Page, Split
+from masktune.contract.base import Edit, Page, Split
 from masktune.contract.datasets import Dataset, DatasetUpload, FullReport, Sample, SourceRequest
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=CallerFirst)
@@ -106,6 +107,27 @@ def list_datasets(
 )
 def get_dataset(request: Request, row: LoadedDataset, locate: LocateDep, artifacts: ArtifactsDep) -> Response:
     return conditional(request, describe(row, locate, artifacts))
+
+
+@router.patch(
+    "/{dataset_id}",
+    dependencies=[TRAINER],
+    summary="Change the name and the metadata of a data set",
+    response_model=Dataset,
+    responses=problems(404, 412),
+)
+def edit_dataset(
+    dataset_id: DatasetKey,
+    edit: Edit,
+    session: Writing,
+    locate: LocateDep,
+    artifacts: ArtifactsDep,
+    if_match: IfMatch = None,
+) -> Response:
+    row = queries.get(session, dataset_id, lock=True)
+    return apply_edit(
+        session, row, edit, if_match=if_match, describe=lambda: describe(row, locate, artifacts)
+    )
 
 
 @router.delete(

@@ -81,7 +81,7 @@ def delete(session: Session, dataset_id: str, stores: Stores, discard: DiscardFi
 
 
 def parse_fields(fields: Mapping[str, str]) -> UploadRequest:
-    """Parse the form's fields; `options` is JSON and `seed` a decimal integer."""
+    """Parse the form's fields; `options` and `metadata` are JSON and `seed` a decimal integer."""
     raw: dict[str, Any] = dict(fields)
     for name, read in _FORM_FIELDS.items():
         if name in raw:
@@ -94,7 +94,7 @@ def parse_fields(fields: Mapping[str, str]) -> UploadRequest:
     return parse(UploadRequest, raw)
 
 
-_FORM_FIELDS: dict[str, Callable[[str], Any]] = {"options": json.loads, "seed": int}
+_FORM_FIELDS: dict[str, Callable[[str], Any]] = {"options": json.loads, "metadata": json.loads, "seed": int}
 
 
 def _options(kind: type[FormatOptions | BuiltinOptions], options: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +123,8 @@ def _create(
             source=source,
             options=options,
             job_id=job.id,
+            user_metadata=request.metadata,
+            created_by=creation.once.caller,
         ),
     )
     dataset = describe(row, creation.locate)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Annotated
 
+from fastapi import Header
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 JSON = "application/json"
+IfMatch = Annotated[str | None, Header(alias="If-Match", description="ETag that it must still have.")]
 
 
 def etag_of(body: bytes) -> str:

@@ -46,7 +46,7 @@ class Once:
 
     database: Database
     caller: str
-    """Id of the caller, who becomes the owner of a job created here."""
+    """Id of the caller: `created_by` of what is created here."""
     key: str | None
     """Digest of (caller, method, path, Idempotency-Key), or None if no key was sent."""
     origin: Origin = field(default_factory=Origin)

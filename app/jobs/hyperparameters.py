@@ -12,7 +12,7 @@ from app.jobs import presets
 from core.errors import InvalidInput
 from core.tables import DatasetRow
 from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
-from masktune.contract.job_requests import RetrainHeadRequest
+from masktune.contract.job_requests import JobRequest, RetrainHeadRequest
 from masktune.contract.parameters import ConfigError
 from masktune.contract.request_fields import explicit
 from models.backbones.errors import UnknownBackbone
@@ -20,7 +20,7 @@ from models.defaults import default_hyperparameters
 
 RANDOM = "random"
 """The masking method that masks as many pixels as saliency would, at random places."""
-NOT_PARAMS = frozenset({"dataset", "model", "mask_set", "preset"})
+NOT_PARAMS = frozenset({"dataset", "model", "mask_set", "preset", *JobRequest.model_fields})
 
 
 def resolve(base: Mapping[str, Any], request: BaseModel, **fixed: Any) -> Hyperparameters:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -31,6 +30,7 @@ from masktune.contract.job_requests import (
     ErmRequest,
     EvaluateRequest,
     FinetuneRequest,
+    JobRequest,
     MaskRequest,
     MasktuneRequest,
     PredictRequest,
@@ -52,7 +52,7 @@ class Plan:
     inputs: dict[str, Any] = field(default_factory=dict)
 
 
-def start(creation: JobCreation, kind: JobKind, request: BaseModel) -> Response:
+def start(creation: JobCreation, kind: JobKind, request: JobRequest) -> Response:
     """Plan the job and queue it; answer 202 with the whole resource."""
 
     def plan() -> Plan:
@@ -64,7 +64,16 @@ def start(creation: JobCreation, kind: JobKind, request: BaseModel) -> Response:
         session.get(DatasetRow, planned.dataset_id, with_for_update=True)
         datasets.get_ready(session, planned.dataset_id)
         registry.keep(session, jobs.models_read(planned.inputs, planned.params))
-        row = creation.add(session, kind, planned.dataset_id, params=planned.params, inputs=planned.inputs)
+        row = creation.add(
+            session,
+            kind,
+            planned.dataset_id,
+            params=planned.params,
+            inputs=planned.inputs,
+            name=request.name,
+            user_metadata=request.metadata,
+            priority=request.priority,
+        )
         job = describe(row, creation.locate)
         return represent(job, status=202, headers={"Location": job.links["self"]})
 
@@ -150,7 +159,7 @@ def _predict(session: Session, request: PredictRequest) -> Plan:
         raise InvalidInput.field(
             "/score", "needs-erm", f"{request.score} needs an ERM model, and model {model.id} has none"
         )
-    params = request.model_dump(mode="json", exclude={"model", "dataset"})
+    params = request.model_dump(mode="json", exclude={"model", "dataset", *JobRequest.model_fields})
     return Plan(dataset.id, params, {"model": model.id})
 
 

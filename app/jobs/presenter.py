@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.http.edits import user_fields
 from app.http.key_order import ARMS, BY_NAME, METRICS, ordered
 from app.http.locations import Locate, located
 from core.tables import EventRow, JobRow
@@ -25,6 +26,7 @@ def describe(row: JobRow, locate: Locate) -> Job:
         dataset=row.dataset_id,
         progress=Progress(**progress),
         attempt=row.attempt,
+        priority=row.priority,
         params=ordered(row.params),
         inputs={name: row.inputs[name] for name in JobInputs.model_fields if name in row.inputs},
         models=ordered(row.models, ARMS),
@@ -37,6 +39,7 @@ def describe(row: JobRow, locate: Locate) -> Job:
         cancelling_at=row.times.get(JobState.CANCELLING),
         ended_at=row.ended_at,
         links=_links(row, locate),
+        **user_fields(row),
     )
 
 

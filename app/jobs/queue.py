@@ -31,11 +31,11 @@ class JobQueue:
     def admit(self, session: Session, job: JobRow) -> None:
         """Announce this job, which the transaction has queued, once it is committed.
 
-        Raises `TooManyRequests` if it exceeds its owner's quota; the transaction is then rolled back. The
-        response has no Retry-After, because nobody knows when a job ends.
+        Raises `TooManyRequests` if it exceeds the quota of the key that created it; the transaction is then
+        rolled back. The response has no Retry-After, because nobody knows when a job ends.
         """
         most = self.max_active
-        if most and job.owner is not None and jobs.active_of(session, job.owner) > most:
+        if most and job.created_by is not None and jobs.active_of(session, job.created_by) > most:
             raise TooManyRequests(
                 f"this key has {most} queued or running jobs, which is its limit; "
                 "wait until one ends, or cancel one"
@@ -59,17 +59,20 @@ class JobCreation:
         *,
         params: dict[str, Any],
         inputs: dict[str, Any],
+        **user_fields: Any,
     ) -> JobRow:
-        """Queue a job; `inputs` are those besides the data set. Raises `TooManyRequests`."""
+        """Queue a job; `inputs` are those besides the data set, `user_fields` are columns that any job may
+        have. Raises `TooManyRequests`."""
         job = JobRow(
             id=new_id("job"),
             kind=kind,
-            owner=self.once.caller,
+            created_by=self.once.caller,
             request_id=self.once.origin.request_id,
             traceparent=self.once.origin.traceparent,
             dataset_id=dataset_id,
             params=params,
             inputs={"dataset": dataset_id, **inputs},
+            **user_fields,
         )
         row = jobs.add(session, job)
         self.queue.admit(session, row)

@@ -19,7 +19,8 @@ from app.deps import (
     Writing,
 )
 from app.http import pagination
-from app.http.etag import conditional, represent
+from app.http.edits import apply_edit
+from app.http.etag import IfMatch, conditional, represent
 from app.http.file_response import send_file
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, sends
@@ -29,6 +30,7 @@ from app.jobs.presenter import describe
 from app.jobs.queue import CreationDep, QueueDep
 from app.operations.problems_routes import problems
 from core.queries import jobs as queries
+from masktune.contract.base import Edit
 from masktune.contract.job_requests import (
     ErmRequest,
     EvaluateRequest,
@@ -145,6 +147,20 @@ def list_jobs(
 )
 def get_job(request: Request, row: LoadedJob, locate: LocateDep) -> Response:
     return conditional(request, describe(row, locate))
+
+
+@router.patch(
+    "/{job_id}",
+    dependencies=[TRAINER],
+    summary="Change the name and the metadata of a job",
+    response_model=AnyJob,
+    responses=problems(404, 412),
+)
+def edit_job(
+    job_id: JobKey, edit: Edit, session: Writing, locate: LocateDep, if_match: IfMatch = None
+) -> Response:
+    row = queries.get(session, job_id, lock=True)
+    return apply_edit(session, row, edit, if_match=if_match, describe=lambda: describe(row, locate))
 
 
 @router.post(

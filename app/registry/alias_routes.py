@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from sqlalchemy.orm import Session
 
 from app.deps import ADMIN, READER, CallerFirst, DatabaseDep, InferenceDep, LocateDep, Reading, Writing
-from app.http.etag import conditional, represent
+from app.http.etag import IfMatch, conditional, represent
 from app.http.idempotency import Idempotent, fingerprint
 from app.http.responses import NOT_MODIFIED, Responses
 from app.operations.problems_routes import problems
@@ -36,7 +36,6 @@ def _name(
 
 
 AliasName = Annotated[str, Depends(_name)]
-IfMatch = Annotated[str | None, Header(alias="If-Match", description="ETag that the alias must still have.")]
 IfNoneMatch = Annotated[
     str | None, Header(alias="If-None-Match", description="`*`: only if the alias does not exist yet.")
 ]

@@ -26,7 +26,8 @@ from app.deps import (
     Writing,
 )
 from app.http import pagination
-from app.http.etag import JSON, conditional, matches
+from app.http.edits import apply_edit
+from app.http.etag import JSON, IfMatch, conditional, matches
 from app.http.file_response import WholeFile
 from app.http.idempotency import Idempotent
 from app.http.multipart import MULTIPART
@@ -41,7 +42,7 @@ from app.registry import service as models
 from app.registry import uploads as model_import
 from core.errors import UnsupportedMedia
 from core.queries import registry
-from masktune.contract.base import DatasetRef, JobRef, Page
+from masktune.contract.base import DatasetRef, Edit, JobRef, Page
 from masktune.contract.models import Model, ModelUpload
 from masktune.contract.reject_option import Drift, RiskCoverage, RiskCoverageQuery
 from masktune.contract.vocabulary import Arm
@@ -116,6 +117,18 @@ async def import_model(
 )
 def get_model(request: Request, row: LoadedModel) -> Response:
     return conditional(request, models.describe(row))
+
+
+@router.patch(
+    "/{model}",
+    dependencies=[TRAINER],
+    response_model=Model,
+    summary="Change the name and the metadata of a model",
+    responses=problems(404, 412),
+)
+def edit_model(row: LoadedModel, edit: Edit, session: Writing, if_match: IfMatch = None) -> Response:
+    locked = registry.get(session, row.id, lock=True)
+    return apply_edit(session, locked, edit, if_match=if_match, describe=lambda: models.describe(locked))
 
 
 @router.delete(

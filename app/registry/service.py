@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.deps import DiscardFiles
+from app.http.edits import user_fields
 from app.http.key_order import FIGURES, ordered
 from app.inference import Inference, Pair
 from app.inference.engines import graph_store as graphs
@@ -38,6 +39,7 @@ def describe(row: ModelRow) -> Model:
         calibration=calibration_ref(row),
         metrics=ModelMetrics(val=_split(row.metrics.get("val")), test=_split(row.metrics.get("test"))),
         created_at=row.created_at,
+        **user_fields(row),
     )
 
 

@@ -65,6 +65,9 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, locate: Locate) -> 
                     classes=request.classes,
                     image_size=request.image_size,
                     artifact=key,
+                    name=request.name,
+                    user_metadata=request.metadata,
+                    created_by=once.caller,
                 ),
             )
             headers = {"Location": locate(f"/models/{row.id}")}
@@ -74,9 +77,9 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, locate: Locate) -> 
 
 
 def parse_fields(fields: Mapping[str, str]) -> ModelImport:
-    """Parse the form's fields; `classes` is a JSON list and `image_size` a decimal integer."""
+    """Parse the form's fields; `classes` and `metadata` are JSON and `image_size` a decimal integer."""
     raw: dict[str, Any] = dict(fields)
-    for name, read in (("classes", json.loads), ("image_size", int)):
+    for name, read in (("classes", json.loads), ("metadata", json.loads), ("image_size", int)):
         if name in raw:
             try:
                 raw[name] = read(raw[name])

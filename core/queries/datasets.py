@@ -16,9 +16,9 @@ from core.tables import DatasetRow, JobRow
 from masktune.contract.vocabulary import RESUMABLE, DatasetState
 
 
-def get(session: Session, dataset_id: str) -> DatasetRow:
+def get(session: Session, dataset_id: str, *, lock: bool = False) -> DatasetRow:
     """The data set, or `NotFound`."""
-    row = session.get(DatasetRow, dataset_id)
+    row = session.get(DatasetRow, dataset_id, with_for_update=lock)
     if row is None:
         raise NotFound(f"there is no data set {dataset_id}; GET /datasets lists them")
     return row
@@ -83,9 +83,7 @@ def resumable_jobs(session: Session, dataset_id: str) -> list[str]:
 
 def delete(session: Session, dataset_id: str) -> DatasetRow:
     """Remove the row, or `DatasetInUse`; the caller removes the artifact after the commit."""
-    row = session.get(DatasetRow, dataset_id, with_for_update=True)
-    if row is None:
-        raise NotFound(f"there is no data set {dataset_id}; GET /datasets lists them")
+    row = get(session, dataset_id, lock=True)
     users = jobs.using_dataset(session, dataset_id)
     if users:
         raise DatasetInUse(

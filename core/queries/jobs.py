@@ -22,9 +22,9 @@ QUEUED = JobRow.state == literal(JobState.QUEUED, JobRow.state.type, literal_exe
 """Rendered literally into the SQL: a partial index on queued jobs cannot serve a bound parameter."""
 
 
-def get(session: Session, job_id: str) -> JobRow:
+def get(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
     """The job, or `NotFound`."""
-    row = session.get(JobRow, job_id)
+    row = session.get(JobRow, job_id, with_for_update=lock)
     if row is None:
         raise NotFound(f"there is no job {job_id}; GET /jobs lists them")
     return row
@@ -75,15 +75,15 @@ def models_read(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> set[str
     return {name for name in named if isinstance(name, str)}
 
 
-def active_of(session: Session, owner: str) -> int:
-    """The number of active jobs of this owner.
+def active_of(session: Session, caller: str) -> int:
+    """The number of active jobs that this caller created.
 
-    Until the transaction ends, other counts for the same owner wait, so that two concurrent requests cannot
-    both take the last place. PostgreSQL uses an advisory lock on the owner; SQLite has only one writer.
+    Until the transaction ends, other counts for the same caller wait, so that two concurrent requests cannot
+    both take the last place. PostgreSQL uses an advisory lock on the caller; SQLite has only one writer.
     """
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(owner, 0))))
-    query = select(func.count()).where(JobRow.owner == owner, JobRow.state.in_(ACTIVE))
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(caller, 0))))
+    query = select(func.count()).where(JobRow.created_by == caller, JobRow.state.in_(ACTIVE))
     return session.execute(query).scalar_one()
 
 
@@ -111,7 +111,7 @@ def oldest_queued_seconds(session: Session) -> float:
 
 def cancel(session: Session, job_id: str) -> JobRow:
     """Cancel a job: a queued one ends at once, a running one becomes `cancelling`."""
-    row = _locked(session, job_id)
+    row = get(session, job_id, lock=True)
     if row.state.ended:
         raise JobEnded(f"job {job_id} is {row.state.value}; there is nothing to cancel")
     if row.state is JobState.QUEUED:
@@ -128,7 +128,7 @@ def cancel(session: Session, job_id: str) -> JobRow:
 
 def resume(session: Session, job_id: str) -> JobRow:
     """Requeue a failed or cancelled job; it keeps its finished stages and checkpoints."""
-    row = _locked(session, job_id)
+    row = get(session, job_id, lock=True)
     if row.state not in RESUMABLE:
         raise JobNotResumable(
             f"job {job_id} is {row.state.value}; only a failed or cancelled job can be resumed"
@@ -149,10 +149,3 @@ def _models_of(
 ) -> set[object]:
     made = inputs.get("model_ids") or {}
     return models_read(inputs, params) | {*made.values(), *models.values()}
-
-
-def _locked(session: Session, job_id: str) -> JobRow:
-    row = session.get(JobRow, job_id, with_for_update=True)
-    if row is None:
-        raise NotFound(f"there is no job {job_id}; GET /jobs lists them")
-    return row

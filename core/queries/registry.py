@@ -16,7 +16,7 @@ from masktune.contract.ids import is_id
 from masktune.contract.vocabulary import Arm
 
 
-def get(session: Session, name: str) -> ModelRow:
+def get(session: Session, name: str, *, lock: bool = False) -> ModelRow:
     """The model with this id or alias, or `NotFound`."""
     model_id = name
     if not is_id(name, "mdl"):
@@ -24,7 +24,7 @@ def get(session: Session, name: str) -> ModelRow:
         if alias is None:
             raise NotFound(f"there is no model or alias {name!r}; GET /models and GET /aliases list them")
         model_id = alias.model_id
-    row = session.get(ModelRow, model_id)
+    row = session.get(ModelRow, model_id, with_for_update=lock)
     if row is None:
         raise NotFound(f"there is no model {model_id}; GET /models lists them")
     return row
@@ -72,9 +72,7 @@ def keep(session: Session, model_ids: Iterable[str]) -> None:
 
 def delete(session: Session, model_id: str) -> ModelRow:
     """Remove the row, or `ModelInUse`; the caller removes the artifact after the commit."""
-    row = session.get(ModelRow, model_id, with_for_update=True)
-    if row is None:
-        raise NotFound(f"there is no model {model_id}; GET /models lists them")
+    row = get(session, model_id, lock=True)
     users = jobs.using_model(session, model_id)
     if users:
         raise ModelInUse(

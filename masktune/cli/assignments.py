@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from masktune.cli.output import USAGE, fail
+
+if TYPE_CHECKING:
+    from masktune.client.calls import Changes
 
 
 def assigned(pairs: Iterable[str] | None, text_fields: Collection[str] = ()) -> dict[str, Any]:
@@ -25,6 +30,38 @@ def assigned(pairs: Iterable[str] | None, text_fields: Collection[str] = ()) -> 
                 fail(f"{pair!r} sets a field of {part!r}, which already has a value", USAGE)
         at[last] = text if name in text_fields else _value(text)
     return found
+
+
+Metadata = Annotated[
+    list[str] | None,
+    typer.Option("--meta", metavar="KEY=TEXT", help="A note of your own; may be repeated."),
+]
+NewName = Annotated[str | None, typer.Option("--name", help="The new name.", show_default=False)]
+NewMetadata = Annotated[
+    list[str] | None,
+    typer.Option("--meta", metavar="KEY=TEXT", help="A note to add or change; KEY= removes it."),
+]
+
+
+def metadata_of(pairs: Iterable[str] | None) -> dict[str, str]:
+    """`["site=Bern"]` → `{"site": "Bern"}`."""
+    metadata = {}
+    for pair in pairs or ():
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            fail(f"{pair!r} is not of the form KEY=TEXT", USAGE)
+        metadata[key] = text
+    return metadata
+
+
+def changes_of(name: str | None, pairs: Iterable[str] | None) -> Changes:
+    """What an `edit` command changes."""
+    changes: Changes = {} if name is None else {"name": name}
+    if pairs:
+        changes["metadata"] = {key: text or None for key, text in metadata_of(pairs).items()}
+    if not changes:
+        fail("give --name or --meta", USAGE)
+    return changes
 
 
 def _value(text: str) -> Any:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from masktune.cli import completion
-from masktune.cli.assignments import assigned
-from masktune.cli.output import USAGE, age, fail
+from masktune.cli.assignments import Metadata, NewMetadata, NewName, assigned, changes_of, metadata_of
+from masktune.cli.output import USAGE, add_user_rows, age, fail
 from masktune.cli.progress import follow, sending, watching
 from masktune.cli.session import Session, connected
 
@@ -62,20 +62,29 @@ def add(
             help="An option of the source or the format, e.g. download=true; may be repeated.",
         ),
     ] = None,
+    metadata: Metadata = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the splits that the import makes.")] = 0,
     wait: Annotated[bool, typer.Option(help="Wait until the import has ended.")] = True,
 ) -> None:
     """Upload a data set (zip, tar, tar.gz, tar.zst, or a folder), or import one from a source."""
-    options, datasets = assigned(option), session.client.datasets
+    options, notes, datasets = assigned(option), metadata_of(metadata), session.client.datasets
     if _is_source(what):
-        dataset = datasets.from_source(what, name=name, format=format, options=options, seed=seed)
+        dataset = datasets.from_source(
+            what, name=name, format=format, options=options, seed=seed, metadata=notes
+        )
     else:
         path = Path(what)
         if not path.exists():
             fail(f"{what} does not exist", USAGE)
         with sending(session.console, f"uploading {path.name}") as on_sent:
             dataset = datasets.upload(
-                path, name=name, format=format, options=options, seed=seed, on_sent=on_sent
+                path,
+                name=name,
+                format=format,
+                options=options,
+                seed=seed,
+                metadata=notes,
+                on_sent=on_sent,
             )
     session.say(f"data set {dataset.id} is being imported")
     if wait:
@@ -115,6 +124,14 @@ def list_(
 def show(session: Session, dataset_id: Id) -> None:
     """Show one data set: splits, groups, and what its import rejected."""
     dataset = session.client.datasets.get(dataset_id)
+    session.show(dataset, lambda: table(dataset))
+
+
+@app.command()
+@connected
+def edit(session: Session, dataset_id: Id, name: NewName = None, metadata: NewMetadata = None) -> None:
+    """Change the name and the metadata of a data set."""
+    dataset = session.client.datasets.update(dataset_id, **changes_of(name, metadata))
     session.show(dataset, lambda: table(dataset))
 
 
@@ -168,6 +185,7 @@ def table(dataset: Dataset) -> Table:
 
     shown = Table(box=SIMPLE, show_header=False, title=f"data set {dataset.name}", title_justify="left")
     shown.add_row("id", dataset.id)
+    add_user_rows(shown, dataset)
     shown.add_row("state", dataset.state)
     shown.add_row("format", dataset.format or "–")
     shown.add_row("classes", ", ".join(dataset.classes) or "–")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from masktune.cli import completion
-from masktune.cli.assignments import assigned
-from masktune.cli.output import ENDED_BADLY, USAGE, age, fail, figure
+from masktune.cli.assignments import Metadata, NewMetadata, NewName, assigned, changes_of, metadata_of
+from masktune.cli.output import ENDED_BADLY, USAGE, add_user_rows, age, fail, figure
 from masktune.cli.progress import describe, follow, last, watching
 from masktune.cli.session import Session, connected, plain
 from masktune.contract.hyperparameters import hyperparameters_of
@@ -54,6 +54,11 @@ def start(
         str | None,
         typer.Option(help="Name of a preset; single fields override it.", autocompletion=completion.presets),
     ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the job.")] = None,
+    metadata: Metadata = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-100, max=100, help="Jobs of a higher priority start first [0].")
+    ] = None,
     set: Annotated[  # the option's name
         list[str] | None,
         typer.Option(
@@ -69,7 +74,8 @@ def start(
     """Queue a job. Every field has a default that suits the data set."""
     if kind not in completion.KINDS:
         fail(f"there is no job of kind {kind!r}; use one of {', '.join(completion.KINDS)}", USAGE)
-    named = {"dataset": dataset, "model": model, "preset": preset}
+    named: dict[str, Any] = {"dataset": dataset, "model": model, "preset": preset}
+    named |= {"name": name, "metadata": metadata_of(metadata) or None, "priority": priority}
     text_fields = [name for name, parameter in dotted(hyperparameters_of(kind)) if parameter.type is str]
     fields = assigned(set, text_fields) | {name: value for name, value in named.items() if value is not None}
     job = session.client.jobs.start(kind, **fields)
@@ -127,6 +133,14 @@ def list_(
 def show(session: Session, job_id: Id) -> None:
     """Show one job."""
     job = session.client.jobs.get(job_id)
+    session.show(job, lambda: table(job))
+
+
+@app.command()
+@connected
+def edit(session: Session, job_id: Id, name: NewName = None, metadata: NewMetadata = None) -> None:
+    """Change the name and the metadata of a job."""
+    job = session.client.jobs.update(job_id, **changes_of(name, metadata))
     session.show(job, lambda: table(job))
 
 
@@ -213,8 +227,11 @@ def table(job: Job) -> Table:
 
     shown = Table(box=SIMPLE, show_header=False, title=f"{job.kind} job", title_justify="left")
     shown.add_row("id", job.id)
+    add_user_rows(shown, job)
     shown.add_row("state", job.state if job.ended else f"{job.state}: {describe(job)}")
     shown.add_row("done", f"{job.progress.fraction:.0%}, attempt {job.attempt}")
+    if job.priority:
+        shown.add_row("priority", str(job.priority))
     shown.add_row("data set", job.dataset or "–")
     shown.add_row("queued", age(job.created_at))
     shown.add_row("started", age(job.started_at))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from masktune.cli import completion, judged
-from masktune.cli.output import age, figure
+from masktune.cli.assignments import Metadata, NewMetadata, NewName, changes_of, metadata_of
+from masktune.cli.output import add_user_rows, age, figure
 from masktune.cli.progress import sending
 from masktune.cli.session import Session, connected
 
@@ -103,6 +104,14 @@ def show(session: Session, model: Name) -> None:
 
 @app.command()
 @connected
+def edit(session: Session, model: Name, name: NewName = None, metadata: NewMetadata = None) -> None:
+    """Change the name and the metadata of a model."""
+    edited = session.client.models.update(model, **changes_of(name, metadata))
+    session.show(edited, lambda: table(edited))
+
+
+@app.command()
+@connected
 def add(
     session: Session,
     file: Annotated[
@@ -121,11 +130,20 @@ def add(
         str | None,
         typer.Option(help="Data set that it belongs to.", autocompletion=completion.datasets),
     ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the model.")] = None,
+    metadata: Metadata = None,
 ) -> None:
     """Import a model of your own. Its weights keep the names that its library gives them."""
     with sending(session.console, f"uploading {file.name}") as on_sent:
         found = session.client.models.import_(
-            file, backbone=backbone, classes=classes, image_size=image_size, dataset=dataset, on_sent=on_sent
+            file,
+            backbone=backbone,
+            classes=classes,
+            image_size=image_size,
+            dataset=dataset,
+            name=name,
+            metadata=metadata_of(metadata),
+            on_sent=on_sent,
         )
     session.show(found, lambda: table(found))
 
@@ -271,6 +289,7 @@ def table(model: Model) -> Table:
 
     shown = Table(box=SIMPLE, show_header=False, title=f"{model.arm} model", title_justify="left")
     shown.add_row("id", model.id)
+    add_user_rows(shown, model)
     shown.add_row("backbone", f"{model.backbone}, {figure(model.image_size)} px")
     shown.add_row("classes", ", ".join(model.classes))
     shown.add_row("data set", model.dataset or "–")

@@ -14,8 +14,11 @@ import typer
 from masktune.cli.characters import escape_controls
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from masktune import ClientError, FieldError
     from masktune.cli.terminal import Terminal
+    from masktune.contract.base import Resource
 
 REFUSED, USAGE, UNREACHABLE, ENDED_BADLY, INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -60,6 +63,14 @@ def figure(value: object, digits: int = 3) -> str:
     if isinstance(value, float):
         return f"{value:.{digits}f}"
     return str(value)
+
+
+def add_user_rows(table: Table, resource: Resource) -> None:
+    """Add a resource's name and metadata, where it has any, to the table that shows it."""
+    if resource.name:
+        table.add_row("name", resource.name)
+    for key, text in resource.metadata.items():
+        table.add_row(key, text)
 
 
 def age(value: Any) -> str:

@@ -7,9 +7,9 @@ import itertools
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -118,6 +118,20 @@ def get(path: str, **query: str | int | float | bool | None) -> Request:
 def create(path: str, *, json: object = None, key: str | None = None) -> Request:
     """Build a POST that creates something once, however often it is sent: it carries an Idempotency-Key."""
     return Request(method="POST", path=path, json=json, headers=idempotent(key), repeatable=True)
+
+
+class Changes(TypedDict, total=False):
+    """What an update changes; a field that is left out stays as it is."""
+
+    name: str | None
+    metadata: Mapping[str, str | None] | None
+    """Pairs to add or change; None removes one, or all of them."""
+
+
+def update(path: str, changes: Changes, if_match: str | None) -> Request:
+    """Build a PATCH. With `if_match`, an ETag, it is refused if the resource has changed since."""
+    headers = {} if if_match is None else {"If-Match": if_match}
+    return Request(method="PATCH", path=path, json=changes, headers=headers, repeatable=if_match is None)
 
 
 def idempotent(key: str | None) -> dict[str, str]:

@@ -6,14 +6,26 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from masktune.client.calls import call, create, fetch, get, idempotent, pages, segment, until
+from masktune.client.calls import (
+    Changes,
+    call,
+    create,
+    fetch,
+    get,
+    idempotent,
+    pages,
+    segment,
+    until,
+    update,
+)
 from masktune.client.errors import DatasetInvalid, WaitedTooLong
 from masktune.client.limits import check_upload
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, ZippedFolder, spelt
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
+from masktune.contract.base import MOST_NAME
 from masktune.contract.datasets import Dataset, FullReport, Sample
 
 
@@ -24,6 +36,7 @@ def upload_dataset(
     format: str = "auto",
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    metadata: Mapping[str, str] | None = None,
     on_sent: OnSent | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Dataset]:
@@ -41,9 +54,11 @@ def upload_dataset(
         filename=f"{called}.zip" if folder else spelt(path.name),
         open=partial(ZippedFolder if folder else CountedFile, path, on_sent),
     )
-    form = {"name": name or called.partition(".")[0], "format": format, "seed": str(seed)}
+    form = {"name": name or called.partition(".")[0][:MOST_NAME], "format": format, "seed": str(seed)}
     if options:
         form["options"] = json.dumps(dict(options))
+    if metadata:
+        form["metadata"] = json.dumps(dict(metadata))
     request = Request(
         method="POST",
         path="/datasets",
@@ -64,6 +79,7 @@ def from_source(
     format: str = "auto",
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    metadata: Mapping[str, str] | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Dataset]:
     """Import a data set from a source that the service can reach: `builtin:NAME`, or an address it allows."""
@@ -71,12 +87,21 @@ def from_source(
     body |= {"format": format, "seed": seed}
     if options:
         body["options"] = dict(options)
+    if metadata:
+        body["metadata"] = dict(metadata)
     return call(create("/datasets", json=body, key=idempotency_key), Dataset)
 
 
 def get_dataset(dataset_id: str) -> Flow[Dataset]:
     """Get one data set with its report."""
     return call(get(f"/datasets/{segment(dataset_id)}"), Dataset)
+
+
+def update_dataset(
+    dataset_id: str, *, if_match: str | None = None, **changes: Unpack[Changes]
+) -> Flow[Dataset]:
+    """Change the name or the metadata. `if_match`: only if it still has this ETag."""
+    return call(update(f"/datasets/{segment(dataset_id)}", changes, if_match), Dataset)
 
 
 def list_datasets(*, limit: int | None = None) -> EmittingFlow[Dataset]:
@@ -133,7 +158,7 @@ def delete_dataset(dataset_id: str) -> Flow[None]:
 def _name_of(source: str) -> str:
     """The last path segment without its extensions, in the way that an upload is named after its file."""
     last = source.rstrip("/").rpartition("/")[2].removeprefix("builtin:")
-    return last.partition(".")[0] or last
+    return (last.partition(".")[0] or last)[:MOST_NAME]
 
 
 class Datasets(Resource[D]):
@@ -142,6 +167,7 @@ class Datasets(Resource[D]):
     upload = Operation(upload_dataset)
     from_source = Operation(from_source)
     get = Operation(get_dataset)
+    update = Operation(update_dataset)
     list = Listing(list_datasets)
     wait = Operation(wait_for_dataset)
     report = Operation(full_report)

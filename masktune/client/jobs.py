@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from masktune.client.calls import call, create, fetch, get, pages, segment, until
+from masktune.client.calls import Changes, call, create, fetch, get, pages, segment, until, update
 from masktune.client.downloads import download
 from masktune.client.errors import JobNotSucceeded, WaitedTooLong
 from masktune.client.events import follow, follow_batches
@@ -34,6 +34,11 @@ def list_presets() -> EmittingFlow[Preset]:
 def get_job(job_id: str) -> Flow[Job]:
     """Get the job in its current state."""
     return call(get(f"/jobs/{segment(job_id)}"), Job)
+
+
+def update_job(job_id: str, *, if_match: str | None = None, **changes: Unpack[Changes]) -> Flow[Job]:
+    """Change the name or the metadata. `if_match`: only if it still has this ETag."""
+    return call(update(f"/jobs/{segment(job_id)}", changes, if_match), Job)
 
 
 def list_jobs(
@@ -123,6 +128,7 @@ class Jobs(Resource[D]):
     start = Operation(start)
     presets = Listing(list_presets)
     get = Operation(get_job)
+    update = Operation(update_job)
     list = Listing(list_jobs)
     cancel = Operation(cancel)
     resume = Operation(resume)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
-from masktune.client.calls import call, create, fetch, get, idempotent, pages, segment
+from masktune.client.calls import Changes, call, create, fetch, get, idempotent, pages, segment, update
 from masktune.client.downloads import download
 from masktune.client.limits import check_upload
 from masktune.client.resource import D, Listing, Operation, Resource
@@ -21,6 +22,11 @@ from masktune.contract.reject_option import Drift, RiskCoverage
 def get_model(model: str) -> Flow[Model]:
     """Get one model by id or alias."""
     return call(get(f"/models/{segment(model)}"), Model)
+
+
+def update_model(model: str, *, if_match: str | None = None, **changes: Unpack[Changes]) -> Flow[Model]:
+    """Change the name or the metadata. `if_match`: only if it still has this ETag."""
+    return call(update(f"/models/{segment(model)}", changes, if_match), Model)
 
 
 def list_models(
@@ -53,6 +59,8 @@ def import_model(
     classes: list[str],
     image_size: int,
     dataset: str | None = None,
+    name: str | None = None,
+    metadata: Mapping[str, str] | None = None,
     on_sent: OnSent | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Model]:
@@ -64,6 +72,10 @@ def import_model(
     form = {"backbone": backbone, "classes": json.dumps(classes), "image_size": str(image_size)}
     if dataset is not None:
         form["dataset"] = dataset
+    if name is not None:
+        form["name"] = name
+    if metadata:
+        form["metadata"] = json.dumps(dict(metadata))
     request = Request(
         method="POST",
         path="/models",
@@ -156,6 +168,7 @@ class Models(Resource[D]):
     """`client.models`."""
 
     get = Operation(get_model)
+    update = Operation(update_model)
     list = Listing(list_models)
     delete = Operation(delete_model)
     download = Operation(download_model)

@@ -78,6 +78,31 @@ Options = Annotated[dict[str, Any], Storable]
 Split = Literal["train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t"]
 """Splits of a data set; the last three are the Background Challenge's images without an object."""
 
+MOST_NAME = 100
+Name = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, min_length=1, max_length=MOST_NAME, pattern=r"^[^\x00-\x1f\x7f]*$"
+    ),
+    Storable,
+]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=40), Storable]
+MetadataText = Annotated[str, StringConstraints(max_length=200), Storable]
+MOST_METADATA = 16
+Metadata = Annotated[dict[MetadataKey, MetadataText], Field(max_length=MOST_METADATA)]
+"""What a user notes about a resource, as pairs of a key and a text."""
+
+
+class Edit(Strict):
+    """A JSON merge patch (RFC 7396) of what users may change: a field that is left out stays as it is."""
+
+    name: Name | None = Field(None, description="Null removes it. A data set cannot be without.")
+    metadata: dict[MetadataKey, MetadataText | None] | None = Field(
+        None,
+        description=f"Pairs to add or change, {MOST_METADATA} in all; null removes one, or all of them.",
+    )
+
+
 DatasetRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^ds_[0-9a-z]+$")]
 JobRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^job_[0-9a-z]+$")]
 ModelRef = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
@@ -97,6 +122,16 @@ class Shape(BaseModel):
 
     model_config = ConfigDict(
         frozen=True, extra="allow", protected_namespaces=(), json_schema_serialization_defaults_required=True
+    )
+
+
+class Resource(Shape):
+    """What data sets, jobs and models have in common."""
+
+    name: str | None = Field(None, description="As its users call it.")
+    metadata: dict[str, str] = Field({}, description="Its users' own notes.")
+    created_by: str | None = Field(
+        None, description="Id of the key that created it; null for a key of the operator, or without keys."
     )
 
 

@@ -8,15 +8,21 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, GetJsonSchemaHandler, StringConstraints
 from pydantic_core.core_schema import CoreSchema, union_schema
 
-from masktune.contract.base import File, Options, Shape, Storable, Strict, Time, Word
+from masktune.contract.base import (
+    File,
+    Metadata,
+    Name,
+    Options,
+    Resource,
+    Shape,
+    Storable,
+    Strict,
+    Time,
+    Word,
+)
 from masktune.contract.hyperparameters import BiasAssignment, BiasKind
 from masktune.contract.vocabulary import DatasetFormat, DatasetState
 
-Name = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
-    Storable,
-]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1, description="Seed of the splits that the import makes.")]
 
 
@@ -61,6 +67,7 @@ class UploadRequest(Strict):
         default_factory=dict, description="A JSON object: the class list, and which CelebA attributes to use."
     )
     seed: Seed = 0
+    metadata: Metadata = Field(default_factory=dict, description="Notes of your own, a JSON object.")
 
 
 class SourceRequest(UploadRequest):
@@ -154,7 +161,7 @@ class FullReport(Shape):
     duplicates: list[Duplicates] = []
 
 
-class Dataset(Shape):
+class Dataset(Resource):
     """A data set. `splits` counts the samples of each split; `report` says what was rejected and why."""
 
     id: str

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from masktune.contract.base import DatasetRef, JobRef, ModelRef, Split, Strict, Word
+from masktune.contract.base import DatasetRef, JobRef, Metadata, ModelRef, Name, Split, Strict, Word
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, RetrainConfig, ScoreName
 from masktune.contract.parameters import declared
 from masktune.contract.request_fields import accepts
@@ -15,7 +15,17 @@ _TRAINED_ON = Field(None, description="Default: the one the model was trained on
 _MODEL = Field(description="Id or alias.")
 
 
-class _Preset(Strict):
+class JobRequest(Strict):
+    """What every job may be given."""
+
+    name: Name | None = Field(None, description="What to call the job.")
+    metadata: Metadata = Field(default_factory=dict, description="Notes of your own.")
+    priority: int = Field(
+        0, ge=-100, le=100, description="Queued jobs start from the highest, those of equal priority by age."
+    )
+
+
+class _Preset(JobRequest):
     preset: Word | None = Field(
         None, description="A name from GET /presets; single fields override it.", examples=["biased_mnist"]
     )
@@ -61,7 +71,7 @@ class FinetuneRequest(_Preset):
 
 
 @accepts(RetrainConfig)
-class RetrainHeadRequest(Strict):
+class RetrainHeadRequest(JobRequest):
     """Keep a model's backbone and retrain its last layer, balanced over groups, labelled or inferred."""
 
     model: ModelRef = Field(description="Id or alias, usually of an ERM model.")
@@ -69,7 +79,7 @@ class RetrainHeadRequest(Strict):
     second_model: ModelRef | None = Field(None, description=declared(RetrainConfig)["second_model"].doc)
 
 
-class EvaluateRequest(Strict):
+class EvaluateRequest(JobRequest):
     """Measure a model on the splits of a data set with the same classes."""
 
     model: ModelRef = _MODEL
@@ -77,7 +87,7 @@ class EvaluateRequest(Strict):
     splits: list[Split] = Field(["val", "test"], min_length=1, max_length=7)
 
 
-class PredictRequest(Strict):
+class PredictRequest(JobRequest):
     """Predict every sample of a split, into a file. At most one of coverage, max_risk and min_score."""
 
     model: ModelRef = _MODEL

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
-from masktune.contract.base import EventTypeName, KindName, Page, Shape, StageName, Time
+from masktune.contract.base import EventTypeName, KindName, Page, Resource, Shape, StageName, Time
 from masktune.contract.job_params import (
     EvaluateParams,
     ImportParams,
@@ -44,7 +44,7 @@ class JobInputs(Shape):
     mask_set: str | None = Field(None, description="Id of a mask job.")
 
 
-class Job(Shape):
+class Job(Resource):
     """A job. Each kind has its own class, with its own `params`; this one is for kinds that are newer."""
 
     by_kind: ClassVar[dict[str, type[Job]]] = {}
@@ -56,6 +56,7 @@ class Job(Shape):
     dataset: str | None = None
     progress: Progress = Field(default_factory=Progress)
     attempt: int = 0
+    priority: int = 0
     params: JobParams = Field(default_factory=JobParams)
     inputs: JobInputs = Field(default_factory=JobInputs)
     models: dict[str, str] = Field({}, description="Arm → id of the model.")

@@ -8,7 +8,10 @@ from masktune.contract.base import (
     ArmName,
     DatasetRef,
     File,
+    Metadata,
     ModelRef,
+    Name,
+    Resource,
     Shape,
     Strict,
     Time,
@@ -46,6 +49,8 @@ class ModelImport(Strict):
     dataset: DatasetRef | None = Field(
         None, description="The data set that the model belongs to; it must have the same classes."
     )
+    name: Name | None = Field(None, description="What to call the model.")
+    metadata: Metadata = Field(default_factory=dict, description="Notes of your own, a JSON object.")
 
 
 class ModelUpload(ModelImport):
@@ -96,7 +101,7 @@ class CalibrationRef(Shape):
     created_at: Time | None = None
 
 
-class Model(Shape):
+class Model(Resource):
     """A trained or imported network."""
 
     id: str

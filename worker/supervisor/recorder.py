@@ -129,6 +129,7 @@ def _trained(session: Session, lease: Lease, job: JobRow, result: Mapping[str, A
                     image_size=model["image_size"],
                     artifact=model["artifact"],
                     erm_id=model["erm_id"],
+                    created_by=job.created_by,
                 ),
             )
         leases.set_models(session, lease, {model["arm"]: model["id"]})

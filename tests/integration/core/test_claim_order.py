@@ -70,10 +70,10 @@ def test_a_data_set_is_used_by_its_own_jobs_that_have_not_ended(database: Databa
 
 
 def test_the_active_jobs_of_a_caller_are_its_own(database: Database) -> None:
-    first, *_ = [_add(database, owner=owner) for owner in ("key_1", "key_1", "key_2", None)]
+    first, *_ = [_add(database, created_by=caller) for caller in ("key_1", "key_1", "key_2", None)]
     with database.begin() as session:
         jobs.cancel(session, first)
-        assert [jobs.active_of(session, owner) for owner in ("key_1", "key_2", "key_3")] == [1, 1, 0]
+        assert [jobs.active_of(session, caller) for caller in ("key_1", "key_2", "key_3")] == [1, 1, 0]
 
 
 def test_a_list_holds_one_state_and_one_data_set(database: Database) -> None:

@@ -57,4 +57,5 @@ def test_a_database_of_an_earlier_version_keeps_its_jobs(database_url: str, data
         )
     schema.upgrade(database_url)
     with database.read() as session:
-        assert (jobs.get(session, "job_1").state, jobs.get(session, "job_1").owner) == (JobState.QUEUED, None)
+        row = jobs.get(session, "job_1")
+        assert (row.state, row.created_by) == (JobState.QUEUED, None)

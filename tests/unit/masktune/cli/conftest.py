@@ -67,7 +67,7 @@ def service() -> Iterator[Service]:
             if status != 204:
                 self.wfile.write(raw)
 
-        do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  # names that http.server requires
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815  # names that http.server requires
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -187,6 +187,14 @@ DRIFT: dict[str, Any] = {
         ("jobs watch job_1", "GET /jobs/job_1", JOB, ["succeeded"]),
         ("jobs cancel job_1", "POST /jobs/job_1/cancel", JOB | {"state": "cancelling"}, ["cancelling"]),
         ("jobs resume job_1", "POST /jobs/job_1/resume", JOB | {"state": "queued"}, ["queued"]),
+        (
+            "jobs edit job_1 --name night --meta site=Bern",
+            "PATCH /jobs/job_1",
+            JOB | {"name": "night", "metadata": {"site": "Bern"}, "priority": 7},
+            ["night", "site", "Bern", "priority", "7"],
+        ),
+        ("datasets edit ds_1 --name night", "PATCH /datasets/ds_1", DATASET | {"name": "n"}, ["ds_1"]),
+        ("models edit best --meta site=Bern", "PATCH /models/best", MODEL, ["mdl_2"]),
         ("jobs presets", "GET /presets", {"data": [{"name": "cifar10", "title": "CIFAR-10"}]}, ["cifar10"]),
         ("models list --arm masktune", "GET /models", {"data": [MODEL]}, ["mdl_2", "0.930", "0.900"]),
         (
@@ -241,6 +249,26 @@ def test_a_command_asks_and_shows(
     assert service.asked[0][0].partition("?")[0] == asked
     for text in shown:
         assert text in result.stdout
+
+
+def test_an_edit_sends_what_it_changes_alone(service: Service) -> None:
+    service.answers["PATCH /jobs/job_1"] = (200, JOB)
+    for options, sent in (
+        (["--name", "night"], {"name": "night"}),
+        (["--meta", "site=Bern", "--meta", "lens="], {"metadata": {"site": "Bern", "lens": None}}),
+    ):
+        assert service.masktune("jobs", "edit", "job_1", *options).exit_code == 0
+        assert json.loads(service.asked[-1][1]) == sent
+    for options in ([], ["--meta", "site"], ["--meta", "=x"]):
+        assert service.masktune("jobs", "edit", "job_1", *options).exit_code == 2
+
+
+def test_a_job_is_started_with_a_name_metadata_and_a_priority(service: Service) -> None:
+    service.answers["POST /jobs/erm"] = (202, JOB)
+    options = ("--dataset", "ds_1", "--name", "5", "--meta", "site=Bern", "--priority", "3")
+    assert service.masktune("jobs", "start", "erm", *options).exit_code == 0
+    named = {"name": "5", "metadata": {"site": "Bern"}, "priority": 3}
+    assert json.loads(service.asked[0][1]) == {"dataset": "ds_1"} | named
 
 
 @pytest.mark.parametrize("command", ["datasets delete ds_1", "keys revoke key_1", "models delete mdl_1"])

@@ -1,0 +1,51 @@
+"""What users may change of a resource: its name and its metadata, by a JSON merge patch (RFC 7396)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.http.etag import etag_of, matches, represent
+from core.errors import InvalidInput, PreconditionFailed
+from core.tables import DatasetRow, JobRow, ModelRow
+from masktune.contract.base import MOST_METADATA, Edit
+from masktune.contract.ids import is_id
+
+
+def user_fields(row: DatasetRow | JobRow | ModelRow) -> dict[str, Any]:
+    """Return the fields of `Resource`. The id of an operator's key is a digest of it and is left out."""
+    created_by = row.created_by if is_id(row.created_by or "", "key") else None
+    metadata = dict(sorted(row.user_metadata.items()))  # jsonb does not keep the order of keys
+    return {"name": row.name, "metadata": metadata, "created_by": created_by}
+
+
+def apply_edit(
+    session: Session,
+    row: DatasetRow | JobRow | ModelRow,
+    edit: Edit,
+    *,
+    if_match: str | None,
+    describe: Callable[[], BaseModel],
+) -> Response:
+    """Change the locked row and answer with what `describe` then makes of it.
+
+    Raises `PreconditionFailed` if it no longer has the ETag, `InvalidInput` if the edit leaves too much or
+    too little.
+    """
+    if if_match is not None and not matches(if_match, etag_of(describe().model_dump_json().encode())):
+        raise PreconditionFailed(f"{row.id} has changed; read it again and retry")
+    if "metadata" in edit.model_fields_set:
+        merged = {} if edit.metadata is None else row.user_metadata | edit.metadata
+        row.user_metadata = {key: text for key, text in merged.items() if text is not None}
+        if len(row.user_metadata) > MOST_METADATA:
+            raise InvalidInput.field("/metadata", "too-many", f"at most {MOST_METADATA} pairs are kept")
+    if "name" in edit.model_fields_set:
+        if edit.name is None and isinstance(row, DatasetRow):
+            raise InvalidInput.field("/name", "missing", "a data set must have a name")
+        row.name = edit.name
+    session.flush()
+    return represent(describe())

@@ -1,0 +1,129 @@
+"""Names, metadata, priority and who created it: set at the start, changed by a merge patch."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from core.tables import JobRow
+from tests.integration.app.conftest import Front
+
+RESOURCES = ("datasets", "jobs", "models")
+
+
+def resource(front: Front, kind: str) -> str:
+    """The path of a new resource."""
+    if kind == "jobs":
+        return f"/jobs/{front.job()}"
+    dataset = front.dataset()
+    return f"/datasets/{dataset}" if kind == "datasets" else f"/models/{front.model(dataset)}"
+
+
+def edit(front: Front, path: str, **changes: Any) -> Any:
+    return front.client.patch(path, json=changes)
+
+
+@pytest.mark.parametrize("kind", RESOURCES)
+def test_a_merge_patch_changes_what_it_names(either: Front, kind: str) -> None:
+    path = resource(either, kind)
+    before = either.client.get(path).json()
+    answer = edit(either, path, name=" night birds ", metadata={"site": "Bern", "lens": "50 mm"})
+    assert answer.json() == before | {"name": "night birds", "metadata": {"site": "Bern", "lens": "50 mm"}}
+    assert either.client.get(path).headers["ETag"] == answer.headers["ETag"]
+    assert edit(either, path, metadata={"lens": None, "height": "2 m"}).json()["name"] == "night birds"
+    assert either.client.get(path).json()["metadata"] == {"site": "Bern", "height": "2 m"}
+    assert edit(either, path, metadata=None).json() == before | {"name": "night birds"}
+    assert edit(either, path).json()["name"] == "night birds"
+
+
+@pytest.mark.parametrize("kind", RESOURCES)
+def test_an_edit_of_an_old_representation_is_refused(front: Front, kind: str) -> None:
+    path = resource(front, kind)
+    etag = front.client.get(path).headers["ETag"]
+    headers = {"If-Match": etag, "Content-Type": "application/merge-patch+json"}
+    assert front.client.patch(path, content=json.dumps({"name": "a"}), headers=headers).is_success
+    late = front.client.patch(path, json={"name": "b"}, headers={"If-Match": etag})
+    assert (late.status_code, late.json()["type"]) == (412, "/problems/precondition-failed")
+    assert front.client.get(path).json()["name"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"name": "x" * 101}, "/name"),
+        ({"name": " "}, "/name"),
+        ({"name": 3}, "/name"),
+        ({"metadata": {"k" * 41: "x"}}, "/metadata"),
+        ({"metadata": {"k": "x" * 201}}, "/metadata/k"),
+        ({"metadata": {"k": 1}}, "/metadata/k"),
+        ({"metadata": {"k": "\0"}}, "/metadata/k"),
+        ({"metadata": {str(n): "x" for n in range(17)}}, "/metadata"),
+        ({"priority": 1}, "/priority"),
+    ],
+)
+def test_faulty_edits(front: Front, changes: dict[str, Any], pointer: str) -> None:
+    path = resource(front, "jobs")
+    before = front.client.get(path).json()
+    answer = edit(front, path, **changes)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"].startswith(pointer)
+    assert front.client.get(path).json() == before
+
+
+def test_a_data_set_keeps_a_name_and_a_job_need_not(front: Front) -> None:
+    dataset, job = resource(front, "datasets"), resource(front, "jobs")
+    assert edit(front, dataset, name=None).json()["errors"][0]["pointer"] == "/name"
+    edit(front, job, name="first")
+    assert edit(front, job, name=None).json()["name"] is None
+
+
+def test_there_must_be_something_to_edit(front: Front) -> None:
+    for path in ("/jobs/job_06d4k3w8s0q6v7yx3n5m9a1b2c", "/models/nothing", "/datasets/x"):
+        assert edit(front, path, name="a").status_code == 404
+
+
+def test_an_alias_names_the_model_to_edit(front: Front) -> None:
+    path = resource(front, "models")
+    front.client.put("/aliases/best", json={"model": path.removeprefix("/models/")})
+    assert edit(front, "/models/best", name="a").json()["name"] == "a"
+    assert front.client.get(path).json()["name"] == "a"
+
+
+def test_a_job_is_started_with_a_name_metadata_and_a_priority(front: Front) -> None:
+    body = {"dataset": front.dataset(), "name": "night", "metadata": {"site": "Bern"}, "priority": 5}
+    started = front.client.post("/jobs/erm", json=body).json()
+    assert (started["name"], started["metadata"], started["priority"]) == ("night", {"site": "Bern"}, 5)
+    assert not started["params"].keys() & {"name", "metadata", "priority"}
+    for faulty in ({"priority": 101}, {"priority": 0.5}, {"metadata": {"k": None}}):
+        assert front.client.post("/jobs/erm", json=body | faulty).status_code == 422
+
+
+def test_a_worker_claims_the_job_of_the_highest_priority(front: Front) -> None:
+    dataset = front.dataset()
+    started = [
+        front.client.post("/jobs/erm", json={"dataset": dataset, "priority": priority}).json()["id"]
+        for priority in (0, -1, 1, 1)
+    ]
+    claimed = [front.claim().job_id for _ in started]
+    assert claimed == [started[2], started[3], started[0], started[1]]
+
+
+def test_a_data_set_is_created_with_metadata(front: Front) -> None:
+    body = {"name": "digits", "source": "builtin:digits", "metadata": {"site": "Bern"}}
+    assert front.client.post("/datasets", json=body).json()["metadata"] == {"site": "Bern"}
+    form = {"name": "photos", "metadata": '{"site": "Bern"}'}
+    sent = front.client.post("/datasets", data=form, files={"file": ("a.zip", b"PK")})
+    assert sent.json()["metadata"] == {"site": "Bern"}
+    sent = front.client.post("/datasets", data=form | {"metadata": "{"}, files={"file": ("a.zip", b"PK")})
+    assert sent.json()["errors"][0]["pointer"] == "/metadata"
+
+
+def test_the_creator_is_named_by_the_id_of_a_key_and_never_by_a_digest(front: Front) -> None:
+    job = front.client.post("/jobs/erm", json={"dataset": front.dataset()}).json()
+    assert job["created_by"] is None
+    for stored, shown in (("key_06d4k3w8s0q6v7yx3n5m9a1b2c", True), ("0123456789abcdef", False)):
+        with front.services.database.begin() as session:
+            session.get_one(JobRow, job["id"]).created_by = stored
+        assert (front.client.get(f"/jobs/{job['id']}").json()["created_by"] == stored) is shown
