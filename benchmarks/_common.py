@@ -24,7 +24,8 @@ from models.data.loaders import evaluation_loader
 from models.data.packing import Arrays, write_arrays
 from models.data.store import DatasetInfo, Store
 from models.evaluation.metrics import Logits, predict_logits
-from models.masking.compute import RANDOM, MaskSet, load_or_compute_masks
+from models.masking.compute import RANDOM, load_or_compute_masks
+from models.masking.store import MaskSet
 from models.masktune import continue_as_control, finetune_on_masks, fit_erm
 from models.run import Progress, Run, resolve_device
 from models.training.checkpoints import CheckpointFolder

@@ -22,7 +22,7 @@ from models.data.archives import ArchiveLimits, unpack
 from models.data.formats import FormatName, read
 from models.data.packing import Row, StoreWriter
 from models.data.store import DatasetInfo, Store
-from models.masking.compute import MaskSet
+from models.masking.store import MaskSet
 from models.mitigation.logistic import folds
 from models.runtime.files import hidden_sibling
 

@@ -29,7 +29,9 @@ from masktune.contract.hyperparameters import (
 from models.backbones import Network
 from models.data.batches import LoaderSettings, Masking, MaskSource, make_loader
 from models.evaluation.metrics import metrics
-from models.masking.compute import apply_masks, load_or_compute_masks, union
+from models.masking.compute import load_or_compute_masks
+from models.masking.rule import apply_masks
+from models.masking.store import union
 from models.masktune import continue_as_control, finetune_on_masks, fit_erm
 from models.mitigation.features import compute_features
 from models.mitigation.groups import class_groups, cross_mistakes

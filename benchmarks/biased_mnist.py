@@ -42,7 +42,7 @@ from models.data.packing import Arrays
 from models.data.store import DatasetInfo, Store
 from models.evaluation.metrics import metrics
 from models.evaluation.verdict import compare, verdict
-from models.masking.compute import MaskSet
+from models.masking.store import MaskSet
 from models.run import Run
 from models.runtime.process import prepare_process
 from models.training.inputs import new_network

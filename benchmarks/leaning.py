@@ -23,11 +23,11 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import _simulation
-from models.evaluation.masking_cost import MaskedAnswers, masking_cost
+from models.evaluation.masking_cost import MaskedPredictions, masking_cost
 from models.evaluation.metrics import Metrics, Names, metrics
 from models.shortcuts.reliance import GAP, MANY_CHANGES, Sign, of_groups, of_mask, of_shift, read
 from models.shortcuts.saliency_summary import Labels
-from models.shortcuts.slices import InferredSlices, Looked, infer_slices
+from models.shortcuts.slices import InferredSlices, SliceInputs, infer_slices
 
 INNOCENT = {
     "failure": Sign("property", "cause", True, 1, "a property that is the task itself"),
@@ -58,7 +58,7 @@ def grouped(sizes: tuple[int, ...], accuracy: float, effect: float = 0.0) -> Dra
     return lambda rng: [of_groups(measured(rng, sizes, accuracies), split="test")]
 
 
-def moved(n_validation: int, n_test: int, accuracy: float, effect: float = 0.0) -> Draw:
+def shifted(n_validation: int, n_test: int, accuracy: float, effect: float = 0.0) -> Draw:
     """The test split is worse by `effect`."""
 
     def draw(rng: np.random.Generator) -> list[Sign | None]:
@@ -77,7 +77,7 @@ def masked(n: int, elsewhere: float, beyond: float) -> Draw:
     def draw(rng: np.random.Generator) -> list[Sign | None]:
         labels = np.zeros(n, np.int64)
         own, other = (np.where(rng.random(n) < share, 1, 0) for share in (elsewhere + beyond, elsewhere))
-        answers = MaskedAnswers(np.arange(n), labels, np.full(n, 0.05), labels, own, other, other)
+        answers = MaskedPredictions(np.arange(n), labels, np.full(n, 0.05), labels, own, other, other)
         return [of_mask(masking_cost(answers, generator=rng), split="test")]
 
     return draw
@@ -105,7 +105,7 @@ class Honest(NamedTuple):
         groups, names = rng.integers(0, 4, self.n), Names(("a", "b"), ("1", "2", "3", "4"))
         test = metrics(labels, said, groups=groups, names=names)
         own = np.where(rng.random(self.n) < 0.5, said, 1 - said)
-        under = MaskedAnswers(np.arange(self.n), labels, np.full(self.n, 0.05), said, own, said, said)
+        under = MaskedPredictions(np.arange(self.n), labels, np.full(self.n, 0.05), said, own, said, said)
         mask = of_mask(masking_cost(under, generator=rng), split="test")
         return [of_groups(test, split="test"), of_shift(metrics(*self.answers(rng)), test), mask]
 
@@ -114,8 +114,8 @@ class Honest(NamedTuple):
         labels, said = self.answers(rng)
         maps = 0.3 * rng.random((self.n, 4, 4))
         maps[np.arange(self.n), 1, 3 * said] += 1
-        looked = Looked(np.arange(self.n), labels, maps.astype(np.float32))
-        return infer_slices(looked, classes=("a", "b"), predictions={"erm": said}, rng=rng)
+        inputs = SliceInputs(np.arange(self.n), labels, maps.astype(np.float32))
+        return infer_slices(inputs, classes=("a", "b"), predictions={"erm": said}, rng=rng)
 
 
 HONEST = tuple(Honest(n, accuracy) for n in (400, 2000) for accuracy in (0.7, 0.9, 0.97))
@@ -139,8 +139,8 @@ def null_settings() -> list[Setting]:
             found.append(
                 Setting(f"{len(sizes)} groups of {min(sizes)}, {accuracy}", 0, grouped(sizes, accuracy))
             )
-        found.append(Setting(f"validation 300, test 1,000, {accuracy}", 0, moved(300, 1000, accuracy)))
-        everything = together(grouped((200,) * 4, accuracy), moved(300, 800, accuracy))
+        found.append(Setting(f"validation 300, test 1,000, {accuracy}", 0, shifted(300, 1000, accuracy)))
+        everything = together(grouped((200,) * 4, accuracy), shifted(300, 800, accuracy))
         found.append(Setting(f"groups and test, {accuracy}", 0, everything))
     for n in (50, 200, 1000):
         found.append(Setting(f"mask on {n}, nothing beyond", 0, masked(n, 0.1, 0.0)))
@@ -154,7 +154,7 @@ def power_settings() -> list[Setting]:
     found = []
     for effect in (0.1, 0.2, 0.4):
         found.append(Setting("4 groups of 100", effect, grouped((100,) * 4, 0.95, effect)))
-        found.append(Setting("validation 300, test 1,000", effect, moved(300, 1000, 0.95, effect)))
+        found.append(Setting("validation 300, test 1,000", effect, shifted(300, 1000, 0.95, effect)))
         found.append(Setting("mask on 200", effect, masked(200, 0.05, MANY_CHANGES + effect)))
     return found
 

@@ -31,7 +31,8 @@ from benchmarks._machine import device_name, load_average
 from masktune.contract.hyperparameters import MaskingConfig
 from models.backbones import Network, build_network
 from models.data.batches import Batch
-from models.masking.compute import MaskSet, compute_mask_set
+from models.masking.compute import compute_mask_set
+from models.masking.store import MaskSet
 from models.run import Run
 from models.runtime.batched_eval import side_by_side
 from models.runtime.process import prepare_process

@@ -31,7 +31,7 @@ from models.data.importing import import_dataset
 from models.data.layout import DatasetInfo
 from models.data.packing import Arrays, Row, StoreWriter, write_arrays
 from models.data.store import Store
-from models.shortcuts import ShortcutCheck, find_shortcuts, judge
+from models.shortcuts import ShortcutCheck, check_properties, find_shortcuts
 from models.shortcuts.properties import PropertyTable, simple_properties
 
 FALSE_ALARMS = 0.05
@@ -76,7 +76,7 @@ def nulls(folder: Path) -> Iterator[Null]:
 def false_alarms(null: Null, draws: int, rng: np.random.Generator) -> dict[str, Any]:
     alarms = 0
     for _ in range(draws):
-        found = judge(
+        found = check_properties(
             null.table, rng.permutation(null.labels), null.classes, rng=rng, permutations=PERMUTATIONS
         )
         alarms += found.strength != "none"

@@ -33,7 +33,8 @@ from masktune.contract.hyperparameters import HeadConfig, Hyperparameters, Maski
 from models.data.batches import LoaderSettings, make_loader
 from models.evaluation.metrics import metrics
 from models.evaluation.verdict import compare, verdict
-from models.masking.compute import MaskSet, compute_mask_set
+from models.masking.compute import compute_mask_set
+from models.masking.store import MaskSet
 from models.mitigation.features import Features, compute_features
 from models.mitigation.groups import (
     Groups,

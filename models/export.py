@@ -60,7 +60,7 @@ class ModelCard:
             raise ModelError(f"the card is not of version {_VERSION}")
         fields = {name: field_value for name, field_value in record.items() if name != "version"}
         try:
-            card = cls(**fields if record["version"] == _VERSION else fields | _reworded(fields))
+            card = cls(**fields if record["version"] == _VERSION else fields | _upgraded(fields))
             return replace(
                 card,
                 classes=tuple(card.classes),
@@ -72,7 +72,7 @@ class ModelCard:
             raise ModelError(f"the card does not hold what it should: {error}") from error
 
 
-def _reworded(card: dict[str, Any]) -> dict[str, Any]:
+def _upgraded(card: dict[str, Any]) -> dict[str, Any]:
     """What version 1 called by other words: one arm `control`, and groups `given`."""
     hyperparameters = card.get("hyperparameters", {})
     head = hyperparameters.get("retrain_head")

@@ -13,7 +13,7 @@ from models.data.checks import MEDIA_TYPES, TYPES, ImageError, ImageLimits, deco
 from models.data.decoding import square_array
 from models.data.grey import GreyWindow
 from models.data.report import FileCode
-from models.masking.rule import masks, thresholds
+from models.masking.rule import threshold_masks, thresholds
 
 _TYPE_OF_MEDIA = {media: name for name, media in MEDIA_TYPES.items()}
 
@@ -34,7 +34,7 @@ def masked_pixels(
     would be masked."""
     heat, size = torch.from_numpy(maps), (side, side)
     bounds = thresholds(heat, size, sigmas=sigmas, share=share)
-    return masks(heat, bounds, size).numpy()
+    return threshold_masks(heat, bounds, size).numpy()
 
 
 def _require_type(upload: Upload, kind: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.grey import GreyWindow
-from models.selective import Judged
+from models.selective import ScoreInputs
 
 
 class Part(NamedTuple):
@@ -65,7 +65,7 @@ class Scores(NamedTuple):
     erm_logits: NDArray[np.float32] | None
     maps: NDArray[np.float32] | None = None
     targets: NDArray[np.int64] | None = None
-    judged: Judged | None = None
+    judged: ScoreInputs | None = None
 
     def rows(self, first: int, last: int) -> Scores:
         """Return the scores of images `first` (inclusive) to `last` (exclusive)."""

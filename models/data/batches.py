@@ -94,8 +94,8 @@ class PixelSource(Protocol):
 class LoaderSettings:
     """`workers` None picks a number that suits the machine. With `masking`, each image is masked first.
 
-    `crop` is for saliency maps only: a loader that masks does not crop. `again` announces more epochs, so
-    that small squares are kept once decoded.
+    `crop` is for saliency maps only: a loader that masks does not crop. With `several_epochs`,
+    small squares are kept once decoded.
     """
 
     image_size: int
@@ -104,7 +104,7 @@ class LoaderSettings:
     masking: Masking | None = None
     workers: int | None = None
     crop: Crop = "none"
-    again: bool = False
+    several_epochs: bool = False
 
 
 def make_loader(store: Store, rows: NDArray[np.int64], settings: LoaderSettings, run: Run) -> StoreLoader:
@@ -118,7 +118,7 @@ def make_loader(store: Store, rows: NDArray[np.int64], settings: LoaderSettings,
     if pixels is not None and fits:
         return StoreLoader(ResidentPixels(pixels, rows, settings, run.device), store, rows, settings, run)
     source: PixelSource = DecodedPixels(store, rows, settings, run)
-    if settings.again and fits and settings.image_size <= MAX_PIXELS_SIDE:
+    if settings.several_epochs and fits and settings.image_size <= MAX_PIXELS_SIDE:
         source = CachedPixels(source, len(rows), settings, run.device)
     return StoreLoader(source, store, rows, settings, run)
 

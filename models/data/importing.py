@@ -27,7 +27,7 @@ from models.data.builtin import BuiltinOptions, SourceError, make_builtin
 from models.data.checks import ImageLimits, grey_levels
 from models.data.formats import FormatError, FormatName, FormatOptions, read
 from models.data.grey import LEVELS, GreyWindow, histogram, window_of
-from models.data.inspection import Accepted, AcceptedImage
+from models.data.inspection import AcceptedImage, AcceptedImages
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.data.report import REPORT_FILE, ImportReport, ImportStopped, Problem, Rejection
@@ -134,7 +134,7 @@ def _import(
     contents = source.contents
     with StoreWriter(target) as writer:
         images, rejected = _check_all(source, writer, options, watch)
-        accepted = Accepted(contents, images)
+        accepted = AcceptedImages(contents, images)
         report = ImportReport(
             state="invalid",
             name=options.name,
@@ -193,7 +193,7 @@ def _check_all(
 
 
 def _measure_window(
-    source: Source, accepted: Accepted, splits: Sequence[str], *, options: ImportOptions, watch: Watch
+    source: Source, accepted: AcceptedImages, splits: Sequence[str], *, options: ImportOptions, watch: Watch
 ) -> GreyWindow | None:
     """The window of the 16-bit grey images in `train`; None if there is none."""
     numbers = [
@@ -217,7 +217,7 @@ def _measure_window(
 
 
 def _pack(
-    source: Source, accepted: Accepted, splits: Sequence[str], *, writer: StoreWriter, watch: Watch
+    source: Source, accepted: AcceptedImages, splits: Sequence[str], *, writer: StoreWriter, watch: Watch
 ) -> None:
     count = len(source.contents.entries)
     rows = zip(accepted.images, accepted.entries, splits, strict=True)

@@ -32,7 +32,7 @@ class AcceptedImage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Accepted:
+class AcceptedImages:
     """The images that will be packed, in row order."""
 
     contents: Contents
@@ -62,7 +62,7 @@ class Accepted:
         )
 
 
-def first_problems(accepted: Accepted) -> tuple[Problem, ...]:
+def first_problems(accepted: AcceptedImages) -> tuple[Problem, ...]:
     """Problems that make splitting pointless: no image, one class, a given split without an image."""
     if not accepted.images:
         detail = "no image is usable: see the rejected files, or check the layout of the folders"
@@ -83,7 +83,7 @@ def first_problems(accepted: Accepted) -> tuple[Problem, ...]:
     )
 
 
-def complete(report: ImportReport, accepted: Accepted, assignment: Assignment) -> ImportReport:
+def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignment) -> ImportReport:
     """The report with counts, duplicates, notes and the final state."""
     contents = accepted.contents
     splits = np.array([ALL_SPLITS.index(name) for name in assignment.splits])
@@ -108,7 +108,7 @@ def complete(report: ImportReport, accepted: Accepted, assignment: Assignment) -
     )
 
 
-def with_window(report: ImportReport, accepted: Accepted, window: GreyWindow | None) -> ImportReport:
+def with_window(report: ImportReport, accepted: AcceptedImages, window: GreyWindow | None) -> ImportReport:
     """The report with a note on how 16-bit grey images are seen, if there are any."""
     count = sum(image.grey_16 for image in accepted.images)
     if not count:
@@ -141,7 +141,7 @@ def _late_problems(table: NDArray[np.int64], classes: tuple[str, ...]) -> Iterat
             yield Problem(ProblemCode.CLASS_NOT_IN_TRAIN, detail)
 
 
-def _counts(accepted: Accepted, splits: NDArray[np.int64]) -> dict[str, dict[str, Any]]:
+def _counts(accepted: AcceptedImages, splits: NDArray[np.int64]) -> dict[str, dict[str, Any]]:
     return {
         split: {
             "count": int((splits == code).sum()),
@@ -153,7 +153,7 @@ def _counts(accepted: Accepted, splits: NDArray[np.int64]) -> dict[str, dict[str
     }
 
 
-def _duplicates(accepted: Accepted, splits: Sequence[str]) -> Iterator[DuplicateSet]:
+def _duplicates(accepted: AcceptedImages, splits: Sequence[str]) -> Iterator[DuplicateSet]:
     rows_of: dict[bytes, list[int]] = defaultdict(list)
     for row, image in enumerate(accepted.images):
         rows_of[image.pixel_hash].append(row)

@@ -35,7 +35,9 @@ def check_split(store: Store, split: str, *, ranks: int = 1) -> None:
 def train_loader(
     store: Store, config: Hyperparameters, run: Run, masking: Masking | None = None
 ) -> StoreLoader:
-    settings = LoaderSettings(config.image_size, config.batch_size, config.augmentation, masking, again=True)
+    settings = LoaderSettings(
+        config.image_size, config.batch_size, config.augmentation, masking, several_epochs=True
+    )
     return make_loader(store, store.rows("train"), settings, run)
 
 
@@ -51,7 +53,7 @@ def val_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:
     rows = store.rows("val")[run.rank :: run.world_size]
     # The released code averages over batches, so their size may change which epoch is best.
     batch_size = config.batch_size if config.as_released else _forward_batch(config)
-    return make_loader(store, rows, LoaderSettings(config.image_size, batch_size, again=True), run)
+    return make_loader(store, rows, LoaderSettings(config.image_size, batch_size, several_epochs=True), run)
 
 
 def evaluation_loader(

@@ -17,7 +17,7 @@ SAME, RANDOM = "mixed_same", "mixed_rand"
 
 
 @dataclass(frozen=True)
-class Answered:
+class VariantPredictions:
     """One variant's images: whether each prediction is correct (N,), and each name within the variant."""
 
     right: NDArray[np.bool_]
@@ -43,7 +43,9 @@ class BackgroundGap:
     correct_random: int
 
 
-def background_gap(same: Answered, random: Answered, *, generator: np.random.Generator) -> BackgroundGap:
+def background_gap(
+    same: VariantPredictions, random: VariantPredictions, *, generator: np.random.Generator
+) -> BackgroundGap:
     """Raises ValueError if either variant has no image. Only the paired interval uses `generator`."""
     n, m = len(same.right), len(random.right)
     if n == 0 or m == 0:

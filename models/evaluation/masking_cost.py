@@ -32,7 +32,7 @@ ArmName = Literal["plain", "own", "elsewhere", "scattered"]
 """What is masked: nothing; the model's own mask; that mask shifted cyclically; as many scattered pixels."""
 
 
-class MaskedAnswers(NamedTuple):
+class MaskedPredictions(NamedTuple):
     """Predictions for N images under each arm, (N,) each; −1 if a logit is not finite.
 
     `masked` (N,) is the share of masked pixels, 0..1.
@@ -47,9 +47,9 @@ class MaskedAnswers(NamedTuple):
     scattered: Labels
 
 
-def answers_under_masks(
+def predict_under_masks(
     network: Network, loader: Loader, config: MaskingConfig, run: Run, *, cropped: Loader | None = None
-) -> MaskedAnswers:
+) -> MaskedPredictions:
     """Run four forward passes over `loader` in evaluation mode, one of which computes the maps.
 
     The mask is the one that `config` makes for training. If its maps are computed on crops, `cropped` yields
@@ -58,7 +58,7 @@ def answers_under_masks(
     """
     import torch
 
-    from models.runtime.batched_eval import answers, evaluating
+    from models.runtime.batched_eval import evaluating, map_batches
 
     if config.crop == "none":
         cropped = None
@@ -69,7 +69,7 @@ def answers_under_masks(
         return tuple(zip(batch.rows.tolist(), _explained(network, batch, config).maps, strict=True))
 
     with evaluating(network):
-        of_crops = () if cropped is None else answers(cropped, run, explain)
+        of_crops = () if cropped is None else map_batches(cropped, run, explain)
         maps_of = dict(pair for pairs in of_crops for pair in pairs)
 
         def answer(batch: Batch) -> tuple[Tensor, ...]:
@@ -81,8 +81,8 @@ def answers_under_masks(
                     logits = network(batch.images)
                 return _answers(network, batch, _classes(logits), maps, config=config, seed=run.seed)
 
-        parts = list(answers(loader, run, answer))
-    return MaskedAnswers(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
+        parts = list(map_batches(loader, run, answer))
+    return MaskedPredictions(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
 
 
 def _explained(network: Network, batch: Batch, config: MaskingConfig) -> Saliency:
@@ -95,13 +95,13 @@ def _explained(network: Network, batch: Batch, config: MaskingConfig) -> Salienc
 def _answers(
     network: Network, batch: Batch, plain: Tensor, maps: Tensor, *, config: MaskingConfig, seed: int
 ) -> tuple[Tensor, ...]:
-    """Fields of `MaskedAnswers`, in order, from the `plain` predictions (B,) and the `maps` (B, h, w)."""
+    """Fields of `MaskedPredictions`, in order, from the `plain` predictions (B,) and the `maps` (B, h, w)."""
     import torch
 
-    from models.masking.rule import apply_masks, masks, random_masks, thresholds
+    from models.masking.rule import apply_masks, random_masks, threshold_masks, thresholds
 
     size = (batch.images.shape[2], batch.images.shape[3])
-    own = masks(maps, thresholds(maps, size, sigmas=config.sigmas, share=config.share), size)
+    own = threshold_masks(maps, thresholds(maps, size, sigmas=config.sigmas, share=config.share), size)
     counts = own.sum((1, 2))
     arms = [own, shifted(own, batch.rows, seed=seed), random_masks(counts, batch.rows, size, seed=seed)]
     predicted = [_classes(network(apply_masks(batch.images, arm, config.fill))) for arm in arms]
@@ -185,65 +185,65 @@ class MaskingCost:
 
 
 def masking_cost(
-    answers: MaskedAnswers,
+    predictions: MaskedPredictions,
     *,
     generator: np.random.Generator,
     groups: Labels | None = None,
     names: Names | None = None,
 ) -> MaskingCost:
     """Count what masks change; `groups` (N,) are −1 where unknown. Raises ValueError without images."""
-    if len(answers.rows) == 0:
+    if len(predictions.rows) == 0:
         raise ValueError("there is no image to mask")
     names = names or Names()
-    by_arm = _by_arm(answers)
-    right = {arm: predicted == answers.labels for arm, predicted in by_arm.items()}
-    changed = {arm: predicted != answers.plain for arm, predicted in by_arm.items()}
-    arms = _arms(answers, np.ones(len(answers.rows), bool))
-    low, high = mean_interval(answers.masked)
+    by_arm = _by_arm(predictions)
+    right = {arm: predicted == predictions.labels for arm, predicted in by_arm.items()}
+    changed = {arm: predicted != predictions.plain for arm, predicted in by_arm.items()}
+    arms = _arms(predictions, np.ones(len(predictions.rows), bool))
+    low, high = mean_interval(predictions.masked)
     return MaskingCost(
-        n=len(answers.rows),
-        masked_share=float(answers.masked.mean()),
+        n=len(predictions.rows),
+        masked_share=float(predictions.masked.mean()),
         masked_low=low,
         masked_high=high,
-        nothing_masked=int((answers.masked == 0).sum()),
+        nothing_masked=int((predictions.masked == 0).sum()),
         arms=arms,
         cost=paired_difference(right["plain"], right["own"], generator=generator),
         beyond_elsewhere=paired_difference(right["elsewhere"], right["own"], generator=generator),
         changes_beyond_elsewhere=paired_difference(changed["own"], changed["elsewhere"], generator=generator),
-        classes=_by_slice(answers, answers.labels, names.classes),
-        groups=_by_slice(answers, groups, names.groups) if groups is not None else (),
-        sentence=_sentence(float(answers.masked.mean()), {arm.name: arm for arm in arms}),
+        classes=_by_slice(predictions, predictions.labels, names.classes),
+        groups=_by_slice(predictions, groups, names.groups) if groups is not None else (),
+        sentence=_sentence(float(predictions.masked.mean()), {arm.name: arm for arm in arms}),
     )
 
 
-def _by_arm(answers: MaskedAnswers) -> dict[ArmName, Labels]:
+def _by_arm(predictions: MaskedPredictions) -> dict[ArmName, Labels]:
     return {
-        "plain": answers.plain,
-        "own": answers.own,
-        "elsewhere": answers.elsewhere,
-        "scattered": answers.scattered,
+        "plain": predictions.plain,
+        "own": predictions.own,
+        "elsewhere": predictions.elsewhere,
+        "scattered": predictions.scattered,
     }
 
 
-def _arms(answers: MaskedAnswers, inside: NDArray[np.bool_]) -> tuple[Arm, ...]:
+def _arms(predictions: MaskedPredictions, inside: NDArray[np.bool_]) -> tuple[Arm, ...]:
     n = int(inside.sum())
     arms = []
-    for name, predicted in _by_arm(answers).items():
-        correct = int((predicted == answers.labels)[inside].sum())
-        changed = int((predicted != answers.plain)[inside].sum())
+    for name, predicted in _by_arm(predictions).items():
+        correct = int((predicted == predictions.labels)[inside].sum())
+        changed = int((predicted != predictions.plain)[inside].sum())
         arms.append(
             Arm(name, n, correct, correct / n, *wilson(correct, n), changed, changed / n, *wilson(changed, n))
         )
     return tuple(arms)
 
 
-def _by_slice(answers: MaskedAnswers, slices: Labels, names: Sequence[str]) -> tuple[SliceCost, ...]:
+def _by_slice(predictions: MaskedPredictions, slices: Labels, names: Sequence[str]) -> tuple[SliceCost, ...]:
     costs = []
     for key in np.unique(slices[slices >= 0]).tolist():
         inside = slices == key
         name = names[key] if key < len(names) else str(key)
-        share = float(answers.masked[inside].mean())
-        costs.append(SliceCost(key, name, int(inside.sum()), share, _arms(answers, inside)))
+        share = float(predictions.masked[inside].mean())
+        costs.append(SliceCost(key, name, int(inside.sum()), share, _arms(predictions, inside)))
     return tuple(costs)
 
 

@@ -39,14 +39,14 @@ def predict_logits(network: Network, loader: Loader, run: Run) -> Logits:
     """One fp32 forward pass over `loader`, in evaluation mode. Raises Stopped."""
     import torch
 
-    from models.runtime.batched_eval import answers, evaluating
+    from models.runtime.batched_eval import evaluating, map_batches
 
     def answer(batch: Batch) -> tuple[Tensor, ...]:
         with torch.inference_mode():
             return batch.rows, batch.labels, network(batch.images).float()
 
     with evaluating(network):
-        columns = zip(*answers(loader, run, answer), strict=True)
+        columns = zip(*map_batches(loader, run, answer), strict=True)
         rows, labels, logits = (torch.cat(column).cpu().numpy() for column in columns)
     return Logits(rows, labels, logits)
 

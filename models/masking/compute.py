@@ -20,17 +20,14 @@ from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig
 from models.data.loaders import map_loader
 from models.masking.rule import (
     Size,
-    apply_masks,
     count_masked,
     heights,
-    masks,
     seed_of_set,
     threshold_heights,
-    thresholds,
 )
-from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, MaskSetWriter, union
+from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, MaskSetWriter
 from models.run import Run
-from models.runtime.batched_eval import answers, evaluating, in_order, watched
+from models.runtime.batched_eval import evaluating, in_order, map_batches, with_progress
 from models.saliency import (
     DEFAULT_METHOD,
     Precision,
@@ -47,21 +44,9 @@ if TYPE_CHECKING:
     from models.data.batches import Batch, Loader
     from models.data.store import Store
 
-__all__ = [
-    "RANDOM",
-    "MaskSet",
-    "MaskSetSummary",
-    "apply_masks",
-    "compute_mask_set",
-    "load_or_compute_masks",
-    "masks",
-    "thresholds",
-    "union",
-]
-
 T = TypeVar("T")
 
-_BEHIND = 2  # batches in flight: a GPU then has its next one before it finishes the last
+_IN_FLIGHT = 2  # batches in flight: a GPU then has its next one before it finishes the last
 RANDOM = "random"
 """The ablation among the masking methods: as many pixels as the saliency rule, at random places."""
 
@@ -197,21 +182,21 @@ def mask_batches(
 ) -> Iterator[tuple[Size, MaskBatch]]:
     """The image size and the masks of each batch, on the CPU, in stored order."""
 
-    def begun(batch: Batch) -> Callable[[], tuple[Size, MaskBatch]]:
-        return partial(_mask_batch, batch, _begun(network, batch, config, precision), config)
+    def start_batch(batch: Batch) -> Callable[[], tuple[Size, MaskBatch]]:
+        return partial(_finish_batch, batch, _start_maps(network, batch, config, precision), config)
 
     if run.device.type == "cpu":
-        return answers(loader, run, lambda batch: begun(batch)())
-    return watched(loader, run, lambda batches: _behind(map(begun, batches)))
+        return map_batches(loader, run, lambda batch: start_batch(batch)())
+    return with_progress(loader, run, lambda batches: _prefetch(map(start_batch, batches)))
 
 
-def _behind(works: Iterator[Callable[[], T]]) -> Iterator[T]:
+def _prefetch(works: Iterator[Callable[[], T]]) -> Iterator[T]:
     """Wait for the GPU's results in a thread, while the GPU is given its next batches."""
     with ThreadPoolExecutor(1, "masks") as worker:
-        yield from in_order(worker, works, ahead=_BEHIND)
+        yield from in_order(worker, works, ahead=_IN_FLIGHT)
 
 
-def _begun(
+def _start_maps(
     network: Network, batch: Batch, config: MaskingConfig, precision: Precision
 ) -> Callable[[], Saliency]:
     """Run the backbone and return the work that remains for the maps; heavy heads and methods run here."""
@@ -233,7 +218,7 @@ def target_of(config: MaskingConfig, batch: Batch) -> Tensor | Literal["predicte
     return batch.labels if config.target == "label" else "predicted"
 
 
-def _mask_batch(
+def _finish_batch(
     batch: Batch, explain: Callable[[], Saliency], config: MaskingConfig
 ) -> tuple[Size, MaskBatch]:
     """1. maps  2. their heights at the image's size  3. the threshold  4. how many pixels it masks."""

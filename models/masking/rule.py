@@ -69,7 +69,7 @@ def count_masked(raised: Tensor, bounds: Tensor) -> Tensor:
     return torch.gt(flat, bounds[:, None], out=torch.empty_like(flat)).sum(1)
 
 
-def masks(maps: Tensor, bounds: Tensor, size: Size) -> Tensor:
+def threshold_masks(maps: Tensor, bounds: Tensor, size: Size) -> Tensor:
     """True where a map's height is strictly above its bound (B,): (B, H, W) bool, True is masked."""
     return heights(maps, size) > bounds[:, None, None]
 

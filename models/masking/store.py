@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import LearningError
-from models.masking.rule import Size, masks, random_masks
+from models.masking.rule import Size, random_masks, threshold_masks
 from models.runtime.files import publish
 from models.runtime.transfer import to_device
 
@@ -211,7 +211,7 @@ class MaskSet:
         size = (size, size) if isinstance(size, int) else size
         stored = self.records(rows.cpu())
         if self.header.method != "random":
-            return masks(to_device(stored.maps, device), to_device(stored.thresholds, device), size)
+            return threshold_masks(to_device(stored.maps, device), to_device(stored.thresholds, device), size)
         own = self.header.size
         scale = size[0] * size[1] / (own[0] * own[1])
         counts = to_device((stored.counts * scale).round().long(), device)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.errors import LearningError
-from models.runtime.batched_eval import answers, evaluating
+from models.runtime.batched_eval import evaluating, map_batches
 from models.runtime.files import replacing
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def compute_features(network: Network, loader: Loader, run: Run) -> Features:
         return batch.rows, batch.labels.cpu(), values, logits
 
     with evaluating(network), _inputs_of(layer) as received:
-        parts = list(answers(loader, run, answer))
+        parts = list(map_batches(loader, run, answer))
     return Features(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
 
 

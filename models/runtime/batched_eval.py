@@ -53,8 +53,8 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def watched(loader: Loader, run: Run, answering: Callable[[Iterator[Batch]], Iterator[T]]) -> Iterator[T]:
-    """Yield the results of `answering` for the batches of `loader`, in stored order. Raises Stopped.
+def with_progress(loader: Loader, run: Run, process: Callable[[Iterator[Batch]], Iterator[T]]) -> Iterator[T]:
+    """Yield the results of `process` for the batches of `loader`, in stored order. Raises Stopped.
 
     Reports progress every 0.3 s and at the end, counting batches that are finished, not begun.
     """
@@ -68,7 +68,7 @@ def watched(loader: Loader, run: Run, answering: Callable[[Iterator[Batch]], Ite
             sizes.append(len(batch.rows))
             yield batch
 
-    for step, result in enumerate(answering(batches()), 1):
+    for step, result in enumerate(process(batches()), 1):
         yield result
         images += sizes.popleft()
         now = time.perf_counter()
@@ -77,50 +77,52 @@ def watched(loader: Loader, run: Run, answering: Callable[[Iterator[Batch]], Ite
             run.on_progress(Progress(step // steps, 1, step, steps, images / max(now - start, 1e-9)))
 
 
-def answers(loader: Loader, run: Run, answer: Callable[[Batch], T]) -> Iterator[T]:
-    """Yield `answer` of each batch of `loader`, side by side. Reports like `watched`; raises Stopped."""
-    return watched(loader, run, lambda batches: side_by_side(batches, run.device, answer))
+def map_batches(loader: Loader, run: Run, function: Callable[[Batch], T]) -> Iterator[T]:
+    """Yield `function` of each batch, side by side. Reports like `with_progress`; raises Stopped."""
+    return with_progress(loader, run, lambda batches: side_by_side(batches, run.device, function))
 
 
-def side_by_side(batches: Iterator[Batch], device: torch.device, answer: Callable[[Batch], T]) -> Iterator[T]:
-    """Yield `answer` of each batch, in order; a CPU runs as many at once as it has threads, one thread each.
+def side_by_side(
+    batches: Iterator[Batch], device: torch.device, function: Callable[[Batch], T]
+) -> Iterator[T]:
+    """Yield `function` of each batch, in order; a CPU runs one in each of its threads at the same time.
 
-    If the batches are too large (`_AT_ONCE`), fewer run at once and share the threads evenly. `answer` is
+    If the batches are too large (`_AT_ONCE`), fewer run at once and share the threads evenly. `function` is
     called in worker threads: it must enter its own inference mode and must not change shared state.
     """
     if device.type != "cpu" or (first := next(batches, None)) is None:
-        yield from map(answer, batches)
+        yield from map(function, batches)
         return
     batches = chain([first], batches)
     threads = torch.get_num_threads()
-    workers = _sharing(threads, most=_AT_ONCE // first.images.numel())
+    workers = _even_workers(threads, most=_AT_ONCE // first.images.numel())
     if workers == 1:
-        yield from map(answer, batches)
+        yield from map(function, batches)
         return
     each = threads // workers
     pool = ThreadPoolExecutor(workers, "pass", _use_threads, (each,))
     _use_threads(each)  # the pool also works while the caller handles an answer
     try:
-        yield from in_order(pool, (partial(answer, batch) for batch in batches), ahead=workers)
+        yield from in_order(pool, (partial(function, batch) for batch in batches), ahead=workers)
     finally:
         pool.shutdown(cancel_futures=True)
         _use_threads(threads)  # torch gives new threads the number that was set last
 
 
-def _sharing(threads: int, *, most: int) -> int:
+def _even_workers(threads: int, *, most: int) -> int:
     """The largest number of workers that divides `threads` evenly, at most `most`, at least one."""
     return max(count for count in range(1, max(1, min(threads, most)) + 1) if threads % count == 0)
 
 
 def in_order(pool: Executor, works: Iterator[Callable[[], T]], *, ahead: int) -> Iterator[T]:
     """Yield what `works` return, in order, as run by `pool`, which gets up to `ahead` of them in advance."""
-    begun = deque[Future[T]]()
+    submitted = deque[Future[T]]()
     for work in works:
-        begun.append(pool.submit(work))
-        if len(begun) > ahead:
-            yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()
+        submitted.append(pool.submit(work))
+        if len(submitted) > ahead:
+            yield submitted.popleft().result()
+    while submitted:
+        yield submitted.popleft().result()
 
 
 def _use_threads(count: int) -> None:

@@ -35,11 +35,11 @@ def prepare_without_torch(threads: int | None = None) -> int:
     keep_freed_memory()
     threads = threads or len(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
-    wait_briefly()
+    limit_spinning()
     return threads
 
 
-def wait_briefly() -> None:
+def limit_spinning() -> None:
     """Set how long an idle OpenMP thread spins before it sleeps; read once, when torch is imported.
 
     If another program competes for the cores, long spinning makes small steps 2 to 6 times slower. If none

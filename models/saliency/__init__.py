@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from models.saliency import channels, components, perturbing
-from models.saliency.evidence import Evidence, look
+from models.saliency.evidence import HeadPass, run_head
 from models.saliency.layers import readable
 from models.saliency.network import NotInEvaluation, Precision, Saliency, SplitNetwork, UnknownMethod
 from models.saliency.scale import to_library_scale, upsample
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class _Method(NamedTuple):
-    maps: Callable[[Evidence], Tensor]
+    maps: Callable[[HeadPass], Tensor]
     gradient: bool
     perturbs: bool = False
     curvature: bool = False
@@ -138,7 +138,7 @@ def _explain(
     entry = _TABLE[method]
     classes = target if isinstance(target, Tensor) else None
     with torch.inference_mode(False), torch.no_grad():
-        evidence = look(
+        head_pass = run_head(
             network,
             activation,
             classes,
@@ -147,5 +147,5 @@ def _explain(
             twice=entry.curvature,
             seed=seed,
         )
-        maps = entry.maps(evidence).clamp_min(0)
-    return Saliency(maps, evidence.logits.detach(), evidence.targets)
+        maps = entry.maps(head_pass).clamp_min(0)
+    return Saliency(maps, head_pass.logits.detach(), head_pass.targets)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.saliency.evidence import Evidence, target_logit
+from models.saliency.evidence import HeadPass, target_logit
 
 _PLACES = (2, 3)
 
@@ -22,38 +22,38 @@ def combine(weights: Tensor, activation: Tensor) -> Tensor:
     return torch.bmm(weights[:, None, :], activation.flatten(2)).reshape(b, h, w)
 
 
-def gradcam(evidence: Evidence) -> Tensor:
+def gradcam(head_pass: HeadPass) -> Tensor:
     """Selvaraju et al. 2017: a channel's weight is its mean gradient. Linear head: closed form."""
-    return combine(evidence.gradient().mean(_PLACES), evidence.values)
+    return combine(head_pass.gradient().mean(_PLACES), head_pass.values)
 
 
-def xgradcam(evidence: Evidence) -> Tensor:
+def xgradcam(head_pass: HeadPass) -> Tensor:
     """Fu et al. 2020: a channel's weight is its activation-weighted gradient. Linear head: closed form."""
-    activation = evidence.values
+    activation = head_pass.values
     total = activation.sum(_PLACES)
-    if evidence.network.linear is not None:  # the gradient is the same at every position
-        return combine(evidence.gradient()[:, :, 0, 0] * (total / (total + 1e-7)), activation)
-    return combine(evidence.summed_gradient_times_values() / (total + 1e-7), activation)
+    if head_pass.network.linear is not None:  # the gradient is the same at every position
+        return combine(head_pass.gradient()[:, :, 0, 0] * (total / (total + 1e-7)), activation)
+    return combine(head_pass.summed_gradient_times_values() / (total + 1e-7), activation)
 
 
-def hirescam(evidence: Evidence) -> Tensor:
+def hirescam(head_pass: HeadPass) -> Tensor:
     """Draelos & Carin 2020: gradient × activation at each position."""
-    return (evidence.gradient() * evidence.values).sum(1)
+    return (head_pass.gradient() * head_pass.values).sum(1)
 
 
-def gradcam_elementwise(evidence: Evidence) -> Tensor:
+def gradcam_elementwise(head_pass: HeadPass) -> Tensor:
     """HiResCAM with a ReLU before the channels are added."""
-    return (evidence.gradient() * evidence.values).clamp_min(0).sum(1)
+    return (head_pass.gradient() * head_pass.values).clamp_min(0).sum(1)
 
 
-def layercam(evidence: Evidence) -> Tensor:
+def layercam(head_pass: HeadPass) -> Tensor:
     """Jiang et al. 2021: positive gradient × activation at each position."""
-    return (evidence.gradient().clamp_min(0) * evidence.values).sum(1)
+    return (head_pass.gradient().clamp_min(0) * head_pass.values).sum(1)
 
 
-def gradcam_plusplus(evidence: Evidence) -> Tensor:
+def gradcam_plusplus(head_pass: HeadPass) -> Tensor:
     """Chattopadhay et al. 2018, equation 19."""
-    activation, gradient = evidence.values, evidence.gradient()
+    activation, gradient = head_pass.values, head_pass.gradient()
     square = gradient**2
     total = activation.sum(_PLACES, keepdim=True)
     alpha = square / (2 * square + total * (square * gradient) + 1e-6)
@@ -61,9 +61,9 @@ def gradcam_plusplus(evidence: Evidence) -> Tensor:
     return combine((gradient.clamp_min(0) * alpha).sum(_PLACES), activation)
 
 
-def finercam(evidence: Evidence) -> Tensor:
+def finercam(head_pass: HeadPass) -> Tensor:
     """Zhang et al. 2025: GradCAM of the target against the three classes nearest to it (alpha 1)."""
-    return combine(evidence.gradient(_finer_objective).mean(_PLACES), evidence.values)
+    return combine(head_pass.gradient(_finer_objective).mean(_PLACES), head_pass.values)
 
 
 def _finer_objective(logits: Tensor, targets: Tensor) -> Tensor:
@@ -75,40 +75,40 @@ def _finer_objective(logits: Tensor, targets: Tensor) -> Tensor:
     return (weights * (own - logits.gather(1, rivals))).sum(1) / (weights.sum(1) + 1e-9)
 
 
-def shapleycam(evidence: Evidence) -> Tensor:
+def shapleycam(head_pass: HeadPass) -> Tensor:
     """Cai 2025 (arXiv 2501.06261): GradCAM of gradient − ½ Hessian·activation; the Hessian is the head's.
 
     A linear or piecewise linear head has no second derivative, so the map equals GradCAM's.
     """
-    if evidence.piecewise_linear:
-        return gradcam(evidence)
+    if head_pass.piecewise_linear:
+        return gradcam(head_pass)
     with torch.enable_grad():
-        total = target_logit(evidence.logits, evidence.targets).sum()
-        (gradient,) = torch.autograd.grad(total, evidence.activation, create_graph=True)
+        total = target_logit(head_pass.logits, head_pass.targets).sum()
+        (gradient,) = torch.autograd.grad(total, head_pass.activation, create_graph=True)
         curvature = None
         if gradient.requires_grad:
             (curvature,) = torch.autograd.grad(
-                gradient, evidence.activation, grad_outputs=evidence.activation.detach(), allow_unused=True
+                gradient, head_pass.activation, grad_outputs=head_pass.activation.detach(), allow_unused=True
             )
     weights = gradient.detach() if curvature is None else gradient.detach() - 0.5 * curvature.detach()
-    values = evidence.values
+    values = head_pass.values
     return combine(weights.mean(_PLACES)[:, : values.shape[1]], values)
 
 
-def randomcam(evidence: Evidence) -> Tensor:
+def randomcam(head_pass: HeadPass) -> Tensor:
     """A baseline: one weight per channel for all images, uniform in (-1, 1), drawn from the seed."""
-    generator = torch.Generator().manual_seed(evidence.seed)
-    activation = evidence.values
+    generator = torch.Generator().manual_seed(head_pass.seed)
+    activation = head_pass.values
     weights = torch.rand(activation.shape[1], generator=generator) * 2 - 1
     return combine(weights.to(activation.device).expand(len(activation), -1), activation)
 
 
-def fem(evidence: Evidence) -> Tensor:
+def fem(head_pass: HeadPass) -> Tensor:
     """Fuad et al. 2020: a channel's weight is the share of its positions above mean + 2 std.
 
     For a position within rounding of that bound, the last bit of float32 decides, here and in the package.
     In 8,192 channels of SmallCNN there is one: below the bound in float64, as here; above it in the package.
     """
-    activation = evidence.values
+    activation = head_pass.values
     bound = activation.mean(_PLACES, keepdim=True) + 2 * activation.std(_PLACES, correction=0, keepdim=True)
     return combine((activation > bound).float().mean(_PLACES), activation)

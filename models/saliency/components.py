@@ -6,29 +6,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.saliency.evidence import Evidence
+from models.saliency.evidence import HeadPass
 
 
-def eigencam(evidence: Evidence) -> Tensor:
+def eigencam(head_pass: HeadPass) -> Tensor:
     """Muhammad & Yeasin 2020: the activation's first component, with LAPACK's sign, as in the package."""
-    return _first_component(evidence.values)
+    return _first_component(head_pass.values)
 
 
-def eigengradcam(evidence: Evidence) -> Tensor:
+def eigengradcam(head_pass: HeadPass) -> Tensor:
     """EigenCAM of gradient × activation."""
-    return _first_component(evidence.gradient() * evidence.values)
+    return _first_component(head_pass.gradient() * head_pass.values)
 
 
-def segeigencam(evidence: Evidence) -> Tensor:
+def segeigencam(head_pass: HeadPass) -> Tensor:
     """Chung & Ying 2025: EigenCAM of |gradient| × activation; the sign makes the larger side positive."""
-    projection = _first_component(evidence.gradient().abs() * evidence.values)
+    projection = _first_component(head_pass.gradient().abs() * head_pass.values)
     low, high = projection.flatten(1).amin(1), projection.flatten(1).amax(1)
     return torch.where((low.abs() > high.abs())[:, None, None], -projection, projection)
 
 
-def kpcacam(evidence: Evidence) -> Tensor:
+def kpcacam(head_pass: HeadPass) -> Tensor:
     """Karmani et al. 2024: the first component of kernel PCA (kernel tanh(⟨x, y⟩ / C + 1)), in float64."""
-    activation = evidence.values
+    activation = head_pass.values
     b, c, h, w = activation.shape
     points = _centred(activation).double().cpu()  # (B, h·w, C)
     kernel = torch.tanh(points @ points.mT / c + 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from models.saliency.layers import Tape, readable
+from models.saliency.layers import HeadTape, readable
 from models.saliency.network import SplitNetwork
 
 Objective = Callable[[Tensor, Tensor], Tensor]
@@ -25,7 +25,7 @@ def target_logit(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class HeadPass:
     """The input of a method. `activation` and `logits` carry the head's graph if the method needs it.
 
     `images` is None if only an activation was given; methods that perturb the input then raise ValueError.
@@ -38,7 +38,7 @@ class Evidence:
     logits: Tensor  # (B, K) float32
     targets: Tensor  # (B,) int64
     seed: int
-    tape: Tape | None = None
+    tape: HeadTape | None = None
 
     @property
     def piecewise_linear(self) -> bool:
@@ -89,7 +89,7 @@ class Evidence:
         gradient = self.tape.gradient_of(self.targets, of_passed_on=True)
         return (gradient * self.tape.passed_on).sum((2, 3))
 
-    def _of_tape(self, tape: Tape, objective: Objective) -> Tensor:
+    def _of_tape(self, tape: HeadTape, objective: Objective) -> Tensor:
         if objective is target_logit:
             return tape.gradient_of(self.targets)
         return tape.gradient(self._logit_gradient(objective))
@@ -102,7 +102,7 @@ class Evidence:
         return gradient
 
 
-def look(
+def run_head(
     network: SplitNetwork,
     activation: Tensor,
     target: Tensor | None,
@@ -111,7 +111,7 @@ def look(
     graph: bool = False,
     twice: bool = False,
     seed: int = 0,
-) -> Evidence:
+) -> HeadPass:
     """Run the head in fp32 on an activation of any float type; `graph` makes the result differentiable.
 
     With `twice`, the gradient is differentiable too.
@@ -121,12 +121,12 @@ def look(
     if layers is not None and readable(layers):
         leaf = _plain(activation.detach().float())
         with torch.no_grad():
-            tape = Tape.record(layers, leaf)
-        return Evidence(network, images, leaf, tape.logits, _targets(tape.logits, target), seed, tape)
+            tape = HeadTape.record(layers, leaf)
+        return HeadPass(network, images, leaf, tape.logits, _targets(tape.logits, target), seed, tape)
     with torch.set_grad_enabled(graph), _PlainAttention() if twice else nullcontext():
         leaf = _plain(activation.detach().float()).requires_grad_(graph)
         logits = network.head(leaf)
-    return Evidence(network, images, leaf, logits, _targets(logits, target), seed)
+    return HeadPass(network, images, leaf, logits, _targets(logits, target), seed)
 
 
 class _PlainAttention(TorchFunctionMode):

@@ -108,7 +108,7 @@ def readable(layers: Sequence[nn.Module]) -> bool:
 
 
 @dataclass(frozen=True)
-class Tape:
+class HeadTape:
     """One forward pass through `layers`: what each layer saved for the backward pass, and the logits."""
 
     layers: Sequence[nn.Module]

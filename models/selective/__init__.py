@@ -23,13 +23,13 @@ from models.selective.policies import (
 )
 from models.selective.scores import (
     SCORES,
-    Judged,
     Scored,
+    ScoreInputs,
     ScoreNeedsErm,
     decide,
-    judge,
     log_probabilities,
     score,
+    score_inputs,
 )
 from models.selective.table import DEFAULT_CONFIDENCE, CalibrationTable, OperatingPoint, operating_point
 from models.selective.temperature import fit_temperature, probabilities
@@ -44,11 +44,11 @@ __all__ = [
     "CurvePoint",
     "GroupSelection",
     "GroupVerdict",
-    "Judged",
     "OperatingPoint",
     "Planning",
     "Reference",
     "RiskCoverage",
+    "ScoreInputs",
     "ScoreNeedsErm",
     "Scored",
     "Selection",
@@ -63,7 +63,6 @@ __all__ = [
     "coverage_ratio",
     "decide",
     "fit_temperature",
-    "judge",
     "log_probabilities",
     "operating_point",
     "probabilities",
@@ -72,6 +71,7 @@ __all__ = [
     "samples_at_least",
     "samples_needed",
     "score",
+    "score_inputs",
     "threshold_for_coverage",
     "threshold_for_score",
 ]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.selective.scores import SCORES, Counts, Scored, judge
+from models.selective.scores import SCORES, Counts, Scored, score_inputs
 from models.selective.table import CalibrationTable
 
 
@@ -33,7 +33,7 @@ def count_split(
 
     Covers every score that the logits allow: without ERM's, only `max_softmax`.
     """
-    judged = judge(logits, erm_logits)
+    judged = score_inputs(logits, erm_logits)
     right = judged.labels == labels
     tables = SplitTables({}, {}, {})
     for name in SCORES if erm_logits is not None else SCORES[:1]:

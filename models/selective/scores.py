@@ -41,7 +41,7 @@ def log_probabilities(logits: ArrayLike, labels: Counts) -> Floats:
     return np.where(finite, below[rows, labels] - np.log1p(others.sum(1)), np.nan)
 
 
-class Judged(NamedTuple):
+class ScoreInputs(NamedTuple):
     """The inputs of all scores: the label of each input (N,), and its log-probability (N,) under the model
     itself and under ERM (None without its logits)."""
 
@@ -57,16 +57,16 @@ class Judged(NamedTuple):
             raise ScoreNeedsErm(f"the score {name!r} needs the logits of ERM")
         return Scored(self.labels, _PAIR_SCORES[name](self.own, self.erm))
 
-    def rows(self, first: int, last: int) -> Judged:
+    def rows(self, first: int, last: int) -> ScoreInputs:
         """The rows from `first` up to, but not including, `last`."""
         erm = None if self.erm is None else self.erm[first:last]
-        return Judged(self.labels[first:last], self.own[first:last], erm)
+        return ScoreInputs(self.labels[first:last], self.own[first:last], erm)
 
 
-def judge(masktune: ArrayLike, erm: ArrayLike | None = None) -> Judged:
+def score_inputs(masktune: ArrayLike, erm: ArrayLike | None = None) -> ScoreInputs:
     """Compute what every score of (N, K) logits needs. The label is always the mask-tuned model's."""
     labels = np.asarray(masktune).argmax(1).astype(np.int64)
-    return Judged(
+    return ScoreInputs(
         labels,
         log_probabilities(masktune, labels),
         None if erm is None else log_probabilities(erm, labels),
@@ -79,7 +79,7 @@ def score(name: ScoreName, masktune: ArrayLike, erm: ArrayLike | None = None) ->
     `max_softmax`: that model's log-probability. `product`: plus ERM's for the same label (the paper's
     product, as a sum of logs). `minimum`: the smaller of the two. Raises ScoreNeedsErm.
     """
-    return judge(masktune, erm if name != "max_softmax" else None).score(name)
+    return score_inputs(masktune, erm if name != "max_softmax" else None).score(name)
 
 
 _PAIR_SCORES: dict[ScoreName, Callable[[Floats, Floats], Floats]] = {

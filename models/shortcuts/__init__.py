@@ -5,17 +5,17 @@ findings say what predicts and where in the image, and leave the judgement to a 
 does not import torch.
 """
 
-from models.shortcuts.check import Elsewhere, find_shortcuts, judge
-from models.shortcuts.findings import RULE, ClassTold, Finding, ShortcutCheck, Strength, Transfer
+from models.shortcuts.check import OtherSplit, check_properties, find_shortcuts
+from models.shortcuts.findings import RULE, BestClass, Finding, ShortcutCheck, Strength, Transfer
 
 __all__ = [
     "RULE",
-    "ClassTold",
-    "Elsewhere",
+    "BestClass",
     "Finding",
+    "OtherSplit",
     "ShortcutCheck",
     "Strength",
     "Transfer",
+    "check_properties",
     "find_shortcuts",
-    "judge",
 ]

@@ -13,16 +13,16 @@ from models.data.store import Store
 from models.shortcuts.findings import (
     MIN_PER_CLASS,
     RULE,
-    Evidence,
     Labels,
+    PropertyCounts,
     ShortcutCheck,
     Transfer,
-    arranged,
-    finding,
-    nothing,
+    make_finding,
+    no_findings,
+    sort_findings,
     summary,
 )
-from models.shortcuts.naive_bayes import Bins, binned, cross_fit, predict_elsewhere, stratified_folds
+from models.shortcuts.naive_bayes import Bins, binned, cross_fit, predict_unseen, stratified_folds
 from models.shortcuts.properties import MAX_IMAGES, PropertyTable, simple_properties
 from models.statistics import wilson
 
@@ -30,7 +30,7 @@ FOLDS = 5
 MAX_CLASSES = 20  # the cost grows with their number
 
 
-class Elsewhere(NamedTuple):
+class OtherSplit(NamedTuple):
     """The measured properties and labels (M,) of another split."""
 
     split: str
@@ -57,14 +57,14 @@ def find_shortcuts(
     """
     rows = rng.permutation(_pictures(store, split))
     if len(rows) == 0:
-        return dataclasses.replace(nothing(0, store.classes), split=split)
+        return dataclasses.replace(no_findings(0, store.classes), split=split)
     table = simple_properties(store, rows, limit=max_images, on_progress=on_progress)
     foreign = rng.permutation(_pictures(store, compare)) if compare != split else rows[:0]
     other = None
     if len(foreign):
         measured = simple_properties(store, foreign, limit=max(1, max_images // 4))
-        other = Elsewhere(compare, measured, store.labels[measured.rows])
-    check = judge(
+        other = OtherSplit(compare, measured, store.labels[measured.rows])
+    check = check_properties(
         table, store.labels[table.rows], store.classes, rng=rng, permutations=permutations, elsewhere=other
     )
     return dataclasses.replace(check, split=split, available=len(rows))
@@ -76,14 +76,14 @@ def _pictures(store: Store, split: str) -> Labels:
     return rows[store.firsts(rows)]
 
 
-def judge(
+def check_properties(
     table: PropertyTable,
     labels: Labels,
     classes: Sequence[str],
     *,
     rng: np.random.Generator,
     permutations: int = 199,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: OtherSplit | None = None,
 ) -> ShortcutCheck:
     """Which property of `table` predicts `labels` (N,), by `RULE`.
 
@@ -98,14 +98,14 @@ def judge(
     inside = np.isin(labels, classes_kept)
     left_out = tuple(name for code, name in enumerate(classes) if code not in classes_kept)
     if len(classes_kept) < 2:
-        return nothing(int(inside.sum()), left_out)
+        return no_findings(int(inside.sum()), left_out)
     known = np.searchsorted(classes_kept, labels[inside])  # renumbered from 0
     names = tuple(classes[code] for code in classes_kept.tolist())
     bins = [binned(values[inside]) for _, values in table.columns()]
     there = _transfers(bins, known, elsewhere, classes_kept) if elsewhere is not None else [None] * len(bins)
-    evidence = _evidence(table, bins, known, rng=rng, permutations=permutations)
-    findings = arranged(
-        [finding(e._replace(elsewhere=moved), names) for e, moved in zip(evidence, there, strict=True)]
+    counted = _count(table, bins, known, rng=rng, permutations=permutations)
+    findings = sort_findings(
+        [make_finding(e._replace(elsewhere=moved), names) for e, moved in zip(counted, there, strict=True)]
     )
     return ShortcutCheck(
         split="",
@@ -127,16 +127,18 @@ def _kept_classes(labels: Labels, classes: int) -> Labels:
     return np.sort(largest[counts[largest] >= MIN_PER_CLASS])
 
 
-def _evidence(
+def _count(
     table: PropertyTable, bins: Sequence[Bins], labels: Labels, *, rng: np.random.Generator, permutations: int
-) -> list[Evidence]:
+) -> list[PropertyCounts]:
     folds = stratified_folds(labels, FOLDS, rng)
     drawn = _permuted(labels, folds, permutations, rng)
     fitted = cross_fit(bins, drawn, folds)
     accurate = cross_fit(bins, labels[:, None], folds, prior=True)
     p_values = _family_wise(np.stack([fit.effects() for fit in fitted]))
     return [
-        Evidence(measured, fit.hits[0], fit.said[0], fit.counts[0], int(best.hits.sum()), p_value, None)
+        PropertyCounts(
+            measured, fit.hits[0], fit.predicted[0], fit.counts[0], int(best.hits.sum()), p_value, None
+        )
         for (measured, _), fit, best, p_value in zip(
             table.columns(), fitted, accurate, p_values.tolist(), strict=True
         )
@@ -165,7 +167,7 @@ def _family_wise(effects: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _transfers(
-    bins: Sequence[Bins], labels: Labels, elsewhere: Elsewhere, codes: Labels
+    bins: Sequence[Bins], labels: Labels, elsewhere: OtherSplit, codes: Labels
 ) -> list[Transfer | None]:
     """Fit the accurate rule on all of `labels`, and judge it on the classes `codes` of the other split."""
     inside = np.isin(elsewhere.labels, codes)
@@ -174,7 +176,7 @@ def _transfers(
         return [None] * len(bins)
     transfers: list[Transfer | None] = []
     for own, (_, values) in zip(bins, elsewhere.table.columns(), strict=True):
-        correct = int((predict_elsewhere(own, values=values[inside], labels=labels) == truth).sum())
+        correct = int((predict_unseen(own, values=values[inside], labels=labels) == truth).sum())
         share = wilson(correct, len(truth))
         transfers.append(Transfer(elsewhere.split, len(truth), correct, correct / len(truth), *share))
     return transfers

@@ -29,7 +29,7 @@ RULE = (
 
 
 @dataclass(frozen=True)
-class ClassTold:
+class BestClass:
     """The class that a property tells best from all others: `hits` of `n`, and `false` of `others`.
 
     `effect` is hits/n − false/others, with Newcombe's 95 % interval (which holds for one class, not for
@@ -87,7 +87,7 @@ class Finding:
     effect_low: float
     effect_high: float
     p_value: float
-    best_class: ClassTold
+    best_class: BestClass
     elsewhere: Transfer | None
     sentence: str
 
@@ -117,43 +117,43 @@ class ShortcutCheck:
         return dataclasses.asdict(self)
 
 
-class Evidence(NamedTuple):
+class PropertyCounts(NamedTuple):
     """Cross-validated counts of one property, (K,): one per class.
 
-    `counts` are the samples, `said` the balanced rule's predictions and `hits` the correct ones among
+    `counts` are the samples, `predicted` the balanced rule's predictions and `hits` the correct ones among
     them; `correct` is the accurate rule's total.
     """
 
     property: Property
     hits: Labels
-    said: Labels
+    predicted: Labels
     counts: Labels
     correct: int
     p_value: float
     elsewhere: Transfer | None
 
 
-def finding(evidence: Evidence, names: Sequence[str]) -> Finding:
+def make_finding(counted: PropertyCounts, names: Sequence[str]) -> Finding:
     """Judge one property by `RULE`; `names` are those of the K classes."""
-    n, chance = int(evidence.counts.sum()), 1 / len(names)
-    balanced = float((evidence.hits / evidence.counts).mean())
-    low, high = mean_share(list(zip(evidence.hits.tolist(), evidence.counts.tolist(), strict=True)))
+    n, chance = int(counted.counts.sum()), 1 / len(names)
+    balanced = float((counted.hits / counted.counts).mean())
+    low, high = mean_share(list(zip(counted.hits.tolist(), counted.counts.tolist(), strict=True)))
     effect, effect_low, effect_high = ((share - chance) / (1 - chance) for share in (balanced, low, high))
-    best = _best_class(evidence, names)
+    best = _best_class(counted, names)
     enough = effect_low >= STRONG or (len(names) > 2 and best.low >= STRONG_FOR_ONE)
     telling: Strength = "strong" if enough else "weak"
-    wilson_low, wilson_high = wilson(evidence.correct, n)
+    wilson_low, wilson_high = wilson(counted.correct, n)
     unworded = Finding(
-        property=evidence.property.name,
-        where=evidence.property.where,
-        features=evidence.property.features,
-        strength=telling if evidence.p_value <= ALPHA else "none",
+        property=counted.property.name,
+        where=counted.property.where,
+        features=counted.property.features,
+        strength=telling if counted.p_value <= ALPHA else "none",
         n=n,
-        correct=evidence.correct,
-        accuracy=evidence.correct / n,
+        correct=counted.correct,
+        accuracy=counted.correct / n,
         low=wilson_low,
         high=wilson_high,
-        majority=float(evidence.counts.max() / n),
+        majority=float(counted.counts.max() / n),
         balanced_accuracy=balanced,
         balanced_low=low,
         balanced_high=high,
@@ -161,31 +161,31 @@ def finding(evidence: Evidence, names: Sequence[str]) -> Finding:
         effect=effect,
         effect_low=effect_low,
         effect_high=effect_high,
-        p_value=evidence.p_value,
+        p_value=counted.p_value,
         best_class=best,
-        elsewhere=evidence.elsewhere,
+        elsewhere=counted.elsewhere,
         sentence="",
     )
-    return dataclasses.replace(unworded, sentence=_sentence(unworded, evidence.property, names))
+    return dataclasses.replace(unworded, sentence=_sentence(unworded, counted.property, names))
 
 
-def _best_class(evidence: Evidence, names: Sequence[str]) -> ClassTold:
-    others = evidence.counts.sum() - evidence.counts
-    false = evidence.said - evidence.hits
-    best = int((evidence.hits / evidence.counts - false / others).argmax())
-    k, n, wrong, rest = (int(column[best]) for column in (evidence.hits, evidence.counts, false, others))
+def _best_class(counted: PropertyCounts, names: Sequence[str]) -> BestClass:
+    others = counted.counts.sum() - counted.counts
+    false = counted.predicted - counted.hits
+    best = int((counted.hits / counted.counts - false / others).argmax())
+    k, n, wrong, rest = (int(column[best]) for column in (counted.hits, counted.counts, false, others))
     effect = k / n - wrong / rest
     share, false_share = wilson(k, n), wilson(wrong, rest)
     down = ((k / n - share.low) ** 2 + (false_share.high - wrong / rest) ** 2) ** 0.5
     up = ((share.high - k / n) ** 2 + (wrong / rest - false_share.low) ** 2) ** 0.5
-    return ClassTold(names[best], n, k, rest, wrong, effect, effect - down, effect + up)
+    return BestClass(names[best], n, k, rest, wrong, effect, effect - down, effect + up)
 
 
 _STRENGTHS: tuple[Strength, ...] = get_args(Strength)
 _PLACES = ("corner", "edge", "centre", "image", "file")
 
 
-def arranged(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+def sort_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Sort by strength, then by effect; among those within the best one's interval, local properties first.
 
     A painted corner also shows in the mean colour of the image; the corner is the better answer.
@@ -218,7 +218,7 @@ def summary(findings: Sequence[Finding]) -> str:
     return best.sentence + more
 
 
-def nothing(n: int, left_out: Sequence[str]) -> ShortcutCheck:
+def no_findings(n: int, left_out: Sequence[str]) -> ShortcutCheck:
     """The check if there are not two classes to tell apart."""
     sentence = f"Nothing was judged: fewer than two classes have at least {MIN_PER_CLASS} sampled images."
     return ShortcutCheck("", n, n, (), tuple(left_out), 0, RULE, "none", sentence, ())

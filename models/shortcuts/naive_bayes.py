@@ -26,10 +26,10 @@ class Bins(NamedTuple):
 
 
 class CrossFitted(NamedTuple):
-    """Counts per labelling and class (P, K): `hits` (correct), `said` (predicted) and `counts` (samples)."""
+    """Counts per labelling and class (P, K): `counts` samples, `predicted` as the class, `hits` rightly."""
 
     hits: Labels
-    said: Labels
+    predicted: Labels
     counts: Labels
 
     def effects(self) -> NDArray[np.float64]:
@@ -40,7 +40,7 @@ class CrossFitted(NamedTuple):
         classes = self.counts.shape[1]
         recall = self.hits / self.counts
         others = self.counts.sum(1, keepdims=True) - self.counts
-        false = (self.said - self.hits) / others
+        false = (self.predicted - self.hits) / others
         whole = (recall.mean(1, keepdims=True) * classes - 1) / (classes - 1)
         return np.concatenate([whole, recall - false], 1)
 
@@ -94,7 +94,7 @@ def cross_fit(
     fitted: list[list[CrossFitted]] = [[] for _ in bins]
     for block in _blocks(labels[order]):
         for blocks, source in zip(fitted, sources, strict=True):
-            predicted = _say(source, block, parts, prior=prior)
+            predicted = _predict_held_out(source, block, parts, prior=prior)
             blocks.append(
                 CrossFitted(
                     _tally(block.labels, block.classes, keep=predicted == block.labels),
@@ -105,7 +105,7 @@ def cross_fit(
     return tuple(CrossFitted(*map(np.concatenate, zip(*blocks, strict=True))) for blocks in fitted)
 
 
-def predict_elsewhere(bins: Bins, *, values: Floats, labels: Labels) -> Labels:
+def predict_unseen(bins: Bins, *, values: Floats, labels: Labels) -> Labels:
     """Fit `bins` to (N,) `labels` with the prior, and predict the classes (M,) of foreign `values` (M, d)."""
     classes = int(labels.max()) + 1
     counts = np.bincount(labels, minlength=classes).astype(np.float32)
@@ -132,7 +132,7 @@ def _blocks(labels: Labels) -> Iterator[_Block]:
         yield _Block(part, targets, classes)
 
 
-def _say(source: Bins, block: _Block, parts: Sequence[slice], *, prior: bool) -> Labels:
+def _predict_held_out(source: Bins, block: _Block, parts: Sequence[slice], *, prior: bool) -> Labels:
     """Predict each sample by the fit on the other parts, (N, p)."""
     tables = [source.onehot[part].T @ block.targets[part] for part in parts]  # (B, p·K) each
     counts = [block.targets[part].sum(0) for part in parts]

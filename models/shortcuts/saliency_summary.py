@@ -59,7 +59,7 @@ def mean_maps(maps: Maps, labels: Labels, *, classes: Sequence[str]) -> tuple[Me
     return tuple(means)
 
 
-def moved(before: Maps, after: Maps) -> Floats:
+def saliency_shift(before: Maps, after: Maps) -> Floats:
     """The share of saliency that moved between two models, for each of N images, 0..1.
 
     It is the total variation distance of the two maps as `shares`, NaN if either is. Raises ValueError
@@ -72,7 +72,7 @@ def moved(before: Maps, after: Maps) -> Floats:
 
 
 @dataclass(frozen=True)
-class MovedShare:
+class SaliencyShift:
     """Mean over `n` images, with Student's 95 % interval, and quartiles; None without an image."""
 
     name: str
@@ -85,28 +85,28 @@ class MovedShare:
 
 
 @dataclass(frozen=True)
-class Movement:
+class SaliencyShifts:
     """The share of saliency that moved, over all images and in each class."""
 
-    all: MovedShare
-    classes: tuple[MovedShare, ...]
+    all: SaliencyShift
+    classes: tuple[SaliencyShift, ...]
 
 
-def movement(before: Maps, after: Maps, labels: Labels, *, classes: Sequence[str]) -> Movement:
-    """Summarise `moved`, overall and for each class; `labels` (N,) are the samples' classes."""
-    distances = moved(before, after)
-    each = tuple(_moved_share(name, distances[labels == code]) for code, name in enumerate(classes))
-    return Movement(_moved_share("all", distances), each)
+def saliency_shifts(before: Maps, after: Maps, labels: Labels, *, classes: Sequence[str]) -> SaliencyShifts:
+    """Summarise `saliency_shift`, overall and for each class; `labels` (N,) are the samples' classes."""
+    distances = saliency_shift(before, after)
+    each = tuple(_summary(name, distances[labels == code]) for code, name in enumerate(classes))
+    return SaliencyShifts(_summary("all", distances), each)
 
 
-def _moved_share(name: str, distances: Floats) -> MovedShare:
+def _summary(name: str, distances: Floats) -> SaliencyShift:
     known = distances[~np.isnan(distances)]
     undefined = len(distances) - len(known)
     if len(known) == 0:
-        return MovedShare(name, 0, undefined, None, None, None, None)
+        return SaliencyShift(name, 0, undefined, None, None, None, None)
     first, median, third = np.quantile(known, [0.25, 0.5, 0.75]).tolist()
     low, high = mean_interval(known)
-    return MovedShare(name, len(known), undefined, float(known.mean()), low, high, (first, median, third))
+    return SaliencyShift(name, len(known), undefined, float(known.mean()), low, high, (first, median, third))
 
 
 def mean_interval(values: Floats, *, confidence: float = 0.95) -> Interval:
@@ -117,12 +117,12 @@ def mean_interval(values: Floats, *, confidence: float = 0.95) -> Interval:
     return Interval(max(0.0, low), min(1.0, high))
 
 
-class Gaze(NamedTuple):
+class PairedMaps(NamedTuple):
     """The same N images under two models. `masked` is the share of pixels under the first one's mask."""
 
     rows: Labels
     masked: Floats
-    moved: Floats  # NaN where one model has no map
+    shift: Floats  # NaN where one model has no map
     before: Labels  # predictions
     after: Labels
 
@@ -130,45 +130,38 @@ class Gaze(NamedTuple):
 Rule = Literal["most_masked", "most_changed", "disagreeing"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
-RULE_WORDS: Mapping[Rule, str] = {
+RULE_SENTENCES: Mapping[Rule, str] = {
     "most_masked": "the images of which the mask of the original model covers the most",
     "most_changed": "the images whose saliency moved most between the two models",
     "disagreeing": "the images on which the two models disagree, largest move of saliency first",
 }
 
 
-class Picked(NamedTuple):
-    """An image of the gallery: its row and the value by which it was picked, never NaN."""
-
-    row: int
-    value: float
-
-
-def pick(rule: Rule, gaze: Gaze, *, count: int = 8) -> tuple[Picked, ...]:
-    """The first `count` images by a rule of `RULE_WORDS`, ties by row number; fewer if fewer qualify.
+def select(rule: Rule, pair: PairedMaps) -> list[int]:
+    """Rows of the images that qualify by a rule of `RULE_SENTENCES`, first the first; ties by row number.
 
     The choice is made by rule, never by hand, before anybody looks.
     """
-    values = _VALUES[rule](gaze)
-    order = np.lexsort((gaze.rows, -values))
-    chosen = order[~np.isnan(values[order])][:count]
-    return tuple(map(Picked, gaze.rows[chosen].tolist(), values[chosen].tolist()))
+    values = _VALUES[rule](pair)
+    order = np.lexsort((pair.rows, -values))
+    rows: list[int] = pair.rows[order[~np.isnan(values[order])]].tolist()
+    return rows
 
 
-def _masked(gaze: Gaze) -> Floats:
-    return np.where(gaze.masked > 0, gaze.masked, np.nan)
+def _masked(pair: PairedMaps) -> Floats:
+    return np.where(pair.masked > 0, pair.masked, np.nan)
 
 
-def _changed(gaze: Gaze) -> Floats:
-    return np.where(gaze.moved > 0, gaze.moved, np.nan)
+def _changed(pair: PairedMaps) -> Floats:
+    return np.where(pair.shift > 0, pair.shift, np.nan)
 
 
-def _disagreeing(gaze: Gaze) -> Floats:
+def _disagreeing(pair: PairedMaps) -> Floats:
     """A disagreement without a map still counts, but comes last."""
-    return np.where(gaze.before != gaze.after, np.nan_to_num(gaze.moved, nan=0.0), np.nan)
+    return np.where(pair.before != pair.after, np.nan_to_num(pair.shift, nan=0.0), np.nan)
 
 
-_VALUES: Mapping[Rule, Callable[[Gaze], Floats]] = {
+_VALUES: Mapping[Rule, Callable[[PairedMaps], Floats]] = {
     "most_masked": _masked,
     "most_changed": _changed,
     "disagreeing": _disagreeing,

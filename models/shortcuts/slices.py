@@ -104,7 +104,7 @@ class InferredSlices:
     slices: tuple[InferredSlice, ...]
 
 
-class Looked(NamedTuple):
+class SliceInputs(NamedTuple):
     """N samples with one model's saliency maps, `maps` (N, h, w); `groups` (N,) are −1 where unknown."""
 
     rows: Labels
@@ -114,7 +114,7 @@ class Looked(NamedTuple):
 
 
 def infer_slices(
-    looked: Looked,
+    inputs: SliceInputs,
     *,
     classes: Sequence[str],
     predictions: Mapping[str, Labels],
@@ -125,11 +125,11 @@ def infer_slices(
     Maps are compared by Hellinger distance (as the square roots of their shares), so that a single peak
     does not dominate the rest. Takes about half a second per class.
     """
-    mass = shares(looked.maps)
+    mass = shares(inputs.maps)
     defined = ~np.isnan(mass[:, 0, 0])
     divided, slices = [], []
     for label, name in enumerate(classes):
-        mine = looked.labels == label
+        mine = inputs.labels == label
         at = np.flatnonzero(mine & defined)
         points = np.sqrt(_points(mass[at]))
         cut = cluster(points, rng)
@@ -142,18 +142,18 @@ def infer_slices(
                 slices=cut.clusters,
                 silhouette=cut.silhouette,
                 reference=cut.reference,
-                agreement=_agreement(cut.assigned, looked.groups[at], rng)
-                if looked.groups is not None
+                agreement=_agreement(cut.assigned, inputs.groups[at], rng)
+                if inputs.groups is not None
                 else None,
             )
         )
         for index in range(cut.clusters):
-            inside = _Inside(label, name, index, at[cut.assigned == index], len(at))
-            slices.append(_slice(inside, looked, mass, points[cut.assigned == index], predictions))
+            inside = _SliceRows(label, name, index, at[cut.assigned == index], len(at))
+            slices.append(_slice(inside, inputs, mass, points[cut.assigned == index], predictions))
     return InferredSlices(True, RULE, tuple(divided), tuple(slices))
 
 
-class _Inside(NamedTuple):
+class _SliceRows(NamedTuple):
     """One slice's samples, as positions `at`, and the number `of` samples with a map in its class."""
 
     label: int
@@ -164,9 +164,9 @@ class _Inside(NamedTuple):
 
 
 def _slice(
-    inside: _Inside, looked: Looked, mass: Floats, points: Floats, predictions: Mapping[str, Labels]
+    inside: _SliceRows, inputs: SliceInputs, mass: Floats, points: Floats, predictions: Mapping[str, Labels]
 ) -> InferredSlice:
-    rows, n = looked.rows[inside.at], len(inside.at)
+    rows, n = inputs.rows[inside.at], len(inside.at)
     accuracies = []
     for model, predicted in predictions.items():
         correct = int((predicted[inside.at] == inside.label).sum())

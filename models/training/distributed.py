@@ -25,7 +25,7 @@ _PATIENCE = timedelta(days=7)
 
 
 @contextmanager
-def joined(run: Run) -> Iterator[Run]:
+def process_group(run: Run) -> Iterator[Run]:
     """Join the process group for the block and yield this rank's `run`; outside torchrun, `run` itself.
 
     On CUDA, each rank of a host uses the GPU of its local rank. Only rank 0 reports progress. After an error
@@ -50,7 +50,7 @@ def _silent(_: Progress) -> None:
     pass
 
 
-def shared(network: nn.Module, run: Run) -> nn.Module:
+def wrap_ddp(network: nn.Module, run: Run) -> nn.Module:
     """`network`, wrapped so that its backward pass averages gradients over all ranks."""
     if run.world_size == 1:
         return network

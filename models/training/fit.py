@@ -29,7 +29,7 @@ from models.training.checkpoints import (
     weights_digest,
 )
 from models.training.counting import StepCounts, count
-from models.training.distributed import share_buffers, shared, total, wait_for_all
+from models.training.distributed import share_buffers, total, wait_for_all, wrap_ddp
 from models.training.optim import learning_rate, load_optimizer, make_optimizer, set_learning_rate
 from models.training.precision import autocast
 
@@ -67,13 +67,13 @@ class FitConfig:
 
 
 class FitData(NamedTuple):
-    """Batches of a training; without `val`, the last epoch is the best. `decided` holds the named plain JSON
-    values that determine the batches; a resumed training must have the same ones.
+    """Batches of a training; without `val`, the last epoch is the best. `batch_settings` are plain JSON
+    values by name that determine the batches; a resumed training must have the same ones.
     """
 
     train: Loader
     val: Loader | None = None
-    decided: Mapping[str, str | int | None] = {}
+    batch_settings: Mapping[str, str | int | None] = {}
 
 
 class FitResult(NamedTuple):
@@ -110,7 +110,7 @@ def fit(
     if origin is not None:
         load_weights(network, origin)
         load_optimizer(optimizer, dict(origin.optimizer))
-    loop = _Loop(trained, shared(trained, run), optimizer, config, run)
+    loop = _Loop(trained, wrap_ddp(trained, run), optimizer, config, run)
     for epoch in range(0 if newest is None else newest.epoch, config.epochs):
         rate = learning_rate(
             config.optimizer.learning_rate, config.schedule, epoch=epoch, epochs=config.epochs
@@ -254,7 +254,7 @@ def _identity(
             "images": data.train.images,
             "steps": len(data.train),
             "start": None if start is None else digest_of(start.identity),
-            **data.decided,
+            **data.batch_settings,
         },
         sort_keys=True,
     )

@@ -13,7 +13,7 @@ from models.backbones import Network, build_network
 from models.data.batches import Masking, MaskSource
 from models.data.loaders import check_split, evaluation_loader, train_loader, val_loader
 from models.data.store import Store
-from models.masking.compute import apply_masks
+from models.masking.rule import apply_masks
 from models.mitigation.features import compute_features
 from models.run import Run
 from models.training.checkpoints import Checkpoint
@@ -78,7 +78,7 @@ def fit_data(
     `features` are those of a frozen backbone; by default they are computed.
     """
     masking = None if masks is None else Masking(masks, partial(apply_masks, fill=config.masking.fill))
-    decided: dict[str, str | int | None] = {
+    batch_settings: dict[str, str | int | None] = {
         "store": store.digest,
         "augmentation": config.augmentation,
         "batch_size": config.batch_size,
@@ -90,8 +90,8 @@ def fit_data(
         masked = None if masking is None else split_features(network, store, config, run, "train", masking)
         train = source("train") if masked is None else masked
         batches = partial(_feature_batches, store, config, run)
-        return FitData(batches("train", train), batches("val", source("val")), decided)
-    return FitData(train_loader(store, config, run, masking), val_loader(store, config, run), decided)
+        return FitData(batches("train", train), batches("val", source("val")), batch_settings)
+    return FitData(train_loader(store, config, run, masking), val_loader(store, config, run), batch_settings)
 
 
 def split_features(

@@ -18,17 +18,17 @@ from masktune.contract.report.probabilities import Certificate, Certificates, Re
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
 from masktune.contract.vocabulary import Arm, JobKind, Stage
-from models.evaluation.masking_cost import MaskedAnswers, masking_cost
+from models.evaluation.masking_cost import MaskedPredictions, masking_cost
 from models.evaluation.metrics import Labels, Names, metrics
 from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
 from models.selective import CalibrationTable, certify, risk_coverage
-from models.shortcuts.check import judge
+from models.shortcuts.check import check_properties
 from models.shortcuts.properties import Property, PropertyTable
 from models.shortcuts.reliance import of_mask, of_property, of_shift, read
-from models.shortcuts.saliency_summary import mean_maps, movement
-from models.shortcuts.slices import InferredSlices, Looked, infer_slices
+from models.shortcuts.saliency_summary import mean_maps, saliency_shifts
+from models.shortcuts.slices import InferredSlices, SliceInputs, infer_slices
 
 Json = dict[str, Any]
 
@@ -122,13 +122,13 @@ def _evidence(arms: tuple[Arm, ...], n: int) -> Json:
     said = {arm: np.where(np.arange(n) % 10 == 0, 1 - labels, labels) for arm in arms}
     said[Arm.ERM] = np.where(np.arange(n) // 2 % 5 == 0, 1 - labels, labels)  # wrong where it looks elsewhere
     slices = infer_slices(
-        Looked(np.arange(n), labels, maps, np.arange(n) // 2 % 5),
+        SliceInputs(np.arange(n), labels, maps, np.arange(n) // 2 % 5),
         classes=CLASSES,
         predictions={str(arm): predicted for arm, predicted in said.items()},
         rng=np.random.default_rng(0),
     )
     cost = masking_cost(_masked(labels), generator=np.random.default_rng(0), names=Names(CLASSES))
-    check = judge(_table(labels), labels, CLASSES, rng=np.random.default_rng(0), permutations=39)
+    check = check_properties(_table(labels), labels, CLASSES, rng=np.random.default_rng(0), permutations=39)
     shifted = of_shift(metrics(labels, labels), metrics(labels, said[Arm.ERM]))
     signs = [shifted, of_mask(cost, split="test"), of_property(check.to_json())]
     tables = {arm: CalibrationTable.build(np.linspace(-1, 0, n), said[arm] == labels) for arm in arms}
@@ -144,7 +144,9 @@ def _evidence(arms: tuple[Arm, ...], n: int) -> Json:
             split_size=2 * n,
             before="erm",
             after="masktune" if "masktune" in arms else None,
-            shift=section.SaliencyShifts.model_validate(movement(maps, maps[::-1], labels, classes=CLASSES)),
+            shift=section.SaliencyShifts.model_validate(
+                saliency_shifts(maps, maps[::-1], labels, classes=CLASSES)
+            ),
             mean_maps={"erm": means},
             pictures=[
                 section.ClassPicture(
@@ -179,11 +181,11 @@ def _maps(n: int) -> tuple[Any, Any]:
     return np.arange(n) % 2, maps.astype(np.float32)
 
 
-def _masked(labels: Any) -> MaskedAnswers:
+def _masked(labels: Any) -> MaskedPredictions:
     """The image's own mask flips half of the answers, the other masks none."""
     n = len(labels)
     half = np.where(np.arange(n) % 4 < 2, labels, 1 - labels)
-    return MaskedAnswers(np.arange(n), labels, np.full(n, 0.03), labels, half, labels, labels)
+    return MaskedPredictions(np.arange(n), labels, np.full(n, 0.03), labels, half, labels, labels)
 
 
 def _table(labels: Any) -> PropertyTable:

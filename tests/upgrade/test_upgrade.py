@@ -14,7 +14,7 @@ import torch
 from core.queries import jobs, registry
 from core.tables import JobRow
 from models.export import load_model
-from models.masking.compute import MaskSet
+from models.masking.store import MaskSet
 from models.training.checkpoints import Checkpoint, weights_digest
 from tests.integration.worker.inline import run_inline
 from tests.upgrade.conftest import Old

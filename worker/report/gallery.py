@@ -15,7 +15,15 @@ from PIL.Image import Image
 from masktune.contract.report.saliency import Gallery, GalleryAnswer, GalleryItem, GalleryRule
 from models.backbones import Network
 from models.runtime.images import mask_image, overlay, png, thumbnail
-from models.shortcuts.saliency_summary import RULE_WORDS, RULES, Floats, Gaze, Labels, moved, pick
+from models.shortcuts.saliency_summary import (
+    RULE_SENTENCES,
+    RULES,
+    Floats,
+    Labels,
+    PairedMaps,
+    saliency_shift,
+    select,
+)
 from worker.report.saliency import SaliencyPool, mask_of, masking_of
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for
@@ -27,7 +35,7 @@ MISTAKEN: GalleryRule = "mistaken"
 _SIDE = 256  # pixels per side of a picture, kept small because one page shows sixty
 
 WORDS: dict[GalleryRule, str] = {
-    **{rule: RULE_WORDS[rule] for rule in RULES},
+    **{rule: RULE_SENTENCES[rule] for rule in RULES},
     MISTAKEN: "the images on which the answer is wrong, most confident first",
 }
 CLASS_BALANCED_ORDER = "Within each rule, the first image of each class comes first, then the second of each."
@@ -60,7 +68,7 @@ def _moved_shares(pool: SaliencyPool) -> Floats:
     """The moved share of each image, (N,); NaN if one of its maps is empty or there is only one model."""
     if pool.after is None:
         return np.full(len(pool.rows), np.nan)
-    return moved(pool.arms[pool.before].maps, pool.arms[pool.after].maps)
+    return saliency_shift(pool.arms[pool.before].maps, pool.arms[pool.after].maps)
 
 
 def _picks(context: StageContext, pool: SaliencyPool, shares: Floats) -> Iterator[tuple[GalleryRule, int]]:
@@ -89,9 +97,9 @@ def _orders(
     """Yield each rule with the positions that it admits, best first."""
     before = pool.arms[pool.before]
     after = pool.arms[pool.after or pool.before]
-    facts = Gaze(np.arange(len(pool.rows)), before.masked, shares, before.labels, after.labels)
+    facts = PairedMaps(np.arange(len(pool.rows)), before.masked, shares, before.labels, after.labels)
     for rule in RULES:
-        yield rule, [entry.row for entry in pick(rule, facts, count=len(pool.rows))]
+        yield rule, select(rule, facts)
     if pool.after is None:
         wrong = before.labels != context.store.labels[pool.rows]
         by_confidence = np.argsort(-before.probabilities, kind="stable")

@@ -14,7 +14,7 @@ from masktune.contract.report.accuracy import ArmDifference, ArmMetrics, Backgro
 from masktune.contract.report.probabilities import Reliability
 from masktune.contract.vocabulary import CONTROLS, Arm, JobKind
 from models.data.store import Store
-from models.evaluation.background_gap import RANDOM, SAME, Answered, background_gap
+from models.evaluation.background_gap import RANDOM, SAME, VariantPredictions, background_gap
 from models.evaluation.metrics import Logits, Metrics, Names, metrics
 from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
@@ -207,7 +207,7 @@ def _correct(logits: Logits) -> NDArray[np.bool_]:
     return np.asarray(logits.predictions == logits.labels)
 
 
-def _of_variant(store: Store, logits: Logits, variant: str) -> Answered:
+def _of_variant(store: Store, logits: Logits, variant: str) -> VariantPredictions:
     inside = store.groups[logits.rows] == store.group_names.index(variant)
     names = ["/".join(store.sample(row).path.split("/")[-2:]) for row in logits.rows[inside].tolist()]
-    return Answered(_correct(logits)[inside], names)
+    return VariantPredictions(_correct(logits)[inside], names)

@@ -18,13 +18,14 @@ from masktune.contract.vocabulary import CONTROLS, Arm
 from models.backbones import Network
 from models.data.batches import Batch
 from models.data.store import Store
-from models.evaluation.masking_cost import MaskingCost, answers_under_masks, masking_cost
+from models.evaluation.masking_cost import MaskingCost, masking_cost, predict_under_masks
 from models.evaluation.metrics import Names
-from models.masking.compute import masks, method_of, target_of, thresholds
-from models.runtime.batched_eval import answers, evaluating
+from models.masking.compute import method_of, target_of
+from models.masking.rule import threshold_masks, thresholds
+from models.runtime.batched_eval import evaluating, map_batches
 from models.runtime.images import Pixels, overlay, png, thumbnail
 from models.saliency import saliency
-from models.shortcuts.saliency_summary import Floats, Labels, Maps, MeanMap, mean_maps, movement
+from models.shortcuts.saliency_summary import Floats, Labels, Maps, MeanMap, mean_maps, saliency_shifts
 from worker.protocol import ModelSpec
 from worker.report.arms import BEFORE, LogitsCache, judged_arm, seed_name, seeded
 from worker.stages.context import StageContext
@@ -109,7 +110,7 @@ def _explain(context: StageContext, model: ModelSpec, cache: LogitsCache, rows: 
 
     def columns_of_pass(crop: Crop) -> Iterator[NDArray[Any]]:
         with cache.next_pass() as run, evaluating(network):
-            columns = list(answers(loader_for(context, network, rows, run, crop=crop), run, answer))
+            columns = list(map_batches(loader_for(context, network, rows, run, crop=crop), run, answer))
         return (torch.cat(column).numpy() for column in zip(*columns, strict=True))
 
     labels, probabilities, maps, masked = columns_of_pass("none")
@@ -129,7 +130,7 @@ def masking_of(context: StageContext) -> MaskingConfig:
 def mask_of(config: MaskingConfig, maps: torch.Tensor, side: int) -> torch.Tensor:
     """The masks (B, side, side), bool, that the finetune would make of these maps (B, h, w)."""
     size = (side, side)
-    return masks(maps, thresholds(maps, size, sigmas=config.sigmas, share=config.share), size)
+    return threshold_masks(maps, thresholds(maps, size, sigmas=config.sigmas, share=config.share), size)
 
 
 # --- the mean map of a class, and what moved ---------------------------------------------------
@@ -165,7 +166,7 @@ def _shifts(store: Store, pool: SaliencyPool, classes: LargestClasses) -> Salien
     if pool.after is None:
         return None
     before, after = pool.arms[pool.before].maps, pool.arms[pool.after].maps
-    shifts = movement(before, after, classes.labels, classes=store.classes)
+    shifts = saliency_shifts(before, after, classes.labels, classes=store.classes)
     return SaliencyShifts.model_validate(
         replace(shifts, classes=tuple(shifts.classes[code] for code in classes.codes))
     )
@@ -242,10 +243,10 @@ def _cost(context: StageContext, model: ModelSpec, cache: LogitsCache, split: st
         whole = loader_for(context, network, rows, run)
         crops = config.crop != "none"
         cropped = loader_for(context, network, rows, run, crop=config.crop) if crops else None
-        answers = answers_under_masks(network, whole, config, run, cropped=cropped)
+        predictions = predict_under_masks(network, whole, config, run, cropped=cropped)
     return masking_cost(
-        answers,
+        predictions,
         generator=seeded(run, f"mask/{split}/{seed_name(arm)}"),
-        groups=store.groups[answers.rows] if store.has_groups else None,
+        groups=store.groups[predictions.rows] if store.has_groups else None,
         names=Names(store.classes, store.group_names),
     )

@@ -15,7 +15,7 @@ from masktune.contract.report import saliency as section
 from masktune.contract.vocabulary import Arm
 from models.evaluation.metrics import Logits
 from models.runtime.images import overlay, png, strip
-from models.shortcuts.slices import InferredSlice, Looked, infer_slices
+from models.shortcuts.slices import InferredSlice, SliceInputs, infer_slices
 from worker.report.arms import seeded
 from worker.report.gallery import squares_of
 from worker.report.saliency import SaliencyPool, largest_classes
@@ -37,7 +37,7 @@ def make_slices(
     inside = (classes.labels >= 0) & store.firsts(pool.rows)
     rows = pool.rows[inside]
     inferred = infer_slices(
-        Looked(
+        SliceInputs(
             rows,
             classes.labels[inside],
             pool.arms[pool.before].maps[inside],

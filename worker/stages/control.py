@@ -5,7 +5,7 @@ from __future__ import annotations
 from masktune.contract.vocabulary import Arm, JobKind
 from models.masktune import continue_as_control
 from models.mitigation.groups import class_groups
-from models.training.distributed import joined
+from models.training.distributed import process_group
 from worker.report.arms import LogitsCache
 from worker.stages.context import Result, StageContext
 from worker.stages.features import frozen_source
@@ -25,7 +25,7 @@ def _trained_on(context: StageContext) -> Result:
     start, checkpoints = last_checkpoint(context, model), context.workspace.folder(context.stage)
     config = config_for(context, card)
     source = frozen_source(context, network)
-    with joined(context.run) as run:
+    with process_group(context.run) as run:
         fitted = continue_as_control(
             network, context.store, config, run, folder=checkpoints, start=start, features=source
         )

@@ -27,7 +27,7 @@ from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import Decision
 from models.backbones import Network
 from models.data.batches import Batch
-from models.runtime.batched_eval import answers, evaluating
+from models.runtime.batched_eval import evaluating, map_batches
 from models.saliency import saliency
 from models.selective import Selection, decide, probabilities, score
 from worker.protocol import ModelSpec
@@ -100,7 +100,7 @@ class _Pair:
         """Yield the columns of each batch, with its count `answered`."""
         loader = loader_for(self._context, self._network, rows)
         with evaluating(self._network):
-            yield from answers(loader, self._context.run, partial(self._columns, selection=selection))
+            yield from map_batches(loader, self._context.run, partial(self._columns, selection=selection))
 
     def _columns(self, batch: Batch, *, selection: Selection | None) -> dict[str, Any]:
         logits, maps = self._forward(batch)

@@ -13,7 +13,7 @@ from models.backbones import Network
 from models.data.batches import Batch
 from models.mitigation.features import Features, Labels
 from models.mitigation.groups import Groups, cluster_groups, cross_mistakes, disagreement_groups, label_groups
-from models.runtime.batched_eval import answers, evaluating
+from models.runtime.batched_eval import evaluating, map_batches
 from models.saliency import saliency
 from models.shortcuts.saliency_summary import Maps
 from worker.report.arms import LogitsCache
@@ -97,7 +97,7 @@ def _maps_of_labels(context: StageContext, network: Network, rows: Labels, cache
         return saliency(network, batch.images, target=batch.labels).maps.float().cpu()
 
     with cache.next_pass() as run, evaluating(network):
-        maps = list(answers(loader_for(context, network, rows, run), run, answer))
+        maps = list(map_batches(loader_for(context, network, rows, run), run, answer))
     return np.asarray(torch.cat(maps).numpy(), np.float32)
 
 

@@ -23,7 +23,8 @@ from models.data.layout import DatasetInfo
 from models.data.loaders import map_loader, train_loader
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store
-from models.masking.compute import apply_masks, load_or_compute_masks
+from models.masking.compute import load_or_compute_masks
+from models.masking.rule import apply_masks
 from models.run import Run
 from models.training.augment import RECIPES, augment
 

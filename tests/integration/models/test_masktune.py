@@ -22,7 +22,9 @@ from models.data.batches import LoaderSettings, Masking, make_loader
 from models.data.loaders import train_loader, val_loader
 from models.data.store import Store
 from models.errors import LearningError
-from models.masking.compute import MaskSet, apply_masks, load_or_compute_masks
+from models.masking.compute import load_or_compute_masks
+from models.masking.rule import apply_masks
+from models.masking.store import MaskSet
 from models.masktune import continue_as_control, finetune_on_masks, fit_erm, masktune
 from models.run import Run, Stopped
 from models.training.checkpoints import CheckpointFolder

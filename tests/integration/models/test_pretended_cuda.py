@@ -29,7 +29,7 @@ from models.data.layout import DatasetInfo
 from models.data.loaders import evaluation_loader
 from models.data.packing import Arrays, write_arrays
 from models.data.store import Store
-from models.evaluation.masking_cost import answers_under_masks
+from models.evaluation.masking_cost import predict_under_masks
 from models.evaluation.metrics import predict_logits
 from models.export import card_of, load_model, save_model
 from models.masking.compute import compute_mask_set, load_or_compute_masks
@@ -250,7 +250,7 @@ def test_what_the_report_and_the_heads_look_at_is_that_of_a_cpu(
         seen[device] = [
             *predict_logits(served, loader, run),
             features.values,
-            *answers_under_masks(served, loader, config.masking, run),
+            *predict_under_masks(served, loader, config.masking, run),
             *head.head,
             served.classifier.weight.detach().cpu().numpy(),
         ]

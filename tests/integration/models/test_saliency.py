@@ -26,7 +26,7 @@ from models.saliency import (
     to_library_scale,
     upsample,
 )
-from models.saliency.evidence import look
+from models.saliency.evidence import run_head
 from tests.integration.models.cam_library import LIBRARY, Whole
 
 Head = Literal["linear", "smooth", "plain"]
@@ -183,7 +183,7 @@ def test_a_sum_over_what_was_pooled_is_the_sum_over_all_places() -> None:
     network = tiny("plain")
     with torch.no_grad():
         activation = network.features(IMAGES)
-    seen, again = (look(network, activation, None, graph=True) for _ in range(2))
+    seen, again = (run_head(network, activation, None, graph=True) for _ in range(2))
     assert seen.tape is not None
     assert seen.tape.passed_on.shape == (4, 6, 3, 3)
     expected = (again.gradient() * again.values).sum((2, 3))

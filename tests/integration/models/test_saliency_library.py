@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from models.backbones import Network, build_network
-from models.masking.compute import masks, thresholds
+from models.masking.rule import threshold_masks, thresholds
 from models.saliency import saliency, to_library_scale
 from tests.integration.models.cam_library import FAST, LIBRARY, Whole
 
@@ -79,7 +79,7 @@ def assert_no_mask_pixel_differs(method: str, built: Network, pictures: Tensor) 
     size = (pictures.shape[2], pictures.shape[3])
     parts = pictures.tensor_split(max(1, len(pictures) // 32))
     maps = torch.cat([saliency(built, part, method=method).maps for part in parts])
-    ours = masks(maps, thresholds(maps, size), size).numpy()
+    ours = threshold_masks(maps, thresholds(maps, size), size).numpy()
     for mask, heat in zip(ours, of_library(FAST[method], built, pictures), strict=True):
         positive = heat[heat > 0]
         released = heat > positive.mean() + 2 * positive.std() if positive.size else heat > 1

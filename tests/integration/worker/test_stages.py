@@ -22,7 +22,7 @@ from masktune.contract.vocabulary import STAGES, Arm, DatasetState, JobKind, Job
 from models.data.importing import import_dataset
 from models.data.store import Store
 from models.export import load_model
-from models.masking.compute import MaskSet
+from models.masking.store import MaskSet
 from models.selective import CalibrationTable
 from models.training.checkpoints import weights_digest
 from tests.integration.worker.bench import Bench, opened_bench

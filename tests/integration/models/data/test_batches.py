@@ -27,7 +27,7 @@ def test_decoding_gives_the_same_batches_as_resident_pixels(store: Store, size: 
 
 
 def test_small_squares_of_large_images_are_decoded_once(photographs: _Counting) -> None:
-    settings_ = LoaderSettings(16, 8, "crop_flip", workers=2, again=True)
+    settings_ = LoaderSettings(16, 8, "crop_flip", workers=2, several_epochs=True)
     plain = Store.open(photographs.directory)
     kept, decoding = _loader(photographs, settings_), _loader(plain, settings_, decoding=True)
     assert all(_same(kept, decoding, epoch) for epoch in range(3))

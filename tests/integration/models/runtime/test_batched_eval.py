@@ -14,7 +14,8 @@ from masktune.contract.hyperparameters import MaskingConfig
 from models.backbones import Network, build_network
 from models.data.batches import Batch
 from models.evaluation.metrics import predict_logits
-from models.masking.compute import MaskSet, compute_mask_set
+from models.masking.compute import compute_mask_set
+from models.masking.store import MaskSet
 from models.run import Run
 from tests.machine import lacks
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.shortcuts import judge
+from models.shortcuts import check_properties
 from tests.unit.models.shortcuts.test_check import table_of
 
 
@@ -13,5 +13,7 @@ def test_noise_alarms_no_more_often_than_it_should() -> None:
     for seed in range(60):
         rng = np.random.default_rng(seed)
         table = table_of(**{f"n{i}": rng.normal(size=120) for i in range(8)}, constant=np.zeros(120))
-        alarms += judge(table, np.arange(120) % 3, "abc", rng=rng, permutations=39).strength != "none"
+        alarms += (
+            check_properties(table, np.arange(120) % 3, "abc", rng=rng, permutations=39).strength != "none"
+        )
     assert alarms <= 9  # P(Binomial(60, 0.05) > 9) < 0.002

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import silhouette_score
 
 from models.shortcuts.clustering import MIN_SIZE, cluster, k_means, silhouette
-from models.shortcuts.slices import InferredSlices, Looked, infer_slices
+from models.shortcuts.slices import InferredSlices, SliceInputs, infer_slices
 
 Maps = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -24,7 +24,7 @@ def blobs(centres: Labels, *, side: int = 7, seed: int = 0, noise: float = 0.05)
     return scaled
 
 
-def two_ways(n: int = 200) -> tuple[Looked, Labels]:
+def two_ways(n: int = 200) -> tuple[SliceInputs, Labels]:
     """Class 0 is looked at in two corners (3 to 1), class 1 without any order."""
     rng = np.random.default_rng(1)
     labels = np.arange(n) % 2
@@ -32,18 +32,18 @@ def two_ways(n: int = 200) -> tuple[Looked, Labels]:
     maps = blobs(np.where(way[:, None] == 0, [[1, 1]], [[5, 5]]))
     maps[labels == 1] = rng.gamma(0.5, size=(n // 2, 7, 7))
     groups = np.where(labels == 0, way, 2)
-    return Looked(np.arange(n) * 3 + 5, labels, maps, groups), way
+    return SliceInputs(np.arange(n) * 3 + 5, labels, maps, groups), way
 
 
-def infer(looked: Looked, seed: int = 0, **predictions: Labels) -> InferredSlices:
+def infer(inputs: SliceInputs, seed: int = 0, **predictions: Labels) -> InferredSlices:
     return infer_slices(
-        looked, classes=("a", "b", "c"), predictions=predictions, rng=np.random.default_rng(seed)
+        inputs, classes=("a", "b", "c"), predictions=predictions, rng=np.random.default_rng(seed)
     )
 
 
 def test_two_ways_of_looking_are_two_slices_and_noise_is_one() -> None:
-    looked, _ = two_ways()
-    found = infer(looked)
+    inputs, _ = two_ways()
+    found = infer(inputs)
     assert [(c.class_name, c.n, c.slices) for c in found.classes] == [
         ("a", 100, 2),
         ("b", 100, 1),
@@ -58,9 +58,9 @@ def test_two_ways_of_looking_are_two_slices_and_noise_is_one() -> None:
 
 
 def test_a_slice_knows_its_accuracy_under_each_model() -> None:
-    looked, way = two_ways()
-    cheating = np.where(way == 1, 1 - looked.labels, looked.labels)
-    first, second, other = infer(looked, erm=cheating, masktune=looked.labels).slices
+    inputs, way = two_ways()
+    cheating = np.where(way == 1, 1 - inputs.labels, inputs.labels)
+    first, second, other = infer(inputs, erm=cheating, masktune=inputs.labels).slices
     assert [(a.model, a.correct, a.n) for a in first.accuracies] == [("erm", 75, 75), ("masktune", 75, 75)]
     assert [(a.model, a.correct) for a in second.accuracies] == [("erm", 0), ("masktune", 25)]
     assert second.accuracies[0].low == 0
@@ -69,64 +69,64 @@ def test_a_slice_knows_its_accuracy_under_each_model() -> None:
 
 
 def test_examples_are_of_the_slice_and_its_map_is_where_it_looks() -> None:
-    looked, way = two_ways()
-    slices = infer(looked).slices
+    inputs, way = two_ways()
+    slices = infer(inputs).slices
     for index, place in enumerate([(1, 1), (5, 5)]):
         found = slices[index]
         assert len(set(found.examples)) == 8
         positions = (np.array(found.examples) - 5) // 3
         assert (way[positions] == index).all()
-        assert (looked.labels[positions] == 0).all()
+        assert (inputs.labels[positions] == 0).all()
         assert np.sum(found.mean_map) == pytest.approx(1)
         assert int(np.argmax(found.mean_map)) == 7 * place[0] + place[1]
 
 
 def test_the_agreement_with_true_groups_is_told_honestly() -> None:
-    looked, _ = two_ways()
-    found, alone = (c.agreement for c in infer(looked).classes[:2])
+    inputs, _ = two_ways()
+    found, alone = (c.agreement for c in infer(inputs).classes[:2])
     assert found is not None
     assert found.adjusted_mutual_information == pytest.approx(1)
     assert (found.degree, found.n) == ("high", 100)
-    blind = looked._replace(groups=np.random.default_rng(0).integers(0, 2, 200))
+    blind = inputs._replace(groups=np.random.default_rng(0).integers(0, 2, 200))
     missed = infer(blind).classes[0].agreement
     assert missed is not None
     assert missed.adjusted_mutual_information < 0.1
     assert missed.degree in ("low", "partial")
     assert alone is None  # a single group
-    assert infer(looked._replace(groups=None)).classes[0].agreement is None
+    assert infer(inputs._replace(groups=None)).classes[0].agreement is None
 
 
 @pytest.mark.parametrize("rare", [1, 3, 10])
 def test_a_class_that_was_not_cut_follows_no_groups_however_rare(rare: int) -> None:
     """Resamples without the rare group: one group and one slice, which scikit-learn calls the same."""
-    looked, _ = two_ways()
+    inputs, _ = two_ways()
     groups = np.zeros(200, np.int64)
     groups[1 : 2 * rare : 2] = 1
-    agreement = infer(looked._replace(groups=groups)).classes[1].agreement
+    agreement = infer(inputs._replace(groups=groups)).classes[1].agreement
     assert agreement is not None
     assert (agreement.adjusted_mutual_information, agreement.low, agreement.high) == (0, 0, 0)
     assert agreement.degree == "low"
 
 
 def test_maps_without_mass_are_counted_and_not_cut() -> None:
-    looked, _ = two_ways()
-    looked.maps[[0, 8]] = 0
-    looked.maps[2] = np.nan
-    found = infer(looked).classes[0]
+    inputs, _ = two_ways()
+    inputs.maps[[0, 8]] = 0
+    inputs.maps[2] = np.nan
+    found = infer(inputs).classes[0]
     assert (found.n, found.undefined) == (97, 3)
 
 
 def test_large_maps_are_cut_like_small_ones() -> None:
     way = (np.arange(120) % 3 == 0).astype(np.int64)
     maps = blobs(np.where(way[:, None] == 0, [[4, 4]], [[22, 22]]), side=28)
-    found = infer(Looked(np.arange(120), np.zeros(120, np.int64), np.repeat(maps, 1, 0)))
+    found = infer(SliceInputs(np.arange(120), np.zeros(120, np.int64), np.repeat(maps, 1, 0)))
     assert [s.n for s in found.slices] == [80, 40]
     assert np.shape(found.slices[0].mean_map) == (28, 28)
 
 
 def test_the_same_seed_gives_the_same_slices() -> None:
-    looked, _ = two_ways(80)
-    first, second = (infer(looked, seed=2, erm=looked.labels) for _ in range(2))
+    inputs, _ = two_ways(80)
+    first, second = (infer(inputs, seed=2, erm=inputs.labels) for _ in range(2))
     assert first == second
     assert first.inferred
 

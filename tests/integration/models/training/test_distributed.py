@@ -8,7 +8,7 @@ import pytest
 import torch.distributed as dist
 
 from models.run import Run
-from models.training.distributed import joined
+from models.training.distributed import process_group
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_alone")
 def test_the_group_is_gone_after_the_work() -> None:
-    with joined(Run()) as run:
+    with process_group(Run()) as run:
         assert dist.is_initialized()
         assert (run.rank, run.world_size) == (0, 1)
     assert not dist.is_initialized()
@@ -32,6 +32,6 @@ def test_the_group_is_gone_after_the_work() -> None:
 
 @pytest.mark.usefixtures("_alone")
 def test_a_rank_that_raises_does_not_wait_for_the_others() -> None:
-    with pytest.raises(LookupError, match="lost"), joined(Run()):
+    with pytest.raises(LookupError, match="lost"), process_group(Run()):
         raise LookupError("lost")
     assert dist.is_initialized()

@@ -26,7 +26,7 @@ def main(store_folder: str, pause: str, *trainings: str) -> None:
     from models.data.store import Store
     from models.run import Run
     from models.training.checkpoints import CheckpointFolder, weights_digest
-    from models.training.distributed import joined
+    from models.training.distributed import process_group
     from models.training.fit import FitConfig, FitData, fit
 
     class Judged:
@@ -62,7 +62,7 @@ def main(store_folder: str, pause: str, *trainings: str) -> None:
             counts = [(r.images, r.val_images, r.val_correct) for r in result.history]
             sys.stdout.write(f"{result.digest} {result.epoch} {counts}\n")
 
-    with joined(Run(device=torch.device("cpu"), seed=5, should_stop=wait)) as run:
+    with process_group(Run(device=torch.device("cpu"), seed=5, should_stop=wait)) as run:
         for folder, backbone in zip(trainings[::2], trainings[1::2], strict=True):
             train(folder, backbone, run)
 

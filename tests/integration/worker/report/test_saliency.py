@@ -12,7 +12,8 @@ import torch
 from masktune.contract.vocabulary import Arm
 from models.data.loaders import map_loader
 from models.evaluation.metrics import predict_logits
-from models.masking.compute import MaskSet, compute_mask_set
+from models.masking.compute import compute_mask_set
+from models.masking.store import MaskSet
 from models.runtime.images import mask_image, png, thumbnail
 from tests.unit.worker.report.test_saliency import bench
 from worker.report.arms import LogitsCache

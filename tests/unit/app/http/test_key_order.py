@@ -12,7 +12,7 @@ import pytest
 from app.http.key_order import ARMS, BY_NAME, METRICS, SPLITS, each, of_fields, ordered
 from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
 from models.data.splits import Cut, SplitRecord
-from models.shortcuts import ClassTold, Finding, ShortcutCheck
+from models.shortcuts import BestClass, Finding, ShortcutCheck
 
 
 def scrambled(value: Any) -> Any:
@@ -90,7 +90,7 @@ def test_a_dataclass_gives_the_order_of_its_fields() -> None:
     assert text(of_fields(Outer)) == text({"many": {"z": {}, "y": {}}, "one": {"z": {}, "y": {}}, "a": {}})
 
 
-TOLD = ClassTold("a", 9, 8, 9, 1, 0.5, 0.4, 0.6)
+TOLD = BestClass("a", 9, 8, 9, 1, 0.5, 0.4, 0.6)
 NUMBERS = {field.name: 0 for field in dataclasses.fields(Finding) if field.type in ("int", "float")}
 FINDING = Finding(
     property="corner",

@@ -15,7 +15,7 @@ from app.predictions.presenter import answer
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.predictions import Prediction
-from models.selective import CalibrationTable, judge
+from models.selective import CalibrationTable, score_inputs
 
 CLASSES = ["cat", "dog", "owl"]
 LOGITS = np.array([[4, 0, 0], [0, 1, 0], [0, 0, 2], [math.nan, 0, 0], [0, 6, 6]], np.float32)
@@ -34,7 +34,7 @@ def told(
     chosen = choose(wish, calibration, name)
     plan = Plan(model, Pair(Part("mdl_1", "models/mdl_1"), None), chosen, calibration)
     seen = Seen(np.zeros((5, 3, 8, 8), np.uint8), Scores(LOGITS, erm))
-    found = answer(plan, seen, judge(LOGITS, erm).score(name), top_k)
+    found = answer(plan, seen, score_inputs(LOGITS, erm).score(name), top_k)
     assert found.model == "mdl_1"
     assert found.selection is chosen.answer
     return found.predictions
@@ -107,7 +107,7 @@ def test_an_image_is_told_what_it_is_told_alone(erm: NDArray[np.float32] | None)
     rng = np.random.default_rng(0)
     squares, maps = rng.integers(0, 256, (5, 3, 8, 8)).astype(np.uint8), rng.random((5, 4, 6), np.float32)
     maps[2, 1, 1] = math.nan
-    scores, judged = Scores(LOGITS, erm, maps, np.array([0, 1, 2, 0, 1])), judge(LOGITS, erm)
+    scores, judged = Scores(LOGITS, erm, maps, np.array([0, 1, 2, 0, 1])), score_inputs(LOGITS, erm)
     chosen = choose(Wish("min_score", 0.5), None, "max_softmax")
     model, pair = ModelRow(id="mdl_1", classes=CLASSES), Pair(Part("mdl_1", "models/mdl_1"), None)
     plan = Plan(model, pair, chosen, None)

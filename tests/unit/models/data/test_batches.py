@@ -114,7 +114,7 @@ def _same(one: StoreLoader, other: StoreLoader, epoch: int) -> bool:
 
 
 def test_small_squares_of_large_images_are_decoded_once(photographs: _Counting) -> None:
-    settings_ = LoaderSettings(16, 8, "crop_flip", workers=0, again=True)
+    settings_ = LoaderSettings(16, 8, "crop_flip", workers=0, several_epochs=True)
     plain = Store.open(photographs.directory)
     kept, decoding = _loader(photographs, settings_), _loader(plain, settings_, decoding=True)
     assert all(_same(kept, decoding, epoch) for epoch in range(3))
@@ -134,7 +134,7 @@ def test_a_rank_decodes_what_comes_its_way_once_and_an_epoch_may_be_broken_off(
     photographs: _Counting,
 ) -> None:
     run = Run(seed=3, rank=1, world_size=2)
-    settings_ = LoaderSettings(16, 8, "flip", workers=0, again=True)
+    settings_ = LoaderSettings(16, 8, "flip", workers=0, several_epochs=True)
     kept = _loader(photographs, settings_, run)
     decoding = _loader(Store.open(photographs.directory), settings_, run, decoding=True)
     next(kept.epoch(RUN.generator("erm", 7)))
@@ -144,13 +144,13 @@ def test_a_rank_decodes_what_comes_its_way_once_and_an_epoch_may_be_broken_off(
 
 
 @pytest.mark.parametrize(
-    ("size", "again", "fitting"), [(65, True, 1 << 30), (16, False, 1 << 30), (16, True, 21 * 3 * 16**2 - 1)]
+    ("size", "several_epochs", "fitting"), [(65, True, 1 << 30), (16, False, 1 << 30), (16, True, 21 * 3 * 16**2 - 1)]
 )
 def test_squares_that_are_large_or_many_or_wanted_once_are_not_kept(
-    photographs: _Counting, monkeypatch: pytest.MonkeyPatch, size: int, again: bool, fitting: int
+    photographs: _Counting, monkeypatch: pytest.MonkeyPatch, size: int, several_epochs: bool, fitting: int
 ) -> None:
     monkeypatch.setattr(batches_module, "RESIDENT_BYTES", fitting)
-    loader = _loader(photographs, LoaderSettings(size, 8, workers=0, again=again))
+    loader = _loader(photographs, LoaderSettings(size, 8, workers=0, several_epochs=several_epochs))
     for epoch in range(2):
         list(loader.epoch(RUN.generator("erm", epoch)))
     assert photographs.read == 42

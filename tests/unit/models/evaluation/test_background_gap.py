@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.evaluation.background_gap import Answered, background_gap
+from models.evaluation.background_gap import VariantPredictions, background_gap
 
 
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def of(right: NDArray[np.bool_], start: int = 0) -> Answered:
-    return Answered(right, [f"dog/{n}.png" for n in range(start, start + len(right))])
+def of(right: NDArray[np.bool_], start: int = 0) -> VariantPredictions:
+    return VariantPredictions(right, [f"dog/{n}.png" for n in range(start, start + len(right))])
 
 
 def shares(k: int, n: int) -> NDArray[np.bool_]:
@@ -32,7 +32,7 @@ def test_independent_images_have_newcombes_interval() -> None:
 def test_the_same_objects_are_compared_one_by_one_in_any_order() -> None:
     right = np.random.default_rng(1).random(400) < 0.8
     worse = right & (np.arange(400) % 10 > 0)
-    turned = Answered(worse[::-1], of(worse).names[::-1])
+    turned = VariantPredictions(worse[::-1], of(worse).names[::-1])
     paired = background_gap(of(right), turned, generator=rng())
     apart = background_gap(of(right), of(worse, 1000), generator=rng())
     assert paired.paired
@@ -43,7 +43,7 @@ def test_the_same_objects_are_compared_one_by_one_in_any_order() -> None:
 
 
 def test_a_name_that_stands_twice_pairs_nothing() -> None:
-    twice = Answered(shares(1, 2), ["dog/1.png", "dog/1.png"])
+    twice = VariantPredictions(shares(1, 2), ["dog/1.png", "dog/1.png"])
     assert not background_gap(twice, twice, generator=rng()).paired
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from models.masking.compute import apply_masks
+from models.masking.rule import apply_masks
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 20), (20, 30), (32, 18), (64, 64)])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.masking.compute import masks, thresholds
+from models.masking.rule import threshold_masks, thresholds
 from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, MaskSetWriter, union
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def batch(rows: list[int], seed: int = 0) -> MaskBatch:
     generator = torch.Generator().manual_seed(seed)
     maps = torch.rand(len(rows), 7, 7, generator=generator)
     bounds = thresholds(maps, SIZE)
-    counts = masks(maps, bounds, SIZE).sum((1, 2))
+    counts = threshold_masks(maps, bounds, SIZE).sum((1, 2))
     return MaskBatch(torch.tensor(rows), maps, bounds, counts, torch.arange(len(rows)))
 
 
@@ -55,7 +55,7 @@ def test_masks_are_those_that_were_counted(tmp_path: Path) -> None:
     found = write(tmp_path / "set", one).masks(torch.tensor([2, 3]), 28, CPU)
     assert found.dtype == torch.bool
     assert found.sum((1, 2)).tolist() == [int(one.counts[2]), int(one.counts[0])]
-    assert torch.equal(found, masks(one.maps[[2, 0]], one.thresholds[[2, 0]], SIZE))
+    assert torch.equal(found, threshold_masks(one.maps[[2, 0]], one.thresholds[[2, 0]], SIZE))
 
 
 def test_an_image_takes_less_than_300_bytes(tmp_path: Path) -> None:

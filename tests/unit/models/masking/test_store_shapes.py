@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.masking.compute import masks, thresholds
+from models.masking.rule import threshold_masks, thresholds
 from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, MaskSetWriter, union
 
 CPU, SIZE, MAP_SIZE = torch.device("cpu"), (20, 30), (3, 7)
@@ -19,7 +19,7 @@ ROWS = torch.tensor([4, 900, 17])
 def batch(seed: int = 0) -> MaskBatch:
     maps = torch.rand(3, *MAP_SIZE, generator=torch.Generator().manual_seed(seed))
     bounds = thresholds(maps, SIZE)
-    counts = masks(maps, bounds, SIZE).sum((1, 2))
+    counts = threshold_masks(maps, bounds, SIZE).sum((1, 2))
     return MaskBatch(ROWS, maps, bounds, counts, torch.tensor([2, 0, 1]))
 
 
@@ -36,7 +36,7 @@ def test_what_is_not_square_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (found.header.size, found.header.map_size) == (SIZE, MAP_SIZE)
     masked = found.masks(ROWS, SIZE, CPU)
     assert masked.shape == (3, *SIZE)
-    assert torch.equal(masked, masks(one.maps, one.thresholds, SIZE))
+    assert torch.equal(masked, threshold_masks(one.maps, one.thresholds, SIZE))
     assert found.masked_share == pytest.approx(masked.float().mean().item())
     assert torch.equal(found.records(ROWS.flip(0)).maps, one.maps.flip(0))
 

@@ -15,7 +15,7 @@ import torch
 from models.backbones import build_network
 from models.data.batches import Batch
 from models.run import Progress, Run, Stopped
-from models.runtime.batched_eval import answers, evaluating, side_by_side
+from models.runtime.batched_eval import evaluating, map_batches, side_by_side
 
 CPU = torch.device("cpu")
 
@@ -68,7 +68,7 @@ def test_evaluation_is_in_float32_and_leaves_all_as_it_was() -> None:
 @pytest.mark.usefixtures("four_threads")
 def test_answers_come_in_stored_order_and_the_last_report_is_whole() -> None:
     seen: list[Progress] = []
-    found = list(answers(Batches(), Run(on_progress=seen.append), rows_of))
+    found = list(map_batches(Batches(), Run(on_progress=seen.append), rows_of))
     assert list(chain.from_iterable(found)) == list(range(22))
     assert (seen[-1].epoch, seen[-1].step, seen[-1].steps) == (1, 8, 8)
 
@@ -136,7 +136,7 @@ def test_it_stops_when_told_to() -> None:
     asked: list[int] = []
     run = Run(should_stop=lambda: len(asked) > 2)
     with pytest.raises(Stopped):
-        asked.extend(chain.from_iterable(answers(Batches(), run, lambda batch: _noted(asked, batch))))
+        asked.extend(chain.from_iterable(map_batches(Batches(), run, lambda batch: _noted(asked, batch))))
     assert len(asked) < 22
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.saliency.layers import RULES, Tape, readable
+from models.saliency.layers import RULES, HeadTape, readable
 
 LAYERS: list[tuple[nn.Module, tuple[int, ...]]] = [
     (nn.BatchNorm1d(6), (6,)),
@@ -57,7 +57,7 @@ def test_a_layers_gradient_is_autograds(
     layer, x = in_use(layer), numbers(shape)
     x = x.contiguous(memory_format=memory_format) if x.ndim == 4 else x
     with torch.no_grad():
-        tape = Tape.record([layer], x.clone())
+        tape = HeadTape.record([layer], x.clone())
         assert torch.equal(tape.logits, layer(x.clone()))
         weights = torch.rand(tape.logits.shape, generator=torch.Generator().manual_seed(2))
         found = tape.gradient(weights)
@@ -77,7 +77,7 @@ def test_a_chain_of_layers_gives_the_gradient_and_its_sum_behind_the_pooling() -
     layers, x = chain(), numbers((4, 8, 10))
     weights = torch.rand(7, 3, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
-        tape = Tape.record(layers, x)
+        tape = HeadTape.record(layers, x)
         found = tape.gradient(weights)
         behind = tape.gradient(weights, of_passed_on=True)
     torch.testing.assert_close(found, of_autograd(layers, x, weights))
@@ -88,7 +88,7 @@ def test_a_chain_of_layers_gives_the_gradient_and_its_sum_behind_the_pooling() -
 def test_without_pooling_nothing_is_passed_on() -> None:
     layers, x = chain()[2:], numbers((4, 2, 3))
     with torch.no_grad():
-        tape = Tape.record(layers, x)
+        tape = HeadTape.record(layers, x)
         assert tape.passed_on is x
         weights = torch.ones(7, 3)
         assert torch.equal(tape.gradient(weights), tape.gradient(weights, of_passed_on=True))

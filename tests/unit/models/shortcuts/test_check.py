@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from models.data.layout import DatasetInfo
 from models.data.packing import Arrays, write_arrays
 from models.data.store import Store
-from models.shortcuts import Elsewhere, Finding, ShortcutCheck, find_shortcuts, judge
-from models.shortcuts.naive_bayes import binned, cross_fit, predict_elsewhere, stratified_folds
+from models.shortcuts import Finding, OtherSplit, ShortcutCheck, check_properties, find_shortcuts
+from models.shortcuts.naive_bayes import binned, cross_fit, predict_unseen, stratified_folds
 from models.shortcuts.properties import Property, PropertyTable
 
 Floats = NDArray[np.float32]
@@ -77,7 +77,7 @@ def test_many_labellings_are_the_same_as_one_at_a_time() -> None:
         alone = cross_fit(bins, labels[:, index : index + 1], folds)
         for many, one in zip(together, alone, strict=True):
             assert np.array_equal(many.hits[index], one.hits[0])
-            assert np.array_equal(many.said[index], one.said[0])
+            assert np.array_equal(many.predicted[index], one.predicted[0])
 
 
 def test_a_held_out_sample_is_never_learned_from() -> None:
@@ -101,7 +101,7 @@ def test_elsewhere_uses_the_bins_of_the_fit() -> None:
     values = np.repeat([0.0, 10.0], 30).astype(np.float32)[:, None]
     labels = np.repeat([0, 1], 30)
     foreign = np.array([[-5.0], [0.0], [10.0], [99.0]], np.float32)
-    assert predict_elsewhere(binned(values), values=foreign, labels=labels).tolist() == [0, 0, 1, 1]
+    assert predict_unseen(binned(values), values=foreign, labels=labels).tolist() == [0, 0, 1, 1]
 
 
 # the judgement
@@ -112,7 +112,7 @@ def test_strength_follows_the_ratio(ratio: float, strength: str) -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(1000) % 2
     mark = np.where(rng.random(1000) < ratio, labels, 1 - labels)
-    found = judge(noise_and(mark), labels, AB, rng=rng, permutations=39)
+    found = check_properties(noise_and(mark), labels, AB, rng=rng, permutations=39)
     signal = by_name(found, "signal")
     assert (found.strength, found.findings[0]) == (strength, signal)
     assert signal.correct == (mark == labels).sum()
@@ -127,7 +127,7 @@ def test_the_baseline_of_accuracy_is_the_majority_and_that_of_the_balanced_one_i
     rng = np.random.default_rng(0)
     labels = (np.arange(1000) < 100).astype(np.int64)
     half = np.where(rng.random(1000) < 0.7, labels, 1 - labels)  # right in 70 %: worse than the majority
-    found = by_name(judge(noise_and(half), labels, AB, rng=rng, permutations=39), "signal")
+    found = by_name(check_properties(noise_and(half), labels, AB, rng=rng, permutations=39), "signal")
     assert (found.majority, found.chance) == (0.9, 0.5)
     assert found.accuracy == 0.9
     assert found.balanced_accuracy == pytest.approx(0.7, abs=0.06)
@@ -139,7 +139,7 @@ def test_a_mark_of_one_class_among_many_is_strong_and_named() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(1000) % 10
     mark = (labels == 7) & (rng.random(1000) < 0.95)
-    found = judge(noise_and(mark), labels, tuple("0123456789"), rng=rng, permutations=39)
+    found = check_properties(noise_and(mark), labels, tuple("0123456789"), rng=rng, permutations=39)
     told = found.findings[0].best_class
     assert found.strength == "strong"
     assert (told.name, told.n, told.others, told.false) == ("7", 100, 900, 0)
@@ -151,15 +151,17 @@ def test_a_mark_of_one_class_among_many_is_strong_and_named() -> None:
 def test_a_band_in_the_middle_is_found_as_well_as_a_threshold() -> None:
     values = np.linspace(-1, 1, 600)
     labels = (np.abs(values) < 0.5).astype(np.int64)
-    found = judge(noise_and(values), labels, AB, rng=np.random.default_rng(0), permutations=39)
+    found = check_properties(noise_and(values), labels, AB, rng=np.random.default_rng(0), permutations=39)
     assert by_name(found, "signal").accuracy > 0.85
 
 
 def test_another_split_shows_whether_it_holds_there() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(400) % 2
-    reversed_there = Elsewhere("test", noise_and(1 - labels[:100]), labels[:100])
-    found = judge(noise_and(labels), labels, AB, rng=rng, permutations=39, elsewhere=reversed_there)
+    reversed_there = OtherSplit("test", noise_and(1 - labels[:100]), labels[:100])
+    found = check_properties(
+        noise_and(labels), labels, AB, rng=rng, permutations=39, elsewhere=reversed_there
+    )
     there = found.findings[0].elsewhere
     assert there is not None
     assert (there.split, there.n, there.correct, there.low) == ("test", 100, 0, 0.0)
@@ -174,22 +176,24 @@ def test_of_properties_that_tell_alike_the_one_that_says_where_is_first() -> Non
     properties = tuple(Property(n, w, n, ("value",)) for n, w in zip(names, places, strict=True))
     values = np.stack([labels, slightly_worse, np.random.default_rng(0).permutation(labels)], 1)
     table = PropertyTable(np.arange(200), properties, values.astype(np.float32), 200)
-    found = judge(table, labels, AB, rng=np.random.default_rng(0), permutations=39)
+    found = check_properties(table, labels, AB, rng=np.random.default_rng(0), permutations=39)
     assert [f.property for f in found.findings] == ["corner", "colour", "other corner"]
 
 
 def test_small_classes_are_left_out_and_named() -> None:
     labels = np.repeat([0, 1, 2], [50, 50, 9])
-    found = judge(noise_and(labels), labels, "abc", rng=np.random.default_rng(0), permutations=19)
+    found = check_properties(noise_and(labels), labels, "abc", rng=np.random.default_rng(0), permutations=19)
     assert (found.classes, found.left_out, found.n) == (("a", "b"), ("c",), 100)
-    alone = judge(noise_and(labels[:59]), labels[:59], "abc", rng=np.random.default_rng(0))
+    alone = check_properties(noise_and(labels[:59]), labels[:59], "abc", rng=np.random.default_rng(0))
     assert (alone.strength, alone.findings, alone.left_out) == ("none", (), ("b", "c"))
 
 
 def test_the_same_seed_gives_the_same_check_in_plain_json() -> None:
     labels = np.arange(100) % 2
     first, second = (
-        judge(noise_and(labels), labels, AB, rng=np.random.default_rng(4), permutations=19).to_json()
+        check_properties(
+            noise_and(labels), labels, AB, rng=np.random.default_rng(4), permutations=19
+        ).to_json()
         for _ in range(2)
     )
     assert first == second

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from masktune.contract.report import shortcut as section
-from models.evaluation.masking_cost import MaskedAnswers, MaskingCost, masking_cost
+from models.evaluation.masking_cost import MaskedPredictions, MaskingCost, masking_cost
 from models.evaluation.metrics import Metrics, Names, metrics
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
 
@@ -137,7 +137,7 @@ def cost(changed: float, elsewhere: float, masked: float) -> MaskingCost:
     n = 200
     labels = np.zeros(n, np.int64)
     own, other = (np.where(np.arange(n) < share * n, 1, 0) for share in (changed, elsewhere))
-    answers = MaskedAnswers(np.arange(n), labels, np.full(n, masked), labels, own, other, other)
+    answers = MaskedPredictions(np.arange(n), labels, np.full(n, masked), labels, own, other, other)
     return masking_cost(answers, generator=np.random.default_rng(0))
 
 

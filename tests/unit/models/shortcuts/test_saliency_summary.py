@@ -19,20 +19,20 @@ from masktune.contract.report.saliency import SaliencyShifts
 from masktune.contract.report.shortcut import MaskingCost
 from models.backbones import Network, build_network
 from models.data.batches import Batch
-from models.evaluation.masking_cost import MaskedAnswers, answers_under_masks, masking_cost, shifted
+from models.evaluation.masking_cost import MaskedPredictions, masking_cost, predict_under_masks, shifted
 from models.evaluation.metrics import Names
-from models.masking.rule import apply_masks, masks, thresholds
+from models.masking.rule import apply_masks, threshold_masks, thresholds
 from models.run import Run, Stopped
 from models.saliency import saliency
 from models.shortcuts.saliency_summary import (
-    RULE_WORDS,
+    RULE_SENTENCES,
     RULES,
-    Gaze,
+    PairedMaps,
     mean_interval,
     mean_maps,
-    moved,
-    movement,
-    pick,
+    saliency_shift,
+    saliency_shifts,
+    select,
     shares,
 )
 
@@ -64,28 +64,28 @@ def test_shares_sum_to_one_and_say_nothing_where_there_is_nothing() -> None:
 
 @given(st.integers(0, 1000), st.floats(1e-3, 1e3))
 @settings(max_examples=25, deadline=None)
-def test_what_moved_is_a_distance_that_no_scale_changes(seed: int, scale: float) -> None:
+def test_a_saliency_shift_is_a_distance_that_no_scale_changes(seed: int, scale: float) -> None:
     a, b, c = (random_maps(seed + i) for i in range(3))
-    assert moved(a, a * np.float32(scale)) == pytest.approx(0, abs=1e-6)
-    assert np.array_equal(moved(a, b), moved(b, a))
-    assert (moved(a, c) <= moved(a, b) + moved(b, c) + 1e-9).all()
-    assert (moved(a, b) <= 1).all()
+    assert saliency_shift(a, a * np.float32(scale)) == pytest.approx(0, abs=1e-6)
+    assert np.array_equal(saliency_shift(a, b), saliency_shift(b, a))
+    assert (saliency_shift(a, c) <= saliency_shift(a, b) + saliency_shift(b, c) + 1e-9).all()
+    assert (saliency_shift(a, b) <= 1).all()
 
 
-def test_what_moved_is_the_mass_that_must_be_carried() -> None:
+def test_a_saliency_shift_is_the_mass_that_must_be_carried() -> None:
     before, after = spots((0, 0), (1, 1), None), spots((0, 0), (2, 2), (0, 0))
     half = before.copy()
     half[0, 3, 3] = half[0, 0, 0]
-    assert moved(before, after)[:2].tolist() == [0, 1]
-    assert np.isnan(moved(before, after)[2])
-    assert moved(before, half)[0] == 0.5
+    assert saliency_shift(before, after)[:2].tolist() == [0, 1]
+    assert np.isnan(saliency_shift(before, after)[2])
+    assert saliency_shift(before, half)[0] == 0.5
     with pytest.raises(ValueError, match="same images"):
-        moved(before, after[:, :3])
+        saliency_shift(before, after[:, :3])
 
 
 def test_movement_counts_what_it_leaves_out() -> None:
     before, after = spots((0, 0), (1, 1), None, (0, 0)), spots((0, 0), (2, 2), (0, 0), (3, 3))
-    found = movement(before, after, np.array([0, 0, 1, 1]), classes=("a", "b", "c"))
+    found = saliency_shifts(before, after, np.array([0, 0, 1, 1]), classes=("a", "b", "c"))
     assert (found.all.n, found.all.undefined) == (3, 1)
     assert found.all.mean == pytest.approx(2 / 3)
     assert [(c.name, c.n, c.undefined, c.mean) for c in found.classes] == [
@@ -123,12 +123,12 @@ def test_a_mean_map_is_the_mean_of_shares_in_its_class() -> None:
 # the gallery
 
 
-def gaze() -> Gaze:
+def pair() -> PairedMaps:
     nan = np.nan
-    return Gaze(
+    return PairedMaps(
         rows=np.array([50, 40, 30, 20, 10]),
         masked=np.array([0.1, 0.3, 0.0, 0.3, 0.2]),
-        moved=np.array([0.5, nan, 0.9, 0.5, 0.0]),
+        shift=np.array([0.5, nan, 0.9, 0.5, 0.0]),
         before=np.array([0, 0, 1, 1, 0]),
         after=np.array([0, 1, 0, 0, 1]),
     )
@@ -143,18 +143,17 @@ def gaze() -> Gaze:
     ],
 )
 def test_a_rule_decides_the_gallery(rule: str, rows: list[int]) -> None:
-    picked = next(pick(name, gaze()) for name in RULES if name == rule)
-    assert [p.row for p in picked] == rows
-    assert set(RULE_WORDS) == set(RULES)
+    assert next(select(name, pair()) for name in RULES if name == rule) == rows
+    assert set(RULE_SENTENCES) == set(RULES)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_order_of_the_images_picks_no_others(rule: str) -> None:
+def test_the_order_of_the_images_selects_no_others(rule: str) -> None:
     order = np.random.default_rng(0).permutation(5)
-    given = gaze()
+    given = pair()
     shuffled = given._replace(**{name: column[order] for name, column in given._asdict().items()})
     name = next(r for r in RULES if r == rule)
-    assert pick(name, shuffled, count=2) == pick(name, gaze(), count=2)
+    assert select(name, shuffled) == select(name, pair())
 
 
 # the cost of masks
@@ -219,7 +218,7 @@ class Batches:
 
 
 def test_a_shortcut_is_a_small_mask_that_costs_much() -> None:
-    answers = answers_under_masks(Cheater(), Batches(40, 16), MaskingConfig(method="hirescam"), Run())  # type: ignore[arg-type]  # a network in all but its base class
+    answers = predict_under_masks(Cheater(), Batches(40, 16), MaskingConfig(method="hirescam"), Run())  # type: ignore[arg-type]  # a network in all but its base class
     cost = masking_cost(
         answers,
         generator=np.random.default_rng(0),
@@ -243,7 +242,7 @@ def test_an_answer_that_is_no_number_is_not_right_under_any_mask() -> None:
     broken = build_network("small_cnn", classes=2, image_size=16, seed=5)
     with torch.no_grad():
         broken.classifier.weight[0] = float("nan")  # the class that argmax would name
-    answers = answers_under_masks(broken, Batches(8, 4), MaskingConfig(), Run())
+    answers = predict_under_masks(broken, Batches(8, 4), MaskingConfig(), Run())
     cost = masking_cost(answers, generator=np.random.default_rng(0))
     assert [(arm.correct, arm.changed) for arm in cost.arms] == [(0, 0)] * 4
 
@@ -255,13 +254,13 @@ def network() -> Network:
 
 def test_the_mask_is_the_one_that_training_would_use_in_any_batch(network: Network) -> None:
     config, run = MaskingConfig(fill="mean"), Run(seed=3)
-    one, many = (answers_under_masks(network, Batches(11, b), config, run) for b in (11, 3))
+    one, many = (predict_under_masks(network, Batches(11, b), config, run) for b in (11, 3))
     for a, b in zip(one, many, strict=True):
         assert np.array_equal(a, b)
     pixels = Batches(11, 11).pixels
     network.eval()
     found = saliency(network, pixels)
-    own = masks(found.maps, thresholds(found.maps, (16, 16)), (16, 16))
+    own = threshold_masks(found.maps, thresholds(found.maps, (16, 16)), (16, 16))
     assert one.masked.tolist() == (own.float().mean((1, 2))).tolist()
     assert one.plain.tolist() == found.logits.argmax(1).tolist()
     with torch.no_grad():
@@ -281,7 +280,7 @@ def test_maps_of_cropped_images_cost_one_more_pass_and_are_made_once(network: Ne
     for crop in ("none", "centre"):
         asked, config = 0, MaskingConfig(method="scorecam", crop=crop)
         cropped = None if crop == "none" else Batches(4, 2)
-        found = answers_under_masks(network, Batches(4, 2), config, Run(), cropped=cropped)
+        found = predict_under_masks(network, Batches(4, 2), config, Run(), cropped=cropped)
         told.append((asked, [column.tolist() for column in found]))
     hook.remove()
     (whole, plain), (crops, same) = told
@@ -292,7 +291,7 @@ def test_maps_of_cropped_images_cost_one_more_pass_and_are_made_once(network: Ne
 def test_it_stops_when_it_is_told_to_and_leaves_the_mode(network: Network) -> None:
     network.train()
     with pytest.raises(Stopped):
-        answers_under_masks(network, Batches(6, 3), MaskingConfig(), Run(should_stop=lambda: True))
+        predict_under_masks(network, Batches(6, 3), MaskingConfig(), Run(should_stop=lambda: True))
     assert network.training
 
 
@@ -300,6 +299,6 @@ def test_without_an_image_there_is_no_cost() -> None:
     none = np.zeros(0, np.int64)
     with pytest.raises(ValueError, match="no image"):
         masking_cost(
-            MaskedAnswers(none, none, none.astype(float), none, none, none, none),
+            MaskedPredictions(none, none, none.astype(float), none, none, none, none),
             generator=np.random.default_rng(0),
         )

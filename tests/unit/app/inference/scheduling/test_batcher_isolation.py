@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.inference import Explain, Scores
 from app.inference.scheduling.batcher import Ask, Batcher, run
-from models.selective import judge
+from models.selective import score_inputs
 from tests.unit.app.inference.doubles import EchoEngine, pictures
 
 
@@ -58,7 +58,7 @@ def check(found: Scores, images: NDArray[np.uint8], explain: Explain | None, eng
     for mine, whole in zip(found[:4], alone[:4], strict=True):
         np.testing.assert_array_equal(mine, whole)  # None equals None
     assert found.judged is not None
-    expected = judge(alone.logits, alone.erm_logits)
+    expected = score_inputs(alone.logits, alone.erm_logits)
     np.testing.assert_array_equal(found.judged.labels, expected.labels)
     np.testing.assert_array_equal(found.judged.own, expected.own)
     assert (found.judged.erm is None) == (expected.erm is None)
