@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from models.saliency import channels, components, perturbing
-from models.saliency.evidence import HeadPass, run_head
+from models.saliency.head_pass import HeadPass, run_head
 from models.saliency.layers import readable
 from models.saliency.network import NotInEvaluation, Precision, Saliency, SplitNetwork, UnknownMethod
 from models.saliency.scale import to_library_scale, upsample

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.saliency.evidence import HeadPass, target_logit
+from models.saliency.head_pass import HeadPass, target_logit
 
 _PLACES = (2, 3)
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.saliency.evidence import HeadPass
+from models.saliency.head_pass import HeadPass
 
 
 def eigencam(head_pass: HeadPass) -> Tensor:

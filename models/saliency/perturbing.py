@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.saliency.channels import combine
-from models.saliency.evidence import HeadPass, target_logit
+from models.saliency.head_pass import HeadPass, target_logit
 
 _CHUNK = 64  # perturbed copies in one forward pass: bounds the memory
 

@@ -26,7 +26,7 @@ from models.saliency import (
     to_library_scale,
     upsample,
 )
-from models.saliency.evidence import run_head
+from models.saliency.head_pass import run_head
 from tests.integration.models.cam_library import LIBRARY, Whole
 
 Head = Literal["linear", "smooth", "plain"]

@@ -144,7 +144,8 @@ def test_a_rank_decodes_what_comes_its_way_once_and_an_epoch_may_be_broken_off(
 
 
 @pytest.mark.parametrize(
-    ("size", "several_epochs", "fitting"), [(65, True, 1 << 30), (16, False, 1 << 30), (16, True, 21 * 3 * 16**2 - 1)]
+    ("size", "several_epochs", "fitting"),
+    [(65, True, 1 << 30), (16, False, 1 << 30), (16, True, 21 * 3 * 16**2 - 1)],
 )
 def test_squares_that_are_large_or_many_or_wanted_once_are_not_kept(
     photographs: _Counting, monkeypatch: pytest.MonkeyPatch, size: int, several_epochs: bool, fitting: int

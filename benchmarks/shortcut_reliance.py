@@ -1,6 +1,6 @@
 """How often the rule in models.shortcuts.reliance reports a shortcut that is not there, and which it detects.
 
-    python -m benchmarks.leaning [--draws N]
+    python -m benchmarks.shortcut_reliance [--draws N]
 
 Null settings: the model is equally accurate in all groups and on both splits, or its own mask changes
 no more answers than the rule allows; the other kind of sign is there for an innocent reason, so that
@@ -189,7 +189,7 @@ def main() -> int:
         print(f"{name:44} {share:7.3f}", flush=True)
         figures.append({"setting": f"slices of an honest model, {name}", "draws": cuts, "apart": share})
     return _simulation.finish(
-        "leaning",
+        "shortcut_reliance",
         worst=worst,
         draws=arguments.draws,
         figures=figures,
