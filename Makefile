@@ -46,8 +46,9 @@ serve: install ## the service on http://127.0.0.1:8000, data under ./var
 # would only fight for the disk. In the order of their collection, which has the slow ones first (tests/conftest.py).
 SIDE_BY_SIDE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 2 ? n + 2 : 4))) --dist=loadfile --no-loadscope-reorder
 
-# Unit tests wait for nothing: another process than there are cores only reads the same modules once more.
-ONE_A_CORE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 4 ? n : 4))) --dist=loadfile --no-loadscope-reorder
+# Unit tests wait for nothing: another process than there are cores only reads the same modules once more. None of them
+# uses schemathesis, whose plugin takes half a second to load.
+ONE_A_CORE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 4 ? n : 4))) --dist=loadfile --no-loadscope-reorder -p no:schemathesis
 
 # Compiled files are kept, whatever the shell says: each of some hundred processes would compile ours anew.
 unexport PYTHONDONTWRITEBYTECODE

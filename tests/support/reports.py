@@ -46,13 +46,16 @@ def report(
     *, right: Mapping[Arm, tuple[float, ...]] | None = None, n: int = 400, groups: bool = True
 ) -> Json:
     """The JSON of a report. `right`: for each arm, the share of right answers in each of the four groups."""
-    shares_of: Mapping[Arm, tuple[float, ...]] = RIGHT if right is None else right
+    return copy.deepcopy(_report(tuple((RIGHT if right is None else right).items()), n, groups))
+
+
+@lru_cache
+def _report(right: tuple[tuple[Arm, tuple[float, ...]], ...], n: int, groups: bool) -> Json:
     rng = np.random.default_rng(1)
     group = rng.integers(0, 4, n)
     labels = group // 2
     said = {
-        arm: np.where(rng.random(n) < np.array(shares)[group], labels, 1 - labels)
-        for arm, shares in shares_of.items()
+        arm: np.where(rng.random(n) < np.array(shares)[group], labels, 1 - labels) for arm, shares in right
     }
     logits = {arm: np.eye(2, dtype=np.float32)[p] * rng.uniform(0.5, 4, (n, 1)) for arm, p in said.items()}
     figures = {

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -135,6 +134,8 @@ def test_what_else_safetensors_refuses_stays_as_it_is() -> None:
 
 
 def test_the_file_has_the_librarys_own_names(tmp_path: Path) -> None:
+    import timm  # loads torchvision and torch's compiler
+
     network = build_network("timm/test_resnet", classes=2, image_size=64)
     save_model(network, card_of(network, CLASSES, "erm"), tmp_path / "m")
     model = timm.create_model("test_resnet", num_classes=2)

@@ -7,13 +7,10 @@ from typing import Any
 
 import huggingface_hub.constants
 import pytest
-import timm
-import torchvision.models as tv
 
 from models.backbones import ListedBackbone, available_backbones, build_network, list_backbones
-from models.backbones import timm as backbones_timm
-from models.backbones import torchvision as backbones_torchvision
 from models.backbones.packaged import PACKAGED
+from models.backbones.published import PublishedWeights
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +23,21 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def config_of(name: str) -> Any:
     """What timm knows about the weights of its network."""
+    import timm
+
     return timm.get_pretrained_cfg(name)
+
+
+def of_timm(name: str) -> PublishedWeights:
+    from models.backbones.timm import published_weights  # loads timm, for seconds
+
+    return published_weights(name)
+
+
+def of_torchvision(name: str) -> PublishedWeights:
+    from models.backbones.torchvision import published_weights
+
+    return published_weights(name)
 
 
 def fill_torch_cache(folder: Path, url: str) -> None:
@@ -56,23 +67,25 @@ def test_every_name_is_listed_with_its_place() -> None:
 
 
 def test_what_is_packaged_is_there_without_a_cache_or_the_internet() -> None:
-    assert backbones_timm.published_weights("tf_efficientnet_lite0") == ("packaged", 224)
+    assert of_timm("tf_efficientnet_lite0") == ("packaged", 224)
     build_network("timm/tf_efficientnet_lite0", classes=2, image_size=64, pretrained=True)
 
 
 def test_torchvisions_weights_in_the_cache(caches: Path) -> None:
+    import torchvision.models as tv
+
     url = tv.get_model_weights("inception_v3")["DEFAULT"].url
-    assert backbones_torchvision.published_weights("inception_v3") == ("hub", 299)
+    assert of_torchvision("inception_v3") == ("hub", 299)
     fill_torch_cache(caches, url)
-    assert backbones_torchvision.published_weights("inception_v3") == ("cached", 299)
+    assert of_torchvision("inception_v3") == ("cached", 299)
 
 
 def test_timms_weights_that_have_a_url_alone_in_the_cache(caches: Path) -> None:
     config = config_of("legacy_xception")
     assert not config.hf_hub_id
-    assert backbones_timm.published_weights("legacy_xception") == ("hub", 299)
+    assert of_timm("legacy_xception") == ("hub", 299)
     fill_torch_cache(caches, config.url)
-    assert backbones_timm.published_weights("legacy_xception") == ("cached", 299)
+    assert of_timm("legacy_xception") == ("cached", 299)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +94,7 @@ def test_timms_weights_that_have_a_url_alone_in_the_cache(caches: Path) -> None:
 )
 def test_timms_weights_in_the_cache_of_the_hub(caches: Path, file: str, place: str) -> None:
     fill_hub_cache(caches, config_of("test_vit").hf_hub_id, file)
-    assert backbones_timm.published_weights("test_vit") == (place, 160)
+    assert of_timm("test_vit") == (place, 160)
 
 
 def test_a_file_at_the_url_does_not_help_where_timm_asks_the_hub(caches: Path) -> None:
@@ -89,7 +102,7 @@ def test_a_file_at_the_url_does_not_help_where_timm_asks_the_hub(caches: Path) -
     assert config.url
     assert config.hf_hub_id
     fill_torch_cache(caches, config.url)
-    assert backbones_timm.published_weights("resnet50").place == "hub"
+    assert of_timm("resnet50").place == "hub"
 
 
 @pytest.mark.parametrize(
@@ -97,4 +110,4 @@ def test_a_file_at_the_url_does_not_help_where_timm_asks_the_hub(caches: Path) -
     [("coatnet_0_224", "published nowhere"), ("vit_small_patch14_dinov2", "without a classifier")],
 )
 def test_weights_that_no_job_can_start_from_are_none(caches: Path, name: str, why: str) -> None:
-    assert backbones_timm.published_weights(name) == ("none", None), why
+    assert of_timm(name) == ("none", None), why

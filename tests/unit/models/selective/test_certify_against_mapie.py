@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mapie.risk_control import BinaryRisk, MultiClassificationLTTController
 from numpy.typing import NDArray
 from scipy.stats import binom
 
@@ -40,6 +39,8 @@ def theirs(
     risk: float,
 ) -> NDArray[np.float64]:
     """The thresholds that MAPIE certifies when it walks through these."""
+    from mapie.risk_control import BinaryRisk, MultiClassificationLTTController  # loads scikit-learn
+
     selective = BinaryRisk(
         risk_occurrence=lambda y_true, y_pred: y_pred != y_true,
         risk_condition=lambda _, y_pred: ~np.isnan(y_pred),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+from functools import cache
+from typing import NamedTuple
 
 import pytest
 
@@ -20,6 +22,9 @@ from web.shell import rendered
 
 ALIKE: dict[Arm, tuple[float, ...]] = dict.fromkeys(RIGHT, (0.9,) * 4)
 UNCONTROLLED: dict[Arm, tuple[float, ...]] = {Arm.ERM: (0.4,) * 4, Arm.MASKTUNE: (0.9,) * 4}
+
+Right = tuple[tuple[Arm, tuple[float, ...]], ...]
+DEFAULT: Right = tuple(RIGHT.items())
 
 
 def page(told: Report) -> str:
@@ -41,41 +46,55 @@ def terminal(told: Report) -> str:
     return shown.get()
 
 
+class Rendered(NamedTuple):
+    """What a reader sees of a report: the text without markup, each run of blanks as one space."""
+
+    page: str
+    dashboard: str
+    terminal: str
+
+
 def words(shown: str) -> str:
-    """The text without markup, with each run of blanks as one space."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", shown)).split())
+
+
+@cache
+def rendered_everywhere(right: Right = DEFAULT) -> tuple[Report, Rendered]:
+    """A report, and all that show it (a second each time); `right` as in `tests.support.reports.report`."""
+    told = Report.model_validate(evidence(report(right=dict(right))))
+    return told, Rendered(words(page(told)), words(dashboard(told)), words(terminal(told)))
 
 
 def plain(sentence: str) -> str:
     return " ".join(sentence.split())
 
 
-@pytest.mark.parametrize("right", [RIGHT, ALIKE, UNCONTROLLED, {"erm": (0.9,) * 4}])
+@pytest.mark.parametrize("right", [RIGHT, ALIKE, UNCONTROLLED, {Arm.ERM: (0.9,) * 4}])
 def test_the_verdict_is_the_same_everywhere(right: dict[Arm, tuple[float, ...]]) -> None:
-    told = Report.model_validate(evidence(report(right=right)))
+    told, everywhere = rendered_everywhere(tuple(right.items()))
     text = verdict(told)
-    for shown in map(words, (page(told), dashboard(told), terminal(told))):
+    for shown in everywhere:
         for sentence in (text.title, text.sentence, text.next):
             assert plain(sentence) in shown
 
 
 def test_the_evidence_of_a_shortcut_is_the_same_everywhere() -> None:
-    told = Report.model_validate(evidence(report()))
+    told, everywhere = rendered_everywhere()
     question, answer = answers(told)[0]
-    assert plain(answer) in words(page(told))
-    assert plain(answer) in words(terminal(told))
+    assert plain(answer) in everywhere.page
+    assert plain(answer) in everywhere.terminal
     assert told.shortcut_reliance is not None
-    for shown in map(words, (page(told), dashboard(told), terminal(told))):
+    for shown in everywhere:
         assert question in shown
         assert EVIDENCE[told.shortcut_reliance.evidence][1] in shown
     for sign in told.shortcut_reliance.signs:
-        assert plain(sign.sentence) in words(dashboard(told))
-        assert plain(sign.sentence) in words(page(told))
+        assert plain(sign.sentence) in everywhere.dashboard
+        assert plain(sign.sentence) in everywhere.page
 
 
 def test_the_other_answers_are_the_same_on_page_and_dashboard() -> None:
-    told = Report.model_validate(evidence(report()))
+    told, everywhere = rendered_everywhere()
     for question, answer in answers(told)[1:]:
-        for shown in map(words, (page(told), dashboard(told))):
+        for shown in (everywhere.page, everywhere.dashboard):
             assert question in shown
             assert plain(answer) in shown
