@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.auth import routes as keys
-from app.auth.keyring import Keyring, made_keys
+from app.auth.keyring import Keyring, created_keys
 from app.auth.rate_limits import open_rates
 from app.datasets import routes as datasets
 from app.datasets import uploads
@@ -158,7 +158,7 @@ def _open(
         notifier=notifier,
         stores=stores,
         inference=inference,
-        keyring=Keyring(settings.keys, partial(made_keys, database), closed=settings.needs_key),
+        keyring=Keyring(settings.keys, partial(created_keys, database), closed=settings.needs_key),
         rates=open_rates(settings),
         planners=planners,
         plans=Shared(planners, keep=KEPT_SECONDS, written=lambda: database.commits),

@@ -110,13 +110,13 @@ def _snapshot(connection: Connection) -> dict[str, str]:
 
 def _tables(connection: Connection) -> list[Table]:
     """The tables as they are in the database, which may be older than the code; referenced ones first."""
-    found = MetaData()
-    found.reflect(connection)
-    for table in found.tables.values():
+    metadata = MetaData()
+    metadata.reflect(connection)
+    for table in metadata.tables.values():
         for column in table.columns:
             if isinstance(column.type, JSON):
                 column.type.none_as_null = True
-    return [table for table in found.sorted_tables if table.name != "alembic_version"]
+    return [table for table in metadata.sorted_tables if table.name != "alembic_version"]
 
 
 def _write(connection: Connection, table: Table, folder: Path) -> int:
@@ -145,9 +145,9 @@ def _row(line: str, binary: Iterable[str]) -> dict[str, Any]:
     return row | {name: base64.b64decode(row[name]) for name in binary if row[name] is not None}
 
 
-def _text(value: object) -> str:
-    assert isinstance(value, (bytes, memoryview))
-    return base64.b64encode(value).decode()
+def _text(block: object) -> str:
+    assert isinstance(block, (bytes, memoryview))
+    return base64.b64encode(block).decode()
 
 
 # --- files --------------------------------------------------------------------------------
@@ -229,9 +229,9 @@ def _marked(files: list[PurePosixPath]) -> set[PurePosixPath]:
 
     Only its writer knows which folder is a key (`models/…`, `jobs/…/erm`); superfluous markers do no harm.
     """
-    found = {file.parent for file in files if file.name == MARKER}
+    marked = {file.parent for file in files if file.name == MARKER}
     every = {parent for file in files for parent in file.parents if len(parent.parts) > 1}
-    return found or every
+    return marked or every
 
 
 def _contents(folder: Path) -> Contents:

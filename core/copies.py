@@ -114,7 +114,7 @@ class Copies:
         last mapping ends.
         """
         remove_abandoned(list(self._partials()))
-        copies = sorted(self._found())
+        copies = sorted(self._copies())
         total = sum(copy.bytes for copy in copies)
         for copy in copies:
             idle = time.time() - copy.used > _IN_USE_SECONDS and copy.key not in keep
@@ -134,7 +134,7 @@ class Copies:
     def _partials(self) -> Iterator[Path]:
         return (path for path in self._folders() if path.name.startswith((".", _WRITING)))
 
-    def _found(self) -> Iterator[_Copy]:
+    def _copies(self) -> Iterator[_Copy]:
         for place in self._folders():
             name, _, marked = place.name.partition("@")
             if not name.startswith((".", _WRITING)):
@@ -146,9 +146,9 @@ class Copies:
     def _folders(self) -> Iterator[Path]:
         """Every copy, and every partial or removed one."""
         for above, names, _ in os.walk(self._folder):
-            made = [name for name in names if name.startswith((".", _WRITING)) or "@" in name]
-            yield from (Path(above, name) for name in made)
-            names[:] = [name for name in names if name not in made]
+            copies = [name for name in names if name.startswith((".", _WRITING)) or "@" in name]
+            yield from (Path(above, name) for name in copies)
+            names[:] = [name for name in names if name not in copies]
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:
@@ -172,7 +172,7 @@ class Copies:
 
     def _names(self, key: str) -> list[str]:
         path = f"{self._root}/{key}"
-        names = (found[len(path) :].lstrip("/") for found in self._fs.find(path))
+        names = (file[len(path) :].lstrip("/") for file in self._fs.find(path))
         return [name for name in names if name != MARKER]
 
     def _fetch(self, key: str, mark: str, place: Path, names: list[str]) -> None:

@@ -281,11 +281,11 @@ def storage_fault(error: OSError) -> type[StorageFull | StorageNotWritable] | No
 
 def all_problems() -> list[type[MasktuneError]]:
     """All kinds of problems, for the documentation that the service serves."""
-    found: list[type[MasktuneError]] = []
+    kinds: list[type[MasktuneError]] = []
     waiting: list[type[MasktuneError]] = [MasktuneError]
     while waiting:
         kind = waiting.pop(0)
         if "code" in vars(kind):  # else it is a case of its base class and documented there
-            found.append(kind)
+            kinds.append(kind)
         waiting.extend(kind.__subclasses__())
-    return found
+    return kinds

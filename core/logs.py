@@ -78,8 +78,8 @@ class LineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the library's name
         fields: Mapping[str, str] = getattr(record, "fields", _NOTHING)
-        told = " ".join(f"{name}={value}" for name, value in fields.items())
-        return super().formatMessage(record) + (f" [{told}]" if told else "")
+        suffix = " ".join(f"{name}={text}" for name, text in fields.items())
+        return super().formatMessage(record) + (f" [{suffix}]" if suffix else "")
 
 
 class JsonFormatter(logging.Formatter):
@@ -93,7 +93,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **getattr(record, "fields", _NOTHING),
-            **{name: value for name, value in vars(record).items() if name not in _STANDARD},
+            **{name: attribute for name, attribute in vars(record).items() if name not in _STANDARD},
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -103,4 +103,4 @@ class JsonFormatter(logging.Formatter):
 
 
 def _known(fields: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: text for name, text in fields.items() if text is not None}

@@ -138,7 +138,7 @@ def _driver(connection: Connection) -> sqlite3.Connection:
 
 def config(connection: Connection | None = None) -> Config:
     """Alembic's configuration; its commands use the connection, if one is given."""
-    made = Config()
-    made.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    made.attributes["connection"] = connection
-    return made
+    alembic = Config()
+    alembic.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    alembic.attributes["connection"] = connection
+    return alembic

@@ -221,7 +221,7 @@ class Settings(BaseSettings):
     @cached_property
     def keys(self) -> dict[str, frozenset[Scope]]:
         """The keys of `api_keys`: secret → scopes."""
-        found: dict[str, frozenset[Scope]] = {}
+        keys: dict[str, frozenset[Scope]] = {}
         for part in filter(None, (p.strip() for p in self.api_keys.get_secret_value().split(","))):
             scopes, colon, secret = part.partition(":")
             unknown = [s for s in scopes.split("+") if s not in set(Scope)]
@@ -229,13 +229,13 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"MASKTUNE_API_KEYS must be scope+scope:secret, with scopes out of {', '.join(Scope)}"
                 )
-            found[secret] = frozenset(Scope(s) for s in scopes.split("+"))
-        return found
+            keys[secret] = frozenset(Scope(s) for s in scopes.split("+"))
+        return keys
 
     @cached_property
     def rates(self) -> dict[Scope, RateLimitItem]:
         """Scope that a request needs → rate limit per key for such requests."""
-        found: dict[Scope, RateLimitItem] = {}
+        limits_by_scope: dict[Scope, RateLimitItem] = {}
         for part in filter(None, (p.strip() for p in self.rate_limits.split(","))):
             from limits import parse as parse_rate  # takes half a second; only with rate limits
 
@@ -245,13 +245,13 @@ class Settings(BaseSettings):
                 limit = parse_rate(rate)
             except ValueError:
                 equals = ""
-            if not equals or known in found or limit.amount < 1:
+            if not equals or known in limits_by_scope or limit.amount < 1:
                 raise ValueError(
                     "MASKTUNE_RATE_LIMITS must be scope=number/unit (second, minute, hour, day), "
                     f"each scope at most once, out of {', '.join(Scope)}"
                 )
-            found[known] = limit
-        return found
+            limits_by_scope[known] = limit
+        return limits_by_scope
 
     @property
     def needs_key(self) -> bool:

@@ -50,6 +50,7 @@ def _artifacts(settings: Settings) -> Artifacts:
     return Artifacts(settings.storage, cache=settings.scratch / "cache")
 
 
-def _tell(what: str, made: Contents) -> None:
-    rows = sum(made.rows.values())
-    print(f"{what}: {rows:,} rows in {len(made.rows)} tables, {made.files:,} files ({made.bytes:,} bytes)")
+def _tell(what: str, contents: Contents) -> None:
+    rows = sum(contents.rows.values())
+    tables, files = len(contents.rows), f"{contents.files:,} files ({contents.bytes:,} bytes)"
+    print(f"{what}: {rows:,} rows in {tables} tables, {files}")

@@ -50,16 +50,16 @@ def demo(
     from masktune import Client, ClientError
 
     signal.signal(signal.SIGTERM, _interrupted)
-    shown, started = console(), time.monotonic()
+    terminal, started = console(), time.monotonic()
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="masktune-demo-") as folder:
-            _heading(shown, "1. The service")
-            shown.print("Starting it here: an API and a worker. No server to install, no account.")
+            _heading(terminal, "1. The service")
+            terminal.print("Starting it here: an API and a worker. No server to install, no account.")
             with running_service(Path(folder), output / "service.log") as url, Client(url) as client:
-                shown.print(f"It answers at {url} after {time.monotonic() - started:.1f} s.")
-                Demo(client, shown, output, Path(folder)).run()
-        shown.print(f"\nThe service has stopped. The demo took {time.monotonic() - started:.0f} s.")
+                terminal.print(f"It answers at {url} after {time.monotonic() - started:.1f} s.")
+                Demo(client, terminal, output, Path(folder)).run()
+        terminal.print(f"\nThe service has stopped. The demo took {time.monotonic() - started:.0f} s.")
     except ClientError as error:
         fail_with(error)
     except ServiceFailed as error:
@@ -84,12 +84,12 @@ class Demo:
     scratch: Path
 
     def run(self) -> None:
-        dataset = self.data()
+        dataset = self.upload()
         job = self.training(dataset)
         self.report(job)
         self.predictions(dataset, job)
 
-    def data(self) -> Dataset:
+    def upload(self) -> Dataset:
         """Make the zip, upload it, and wait for the import."""
         from launcher.demo_data import SHARE, write_zip
         from masktune.cli.progress import sending
@@ -185,16 +185,16 @@ class Demo:
         from masktune.cli.predict import basis
 
         table = Table("model", "policy", "answer", "score", "what it rests on", box=SIMPLE)
-        asked = [("erm", "no policy"), *(("masktune", policy) for policy in policies)]
-        for arm, policy in asked:
+        rows = [("erm", "no policy"), *(("masktune", policy) for policy in policies)]
+        for arm, policy in rows:
             model = job.models[arm]
             assert model is not None
             answer = self.client.predict.sample(
                 model=model, dataset=dataset.id, sample=sample.id, **policies[policy]
             )
             one = answer.predictions[0]
-            said = one.label if one.label is not None else f"abstains: {one.abstain_reason}"
-            table.add_row(arm, policy, said, figure(one.score), basis(answer))
+            decision = one.label if one.label is not None else f"abstains: {one.abstain_reason}"
+            table.add_row(arm, policy, decision, figure(one.score), basis(answer))
         return table
 
     def _misleading(self, dataset: Dataset, job: Job) -> Sample:
@@ -264,10 +264,10 @@ def _address(process: subprocess.Popen[str], log: Path) -> str:
 
 def _clean_environment() -> dict[str, str]:
     """This process's environment without settings that would point the demo at a real database."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
+    environment = {name: setting for name, setting in os.environ.items() if not name.startswith("MASKTUNE_")}
     here = str(Path(__file__).resolve().parent.parent)
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (here, kept.get("PYTHONPATH"))))
-    return kept
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, environment.get("PYTHONPATH"))))
+    return environment
 
 
 def _measured(report: Report) -> list[str]:
@@ -283,8 +283,8 @@ def _measured(report: Report) -> list[str]:
     return lines
 
 
-def _heading(shown: Console, text: str) -> None:
-    shown.print(f"\n{text}", style="bold cyan")
+def _heading(terminal: Console, text: str) -> None:
+    terminal.print(f"\n{text}", style="bold cyan")
 
 
 def _interrupted(*_: object) -> None:

@@ -59,12 +59,12 @@ def doctor(
         settings = Settings()
     except ValidationError as error:
         fail(fault(error), USAGE)
-    found = [finding for look in LOOKS for finding in look(settings)]
+    findings = [finding for check in CHECKS for finding in check(settings)]
     if as_json:
-        print(json.dumps([asdict(finding) for finding in found], indent=2))
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        _show(found)
-    if any(finding.level == "wrong" for finding in found):
+        _show(findings)
+    if any(finding.level == "wrong" for finding in findings):
         raise typer.Exit(REFUSED)
 
 
@@ -83,21 +83,21 @@ def _python(settings: Settings) -> Iterator[Finding]:
     yield Finding("Python", "ok", f"{sys.version.split()[0]}, {os.cpu_count()} cores")
 
 
-def look_at_torch(settings: Settings) -> Iterator[Finding]:
+def check_torch(settings: Settings) -> Iterator[Finding]:
     """Check that PyTorch loads, and that it sees the GPU that the settings name."""
     try:
         command = [sys.executable, "-c", _TORCH]
-        asked = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+        process = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     except subprocess.TimeoutExpired:
         yield Finding("PyTorch", "wrong", "does not load within two minutes", "check if the disk is slow")
         return
-    if asked.returncode:
-        last = (asked.stderr.strip().splitlines() or ["it ended without an error message"])[-1]
+    if process.returncode:
+        last = (process.stderr.strip().splitlines() or ["it ended without an error message"])[-1]
         yield Finding("PyTorch", "wrong", last, "reinstall torch and torchvision from the same release")
         return
-    seen = json.loads(asked.stdout)
-    yield Finding("PyTorch", "ok", f"{seen['torch']}, {seen['threads']} threads")
-    yield _gpu(settings, seen["cards"], seen["cuda"])
+    versions = json.loads(process.stdout)
+    yield Finding("PyTorch", "ok", f"{versions['torch']}, {versions['threads']} threads")
+    yield _gpu(settings, versions["cards"], versions["cuda"])
 
 
 def _gpu(settings: Settings, cards: list[str], cuda: str | None) -> Finding:
@@ -105,13 +105,13 @@ def _gpu(settings: Settings, cards: list[str], cuda: str | None) -> Finding:
     if cards and int(number or 0) < len(cards):
         return Finding("GPU", "ok", ", ".join(cards))
     if cards:
-        seen = f"there is only {', '.join(cards)}, but MASKTUNE_DEVICE is {settings.device}"
-        return Finding("GPU", "wrong", seen, "number the cards from 0, or set MASKTUNE_DEVICE=auto")
+        detail = f"there is only {', '.join(cards)}, but MASKTUNE_DEVICE is {settings.device}"
+        return Finding("GPU", "wrong", detail, "number the cards from 0, or set MASKTUNE_DEVICE=auto")
     driver = shutil.which("nvidia-smi") is not None
     why = "this PyTorch is built without CUDA" if cuda is None else "PyTorch sees no card"
     if settings.device.startswith("cuda"):
-        told = f"{why}, but MASKTUNE_DEVICE is {settings.device}"
-        return Finding("GPU", "wrong", told, "set MASKTUNE_DEVICE=auto")
+        detail = f"{why}, but MASKTUNE_DEVICE is {settings.device}"
+        return Finding("GPU", "wrong", detail, "set MASKTUNE_DEVICE=auto")
     if driver:
         advice = "install PyTorch's CUDA wheels, or check that the container has access to the card"
         return Finding("GPU", "warning", f"there is an NVIDIA driver, but {why}", advice)
@@ -201,19 +201,19 @@ def _storage(settings: Settings) -> Iterator[Finding]:
 
 def _part(name: str, kind: str, check: Callable[[], None], advice: str) -> Finding:
     """Run the check of one part of the service; an exception makes the finding "wrong"."""
-    said: list[str] = []
-    with telling(said.append):
+    errors: list[str] = []
+    with telling(errors.append):
         check()
-    return Finding(name, "wrong", f"{kind}: {said[0]}", advice) if said else Finding(name, "ok", kind)
+    return Finding(name, "wrong", f"{kind}: {errors[0]}", advice) if errors else Finding(name, "ok", kind)
 
 
 PARTS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_database, _broker, _storage)
 """Checks of the services that all parts share."""
 
-LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _system,
     _python,
-    look_at_torch,
+    check_torch,
     _shared_memory,
     _disk,
     _port,
@@ -223,42 +223,43 @@ LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
 
 def check_parts(settings: Settings) -> None:
     """Exit with 1 if the database, the broker or the artifact store does not answer."""
-    for look in PARTS:
-        for found in look(settings):
-            if found.level == "wrong":
-                fail(f"a worker cannot run here: {found.name}: {found.detail}", REFUSED)
+    for check in PARTS:
+        for finding in check(settings):
+            if finding.level == "wrong":
+                fail(f"a worker cannot run here: {finding.name}: {finding.detail}", REFUSED)
 
 
-def look_for_card(settings: Settings) -> None:
+def warn_without_card(settings: Settings) -> None:
     """Warn if MASKTUNE_DEVICE names a GPU that PyTorch does not see.
 
     Runs on a thread, so that the start does not wait for PyTorch to load, which takes seconds.
     """
     if settings.device.startswith("cuda"):
-        Thread(target=_tell_of_card, args=(settings,), name="card", daemon=True).start()
+        Thread(target=_warn_without_card, args=(settings,), name="card", daemon=True).start()
 
 
-def _tell_of_card(settings: Settings) -> None:
-    for found in look_at_torch(settings):
-        if found.level == "wrong":
-            print(f"masktune: {found.name}: {found.detail}: {found.advice}", file=sys.stderr, flush=True)
+def _warn_without_card(settings: Settings) -> None:
+    for finding in check_torch(settings):
+        if finding.level == "wrong":
+            warning = f"masktune: {finding.name}: {finding.detail}: {finding.advice}"
+            print(warning, file=sys.stderr, flush=True)
 
 
-def _show(found: list[Finding]) -> None:
+def _show(findings: list[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     signs = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "wrong": ("wrong", "bold red")}
     table = Table(box=None, pad_edge=False, show_header=False)
-    for finding in found:
-        told = Text(finding.detail)
+    for finding in findings:
+        text = Text(finding.detail)
         if finding.advice:
-            told.append(f"\n→ {finding.advice}", "dim")
-        table.add_row(Text(*signs[finding.level]), finding.name, told)
+            text.append(f"\n→ {finding.advice}", "dim")
+        table.add_row(Text(*signs[finding.level]), finding.name, text)
     console().print(table)
-    bad = sum(finding.level == "wrong" for finding in found)
+    bad = sum(finding.level == "wrong" for finding in findings)
     if bad:
-        verdict = f"\n{bad} of {len(found)} checks failed: the service cannot run here."
+        verdict = f"\n{bad} of {len(findings)} checks failed: the service cannot run here."
         console().print(verdict, style="bold red")
     else:
         console().print("\nThe service can run here; start it with: masktune serve")

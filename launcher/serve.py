@@ -60,7 +60,7 @@ def serve(
     starting.exit_0_on_sigterm()
     _tie(tied)
     starting.migrate(settings)
-    doctor.look_for_card(settings)
+    doctor.warn_without_card(settings)
     with _listening(settings) as listener:
         asyncio.run(_keep(settings, _service(settings, listener), listener))
 
@@ -87,7 +87,7 @@ def api(
     _tie(tied)
     starting.migrate(settings)
     if not tied:  # otherwise the process that started this one checks
-        doctor.look_for_card(settings)
+        doctor.warn_without_card(settings)
     if settings.api_processes == 1 or fd is not None:
         _api_alone(settings, fd, dashboard=dashboard)
     elif dashboard:
@@ -109,7 +109,7 @@ def worker(
         return doctor.check_parts(settings)
     _tie(tied)
     if not tied:
-        doctor.look_for_card(settings)
+        doctor.warn_without_card(settings)
     from core.loading import loaded, loading
 
     with loading():

@@ -21,12 +21,12 @@ _GRACE = 15.0
 """Seconds for a graceful shutdown once the parent is gone."""
 
 
-def read_settings(**given: Any) -> Settings:
+def read_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment, overridden by `given`. Exits with 2 if they are invalid."""
     from core.settings import Settings
 
     try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        settings = Settings(**{name: setting for name, setting in overrides.items() if setting is not None})
         settings.check_exposure()
     except ValueError as error:
         fail(fault(error), USAGE)
@@ -87,12 +87,12 @@ def _make_first_key(url: str, file: Path) -> None:
 
     try:
         with closing(Database(url)) as database:
-            made = ensure_first_key(database, file)
+            is_new = ensure_first_key(database, file)
     except DatabaseLost as lost:
         fail(str(lost), REFUSED)
     except OSError as error:
         fail(f"the first key cannot be kept: {error}", REFUSED)
-    if made:
+    if is_new:
         print("made the first admin key; `masktune keys first` shows it", flush=True)
 
 

@@ -51,7 +51,7 @@ class Caller:
 ANYONE = Caller("anyone", EVERYTHING)
 """The caller of a service without keys, which listens on loopback only."""
 
-Made = Callable[[], Sequence[tuple[bytes, Caller]]]
+ReadKeys = Callable[[], Sequence[tuple[bytes, Caller]]]
 """Reads the created keys that are valid now: each key's digest and its bearer."""
 
 
@@ -70,17 +70,17 @@ class Keyring:
 
     def __init__(
         self,
-        given: Mapping[str, frozenset[Scope]],
-        made: Made = tuple,
+        operator: Mapping[str, frozenset[Scope]],
+        read_created: ReadKeys = tuple,
         *,
         closed: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._given = _callers(given)
-        self.closed = closed or bool(given)
+        self._operator = _callers(operator)
+        self.closed = closed or bool(operator)
         """Whether a key is needed at all."""
-        self._read, self._clock = made, clock
-        self._made: Sequence[tuple[bytes, Caller]] = ()
+        self._read, self._clock = read_created, clock
+        self._created: Sequence[tuple[bytes, Caller]] = ()
         self._read_at = self._rests_until = float("-inf")
         self._failure = Exception()
         self._reading = asyncio.Lock()
@@ -99,41 +99,41 @@ class Keyring:
         """
         if not self.closed:
             return ANYONE
-        given = digest_of(secret or "")
-        found = _match(self._given, given)
-        if found is None and secret:
-            found = _match(await self._believed(), given)
-        if found is None:
+        digest = digest_of(secret or "")
+        caller = _match(self._operator, digest)
+        if caller is None and secret:
+            caller = _match(await self._believed(), digest)
+        if caller is None:
             raise Unauthenticated(
                 "send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
                 headers={"WWW-Authenticate": 'Bearer realm="masktune"'},
             )
-        return found
+        return caller
 
     async def _believed(self) -> Sequence[tuple[bytes, Caller]]:
         """Return the created keys. One request reads them for all that are waiting, or fails for all."""
-        asked = self._clock()
-        if asked - self._read_at >= KEPT_SECONDS:
+        requested_at = self._clock()
+        if requested_at - self._read_at >= KEPT_SECONDS:
             async with self._reading:
                 if self._clock() - self._read_at >= KEPT_SECONDS:
-                    if asked < self._rests_until:
+                    if requested_at < self._rests_until:
                         raise self._failure.with_traceback(None)  # else it would grow with each raise
                     await self._read_anew()
-        return self._made
+        return self._created
 
     async def _read_anew(self) -> None:
-        begun, forgotten = self._clock(), self._forgotten
+        started, forgotten = self._clock(), self._forgotten
         try:
-            self._made = await asyncio.to_thread(self._read)  # not in the thread pool of slow requests
+            self._created = await asyncio.to_thread(self._read)  # not in the thread pool of slow requests
         except Exception as error:
             if forgotten == self._forgotten:  # else a key was just stored: the database works again
                 self._failure, self._rests_until = error, self._clock() + REST_SECONDS
             raise
         if forgotten == self._forgotten:  # else a key changed during the read
-            self._read_at = begun
+            self._read_at = started
 
 
-def made_keys(database: Database) -> list[tuple[bytes, Caller]]:
+def created_keys(database: Database) -> list[tuple[bytes, Caller]]:
     """Read the digest and bearer of every valid key in the database, for a `Keyring`."""
     with database.read() as session:
         return [
@@ -142,14 +142,14 @@ def made_keys(database: Database) -> list[tuple[bytes, Caller]]:
         ]
 
 
-def _match(callers: Sequence[tuple[bytes, Caller]], given: bytes) -> Caller | None:
-    found = None
-    for digest, caller in callers:
-        if hmac.compare_digest(digest, given):
-            found = caller
-    return found
+def _match(callers: Sequence[tuple[bytes, Caller]], digest: bytes) -> Caller | None:
+    match = None
+    for known, caller in callers:
+        if hmac.compare_digest(known, digest):
+            match = caller
+    return match
 
 
-def _callers(given: Mapping[str, frozenset[Scope]]) -> list[tuple[bytes, Caller]]:
-    digests = {digest_of(secret): scopes for secret, scopes in given.items()}
+def _callers(operator: Mapping[str, frozenset[Scope]]) -> list[tuple[bytes, Caller]]:
+    digests = {digest_of(secret): scopes for secret, scopes in operator.items()}
     return [(digest, Caller(digest.hex()[:16], scopes)) for digest, scopes in digests.items()]

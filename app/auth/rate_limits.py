@@ -56,7 +56,7 @@ class Rates:
     ) -> None:
         self._limits, self._limiter, self._close = limits, limiter, close
         self._patience, self._clock = patience, clock
-        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._connections = asyncio.Semaphore(CONNECTIONS)
         self._answered_at = self._away_until = float("-inf")
 
     async def count(self, caller: Caller, scope: Scope) -> dict[str, str]:
@@ -69,7 +69,7 @@ class Rates:
         limit = self._limits.get(scope)
         if limit is None or self._limiter is None:
             return {}
-        async with self._turns:  # before the timeout starts: waiting here says nothing about Redis
+        async with self._connections:  # before the timeout starts: waiting here says nothing about Redis
             state = await self._ask(self._limiter, limit, caller.id, scope.value)
         if state is None:
             return {}

@@ -41,8 +41,10 @@ def create_key(body: KeyRequest, once: Idempotent, keyring: KeyringDep, locate: 
 )
 def list_keys(request: Request, session: Reading, limit: Limit = 20, cursor: Cursor = None) -> Response:
     rows = queries.listing(session, before=pagination.decode(cursor), limit=limit + 1)
-    shown, following = pagination.page(rows, limit)
-    return conditional(request, Page[Key](data=[keys.describe(row) for row in shown], next_cursor=following))
+    rows_of_page, following = pagination.page(rows, limit)
+    return conditional(
+        request, Page[Key](data=[keys.describe(row) for row in rows_of_page], next_cursor=following)
+    )
 
 
 @router.get("/self", response_model=OwnKey, summary="Get the key of this request", responses=NOT_MODIFIED)

@@ -28,7 +28,7 @@ def create(once: Once, request: KeyRequest, keyring: Keyring, locate: Locate) ->
             "this service is open to everyone who can reach it, so a key would change nothing; ask the "
             "operator to set MASKTUNE_API_KEYS=admin:SECRET and restart it, then create keys with that one"
         )
-    secret, told = new_secret(), list[NewKey]()
+    secret, answers = new_secret(), list[NewKey]()
 
     def make(session: Session) -> Response:
         if len(keys.valid(session)) >= MOST:
@@ -39,13 +39,13 @@ def create(once: Once, request: KeyRequest, keyring: Keyring, locate: Locate) ->
             digest=digest_of(secret),
             scopes=[scope.value for scope in sorted(set(request.scopes))],
         )
-        shown = describe(keys.add(session, row))
-        told.append(NewKey(**dict(shown), secret=secret))
+        key = describe(keys.add(session, row))
+        answers.append(NewKey(**dict(key), secret=secret))
         after_commit(session, keyring.forget)
-        return _answer(NewKey(**dict(shown), secret=None), locate)
+        return _answer(NewKey(**dict(key), secret=None), locate)
 
-    kept = once.run(fingerprint(request), make)
-    return _answer(told[0], locate) if told else kept  # no key was created: replay the first response
+    stored = once.run(fingerprint(request), make)
+    return _answer(answers[0], locate) if answers else stored  # no key was created: replay the first response
 
 
 def describe(row: KeyRow) -> Key:

@@ -67,12 +67,12 @@ def _splits(row: DatasetRow) -> dict[str, Any]:
 
 def _groups(splits: Mapping[str, Any], names: Sequence[str]) -> list[Group]:
     """Return the groups in the order of `names`; any group missing there follows in natural order."""
-    found: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for split, facts in splits.items():
         for name, n in facts["groups"].items():
-            found[name][split] = n
-    there = (name for name in dict.fromkeys((*names, *natural_order(found))) if name in found)
-    return [Group(name=name, n=sum(found[name].values()), splits=found[name]) for name in there]
+            counts[name][split] = n
+    there = (name for name in dict.fromkeys((*names, *natural_order(counts))) if name in counts)
+    return [Group(name=name, n=sum(counts[name].values()), splits=counts[name]) for name in there]
 
 
 def _report(
@@ -103,5 +103,5 @@ def _report(
 def _first_rejected(file: Path, changed: int) -> tuple[Rejected, ...]:
     """Return the first rejected files. Cached, since reports on millions of files take seconds to read;
     `changed` (mtime) invalidates the cache."""
-    found = json.loads(file.read_text(encoding="utf-8"))["rejected"][:REJECTED_SHOWN]
-    return tuple(Rejected(**entry) for entry in found)
+    entries = json.loads(file.read_text(encoding="utf-8"))["rejected"][:REJECTED_SHOWN]
+    return tuple(Rejected(**entry) for entry in entries)

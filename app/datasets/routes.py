@@ -72,8 +72,8 @@ async def create_dataset(
     """The import starts by itself: follow its job, or poll until `state` is `ready` or `invalid`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        asked = parse_json(SourceRequest, await request.body())
-        return await run_in_threadpool(datasets.create_from_source, creation, asked, settings.sources)
+        source = parse_json(SourceRequest, await request.body())
+        return await run_in_threadpool(datasets.create_from_source, creation, source, settings.sources)
     if kind == MULTIPART:
         async with uploads.received(request, settings.scratch, metrics=metrics) as upload:
             return await run_in_threadpool(datasets.create_from_upload, creation, upload, artifacts)
@@ -93,9 +93,9 @@ def list_datasets(
     request: Request, session: Reading, locate: LocateDep, limit: Limit = 20, cursor: Cursor = None
 ) -> Response:
     rows = queries.listing(session, before=pagination.decode(cursor), limit=limit + 1)
-    shown, following = pagination.page(rows, limit)
-    data = [describe(row, locate) for row in shown]
-    return conditional(request, Page[Dataset](data=data, next_cursor=following))
+    entries, following = pagination.page(rows, limit)
+    page = Page[Dataset](data=[describe(row, locate) for row in entries], next_cursor=following)
+    return conditional(request, page)
 
 
 @router.get(
@@ -200,5 +200,5 @@ def get_sample(request: Request, row: LoadedDataset, sample: SampleNumber, store
 def get_sample_image(
     request: Request, row: LoadedDataset, sample: SampleNumber, stores: StoresDep
 ) -> Response:
-    data, kind = samples.image(samples.open_store(stores, row), sample)
-    return conditional(request, data, media_type=kind)
+    content, kind = samples.image(samples.open_store(stores, row), sample)
+    return conditional(request, content, media_type=kind)

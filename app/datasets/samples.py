@@ -50,11 +50,11 @@ def listing(
     )
     behind = decode_number(cursor)
     first = 0 if behind is None else int(np.searchsorted(rows, behind, side="right"))
-    shown = rows[first : first + limit]
-    more = first + len(shown) < len(rows)
+    selected = rows[first : first + limit]
+    more = first + len(selected) < len(rows)
     return Page(
-        data=[describe(store, int(row)) for row in shown],
-        next_cursor=encode_number(int(shown[-1])) if more else None,
+        data=[describe(store, int(row)) for row in selected],
+        next_cursor=encode_number(int(selected[-1])) if more else None,
     )
 
 
@@ -79,17 +79,19 @@ def describe(store: Store, number: int) -> Sample:
 def image(store: Store, number: int) -> tuple[bytes, str]:
     """Return the file as uploaded and the media type of its content, or raise `NotFound`."""
     try:
-        data = store.image_bytes(number)
+        content = store.image_bytes(number)
     except IndexError as error:
         raise NotFound(str(error)) from error
-    return data, media_type(data)
+    return content, media_type(content)
 
 
-def media_type(data: bytes) -> str:
+def media_type(content: bytes) -> str:
     """Return the media type by the first bytes; `application/octet-stream` if browsers should not show it."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
-    return next((kind for magic, kind in MEDIA_TYPES if data.startswith(magic)), "application/octet-stream")
+    return next(
+        (kind for magic, kind in MEDIA_TYPES if content.startswith(magic)), "application/octet-stream"
+    )
 
 
 def _index(names: tuple[str, ...], name: str | None, parameter: str, what: str) -> int | None:

@@ -34,8 +34,8 @@ def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts:
     request = parse_fields(upload.fields)
     options = _options(FormatOptions, request.options)
     # Two uploads are equal if their files' bytes are, whatever the multipart boundary.
-    asked = fingerprint(request, upload.sha256)
-    if (answer := creation.once.answered(asked)) is not None:
+    digest = fingerprint(request, upload.sha256)
+    if (answer := creation.once.answered(digest)) is not None:
         return answer  # saves writing a large file to the store a second time
     dataset_id = new_id("ds")
     key = f"uploads/{dataset_id}"
@@ -46,7 +46,7 @@ def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts:
             keep(session)
             return _create(creation, session, dataset_id, request, source={"upload": key}, options=options)
 
-        return creation.once.run(asked, make)
+        return creation.once.run(digest, make)
 
 
 def create_from_source(creation: JobCreation, request: SourceRequest, allowed: tuple[str, ...]) -> Response:

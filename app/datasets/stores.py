@@ -24,8 +24,8 @@ class Stores:
     """The most recently used stores, by artifact key. Opening one reads its index, not its images, but first
     downloads all of it if it is in an object store."""
 
-    def __init__(self, artifacts: Artifacts, *, kept: int = 16) -> None:
-        self._artifacts, self._kept = artifacts, kept
+    def __init__(self, artifacts: Artifacts, *, capacity: int = 16) -> None:
+        self._artifacts, self._capacity = artifacts, capacity
         self._open: OrderedDict[str, Store] = OrderedDict()
         self._lock = Lock()
         self._forgotten = 0  # how often `forget` was called
@@ -57,7 +57,7 @@ class Stores:
         with self._lock:
             if self._forgotten == forgotten:  # else this store may be the one being deleted
                 self._open[artifact] = store
-            while len(self._open) > self._kept:
+            while len(self._open) > self._capacity:
                 self._open.popitem(last=False)
         return store
 

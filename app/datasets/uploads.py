@@ -48,10 +48,10 @@ class Spool:
         self._digest = hashlib.sha256()
         self._file: BinaryIO = path.open("wb")
 
-    def write(self, data: bytes) -> None:
-        self._digest.update(data)
-        self._file.write(data)
-        self.size += len(data)
+    def write(self, block: bytes) -> None:
+        self._digest.update(block)
+        self._file.write(block)
+        self.size += len(block)
 
     def close(self) -> str:
         """Close the file and return the SHA-256 of its content, in hex."""

@@ -108,21 +108,21 @@ def roll_back_alias(
     if_match: IfMatch = None,
 ) -> Response:
     """A rollback is itself a move, so a second one undoes it: send an Idempotency-Key."""
-    wanted = target or RollbackTarget(version=None)
+    rollback = target or RollbackTarget(version=None)
 
     hold = partial(aliases.check, name=name, if_match=if_match, if_none_match=None)
 
     def load() -> None:
         with once.database.read() as session:
             hold(session, lock=False)
-            pair = aliases.target(session, aliases.model_before(session, name, wanted.version))
+            pair = aliases.target(session, aliases.model_before(session, name, rollback.version))
         aliases.load_ahead(inference, pair)
 
     def make(session: Session, _: None) -> Response:
         hold(session)
-        return represent(aliases.roll_back(session, name, wanted.version))
+        return represent(aliases.roll_back(session, name, rollback.version))
 
-    return once.run_planned(fingerprint(wanted), load, make)
+    return once.run_planned(fingerprint(rollback), load, make)
 
 
 @router.delete(

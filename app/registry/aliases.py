@@ -115,16 +115,16 @@ def model_before(session: Session, name: str, version: int | None, *, lock: bool
         raise NotFound(f"there is no alias {name!r}; GET /aliases lists them")
     moves = registry.alias_moves(session, name, limit=HISTORY)
     if version is None:
-        found = next((m.model_id for m in moves if m.model_id not in (None, row.model_id)), None)
-        if found is None:
+        model_id = next((m.model_id for m in moves if m.model_id not in (None, row.model_id)), None)
+        if model_id is None:
             raise Conflict(f"alias {name!r} has only pointed to one model: there is nothing to go back to")
     else:
-        found = next((m.model_id for m in moves if m.version == version), None)
-        if found is None:
+        model_id = next((m.model_id for m in moves if m.version == version), None)
+        if model_id is None:
             raise InvalidInput.field(
                 "/version", "unknown-version", f"alias {name!r} has no version {version} with a model"
             )
-    return found
+    return model_id
 
 
 def remove(session: Session, name: str) -> None:

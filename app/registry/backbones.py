@@ -28,9 +28,9 @@ def listing(*, name: str, weights: WeightsPlace | None, cursor: str | None, limi
         and (after is None or _position(network) > after)
     ]
     rest.sort(key=_position)
-    shown = rest[:limit]
-    more = len(rest) > len(shown)
-    return Page(data=shown, next_cursor=pagination.encode(*_position(shown[-1])) if more else None)
+    networks = rest[:limit]
+    more = len(rest) > len(networks)
+    return Page(data=networks, next_cursor=pagination.encode(*_position(networks[-1])) if more else None)
 
 
 def _describe(listed: ListedBackbone) -> Backbone:

@@ -29,34 +29,34 @@ def of(model: ModelRow, artifacts: Artifacts) -> Calibration | None:
 
 def needed(model: ModelRow, artifacts: Artifacts) -> Calibration:
     """Like `of`, but raise `Conflict`, which says how to get one, if there is none."""
-    found = of(model, artifacts)
-    if found is None:
+    calibration = of(model, artifacts)
+    if calibration is None:
         raise Conflict(
             f"model {model.id} has no calibration; make one with POST /jobs/evaluate and a data set"
         )
-    return found
+    return calibration
 
 
-def score_name(asked: ScoreName | None, model: ModelRow) -> ScoreName:
+def score_name(requested: ScoreName | None, model: ModelRow) -> ScoreName:
     """Return the requested score, or the calibration's own. `InvalidInput` if the model cannot compute it."""
     calibration = model.calibration or {}
-    if asked is None:
+    if requested is None:
         named: ScoreName = calibration.get("score_name") or DEFAULT_SCORE
         return named
     known = calibration.get("scores")
-    if known is not None and asked not in known:
+    if known is not None and requested not in known:
         raise InvalidInput.field(
             "?score",
             "not-calibrated",
             f"model {model.id} is calibrated for {', '.join(known)}; use one of them",
         )
-    if asked != DEFAULT_SCORE and model.erm_id is None:
+    if requested != DEFAULT_SCORE and model.erm_id is None:
         raise InvalidInput.field(
             "?score",
             "needs-erm",
-            f"{asked} needs an ERM model, and model {model.id} has none; use {DEFAULT_SCORE}",
+            f"{requested} needs an ERM model, and model {model.id} has none; use {DEFAULT_SCORE}",
         )
-    return asked
+    return requested
 
 
 @lru_cache(maxsize=256)

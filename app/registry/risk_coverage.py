@@ -35,23 +35,23 @@ STATEMENT = (
 )
 
 
-def curve(row: ModelRow, artifacts: Artifacts, asked: RiskCoverageQuery) -> RiskCoverage:
+def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> RiskCoverage:
     """Compute the curve. Raises `Conflict` without a calibration, `InvalidInput` if it lacks the score."""
-    _check(asked)
+    _check(query)
     calibration = calibrations.needed(row, artifacts)
     reference = calibration_ref(row)
     assert reference is not None
-    name = calibrations.score_name(asked.score, row)
+    name = calibrations.score_name(query.score, row)
     table = calibration.tables[name]
-    found = risk_coverage(table, points=asked.points)
+    risks = risk_coverage(table, points=query.points)
     return RiskCoverage(
         model=row.id,
         calibration=reference,
         score_name=name,
-        n=found.n,
-        aurc=found.aurc,
-        augrc=found.augrc,
-        confidence=found.confidence,
+        n=risks.n,
+        aurc=risks.aurc,
+        augrc=risks.augrc,
+        confidence=risks.confidence,
         points=[
             CurvePoint(
                 threshold=math.exp(point.threshold),
@@ -64,15 +64,15 @@ def curve(row: ModelRow, artifacts: Artifacts, asked: RiskCoverageQuery) -> Risk
                 band_low=point.band_low,
                 band_high=point.band_high,
             )
-            for point in found.points
+            for point in risks.points
         ],
-        statement=STATEMENT.format(confidence=100 * found.confidence),
-        table=_table(calibration, name, asked),
+        statement=STATEMENT.format(confidence=100 * risks.confidence),
+        table=_table(calibration, name, query),
     )
 
 
-def _check(asked: RiskCoverageQuery) -> None:
-    if asked.coverage is not None and asked.max_risk is not None:
+def _check(query: RiskCoverageQuery) -> None:
+    if query.coverage is not None and query.max_risk is not None:
         raise InvalidInput(
             "give at most one policy, not both coverage and max_risk",
             errors=tuple(
@@ -82,23 +82,23 @@ def _check(asked: RiskCoverageQuery) -> None:
         )
 
 
-def _table(calibration: Calibration, name: ScoreName, asked: RiskCoverageQuery) -> GroupTable:
+def _table(calibration: Calibration, name: ScoreName, query: RiskCoverageQuery) -> GroupTable:
     table = calibration.tables[name]
-    confidence = asked.risk_confidence or DEFAULT_CONFIDENCE
-    chosen = _chosen(table, asked, confidence)
+    confidence = query.risk_confidence or DEFAULT_CONFIDENCE
+    chosen = _chosen(table, query, confidence)
     bar = chosen.threshold
 
     def parts(tables: Mapping[str, CalibrationTable]) -> list[GroupSelection]:
-        return by_group(tables, bar, max_risk=asked.max_risk, confidence=confidence)
+        return by_group(tables, bar, max_risk=query.max_risk, confidence=confidence)
 
     groups, classes = calibration.groups.get(name, {}), calibration.classes.get(name, {})
     by_name, by_class = parts(groups), parts(classes)
     return GroupTable(
-        policy="coverage" if asked.max_risk is None else "max_risk",
+        policy="coverage" if query.max_risk is None else "max_risk",
         requested=chosen.requested or 0.0,
         status=SelectionStatus(chosen.status),
         threshold=probability(bar),
-        max_risk=asked.max_risk,
+        max_risk=query.max_risk,
         risk_confidence=confidence,
         groups=[_row(group, groups[group.name]) for group in by_name],
         group_coverage_ratio=coverage_ratio(by_name),
@@ -107,10 +107,10 @@ def _table(calibration: Calibration, name: ScoreName, asked: RiskCoverageQuery) 
     )
 
 
-def _chosen(table: CalibrationTable, asked: RiskCoverageQuery, confidence: float) -> Selection:
-    if asked.max_risk is not None:
-        return certify(table, max_risk=asked.max_risk, confidence=confidence)
-    return threshold_for_coverage(table, asked.coverage or DEFAULT_COVERAGE)
+def _chosen(table: CalibrationTable, query: RiskCoverageQuery, confidence: float) -> Selection:
+    if query.max_risk is not None:
+        return certify(table, max_risk=query.max_risk, confidence=confidence)
+    return threshold_for_coverage(table, query.coverage or DEFAULT_COVERAGE)
 
 
 def _row(group: GroupSelection, table: CalibrationTable) -> GroupRow:

@@ -76,8 +76,8 @@ def list_models(
         job_id=job,
         arm=arm,
     )
-    shown, following = pagination.page(rows, limit)
-    page = Page[Model](data=[models.describe(row) for row in shown], next_cursor=following)
+    entries, following = pagination.page(rows, limit)
+    page = Page[Model](data=[models.describe(row) for row in entries], next_cursor=following)
     return conditional(request, page)
 
 
@@ -185,12 +185,12 @@ def get_risk_coverage(
     request: Request,
     row: LoadedModel,
     artifacts: ArtifactsDep,
-    asked: Annotated[RiskCoverageQuery, Query()],
+    query: Annotated[RiskCoverageQuery, Query()],
 ) -> Response:
-    found = curves.curve(row, artifacts, asked)
+    curve = curves.curve(row, artifacts, query)
     if preferred(request.headers.get("accept", ""), (JSON, PNG)) == PNG:
-        return conditional(request, curve_picture.draw(found), media_type=PNG, headers={"Vary": "Accept"})
-    return conditional(request, found, headers={"Vary": "Accept"})
+        return conditional(request, curve_picture.draw(curve), media_type=PNG, headers={"Vary": "Accept"})
+    return conditional(request, curve, headers={"Vary": "Accept"})
 
 
 @router.get(

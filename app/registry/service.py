@@ -94,10 +94,10 @@ def _left_by_training(session: Session, row: ModelRow) -> set[str]:
     if job is None:
         return set()
     keys = {
-        result["artifact"]
-        for result in job.done.values()
-        for made in result.get("models", ())
-        if isinstance(made, dict) and made["id"] == row.id  # the evaluate stage lists arms instead
+        stage_result["artifact"]
+        for stage_result in job.done.values()
+        for model in stage_result.get("models", ())
+        if isinstance(model, dict) and model["id"] == row.id  # the evaluate stage lists arms instead
     }
     return keys | ({f"jobs/{job.id}/work"} if job.state in RESUMABLE else set())
 

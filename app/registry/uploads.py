@@ -43,8 +43,8 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, locate: Locate) -> 
     check_file(upload.path)
     if request.dataset is not None:
         _check_dataset(once.database, request)
-    asked = fingerprint(request, upload.sha256)
-    if (answer := once.answered(asked)) is not None:
+    digest = fingerprint(request, upload.sha256)
+    if (answer := once.answered(digest)) is not None:
         return answer  # saves building the network and storing its file a second time
     model_id = new_id("mdl")
     key = f"models/{model_id}"
@@ -73,7 +73,7 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, locate: Locate) -> 
             headers = {"Location": locate(f"/models/{row.id}")}
             return represent(describe(row), status=201, headers=headers)
 
-        return once.run(asked, make)
+        return once.run(digest, make)
 
 
 def parse_fields(fields: Mapping[str, str]) -> ModelImport:

@@ -51,11 +51,11 @@ def heads(session: Session, job_ids: list[str]) -> dict[str, int]:
 
 def between(session: Session, ranges: Mapping[str, tuple[int, int]]) -> list[EventRow]:
     """The events of several jobs in their ranges (after, last], ordered by job and number."""
-    wanted = [(job, n) for job, (after, last) in ranges.items() for n in range(after + 1, last + 1)]
+    numbers = [(job, n) for job, (after, last) in ranges.items() for n in range(after + 1, last + 1)]
     return list(
         session.scalars(
             select(EventRow)
-            .where(tuple_(EventRow.job_id, EventRow.seq).in_(wanted))
+            .where(tuple_(EventRow.job_id, EventRow.seq).in_(numbers))
             .order_by(EventRow.job_id, EventRow.seq)
         )
     )

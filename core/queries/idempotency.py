@@ -25,9 +25,9 @@ def begin(session: Session, key: str, fingerprint: str, *, stale_after: float) -
         )
     )
     while True:
-        found = session.get(IdempotencyRow, key)
-        if found is not None:
-            return found
+        existing = session.get(IdempotencyRow, key)
+        if existing is not None:
+            return existing
         try:
             with session.begin_nested():
                 session.add(IdempotencyRow(key=key, fingerprint=fingerprint, status=None))

@@ -65,8 +65,8 @@ def using_model(session: Session, model_id: str) -> list[str]:
     where = (JobRow.inputs, JobRow.params, JobRow.models)
     # The database preselects jobs that contain the id anywhere, so few of 100,000 queued ones are loaded.
     written = or_(*(cast(column, String).contains(model_id, autoescape=True) for column in where))
-    found = session.execute(select(JobRow.id, *where).where(JobRow.state.in_(ACTIVE), written))
-    return [row.id for row in found if model_id in _models_of(row.inputs, row.params, row.models)]
+    rows = session.execute(select(JobRow.id, *where).where(JobRow.state.in_(ACTIVE), written))
+    return [row.id for row in rows if model_id in _models_of(row.inputs, row.params, row.models)]
 
 
 def models_read(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> set[str]:
@@ -147,5 +147,5 @@ def resume(session: Session, job_id: str) -> JobRow:
 def _models_of(
     inputs: Mapping[str, Any], params: Mapping[str, Any], models: Mapping[str, Any]
 ) -> set[object]:
-    made = inputs.get("model_ids") or {}
-    return models_read(inputs, params) | {*made.values(), *models.values()}
+    planned = inputs.get("model_ids") or {}
+    return models_read(inputs, params) | {*planned.values(), *models.values()}

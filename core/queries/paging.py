@@ -26,7 +26,7 @@ def newest_first(
     if before is not None:
         at, last = before
         query = query.where((table.created_at < at) | ((table.created_at == at) & (table.id < last)))
-    for column, value in (where or {}).items():
-        if value is not None:
-            query = query.where(column == value)
+    for column, term in (where or {}).items():
+        if term is not None:
+            query = query.where(column == term)
     return list(session.scalars(query))

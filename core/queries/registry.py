@@ -53,8 +53,8 @@ def listing(
 
 def missing(session: Session, model_ids: Iterable[str]) -> set[str]:
     """The ids of those models that do not exist, or no longer do."""
-    wanted = set(model_ids)
-    return wanted - set(session.scalars(select(ModelRow.id).where(ModelRow.id.in_(wanted))))
+    ids = set(model_ids)
+    return ids - set(session.scalars(select(ModelRow.id).where(ModelRow.id.in_(ids))))
 
 
 def keep(session: Session, model_ids: Iterable[str]) -> None:
@@ -62,11 +62,11 @@ def keep(session: Session, model_ids: Iterable[str]) -> None:
 
     The lock (FOR KEY SHARE) blocks neither reads nor updates of their figures nor other calls of `keep`.
     """
-    wanted = sorted(model_ids)
-    query = select(ModelRow.id).where(ModelRow.id.in_(wanted)).order_by(ModelRow.id)
-    found = set(session.scalars(query.with_for_update(read=True, key_share=True)))
-    for model_id in wanted:
-        if model_id not in found:
+    ids = sorted(model_ids)
+    query = select(ModelRow.id).where(ModelRow.id.in_(ids)).order_by(ModelRow.id)
+    existing = set(session.scalars(query.with_for_update(read=True, key_share=True)))
+    for model_id in ids:
+        if model_id not in existing:
             raise NotFound(f"there is no model {model_id}; GET /models lists them")
 
 

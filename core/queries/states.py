@@ -30,8 +30,8 @@ def enter(session: Session, job_id: str, state: JobState, **data: Any) -> None:
 
 def unrecorded(row: JobRow) -> list[str]:
     """Keys that the job was going to write but no row names; a killed attempt may have left files there."""
-    made, resumed = row.inputs.get("model_ids") or {}, row.inputs.get("resumed", 0)
-    keys = [f"models/{model_id}" for arm, model_id in made.items() if arm not in row.models]
+    planned, resumed = row.inputs.get("model_ids") or {}, row.inputs.get("resumed", 0)
+    keys = [f"models/{model_id}" for arm, model_id in planned.items() if arm not in row.models]
     if Stage.CALIBRATE in STAGES[row.kind] and Stage.CALIBRATE not in row.done:
         judged = row.models.values() or filter(None, [row.inputs.get("model")])
         keys += [f"calibrations/{calibration_id(row.id, model_id, resumed)}" for model_id in judged]
@@ -43,6 +43,6 @@ def renamed(row: JobRow) -> dict[str, Any]:
 
     The old keys are in the trash and must not be reused: their artifacts may be being deleted.
     """
-    made = row.inputs.get("model_ids") or {}
-    names = {arm: model_id if arm in row.models else new_id("mdl") for arm, model_id in made.items()}
+    planned = row.inputs.get("model_ids") or {}
+    names = {arm: model_id if arm in row.models else new_id("mdl") for arm, model_id in planned.items()}
     return row.inputs | {"model_ids": names, "resumed": row.inputs.get("resumed", 0) + 1}

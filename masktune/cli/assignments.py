@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 def assigned(pairs: Iterable[str] | None, text_fields: Collection[str] = ()) -> dict[str, Any]:
     """`["a.b=1", "c=x"]` → `{"a": {"b": 1}, "c": "x"}`. The value of a text field, and one that is not valid
     JSON, is kept as text."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for pair in pairs or ():
         name, equals, text = pair.partition("=")
         if not equals or not all(name.split(".")):
             fail(f"{pair!r} is not of the form KEY=VALUE", USAGE)
         *outer, last = name.split(".")
-        at = found
+        group = fields
         for part in outer:
-            at = at.setdefault(part, {})
-            if not isinstance(at, dict):
+            group = group.setdefault(part, {})
+            if not isinstance(group, dict):
                 fail(f"{pair!r} sets a field of {part!r}, which already has a value", USAGE)
-        at[last] = text if name in text_fields else _value(text)
-    return found
+        group[last] = text if name in text_fields else _json_or_text(text)
+    return fields
 
 
 Metadata = Annotated[
@@ -64,7 +64,7 @@ def changes_of(name: str | None, pairs: Iterable[str] | None) -> Changes:
     return changes
 
 
-def _value(text: str) -> Any:
+def _json_or_text(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:

@@ -59,12 +59,14 @@ def fields(incomplete: str) -> list[Offer]:
 
 def datasets(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Ids of data sets, described by their names."""
-    return _asked(ctx, incomplete, lambda client: ((d.id, d.name) for d in client.datasets.list(limit=MOST)))
+    return _from_service(
+        ctx, incomplete, lambda client: ((d.id, d.name) for d in client.datasets.list(limit=MOST))
+    )
 
 
 def jobs(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Ids of jobs, described by kind and state."""
-    return _asked(
+    return _from_service(
         ctx, incomplete, lambda client: ((j.id, f"{j.kind}, {j.state}") for j in client.jobs.list(limit=MOST))
     )
 
@@ -76,22 +78,22 @@ def models(ctx: typer.Context, incomplete: str) -> list[Offer]:
         yield from aliased(client)
         yield from ((m.id, f"{m.arm}, {m.backbone}") for m in client.models.list(limit=MOST))
 
-    return _asked(ctx, incomplete, named)
+    return _from_service(ctx, incomplete, named)
 
 
 def aliases(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Aliases, described by the models they point at."""
-    return _asked(ctx, incomplete, aliased)
+    return _from_service(ctx, incomplete, aliased)
 
 
 def presets(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Names of presets."""
-    return _asked(ctx, incomplete, lambda client: ((p.name, p.title) for p in client.jobs.presets()))
+    return _from_service(ctx, incomplete, lambda client: ((p.name, p.title) for p in client.jobs.presets()))
 
 
 def keys(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Ids of keys that have not been revoked."""
-    return _asked(
+    return _from_service(
         ctx,
         incomplete,
         lambda client: ((k.id, k.name) for k in client.keys.list(limit=MOST) if k.revoked_at is None),
@@ -102,7 +104,9 @@ def aliased(client: Client) -> Iterable[Offer]:
     return ((a.name, a.model) for a in client.models.aliases())
 
 
-def _asked(ctx: typer.Context, incomplete: str, offered: Callable[[Client], Iterable[Offer]]) -> list[Offer]:
+def _from_service(
+    ctx: typer.Context, incomplete: str, offered: Callable[[Client], Iterable[Offer]]
+) -> list[Offer]:
     """Completions from the service, or none if the request fails: pressing Tab never shows an error."""
     from rich.markup import escape
 
@@ -111,8 +115,8 @@ def _asked(ctx: typer.Context, incomplete: str, offered: Callable[[Client], Iter
     url, key, ca_file = ctx.params.get("url") or DEFAULT_URL, ctx.params.get("key"), ctx.params.get("ca_file")
     try:
         with Client(url, key=key, ca_file=ca_file, timeout=PATIENCE, retry=Retry(attempts=1)) as client:
-            found = islice(offered(client), MOST)
+            offers = islice(offered(client), MOST)
             # Typer interprets rich markup in descriptions, and names may look like markup.
-            return [(word, escape(beside)) for word, beside in found if word.startswith(incomplete)]
+            return [(word, escape(beside)) for word, beside in offers if word.startswith(incomplete)]
     except ClientError:
         return []

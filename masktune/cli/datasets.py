@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Upload labelled images and inspect the data sets they make.")
 
-SHOWN = 20
+REJECTED_SHOWN = 20
 """Most rejected files listed in a table."""
 
 Id = Annotated[
@@ -139,8 +139,8 @@ def edit(session: Session, dataset_id: Id, name: NewName = None, metadata: NewMe
 @connected
 def report(session: Session, dataset_id: Id) -> None:
     """List every file that the import rejected or ignored, and every duplicate image."""
-    found = session.client.datasets.report(dataset_id)
-    session.show(found, lambda: files(found))
+    import_report = session.client.datasets.report(dataset_id)
+    session.show(import_report, lambda: files(import_report))
 
 
 @app.command()
@@ -159,11 +159,11 @@ def samples(
     most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
     """List the samples of a data set."""
-    found = session.client.datasets.samples(
+    listed = session.client.datasets.samples(
         dataset_id, split=split, label=label, group=group, limit=min(most, 100)
     )
     session.show_all(
-        found,
+        listed,
         ("sample", "split", "label", "group", "file"),
         lambda s: (str(s.id), s.split, s.label, s.group or "–", s.path or "–"),
         most=most,
@@ -183,27 +183,27 @@ def table(dataset: Dataset) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    shown = Table(box=SIMPLE, show_header=False, title=f"data set {dataset.name}", title_justify="left")
-    shown.add_row("id", dataset.id)
-    add_user_rows(shown, dataset)
-    shown.add_row("state", dataset.state)
-    shown.add_row("format", dataset.format or "–")
-    shown.add_row("classes", ", ".join(dataset.classes) or "–")
-    shown.add_row("splits", _counts(dataset.splits))
+    grid = Table(box=SIMPLE, show_header=False, title=f"data set {dataset.name}", title_justify="left")
+    grid.add_row("id", dataset.id)
+    add_user_rows(grid, dataset)
+    grid.add_row("state", dataset.state)
+    grid.add_row("format", dataset.format or "–")
+    grid.add_row("classes", ", ".join(dataset.classes) or "–")
+    grid.add_row("splits", _counts(dataset.splits))
     for group in dataset.groups:
-        shown.add_row("group", f"{group.name}: " + _counts(group.splits))
+        grid.add_row("group", f"{group.name}: " + _counts(group.splits))
     if report := dataset.report:
         for fact in (*report.problems, *report.notes):
-            shown.add_row(fact.code, fact.detail)
+            grid.add_row(fact.code, fact.detail)
         if report.shortcuts is not None:
-            shown.add_row("shortcuts", f"{report.shortcuts['strength']}: {report.shortcuts['sentence']}")
-        named = report.rejected[:SHOWN]
+            grid.add_row("shortcuts", f"{report.shortcuts['strength']}: {report.shortcuts['sentence']}")
+        named = report.rejected[:REJECTED_SHOWN]
         for rejected in named:
-            shown.add_row("rejected", f"{rejected.path}: {rejected.detail}")
+            grid.add_row("rejected", f"{rejected.path}: {rejected.detail}")
         if report.rejected_total > len(named):
             more = report.rejected_total - len(named)
-            shown.add_row("", f"and {more} more: masktune datasets report {dataset.id}")
-    return shown
+            grid.add_row("", f"and {more} more: masktune datasets report {dataset.id}")
+    return grid
 
 
 def files(report: FullReport) -> Table:
@@ -213,19 +213,19 @@ def files(report: FullReport) -> Table:
 
     counts = f"rejected {len(report.rejected)}, ignored {len(report.ignored)}"
     title = f"data set {report.name}: {report.count} samples; {counts}, duplicates {len(report.duplicates)}"
-    shown = Table("what", "code", "file", "why", box=SIMPLE, title=title, title_justify="left")
-    for what, found in (("rejected", report.rejected), ("ignored", report.ignored)):
-        for file in found:
-            shown.add_row(what, file.code, file.path, file.detail)
+    listing = Table("what", "code", "file", "why", box=SIMPLE, title=title, title_justify="left")
+    for what, entries in (("rejected", report.rejected), ("ignored", report.ignored)):
+        for file in entries:
+            listing.add_row(what, file.code, file.path, file.detail)
     for same in report.duplicates:
         why = "the same file" if same.same_bytes else "the same picture"
-        shown.add_row("duplicates", ", ".join(same.codes), ", ".join(same.paths), why)
-    return shown
+        listing.add_row("duplicates", ", ".join(same.codes), ", ".join(same.paths), why)
+    return listing
 
 
 def _counts(splits: dict[str, int]) -> str:
-    told = completion.in_order(splits, completion.SPLITS)
-    return ", ".join(f"{split} {n}" for split, n in told) or "–"
+    counts = completion.in_order(splits, completion.SPLITS)
+    return ", ".join(f"{split} {n}" for split, n in counts) or "–"
 
 
 def _is_source(what: str) -> bool:

@@ -77,7 +77,7 @@ def start(
     named: dict[str, Any] = {"dataset": dataset, "model": model, "preset": preset}
     named |= {"name": name, "metadata": metadata_of(metadata) or None, "priority": priority}
     text_fields = [name for name, parameter in dotted(hyperparameters_of(kind)) if parameter.type is str]
-    fields = assigned(set, text_fields) | {name: value for name, value in named.items() if value is not None}
+    fields = assigned(set, text_fields) | {name: field for name, field in named.items() if field is not None}
     job = session.client.jobs.start(kind, **fields)
     if not watch:
         session.show(job, lambda: table(job))
@@ -119,9 +119,9 @@ def list_(
     most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
     """List jobs, newest first."""
-    found = session.client.jobs.list(kind=kind, state=state, dataset=dataset, limit=min(most, 100))
+    jobs = session.client.jobs.list(kind=kind, state=state, dataset=dataset, limit=min(most, 100))
     session.show_all(
-        found,
+        jobs,
         ("id", "kind", "state", "stage", "done", "queued"),
         lambda j: (j.id, j.kind, j.state, j.stage or "–", f"{j.progress.fraction:.0%}", age(j.created_at)),
         most=most,
@@ -197,8 +197,8 @@ def report(
     if save is None and not open:
         from masktune.cli.report import render
 
-        found = jobs.report(job_id)
-        session.show(found, lambda: render(found))
+        job_report = jobs.report(job_id)
+        session.show(job_report, lambda: render(job_report))
 
 
 @app.command()
@@ -225,24 +225,24 @@ def table(job: Job) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    shown = Table(box=SIMPLE, show_header=False, title=f"{job.kind} job", title_justify="left")
-    shown.add_row("id", job.id)
-    add_user_rows(shown, job)
-    shown.add_row("state", job.state if job.ended else f"{job.state}: {describe(job)}")
-    shown.add_row("done", f"{job.progress.fraction:.0%}, attempt {job.attempt}")
+    grid = Table(box=SIMPLE, show_header=False, title=f"{job.kind} job", title_justify="left")
+    grid.add_row("id", job.id)
+    add_user_rows(grid, job)
+    grid.add_row("state", job.state if job.ended else f"{job.state}: {describe(job)}")
+    grid.add_row("done", f"{job.progress.fraction:.0%}, attempt {job.attempt}")
     if job.priority:
-        shown.add_row("priority", str(job.priority))
-    shown.add_row("data set", job.dataset or "–")
-    shown.add_row("queued", age(job.created_at))
-    shown.add_row("started", age(job.started_at))
-    shown.add_row("ended", age(job.ended_at))
+        grid.add_row("priority", str(job.priority))
+    grid.add_row("data set", job.dataset or "–")
+    grid.add_row("queued", age(job.created_at))
+    grid.add_row("started", age(job.started_at))
+    grid.add_row("ended", age(job.ended_at))
     for arm, model in completion.in_order(job.models, completion.ARMS):
-        shown.add_row(f"model {arm}", model or "–")
+        grid.add_row(f"model {arm}", model or "–")
     for arm, splits in completion.in_order(job.metrics, completion.ARMS):
-        shown.add_row(f"accuracy {arm}", _accuracies(splits))
+        grid.add_row(f"accuracy {arm}", _accuracies(splits))
     if job.error:
-        shown.add_row("error", job.error.detail or job.error.title)
-    return shown
+        grid.add_row("error", job.error.detail or job.error.title)
+    return grid
 
 
 def _output(job: Job) -> str:
@@ -253,9 +253,9 @@ def _output(job: Job) -> str:
 
 
 def _accuracies(splits: dict[str, SplitMetrics]) -> str:
-    told = {split: figures.accuracy for split, figures in splits.items()}
-    shown = completion.in_order(told, completion.SPLITS)
-    return ", ".join(f"{split} {figure(accuracy)}" for split, accuracy in shown)
+    by_split = {split: figures.accuracy for split, figures in splits.items()}
+    ordered = completion.in_order(by_split, completion.SPLITS)
+    return ", ".join(f"{split} {figure(accuracy)}" for split, accuracy in ordered)
 
 
 def _followed(session: Session, job_id: str) -> Job:

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from masktune import Drift, GroupRow, RiskCoverage, ShareOf
 
 
-def curve(found: RiskCoverage) -> Group:
+def curve(risks: RiskCoverage) -> Group:
     """The curve, then all groups and classes at one threshold, then which bounds hold."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
 
-    confidence = f"{100 * found.confidence:g} %"
+    confidence = f"{100 * risks.confidence:g} %"
     points = Table(
         "coverage",
         "threshold",
@@ -30,10 +30,10 @@ def curve(found: RiskCoverage) -> Group:
         f"bounds, {confidence}",
         f"band, {confidence}",
         box=SIMPLE,
-        title=f"score {found.score_name}, {found.n} calibration samples, AURC {figure(found.aurc, 5)}",
+        title=f"score {risks.score_name}, {risks.n} calibration samples, AURC {figure(risks.aurc, 5)}",
         title_justify="left",
     )
-    for p in found.points:
+    for p in risks.points:
         points.add_row(
             figure(p.coverage),
             figure(p.threshold),
@@ -43,16 +43,16 @@ def curve(found: RiskCoverage) -> Group:
             f"{p.low:.4f} … {p.high:.4f}",
             f"{p.band_low:.4f} … {p.band_high:.4f}",
         )
-    return Group(points, _parts(found), found.statement)
+    return Group(points, _parts(risks), risks.statement)
 
 
-def drift(found: Drift) -> Group:
+def drift(report: Drift) -> Group:
     """The decisions served, the drift tests, and the conclusion."""
     from rich.box import SIMPLE
     from rich.console import Group
     from rich.table import Table
 
-    served = found.served
+    served = report.served
     tests = Table(
         "share",
         "calibration",
@@ -60,10 +60,10 @@ def drift(found: Drift) -> Group:
         "adjusted p",
         "drifted",
         box=SIMPLE,
-        title=f"{served.inputs} inputs in {found.days} days, coverage {figure(served.coverage)}",
+        title=f"{served.inputs} inputs in {report.days} days, coverage {figure(served.coverage)}",
         title_justify="left",
     )
-    for test in found.tests:
+    for test in report.tests:
         tests.add_row(
             test.name,
             _share(test.calibration),
@@ -71,23 +71,23 @@ def drift(found: Drift) -> Group:
             f"{test.p_adjusted:.2g}",
             "yes" if test.drifted else "no",
         )
-    return Group(tests, found.statement)
+    return Group(tests, report.statement)
 
 
-def _parts(found: RiskCoverage) -> Table:
+def _parts(risks: RiskCoverage) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    table = found.table
-    wish = table.max_risk
-    shown = Table(
+    table = risks.table
+    max_risk = table.max_risk
+    grid = Table(
         "group or class",
         "n",
         "answered",
         "coverage",
         "risk",
         f"bound, {100 * table.risk_confidence:g} % each",
-        *(() if wish is None else (f"below {wish:.3g}?",)),
+        *(() if max_risk is None else (f"below {max_risk:.3g}?",)),
         box=SIMPLE,
         title=f"{table.policy} {table.requested:g}: {table.status}, threshold {figure(table.threshold)}; "
         f"least over largest coverage: groups {figure(table.group_coverage_ratio)}, "
@@ -95,8 +95,8 @@ def _parts(found: RiskCoverage) -> Table:
         title_justify="left",
     )
     for row in _rows(table.groups, table.classes):
-        shown.add_row(*row[: len(shown.columns)])  # the last column, the verdict, needs a max_risk
-    return shown
+        grid.add_row(*row[: len(grid.columns)])  # the last column, the verdict, needs a max_risk
+    return grid
 
 
 def _rows(*parts: Iterable[GroupRow]) -> Iterable[tuple[str, ...]]:

@@ -41,11 +41,11 @@ def create(
     ] = None,
 ) -> None:
     """Create a key. Its secret is shown once."""
-    made = session.client.keys.create(name, [each.value for each in scope or (Scope.READ, Scope.PREDICT)])
-    if made.secret is None:  # a replay: the first answer, which held the secret, was lost
-        fail(f"the secret of {made.id} was lost in transit; revoke the key and create another", REFUSED)
+    key = session.client.keys.create(name, [each.value for each in scope or (Scope.READ, Scope.PREDICT)])
+    if key.secret is None:  # a replay: the first answer, which held the secret, was lost
+        fail(f"the secret of {key.id} was lost in transit; revoke the key and create another", REFUSED)
     session.show(
-        made, lambda: f"{made.id} may {', '.join(made.scopes)}. Its secret, shown only once:\n{made.secret}"
+        key, lambda: f"{key.id} may {', '.join(key.scopes)}. Its secret, shown only once:\n{key.secret}"
     )
 
 
@@ -101,10 +101,10 @@ def revoke(
 def whoami(session: Session) -> None:
     """Show what your own key may do. Needs no particular scope."""
     own = session.client.keys.whoami()
-    session.show(own, lambda: _told(own))
+    session.show(own, lambda: _rights(own))
 
 
-def _told(own: OwnKey) -> str:
+def _rights(own: OwnKey) -> str:
     if own.open:
         return "the service requires no key: everything is allowed"
     key = "an operator's key" if own.id is None else f"{own.id} ({own.name})"

@@ -35,8 +35,8 @@ app = typer.Typer(
 )
 
 
-def _tell_version(asked: bool) -> None:
-    if asked:
+def _tell_version(requested: bool) -> None:
+    if requested:
         typer.echo(version("masktune"))
         raise typer.Exit
 

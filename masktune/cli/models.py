@@ -51,9 +51,9 @@ def list_(
     most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
     """List models, newest first."""
-    found = session.client.models.list(dataset=dataset, job=job, arm=arm, limit=min(most, 100))
+    models = session.client.models.list(dataset=dataset, job=job, arm=arm, limit=min(most, 100))
     session.show_all(
-        found,
+        models,
         ("id", "arm", "backbone", "classes", "test accuracy", "worst group", "created"),
         lambda m: (
             m.id,
@@ -98,8 +98,8 @@ def backbones(
 @connected
 def show(session: Session, model: Name) -> None:
     """Show one model."""
-    found = session.client.models.get(model)
-    session.show(found, lambda: table(found))
+    network = session.client.models.get(model)
+    session.show(network, lambda: table(network))
 
 
 @app.command()
@@ -135,7 +135,7 @@ def add(
 ) -> None:
     """Import a model of your own. Its weights keep the names that its library gives them."""
     with sending(session.console, f"uploading {file.name}") as on_sent:
-        found = session.client.models.import_(
+        network = session.client.models.import_(
             file,
             backbone=backbone,
             classes=classes,
@@ -145,7 +145,7 @@ def add(
             metadata=metadata_of(metadata),
             on_sent=on_sent,
         )
-    session.show(found, lambda: table(found))
+    session.show(network, lambda: table(network))
 
 
 @app.command()
@@ -170,8 +170,8 @@ def alias(
             lambda a: (a.name, a.model, str(a.version), age(a.updated_at)),
         )
         return
-    found = models.alias(name) if model is None else models.set_alias(name, model)
-    session.show(found, lambda: _history(found))
+    target = models.alias(name) if model is None else models.set_alias(name, model)
+    session.show(target, lambda: _history(target))
 
 
 @app.command()
@@ -197,8 +197,8 @@ def rollback(
     version: Annotated[int | None, typer.Option(help="Move to go back to. Default: the one before.")] = None,
 ) -> None:
     """Point an alias back at the model that it pointed to before."""
-    found = session.client.models.roll_back_alias(name, version=version)
-    session.show(found, lambda: _history(found))
+    target = session.client.models.roll_back_alias(name, version=version)
+    session.show(target, lambda: _history(target))
 
 
 @app.command()
@@ -247,17 +247,17 @@ def risk_coverage(
 ) -> None:
     """Show how the risk falls as fewer inputs are answered, with a row for each group and class."""
     models = session.client.models
-    asked: RiskCoverageOptions = {
+    options: RiskCoverageOptions = {
         "score": score,
         "coverage": coverage,
         "max_risk": max_risk,
         "risk_confidence": risk_confidence,
     }
     if plot is not None:  # with the service's default number of points: a plot has more room than a table
-        plot.write_bytes(models.risk_coverage_picture(model, **asked))
-    asked["points"] = points
-    found = models.risk_coverage(model, **asked)
-    session.show(found, lambda: judged.curve(found))
+        plot.write_bytes(models.risk_coverage_picture(model, **options))
+    options["points"] = points
+    risks = models.risk_coverage(model, **options)
+    session.show(risks, lambda: judged.curve(risks))
     if plot is not None:
         session.say(f"the curve is drawn in {plot}")
 
@@ -270,8 +270,8 @@ def drift(
     days: Annotated[int, typer.Option(min=1, max=90, help="How many days to look back.")] = 7,
 ) -> None:
     """Show whether a model's inputs still look like its calibration split."""
-    found = session.client.models.drift(model, days=days)
-    session.show(found, lambda: judged.drift(found))
+    report = session.client.models.drift(model, days=days)
+    session.show(report, lambda: judged.drift(report))
 
 
 @app.command()
@@ -287,31 +287,31 @@ def table(model: Model) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    shown = Table(box=SIMPLE, show_header=False, title=f"{model.arm} model", title_justify="left")
-    shown.add_row("id", model.id)
-    add_user_rows(shown, model)
-    shown.add_row("backbone", f"{model.backbone}, {figure(model.image_size)} px")
-    shown.add_row("classes", ", ".join(model.classes))
-    shown.add_row("data set", model.dataset or "–")
-    shown.add_row("job", model.job or "–")
-    shown.add_row("calibrated on", f"{model.calibration.n if model.calibration else 'no'} samples")
+    grid = Table(box=SIMPLE, show_header=False, title=f"{model.arm} model", title_justify="left")
+    grid.add_row("id", model.id)
+    add_user_rows(grid, model)
+    grid.add_row("backbone", f"{model.backbone}, {figure(model.image_size)} px")
+    grid.add_row("classes", ", ".join(model.classes))
+    grid.add_row("data set", model.dataset or "–")
+    grid.add_row("job", model.job or "–")
+    grid.add_row("calibrated on", f"{model.calibration.n if model.calibration else 'no'} samples")
     for split in ("val", "test"):
         figures = _figures(model, split)
-        shown.add_row(
+        grid.add_row(
             split,
             f"accuracy {figure(figures.accuracy)}, worst group {figure(figures.worst_group_accuracy)}",
         )
-    return shown
+    return grid
 
 
 def _history(alias: AliasWithHistory) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    shown = Table("move", "model", "at", box=SIMPLE, title=f"alias {alias.name}", title_justify="left")
+    listing = Table("move", "model", "at", box=SIMPLE, title=f"alias {alias.name}", title_justify="left")
     for move in alias.history:
-        shown.add_row(str(move.version), move.model or "removed", age(move.at))
-    return shown
+        listing.add_row(str(move.version), move.model or "removed", age(move.at))
+    return listing
 
 
 def _figures(model: Model, split: str) -> SplitMetrics:

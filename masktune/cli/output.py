@@ -34,7 +34,7 @@ def fail_with(error: ClientError) -> NoReturn:
     from masktune import DatasetInvalid, JobNotSucceeded, NotSent, ProblemError, Unreachable, WaitedTooLong
 
     if isinstance(error, ProblemError):
-        faults = "".join(_told(fault, error.detail) for fault in error.errors)
+        faults = "".join(_fault(fault, error.detail) for fault in error.errors)
         fail(f"{error.title}: {error.detail}{faults}", REFUSED)
     if isinstance(error, DatasetInvalid | JobNotSucceeded | WaitedTooLong):
         fail(str(error), ENDED_BADLY)
@@ -42,7 +42,7 @@ def fail_with(error: ClientError) -> NoReturn:
     fail(str(error), codes.get(type(error), REFUSED))
 
 
-def _told(fault: FieldError, detail: str) -> str:
+def _fault(fault: FieldError, detail: str) -> str:
     """The field and its fault, unless `detail` already says the same."""
     if fault.detail not in detail:
         return f" [{fault.pointer}: {fault.detail}]"
@@ -56,13 +56,13 @@ def console() -> Terminal:
     return Terminal(width=None if sys.stdout.isatty() else WIDE)
 
 
-def figure(value: object, digits: int = 3) -> str:
+def figure(number: object, digits: int = 3) -> str:
     """Format a number for a table; `–` if there is none."""
-    if value is None:
+    if number is None:
         return "–"
-    if isinstance(value, float):
-        return f"{value:.{digits}f}"
-    return str(value)
+    if isinstance(number, float):
+        return f"{number:.{digits}f}"
+    return str(number)
 
 
 def add_user_rows(table: Table, resource: Resource) -> None:
@@ -73,6 +73,6 @@ def add_user_rows(table: Table, resource: Resource) -> None:
         table.add_row(key, text)
 
 
-def age(value: Any) -> str:
+def age(moment: Any) -> str:
     """Format a timestamp for people, in the local time zone."""
-    return "–" if value is None else f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+    return "–" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"

@@ -98,7 +98,7 @@ def predict(
         "top_k": top_k,
         "explain": explain or None,
     }
-    options = {name: value for name, value in options.items() if value is not None}
+    options = {name: option for name, option in options.items() if option is not None}
     client, model = session.client, model or _newest(session)
     names = [path.name for path in images or []]
     if dataset is not None and sample is not None:
@@ -122,10 +122,10 @@ def _newest(session: Session) -> str:
     """The newest model that a job tuned, else the newest of all. Prints its id: nobody chose it."""
     listed = session.client.models.list
     tuned = [next(listed(arm=arm, limit=1), None) for arm in ("masktune", "retrained")]
-    found = [model for model in tuned if model is not None] or list(islice(listed(limit=1), 1))
-    if not found:
+    models = [model for model in tuned if model is not None] or list(islice(listed(limit=1), 1))
+    if not models:
         fail("there is no model yet; train one with `masktune jobs start masktune --dataset ds_…`", REFUSED)
-    newest = max(found, key=lambda model: model.created_at.timestamp() if model.created_at else 0.0)
+    newest = max(models, key=lambda model: model.created_at.timestamp() if model.created_at else 0.0)
     session.say(f"using the newest model, {newest.id}; choose another with --model")
     return newest.id
 
@@ -156,12 +156,12 @@ def table(answer: Answer, names: list[str]) -> Group:
     from rich.console import Group
     from rich.table import Table
 
-    shown = Table("image", "answer", "score", "candidates", box=SIMPLE)
+    listing = Table("image", "answer", "score", "candidates", box=SIMPLE)
     for name, one in zip(names, answer.predictions, strict=True):
         likely = ", ".join(f"{c.label} {c.probability:.2f}" for c in one.candidates)
-        said = one.label if one.label is not None else f"abstains ({one.abstain_reason})"
-        shown.add_row(name, said, figure(one.score), likely)
-    return Group(shown, basis(answer))
+        decision = one.label if one.label is not None else f"abstains ({one.abstain_reason})"
+        listing.add_row(name, decision, figure(one.score), likely)
+    return Group(listing, basis(answer))
 
 
 def basis(answer: Answer) -> str:
@@ -169,17 +169,17 @@ def basis(answer: Answer) -> str:
     selection, calibration = answer.selection, answer.selection.calibration
     if selection.status == "none":
         return "no policy: every input is answered"
-    told = f"{selection.status}, threshold {figure(selection.threshold)}"
+    sentence = f"{selection.status}, threshold {figure(selection.threshold)}"
     if calibration is None:
-        return told
-    told += (
+        return sentence
+    sentence += (
         f"; on {calibration.n} calibration samples: {calibration.n_answered} answered, "
         f"{calibration.n_errors} of them wrong"
     )
     if calibration.risk_upper is None or calibration.risk_confidence is None or not calibration.n_answered:
-        return told
+        return sentence
     confidence = f"{100 * calibration.risk_confidence:g} %"
-    told += f", risk at most {figure(calibration.risk_upper)} with {confidence} confidence"
+    sentence += f", risk at most {figure(calibration.risk_upper)} with {confidence} confidence"
     if selection.status == "certified":
-        return told
-    return f"{told}, for this threshold alone if chosen before looking"
+        return sentence
+    return f"{sentence}, for this threshold alone if chosen before looking"

@@ -64,12 +64,12 @@ def _with_bar(console: Console, changes: Iterable[Job]) -> Job:
 
 
 def _with_lines(console: Console, changes: Iterable[Job]) -> Job:
-    said, at = "", 0.0
+    printed, at = "", 0.0
     for job in changes:
         what, now = describe(job), time.monotonic()
-        if what != said or now - at >= EVERY:
+        if what != printed or now - at >= EVERY:
             console.print(f"{job.progress.fraction:4.0%}  {what}  {_note(job)}".rstrip())
-            said, at = what, now
+            printed, at = what, now
     return job
 
 
@@ -89,12 +89,12 @@ def describe(job: Job) -> str:
 
 
 def _note(job: Job) -> str:
-    seen = job.progress
+    progress = job.progress
     parts = []
-    if seen.epoch and (seen.epochs or 0) > 1 and job.state == "running":
-        parts.append(f"epoch {seen.epoch} of {seen.epochs}")
-    if seen.images_per_second:
-        parts.append(f"{seen.images_per_second:,.0f} images/s")
+    if progress.epoch and (progress.epochs or 0) > 1 and job.state == "running":
+        parts.append(f"epoch {progress.epoch} of {progress.epochs}")
+    if progress.images_per_second:
+        parts.append(f"{progress.images_per_second:,.0f} images/s")
     return ", ".join(parts)
 
 

@@ -69,10 +69,10 @@ def render(report: Report) -> Any:
 def _with_interval(metrics: ArmMetrics, name: StatisticName) -> Text:
     from rich.text import Text
 
-    value, low, high = metrics.statistic(name)
+    estimate, low, high = metrics.statistic(name)
     if low is None:
-        return Text(figure(value))
-    return Text.assemble(figure(value), (f" ({figure(low)}–{figure(high)})", "dim"))
+        return Text(figure(estimate))
+    return Text.assemble(figure(estimate), (f" ({figure(low)}–{figure(high)})", "dim"))
 
 
 def _group(metrics: ArmMetrics, name: str) -> str:

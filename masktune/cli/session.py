@@ -33,32 +33,32 @@ class Session:
     console: Terminal
     json: bool
 
-    def show(self, value: BaseModel | dict[str, Any], table: Callable[[], RenderableType]) -> None:
+    def show(self, answer: BaseModel | dict[str, Any], table: Callable[[], RenderableType]) -> None:
         """Print one object: as JSON for programs, as a table for people."""
         if self.json:
-            print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+            print(json.dumps(plain(answer), indent=2, ensure_ascii=False))
         else:
             self.console.print(table())
 
     def show_all(
         self,
-        values: Iterable[BaseModel],
+        entries: Iterable[BaseModel],
         columns: tuple[str, ...],
         row: Callable[[Any], tuple[str, ...]],
         *,
         most: int | None = None,
     ) -> None:
         """Print the first `most` of a list: as a JSON array, or as one row each."""
-        values = islice(values, most)
+        entries = islice(entries, most)
         if self.json:
-            print(json.dumps([plain(value) for value in values], indent=2, ensure_ascii=False))
+            print(json.dumps([plain(entry) for entry in entries], indent=2, ensure_ascii=False))
             return
         from rich.box import SIMPLE
         from rich.table import Table
 
         table = Table(*columns, box=SIMPLE)
-        for value in values:
-            table.add_row(*row(value))
+        for entry in entries:
+            table.add_row(*row(entry))
         self.console.print_whole(table)
 
     def say(self, line: str) -> None:
@@ -67,9 +67,9 @@ class Session:
             self.console.print(line)
 
 
-def plain(value: BaseModel | dict[str, Any]) -> object:
+def plain(answer: BaseModel | dict[str, Any]) -> object:
     """The JSON values of an answer, including fields unknown to this version."""
-    return value if isinstance(value, dict) else value.model_dump(mode="json")
+    return answer if isinstance(answer, dict) else answer.model_dump(mode="json")
 
 
 def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[P, None]:

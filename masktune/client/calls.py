@@ -69,8 +69,8 @@ def pages(request: Request, shape: type[S]) -> EmittingFlow[S]:
     """Emit every entry of a list, page after page."""
     cursor: str | None = None
     while True:
-        asked = replace(request, query={**request.query, "cursor": cursor})
-        page = yield from call(asked, Page[shape])  # type: ignore[valid-type]  # a shape chosen at run time
+        next_page = replace(request, query={**request.query, "cursor": cursor})
+        page = yield from call(next_page, Page[shape])  # type: ignore[valid-type]  # a shape chosen at run time
         for entry in page.data:
             yield Emit(entry)
         if page.next_cursor is None:
@@ -145,19 +145,19 @@ def until(ended: Callable[[S], bool], request: Request, shape: type[S], *, timeo
     """
     started: float = yield Now()
     retry: Retry = yield Policy()
-    seen: S | None = None
+    latest: S | None = None
     pause, failed = 0.1, 0
     while True:
         try:
-            seen = yield from call(request, shape)
+            latest = yield from call(request, shape)
             failed = 0
         except ClientError as error:
             failed += 1
-            if seen is None or failed >= PATIENCE or not passing(error):
+            if latest is None or failed >= PATIENCE or not passing(error):
                 raise
         now: float = yield Now()
-        if ended(seen) or (timeout is not None and now - started >= timeout):
-            return seen
+        if ended(latest) or (timeout is not None and now - started >= timeout):
+            return latest
         wait = growing(retry, failed) if failed else pause
         yield Sleep(wait if timeout is None else min(wait, max(timeout - (now - started), 0.01)))
         pause = min(pause * 1.3, 2.0)
@@ -202,8 +202,8 @@ def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
             problem = ProblemError.of(response)
             if last or not request.repeatable or not passing(problem):
                 raise problem
-            asked = _asked_for(retry, response)
-            wait = _backoff(retry, attempt) if asked is None else asked
+            retry_after = _retry_after(retry, response)
+            wait = _backoff(retry, attempt) if retry_after is None else retry_after
         yield Sleep(wait)
     raise AssertionError("the loop above ends by itself")
 
@@ -233,7 +233,7 @@ def _backoff(retry: Retry, attempt: int) -> float:
     return random.uniform(0, min(retry.longest, retry.first * 2 ** (attempt - 1)))  # noqa: S311  # nosec B311
 
 
-def _asked_for(retry: Retry, response: httpx.Response) -> float | None:
+def _retry_after(retry: Retry, response: httpx.Response) -> float | None:
     """Seconds to wait according to `Retry-After` (RFC 9110: seconds, or a date)."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isdecimal():

@@ -112,7 +112,7 @@ def list_datasets(*, limit: int | None = None) -> EmittingFlow[Dataset]:
 def wait_for_dataset(dataset_id: str, *, timeout: float | None = None) -> Flow[Dataset]:
     """Wait for the import to end. Raises `DatasetInvalid`, or `WaitedTooLong` after `timeout` seconds."""
     dataset = yield from until(
-        lambda seen: seen.state != "importing",
+        lambda dataset: dataset.state != "importing",
         get(f"/datasets/{segment(dataset_id)}"),
         Dataset,
         timeout=timeout,

@@ -146,14 +146,16 @@ class AsyncDriver:
 
 
 def _emitting(flow: Flow[T]) -> EmittingFlow[T]:
-    result = yield from flow
-    yield Emit(result)
+    outcome = yield from flow
+    yield Emit(outcome)
 
 
 def _undecodable(error: httpx.DecodingError) -> UnexpectedAnswer:
     """The error for an answer that is labelled as compressed but is not, or that was damaged in transit."""
-    asked = error.request
-    unexpected = UnexpectedAnswer(f"the answer to {asked.method} {asked.url.path} cannot be decoded: {error}")
+    request = error.request
+    unexpected = UnexpectedAnswer(
+        f"the answer to {request.method} {request.url.path} cannot be decoded: {error}"
+    )
     unexpected.__cause__ = error
     return unexpected
 
@@ -172,7 +174,7 @@ def _build(http: httpx.Client | httpx.AsyncClient, request: Request, files: Exit
         return http.build_request(
             request.method,
             request.path,
-            params={name: value for name, value in request.query.items() if value is not None},
+            params={name: text for name, text in request.query.items() if text is not None},
             json=request.json,
             data=dict(request.form) or None,
             files=cast(Any, parts) or None,  # typed as IO[bytes], but httpx uses only read and seek

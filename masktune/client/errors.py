@@ -113,17 +113,17 @@ class WaitedTooLong(ClientError):
     """The timeout of `wait` expired; the work itself continues."""
 
 
-def _status(found: object, of_http: int) -> int:
+def _status(in_body: object, of_http: int) -> int:
     """The body's status if it is an error status, else HTTP's: a proxy's JSON may say `"status": "error"`."""
-    return found if type(found) is int and 400 <= found < 600 else of_http
+    return in_body if type(in_body) is int and 400 <= in_body < 600 else of_http
 
 
-def _field_errors(found: object) -> list[FieldError]:
-    if not isinstance(found, list):
+def _field_errors(entries: object) -> list[FieldError]:
+    if not isinstance(entries, list):
         return []
     return [
         FieldError(*(str(entry.get(name, "")) for name in ("pointer", "code", "detail")))
-        for entry in found
+        for entry in entries
         if isinstance(entry, dict)
     ]
 

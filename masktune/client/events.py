@@ -85,11 +85,11 @@ def _stream(job_id: str, last: int) -> Request:
     return Request(method="GET", path=f"/jobs/{segment(job_id)}/events", headers=headers, repeatable=True)
 
 
-def _event(told: ServerEvent) -> Event:
+def _event(sent: ServerEvent) -> Event:
     try:
-        body = json.loads(told.data)
-        if told.type == "error" and isinstance(body, dict):  # a problem raised after the stream began
+        body = json.loads(sent.data)
+        if sent.type == "error" and isinstance(body, dict):  # a problem raised after the stream began
             raise ProblemError(body, status=500)
         return Event.model_validate(body)
     except ValueError as error:
-        raise UnexpectedAnswer(f"event {told.id} of the stream is malformed: {told.data[:200]!r}") from error
+        raise UnexpectedAnswer(f"event {sent.id} of the stream is malformed: {sent.data[:200]!r}") from error

@@ -67,18 +67,18 @@ def watch(job_id: str) -> EmittingFlow[Job]:
     job = yield from get_job(job_id)
     yield Emit(job)
 
-    looked = float("-inf")
+    requested_at = float("-inf")
 
     def look_again(events: list[Event]) -> EmittingFlow[Job]:
-        nonlocal job, looked
+        nonlocal job, requested_at
         now: float = yield Now()
         # Events come in bursts, so one request covers many of them. A change of state is never skipped.
-        if now - looked < LOOK_SECONDS and events and all(event.type != "state" for event in events):
+        if now - requested_at < LOOK_SECONDS and events and all(event.type != "state" for event in events):
             return
-        looked = now
-        seen = yield from get_job(job_id)
-        if seen != job:
-            job = seen
+        requested_at = now
+        latest = yield from get_job(job_id)
+        if latest != job:
+            job = latest
             yield Emit(job)
 
     if not job.ended:
@@ -89,7 +89,7 @@ def watch(job_id: str) -> EmittingFlow[Job]:
 
 def wait(job_id: str, *, timeout: float | None = None) -> Flow[Job]:
     """Wait for the job to succeed. Raises `JobNotSucceeded`, or `WaitedTooLong` after `timeout` seconds."""
-    job = yield from until(lambda seen: seen.ended, get(f"/jobs/{segment(job_id)}"), Job, timeout=timeout)
+    job = yield from until(lambda job: job.ended, get(f"/jobs/{segment(job_id)}"), Job, timeout=timeout)
     if not job.ended:
         raise WaitedTooLong(f"job {job_id} was still {job.state} after {timeout:g} s")
     if job.state != "succeeded":

@@ -40,20 +40,20 @@ class Parser:
     def _line(self, line: str) -> ServerEvent | None:
         if not line:
             return self._dispatch()
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
+        name, _, text = line.partition(":")
+        text = text.removeprefix(" ")
         if name == "data":
-            self._data.append(value)
+            self._data.append(text)
         elif name == "event":
-            self._type = value
-        elif name == "id" and "\0" not in value:
-            self.last_id = value
-        elif name == "retry" and value.isdigit():
-            self.retry_seconds = int(value) / 1000
+            self._type = text
+        elif name == "id" and "\0" not in text:
+            self.last_id = text
+        elif name == "retry" and text.isdigit():
+            self.retry_seconds = int(text) / 1000
         return None
 
     def _dispatch(self) -> ServerEvent | None:
-        data, kind = "\n".join(self._data), self._type or "message"
+        text, kind = "\n".join(self._data), self._type or "message"
         empty = not self._data
         self._data, self._type = [], ""
-        return None if empty else ServerEvent(self.last_id, kind, data)
+        return None if empty else ServerEvent(self.last_id, kind, text)

@@ -25,7 +25,7 @@ def size_of(path: Path) -> int:
     """Bytes of a file, or of all visible files in a folder, without the overhead of the zip format."""
     if not path.is_dir():
         return path.stat().st_size
-    return sum(found.stat().st_size for found in _visible_files(path))
+    return sum(file.stat().st_size for file in _visible_files(path))
 
 
 def spelt(name: str) -> str:
@@ -120,8 +120,8 @@ class _Sink(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: object, /) -> int:
-        chunk = bytes(data)  # type: ignore[call-overload]  # any buffer, as `io` requires
+    def write(self, block: object, /) -> int:
+        chunk = bytes(block)  # type: ignore[call-overload]  # any buffer, as `io` requires
         self._held += chunk
         return len(chunk)
 

@@ -68,16 +68,16 @@ def _jobs(connection: sa.Connection, *kinds: str) -> Iterator[sa.RowMapping]:
 
 
 def _evaluated(job: sa.RowMapping) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = job["done"].get("evaluate", {})
-    return found
+    evaluation: Mapping[str, Any] = job["done"].get("evaluate", {})
+    return evaluation
 
 
 def _reword(connection: sa.Connection, job: sa.RowMapping, words: Mapping[str, str]) -> None:
     """Rewrite the job and the events that hold its figures. Classes and groups may have any name: what is
     rewritten are the keys of objects by arm, and nothing below them."""
 
-    def by_arm(value: Mapping[str, Any]) -> dict[str, Any]:
-        return {words.get(arm, arm): one for arm, one in value.items()}
+    def by_arm(objects: Mapping[str, Any]) -> dict[str, Any]:
+        return {words.get(arm, arm): one for arm, one in objects.items()}
 
     new = {name: dict(job[name]) for name in ("params", "inputs", "done", "models", "metrics")}
     if job["kind"] == "retrain_head" and new["params"].get("groups") == "given":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.auth.first_key import NAME, DatabaseLost, ensure_first_key
-from app.auth.keyring import Caller, made_keys
+from app.auth.keyring import Caller, created_keys
 from core import schema
 from core.queries import keys
 from core.session import Database
@@ -33,7 +33,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def valid(database: Database) -> list[Caller]:
-    return [caller for _, caller in made_keys(database)]
+    return [caller for _, caller in created_keys(database)]
 
 
 def test_it_is_made_once_for_its_owner_alone(database: Database, file: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_data_set_that_is_deleted_while_it_is_opened_is_not_kept(artifacts: He
 
 def test_the_data_sets_opened_last_are_kept(artifacts: HeldBack) -> None:
     artifacts.go.set()
-    stores = Stores(artifacts, kept=1)
+    stores = Stores(artifacts, capacity=1)
     first = stores.open("datasets/a")
     assert stores.open("datasets/a") is first
     stores.open("datasets/b")
