@@ -1,4 +1,6 @@
-"""The error tree. One class states one fact; `app/operations/problems_routes.py` turns it into RFC 9457.
+"""The error tree. One class states one fact; `app/operations/problems_routes.py` sends it as RFC 9457.
+
+Status and title of each code are in `masktune.contract.problems`.
 
 MasktuneError
 ├── NotFound                404   not-found
@@ -35,9 +37,8 @@ import errno
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-PROBLEM_BASE = "/problems/"
-"""The service itself serves each problem type, with its explanation, under this path; in an answer a proxy's
-prefix stands before it."""
+from masktune.contract.problems import PROBLEM_KINDS, ErrorCode
+
 NOTHING_HERE = "there is nothing at this address; GET /openapi.json lists every route"
 
 
@@ -56,9 +57,7 @@ class MasktuneError(Exception):
     `detail` says what to do about it and names no path of the host.
     """
 
-    code: ClassVar[str] = "internal"
-    title: ClassVar[str] = "Internal error"
-    status: ClassVar[int] = 500
+    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
 
     def __init__(
         self,
@@ -74,25 +73,28 @@ class MasktuneError(Exception):
         self.headers = headers or {}
         self.extra = extra or {}
 
-    def to_problem(self, instance: str | None = None, *, base: str = PROBLEM_BASE) -> dict[str, Any]:
-        """The RFC 9457 problem object; its `type` is below `base`, where the service explains it."""
-        return problem(
-            type(self), self.detail, instance=instance, base=base, errors=self.errors, extra=self.extra
-        )
+    @property
+    def status(self) -> int:
+        return PROBLEM_KINDS[self.code].status
+
+    def to_problem(self, instance: str | None = None) -> dict[str, Any]:
+        """The RFC 9457 problem object."""
+        return problem(self.code, self.detail, instance=instance, errors=self.errors, extra=self.extra)
 
 
 def problem(
-    kind: type[MasktuneError],
+    code: ErrorCode,
     detail: str,
     *,
     instance: str | None = None,
-    base: str = PROBLEM_BASE,
     errors: tuple[FieldError, ...] = (),
     extra: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """An RFC 9457 problem object of this kind, for use without an exception."""
+    kind = PROBLEM_KINDS[code]
     body: dict[str, Any] = {
-        "type": base + kind.code,
+        "type": kind.type,
+        "code": code,
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
@@ -105,97 +107,71 @@ def problem(
 
 
 class NotFound(MasktuneError):
-    code = "not-found"
-    title = "Not found"
-    status = 404
+    code = ErrorCode.NOT_FOUND
 
 
 class NotAllowed(MasktuneError):
-    code = "method-not-allowed"
-    title = "Method not allowed"
-    status = 405
+    code = ErrorCode.METHOD_NOT_ALLOWED
 
 
 class Unauthenticated(MasktuneError):
-    code = "unauthenticated"
-    title = "A valid key is required"
-    status = 401
+    code = ErrorCode.UNAUTHENTICATED
 
 
 class Forbidden(MasktuneError):
-    code = "forbidden"
-    title = "This key is not allowed to do that"
-    status = 403
+    code = ErrorCode.FORBIDDEN
 
 
 class Conflict(MasktuneError):
-    code = "conflict"
-    title = "The state of the resource does not allow this"
-    status = 409
+    code = ErrorCode.CONFLICT
 
 
 class JobEnded(Conflict):
-    code = "job-ended"
-    title = "The job has ended"
+    code = ErrorCode.JOB_ENDED
 
 
 class JobNotResumable(Conflict):
-    code = "job-not-resumable"
-    title = "Only a failed or cancelled job can be resumed"
+    code = ErrorCode.JOB_NOT_RESUMABLE
 
 
 class DatasetInUse(Conflict):
-    code = "dataset-in-use"
-    title = "The data set is used by a job"
+    code = ErrorCode.DATASET_IN_USE
 
 
 class DatasetNotReady(Conflict):
-    code = "dataset-not-ready"
-    title = "The data set cannot be used"
+    code = ErrorCode.DATASET_NOT_READY
 
 
 class ModelInUse(Conflict):
-    code = "model-in-use"
-    title = "The model is in use"
+    code = ErrorCode.MODEL_IN_USE
 
 
 class RequestInFlight(Conflict):
-    code = "request-in-flight"
-    title = "The first request with this Idempotency-Key is still in progress"
+    code = ErrorCode.REQUEST_IN_FLIGHT
 
 
 class NotReported(Conflict):
-    code = "report-not-ready"
-    title = "There is no report yet"
+    code = ErrorCode.REPORT_NOT_READY
 
 
 class NotCertifiable(Conflict):
-    code = "not-certifiable"
-    title = "No threshold can be certified for this risk"
+    code = ErrorCode.NOT_CERTIFIABLE
 
 
 class PreconditionFailed(MasktuneError):
-    code = "precondition-failed"
-    title = "The resource has changed since it was read"
-    status = 412
+    code = ErrorCode.PRECONDITION_FAILED
 
 
 class PayloadTooLarge(MasktuneError):
-    code = "payload-too-large"
-    title = "The body is larger than the limit"
-    status = 413
+    code = ErrorCode.PAYLOAD_TOO_LARGE
 
 
 class UnsupportedMedia(MasktuneError):
-    code = "unsupported-media-type"
-    title = "Unsupported media type"
-    status = 415
+    code = ErrorCode.UNSUPPORTED_MEDIA_TYPE
 
 
 class InvalidInput(MasktuneError):
-    code = "invalid-input"
-    title = "The request is not valid"
-    status = 422
+    code = ErrorCode.INVALID_INPUT
 
     @classmethod
     def field(cls, pointer: str, code: str, detail: str) -> InvalidInput:
@@ -204,32 +180,25 @@ class InvalidInput(MasktuneError):
 
 
 class IdempotencyMismatch(InvalidInput):
-    code = "idempotency-key-reused"
-    title = "This Idempotency-Key was used with a different body"
+    code = ErrorCode.IDEMPOTENCY_KEY_REUSED
 
 
 class WrongDataset(InvalidInput):
-    code = "model-of-another-dataset"
-    title = "The model and the data set do not match"
+    code = ErrorCode.MODEL_OF_ANOTHER_DATASET
 
 
 class BadImage(InvalidInput):
-    code = "bad-image"
-    title = "The image cannot be read"
+    code = ErrorCode.BAD_IMAGE
 
 
 class TooManyRequests(MasktuneError):
-    code = "too-many-requests"
-    title = "Too many requests"
-    status = 429
+    code = ErrorCode.TOO_MANY_REQUESTS
 
 
 class JobError(MasktuneError):
     """A stage failed for a reason that the job's owner can act on. `reason` is a stable code."""
 
-    code = "job-failed"
-    title = "The job failed"
-    status = 500
+    code = ErrorCode.JOB_FAILED
 
     def __init__(self, reason: str, detail: str, *, retry: bool = False) -> None:
         super().__init__(detail, extra={"reason": reason})
@@ -238,26 +207,19 @@ class JobError(MasktuneError):
 
 
 class Unavailable(MasktuneError):
-    code = "unavailable"
-    title = "A part of the service is unavailable"
-    status = 503
+    code = ErrorCode.UNAVAILABLE
 
 
 class Overloaded(Unavailable):
-    code = "overloaded"
-    title = "The service is busy"
+    code = ErrorCode.OVERLOADED
 
 
 class StorageFull(MasktuneError):
-    code = "storage-full"
-    title = "Not enough storage space"
-    status = 507
+    code = ErrorCode.STORAGE_FULL
 
 
 class StorageNotWritable(MasktuneError):
-    code = "storage-not-writable"
-    title = "The storage is not writable"
-    status = 507
+    code = ErrorCode.STORAGE_NOT_WRITABLE
 
 
 def busy(why: str, *, seconds: int) -> Overloaded:
@@ -277,15 +239,3 @@ def storage_fault(error: OSError) -> type[StorageFull | StorageNotWritable] | No
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return StorageNotWritable
     return None
-
-
-def all_problems() -> list[type[MasktuneError]]:
-    """All kinds of problems, for the documentation that the service serves."""
-    kinds: list[type[MasktuneError]] = []
-    waiting: list[type[MasktuneError]] = [MasktuneError]
-    while waiting:
-        kind = waiting.pop(0)
-        if "code" in vars(kind):  # else it is a case of its base class and documented there
-            kinds.append(kind)
-        waiting.extend(kind.__subclasses__())
-    return kinds

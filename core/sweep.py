@@ -11,12 +11,13 @@ import logging
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.errors import JobError, problem
+from core.errors import problem
 from core.queries import datasets, events, idempotency, leases, served
 from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow
-from masktune.contract.vocabulary import ENDED, DatasetState
+from masktune.contract.problems import ErrorCode
+from masktune.contract.vocabulary import ENDED, DatasetState, JobState
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +69,20 @@ def close_imports(session: Session, job_id: str | None = None) -> None:
             dataset.id,
             artifact=None,
             classes=[],
-            summary={"error": job.error or problem(JobError, f"the import was {job.state.value}")},
+            summary={
+                "error": job.error or problem(ErrorCode.JOB_FAILED, f"the import was {job.state.value}")
+            },
             ready=False,
         )
 
 
+def _ended(state: JobState) -> dict[str, object]:
+    return problem(ErrorCode.JOB_FAILED, f"the import was {state.value}")
+
+
 def _too_many(losses: int) -> dict[str, object]:
     return problem(
-        JobError,
+        ErrorCode.JOB_FAILED,
         f"the job was given up: {losses} workers in a row fell silent without an epoch of progress; check "
         "the workers' logs and memory, then POST /jobs/{id}/resume: it resumes from its last checkpoint",
         extra={"reason": "too_many_attempts"},

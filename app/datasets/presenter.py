@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.http.edits import user_fields
-from app.http.key_order import BY_NAME, PROBLEM, Order, each, of_fields, ordered
-from app.http.locations import Locate, located
+from app.http.key_order import BY_NAME, Order, each, of_fields, ordered
 from core.artifacts import ArtifactMissing, Artifacts
 from core.tables import DatasetRow
 from masktune.contract.datasets import Dataset, Group, ImportReport, Rejected
@@ -26,7 +25,7 @@ _SPLIT_RECORD: Order = {**of_fields(SplitRecord), "made": each(ALL_SPLITS, of_fi
 _SHORTCUTS = of_fields(ShortcutCheck)
 
 
-def describe(row: DatasetRow, locate: Locate, artifacts: Artifacts | None = None) -> Dataset:
+def describe(row: DatasetRow, artifacts: Artifacts | None = None) -> Dataset:
     """Describe the data set. Its report lists the first rejected files only if `artifacts` is given."""
     summary, splits = row.summary, _splits(row)
     return Dataset(
@@ -37,7 +36,7 @@ def describe(row: DatasetRow, locate: Locate, artifacts: Artifacts | None = None
         classes=row.classes,
         splits={name: split["count"] for name, split in splits.items()},
         groups=_groups(splits, summary.get("groups", ())),
-        report=None if row.ended_at is None else _report(row, splits, locate, artifacts),
+        report=None if row.ended_at is None else _report(row, splits, artifacts),
         job=row.job_id,
         created_at=row.created_at,
         ended_at=row.ended_at,
@@ -75,11 +74,8 @@ def _groups(splits: Mapping[str, Any], names: Sequence[str]) -> list[Group]:
     return [Group(name=name, n=sum(counts[name].values()), splits=counts[name]) for name in there]
 
 
-def _report(
-    row: DatasetRow, splits: Mapping[str, Any], locate: Locate, artifacts: Artifacts | None
-) -> ImportReport:
+def _report(row: DatasetRow, splits: Mapping[str, Any], artifacts: Artifacts | None) -> ImportReport:
     summary = row.summary
-    error: Mapping[str, Any] | None = summary.get("error")
     file = report_file(row, artifacts) if artifacts is not None else None
     rejected: Mapping[str, int] = summary.get("rejected", {})
     shortcuts: Mapping[str, Any] | None = summary.get("shortcuts")
@@ -95,7 +91,7 @@ def _report(
         classes={name: split["classes"] for name, split in splits.items()},
         split_record=ordered(summary.get("split_record", {}), _SPLIT_RECORD),
         shortcuts=None if shortcuts is None else ordered(shortcuts, _SHORTCUTS),
-        error=None if error is None else ordered(located(error, locate), PROBLEM),
+        error=summary.get("error"),
     )
 
 

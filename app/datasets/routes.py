@@ -20,7 +20,6 @@ from app.deps import (
     DatasetKey,
     DiscardDep,
     LoadedDataset,
-    LocateDep,
     MetricsDep,
     Reading,
     SettingsDep,
@@ -89,12 +88,10 @@ async def create_dataset(
     response_model=Page[Dataset],
     responses=NOT_MODIFIED | problems(422),
 )
-def list_datasets(
-    request: Request, session: Reading, locate: LocateDep, limit: Limit = 20, cursor: Cursor = None
-) -> Response:
+def list_datasets(request: Request, session: Reading, limit: Limit = 20, cursor: Cursor = None) -> Response:
     rows = queries.listing(session, before=pagination.decode(cursor), limit=limit + 1)
     entries, following = pagination.page(rows, limit)
-    page = Page[Dataset](data=[describe(row, locate) for row in entries], next_cursor=following)
+    page = Page[Dataset](data=[describe(row) for row in entries], next_cursor=following)
     return conditional(request, page)
 
 
@@ -105,8 +102,8 @@ def list_datasets(
     response_model=Dataset,
     responses=NOT_MODIFIED | problems(404),
 )
-def get_dataset(request: Request, row: LoadedDataset, locate: LocateDep, artifacts: ArtifactsDep) -> Response:
-    return conditional(request, describe(row, locate, artifacts))
+def get_dataset(request: Request, row: LoadedDataset, artifacts: ArtifactsDep) -> Response:
+    return conditional(request, describe(row, artifacts))
 
 
 @router.patch(
@@ -120,14 +117,11 @@ def edit_dataset(
     dataset_id: DatasetKey,
     edit: Edit,
     session: Writing,
-    locate: LocateDep,
     artifacts: ArtifactsDep,
     if_match: IfMatch = None,
 ) -> Response:
     row = queries.get(session, dataset_id, lock=True)
-    return apply_edit(
-        session, row, edit, if_match=if_match, describe=lambda: describe(row, locate, artifacts)
-    )
+    return apply_edit(session, row, edit, if_match=if_match, describe=lambda: describe(row, artifacts))
 
 
 @router.delete(

@@ -127,5 +127,5 @@ def _create(
             created_by=creation.once.caller,
         ),
     )
-    dataset = describe(row, creation.locate)
+    dataset = describe(row)
     return represent(dataset, status=202, headers={"Location": creation.locate(f"/datasets/{row.id}")})

@@ -50,7 +50,6 @@ FIGURES = each(
 """The figures of one model on one split."""
 METRICS = each(ARMS, each(SPLITS, FIGURES))
 """Figures by arm and split."""
-PROBLEM = each(("type", "title", "status", "detail", "instance", "errors"))
 
 
 def ordered(found: Mapping[str, V], order: Order = BY_NAME) -> dict[str, V]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from app.deps import READER, CallerFirst, DatabaseDep, FollowersDep, LoadedJob, LocateDep
+from app.deps import READER, CallerFirst, DatabaseDep, FollowersDep, LoadedJob
 from app.http.etag import conditional
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, sends
@@ -41,7 +41,6 @@ async def list_events(
     row: LoadedJob,
     database: DatabaseDep,
     followers: FollowersDep,
-    locate: LocateDep,
     after: After = None,
     last_event_id: LastEventId = None,
     limit: Limit = 100,
@@ -52,7 +51,7 @@ async def list_events(
     the last page later, so ask again with `after`."""
     begin = next((number for number in (last_event_id, after) if number is not None), 0)
     if not event_stream.wanted(request.headers.get("accept", "")):
-        read = partial(event_stream.page, cursor=cursor, limit=limit, locate=locate)
+        read = partial(event_stream.page, cursor=cursor, limit=limit)
         page = await run_in_threadpool(read, database, row, begin)
         return conditional(request, page, headers={"Vary": "Accept"})
     if row.state.ended and begin >= row.event_seq:
@@ -60,7 +59,7 @@ async def list_events(
     followers.check_room()
     begin = min(begin, row.event_seq)  # after a number never issued (e.g. after a restore) it would not end
     return StreamingResponse(
-        event_stream.frames(followers, row.id, after=begin, locate=locate),
+        event_stream.frames(followers, row.id, after=begin, instance=request.url.path),
         media_type="text/event-stream",
         # Proxies must not buffer the stream.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"},

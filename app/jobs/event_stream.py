@@ -6,11 +6,10 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from app.http.locations import Locate
 from app.http.pagination import decode_number, encode_number
 from app.jobs.event_feed import Followers
 from app.jobs.presenter import describe_event
-from core.errors import PROBLEM_BASE, MasktuneError
+from core.errors import MasktuneError
 from core.queries import events
 from core.session import Database
 from core.tables import JobRow
@@ -29,9 +28,7 @@ def wanted(accept: str) -> bool:
     return "text/event-stream" in kinds
 
 
-def page(
-    database: Database, row: JobRow, after: int, *, cursor: str | None, limit: int, locate: Locate
-) -> EventPage:
+def page(database: Database, row: JobRow, after: int, *, cursor: str | None, limit: int) -> EventPage:
     """Return a page of the events after a number or, if given, after a cursor."""
     behind = decode_number(cursor)
     begin = min(after if behind is None else behind, 2**31 - 1)
@@ -40,7 +37,7 @@ def page(
     shown = rows[:limit]
     more = len(rows) > limit
     return EventPage(
-        data=[describe_event(event, locate) for event in shown],
+        data=[describe_event(event) for event in shown],
         next_cursor=encode_number(shown[-1].seq) if more else None,
     )
 
@@ -50,7 +47,7 @@ async def frames(
     job_id: str,
     *,
     after: int,
-    locate: Locate,
+    instance: str,
     heartbeat: float = HEARTBEAT_SECONDS,
 ) -> AsyncIterator[bytes]:
     """Stream a job's events as server-sent events (WHATWG HTML, section 9.2)."""
@@ -58,10 +55,9 @@ async def frames(
     try:
         async with aclosing(followers.follow(job_id, after=after, heartbeat=heartbeat)) as found:
             async for row in found:
-                yield HEARTBEAT if row is None else frame(describe_event(row, locate))
+                yield HEARTBEAT if row is None else frame(describe_event(row))
     except MasktuneError as error:  # the status has already been sent, so the problem is sent as an event
-        told = error.to_problem(locate(f"/jobs/{job_id}/events"), base=locate(PROBLEM_BASE))
-        body = json.dumps(told)
+        body = json.dumps(error.to_problem(instance))
         yield f"event: error\ndata: {body}\n\n".encode()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.http.edits import user_fields
 from app.http.key_order import ARMS, BY_NAME, METRICS, ordered
-from app.http.locations import Locate, located
+from app.http.locations import Locate
 from core.tables import EventRow, JobRow
 from masktune.contract.jobs import Event, Job, JobInputs, Progress
 from masktune.contract.vocabulary import STAGES, EventType, JobKind, JobState, Stage
@@ -31,7 +31,7 @@ def describe(row: JobRow, locate: Locate) -> Job:
         inputs={name: row.inputs[name] for name in JobInputs.model_fields if name in row.inputs},
         models=ordered(row.models, ARMS),
         metrics=ordered(row.metrics, METRICS),
-        error=None if row.error is None else ordered(located(row.error, locate)),
+        error=row.error,
         events=row.event_seq,
         created_at=row.created_at,
         queued_at=row.times.get(JobState.QUEUED),
@@ -43,11 +43,9 @@ def describe(row: JobRow, locate: Locate) -> Job:
     )
 
 
-def describe_event(row: EventRow, locate: Locate) -> Event:
+def describe_event(row: EventRow) -> Event:
     """Describe the event; its id is its number within the job."""
-    error = row.data.get("error")
-    data = {**row.data, "error": located(error, locate)} if isinstance(error, dict) else row.data
-    data = ordered(data, METRICS if row.type == EventType.METRICS else BY_NAME)
+    data = ordered(row.data, METRICS if row.type == EventType.METRICS else BY_NAME)
     return Event.by_type[row.type](id=row.seq, type=row.type, at=row.at, data=data)
 
 

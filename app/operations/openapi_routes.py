@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from app.operations.problems_routes import problem_response, problems
+from app.operations.problems_routes import problems
 from masktune.contract.datasets import DatasetUpload, SourceRequest
 from masktune.contract.models import ModelUpload
 from masktune.contract.predictions import ImageUpload
@@ -37,14 +37,9 @@ _BODY = (413, 415)
 _ANY = (403, 503)
 """Routes that need no key may also refuse pages of other sites (`RequestGuard`)."""
 
-_CONNECTION = {
-    400: "The connection does not carry a well-formed HTTP request",
-    408: "The request arrives too slowly",
-    431: "The head of the request is too large",
-}
-"""`app.server` sends these before any route runs, and hangs up; `type` is about:blank. A connection that
-carries no HTTP at all gets a line of text from uvicorn."""
-
+_CONNECTION = (400, 408, 431)
+"""`app.server` sends these before any route runs, and hangs up. A connection that carries no HTTP at all gets
+a line of text from uvicorn."""
 _FORMS = (DatasetUpload, ImageUpload, ModelUpload, SourceRequest)
 """Bodies that routes read themselves: FastAPI does not know them."""
 _REFERENCE = "#/components/schemas/{model}"
@@ -107,9 +102,9 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
         *(_SECURED if operation.get("security") else ()),
         *(_BODY if "requestBody" in operation else ()),
         *_ANY,
+        *_CONNECTION,
     ]
-    responses = problems(*statuses) | {status: problem_response(text) for status, text in _CONNECTION.items()}
-    for status, response in responses.items():
+    for status, response in problems(*statuses).items():
         del response["model"]
         operation["responses"].setdefault(str(status), response)
     for status, response in operation["responses"].items():
@@ -131,7 +126,7 @@ def _header_names(method: str, operation: dict[str, Any], status: str) -> Iterat
         yield "Retry-After"
     if "304" in operation["responses"] and status in ("200", "304"):
         yield "ETag"
-    if method in ("post", "put") and operation["tags"] != ["predict"] and status < "4":
+    if method in ("post", "put", "patch") and operation["tags"] != ["predict"] and status < "4":
         created_once = any(header["name"] == "Idempotency-Key" for header in operation.get("parameters", ()))
         yield "ETag"
         if method == "put" or (created_once and status != "200"):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -17,15 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from app.deps import LocateDep
-from app.http.locations import Locate
 from app.http.responses import Responses
 from app.http.validation import invalid_input
 from core import errors
 from core.artifacts import ArtifactMissing
-from core.errors import NOTHING_HERE, PROBLEM_BASE, InvalidInput, MasktuneError, NotFound, all_problems
+from core.errors import NOTHING_HERE, InvalidInput, MasktuneError, NotFound
 from masktune.contract.parameters import ConfigError
-from masktune.contract.problems import Problem, ProblemKind, ProblemKinds
+from masktune.contract.problems import PROBLEM_KINDS, ErrorCode, Problem, ProblemKind, ProblemKinds
 from models.data.store import StoreError
 
 logger = logging.getLogger(__name__)
@@ -38,26 +34,20 @@ Handler = Callable[[Request, Exception], Awaitable[Response]]
 def problems(*statuses: int) -> Responses:
     """Return the `responses` of a route that may answer with problems of these statuses."""
     return {
-        status: problem_response("; ".join(kind.title for kind in all_problems() if kind.status == status))
+        status: {
+            "model": Problem,
+            "description": "; ".join(k.title for k in PROBLEM_KINDS.values() if k.status == status),
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
         for status in statuses
-    }
-
-
-def problem_response(description: str) -> dict[str, Any]:
-    """Return one entry of a route's `responses` that is a problem."""
-    return {
-        "model": Problem,
-        "description": description,
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
 
 
 def respond(error: MasktuneError, request: Request) -> Response:
     """Return the response that reports this error."""
-    locate: Locate = request.app.state.services.location
-    told = error.to_problem(request.url.path, base=locate(PROBLEM_BASE))
+    problem = error.to_problem(request.url.path)
     return Response(
-        json.dumps(told, ensure_ascii=False).encode("utf-8", "replace"),
+        json.dumps(problem, ensure_ascii=False).encode("utf-8", "replace"),
         status_code=error.status,
         headers=error.headers,
         media_type=MEDIA_TYPE,
@@ -65,16 +55,15 @@ def respond(error: MasktuneError, request: Request) -> Response:
 
 
 @router.get("", summary="List every kind of problem")
-async def list_problem_kinds(locate: LocateDep) -> ProblemKinds:
-    return ProblemKinds(data=[_describe(kind, locate) for kind in all_problems()])
+async def list_problem_kinds() -> ProblemKinds:
+    return ProblemKinds(data=list(PROBLEM_KINDS.values()))
 
 
 @router.get("/{code}", summary="Get what a kind of problem means", responses=problems(404))
-async def get_problem_kind(code: str, locate: LocateDep) -> ProblemKind:
-    for kind in all_problems():
-        if kind.code == code:
-            return _describe(kind, locate)
-    raise NotFound("there is no such kind of problem; GET /problems lists them")
+async def get_problem_kind(code: str) -> ProblemKind:
+    if code not in list(ErrorCode):
+        raise NotFound("there is no such kind of problem; GET /problems lists them")
+    return PROBLEM_KINDS[ErrorCode(code)]
 
 
 def install(
@@ -223,14 +212,3 @@ _FRAMEWORK_DETAIL: dict[type[MasktuneError], str] = {
     NotFound: NOTHING_HERE,
     errors.NotAllowed: "this address does not support the method; the Allow header lists those it supports",
 }
-
-
-def _describe(kind: type[MasktuneError], locate: Locate) -> ProblemKind:
-    words = inspect.cleandoc(kind.__doc__ or "") if kind.__doc__ else kind.title
-    return ProblemKind(
-        type=locate(PROBLEM_BASE + kind.code),
-        code=kind.code,
-        title=kind.title,
-        status=kind.status,
-        description=words,
-    )

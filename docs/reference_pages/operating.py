@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import tomllib
 from enum import Enum
 from pathlib import Path
@@ -14,10 +13,10 @@ from pydantic_core import PydanticUndefined
 
 import presets as preset_files
 from app.operations.metrics import Metrics
-from core.errors import PROBLEM_BASE, all_problems
 from core.settings import Settings
 from docs.reference_pages.commands import variables
 from docs.reference_pages.markdown import code, sections, table
+from masktune.contract.problems import PROBLEM_KINDS
 
 _SUFFIX = {"counter": "_total"}
 
@@ -69,12 +68,9 @@ def metrics() -> str:
 
 def problems() -> str:
     """Every kind of problem, as `GET /problems` lists it."""
-    kinds = sorted(all_problems(), key=lambda kind: (kind.status, kind.code))
-    rows = [
-        (code(PROBLEM_BASE + kind.code), str(kind.status), kind.title, inspect.cleandoc(kind.__doc__ or ""))
-        for kind in kinds
-    ]
-    return table(("`type`", "status", "`title`", ""), rows)
+    kinds = sorted(PROBLEM_KINDS.values(), key=lambda kind: (kind.status, kind.code))
+    rows = [(code(kind.code), str(kind.status), kind.title, kind.description) for kind in kinds]
+    return table(("`code`", "status", "`title`", ""), rows)
 
 
 def _kind(field: FieldInfo) -> str:

@@ -30,6 +30,7 @@ from masktune.client.wire import (
     Sleep,
 )
 from masktune.contract.base import Page
+from masktune.contract.problems import ErrorCode
 
 T = TypeVar("T")
 S = TypeVar("S", bound=BaseModel)
@@ -41,7 +42,6 @@ FAULTS_NAMED = 3
 """Faults listed for an answer with an unexpected shape; more would tell the reader nothing new."""
 
 _NOT_DONE = frozenset({502, 503, 504})
-_IN_FLIGHT = "request-in-flight"
 
 
 def call(request: Request, shape: type[T]) -> Flow[T]:
@@ -166,7 +166,7 @@ def until(ended: Callable[[S], bool], request: Request, shape: type[S], *, timeo
 def passing(error: ClientError) -> bool:
     """Whether the error is transient: the same request may succeed in a moment."""
     if isinstance(error, ProblemError):
-        return error.status in _NOT_DONE or error.status == 429 or error.code == _IN_FLIGHT
+        return error.status in _NOT_DONE or error.status == 429 or error.code == ErrorCode.REQUEST_IN_FLIGHT
     return isinstance(error, Unreachable)
 
 

@@ -50,8 +50,8 @@ class ProblemError(ClientError):
 
     @property
     def code(self) -> str:
-        """The last part of `type`: `not-found`, `invalid-input` …"""
-        return self.type.rstrip("/").rpartition("/")[2]
+        """The kind: `not-found`, `invalid-input` …; of an older service, the last part of its `type`."""
+        return str(self.body.get("code") or self.type.rstrip("/").rpartition("/")[2])
 
     @classmethod
     def of(cls, response: httpx.Response) -> ProblemError:

@@ -21,6 +21,7 @@ from masktune.contract.base import (
     Word,
 )
 from masktune.contract.hyperparameters import BiasAssignment, BiasKind
+from masktune.contract.problems import Problem
 from masktune.contract.vocabulary import DatasetFormat, DatasetState
 
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1, description="Seed of the splits that the import makes.")]
@@ -145,7 +146,7 @@ class ImportReport(Shape):
         description="Which simple property of an image (a corner, its brightness) predicts its class better "
         "than the majority does, with a permutation p-value over all properties: what a network may lean on.",
     )
-    error: dict[str, Any] | None = Field(None, description="The problem that ended the import.")
+    error: Problem | None = Field(None, description="Why the import failed.")
 
 
 class FullReport(Shape):

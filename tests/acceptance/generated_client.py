@@ -20,6 +20,7 @@ from masktune_api.models import (
     Dataset,
     DatasetState,
     DatasetUpload,
+    ErrorCode,
     EventPage,
     FinetuneFields,
     ImageUpload,
@@ -84,7 +85,7 @@ def main(address: str, archive: Path) -> None:
 
     refusal = create_dataset.sync(client=client, body=SourceRequest(name="digits", source="builtin:none"))
     assert isinstance(refusal, Problem)
-    assert refusal.type_ == "/problems/invalid-input"
+    assert refusal.code == ErrorCode.INVALID_INPUT
 
 
 if __name__ == "__main__":

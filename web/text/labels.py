@@ -136,9 +136,12 @@ def sentence(text: str) -> str:
 
 def fault(report: ImportReport | None) -> str:
     """Why a data set is invalid: its first problem, or the error that ended its import."""
-    found = report.problems[0].detail if report and report.problems else None
-    ended: Json = (report.error or {}) if report else {}
-    return sentence(found or ended.get("detail") or "the import failed") + "."
+    reason = ""
+    if report is not None and report.problems:
+        reason = report.problems[0].detail
+    elif report is not None and report.error is not None:
+        reason = report.error.detail
+    return sentence(reason or "the import failed") + "."
 
 
 def splits_of(dataset: Dataset) -> list[str]:

@@ -17,6 +17,7 @@ from app.http.headers import has_body, new_request_id
 from app.operations.metrics import Metrics
 from app.server.middleware.refusing import refuse
 from core.errors import Overloaded
+from masktune.contract.problems import PROBLEM_KINDS
 
 _PATHS = ("/predict", "/saliency")
 _METHODS = ("GET", "HEAD", "POST")
@@ -77,7 +78,7 @@ class Admission:
         elif self.gate.full:
             self.gate.note_refusal()
             method = scope["method"] if scope["method"] in _METHODS else "(other)"
-            self.metrics.answered(method, path, Overloaded.status, None)
+            self.metrics.answered(method, path, PROBLEM_KINDS[Overloaded.code].status, None)
             await _refuse(scope, send, "requests are being handled", _RETRY_SECONDS)
         elif has_body(scope):
             await _Slot(self.gate, scope, receive, send).run(self.app)

@@ -8,23 +8,22 @@ from typing import Any
 
 from starlette.types import Scope, Send
 
-from app.http.locations import location
-from core.errors import PROBLEM_BASE, MasktuneError, problem
+from core.errors import MasktuneError, problem
 
 Header = tuple[bytes, bytes]
 Headers = Sequence[Header]
 
 
-def as_bytes(told: Mapping[str, Any], *more: Header) -> tuple[Headers, bytes]:
+def as_bytes(problem: Mapping[str, Any], *more: Header) -> tuple[Headers, bytes]:
     """Return headers and body of a response with this problem; `more` are further headers."""
-    body = json.dumps(told).encode()
+    body = json.dumps(problem).encode()
     length = (b"content-length", str(len(body)).encode())
     return ((b"content-type", b"application/problem+json"), length, *more), body
 
 
 async def refuse(scope: Scope, send: Send, kind: type[MasktuneError], detail: str, *more: Header) -> None:
     """Answer the request with this problem; `more` are further headers."""
-    base = location(scope.get("root_path", ""), PROBLEM_BASE)
-    headers, body = as_bytes(problem(kind, detail, instance=scope["path"], base=base), *more)
-    await send({"type": "http.response.start", "status": kind.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    body = problem(kind.code, detail, instance=scope["path"])
+    headers, content = as_bytes(body, *more)
+    await send({"type": "http.response.start", "status": body["status"], "headers": headers})
+    await send({"type": "http.response.body", "body": content})

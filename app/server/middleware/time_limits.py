@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.headers import has_body, header
 from app.server.connection import CLOCK, MAX_HEAD_BYTES, Clock
 from app.server.middleware.refusing import Header, as_bytes
+from core.errors import problem
+from masktune.contract.problems import ErrorCode
 
 _DISCONNECT: Message = {"type": "http.disconnect"}
 _CLOSE: Header = (b"connection", b"close")
-Refusal = tuple[HTTPStatus, str]
+Refusal = tuple[ErrorCode, str]
 """Status and detail of a problem."""
 
 
@@ -82,7 +83,7 @@ class _Exchange:
                 message = await self._receive_piece()
         except TimeoutError:
             detail = f"the body arrived at less than {self._limits.pace:g} bytes/s; send it again, faster"
-            await self._refuse(HTTPStatus.REQUEST_TIMEOUT, detail)
+            await self._refuse(ErrorCode.REQUEST_TIMEOUT, detail)
             return _DISCONNECT
         self._waited += self._loop.time() - began
         self._received += len(message.get("body", b""))
@@ -103,16 +104,18 @@ class _Exchange:
             message = {**message, "more_body": True}
         await self._send_piece(message)
 
-    async def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer with a problem of type `about:blank` (RFC 9457, 4.2.1), or cut off an answer that has begun.
-        To the application the client has disconnected."""
+    async def _refuse(self, code: ErrorCode, detail: str) -> None:
+        """Answer with a problem, or cut off an answer that has begun. To the application the client has
+        disconnected."""
         if self._started:
             self._clock.cut_off()
         else:
-            problem = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
-            headers, body = as_bytes(problem, _CLOSE)
-            await self._send_piece({"type": "http.response.start", "status": status, "headers": headers})
-            await self._send_piece({"type": "http.response.body", "body": body})
+            body = problem(code, detail)
+            headers, content = as_bytes(body, _CLOSE)
+            await self._send_piece(
+                {"type": "http.response.start", "status": body["status"], "headers": headers}
+            )
+            await self._send_piece({"type": "http.response.body", "body": content})
         self._refused = True
 
     async def _drain(self) -> None:
@@ -132,12 +135,12 @@ def _fault(scope: Scope) -> Refusal | None:
     """Return why a head is refused before anything reads it."""
     names = [name for name, _ in scope["headers"]]
     if scope["method"] == "CONNECT":
-        return HTTPStatus.BAD_REQUEST, "this server is not a proxy"
+        return ErrorCode.BAD_REQUEST, "this server is not a proxy"
     if b"transfer-encoding" in names and b"content-length" in names:  # RFC 9112, 6.1
-        return HTTPStatus.BAD_REQUEST, "send either Content-Length or Transfer-Encoding"
+        return ErrorCode.BAD_REQUEST, "send either Content-Length or Transfer-Encoding"
     size = len(scope.get("raw_path", b"")) + len(scope["query_string"])
     size += sum(len(name) + len(text) + 4 for name, text in scope["headers"])
     if size > MAX_HEAD_BYTES:
         detail = f"the request line and headers may have at most {MAX_HEAD_BYTES} bytes; send fewer"
-        return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail
+        return ErrorCode.HEAD_TOO_LARGE, detail
     return None

@@ -226,7 +226,7 @@ def test_silence_is_filled_with_heartbeats_and_stopping_ends_the_stream(front: F
 
     async def run() -> list[bytes]:
         followers, sent = Followers(front.services.database, poll_seconds=0.01), list[bytes]()
-        async for chunk in frames(followers, job, after=1, locate=str, heartbeat=0.03):
+        async for chunk in frames(followers, job, after=1, instance="/jobs/x/events", heartbeat=0.03):
             sent.append(chunk)
             if sent.count(HEARTBEAT) == 2:
                 followers.stop()
@@ -244,7 +244,7 @@ def test_a_database_that_stays_away_ends_the_stream_with_a_problem(front: Front)
 
     async def run() -> list[bytes]:
         followers = Followers(Database(f"sqlite:///{front.settings.data_dir}/empty.db"), poll_seconds=0.001)
-        return [chunk async for chunk in frames(followers, job, after=0, locate=str)]
+        return [chunk async for chunk in frames(followers, job, after=0, instance="/jobs/x/events")]
 
     (last,) = asyncio.run(run())[1:]
     event = parse(last.decode())[0]
@@ -261,7 +261,7 @@ def test_no_more_streams_than_the_process_may_keep(front: Front) -> None:
         first = followers.follow(job, after=0, heartbeat=5)
         await anext(first)
         # Let in before the first had begun: it learns in its stream what a later one is told by a 503.
-        late = [chunk async for chunk in frames(followers, job, after=0, locate=str)]
+        late = [chunk async for chunk in frames(followers, job, after=0, instance="/jobs/x/events")]
         await first.aclose()
         assert len(followers) == 0
         return late

@@ -24,7 +24,13 @@ FIGURES = {
     "train_weighted_accuracy": 0.5,
     "groups": {"place 2": 0.7, "place 10": 0.9},
 }
-PROBLEM = {"type": "/problems/job-failed", "title": "The job failed", "status": 500, "detail": "no"}
+PROBLEM = {
+    "type": "/problems/job-failed",
+    "code": "job-failed",
+    "title": "The job failed",
+    "status": 500,
+    "detail": "no",
+}
 
 
 def backwards(value: Any) -> Any:

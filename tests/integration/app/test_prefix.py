@@ -11,8 +11,9 @@ import pytest
 from safetensors.torch import save
 
 from app.jobs.event_stream import frames
-from core.errors import JobError, problem
+from core.errors import problem
 from core.queries import datasets
+from masktune.contract.problems import PROBLEM_BASE, ErrorCode
 from masktune.contract.vocabulary import JobKind, JobState, Stage
 from models.backbones import build_network
 from tests.integration.app.conftest import CLASSES, Front, StartFront
@@ -25,14 +26,14 @@ def behind(start: StartFront) -> Front:
 
 
 def addresses(value: object) -> Iterator[str]:
-    """Every text of a JSON document that is an absolute path."""
+    """Every text of a JSON document that is an absolute path; the types of problems are no addresses."""
     if isinstance(value, dict):
         for inner in value.values():
             yield from addresses(inner)
     elif isinstance(value, list):
         for inner in value:
             yield from addresses(inner)
-    elif isinstance(value, str) and value.startswith("/"):
+    elif isinstance(value, str) and value.startswith("/") and not value.startswith(PROBLEM_BASE):
         yield value
 
 
@@ -85,7 +86,7 @@ def test_the_links_of_a_job_lead_to_it(behind: Front) -> None:
         assert f"/mt/jobs/{resumed}" in named(answer)
 
 
-def test_a_kind_of_problem_is_explained_where_it_says(behind: Front) -> None:
+def test_a_problem_has_the_same_type_behind_a_prefix(behind: Front) -> None:
     limit = behind.settings.max_body_bytes
     gate = behind.app.state.gate
     gate.in_flight = gate.most
@@ -104,36 +105,34 @@ def test_a_kind_of_problem_is_explained_where_it_says(behind: Front) -> None:
         (behind.client.post("/mt/jobs/erm", json={}, headers=elsewhere), 403),
     ):
         assert answer.status_code == status, answer.text
-        assert {answer.json()["type"], answer.json()["instance"]} == set(named(answer))
-        explained = behind.client.get(answer.json()["type"])
-        assert explained.json()["type"] == answer.json()["type"]
-    kinds = named(behind.client.get("/mt/problems"))
-    assert "/mt/problems/not-found" in kinds
+        assert named(answer) == [answer.json()["instance"]]
+        explained = behind.client.get(f"/mt{answer.json()['type']}")
+        assert (explained.json()["type"], explained.json()["code"]) == (
+            answer.json()["type"],
+            answer.json()["code"],
+        )
 
 
-def test_a_problem_that_was_stored_is_explained_where_it_says(behind: Front) -> None:
-    """A worker knows no prefix, nor does a row that was written before there was one."""
+def test_a_stored_problem_has_its_type_and_code(behind: Front) -> None:
     dataset, job = behind.dataset(), behind.job()
     behind.end(behind.claim(), JobState.FAILED)
     with behind.services.database.begin() as session:
-        lost = {"error": problem(JobError, "no")}
-        datasets.finish(session, dataset, artifact=None, classes=[], summary=lost, ready=False)
-    for path in (f"/jobs/{job}", f"/jobs/{job}/events", f"/datasets/{dataset}"):
-        assert "/mt/problems/job-failed" in named(behind.client.get(f"/mt{path}")), path
-    for path in ("/jobs", "/datasets"):
-        assert "/mt/problems/job-failed" in named(behind.client.get(f"/mt{path}")), path
-    streamed = behind.client.get(f"/mt/jobs/{job}/events", headers={"Accept": "text/event-stream"})
-    assert '"/mt/problems/job-failed"' in streamed.text
+        summary = {"error": problem(ErrorCode.JOB_FAILED, "no")}
+        datasets.finish(session, dataset, artifact=None, classes=[], summary=summary, ready=False)
+    failed = behind.client.get(f"/mt/jobs/{job}").json()["error"]
+    assert (failed["type"], failed["code"]) == ("/problems/job-failed", "job-failed")
+    invalid = behind.client.get(f"/mt/datasets/{dataset}").json()["report"]["error"]
+    assert (invalid["type"], invalid["code"]) == ("/problems/job-failed", "job-failed")
 
 
-def test_a_problem_of_a_stream_is_explained_where_it_says(behind: Front) -> None:
+def test_a_problem_of_a_stream_names_the_path_with_its_prefix(behind: Front) -> None:
     async def run() -> bytes:
-        followers, locate = behind.services.followers, behind.services.location
-        return [chunk async for chunk in frames(followers, "job_gone", after=0, locate=locate)][-1]
+        followers = behind.services.followers
+        return [chunk async for chunk in frames(followers, "job_gone", after=0, instance="/mt/jobs/x")][-1]
 
     data = json.loads(asyncio.run(run()).partition(b"data: ")[2])
-    assert data["type"] == "/mt/problems/not-found"
-    assert data["instance"] == "/mt/jobs/job_gone/events"
+    assert (data["type"], data["code"]) == ("/problems/not-found", "not-found")
+    assert data["instance"] == "/mt/jobs/x"
 
 
 def test_the_document_says_where_the_service_is(behind: Front) -> None:

@@ -15,11 +15,11 @@ import typer
 
 from app.main import create_app
 from app.operations.metrics import Metrics
-from core.errors import all_problems
 from core.settings import Settings
 from masktune import Client
 from masktune.cli.main import app as commands
 from masktune.client.resource import Listing, Operation, Resource
+from masktune.contract.problems import ErrorCode
 from tests.machine import needs
 
 ROOT = Path(__file__).parents[3]
@@ -105,7 +105,7 @@ def test_every_metric_is_there(site: Path) -> None:
 
 
 def test_every_problem_is_there(site: Path) -> None:
-    names = [f"/problems/{kind.code}" for kind in all_problems()]
+    names = [code.value for code in ErrorCode]
     assert missing(site / "reference/problems.html", names) == []
 
 

@@ -138,7 +138,7 @@ def test_a_data_set_that_was_invalid_is_read_anew_once_it_is_ready(bench: Bench,
     assert (job.state, dataset.state) == (JobState.FAILED, DatasetState.INVALID)
     settings = bench.runtime.settings
     front = Artifacts(settings.storage, cache=settings.data_dir / "front")
-    report = describe(dataset, str, front).report
+    report = describe(dataset, front).report
     assert report is not None
     assert [entry.path for entry in report.rejected] == ["a/1.png"]
     assert not list((settings.data_dir / "front").rglob("samples.arrow"))
@@ -152,7 +152,7 @@ def test_a_data_set_that_was_invalid_is_read_anew_once_it_is_ready(bench: Bench,
     with bench.runtime.database.read() as session:
         dataset = datasets.get(session, dataset.id)
     assert dataset.state is DatasetState.READY
-    assert describe(dataset, str, front).report != report
+    assert describe(dataset, front).report != report
     assert not list((settings.data_dir / "front").rglob("samples.arrow")), "its report alone was asked for"
     assert len(Store.open(front.folder(f"datasets/{dataset.id}"))) > 0
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from core.errors import FieldError, InvalidInput, JobError, NotFound, all_problems
+from core.errors import FieldError, InvalidInput, JobError, NotFound
+from masktune.contract.problems import PROBLEM_KINDS, ErrorCode
 
 
-def test_every_problem_has_a_type_of_its_own() -> None:
-    codes = [kind.code for kind in all_problems()]
-    assert len(codes) == len(set(codes))
+def test_every_code_has_a_status_and_a_title() -> None:
+    assert set(PROBLEM_KINDS) == set(ErrorCode)
+    assert all(kind.type == f"/problems/{code}" for code, kind in PROBLEM_KINDS.items())
 
 
 def test_a_problem_carries_the_members_of_the_rfc() -> None:
     assert NotFound("no job job_1").to_problem("/jobs/job_1") == {
         "type": "/problems/not-found",
+        "code": "not-found",
         "title": "Not found",
         "status": 404,
         "detail": "no job job_1",
