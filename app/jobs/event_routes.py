@@ -20,6 +20,10 @@ from masktune.contract.jobs import EventPage
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 
 After = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="Only events after this number.")]
+Thin = Annotated[
+    bool,
+    Query(description="As JSON: without the progress within an epoch."),
+]
 LastEventId = Annotated[
     int | None,
     Header(alias="Last-Event-ID", ge=0, le=2**31 - 1, description="The same, as an EventSource sends it."),
@@ -45,13 +49,14 @@ async def list_events(
     last_event_id: LastEventId = None,
     limit: Limit = 100,
     cursor: Cursor = None,
+    thin: Thin = False,
 ) -> Response:
     """With `Accept: text/event-stream`, server-sent events: the stream ends after the event that reports
     the job's end, and `event: error` carries a problem. Otherwise a page of JSON: more events may follow
     the last page later, so ask again with `after`."""
     begin = next((number for number in (last_event_id, after) if number is not None), 0)
     if not event_stream.wanted(request.headers.get("accept", "")):
-        read = partial(event_stream.page, cursor=cursor, limit=limit)
+        read = partial(event_stream.page, cursor=cursor, limit=limit, thin=thin)
         page = await run_in_threadpool(read, database, row, begin)
         return conditional(request, page, headers={"Vary": "Accept"})
     if row.state.ended and begin >= row.event_seq:

@@ -28,12 +28,14 @@ def wanted(accept: str) -> bool:
     return "text/event-stream" in kinds
 
 
-def page(database: Database, row: JobRow, after: int, *, cursor: str | None, limit: int) -> EventPage:
+def page(
+    database: Database, row: JobRow, after: int, *, cursor: str | None, limit: int, thin: bool
+) -> EventPage:
     """Return a page of the events after a number or, if given, after a cursor."""
     behind = decode_number(cursor)
     begin = min(after if behind is None else behind, 2**31 - 1)
     with database.read() as session:
-        rows = events.page(session, row.id, after=begin, limit=limit + 1)
+        rows = events.page(session, row.id, after=begin, limit=limit + 1, thin=thin)
     shown = rows[:limit]
     more = len(rows) > limit
     return EventPage(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy import and_, delete, func, insert, not_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from core.session import ago, db_now
@@ -31,16 +31,22 @@ def add(session: Session, job_id: str, type: EventType, data: Mapping[str, Any])
     return seq
 
 
-def page(session: Session, job_id: str, *, after: int, limit: int) -> list[EventRow]:
-    """The first `limit` events of one job after number `after`, in order."""
-    return list(
-        session.scalars(
-            select(EventRow)
-            .where(EventRow.job_id == job_id, EventRow.seq > after)
-            .order_by(EventRow.seq)
-            .limit(limit)
-        )
-    )
+_WITHIN_EPOCH = and_(
+    EventRow.type == EventType.PROGRESS.value,
+    func.coalesce(EventRow.data["metrics"].as_string(), "{}") == "{}",
+)
+"""Whether an event only moves the progress bar: it has no figures."""
+
+
+def page(session: Session, job_id: str, *, after: int, limit: int, thin: bool = False) -> list[EventRow]:
+    """The first `limit` events of one job after number `after`, in order.
+
+    `thin`: without those that the function `thin` deletes.
+    """
+    rows = select(EventRow).where(EventRow.job_id == job_id, EventRow.seq > after)
+    if thin:
+        rows = rows.where(not_(_WITHIN_EPOCH))
+    return list(session.scalars(rows.order_by(EventRow.seq).limit(limit)))
 
 
 def heads(session: Session, job_ids: list[str]) -> dict[str, int]:
@@ -78,10 +84,9 @@ def thin(session: Session, *, older_than: float, at_a_time: int) -> list[str]:
         )
     )
     if jobs:
-        figures = func.coalesce(EventRow.data["metrics"].as_string(), "{}")
         session.execute(
             delete(EventRow)
-            .where(EventRow.job_id.in_(jobs), EventRow.type == EventType.PROGRESS.value, figures == "{}")
+            .where(EventRow.job_id.in_(jobs), _WITHIN_EPOCH)
             .execution_options(synchronize_session=False)
         )
         session.execute(update(JobRow).where(JobRow.id.in_(jobs)).values(thinned_at=db_now()))

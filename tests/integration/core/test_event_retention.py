@@ -37,9 +37,17 @@ def _thin(database: Database, *, at_a_time: int = 10) -> list[str]:
         return events.thin(session, older_than=7 * DAY, at_a_time=at_a_time)
 
 
-def _numbers(database: Database, job: str) -> list[int]:
+def _numbers(database: Database, job: str, *, thin: bool = False) -> list[int]:
     with database.read() as session:
-        return [event.seq for event in events.page(session, job, after=0, limit=100)]
+        return [event.seq for event in events.page(session, job, after=0, limit=100, thin=thin)]
+
+
+def test_a_thin_page_has_the_events_that_thinning_keeps(database: Database) -> None:
+    job = _ended(database, days_ago=8)
+    thin = _numbers(database, job, thin=True)
+    assert thin == [1, 2, 5, 7, 8]
+    _thin(database)
+    assert _numbers(database, job) == thin
 
 
 def test_what_only_moved_the_bar_is_forgotten_of_old_jobs_alone(database: Database) -> None:
