@@ -51,14 +51,6 @@ def web(
             help="Addresses, networks or names of proxies whose X-Forwarded-For and -Proto are believed.",
         ),
     ] = "127.0.0.1",
-    upload_bytes: Annotated[
-        int,
-        typer.Option(
-            envvar="MASKTUNE_WEB_UPLOAD_BYTES",
-            min=0,
-            help="Most bytes that uploads may use in TMPDIR at a time; 0: as many as its disk has.",
-        ),
-    ] = 0,
 ) -> None:
     """Run the dashboard alone. `masktune serve` includes it; this command is for compose and clusters.
 
@@ -78,7 +70,7 @@ def web(
         from web.app import create_dashboard, serve
         from web.transport.connection import is_open
 
-    dashboard = create_dashboard(url, upload_bytes)
+    dashboard = create_dashboard(url)
     guarded = RequestGuard(dashboard, allowed=allowed_hosts, is_open=is_open)
     with refusing():
         serve(trust_proxies(guarded, trusted_proxies), host, port)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from nicegui import ui
 
 from masktune import Alias, AsyncClient, Model, OwnKey, ProblemError
-from web.shell import button, confirmed, guarded, html
-from web.transport.uploads import ALIAS, ALIAS_SIGNS
+from web.shell import button, confirm, html, notify_on_error
+
+ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+ALIAS_SIGNS = "Up to 64 lower-case letters, digits, dots, dashes and underscores; a letter or digit first."
 
 
-class Names:
+class AliasPanel:
     """The aliases that point at a model."""
 
     def __init__(self, connection: AsyncClient, model: Model, own: OwnKey) -> None:
@@ -22,13 +26,13 @@ class Names:
         if self.own.may("admin"):
             with ui.element("div").classes("actions").style("align-items: end"):
                 self.name = ui.input("Alias", placeholder="birds-best").props("outlined dense stack-label")
-                button("Point it at this model", self.point, "second")
+                button("Point it at this model", notify_on_error(self.point_here), "second")
         await self.draw()
 
     async def draw(self) -> None:
         """Redraw the aliases that point at this model, with their last moves."""
-        here = [a.name async for a in self.connection.models.aliases() if a.model == self.model.id]
-        aliases = [await self.connection.models.alias(name) for name in here[:10]]
+        names = [a.name async for a in self.connection.models.aliases() if a.model == self.model.id]
+        aliases = [await self.connection.models.alias(name) for name in names[:10]]
         self.holder.clear()
         with self.holder:
             for alias in aliases:
@@ -38,32 +42,26 @@ class Names:
                         continue
                     with ui.element("div").classes("actions").style("margin-top: 10px"):
                         if len({move.model for move in alias.history if move.model}) > 1:
-                            button("Roll back", lambda name=alias.name: self.back(name), "second")
-                        button("Delete alias", lambda name=alias.name: self.forget(name), "danger")
+                            button("Roll back", lambda name=alias.name: self.roll_back(name), "second")
+                        button("Delete alias", lambda name=alias.name: self.delete(name), "danger")
 
-    @property
-    def _name(self) -> str:
-        return str(self.name.value or "").strip()
-
-    async def point(self) -> None:
-        if not ALIAS.fullmatch(self._name):
+    async def point_here(self) -> None:
+        """Point the alias here. Asks first if it points at another model, since programs may be using it."""
+        name = str(self.name.value or "").strip()
+        if not ALIAS.fullmatch(name):
             self.name.error = ALIAS_SIGNS
             return
-        await guarded(self._point)()
-
-    async def _point(self) -> None:
-        """Point the alias here. Asks first if it points at another model, since programs may be using it."""
-        name, now = self._name, await self._present(self._name)
-        if now is not None and now.model != self.model.id:
-            question = f"{name} now points at {now.model}. Serve this model to the programs that use it?"
-            if not await confirmed(question, "Move it"):
+        current = await self._current(name)
+        if current is not None and current.model != self.model.id:
+            question = f"{name} now points at {current.model}. Serve this model to the programs that use it?"
+            if not await confirm(question, "Move it"):
                 return
         await self.connection.models.set_alias(name, self.model.id)
         ui.notify(f"{name} now points at this model.", type="positive")
         self.name.value = ""
         await self.draw()
 
-    async def _present(self, name: str) -> Alias | None:
+    async def _current(self, name: str) -> Alias | None:
         try:
             return await self.connection.models.alias(name)
         except ProblemError as error:
@@ -71,21 +69,15 @@ class Names:
                 return None
             raise
 
-    async def back(self, name: str) -> None:
-        async def move() -> None:
-            moved = await self.connection.models.roll_back_alias(name)
-            ui.notify(f"{name} points at {moved.model} again.", type="positive")
-            await self.draw()
+    @notify_on_error
+    async def roll_back(self, name: str) -> None:
+        moved = await self.connection.models.roll_back_alias(name)
+        ui.notify(f"{name} points at {moved.model} again.", type="positive")
+        await self.draw()
 
-        await guarded(move)()
-
-    async def forget(self, name: str) -> None:
-        async def remove() -> None:
+    @notify_on_error
+    async def delete(self, name: str) -> None:
+        question = f"Delete the alias {name}? The model stays, but programs that use the alias will fail."
+        if await confirm(question, "Delete it"):
             await self.connection.models.delete_alias(name)
             await self.draw()
-
-        if await confirmed(
-            f"Delete the alias {name}? The model stays, but programs that use the alias will fail.",
-            "Delete it",
-        ):
-            await guarded(remove)()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exception_handlers import request_validation_exception_handler
@@ -19,15 +16,14 @@ from starlette.types import ASGIApp
 
 from masktune import ProblemError
 from web.pages import dataset, datasets, job, jobs, model, models, new_job, report, try_it  # noqa: F401
-from web.shell import STATIC, instead, wants_a_page
+from web.shell import STATIC, accepts_html, error_page
 from web.transport import connection, files, uploads
-from web.transport.disk_quota import clear_abandoned, room
-from web.transport.prefix import Prefixed
+from web.transport.prefix import ForwardedPrefix
 
 HOME = "/ui"
 """The path of the pages; `/` redirects to it."""
 
-AWAY = 30.0
+RECONNECT_SECONDS = 30.0
 """Seconds for which a page whose connection is lost keeps its state, including what was typed into it.
 NiceGUI's default of three is too short for a laptop that changes networks, or for a busy browser.
 """
@@ -48,17 +44,12 @@ POLICY = "; ".join(
 """Allows no requests to other hosts, and no other page to frame this one."""
 
 
-def create_dashboard(url: str, upload_bytes: int = 0) -> FastAPI:
-    """Create the dashboard for the API at `url`. Call it once per process: NiceGUI has a single application.
-
-    `upload_bytes`: most bytes of temporary files that uploads may use at a time; 0 means no limit.
-    """
+def create_dashboard(url: str) -> FastAPI:
+    """Create the dashboard for the API at `url`, once per process: NiceGUI has a single application."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         connections = connection.connect(url)
-        room.most = upload_bytes
-        await asyncio.to_thread(clear_abandoned, Path(tempfile.gettempdir()))
         yield
         await connections.aclose()
 
@@ -66,13 +57,13 @@ def create_dashboard(url: str, upload_bytes: int = 0) -> FastAPI:
     outer = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     outer.add_api_route("/", _home, include_in_schema=False)
     outer.add_api_route("/livez", _alive, include_in_schema=False)
-    outer.middleware("http")(_sealed)
-    outer.add_middleware(Prefixed)
+    outer.middleware("http")(_secure_headers)
+    outer.add_middleware(ForwardedPrefix)
     pages_app.include_router(files.router)
     pages_app.include_router(uploads.router)
     pages_app.add_static_files("/static", STATIC)
     pages_app.add_exception_handler(404, _not_found)
-    pages_app.add_exception_handler(RequestValidationError, _not_understood)
+    pages_app.add_exception_handler(RequestValidationError, _invalid_address)
     ui.run_with(
         outer,
         mount_path=HOME,
@@ -82,7 +73,7 @@ def create_dashboard(url: str, upload_bytes: int = 0) -> FastAPI:
         tailwind=False,  # would compile style sheets in the browser; all styles are in one file
         show_welcome_message=False,
         favicon=_ICON,
-        reconnect_timeout=AWAY,
+        reconnect_timeout=RECONNECT_SECONDS,
     )
     return outer
 
@@ -107,19 +98,19 @@ async def _alive() -> dict[str, str]:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     """A 404 page with links; NiceGUI's own has none."""
-    if not wants_a_page(request):
+    if not accepts_html(request):
         return JSONResponse({"detail": "Not found."}, status_code=404)
-    return instead(request, ProblemError({"detail": "There is no page at this address."}, status=404))
+    return error_page(request, ProblemError({"detail": "There is no page at this address."}, status=404))
 
 
-async def _not_understood(request: Request, error: Exception) -> Response:
-    if not wants_a_page(request) and isinstance(error, RequestValidationError):
+async def _invalid_address(request: Request, error: Exception) -> Response:
+    if not accepts_html(request) and isinstance(error, RequestValidationError):
         return await request_validation_exception_handler(request, error)
-    said = "Part of this page's address is invalid: remove everything after the question mark."
-    return instead(request, ProblemError({"title": "Invalid address", "detail": said}, status=422))
+    detail = "Part of this page's address is invalid: remove everything after the question mark."
+    return error_page(request, ProblemError({"title": "Invalid address", "detail": detail}, status=422))
 
 
-async def _sealed(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+async def _secure_headers(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
     response = await answer(request)
     response.headers.setdefault("Content-Security-Policy", POLICY)
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -12,7 +12,7 @@ from web.charts import Chart, Line
 
 LOG_LINES = 400
 """Most lines kept; older ones are in the job's events."""
-TRAINED = ("erm", "finetune", "control")
+TRAINING_STAGES = ("erm", "finetune", "control")
 """The stages whose epochs are drawn, in this order."""
 
 
@@ -28,16 +28,14 @@ class Epoch:
 
 
 @dataclass
-class Story:
+class JobTimeline:
     """A job's events so far. `add` accepts them in any order and sorts by their ids."""
 
     finished: dict[str, float] = field(default_factory=dict)
     """Seconds by finished stage."""
     progress: ProgressData = field(default_factory=ProgressData)
     """The data of the newest progress event."""
-    skipped: int = 0
-    """Number of events at the beginning of which only those that are drawn were read."""
-    _progressed: int = 0
+    _newest_progress: int = 0
     _epochs: dict[int, Epoch] = field(default_factory=dict)
     _lines: dict[int, str] = field(default_factory=dict)
     """`_epochs` and `_lines` are keyed by event id."""
@@ -49,9 +47,9 @@ class Story:
             case StageEvent():
                 self._stage(event)
             case LogEvent():
-                self._say(event, event.data.message)
+                self._log(event, event.data.message)
             case StateEvent():
-                self._say(event, self._state(event.data))
+                self._log(event, self._state(event.data))
             case _:
                 pass
 
@@ -63,13 +61,13 @@ class Story:
     @property
     def epochs(self) -> list[Epoch]:
         """Epochs in order. An interrupted job repeats its last epoch; the later figures count."""
-        kept: list[Epoch] = []
+        epochs: list[Epoch] = []
         for number in sorted(self._epochs):
             epoch = self._epochs[number]
-            while kept and kept[-1].stage == epoch.stage and kept[-1].number >= epoch.number:
-                kept.pop()
-            kept.append(epoch)
-        return kept
+            while epochs and epochs[-1].stage == epoch.stage and epochs[-1].number >= epoch.number:
+                epochs.pop()
+            epochs.append(epoch)
+        return epochs
 
     @property
     def charts(self) -> list[Chart]:
@@ -106,28 +104,28 @@ class Story:
         ]
 
     def _progress(self, event: ProgressEvent) -> None:
-        data = event.data
-        if event.id >= self._progressed:
-            self._progressed, self.progress = event.id, data
-        metrics, stage = data.metrics, str(data.stage)
-        if stage in TRAINED and metrics.loss is not None:
+        progress = event.data
+        if event.id >= self._newest_progress:
+            self._newest_progress, self.progress = event.id, progress
+        metrics, stage = progress.metrics, str(progress.stage)
+        if stage in TRAINING_STAGES and metrics.loss is not None:
             self._epochs[event.id] = Epoch(
-                stage, data.epoch or 0, metrics.loss, metrics.accuracy, metrics.val_accuracy
+                stage, progress.epoch or 0, metrics.loss, metrics.accuracy, metrics.val_accuracy
             )
 
     def _stage(self, event: StageEvent) -> None:
         stage = str(event.data.stage)
         if event.data.status == "finished":
             self.finished[stage] = event.data.seconds or 0.0
-            self._say(event, f"{stage} finished after {self.finished[stage]:.1f} s")
+            self._log(event, f"{stage} finished after {self.finished[stage]:.1f} s")
         else:
-            self._say(event, f"{stage} started")
+            self._log(event, f"{stage} started")
 
-    def _state(self, data: StateData) -> str:
-        why = data.reason or (data.error and data.error.detail)
-        return f"{data.state}, attempt {data.attempt}" + (f": {why}" if why else "")
+    def _state(self, state: StateData) -> str:
+        why = state.reason or (state.error and state.error.detail)
+        return f"{state.state}, attempt {state.attempt}" + (f": {why}" if why else "")
 
-    def _say(self, event: Event, line: str) -> None:
+    def _log(self, event: Event, line: str) -> None:
         at = event.at.strftime("%H:%M:%S") if event.at is not None else ""
         self._lines[event.id] = f"{at}  {line}"
         if len(self._lines) > 2 * LOG_LINES:
@@ -148,5 +146,5 @@ def _side_by_side(epochs: Sequence[Epoch]) -> tuple[list[tuple[int, Epoch]], lis
     return numbered, parts
 
 
-def _figure(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.3g}"
+def _figure(metric: float | None) -> str:
+    return "not measured" if metric is None else f"{metric:.3g}"

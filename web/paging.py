@@ -10,12 +10,12 @@ T = TypeVar("T")
 
 async def first(entries: AsyncIterator[T], most: int) -> list[T]:
     """The first `most` entries of a list, fetching no more pages than needed."""
-    found: list[T] = []
+    page: list[T] = []
     async for entry in entries:
-        found.append(entry)
-        if len(found) == most:
+        page.append(entry)
+        if len(page) == most:
             break
-    return found
+    return page
 
 
 class Pager(Generic[T]):
@@ -29,19 +29,19 @@ class Pager(Generic[T]):
         self.number = 0
         """Number of the current page, from 0."""
         self._entries = entries
-        self._seen: list[T] = []
+        self._read_entries: list[T] = []
         self._exhausted = False
 
     async def page(self) -> list[T]:
         """The entries of the current page."""
         start = self.number * self.size
         await self._read(start + self.size + 1)
-        return self._seen[start : start + self.size]
+        return self._read_entries[start : start + self.size]
 
     @property
     def more(self) -> bool:
         """Whether there is a next page. Valid once the current page has been read."""
-        return len(self._seen) > (self.number + 1) * self.size
+        return len(self._read_entries) > (self.number + 1) * self.size
 
     async def turn(self, by: int) -> list[T]:
         """Go one page forward (1) or back (-1); at either end, stay on the current page."""
@@ -50,8 +50,8 @@ class Pager(Generic[T]):
         return await self.page()
 
     async def _read(self, count: int) -> None:
-        while len(self._seen) < count and not self._exhausted:
+        while len(self._read_entries) < count and not self._exhausted:
             try:
-                self._seen.append(await anext(self._entries))
+                self._read_entries.append(await anext(self._entries))
             except StopAsyncIteration:
                 self._exhausted = True

@@ -15,13 +15,13 @@ from starlette.responses import Response
 
 from masktune import ClientError, ProblemError, UnexpectedAnswer, Unreachable
 from masktune.contract.report.text import formats, names
-from web.text import labels as words
+from web.text import labels
 from web.transport.connection import THEME_COOKIE, UNSENDABLE, connections, here, key_of, request
 
 P = ParamSpec("P")
 logger = logging.getLogger(__name__)
 
-PLACES = (("/", "Data sets"), ("/jobs", "Jobs"), ("/models", "Models"), ("/try", "Try it"))
+SECTIONS = (("/", "Data sets"), ("/jobs", "Jobs"), ("/models", "Models"), ("/try", "Try it"))
 
 THEMES = {"light": False, "dark": True}
 """Whether the theme is dark; any other value follows the system."""
@@ -37,37 +37,37 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals |= {"words": words, "names": names, "formats": formats}
+_templates.globals |= {"labels": labels, "names": names, "formats": formats}
 
 
 def html(template: str, **values: Any) -> ui.html:
     """Add a template of this package to the page. Values are escaped."""
-    return ui.html(rendered(template, **values), sanitize=False)
+    return ui.html(render(template, **values), sanitize=False)
 
 
-def rendered(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
     """Render a template to text. Outside of a page, pass `here` if the template has links."""
     return _templates.get_template(f"{template}.html.j2").render({"here": here} | values)
 
 
 def page(
-    path: str, title: str, place: str = ""
+    path: str, title: str, section: str = ""
 ) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Any]]:
     """Register a page: its frame, then what the function builds, or the error that it raises.
 
-    `place` is the navigation entry that the page belongs to.
+    `section` is the path of the navigation entry that the page belongs to.
     """
 
     def register(build: Callable[P, Awaitable[None]]) -> Callable[P, Any]:
         @functools.wraps(build)
         async def show(*args: P.args, **kwargs: P.kwargs) -> None:
-            with _frame(title, place or path) as content:
+            with _frame(title, section or path) as content:
                 try:
                     await build(*args, **kwargs)
                 except ClientError as error:
                     content.clear()
                     with content:
-                        trouble(error, place or path)
+                        show_error(error, section or path)
 
         # The first request for a model loads it, which takes longer than NiceGUI's three seconds.
         return ui.page(path, title=f"{title} · masktune", dark=None, response_timeout=90)(show)
@@ -75,58 +75,59 @@ def page(
     return register
 
 
-def titled(what: str) -> None:
+def set_title(subject: str) -> None:
     """Name the page's subject in its title, which is all that browser tabs and histories show."""
-    ui.page_title(f"{what} · masktune")
+    ui.page_title(f"{subject} · masktune")
 
 
-def instead(asked: Request, error: ClientError, place: str = "/") -> Response:
+def error_page(browser_request: Request, error: ClientError, section: str = "/") -> Response:
     """A page that says why a requested file is not available."""
     status = error.status if isinstance(error, ProblemError) else 502
-    with Client(ui.page("", title=f"{told(error)[0]} · masktune", dark=None), request=asked) as client:
-        with _frame("", place):
-            trouble(error, place)
-    return client.build_response(asked, status)
+    title = f"{error_text(error)[0]} · masktune"
+    with Client(ui.page("", title=title, dark=None), request=browser_request) as client:
+        with _frame("", section):
+            show_error(error, section)
+    return client.build_response(browser_request, status)
 
 
-def wants_a_page(asked: Request) -> bool:
+def accepts_html(browser_request: Request) -> bool:
     """Whether the request is a browser's page navigation, not from a script or an image."""
-    return "text/html" in asked.headers.get("accept", "")
+    return "text/html" in browser_request.headers.get("accept", "")
 
 
-def _frame(title: str, place: str) -> ui.element:
+def _frame(title: str, section: str) -> ui.element:
     """The frame around every page. Returns the element that holds the page itself."""
     theme = request().cookies.get(THEME_COOKIE, "auto")
-    ui.add_head_html(rendered("head", version=_VERSION))
+    ui.add_head_html(render("head", version=_VERSION))
     dark = ui.dark_mode(THEMES.get(theme))
     # The script has already changed the theme; without this, a redraw would revert it.
     ui.on("masktune-theme", lambda event: dark.set_value(THEMES.get(str(event.args))))
     with ui.header(fixed=False, elevated=False).classes("frame"):
-        html(
-            "frame", places=PLACES, place=place, theme=theme, keyed=key_of(request()) is not None, title=title
-        )
+        has_key = key_of(request()) is not None
+        html("frame", sections=SECTIONS, section=section, theme=theme, has_key=has_key, title=title)
     return ui.element("div").classes("content").props("id=content tabindex=-1")
 
 
-def trouble(error: ClientError, place: str = "/") -> None:
-    """Show an error on the page: what happened and what to do. `place`: target of its link."""
+def show_error(error: ClientError, section: str = "/") -> None:
+    """Show an error on the page: what happened and what to do. `section`: target of its link."""
     if isinstance(error, ProblemError) and error.status == 401:
         unsendable = UNSENDABLE in request().query_params
-        html("key", wrong=key_of(request()) is not None, unsendable=unsendable, next=_asked_for())
+        html("key", wrong=key_of(request()) is not None, unsendable=unsendable, next=_page_address())
         return
-    title, detail = told(error)
-    lost = isinstance(error, ProblemError) and error.status in (403, 404, 422)  # retrying would not help
-    place = place if place in dict(PLACES) else "/"
-    html("trouble", title=title, detail=detail, again=not lost, place=place, name=dict(PLACES)[place])
+    title, detail = error_text(error)
+    final = isinstance(error, ProblemError) and error.status in (403, 404, 422)
+    section = section if section in dict(SECTIONS) else "/"
+    name = dict(SECTIONS)[section]
+    html("error", title=title, detail=detail, can_retry=not final, section=section, name=name)
 
 
-def _asked_for() -> str:
+def _page_address() -> str:
     """The URL of this page as the browser knows it, without the `UNSENDABLE` parameter."""
-    asked = request().url
-    return str(asked.remove_query_params(UNSENDABLE).replace(scheme="", netloc="")).removeprefix("//")
+    url = request().url.remove_query_params(UNSENDABLE)
+    return str(url.replace(scheme="", netloc="")).removeprefix("//")
 
 
-def told(error: ClientError) -> tuple[str, str]:
+def error_text(error: ClientError) -> tuple[str, str]:
     """(title, detail) of an error; the detail says what the visitor can do about it."""
     match error:
         case Unreachable():
@@ -136,19 +137,19 @@ def told(error: ClientError) -> tuple[str, str]:
                 "“masktune serve” starts it. Running jobs resume from their last checkpoint.",
             )
         case ProblemError(status=404):
-            return "Not found", words.sentence(error.detail)
+            return "Not found", labels.sentence(error.detail)
         case ProblemError(status=403):
-            return "This key does not allow that", words.sentence(error.detail)
+            return "This key does not allow that", labels.sentence(error.detail)
         case ProblemError():
             faults = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in error.errors)
-            return error.title, faults or words.sentence(error.detail)
+            return error.title, faults or labels.sentence(error.detail)
         case UnexpectedAnswer():
             return "The service sent an answer that this dashboard does not understand", str(error)[:400]
         case _:
             return "That did not work", str(error)
 
 
-def guarded(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
+def notify_on_error(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
     """Wrap an event handler so that its errors are shown as notifications and leave the page unchanged."""
 
     @functools.wraps(handler)
@@ -156,7 +157,7 @@ def guarded(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None
         try:
             await handler(*args, **kwargs)
         except ClientError as error:
-            title, detail = told(error)
+            title, detail = error_text(error)
             ui.notify(
                 f"{title}. {detail}", type="negative", multi_line=True, timeout=9000, close_button="Close"
             )
@@ -171,7 +172,7 @@ def button(text: str, on_click: Callable[..., Any], kind: str = "") -> ui.button
     )
 
 
-async def confirmed(question: str, yes: str) -> bool:
+async def confirm(question: str, yes: str) -> bool:
     """Ask the visitor to confirm; return whether they did."""
     with ui.dialog() as dialog, ui.card().props("role=document"):
         dialog.props["aria-label"] = question

@@ -13,12 +13,13 @@ from typing import Any
 
 @dataclass
 class StubApi:
-    """`answers`: path → (status, JSON); other paths return an empty page. `asked`: method and path of each
-    request."""
+    """`answers`: path → (status, JSON or bytes); other paths return an empty page. `asked`: method and path
+    of each request. `body`: the body of the last one."""
 
     url: str = ""
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    body: bytes = b""
 
 
 @contextmanager
@@ -30,9 +31,9 @@ def stub_api() -> Iterator[StubApi]:
         def _answer(self) -> None:
             path = self.path.partition("?")[0]
             api.asked.append(f"{self.command} {path}")
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            api.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, told = api.answers.get(path, (200, {"data": [], "next_cursor": None}))
-            body = json.dumps(told).encode()
+            body = told if isinstance(told, bytes) else json.dumps(told).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

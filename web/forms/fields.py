@@ -17,15 +17,15 @@ from masktune import Dataset, FieldError, Job, Model, Preset
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.parameters import Bounds, dotted
 from web.forms.estimate import Plan
-from web.widgets import choice
+from web.widgets import select_field
 
-Send = Callable[[Any], Any]
-"""Converts a field's value to the value that is sent; None is omitted."""
+ToJson = Callable[[Any], Any]
+"""Converts what is in a field to its value in the request; None is omitted."""
 
 
 @dataclass(frozen=True)
-class Stock:
-    """The objects offered as choices, newest first."""
+class Choices:
+    """The objects that a job may start from, newest first."""
 
     datasets: Mapping[str, Dataset]
     models: Sequence[Model]
@@ -39,29 +39,28 @@ class Field:
 
     label: str
     element: ValueElement[Any]
-    send: Send
+    to_json: ToJson
     required: str = ""
     """The message if the field is empty; "" if it may be empty."""
     check: Callable[[Any], str] | None = None
     """Returns the message for an invalid value, "" for a valid one."""
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether the field is hidden or has no value."""
-        value = self.element.value
-        return not self.element.visible or value is None or value in ("", [])
+        return not self.element.visible or self.element.value in (None, "", [])
 
     @property
-    def sent(self) -> Any:
-        """The value to send; None if the field is hidden, empty, or equivalent to being omitted."""
-        return None if self.empty else self.send(self.element.value)
+    def json_value(self) -> Any:
+        """The value in the request; None if the field is hidden, empty, or equivalent to being omitted."""
+        return None if self.is_empty else self.to_json(self.element.value)
 
     @property
-    def fault(self) -> str:
+    def error(self) -> str:
         """The error message of the field; "" if there is none."""
         if not self.element.visible:
             return ""
-        if self.empty:
+        if self.is_empty:
             return self.required
         return self.check(self.element.value) if self.check else ""
 
@@ -69,13 +68,13 @@ class Field:
 class Fields(ABC):
     """The fields of one kind of job. Each kind overrides `build` and `plan`.
 
-    `carried` maps pointers to the values of the previous kind's fields; `changed` is called when a field
+    `initial` maps pointers to the values of the previous kind's fields; `on_change` is called when a field
     that affects the cost changes.
     """
 
-    def __init__(self, stock: Stock, carried: Mapping[str, Any], changed: Callable[..., Any]) -> None:
-        self.stock, self.carried, self.changed = stock, carried, changed
-        self.at: dict[str, Field] = {}
+    def __init__(self, choices: Choices, initial: Mapping[str, Any], on_change: Callable[..., Any]) -> None:
+        self.choices, self.initial, self.on_change = choices, initial, on_change
+        self.by_pointer: dict[str, Field] = {}
         self.build()
 
     @abstractmethod
@@ -90,44 +89,45 @@ class Fields(ABC):
 
     def values(self) -> dict[str, Any]:
         """Values by pointer, to carry over to another kind."""
-        return {pointer: field.element.value for pointer, field in self.at.items()}
+        return {pointer: field.element.value for pointer, field in self.by_pointer.items()}
 
-    def sent(self) -> dict[str, Any]:
-        """The request body: only the fields that were filled in."""
-        found: dict[str, Any] = {}
-        for pointer, field in self.at.items():
-            value = field.sent
-            if value is not None:
+    def request_body(self) -> dict[str, Any]:
+        """The fields that were filled in."""
+        body: dict[str, Any] = {}
+        for pointer, field in self.by_pointer.items():
+            if field.json_value is not None:
                 *groups, name = pointer.strip("/").split("/")
-                inner = found
+                inner = body
                 for group in groups:
                     inner = inner.setdefault(group, {})
-                inner[name] = value
-        return found
+                inner[name] = field.json_value
+        return body
 
-    def faults(self) -> list[FieldError]:
+    def errors(self) -> list[FieldError]:
         """Required fields that are empty, and invalid values."""
         return [
-            FieldError(pointer, "invalid", field.fault) for pointer, field in self.at.items() if field.fault
+            FieldError(pointer, "invalid", field.error)
+            for pointer, field in self.by_pointer.items()
+            if field.error
         ]
 
-    def mark(self, faults: Sequence[FieldError]) -> tuple[list[Field], list[FieldError]]:
-        """Show each fault beside its field. Returns those fields, and the faults that have no field."""
+    def mark(self, errors: Sequence[FieldError]) -> tuple[list[Field], list[FieldError]]:
+        """Show each error beside its field. Returns those fields, and the errors that have no field."""
         marked, others = [], []
-        for fault in faults:
-            field = self._named(fault.pointer)
+        for error in errors:
+            field = self._field(error.pointer)
             if field is None or not isinstance(field.element, ValidationElement):
-                others.append(fault)
+                others.append(error)
                 continue
-            field.element.error = fault.detail
+            field.element.error = error.detail
             marked.append(field)
         return marked, others
 
-    def _named(self, pointer: str) -> Field | None:
+    def _field(self, pointer: str) -> Field | None:
         """The field of this pointer or of the nearest parent: `/splits/0` belongs to `/splits`."""
         while pointer:
-            if pointer in self.at and self.at[pointer].element.visible:
-                return self.at[pointer]
+            if pointer in self.by_pointer and self.by_pointer[pointer].element.visible:
+                return self.by_pointer[pointer]
             pointer = pointer.rpartition("/")[0]
         return None
 
@@ -138,37 +138,38 @@ class Fields(ABC):
         pointer: str,
         label: str,
         options: Mapping[Any, str],
-        value: Any = "",
+        default: Any = "",
         *,
         required: str = "",
         search: bool = False,
     ) -> ui.select:
         """A choice of one option; "" leaves it to the service."""
-        carried = self.carried.get(pointer)
-        chosen = carried if carried in options else value
-        found = choice(label, options, chosen, on_change=self.changed, search=search)
-        self.at[pointer] = Field(label, found, _as_it_is, required)
-        return found
+        initial = self.initial.get(pointer)
+        chosen = initial if initial in options else default
+        select = select_field(label, options, chosen, on_change=self.on_change, search=search)
+        self.by_pointer[pointer] = Field(label, select, lambda option: option, required)
+        return select
 
     def number(
         self,
         pointer: str,
         label: str,
-        send: Send,
+        to_json: ToJson,
         bounds: Bounds,
         *,
-        value: float | None = None,
+        default: float | None = None,
         hint: str = "automatic",
     ) -> ui.number:
-        """A number; with `int` as `send`, only whole numbers are valid. A number out of bounds is reported
+        """A number; with `int` as `to_json`, only whole numbers are valid. A number out of bounds is reported
         and kept: NiceGUI's own bounds would replace it while the job is being started.
         """
-        whole = send is int
-        found = ui.number(
-            label, value=self.carried.get(pointer, value), on_change=self.changed, placeholder=hint
-        ).props(f"outlined dense stack-label step={'1' if whole else 'any'} debounce=300")
-        self.at[pointer] = Field(label, found, send, check=partial(_misfit, bounds=bounds, whole=whole))
-        return found
+        whole = to_json is int
+        initial = self.initial.get(pointer, default)
+        number = ui.number(label, value=initial, on_change=self.on_change, placeholder=hint)
+        number.props(f"outlined dense stack-label step={'1' if whole else 'any'} debounce=300")
+        check = partial(_bounds_error, bounds=bounds, whole=whole)
+        self.by_pointer[pointer] = Field(label, number, to_json, check=check)
+        return number
 
     def hyperparameter(self, pointer: str, label: str, *, hint: str = "automatic") -> ui.number:
         """A number with the type and the bounds of the hyperparameter that the pointer names."""
@@ -177,56 +178,52 @@ class Fields(ABC):
 
     def text(self, pointer: str, label: str, options: Sequence[str]) -> ui.input:
         """A text field; `options` are suggestions, and other values are accepted too."""
-        found = ui.input(
+        text = ui.input(
             label,
-            value=self.carried.get(pointer) or "",
+            value=self.initial.get(pointer) or "",
             placeholder="automatic",
             autocomplete=list(options),
-            on_change=self.changed,
+            on_change=self.on_change,
         ).props("outlined dense stack-label debounce=300")
-        self.at[pointer] = Field(label, found, lambda value: str(value).strip() or None)
-        return found
+        self.by_pointer[pointer] = Field(label, text, lambda typed: str(typed).strip() or None)
+        return text
 
-    def switch(self, pointer: str, label: str, send: Send, *, value: bool = False) -> ui.switch:
-        found = ui.switch(label, value=self.carried.get(pointer, value), on_change=self.changed)
-        self.at[pointer] = Field(label, found, send)
-        return found
+    def switch(self, pointer: str, label: str, to_json: ToJson, *, default: bool = False) -> ui.switch:
+        switch = ui.switch(label, value=self.initial.get(pointer, default), on_change=self.on_change)
+        self.by_pointer[pointer] = Field(label, switch, to_json)
+        return switch
 
     def value(self, pointer: str) -> Any:
         """The value that this field would send; None if the kind has no such field."""
-        return self.at[pointer].sent if pointer in self.at else None
+        return self.by_pointer[pointer].json_value if pointer in self.by_pointer else None
 
     def dataset(self) -> Dataset | None:
-        return self.stock.datasets.get(str(self.value("/dataset")))
+        return self.choices.datasets.get(str(self.value("/dataset")))
 
-    def choose_dataset(self, value: str | None) -> ui.select:
-        names = {d.id: d.name for d in self.stock.datasets.values()}
+    def choose_dataset(self, default: str | None) -> ui.select:
+        names = {d.id: d.name for d in self.choices.datasets.values()}
         return self.choose(
-            "/dataset", "Data set", names, value, required="Choose a data set.", search=len(names) > 12
+            "/dataset", "Data set", names, default, required="Choose a data set.", search=len(names) > 12
         )
 
 
-def _misfit(value: float, *, bounds: Bounds, whole: bool) -> str:
+def _bounds_error(number: float, *, bounds: Bounds, whole: bool) -> str:
     """The message for a number that is out of bounds or not whole; "" if it is valid."""
-    if bounds.contain(value) and (not whole or float(value).is_integer()):
+    if bounds.contain(number) and (not whole or float(number).is_integer()):
         return ""
     kind = "a whole number" if whole else "a number"
     return f"Enter {kind}: {bounds}."
 
 
-def percent(value: float) -> float:
+def percent(percentage: float) -> float:
     """Convert a percentage to a share."""
-    return round(value / 100, 6)
+    return round(percentage / 100, 6)
 
 
 @contextmanager
-def folded(title: str) -> Iterator[None]:
+def collapsible(title: str) -> Iterator[None]:
     """Collapse rarely needed fields under a title."""
     with ui.element("details").style("margin-top: 10px"):
         ui.html(title, tag="summary", sanitize=False)
         with ui.element("div").classes("form").style("margin-top: 10px"):
             yield
-
-
-def _as_it_is(value: Any) -> Any:
-    return value

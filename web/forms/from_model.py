@@ -12,8 +12,7 @@ from masktune.contract.parameters import Bounds
 from web.forms.estimate import Plan
 from web.forms.fields import Field, Fields, percent
 from web.shell import html
-from web.text import labels as words
-from web.widgets import choice
+from web.text import labels
 
 GROUPS = {
     "": "groups inferred from mistakes",
@@ -25,7 +24,7 @@ NO_MODEL = "No model has the classes of this data set yet. Train one on it, or c
 METHODS = {"": "xgradcam, as in the paper", "gradcam": "gradcam", "random": "random places"}
 
 
-class OfModel(Fields):
+class ModelFields(Fields):
     """A job that starts from a model: by default the data set's newest of an arm that suits the kind."""
 
     kind = ""
@@ -34,50 +33,50 @@ class OfModel(Fields):
 
     def build(self) -> None:
         options = self.models()
-        dataset, model = self._begin()
+        dataset, model = self._preselected()
         if not options:
             html("nothing_to_start_from", what="model", kind="masktune")
-        self.strange = html("notice", tone="unsure", text=NO_MODEL)
+        self.mismatch = html("notice", tone="unsure", text=NO_MODEL)
         with ui.element("div").classes("form"):
             chosen = self.choose(
                 "/model", "Model", options, model, required="Choose a model.", search=len(options) > 12
             ).classes("whole")
-            self.choose_dataset(dataset).classes("whole").on_value_change(self._another)
-            chosen.on_value_change(self._follow)
+            self.choose_dataset(dataset).classes("whole").on_value_change(self._dataset_changed)
+            chosen.on_value_change(self._model_changed)
             self.more()
-        self._judge()
+        self._show_mismatch()
 
     def more(self) -> None:
         """Draw the kind's fields other than model and data set."""
 
-    def another_dataset(self) -> None:
-        """Update whatever depends on the chosen data set."""
+    def update_splits(self) -> None:
+        """Offer the splits of the chosen data set."""
 
-    def _another(self, *_: object) -> None:
-        self._judge()
-        self.another_dataset()
+    def _dataset_changed(self, *_: object) -> None:
+        self._show_mismatch()
+        self.update_splits()
 
-    def _judge(self) -> None:
+    def _show_mismatch(self) -> None:
         """Show a notice if no model fits the data set."""
         dataset = self.dataset()
-        known = dataset is None or any(m.classes == dataset.classes for m in self.stock.models)
-        self.strange.set_visibility(bool(self.stock.models) and not known)
+        fits = dataset is None or any(m.classes == dataset.classes for m in self.choices.models)
+        self.mismatch.set_visibility(bool(self.choices.models) and not fits)
 
     def models(self) -> dict[str, str]:
-        names = {d.id: d.name for d in self.stock.datasets.values()}
-        return {m.id: words.told_of(m, names.get(m.dataset or "", "")) for m in self.stock.models}
+        names = {d.id: d.name for d in self.choices.datasets.values()}
+        return {m.id: labels.model_label(m, names.get(m.dataset or "", "")) for m in self.choices.models}
 
     def model(self) -> Model | None:
-        return next((m for m in self.stock.models if m.id == self.value("/model")), None)
+        return next((m for m in self.choices.models if m.id == self.value("/model")), None)
 
     def splits(self) -> dict[str, str]:
         """The chosen data set's splits with their numbers of images; all splits if no data set is chosen."""
         dataset = self.dataset()
         if dataset is None:
-            return dict(words.SPLITS)
+            return dict(labels.SPLITS)
         return {
-            split: f"{words.SPLITS[split]} ({words.counted(dataset.splits[split], 'image', 'images')})"
-            for split in words.splits_of(dataset)
+            split: f"{labels.SPLITS[split]} ({labels.count_of(dataset.splits[split], 'image', 'images')})"
+            for split in labels.splits_of(dataset)
         }
 
     def images(self, dataset: Dataset) -> dict[str, int]:
@@ -90,27 +89,27 @@ class OfModel(Fields):
             return None
         return Plan(self.kind, self.images(dataset), backbone=model.backbone, image_size=model.image_size)
 
-    def _begin(self) -> tuple[str | None, str | None]:
+    def _preselected(self) -> tuple[str | None, str | None]:
         """The data set and the model that are preselected."""
-        carried, wanted = self.carried.get("/model"), self.carried.get("/dataset")
-        given = next((m for m in self.stock.models if m.id == carried), None)
-        newest = given or next((m for m in self.stock.models if m.dataset in self.stock.datasets), None)
-        wanted = wanted or (newest.dataset if newest else next(iter(self.stock.datasets)))
-        dataset = self.stock.datasets.get(str(wanted))
-        if given is not None or dataset is None:
-            return (dataset.id if dataset else None), (given.id if given else None)
-        fitting = [m for m in self.stock.models if m.classes == dataset.classes]
+        models, datasets = self.choices.models, self.choices.datasets
+        model = next((m for m in models if m.id == self.initial.get("/model")), None)
+        newest = model or next((m for m in models if m.dataset in datasets), None)
+        default = newest.dataset if newest else next(iter(datasets))
+        dataset = datasets.get(str(self.initial.get("/dataset") or default))
+        if model is not None or dataset is None:
+            return (dataset.id if dataset else None), (model.id if model else None)
+        fitting = [m for m in models if m.classes == dataset.classes]
         fitting.sort(key=lambda m: (m.dataset != dataset.id, m.arm not in self.arms))
         return dataset.id, (fitting[0].id if fitting else None)
 
-    def _follow(self, *_: object) -> None:
+    def _model_changed(self, *_: object) -> None:
         """When another model is chosen, choose the data set that it was trained on."""
         model = self.model()
-        if model is not None and model.dataset in self.stock.datasets:
-            self.at["/dataset"].element.value = model.dataset
+        if model is not None and model.dataset in self.choices.datasets:
+            self.by_pointer["/dataset"].element.value = model.dataset
 
 
-class Mask(OfModel):
+class Mask(ModelFields):
     """Computing and storing the saliency maps of a model."""
 
     kind = "mask"
@@ -120,7 +119,7 @@ class Mask(OfModel):
         masking(self)
 
 
-class RetrainHead(OfModel):
+class RetrainHead(ModelFields):
     """Refitting the last layer of a model."""
 
     kind = "retrain_head"
@@ -134,66 +133,66 @@ class RetrainHead(OfModel):
         second.bind_visibility_from(groups, "value", value="disagreement")
 
 
-class Evaluate(OfModel):
+class Evaluate(ModelFields):
     """Accuracy on splits held out from training."""
 
     kind = "evaluate"
     arms = ("masktune", "retrained", "imported")
 
     def more(self) -> None:
-        offered = self.splits()
-        self.chosen = ui.select(
-            offered,
+        options = self.splits()
+        self.select = ui.select(
+            options,
             multiple=True,
-            value=_kept(self.carried.get("/splits"), offered),
+            value=_available(self.initial.get("/splits"), options),
             label="Splits",
-            on_change=self.changed,
+            on_change=self.on_change,
         )
-        self.chosen.props('outlined dense options-dense behavior=menu aria-label="Splits"').classes("whole")
-        self.at["/splits"] = Field("Splits", self.chosen, list, "Choose at least one split.")
+        self.select.props('outlined dense options-dense behavior=menu aria-label="Splits"').classes("whole")
+        self.by_pointer["/splits"] = Field("Splits", self.select, list, "Choose at least one split.")
 
-    def another_dataset(self) -> None:
-        offered = self.splits()
-        self.chosen.set_options(offered, value=_kept(self.chosen.value, offered))
+    def update_splits(self) -> None:
+        options = self.splits()
+        self.select.set_options(options, value=_available(self.select.value, options))
 
     def images(self, dataset: Dataset) -> dict[str, int]:
         return {split: dataset.splits.get(split, 0) for split in self.value("/splits") or ()}
 
 
-class Predict(OfModel):
+class Predict(ModelFields):
     """Writing the predictions of a split to a file."""
 
     kind = "predict"
     arms = ("masktune", "retrained", "imported")
 
     def more(self) -> None:
-        self.chosen = self.choose("/split", "Split", self.splits(), "test")
+        self.select = self.choose("/split", "Split", self.splits(), "test")
         self.choose("/output", "File", {"parquet": "Parquet", "csv": "CSV"}, "parquet")
-        when = self.choose("policy", "When to answer", words.POLICIES, "none").classes("whole")
+        when = self.choose("policy", "When to answer", labels.POLICIES, "none").classes("whole")
         shares = {
             "coverage": ("Percentage to answer", 100.0),
             "max_risk": ("Highest percentage wrong", 99.9),
             "min_score": ("Lowest score, in percent", 100.0),
         }
         for policy, (label, high) in shares.items():
-            first = words.POLICY_START[policy]
-            share = self.number(f"/{policy}", label, percent, Bounds(ge=0.1, le=high), value=first)
+            first = labels.POLICY_START[policy]
+            share = self.number(f"/{policy}", label, percent, Bounds(ge=0.1, le=high), default=first)
             share.bind_visibility_from(when, "value", value=policy)
-        carried = self.carried.get("/risk_confidence")
-        sure = choice("Confidence", words.CONFIDENCES, carried or 0.99, on_change=self.changed)
-        self.at["/risk_confidence"] = Field("Confidence", sure, float)
-        unsure = {"abstain": "abstain on every input", "error": "fail the job"}
-        otherwise = self.choose("/on_uncertified", "If no threshold is certified", unsure, "abstain")
-        for field in (sure, otherwise):
+        confidence = self.choose("/risk_confidence", "Confidence", labels.CONFIDENCES, 0.99)
+        actions = {"abstain": "abstain on every input", "error": "fail the job"}
+        action = self.choose("/on_uncertified", "If no threshold is certified", actions, "abstain")
+        for field in (confidence, action):
             field.bind_visibility_from(when, "value", value="max_risk")
         self.switch("/explain", "Add saliency maps", lambda on: on or None).classes("whole")
 
-    def another_dataset(self) -> None:
-        offered, present = self.splits(), self.chosen.value
-        self.chosen.set_options(offered, value=present if present in offered else "test")
+    def update_splits(self) -> None:
+        options, split = self.splits(), self.select.value
+        self.select.set_options(options, value=split if split in options else "test")
 
-    def sent(self) -> dict[str, Any]:
-        return {name: value for name, value in super().sent().items() if name != "policy"}
+    def request_body(self) -> dict[str, Any]:
+        body = super().request_body()
+        del body["policy"]  # told by the field that it makes visible
+        return body
 
     def images(self, dataset: Dataset) -> dict[str, int]:
         split = str(self.value("/split"))
@@ -206,6 +205,6 @@ def masking(fields: Fields) -> None:
     fields.hyperparameter("/masking/sigmas", "Mask above mean + … std. deviations")
 
 
-def _kept(wanted: Sequence[str] | None, offered: dict[str, str]) -> list[str]:
-    """The wanted splits that are offered; if there are none, the splits that judge a model."""
-    return [s for s in wanted or () if s in offered] or [s for s in ("val", "test") if s in offered]
+def _available(splits: Sequence[str] | None, options: dict[str, str]) -> list[str]:
+    """Those of the splits that the data set has; if there are none, the splits that judge a model."""
+    return [s for s in splits or () if s in options] or [s for s in ("val", "test") if s in options]

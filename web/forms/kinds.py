@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from masktune import Dataset
+from masktune import Dataset, Job
 from web.forms.estimate import LITE0, Plan
-from web.forms.fields import Fields, folded
+from web.forms.fields import Fields, collapsible
 from web.forms.from_model import Evaluate, Mask, Predict, RetrainHead, masking
 from web.shell import html
-from web.text import labels as words
+from web.text import labels
 
 BACKBONES = (LITE0, "small_cnn", "resnet32", "resnet18", "resnet50", "convnext_tiny", "vit_b_16")
 WEIGHTS: dict[bool | str, str] = {
@@ -33,14 +33,14 @@ class Erm(Fields):
 
     def build(self) -> None:
         titles = {"": "none: automatic"}
-        titles |= {p.name: p.title or p.name for p in self.stock.presets.values()}
+        titles |= {p.name: p.title or p.name for p in self.choices.presets.values()}
         with ui.element("div").classes("form"):
-            self.choose_dataset(next(iter(self.stock.datasets))).classes("whole")
+            self.choose_dataset(next(iter(self.choices.datasets))).classes("whole")
             self.choose("/preset", "Preset", titles)
             self.text("/backbone", "Network", BACKBONES)
             self.choose("/pretrained", "Weights at the start", WEIGHTS)
             self.choose("/freeze_backbone", "What is trained", TRAINED)
-        with folded("Fields that override the preset"):
+        with collapsible("Fields that override the preset"):
             self.hyperparameter("/epochs", "Epochs")
             self.hyperparameter("/image_size", "Image size in pixels")
             self.hyperparameter("/batch_size", "Batch size")
@@ -53,7 +53,7 @@ class Erm(Fields):
         dataset = self.dataset()
         if dataset is None:
             return None
-        preset = self.stock.presets.get(self.value("/preset") or "")
+        preset = self.choices.presets.get(self.value("/preset") or "")
         base = dict(preset.params) if preset else {}
         pretrained, frozen = self.value("/pretrained"), self.value("/freeze_backbone")
         return Plan(
@@ -76,11 +76,11 @@ class Masktune(Erm):
 
     def build(self) -> None:
         super().build()
-        with folded("Masks and control"):
+        with collapsible("Masks and control"):
             masking(self)
             self.hyperparameter("/finetune/epochs", "Epochs on masked images")
             self.switch(
-                "/control", "Train a control without masks", lambda on: None if on else False, value=True
+                "/control", "Train a control without masks", lambda on: None if on else False, default=True
             )
 
 
@@ -90,7 +90,7 @@ class Finetune(Fields):
     kind = "finetune"
 
     def build(self) -> None:
-        options = {job.id: self._told(job.id) for job in self.stock.mask_sets}
+        options = {job.id: self._label(job) for job in self.choices.mask_sets}
         if not options:
             html("nothing_to_start_from", what="mask set", kind="mask")
         with ui.element("div").classes("form"):
@@ -104,8 +104,7 @@ class Finetune(Fields):
             self.hyperparameter("/seed", "Seed")
 
     def plan(self) -> Plan | None:
-        job = next((job for job in self.stock.mask_sets if job.id == self.value("/mask_set")), None)
-        dataset = self.stock.datasets.get(str(job.dataset)) if job is not None else None
+        job, dataset = self._mask_job(), self.dataset()
         if job is None or dataset is None:
             return None
         params = job.params.model_dump()
@@ -119,16 +118,18 @@ class Finetune(Fields):
         )
 
     def dataset(self) -> Dataset | None:
-        job = next((job for job in self.stock.mask_sets if job.id == self.value("/mask_set")), None)
-        return self.stock.datasets.get(str(job.dataset)) if job is not None else None
+        job = self._mask_job()
+        return self.choices.datasets.get(str(job.dataset)) if job is not None else None
 
-    def _told(self, number: str) -> str:
-        job = next(job for job in self.stock.mask_sets if job.id == number)
-        dataset = self.stock.datasets.get(str(job.dataset))
+    def _mask_job(self) -> Job | None:
+        return next((job for job in self.choices.mask_sets if job.id == self.value("/mask_set")), None)
+
+    def _label(self, job: Job) -> str:
+        dataset = self.choices.datasets.get(str(job.dataset))
         parts = (
             dataset.name if dataset else job.dataset,
             job.params.model_dump().get("backbone"),
-            words.ago(job.ended_at),
+            labels.ago(job.ended_at),
         )
         return " · ".join(str(part) for part in (*parts, job.id[-6:]))
 

@@ -4,51 +4,51 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from masktune import Dataset, Job, Sample
+from masktune import Dataset, Job
 from web.paging import Pager
-from web.shell import button, confirmed, guarded, html, page, titled
-from web.text import labels as words
-from web.transport.connection import api, own_key
-from web.widgets import choice, pages_of, remember
+from web.shell import button, confirm, html, notify_on_error, page, set_title
+from web.text import labels
+from web.transport.connection import api
+from web.widgets import select_field, set_query, show_pages
 
 SAMPLES = 36
 """Samples per page."""
-LOOK_SECONDS = 1.0
-EVERY = ""
+REFRESH_SECONDS = 1.0
+ALL = ""
 """The option that disables a filter."""
 
 
 @page("/datasets/{dataset_id}", "Data set", "/")
 async def show(dataset_id: str, split: str = "", label: str = "", group: str = "") -> None:
-    found, own = await api().datasets.get(dataset_id), await own_key(api())
-    titled(f"{words.cut(found.name)} · Data set")
+    dataset, own = await api().datasets.get(dataset_id), await api().keys.whoami()
+    set_title(f"{labels.shorten(dataset.name)} · Data set")
     with ui.element("div").classes("title-row"):
-        html("dataset_title", d=found)
+        html("dataset_title", d=dataset)
         with ui.element("div").classes("actions"):
-            if found.state == "ready":
+            if dataset.state == "ready":
                 if own.may("train"):
-                    button("Train a model", lambda: ui.navigate.to(f"/new?dataset={found.id}"))
-                button("Show jobs", lambda: ui.navigate.to(f"/jobs?dataset={found.id}"), "second")
+                    button("Train a model", lambda: ui.navigate.to(f"/new?dataset={dataset.id}"))
+                button("Show jobs", lambda: ui.navigate.to(f"/jobs?dataset={dataset.id}"), "second")
             if own.may("admin"):
-                button("Delete", lambda: _delete(found), "danger")
-    if found.state == "importing":
-        await _growing(found)
+                button("Delete", lambda: _delete(dataset), "danger")
+    if dataset.state == "importing":
+        await _show_import(dataset)
         return
-    html("dataset_report", d=found, splits=words.splits_of(found))
-    if found.state == "ready":
-        await _samples(found, split, label, group)
+    html("dataset_report", d=dataset, splits=labels.splits_of(dataset))
+    if dataset.state == "ready":
+        await _samples(dataset, split, label, group)
 
 
-async def _growing(dataset: Dataset) -> None:
+async def _show_import(dataset: Dataset) -> None:
     """Show the import's progress; reload the page when it has ended."""
     job = dataset.job
     holder = ui.element("div").props("aria-live=polite")
     connection = api()
 
-    @guarded
-    async def look() -> None:
-        seen = await connection.datasets.get(dataset.id)
-        if seen.state != "importing":
+    @notify_on_error
+    async def refresh() -> None:
+        current = await connection.datasets.get(dataset.id)
+        if current.state != "importing":
             timer.deactivate()
             ui.navigate.reload()
             return
@@ -57,55 +57,52 @@ async def _growing(dataset: Dataset) -> None:
         with holder:
             html("importing", job=importing)
 
-    timer = ui.timer(LOOK_SECONDS, look)
-    await look()
+    timer = ui.timer(REFRESH_SECONDS, refresh)
+    await refresh()
 
 
-async def _samples(dataset: Dataset, *chosen: str) -> None:
-    """Show the images, filtered by split, class and group, page by page; `chosen`: the initial filters."""
+async def _samples(dataset: Dataset, *filters: str) -> None:
+    """Show the images page by page; `filters`: the initial split, class and group."""
     ui.html("<h2>Samples</h2>", sanitize=False)
-    splits = {EVERY: "all splits"} | {s: words.SPLITS[s] for s in words.splits_of(dataset)}
-    labels = {EVERY: "all classes"} | {name: name for name in dataset.classes}
-    groups = {EVERY: "all groups"} | {group.name: group.name for group in dataset.groups}
+    splits = {ALL: "all splits"} | {s: labels.SPLITS[s] for s in labels.splits_of(dataset)}
+    classes = {ALL: "all classes"} | {name: name for name in dataset.classes}
+    groups = {ALL: "all groups"} | {group.name: group.name for group in dataset.groups}
     connection = api()
 
     async def draw() -> None:
-        listed = connection.datasets.samples(
+        samples = connection.datasets.samples(
             dataset.id,
             split=split.value or None,
             label=label.value or None,
             group=(group.value or None) if group else None,
             limit=SAMPLES + 1,
         )
-        pager = Pager(listed, SAMPLES)
+        pager = Pager(samples, SAMPLES)
         await pager.page()
         holder.clear()
         with holder:
-            await pages_of(pager, lambda samples: _grid(dataset, samples))
+            await show_pages(pager, lambda page: html("samples", dataset=dataset.id, samples=page))
 
-    @guarded
+    @notify_on_error
     async def redraw(*_: object) -> None:
-        by = {"split": split.value, "label": label.value, "group": group.value if group else ""}
-        remember(f"/datasets/{dataset.id}", **by)
+        chosen = {"split": split.value, "label": label.value, "group": group.value if group else ""}
+        set_query(f"/datasets/{dataset.id}", **chosen)
         await draw()
 
-    at_first = [
-        name if name in known else EVERY for name, known in zip(chosen, (splits, labels, groups), strict=True)
+    initial = [
+        name if name in options else ALL
+        for name, options in zip(filters, (splits, classes, groups), strict=True)
     ]
     with ui.element("div").classes("form").style("margin-bottom: 16px"):
-        split = choice("Split", splits, at_first[0], on_change=redraw)
-        label = choice("Class", labels, at_first[1], on_change=redraw, search=len(labels) > 12)
-        group = choice("Group", groups, at_first[2], on_change=redraw) if dataset.groups else None
+        split = select_field("Split", splits, initial[0], on_change=redraw)
+        label = select_field("Class", classes, initial[1], on_change=redraw, search=len(classes) > 12)
+        group = select_field("Group", groups, initial[2], on_change=redraw) if dataset.groups else None
     holder = ui.element("div")
     await draw()
 
 
-def _grid(dataset: Dataset, samples: list[Sample]) -> None:
-    html("samples", dataset=dataset.id, samples=samples)
-
-
-@guarded
+@notify_on_error
 async def _delete(dataset: Dataset) -> None:
-    if await confirmed(f"Delete “{dataset.name}” and its images? This cannot be undone.", "Delete it"):
+    if await confirm(f"Delete “{dataset.name}” and its images? This cannot be undone.", "Delete it"):
         await api().datasets.delete(dataset.id)
         ui.navigate.to("/")

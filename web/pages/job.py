@@ -7,20 +7,20 @@ from urllib.parse import urlencode
 
 from nicegui import background_tasks, ui
 
-from masktune import AsyncClient, ClientError, Job, OwnKey, ProblemError
+from masktune import AsyncClient, ClientError, Event, Job, OwnKey
+from masktune.client.calls import get, pages
 from masktune.contract.stages import STAGES
 from web.charts import svg
 from web.forms.kinds import FORMS
-from web.history import Fetch, beginning, fetching, past
-from web.job_timeline import Story
-from web.shell import button, confirmed, guarded, html, page, rendered, titled, told
-from web.text import labels as words
-from web.transport.connection import api, own_key
+from web.job_timeline import JobTimeline
+from web.shell import button, confirm, error_text, html, notify_on_error, page, render, set_title
+from web.text import labels
+from web.transport.connection import api, dataset_name
 
 DRAW_SECONDS = 0.7
-BREATH = 200
-"""Events of a long history processed before yielding to other pages."""
-AWAY_SECONDS = 3.0
+TAIL = 500
+"""The newest events, which are followed; of older ones, those within an epoch are left out."""
+RETRY_SECONDS = 3.0
 """Seconds before the page asks an unavailable service for events again."""
 REPORTED = ("masktune", "erm", "finetune", "retrain_head", "evaluate")
 
@@ -28,20 +28,10 @@ REPORTED = ("masktune", "erm", "finetune", "retrain_head", "evaluate")
 @page("/jobs/{job_id}", "Job", "/jobs")
 async def show(job_id: str) -> None:
     job = await api().jobs.get(job_id)
-    view = View(api(), job, await _name(api(), job), await own_key(api()))
+    view = View(api(), job, await dataset_name(api(), job.dataset), await api().keys.whoami())
     view.build()
     following = background_tasks.create(view.follow(), name=f"follow {job.id}")
     ui.context.client.on_delete(following.cancel)
-
-
-async def _name(connection: AsyncClient, job: Job) -> str:
-    """The name of the job's data set, which may have been deleted."""
-    if job.dataset is None:
-        return ""
-    try:
-        return (await connection.datasets.get(job.dataset)).name
-    except ProblemError:
-        return "a deleted data set"
 
 
 class View:
@@ -49,9 +39,9 @@ class View:
 
     def __init__(self, connection: AsyncClient, job: Job, dataset: str, own: OwnKey) -> None:
         self.connection, self.job, self.dataset, self.own = connection, job, dataset, own
-        self.story = Story()
+        self.timeline = JobTimeline()
         self.dirty = True
-        self.away = ""
+        self.connection_error = ""
 
     def build(self) -> None:
         with ui.element("div").classes("title-row"):
@@ -70,20 +60,20 @@ class View:
         if not self.dirty:
             return
         self.dirty = False
-        job, story = self.job, self.story
-        percent = "" if job.ended else f"{words.percent(float(str(self._progress()['fraction'])), 0)} · "
-        titled(f"{percent}{words.kind(job.kind)} on {words.cut(self.dataset)} · {job.state}")
-        self.title.content = rendered("job_title", job=job, dataset=self.dataset)
-        self.head.content = rendered(
+        job, timeline = self.job, self.timeline
+        percent = "" if job.ended else f"{labels.percent(float(str(self._progress()['fraction'])), 0)} · "
+        set_title(f"{percent}{labels.kind(job.kind)} on {labels.shorten(self.dataset)} · {job.state}")
+        self.title.content = render("job_title", job=job, dataset=self.dataset)
+        self.head.content = render(
             "job_head",
             job=job,
-            stages=stages(job, story),
+            stages=stages(job, timeline),
             progress=self._progress(),
-            away=self.away,
-            asked=words.asked(job.kind, job.params.model_dump()),
+            connection_error=self.connection_error,
+            description=labels.job_description(job.kind, job.params.model_dump()),
         )
-        self.curves.content = rendered("charts", charts=[svg(chart) for chart in story.charts])
-        self.log.content = rendered("job_log", lines=story.log, skipped=story.skipped)
+        self.curves.content = render("charts", charts=[svg(chart) for chart in timeline.charts])
+        self.log.content = render("job_log", lines=timeline.log)
         if self.drawn_for != (job.state, bool(job.models)):
             self.drawn_for = (job.state, bool(job.models))
             self.actions.clear()
@@ -92,53 +82,50 @@ class View:
 
     def _progress(self) -> dict[str, object]:
         """The newest figures: those of an event while the job runs, otherwise those of the job."""
-        newest = {} if self.job.ended else self.story.progress.model_dump(exclude_unset=True)
+        newest = {} if self.job.ended else self.timeline.progress.model_dump(exclude_unset=True)
         return self.job.progress.model_dump() | newest
 
     def _buttons(self) -> None:
         job = self.job
         if job.state == "succeeded" and job.kind in REPORTED:
-            button("Read the report", lambda: ui.navigate.to(f"/jobs/{job.id}/report"))
+            _link("Read the report", f"/jobs/{job.id}/report")
         if job.state == "succeeded" and job.kind == "predict":
-            button("Download the predictions", lambda: ui.navigate.to(f"/files/jobs/{job.id}/predictions"))
+            _link("Download the predictions", f"/files/jobs/{job.id}/predictions")
         if not self.own.may("train"):
             return
         if job.state == "succeeded" and job.kind == "mask":
-            button(
-                "Finetune with these masks", lambda: ui.navigate.to(f"/new?kind=finetune&mask_set={job.id}")
-            )
+            _link("Finetune with these masks", f"/new?kind=finetune&mask_set={job.id}")
         if not job.ended and job.state != "cancelling":
             button("Cancel", self.cancel, "danger")
         if job.state in ("failed", "cancelled"):
             button("Resume", self.resume)
             if job.kind in FORMS:
-                button(
-                    "Edit as a new job", lambda: ui.navigate.to(f"/new?{urlencode(self._again())}"), "second"
-                )
+                _link("Edit as a new job", f"/new?{urlencode(self._form_query())}", "second")
 
-    def _again(self) -> dict[str, str]:
-        """The values that the form of a new job of this kind starts with."""
+    def _form_query(self) -> dict[str, str]:
+        """The choices that the form of a new job of this kind starts with."""
         job = self.job
-        asked = {"dataset": job.dataset, **job.inputs.model_dump(include={"model", "mask_set"})}
-        return {"kind": job.kind} | {name: str(value) for name, value in asked.items() if value}
+        inputs = {"dataset": job.dataset, **job.inputs.model_dump(include={"model", "mask_set"})}
+        return {"kind": job.kind} | {name: str(id) for name, id in inputs.items() if id}
 
     async def follow(self) -> None:
-        """Process every event until the job ends, across restarts of the service. Of a long history, only
-        what is drawn is read.
+        """Process events until the job ends, across restarts of the service: the newest as they happen,
+        earlier ones while the page already shows the newest.
         """
-        fetch = fetching(self.connection, self.job.id)
-        self.story.skipped = start = beginning(self.job.events)
+        start = max(0, self.job.events - TAIL)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen(start))
             if start:
-                tasks.create_task(self._look_back(fetch, start))
+                tasks.create_task(self._read_history(start))
 
-    async def _look_back(self, fetch: Fetch, upto: int) -> None:
-        """Fill in the history while the page already shows the newest events."""
+    async def _read_history(self, last: int) -> None:
+        """Process the events up to id `last` that are drawn: all but those within an epoch."""
+        query = get(f"/jobs/{self.job.id}/events", thin=True, limit=100)
         try:
-            async for events in past(fetch, upto):
-                for event in events:
-                    self.story.add(event)
+            async for event in self.connection.driver.iterate(pages(query, Event)):
+                if event.id > last:
+                    return
+                self.timeline.add(event)
                 self.dirty = True
         except ClientError:  # the page works without it; reloading tries again
             return
@@ -149,45 +136,42 @@ class View:
             try:
                 async for event in self.connection.jobs.events(self.job.id, after=last):
                     last = event.id
-                    self.story.add(event)
-                    self.away, self.dirty = "", True
-                    if event.id % BREATH == 0:
-                        await asyncio.sleep(0)
+                    self.timeline.add(event)
+                    self.connection_error, self.dirty = "", True
                     if event.type in ("state", "stage"):
                         self.job = await self.connection.jobs.get(self.job.id)
                 self.job = await self.connection.jobs.get(self.job.id)
-                self.away, self.dirty = "", True
+                self.connection_error, self.dirty = "", True
                 if self.job.ended:
                     return
             except ClientError as error:
-                self.away, self.dirty = ". ".join(told(error)), True
-            await asyncio.sleep(AWAY_SECONDS)
+                self.connection_error, self.dirty = ". ".join(error_text(error)), True
+            await asyncio.sleep(RETRY_SECONDS)
 
+    @notify_on_error
     async def cancel(self) -> None:
-        if await confirmed(
-            "Cancel this job? What it has trained so far is kept, and it can be resumed.", "Cancel the job"
-        ):
-            await guarded(self._cancel)()
+        question = "Cancel this job? What it has trained so far is kept, and it can be resumed."
+        if await confirm(question, "Cancel the job"):
+            self.job = await self.connection.jobs.cancel(self.job.id)
+            self.dirty = True
 
-    async def _cancel(self) -> None:
-        self.job = await self.connection.jobs.cancel(self.job.id)
-        self.dirty = True
-
+    @notify_on_error
     async def resume(self) -> None:
-        await guarded(self._resume)()
-
-    async def _resume(self) -> None:
         self.job = await self.connection.jobs.resume(self.job.id)
         ui.navigate.reload()
 
 
-def stages(job: Job, story: Story) -> list[tuple[str, str, str]]:
-    """(name, CSS class, words) of each stage: done, current, or still to come."""
-    found = []
-    order = words.STAGES_OF.get(job.kind, ())
+def _link(text: str, path: str, kind: str = "") -> None:
+    button(text, lambda: ui.navigate.to(path), kind)
+
+
+def stages(job: Job, timeline: JobTimeline) -> list[tuple[str, str]]:
+    """(CSS class, name) of each stage: done, current, or still to come."""
+    states = []
+    order = labels.STAGES_OF.get(job.kind, ())
     before = order[: order.index(job.stage)] if job.stage in order else ()
     for stage in order:
-        done = stage in story.finished or stage in before or job.state == "succeeded"
+        done = stage in timeline.finished or stage in before or job.state == "succeeded"
         state = "done" if done else "now" if stage == job.stage and job.state == "running" else ""
-        found.append((stage, state, STAGES[stage]))
-    return found
+        states.append((state, STAGES[stage]))
+    return states

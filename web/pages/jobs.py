@@ -6,27 +6,27 @@ from nicegui import ui
 
 from masktune import ClientError, Job
 from web.paging import Pager
-from web.shell import button, guarded, html, page
-from web.text import labels as words
-from web.transport.connection import api, dataset_names, own_key
-from web.widgets import choice, pages_of, remember
+from web.shell import button, html, notify_on_error, page
+from web.text import labels
+from web.transport.connection import api, dataset_names
+from web.widgets import select_field, set_query, show_pages
 
 PER_PAGE = 25
 STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
-LOOK_SECONDS = 3.0
-AT_THE_TABLE = "Boolean(document.activeElement?.closest('table'))"
+REFRESH_SECONDS = 3.0
+FOCUS_IN_TABLE = "Boolean(document.activeElement?.closest('table'))"
 """Whether the keyboard focus is in the table: redrawing it would lose the focus."""
 
 
 @page("/jobs", "Jobs")
 async def show(dataset: str = "", kind: str = "", state: str = "") -> None:
-    names, own = await dataset_names(), await own_key(api())
+    names, own = await dataset_names(), await api().keys.whoami()
     with ui.element("div").classes("title-row"):
-        html("jobs_title", dataset=dataset, name=words.cut(names.get(dataset, "one data set")))
+        html("jobs_title", dataset=dataset, name=labels.shorten(names.get(dataset, "one data set")))
         if own.may("train"):
             button("New job", lambda: ui.navigate.to(f"/new?dataset={dataset}" if dataset else "/new"))
     view = View(names, dataset)
-    await view.build(kind if kind in words.KINDS else "", state if state in STATES else "")
+    await view.build(kind if kind in labels.KINDS else "", state if state in STATES else "")
 
 
 class View:
@@ -34,21 +34,21 @@ class View:
 
     def __init__(self, names: dict[str, str], dataset: str) -> None:
         self.connection, self.names, self.dataset = api(), names, dataset
-        self.shown: list[Job] = []
+        self.page: list[Job] = []
 
     async def build(self, kind: str, state: str) -> None:
         with ui.element("div").classes("form").style("margin-bottom: 16px; max-width: 560px"):
-            kinds = {"": "all kinds"} | {name: words.kind(name) for name in words.KINDS}
+            kinds = {"": "all kinds"} | {name: labels.kind(name) for name in labels.KINDS}
             states = {"": "all states"} | {name: name for name in STATES}
-            self.kind = choice("Kind", kinds, kind, on_change=guarded(self.filtered))
-            self.state = choice("State", states, state, on_change=guarded(self.filtered))
+            self.kind = select_field("Kind", kinds, kind, on_change=notify_on_error(self.filter))
+            self.state = select_field("State", states, state, on_change=notify_on_error(self.filter))
         self.holder = ui.element("div")
-        await self.draw(await self.listed())
-        ui.timer(LOOK_SECONDS, self.look, immediate=False)
+        await self.draw(await self.newest())
+        ui.timer(REFRESH_SECONDS, self.refresh, immediate=False)
 
-    async def listed(self) -> Pager[Job]:
+    async def newest(self) -> Pager[Job]:
         """The list from its newest job, with its first page read."""
-        found = Pager(
+        pager = Pager(
             self.connection.jobs.list(
                 kind=self.kind.value or None,
                 state=self.state.value or None,
@@ -57,35 +57,34 @@ class View:
             ),
             PER_PAGE,
         )
-        await found.page()
-        return found
+        await pager.page()
+        return pager
 
     async def draw(self, pager: Pager[Job]) -> None:
         self.pager = pager
         self.holder.clear()
         with self.holder:
-            await pages_of(pager, self._table)
+            await show_pages(pager, self._table)
 
     def _table(self, jobs: list[Job]) -> None:
-        self.shown = jobs
-        html(
-            "jobs", jobs=jobs, names=self.names, all=not (self.kind.value or self.state.value or self.dataset)
-        )
+        self.page = jobs
+        is_filtered = bool(self.kind.value or self.state.value or self.dataset)
+        html("jobs", jobs=jobs, names=self.names, is_filtered=is_filtered)
 
-    async def filtered(self, *_: object) -> None:
-        remember("/jobs", dataset=self.dataset, kind=self.kind.value, state=self.state.value)
-        await self.draw(await self.listed())
+    async def filter(self, *_: object) -> None:
+        set_query("/jobs", dataset=self.dataset, kind=self.kind.value, state=self.state.value)
+        await self.draw(await self.newest())
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Refresh the list, unless the visitor has turned the page or has the focus in the table."""
         pager = self.pager
-        if pager.number or all(job.ended for job in self.shown):
+        if pager.number or all(job.ended for job in self.page):
             return
         try:
-            seen = await self.listed()
-            if await seen.page() == self.shown or await ui.run_javascript(AT_THE_TABLE):
+            newest = await self.newest()
+            if await newest.page() == self.page or await ui.run_javascript(FOCUS_IN_TABLE):
                 return
             if self.pager is pager and not pager.number:  # the visitor did nothing in the meantime
-                await self.draw(seen)
+                await self.draw(newest)
         except (ClientError, TimeoutError):  # service or browser unavailable: try again next time
             return

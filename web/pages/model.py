@@ -7,33 +7,37 @@ import asyncio
 from nicegui import ui
 
 from masktune import AsyncClient, ClientError, Model, OwnKey, ProblemError, RiskCoverage
-from web.aliases import Names
+from web.aliases import AliasPanel
 from web.charts import svg
 from web.paging import first
-from web.shell import button, confirmed, guarded, html, page, rendered, titled
-from web.text import labels as words
-from web.text.selection import CURVE_POINTS, Shown, curve_chart, point_at, point_of, refused, statement
-from web.transport.connection import api, own_key
-from web.widgets import Slide, choice
+from web.shell import button, confirm, html, notify_on_error, page, render, set_title
+from web.text import labels
+from web.text.selection import (
+    CURVE_POINTS,
+    ScoredSample,
+    abstentions,
+    curve_chart,
+    point_at,
+    point_of,
+    statement,
+)
+from web.transport.connection import api, dataset_name
+from web.widgets import Slider, select_field
 
-STRIP = 24
-"""Stored samples shown as answered or abstained."""
-AT_A_TIME = 6
-QUIET_SECONDS = 0.15
-"""Debounce: seconds after the last move of a slider before the page asks the service."""
+SAMPLES = 24
+"""Stored samples that are scored, to show which of them would be answered."""
+CONCURRENT = 6
+DEBOUNCE_SECONDS = 0.15
+"""Seconds after the last move of a slider before the page asks the service."""
 
 
 @page("/models/{model_id}", "Model", "/models")
 async def show(model_id: str) -> None:
     connection = api()
-    model, own = await connection.models.get(model_id), await own_key(connection)
+    model, own = await connection.models.get(model_id), await connection.keys.whoami()
     with ui.element("div").classes("title-row"):
-        name = await _name(connection, model)
-        titled(
-            f"{words.arm(model.arm)} · {words.cut(name)} · Model"
-            if name
-            else f"{words.arm(model.arm)} · Model"
-        )
+        name = await dataset_name(connection, model.dataset)
+        set_title(" · ".join(filter(None, (labels.arm(model.arm), labels.shorten(name), "Model"))))
         html("model_title", m=model, dataset=name)
         with ui.element("div").classes("actions"):
             if own.may("predict"):
@@ -46,11 +50,11 @@ async def show(model_id: str) -> None:
     html("model_figures", m=model)
     if model.calibration:
         try:
-            found = await connection.models.risk_coverage(model.id, points=CURVE_POINTS)
+            curve = await connection.models.risk_coverage(model.id, points=CURVE_POINTS)
         except ProblemError as error:
             html("notice", tone="unsure", text=error.detail)
         else:
-            view = RejectOption(connection, model, found, own)
+            view = RejectOption(connection, model, curve, own)
             view.build()
             ui.timer(0.1, view.fill, once=True)
     else:
@@ -61,146 +65,137 @@ async def show(model_id: str) -> None:
             "A job that trains or evaluates it on a data set with a calibration split calibrates it.",
         )
     await _drift(connection, model)
-    await Names(connection, model, own).build()
+    await AliasPanel(connection, model, own).build()
     html("model_files", m=model)
-
-
-async def _name(connection: AsyncClient, model: Model) -> str:
-    """The name of the model's data set, which may have been deleted."""
-    if model.dataset is None:
-        return ""
-    try:
-        return (await connection.datasets.get(model.dataset)).name
-    except ProblemError:
-        return "a deleted data set"
 
 
 class RejectOption:
     """The curve with its slider, the groups at the chosen threshold, and samples it would abstain on."""
 
-    def __init__(self, connection: AsyncClient, model: Model, found: RiskCoverage, own: OwnKey) -> None:
-        self.connection, self.model, self.found, self.own = connection, model, found, own
-        self.asked = 0
-        self.shown: list[Shown] = []
+    def __init__(self, connection: AsyncClient, model: Model, curve: RiskCoverage, own: OwnKey) -> None:
+        self.connection, self.model, self.curve, self.own = connection, model, curve, own
+        self.requests = 0
+        """Counts the requested tables, so that only the last one is drawn."""
+        self.samples: list[ScoredSample] = []
         self.threshold: float | None = None
 
     def build(self) -> None:
-        html("reject_title", n=self.found.n)
+        html("reject_title", n=self.curve.n)
         with ui.element("div").classes("split"):
             with ui.element("div").classes("card"):
-                self.curve = ui.html(sanitize=False)
+                self.chart = ui.html(sanitize=False)
             with ui.element("div").classes("card"):
-                self.by = choice(
+                self.policy = select_field(
                     "Choose by",
                     {
                         "coverage": "coverage: share of inputs answered",
                         "max_risk": "risk: share of answers that may be wrong",
                     },
                     "coverage",
-                    on_change=self._by,
+                    on_change=self._change_policy,
                 )
-                self.says = ui.label().classes("caption").style("margin: 16px 0 0; font-weight: 600")
-                self.coverage = Slide(
-                    "Coverage in percent", low=1, high=100, step=1, value=90, on_move=self._moved
+                self.caption = ui.label().classes("caption").style("margin: 16px 0 0; font-weight: 600")
+                self.coverage = Slider(
+                    "Coverage in percent", low=1, high=100, step=1, start=90, on_move=self._moved
                 )
-                self.risk = Slide("Risk in percent", low=0.5, high=30, step=0.5, value=5, on_move=self._moved)
+                self.risk = Slider(
+                    "Risk in percent", low=0.5, high=30, step=0.5, start=5, on_move=self._moved
+                )
                 self.risk.set_visibility(False)
-                self.confidence = choice("Confidence", words.CONFIDENCES, 0.99, on_change=self._moved)
+                self.confidence = select_field("Confidence", labels.CONFIDENCES, 0.99, on_change=self._moved)
                 self.confidence.set_visibility(False)
                 self.facts = ui.html(sanitize=False).props("aria-live=polite")
-        self.strip = ui.html(sanitize=False)
+        self.sample_strip = ui.html(sanitize=False)
         self.groups = ui.html(sanitize=False)
-        self.waiting = ui.timer(QUIET_SECONDS, self._settled, active=False, once=False)
+        self.debounce = ui.timer(DEBOUNCE_SECONDS, self._settled, active=False, once=False)
 
     async def fill(self) -> None:
         """Fetch what needs further requests once the page is shown."""
-        await guarded(self._ask)()
+        await notify_on_error(self._request_table)()
         if self.own.may("predict"):
-            await guarded(self._strip)()
+            await notify_on_error(self._score_samples)()
 
-    def _by(self, *_: object) -> None:
-        risk = self.by.value == "max_risk"
+    def _change_policy(self, *_: object) -> None:
+        risk = self.policy.value == "max_risk"
         self.confidence.set_visibility(risk)
         self.risk.set_visibility(risk)
         self.coverage.set_visibility(not risk)
         self._moved()
 
     @property
-    def _value(self) -> float:
-        return (self.coverage if self.by.value == "coverage" else self.risk).at / 100
+    def _share(self) -> float:
+        return (self.coverage if self.policy.value == "coverage" else self.risk).position / 100
 
     def _moved(self, *_: object) -> None:
         """Show at once what the curve already tells; request the rest when the slider comes to rest."""
-        value = self._value
-        if self.by.value == "coverage":
-            at = point_at(self.found.points, value)
-            self.says.text = f"Answer {words.percent(value, 0)} of the inputs"
-            self.curve.content = svg(curve_chart(self.found, at))
+        share = self._share
+        if self.policy.value == "coverage":
+            at = point_at(self.curve.points, share)
+            self.caption.text = f"Answer {labels.percent(share, 0)} of the inputs"
+            self.chart.content = svg(curve_chart(self.curve, at))
         else:
-            self.says.text = f"At most {words.percent(value)} of the answers may be wrong"
-        self.waiting.activate()
+            self.caption.text = f"At most {labels.percent(share)} of the answers may be wrong"
+        self.debounce.activate()
 
     async def _settled(self) -> None:
-        self.waiting.deactivate()
-        await guarded(self._ask)()
+        self.debounce.deactivate()
+        await notify_on_error(self._request_table)()
 
-    async def _ask(self) -> None:
+    async def _request_table(self) -> None:
         """Request and show the table at this threshold, including the certificate."""
-        self.asked += 1
-        number, value = self.asked, self._value
-        if self.by.value == "coverage":
-            self.says.text = f"Answer {words.percent(value, 0)} of the inputs"
-            found = await self.connection.models.risk_coverage(
-                self.model.id, points=CURVE_POINTS, coverage=value
+        self.requests += 1
+        number, share = self.requests, self._share
+        if self.policy.value == "coverage":
+            self.caption.text = f"Answer {labels.percent(share, 0)} of the inputs"
+            curve = await self.connection.models.risk_coverage(
+                self.model.id, points=CURVE_POINTS, coverage=share
             )
         else:
-            found = await self.connection.models.risk_coverage(
+            curve = await self.connection.models.risk_coverage(
                 self.model.id,
                 points=CURVE_POINTS,
-                max_risk=value,
+                max_risk=share,
                 risk_confidence=float(self.confidence.value),
             )
-        if number != self.asked:
+        if number != self.requests:
             return  # superseded by a later request
-        table = found.table
+        table = curve.table
         self.threshold = table.threshold
-        at = point_of(found.points, table.threshold)
-        self.curve.content = svg(curve_chart(found, at))
-        self.facts.content = rendered(
-            "reject_facts", table=table, at=at, statement=statement(table, at, found)
-        )
-        self.groups.content = rendered("reject_groups", table=table)
-        self._draw_strip()
+        at = point_of(curve.points, table.threshold)
+        self.chart.content = svg(curve_chart(curve, at))
+        self.facts.content = render("reject_facts", table=table, at=at, statement=statement(table, at, curve))
+        self.groups.content = render("reject_groups", table=table)
+        self._draw_samples()
 
-    async def _strip(self) -> None:
+    async def _score_samples(self) -> None:
         """Score a few stored samples with the model."""
         if self.model.dataset is None:
             return
         dataset = self.model.dataset
-        seen = await first(self.connection.datasets.samples(dataset, split="test", limit=100), 100)
-        every = max(1, len(seen) // STRIP)
-        gate = asyncio.Semaphore(AT_A_TIME)
+        samples = await first(self.connection.datasets.samples(dataset, split="test", limit=100), 100)
+        every = max(1, len(samples) // SAMPLES)
+        semaphore = asyncio.Semaphore(CONCURRENT)
 
-        async def look(number: int, label: str) -> Shown:
-            async with gate:
+        async def score(number: int, label: str) -> ScoredSample:
+            async with semaphore:
                 answer = await self.connection.predict.sample(
                     model=self.model.id, dataset=dataset, sample=number, top_k=1
                 )
-            said = answer.predictions[0]
-            return Shown(number, label, said.label or "–", said.score)
+            prediction = answer.predictions[0]
+            return ScoredSample(number, label, prediction.label or "–", prediction.score)
 
-        shown = await asyncio.gather(*(look(s.id, s.label) for s in seen[::every][:STRIP]))
-        self.shown = sorted(shown, key=lambda s: -(s.score or 0))
-        self._draw_strip()
+        scored = await asyncio.gather(*(score(s.id, s.label) for s in samples[::every][:SAMPLES]))
+        self.samples = sorted(scored, key=lambda s: -(s.score or 0))
+        self._draw_samples()
 
-    def _draw_strip(self) -> None:
-        if self.shown:
-            out = refused(self.shown, self.threshold)
-            self.strip.content = rendered(
+    def _draw_samples(self) -> None:
+        if self.samples:
+            abstains = abstentions(self.samples, self.threshold)
+            self.sample_strip.content = render(
                 "strip",
                 dataset=self.model.dataset,
-                shown=list(zip(self.shown, out, strict=True)),
-                refused=sum(out),
+                samples=list(zip(self.samples, abstains, strict=True)),
+                abstained=sum(abstains),
             )
 
 
@@ -217,10 +212,8 @@ async def _drift(connection: AsyncClient, model: Model) -> None:
             )
 
 
+@notify_on_error
 async def _delete(connection: AsyncClient, model: Model) -> None:
-    async def remove() -> None:
+    if await confirm("Delete this model and its files? This cannot be undone.", "Delete it"):
         await connection.models.delete(model.id)
         ui.navigate.to("/models")
-
-    if await confirmed("Delete this model and its files? This cannot be undone.", "Delete it"):
-        await guarded(remove)()

@@ -7,11 +7,10 @@ from nicegui import ui
 from masktune import Model
 from web.forms.kinds import BACKBONES
 from web.paging import Pager, first
-from web.shell import guarded, html, page
-from web.text import labels as words
-from web.transport.connection import api, own_key
-from web.transport.uploads import largest
-from web.widgets import choice, pages_of
+from web.shell import html, notify_on_error, page
+from web.text import labels
+from web.transport.connection import api
+from web.widgets import select_field, show_pages
 
 PER_PAGE = 25
 OFFERED = 100
@@ -22,36 +21,38 @@ OFFERED = 100
 async def show() -> None:
     connection = api()
     aliases = [alias async for alias in connection.models.aliases()]
-    named: dict[str, list[str]] = {}
+    aliases_of: dict[str, list[str]] = {}
     for alias in aliases:
-        named.setdefault(alias.model, []).append(alias.name)
-    held = Pager(connection.models.list(limit=PER_PAGE + 1), PER_PAGE)
-    shown = await held.page()
+        aliases_of.setdefault(alias.model, []).append(alias.name)
+    newest = Pager(connection.models.list(limit=PER_PAGE + 1), PER_PAGE)
+    is_empty = not await newest.page()
+
+    def draw_table(models: list[Model]) -> None:
+        html("models", models=models, aliases_of=aliases_of, names=names)
 
     async def draw(pager: Pager[Model]) -> None:
         await pager.page()
         holder.clear()
         with holder:
-            await pages_of(pager, lambda models: html("models", models=models, named=named, names=names))
+            await show_pages(pager, draw_table)
 
-    @guarded
-    async def filtered(*_: object) -> None:
+    @notify_on_error
+    async def filter_by_arm(*_: object) -> None:
         await draw(Pager(connection.models.list(arm=arm.value or None, limit=PER_PAGE + 1), PER_PAGE))
 
     datasets = await first(connection.datasets.list(limit=OFFERED), OFFERED)
     names = {dataset.id: dataset.name for dataset in datasets}
     html("models_title", aliases=aliases)
-    own = await own_key(connection)
+    own = await connection.keys.whoami()
     if own.may("train"):
         html(
             "import_model",
             datasets=[dataset for dataset in datasets if dataset.state == "ready"],
             backbones=BACKBONES,
-            empty=not shown,
-            largest=await largest(connection),
-            own=own,
+            empty=is_empty,
+            largest=(await connection.limits()).max_upload_bytes,
         )
     with ui.element("div").style("max-width: 280px; margin-bottom: 16px"):
-        arm = choice("Kind", {"": "all kinds"} | words.ARMS, "", on_change=filtered)
+        arm = select_field("Kind", {"": "all kinds"} | labels.ARMS, "", on_change=filter_by_arm)
     holder = ui.element("div")
-    await draw(held)
+    await draw(newest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,42 +11,40 @@ from typing import Any
 from nicegui import ui
 
 from masktune import AsyncClient, ClientError, FieldError, Job, ProblemError
-from web.forms.estimate import Measured, estimate, measured
-from web.forms.fields import Field, Fields, Stock
+from web.forms.estimate import MeasuredRates, estimate, measured_rates
+from web.forms.fields import Choices, Field, Fields
 from web.forms.kinds import FORMS
 from web.paging import first
-from web.shell import button, guarded, html, page, told
-from web.text import labels as words
-from web.transport.connection import api, lacking, own_key
-from web.widgets import choice
+from web.shell import button, error_text, html, notify_on_error, page
+from web.text import labels
+from web.transport.connection import api, missing_scope
+from web.widgets import select_field
 
-LOOKED_AT = 8
+REPORTS = 8
 """Most earlier trainings whose reports are read for their durations."""
-EARLY = datetime.min.replace(tzinfo=UTC)
 LISTED = 200
 """The newest data sets, models and mask sets, offered as choices."""
-FAULT_FIELDS = {"model-of-another-dataset": "/dataset", "dataset-not-ready": "/dataset"}
+PROBLEM_FIELDS = {"model-of-another-dataset": "/dataset", "dataset-not-ready": "/dataset"}
 """The fields at which problems that name no field are shown."""
 
 
 @page("/new", "New job", "/jobs")
 async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str = "masktune") -> None:
     connection = api()
-    own = await own_key(connection)
+    own = await connection.keys.whoami()
     if not own.may("train"):
         html("new_job_title")
-        html("notice", tone="unsure", text=lacking(own, "train"))
+        html("notice", tone="unsure", text=missing_scope(own, "train"))
         return
     datasets = {
         d.id: d for d in await first(connection.datasets.list(limit=100), LISTED) if d.state == "ready"
     }
     if dataset and dataset not in datasets:
-        chosen = await connection.datasets.get(dataset)
-        datasets[chosen.id] = chosen
+        datasets[dataset] = await connection.datasets.get(dataset)
     models = await first(connection.models.list(limit=100), LISTED)
     if model and all(m.id != model for m in models):
         models.append(await connection.models.get(model))
-    stock = Stock(
+    choices = Choices(
         datasets,
         models,
         await first(connection.jobs.list(kind="mask", state="succeeded", limit=100), LISTED),
@@ -56,52 +54,54 @@ async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str
     if not datasets:
         html("nothing_to_train")
         return
-    form = Form(connection, stock, await _earlier(connection))
-    asked = {"/dataset": dataset, "/model": model, "/mask_set": mask_set}
-    form.build(kind if kind in FORMS else "masktune", {at: value for at, value in asked.items() if value})
-    await form.told()
+    form = Form(connection, choices, await _earlier_rates(connection))
+    inputs = {"/dataset": dataset, "/model": model, "/mask_set": mask_set}
+    form.build(kind if kind in FORMS else "masktune", {pointer: id for pointer, id in inputs.items() if id})
+    await form.update_estimate()
 
 
 class Form:
     """The kind, its fields, and the resulting cost estimate."""
 
-    def __init__(self, connection: AsyncClient, stock: Stock, earlier: list[Measured]) -> None:
-        self.connection, self.stock, self.earlier = connection, stock, earlier
-        self.carried: dict[str, Any] = {}
+    def __init__(self, connection: AsyncClient, choices: Choices, earlier: list[MeasuredRates]) -> None:
+        self.connection, self.choices, self.earlier = connection, choices, earlier
+        self.initial: dict[str, Any] = {}
         """Field values of the kinds viewed so far, by pointer."""
         self.sides: dict[str, int | None] = {}
 
-    def build(self, kind: str, asked: Mapping[str, Any]) -> None:
-        self.carried.update(asked)
-        self.changed = guarded(lambda *_: self.told())
+    def build(self, kind: str, initial: Mapping[str, Any]) -> None:
+        self.initial.update(initial)
+        self.on_change = notify_on_error(lambda *_: self.update_estimate())
         with ui.element("div").classes("split"):
             with ui.element("div").classes("card"):
-                kinds = {name: words.kind(name) for name in FORMS}
-                self.kind = choice("What to do", kinds, kind, on_change=guarded(self.another))
-                self.says = ui.label().classes("quiet small").style("margin: 10px 0 16px")
+                kinds = {name: labels.kind(name) for name in FORMS}
+                self.kind = select_field(
+                    "What to do", kinds, kind, on_change=notify_on_error(self.change_kind)
+                )
+                self.description = ui.label().classes("quiet small").style("margin: 10px 0 16px")
                 self.holder = ui.element("div")
             with ui.element("div"):
                 # Above the cost, whose height varies with the fields: a button must not move during a click.
-                self.wrong = ui.element("div").props("role=alert")
-                self.go = button("Start the job", self.start)
+                self.error = ui.element("div").props("role=alert")
+                self.start_button = button("Start the job", self.start)
                 self.cost = ui.element("div").props("aria-live=polite").style("margin-top: 16px")
         self.fields = self._fields()
 
     def _fields(self) -> Fields:
         with self.holder:
-            return FORMS[str(self.kind.value)](self.stock, self.carried, self.changed)
+            return FORMS[str(self.kind.value)](self.choices, self.initial, self.on_change)
 
-    async def another(self, *_: object) -> None:
+    async def change_kind(self, *_: object) -> None:
         """Switch to another kind, keeping the values of fields that both kinds have."""
-        self.carried.update(self.fields.values())
-        self.wrong.clear()
+        self.initial.update(self.fields.values())
+        self.error.clear()
         self.holder.clear()
         self.fields = self._fields()
-        await self.told()
+        await self.update_estimate()
 
-    async def told(self) -> None:
+    async def update_estimate(self) -> None:
         """Describe the chosen kind and estimate its cost."""
-        self.says.text = words.KINDS[str(self.kind.value)][1]
+        self.description.text = labels.KINDS[str(self.kind.value)][1]
         plan, dataset = self.fields.plan(), self.fields.dataset()
         if plan is None or dataset is None:
             self.cost.clear()
@@ -122,38 +122,38 @@ class Form:
 
     async def start(self) -> None:
         """Start the job and open its page. Errors stay beside their fields until these change."""
-        if not self.go.enabled:  # a second click, sent before the page was updated
+        if not self.start_button.enabled:  # a second click, sent before the page was updated
             return
-        self.wrong.clear()
-        faults = self.fields.faults()
-        if faults:
-            self._refused("Some fields are missing or invalid", faults)
+        self.error.clear()
+        errors = self.fields.errors()
+        if errors:
+            self._show_errors("Some fields are missing or invalid", errors)
             return
-        self.go.disable()
+        self.start_button.disable()
         try:
-            job = await self.connection.jobs.start(str(self.kind.value), **self.fields.sent())
+            job = await self.connection.jobs.start(str(self.kind.value), **self.fields.request_body())
         except ProblemError as error:
-            title, detail = told(error)
-            at = FAULT_FIELDS.get(error.code, "")
-            self._refused(title, error.errors or (FieldError(at, error.code, detail),))
+            title, detail = error_text(error)
+            pointer = PROBLEM_FIELDS.get(error.code, "")
+            self._show_errors(title, error.errors or (FieldError(pointer, error.code, detail),))
             return
         except ClientError as error:
-            title, detail = told(error)
-            self._refused(title, (FieldError("", "", detail),))
+            title, detail = error_text(error)
+            self._show_errors(title, (FieldError("", "", detail),))
             return
         ui.navigate.to(f"/jobs/{job.id}")
 
-    def _refused(self, title: str, faults: Any) -> None:
-        self.go.enable()
-        marked, others = self.fields.mark(faults)
+    def _show_errors(self, title: str, errors: Sequence[FieldError]) -> None:
+        self.start_button.enable()
+        marked, others = self.fields.mark(errors)
         beside = f"See {', '.join(field.label for field in marked)}." if marked else ""
-        said = [f"{fault.pointer}: {fault.detail}" if fault.pointer else fault.detail for fault in others]
-        with self.wrong:
-            html("refused", title=title, detail=" ".join([beside, "; ".join(said)]).strip())
-        _shown(marked)
+        details = [f"{other.pointer}: {other.detail}".removeprefix(": ") for other in others]
+        with self.error:
+            html("form_error", title=title, detail=" ".join([beside, "; ".join(details)]).strip())
+        _reveal(marked)
 
 
-def _shown(fields: list[Field]) -> None:
+def _reveal(fields: list[Field]) -> None:
     """Unfold the marked fields and scroll to the first."""
     ids = [field.element.html_id for field in fields]
     ui.run_javascript(
@@ -163,19 +163,19 @@ def _shown(fields: list[Field]) -> None:
     )
 
 
-async def _earlier(connection: AsyncClient) -> list[Measured]:
+async def _earlier_rates(connection: AsyncClient) -> list[MeasuredRates]:
     """Measurements of the newest finished trainings, skipping those whose report cannot be read."""
 
-    async def of(job: Job) -> Measured | None:
+    async def rates(job: Job) -> MeasuredRates | None:
         try:
             report = await connection.jobs.report(job.id)
         except ClientError:
             return None
-        return measured(job.id, job.params.model_dump(), report.cost)
+        return measured_rates(job.id, job.params.model_dump(), report.cost)
 
     jobs: list[Job] = []
     for kind in ("masktune", "erm"):
-        jobs += await first(connection.jobs.list(kind=kind, state="succeeded", limit=LOOKED_AT), LOOKED_AT)
-    jobs.sort(key=lambda job: job.created_at or EARLY, reverse=True)
+        jobs += await first(connection.jobs.list(kind=kind, state="succeeded", limit=REPORTS), REPORTS)
+    jobs.sort(key=lambda job: job.created_at or datetime.min.replace(tzinfo=UTC), reverse=True)
     # Concurrently: sequential requests took most of the page's loading time.
-    return [found for found in await asyncio.gather(*map(of, jobs[:LOOKED_AT])) if found is not None]
+    return [job_rates for job_rates in await asyncio.gather(*map(rates, jobs[:REPORTS])) if job_rates]

@@ -20,9 +20,9 @@ from masktune.contract.report.text.names import (
     statistics_in_order,
 )
 from masktune.contract.vocabulary import Arm
-from web.shell import html, page, titled
-from web.text import labels as words
-from web.transport.connection import api, here, lacking, own_key
+from web.shell import html, page, set_title
+from web.text import labels
+from web.transport.connection import api, here, missing_scope
 
 MOST_GROUPS = 60
 """Most rows of a table: those in which a model is worst. The API's report has all of them."""
@@ -33,7 +33,7 @@ async def show(job_id: str) -> None:
     report = await api().jobs.report(job_id)
     splits = splits_in_order(report)
     decision = verdict(report)
-    titled(f"{decision.title} · {words.cut(report.dataset.name)} · Report")
+    set_title(f"{decision.title} · {labels.shorten(report.dataset.name)} · Report")
     models = [(arm, report.models[arm]) for arm in in_order(report.models)]
     after = report.models.get(arm_after(report))
     html("report_head", report=report, verdict=decision, arms=models, after=after)
@@ -41,12 +41,12 @@ async def show(job_id: str) -> None:
     html("report_answers", answers=answers(report), reliance=reliance, evidence=EVIDENCE)
     for split in splits[:1]:
         _split(report, split)
-    items = [_item(item, report) for item in report.gallery.items] if report.gallery else []
-    own = await own_key(api())
-    if items and own.may("predict"):
-        html("gallery", items=items, lead=notes.GALLERY, rules=report.gallery and report.gallery.rules)
-    elif items:  # the models generate its images when the page is opened
-        html("notice", tone="", text=f"Where the models look is not shown. {lacking(own, 'predict')}")
+    images = [_gallery_image(image, report) for image in report.gallery.items] if report.gallery else []
+    own = await api().keys.whoami()
+    if images and own.may("predict"):
+        html("gallery", images=images, lead=notes.GALLERY, rules=report.gallery and report.gallery.rules)
+    elif images:  # the models generate its images when the page is opened
+        html("notice", tone="", text=f"Where the models look is not shown. {missing_scope(own, 'predict')}")
     for split in splits[1:]:
         _split(report, split)
     html("report_cost", cost=report.cost)
@@ -95,17 +95,16 @@ def _lowest(slices: Iterable[SliceAccuracy]) -> float | None:
     return min(accuracies) if len(accuracies) > 1 else None
 
 
-def _item(item: GalleryItem, report: Report) -> dict[str, Any]:
+def _gallery_image(image: GalleryItem, report: Report) -> dict[str, Any]:
     """One image of the gallery; its saliency maps are computed anew by the models."""
-    arms = [arm for arm in in_order(item.arms) if arm in report.models]
+    arms = [arm for arm in in_order(image.arms) if arm in report.models]
+    before_and_after = arms[:1] + arms[-1:] if len(arms) > 1 else arms
 
     def saliency(arm: Arm) -> str:
-        query = {"model": report.models[arm].id, "dataset": report.dataset.id, "sample": item.sample}
+        query = {"model": report.models[arm].id, "dataset": report.dataset.id, "sample": image.sample}
         return here(f"/files/saliency?{urlencode(query)}")
 
     return {
-        "item": item,
-        "arms": [
-            (arm, item.arms[arm], saliency(arm)) for arm in (arms[:1] + arms[-1:] if len(arms) > 1 else arms)
-        ],
+        "image": image,
+        "arms": [(arm, image.arms[arm], saliency(arm)) for arm in before_and_after],
     }

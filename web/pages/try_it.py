@@ -7,14 +7,15 @@ from typing import Any
 
 from nicegui import events, ui
 
-from masktune import Answer, AsyncClient, ClientError, Model, ProblemError, SaliencyAnswer, Sample
+from masktune import Answer, AsyncClient, ClientError, Model, ProblemError, Sample
+from masktune.contract.predictions import ImageSaliency
 from web.forms.fields import percent
 from web.paging import first
-from web.shell import guarded, html, page, told
-from web.text import labels as words
-from web.transport.connection import api, dataset_names, here, lacking, own_key
-from web.transport.uploads import Dropped, shelf
-from web.widgets import choice
+from web.shell import error_text, html, notify_on_error, page
+from web.text import labels
+from web.transport.connection import api, dataset_names, missing_scope
+from web.transport.uploads import LARGEST_IMAGE, DroppedImage, dropped_images
+from web.widgets import select_field
 
 LISTED = 100
 """The newest models, offered as choices."""
@@ -27,10 +28,10 @@ async def show(
     model: str = "", sample: int | None = None, policy: str = "none", value: float | None = None
 ) -> None:
     connection = api()
-    own = await own_key(connection)
+    own = await connection.keys.whoami()
     if not own.may("predict"):
         html("try_title")
-        html("notice", tone="unsure", text=lacking(own, "predict"))
+        html("notice", tone="unsure", text=missing_scope(own, "predict"))
         return
     names = await _models(connection)
     if not names:
@@ -38,223 +39,215 @@ async def show(
         return
     if model and model not in names:
         names[model] = model
-    desk = Desk(connection, names)
-    desk.build(model or next(iter(names)), policy if policy in words.POLICIES else "none", value)
-    ui.on("masktune-uploaded", desk.dropped)
-    await desk.chosen()
+    trial = Trial(connection, names)
+    largest = min((await connection.limits()).max_image_bytes, LARGEST_IMAGE)
+    trial.build(model or next(iter(names)), policy if policy in labels.POLICIES else "none", value, largest)
+    ui.on("masktune-uploaded", trial.use_dropped)
+    await trial.change_model()
     if sample is not None:
-        await desk.stored(sample)
+        await trial.use_sample(sample)
 
 
 @dataclass(frozen=True)
-class Picked:
-    """What the visitor picked: a stored sample or a dropped image."""
+class TrialImage:
+    """A stored sample that the visitor picked, or an image that they dropped."""
 
     name: str
-    dataset: str | None = None
+    dataset: str = ""
     sample: int | None = None
-    image: bytes | None = None
+    content: bytes = b""
 
 
-class Desk:
-    """The chosen model, policy and image, and their result."""
+class Trial:
+    """The chosen model, policy and image, and the model's answer."""
 
     def __init__(self, connection: AsyncClient, names: dict[str, str]) -> None:
         self.connection = connection
         self.names = names
         self.model: Model | None = None
-        self.named = ""
+        self.model_name = ""
         """The model as the visitor chose it: an id or an alias."""
-        self.picked: Picked | None = None
-        self.chose = 0
-        """Counts the model choices, so that only the result of the last one is drawn."""
-        self.asked = 0
+        self.image: TrialImage | None = None
+        self.model_changes = 0
+        """Counts the choices of a model, so that only the last one is drawn."""
+        self.requests = 0
         """Counts the requested answers, for the same reason."""
 
-    def build(self, model: str, policy: str, value: float | None) -> None:
+    def build(self, model: str, policy: str, percentage: float | None, largest: int) -> None:
         html("try_title")
         with ui.element("div").classes("split"):
             with ui.element("div"):
                 with ui.element("div").classes("card"):
                     with ui.element("div").classes("form"):
-                        self.chosen_model = choice(
-                            "Model", self.names, model, on_change=guarded(self.chosen), search=True
+                        model_changed = notify_on_error(self.change_model)
+                        self.chosen_model = select_field(
+                            "Model", self.names, model, on_change=model_changed, search=True
+                        ).classes("whole")
+                        policy_changed = notify_on_error(self._change_policy)
+                        self.policy = select_field(
+                            "When to answer", labels.POLICIES, policy, on_change=policy_changed
+                        ).classes("whole")
+                        changed = notify_on_error(self.answer)
+                        self.percentage = ui.number("Percent", value=percentage, on_change=changed)
+                        self.percentage.props("outlined dense debounce=400 step=any")
+                        self.confidence = select_field(
+                            "Confidence", labels.CONFIDENCES, 0.99, on_change=changed
                         )
-                        self.chosen_model.classes("whole")
-                        self.policy = choice(
-                            "When to answer", words.POLICIES, policy, on_change=guarded(self._policy)
-                        )
-                        self.policy.classes("whole")
-                        self.value = ui.number("Percent", value=value, on_change=guarded(self.again))
-                        self.value.props("outlined dense debounce=400 step=any")
-                        self.sure = choice(
-                            "Confidence", words.CONFIDENCES, 0.99, on_change=guarded(self.again)
-                        )
-                    self.value.set_visibility(policy != "none")
-                    self.sure.bind_visibility_from(self.policy, "value", value="max_risk")
-                    if policy != "none" and value is None:
-                        self.value.value = words.POLICY_START[policy]
-                html("try_drop")
-                self.picks = ui.element("div")
-            self.result = ui.element("div").props('aria-live=polite role=region aria-label="Result"')
-        with self.result:
+                    self.percentage.set_visibility(policy != "none")
+                    self.confidence.bind_visibility_from(self.policy, "value", value="max_risk")
+                    if policy != "none" and percentage is None:
+                        self.percentage.value = labels.POLICY_START[policy]
+                html("try_drop", largest=largest)
+                self.samples = ui.element("div")
+            self.answer_area = ui.element("div").props('aria-live=polite role=region aria-label="Result"')
+        with self.answer_area:
             html("try_waiting")
 
-    async def chosen(self, *_: object) -> None:
+    async def change_model(self, *_: object) -> None:
         """Switch to another model: draw its samples and request a new answer."""
-        self.chose += 1
-        self.asked += 1  # a pending answer is from the previous model
-        number, named = self.chose, str(self.chosen_model.value)
-        model = await self.connection.models.get(named)
-        samples, fault = await self._samples(model.dataset)
-        if number != self.chose:
-            return
-        self.model, self.named = model, named
-        self.picks.clear()
-        with self.picks:
-            if fault is not None:
-                html("notice", tone="", text=told(fault)[1])
-            elif model.dataset is not None:
-                self._picks(model.dataset, samples)
-        await self.again()
-
-    async def _samples(self, dataset: str | None) -> tuple[list[Sample], ClientError | None]:
-        """A few samples, spread evenly over those read from the data set, or why there are none."""
-        if dataset is None:
-            return [], None
+        self.model_changes += 1
+        self.requests += 1  # a pending answer is from the previous model
+        number, name = self.model_changes, str(self.chosen_model.value)
+        model = await self.connection.models.get(name)
+        samples: list[Sample] = []
+        problem = ""
         try:
-            found = await first(self.connection.datasets.samples(dataset, split="test", limit=100), 100)
+            if model.dataset is not None:
+                samples = await self._test_samples(model.dataset)
         except ClientError as error:
-            return [], error
-        return found[:: max(1, len(found) // PICKS)][:PICKS], None
+            problem = error_text(error)[1]
+        if number != self.model_changes:
+            return
+        self.model, self.model_name = model, name
+        self.samples.clear()
+        with self.samples:
+            if problem:
+                html("notice", tone="", text=problem)
+            elif model.dataset is not None:
+                self._draw_samples(model.dataset, samples)
+        await self.answer()
 
-    def _picks(self, dataset: str, samples: list[Sample]) -> None:
+    async def _test_samples(self, dataset: str) -> list[Sample]:
+        """A few samples of the test split, spread evenly over its first hundred."""
+        samples = await first(self.connection.datasets.samples(dataset, split="test", limit=100), 100)
+        return samples[:: max(1, len(samples) // PICKS)][:PICKS]
+
+    def _draw_samples(self, dataset: str, samples: list[Sample]) -> None:
         html("try_picks")
         with ui.element("ul").classes("samples"):
             for sample in samples:
-                with ui.element("li"), ui.element("button").classes("pick") as picked:
-                    picked.props(f'type=button aria-label="Sample {sample.id}"')
-                    picked.on("click", guarded(lambda _, number=sample.id: self.stored(number)))
+                with ui.element("li"), ui.element("button").classes("pick") as pick:
+                    pick.props(f'type=button aria-label="Sample {sample.id}"')
+                    pick.on("click", notify_on_error(lambda _, number=sample.id: self.use_sample(number)))
                     html("try_pick", dataset=dataset, sample=sample)
 
     @property
-    def _misfit(self) -> str:
+    def _percentage_error(self) -> str:
         """The message for an invalid percentage; "" if it is valid."""
-        policy, value = str(self.policy.value), self.value.value
-        if policy == "none" or (
-            value is not None and 0 < value <= 100 and (policy, value) != ("max_risk", 100)
-        ):
+        policy, percentage = str(self.policy.value), self.percentage.value
+        in_range = percentage is not None and 0 < percentage <= 100
+        if policy == "none" or (in_range and (policy, percentage) != ("max_risk", 100)):
             return ""
         return f"Enter a percentage above 0 and {'below' if policy == 'max_risk' else 'at most'} 100."
 
-    async def _policy(self, *_: object) -> None:
+    async def _change_policy(self, *_: object) -> None:
         policy = str(self.policy.value)
-        self.value.set_visibility(policy != "none")
+        self.percentage.set_visibility(policy != "none")
         if policy != "none":
-            self.value.value = words.POLICY_START[
-                policy
-            ]  # which asks again by itself, where it changes something
-        await self.again()
+            self.percentage.value = labels.POLICY_START[policy]  # requests an answer if this is a change
+        await self.answer()
 
-    async def stored(self, number: int) -> None:
+    async def use_sample(self, number: int) -> None:
         assert self.model is not None
-        self.picked = Picked(f"sample {number}", dataset=self.model.dataset, sample=number)
-        await self.again()
-        self._to_the_answer()
+        self.image = TrialImage(f"sample {number}", dataset=self.model.dataset or "", sample=number)
+        await self.answer()
+        self._scroll_to_answer()
 
-    async def dropped(self, event: events.GenericEventArguments) -> None:
-        image: Dropped | None = shelf.take(str(event.args.get("token")))
-        if image is None:
+    @notify_on_error
+    async def use_dropped(self, event: events.GenericEventArguments) -> None:
+        dropped: DroppedImage | None = dropped_images.take(str(event.args.get("token")))
+        if dropped is None:
             ui.notify("That image is no longer available. Drop it again.", type="warning")
             return
-        self.picked = Picked(image.name, image=image.data)
-        await guarded(self.again)()
-        self._to_the_answer()
+        self.image = TrialImage(dropped.name, content=dropped.content)
+        await self.answer()
+        self._scroll_to_answer()
 
-    def _to_the_answer(self) -> None:
+    def _scroll_to_answer(self) -> None:
         """Scroll to the answer, which in a narrow window is below all the choices."""
         ui.run_javascript(
-            f"const answer = document.getElementById('{self.result.html_id}');"
+            f"const answer = document.getElementById('{self.answer_area.html_id}');"
             "if (answer.getBoundingClientRect().top > innerHeight / 2) answer.scrollIntoView();"
         )
 
-    async def again(self, *_: object) -> None:
+    async def answer(self, *_: object) -> None:
         """Request a prediction for the current image under the current policy, and show it."""
-        if self.picked is None or self.model is None:
+        image, model = self.image, self.model
+        if image is None or model is None:
             return
-        self.asked += 1
-        number, picked, model = self.asked, self.picked, self.model
-        if self._misfit:
-            self.value.error = self._misfit
-            self._draw(number, "notice", tone="unsure", text=self._misfit)
+        self.requests += 1
+        number = self.requests
+        if self._percentage_error:
+            self.percentage.error = self._percentage_error
+            self._draw(number, "notice", tone="unsure", text=self._percentage_error)
             return
         try:
-            answer = await self._predict(picked)
-            looks = await self._looks(picked, model)
+            answer = await self._predict(image)
+            maps = await self._saliency_maps(image, model)
         except ClientError as error:
-            title, detail = told(error)
+            title, detail = error_text(error)
             if isinstance(error, ProblemError) and error.errors:
-                detail = "; ".join(words.sentence(fault.detail) for fault in error.errors)
-            self._draw(number, "try_trouble", title=title, detail=detail, name=picked.name)
+                detail = "; ".join(labels.sentence(field_error.detail) for field_error in error.errors)
+            self._draw(number, "try_error", title=title, detail=detail, name=image.name)
             return
-        said, source = answer.predictions[0], _source(picked)
-        self._draw(number, "answer", answer=answer, said=said, looks=looks, picked=picked, source=source)
+        prediction = answer.predictions[0]
+        self._draw(number, "answer", answer=answer, prediction=prediction, maps=maps, image=image)
 
     def _draw(self, number: int, template: str, **values: Any) -> None:
-        """Draw the result, unless a later request is pending: its image would be shown with this answer."""
-        if number == self.asked:
-            self.result.clear()
-            with self.result:
+        """Draw the answer, unless a later request is pending: its image would be shown with this answer."""
+        if number == self.requests:
+            self.answer_area.clear()
+            with self.answer_area:
                 html(template, **values)
 
-    async def _predict(self, picked: Picked) -> Answer:
-        model, policy = self.named, str(self.policy.value)
+    async def _predict(self, image: TrialImage) -> Answer:
+        policy = str(self.policy.value)
         options: dict[str, Any] = {"top_k": 5}
         if policy != "none":
-            options[policy] = percent(self.value.value)
+            options[policy] = percent(self.percentage.value)
         if policy == "max_risk":
-            options["risk_confidence"] = float(self.sure.value)
+            options["risk_confidence"] = float(self.confidence.value)
         predict = self.connection.predict
-        if picked.image is not None:
-            return await predict.images(model, [picked.image], **options)
-        assert picked.dataset is not None
-        assert picked.sample is not None
-        return await predict.sample(model=model, dataset=picked.dataset, sample=picked.sample, **options)
+        if image.sample is None:
+            return await predict.images(self.model_name, [image.content], **options)
+        return await predict.sample(
+            model=self.model_name, dataset=image.dataset, sample=image.sample, **options
+        )
 
-    async def _looks(self, picked: Picked, model: Model) -> list[tuple[str, Any]]:
+    async def _saliency_maps(self, image: TrialImage, model: Model) -> list[tuple[str, ImageSaliency]]:
         """(name, saliency map) of the original model and of this one."""
-        found = []
-        for name, of in ((words.arm("erm"), model.erm), (words.arm(model.arm), model.id)):
-            if of is None:
+        maps = []
+        saliency = self.connection.saliency
+        for name, id in ((labels.arm("erm"), model.erm), (labels.arm(model.arm), model.id)):
+            if id is None:
                 continue
             try:
-                found.append((name, (await self._explain(picked, of)).images[0]))
+                if image.sample is None:
+                    answer = await saliency.images(id, [image.content])
+                else:
+                    answer = await saliency.sample(model=id, dataset=image.dataset, sample=image.sample)
             except ClientError:  # the original model may have been deleted; the answer is shown without it
                 continue
-        return found
-
-    async def _explain(self, picked: Picked, model: str) -> SaliencyAnswer:
-        saliency = self.connection.saliency
-        if picked.image is not None:
-            return await saliency.images(model, [picked.image])
-        assert picked.dataset is not None
-        assert picked.sample is not None
-        return await saliency.sample(model=model, dataset=picked.dataset, sample=picked.sample)
-
-
-def _source(picked: Picked) -> str | None:
-    """The URL of the stored image; a dropped image is shown only in its saliency maps."""
-    if picked.sample is None:
-        return None
-    return here(f"/files/datasets/{picked.dataset}/samples/{picked.sample}/image")
+            maps.append((name, answer.images[0]))
+        return maps
 
 
 async def _models(connection: AsyncClient) -> dict[str, str]:
     """The choices: aliases first, then the newest models."""
-    found = {alias.name: f"{alias.name} (alias)" async for alias in connection.models.aliases()}
+    choices = {alias.name: f"{alias.name} (alias)" async for alias in connection.models.aliases()}
     names = await dataset_names()
     # Tuned models first: they are what most visitors want.
     listed = await first(connection.models.list(limit=LISTED), LISTED)
     for model in sorted(listed, key=lambda m: m.arm not in ("masktune", "retrained")):
-        found[model.id] = words.told_of(model, names.get(model.dataset or "", ""))
-    return found
+        choices[model.id] = labels.model_label(model, names.get(model.dataset or "", ""))
+    return choices

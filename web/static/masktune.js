@@ -45,82 +45,110 @@ document.addEventListener("click", (event) => {
 });
 
 // --- uploads -------------------------------------------------------------------------------------
-const says = (drop, text, failed = false) => {
+const show = (drop, text, failed = false) => {
   drop.querySelector(".drop-says").textContent = text;
   drop.classList.toggle("failed", failed);
 };
 const fieldsOf = (drop) => [...document.querySelectorAll(`[data-for="${drop.id}"]`)];
+const bytes = (count) => {
+  const power = Math.min(3, Math.floor(Math.log10(Math.max(count, 1)) / 3));
+  return `${(count / 1000 ** power).toFixed(power > 2 ? 1 : 0)} ${["B", "kB", "MB", "GB"][power]}`;
+};
+
+const invalid = (drop) => {
+  const fields = fieldsOf(drop).filter((field) => !field.checkValidity());
+  return Object.fromEntries(fields.map((field) => [field.name, field.dataset.invalid || field.validationMessage]));
+};
 
 // An error is shown beneath its field; the first such field gets the focus.
-function mark(drop, faults) {
+function mark(drop, errors) {
   for (const field of fieldsOf(drop)) {
-    const fault = faults[field.name];
+    const error = errors[field.name];
     field.parentElement.querySelector(".field-wrong")?.remove();
-    field.toggleAttribute("aria-invalid", Boolean(fault));
-    if (!fault) continue;
-    const told = Object.assign(document.createElement("small"), { className: "field-wrong", textContent: fault });
-    told.setAttribute("role", "alert");
-    field.after(told);
+    field.toggleAttribute("aria-invalid", Boolean(error));
+    if (!error) continue;
+    const note = Object.assign(document.createElement("small"), { className: "field-wrong", textContent: error });
+    note.setAttribute("role", "alert");
+    field.after(note);
   }
-  fieldsOf(drop).find((field) => faults[field.name])?.focus();
+  fieldsOf(drop).find((field) => errors[field.name])?.focus();
 }
 
-// The file is the whole body and its fields are in the query, so the server need not parse a form.
-// The page first asks whether it would be accepted: an answer during the upload may not arrive.
-async function send(drop, file) {
-  const fields = fieldsOf(drop).map((field) => [field.name, field.value]);
-  const to = `${drop.dataset.to}?${new URLSearchParams([...fields, ["filename", file.name], ["size", file.size]])}`;
-  const failed = (answer, status) => {
+// The fields come before the file, whose name is the data set's if none was typed.
+function formOf(drop, file) {
+  const form = new FormData();
+  for (const field of fieldsOf(drop)) {
+    const lines = field.value.split("\n").map((line) => line.trim()).filter(Boolean);
+    const value = "fileName" in field.dataset ? field.value.trim() || file.name.split(".")[0] : field.value.trim();
+    if (value) form.append(field.name, "lines" in field.dataset ? JSON.stringify(lines) : value);
+  }
+  form.append("file", file);
+  return form;
+}
+
+function send(drop, file) {
+  const fail = (detail, errors = {}) => {
     drop.classList.remove("busy");
     drop.querySelector("input[type=file]").value = "";
-    mark(drop, answer.fields || {});
-    says(drop, answer.detail || `The upload was refused (${status}).`, true);
+    mark(drop, errors);
+    show(drop, detail, true);
   };
+  const wrong = invalid(drop), limit = Number(drop.dataset.limit);
+  if (Object.keys(wrong).length) return fail("Correct the marked fields.", wrong);
+  if (file.size > limit) {
+    return fail(`This file has ${bytes(file.size)}, but the service accepts at most ${bytes(limit)}.`);
+  }
   mark(drop, {});
   drop.classList.add("busy");
-  says(drop, `Sending ${file.name} …`);
-  try {
-    const asked = await fetch(to, { method: "POST", headers: { "X-Masktune": "ask" } });
-    if (!asked.ok) return failed(await asked.json().catch(() => ({})), asked.status);
-  } catch {
-    return failed({ detail: "The dashboard is not responding. Try again." });
-  }
+  show(drop, `Sending ${file.name} …`);
   const request = new XMLHttpRequest(); // fetch reports no upload progress
   request.upload.onprogress = (event) => {
     if (!event.lengthComputable) return;
     drop.querySelector(".bar > i").style.width = `${(100 * event.loaded) / event.total}%`;
-    if (event.loaded === event.total) says(drop, `${file.name} was sent; the service is processing it …`);
+    if (event.loaded === event.total) show(drop, `${file.name} was sent; the service is processing it …`);
   };
-  request.onerror = () => failed({ detail: "The connection was lost. Try again." });
+  request.onerror = () => fail("The connection was lost. Try again.");
   request.onload = () => {
     let answer = {};
     try { answer = JSON.parse(request.responseText); } catch { /* reported below */ }
-    if (request.status >= 400) return failed(answer, request.status);
+    if (request.status >= 400) {
+      const errors = answer.errors || [];
+      const detail = errors.map((error) => error.detail).join("; ") || answer.detail;
+      const fields = errors.map((error) => [error.pointer.split("/")[1], error.detail]);
+      return fail(detail || `The upload was refused (${request.status}).`, Object.fromEntries(fields));
+    }
     drop.classList.remove("busy");
-    if (answer.next) { window.location.assign(answer.next); return; }
+    if (drop.dataset.next) { window.location.assign(drop.dataset.next + answer.id); return; }
     drop.querySelector("input[type=file]").value = "";
-    says(drop, file.name);
+    show(drop, file.name);
     emitEvent("masktune-uploaded", answer);
   };
-  request.open("POST", to);
-  request.setRequestHeader("X-Masktune", "upload"); // another site's form cannot set it
-  request.setRequestHeader("Content-Type", "application/octet-stream");
-  request.send(file);
+  const raw = "raw" in drop.dataset; // the file alone
+  request.open("POST", raw ? `${drop.dataset.to}?${new URLSearchParams({ filename: file.name })}` : drop.dataset.to);
+  request.send(raw ? file : formOf(drop, file));
 }
 
+// A model's classes are those of the data set that is chosen for it, unless they are edited.
+document.addEventListener("change", async (event) => {
+  const classes = document.getElementById(event.target.dataset.classesTo);
+  if (!classes || !event.target.value) return;
+  const answer = await fetch(event.target.dataset.classesFrom + event.target.value);
+  if (answer.ok) classes.value = (await answer.json()).classes.join("\n");
+});
+
 // A file is sent as soon as it is chosen, or held until its form is filled in.
-function chosen(drop, file) {
+function take(drop, file) {
   if (drop.classList.contains("busy")) return;
   if (!drop.hasAttribute("data-held")) return send(drop, file);
   drop.held = file;
-  says(drop, `${file.name}, ${(file.size / 1e6).toFixed(1)} MB`);
+  show(drop, `${file.name}, ${bytes(file.size)}`);
 }
 
-function dropped(drop, brought) {
+function takeDropped(drop, transfer) {
   if (drop.classList.contains("busy")) return;
-  if (brought.items[0]?.webkitGetAsEntry?.()?.isDirectory) says(drop, "That is a folder. Pack it into an archive first.", true);
-  else if (brought.files.length > 1) says(drop, "One file at a time, please.", true);
-  else chosen(drop, brought.files[0]);
+  if (transfer.items[0]?.webkitGetAsEntry?.()?.isDirectory) show(drop, "That is a folder. Pack it into an archive first.", true);
+  else if (transfer.files.length > 1) show(drop, "One file at a time, please.", true);
+  else take(drop, transfer.files[0]);
 }
 
 // A visitor who leaves during an upload would have to start it again.
@@ -131,11 +159,11 @@ document.addEventListener("click", (event) => {
   const drop = document.getElementById(event.target.closest("[data-send]")?.dataset.send);
   if (!drop || drop.classList.contains("busy")) return;
   if (drop.held) send(drop, drop.held);
-  else says(drop, "Choose a file first.", true);
+  else show(drop, "Choose a file first.", true);
 });
 document.addEventListener("change", (event) => {
   const drop = event.target.closest?.(".drop");
-  if (drop && event.target.files?.length) chosen(drop, event.target.files[0]);
+  if (drop && event.target.files?.length) take(drop, event.target.files[0]);
 });
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
@@ -143,6 +171,6 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
     if (kind !== "dragleave") event.preventDefault(); // a file dropped beside must not replace the page
     if (!drop) return;
     drop.classList.toggle("over", kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files.length) dropped(drop, event.dataTransfer);
+    if (kind === "drop" && event.dataTransfer.files.length) takeDropped(drop, event.dataTransfer);
   });
 }

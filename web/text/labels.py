@@ -134,7 +134,7 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def fault(report: ImportReport | None) -> str:
+def import_error(report: ImportReport | None) -> str:
     """Why a data set is invalid: its first problem, or the error that ended its import."""
     reason = ""
     if report is not None and report.problems:
@@ -149,11 +149,11 @@ def splits_of(dataset: Dataset) -> list[str]:
     return [split for split in SPLITS if dataset.splits.get(split)]
 
 
-def shortcut(seen: Json) -> tuple[str, str, str]:
-    """(tone, badge, title) for an import's finding about shortcuts."""
-    if not seen.get("findings"):
+def shortcut(check: Json) -> tuple[str, str, str]:
+    """(tone, badge, title) for an import's check for shortcuts."""
+    if not check.get("findings"):
         return "unsure", "not judged", "This could not be judged"
-    strength = str(seen.get("strength"))
+    strength = str(check.get("strength"))
     return TONES.get(strength, ""), strength, _SHORTCUTS.get(strength, strength)
 
 
@@ -164,7 +164,7 @@ _SHORTCUTS = {
 }
 
 
-def counted(count: int, one: str, many: str) -> str:
+def count_of(count: int, one: str, many: str) -> str:
     """A count with its noun, e.g. "1 file was rejected" or "3 files were rejected"."""
     return f"{number(count)} {one if count == 1 else many}"
 
@@ -173,8 +173,8 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None else f"{100 * share:.{digits}f}\u00a0%"  # no line break before the sign
 
 
-def number(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
+def number(count: float | None) -> str:
+    return "–" if count is None else f"{count:,.0f}"
 
 
 def duration(seconds: float | None) -> str:
@@ -222,23 +222,23 @@ def arm(name: str) -> str:
     return ARMS.get(name, name)
 
 
-def told_of(model: Model, dataset: str = "") -> str:
+def model_label(model: Model, dataset: str = "") -> str:
     """A model's name in a list of choices; `dataset`: the name of its training data set, if known."""
-    of = f" · {cut(dataset)}" if dataset else ""
+    of = f" · {shorten(dataset)}" if dataset else ""
     return f"{arm(model.arm)}{of} · {model.backbone} · {ago(model.created_at)} · {model.id[-6:]}"
 
 
-def cut(text: str, most: int = 40) -> str:
+def shorten(text: str, most: int = 40) -> str:
     """The text, cut to at most this many characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def arms_in_order(found: Mapping[str, object]) -> list[str]:
+def arms_in_order(by_arm: Mapping[str, object]) -> list[str]:
     """The arms that are present, in the order of `ARMS`; unknown ones last."""
-    return [*(a for a in ARMS if a in found), *(a for a in found if a not in ARMS)]
+    return [*(a for a in ARMS if a in by_arm), *(a for a in by_arm if a not in ARMS)]
 
 
-def doing(state: str, stage: str | None) -> str:
+def current_step(state: str, stage: str | None) -> str:
     """What a job is doing now."""
     if state == "queued":
         return "waiting for a worker"
@@ -247,7 +247,7 @@ def doing(state: str, stage: str | None) -> str:
     return state
 
 
-def asked(kind: str, params: Json) -> str:
+def job_description(kind: str, params: Json) -> str:
     """Describe in a sentence what a job that trains nothing was asked to do; "" for other kinds."""
     if kind == "mask":
         masking = params.get("masking") or {}

@@ -1,4 +1,4 @@
-"""The reject option on a page: the curve point that the slider selects, and what it means in words."""
+"""The reject option on a page: the curve point that the slider selects, and what it means in labels."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 from masktune import CurvePoint, GroupTable, RiskCoverage
 from web.charts import Band, Chart, Line
-from web.text import labels as words
+from web.text import labels
 
 CURVE_POINTS = 400
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A sample in the strip of images. `score` is None if the network's output is not finite."""
+class ScoredSample:
+    """A sample with the model's answer. `score` is None if the network's output is not finite."""
 
     sample: int
     label: str
-    said: str
+    answer: str
     score: float | None
 
 
@@ -35,19 +35,19 @@ def point_of(points: Sequence[CurvePoint], threshold: float | None) -> CurvePoin
     return above[-1] if above else points[0] if points else None
 
 
-def curve_chart(found: RiskCoverage, at: CurvePoint | None) -> Chart:
+def curve_chart(curve: RiskCoverage, at: CurvePoint | None) -> Chart:
     """Chart of risk over coverage, with the band that holds for all points simultaneously."""
-    line = Line("selective risk", [(p.coverage, p.risk) for p in found.points])
-    band = Band([(p.coverage, p.band_low, p.band_high) for p in found.points])
+    line = Line("selective risk", [(p.coverage, p.risk) for p in curve.points])
+    band = Band([(p.coverage, p.band_low, p.band_high) for p in curve.points])
     # The band is wide where few inputs are answered; showing all of it would flatten the curve.
     top = max(
-        [p.risk for p in found.points] + [p.band_high for p in found.points if p.coverage > 0.3] + [0.01]
+        [p.risk for p in curve.points] + [p.band_high for p in curve.points if p.coverage > 0.3] + [0.01]
     )
-    spoken = (
-        "" if at is None else f"; here {words.percent(at.coverage)} answered, {words.percent(at.risk)} wrong"
-    )
+    position = ""
+    if at is not None:
+        position = f"; here {labels.percent(at.coverage)} answered, {labels.percent(at.risk)} wrong"
     return Chart(
-        f"Selective risk over coverage on {found.n} calibration samples{spoken}",
+        f"Selective risk over coverage on {curve.n} calibration samples{position}",
         "coverage: share of inputs answered",
         "risk: share of answers that are wrong",
         [line],
@@ -59,32 +59,32 @@ def curve_chart(found: RiskCoverage, at: CurvePoint | None) -> Chart:
     )
 
 
-def statement(table: GroupTable, at: CurvePoint | None, found: RiskCoverage) -> str:
+def statement(table: GroupTable, at: CurvePoint | None, curve: RiskCoverage) -> str:
     """What the chosen threshold guarantees, and what it does not."""
-    confidence = words.percent(table.risk_confidence, 0)
+    confidence = labels.percent(table.risk_confidence, 0)
     if table.policy == "max_risk" and table.status == "certified":
         return (
             f"Certified: with {confidence} confidence over the draw of the calibration split, at most "
-            f"{words.percent(table.requested)} of the answers are wrong, for inputs like those of the split. "
-            "This is no promise about a single input, a group or shifted data, and it holds only if the risk "
-            "was chosen before looking at this curve."
+            f"{labels.percent(table.requested)} of the answers are wrong, for inputs like those of the "
+            "split. This is no promise about a single input, a group or shifted data, and it holds only if "
+            "the risk was chosen before looking at this curve."
         )
     if table.policy == "max_risk":
         return (
-            f"Not certifiable: with these {found.n} calibration samples, no threshold can be certified for a "
-            f"risk of {words.percent(table.requested)} at {confidence} confidence. Under this policy the "
+            f"Not certifiable: with these {curve.n} calibration samples, no threshold can be certified for a "
+            f"risk of {labels.percent(table.requested)} at {confidence} confidence. Under this policy the "
             "model abstains on every input. Allow a larger risk or a lower confidence; more calibration "
             "samples certify smaller risks."
         )
     if at is None:
         return "No input would be answered."
     return (
-        f"On the calibration split, {at.n_answered} of {found.n} samples are answered, {at.n_errors} of them "
-        f"wrongly. Chosen after looking, the risk is at most {words.percent(at.band_high)} with "
-        f"{words.percent(found.confidence, 0)} confidence: the upper edge of the band."
+        f"On the calibration split, {at.n_answered} of {curve.n} samples are answered, {at.n_errors} of them "
+        f"wrongly. Chosen after looking, the risk is at most {labels.percent(at.band_high)} with "
+        f"{labels.percent(curve.confidence, 0)} confidence: the upper edge of the band."
     )
 
 
-def refused(shown: Sequence[Shown], threshold: float | None) -> list[bool]:
+def abstentions(samples: Sequence[ScoredSample], threshold: float | None) -> list[bool]:
     """For each sample, whether the model would abstain; without a threshold it always does."""
-    return [threshold is None or s.score is None or s.score < threshold for s in shown]
+    return [threshold is None or s.score is None or s.score < threshold for s in samples]

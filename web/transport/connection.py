@@ -7,7 +7,7 @@ of a URL.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from functools import lru_cache, partial
 
 import httpx
 from nicegui import ui
@@ -21,8 +21,6 @@ KEY_COOKIE = "masktune_key"
 UNSENDABLE = "unsendable"
 """Query parameter of a page: the key that the visitor entered cannot be sent in a header."""
 THEME_COOKIE = "masktune_theme"
-_KEYS_HELD = 64
-"""Most clients kept, one per key; the least recently used is dropped."""
 _OPEN_SECONDS = 60.0
 """How long `Connections.is_open` caches whether the API needs a key."""
 _RETRY = Retry(attempts=2)
@@ -38,36 +36,29 @@ class Connections:
         # page that follows a job holds one open.
         limits = httpx.Limits(max_connections=None)
         self._transport = httpx.AsyncHTTPTransport(verify=authorities(), limits=limits)
-        self._clients: OrderedDict[str | None, AsyncClient] = OrderedDict()
-        self._is_open, self._asked_at = True, float("-inf")
+        client = partial(AsyncClient, url, transport=self._transport, retry=_RETRY)
+        # Those that drop out of the cache are not closed: all clients share the transport.
+        self._client = lru_cache(maxsize=64)(lambda key: client(key=key))
+        self._is_open, self._checked_at = True, float("-inf")
 
     def of(self, key: str | None) -> AsyncClient:
         """The client that sends this key, or none."""
-        if key not in self._clients:
-            self._clients[key] = AsyncClient(self.url, key=key, transport=self._transport, retry=_RETRY)
-        self._clients.move_to_end(key)
-        while len(self._clients) > _KEYS_HELD:
-            self._clients.popitem(last=False)  # not closed: all clients share the transport
-        return self._clients[key]
+        return self._client(key)
 
     async def is_open(self) -> bool:
         """Whether the API answers without a key. If unclear, the last known answer, initially True."""
-        if time.monotonic() - self._asked_at >= _OPEN_SECONDS:
+        if time.monotonic() - self._checked_at >= _OPEN_SECONDS:
             try:
                 async for _ in self.of(None).datasets.list(limit=1):
                     break
-                self._is_open, self._asked_at = True, time.monotonic()
+                self._is_open, self._checked_at = True, time.monotonic()
             except ClientError as error:
                 if isinstance(error, ProblemError) and error.status == 401:
-                    self._is_open, self._asked_at = False, time.monotonic()
+                    self._is_open, self._checked_at = False, time.monotonic()
         return self._is_open
 
     async def aclose(self) -> None:
         await self._transport.aclose()
-
-
-class NotConnected(Exception):
-    """A page was asked for before `connect`."""
 
 
 _connections: Connections | None = None  # one per process, like NiceGUI's app
@@ -81,8 +72,7 @@ def connect(url: str) -> Connections:
 
 
 def connections() -> Connections:
-    if _connections is None:
-        raise NotConnected("web.transport.connection.connect(url) comes first")
+    assert _connections is not None, "web.transport.connection.connect(url) comes first"
     return _connections
 
 
@@ -108,9 +98,9 @@ def api_for(request: Request) -> AsyncClient:
 
 def request() -> Request:
     """The request that the current page answers."""
-    found = ui.context.client.request
-    assert found is not None, "outside of a page"
-    return found
+    page_request = ui.context.client.request
+    assert page_request is not None, "outside of a page"
+    return page_request
 
 
 def api() -> AsyncClient:
@@ -118,27 +108,27 @@ def api() -> AsyncClient:
     return api_for(request())
 
 
-async def own_key(connection: AsyncClient) -> OwnKey:
-    """The visitor's key and its scopes. An older service cannot tell; everything is then offered."""
-    try:
-        return await connection.keys.whoami()
-    except ProblemError as error:
-        if error.status in (403, 404):  # an older service takes `self` for a key id
-            return OwnKey(scopes=["admin"])
-        raise
-
-
-def lacking(own: OwnKey, scope: str) -> str:
+def missing_scope(own: OwnKey, scope: str) -> str:
     """Explain, in the service's wording, that the visitor's key lacks this scope."""
     return f"This needs a key with the scope {scope}; yours has only {', '.join(own.scopes)}."
 
 
+async def dataset_name(connection: AsyncClient, dataset: str | None) -> str:
+    """The name of a data set, which may have been deleted; "" for none."""
+    if dataset is None:
+        return ""
+    try:
+        return (await connection.datasets.get(dataset)).name
+    except ProblemError:
+        return "a deleted data set"
+
+
 async def dataset_names() -> dict[str, str]:
     """Names of the newest hundred data sets by id, from one request; others are shown by id only."""
-    return {found.id: found.name for found in await first(api().datasets.list(limit=100), 100)}
+    return {dataset.id: dataset.name for dataset in await first(api().datasets.list(limit=100), 100)}
 
 
-def here(path: str, asked: Request | None = None) -> str:
-    """A path of the dashboard as the browser must request it, including any proxy prefix (`Prefixed`)."""
-    root: str = (asked or request()).scope.get("root_path", "")
+def here(path: str, browser_request: Request | None = None) -> str:
+    """A path of the dashboard as the browser must request it, with any proxy prefix (`ForwardedPrefix`)."""
+    root: str = (browser_request or request()).scope.get("root_path", "")
     return root + path

@@ -1,26 +1,32 @@
-"""Routes that are not pages: images and downloads fetched with the visitor's key, and setting the key."""
+"""Routes that are not pages: setting the key, and files of the API, passed on with the visitor's key."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Form, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse
-from starlette.background import BackgroundTask
+from fastapi import APIRouter, Form, Path, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
 
-from masktune import ClientError, PredictJob
+from masktune import ClientError
+from masktune.client.calls import get, open_body
 from masktune.client.predict import View
-from web.shell import instead, wants_a_page
+from masktune.client.wire import Emit, EmittingFlow, Read
+from masktune.client.wire import Request as ApiRequest
+from web.shell import accepts_html, error_page
 from web.transport.connection import KEY_COOKIE, UNSENDABLE, api_for, here, is_sendable
-from web.transport.disk_quota import PREFIX
 from web.transport.refusals import refusal
 
 router = APIRouter(include_in_schema=False)
 
+Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+"""An id or an alias, which goes into the API's path as it is."""
+
 FOREVER = {"Cache-Control": "private, max-age=86400, immutable"}
 """For responses that never change: a sample's image, and a model's saliency map of it."""
+REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
+"""The Content-Security-Policy of a report, which loads nothing."""
 
 
 # --- the key -----------------------------------------------------------------------------------
@@ -50,16 +56,18 @@ async def set_key(
     return response
 
 
-# --- passed on ---------------------------------------------------------------------------------
+# --- files ---------------------------------------------------------------------------------------
+
+
+@router.get("/files/datasets/{dataset}")
+async def dataset_json(request: Request, dataset: Id) -> Response:
+    return await _relay(request, get(f"/datasets/{dataset}"))
 
 
 @router.get("/files/datasets/{dataset}/samples/{sample}/image")
-async def sample_image(request: Request, dataset: str, sample: int) -> Response:
-    try:
-        data = await api_for(request).datasets.image(dataset, sample)
-    except ClientError as error:
-        return refusal(error)
-    return Response(data, media_type=media_type(data), headers=FOREVER)
+async def sample_image(request: Request, dataset: Id, sample: int) -> Response:
+    api_request = get(f"/datasets/{dataset}/samples/{sample}/image")
+    return await _relay(request, api_request, headers=FOREVER)
 
 
 @router.get("/files/saliency")
@@ -67,86 +75,48 @@ async def saliency(
     request: Request, model: str, dataset: str, sample: int, view: View = "overlay"
 ) -> Response:
     """A view of a stored sample's saliency map as a PNG."""
-    try:
-        data = await api_for(request).saliency.sample_picture(
-            model=model, dataset=dataset, sample=sample, view=view
-        )
-    except ClientError as error:
-        return refusal(error)
-    return Response(data, media_type="image/png", headers=FOREVER)
+    api_request = get("/saliency", model=model, dataset=dataset, sample=sample, view=view, format="png")
+    return await _relay(request, api_request, headers=FOREVER)
 
 
 @router.get("/files/jobs/{job}/report")
-async def report_page(request: Request, job: str) -> Response:
+async def report_page(request: Request, job: Id) -> Response:
     """The report as the self-contained HTML page that the API generates."""
-    try:
-        text = await api_for(request).jobs.report_html(job)
-    except ClientError as error:
-        return _instead(request, error, "/jobs")
-    sealed = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
-    return Response(text, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": sealed})
+    api_request = replace(get(f"/jobs/{job}/report"), headers={"Accept": "text/html"})
+    return await _relay(request, api_request, "/jobs", {"Content-Security-Policy": REPORT_POLICY})
 
 
 @router.get("/files/jobs/{job}/predictions")
-async def predictions(request: Request, job: str) -> Response:
-    target = _scratch()
-    try:
-        api = api_for(request)
-        predicted = await api.jobs.get(job)
-        ending = predicted.params.output if isinstance(predicted, PredictJob) else "parquet"
-        await api.jobs.predictions(job, target)
-    except ClientError as error:
-        target.unlink(missing_ok=True)
-        return _instead(request, error, "/jobs")
-    return _once(target, f"{job}.{ending}")
+async def predictions(request: Request, job: Id) -> Response:
+    return await _relay(request, get(f"/jobs/{job}/predictions"), "/jobs")
 
 
 @router.get("/files/models/{model}/download")
 async def download(
-    request: Request, model: str, format: Literal["safetensors", "onnx"] = "safetensors"
+    request: Request, model: Id, format: Literal["safetensors", "onnx"] = "safetensors"
 ) -> Response:
-    target = _scratch()
+    return await _relay(request, get(f"/models/{model}/download", format=format), "/models")
+
+
+async def _relay(
+    request: Request, api_request: ApiRequest, place: str = "/", headers: Mapping[str, str] | None = None
+) -> Response:
+    """Pass a file of the API on to the browser while it arrives.
+
+    An error is a page, with a link to `place`, for a person who followed a link, and JSON for a script.
+    """
+    parts = api_for(request).driver.iterate(_headers_and_chunks(api_request))
     try:
-        await api_for(request).models.download(model, target, format=format)
+        sent = await anext(parts)
     except ClientError as error:
-        target.unlink(missing_ok=True)
-        return _instead(request, error, "/models")
-    return _once(target, f"{model}.{format}")
+        return error_page(request, error, place) if accepts_html(request) else refusal(error)
+    passed = {name: sent[name] for name in ("content-type", "content-disposition") if name in sent}
+    return StreamingResponse(parts, headers=passed | dict(headers or {}))
 
 
-# --- answers -----------------------------------------------------------------------------------
-
-
-def _scratch() -> Path:
-    with tempfile.NamedTemporaryFile(prefix=PREFIX, delete=False) as file:
-        return Path(file.name)
-
-
-def _instead(request: Request, error: ClientError, place: str) -> Response:
-    """The error as a page if a person followed a link, as JSON for a script."""
-    return instead(request, error, place) if wants_a_page(request) else refusal(error)
-
-
-def _once(path: Path, filename: str) -> Response:
-    """Send the file, then delete it."""
-    return FileResponse(path, filename=filename, background=BackgroundTask(path.unlink, missing_ok=True))
-
-
-def media_type(data: bytes) -> str:
-    """The media type according to the first bytes; unknown types are not shown as images."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    for magic, kind in _KINDS:
-        if data.startswith(magic):
-            return kind
-    return "application/octet-stream"
-
-
-_KINDS = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"BM", "image/bmp"),
-    (b"II*\0", "image/tiff"),
-    (b"MM\0*", "image/tiff"),
-)
+def _headers_and_chunks(api_request: ApiRequest) -> EmittingFlow[Any]:
+    """Emit the headers of the answer, then its body in pieces."""
+    body = yield from open_body(api_request)
+    yield Emit(body.response.headers)
+    while chunk := (yield Read(body)):
+        yield Emit(chunk)

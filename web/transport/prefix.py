@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_HEADER = b"x-forwarded-prefix"
+_HEADER = "X-Forwarded-Prefix"
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 """A prefix is inserted into URLs in pages, so it must not end an attribute or name another host (`//…`)."""
 
 
-class Prefixed:
+class ForwardedPrefix:
     """Adds `X-Forwarded-Prefix` to ASGI's `root_path` unless it is there already.
 
     NiceGUI would concatenate the two and prepend the header to addresses that already have it.
@@ -27,12 +28,10 @@ class Prefixed:
 
 
 def _rooted(scope: Scope) -> Scope:
-    sent = [value for name, value in scope["headers"] if name == _HEADER]
-    if not sent:
-        return scope
+    headers = MutableHeaders(raw=list(scope["headers"]))
     root = scope.get("root_path", "")
-    added = sent[0].decode("latin-1").rstrip("/").removesuffix(root)
-    if not _PREFIX.fullmatch(added):
-        added = ""
-    headers = [(name, value) for name, value in scope["headers"] if name != _HEADER]
-    return {**scope, "headers": headers, "root_path": added + root, "path": added + scope["path"]}
+    prefix = headers.get(_HEADER, "").rstrip("/").removesuffix(root)
+    if not _PREFIX.fullmatch(prefix):
+        prefix = ""
+    del headers[_HEADER]
+    return {**scope, "headers": headers.raw, "root_path": prefix + root, "path": prefix + scope["path"]}

@@ -40,7 +40,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     page = visitor.page
     visitor.goto("/")
     assert urlsplit(page.url).path == "/ui/"
-    expect(visitor.heading("Does your classifier lean on a shortcut?")).to_be_visible()
+    expect(visitor.heading("Does your classifier rely on a shortcut?")).to_be_visible()
     visitor.looked_at("home")
 
     # --- the upload, and the report that grows

@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from masktune import Event
-from web.job_timeline import LOG_LINES, Story
+from web.job_timeline import LOG_LINES, JobTimeline
 
 AT = datetime(2026, 3, 1, 9, 30, 5, tzinfo=UTC)
 
 
-def _told(*events: tuple[str, dict[str, Any]]) -> Story:
-    story = Story()
+def _timeline(*events: tuple[str, dict[str, Any]]) -> JobTimeline:
+    timeline = JobTimeline()
     for number, (type, data) in enumerate(events, start=1):
-        story.add(Event.model_validate({"id": number, "type": type, "data": data, "at": AT}))
-    return story
+        timeline.add(Event.model_validate({"id": number, "type": type, "data": data, "at": AT}))
+    return timeline
 
 
 def _epoch(stage: str, number: int, loss: float) -> tuple[str, dict[str, Any]]:
@@ -24,26 +24,28 @@ def _epoch(stage: str, number: int, loss: float) -> tuple[str, dict[str, Any]]:
 
 
 def test_epochs_become_curves_one_training_after_the_other() -> None:
-    story = _told(_epoch("erm", 1, 2.0), _epoch("erm", 2, 1.0), _epoch("finetune", 1, 1.5))
-    loss, accuracy = story.charts
+    timeline = _timeline(_epoch("erm", 1, 2.0), _epoch("erm", 2, 1.0), _epoch("finetune", 1, 1.5))
+    loss, accuracy = timeline.charts
     assert list(loss.lines[0].points) == [(1, 2.0), (2, 1.0), (3, 1.5)]
     assert loss.parts == [2.5]
     assert [line.name for line in accuracy.lines] == ["validation accuracy", "training accuracy"]
 
 
 def test_progress_without_figures_draws_nothing() -> None:
-    story = _told(("progress", {"stage": "erm", "fraction": 0.2, "metrics": {}}))
-    assert story.charts == []
-    assert story.progress.fraction == 0.2
+    timeline = _timeline(("progress", {"stage": "erm", "fraction": 0.2, "metrics": {}}))
+    assert timeline.charts == []
+    assert timeline.progress.fraction == 0.2
 
 
 def test_an_epoch_that_is_trained_again_replaces_what_came_after_it() -> None:
-    story = _told(_epoch("erm", 1, 2.0), _epoch("erm", 2, 1.0), _epoch("erm", 3, 0.9), _epoch("erm", 2, 1.1))
-    assert [(e.number, e.loss) for e in story.epochs] == [(1, 2.0), (2, 1.1)]
+    timeline = _timeline(
+        _epoch("erm", 1, 2.0), _epoch("erm", 2, 1.0), _epoch("erm", 3, 0.9), _epoch("erm", 2, 1.1)
+    )
+    assert [(e.number, e.loss) for e in timeline.epochs] == [(1, 2.0), (2, 1.1)]
 
 
 def test_stages_states_and_words_make_the_log() -> None:
-    story = _told(
+    timeline = _timeline(
         ("state", {"state": "running", "attempt": 1}),
         ("stage", {"stage": "erm", "status": "started"}),
         ("log", {"message": "3 images were skipped"}),
@@ -51,20 +53,20 @@ def test_stages_states_and_words_make_the_log() -> None:
         ("state", {"state": "failed", "attempt": 1, "error": {"detail": "the disk is full"}}),
         ("metrics", {"erm": {}}),
     )
-    assert story.log == [
+    assert timeline.log == [
         "09:30:05  running, attempt 1",
         "09:30:05  erm started",
         "09:30:05  3 images were skipped",
         "09:30:05  erm finished after 12.3 s",
         "09:30:05  failed, attempt 1: the disk is full",
     ]
-    assert story.finished == {"erm": 12.34}
+    assert timeline.finished == {"erm": 12.34}
 
 
 def test_a_long_log_keeps_its_end() -> None:
-    story = _told(*[("log", {"message": str(n)}) for n in range(LOG_LINES + 50)])
-    assert len(story.log) == LOG_LINES
-    assert story.log[-1].endswith(str(LOG_LINES + 49))
+    timeline = _timeline(*[("log", {"message": str(n)}) for n in range(LOG_LINES + 50)])
+    assert len(timeline.log) == LOG_LINES
+    assert timeline.log[-1].endswith(str(LOG_LINES + 49))
 
 
 def test_events_may_come_in_any_order() -> None:
@@ -81,19 +83,19 @@ def test_events_may_come_in_any_order() -> None:
             start=1,
         )
     ]
-    story, backwards = Story(), Story()
+    timeline, backwards = JobTimeline(), JobTimeline()
     for event in told:
-        story.add(event)
+        timeline.add(event)
     for event in [*told[3:], *told[:3]]:
         backwards.add(event)
-    assert backwards.log == story.log
-    assert backwards.epochs == story.epochs
-    assert [e.loss for e in story.epochs] == [2.0, 0.9]
+    assert backwards.log == timeline.log
+    assert backwards.epochs == timeline.epochs
+    assert [e.loss for e in timeline.epochs] == [2.0, 0.9]
     assert backwards.progress == told[3].data
 
 
 def test_an_epoch_that_was_left_out_keeps_its_place() -> None:
-    story = _told(_epoch("erm", 1, 2.0), _epoch("erm", 50, 1.0), _epoch("finetune", 3, 0.5))
-    loss, _ = story.charts
+    timeline = _timeline(_epoch("erm", 1, 2.0), _epoch("erm", 50, 1.0), _epoch("finetune", 3, 0.5))
+    loss, _ = timeline.charts
     assert list(loss.lines[0].points) == [(1, 2.0), (50, 1.0), (53, 0.5)]
     assert loss.title.startswith("Training loss after 53 epochs")

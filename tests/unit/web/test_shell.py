@@ -10,7 +10,7 @@ import pytest
 import web
 from masktune import ClientError, ProblemError, UnexpectedAnswer, Unreachable, WaitedTooLong
 from web.app import POLICY
-from web.shell import told
+from web.shell import error_text
 from web.transport import connection
 
 ROOM = Path(web.__file__).parent
@@ -42,12 +42,12 @@ def _problem(status: int, **more: object) -> ProblemError:
     ],
 )
 def test_each_error_says_what_to_do(error: ClientError, title: str, detail: str) -> None:
-    assert told(error) == (title, detail)
+    assert error_text(error) == (title, detail)
 
 
 def test_a_service_that_is_away_is_named() -> None:
     connection.connect("http://127.0.0.1:9")
-    title, detail = told(Unreachable("refused"))
+    title, detail = error_text(Unreachable("refused"))
     assert title == "The service is not responding"
     assert "http://127.0.0.1:9" in detail
 

@@ -10,13 +10,13 @@ import pytest
 from masktune import Dataset, Drift, GroupTable
 from masktune.contract.report.shortcut import ShortcutReliance
 from masktune.contract.report.text.answers import EVIDENCE
-from web.shell import rendered
-from web.text import labels as words
+from web.shell import render
+from web.text import labels
 
 
 def drawn(template: str, **values: Any) -> str:
     """The template with links that lead nowhere, its spaces made one."""
-    return re.sub(r"\s+", " ", rendered(template, here=lambda path: path, **values))
+    return re.sub(r"\s+", " ", render(template, here=lambda path: path, **values))
 
 
 # --- drift --------------------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def test_a_model_that_drifted_is_shown_as_such(status: str, tone: str, badge: st
 
 
 def test_every_word_of_the_api_has_its_tone() -> None:
-    assert set(get_args(Drift.model_fields["status"].annotation)) <= words.TONES.keys()
+    assert set(get_args(Drift.model_fields["status"].annotation)) <= labels.TONES.keys()
 
 
 # --- groups at a threshold ------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_of_many_classes_the_totals_are_shown_and_how_many_they_are(number: int,
     found = counts(page)
     assert found.pop("All") == ["90", "30"]
     assert found == ({name: ["5", "5"] for name in names} if listed else {})
-    assert (f"{words.number(number)} classes, not listed." in page) is not listed
+    assert (f"{labels.number(number)} classes, not listed." in page) is not listed
 
 
 def test_groups_are_counted_however_many_classes_there_are() -> None:
@@ -163,6 +163,8 @@ def test_rejected_files_are_counted(number: int, said: str) -> None:
 # --- lists that are empty -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("all", "said"), [(True, "No jobs yet."), (False, "No jobs match these filters.")])
-def test_no_job_at_all_is_not_no_job_of_a_choice(all: bool, said: str) -> None:
-    assert said in drawn("jobs", jobs=[], names={}, all=all)
+@pytest.mark.parametrize(
+    ("is_filtered", "text"), [(False, "No jobs yet."), (True, "No jobs match these filters.")]
+)
+def test_an_empty_list_says_whether_filters_emptied_it(is_filtered: bool, text: str) -> None:
+    assert text in drawn("jobs", jobs=[], names={}, is_filtered=is_filtered)

@@ -9,7 +9,17 @@ import pytest
 
 from masktune.contract.report.report import StageCost
 from masktune.contract.vocabulary import Stage
-from web.forms.estimate import LITE0, MAPPED, MASKED, OVERHEAD, Measured, Plan, estimate, measured, work
+from web.forms.estimate import (
+    LITE0,
+    MAP_LIMIT,
+    MASK_LIMIT,
+    OVERHEAD,
+    MeasuredRates,
+    Plan,
+    estimate,
+    measured_rates,
+    work,
+)
 
 PLAN = Plan("masktune", {"train": 1000, "val": 100, "calibration": 200, "test": 300}, epochs=10, side=28)
 RATES = {
@@ -20,7 +30,7 @@ RATES = {
     "calibrate": 600.0,
     "evaluate": 600.0,
 }
-EARLIER = Measured("job_1", "small_cnn", 28, False, RATES, "cpu")
+EARLIER = MeasuredRates("job_1", "small_cnn", 28, False, RATES, "cpu")
 PHOTOGRAPHS = replace(PLAN, epochs=None, side=500)
 MAPS = 300 + 4 * (100 + 300)
 """Passes of a report that show where one model looks: maps of test, then val and test with four masks."""
@@ -51,12 +61,12 @@ def test_a_frozen_backbone_sees_each_image_once_and_each_masked_image_once() -> 
 def test_the_most_images_of_a_report_are_those_of_the_worker() -> None:
     from worker.report.saliency import COSTED, POOL
 
-    assert (MAPPED, MASKED) == (POOL, COSTED)
+    assert (MAP_LIMIT, MASK_LIMIT) == (POOL, COSTED)
 
 
 def test_a_measured_rate_is_used_and_named() -> None:
     found = estimate(PLAN, [EARLIER])
-    assert found.measured
+    assert found.is_measured
     assert "job_1" in found.basis
     assert found.seconds == pytest.approx(OVERHEAD + 10 + 1 + 1 + 1 + (600 + 1200 + 2 * MAPS) / 600)
 
@@ -66,36 +76,36 @@ def test_a_measured_rate_is_used_and_named() -> None:
     [
         replace(EARLIER, backbone="resnet50"),
         replace(EARLIER, image_size=224),
-        replace(EARLIER, frozen=True),
+        replace(EARLIER, is_frozen=True),
     ],
 )
 @pytest.mark.parametrize("image_size", [28, None])
 def test_another_network_size_or_way_of_training_measures_nothing(
-    other: Measured, image_size: int | None
+    other: MeasuredRates, image_size: int | None
 ) -> None:
     found = estimate(replace(PLAN, image_size=image_size), [other])
-    assert not found.measured
+    assert not found.is_measured
     assert found.basis.startswith("A guess")
 
 
 def test_of_a_frozen_training_only_the_masks_measure_the_network() -> None:
     """Its epochs, on features, run thousands of times as fast."""
-    earlier = replace(EARLIER, backbone=LITE0, image_size=224, frozen=True, rates={**RATES, "mask": 100.0})
+    earlier = replace(EARLIER, backbone=LITE0, image_size=224, is_frozen=True, rates={**RATES, "mask": 100.0})
     found = estimate(PHOTOGRAPHS, [earlier])
-    assert found.measured
+    assert found.is_measured
     assert found.seconds == pytest.approx(OVERHEAD + sum(work(PHOTOGRAPHS).values()) / 100)
-    assert not estimate(PHOTOGRAPHS, [replace(earlier, rates={"erm": 99_000.0})]).measured
+    assert not estimate(PHOTOGRAPHS, [replace(earlier, rates={"erm": 99_000.0})]).is_measured
 
 
 def test_what_trains_nothing_is_measured_by_any_training_of_its_network() -> None:
     plan = Plan("mask", {"train": 1000}, backbone=LITE0, image_size=224, side=500)
     for frozen in (True, False):
-        assert estimate(plan, [Measured("job_1", LITE0, 224, frozen, RATES, "cpu")]).measured
+        assert estimate(plan, [MeasuredRates("job_1", LITE0, 224, frozen, RATES, "cpu")]).is_measured
 
 
 def test_an_estimate_that_is_mostly_guessed_says_so() -> None:
     found = estimate(PLAN, [replace(EARLIER, rates={"mask": 1000.0})])
-    assert not found.measured
+    assert not found.is_measured
 
 
 def test_more_epochs_cost_more_and_larger_images_cost_more() -> None:
@@ -110,7 +120,12 @@ def test_more_epochs_cost_more_and_larger_images_cost_more() -> None:
 )
 def test_what_the_service_is_expected_to_choose(side: int, network: str, size: int, epochs: int) -> None:
     plan = Plan("erm", {"train": 10}, side=side)
-    assert (plan.network, plan.size, plan.passes, plan.frozen) == (network, size, epochs, side > 64)
+    assert (plan.network, plan.size, plan.expected_epochs, plan.is_frozen) == (
+        network,
+        size,
+        epochs,
+        side > 64,
+    )
 
 
 @pytest.mark.parametrize("side", [8, 28, 64, 65, 500])
@@ -132,8 +147,12 @@ def test_the_expected_choice_is_the_one_of_the_service(side: int, asked: dict[st
 
     chosen = default_hyperparameters(side, 1000, 2, **asked)
     plan = Plan("erm", {"train": 1000}, side=side, **asked)
-    assert (plan.network, plan.size, plan.passes) == (chosen.backbone, chosen.image_size, chosen.epochs)
-    assert plan.frozen == asked.get("freeze_backbone", chosen.freeze_backbone)
+    assert (plan.network, plan.size, plan.expected_epochs) == (
+        chosen.backbone,
+        chosen.image_size,
+        chosen.epochs,
+    )
+    assert plan.is_frozen == asked.get("freeze_backbone", chosen.freeze_backbone)
 
 
 def test_a_report_s_cost_is_read() -> None:
@@ -141,8 +160,10 @@ def test_a_report_s_cost_is_read() -> None:
         StageCost(stage=Stage.ERM, seconds=1.0, images_per_second=50.0, device="cpu"),
         StageCost(stage=Stage.MASK, seconds=1.0, images_per_second=None, device=None),
     ]
-    found = measured("job_2", {"backbone": "resnet18", "image_size": 224, "freeze_backbone": True}, cost)
-    assert (found.rates, found.device, found.frozen) == ({"erm": 50.0}, "cpu", True)
+    found = measured_rates(
+        "job_2", {"backbone": "resnet18", "image_size": 224, "freeze_backbone": True}, cost
+    )
+    assert (found.rates, found.device, found.is_frozen) == ({"erm": 50.0}, "cpu", True)
 
 
 def test_what_looks_at_a_model_passes_only_the_images_that_it_looks_at() -> None:
@@ -157,7 +178,7 @@ def test_what_looks_at_a_model_passes_only_the_images_that_it_looks_at() -> None
 
 
 @pytest.mark.parametrize(
-    ("kind", "counted"), [("mask", ("Training images", 1000)), ("predict", ("Images", 1600))]
+    ("kind", "expected"), [("mask", ("Training images", 1000)), ("predict", ("Images", 1600))]
 )
-def test_the_images_that_a_job_is_about(kind: str, counted: tuple[str, int]) -> None:
-    assert replace(PLAN, kind=kind).counted == counted
+def test_the_images_that_a_job_is_about(kind: str, expected: tuple[str, int]) -> None:
+    assert replace(PLAN, kind=kind).image_count == expected

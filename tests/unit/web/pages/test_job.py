@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from masktune import Event, Job
-from web.job_timeline import Story
+from web.job_timeline import JobTimeline
 from web.pages.job import stages
 
 
 def _drawn(job: Job, *finished: str) -> list[str]:
-    story = Story()
+    timeline = JobTimeline()
     for number, stage in enumerate(finished, start=1):
-        story.add(
+        timeline.add(
             Event.model_validate(
                 {
                     "id": number,
@@ -19,7 +19,7 @@ def _drawn(job: Job, *finished: str) -> list[str]:
                 }
             )
         )
-    return [state for _, state, _ in stages(job, story)]
+    return [state for state, _ in stages(job, timeline)]
 
 
 def test_a_stage_is_done_that_said_so() -> None:

@@ -10,7 +10,7 @@ from masktune.contract.report.text.names import says_nothing_of_quality
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import report
 from web.pages.report import MOST_GROUPS, tables
-from web.shell import rendered
+from web.shell import render
 
 
 def _slice(number: int, accuracy: float) -> SliceAccuracy:
@@ -49,7 +49,7 @@ def _figures(*accuracies: float) -> ArmMetrics:
 
 
 def _page(by_arm: dict[Arm, ArmMetrics], split: str = "test") -> str:
-    page = rendered(
+    page = render(
         "report_split",
         split=split,
         by_arm=by_arm,
@@ -101,6 +101,6 @@ def test_right_answers_without_an_object_are_no_merit() -> None:
         difference.model_copy(update={"low": -0.3, "high": -0.1})
         for difference in Report.model_validate(report()).differences["test"]
     )
-    assert "worse" in rendered("report_changes", note="…", judges=True, explained="…", differences=[lower])
-    unjudged = rendered("report_changes", note="…", judges=False, explained="…", differences=[lower])
+    assert "worse" in render("report_changes", note="…", judges=True, explained="…", differences=[lower])
+    unjudged = render("report_changes", note="…", judges=False, explained="…", differences=[lower])
     assert "worse" not in unjudged

@@ -8,7 +8,7 @@ import pytest
 
 from masktune import Dataset, Model
 from masktune.contract.stages import STAGES
-from web.text import labels as words
+from web.text import labels
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -26,31 +26,31 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
     ],
 )
 def test_durations_in_the_units_that_tell(seconds: float, said: str) -> None:
-    assert words.duration(seconds) == said
+    assert labels.duration(seconds) == said
 
 
 @pytest.mark.parametrize(
     ("before", "said"), [(5, "just now"), (61, "1 minute ago"), (7300, "2 hours ago"), (90_000, "1 day ago")]
 )
 def test_how_long_ago(before: int, said: str) -> None:
-    assert words.ago(NOW - timedelta(seconds=before), NOW) == said
+    assert labels.ago(NOW - timedelta(seconds=before), NOW) == said
 
 
 def test_what_is_not_known_is_a_dash() -> None:
-    assert [words.percent(None), words.number(None), words.duration(None), words.ago(None)] == ["–"] * 4
+    assert [labels.percent(None), labels.number(None), labels.duration(None), labels.ago(None)] == ["–"] * 4
 
 
 def test_shares() -> None:
-    assert words.percent(0.9999, 1) == "100.0\u00a0%"
+    assert labels.percent(0.9999, 1) == "100.0\u00a0%"
 
 
 def test_arms_stand_before_first_and_strangers_last() -> None:
-    assert words.arms_in_order({"new": 1, "masktune": 1, "erm": 1}) == ["erm", "masktune", "new"]
+    assert labels.arms_in_order({"new": 1, "masktune": 1, "erm": 1}) == ["erm", "masktune", "new"]
 
 
 def test_every_stage_of_every_kind_has_words() -> None:
-    assert {stage for stages in words.STAGES_OF.values() for stage in stages} <= STAGES.keys()
-    assert words.STAGES_OF.keys() == words.KINDS.keys()
+    assert {stage for stages in labels.STAGES_OF.values() for stage in stages} <= STAGES.keys()
+    assert labels.STAGES_OF.keys() == labels.KINDS.keys()
 
 
 @pytest.mark.parametrize(
@@ -76,14 +76,14 @@ def test_every_stage_of_every_kind_has_words() -> None:
     ],
 )
 def test_what_a_job_was_asked_for(kind: str, params: dict[str, object], said: str) -> None:
-    assert words.asked(kind, params).endswith(said)
+    assert labels.job_description(kind, params).endswith(said)
 
 
 @pytest.mark.parametrize(
     ("count", "said"), [(1, "1 file was"), (0, "0 files were"), (1200, "1,200 files were")]
 )
 def test_one_is_said_as_one(count: int, said: str) -> None:
-    assert words.counted(count, "file was", "files were") == said
+    assert labels.count_of(count, "file was", "files were") == said
 
 
 @pytest.mark.parametrize(
@@ -97,23 +97,23 @@ def test_one_is_said_as_one(count: int, said: str) -> None:
 def test_an_import_that_judged_nothing_has_found_no_absence(
     seen: dict[str, object], said: tuple[str, str]
 ) -> None:
-    assert words.shortcut(seen)[:2] == said
+    assert labels.shortcut(seen)[:2] == said
 
 
 def test_the_splits_that_a_data_set_really_has() -> None:
     splits = {"only_bg_t": 40, "test": 9, "train": 3, "val": 0, "another": 1}
     dataset = Dataset(id="ds_1", name="birds", state="ready", splits=splits)
-    assert words.splits_of(dataset) == ["train", "test", "only_bg_t"]
+    assert labels.splits_of(dataset) == ["train", "test", "only_bg_t"]
 
 
 def test_every_split_of_the_service_has_words() -> None:
     from models.data.splits import ALL_SPLITS
 
-    assert set(words.SPLITS) == set(ALL_SPLITS)
+    assert set(labels.SPLITS) == set(ALL_SPLITS)
 
 
 def test_a_model_is_told_by_what_it_was_trained_on() -> None:
     model = Model(id="mdl_01abcdef", arm="masktune", backbone="resnet18", classes=["a", "b"])
-    assert words.told_of(model, "birds") == "MaskTune · birds · resnet18 · – · abcdef"
-    assert words.told_of(model) == "MaskTune · resnet18 · – · abcdef"
-    assert words.cut("b" * 41) == "b" * 39 + "…"
+    assert labels.model_label(model, "birds") == "MaskTune · birds · resnet18 · – · abcdef"
+    assert labels.model_label(model) == "MaskTune · resnet18 · – · abcdef"
+    assert labels.shorten("b" * 41) == "b" * 39 + "…"

@@ -6,7 +6,7 @@ from typing import Any
 
 from masktune import CurvePoint, GroupTable, RiskCoverage
 from web.charts import svg
-from web.text.selection import Shown, curve_chart, point_at, point_of, refused, statement
+from web.text.selection import ScoredSample, abstentions, curve_chart, point_at, point_of, statement
 
 
 def _point(coverage: float, threshold: float, risk: float) -> CurvePoint:
@@ -77,13 +77,13 @@ def test_what_cannot_be_certified_abstains() -> None:
 
 def test_a_sample_is_refused_below_the_threshold_or_without_a_score() -> None:
     shown = [
-        Shown(1, "a", "a", 0.95),
-        Shown(2, "a", "b", 0.9),
-        Shown(3, "b", "b", 0.89),
-        Shown(4, "b", "–", None),
+        ScoredSample(1, "a", "a", 0.95),
+        ScoredSample(2, "a", "b", 0.9),
+        ScoredSample(3, "b", "b", 0.89),
+        ScoredSample(4, "b", "–", None),
     ]
-    assert refused(shown, 0.9) == [False, False, True, True]
-    assert refused(shown, None) == [True] * 4
+    assert abstentions(shown, 0.9) == [False, False, True, True]
+    assert abstentions(shown, None) == [True] * 4
 
 
 def test_the_chart_says_in_words_where_one_stands() -> None:

@@ -10,9 +10,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from masktune import AsyncClient, ProblemError
-from tests.support.stub_api import stub_api
-from web.transport.connection import Connections, lacking, own_key
+from masktune import OwnKey
+from web.transport.connection import Connections, missing_scope
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -71,25 +70,7 @@ def test_an_api_that_is_away_may_be_open() -> None:
     assert asyncio.run(Connections("http://127.0.0.1:9").is_open())
 
 
-def test_what_a_key_may_do_is_asked_of_the_service() -> None:
-    with stub_api() as api:
-        api.answers["/keys/self"] = 200, {"id": "key_1", "name": "line", "scopes": ["read"]}
-        own = asyncio.run(own_key(AsyncClient(api.url)))
+def test_a_missing_scope_is_named() -> None:
+    own = OwnKey(scopes=["read"])
     assert [own.may(scope) for scope in ("read", "train", "admin")] == [True, False, False]
-    assert lacking(own, "train") == "This needs a key with the scope train; yours has only read."
-
-
-@pytest.mark.parametrize("status", [403, 404])
-def test_an_older_service_is_asked_for_everything(status: int) -> None:
-    """It takes `self` for the id of a key, which only an admin may look up."""
-    with stub_api() as api:
-        api.answers["/keys/self"] = status, {"title": "No", "detail": "no", "status": status}
-        own = asyncio.run(own_key(AsyncClient(api.url)))
-    assert all(own.may(scope) for scope in ("read", "predict", "train", "admin"))
-
-
-def test_a_key_that_is_not_known_is_told() -> None:
-    with stub_api() as api:
-        api.answers["/keys/self"] = 401, {"title": "No", "detail": "no", "status": 401}
-        with pytest.raises(ProblemError):
-            asyncio.run(own_key(AsyncClient(api.url)))
+    assert missing_scope(own, "train") == "This needs a key with the scope train; yours has only read."

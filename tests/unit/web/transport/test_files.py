@@ -1,4 +1,4 @@
-"""Kinds of images, by their first bytes; keys that are kept, and those that cannot be."""
+"""Keys in a cookie; files of the API, passed on."""
 
 from __future__ import annotations
 
@@ -7,22 +7,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.requests import Request
 
-from web.transport.connection import KEY_COOKIE, key_of
-from web.transport.files import media_type, router
-
-
-@pytest.mark.parametrize(
-    ("data", "kind"),
-    [
-        (b"\x89PNG\r\n", "image/png"),
-        (b"\xff\xd8\xff", "image/jpeg"),
-        (b"RIFF\0\0\0\0WEBP", "image/webp"),
-        (b"<html>", "application/octet-stream"),
-        (b"<svg", "application/octet-stream"),
-    ],
-)
-def test_only_images_are_shown_as_images(data: bytes, kind: str) -> None:
-    assert media_type(data) == kind
+from tests.support.stub_api import stub_api
+from web.transport.connection import KEY_COOKIE, connect, key_of
+from web.transport.files import FOREVER, router
 
 
 @pytest.fixture
@@ -59,3 +46,28 @@ def test_a_key_that_no_request_can_carry_is_not_kept(browser: TestClient, key: s
 def test_a_key_that_was_kept_before_and_cannot_be_sent_counts_as_none() -> None:
     cookie = f'{KEY_COOKIE}="schl\\374ssel"'.encode()
     assert key_of(Request({"type": "http", "headers": [(b"cookie", cookie)]})) is None
+
+
+def test_a_file_of_the_api_is_passed_on(browser: TestClient) -> None:
+    with stub_api() as api:
+        api.answers["/datasets/ds_1/samples/3/image"] = 200, b"pixels"
+        connect(api.url)
+        answer = browser.get("/files/datasets/ds_1/samples/3/image")
+    assert (answer.content, answer.headers["content-type"]) == (b"pixels", "application/json")
+    assert answer.headers["cache-control"] == FOREVER["Cache-Control"]
+
+
+def test_a_script_gets_the_refusal_of_the_api_as_json(browser: TestClient) -> None:
+    with stub_api() as api:
+        api.answers["/models/mdl_1/download"] = 404, {"title": "No", "status": 404, "detail": "no such model"}
+        connect(api.url)
+        answer = browser.get("/files/models/mdl_1/download")
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Not found: No such model"})
+
+
+@pytest.mark.parametrize("id", ["..", "%2e%2e", "a%3Fb", "a%23b"])
+def test_no_address_leads_to_another_path_of_the_api(browser: TestClient, id: str) -> None:
+    with stub_api() as api:
+        connect(api.url)
+        assert browser.get(f"/files/models/{id}/download").status_code in (404, 422)
+    assert api.asked == []

@@ -18,7 +18,7 @@ from masktune.contract.report.text.answers import EVIDENCE
 from masktune.contract.report.text.names import arm_after
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import RIGHT, evidence, report
-from web.shell import rendered
+from web.shell import render as render_dashboard
 
 ALIKE: dict[Arm, tuple[float, ...]] = dict.fromkeys(RIGHT, (0.9,) * 4)
 UNCONTROLLED: dict[Arm, tuple[float, ...]] = {Arm.ERM: (0.4,) * 4, Arm.MASKTUNE: (0.9,) * 4}
@@ -34,9 +34,13 @@ def page(told: Report) -> str:
 def dashboard(told: Report) -> str:
     after = told.models.get(arm_after(told))
     arms = list(told.models.items())
-    head = rendered("report_head", report=told, verdict=verdict(told), arms=arms, after=after, here=str)
+    head = render_dashboard(
+        "report_head", report=told, verdict=verdict(told), arms=arms, after=after, here=str
+    )
     reliance = told.shortcut_reliance
-    return head + rendered("report_answers", answers=answers(told), reliance=reliance, evidence=EVIDENCE)
+    return head + render_dashboard(
+        "report_answers", answers=answers(told), reliance=reliance, evidence=EVIDENCE
+    )
 
 
 def terminal(told: Report) -> str:
