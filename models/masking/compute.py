@@ -12,7 +12,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +26,8 @@ from models.masking.rule import (
 )
 from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, MaskSetWriter
 from models.run import Run
-from models.runtime.batched_eval import evaluating, in_order, map_batches, with_progress
+from models.runtime.batched_eval import evaluating, map_batches, with_progress
+from models.runtime.ordered import in_order
 from models.saliency import (
     DEFAULT_METHOD,
     Precision,
@@ -120,7 +120,6 @@ def compute_mask_set(
     rank 0 only, with a loader of all images. Raises UnknownMethod, Stopped, FileExistsError.
     """
     start = time.perf_counter()
-    tally = _Tally()
     with evaluating(network):
         batches = mask_batches(network, loader, config, run, precision=precision)
         size, first = next(batches, (None, None))
@@ -130,36 +129,16 @@ def compute_mask_set(
         with MaskSetWriter(folder, _header(config, seed, size, first, images=loader.images)) as writer:
             for _, batch in chain([(size, first)], batches):
                 writer.add(batch)
-                tally.add(batch)
     seconds = time.perf_counter() - start
+    mask_set = MaskSet.open(folder)
     return MaskSetSummary(
-        images=tally.images,
-        masked_share=tally.masked / (tally.images * size[0] * size[1]),
-        nothing_masked=tally.nothing,
-        non_finite=tally.non_finite,
+        images=len(mask_set),
+        masked_share=mask_set.masked_share,
+        nothing_masked=mask_set.nothing_masked,
+        non_finite=mask_set.non_finite,
         seconds=seconds,
-        images_per_second=tally.images / seconds,
+        images_per_second=len(mask_set) / seconds,
     )
-
-
-@dataclass
-class _Tally:
-    images: int = 0
-    masked: int = 0
-    nothing: int = 0
-    non_finite: int = 0
-
-    def add(self, batch: MaskBatch) -> None:
-        """Count a batch whose tensors are on the CPU."""
-        counts = batch.counts.numpy()
-        self.images += len(counts)
-        self.masked += int(counts.sum(dtype=np.int64))
-        if counts.all():
-            return
-        nothing = counts == 0
-        self.nothing += int(nothing.sum())
-        # A non-finite map masks nothing, so only these need checking.
-        self.non_finite += int((~np.isfinite(batch.maps.numpy()[nothing]).all((1, 2))).sum())
 
 
 def _header(config: MaskingConfig, seed: int, size: Size, first: MaskBatch, *, images: int) -> MaskSetHeader:

@@ -187,6 +187,16 @@ class MaskSet:
         height, width = self.header.size
         return int(self._records["count"].sum(dtype=np.int64)) / (len(self) * height * width)
 
+    @property
+    def nothing_masked(self) -> int:
+        return int((self._records["count"] == 0).sum())
+
+    @property
+    def non_finite(self) -> int:
+        """Maps that are not finite; these mask nothing, so no other needs checking."""
+        maps = self._records["map"][self._records["count"] == 0]
+        return int((~np.isfinite(maps).all((1, 2))).sum())
+
     def records(self, rows: Tensor | NDArray[np.int64]) -> MaskBatch:
         """The stored records of `rows` (B,), copied, on the CPU. Raises MaskSetError for an unknown row."""
         numbers = np.asarray(rows, np.int64)
