@@ -28,6 +28,7 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
         raise
     partial.replace(target)
+    sync(target.parent)
 
 
 def hidden_sibling(directory: Path) -> Path:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle  # nosec B403  # only for its error class
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from models.errors import LearningError
-from models.runtime.files import sync
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+from models.runtime.files import replacing
 
 _VERSION = 1
 
@@ -101,40 +97,10 @@ class Checkpoint:
         record = {field: getattr(self, field) for field in self.__dataclass_fields__}
         record |= {"version": _VERSION, "history": [r._asdict() for r in self.history]}
         record |= {"weights": dict(self.weights), "optimizer": dict(self.optimizer)}
-        partial = path.with_suffix(".partial")
-        try:
-            with NotingWriter(partial.open("wb", buffering=0)) as file:
-                save(record, file)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            partial.unlink(missing_ok=True)  # a full disk needs the space back
-            raise
-        partial.replace(path)
-        sync(path.parent)
-
-
-class NotingWriter(io.BufferedWriter):
-    """Remembers the `OSError` of a failed write."""
-
-    failed: OSError | None = None
-
-    def write(self, chunk: ReadableBuffer) -> int:
-        try:
-            return super().write(chunk)
-        except OSError as error:
-            self.failed = error
-            raise
-
-
-def save(state: object, file: NotingWriter) -> None:
-    """Like `torch.save`, but raise a full disk's `OSError`, not torch's `RuntimeError` about positions."""
-    try:
-        torch.save(state, file)
-    except RuntimeError:
-        if file.failed is None:
-            raise
-        raise file.failed from None
+        archive = io.BytesIO()  # written straight to a full disk, torch raises a RuntimeError about positions
+        torch.save(record, archive)
+        with replacing(path) as file:
+            file.write(archive.getbuffer())
 
 
 class CheckpointFolder:
