@@ -15,20 +15,15 @@ from PIL import Image
 
 from masktune.contract.hyperparameters import BiasAssignment, BiasKind
 from models.data.biased import KIND_NAMES, bias_images
-from models.data.report import ProblemCode
+from models.data.report import ImportRefused, ProblemCode
 from models.data.splits import assign_splits
 
 DIGITS = tuple(str(digit) for digit in range(10))
 HALVES = ("0-4", "5-9")
 
 
-class SourceError(Exception):
-    """The data set cannot be made. `code`: `unknown_builtin`, `source_unavailable` or `source_damaged`."""
-
-    def __init__(self, code: ProblemCode, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
+class SourceError(ImportRefused):
+    """The data set cannot be made: `unknown_builtin`, `source_unavailable` or `source_damaged`."""
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ import contextlib
 import json
 import shutil
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -22,18 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data import inspection
-from models.data.archives import ArchiveError, ArchiveLimits, unpack
-from models.data.builtin import BuiltinOptions, SourceError, make_builtin
+from models.data.archives import ArchiveLimits, unpack
+from models.data.builtin import BuiltinOptions, make_builtin
 from models.data.checks import ImageLimits, grey_levels
-from models.data.formats import FormatError, FormatName, FormatOptions, read
+from models.data.formats import FormatName, FormatOptions, read
 from models.data.grey import LEVELS, GreyWindow, histogram, window_of
 from models.data.inspection import AcceptedImage, AcceptedImages
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
-from models.data.report import REPORT_FILE, ImportReport, ImportStopped, Problem, Rejection
+from models.data.report import REPORT_FILE, ImportRefused, ImportReport, ImportStopped, Rejection
 from models.data.sources import ArraySource, FolderSource, Source
 from models.data.splits import assign_splits
 from models.runtime.files import hidden_sibling, publish, sweep_siblings
+from models.runtime.ordered import in_order
 
 __all__ = ["ImportOptions", "ImportReport", "ImportStopped", "import_dataset"]
 
@@ -104,10 +106,8 @@ def import_dataset(
     with contextlib.ExitStack() as stack:
         try:
             opened, junk = _open_source(source, target, options, watch=watch, stack=stack)
-        except (ArchiveError, FormatError, SourceError) as error:
-            report = ImportReport(
-                "invalid", options.name, None, problems=(Problem(error.code, error.detail),)
-            )
+        except ImportRefused as error:
+            report = ImportReport("invalid", options.name, None, problems=(error.problem,))
             return _publish_report(report, target)
         return _import(opened, target, options, junk=junk, watch=watch)
 
@@ -131,18 +131,18 @@ def _open_source(
 def _import(
     source: Source, target: Path, options: ImportOptions, *, junk: Sequence[Rejection], watch: Watch
 ) -> ImportReport:
-    contents = source.contents
+    manifest = source.manifest
     with StoreWriter(target) as writer:
         images, rejected = _check_all(source, writer, options, watch)
-        accepted = AcceptedImages(contents, images)
+        accepted = AcceptedImages(manifest, images)
         report = ImportReport(
             state="invalid",
             name=options.name,
-            format=contents.format,
-            classes=contents.classes,
-            group_names=contents.group_names,
-            rejected=contents.rejected + tuple(rejected),
-            ignored=(*junk, *contents.ignored),
+            format=manifest.format,
+            classes=manifest.classes,
+            group_names=manifest.group_names,
+            rejected=manifest.rejected + tuple(rejected),
+            ignored=(*junk, *manifest.ignored),
         )
         if problems := inspection.first_problems(accepted):
             return _publish_report(replace(report, count=len(images), problems=problems), target)
@@ -163,7 +163,7 @@ def _import(
         writer.finish(
             DatasetInfo(
                 name=options.name,
-                format=contents.format,
+                format=manifest.format,
                 classes=report.classes,
                 group_names=report.group_names,
                 seed=options.seed,
@@ -180,7 +180,7 @@ def _check_all(
 ) -> tuple[list[AcceptedImage], list[Rejection]]:
     images: list[AcceptedImage] = []
     rejected: list[Rejection] = []
-    count = len(source.contents.entries)
+    count = len(source.manifest.entries)
     for index, checked in enumerate(_in_order(source.check, count, options.threads)):
         watch.step(index + 1, 2 * count)
         if isinstance(checked, Rejection):
@@ -219,7 +219,7 @@ def _measure_window(
 def _pack(
     source: Source, accepted: AcceptedImages, splits: Sequence[str], *, writer: StoreWriter, watch: Watch
 ) -> None:
-    count = len(source.contents.entries)
+    count = len(source.manifest.entries)
     rows = zip(accepted.images, accepted.entries, splits, strict=True)
     for done, (image, entry, split) in enumerate(rows, start=count + 1):
         encoded = source.encoded(image.number)
@@ -236,19 +236,12 @@ def _in_order(read_image: Callable[[int], T], count: int, threads: int) -> Itera
         some = range(first, min(first + _CHUNK, count))
         return [read_image(index) for index in some if not leaving.is_set()]
 
-    waiting: deque[Future[list[T]]] = deque()
+    works = (partial(read_some, first) for first in range(0, count, _CHUNK))
     with ThreadPoolExecutor(threads, thread_name_prefix="check") as pool:
         try:
-            for first in range(0, count, _CHUNK):
-                waiting.append(pool.submit(read_some, first))
-                if len(waiting) > 4 * threads:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
+            yield from chain.from_iterable(in_order(pool, works, ahead=4 * threads))
         finally:
             leaving.set()
-            for future in waiting:
-                future.cancel()
 
 
 def _publish_report(report: ImportReport, target: Path) -> ImportReport:

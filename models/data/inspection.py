@@ -12,15 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.formats import Entry
+from models.data.formats import Entry, Manifest
 from models.data.grey import TAIL, GreyWindow
 from models.data.report import DuplicateSet, ImportReport, Note, NoteCode, Problem, ProblemCode
-from models.data.sources import Contents
 from models.data.splits import ALL_SPLITS, SPLITS, Assignment, tally
 
 
 class AcceptedImage(NamedTuple):
-    """An accepted image: number in `Contents.entries`, upright size (pixels), hashes of file and pixels, and
+    """An accepted image: number in `Manifest.entries`, upright size (pixels), hashes of file and pixels, and
     whether it is 16-bit grey."""
 
     number: int
@@ -35,13 +34,13 @@ class AcceptedImage(NamedTuple):
 class AcceptedImages:
     """The images that will be packed, in row order."""
 
-    contents: Contents
+    manifest: Manifest
     images: list[AcceptedImage]
 
     @cached_property
     def entries(self) -> list[Entry]:
         """The entry of each row."""
-        return [self.contents.entries[image.number] for image in self.images]
+        return [self.manifest.entries[image.number] for image in self.images]
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -67,7 +66,7 @@ def first_problems(accepted: AcceptedImages) -> tuple[Problem, ...]:
     if not accepted.images:
         detail = "no image is usable: see the rejected files, or check the layout of the folders"
         return (Problem(ProblemCode.NO_IMAGES, detail),)
-    classes = accepted.contents.classes
+    classes = accepted.manifest.classes
     present = [classes[label] for label in np.unique(accepted.labels)]
     if len(present) < 2:
         detail = f"every image has the class {present[0]!r}: add images of a second class"
@@ -78,19 +77,19 @@ def first_problems(accepted: AcceptedImages) -> tuple[Problem, ...]:
             ProblemCode.EMPTY_SPLIT,
             f"the given split {split} has no usable image: add some, or leave it out",
         )
-        for split in accepted.contents.splits
+        for split in accepted.manifest.splits
         if split not in filled
     )
 
 
 def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignment) -> ImportReport:
     """The report with counts, duplicates, notes and the final state."""
-    contents = accepted.contents
+    manifest = accepted.manifest
     splits = np.array([ALL_SPLITS.index(name) for name in assignment.splits])
     # (split, class) → images
-    table = np.zeros((len(ALL_SPLITS), len(contents.classes)), dtype=np.int64)
+    table = np.zeros((len(ALL_SPLITS), len(manifest.classes)), dtype=np.int64)
     np.add.at(table, (splits, accepted.labels), 1)
-    problems = tuple(_late_problems(table, contents.classes))
+    problems = tuple(_late_problems(table, manifest.classes))
     duplicates = tuple(_duplicates(accepted, assignment.splits))
     return replace(
         report,
@@ -102,7 +101,7 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
         duplicates=duplicates,
         notes=(
             *_split_notes(assignment),
-            *_class_notes(table, contents),
+            *_class_notes(table, manifest),
             *_duplicate_notes(duplicates),
         ),
     )
@@ -145,8 +144,8 @@ def _counts(accepted: AcceptedImages, splits: NDArray[np.int64]) -> dict[str, di
     return {
         split: {
             "count": int((splits == code).sum()),
-            "classes": tally(accepted.labels[splits == code], accepted.contents.classes),
-            "groups": tally(accepted.groups[splits == code], accepted.contents.group_names),
+            "classes": tally(accepted.labels[splits == code], accepted.manifest.classes),
+            "groups": tally(accepted.groups[splits == code], accepted.manifest.group_names),
         }
         for code, split in enumerate(ALL_SPLITS)
         if split in SPLITS or (splits == code).any()
@@ -163,7 +162,7 @@ def _duplicates(accepted: AcceptedImages, splits: Sequence[str]) -> Iterator[Dup
             yield DuplicateSet(
                 paths=tuple(entry.path for entry in entries),
                 splits=tuple(splits[row] for row in rows),
-                labels=tuple(accepted.contents.classes[entry.label] for entry in entries),
+                labels=tuple(accepted.manifest.classes[entry.label] for entry in entries),
                 same_bytes=len({accepted.images[row].sha256 for row in rows}) == 1,
             )
 
@@ -180,14 +179,14 @@ def _split_notes(assignment: Assignment) -> Iterator[Note]:
         yield Note(NoteCode.SPLITS_MADE, detail)
 
 
-def _class_notes(table: NDArray[np.int64], contents: Contents) -> Iterator[Note]:
+def _class_notes(table: NDArray[np.int64], manifest: Manifest) -> Iterator[Note]:
     for split, counts in list(zip(ALL_SPLITS, table, strict=True))[1:]:
-        missing = [name for name, count in zip(contents.classes, counts, strict=True) if count == 0]
+        missing = [name for name, count in zip(manifest.classes, counts, strict=True) if count == 0]
         if missing and (split in SPLITS or counts.any()):
             detail = f"{split} has no image of {_some(missing)}: its figures say nothing about them"
             yield Note(NoteCode.CLASS_NOT_IN_SPLIT, detail)
-    if contents.empty_classes:
-        detail = f"there are no images of {_some(contents.empty_classes)}, which is therefore not a class"
+    if manifest.empty_classes:
+        detail = f"there are no images of {_some(manifest.empty_classes)}, which is therefore not a class"
         yield Note(NoteCode.EMPTY_CLASS, detail)
 
 

@@ -133,6 +133,20 @@ class Note(NamedTuple):
     detail: str
 
 
+class ImportRefused(Exception):
+    """The data cannot be imported at all.
+
+    ImportRefused
+    ├── ArchiveError   models.data.archives
+    ├── FormatError    models.data.formats
+    └── SourceError    models.data.builtin
+    """
+
+    def __init__(self, code: ProblemCode, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = Problem(code, detail)
+
+
 @dataclass(frozen=True)
 class DuplicateSet:
     """Files with the same pixels, their splits and labels. `same_bytes`: the files are identical too."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -14,24 +13,10 @@ from models.data.packing import MAX_PIXELS_SIDE, encode_png
 from models.data.report import FileCode, Rejection
 
 
-@dataclass(frozen=True)
-class Contents:
-    """What there is to import. `splits` names the given splits, including those without an image."""
-
-    format: str
-    entries: tuple[Entry, ...]
-    classes: tuple[str, ...]
-    group_names: tuple[str, ...] = ()
-    splits: tuple[str, ...] = ()
-    rejected: tuple[Rejection, ...] = ()
-    ignored: tuple[Rejection, ...] = ()
-    empty_classes: tuple[str, ...] = ()
-
-
 class Source(Protocol):
-    """Images by their number in `contents.entries`; both methods may be called from several threads."""
+    """Images by their number in `manifest.entries`; both methods may be called from several threads."""
 
-    contents: Contents
+    manifest: Manifest
 
     def check(self, index: int) -> CheckedImage | Rejection: ...
 
@@ -42,23 +27,13 @@ class FolderSource:
     """The files that a manifest names."""
 
     def __init__(self, manifest: Manifest, limits: ImageLimits) -> None:
-        self.contents = Contents(
-            manifest.format,
-            manifest.entries,
-            manifest.classes,
-            manifest.group_names,
-            manifest.splits,
-            manifest.rejected,
-            manifest.ignored,
-            manifest.empty_classes,
-        )
-        self._root: Path = manifest.root
+        self.manifest = manifest
         self._limits = limits
 
     def check(self, index: int) -> CheckedImage | Rejection:
         """Read and decode one file, after checking its size."""
-        path = self.contents.entries[index].path
-        size = (self._root / path).stat().st_size
+        path = self.manifest.entries[index].path
+        size = self._file(index).stat().st_size
         if size > self._limits.max_bytes:
             detail = f"has {size} bytes, more than the limit of {self._limits.max_bytes}: shrink it"
             return Rejection(path, FileCode.TOO_LARGE, detail)
@@ -66,7 +41,10 @@ class FolderSource:
 
     def encoded(self, index: int) -> bytes:
         """The unchanged file."""
-        return (self._root / self.contents.entries[index].path).read_bytes()
+        return self._file(index).read_bytes()
+
+    def _file(self, index: int) -> Path:
+        return self.manifest.root / self.manifest.entries[index].path
 
 
 class ArraySource:
@@ -75,7 +53,8 @@ class ArraySource:
     def __init__(self, name: str, arrays: BuiltinData) -> None:
         splits = arrays.splits or (None,) * len(arrays.labels)
         groups = (-1,) * len(arrays.labels) if arrays.groups is None else tuple(arrays.groups.tolist())
-        self.contents = Contents(
+        self.manifest = Manifest(
+            root=Path(),  # there are no files
             format=f"builtin:{name}",
             entries=tuple(
                 Entry(f"{arrays.classes[label]}/{index:06d}.png", label, split, group)

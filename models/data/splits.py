@@ -108,18 +108,18 @@ def assign_splits(
         strata = strata * (int(groups.max()) + 2) + groups + 1
     units = np.arange(count) if twins is None else np.asarray(twins)
     rng = np.random.default_rng([seed, count])
-    made: dict[str, Cut] = {}
-    for donor, wanted in _plan(present).items():
+    cuts: dict[str, Cut] = {}
+    for donor, fractions in _plan(present).items():
         rows = np.flatnonzero(names == donor)
         donor_size, left = len(rows), 1.0
-        for split, fraction in wanted.items():
+        for split, fraction in fractions.items():
             taken = _cut(rows, strata, units, share=fraction / left, rng=rng)
             names[taken] = split
             rows = np.setdiff1d(rows, taken, assume_unique=True)
-            made[split] = Cut(donor, fraction, len(taken), donor_size)
+            cuts[split] = Cut(donor, fraction, len(taken), donor_size)
             left -= fraction
     by = ("label", "group") if grouped else ("label",)
-    return Assignment(names.tolist(), SplitRecord(present, made, seed, by))
+    return Assignment(names.tolist(), SplitRecord(present, cuts, seed, by))
 
 
 def _plan(present: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -150,11 +150,11 @@ def _cut(
     """
     _, first, unit_of = np.unique(units[rows], return_index=True, return_inverse=True)
     count = len(first)
-    wanted = min(max(round(share * count), 1), count - 1)
-    if wanted < 1:
+    size = min(max(round(share * count), 1), count - 1)
+    if size < 1:
         return rows[:0]
     order = np.lexsort((rng.random(count), strata[rows[first]]))
-    positions = np.floor((np.arange(wanted) + rng.random()) * count / wanted).astype(np.int64)
+    positions = np.floor((np.arange(size) + rng.random()) * count / size).astype(np.int64)
     chosen = np.zeros(count, dtype=bool)
     chosen[order[positions]] = True
     return rows[chosen[unit_of]]

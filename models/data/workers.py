@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,21 +18,13 @@ from models.data.decoding import stored_square
 from models.data.store import Store
 from models.run import Run
 
+if TYPE_CHECKING:
+    from models.data.batches import LoaderSettings
+
 log = logging.getLogger(__name__)
 
 _PREFETCH = 2  # batches ahead, per worker
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108  # only its free space is read
-
-
-class _Settings(Protocol):
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def workers(self) -> int | None: ...
-    @property
-    def crop(self) -> Crop: ...
 
 
 class _Squares(Dataset[Tensor]):
@@ -72,7 +64,7 @@ class DecodedPixels:
     The batches are the same for any number of workers. The workers live as long as this object.
     """
 
-    def __init__(self, store: Store, rows: NDArray[np.int64], settings: _Settings, run: Run) -> None:
+    def __init__(self, store: Store, rows: NDArray[np.int64], settings: LoaderSettings, run: Run) -> None:
         self._device = device = run.device
         self._plan = _Plan()
         batches = max(1, len(rows) // settings.batch_size)  # a small last batch may be merged
@@ -99,7 +91,7 @@ def _as_is(batch: Any) -> Any:
 
 
 def fitting_workers(
-    settings: _Settings,
+    settings: LoaderSettings,
     device: torch.device,
     *,
     batches: int,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from models.run import Progress, Run
+from models.runtime.ordered import in_order
 
 if TYPE_CHECKING:
     from torch import nn
@@ -112,17 +113,6 @@ def side_by_side(
 def _even_workers(threads: int, *, most: int) -> int:
     """The largest number of workers that divides `threads` evenly, at most `most`, at least one."""
     return max(count for count in range(1, max(1, min(threads, most)) + 1) if threads % count == 0)
-
-
-def in_order(pool: Executor, works: Iterator[Callable[[], T]], *, ahead: int) -> Iterator[T]:
-    """Yield what `works` return, in order, as run by `pool`, which gets up to `ahead` of them in advance."""
-    submitted = deque[Future[T]]()
-    for work in works:
-        submitted.append(pool.submit(work))
-        if len(submitted) > ahead:
-            yield submitted.popleft().result()
-    while submitted:
-        yield submitted.popleft().result()
 
 
 def _use_threads(count: int) -> None:

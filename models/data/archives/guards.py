@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from models.data.report import FileCode, ImportStopped, ProblemCode, Rejection
+from models.data.report import FileCode, ImportRefused, ImportStopped, ProblemCode, Rejection
 
 CHUNK = 1 << 20  # bytes read at a time
 BLOCK = 4096  # bytes that a file or folder takes on a common file system, however small
@@ -52,13 +52,8 @@ _ARCHIVE_MAGIC = (
 _JUNK_NAMES = frozenset((".ds_store", "thumbs.db", "desktop.ini", ".localized"))
 
 
-class ArchiveError(Exception):
+class ArchiveError(ImportRefused):
     """An archive that is refused as a whole."""
-
-    def __init__(self, code: ProblemCode, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from models.data.report import ProblemCode, Rejection
+from models.data.report import ImportRefused, Rejection
 
 
 class FormatName(StrEnum):
@@ -22,13 +22,8 @@ class FormatName(StrEnum):
     BACKGROUNDS_CHALLENGE = "backgrounds_challenge"  # original, mixed_same, mixed_rand, only_fg … trees
 
 
-class FormatError(Exception):
+class FormatError(ImportRefused):
     """A folder that cannot be read in the format at all."""
-
-    def __init__(self, code: ProblemCode, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -54,13 +49,14 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """All entries of a folder. `splits` names the splits that were given, those without an image included.
+    """All images to import. `splits` names the splits that were given, those without an image included.
 
-    `empty_classes` are folders that stand where classes do and hold no image.
+    `format` is a `FormatName` or `builtin:NAME`. `empty_classes` are folders that stand where classes do and
+    hold no image.
     """
 
     root: Path
-    format: FormatName
+    format: str
     entries: tuple[Entry, ...]
     classes: tuple[str, ...]
     group_names: tuple[str, ...] = ()

@@ -214,7 +214,7 @@ def test_no_archive_writes_outside_its_folder(tmp_path: Path, name: str, code: P
     (tmp_path / "a.zip").write_bytes(zipped(name, b"evil"))
     with pytest.raises(ArchiveError) as refused:
         unpack(tmp_path / "a.zip", tmp_path / "in" / "out")
-    assert refused.value.code is code
+    assert refused.value.problem.code is code
     assert not list(tmp_path.rglob("evil.png"))
 
 
@@ -235,7 +235,7 @@ def test_an_archive_that_grows_a_thousandfold_is_stopped(tmp_path: Path) -> None
     assert bomb.stat().st_size < 100_000
     with pytest.raises(ArchiveError) as refused:
         unpack(bomb, tmp_path / "out", ArchiveLimits(ratio_grace=1 << 20))
-    assert refused.value.code is ProblemCode.WRONG_RATIO
+    assert refused.value.problem.code is ProblemCode.WRONG_RATIO
     assert [path.name for path in tmp_path.iterdir()] == ["bomb.zip"]
 
 

@@ -49,5 +49,5 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
 def test_an_empty_folder_is_no_source(tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceError, match="put torchvision's") as missing:
         make_builtin(name, BuiltinOptions(root=tmp_path))
-    assert missing.value.code is ProblemCode.SOURCE_UNAVAILABLE
-    assert missing.value.detail.endswith("or allow the download with the option download=true")
+    assert missing.value.problem.code is ProblemCode.SOURCE_UNAVAILABLE
+    assert missing.value.problem.detail.endswith("or allow the download with the option download=true")

@@ -62,9 +62,9 @@ def refusal(tmp_path: Path, data: bytes, limits: ArchiveLimits | None = None) ->
     with pytest.raises(ArchiveError) as refused:
         unpack(archive, folder / "out", limits)
     assert [path.name for path in folder.iterdir()] == ["archive"]
-    assert refused.value.detail
-    assert str(tmp_path) not in refused.value.detail
-    return refused.value.code
+    assert refused.value.problem.detail
+    assert str(tmp_path) not in refused.value.problem.detail
+    return refused.value.problem.code
 
 
 def contents(folder: Path) -> dict[str, bytes]:

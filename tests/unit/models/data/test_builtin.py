@@ -94,11 +94,11 @@ def test_biased_mnist_in_order_leaves_fours_and_fives_in_conflict(
 def test_what_cannot_be_had_says_so(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="use one of digits") as unknown:
         make_builtin("imagenet")
-    assert unknown.value.code is ProblemCode.UNKNOWN_BUILTIN
+    assert unknown.value.problem.code is ProblemCode.UNKNOWN_BUILTIN
     for name in ("mnist", "biased-mnist", "cifar10", "svhn"):
         with pytest.raises(SourceError, match="configure a folder") as missing:
             make_builtin(name)
-        assert missing.value.code is ProblemCode.SOURCE_UNAVAILABLE
+        assert missing.value.problem.code is ProblemCode.SOURCE_UNAVAILABLE
 
 
 def test_a_damaged_file_is_named(tmp_path: Path, write_mnist: WriteMnist) -> None:
@@ -107,7 +107,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, write_mnist: WriteMnist) -> Non
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(SourceError, match="t10k-images") as damaged:
         make_builtin("mnist", BuiltinOptions(root=tmp_path / "root"))
-    assert damaged.value.code is ProblemCode.SOURCE_DAMAGED
+    assert damaged.value.problem.code is ProblemCode.SOURCE_DAMAGED
 
 
 @pytest.mark.parametrize("name", ["cifar10", "svhn"])

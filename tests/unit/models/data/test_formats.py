@@ -141,7 +141,7 @@ def test_lists_that_cannot_be_used(make_tree: MakeTree) -> None:
     tree = make_tree({"a.csv": "path,label\n", "b.csv": "path,label\n", "x.png": ""})
     with pytest.raises(FormatError, match=r"a\.csv, b\.csv") as two:
         read(tree)
-    assert two.value.code is ProblemCode.AMBIGUOUS_LIST
+    assert two.value.problem.code is ProblemCode.AMBIGUOUS_LIST
     (tree / "b.csv").unlink()
     (tree / "a.csv").write_bytes(b"path,label\n\xff\xfe,cat\n")
     with pytest.raises(FormatError, match="UTF-8"):
@@ -218,7 +218,7 @@ def test_celeba_with_other_attributes_and_gaps(make_tree: MakeTree) -> None:
     assert [r.path for r in manifest.ignored] == ["img/9.jpg"]
     with pytest.raises(FormatError, match="Blond_Hair") as unknown:
         read(tree, options=FormatOptions(target="blond_hair"))
-    assert unknown.value.code is ProblemCode.UNKNOWN_ATTRIBUTE
+    assert unknown.value.problem.code is ProblemCode.UNKNOWN_ATTRIBUTE
 
 
 def test_backgrounds_challenge_as_released(make_tree: MakeTree) -> None:
@@ -264,13 +264,13 @@ def test_variants_without_an_object_are_no_groups_but_splits_of_their_own(make_t
 def test_no_known_layout(make_tree: MakeTree) -> None:
     with pytest.raises(FormatError, match=r"labels\.csv") as unknown:
         detect(make_tree({"notes.txt": "", "a.png": ""}))
-    assert unknown.value.code is ProblemCode.UNKNOWN_FORMAT
+    assert unknown.value.problem.code is ProblemCode.UNKNOWN_FORMAT
 
 
 def test_an_empty_folder(make_tree: MakeTree) -> None:
     with pytest.raises(FormatError) as empty:
         read(make_tree({}))
-    assert empty.value.code is ProblemCode.NO_IMAGES
+    assert empty.value.problem.code is ProblemCode.NO_IMAGES
 
 
 def test_natural_order() -> None:
