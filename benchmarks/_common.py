@@ -21,7 +21,6 @@ from benchmarks._machine import device_name, load_average
 from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones import Network
 from models.data.loaders import evaluation_loader
-from models.data.packing import Arrays, write_arrays
 from models.data.store import DatasetInfo, Store
 from models.evaluation.metrics import Logits, predict_logits
 from models.masking.compute import RANDOM, load_or_compute_masks
@@ -29,6 +28,7 @@ from models.masking.store import MaskSet
 from models.masktune import continue_as_control, finetune_on_masks, fit_erm
 from models.run import Progress, Run, resolve_device
 from models.training.checkpoints import CheckpointFolder
+from tests.support.arrays import Arrays, write_arrays
 
 Labels = NDArray[np.int64]
 _REPORT_SECONDS = 15.0

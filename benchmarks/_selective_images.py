@@ -18,7 +18,6 @@ from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig
 from models.backbones import Network
 from models.data.builtin import BuiltinOptions, make_builtin
 from models.data.loaders import train_loader, val_loader
-from models.data.packing import Arrays
 from models.data.store import DatasetInfo, Store
 from models.evaluation.metrics import Logits
 from models.masking.compute import load_or_compute_masks
@@ -38,6 +37,7 @@ from models.statistics import upper_bound
 from models.training.checkpoints import CheckpointFolder
 from models.training.fit import FitConfig, FitData, fit
 from models.training.inputs import new_network
+from tests.support.arrays import Arrays
 
 ERM_ALONE = "erm"
 HALVES = 100  # random cuts of the held-out images in two

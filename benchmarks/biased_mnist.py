@@ -38,7 +38,6 @@ from benchmarks._common import (
 from masktune.contract.hyperparameters import BiasAssignment, BiasKind, Hyperparameters
 from models.data.biased import SQUARE
 from models.data.builtin import HALVES, BuiltinOptions, make_builtin
-from models.data.packing import Arrays
 from models.data.store import DatasetInfo, Store
 from models.evaluation.metrics import metrics
 from models.evaluation.verdict import compare, verdict
@@ -46,6 +45,7 @@ from models.masking.store import MaskSet
 from models.run import Run
 from models.runtime.process import prepare_process
 from models.training.inputs import new_network
+from tests.support.arrays import Arrays
 
 _SHOWN = {"description", "title", "data", "released"}  # a preset's other keys
 

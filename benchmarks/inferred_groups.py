@@ -30,13 +30,13 @@ from benchmarks._plants import lite0
 from benchmarks._recut import Case, Half, cut_outs, digits, recompose
 from masktune.contract.hyperparameters import BiasKind, HeadConfig
 from models.data.batches import LoaderSettings, make_loader
-from models.data.packing import Arrays, write_arrays
 from models.data.store import DatasetInfo, Store
 from models.mitigation.features import Features, compute_features
 from models.mitigation.groups import Groups, class_groups, cross_mistakes, label_groups
 from models.mitigation.retrain import retrain_head
 from models.run import Run
 from models.runtime.process import prepare_process
+from tests.support.arrays import Arrays, write_arrays
 
 CLASSES, PLACES = ("first", "second"), ("place 1", "place 2")
 SHORTCUT, NONE = 0.95, 0.5

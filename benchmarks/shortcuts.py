@@ -29,10 +29,11 @@ from models.data.biased import bias_images
 from models.data.builtin import make_builtin
 from models.data.importing import import_dataset
 from models.data.layout import DatasetInfo
-from models.data.packing import Arrays, Row, StoreWriter, write_arrays
+from models.data.packing import Row, StoreWriter
 from models.data.store import Store
 from models.shortcuts import ShortcutCheck, check_properties, find_shortcuts
 from models.shortcuts.properties import PropertyTable, simple_properties
+from tests.support.arrays import Arrays, write_arrays
 
 FALSE_ALARMS = 0.05
 CPU_SECONDS_SMALL = 3.0  # 5,000 images of 28 pixels

@@ -36,7 +36,7 @@ from models.backbones import Network, build_network
 from models.data.batches import Batch, Loader, Masking
 from models.data.layout import DatasetInfo
 from models.data.loaders import train_loader
-from models.data.packing import Arrays, Row, StoreWriter, write_arrays
+from models.data.packing import Row, StoreWriter
 from models.data.store import Store
 from models.masking.rule import apply_masks, thresholds
 from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter
@@ -46,6 +46,7 @@ from models.training.checkpoints import CheckpointFolder
 from models.training.fit import FitConfig, FitData, fit
 from models.training.optim import make_optimizer
 from models.training.precision import autocast
+from tests.support.arrays import Arrays, write_arrays
 
 CLASSES = ("a", "b")
 OVER_FILES = 2.0  # SmallCNN against PNG files

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -85,8 +84,8 @@ class StoreWriter:
     def finish(self, info: DatasetInfo) -> None:
         """Complete the folder and rename it to `directory`, replacing an older one."""
         self._flush()
-        self._close()
         self._pixels.complete(self.count)
+        self._close()
         text = json.dumps(
             {"version": VERSION, "count": self.count, **info.to_json()}, indent=2, ensure_ascii=False
         )
@@ -124,50 +123,45 @@ class _PixelFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: IO[bytes] | None = None
-        self._shape: tuple[int, ...] | None = None
+        self._file: IO[bytes] | None = path.open("wb")  # None once dropped
+        self._shape: tuple[int, ...] = ()
         self._count = 0
-        self._given_up = False
 
     def add(self, pixels: NDArray[np.uint8] | None) -> None:
-        if self._given_up:
+        if self._file is None:
             return
         fits = pixels is not None and max(pixels.shape[:2]) <= MAX_PIXELS_SIDE
-        if pixels is None or not fits or self._shape not in (None, pixels.shape):
-            self.give_up()
+        if pixels is None or not fits or self._shape not in ((), pixels.shape):
+            self._drop()
             return
-        if self._file is None:
+        if not self._count:
             self._shape = pixels.shape
-            self._file = self._path.open("wb")
-            self._write_header()
+            self._write_header(self._file)
         self._file.write(np.ascontiguousarray(pixels).tobytes())
         self._count += 1
 
     def complete(self, count: int) -> None:
-        if self._shape is None or self._given_up or self._count != count:
-            self.give_up()
+        """Keep the file if it has all `count` images, at least one."""
+        if self._file is None or not count or self._count != count:
+            self._drop()
             return
-        with self._path.open("r+b") as self._file:
-            self._write_header()  # numpy pads its header, so the final count fits
-
-    def give_up(self) -> None:
-        self.close()
-        self._given_up = True
-        self._path.unlink(missing_ok=True)
+        self._file.seek(0)
+        self._write_header(self._file)  # numpy pads its header, so the final count fits
+        self._file.close()
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
-    def _write_header(self) -> None:
-        assert self._file is not None
-        assert self._shape is not None
-        header: dict[str, Any] = {
-            "descr": "|u1",
-            "fortran_order": False,
-            "shape": (self._count, *self._shape),
-        }
-        np.lib.format.write_array_header_1_0(self._file, header)
+    def _drop(self) -> None:
+        self.close()
+        self._file = None
+        self._path.unlink(missing_ok=True)
+
+    def _write_header(self, file: IO[bytes]) -> None:
+        shape = (self._count, *self._shape)
+        header: dict[str, Any] = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -175,25 +169,3 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     buffer = BytesIO()
     Image.fromarray(pixels, "RGB").save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
-
-
-class Arrays(NamedTuple):
-    """A data set in memory: images (N, H, W, 3) uint8 RGB, labels (N,), split names, groups (N,) or None."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    splits: Sequence[str]
-    groups: NDArray[np.int64] | None = None
-
-
-def write_arrays(directory: Path | str, arrays: Arrays, info: DatasetInfo) -> None:
-    """Pack images that are already in memory, each as a PNG file named by its number."""
-    groups = np.full(len(arrays.labels), -1) if arrays.groups is None else arrays.groups
-    height, width = arrays.images.shape[1:3]
-    with StoreWriter(directory) as writer:
-        for index, image in enumerate(arrays.images):
-            label, group = int(arrays.labels[index]), int(groups[index])
-            path = f"{arrays.splits[index]}/{index:06d}.png"
-            writer.add(Row(path, label, arrays.splits[index], group, width, height, encode_png(image)))
-            writer.add_pixels(image)
-        writer.finish(info)

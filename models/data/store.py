@@ -28,7 +28,7 @@ from models.data.grey import GreyWindow
 from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.data.report import REPORT_FILE
-from models.data.splits import ALL_SPLITS, SPLITS, tally
+from models.data.splits import ALL_SPLITS, SPLITS
 from models.errors import LearningError
 
 __all__ = ["DatasetInfo", "Row", "Sample", "Store", "StoreError", "StoreWriter"]
@@ -131,18 +131,6 @@ class Store:
         if self.info.grey_window is not None:
             digest.update(np.array(self.info.grey_window, "<i8").data)
         return digest.hexdigest()
-
-    def describe(self) -> dict[str, dict[str, Any]]:
-        """{split: {count, classes: {name: n}, groups: {name: n}}}; empty splits are left out."""
-        return {
-            split: {
-                "count": count,
-                "classes": tally(self.labels[self.rows(split=split)], self.classes),
-                "groups": tally(self.groups[self.rows(split=split)], self.group_names),
-            }
-            for split, count in self.counts.items()
-            if count
-        }
 
     def rows(
         self, split: str | None = None, label: int | None = None, group: int | None = None

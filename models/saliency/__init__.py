@@ -19,11 +19,10 @@ from models.saliency import channels, components, perturbing
 from models.saliency.head_pass import HeadPass, run_head
 from models.saliency.layers import readable
 from models.saliency.network import NotInEvaluation, Precision, Saliency, SplitNetwork, UnknownMethod
-from models.saliency.scale import to_library_scale, upsample
+from models.saliency.scale import upsample
 
 __all__ = [
     "DEFAULT_METHOD",
-    "EXPORTABLE_METHODS",
     "METHODS",
     "NotInEvaluation",
     "Precision",
@@ -34,7 +33,6 @@ __all__ = [
     "is_light",
     "saliency",
     "saliency_of_activation",
-    "to_library_scale",
     "upsample",
 ]
 
@@ -68,9 +66,6 @@ _TABLE = {
 
 METHODS: tuple[str, ...] = tuple(_TABLE)
 DEFAULT_METHOD = "xgradcam"
-
-EXPORTABLE_METHODS = frozenset({"gradcam", "xgradcam", "hirescam"})
-"""With a linear head each is one product of weights and activation, so an exported graph can include it."""
 
 
 def saliency(

@@ -7,8 +7,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_EPS = 1e-7  # the grad-cam package's, in its min–max
-
 
 @lru_cache(maxsize=64)
 def _taps(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -42,16 +40,3 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def _between(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
     """`first` · (1 − share) + `second` · share, overwriting both: halves the time of large maps."""
     return first.mul_(1 - share).add_(second.mul_(share))
-
-
-def to_library_scale(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Scale maps (B, h, w) as the grad-cam package does: (B, H, W) float32 in 0..1.
-
-    Min–max, upsampling, min–max again, each with the 1e-7. A constant map becomes 0 everywhere.
-    """
-    return _min_max(upsample(_min_max(maps), size))
-
-
-def _min_max(maps: Tensor) -> Tensor:
-    raised = maps - maps.amin((1, 2), keepdim=True)
-    return raised / (_EPS + raised.amax((1, 2), keepdim=True))

@@ -27,7 +27,6 @@ from models.backbones import build_network
 from models.data.batches import LoaderSettings, make_loader
 from models.data.layout import DatasetInfo
 from models.data.loaders import evaluation_loader
-from models.data.packing import Arrays, write_arrays
 from models.data.store import Store
 from models.evaluation.masking_cost import predict_under_masks
 from models.evaluation.metrics import predict_logits
@@ -43,6 +42,7 @@ from models.saliency import METHODS, saliency
 from models.training import precision
 from models.training.augment import RECIPES
 from models.training.inputs import new_network
+from tests.support.arrays import Arrays, write_arrays
 from tests.support.pretend_cuda import CUDA, Pretended, Wait, pretended_card
 
 HEADS = HeadConfig(penalties=(1.0, 0.1))

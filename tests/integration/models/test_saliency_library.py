@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from models.backbones import Network, build_network
 from models.masking.rule import threshold_masks, thresholds
-from models.saliency import saliency, to_library_scale
+from models.saliency import saliency
 from tests.integration.models.cam_library import FAST, LIBRARY, Whole
+from tests.support.cam_scale import to_library_scale
 
 pytestmark = pytest.mark.slow
 

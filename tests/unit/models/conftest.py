@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from models.data.layout import DatasetInfo
-from models.data.packing import Arrays, write_arrays
 from models.data.store import Store
+from tests.support.arrays import Arrays, write_arrays
 
 StoreFactory = Callable[..., Store]
 

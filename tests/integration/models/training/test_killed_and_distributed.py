@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from models.data.layout import DatasetInfo
-from models.data.packing import Arrays, write_arrays
 from models.training.checkpoints import CheckpointFolder
+from tests.support.arrays import Arrays, write_arrays
 
 pytestmark = pytest.mark.slow
 

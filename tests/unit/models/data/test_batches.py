@@ -18,10 +18,11 @@ from models.data.batches import Batch, LoaderSettings, Masking, StoreLoader, mak
 from models.data.decoding import cropped, resize_square, square, stored_square
 from models.data.layout import DatasetInfo
 from models.data.loaders import train_loader, val_loader
-from models.data.packing import Arrays, Row, StoreWriter, write_arrays
+from models.data.packing import Row, StoreWriter
 from models.data.store import Store
 from models.data.workers import DecodedPixels, fitting_workers
 from models.run import Run
+from tests.support.arrays import Arrays, write_arrays
 from tests.unit.models.data.conftest import MakeImage
 
 RUN = Run(seed=3)

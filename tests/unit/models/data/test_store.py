@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.feather
 import pytest
 
-from models.data.packing import Arrays, write_arrays
 from models.data.store import DatasetInfo, Row, Store, StoreError, StoreWriter
+from tests.support.arrays import Arrays, write_arrays
 
 INFO = DatasetInfo("pets", "image_folder", ("cat", "dog"), ("indoors", "outdoors"), seed=3)
 
@@ -71,16 +71,6 @@ def test_a_certificate_counts_pictures_that_nothing_else_has_seen(tmp_path: Path
     splits = ["train", "val", *["calibration"] * 6, "test", "test"]
     write_arrays(tmp_path / "ds", arrays._replace(splits=splits), INFO)
     assert Store.open(tmp_path / "ds").calibration_rows().tolist() == [4, 6, 7]
-
-
-def test_counts_by_split_class_and_group(store: Store) -> None:
-    described = store.describe()
-    assert described["train"] == {
-        "count": 6,
-        "classes": {"cat": 3, "dog": 3},
-        "groups": {"indoors": 3, "outdoors": 2},
-    }
-    assert described["test"] == {"count": 2, "classes": {"cat": 1, "dog": 1}, "groups": {"outdoors": 1}}
 
 
 def test_pixels_are_the_images(store: Store, arrays: Arrays) -> None:

@@ -22,7 +22,8 @@ from models.masking.compute import compute_mask_set, mask_batches
 from models.masking.rule import apply_masks, heights, random_masks, threshold_masks, thresholds
 from models.masking.store import MaskSet
 from models.run import Progress, Run, Stopped
-from models.saliency import UnknownMethod, saliency, to_library_scale
+from models.saliency import UnknownMethod, saliency
+from tests.support.cam_scale import to_library_scale
 
 SIZE = (28, 28)
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.data.layout import DatasetInfo
-from models.data.packing import Arrays, write_arrays
 from models.data.store import Store
 from models.shortcuts import Finding, OtherSplit, ShortcutCheck, check_properties, find_shortcuts
 from models.shortcuts.naive_bayes import binned, cross_fit, predict_unseen, stratified_folds
 from models.shortcuts.properties import Property, PropertyTable
+from tests.support.arrays import Arrays, write_arrays
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.data.layout import DatasetInfo
-from models.data.packing import Arrays, Row, StoreWriter, write_arrays
+from models.data.packing import Row, StoreWriter
 from models.data.store import Store
 from models.shortcuts.properties import PropertyTable, simple_properties
+from tests.support.arrays import Arrays, write_arrays
 
 Images = NDArray[np.uint8]
 Encoded = tuple[bytes, tuple[int, int]]

@@ -16,9 +16,9 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.backbones import build_network
 from models.data.layout import DatasetInfo
-from models.data.packing import Arrays, write_arrays
 from models.export import card_of, save_model
 from models.saliency import saliency
+from tests.support.arrays import Arrays, write_arrays
 from worker.child.workspace import Workspace
 from worker.protocol import DatasetSpec, ModelSpec, Spec
 from worker.stages.context import StageContext

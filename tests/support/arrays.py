@@ -1,0 +1,35 @@
+"""Packed data sets from images in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data.layout import DatasetInfo
+from models.data.packing import Row, StoreWriter, encode_png
+
+
+class Arrays(NamedTuple):
+    """A data set in memory: images (N, H, W, 3) uint8 RGB, labels (N,), split names, groups (N,) or None."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    splits: Sequence[str]
+    groups: NDArray[np.int64] | None = None
+
+
+def write_arrays(directory: Path | str, arrays: Arrays, info: DatasetInfo) -> None:
+    """Pack images that are already in memory, each as a PNG file named by its number."""
+    groups = np.full(len(arrays.labels), -1) if arrays.groups is None else arrays.groups
+    height, width = arrays.images.shape[1:3]
+    with StoreWriter(directory) as writer:
+        for index, image in enumerate(arrays.images):
+            label, group = int(arrays.labels[index]), int(groups[index])
+            path = f"{arrays.splits[index]}/{index:06d}.png"
+            writer.add(Row(path, label, arrays.splits[index], group, width, height, encode_png(image)))
+            writer.add_pixels(image)
+        writer.finish(info)
