@@ -19,7 +19,6 @@ from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
 from app.auth.keyring import Caller, Keyring
-from app.auth.rate_limits import Rates
 from app.datasets.stores import Stores
 from app.http.locations import Locate
 from app.inference import Inference
@@ -40,7 +39,7 @@ from masktune.contract.ids import is_id
 from masktune.contract.vocabulary import Scope
 
 
-def _opened(name: str) -> Any:
+def opened(name: str) -> Any:
     """The dependency on one of the objects that the application has opened (`app.services.Services`)."""
 
     async def read(connection: HTTPConnection) -> Any:
@@ -49,20 +48,20 @@ def _opened(name: str) -> Any:
     return Depends(read)
 
 
-SettingsDep = Annotated[Settings, _opened("settings")]
-ArtifactsDep = Annotated[Artifacts, _opened("artifacts")]
-NotifierDep = Annotated[JobNotifier, _opened("notifier")]
-StoresDep = Annotated[Stores, _opened("stores")]
-InferenceDep = Annotated[Inference, _opened("inference")]
-KeyringDep = Annotated[Keyring, _opened("keyring")]
-TallyDep = Annotated[Tally, _opened("tally")]
-TracingDep = Annotated[Tracing, _opened("tracing")]
-ProbesDep = Annotated[Probes, _opened("probes")]
-FollowersDep = Annotated[Followers, _opened("followers")]
-MetricsDep = Annotated[Metrics, _opened("metrics")]
-DatabaseDep = Annotated[Database, _opened("database")]
+SettingsDep = Annotated[Settings, opened("settings")]
+ArtifactsDep = Annotated[Artifacts, opened("artifacts")]
+NotifierDep = Annotated[JobNotifier, opened("notifier")]
+StoresDep = Annotated[Stores, opened("stores")]
+InferenceDep = Annotated[Inference, opened("inference")]
+KeyringDep = Annotated[Keyring, opened("keyring")]
+TallyDep = Annotated[Tally, opened("tally")]
+TracingDep = Annotated[Tracing, opened("tracing")]
+ProbesDep = Annotated[Probes, opened("probes")]
+FollowersDep = Annotated[Followers, opened("followers")]
+MetricsDep = Annotated[Metrics, opened("metrics")]
+DatabaseDep = Annotated[Database, opened("database")]
 """For routes that open sessions themselves; `Reading` and `Writing` suit most."""
-LocateDep = Annotated[Locate, _opened("location")]
+LocateDep = Annotated[Locate, opened("location")]
 """Maps one of our paths to its address as a client sees it, with the proxy's prefix."""
 
 
@@ -111,25 +110,19 @@ async def identify(
     return caller
 
 
-class _Needs:
-    """Dependency that returns the caller, whose scope `CallerFirst` has already checked.
+class RequiredScope:
+    """Dependency that returns the caller, whose scopes `CallerFirst` has already checked.
 
-    With `any_key`, every valid key is accepted; the scope then only decides which rate limit is charged.
+    `also` is a second scope that the key must have. With `any_key`, every valid key is accepted. The rate
+    limit of `scope` is charged.
     """
 
-    def __init__(self, scope: Scope, *, any_key: bool = False) -> None:
+    def __init__(self, scope: Scope, *, also: Scope | None = None, any_key: bool = False) -> None:
         self.scope, self.any_key = scope, any_key
+        self.scopes = () if any_key else (scope,) if also is None else (scope, also)
 
     async def __call__(self, caller: Annotated[Caller, Depends(identify)]) -> Caller:
         return caller
-
-    async def ask(self, connection: HTTPConnection, keyring: Keyring, rates: Rates) -> None:
-        """Identify the caller; raise unless the key has the scope and is within its rate limit."""
-        key = _key(connection) if keyring.closed else None
-        caller = connection.state.caller = await keyring.identify(key)
-        if not self.any_key:
-            caller.need(self.scope)
-        connection.state.headers = await rates.count(caller, self.scope)
 
 
 class CallerFirst(APIRoute):
@@ -137,18 +130,19 @@ class CallerFirst(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        needed = [one.call for one in self.dependant.dependencies if isinstance(one.call, _Needs)]
+        required = [one.call for one in self.dependant.dependencies if isinstance(one.call, RequiredScope)]
 
-        async def known(request: Request) -> Response:
+        async def authenticated(request: Request) -> Response:
             services = request.app.state.services
-            for needs in needed:
-                await needs.ask(request, services.keyring, services.rates)
+            for dependency in required:
+                caller = await services.keyring.identify(_key(request) if services.keyring.closed else None)
+                for scope in dependency.scopes:
+                    caller.need(scope)
+                request.state.caller = caller
+                request.state.headers = await services.rates.count(caller, dependency.scope)
             return await handle(request)
 
-        return known
-
-
-_predictor = _Needs(Scope.PREDICT)
+        return authenticated
 
 
 def _key(connection: HTTPConnection) -> str | None:
@@ -158,14 +152,16 @@ def _key(connection: HTTPConnection) -> str | None:
     return connection.headers.get("x-api-key")
 
 
-Bearer = Annotated[Caller, Depends(_Needs(Scope.READ, any_key=True))]
+Bearer = Annotated[Caller, Depends(RequiredScope(Scope.READ, any_key=True))]
 """Parameter of the route that describes the caller's own key."""
-Predictor = Annotated[Caller, Depends(_predictor)]
-"""Parameter of the routes that do their own look-ups. All routes that use these dependencies must be
-`CallerFirst`: any other route class sets no caller, and the request fails."""
-READER = Depends(_Needs(Scope.READ))
-TRAINER = Depends(_Needs(Scope.TRAIN))
-ADMIN = Depends(_Needs(Scope.ADMIN))
+Predictor = Annotated[Caller, Depends(RequiredScope(Scope.PREDICT))]
+"""Parameter of the routes that do their own look-ups."""
+SamplePredictor = Annotated[Caller, Depends(RequiredScope(Scope.PREDICT, also=Scope.READ))]
+"""The same for a stored sample, whose pixels the answer may show. All routes that use these dependencies must
+be `CallerFirst`: any other route class sets no caller, and the request fails."""
+READER = Depends(RequiredScope(Scope.READ))
+TRAINER = Depends(RequiredScope(Scope.TRAIN))
+ADMIN = Depends(RequiredScope(Scope.ADMIN))
 """For a route's `dependencies`, which are solved before its parameters: a caller without a key then cannot
 probe ids or take a database connection, and a request that ends in 404 counts toward the key's rate."""
 

@@ -35,7 +35,9 @@ from app.operations.metrics import Metrics, refreshed
 from app.predictions import routes as predict
 from app.predictions import saliency_routes as saliency
 from app.predictions import stored_images as images
-from app.predictions.usage import Tally, flushed
+from app.predictions.saliency import SaliencyService
+from app.predictions.service import PredictionService
+from app.predictions.usage import Tally, UsageCounters, flushed
 from app.registry import alias_routes as aliases
 from app.registry import backbone_routes as backbones
 from app.registry import routes as models
@@ -150,7 +152,17 @@ def _open(
         partial(model_rows.check_there, database),
     )
     closing.callback(inference.close)
-    planners = CapacityLimiter(20)
+    tally, threads = Tally(), CapacityLimiter(20)
+    predictions = PredictionService(
+        settings,
+        database,
+        artifacts,
+        stores,
+        inference,
+        UsageCounters(counters, tally),
+        threads,
+        Shared(threads, keep=KEPT_SECONDS, written=lambda: database.commits),
+    )
     return Services(
         settings=settings,
         database=database,
@@ -160,13 +172,13 @@ def _open(
         inference=inference,
         keyring=Keyring(settings.keys, partial(created_keys, database), closed=settings.needs_key),
         rates=open_rates(settings),
-        planners=planners,
-        plans=Shared(planners, keep=KEPT_SECONDS, written=lambda: database.commits),
+        predictions=predictions,
+        saliency=SaliencyService(settings, database, stores, inference, threads),
         followers=Followers(
             database, poll_seconds=settings.events_poll_seconds, most=settings.max_event_streams
         ),
         metrics=counters,
-        tally=Tally(),
+        tally=tally,
         tracing=tracing,
         probes=Probes(
             [

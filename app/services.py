@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
-
-from anyio import CapacityLimiter
-from fastapi import Depends
-from starlette.requests import HTTPConnection
 
 from app.auth.keyring import Keyring
 from app.auth.rate_limits import Rates
 from app.datasets.stores import Stores
 from app.http.locations import location
-from app.http.single_flight import Shared
 from app.inference import Inference
 from app.jobs.event_feed import Followers
 from app.operations.health import Probes
 from app.operations.metrics import Metrics
-from app.predictions.plans import Plan
+from app.predictions.saliency import SaliencyService
+from app.predictions.service import PredictionService
 from app.predictions.usage import Tally
 from core.artifacts import Artifacts
 from core.notifications import JobNotifier
@@ -39,10 +34,8 @@ class Services:
     inference: Inference
     keyring: Keyring
     rates: Rates
-    planners: CapacityLimiter
-    """Threads reserved for predictions' database reads; slow requests of other kinds cannot take them."""
-    plans: Shared[Plan]
-    """Database reads of predictions, shared by concurrent requests with the same query."""
+    predictions: PredictionService
+    saliency: SaliencyService
     followers: Followers
     metrics: Metrics
     tally: Tally
@@ -53,12 +46,3 @@ class Services:
     def location(self, path: str) -> str:
         """Return the path as a client sees it, with the proxy's prefix."""
         return location(self.settings.root_path, path)
-
-
-async def _services(connection: HTTPConnection) -> Services:
-    services: Services = connection.app.state.services
-    return services
-
-
-Serving = Annotated[Services, Depends(_services)]
-"""For the routes of predictions, which wire the most; others depend on single objects (`app.deps`)."""

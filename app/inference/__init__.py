@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from app.inference.calibration import Calibration
 from app.inference.engines.choice import check_forward
-from app.inference.scheduling.limits import Share
-from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, Inference, Seen
+from app.inference.scheduling.limits import Reserve
+from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, ForwardResult, Inference
 from app.inference.types import Engine, Explain, Pair, Part, Scores, Upload
 
 __all__ = [
@@ -17,12 +17,12 @@ __all__ = [
     "Calibration",
     "Engine",
     "Explain",
+    "ForwardResult",
     "Inference",
     "Pair",
     "Part",
+    "Reserve",
     "Scores",
-    "Seen",
-    "Share",
     "Upload",
     "check_forward",
 ]

@@ -55,7 +55,7 @@ class EngineCache:
     def ready(self, pair: Pair) -> Engine | None:
         """Return the engine of this pair if it is loaded."""
         with self._lock:
-            return self._found(pair)
+            return self._use(pair)
 
     def peek(self, pair: Pair) -> Engine | None:
         """Like `ready`, but without marking the engine as used."""
@@ -70,11 +70,11 @@ class EngineCache:
         with self._lock:
             if self._closed:
                 raise shutting_down()
-            engine = self._found(pair)
+            engine = self._use(pair)
             if engine is not None:
-                there: Future[Engine] = Future()
-                there.set_result(engine)
-                return there
+                ready: Future[Engine] = Future()
+                ready.set_result(engine)
+                return ready
             loading = self._loading.get(pair)
             fresh = loading is None
             if loading is None:
@@ -124,7 +124,7 @@ class EngineCache:
         with self._lock:
             self._engines.clear()
 
-    def _found(self, pair: Pair) -> Engine | None:
+    def _use(self, pair: Pair) -> Engine | None:
         """Look up the engine and mark it as used. The caller holds the lock."""
         engine = self._engines.get(pair)
         if engine is not None:

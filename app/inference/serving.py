@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +14,13 @@ from numpy.typing import NDArray
 
 from app.inference.engines.choice import Check, Engines, Stored, all_there, nothing_stored
 from app.inference.engines.graph_store import Exports
-from app.inference.image_decoders import Decoders
-from app.inference.scheduling.batcher import Ask, Batcher
+from app.inference.scheduling.batcher import Batcher, ForwardRequest
 from app.inference.scheduling.limits import ImageMemory
-from app.inference.scheduling.wakeups import awaited
-from app.inference.types import Engine, Explain, Pair, Scores, Upload
+from app.inference.types import Engine, Explain, Scores, Upload
 from core.artifacts import Artifacts
-from core.errors import InvalidInput
+from core.errors import BadImage, FieldError, InvalidInput
 from core.settings import Settings
-from models.data.checks import ImageLimits
+from models.data.checks import ImageError, ImageLimits
 
 T = TypeVar("T")
 
@@ -34,7 +33,7 @@ SLOW_IMAGES = 8
 """Limit of images in a request with a slow method, and in a batch of them."""
 
 
-class Seen(NamedTuple):
+class ForwardResult(NamedTuple):
     """`squares` (n, 3, S, S) uint8 are the images as the networks saw them."""
 
     squares: NDArray[np.uint8]
@@ -66,49 +65,61 @@ class Inference:
             stored=stored,
             check=check,
         )
-        self._cache, self._upgrades = self._engines.cache, self._engines.upgrades  # used for every answer
+        self.cache = self._engines.cache
         self.exports = Exports(artifacts)
         self.memory = ImageMemory(settings.predict_image_bytes)
-        self._decoders = Decoders(self._limits)
+        cores = max(2, len(os.sched_getaffinity(0)))
+        self._decoders = ThreadPoolExecutor(cores, thread_name_prefix="decode")
         # Separate threads, so that drawing for one client does not delay decoding for another.
         self._drawers = ThreadPoolExecutor(2, thread_name_prefix="draw")
 
-    async def see(self, pair: Pair, uploads: Sequence[Upload], explain: Explain | None = None) -> Seen:
-        """Compute the images' scores, in order. Raises `BadImage`, `Overloaded`, and what a load raises.
+    async def forward(
+        self, engine: Engine, uploads: Sequence[Upload], explain: Explain | None = None
+    ) -> ForwardResult:
+        """Compute the images' scores, in order. Raises `BadImage`, `Overloaded`, and what the engine raises.
 
         Cancelling it frees its places in the queue.
         """
-        lane = self._lane(explain)
-        engine = await self.load(pair)  # before it takes places, which are for requests that can be answered
-        with lane.room(len(uploads)) as room:
-            squares = await self._decoders.squares(uploads, engine)
-            answer = lane.submit(Ask(engine, squares, explain), room)
-        scores = await awaited(answer)
-        self._upgrades.show(pair, squares)
-        return Seen(squares, scores)
+        batcher = self._batcher(explain)
+        with batcher.reserve(len(uploads)) as reservation:
+            squares = await self._decode(uploads, engine)
+            waiting = batcher.submit(ForwardRequest(engine, squares, explain), reservation)
+        scores = await asyncio.wrap_future(waiting)
+        self._engines.upgrades.offer(engine, squares)
+        return ForwardResult(squares, scores)
 
-    def is_loaded(self, pair: Pair) -> bool:
-        """Whether `load` would return without waiting."""
-        return self._cache.peek(pair) is not None
+    async def _decode(self, uploads: Sequence[Upload], engine: Engine) -> NDArray[np.uint8]:
+        """Decode to (n, 3, S, S) RGB, in order, as the engine's networks see them. Raises `BadImage`, which
+        names each invalid image."""
+        from app.inference.images import to_square  # imports torch, which the engine has already loaded
 
-    async def load(self, pair: Pair) -> Engine:
-        """Return the engine of a pair, loading it if needed. Raises `Overloaded` if too many wait for loads,
-        and what a load raises."""
-        return self._cache.ready(pair) or await self._cache.get(pair)
+        loop, size, window = asyncio.get_running_loop(), engine.image_size, engine.grey_window
+        decoded = await asyncio.gather(
+            *(
+                loop.run_in_executor(self._decoders, to_square, upload, size, self._limits, window)
+                for upload in uploads
+            ),
+            return_exceptions=True,
+        )
+        squares, faults = [], []
+        for number, (upload, outcome) in enumerate(zip(uploads, decoded, strict=True)):
+            if isinstance(outcome, ImageError):
+                what = f"image {number + 1}" + (f" ({upload.name})" if upload.name else "")
+                faults.append(FieldError(f"/images/{number}", outcome.code, f"{what} {outcome.detail}"))
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                squares.append(outcome)
+        if faults:
+            raise BadImage("; ".join(fault.detail for fault in faults[:3]), errors=tuple(faults))
+        return np.stack(squares)
 
-    def load_ahead(self, pair: Pair, *, seconds: float) -> None:
-        """Load a pair before any request needs it. Blocks for at most `seconds`, so call it in a thread.
-
-        Raises what the load raises, `TimeoutError`, and `CancelledError` when the service shuts down.
-        """
-        self._cache.begin(pair).result(seconds)
-
-    def _lane(self, explain: Explain | None) -> Batcher:
+    def _batcher(self, explain: Explain | None) -> Batcher:
         return self._slow if explain is not None and explain.method in SLOW_METHODS else self._fast
 
-    def check_room(self, images: int, explain: Explain | None = None) -> None:
-        """Raise `Overloaded` if `see` would: a refusal should cost as little as possible."""
-        self._lane(explain).check(images)
+    def check_places(self, images: int, explain: Explain | None = None) -> None:
+        """Raise `Overloaded` if `forward` would: a refusal should cost as little as possible."""
+        self._batcher(explain).check(images)
 
     async def check_method(self, explain: Explain, *, images: int) -> None:
         """Raise `InvalidInput` for an unknown saliency method, or too many images for a slow one."""
@@ -138,7 +149,7 @@ class Inference:
     @property
     def loaded(self) -> Mapping[str, int]:
         """Number of pairs in memory, by kind of engine."""
-        return Counter(engine.name for engine in self._cache.engines)
+        return Counter(engine.name for engine in self.cache.engines)
 
     def close(self) -> None:
         """Answer the accepted requests, then end every thread."""
@@ -146,7 +157,7 @@ class Inference:
         self._engines.close()
         self._fast.close()
         self._slow.close()
-        self._decoders.close()
+        self._decoders.shutdown(cancel_futures=True)
         self._drawers.shutdown(cancel_futures=True)
 
 

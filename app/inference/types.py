@@ -57,15 +57,15 @@ class Scores(NamedTuple):
     """Raw outputs for N images of K classes, float32.
 
     `logits` are (N, K); `erm_logits` (N, K), None without an ERM model; `maps` (N, h, w), raw and of low
-    resolution, with their `targets` (N,) int64, both None unless requested. Engines leave `judged` to the
-    batcher, which computes it for a whole batch.
+    resolution, with their `targets` (N,) int64, both None unless requested. Engines leave `score_inputs` to
+    the batcher, which computes them for a whole batch.
     """
 
     logits: NDArray[np.float32]
     erm_logits: NDArray[np.float32] | None
     maps: NDArray[np.float32] | None = None
     targets: NDArray[np.int64] | None = None
-    judged: ScoreInputs | None = None
+    score_inputs: ScoreInputs | None = None
 
     def rows(self, first: int, last: int) -> Scores:
         """Return the scores of images `first` (inclusive) to `last` (exclusive)."""
@@ -74,12 +74,12 @@ class Scores(NamedTuple):
             None if self.erm_logits is None else self.erm_logits[first:last],
             None if self.maps is None else self.maps[first:last],
             None if self.targets is None else self.targets[first:last],
-            None if self.judged is None else self.judged.rows(first, last),
+            None if self.score_inputs is None else self.score_inputs.rows(first, last),
         )
 
     @classmethod
     def joined(cls, pieces: Sequence[Scores]) -> Scores:
-        """Concatenate pieces of one request, without `judged`."""
+        """Concatenate pieces of one request, without `score_inputs`."""
         if len(pieces) == 1:
             return pieces[0]
         return cls(

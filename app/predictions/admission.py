@@ -1,4 +1,4 @@
-"""Requests that wait for something other than an engine give up their places at the gate for that time."""
+"""Requests that wait for something other than an engine release their slots at the gate for that time."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 from starlette.requests import Request
 
-from app.inference import Inference, Pair
+from app.inference import Engine, Inference, Pair
 from app.server.middleware.admission import Gate
 
 
 @contextmanager
-def aside(request: Request) -> Iterator[None]:
-    """Give up the request's place while the block runs; afterwards take it back, however many are inside.
+def without_slot(request: Request) -> Iterator[None]:
+    """Release the request's slot while the block runs; afterwards take it again, however many are in use.
 
     For a request that the gate covers and whose body is complete. The block itself must limit how many
     requests wait in it.
@@ -26,8 +26,10 @@ def aside(request: Request) -> Iterator[None]:
         gate.in_flight += 1
 
 
-async def loaded(request: Request, inference: Inference, pair: Pair) -> None:
+async def load(request: Request, inference: Inference, pair: Pair) -> Engine:
     """Load a pair before its images are in memory. Raises `Overloaded` if too many already wait for loads."""
-    if not inference.is_loaded(pair):
-        with aside(request):
-            await inference.load(pair)
+    engine = inference.cache.ready(pair)
+    if engine is None:
+        with without_slot(request):
+            engine = await inference.cache.get(pair)
+    return engine

@@ -17,7 +17,7 @@ WATCH_AFTER_SECONDS = 0.05
 """Most answers are ready by then; watching from the start would cost each of them a task."""
 
 
-async def while_present(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
     """Return the response of `work`, or cancel it if the client disconnects first.
 
     The body must have been read, so that the only message left to receive is the disconnect.

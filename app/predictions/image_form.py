@@ -32,9 +32,9 @@ class ImageForm(PartParser):
     def feed(self, chunk: bytes) -> bytes:
         """Parse the next piece of the body and return the file bytes in it."""
         self.parse(chunk)
-        data = b"".join(self._pieces)
+        content = b"".join(self._pieces)
         self._pieces.clear()
-        return data
+        return content
 
     def finish(self) -> list[File]:
         """Return the files in order, once the body has ended. Raises `BadImage` if one is too large."""

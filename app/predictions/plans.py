@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.inference import Calibration, Inference, Pair, Part
-from app.predictions import policy as selection
-from app.predictions.policy import Chosen
+from app.predictions.policy import AppliedPolicy, apply_policy, requested_policy, require_certified
 from app.registry import calibrations
 from app.registry import service as models
 from core.artifacts import ArtifactMissing, Artifacts
@@ -22,7 +21,7 @@ class Plan:
 
     model: ModelRow
     pair: Pair
-    chosen: Chosen
+    policy: AppliedPolicy
     calibration: Calibration | None
 
 
@@ -36,15 +35,15 @@ def plan(session: Session, inference: Inference, artifacts: Artifacts, query: Pr
 
 
 def _plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
-    wish = selection.wish(query)
+    request = requested_policy(query)
     model = models.find(session, inference, query.model)
     name = calibrations.score_name(query.score, model)
-    find = calibrations.needed if wish.policy in ("coverage", "max_risk") else calibrations.of
+    find = calibrations.needed if request.policy in ("coverage", "max_risk") else calibrations.of
     calibration = find(model, artifacts)
-    chosen = selection.choose(wish, calibration, name)
+    policy = apply_policy(request, calibration, name)
     if query.on_uncertified == "error":
-        selection.require_certified(chosen)
-    return Plan(model, pair_of(session, model), chosen, calibration)
+        require_certified(policy)
+    return Plan(model, pair_of(session, model), policy, calibration)
 
 
 def pair_of(session: Session, model: ModelRow) -> Pair:

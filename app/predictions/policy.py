@@ -7,7 +7,6 @@ e^score, in 0..1. Decisions use the logarithms, which still differ where probabi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,67 +23,69 @@ POLICIES: tuple[PolicyName, ...] = ("coverage", "max_risk", "min_score")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """A policy as requested. `value` is a share of inputs, a risk, or a score in 0..1."""
+class PolicyRequest:
+    """A policy as requested. `number` is a share of inputs, a risk, or a score in 0..1."""
 
     policy: PolicyName
-    value: float | None = None
+    number: float | None = None
     confidence: float = DEFAULT_CONFIDENCE
 
 
 @dataclass(frozen=True)
-class Chosen:
+class AppliedPolicy:
     """A policy, applied. `threshold` is a log-probability: None answers nothing, −inf all finite scores."""
 
     threshold: float | None
-    answer: predictions.Selection
+    selection: predictions.Selection
 
     def decide(self, score: float) -> tuple[Decision, AbstainReason | None]:
         """Decide on an input with this log-probability; a non-finite score abstains."""
         if self.threshold is not None and math.isfinite(score) and score >= self.threshold:
             return Decision.ANSWER, None
-        if self.answer.status is SelectionStatus.NOT_CERTIFIABLE:
+        if self.selection.status is SelectionStatus.NOT_CERTIFIABLE:
             return Decision.ABSTAIN, AbstainReason.NO_CERTIFIED_THRESHOLD
         return Decision.ABSTAIN, AbstainReason.BELOW_THRESHOLD
 
 
-def wish(query: PredictQuery) -> Wish:
+def requested_policy(query: PredictQuery) -> PolicyRequest:
     """Return the policy of a request. Raises `InvalidInput` for several, or a confidence without a risk."""
-    asked = [name for name in POLICIES if getattr(query, name) is not None]
-    if len(asked) > 1:
+    names = [name for name in POLICIES if getattr(query, name) is not None]
+    if len(names) > 1:
         raise InvalidInput(
-            f"give at most one policy, not {' and '.join(asked)}",
+            f"give at most one policy, not {' and '.join(names)}",
             errors=tuple(
-                FieldError(f"?{name}", "one-policy", "leave out all policies but one") for name in asked
+                FieldError(f"?{name}", "one-policy", "leave out all policies but one") for name in names
             ),
         )
     if query.risk_confidence is not None and query.max_risk is None:
         raise InvalidInput.field(
             "?risk_confidence", "needs-max-risk", "risk_confidence is only for use with max_risk"
         )
-    if not asked:
-        return Wish("none")
-    return Wish(asked[0], getattr(query, asked[0]), query.risk_confidence or DEFAULT_CONFIDENCE)
+    if not names:
+        return PolicyRequest("none")
+    return PolicyRequest(names[0], getattr(query, names[0]), query.risk_confidence or DEFAULT_CONFIDENCE)
 
 
-def choose(wish: Wish, calibration: Calibration | None, score_name: ScoreName) -> Chosen:
-    """Choose the threshold for a wish. Only `min_score` and no policy work without a calibration."""
+def apply_policy(
+    request: PolicyRequest, calibration: Calibration | None, score_name: ScoreName
+) -> AppliedPolicy:
+    """Choose the threshold. Only `min_score` and no policy work without a calibration."""
     if calibration is None:
-        return _uncalibrated(wish, score_name)
-    return _calibrated(wish, calibration, score_name)
+        return _uncalibrated(request, score_name)
+    return _calibrated(request, calibration, score_name)
 
 
-def require_certified(chosen: Chosen) -> None:
+def require_certified(policy: AppliedPolicy) -> None:
     """Raise `NotCertifiable` if nothing could be certified; it tells which risk could be."""
-    answer = chosen.answer
-    if answer.status is not SelectionStatus.NOT_CERTIFIABLE:
+    selection = policy.selection
+    if selection.status is not SelectionStatus.NOT_CERTIFIABLE:
         return
-    best, needed = answer.best_certifiable_risk, answer.samples_needed
+    best, needed = selection.best_certifiable_risk, selection.samples_needed
     raise NotCertifiable(
-        f"no threshold can be certified for a risk of {answer.requested} with this calibration split; "
+        f"no threshold can be certified for a risk of {selection.requested} with this calibration split; "
         + (f"the lowest it certifies is {best:.4g}" if best is not None else "it certifies no risk below 1")
         + (f"; about {needed} calibration samples would be enough" if needed is not None else ""),
-        extra={"selection": answer.model_dump(mode="json")},
+        extra={"selection": selection.model_dump(mode="json")},
     )
 
 
@@ -96,35 +97,46 @@ def probability(log_probability: float | None) -> float | None:
 
 
 @lru_cache(maxsize=4096)
-def _calibrated(wish: Wish, calibration: Calibration, score_name: ScoreName) -> Chosen:
+def _calibrated(request: PolicyRequest, calibration: Calibration, score_name: ScoreName) -> AppliedPolicy:
     # Cached: finding out what could be certified instead takes a hundred passes over the table.
-    selection = _SELECT[wish.policy](calibration.tables[score_name], wish)
+    selection = _select(request, calibration.tables[score_name])
     planning = selection.planning
     answer = predictions.Selection(
-        policy=wish.policy,
-        requested=wish.value,
+        policy=request.policy,
+        requested=request.number,
         status=SelectionStatus(selection.status),
-        threshold=None if wish.policy == "none" else probability(selection.threshold),
+        threshold=None if request.policy == "none" else probability(selection.threshold),
         score_name=score_name,
         calibration=_use(selection, calibration),
         best_certifiable_risk=planning and planning.best_certifiable_risk,
         samples_at_least=planning and planning.samples_at_least,
         samples_needed=planning and planning.samples_needed,
     )
-    return Chosen(selection.threshold, answer)
+    return AppliedPolicy(selection.threshold, answer)
 
 
-def _uncalibrated(wish: Wish, score_name: ScoreName) -> Chosen:
+def _uncalibrated(request: PolicyRequest, score_name: ScoreName) -> AppliedPolicy:
     statuses = {"none": SelectionStatus.NONE, "min_score": SelectionStatus.RAW_THRESHOLD}
     answer = predictions.Selection(
-        policy=wish.policy,
-        requested=wish.value,
-        status=statuses[wish.policy],
-        threshold=wish.value,
+        policy=request.policy,
+        requested=request.number,
+        status=statuses[request.policy],
+        threshold=request.number,
         score_name=score_name,
         calibration=None,
     )
-    return Chosen(-math.inf if wish.value is None else math.log(wish.value), answer)
+    return AppliedPolicy(-math.inf if request.number is None else math.log(request.number), answer)
+
+
+def _select(request: PolicyRequest, table: CalibrationTable) -> Selection:
+    number = request.number
+    if number is None:
+        return selective.answer_all(table)
+    if request.policy == "coverage":
+        return selective.threshold_for_coverage(table, number)
+    if request.policy == "max_risk":
+        return selective.certify(table, max_risk=number, confidence=request.confidence)
+    return selective.threshold_for_score(table, math.log(number))
 
 
 def _use(selection: Selection, calibration: Calibration) -> predictions.Calibration:
@@ -145,30 +157,3 @@ def _use(selection: Selection, calibration: Calibration) -> predictions.Calibrat
         temperature=calibration.temperature,
         created_at=calibration.created_at,
     )
-
-
-def _certified(table: CalibrationTable, wish: Wish) -> Selection:
-    assert wish.value is not None
-    return selective.certify(table, max_risk=wish.value, confidence=wish.confidence)
-
-
-def _covered(table: CalibrationTable, wish: Wish) -> Selection:
-    assert wish.value is not None
-    return selective.threshold_for_coverage(table, wish.value)
-
-
-def _raw(table: CalibrationTable, wish: Wish) -> Selection:
-    assert wish.value is not None
-    return selective.threshold_for_score(table, math.log(wish.value))
-
-
-def _everything(table: CalibrationTable, wish: Wish) -> Selection:
-    return selective.answer_all(table)
-
-
-_SELECT: dict[PolicyName, Callable[[CalibrationTable, Wish], Selection]] = {
-    "coverage": _covered,
-    "max_risk": _certified,
-    "min_score": _raw,
-    "none": _everything,
-}

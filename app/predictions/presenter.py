@@ -8,9 +8,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference import Scores, Seen
-from app.predictions import policy as selection
+from app.inference import ForwardResult, Scores
 from app.predictions.plans import Plan
+from app.predictions.policy import probability
 from masktune.contract.predictions import Agreement, Answer, Candidate, Prediction, SaliencyMap
 from masktune.contract.vocabulary import Decision
 from models.runtime import images as pictures
@@ -20,36 +20,29 @@ EXPLAIN_METHOD = "xgradcam"
 """The method of the masks; with a linear head it costs next to nothing."""
 
 
-def answer(plan: Plan, seen: Seen, scored: Scored, top_k: int) -> Answer:
-    """Turn the scores into decisions."""
-    classes, scores = plan.model.classes, seen.scores
+def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> Answer:
+    """Turn the scores into decisions. Candidates are in order, most likely first; ties as the classes are."""
+    classes, scores = plan.model.classes, forward.scores
     temperature = 1.0 if plan.calibration is None else plan.calibration.temperature
-    ranked = _candidates(scores.logits, classes, top_k, temperature)
+    shares = probabilities(scores.logits, temperature)
     predictions = []
-    for number, (label, value) in enumerate(zip(scored.labels.tolist(), scored.scores.tolist(), strict=True)):
-        decision, reason = plan.chosen.decide(value)
+    for number, (label, score) in enumerate(zip(scored.labels.tolist(), scored.scores.tolist(), strict=True)):
+        decision, reason = plan.policy.decide(score)
         predictions.append(
             Prediction(
                 decision=decision,
                 label=classes[label] if decision is Decision.ANSWER else None,
                 abstain_reason=reason,
-                score=selection.probability(value),
-                candidates=ranked[number],
+                score=probability(score),
+                candidates=[
+                    Candidate(label=classes[k], probability=share)
+                    for k, share in largest(shares[number], top_k)
+                ],
                 agreement=_agreement(scores, number, classes),
-                saliency=_saliency(seen, number, classes),
+                saliency=None if scores.maps is None else _saliency(forward, number, classes),
             )
         )
-    return Answer(model=plan.model.id, predictions=predictions, selection=plan.chosen.answer)
-
-
-def _candidates(
-    logits: NDArray[np.float32], classes: list[str], top_k: int, temperature: float
-) -> list[list[Candidate]]:
-    """Return the `top_k` classes of each input, most likely first; ties in the order of the classes."""
-    return [
-        [Candidate(label=classes[k], probability=share) for k, share in largest(row, top_k)]
-        for row in probabilities(logits, temperature)
-    ]
+    return Answer(model=plan.model.id, predictions=predictions, selection=plan.policy.selection)
 
 
 def largest(row: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
@@ -74,14 +67,15 @@ def _agreement(scores: Scores, number: int, classes: list[str]) -> Agreement:
     return Agreement(erm=classes[erm], masktune=classes[own], agree=erm == own)
 
 
-def _saliency(seen: Seen, number: int, classes: list[str]) -> SaliencyMap | None:
-    if seen.scores.maps is None or seen.scores.targets is None:
-        return None
-    heat = seen.scores.maps[number]
-    picture = pictures.overlay(seen.squares[number].transpose(1, 2, 0), heat)
+def _saliency(forward: ForwardResult, number: int, classes: list[str]) -> SaliencyMap:
+    maps, targets = forward.scores.maps, forward.scores.targets
+    assert maps is not None
+    assert targets is not None
+    heat = maps[number]
+    picture = pictures.overlay(forward.squares[number].transpose(1, 2, 0), heat)
     return SaliencyMap(
         method=EXPLAIN_METHOD,
-        target=classes[int(seen.scores.targets[number])],
+        target=classes[int(targets[number])],
         size=(heat.shape[0], heat.shape[1]),
         map=finite_rows(heat),
         overlay=data_uri(pictures.png(picture)),

@@ -11,7 +11,7 @@ from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect, Request
 
 from app.http.multipart import MULTIPART
-from app.inference import Share, Upload
+from app.inference import Reserve, Upload
 from app.predictions.image_form import File, ImageForm
 from core.errors import InvalidInput, UnsupportedMedia
 from core.settings import Settings
@@ -21,19 +21,21 @@ IN_MEMORY = 1 << 20
 """Bytes of a body that are kept in memory while the rest arrives."""
 
 
-class Sent:
+class RequestImages:
     """Spools a body beyond its first `IN_MEMORY` bytes to a file in the scratch folder.
 
-    Memory is reserved for requests that are about to be answered (`uploads`). File and memory are released
-    when the block ends.
+    Memory is reserved for requests that are about to be answered (`uploads`). The file is closed when the
+    block ends.
     """
 
-    def __init__(self, request: Request, settings: Settings, share: Share, threads: CapacityLimiter) -> None:
-        """`share` is released with the block; `threads` read and write the file."""
-        self._request, self._settings, self._share, self._threads = request, settings, share, threads
+    def __init__(
+        self, request: Request, settings: Settings, reserve: Reserve, threads: CapacityLimiter
+    ) -> None:
+        """`reserve` reserves memory; `threads` read and write the file."""
+        self._request, self._settings, self._reserve, self._threads = request, settings, reserve, threads
         self._spool: SpooledTemporaryFile[bytes] | None = None
         self._spooled = 0
-        self._taken = False
+        self._reserved = False
         self._whole: bytes | None = None
         self._kind = ""
         self._files: list[File] | None = None
@@ -55,22 +57,21 @@ class Sent:
 
     async def uploads(self) -> list[Upload]:
         """Load the images into memory, in order. Raises `Overloaded` if other requests' images fill it."""
-        if not self._taken:
-            self._share.take(sum(self.sizes))
-            self._taken = True
+        if not self._reserved:
+            self._reserve(sum(self.sizes))
+            self._reserved = True
         if self._whole is not None:
             return [Upload(self._whole, media_type=self._kind)]
         if self._spooled <= IN_MEMORY:
             return self._read()
         return await run_sync(self._read, limiter=self._threads)
 
-    def __enter__(self) -> Sent:
+    def __enter__(self) -> RequestImages:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._share.__exit__(kind, error, traceback)
         if self._spool is not None and self._spooled <= IN_MEMORY:
             self._spool.close()
         elif self._spool is not None:  # freeing hundreds of megabytes on disk takes time
@@ -82,7 +83,7 @@ class Sent:
         more = True
         while more:
             piece, more = await self._piece()
-            await self._keep(form.feed(piece))
+            await self._spool_piece(form.feed(piece))
         self._files = form.finish()
         self.sizes = [file.size for file in self._files]
 
@@ -92,9 +93,9 @@ class Sent:
             self._whole, self.sizes = piece, [len(piece)]
         else:
             while more:
-                await self._keep(piece)
+                await self._spool_piece(piece)
                 piece, more = await self._piece()
-            await self._keep(piece)
+            await self._spool_piece(piece)
             self.sizes = [self._spooled]
         if not self.sizes[0]:
             raise InvalidInput.field("/", "missing", "the body is empty; send an image")
@@ -106,15 +107,15 @@ class Sent:
             raise ClientDisconnect
         return message.get("body", b""), message.get("more_body", False)
 
-    async def _keep(self, data: bytes) -> None:
+    async def _spool_piece(self, piece: bytes) -> None:
         if self._spool is None:
             scratch = str(self._settings.scratch)
             self._spool = SpooledTemporaryFile(IN_MEMORY, dir=scratch)  # noqa: SIM115  # closed with the block
-        self._spooled += len(data)
+        self._spooled += len(piece)
         if self._spooled <= IN_MEMORY:
-            self._spool.write(data)
+            self._spool.write(piece)
         else:  # writing to disk may be slow
-            await run_sync(self._spool.write, data, limiter=self._threads)
+            await run_sync(self._spool.write, piece, limiter=self._threads)
 
     def _read(self) -> list[Upload]:
         assert self._spool is not None

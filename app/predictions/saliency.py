@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from numpy.typing import NDArray
 from PIL import Image
@@ -15,20 +16,22 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.datasets.stores import Stores
 from app.http.etag import JSON
 from app.http.negotiation import preferred
-from app.inference import Explain, Inference, Pair, Seen
+from app.inference import Explain, ForwardResult, Inference, Pair
 from app.predictions import stored_images
-from app.predictions.admission import loaded
-from app.predictions.disconnect import while_present
+from app.predictions.admission import load
+from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.plans import pair_of
 from app.predictions.presenter import data_uri, finite_rows
-from app.predictions.request_images import Sent
+from app.predictions.request_images import RequestImages
 from app.predictions.service import NOT_STORED, ReadImages
 from app.predictions.stored_images import Stored
 from app.registry import service as models
-from app.services import Services
 from core.errors import InvalidInput
+from core.session import Database
+from core.settings import Settings
 from core.tables import JobRow, ModelRow
 from masktune.contract.hyperparameters import MaskingConfig
 from masktune.contract.predictions import (
@@ -87,56 +90,59 @@ def plan(session: Session, inference: Inference, query: SaliencyQuery) -> Plan:
     )
 
 
-async def explain_uploaded(request: Request, services: Services, query: SaliencyQuery) -> Response:
-    """Explain the images in the body."""
-    share = services.inference.memory.share()
-    with Sent(request, services.settings, share, services.planners) as sent:
-        await sent.receive()
-        resolved = await run_sync(_plan, services, query, limiter=services.planners)
-        view = _view(request, query, images=len(sent.sizes))
-        services.inference.check_room(len(sent.sizes), resolved.explain)
-        return await _explain(request, services.inference, resolved, sent.uploads, view)
+@dataclass(frozen=True)
+class SaliencyService:
+    """Explains images."""
 
+    settings: Settings
+    database: Database
+    stores: Stores
+    inference: Inference
+    threads: CapacityLimiter
+    """Those of predictions."""
 
-async def explain_stored(request: Request, services: Services, query: StoredSaliencyQuery) -> Response:
-    """Explain a sample of a data set."""
-    resolved, stored = await run_sync(_plan_stored, services, query, limiter=services.planners)
-    view = _view(request, query, images=1)
-    with services.inference.memory.share() as share:
-        read = partial(
-            stored_images.read, request, stored, share, stores=services.stores, threads=services.planners
-        )
-        return await _explain(request, services.inference, resolved, read, view)
+    async def explain_uploaded(self, request: Request, query: SaliencyQuery) -> Response:
+        """Explain the images in the body."""
+        with (
+            self.inference.memory.share() as reserve,
+            RequestImages(request, self.settings, reserve, self.threads) as images,
+        ):
+            await images.receive()
+            resolved = await run_sync(self._plan, query, limiter=self.threads)
+            view = _view(request, query, images=len(images.sizes))
+            self.inference.check_places(len(images.sizes), resolved.explain)
+            return await cancel_on_disconnect(request, self._explain(request, resolved, images.uploads, view))
 
+    async def explain_stored(self, request: Request, query: StoredSaliencyQuery) -> Response:
+        """Explain a sample of a data set."""
+        resolved, stored = await run_sync(self._plan_stored, query, limiter=self.threads)
+        view = _view(request, query, images=1)
+        with self.inference.memory.share() as reserve:
+            read = partial(
+                stored_images.read, request, stored, reserve, stores=self.stores, threads=self.threads
+            )
+            return await cancel_on_disconnect(request, self._explain(request, resolved, read, view))
 
-async def _explain(
-    request: Request, inference: Inference, plan: Plan, read: ReadImages, view: View | None
-) -> Response:
-    """Carry out a plan, unless the client disconnects; `view` is the picture of a PNG, None for JSON.
+    async def _explain(self, request: Request, plan: Plan, read: ReadImages, view: View | None) -> Response:
+        """Carry out a plan; `view` is the picture of a PNG, None for JSON.
 
-    Raises `BadImage`, `Overloaded`, `InvalidInput`.
-    """
-
-    async def explained() -> Response:
-        await loaded(request, inference, plan.pair)
+        Raises `BadImage`, `Overloaded`, `InvalidInput`.
+        """
+        engine = await load(request, self.inference, plan.pair)
         uploads = await read()
-        await inference.check_method(plan.explain, images=len(uploads))
-        seen = await inference.see(plan.pair, uploads, plan.explain)
-        body = await inference.draw(partial(_written, plan, seen, view))
+        await self.inference.check_method(plan.explain, images=len(uploads))
+        forward = await self.inference.forward(engine, uploads, plan.explain)
+        body = await self.inference.draw(partial(_written, plan, forward, view))
         return Response(body, media_type=JSON if view is None else PNG, headers=NOT_STORED)
 
-    return await while_present(request, explained())
+    def _plan(self, query: SaliencyQuery) -> Plan:
+        with self.database.read() as session:
+            return plan(session, self.inference, query)
 
-
-def _plan(services: Services, query: SaliencyQuery) -> Plan:
-    with services.database.read() as session:
-        return plan(session, services.inference, query)
-
-
-def _plan_stored(services: Services, query: StoredSaliencyQuery) -> tuple[Plan, Stored]:
-    with services.database.read() as session:
-        resolved = plan(session, services.inference, query)
-        return resolved, stored_images.find(session, resolved.model, query.dataset, query.sample)
+    def _plan_stored(self, query: StoredSaliencyQuery) -> tuple[Plan, Stored]:
+        with self.database.read() as session:
+            resolved = plan(session, self.inference, query)
+            return resolved, stored_images.find(session, resolved.model, query.dataset, query.sample)
 
 
 def _view(request: Request, query: SaliencyQuery, *, images: int) -> View | None:
@@ -145,9 +151,9 @@ def _view(request: Request, query: SaliencyQuery, *, images: int) -> View | None
     return query.view if format == "png" else None
 
 
-def _written(plan: Plan, seen: Seen, view: View | None) -> bytes:
+def _written(plan: Plan, forward: ForwardResult, view: View | None) -> bytes:
     """Write the answer: one picture, or a `SaliencyAnswer` as JSON."""
-    mapped = _mapped(plan, seen)
+    mapped = _mapped(plan, forward)
     if view is None:
         return describe(plan, mapped).model_dump_json().encode()
     return picture(mapped[0], view)
@@ -182,26 +188,28 @@ def picture(image: Mapped, view: View) -> bytes:
 
 def format_of(query: SaliencyQuery, accept: str, *, images: int) -> SaliencyFormat:
     """Choose the format of the answer. Raises `InvalidInput` for a PNG of several images."""
-    wanted: SaliencyFormat = "png" if preferred(accept, (JSON, PNG)) == PNG else "json"
-    chosen = query.format or wanted
-    if chosen == "png" and images != 1:
+    accepted: SaliencyFormat = "png" if preferred(accept, (JSON, PNG)) == PNG else "json"
+    format = query.format or accepted
+    if format == "png" and images != 1:
         raise InvalidInput.field(
             "?format", "one-image", "a PNG shows one image; send one, or use format=json"
         )
-    return chosen
+    return format
 
 
-def _mapped(plan: Plan, seen: Seen) -> list[Mapped]:
+def _mapped(plan: Plan, forward: ForwardResult) -> list[Mapped]:
     from app.inference.images import masked_pixels  # imports torch, which the engine has already loaded
 
-    maps, targets = seen.scores.maps, seen.scores.targets
+    maps, targets = forward.scores.maps, forward.scores.targets
     assert maps is not None
     assert targets is not None
     masks = masked_pixels(maps, plan.model.image_size, sigmas=plan.sigmas, share=plan.share)
-    labels = seen.scores.logits.argmax(1)
+    labels = forward.scores.logits.argmax(1)
     return [
         Mapped(pixels.transpose(1, 2, 0), heat, mask, int(label), int(target))
-        for pixels, heat, mask, label, target in zip(seen.squares, maps, masks, labels, targets, strict=True)
+        for pixels, heat, mask, label, target in zip(
+            forward.squares, maps, masks, labels, targets, strict=True
+        )
     ]
 
 

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 
 from app.datasets.stores import Stores
-from app.inference import Share, Upload
-from app.predictions.admission import aside
+from app.inference import Reserve, Upload
+from app.predictions.admission import without_slot
 from core.artifacts import ArtifactMissing
 from core.errors import FieldError, NotFound, WrongDataset
 from core.queries import datasets
@@ -47,24 +47,24 @@ def find(session: Session, model: ModelRow, dataset_id: str, sample: int) -> Sto
 
 
 async def read(
-    request: Request, stored: Stored, share: Share, *, stores: Stores, threads: CapacityLimiter
+    request: Request, stored: Stored, reserve: Reserve, *, stores: Stores, threads: CapacityLimiter
 ) -> list[Upload]:
-    """Read the sample, the only image of its request, as uploaded, and charge its bytes to `share`.
+    """Read the sample, the only image of its request, as uploaded, and charge its bytes to `reserve`.
 
     Raises `NotFound` if there is none such. Fetches the data set if it is not on the local disk; raises
     `Overloaded` if too many wait for that.
     """
     store = stores.ready(stored.artifact)
     if store is None:
-        with aside(request):
+        with without_slot(request):
             store = await stores.fetch(stored.artifact)
     if stored.sample >= len(store):
         raise NotFound(
             f"data set {stored.dataset} has no sample {stored.sample}; its last one is {len(store) - 1}"
         )
-    data = await run_sync(store.image_bytes, stored.sample, limiter=threads)
-    share.take(len(data))
-    return [Upload(data)]
+    encoded = await run_sync(store.image_bytes, stored.sample, limiter=threads)
+    reserve(len(encoded))
+    return [Upload(encoded)]
 
 
 def of_model(database: Database, stores: Stores, model_id: str, count: int) -> list[bytes]:

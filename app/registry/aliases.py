@@ -76,7 +76,7 @@ def load_ahead(inference: Inference, pair: Pair) -> None:
     takes too long: otherwise it could not be moved back from a broken model. Requests report the error.
     """
     try:
-        inference.load_ahead(pair, seconds=LOAD_SECONDS)
+        inference.cache.begin(pair).result(LOAD_SECONDS)
     except MasktuneError as error:
         logger.warning("model %s was not loaded before an alias moves to it: %s", pair.model.id, error.detail)
     except (TimeoutError, CancelledError):

@@ -95,7 +95,7 @@ class Engines:
 
     def _loaded(self, pair: Pair, engine: Engine) -> None:
         if self._settings.engine != "torch":
-            self.upgrades.consider(pair, engine)
+            self.upgrades.consider(pair)
 
     def _prove(self, pair: Pair, engine: Engine, images: Squares) -> Proven:
         from app.inference.engines.verification import prove  # imports torch and ONNX Runtime
@@ -109,9 +109,9 @@ class Engines:
         from app.inference.images import to_square
 
         squares = []
-        for data in self._stored(pair.model.id, IMAGES):
+        for encoded in self._stored(pair.model.id, IMAGES):
             with suppress(ImageError):
-                squares.append(to_square(Upload(data), size, self._limits))
+                squares.append(to_square(Upload(encoded), size, self._limits))
         return squares
 
 

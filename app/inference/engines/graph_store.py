@@ -68,7 +68,7 @@ class Exports:
     async def graph(self, part: Part) -> Path:
         """Like the function `graph`; raises `Overloaded` if too many downloads already wait."""
         try:
-            return await run_sync(self._made, part)
+            return await run_sync(self._stored, part)
         except ArtifactMissing:
             return await self._exported(part)
 
@@ -76,7 +76,7 @@ class Exports:
         """Start no more exports, and end the running one."""
         self._stop.set()
 
-    def _made(self, part: Part) -> Path:
+    def _stored(self, part: Part) -> Path:
         return self._artifacts.folder(key(part.id)) / FILE
 
     async def _exported(self, part: Part) -> Path:

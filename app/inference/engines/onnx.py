@@ -113,11 +113,11 @@ def cuda_available() -> bool:
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
-def difference(found: Scores, expected: Scores) -> Difference:
-    """Compare `found` with `expected`, over both models of the pair."""
-    pairs = [(found.logits, expected.logits)]
-    if found.erm_logits is not None and expected.erm_logits is not None:
-        pairs.append((found.erm_logits, expected.erm_logits))
+def difference(scores: Scores, expected: Scores) -> Difference:
+    """Compare `scores` with `expected`, over both models of the pair."""
+    pairs = [(scores.logits, expected.logits)]
+    if scores.erm_logits is not None and expected.erm_logits is not None:
+        pairs.append((scores.erm_logits, expected.erm_logits))
     return Difference(
         images=len(expected.logits),
         logit=max(float(np.abs(a - b).max() / max(1.0, np.abs(b).max())) for a, b in pairs),

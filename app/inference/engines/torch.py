@@ -72,19 +72,16 @@ class TorchEngine:
         if explain is not None and explain.method in SIGNED and len(images) > 1:
             return Scores.joined([self.run(image[None], explain) for image in images])
         with _memory():
-            return self._run(images, explain)
-
-    def _run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
-        batch = to_unit(torch.from_numpy(images).to(self.device))  # (N, 3, S, S)
-        with torch.inference_mode():  # queues both networks on the GPU before waiting for results
-            erm = None if self._erm is None else self._erm(batch)
-            if explain is None:
-                return _scores(self._network(batch), erm)
-        # Outside inference mode: a head that is not a linear layer is differentiated.
-        seen = saliency(
-            self._network, batch, method=explain.method, target=self._targets(explain, len(images))
-        )
-        return _scores(seen.logits, erm)._replace(maps=_array(seen.maps), targets=_integers(seen.targets))
+            batch = to_unit(torch.from_numpy(images).to(self.device))  # (N, 3, S, S)
+            with torch.inference_mode():  # queues both networks on the GPU before waiting for results
+                erm = None if self._erm is None else self._erm(batch)
+                if explain is None:
+                    return _scores(self._network(batch), erm)
+            # Outside inference mode: a head that is not a linear layer is differentiated.
+            target = self._targets(explain, len(images))
+            saliencies = saliency(self._network, batch, method=explain.method, target=target)
+            maps, targets = _array(saliencies.maps), _integers(saliencies.targets)
+            return _scores(saliencies.logits, erm)._replace(maps=maps, targets=targets)
 
     def alone(self) -> TorchEngine:
         """Return an engine of the served model without its ERM model."""
@@ -102,8 +99,8 @@ class TorchEngine:
             if not isinstance(target, Tensor):
                 target = torch.from_numpy(logits).argmax(1).to(self.device)
             features = torch.from_numpy(activation).to(self.device)
-            seen = saliency_of_activation(self._network, features, method=explain.method, target=target)
-            return _array(seen.maps), _integers(seen.targets)
+            saliencies = saliency_of_activation(self._network, features, method=explain.method, target=target)
+            return _array(saliencies.maps), _integers(saliencies.targets)
 
     def _targets(self, explain: Explain, images: int) -> Literal["predicted"] | Tensor:
         if explain.target is None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple, Protocol
-from weakref import ReferenceType, ref
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,10 +50,10 @@ class Prover(Protocol):
     def __call__(self, pair: Pair, engine: Engine, images: Squares) -> Proven: ...
 
 
-class _Wanting(NamedTuple):
-    """An engine that still needs images for the comparison, and those collected so far."""
+class _Collected(NamedTuple):
+    """Images collected so far for a comparison that needs more."""
 
-    engine: ReferenceType[Engine]
+    pair: Pair
     squares: list[Squares]
 
 
@@ -62,7 +62,7 @@ class Upgrades:
 
     `possible` tells, before anything is exported, whether another engine can run on the same device.
     `samples` returns images of the data set that a model was trained on, as the network sees them. If there
-    are fewer than `FEWEST`, images from clients are collected (`show`) until there are enough. `current` and
+    are fewer than `FEWEST`, images from clients are collected (`offer`) until there are enough. `current` and
     `replace` are the cache's; engines that have left the cache are skipped.
     """
 
@@ -83,48 +83,39 @@ class Upgrades:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="upgrade")
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        # Weak references, so that an engine that leaves the cache does not stay in memory.
-        self._pending: dict[Pair, ReferenceType[Engine]] = {}
-        self._wanting: dict[Pair, _Wanting] = {}
+        self._pending: set[Pair] = set()
+        # Weak keys, so that an engine that leaves the cache does not stay in memory.
+        self._collecting: WeakKeyDictionary[Engine, _Collected] = WeakKeyDictionary()
         self._refused: set[Pair] = set()
         self._failed: Counter[Pair] = Counter()
         self._later: dict[Pair, threading.Timer] = {}
         """Timers of failed pairs that will be retried, whether loaded in the meantime or not."""
 
-    def consider(self, pair: Pair, engine: Engine) -> None:
-        """Look for an engine faster than `engine`, which now answers. Returns at once."""
-        if pair in self._refused or self._stop.is_set():
-            return
+    def consider(self, pair: Pair) -> None:
+        """Look for an engine faster than the one that now answers. Returns at once."""
         with self._lock:
-            if pair in self._later:
+            if self._stop.is_set() or pair in self._refused | self._pending | self._later.keys():
                 return
-            waits = pair in self._pending
-            self._pending[pair] = ref(engine)
-        if not waits:
-            self._thread.submit(self._guarded, pair, self._prepare)
+            self._pending.add(pair)
+        self._thread.submit(self._guarded, pair, self._prepare)
 
-    def show(self, pair: Pair, squares: Squares) -> None:
+    def offer(self, engine: Engine, squares: Squares) -> None:
         """Offer a client's images (n, 3, S, S). They are usually not needed, and the call costs nothing."""
-        wanting = self._wanting.get(pair)
-        if wanting is None:
+        collected = self._collecting.get(engine)
+        if collected is None:
             return
-        answers = self._still(pair, wanting.engine) is not None
         with self._lock:
-            if self._wanting.get(pair) is not wanting:
+            collected.squares.extend(squares)
+            if len(collected.squares) < FEWEST or self._collecting.pop(engine, None) is None:
                 return
-            if answers:
-                wanting.squares.extend(squares)
-                if len(wanting.squares) < FEWEST:
-                    return
-            del self._wanting[pair]
-        if answers:
-            finish = partial(self._finish, held=wanting.engine, images=np.stack(wanting.squares[:IMAGES]))
-            self._thread.submit(self._guarded, pair, finish)
+        finish = partial(self._finish, images=np.stack(collected.squares[:IMAGES]))
+        self._thread.submit(self._guarded, collected.pair, finish)
 
     def forget(self, model_id: str) -> None:
         """Stop collecting images and cancel retries for a model that is being deleted."""
         with self._lock:
-            self._wanting = {pair: one for pair, one in self._wanting.items() if not pair.has(model_id)}
+            for engine in [e for e, collected in self._collecting.items() if collected.pair.has(model_id)]:
+                del self._collecting[engine]
             for pair in [pair for pair in self._later if pair.has(model_id)]:
                 self._later.pop(pair).cancel()
 
@@ -137,9 +128,8 @@ class Upgrades:
         self._thread.shutdown(cancel_futures=True)
 
     def _prepare(self, pair: Pair) -> None:
-        with self._lock:
-            held = self._pending.pop(pair)
-        engine = self._still(pair, held)
+        self._pending.discard(pair)  # a load from now on is another one
+        engine = self._current(pair)
         if engine is None or not self._possible(engine):
             return
         size = engine.image_size
@@ -148,15 +138,14 @@ class Upgrades:
             graphs.graph(part, self._artifacts, stop=self._stop)
         squares = list(self._samples(pair, size))
         if len(squares) >= FEWEST:
-            self._finish(pair, held, np.stack(squares))
-            return
-        with self._lock:
-            left = {other: one for other, one in self._wanting.items() if one.engine() is not None}
-            self._wanting = left | {pair: _Wanting(held, squares)}
+            self._finish(pair, np.stack(squares))
+        elif (engine := self._current(pair)) is not None:
+            with self._lock:
+                self._collecting[engine] = _Collected(pair, squares)
 
-    def _finish(self, pair: Pair, held: ReferenceType[Engine], images: Squares) -> None:
-        engine = self._still(pair, held)
-        if engine is None or self._stop.is_set():
+    def _finish(self, pair: Pair, images: Squares) -> None:
+        engine = self._current(pair)
+        if engine is None or self._stop.is_set() or not self._possible(engine):
             return
         proven = self._prove(pair, engine, images)
         if proven.engine is None:
@@ -165,11 +154,6 @@ class Upgrades:
         self._failed.pop(pair, None)  # a later failure is a new fault
         if self._replace(pair, engine, proven.engine):
             logger.info("model %s is served by %s: %s", pair.model.id, proven.engine.name, proven.why)
-
-    def _still(self, pair: Pair, held: ReferenceType[Engine]) -> Engine | None:
-        """Return the engine if it is still the one that answers."""
-        engine = self._current(pair)
-        return engine if engine is held() else None
 
     def _refuse(self, pair: Pair, why: str) -> None:
         self._refused.add(pair)
@@ -209,6 +193,5 @@ class Upgrades:
         """Retry now, or, if the pair has left the cache, when it is next loaded."""
         with self._lock:
             self._later.pop(pair, None)
-        engine = self._current(pair)
-        if engine is not None:
-            self.consider(pair, engine)
+        if self._current(pair) is not None:
+            self.consider(pair)

@@ -27,11 +27,11 @@ def prove(pair: Pair, engine: Engine, images: Squares, *, artifacts: Artifacts, 
         Graphs(files[0], files[1] if pair.erm else None), engine, threads=threads, cuda=engine.on_cuda
     )
     for some in (images, images[:1]):
-        found = difference(candidate.run(some, None), engine.run(some, None))
-        if not found.passes:
+        differing = difference(candidate.run(some, None), engine.run(some, None))
+        if not differing.passes:
             return Proven(
                 None,
-                f"{found.labels} of {found.images} labels differ between ONNX Runtime and torch, and logits "
-                f"by up to {found.logit:.1e} (allowed: {TOLERANCE:g})",
+                f"{differing.labels} of {differing.images} labels differ between ONNX Runtime and torch, "
+                f"and logits by up to {differing.logit:.1e} (allowed: {TOLERANCE:g})",
             )
     return Proven(candidate, f"equal to torch on {len(images)} real images")

@@ -25,39 +25,26 @@ from models.selective import score_inputs
 _BATCH_SECONDS = 0.25
 _LEAST_BATCH = 8
 """Smallest limit of a batch when `_BATCH_SECONDS` is exceeded; on a CPU, 8 images are as efficient as 64."""
-
-
 _ALWAYS = 2
 """Number of requests that may wait however many images they have."""
 
 
 @dataclass(frozen=True, eq=False)
-class Ask:
-    """One request to an engine, with all its images, (n, 3, S, S) uint8."""
+class ForwardRequest:
+    """One request to an engine, with all its images, (n, 3, S, S) uint8, and the future of their scores."""
 
     engine: Engine
     images: NDArray[np.uint8]
     explain: Explain | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Waiting:
-    """A request in the queue, and the future of its scores."""
-
-    ask: Ask
-    answer: Future[Scores] = field(default_factory=Future)
-
-    @property
-    def images(self) -> int:
-        return len(self.ask.images)
+    scores: Future[Scores] = field(default_factory=Future)
 
 
 @dataclass(eq=False)
-class Room:
-    """Places in the queue reserved for a request whose images are being decoded."""
+class Reservation:
+    """Places in the queue for a request whose images are being decoded."""
 
     images: int
-    kept: bool = True
+    held: bool = True
 
 
 class Batcher:
@@ -78,10 +65,8 @@ class Batcher:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._max_seconds = max_seconds
-        self._queue: deque[_Waiting] = deque()
-        self._waiting = 0  # images in the queue
-        self._coming = 0  # images with reserved places that are being decoded
-        self._decoding = 0  # the requests of those images
+        self._queue: deque[ForwardRequest] = deque()
+        self._images = self._requests = 0  # that have places, in the queue or still being decoded
         self._busy = False
         self._closed = False
         self._seconds_per_image = 0.0
@@ -91,49 +76,49 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Images waiting for the engine."""
-        return self._waiting
+        """Images waiting for the engine, those being decoded included."""
+        return self._images
 
     def check(self, images: int) -> None:
-        """Raise `Overloaded` if there is no room for this many images; reserves nothing."""
+        """Raise `Overloaded` if there are no places for this many images; reserves nothing."""
         with self._changed:
             self._check(images)
 
     @contextmanager
-    def room(self, images: int) -> Iterator[Room]:
+    def reserve(self, images: int) -> Iterator[Reservation]:
         """Reserve places for images before they are decoded, or raise `Overloaded`.
 
         Decoding may take longer than the engine, and without a reservation its backlog would be unbounded.
         """
-        room = Room(images)
+        reservation = Reservation(images)
         with self._changed:
             self._check(images)
-            self._coming += images
-            self._decoding += 1
+            self._take_places(images)
         try:
-            yield room
+            yield reservation
         finally:
             with self._changed:
-                self._leave(room)
+                if reservation.held:
+                    self._free_places(images)
 
-    def submit(self, ask: Ask, room: Room | None = None) -> Future[Scores]:
-        """Queue the request in the places reserved for it; without a reservation it may raise `Overloaded`.
+    def submit(self, request: ForwardRequest, reservation: Reservation | None = None) -> Future[Scores]:
+        """Queue the request in its reserved places; without a reservation it may raise `Overloaded`.
 
         Cancelling the future removes the request from the queue.
         """
-        waiting = _Waiting(ask)
         with self._changed:
-            if room is None:
-                self._check(waiting.images)
+            if reservation is None:
+                self._check(len(request.images))
+                self._take_places(len(request.images))
+            elif self._closed:
+                raise shutting_down()
             else:
-                self._check_open()
-                self._leave(room)
-            self._queue.append(waiting)
-            self._waiting += waiting.images
+                reservation.held = False
+            self._queue.append(request)
             if not self._busy:  # a busy thread checks the queue anyway, and a wake-up is not cheap
                 self._changed.notify()
-        waiting.answer.add_done_callback(partial(self._forget, waiting))
-        return waiting.answer
+        request.scores.add_done_callback(partial(self._drop_cancelled, request))
+        return request.scores
 
     def close(self) -> None:
         """Accept no more requests, answer the accepted ones, and end the thread."""
@@ -142,95 +127,86 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
 
-    def _leave(self, room: Room) -> None:
-        if room.kept:
-            room.kept = False
-            self._coming -= room.images
-            self._decoding -= 1
-
-    def _check_open(self) -> None:
+    def _check(self, images: int) -> None:
         if self._closed:
             raise shutting_down()
-
-    def _check(self, images: int) -> None:
-        self._check_open()
         # A request larger than the whole queue is accepted if nothing else is waiting.
-        held = self._waiting + self._coming
-        wait = held * self._seconds_per_image
-        few = held <= self._max_batch // 2 or len(self._queue) + self._decoding < _ALWAYS
+        wait = self._images * self._seconds_per_image
+        few = self._images <= self._max_batch // 2 or self._requests < _ALWAYS
         late = wait > self._max_seconds and not few
-        if held and (late or held + images > self._max_waiting):
-            raise busy(f"{held} images are already waiting for the engine", seconds=max(1, round(wait + 0.5)))
+        if self._images and (late or self._images + images > self._max_waiting):
+            seconds = max(1, round(wait + 0.5))
+            raise busy(f"{self._images} images are already waiting for the engine", seconds=seconds)
+
+    def _take_places(self, images: int) -> None:
+        self._images += images
+        self._requests += 1
+
+    def _free_places(self, images: int) -> None:
+        self._images -= images
+        self._requests -= 1
 
     def _work(self) -> None:
         """Run the thread."""
-        while self._answer_batch():
+        while self._run_batch():
             pass  # a call of its own, so that a batch is not kept in memory while the next is awaited
 
-    def _answer_batch(self) -> bool:
+    def _run_batch(self) -> bool:
         """Wait for the next batch, run and answer it. False once the queue is closed and empty."""
-        batch = self._next()
-        if not batch:
-            return False
-        began = time.perf_counter()
-        outcomes = run([waiting.ask for waiting in batch], self._max_batch)
-        took = (time.perf_counter() - began) / sum(waiting.images for waiting in batch)
-        self._seconds_per_image += 0.2 * (took - self._seconds_per_image)
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, BaseException):
-                waiting.answer.set_exception(outcome)
-            else:
-                waiting.answer.set_result(outcome)
-        return True
-
-    def _next(self) -> list[_Waiting]:
-        """Wait for the next batch. Empty once the queue is closed and everything is answered."""
         with self._changed:
-            while not (batch := self._take()) and not self._closed:
+            while not (batch := self._next_batch()) and not self._closed:
                 self._busy = False
                 self._changed.wait()
             self._busy = bool(batch)
-            return batch
+        if not batch:
+            return False
+        began = time.perf_counter()
+        outcomes = run(batch, self._max_batch)
+        took = (time.perf_counter() - began) / sum(len(request.images) for request in batch)
+        self._seconds_per_image += 0.2 * (took - self._seconds_per_image)
+        for request, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                request.scores.set_exception(outcome)
+            else:
+                request.scores.set_result(outcome)
+        return True
 
-    def _limit(self) -> int:
-        """Limit of images in a batch: larger ones gain a slow engine nothing and delay the next requests."""
-        if not self._seconds_per_image:
-            return self._max_batch
-        return min(self._max_batch, max(_LEAST_BATCH, int(_BATCH_SECONDS / self._seconds_per_image)))
-
-    def _take(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[ForwardRequest]:
         """Take the oldest request and later ones for the same engine, as many as fit one batch."""
-        batch: list[_Waiting] = []
-        left: deque[_Waiting] = deque()
-        images, limit = 0, self._limit()
+        limit = self._max_batch
+        if self._seconds_per_image:  # larger batches gain a slow engine nothing and delay the next requests
+            limit = min(limit, max(_LEAST_BATCH, int(_BATCH_SECONDS / self._seconds_per_image)))
+        batch: list[ForwardRequest] = []
+        later: deque[ForwardRequest] = deque()
+        images = 0
         while self._queue:
-            waiting = self._queue.popleft()
-            more = images + waiting.images
-            if batch and (waiting.ask.engine is not batch[0].ask.engine or more > limit):
-                left.append(waiting)
+            request = self._queue.popleft()
+            count = len(request.images)
+            if batch and (request.engine is not batch[0].engine or images + count > limit):
+                later.append(request)
                 continue
-            self._waiting -= waiting.images
-            if waiting.answer.set_running_or_notify_cancel():
-                batch.append(waiting)
-                images = more
-        self._queue = left
+            self._free_places(count)
+            if request.scores.set_running_or_notify_cancel():
+                batch.append(request)
+                images += count
+        self._queue = later
         return batch
 
-    def _forget(self, waiting: _Waiting, answer: Future[Scores]) -> None:
+    def _drop_cancelled(self, request: ForwardRequest, scores: Future[Scores]) -> None:
         """Remove a cancelled request from the queue, if it is still there."""
-        if not answer.cancelled():
+        if not scores.cancelled():
             return
         with self._changed:
-            if waiting in self._queue:
-                self._queue.remove(waiting)
-                self._waiting -= waiting.images
+            if request in self._queue:
+                self._queue.remove(request)
+                self._free_places(len(request.images))
 
 
-def run(batch: Sequence[Ask], max_batch: int) -> list[Scores | BaseException]:
+def run(batch: Sequence[ForwardRequest], max_batch: int) -> list[Scores | BaseException]:
     """Call the engine once for each `explain` in the batch; return scores or errors in request order."""
     kinds: dict[Explain | None, list[int]] = {}
-    for number, ask in enumerate(batch):
-        kinds.setdefault(ask.explain, []).append(number)
+    for number, request in enumerate(batch):
+        kinds.setdefault(request.explain, []).append(number)
     outcomes: dict[int, Scores | BaseException] = {}
     for explain, numbers in kinds.items():
         try:
@@ -253,4 +229,4 @@ def _scores(
     # A single request may be larger than a batch; several together never are.
     pieces = [together[i : i + max_batch] for i in range(0, len(together), max_batch)]
     scores = Scores.joined([engine.run(piece, explain) for piece in pieces])
-    return scores._replace(judged=score_inputs(scores.logits, scores.erm_logits))
+    return scores._replace(score_inputs=score_inputs(scores.logits, scores.erm_logits))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 from core.errors import busy
 
@@ -31,40 +30,33 @@ class Waiters:
             self._count -= 1
 
 
+Reserve = Callable[[int], None]
+"""Reserves that many more bytes for a request, or raises `Overloaded`."""
+
+
 class ImageMemory:
-    """Counts the bytes that requests hold (`share`). Use it only in the event loop's thread."""
+    """Counts the bytes that requests hold. Use it only in the event loop's thread."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.held = 0
 
-    def share(self) -> Share:
-        """Return one request's share, to be used as a context manager."""
-        return Share(self)
+    @contextmanager
+    def share(self) -> Iterator[Reserve]:
+        """Yield the function that reserves memory for one request; all of it is released with the block.
 
+        A request that is alone may reserve any number of bytes.
+        """
+        own = 0
 
-class Share:
-    """The memory of one request; released when the block ends."""
+        def reserve(count: int) -> None:
+            nonlocal own
+            if self.held > own and self.held + count > self.most:
+                raise busy("the memory is full of other requests' images", seconds=_RETRY_SECONDS)
+            self.held += count
+            own += count
 
-    __slots__ = ("_held", "_memory")
-
-    def __init__(self, memory: ImageMemory) -> None:
-        self._memory = memory
-        self._held = 0
-
-    def take(self, count: int) -> None:
-        """Reserve `count` more bytes, or raise `Overloaded`. A request that is alone may take any number."""
-        memory = self._memory
-        if memory.held > self._held and memory.held + count > memory.most:
-            raise busy("the memory is full of other requests' images", seconds=_RETRY_SECONDS)
-        memory.held += count
-        self._held += count
-
-    def __enter__(self) -> Share:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._memory.held -= self._held
-        self._held = 0
+        try:
+            yield reserve
+        finally:
+            self.held -= own

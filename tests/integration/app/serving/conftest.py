@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.inference import Explain, ForwardResult, Inference, Pair, Upload
 from app.main import create_app
 from app.registry.calibrations import FILE
 from app.services import Services
@@ -219,3 +220,11 @@ def _model_row(
         calibration=calibration,
         metrics={"test": figures},
     )
+
+
+async def forward(
+    inference: Inference, pair: Pair, uploads: Sequence[Upload], explain: Explain | None = None
+) -> ForwardResult:
+    """Run the images through the pair's engine, which is loaded if needed."""
+    engine = inference.cache.ready(pair) or await inference.cache.get(pair)
+    return await inference.forward(engine, uploads, explain)

@@ -137,7 +137,7 @@ def test_more_models_than_fit_in_memory_are_all_answered(cramped: World) -> None
                 await asyncio.sleep(2)
             assert load.statuses == {200}
             assert {body["model"] for _, body in load.told} == {world.model, world.control, world.erm}
-            assert len(world.services.inference._cache.loaded) == 1
+            assert len(world.services.inference.cache.loaded) == 1
 
     _in_the_loop(world, run)
 
@@ -159,7 +159,7 @@ def slow(tmp_path: Path) -> Any:
                 headers={"Content-Type": "image/png"},
             )
             assert asked.status_code == 200
-        cache = world.services.inference._cache
+        cache = world.services.inference.cache
         load = cache._load
 
         def slowly(pair: Pair) -> Engine:

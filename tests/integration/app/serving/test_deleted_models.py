@@ -45,7 +45,7 @@ def test_a_model_without_a_row_is_not_kept_though_its_files_are_there(fresh_worl
     with world.services.database.begin() as session:
         session.execute(delete(ModelRow).where(ModelRow.id == world.control))
     with pytest.raises(NotFound, match=world.control):
-        world.services.inference.load_ahead(_pair(world.control), seconds=20)
+        world.services.inference.cache.begin(_pair(world.control)).result(20)
     assert world.services.inference.loaded == {}
 
 
@@ -55,7 +55,7 @@ def test_a_model_whose_files_are_half_deleted_is_not_called_damaged(fresh_world:
         session.execute(delete(ModelRow).where(ModelRow.id == world.control))
     (world.services.artifacts.folder(f"models/{world.control}") / "model.json").unlink()
     with pytest.raises(NotFound, match="was deleted"):
-        world.services.inference.load_ahead(_pair(world.control), seconds=20)
+        world.services.inference.cache.begin(_pair(world.control)).result(20)
 
 
 def test_a_calibration_that_goes_between_two_reads_is_read_again(fresh_world: World) -> None:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from app.inference import Explain, Inference, Pair, Part, Seen, Upload
+from app.inference import Explain, ForwardResult, Inference, Pair, Part, Upload
 from app.inference.engines import graph_store as graphs
 from app.inference.engines.onnx import TOLERANCE, Graphs, OnnxEngine, difference
 from app.inference.engines.torch import TorchEngine, load
@@ -28,7 +28,7 @@ from core.errors import Conflict, MasktuneError, Unavailable
 from core.settings import Settings
 from models.backbones import build_network
 from models.export import card_of, export_onnx, save_model
-from tests.integration.app.serving.conftest import picture
+from tests.integration.app.serving.conftest import forward, picture
 from tests.machine import needs
 
 HEADS = {"small_cnn": 28, "timm/test_resnet": 64}
@@ -202,8 +202,8 @@ def test_a_graph_is_made_proven_and_takes_over_under_load(inference: Inference, 
             found.append((await ask()).scores)
         return found
 
-    async def ask() -> Seen:
-        return await inference.see(pair, [Upload(picture(3))])
+    async def ask() -> ForwardResult:
+        return await forward(inference, pair, [Upload(picture(3))])
 
     answers = asyncio.run(run())
     assert inference.loaded == {"onnxruntime": 1}
@@ -216,7 +216,7 @@ def test_a_graph_is_made_proven_and_takes_over_under_load(inference: Inference, 
 
 def test_closing_ends_an_export(inference: Inference, artifacts: Artifacts) -> None:
     pair = Pair(_saved(artifacts, "mdl_a"), None)
-    asyncio.run(inference.see(pair, [Upload(picture(0))]))
+    asyncio.run(forward(inference, pair, [Upload(picture(0))]))
     inference.close()
     assert not artifacts.exists(graphs.key("mdl_a"))
     assert list(Path(artifacts.root).glob("exports/*")) == []  # the folder is made when an export is written
@@ -229,8 +229,8 @@ def test_what_goes_out_of_the_cache_leaves_the_memory(artifacts: Artifacts, tmp_
     pairs = [Pair(_saved(artifacts, f"mdl_{name}"), None) for name in "ab"]
 
     async def engine_of(pair: Pair) -> object:
-        await inference.see(pair, [Upload(picture(0))])
-        return inference._cache.ready(pair)
+        await forward(inference, pair, [Upload(picture(0))])
+        return inference.cache.ready(pair)
 
     first = weakref.ref(asyncio.run(engine_of(pairs[0])))
     assert first() is not None

@@ -108,8 +108,8 @@ def test_images_beyond_the_memory_for_them_are_a_503_until_others_are_answered(n
                 return await http.post(path, params=params, content=image, headers=PICTURE)
 
             memory = world.services.inference.memory
-            with memory.share() as others:
-                others.take(len(image))
+            with memory.share() as reserve:
+                reserve(len(image))
                 for path in ("/predict", "/saliency"):
                     refused = await ask(path)
                     assert (refused.status_code, refused.json()["type"]) == (503, "/problems/overloaded")

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from app.inference import Explain, Inference, Pair, Part, Upload, check_forward
-from app.inference.scheduling.batcher import Ask
+from app.inference.scheduling.batcher import ForwardRequest
 from core.artifacts import Artifacts
 from core.errors import BadImage, NotFound, Overloaded, Unavailable
 from core.settings import Settings
 from models.backbones import build_network
 from models.export import card_of, save_model
-from tests.integration.app.serving.conftest import picture
+from tests.integration.app.serving.conftest import forward, picture
 from tests.unit.app.inference.doubles import EchoEngine, pictures
 
 Waiter = Callable[[Callable[[], bool], float], None]
@@ -41,7 +41,7 @@ async def _busy(inference: Inference) -> AsyncIterator[EchoEngine]:
     """The engine's thread is held until the block ends."""
     engine = EchoEngine()
     engine.gate.clear()
-    held = inference._fast.submit(Ask(engine, pictures(0)))
+    held = inference._fast.submit(ForwardRequest(engine, pictures(0)))
     assert await asyncio.to_thread(engine.entered.wait, 10)
     try:
         yield engine
@@ -60,15 +60,15 @@ async def _until(true: Callable[[], bool]) -> None:
 
 def test_overload_is_a_503_at_once(inference: Inference) -> None:
     async def run() -> None:
-        await inference.see(PAIR, [Upload(picture(0))])
+        await forward(inference, PAIR, [Upload(picture(0))])
         async with _busy(inference):
-            waiting = asyncio.create_task(inference.see(PAIR, [Upload(picture(n)) for n in range(4)]))
+            waiting = asyncio.create_task(forward(inference, PAIR, [Upload(picture(n)) for n in range(4)]))
             await _until(lambda: inference.waiting == 4)
             with pytest.raises(Overloaded) as refusal:
-                await inference.see(PAIR, [Upload(picture(9))])
+                await forward(inference, PAIR, [Upload(picture(9))])
             assert refusal.value.status == 503
             with pytest.raises(Overloaded):
-                inference.check_room(1)
+                inference.check_places(1)
             assert int(refusal.value.headers["Retry-After"]) >= 1
         assert len((await waiting).scores.logits) == 4
 
@@ -78,11 +78,13 @@ def test_overload_is_a_503_at_once(inference: Inference) -> None:
 
 def test_what_is_being_decoded_has_a_place_in_the_queue_too(inference: Inference) -> None:
     async def run() -> None:
-        await inference.see(PAIR, [Upload(picture(0))])
-        broken = [inference.see(PAIR, [Upload(b"GIF89a")]) for _ in range(10)]
+        await forward(inference, PAIR, [Upload(picture(0))])
+        broken = [forward(inference, PAIR, [Upload(b"GIF89a")]) for _ in range(10)]
         outcomes = await asyncio.gather(*broken, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [BadImage] * 4 + [Overloaded] * 6
-        assert len((await inference.see(PAIR, [Upload(picture(n)) for n in range(4)])).scores.logits) == 4
+        assert (
+            len((await forward(inference, PAIR, [Upload(picture(n)) for n in range(4)])).scores.logits) == 4
+        )
 
     asyncio.run(run())
     inference.close()
@@ -92,7 +94,7 @@ def test_pictures_that_are_drawn_do_not_hold_up_predictions(inference: Inference
     async def run() -> None:
         done = threading.Event()
         drawing = [asyncio.ensure_future(inference.draw(done.wait)) for _ in range(20)]
-        assert len((await inference.see(PAIR, [Upload(picture(0))])).scores.logits) == 1
+        assert len((await forward(inference, PAIR, [Upload(picture(0))])).scores.logits) == 1
         done.set()
         await asyncio.gather(*drawing)
 
@@ -102,14 +104,14 @@ def test_pictures_that_are_drawn_do_not_hold_up_predictions(inference: Inference
 
 def test_a_cancelled_request_frees_its_place(inference: Inference) -> None:
     async def run() -> None:
-        await inference.see(PAIR, [Upload(picture(0))])
+        await forward(inference, PAIR, [Upload(picture(0))])
         async with _busy(inference):
-            gone = asyncio.create_task(inference.see(PAIR, [Upload(picture(n)) for n in range(4)]))
+            gone = asyncio.create_task(forward(inference, PAIR, [Upload(picture(n)) for n in range(4)]))
             await _until(lambda: inference.waiting == 4)
             gone.cancel()
             await asyncio.gather(gone, return_exceptions=True)
             assert inference.waiting == 0
-            stays = asyncio.create_task(inference.see(PAIR, [Upload(picture(1))]))
+            stays = asyncio.create_task(forward(inference, PAIR, [Upload(picture(1))]))
             await _until(lambda: inference.waiting == 1)
         assert len((await stays).scores.logits) == 1
 
@@ -119,9 +121,9 @@ def test_a_cancelled_request_frees_its_place(inference: Inference) -> None:
 
 def test_slow_explanations_do_not_hold_up_predictions(inference: Inference) -> None:
     async def run() -> None:
-        await inference.see(PAIR, [Upload(picture(0))])
+        await forward(inference, PAIR, [Upload(picture(0))])
         async with _busy(inference):
-            explained = await inference.see(PAIR, [Upload(picture(1))], Explain("scorecam"))
+            explained = await forward(inference, PAIR, [Upload(picture(1))], Explain("scorecam"))
         assert explained.scores.maps is not None
 
     asyncio.run(run())
@@ -130,9 +132,9 @@ def test_slow_explanations_do_not_hold_up_predictions(inference: Inference) -> N
 
 def test_what_was_accepted_is_answered_at_shutdown(inference: Inference) -> None:
     async def run() -> None:
-        await inference.see(PAIR, [Upload(picture(0))])
+        await forward(inference, PAIR, [Upload(picture(0))])
         async with _busy(inference) as engine:
-            waiting = asyncio.create_task(inference.see(PAIR, [Upload(picture(1))]))
+            waiting = asyncio.create_task(forward(inference, PAIR, [Upload(picture(1))]))
             await _until(lambda: inference.waiting == 1)
             closing = asyncio.create_task(asyncio.to_thread(inference.close))
             await asyncio.sleep(0.05)
@@ -141,7 +143,7 @@ def test_what_was_accepted_is_answered_at_shutdown(inference: Inference) -> None
             await closing
         assert len((await waiting).scores.logits) == 1
         with pytest.raises(Unavailable):
-            await inference.see(PAIR, [Upload(picture(1))])
+            await forward(inference, PAIR, [Upload(picture(1))])
 
     asyncio.run(run())
 
@@ -151,14 +153,14 @@ def test_missing_and_damaged_models_say_so(inference: Inference, artifacts: Arti
         (folder / "model.json").write_text("{}")
     for name, error in (("mdl_b", Unavailable), ("mdl_c", NotFound)):
         with pytest.raises(error):
-            asyncio.run(inference.see(Pair(Part(name, f"models/{name}"), None), [Upload(picture(0))]))
+            asyncio.run(forward(inference, Pair(Part(name, f"models/{name}"), None), [Upload(picture(0))]))
     inference.close()
 
 
 def test_every_bad_image_is_named(inference: Inference) -> None:
     uploads = [Upload(b"", "a.png"), Upload(picture(0)), Upload(b"GIF89a"), Upload(picture(1), "x.jpg")]
     with pytest.raises(BadImage) as refusal:
-        asyncio.run(inference.see(PAIR, uploads))
+        asyncio.run(forward(inference, PAIR, uploads))
     assert [e.pointer for e in refusal.value.errors] == ["/images/0", "/images/2", "/images/3"]
     inference.close()
 

@@ -17,7 +17,7 @@ from app.inference import Explain, Pair, Part, Upload
 from core.queries import registry
 from core.tables import ModelRow
 from tests.integration.app.conftest import LOCAL
-from tests.integration.app.serving.conftest import World, picture
+from tests.integration.app.serving.conftest import World, forward, picture
 
 
 def test_one_raw_image_and_a_form_of_several_agree(world: World) -> None:
@@ -42,9 +42,9 @@ def test_a_map_does_not_depend_on_who_shares_the_batch(world: World) -> None:
 
     async def maps() -> tuple[np.ndarray[Any, Any], list[np.ndarray[Any, Any]]]:
         explain = Explain("xgradcam")
-        see = world.services.inference.see
-        batch = await see(pair, uploads, explain)
-        alone = [await see(pair, [upload], explain) for upload in uploads]
+        inference = world.services.inference
+        batch = await forward(inference, pair, uploads, explain)
+        alone = [await forward(inference, pair, [upload], explain) for upload in uploads]
         assert batch.scores.maps is not None
         return batch.scores.maps, [a.scores.maps[0] for a in alone if a.scores.maps is not None]
 

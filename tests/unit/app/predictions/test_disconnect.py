@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from app.predictions.disconnect import CLIENT_GONE, while_present
+from app.predictions.disconnect import CLIENT_GONE, cancel_on_disconnect
 from core.errors import Overloaded
 
 
@@ -39,7 +39,7 @@ def test_the_answer_of_one_who_stays() -> None:
             await asyncio.sleep(0)
             return Response(status_code=202)
 
-        return (await while_present(client.request(), work())).status_code
+        return (await cancel_on_disconnect(client.request(), work())).status_code
 
     assert asyncio.run(run()) == 202
 
@@ -59,7 +59,7 @@ def test_one_who_leaves_takes_the_work_along() -> None:
                 raise
             return Response()
 
-        answer = asyncio.create_task(while_present(client.request(), work()))
+        answer = asyncio.create_task(cancel_on_disconnect(client.request(), work()))
         await started.wait()
         client.leaves.set()
         return (await answer).status_code, cancelled
@@ -72,7 +72,7 @@ def test_a_failure_is_passed_on() -> None:
         async def work() -> Response:
             raise Overloaded("full")
 
-        await while_present(_Client().request(), work())
+        await cancel_on_disconnect(_Client().request(), work())
 
     with pytest.raises(Overloaded):
         asyncio.run(run())

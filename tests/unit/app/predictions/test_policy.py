@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.inference import Calibration
-from app.predictions.policy import Chosen, Wish, choose, probability, require_certified, wish
+from app.predictions.policy import (
+    AppliedPolicy,
+    PolicyRequest,
+    apply_policy,
+    probability,
+    requested_policy,
+    require_certified,
+)
 from core.errors import InvalidInput, NotCertifiable
 from masktune.contract.predictions import PredictQuery
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
@@ -30,20 +37,22 @@ def _good(n: int) -> Calibration:
     return _calibration([-0.001 * i for i in range(n)], [i < n / 2 or i % 2 == 0 for i in range(n)])
 
 
-def _chosen(asked: Wish, calibration: Calibration | None = None) -> Chosen:
-    return choose(asked, calibration, "max_softmax")
+def _applied(asked: PolicyRequest, calibration: Calibration | None = None) -> AppliedPolicy:
+    return apply_policy(asked, calibration, "max_softmax")
 
 
 def test_at_most_one_policy() -> None:
-    assert wish(PredictQuery(model="m")) == Wish("none")
-    assert wish(PredictQuery(model="m", coverage=0.9)) == Wish("coverage", 0.9)
-    assert wish(PredictQuery(model="m", max_risk=0.1)) == Wish("max_risk", 0.1, 0.99)
-    assert wish(PredictQuery(model="m", max_risk=0.1, risk_confidence=0.9)) == Wish("max_risk", 0.1, 0.9)
+    assert requested_policy(PredictQuery(model="m")) == PolicyRequest("none")
+    assert requested_policy(PredictQuery(model="m", coverage=0.9)) == PolicyRequest("coverage", 0.9)
+    assert requested_policy(PredictQuery(model="m", max_risk=0.1)) == PolicyRequest("max_risk", 0.1, 0.99)
+    assert requested_policy(PredictQuery(model="m", max_risk=0.1, risk_confidence=0.9)) == PolicyRequest(
+        "max_risk", 0.1, 0.9
+    )
     with pytest.raises(InvalidInput) as refusal:
-        wish(PredictQuery(model="m", coverage=0.9, max_risk=0.1, min_score=0.5))
+        requested_policy(PredictQuery(model="m", coverage=0.9, max_risk=0.1, min_score=0.5))
     assert [e.pointer for e in refusal.value.errors] == ["?coverage", "?max_risk", "?min_score"]
     with pytest.raises(InvalidInput):
-        wish(PredictQuery(model="m", coverage=0.9, risk_confidence=0.9))
+        requested_policy(PredictQuery(model="m", coverage=0.9, risk_confidence=0.9))
 
 
 @given(st.sampled_from(["coverage", "max_risk", "min_score"]), st.floats(allow_nan=True, allow_infinity=True))
@@ -60,32 +69,32 @@ def test_a_coverage_answers_at_least_its_share_of_the_calibration_split(
     scores: list[float], data: st.DataObject, coverage: float
 ) -> None:
     right = data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores)))
-    chosen = _chosen(Wish("coverage", coverage), _calibration(scores, right))
-    answered = [s for s in scores if chosen.decide(s)[0] is Decision.ANSWER]
+    applied = _applied(PolicyRequest("coverage", coverage), _calibration(scores, right))
+    answered = [s for s in scores if applied.decide(s)[0] is Decision.ANSWER]
     assert len(answered) >= math.ceil(coverage * len(scores) - 1e-6)
-    use = chosen.answer.calibration
+    use = applied.selection.calibration
     assert use is not None
     assert use.n_answered == len(answered)
-    assert chosen.answer.status is SelectionStatus.TARGET_COVERAGE
+    assert applied.selection.status is SelectionStatus.TARGET_COVERAGE
 
 
 @given(st.floats(0.01, 0.9), st.sampled_from([0.5, 0.9, 0.99]), st.integers(20, 2000))
 @settings(max_examples=40, deadline=None)
 def test_a_certificate_or_none_and_never_a_silent_threshold(risk: float, confidence: float, n: int) -> None:
-    chosen = _chosen(Wish("max_risk", risk, confidence), _good(n))
-    answer = chosen.answer
+    applied = _applied(PolicyRequest("max_risk", risk, confidence), _good(n))
+    answer = applied.selection
     assert answer.status in (SelectionStatus.CERTIFIED, SelectionStatus.NOT_CERTIFIABLE)
     if answer.status is SelectionStatus.CERTIFIED:
         assert answer.calibration is not None
         assert answer.calibration.risk is not None
         assert answer.calibration.risk <= risk
         assert answer.calibration.risk_upper == risk
-        require_certified(chosen)
+        require_certified(applied)
     else:
-        assert (chosen.threshold, answer.threshold) == (None, None)
-        assert chosen.decide(0.0) == (Decision.ABSTAIN, AbstainReason.NO_CERTIFIED_THRESHOLD)
+        assert (applied.threshold, answer.threshold) == (None, None)
+        assert applied.decide(0.0) == (Decision.ABSTAIN, AbstainReason.NO_CERTIFIED_THRESHOLD)
         with pytest.raises(NotCertifiable):
-            require_certified(chosen)
+            require_certified(applied)
 
 
 @given(st.floats(1e-6, 1), st.floats(-20, 0))
@@ -95,29 +104,29 @@ def test_a_raw_threshold_is_compared_on_the_scale_it_was_given_in(bar: float, sc
     assert shown is not None
     assume(abs(shown - bar) > 1e-12)
     for calibration in (None, _good(40)):
-        chosen = _chosen(Wish("min_score", bar), calibration)
-        assert chosen.answer.status is SelectionStatus.RAW_THRESHOLD
-        assert chosen.answer.requested == bar
-        assert chosen.answer.threshold == pytest.approx(bar)
-        assert (chosen.decide(score)[0] is Decision.ANSWER) == (shown > bar)
+        applied = _applied(PolicyRequest("min_score", bar), calibration)
+        assert applied.selection.status is SelectionStatus.RAW_THRESHOLD
+        assert applied.selection.requested == bar
+        assert applied.selection.threshold == pytest.approx(bar)
+        assert (applied.decide(score)[0] is Decision.ANSWER) == (shown > bar)
 
 
 @pytest.mark.parametrize("calibration", [None, _good(40)])
 def test_no_policy_answers_every_finite_score(calibration: Calibration | None) -> None:
-    chosen = _chosen(Wish("none"), calibration)
-    assert (chosen.answer.status, chosen.answer.threshold) == (SelectionStatus.NONE, None)
-    assert chosen.decide(-500.0) == (Decision.ANSWER, None)
+    applied = _applied(PolicyRequest("none"), calibration)
+    assert (applied.selection.status, applied.selection.threshold) == (SelectionStatus.NONE, None)
+    assert applied.decide(-500.0) == (Decision.ANSWER, None)
     for broken in (math.nan, math.inf, -math.inf):
-        assert chosen.decide(broken) == (Decision.ABSTAIN, AbstainReason.BELOW_THRESHOLD)
+        assert applied.decide(broken) == (Decision.ABSTAIN, AbstainReason.BELOW_THRESHOLD)
 
 
 def test_what_could_be_certified_is_told() -> None:
-    answer = _chosen(Wish("max_risk", 1e-4), _good(400)).answer
+    answer = _applied(PolicyRequest("max_risk", 1e-4), _good(400)).selection
     assert answer.best_certifiable_risk is not None
     assert answer.best_certifiable_risk > 1e-4
     assert answer.samples_at_least is not None
     assert answer.samples_at_least > 400
-    again = _chosen(Wish("max_risk", answer.best_certifiable_risk * 1.02), _good(400)).answer
+    again = _applied(PolicyRequest("max_risk", answer.best_certifiable_risk * 1.02), _good(400)).selection
     assert again.status is SelectionStatus.CERTIFIED
 
 

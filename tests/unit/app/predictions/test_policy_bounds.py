@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.inference import Calibration
-from app.predictions.policy import Wish, choose, wish
+from app.predictions.policy import PolicyRequest, apply_policy, requested_policy
 from core.errors import InvalidInput
 from masktune.contract import predictions
 from masktune.contract.predictions import PredictQuery
@@ -20,8 +20,8 @@ TABLE = CalibrationTable.build(-0.001 * np.arange(1000), RIGHT)
 CALIBRATION = Calibration("cal_1", 1.7e9, {"max_softmax": TABLE}, {}, temperature=1.5)
 
 
-def told(asked: Wish) -> tuple[predictions.Selection, predictions.Calibration]:
-    answer = choose(asked, CALIBRATION, "max_softmax").answer
+def told(asked: PolicyRequest) -> tuple[predictions.Selection, predictions.Calibration]:
+    answer = apply_policy(asked, CALIBRATION, "max_softmax").selection
     assert answer.calibration is not None
     return answer, answer.calibration
 
@@ -29,7 +29,7 @@ def told(asked: Wish) -> tuple[predictions.Selection, predictions.Calibration]:
 @pytest.mark.parametrize("confidence", [0.5, 0.99, 0.9999])
 def test_a_certificate_is_made_and_told_at_the_confidence_of_the_request(confidence: float) -> None:
     query = PredictQuery(model="m", max_risk=0.01, risk_confidence=confidence)
-    answer, use = told(wish(query))
+    answer, use = told(requested_policy(query))
     expected = selective.certify(TABLE, max_risk=0.01, confidence=confidence)
     assert expected.threshold is not None
     assert answer.threshold == pytest.approx(math.exp(expected.threshold))
@@ -39,12 +39,18 @@ def test_a_certificate_is_made_and_told_at_the_confidence_of_the_request(confide
 
 
 def test_more_confidence_answers_less() -> None:
-    answered = [told(Wish("max_risk", 0.01, confidence))[1].n_answered for confidence in (0.5, 0.99, 0.9999)]
+    answered = [
+        told(PolicyRequest("max_risk", 0.01, confidence))[1].n_answered for confidence in (0.5, 0.99, 0.9999)
+    ]
     assert answered == sorted(set(answered), reverse=True)
 
 
-@pytest.mark.parametrize("asked", [Wish("coverage", 0.9), Wish("min_score", 0.5), Wish("none")])
-def test_without_a_certificate_the_bound_is_that_of_the_counts_and_never_the_wish(asked: Wish) -> None:
+@pytest.mark.parametrize(
+    "asked", [PolicyRequest("coverage", 0.9), PolicyRequest("min_score", 0.5), PolicyRequest("none")]
+)
+def test_without_a_certificate_the_bound_is_that_of_the_counts(
+    asked: PolicyRequest,
+) -> None:
     _, use = told(asked)
     bound = selective.operating_point(TABLE, math.log(threshold_of(asked)))
     assert (use.n_answered, use.n_errors) == (bound.answered, bound.errors)
@@ -53,13 +59,13 @@ def test_without_a_certificate_the_bound_is_that_of_the_counts_and_never_the_wis
     assert use.risk == pytest.approx(bound.errors / bound.answered)
 
 
-def threshold_of(asked: Wish) -> float:
+def threshold_of(asked: PolicyRequest) -> float:
     """As a probability: rank 900 of the split, half, and anything."""
     return {"coverage": math.exp(-0.899), "min_score": 0.5, "none": 1e-300}[asked.policy]
 
 
 def test_where_nothing_is_certified_no_bound_is_promised_and_what_it_takes_is_told() -> None:
-    answer, use = told(Wish("max_risk", 0.001))
+    answer, use = told(PolicyRequest("max_risk", 0.001))
     assert (answer.status, answer.threshold, use.n_answered) == ("not_certifiable", None, 0)
     assert (use.risk, use.risk_upper) == (None, 1.0)
     expected = selective.certify(TABLE, max_risk=0.001).planning
@@ -72,8 +78,10 @@ def test_where_nothing_is_certified_no_bound_is_promised_and_what_it_takes_is_to
     )
 
 
-@pytest.mark.parametrize("asked", [Wish("coverage", 0.9), Wish("max_risk", 0.05), Wish("none")])
-def test_the_calibration_is_named_with_all_that_it_is(asked: Wish) -> None:
+@pytest.mark.parametrize(
+    "asked", [PolicyRequest("coverage", 0.9), PolicyRequest("max_risk", 0.05), PolicyRequest("none")]
+)
+def test_the_calibration_is_named_with_all_that_it_is(asked: PolicyRequest) -> None:
     _, use = told(asked)
     assert (use.id, use.n, use.temperature) == ("cal_1", 1000, 1.5)
 
@@ -88,5 +96,5 @@ def test_the_calibration_is_named_with_all_that_it_is(asked: Wish) -> None:
 )
 def test_two_policies_are_one_too_many(both: dict[str, float]) -> None:
     with pytest.raises(InvalidInput, match="at most one policy") as refusal:
-        wish(PredictQuery.model_validate({"model": "m"} | both))
+        requested_policy(PredictQuery.model_validate({"model": "m"} | both))
     assert sorted(error.pointer for error in refusal.value.errors) == sorted(f"?{name}" for name in both)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.inference import Calibration, Pair, Part, Scores, Seen
+from app.inference import Calibration, ForwardResult, Pair, Part, Scores
 from app.predictions.plans import Plan
-from app.predictions.policy import Wish, choose
+from app.predictions.policy import PolicyRequest, apply_policy
 from app.predictions.presenter import answer
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
@@ -23,7 +23,11 @@ ERM = np.array([[4, 0, 0], [1, 0, 0], [0, 0, 2], [0, 0, 3], [0, 5, 0]], np.float
 
 
 def told(
-    wish: Wish, *, erm: NDArray[np.float32] | None = None, top_k: int = 3, temperature: float = 1.0
+    request: PolicyRequest,
+    *,
+    erm: NDArray[np.float32] | None = None,
+    top_k: int = 3,
+    temperature: float = 1.0,
 ) -> list[Prediction]:
     name: ScoreName = "max_softmax" if erm is None else "product"
     tables: dict[str, CalibrationTable] = {
@@ -31,17 +35,17 @@ def told(
     }
     calibration = Calibration("cal_1", 1.7e9, tables, {}, temperature=temperature)
     model = ModelRow(id="mdl_1", classes=CLASSES)
-    chosen = choose(wish, calibration, name)
-    plan = Plan(model, Pair(Part("mdl_1", "models/mdl_1"), None), chosen, calibration)
-    seen = Seen(np.zeros((5, 3, 8, 8), np.uint8), Scores(LOGITS, erm))
+    applied = apply_policy(request, calibration, name)
+    plan = Plan(model, Pair(Part("mdl_1", "models/mdl_1"), None), applied, calibration)
+    seen = ForwardResult(np.zeros((5, 3, 8, 8), np.uint8), Scores(LOGITS, erm))
     found = answer(plan, seen, score_inputs(LOGITS, erm).score(name), top_k)
     assert found.model == "mdl_1"
-    assert found.selection is chosen.answer
+    assert found.selection is applied.selection
     return found.predictions
 
 
 def test_a_label_is_told_exactly_where_it_is_answered() -> None:
-    found = told(Wish("min_score", 0.7))
+    found = told(PolicyRequest("min_score", 0.7))
     assert [p.decision.value for p in found] == ["answer", "abstain", "answer", "abstain", "abstain"]
     assert [p.label for p in found] == ["cat", None, "owl", None, None]
     assert [p.abstain_reason and str(p.abstain_reason) for p in found] == [
@@ -54,14 +58,14 @@ def test_a_label_is_told_exactly_where_it_is_answered() -> None:
 
 
 def test_where_nothing_is_certified_nothing_is_answered_and_all_is_shown() -> None:
-    found = told(Wish("max_risk", 0.01))
+    found = told(PolicyRequest("max_risk", 0.01))
     assert {p.abstain_reason and str(p.abstain_reason) for p in found} == {"no_certified_threshold"}
     assert {p.label for p in found} == {None}
     assert [len(p.candidates) for p in found] == [3, 3, 3, 0, 3]
 
 
 def test_a_score_is_the_probability_of_the_label_and_the_first_candidate_is_the_label() -> None:
-    found = told(Wish("none"))
+    found = told(PolicyRequest("none"))
     shares = [np.exp(row) / np.exp(row).sum() for row in LOGITS.astype(np.float64)]
     for number, label in ((0, "cat"), (1, "dog"), (2, "owl"), (4, "dog")):
         prediction, share = found[number], shares[number]
@@ -76,13 +80,16 @@ def test_a_score_is_the_probability_of_the_label_and_the_first_candidate_is_the_
 
 @pytest.mark.parametrize("top_k", [1, 2, 5])
 def test_as_many_candidates_as_were_asked_for_and_equals_in_the_order_of_the_classes(top_k: int) -> None:
-    found = told(Wish("none"), top_k=top_k)
+    found = told(PolicyRequest("none"), top_k=top_k)
     assert [len(p.candidates) for p in found] == [min(top_k, 3)] * 3 + [0, min(top_k, 3)]
     assert [c.label for c in found[4].candidates] == ["dog", "owl", "cat"][:top_k]
 
 
 def test_a_temperature_changes_what_is_shown_and_nothing_that_is_decided() -> None:
-    plain, warm = told(Wish("min_score", 0.7)), told(Wish("min_score", 0.7), temperature=4.0)
+    plain, warm = (
+        told(PolicyRequest("min_score", 0.7)),
+        told(PolicyRequest("min_score", 0.7), temperature=4.0),
+    )
     for one, other in zip(plain, warm, strict=True):
         assert (one.decision, one.label, one.score) == (other.decision, other.label, other.score)
         assert [c.label for c in one.candidates] == [c.label for c in other.candidates]
@@ -91,7 +98,7 @@ def test_a_temperature_changes_what_is_shown_and_nothing_that_is_decided() -> No
 
 
 def test_the_two_models_of_a_pair_are_told_apart_image_by_image() -> None:
-    found = told(Wish("none"), erm=ERM)
+    found = told(PolicyRequest("none"), erm=ERM)
     words = [(p.agreement.erm, p.agreement.masktune, p.agreement.agree) for p in found]
     assert words[:3] == [("cat", "cat", True), ("cat", "dog", False), ("owl", "owl", True)]
     assert words[4] == ("dog", "dog", True)
@@ -107,14 +114,14 @@ def test_an_image_is_told_what_it_is_told_alone(erm: NDArray[np.float32] | None)
     rng = np.random.default_rng(0)
     squares, maps = rng.integers(0, 256, (5, 3, 8, 8)).astype(np.uint8), rng.random((5, 4, 6), np.float32)
     maps[2, 1, 1] = math.nan
-    scores, judged = Scores(LOGITS, erm, maps, np.array([0, 1, 2, 0, 1])), score_inputs(LOGITS, erm)
-    chosen = choose(Wish("min_score", 0.5), None, "max_softmax")
+    scores, inputs = Scores(LOGITS, erm, maps, np.array([0, 1, 2, 0, 1])), score_inputs(LOGITS, erm)
+    applied = apply_policy(PolicyRequest("min_score", 0.5), None, "max_softmax")
     model, pair = ModelRow(id="mdl_1", classes=CLASSES), Pair(Part("mdl_1", "models/mdl_1"), None)
-    plan = Plan(model, pair, chosen, None)
-    together = answer(plan, Seen(squares, scores), judged.score("max_softmax"), 2).predictions
+    plan = Plan(model, pair, applied, None)
+    together = answer(plan, ForwardResult(squares, scores), inputs.score("max_softmax"), 2).predictions
     for n, prediction in enumerate(together):
-        seen = Seen(squares[n : n + 1], scores.rows(n, n + 1))
-        (alone,) = answer(plan, seen, judged.rows(n, n + 1).score("max_softmax"), 2).predictions
+        seen = ForwardResult(squares[n : n + 1], scores.rows(n, n + 1))
+        (alone,) = answer(plan, seen, inputs.rows(n, n + 1).score("max_softmax"), 2).predictions
         assert prediction == alone
         assert prediction.saliency is not None
         assert (prediction.saliency.target, prediction.saliency.size) == (CLASSES[(0, 1, 2, 0, 1)[n]], (4, 6))

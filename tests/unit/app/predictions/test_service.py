@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from app.inference import Pair, Part
 from app.predictions.plans import Plan
-from app.predictions.policy import Wish, choose
+from app.predictions.policy import PolicyRequest, apply_policy
 from app.predictions.service import answered
 from core.errors import NotFound
 from core.tables import ModelRow
@@ -20,7 +20,7 @@ OLD, NEW = (Pair(Part(name, f"models/{name}"), None) for name in ("mdl_old", "md
 
 
 def plan(pair: Pair) -> Plan:
-    return Plan(cast(ModelRow, None), pair, choose(Wish("none"), None, "max_softmax"), None)
+    return Plan(cast(ModelRow, None), pair, apply_policy(PolicyRequest("none"), None, "max_softmax"), None)
 
 
 class Rows:

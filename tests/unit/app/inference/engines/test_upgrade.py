@@ -90,7 +90,7 @@ def bench(artifacts: Artifacts) -> Iterator[Callable[..., Bench]]:
 
 def test_a_proven_graph_takes_over(bench: Callable[..., Bench], wait_until: Waiter) -> None:
     made = bench(FEWEST)
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     wait_until(lambda: made.replaced == [(made.torch, FASTER)], 10)
     assert made.compared == [FEWEST]
 
@@ -99,15 +99,15 @@ def test_without_stored_images_those_of_clients_are_collected(
     bench: Callable[..., Bench], wait_until: Waiter
 ) -> None:
     made = bench(0)
-    made.upgrades.show(PAIR, pictures(1))  # before anybody wants any
-    made.upgrades.consider(PAIR, made.torch)
-    wait_until(lambda: bool(made.upgrades._wanting), 10)
+    made.upgrades.offer(made.torch, pictures(1))  # before anybody wants any
+    made.upgrades.consider(PAIR)
+    wait_until(lambda: bool(made.upgrades._collecting), 10)
     for number in range(FEWEST):
         assert made.compared == []
-        made.upgrades.show(PAIR, pictures(number))
+        made.upgrades.offer(made.torch, pictures(number))
     wait_until(lambda: made.replaced == [(made.torch, FASTER)], 10)
     assert made.compared == [FEWEST]
-    made.upgrades.show(PAIR, np.zeros((64, 3, 2, 2), np.uint8))
+    made.upgrades.offer(made.torch, np.zeros((64, 3, 2, 2), np.uint8))
     assert made.compared == [FEWEST]
 
 
@@ -115,10 +115,10 @@ def test_nothing_is_collected_for_a_model_that_is_deleted(
     bench: Callable[..., Bench], wait_until: Waiter
 ) -> None:
     made = bench(0)
-    made.upgrades.consider(PAIR, made.torch)
-    wait_until(lambda: bool(made.upgrades._wanting), 10)
+    made.upgrades.consider(PAIR)
+    wait_until(lambda: bool(made.upgrades._collecting), 10)
     made.upgrades.forget("mdl_e")
-    made.upgrades.show(PAIR, pictures(*range(FEWEST)))
+    made.upgrades.offer(made.torch, pictures(*range(FEWEST)))
     assert made.compared == []
 
 
@@ -132,21 +132,17 @@ def test_what_goes_out_of_the_cache_is_not_kept_for_want_of_images(
     for part in (pair.model for pair in pairs):
         with made.artifacts.writing(graphs.key(part.id)) as folder:
             (folder / graphs.FILE).write_bytes(b"graph")
-    engines = []
+    engines, images = [], np.zeros((shown, 3, 2, 2), np.uint8)
     for pair in pairs:
         made.serving[pair] = engine = EchoEngine()
         engines.append(weakref.ref(engine))
-        made.upgrades.consider(pair, engine)
-        del engine
+        made.upgrades.consider(pair)
         made.settle()
-        made.upgrades.show(pair, pictures(*range(shown)) if shown else np.zeros((0, 3, 2, 2), np.uint8))
-        del made.serving[pair]
+        made.upgrades.offer(engine, images)
+        del made.serving[pair], engine
     gc.collect()
     assert [engine() for engine in engines] == [None] * 3
-    assert list(made.upgrades._wanting) == pairs[2:]  # it went last
-    made.upgrades.show(pairs[2], pictures(*range(FEWEST)))
-    made.settle()
-    assert (made.compared, made.upgrades._wanting) == ([], {})
+    assert (made.compared, len(made.upgrades._collecting)) == ([], 0)
 
 
 def test_pairs_that_take_turns_in_the_cache_wait_once_each(bench: Callable[..., Bench]) -> None:
@@ -156,7 +152,7 @@ def test_pairs_that_take_turns_in_the_cache_wait_once_each(bench: Callable[..., 
     gone = []
     for _ in range(100):
         made.serving[PAIR] = engine = EchoEngine()
-        made.upgrades.consider(PAIR, engine)
+        made.upgrades.consider(PAIR)
         gone.append(weakref.ref(engine))
     assert made.upgrades._thread._work_queue.qsize() == 1
     gc.collect()
@@ -178,7 +174,7 @@ def test_nothing_is_done_for_an_engine_that_went_out(bench: Callable[..., Bench]
         made.possible = go
     else:
         go()
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     made.settle()
     assert (made.compared, made.replaced) == ([], [])
 
@@ -187,9 +183,9 @@ def test_a_graph_that_differs_never_answers_and_is_not_tried_again(
     bench: Callable[..., Bench], wait_until: Waiter, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = bench(FEWEST, lambda: Proven(None, "2 of 8 labels differ"))
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     wait_until(lambda: "2 of 8 labels differ" in caplog.text, 10)
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     made.upgrades.close()
     assert (made.replaced, made.compared) == ([], [FEWEST])
 
@@ -200,7 +196,7 @@ def test_where_no_other_engine_runs_nothing_is_exported(
     made = bench(FEWEST)
     made.possible = lambda: False
     artifacts.delete(graphs.key(PAIR.model.id))
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     made.settle()
     assert made.compared == []
     assert not artifacts.exists(graphs.key(PAIR.model.id))
@@ -213,7 +209,7 @@ def test_whatever_fails_leaves_torch_answering(
         raise RuntimeError("the library has something against this graph")
 
     made = bench(FEWEST, fail)
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     wait_until(lambda: "something against" in caplog.text, 10)
     assert made.replaced == []
 
@@ -224,7 +220,7 @@ def test_a_model_that_is_gone_stays_as_it_is(
     made = bench(FEWEST)
     for key in (PAIR.model.artifact, graphs.key(PAIR.model.id)):
         artifacts.delete(key)
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     wait_until(lambda: "are gone" in caplog.text, 10)
     assert made.replaced == []
 
@@ -248,7 +244,7 @@ def test_a_fault_that_passes_keeps_no_model_on_torch(
         return Proven(FASTER, "equal")
 
     made = bench(FEWEST, prove, again=(0.01, 0.01))
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     wait_until(lambda: made.replaced == [(made.torch, FASTER)], 10)
     assert made.compared == [FEWEST] * 3
 
@@ -266,7 +262,7 @@ def test_faults_with_a_success_between_them_are_counted_apart(
 
     made = bench(FEWEST, prove, again=(0.01,))
     for loads in (1, 2):
-        made.upgrades.consider(PAIR, made.torch)
+        made.upgrades.consider(PAIR)
         wait_until(lambda: len(made.replaced) == loads, 10)  # noqa: B023  # called in its turn
 
 
@@ -277,9 +273,9 @@ def test_a_fault_that_stays_is_not_tried_for_ever(
         raise Unavailable("it never answers")
 
     made = bench(FEWEST, fail, again=(0.01, 0.01))
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     wait_until(lambda: "stays with torch: it never answers" in caplog.text, 10)
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     made.settle()
     assert made.compared == [FEWEST] * 3
 
@@ -293,10 +289,10 @@ def test_a_load_does_not_try_what_is_to_be_tried_later(
         raise Unavailable("it does not answer")
 
     made = bench(FEWEST, fail, again=(600,))
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     wait_until(lambda: "it does not answer" in caplog.text, 10)
     for _ in range(3):
-        made.upgrades.consider(PAIR, made.torch)
+        made.upgrades.consider(PAIR)
     made.settle()
     assert made.compared == [FEWEST]
     made.upgrades.forget(PAIR.model.id)
@@ -315,11 +311,11 @@ def test_a_pair_that_was_out_when_its_time_came_is_tried_when_it_is_back(
         return Proven(FASTER, "equal")
 
     made = bench(FEWEST, prove, again=(0.01,))
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     wait_until(lambda: not faults and not made.upgrades._later, 10)
     made.settle()
     made.serving[PAIR] = made.torch
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     wait_until(lambda: made.replaced == [(made.torch, FASTER)], 10)
 
 
@@ -330,8 +326,8 @@ def test_a_network_that_cannot_be_exported_is_not_tried_again(
         raise Conflict("this network cannot be exported")
 
     made = bench(FEWEST, fail, again=(0.01, 0.01))
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     wait_until(lambda: "cannot be exported" in caplog.text, 10)
-    made.upgrades.consider(PAIR, made.torch)
+    made.upgrades.consider(PAIR)
     made.settle()
     assert (made.compared, made.upgrades._later) == ([FEWEST], {})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.inference import Explain
-from app.inference.scheduling.batcher import Ask, Batcher
+from app.inference.scheduling.batcher import Batcher, ForwardRequest
 from core.errors import Overloaded, Unavailable
 from tests.unit.app.inference.doubles import EchoEngine, Waiter, pictures
 
@@ -24,13 +24,13 @@ def batcher() -> Iterator[Batcher]:
 def _hold(batcher: Batcher, engine: EchoEngine) -> None:
     """Keep the engine busy with one image until its gate opens."""
     engine.gate.clear()
-    batcher.submit(Ask(engine, pictures(0)))
+    batcher.submit(ForwardRequest(engine, pictures(0)))
     assert engine.entered.wait(10)
 
 
 def test_an_idle_engine_starts_at_once_and_alone(batcher: Batcher) -> None:
     engine = EchoEngine()
-    answer = batcher.submit(Ask(engine, pictures(7))).result(10)
+    answer = batcher.submit(ForwardRequest(engine, pictures(7))).result(10)
     assert answer.logits.tolist() == [[7.0, -7.0]]
     assert engine.batches == [1]
 
@@ -38,7 +38,7 @@ def test_an_idle_engine_starts_at_once_and_alone(batcher: Batcher) -> None:
 def test_what_gathers_meanwhile_goes_together_and_each_gets_its_own(batcher: Batcher) -> None:
     engine = EchoEngine()
     _hold(batcher, engine)
-    answers = [batcher.submit(Ask(engine, pictures(value))) for value in (1, 2, 3)]
+    answers = [batcher.submit(ForwardRequest(engine, pictures(value))) for value in (1, 2, 3)]
     engine.gate.set()
     assert [a.result(10).logits[0, 0] for a in answers] == [1, 2, 3]
     assert engine.batches == [1, 3]
@@ -47,9 +47,9 @@ def test_what_gathers_meanwhile_goes_together_and_each_gets_its_own(batcher: Bat
 def test_a_batch_is_bounded_and_a_request_stays_whole(batcher: Batcher) -> None:
     engine = EchoEngine()
     _hold(batcher, engine)
-    first = batcher.submit(Ask(engine, pictures(1, 2, 3)))
-    second = batcher.submit(Ask(engine, pictures(4, 5)))
-    third = batcher.submit(Ask(engine, pictures(6)))
+    first = batcher.submit(ForwardRequest(engine, pictures(1, 2, 3)))
+    second = batcher.submit(ForwardRequest(engine, pictures(4, 5)))
+    third = batcher.submit(ForwardRequest(engine, pictures(6)))
     engine.gate.set()
     assert [a.result(10).logits[:, 0].tolist() for a in (first, second, third)] == [[1, 2, 3], [4, 5], [6]]
     assert engine.batches == [1, 4, 2]
@@ -57,7 +57,7 @@ def test_a_batch_is_bounded_and_a_request_stays_whole(batcher: Batcher) -> None:
 
 def test_a_request_larger_than_a_batch_is_run_in_pieces(batcher: Batcher) -> None:
     engine = EchoEngine()
-    answer = batcher.submit(Ask(engine, pictures(*range(10)))).result(10)
+    answer = batcher.submit(ForwardRequest(engine, pictures(*range(10)))).result(10)
     assert answer.logits[:, 0].tolist() == list(range(10))
     assert engine.batches == [4, 4, 2]
 
@@ -65,7 +65,9 @@ def test_a_request_larger_than_a_batch_is_run_in_pieces(batcher: Batcher) -> Non
 def test_engines_never_share_a_batch(batcher: Batcher) -> None:
     one, other = EchoEngine(), EchoEngine()
     _hold(batcher, one)
-    answers = [batcher.submit(Ask(engine, pictures(v))) for v, engine in ((1, one), (2, other), (3, one))]
+    answers = [
+        batcher.submit(ForwardRequest(engine, pictures(v))) for v, engine in ((1, one), (2, other), (3, one))
+    ]
     one.gate.set()
     assert [a.result(10).logits[0, 0] for a in answers] == [1, 2, 3]
     assert (one.batches, other.batches) == ([1, 2], [1])
@@ -74,8 +76,8 @@ def test_engines_never_share_a_batch(batcher: Batcher) -> None:
 def test_only_those_who_ask_are_explained(batcher: Batcher) -> None:
     engine = EchoEngine()
     _hold(batcher, engine)
-    plain = batcher.submit(Ask(engine, pictures(1)))
-    asked = batcher.submit(Ask(engine, pictures(2), Explain("xgradcam")))
+    plain = batcher.submit(ForwardRequest(engine, pictures(1)))
+    asked = batcher.submit(ForwardRequest(engine, pictures(2), Explain("xgradcam")))
     engine.gate.set()
     assert plain.result(10).maps is None
     maps = asked.result(10).maps
@@ -86,16 +88,16 @@ def test_only_those_who_ask_are_explained(batcher: Batcher) -> None:
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(batcher: Batcher) -> None:
     engine = EchoEngine()
     _hold(batcher, engine)
-    waiting = batcher.submit(Ask(engine, pictures(1, 2, 3, 4, 5)))
+    waiting = batcher.submit(ForwardRequest(engine, pictures(1, 2, 3, 4, 5)))
     with pytest.raises(Overloaded) as refusal:
-        batcher.submit(Ask(engine, pictures(6, 7)))
+        batcher.submit(ForwardRequest(engine, pictures(6, 7)))
     assert int(refusal.value.headers["Retry-After"]) >= 1
-    with batcher.room(1):  # the last place is being decoded for
-        with pytest.raises(Overloaded), batcher.room(1):
+    with batcher.reserve(1):  # the last place is being decoded for
+        with pytest.raises(Overloaded), batcher.reserve(1):
             pass
         with pytest.raises(Overloaded):
-            batcher.submit(Ask(engine, pictures(6)))
-    with pytest.raises(Overloaded), batcher.room(2):
+            batcher.submit(ForwardRequest(engine, pictures(6)))
+    with pytest.raises(Overloaded), batcher.reserve(2):
         pass
     engine.gate.set()
     assert len(waiting.result(10).logits) == 5
@@ -106,31 +108,33 @@ def test_who_has_a_place_keeps_it_whoever_came_behind() -> None:
     _hold(batcher, engine)
     time.sleep(0.2)
     engine.gate.set()
-    batcher.submit(Ask(engine, pictures(0))).result(10)  # its pace is known
-    with batcher.room(1) as first, batcher.room(1), batcher.room(4):
+    batcher.submit(ForwardRequest(engine, pictures(0))).result(10)  # its pace is known
+    with batcher.reserve(1) as first, batcher.reserve(1), batcher.reserve(4):
         with pytest.raises(Overloaded):
-            batcher.submit(Ask(engine, pictures(1)))
-        assert len(batcher.submit(Ask(engine, pictures(1)), first).result(10).logits) == 1
+            batcher.submit(ForwardRequest(engine, pictures(1)))
+        assert len(batcher.submit(ForwardRequest(engine, pictures(1)), first).result(10).logits) == 1
     batcher.check(100)  # and all places are free again
-    with batcher.room(1) as late:
+    with batcher.reserve(1) as late:
         batcher.close()
         with pytest.raises(Unavailable):
-            batcher.submit(Ask(engine, pictures(1)), late)
+            batcher.submit(ForwardRequest(engine, pictures(1)), late)
 
 
 def test_a_slow_engine_has_a_shorter_queue() -> None:
     batcher, engine = Batcher(max_batch=4, max_waiting=100, max_seconds=0.05), EchoEngine()
     _hold(batcher, engine)
-    held = [batcher.submit(Ask(engine, pictures(value))) for value in range(8)]  # its pace is not known yet
+    held = [
+        batcher.submit(ForwardRequest(engine, pictures(value))) for value in range(8)
+    ]  # its pace is not known yet
     time.sleep(0.3)
     engine.gate.set()
     for answer in held:
         answer.result(10)
     engine.entered.clear()
     _hold(batcher, engine)
-    some = [batcher.submit(Ask(engine, pictures(value))) for value in range(3)]
+    some = [batcher.submit(ForwardRequest(engine, pictures(value))) for value in range(3)]
     with pytest.raises(Overloaded):
-        batcher.submit(Ask(engine, pictures(9)))
+        batcher.submit(ForwardRequest(engine, pictures(9)))
     engine.gate.set()
     assert [answer.result(10).logits[0, 0] for answer in some] == [0, 1, 2]
     batcher.close()
@@ -141,12 +145,12 @@ def test_who_sends_many_images_is_not_shut_out_by_one_other() -> None:
     _hold(batcher, engine)
     time.sleep(0.2)
     engine.gate.set()
-    batcher.submit(Ask(engine, pictures(1))).result(10)  # its pace is known
+    batcher.submit(ForwardRequest(engine, pictures(1))).result(10)  # its pace is known
     engine.entered.clear()
     _hold(batcher, engine)
-    large = [batcher.submit(Ask(engine, pictures(*range(4)))) for _ in range(2)]
+    large = [batcher.submit(ForwardRequest(engine, pictures(*range(4)))) for _ in range(2)]
     with pytest.raises(Overloaded):
-        batcher.submit(Ask(engine, pictures(1)))
+        batcher.submit(ForwardRequest(engine, pictures(1)))
     engine.gate.set()
     assert [len(answer.result(10).logits) for answer in large] == [4, 4]
     batcher.close()
@@ -154,17 +158,17 @@ def test_who_sends_many_images_is_not_shut_out_by_one_other() -> None:
 
 def test_a_request_larger_than_the_queue_gets_its_turn_when_nobody_waits(batcher: Batcher) -> None:
     engine = EchoEngine()
-    assert len(batcher.submit(Ask(engine, pictures(*range(9)))).result(10).logits) == 9
+    assert len(batcher.submit(ForwardRequest(engine, pictures(*range(9)))).result(10).logits) == 9
 
 
 def test_a_cancelled_request_frees_its_place_and_is_never_run(batcher: Batcher) -> None:
     engine = EchoEngine()
     _hold(batcher, engine)
-    gone = batcher.submit(Ask(engine, pictures(1, 2, 3, 4, 5, 6)))
+    gone = batcher.submit(ForwardRequest(engine, pictures(1, 2, 3, 4, 5, 6)))
     assert batcher.waiting == 6
     assert gone.cancel()
     assert batcher.waiting == 0
-    kept = batcher.submit(Ask(engine, pictures(7)))
+    kept = batcher.submit(ForwardRequest(engine, pictures(7)))
     engine.gate.set()
     assert kept.result(10).logits[0, 0] == 7
     assert engine.batches == [1, 1]
@@ -173,15 +177,15 @@ def test_a_cancelled_request_frees_its_place_and_is_never_run(batcher: Batcher) 
 def test_a_failure_reaches_everybody_in_the_batch_and_nobody_else(batcher: Batcher) -> None:
     engine = EchoEngine(failure=RuntimeError("out of memory"))
     with pytest.raises(RuntimeError, match="out of memory"):
-        batcher.submit(Ask(engine, pictures(1))).result(10)
+        batcher.submit(ForwardRequest(engine, pictures(1))).result(10)
     engine.failure = None
-    assert batcher.submit(Ask(engine, pictures(2))).result(10).logits[0, 0] == 2
+    assert batcher.submit(ForwardRequest(engine, pictures(2))).result(10).logits[0, 0] == 2
 
 
 def test_closing_answers_what_was_accepted_and_accepts_nothing_more(wait_until: Waiter) -> None:
     batcher, engine = Batcher(max_batch=1, max_waiting=6), EchoEngine()
-    answers = [batcher.submit(Ask(engine, pictures(value))) for value in (1, 2, 3)]
+    answers = [batcher.submit(ForwardRequest(engine, pictures(value))) for value in (1, 2, 3)]
     batcher.close()
     assert [a.result(0).logits[0, 0] for a in answers] == [1, 2, 3]
     with pytest.raises(Unavailable):
-        batcher.submit(Ask(engine, pictures(4)))
+        batcher.submit(ForwardRequest(engine, pictures(4)))

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.inference import Explain, Scores
-from app.inference.scheduling.batcher import Ask, Batcher, run
+from app.inference.scheduling.batcher import Batcher, ForwardRequest, run
 from models.selective import score_inputs
 from tests.unit.app.inference.doubles import EchoEngine, pictures
 
@@ -42,10 +42,10 @@ def batcher() -> Iterator[Batcher]:
     made.close()
 
 
-def together(batcher: Batcher, engine: EchoEngine, asks: list[Ask]) -> list[Future[Scores]]:
+def together(batcher: Batcher, engine: EchoEngine, asks: list[ForwardRequest]) -> list[Future[Scores]]:
     """They gather behind one that holds the engine."""
     engine.gate.clear()
-    batcher.submit(Ask(engine, pictures(0)))
+    batcher.submit(ForwardRequest(engine, pictures(0)))
     assert engine.entered.wait(10)
     answers = [batcher.submit(ask) for ask in asks]
     engine.gate.set()
@@ -57,14 +57,16 @@ def check(found: Scores, images: NDArray[np.uint8], explain: Explain | None, eng
     alone = engine.run(images, explain)
     for mine, whole in zip(found[:4], alone[:4], strict=True):
         np.testing.assert_array_equal(mine, whole)  # None equals None
-    assert found.judged is not None
+    assert found.score_inputs is not None
     expected = score_inputs(alone.logits, alone.erm_logits)
-    np.testing.assert_array_equal(found.judged.labels, expected.labels)
-    np.testing.assert_array_equal(found.judged.own, expected.own)
-    assert (found.judged.erm is None) == (expected.erm is None)
+    np.testing.assert_array_equal(found.score_inputs.labels, expected.labels)
+    np.testing.assert_array_equal(found.score_inputs.own, expected.own)
+    assert (found.score_inputs.erm is None) == (expected.erm is None)
     if expected.erm is not None:
-        np.testing.assert_array_equal(found.judged.erm, expected.erm)
-        np.testing.assert_array_equal(found.judged.score("product").scores, expected.score("product").scores)
+        np.testing.assert_array_equal(found.score_inputs.erm, expected.erm)
+        np.testing.assert_array_equal(
+            found.score_inputs.score("product").scores, expected.score("product").scores
+        )
 
 
 @pytest.mark.parametrize("erm", [True, False])
@@ -72,7 +74,7 @@ def check(found: Scores, images: NDArray[np.uint8], explain: Explain | None, eng
 def test_each_of_a_batch_gets_all_of_its_own(batcher: Batcher, erm: bool, explain: Explain | None) -> None:
     engine = PairEngine(erm=erm)
     images = [pictures(1), pictures(15, 3), pictures(200, 7, 30), pictures(12)]
-    answers = together(batcher, engine, [Ask(engine, one, explain) for one in images])
+    answers = together(batcher, engine, [ForwardRequest(engine, one, explain) for one in images])
     found = [answer.result(10) for answer in answers]
     assert engine.batches == [1, 7]
     for one, scores in zip(images, found, strict=True):
@@ -81,8 +83,12 @@ def test_each_of_a_batch_gets_all_of_its_own(batcher: Batcher, erm: bool, explai
 
 def test_questions_that_differ_share_no_call_and_keep_their_order(batcher: Batcher) -> None:
     engine, kinds = PairEngine(), [None, Explain("xgradcam"), Explain("xgradcam", 0), Explain("gradcam")]
-    asks = [Ask(engine, pictures(10 * n + 1, n), kinds[n % 4]) for n in range(4)]
-    asks = [Ask(engine, pictures(60), kinds[1]), *asks[::-1][:3], Ask(engine, pictures(61), None)]
+    asks = [ForwardRequest(engine, pictures(10 * n + 1, n), kinds[n % 4]) for n in range(4)]
+    asks = [
+        ForwardRequest(engine, pictures(60), kinds[1]),
+        *asks[::-1][:3],
+        ForwardRequest(engine, pictures(61), None),
+    ]
     found = [answer.result(10) for answer in together(batcher, engine, asks)]
     assert len(engine.asked) == 1 + len({ask.explain for ask in asks})
     for ask, scores in zip(asks, found, strict=True):
@@ -92,7 +98,11 @@ def test_questions_that_differ_share_no_call_and_keep_their_order(batcher: Batch
 def test_a_question_that_fails_spoils_no_other_of_its_batch() -> None:
     bad = Explain("gradcam")
     engine = PairEngine(broken=bad)
-    asks = [Ask(engine, pictures(1), bad), Ask(engine, pictures(2)), Ask(engine, pictures(3), bad)]
+    asks = [
+        ForwardRequest(engine, pictures(1), bad),
+        ForwardRequest(engine, pictures(2)),
+        ForwardRequest(engine, pictures(3), bad),
+    ]
     first, second, third = run(asks, 8)
     assert isinstance(first, RuntimeError)
     assert first is third
@@ -103,7 +113,7 @@ def test_a_question_that_fails_spoils_no_other_of_its_batch() -> None:
 @pytest.mark.parametrize("explain", [None, Explain("xgradcam")])
 def test_a_request_in_pieces_is_put_together_in_its_order(explain: Explain | None) -> None:
     engine, images = PairEngine(), pictures(*range(0, 130, 10))
-    (found,) = run([Ask(engine, images, explain)], 4)
+    (found,) = run([ForwardRequest(engine, images, explain)], 4)
     assert engine.batches == [4, 4, 4, 1]
     assert isinstance(found, Scores)
     check(found, images, explain, engine)

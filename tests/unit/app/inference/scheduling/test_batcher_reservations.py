@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.inference.scheduling.batcher import Ask, Batcher
+from app.inference.scheduling.batcher import Batcher, ForwardRequest
 from core.errors import Overloaded, Unavailable
 from tests.unit.app.inference.doubles import EchoEngine, pictures
 
@@ -24,7 +24,7 @@ def busy(engine: EchoEngine) -> Iterator[Batcher]:
     """Six places, and an engine that runs one image until its gate opens."""
     batcher = Batcher(max_batch=4, max_waiting=6)
     engine.gate.clear()
-    batcher.submit(Ask(engine, pictures(0)))
+    batcher.submit(ForwardRequest(engine, pictures(0)))
     assert engine.entered.wait(10)
     yield batcher
     engine.gate.set()
@@ -32,13 +32,13 @@ def busy(engine: EchoEngine) -> Iterator[Batcher]:
 
 
 def test_a_kept_place_is_taken_once(busy: Batcher, engine: EchoEngine) -> None:
-    with busy.room(3) as room:
-        first = busy.submit(Ask(engine, pictures(1, 2, 3)), room)
-        second = busy.submit(Ask(engine, pictures(4, 5, 6)))
+    with busy.reserve(3) as reservation:
+        first = busy.submit(ForwardRequest(engine, pictures(1, 2, 3)), reservation)
+        second = busy.submit(ForwardRequest(engine, pictures(4, 5, 6)))
         with pytest.raises(Overloaded):
-            busy.submit(Ask(engine, pictures(7)))
+            busy.submit(ForwardRequest(engine, pictures(7)))
     with pytest.raises(Overloaded):  # to leave the room gives back no more than was kept
-        busy.submit(Ask(engine, pictures(7)))
+        busy.submit(ForwardRequest(engine, pictures(7)))
     assert busy.waiting == 6
     engine.gate.set()
     assert [len(answer.result(10).logits) for answer in (first, second)] == [3, 3]
@@ -46,10 +46,10 @@ def test_a_kept_place_is_taken_once(busy: Batcher, engine: EchoEngine) -> None:
 
 
 def test_places_come_back_when_the_images_cannot_be_decoded(busy: Batcher, engine: EchoEngine) -> None:
-    with pytest.raises(Overloaded), busy.room(6):
+    with pytest.raises(Overloaded), busy.reserve(6):
         busy.check(1)  # as anything that fails in there
     busy.check(6)
-    answer = busy.submit(Ask(engine, pictures(1, 2, 3, 4, 5, 6)))
+    answer = busy.submit(ForwardRequest(engine, pictures(1, 2, 3, 4, 5, 6)))
     with pytest.raises(Overloaded):
         busy.check(1)
     engine.gate.set()
@@ -59,7 +59,7 @@ def test_places_come_back_when_the_images_cannot_be_decoded(busy: Batcher, engin
 def test_to_ask_whether_there_is_room_keeps_none(busy: Batcher, engine: EchoEngine) -> None:
     for _ in range(3):
         busy.check(6)
-    busy.submit(Ask(engine, pictures(1)))
+    busy.submit(ForwardRequest(engine, pictures(1)))
     with pytest.raises(Overloaded):
         busy.check(6)
     busy.check(5)
@@ -67,7 +67,7 @@ def test_to_ask_whether_there_is_room_keeps_none(busy: Batcher, engine: EchoEngi
 
 def test_a_room_may_be_left_without_a_request(busy: Batcher) -> None:
     for _ in range(3):
-        with busy.room(4), busy.room(2):
+        with busy.reserve(4), busy.reserve(2):
             pass
     busy.check(6)
 
@@ -77,12 +77,12 @@ def test_a_closed_queue_has_no_room(engine: EchoEngine) -> None:
     batcher.close()
     with pytest.raises(Unavailable):
         batcher.check(1)
-    with pytest.raises(Unavailable), batcher.room(1):
+    with pytest.raises(Unavailable), batcher.reserve(1):
         pass
 
 
 def test_what_waits_is_answered_when_its_queue_closes(busy: Batcher, engine: EchoEngine) -> None:
-    answers = [busy.submit(Ask(engine, pictures(n, n + 1))) for n in (1, 3, 5)]
+    answers = [busy.submit(ForwardRequest(engine, pictures(n, n + 1))) for n in (1, 3, 5)]
     assert answers[1].cancel()
     engine.gate.set()
     busy.close()
@@ -94,9 +94,9 @@ def test_a_slow_engine_has_smaller_batches(engine: EchoEngine) -> None:
     """It gains nothing by larger ones, and who comes next would wait for all of them."""
     batcher = Batcher(max_batch=20, max_waiting=100)
     engine.gate.clear()
-    batcher.submit(Ask(engine, pictures(0)))
+    batcher.submit(ForwardRequest(engine, pictures(0)))
     assert engine.entered.wait(10)
-    gathered = [batcher.submit(Ask(engine, pictures(n))) for n in range(12)]
+    gathered = [batcher.submit(ForwardRequest(engine, pictures(n))) for n in range(12)]
     time.sleep(0.2)  # so long for one image
     engine.gate.set()
     assert [answer.result(10).logits[0, 0] for answer in gathered] == list(range(12))
@@ -108,22 +108,22 @@ def test_rooms_that_were_left_shut_nobody_out_and_let_nobody_in(engine: EchoEngi
     """Two requests of any size may wait for a slow engine, and no third: who decodes counts among them."""
     batcher = Batcher(max_batch=4, max_waiting=100, max_seconds=0.001)
     engine.gate.clear()
-    first = batcher.submit(Ask(engine, pictures(0)))
+    first = batcher.submit(ForwardRequest(engine, pictures(0)))
     time.sleep(0.05)  # its pace
     engine.gate.set()
     first.result(10)
     for _ in range(3):
-        with batcher.room(1):
+        with batcher.reserve(1):
             pass
     engine.entered.clear()
     engine.gate.clear()
-    batcher.submit(Ask(engine, pictures(0)))
+    batcher.submit(ForwardRequest(engine, pictures(0)))
     assert engine.entered.wait(10)
     answers = []
     for _ in range(2):
-        with batcher.room(4) as room:
-            answers.append(batcher.submit(Ask(engine, pictures(1, 2, 3, 4)), room))
-    with pytest.raises(Overloaded), batcher.room(4):
+        with batcher.reserve(4) as reservation:
+            answers.append(batcher.submit(ForwardRequest(engine, pictures(1, 2, 3, 4)), reservation))
+    with pytest.raises(Overloaded), batcher.reserve(4):
         pass
     engine.gate.set()
     assert [len(answer.result(10).logits) for answer in answers] == [4, 4]

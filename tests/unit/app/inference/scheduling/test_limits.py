@@ -11,15 +11,15 @@ from core.errors import Overloaded
 def test_what_others_hold_is_not_there_until_they_give_it_back() -> None:
     memory = ImageMemory(100)
     with memory.share() as one, memory.share() as other:
-        one.take(60)
-        other.take(40)
+        one(60)
+        other(40)
         with pytest.raises(Overloaded) as refused:
-            other.take(1)
+            other(1)
         assert int(refused.value.headers["Retry-After"]) >= 1
         assert memory.held == 100
     assert memory.held == 0
     with memory.share() as next_one:
-        next_one.take(100)
+        next_one(100)
     assert memory.held == 0
 
 
@@ -27,10 +27,10 @@ def test_who_is_alone_gets_any_number() -> None:
     """An image may be larger than the setting: it would be refused for ever."""
     memory = ImageMemory(10)
     with memory.share() as one, memory.share() as other:
-        one.take(6)
-        one.take(60)
+        one(6)
+        one(60)
         with pytest.raises(Overloaded):
-            other.take(1)
+            other(1)
 
 
 def test_what_fails_gives_it_back_as_well() -> None:
@@ -38,7 +38,7 @@ def test_what_fails_gives_it_back_as_well() -> None:
 
     def fail() -> None:
         with memory.share() as one:
-            one.take(6)
+            one(6)
             raise ValueError("no image")
 
     with pytest.raises(ValueError, match="no image"):
