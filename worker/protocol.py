@@ -1,17 +1,7 @@
 """What supervisor and child say to each other, one JSON object a line.
 
 To the child's stdin: first its `Spec`, then the lease's deadline (`deadline_line`) at each renewal. From its
-stdout: messages, told apart by `type`.
-
-    hello           {pid, device, threads}
-    stage_started   {stage}
-    progress        {fraction, stage, stage_fraction, epoch, epochs, step, steps, images_per_second,
-                     eta_seconds, metrics, advanced}; `advanced`: an epoch was checkpointed
-    stage_finished  {stage, result}
-    log             {message}
-    alive           {}; a sign of life from a loop that has nothing else to report
-    failed          {error, retry}; `error` is a problem object
-    done            {}
+stdout: a `Message` each.
 """
 
 from __future__ import annotations
@@ -20,7 +10,9 @@ import dataclasses
 import json
 import logging
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, TypedDict, cast
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, TypeAdapter
 
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 
@@ -28,34 +20,82 @@ logger = logging.getLogger(__name__)
 
 # --- from the child -------------------------------------------------------------------------------
 
-MessageType = Literal[
-    "hello", "stage_started", "progress", "stage_finished", "log", "alive", "failed", "done"
-]
+
+class StageStarted(BaseModel):
+    """A stage begins."""
+
+    type: Literal["stage_started"] = "stage_started"
+    stage: Stage
 
 
-class Message(TypedDict, total=False):
-    """Any of the messages above; `type` is always present."""
+class ProgressReport(BaseModel):
+    """How far the job is (`fraction`) and its stage (`stage_fraction`, `epoch` …); `metrics` of an epoch that
+    has ended. `advanced`: an epoch was checkpointed.
+    """
 
-    type: MessageType
-    stage: str
-    result: dict[str, Any]
+    type: Literal["progress"] = "progress"
+    fraction: float
+    stage: Stage
+    stage_fraction: float
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    images_per_second: float | None
+    eta_seconds: float | None
+    metrics: dict[str, float | None]
+    advanced: bool = False
+
+
+class StageFinished(BaseModel):
+    """A stage has ended with this result, plain JSON values."""
+
+    type: Literal["stage_finished"] = "stage_finished"
+    stage: Stage
+    output: dict[str, Any]
+
+
+class LogLine(BaseModel):
+    """A line for the job's log."""
+
+    type: Literal["log"] = "log"
     message: str
+
+
+class Alive(BaseModel):
+    """A sign of life from a loop that has nothing else to report."""
+
+    type: Literal["alive"] = "alive"
+
+
+class Failed(BaseModel):
+    """The job cannot go on; `error` is a problem object. `retry`: another attempt may succeed."""
+
+    type: Literal["failed"] = "failed"
     error: dict[str, Any]
     retry: bool
-    advanced: bool
-    metrics: dict[str, float]
+
+
+class Done(BaseModel):
+    """All stages have ended."""
+
+    type: Literal["done"] = "done"
+
+
+Record = StageStarted | ProgressReport | StageFinished | LogLine
+"""What the supervisor writes to the database."""
+Message = Record | Alive | Failed | Done
+
+_MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 
 
 def parse(line: bytes) -> Message | None:
     """The message on this line; None, with a warning in the log, if the line is not a message."""
     try:
-        value = json.loads(line)
+        return _MESSAGES.validate_python(json.loads(line))
     except ValueError:
-        value = None
-    if not isinstance(value, dict) or "type" not in value:
         logger.warning("a child wrote a line that is no message: %.200r", line)
         return None
-    return cast(Message, value)
 
 
 # --- to the child ---------------------------------------------------------------------------------
@@ -139,16 +179,4 @@ class Spec:
 
     @classmethod
     def from_line(cls, line: bytes) -> Self:
-        raw = json.loads(line)
-        raw |= {
-            "kind": JobKind(raw["kind"]),
-            "stages": tuple(Stage(s) for s in raw["stages"]),
-            "dataset": raw["dataset"]
-            and DatasetSpec(**raw["dataset"] | {"classes": tuple(raw["dataset"]["classes"])}),
-            "mask_set": raw["mask_set"] and MaskSetSpec(**raw["mask_set"]),
-            "models": {
-                id: ModelSpec(**m | {"arm": Arm(m["arm"]), "classes": tuple(m["classes"])})
-                for id, m in raw["models"].items()
-            },
-        }
-        return cls(**raw)
+        return TypeAdapter(cls).validate_python(json.loads(line))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from core.artifacts import ArtifactMissing
 from core.errors import JobError, MasktuneError, StorageFull, StorageNotWritable, storage_fault
 from masktune.contract.parameters import ConfigError
 from models.errors import LearningError
+from worker.protocol import Failed
 
 _STORAGE: dict[type[MasktuneError], tuple[str, str]] = {
     StorageFull: (
@@ -84,12 +84,14 @@ EXPLAINED: dict[type[BaseException], Callable[[BaseException], MasktuneError | N
 KNOWN: tuple[type[BaseException], ...] = (MasktuneError, *EXPLAINED)
 
 
-def explain(error: BaseException) -> tuple[dict[str, Any], bool] | None:
-    """The problem object and whether to retry the job; None for an unexpected error."""
+def explain(error: BaseException) -> Failed | None:
+    """The message about this error, one of `KNOWN`; None if it turns out to be an unexpected one."""
+    explanation: MasktuneError | None
     if isinstance(error, MasktuneError):
-        explanation: MasktuneError | None = error
+        explanation = error
     else:
         explanation = next(make(error) for kind, make in EXPLAINED.items() if isinstance(error, kind))
     if explanation is None:
         return None
-    return explanation.to_problem(), isinstance(explanation, JobError) and explanation.retry
+    retry = isinstance(explanation, JobError) and explanation.retry
+    return Failed(error=explanation.to_problem(), retry=retry)

@@ -55,7 +55,7 @@ def main() -> int:
         threads=threads,
         should_stop=stop.is_set,
     )
-    reporter.hello(device=job.device, threads=threads)
+    reporter.alive()
     return job.run()
 
 

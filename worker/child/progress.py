@@ -8,6 +8,7 @@ from typing import Any
 
 from masktune.contract.vocabulary import STAGES, JobKind, Stage
 from models.run import Progress
+from worker.protocol import ProgressReport
 
 _PASSES: Mapping[Stage, Callable[[Mapping[str, Any]], float]] = {
     Stage.ERM: lambda params: 1.3 if params.get("freeze_backbone") else 3.0 * params["epochs"],
@@ -44,27 +45,28 @@ class JobProgress:
         self._start, self._started_at = self._before, time.monotonic()
         self._stage_fraction = 0.0
 
-    def report(self, stage: Stage, progress: Progress) -> dict[str, Any]:
-        """The fields of a progress message, except `advanced`."""
+    def report(self, stage: Stage, progress: Progress, *, advanced: bool = False) -> ProgressReport:
+        """The message about the progress of this stage; `advanced`: an epoch was checkpointed."""
         done = progress.epoch + (progress.step / progress.steps if progress.steps else 0.0)
         stage_fraction = min(1.0, done / progress.epochs) if progress.epochs else 0.0
         self._stage_fraction = stage_fraction = max(self._stage_fraction, stage_fraction)
         fraction = min(1.0, self._before + self._share[stage] * stage_fraction)
-        return {
-            "fraction": round(fraction, 4),
-            "stage": stage,
-            "stage_fraction": round(stage_fraction, 4),
-            "epoch": progress.epoch,
-            "epochs": progress.epochs,
-            "step": progress.step,
-            "steps": progress.steps,
-            "images_per_second": round(progress.images_per_second, 1),
-            "eta_seconds": self._eta(fraction),
-            "metrics": dict(progress.metrics),
-        }
+        return ProgressReport(
+            fraction=round(fraction, 4),
+            stage=stage,
+            stage_fraction=round(stage_fraction, 4),
+            epoch=progress.epoch,
+            epochs=progress.epochs,
+            step=progress.step,
+            steps=progress.steps,
+            images_per_second=round(progress.images_per_second, 1),
+            eta_seconds=self._eta(fraction),
+            metrics=dict(progress.metrics),
+            advanced=advanced,
+        )
 
-    def finished(self, stage: Stage) -> dict[str, Any]:
-        """The same fields for a stage that has just finished."""
+    def finished(self, stage: Stage) -> ProgressReport:
+        """The message about a stage that has just finished."""
         last = self.report(stage, Progress(1, 1, 0, 1, 0.0))
         self._before = min(1.0, self._before + self._share[stage])
         self._stage_fraction = 0.0

@@ -17,7 +17,7 @@ from core.settings import Settings
 from masktune.contract.vocabulary import Stage
 from models.runtime.process import keep_freed_memory
 from worker.child.parent_watch import ParentWatch
-from worker.child.ranks import FAILURE, RESULT, SPEC
+from worker.child.ranks import FAILURE, OUTPUT, SPEC
 from worker.child.reporter import Reporter
 from worker.child.workspace import Workspace
 from worker.protocol import Spec
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(folder: Path, stage: Stage) -> int:
-    """Run this rank's part of the stage and return the exit code. Rank 0 also writes the result.
+    """Run this rank's part of the stage and return the exit code. Rank 0 also writes the stage's output.
 
     An error of the stage is logged and ends this rank; the other ranks, which wait for it, then end too.
     """
@@ -68,21 +68,21 @@ def main(folder: Path, stage: Stage) -> int:
         should_stop=lambda: False,  # SIGTERM and end-of-file on stdin end a rank at once
     )
     try:
-        result = function(job.context(stage, job.job_progress()))
+        output = function(job.context(stage))
     except Exception as error:  # unexpected errors too: `os._exit` must skip the interpreter's shutdown
         logger.exception("rank %d gave up", rank)
-        explained = explain(error) if isinstance(error, KNOWN) else None
-        if explained is not None:
-            _write(folder / FAILURE, {"error": explained[0], "retry": explained[1]})
+        failure = explain(error) if isinstance(error, KNOWN) else None
+        if failure is not None:
+            _write(folder / FAILURE, failure.model_dump_json())
         return 1
     if rank == 0:
-        _write(folder / RESULT, dict(result))
+        _write(folder / OUTPUT, json.dumps(dict(output)))
     return 0
 
 
-def _write(path: Path, value: dict[str, object]) -> None:
+def _write(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(value))
+    partial.write_text(text)
     partial.replace(path)
 
 

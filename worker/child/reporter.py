@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
-from masktune.contract.vocabulary import Stage
+from worker.protocol import Alive, LogLine, Message
 
 _ALIVE_SECONDS = 1.0
 """Seconds between two signs of life from a loop that calls `alive` at every step: few enough writes."""
@@ -30,47 +30,32 @@ class Reporter:
         os.dup2(2, 1)
         return cls(descriptor)
 
-    def hello(self, *, device: str, threads: int) -> None:
-        self._write("hello", pid=os.getpid(), device=device, threads=threads)
-
-    def stage_started(self, stage: Stage) -> None:
-        self._write("stage_started", stage=stage)
-
-    def progress(self, progress: Mapping[str, Any]) -> None:
-        self._write("progress", **progress)
-
-    def stage_finished(self, stage: Stage, result: Mapping[str, Any]) -> None:
-        self._write("stage_finished", stage=stage, result=result)
-
-    def log(self, message: str) -> None:
-        self._write("log", message=message)
-
     def alive(self) -> None:
         """Send a sign of life if nothing was sent for a second. Loops call this at every step."""
         if time.monotonic() > self._last_write_at + _ALIVE_SECONDS:
-            self._write("alive")
+            self.send(Alive())
 
-    def failed(self, error: Mapping[str, Any], *, retry: bool) -> None:
-        self._write("failed", error=error, retry=retry)
+    def log(self, message: str) -> None:
+        """Write a line to the job's log."""
+        self.send(LogLine(message=message))
 
-    def done(self) -> None:
-        self._write("done")
-
-    def _write(self, type: str, **content: Any) -> None:
-        # JSON has no NaN or infinity; a report must not be lost because of one.
-        data = json.dumps({"type": type} | finite(content), allow_nan=False).encode() + b"\n"
+    def send(self, message: Message) -> None:
+        """Write a message. JSON has no NaN or infinity; a report must not be lost because of one."""
+        left = json.dumps(finite(message.model_dump()), allow_nan=False).encode() + b"\n"
         with self._one_at_a_time:
-            while data:
-                data = data[os.write(self.descriptor, data) :]
+            while left:
+                left = left[os.write(self.descriptor, left) :]
             self._last_write_at = time.monotonic()
 
 
-def finite(value: Any) -> Any:
+def finite(json_value: Any) -> Any:
     """The same plain value with None in place of NaN and infinities, which JSON does not have."""
-    if isinstance(value, float):
-        return value if abs(value) < float("inf") else None
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value
+    match json_value:
+        case float():
+            return json_value if abs(json_value) < float("inf") else None
+        case Mapping():
+            return {key: finite(inner) for key, inner in json_value.items()}
+        case list() | tuple():
+            return [finite(inner) for inner in json_value]
+        case _:
+            return json_value

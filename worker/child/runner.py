@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from core.artifacts import Artifacts
 from core.errors import JobError
@@ -26,8 +25,8 @@ from worker.child.progress import JobProgress
 from worker.child.ranks import TRAININGS, Ranks, check_devices
 from worker.child.reporter import Reporter
 from worker.child.workspace import Workspace
-from worker.protocol import ModelSpec, Spec
-from worker.stages import StageFunction, stage_function
+from worker.protocol import Done, ModelSpec, Spec, StageFinished, StageStarted
+from worker.stages import stage_function
 from worker.stages.context import Result, StageContext
 from worker.supervisor.exit_reasons import STOPPED
 
@@ -53,64 +52,64 @@ class Job:
             return "cpu"
         return device_of_slot(self.settings.device, self.spec.slot)
 
+    @cached_property
+    def progress(self) -> JobProgress:
+        """The progress of the whole job, from the first use on."""
+        return JobProgress(self.spec.kind, self.spec.params, self.spec.stages)
+
     def run(self) -> int:
         """Run the remaining stages and return the exit code. Unexpected errors are raised."""
         try:
-            job_progress = self.job_progress()
             for stage in self.spec.stages:
-                self._stage(stage, job_progress)
+                self._run_stage(stage)
         except (Stopped, ImportStopped):
             return STOPPED
         except KNOWN as error:
-            explained = explain(error)
-            if explained is None:
+            failure = explain(error)
+            if failure is None:
                 raise
             logger.exception("the job gave up")
-            self.reporter.failed(explained[0], retry=explained[1])
+            self.reporter.send(failure)
             return 0
-        self.workspace.close(written_by(self.spec))
-        self.reporter.done()
+        self.workspace.close(artifacts_of(self.spec))
+        self.reporter.send(Done())
         return 0
 
-    def _stage(self, stage: Stage, job_progress: JobProgress) -> None:
+    def _run_stage(self, stage: Stage) -> None:
         with loading():
             function = stage_function(stage)  # imports are not counted in the stage's time
-        self.reporter.stage_started(stage)
+        self.reporter.send(StageStarted(stage=stage))
         started = time.monotonic()
-        result = self._result(stage, function, job_progress)
-        seconds = time.monotonic() - started
-        result = {"seconds": round(seconds, 3), "device": device_name(self.device), **result}
-        self.reporter.progress(job_progress.finished(stage) | {"advanced": False})
-        self.reporter.stage_finished(stage, result)
-        self._remember(stage, result)
-        if not result.get("ready", True):
-            raise JobError("dataset_invalid", invalid_dataset(result))
-
-    def _result(self, stage: Stage, function: StageFunction, job_progress: JobProgress) -> Result:
         ranks = int(self.spec.params.get("gpus", 1))
         if ranks == 1 or stage not in TRAININGS:
-            return function(self.context(stage, job_progress))
-        check_devices(ranks, self.device, self.settings)
-        self._make_room()
-        folder = self.workspace.folder(f"ranks-{stage}")
-        # Not `_stop_or_alive`: the ranks send their own signs of life, and ours would hide that they hang.
-        return Ranks(ranks, folder, self.reporter.descriptor, self.should_stop).run(self.spec, stage)
+            output = function(self.context(stage))
+        else:
+            output = self._run_on_ranks(stage, ranks)
+        seconds = round(time.monotonic() - started, 3)
+        output = {"seconds": seconds, "device": device_name(self.device), **output}
+        self.reporter.send(self.progress.finished(stage))
+        self.reporter.send(StageFinished(stage=stage, output=output))
+        self._add_output(stage, output)
+        if not output.get("ready", True):
+            reasons = "; ".join(problem["detail"] for problem in output["summary"]["problems"])
+            raise JobError("dataset_invalid", f"the data set cannot be used: {reasons or 'see its report'}")
 
-    def _make_room(self) -> None:
-        """Prepare for the ranks: fetch the data set once for all of them, and release the GPU memory that
-        earlier stages left cached in this process.
+    def _run_on_ranks(self, stage: Stage, count: int) -> Result:
+        """Run the stage on several devices. The data set is fetched once for all ranks, and the GPU memory
+        that earlier stages left cached in this process is released.
         """
         import torch
 
+        check_devices(count, self.device, self.settings)
         if self.spec.dataset is not None and self.spec.dataset.artifact is not None:
             self.artifacts.folder(self.spec.dataset.artifact)
         gc.collect()
         torch.cuda.empty_cache()
+        folder = self.workspace.folder(f"ranks-{stage}")
+        # Not `_stop_or_alive`: the ranks send their own signs of life, and ours would hide that they hang.
+        return Ranks(count, folder, self.reporter.descriptor, self.should_stop).run(self.spec, stage)
 
-    def job_progress(self) -> JobProgress:
-        return JobProgress(self.spec.kind, self.spec.params, self.spec.stages)
-
-    def context(self, stage: Stage, job_progress: JobProgress) -> StageContext:
+    def context(self, stage: Stage) -> StageContext:
         """The stage's context: it reports progress to the supervisor and saves new epochs to the store."""
         saved = self._epochs(stage)
 
@@ -120,7 +119,7 @@ class Job:
             advanced, saved = newest > saved, newest
             if advanced:
                 self.workspace.save()
-            self.reporter.progress(job_progress.report(stage, progress) | {"advanced": advanced})
+            self.reporter.send(self.progress.report(stage, progress, advanced=advanced))
 
         return StageContext(
             spec=self.spec,
@@ -143,10 +142,14 @@ class Job:
     def _epochs(self, stage: Stage) -> int:
         """The number of checkpointed epochs; each finetune iteration but the last has its own folder."""
         folders = [self.workspace.folder(stage), *self.workspace.path.glob(f"{stage}-*")]
-        return sum(map(newest_epoch, folders))
+        if not any(folder.exists() for folder in folders):
+            return 0
+        from models.training.checkpoints import CheckpointFolder  # imports torch
 
-    def _remember(self, stage: Stage, result: Result) -> None:
-        """Add the result to the spec for the next stages, as a restart would read it from the database."""
+        return sum(max(CheckpointFolder(folder).epochs(), default=0) for folder in folders)
+
+    def _add_output(self, stage: Stage, output: Result) -> None:
+        """Add the output to the spec for the next stages, as a restart would read it from the database."""
         models = {
             m["id"]: ModelSpec(
                 id=m["id"],
@@ -159,31 +162,22 @@ class Job:
                 backbone=m["backbone"],
                 calibration=None,
             )
-            for m in result.get("models", ())
+            for m in output.get("models", ())
             if isinstance(m, dict)
         }
         self.spec = replace(
             self.spec,
-            done=self.spec.done | {stage.value: dict(result)},
+            done=self.spec.done | {stage.value: dict(output)},
             models=self.spec.models | models,
         )
 
 
-def written_by(spec: Spec) -> list[str]:
-    """The keys of all artifacts that the stages of the job reported."""
-    results = list(spec.done.values())
-    models = [m for result in results for m in result.get("models", ()) if isinstance(m, dict)]
-    calibrations = [c for result in results for c in result.get("calibrations", {}).values()]
-    return [output["artifact"] for output in (*results, *models, *calibrations) if output.get("artifact")]
-
-
-def newest_epoch(folder: Path) -> int:
-    """The number of epochs behind the newest checkpoint in this folder; 0 if there is none."""
-    if not folder.exists():
-        return 0
-    from models.training.checkpoints import CheckpointFolder
-
-    return max(CheckpointFolder(folder).epochs(), default=0)
+def artifacts_of(spec: Spec) -> list[str]:
+    """The keys of all artifacts that the stages of the job have written."""
+    outputs = list(spec.done.values())
+    models = [m for output in outputs for m in output.get("models", ()) if isinstance(m, dict)]
+    calibrations = [c for output in outputs for c in output.get("calibrations", {}).values()]
+    return [part["artifact"] for part in (*outputs, *models, *calibrations) if part.get("artifact")]
 
 
 def device_of_slot(name: str, slot: int) -> str:
@@ -196,8 +190,3 @@ def device_of_slot(name: str, slot: int) -> str:
     elif device.type == "cuda" and name in ("auto", "cuda"):
         device = torch.device("cuda", slot % torch.cuda.device_count())
     return str(device)
-
-
-def invalid_dataset(result: Result) -> str:
-    reasons = "; ".join(problem["detail"] for problem in result["summary"]["problems"])
-    return f"the data set cannot be used: {reasons or 'see its report'}"

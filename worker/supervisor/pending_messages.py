@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from worker.protocol import Message
+from worker.protocol import ProgressReport, Record
 
 PROGRESS_SECONDS = 0.5
 """Minimum seconds between two writes of mere progress. The end of an epoch or stage is never delayed."""
@@ -14,22 +14,20 @@ class PendingMessages:
     """A queue in which progress replaces the progress before it, unless that one reported an epoch."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[Record] = deque()
         self._progress_at = float("-inf")
 
-    def put(self, message: Message) -> None:
-        last = self._waiting[-1] if self._waiting else None
-        if last is not None and message["type"] == "progress" and _mere(last):
-            self._waiting[-1] = message
-        else:
-            self._waiting.append(message)
+    def put(self, message: Record) -> None:
+        if self._waiting and isinstance(message, ProgressReport) and _is_transient(self._waiting[-1]):
+            self._waiting.pop()
+        self._waiting.append(message)
 
-    def next(self, now: float, *, everything: bool = False) -> Message | None:
+    def next(self, now: float, *, everything: bool = False) -> Record | None:
         """The message to write now, or None; it stays in the queue until `written` is called."""
         if not self._waiting:
             return None
         head = self._waiting[0]
-        may_wait = _mere(head) and len(self._waiting) == 1
+        may_wait = _is_transient(head) and len(self._waiting) == 1
         if may_wait and not everything and now < self._progress_at + PROGRESS_SECONDS:
             return None
         return head
@@ -39,10 +37,10 @@ class PendingMessages:
         self._waiting.clear()
 
     def written(self, now: float) -> None:
-        if self._waiting.popleft()["type"] == "progress":
+        if isinstance(self._waiting.popleft(), ProgressReport):
             self._progress_at = now
 
 
-def _mere(message: Message) -> bool:
+def _is_transient(message: Record) -> bool:
     """Whether it is progress that may be replaced: it reports no epoch, neither a checkpoint nor figures."""
-    return message["type"] == "progress" and not message.get("advanced") and not message.get("metrics")
+    return isinstance(message, ProgressReport) and not message.advanced and not message.metrics

@@ -12,12 +12,10 @@ from core.queries.leases import Lease
 from core.sweep import close_imports
 from core.tables import JobRow, ModelRow
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
-from worker.protocol import Message
+from worker.protocol import LogLine, ProgressReport, Record, StageFinished, StageStarted
 
 _UNNAMED_SECONDS = 86_400.0
 """How long a calibration that no model names is kept: running jobs may still read it."""
-
-
 _LONGEST_WAIT, _DOUBLINGS = 3600.0, 30
 """The longest wait between two attempts in seconds; a cap on the doublings, so that 2**n cannot overflow."""
 
@@ -59,63 +57,48 @@ def crashed(
     return state
 
 
-def record(session: Session, lease: Lease, message: Message) -> None:
-    """Write one message other than progress. Raises `LeaseLost` if this worker no longer holds the job."""
-    RECORDERS[message["type"]](session, lease, message)
+def record(session: Session, lease: Lease, message: Record) -> None:
+    """Write one message. Raises `LeaseLost` if this worker no longer holds the job."""
+    match message:
+        case StageStarted():
+            leases.start_stage(session, lease, message.stage)
+        case ProgressReport():
+            progress = message.model_dump(mode="json", exclude={"type", "advanced"})
+            leases.write_progress(session, lease, progress, advanced=message.advanced)
+        case LogLine():
+            leases.log(session, lease, message.message)
+        case StageFinished():
+            _finish_stage(session, lease, message.stage, message.output)
 
 
-def _stage_started(session: Session, lease: Lease, message: Message) -> None:
-    leases.start_stage(session, lease, Stage(message["stage"]))
-
-
-def _stage_finished(session: Session, lease: Lease, message: Message) -> None:
-    stage, result = Stage(message["stage"]), message["result"]
-    if result.get("ready", True):
-        job = leases.finish_stage(session, lease, stage, result)
+def _finish_stage(session: Session, lease: Lease, stage: Stage, output: Mapping[str, Any]) -> None:
+    if output.get("ready", True):
+        job = leases.finish_stage(session, lease, stage, output)
     else:  # an import without a usable data set does not finish its stage, so that `resume` retries it
         leases.held(session, lease, lock=True)
         job = jobs.get(session, lease.job_id)
     effect = EFFECTS.get(stage)
     if effect is not None:
-        effect(session, lease, job, result)
-
-
-def _log(session: Session, lease: Lease, message: Message) -> None:
-    leases.log(session, lease, message["message"])
-
-
-def _nothing(session: Session, lease: Lease, message: Message) -> None:
-    """Write nothing: the supervisor handles these messages itself."""
-
-
-RECORDERS: dict[str, Callable[[Session, Lease, Message], None]] = {
-    "hello": _nothing,
-    "stage_started": _stage_started,
-    "stage_finished": _stage_finished,
-    "log": _log,
-    "alive": _nothing,
-    "failed": _nothing,
-    "done": _nothing,
-}
+        effect(session, lease, job, output)
 
 
 # --- what a finished stage changes beyond the job's own row ---------------------------------------
 
 
-def _imported(session: Session, lease: Lease, job: JobRow, result: Mapping[str, Any]) -> None:
+def _imported(session: Session, lease: Lease, job: JobRow, output: Mapping[str, Any]) -> None:
     assert job.dataset_id is not None
     datasets.finish(
         session,
         job.dataset_id,
-        artifact=result["artifact"],
-        classes=result["classes"],
-        summary=result["summary"],
-        ready=result["ready"],
+        artifact=output["artifact"],
+        classes=output["classes"],
+        summary=output["summary"],
+        ready=output["ready"],
     )
 
 
-def _trained(session: Session, lease: Lease, job: JobRow, result: Mapping[str, Any]) -> None:
-    for model in result["models"]:
+def _trained(session: Session, lease: Lease, job: JobRow, output: Mapping[str, Any]) -> None:
+    for model in output["models"]:
         if session.get(ModelRow, model["id"]) is None:
             registry.add(
                 session,
@@ -135,43 +118,38 @@ def _trained(session: Session, lease: Lease, job: JobRow, result: Mapping[str, A
         leases.set_models(session, lease, {model["arm"]: model["id"]})
 
 
-def _calibrated(session: Session, lease: Lease, job: JobRow, result: Mapping[str, Any]) -> None:
+def _calibrated(session: Session, lease: Lease, job: JobRow, output: Mapping[str, Any]) -> None:
     # Lock in the same order everywhere, as in `_evaluated`.
-    for model_id, calibration in sorted(result["calibrations"].items()):
-        model = _own(session, job, model_id, lock=True) or _uncalibrated(session, model_id)
-        unnamed = calibration if model is None else model.calibration
-        if unnamed is not None:
-            trash.put(session, [unnamed["artifact"]], after=_UNNAMED_SECONDS)
-        if model is not None:
-            trash.remove(session, [calibration["artifact"]])
-            model.calibration = dict(calibration)
+    for model_id, calibration in sorted(output["calibrations"].items()):
+        model = _lock(session, model_id)
+        if model is None or not (_belongs_to(model, job) or model.calibration is None):
+            trash.put(session, [calibration["artifact"]], after=_UNNAMED_SECONDS)
+            continue
+        if model.calibration is not None:
+            trash.put(session, [model.calibration["artifact"]], after=_UNNAMED_SECONDS)
+        trash.remove(session, [calibration["artifact"]])
+        model.calibration = dict(calibration)
     session.flush()
 
 
-def _evaluated(session: Session, lease: Lease, job: JobRow, result: Mapping[str, Any]) -> None:
+def _evaluated(session: Session, lease: Lease, job: JobRow, output: Mapping[str, Any]) -> None:
     # Lock in the same order everywhere, so that two jobs that evaluate the same models cannot deadlock.
-    for arm in sorted(result["metrics"], key=lambda arm: str(result["models"][arm])):
-        model = _own(session, job, result["models"][arm], lock=True)
-        if model is not None:  # splits that were not evaluated this time keep their figures
-            model.metrics = model.metrics | dict(result["metrics"][arm])
+    for arm in sorted(output["metrics"], key=lambda arm: str(output["models"][arm])):
+        model = _lock(session, output["models"][arm])
+        if model is not None and _belongs_to(model, job):  # splits that were not evaluated keep their figures
+            model.metrics = model.metrics | dict(output["metrics"][arm])
     session.flush()
-    leases.set_metrics(session, lease, result["metrics"])
+    leases.set_metrics(session, lease, output["metrics"])
 
 
-def _own(session: Session, job: JobRow, model_id: str, *, lock: bool = False) -> ModelRow | None:
-    """The model if it belongs to the job's data set; results on another data set must not replace its own.
-
-    `lock` it for a read-modify-write. The lock (FOR NO KEY UPDATE) blocks other writers, but not `keep`.
-    """
-    model = session.get(ModelRow, model_id, with_for_update={"key_share": True} if lock else None)
-    if model is None or model.dataset_id not in (job.dataset_id, None):
-        return None
-    return model
+def _lock(session: Session, model_id: str) -> ModelRow | None:
+    """The model, locked for a read-modify-write (FOR NO KEY UPDATE): other writers wait, `keep` does not."""
+    return session.get(ModelRow, model_id, with_for_update={"key_share": True})
 
 
-def _uncalibrated(session: Session, model_id: str) -> ModelRow | None:
-    model = session.get(ModelRow, model_id, with_for_update={"key_share": True})
-    return model if model is not None and model.calibration is None else None
+def _belongs_to(model: ModelRow, job: JobRow) -> bool:
+    """Whether the model belongs to the job's data set; figures on another one must not replace its own."""
+    return model.dataset_id in (job.dataset_id, None)
 
 
 EFFECTS: dict[Stage, Callable[[Session, Lease, JobRow, Mapping[str, Any]], None]] = {

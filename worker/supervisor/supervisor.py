@@ -17,7 +17,7 @@ from core.settings import Settings
 from core.tracing import Attempt
 from core.trash import discard
 from masktune.contract.vocabulary import JobState
-from worker.protocol import Message, Spec, deadline_line, parse
+from worker.protocol import Done, Failed, Message, Record, StageFinished, StageStarted, deadline_line, parse
 from worker.runtime import Runtime
 from worker.supervisor import recorder as records
 from worker.supervisor.child_process import ChildProcess
@@ -56,7 +56,7 @@ class Supervisor:
         self._runtime, self._settings, self._lease, self._slot = runtime, runtime.settings, lease, slot
         self._trace = trace or Attempt()
         self._pending = PendingMessages()
-        self._failed: Message | None = None
+        self._failure: Failed | None = None
         self._done = False
         self._lease_ends_at = claimed_at + self._settings.lease_seconds
         """When the lease expires unless renewed, on this host's monotonic clock; never later than the real
@@ -76,22 +76,22 @@ class Supervisor:
         except Exception as error:
             logger.exception("job %s: it could not be supervised", self._lease.job_id)
             self._pending.clear()
-            problem = supervision_problem(error)
-            self._settle(lambda session: records.end(session, self._lease, JobState.FAILED, error=problem))
+            self._end(JobState.FAILED, supervision_problem(error))
 
     def _run(self) -> None:
         try:
-            spec = self._transaction(self._begin)
+            with transient_errors(), self._runtime.database.begin() as session:
+                spec = build_spec(session, records.begin(session, self._lease), slot=self._slot)
         except LeaseLost:
             return
-        except MasktuneError as error:  # an input of the job is gone: a retry would not find it either
-            problem = error.to_problem()
-            self._settle(lambda session: records.end(session, self._lease, JobState.FAILED, error=problem))
+        except Transient as error:  # the lease expires, and the sweep requeues the job
+            logger.warning("job %s could not be started (%s)", self._lease.job_id, error)
             return
-        if spec is None:
-            return  # the database is unreachable: the lease expires, and the sweep requeues the job
+        except MasktuneError as error:  # an input of the job is gone: a retry would not find it either
+            self._end(JobState.FAILED, error.to_problem())
+            return
         if not spec.stages:  # the last attempt was killed after its last stage, before the job was ended
-            self._succeed()
+            self._settle(self._finish)
             return
         try:
             child = ChildProcess(self._runtime.child, environment=environment(self._settings))
@@ -120,8 +120,9 @@ class Supervisor:
         last_sign_at = time.monotonic()
         while True:
             lines, ended = child.read(_LOOK_SECONDS)
-            for message in filter(None, map(parse, lines)):
-                self._notice(message)
+            for message in map(parse, lines):
+                if message is not None:
+                    self._notice(message)
             if self._runtime.stopping.is_set():
                 return StopReason.STOPPING
             now = time.monotonic()
@@ -151,15 +152,16 @@ class Supervisor:
                 return StopReason.EXITED
 
     def _notice(self, message: Message) -> None:
-        if message["type"] == "failed":
-            self._failed = message
-        elif message["type"] == "done":
-            self._done = True
-        elif message["type"] != "alive":
-            if message["type"] == "stage_started":
-                self._trace.stage_started(message["stage"])
-            elif message["type"] == "stage_finished":
-                self._trace.stage_finished(message["stage"])
+        match message:
+            case Failed():
+                self._failure = message
+            case Done():
+                self._done = True
+            case StageStarted():
+                self._trace.stage_started(message.stage)
+            case StageFinished():
+                self._trace.stage_finished(message.stage)
+        if isinstance(message, Record):
             self._pending.put(message)
 
     def _hold_lease(self, child: ChildProcess, now: float) -> JobState:
@@ -185,15 +187,8 @@ class Supervisor:
         """Write the received messages, oldest first; a message that could not be written stays queued."""
         while (message := self._pending.next(now, everything=everything)) is not None:
             with self._runtime.database.begin() as session:
-                self._record(session, message)
+                records.record(session, self._lease, message)
             self._pending.written(now)
-
-    def _record(self, session: Session, message: Message) -> None:
-        if message["type"] == "progress":
-            progress = {k: v for k, v in message.items() if k not in ("type", "advanced")}
-            leases.write_progress(session, self._lease, progress, advanced=message.get("advanced", False))
-        else:
-            records.record(session, self._lease, message)
 
     # --- when it has ended ------------------------------------------------------------------------
 
@@ -201,11 +196,14 @@ class Supervisor:
         if reason is StopReason.LOST:
             logger.warning("job %s: the lease is lost; its next holder goes on", self._lease.job_id)
         elif reason is StopReason.CANCELLED:
-            self._settle(lambda session: records.end(session, self._lease, JobState.CANCELLED))
+            self._end(JobState.CANCELLED)
         elif self._done:
-            self._succeed()
-        elif self._failed is not None:
-            self._fail(self._failed)
+            self._settle(self._finish)
+        elif self._failure is not None and self._failure.retry:
+            error = self._failure.error
+            self._try_again(error, str(error.get("detail", "the stage gave up")))
+        elif self._failure is not None:
+            self._end(JobState.FAILED, self._failure.error)
         elif reason is StopReason.STOPPING:
             self._settle(lambda session: leases.release(session, self._lease, reason="worker stopped"))
         elif reason is StopReason.SILENT:
@@ -214,22 +212,14 @@ class Supervisor:
             logger.warning("job %s: its process ended with %s", self._lease.job_id, returncode)
             self._retry(crashed(returncode))
 
-    def _succeed(self) -> None:
-        self._settle(self._finish)
-
     def _finish(self, session: Session) -> None:
         """End the job and delete its work folder, which is no longer needed."""
         records.end(session, self._lease, JobState.SUCCEEDED)
         work = f"jobs/{self._lease.job_id}/work"
         discard(session, self._runtime.database, self._runtime.artifacts, [work])
 
-    def _fail(self, message: Message) -> None:
-        if message.get("retry"):
-            self._try_again(message["error"], str(message["error"].get("detail", "the stage gave up")))
-        else:
-            self._settle(
-                lambda session: records.end(session, self._lease, JobState.FAILED, error=message["error"])
-            )
+    def _end(self, state: JobState, error: dict[str, object] | None = None) -> None:
+        self._settle(lambda session: records.end(session, self._lease, state, error=error))
 
     def _retry(self, failure: AttemptFailure) -> None:
         self._try_again(failure.problem(self._settings.max_crashes), failure.how)
@@ -246,7 +236,7 @@ class Supervisor:
             )
         )
 
-    def _settle(self, change: Callable[[Session], object]) -> bool:
+    def _settle(self, change: Callable[[Session], object]) -> None:
         """Write the remaining messages and `change`; retry until it succeeds or the lease expires."""
         while time.monotonic() <= self._lease_ends_at:
             try:
@@ -260,27 +250,15 @@ class Supervisor:
                 logger.warning("job %s could not be settled (%s)", self._lease.job_id, error)
                 time.sleep(_RETRY_SECONDS)
             else:
-                return True
+                return
         logger.warning("job %s was not settled here: the lease is lost", self._lease.job_id)
-        return False
-
-    def _begin(self, session: Session) -> Spec:
-        return build_spec(session, records.begin(session, self._lease), slot=self._slot)
-
-    def _transaction(self, change: Callable[[Session], Spec]) -> Spec | None:
-        try:
-            with transient_errors(), self._runtime.database.begin() as session:
-                return change(session)
-        except Transient as error:
-            logger.warning("job %s could not be started (%s)", self._lease.job_id, error)
-            return None
 
 
 def environment(settings: Settings) -> dict[str, str]:
     """The environment of a child: that of this process plus its effective settings, without the API keys."""
     public = settings.model_dump(mode="json", exclude={"api_keys"})
     variables = {
-        f"MASKTUNE_{name.upper()}": str(value) for name, value in public.items() if value is not None
+        f"MASKTUNE_{name.upper()}": str(setting) for name, setting in public.items() if setting is not None
     }
-    own = {name: value for name, value in os.environ.items() if name != "MASKTUNE_API_KEYS"}
+    own = {name: text for name, text in os.environ.items() if name != "MASKTUNE_API_KEYS"}
     return own | variables

@@ -13,7 +13,7 @@ from masktune.contract.vocabulary import JobState
 from worker.child.reporter import Reporter
 from worker.child.runner import Job
 from worker.child.workspace import Workspace
-from worker.protocol import Message, Spec, parse
+from worker.protocol import Alive, Done, Failed, Message, Spec, parse
 from worker.runtime import Runtime
 from worker.supervisor import recorder as records
 from worker.supervisor.exit_reasons import STOPPED
@@ -45,29 +45,29 @@ def run_inline(runtime: Runtime, should_stop: Callable[[], bool] = _never) -> bo
 
 def _messages(runtime: Runtime, spec: Spec, should_stop: Callable[[], bool]) -> tuple[int, list[Message]]:
     settings = runtime.settings
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as reports:
         job = Job(
             spec=spec,
             settings=settings,
             artifacts=runtime.artifacts,
             workspace=Workspace.started(runtime.artifacts, spec.job_id, scratch=settings.scratch),
-            reporter=Reporter(said.fileno()),
+            reporter=Reporter(reports.fileno()),
             threads=settings.threads,
             should_stop=should_stop,
         )
         code = job.run()
         assert code in (0, STOPPED)
-        said.seek(0)
-        return code, [message for line in said.readlines() if (message := parse(line)) is not None]
+        reports.seek(0)
+        return code, [message for line in reports.readlines() if (message := parse(line)) is not None]
 
 
 def _record(session: Session, lease: Lease, message: Message) -> None:
-    if message["type"] == "progress":
-        progress = {k: v for k, v in message.items() if k not in ("type", "advanced")}
-        leases.write_progress(session, lease, progress, advanced=False)
-    elif message["type"] == "failed":
-        records.end(session, lease, JobState.FAILED, error=message["error"])
-    elif message["type"] == "done":
-        records.end(session, lease, JobState.SUCCEEDED)
-    else:
-        records.record(session, lease, message)
+    match message:
+        case Failed():
+            records.end(session, lease, JobState.FAILED, error=message.error)
+        case Done():
+            records.end(session, lease, JobState.SUCCEEDED)
+        case Alive():
+            pass
+        case _:
+            records.record(session, lease, message)

@@ -36,7 +36,7 @@ RESULTS: dict[str, dict[str, Any]] = {
 }
 TRAINED: Script = [
     *(
-        ("say", {"type": "stage_finished", "stage": stage, "result": {"seconds": 1.0, **RESULTS[stage]}})
+        ("say", {"type": "stage_finished", "stage": stage, "output": {"seconds": 1.0, **RESULTS[stage]}})
         for stage in STAGES
     ),
     ("say", {"type": "done"}),

@@ -14,9 +14,9 @@ from core.queries.leases import Lease, LeaseLost
 from core.session import Database
 from core.tables import JobRow, ModelRow, TrashRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState
+from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
 from tests.integration.core.locks import while_it_waits
-from worker.protocol import Message
+from worker.protocol import StageFinished
 from worker.supervisor import recorder as records
 
 
@@ -50,7 +50,7 @@ def test_a_worker_that_loses_its_lease_meanwhile_closes_no_data_set(
         assert row is not None
     lease = Lease(job_id, row.token)
     result: dict[str, Any] = {"artifact": None, "ready": False, "classes": [], "summary": {}}
-    message: Message = {"type": "stage_finished", "stage": "import", "result": result}
+    message = StageFinished(stage=Stage.IMPORT, output=result)
     with pytest.raises(LeaseLost):
         while_it_waits(
             database,
@@ -71,9 +71,9 @@ def _evaluating(database: Database, add_job: Callable[..., str]) -> Lease:
     return Lease(job_id, row.token)
 
 
-def _evaluated(model_id: str, **metrics: dict[str, float]) -> Message:
+def _evaluated(model_id: str, **metrics: dict[str, float]) -> StageFinished:
     result = {"models": {"erm": model_id}, "metrics": {"erm": metrics}}
-    return {"type": "stage_finished", "stage": "evaluate", "result": result}
+    return StageFinished(stage=Stage.EVALUATE, output=result)
 
 
 def _model(database: Database) -> str:
@@ -114,10 +114,10 @@ def test_two_jobs_that_measure_a_model_at_once_lose_nothing(
     assert _metrics(database, model_id) == {"val": {"accuracy": 1.0}, "test": {"accuracy": 1.0}}
 
 
-def _calibrated(model_id: str, calibration_id: str) -> Message:
+def _calibrated(model_id: str, calibration_id: str) -> StageFinished:
     calibration = {"id": calibration_id, "artifact": f"calibrations/{calibration_id}"}
     result = {"artifact": calibration["artifact"], "calibrations": {model_id: calibration}}
-    return {"type": "stage_finished", "stage": "calibrate", "result": result}
+    return StageFinished(stage=Stage.CALIBRATE, output=result)
 
 
 def _named_and_left(database: Database, model_id: str) -> tuple[str, list[str]]:

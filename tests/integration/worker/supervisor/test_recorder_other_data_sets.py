@@ -14,8 +14,8 @@ from core.queries.leases import Lease
 from core.session import Database
 from core.tables import JobRow, ModelRow, TrashRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm, JobKind
-from worker.protocol import Message
+from masktune.contract.vocabulary import Arm, JobKind, Stage
+from worker.protocol import StageFinished
 from worker.supervisor import recorder as records
 
 AddJob = Callable[..., str]
@@ -45,7 +45,7 @@ def _model(database: Database, *, dataset_id: str | None, calibration: dict[str,
 
 
 def _record(database: Database, lease: Lease, stage: str, **result: Any) -> None:
-    message: Message = {"type": "stage_finished", "stage": stage, "result": result}
+    message = StageFinished(stage=Stage(stage), output=result)
     with database.begin() as session:
         records.record(session, lease, message)
 

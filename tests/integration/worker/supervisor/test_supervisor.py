@@ -20,9 +20,10 @@ from core.queries import jobs
 from core.session import Database
 from core.tables import DatasetRow, EventRow, JobRow, ModelRow, TrashRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import DatasetState, EventType, JobKind, JobState
+from masktune.contract.vocabulary import DatasetState, EventType, JobKind, JobState, Stage
 from tests.conftest import StubbornStore
 from tests.integration.worker.conftest import TESTED_BY
+from worker.protocol import ProgressReport
 from worker.runtime import Runtime
 from worker.slots import work
 from worker.supervisor.child_process import MARK
@@ -36,7 +37,7 @@ Wait = Callable[[Callable[[], bool], float], None]
 
 
 def finished(stage: str, **result: Any) -> tuple[str, dict[str, Any]]:
-    return "say", {"type": "stage_finished", "stage": stage, "result": {"seconds": 1.0, **result}}
+    return "say", {"type": "stage_finished", "stage": stage, "output": {"seconds": 1.0, **result}}
 
 
 def started(stage: str) -> tuple[str, dict[str, Any]]:
@@ -44,7 +45,20 @@ def started(stage: str) -> tuple[str, dict[str, Any]]:
 
 
 def progress(fraction: float, *, advanced: bool = False) -> tuple[str, dict[str, Any]]:
-    return "say", {"type": "progress", "fraction": fraction, "stage": "erm", "advanced": advanced}
+    report = ProgressReport(
+        fraction=fraction,
+        stage=Stage.ERM,
+        stage_fraction=fraction,
+        epoch=0,
+        epochs=1,
+        step=0,
+        steps=1,
+        images_per_second=None,
+        eta_seconds=None,
+        metrics={},
+        advanced=advanced,
+    )
+    return "say", report.model_dump(mode="json")
 
 
 DONE = ("say", {"type": "done"})

@@ -39,12 +39,12 @@ def test_a_child_that_hangs_is_ended_with_all_that_it_started_and_its_job_goes_o
     runtime: Runtime, add_job: AddJob, job_of: JobOf, events_of: EventsOf
 ) -> None:
     job_id = add_job(TRAINED, attempt_1=STOPPED)
-    work(patient(runtime, 1.0))
+    work(patient(runtime, 2.0))
     job = job_of(job_id)
     assert (job.state, job.attempt, job.error) == (JobState.SUCCEEDED, 2, None)
     assert processes_of_children() == []
     reasons = [e.data.get("reason") for e in events_of(job_id) if e.type == EventType.STATE]
-    assert "no sign of life for 1 s" in str(reasons)
+    assert "no sign of life for 2 s" in str(reasons)
 
 
 def test_a_job_whose_child_hangs_again_and_again_fails_and_says_so(
@@ -65,7 +65,7 @@ def test_a_child_that_is_slow_but_gives_signs_of_life_is_left_alone(
 ) -> None:
     alive: Script = [("say", {"type": "alive"}), ("sleep", 0.2)]
     job_id = add_job([started("erm"), *alive * 8, *TRAINED[1:]])
-    work(patient(runtime, 1.0))
+    work(patient(runtime, 2.0))
     job = job_of(job_id)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
 
@@ -80,7 +80,7 @@ def test_a_child_that_has_done_its_work_and_hangs_at_its_end_has_succeeded(
     runtime: Runtime, add_job: AddJob, job_of: JobOf
 ) -> None:
     job_id = add_job([*TRAINED[:-1], DONE, ("signal", signal.SIGSTOP)])
-    work(patient(runtime, 0.5))
+    work(patient(runtime, 2.0))
     assert (job_of(job_id).state, job_of(job_id).attempt) == (JobState.SUCCEEDED, 1)
 
 

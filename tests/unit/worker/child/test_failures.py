@@ -39,7 +39,7 @@ def test_foreseen(error: Exception, reason: str) -> None:
     assert isinstance(error, KNOWN)
     explained = explain(error)
     assert explained is not None
-    problem, retry = explained
+    problem, retry = explained.error, explained.retry
     assert problem["reason"] == reason
     assert problem["detail"]
     assert "Traceback" not in problem["detail"]
@@ -56,7 +56,7 @@ def test_foreseen(error: Exception, reason: str) -> None:
 def test_a_killed_loader_is_told_as_what_it_mostly_is_and_tried_again(how: str, words: str) -> None:
     explained = explain(RuntimeError(f"DataLoader worker (pid 7) is killed by signal: {how}"))
     assert explained is not None
-    problem, retry = explained
+    problem, retry = explained.error, explained.retry
     assert (problem["reason"], retry) == ("out_of_memory", True)
     assert words in problem["detail"]
     assert explain(RuntimeError("DataLoader worker (pid 7) is killed by signal: Aborted. ")) is None
@@ -65,21 +65,21 @@ def test_a_killed_loader_is_told_as_what_it_mostly_is_and_tried_again(how: str, 
 def test_a_full_disk_is_507_and_says_resume() -> None:
     explained = explain(OSError(errno.ENOSPC, "full", "/srv/secret/place"))
     assert explained is not None
-    assert explained[0]["status"] == 507
-    assert "resume" in explained[0]["detail"]
-    assert "/srv" not in explained[0]["detail"]
+    assert explained.error["status"] == 507
+    assert "resume" in explained.error["detail"]
+    assert "/srv" not in explained.error["detail"]
 
 
 def test_what_asks_to_be_tried_again() -> None:
     explained = explain(JobError("later", "the store is away", retry=True))
     assert explained is not None
-    assert explained[1]
+    assert explained.retry
 
 
 def test_other_errors_of_the_service_speak_for_themselves() -> None:
     explained = explain(NotFound("no model"))
     assert explained is not None
-    assert explained[0]["type"] == "/problems/not-found"
+    assert explained.error["type"] == "/problems/not-found"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(errno.EIO, "x")])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from masktune.contract.vocabulary import Stage
 from worker.child.reporter import Reporter, finite
-from worker.protocol import parse
+from worker.protocol import Alive, Done, LogLine, StageFinished, parse
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=8),
@@ -29,32 +29,33 @@ def sent(*, write: Reporter, read: int) -> list[object]:
 
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(max_size=4), json_values, max_size=4))
-def test_a_result_arrives_with_none_for_what_is_no_number(result: dict[str, object]) -> None:
+def test_an_output_arrives_with_none_for_what_is_no_number(output: dict[str, object]) -> None:
     reading, writing = os.pipe()
     reporter = Reporter(writing)
-    reporter.stage_finished(Stage.MASK, result)
-    reporter.done()
+    reporter.send(StageFinished(stage=Stage.MASK, output=output))
+    reporter.send(Done())
     assert sent(write=reporter, read=reading) == [
-        {"type": "stage_finished", "stage": "mask", "result": finite(result)},
-        {"type": "done"},
+        StageFinished(stage=Stage.MASK, output=finite(output)),
+        Done(),
     ]
 
 
-def test_signs_of_life_are_told_where_nothing_else_was_told_for_a_while() -> None:
+def test_signs_of_life_are_sent_when_nothing_else_was_sent_for_a_while() -> None:
     reading, writing = os.pipe()
     reporter = Reporter(writing)
     for _ in range(100):
         reporter.alive()
     reporter.log("a line")
     reporter.alive()
-    assert sent(write=reporter, read=reading) == [{"type": "alive"}, {"type": "log", "message": "a line"}]
+    assert sent(write=reporter, read=reading) == [Alive(), LogLine(message="a line")]
 
 
 def test_not_a_number_becomes_none() -> None:
     assert finite({"a": [float("nan"), float("inf"), 1.5, 2]}) == {"a": [None, None, 1.5, 2]}
 
 
-def test_what_is_no_message_is_none() -> None:
+def test_a_line_that_is_no_message_is_none() -> None:
     assert parse(b"warning: something") is None
     assert parse(b"[1]") is None
     assert parse(b'{"no": "type"}') is None
+    assert parse(b'{"type": "log"}') is None

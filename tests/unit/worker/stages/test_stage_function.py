@@ -13,7 +13,7 @@ from masktune.contract.vocabulary import JobKind, Stage
 from worker.child.reporter import Reporter
 from worker.child.runner import Job
 from worker.child.workspace import Workspace
-from worker.protocol import Spec, parse
+from worker.protocol import Alive, Spec, parse
 from worker.stages import stage_function
 
 
@@ -34,7 +34,7 @@ def test_a_stage_that_asks_whether_to_stop_gives_a_sign_of_life(tmp_path: Path, 
         threads=1,
         should_stop=lambda: True,
     )
-    assert job.context(Stage.IMPORT, job.job_progress()).should_stop()
-    assert parse(os.read(reading, 100)) == {"type": "alive"}
+    assert job.context(Stage.IMPORT).should_stop()
+    assert parse(os.read(reading, 100)) == Alive()
     os.close(reading)
     os.close(writing)

@@ -5,56 +5,70 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.protocol import Message
+from masktune.contract.vocabulary import Stage
+from worker.protocol import LogLine, ProgressReport
 from worker.supervisor.pending_messages import PROGRESS_SECONDS, PendingMessages
 
 
-def progress(step: int, *, advanced: bool = False) -> Message:
-    return {"type": "progress", "message": str(step), "advanced": advanced}
+def progress(step: int, *, advanced: bool = False, **metrics: float | None) -> ProgressReport:
+    return ProgressReport(
+        fraction=0.5,
+        stage=Stage.ERM,
+        stage_fraction=0.5,
+        epoch=0,
+        epochs=1,
+        step=step,
+        steps=100,
+        images_per_second=None,
+        eta_seconds=None,
+        metrics=metrics,
+        advanced=advanced,
+    )
 
 
-def log(text: str) -> Message:
-    return {"type": "log", "message": text}
+def log(text: str) -> LogLine:
+    return LogLine(message=text)
 
 
-def drain(pending: PendingMessages, now: float, *, everything: bool = False) -> list[str]:
-    found = []
+def drain(pending: PendingMessages, now: float, *, everything: bool = False) -> list[int]:
+    written = []
     while (message := pending.next(now, everything=everything)) is not None:
-        found.append(message["message"])
+        assert isinstance(message, ProgressReport | LogLine)
+        written.append(message.step if isinstance(message, ProgressReport) else int(message.message))
         pending.written(now)
-    return found
+    return written
 
 
 def test_a_newer_progress_replaces_the_one_before() -> None:
     pending = PendingMessages()
     for step in range(5):
         pending.put(progress(step))
-    assert drain(pending, 0.0) == ["4"]
+    assert drain(pending, 0.0) == [4]
 
 
 def test_mere_progress_waits_for_its_time() -> None:
     pending = PendingMessages()
     pending.put(progress(1))
-    assert drain(pending, 10.0) == ["1"]
+    assert drain(pending, 10.0) == [1]
     pending.put(progress(2))
     assert drain(pending, 10.0 + PROGRESS_SECONDS / 2) == []
-    assert drain(pending, 10.0 + PROGRESS_SECONDS) == ["2"]
+    assert drain(pending, 10.0 + PROGRESS_SECONDS) == [2]
 
 
 def test_the_end_of_an_epoch_never_waits_and_is_never_replaced() -> None:
     pending = PendingMessages()
     pending.put(progress(1))
-    assert drain(pending, 0.0) == ["1"]
+    assert drain(pending, 0.0) == [1]
     pending.put(progress(2, advanced=True))
     pending.put(progress(3))
-    assert drain(pending, 0.01) == ["2"]
-    assert drain(pending, 0.01, everything=True) == ["3"]
+    assert drain(pending, 0.01) == [2]
+    assert drain(pending, 0.01, everything=True) == [3]
 
 
 def test_what_is_not_written_stays() -> None:
     pending = PendingMessages()
-    pending.put(log("a"))
-    assert pending.next(0.0) == pending.next(0.0) == log("a")
+    pending.put(log("1"))
+    assert pending.next(0.0) == pending.next(0.0) == log("1")
 
 
 @settings(max_examples=50, deadline=None)
@@ -63,7 +77,7 @@ def test_nothing_but_superseded_progress_is_dropped_and_order_holds(kinds: list[
     pending = PendingMessages()
     for number, kind in enumerate(kinds):
         pending.put(log(str(number)) if kind == "log" else progress(number, advanced=kind == "epoch"))
-    got = [int(text) for text in drain(pending, 0.0, everything=True)]
+    got = drain(pending, 0.0, everything=True)
     assert got == sorted(got)
     for number in set(range(len(kinds))) - set(got):
         assert kinds[number] == "progress"
@@ -74,11 +88,7 @@ def test_the_figures_of_an_epoch_are_never_replaced() -> None:
     """They come with the progress before the checkpoint's, and a curve with holes would be drawn."""
     pending = PendingMessages()
     for step in range(3):
-        pending.put({"type": "progress", "message": f"epoch {step}", "metrics": {"loss": 1.0 / (step + 1)}})
-        pending.put(progress(step))
+        pending.put(progress(step, loss=1.0 / (step + 1)))
         pending.put(progress(step + 10))
-    seen = []
-    while (message := pending.next(0.0, everything=True)) is not None:
-        seen.append(message["message"])
-        pending.written(0.0)
-    assert seen == ["epoch 0", "epoch 1", "epoch 2", "12"]
+        pending.put(progress(step + 20))
+    assert drain(pending, 0.0, everything=True) == [0, 1, 2, 22]
