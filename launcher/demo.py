@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from masktune.cli.output import ENDED_BADLY, INTERRUPTED, REFUSED, console, fail, fail_with, figure
+from masktune.cli.output import ENDED_BADLY, INTERRUPTED, REFUSED, console, fail, fail_with, figure, new_table
 from masktune.contract.vocabulary import Arm
 
 if TYPE_CHECKING:
@@ -179,12 +179,9 @@ class Demo:
     def _answers(
         self, dataset: Dataset, job: Job, sample: Sample, policies: dict[str, dict[str, Any]]
     ) -> Table:
-        from rich.box import SIMPLE
-        from rich.table import Table
-
         from masktune.cli.predict import basis
 
-        table = Table("model", "policy", "answer", "score", "what it rests on", box=SIMPLE)
+        table = new_table("model", "policy", "answer", "score", "what it rests on")
         rows = [("erm", "no policy"), *(("masktune", policy) for policy in policies)]
         for arm, policy in rows:
             model = job.models[arm]

@@ -10,7 +10,7 @@ import typer
 
 from masktune.cli import completion
 from masktune.cli.assignments import Metadata, NewMetadata, NewName, assigned, changes_of, metadata_of
-from masktune.cli.output import USAGE, add_user_rows, age, fail
+from masktune.cli.output import USAGE, add_user_rows, age, fail, new_table
 from masktune.cli.progress import follow, sending, watching
 from masktune.cli.session import Session, connected
 
@@ -180,10 +180,7 @@ def delete(session: Session, dataset_id: Id) -> None:
 
 def table(dataset: Dataset) -> Table:
     """One data set in full."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    grid = Table(box=SIMPLE, show_header=False, title=f"data set {dataset.name}", title_justify="left")
+    grid = new_table(title=f"data set {dataset.name}")
     grid.add_row("id", dataset.id)
     add_user_rows(grid, dataset)
     grid.add_row("state", dataset.state)
@@ -208,12 +205,9 @@ def table(dataset: Dataset) -> Table:
 
 def files(report: FullReport) -> Table:
     """One row per file, and one per set of files with the same image."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
     counts = f"rejected {len(report.rejected)}, ignored {len(report.ignored)}"
     title = f"data set {report.name}: {report.count} samples; {counts}, duplicates {len(report.duplicates)}"
-    listing = Table("what", "code", "file", "why", box=SIMPLE, title=title, title_justify="left")
+    listing = new_table("what", "code", "file", "why", title=title)
     for what, entries in (("rejected", report.rejected), ("ignored", report.ignored)):
         for file in entries:
             listing.add_row(what, file.code, file.path, file.detail)

@@ -10,7 +10,7 @@ import typer
 
 from masktune.cli import completion
 from masktune.cli.assignments import Metadata, NewMetadata, NewName, assigned, changes_of, metadata_of
-from masktune.cli.output import ENDED_BADLY, USAGE, add_user_rows, age, fail, figure
+from masktune.cli.output import ENDED_BADLY, USAGE, add_user_rows, age, fail, figure, new_table
 from masktune.cli.progress import describe, follow, last, watching
 from masktune.cli.session import Session, connected, plain
 from masktune.contract.hyperparameters import hyperparameters_of
@@ -222,10 +222,7 @@ def predictions(
 
 def table(job: Job) -> Table:
     """One job in full."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    grid = Table(box=SIMPLE, show_header=False, title=f"{job.kind} job", title_justify="left")
+    grid = new_table(title=f"{job.kind} job")
     grid.add_row("id", job.id)
     add_user_rows(grid, job)
     grid.add_row("state", job.state if job.ended else f"{job.state}: {describe(job)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from masktune.cli.output import figure
+from masktune.cli.output import figure, new_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 
 def curve(risks: RiskCoverage) -> Group:
     """The curve, then all groups and classes at one threshold, then which bounds hold."""
-    from rich.box import SIMPLE
     from rich.console import Group
-    from rich.table import Table
 
     confidence = f"{100 * risks.confidence:g} %"
-    points = Table(
+    points = new_table(
         "coverage",
         "threshold",
         "answered",
@@ -29,9 +27,7 @@ def curve(risks: RiskCoverage) -> Group:
         "risk",
         f"bounds, {confidence}",
         f"band, {confidence}",
-        box=SIMPLE,
         title=f"score {risks.score_name}, {risks.n} calibration samples, AURC {figure(risks.aurc, 5)}",
-        title_justify="left",
     )
     for p in risks.points:
         points.add_row(
@@ -48,20 +44,16 @@ def curve(risks: RiskCoverage) -> Group:
 
 def drift(report: Drift) -> Group:
     """The decisions served, the drift tests, and the conclusion."""
-    from rich.box import SIMPLE
     from rich.console import Group
-    from rich.table import Table
 
     served = report.served
-    tests = Table(
+    tests = new_table(
         "share",
         "calibration",
         "served",
         "adjusted p",
         "drifted",
-        box=SIMPLE,
         title=f"{served.inputs} inputs in {report.days} days, coverage {figure(served.coverage)}",
-        title_justify="left",
     )
     for test in report.tests:
         tests.add_row(
@@ -75,12 +67,9 @@ def drift(report: Drift) -> Group:
 
 
 def _parts(risks: RiskCoverage) -> Table:
-    from rich.box import SIMPLE
-    from rich.table import Table
-
     table = risks.table
     max_risk = table.max_risk
-    grid = Table(
+    grid = new_table(
         "group or class",
         "n",
         "answered",
@@ -88,11 +77,9 @@ def _parts(risks: RiskCoverage) -> Table:
         "risk",
         f"bound, {100 * table.risk_confidence:g} % each",
         *(() if max_risk is None else (f"below {max_risk:.3g}?",)),
-        box=SIMPLE,
         title=f"{table.policy} {table.requested:g}: {table.status}, threshold {figure(table.threshold)}; "
         f"least over largest coverage: groups {figure(table.group_coverage_ratio)}, "
         f"classes {figure(table.class_coverage_ratio)}",
-        title_justify="left",
     )
     for row in _rows(table.groups, table.classes):
         grid.add_row(*row[: len(grid.columns)])  # the last column, the verdict, needs a max_risk

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from masktune.cli import completion
 from masktune.cli.output import REFUSED, age, fail
 from masktune.cli.session import Session, connected
+from masktune.contract.vocabulary import Scope
 
 if TYPE_CHECKING:
     from masktune import OwnKey
@@ -19,15 +19,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Create and revoke keys, with a key of the scope admin; ask what your own key may do.",
 )
-
-
-class Scope(StrEnum):
-    """The service's scopes. An enum, because typer does not accept a `Literal` for a repeated option."""
-
-    READ = "read"
-    PREDICT = "predict"
-    TRAIN = "train"
-    ADMIN = "admin"
 
 
 @app.command()

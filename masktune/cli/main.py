@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from masktune.cli import datasets, jobs, keys, models
-from masktune.cli.one_line import OneLine
+from masktune.cli.concise_errors import ConciseErrorGroup
 from masktune.cli.output import USAGE, fail
 from masktune.cli.predict import predict
 
@@ -27,7 +27,7 @@ EPILOG = (
 
 app = typer.Typer(
     name="masktune",
-    cls=OneLine,
+    cls=ConciseErrorGroup,
     help=HELP,
     epilog=EPILOG,
     no_args_is_help=True,

@@ -9,7 +9,7 @@ import typer
 
 from masktune.cli import completion, judged
 from masktune.cli.assignments import Metadata, NewMetadata, NewName, changes_of, metadata_of
-from masktune.cli.output import add_user_rows, age, figure
+from masktune.cli.output import add_user_rows, age, figure, new_table
 from masktune.cli.progress import sending
 from masktune.cli.session import Session, connected
 
@@ -284,10 +284,7 @@ def delete(session: Session, model: Name) -> None:
 
 def table(model: Model) -> Table:
     """One model in full."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    grid = Table(box=SIMPLE, show_header=False, title=f"{model.arm} model", title_justify="left")
+    grid = new_table(title=f"{model.arm} model")
     grid.add_row("id", model.id)
     add_user_rows(grid, model)
     grid.add_row("backbone", f"{model.backbone}, {figure(model.image_size)} px")
@@ -305,10 +302,7 @@ def table(model: Model) -> Table:
 
 
 def _history(alias: AliasWithHistory) -> Table:
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    listing = Table("move", "model", "at", box=SIMPLE, title=f"alias {alias.name}", title_justify="left")
+    listing = new_table("move", "model", "at", title=f"alias {alias.name}")
     for move in alias.history:
         listing.add_row(str(move.version), move.model or "removed", age(move.at))
     return listing

@@ -56,6 +56,14 @@ def console() -> Terminal:
     return Terminal(width=None if sys.stdout.isatty() else WIDE)
 
 
+def new_table(*columns: str, title: str | None = None) -> Table:
+    """An empty table in the style of all commands; without columns, for pairs of a name and what it is."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    return Table(*columns, box=SIMPLE, show_header=bool(columns), title=title, title_justify="left")
+
+
 def figure(number: object, digits: int = 3) -> str:
     """Format a number for a table; `–` if there is none."""
     if number is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from masktune.cli import completion
-from masktune.cli.output import REFUSED, USAGE, fail, figure
+from masktune.cli.output import REFUSED, USAGE, fail, figure, new_table
 from masktune.cli.session import Session, connected
 
 if TYPE_CHECKING:
@@ -152,11 +152,9 @@ def _in_pieces(client: Client, model: str, images: Sequence[Path], options: dict
 
 def table(answer: Answer, names: list[str]) -> Group:
     """One row per image, followed by the basis of the decisions."""
-    from rich.box import SIMPLE
     from rich.console import Group
-    from rich.table import Table
 
-    listing = Table("image", "answer", "score", "candidates", box=SIMPLE)
+    listing = new_table("image", "answer", "score", "candidates")
     for name, one in zip(names, answer.predictions, strict=True):
         likely = ", ".join(f"{c.label} {c.probability:.2f}" for c in one.candidates)
         decision = one.label if one.label is not None else f"abstains ({one.abstain_reason})"

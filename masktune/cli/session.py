@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
 
 import typer
 
-from masktune.cli.output import INTERRUPTED, REFUSED, UNREACHABLE, console, fail, fail_with
+from masktune.cli.output import INTERRUPTED, REFUSED, UNREACHABLE, console, fail, fail_with, new_table
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -53,10 +53,7 @@ class Session:
         if self.json:
             print(json.dumps([plain(entry) for entry in entries], indent=2, ensure_ascii=False))
             return
-        from rich.box import SIMPLE
-        from rich.table import Table
-
-        table = Table(*columns, box=SIMPLE)
+        table = new_table(*columns)
         for entry in entries:
             table.add_row(*row(entry))
         self.console.print_whole(table)
@@ -92,7 +89,7 @@ def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[P, N
         except ClientError as error:
             fail_with(error)
         except BrokenPipeError:
-            raise  # the reader closed the pipe; `OneLine` ends the command
+            raise  # the reader closed the pipe; `ConciseErrorGroup` ends the command
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), REFUSED)
         except KeyboardInterrupt:
