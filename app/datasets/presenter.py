@@ -10,19 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from app.http.edits import user_fields
-from app.http.key_order import BY_NAME, Order, each, of_fields, ordered
+from app.http.key_order import sorted_keys
 from core.artifacts import ArtifactMissing, Artifacts
 from core.tables import DatasetRow
 from masktune.contract.datasets import Dataset, Group, ImportReport, Rejected
 from models.data.formats.manifest import natural_order
 from models.data.report import REPORT_FILE
-from models.data.splits import ALL_SPLITS, Cut, SplitRecord
-from models.shortcuts.findings import ShortcutCheck
+from models.data.splits import ALL_SPLITS
 
 REJECTED_SHOWN = 1000
-
-_SPLIT_RECORD: Order = {**of_fields(SplitRecord), "made": each(ALL_SPLITS, of_fields(Cut))}
-_SHORTCUTS = of_fields(ShortcutCheck)
 
 
 def describe(row: DatasetRow, artifacts: Artifacts | None = None) -> Dataset:
@@ -55,13 +51,9 @@ def report_file(row: DatasetRow, artifacts: Artifacts) -> Path | None:
 
 
 def _splits(row: DatasetRow) -> dict[str, Any]:
-    """Return each split's counts, with classes and groups in the data set's own order."""
-    facts = {
-        "count": BY_NAME,
-        "classes": each(row.classes),
-        "groups": each(row.summary.get("groups", ())),
-    }
-    return ordered(row.summary.get("splits", {}), each(ALL_SPLITS, facts))
+    """Return the counts of each split, `train` first."""
+    stored = row.summary.get("splits", {})
+    return {name: sorted_keys(stored[name]) for name in ALL_SPLITS if name in stored}
 
 
 def _groups(splits: Mapping[str, Any], names: Sequence[str]) -> list[Group]:
@@ -78,19 +70,18 @@ def _report(row: DatasetRow, splits: Mapping[str, Any], artifacts: Artifacts | N
     summary = row.summary
     file = report_file(row, artifacts) if artifacts is not None else None
     rejected: Mapping[str, int] = summary.get("rejected", {})
-    shortcuts: Mapping[str, Any] | None = summary.get("shortcuts")
     return ImportReport(
         count=summary.get("count", 0),
         problems=summary.get("problems", []),
         notes=summary.get("notes", []),
         rejected=[] if file is None else list(_first_rejected(file, file.stat().st_mtime_ns)),
         rejected_total=sum(rejected.values()),
-        rejected_by_code=ordered(rejected),
-        ignored_by_code=ordered(summary.get("ignored", {})),
-        duplicates_by_code=ordered(summary.get("duplicates", {})),
+        rejected_by_code=sorted_keys(rejected),
+        ignored_by_code=sorted_keys(summary.get("ignored", {})),
+        duplicates_by_code=sorted_keys(summary.get("duplicates", {})),
         classes={name: split["classes"] for name, split in splits.items()},
-        split_record=ordered(summary.get("split_record", {}), _SPLIT_RECORD),
-        shortcuts=None if shortcuts is None else ordered(shortcuts, _SHORTCUTS),
+        split_record=sorted_keys(summary.get("split_record", {})),
+        shortcuts=sorted_keys(summary.get("shortcuts")),
         error=summary.get("error"),
     )
 

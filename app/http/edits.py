@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.http.etag import etag_of, matches, represent
+from app.http.key_order import sorted_keys
 from core.errors import InvalidInput, PreconditionFailed
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.base import MOST_METADATA, Edit
@@ -19,8 +20,7 @@ from masktune.contract.ids import is_id
 def user_fields(row: DatasetRow | JobRow | ModelRow) -> dict[str, Any]:
     """Return the fields of `Resource`. The id of an operator's key is a digest of it and is left out."""
     created_by = row.created_by if is_id(row.created_by or "", "key") else None
-    metadata = dict(sorted(row.user_metadata.items()))  # jsonb does not keep the order of keys
-    return {"name": row.name, "metadata": metadata, "created_by": created_by}
+    return {"name": row.name, "metadata": sorted_keys(row.user_metadata), "created_by": created_by}
 
 
 def apply_edit(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from app.http.edits import user_fields
-from app.http.key_order import ARMS, BY_NAME, METRICS, ordered
+from app.http.key_order import sorted_keys
 from app.http.locations import Locate
 from core.tables import EventRow, JobRow
 from masktune.contract.jobs import Event, Job, JobInputs, Progress
-from masktune.contract.vocabulary import STAGES, EventType, JobKind, JobState, Stage
+from masktune.contract.vocabulary import STAGES, JobKind, JobState, Stage
 
 _REPORTING = frozenset(kind for kind, stages in STAGES.items() if Stage.EVALUATE in stages)
 
@@ -27,10 +27,10 @@ def describe(row: JobRow, locate: Locate) -> Job:
         progress=Progress(**progress),
         attempt=row.attempt,
         priority=row.priority,
-        params=ordered(row.params),
+        params=sorted_keys(row.params),
         inputs={name: row.inputs[name] for name in JobInputs.model_fields if name in row.inputs},
-        models=ordered(row.models, ARMS),
-        metrics=ordered(row.metrics, METRICS),
+        models=sorted_keys(row.models),
+        metrics=sorted_keys(row.metrics),
         error=row.error,
         events=row.event_seq,
         created_at=row.created_at,
@@ -45,8 +45,7 @@ def describe(row: JobRow, locate: Locate) -> Job:
 
 def describe_event(row: EventRow) -> Event:
     """Describe the event; its id is its number within the job."""
-    data = ordered(row.data, METRICS if row.type == EventType.METRICS else BY_NAME)
-    return Event.by_type[row.type](id=row.seq, type=row.type, at=row.at, data=data)
+    return Event.by_type[row.type](id=row.seq, type=row.type, at=row.at, data=sorted_keys(row.data))
 
 
 def _links(row: JobRow, locate: Locate) -> dict[str, str]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.deps import DiscardFiles
 from app.http.edits import user_fields
-from app.http.key_order import FIGURES, ordered
+from app.http.key_order import sorted_keys
 from app.inference import Inference, Pair
 from app.inference.engines import graph_store as graphs
 from core.errors import NotFound
@@ -103,4 +103,4 @@ def _left_by_training(session: Session, row: ModelRow) -> set[str]:
 
 
 def _split(figures: dict[str, Any] | None) -> SplitMetrics | None:
-    return None if figures is None else SplitMetrics.model_validate(ordered(figures, FIGURES))
+    return None if figures is None else SplitMetrics.model_validate(sorted_keys(figures))

@@ -22,7 +22,7 @@ FIGURES = {
     "worst_class_accuracy": 0.6,
     "worst_group_accuracy": 0.7,
     "train_weighted_accuracy": 0.5,
-    "groups": {"place 2": 0.7, "place 10": 0.9},
+    "groups": {"place 10": 0.9, "place 2": 0.7},
 }
 PROBLEM = {
     "type": "/problems/job-failed",
@@ -68,7 +68,7 @@ def test_a_data_set(either: Front, written: Any) -> None:
     assert [group["name"] for group in body["groups"]] == GROUPS
     assert [list(group["splits"]) for group in body["groups"]] == [SPLITS] * 2
     assert list(body["report"]["classes"]) == SPLITS
-    assert [list(of) for of in body["report"]["classes"].values()] == [["right", "left"]] * 5
+    assert [list(of) for of in body["report"]["classes"].values()] == [["left", "right"]] * 5
     assert list(body["report"]["rejected_by_code"]) == ["junk", "truncated"]
     listed = either.client.get("/datasets").json()["data"][0]
     assert keys(listed | {"report": None}) == keys(body | {"report": None})
@@ -100,11 +100,11 @@ def test_a_job_and_its_events(either: Front, written: Any) -> None:
     body = json.loads(either.client.get(f"/jobs/{job}").text)
     assert list(body["models"]) == ARMS
     assert list(body["metrics"]) == ARMS
-    assert list(body["metrics"]["erm"]) == ["val", "test"]
+    assert list(body["metrics"]["erm"]) == ["test", "val"]
     figures = body["metrics"]["erm"]["test"]
     assert list(figures)[:3] == ["accuracy", "balanced_accuracy", "worst_class_accuracy"]
     assert figures == FIGURES
-    assert list(figures["groups"]) == ["place 2", "place 10"]
+    assert list(figures["groups"]) == ["place 10", "place 2"]
     assert keys(body["params"]) == keys(json.loads(json.dumps(params)))
     assert list(body["inputs"]) == ["model", "mask_set"]
     assert list(body["error"]) == [*PROBLEM, "instance", "errors"]
