@@ -22,7 +22,7 @@ from app.auth.keyring import Caller, Keyring
 from app.datasets.stores import Stores
 from app.http.locations import Locate
 from app.inference import Inference
-from app.jobs.event_feed import Followers
+from app.jobs.event_feed import EventFeed
 from app.operations.health import Probes
 from app.operations.metrics import Metrics
 from app.predictions.usage import Tally
@@ -57,7 +57,7 @@ KeyringDep = Annotated[Keyring, opened("keyring")]
 TallyDep = Annotated[Tally, opened("tally")]
 TracingDep = Annotated[Tracing, opened("tracing")]
 ProbesDep = Annotated[Probes, opened("probes")]
-FollowersDep = Annotated[Followers, opened("followers")]
+EventFeedDep = Annotated[EventFeed, opened("event_feed")]
 MetricsDep = Annotated[Metrics, opened("metrics")]
 DatabaseDep = Annotated[Database, opened("database")]
 """For routes that open sessions themselves; `Reading` and `Writing` suit most."""

@@ -22,7 +22,7 @@ from app.inference import Inference, check_forward
 from app.jobs import event_routes as events
 from app.jobs import preset_routes as presets
 from app.jobs import routes as jobs
-from app.jobs.event_feed import Followers
+from app.jobs.event_feed import EventFeed
 from app.operations import health_routes as health
 from app.operations import limits_routes as limits
 from app.operations import metrics_routes as metrics
@@ -97,12 +97,12 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
             async with (
                 in_background(sweep_periodically(services.database, settings)),
                 flushed(services.tally, services.database),
-                refreshed(counters, services.followers, services.inference),
+                refreshed(counters, services.event_feed, services.inference),
                 in_background(warm_up(forward)),
                 aclosing(services.rates),
             ):
                 yield
-            services.followers.stop()
+            services.event_feed.stop()
 
     app = FastAPIOffline(  # bundles the scripts of /docs, which therefore works without internet access
         redoc_url=None,
@@ -174,7 +174,7 @@ def _open(
         rates=open_rates(settings),
         predictions=predictions,
         saliency=SaliencyService(settings, database, stores, inference, threads),
-        followers=Followers(
+        event_feed=EventFeed(
             database, poll_seconds=settings.events_poll_seconds, most=settings.max_event_streams
         ),
         metrics=counters,

@@ -9,7 +9,7 @@ from app.auth.rate_limits import Rates
 from app.datasets.stores import Stores
 from app.http.locations import location
 from app.inference import Inference
-from app.jobs.event_feed import Followers
+from app.jobs.event_feed import EventFeed
 from app.operations.health import Probes
 from app.operations.metrics import Metrics
 from app.predictions.saliency import SaliencyService
@@ -36,7 +36,7 @@ class Services:
     rates: Rates
     predictions: PredictionService
     saliency: SaliencyService
-    followers: Followers
+    event_feed: EventFeed
     metrics: Metrics
     tally: Tally
     tracing: Tracing

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500
 """Limit of events read by one poll, for all followers together; if there are more, it polls again at once."""
-PATIENCE = 10
+MAX_FAILURES = 10
 """Polls that may fail in a row (the database restarts) before the streams end with a problem."""
 
 
@@ -50,7 +50,7 @@ class _Follower:
         return self.ended or self.error is not None
 
 
-class _News(NamedTuple):
+class _Poll(NamedTuple):
     """Result of one poll: new events, the newest number of each job, the jobs that have ended."""
 
     rows: list[EventRow]
@@ -60,7 +60,7 @@ class _News(NamedTuple):
     ended: set[str]
 
 
-class Followers:
+class EventFeed:
     """The open streams of this process, and the reader that feeds them."""
 
     def __init__(
@@ -69,13 +69,13 @@ class Followers:
         self._database, self._poll_seconds, self._batch, self._most = database, poll_seconds, batch, most
         self._followers: set[_Follower] = set()
         self._reader: asyncio.Task[None] | None = None
-        self._hunger = asyncio.Event()
+        self._poll_now = asyncio.Event()
         self._stopped = False
 
     def __len__(self) -> int:
         return len(self._followers)
 
-    def check_room(self) -> None:
+    def check_capacity(self) -> None:
         """Raise `Overloaded` if the process already has the maximum number of streams open."""
         if len(self._followers) >= self._most:
             raise Overloaded(
@@ -89,7 +89,7 @@ class Followers:
         None is a heartbeat: there was no event for `heartbeat` seconds. The stream ends early when the
         process stops, and raises `MasktuneError` if the events cannot be read or too many streams are open.
         """
-        self.check_room()  # again: many may have passed the first check before any of them began
+        self.check_capacity()  # again: many may have passed the first check before any of them began
         follower = _Follower(job_id, after)
         self._followers.add(follower)
         self._start()
@@ -102,7 +102,7 @@ class Followers:
                 if follower.ended:
                     return
                 if follower.behind:  # there was more than one batch: do not let the reader sleep
-                    self._hunger.set()
+                    self._poll_now.set()
                 follower.wake.clear()
                 if not follower.waiting and not follower.done and not self._stopped:
                     try:
@@ -124,7 +124,7 @@ class Followers:
     def _start(self) -> None:
         if self._reader is None or self._reader.done():
             self._reader = asyncio.get_running_loop().create_task(self._read())
-        self._hunger.set()
+        self._poll_now.set()
 
     async def _read(self) -> None:
         failures = 0
@@ -137,16 +137,16 @@ class Followers:
                 logger.warning(
                     "events could not be read (%d of %d): %s",
                     failures,
-                    PATIENCE,
+                    MAX_FAILURES,
                     error,
                     exc_info=not isinstance(error, SQLAlchemyError),
                 )
-                if failures >= PATIENCE:
+                if failures >= MAX_FAILURES:
                     return self._give_up()
             if not more:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._hunger.wait(), self._poll_seconds)
-            self._hunger.clear()
+                    await asyncio.wait_for(self._poll_now.wait(), self._poll_seconds)
+            self._poll_now.clear()
         return None
 
     def _give_up(self) -> None:
@@ -165,19 +165,19 @@ class Followers:
             return False
         after = {job_id: min(f.position for f in group) for job_id, group in groups.items()}
         fresh = {job_id for job_id, group in groups.items() if any(f.fresh for f in group)}
-        news = await run_in_threadpool(self._fetch, after, fresh)
-        for row in news.rows:
+        poll = await run_in_threadpool(self._fetch, after, fresh)
+        for row in poll.rows:
             for follower in groups[row.job_id]:
                 if row.seq > follower.position:
                     follower.position = row.seq
                     follower.waiting.append(row)
-        for job_id, last in news.read_to.items():  # events missing up to here will never appear
+        for job_id, last in poll.read_to.items():  # events missing up to here will never appear
             for follower in groups[job_id]:
                 follower.position = max(follower.position, last)
-        behind = [_settle(follower, news) for group in groups.values() for follower in group]
+        behind = [_settle(follower, poll) for group in groups.values() for follower in group]
         return any(behind)
 
-    def _fetch(self, after: dict[str, int], fresh: set[str]) -> _News:
+    def _fetch(self, after: dict[str, int], fresh: set[str]) -> _Poll:
         """Poll once. The state of the `fresh` jobs is read before the numbers, so that a job that ends in
         between is reported by its event, exactly once."""
         states: dict[str, JobState] = {}
@@ -195,20 +195,20 @@ class Followers:
             rows = events.between(session, ranges) if ranges else []
         states |= {row.job_id: JobState(row.data["state"]) for row in rows if row.type == EventType.STATE}
         read_to = {job_id: last for job_id, (_, last) in ranges.items()}
-        return _News(rows, read_to, heads, {job_id for job_id, state in states.items() if state.ended})
+        return _Poll(rows, read_to, heads, {job_id for job_id, state in states.items() if state.ended})
 
 
-def _settle(follower: _Follower, news: _News) -> bool:
+def _settle(follower: _Follower, poll: _Poll) -> bool:
     """Update a follower after a poll, and return whether it is still behind.
 
-    `news.ended` reflects the last state read of each job, so it only applies to up-to-date followers.
+    `poll.ended` reflects the last state read of each job, so it only applies to up-to-date followers.
     """
-    head = news.heads.get(follower.job_id)
+    head = poll.heads.get(follower.job_id)
     follower.fresh, follower.behind = False, head is not None and follower.position < head
     if head is None:
         follower.error = NotFound("the job no longer exists")
     elif follower.position >= head:
-        follower.ended = follower.job_id in news.ended
+        follower.ended = follower.job_id in poll.ended
     if follower.waiting or follower.done:
         follower.wake.set()
     return follower.behind

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from app.deps import READER, CallerFirst, DatabaseDep, FollowersDep, LoadedJob
+from app.deps import READER, CallerFirst, DatabaseDep, EventFeedDep, LoadedJob
 from app.http.etag import conditional
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, sends
@@ -44,7 +44,7 @@ async def list_events(
     request: Request,
     row: LoadedJob,
     database: DatabaseDep,
-    followers: FollowersDep,
+    event_feed: EventFeedDep,
     after: After = None,
     last_event_id: LastEventId = None,
     limit: Limit = 100,
@@ -55,16 +55,16 @@ async def list_events(
     the job's end, and `event: error` carries a problem. Otherwise a page of JSON: more events may follow
     the last page later, so ask again with `after`."""
     begin = next((number for number in (last_event_id, after) if number is not None), 0)
-    if not event_stream.wanted(request.headers.get("accept", "")):
+    if not event_stream.accepts_stream(request.headers.get("accept", "")):
         read = partial(event_stream.page, cursor=cursor, limit=limit, thin=thin)
         page = await run_in_threadpool(read, database, row, begin)
         return conditional(request, page, headers={"Vary": "Accept"})
     if row.state.ended and begin >= row.event_seq:
         return Response(status_code=204, headers={"Vary": "Accept"})  # an EventSource stops reconnecting
-    followers.check_room()
+    event_feed.check_capacity()
     begin = min(begin, row.event_seq)  # after a number never issued (e.g. after a restore) it would not end
     return StreamingResponse(
-        event_stream.frames(followers, row.id, after=begin, instance=request.url.path),
+        event_stream.frames(event_feed, row.id, after=begin, instance=request.url.path),
         media_type="text/event-stream",
         # Proxies must not buffer the stream.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"},

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from app.http.pagination import decode_number, encode_number
-from app.jobs.event_feed import Followers
+from app.jobs.event_feed import EventFeed
 from app.jobs.presenter import describe_event
 from core.errors import MasktuneError
 from core.queries import events
@@ -22,7 +22,7 @@ stream has begun."""
 HEARTBEAT = b": still here\n\n"
 
 
-def wanted(accept: str) -> bool:
+def accepts_stream(accept: str) -> bool:
     """Whether the client asks for a stream; the default is JSON."""
     kinds = [kind.partition(";")[0].strip().lower() for kind in accept.split(",")]
     return "text/event-stream" in kinds
@@ -36,16 +36,15 @@ def page(
     begin = min(after if behind is None else behind, 2**31 - 1)
     with database.read() as session:
         rows = events.page(session, row.id, after=begin, limit=limit + 1, thin=thin)
-    shown = rows[:limit]
     more = len(rows) > limit
     return EventPage(
-        data=[describe_event(event) for event in shown],
-        next_cursor=encode_number(shown[-1].seq) if more else None,
+        data=[describe_event(event) for event in rows[:limit]],
+        next_cursor=encode_number(rows[limit - 1].seq) if more else None,
     )
 
 
 async def frames(
-    followers: Followers,
+    event_feed: EventFeed,
     job_id: str,
     *,
     after: int,
@@ -55,8 +54,8 @@ async def frames(
     """Stream a job's events as server-sent events (WHATWG HTML, section 9.2)."""
     yield RETRY
     try:
-        async with aclosing(followers.follow(job_id, after=after, heartbeat=heartbeat)) as found:
-            async for row in found:
+        async with aclosing(event_feed.follow(job_id, after=after, heartbeat=heartbeat)) as rows:
+            async for row in rows:
                 yield HEARTBEAT if row is None else frame(describe_event(row))
     except MasktuneError as error:  # the status has already been sent, so the problem is sent as an event
         body = json.dumps(error.to_problem(instance))

@@ -58,7 +58,7 @@ def _with_a_schedule_that_holds(base: Mapping[str, Any]) -> dict[str, Any]:
 
 def _layers(request: BaseModel) -> tuple[Mapping[str, Any], ...]:
     """Return what the request asks for: the layers of its preset, if any, below its single fields."""
-    fields, name = given(request), getattr(request, "preset", None)
+    fields, name = explicit_fields(request), getattr(request, "preset", None)
     if name is None:
         return (fields,)
     preset = presets.get(name)
@@ -67,7 +67,7 @@ def _layers(request: BaseModel) -> tuple[Mapping[str, Any], ...]:
 
 def resolve_head(request: BaseModel, **fixed: Any) -> RetrainConfig:
     """Merge the defaults ← the request's fields ← `fixed`. Raises `InvalidInput`."""
-    merged = merge(merge(RetrainConfig().to_json(), given(request)), fixed)
+    merged = merge(merge(RetrainConfig().to_json(), explicit_fields(request)), fixed)
     try:
         return RetrainConfig.from_json(merged)
     except ConfigError as error:
@@ -90,7 +90,7 @@ def requested_start(request: BaseModel) -> dict[str, Any]:
     return {name: layer[name] for layer in _layers(request) for name in names if name in layer}
 
 
-def given(request: BaseModel) -> dict[str, Any]:
+def explicit_fields(request: BaseModel) -> dict[str, Any]:
     """Return the hyperparameters that the client set explicitly."""
     group = RetrainConfig if isinstance(request, RetrainHeadRequest) else Hyperparameters
     return explicit(group, request.model_dump(exclude_unset=True, exclude=set(NOT_PARAMS)))
@@ -99,9 +99,9 @@ def given(request: BaseModel) -> dict[str, Any]:
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Overlay `above` on `below`; objects are merged field by field."""
     merged = dict(below)
-    for name, value in above.items():
-        under = merged.get(name)
-        merged[name] = merge(under, value) if isinstance(value, dict) and isinstance(under, dict) else value
+    for name, upper in above.items():
+        lower = merged.get(name)
+        merged[name] = merge(lower, upper) if isinstance(upper, dict) and isinstance(lower, dict) else upper
     return merged
 
 

@@ -14,7 +14,7 @@ from app.http.idempotency import fingerprint
 from app.jobs.hyperparameters import (
     check_method_field,
     defaults_for,
-    given,
+    explicit_fields,
     requested_start,
     resolve,
     resolve_head,
@@ -93,17 +93,18 @@ def _training(session: Session, request: ErmRequest | MasktuneRequest, arms: tup
     base = defaults_for(dataset, **requested_start(request))
     if isinstance(request.pretrained, str):
         model = registry.get(session, request.pretrained)
-        params = resolve(base | _own(model), request, pretrained=model.id)  # it may have named an alias
+        # The request may have named an alias.
+        params = resolve(base | _fields_of_weights(model), request, pretrained=model.id)
         _check_pretrained(model, params.backbone)
     else:
         params = resolve(base, request)
-    wanted = [arm for arm in arms if arm is not Arm.MASKTUNE_CONTROL or params.control]
-    return Plan(dataset.id, params.to_json(), {"model_ids": _new_models(wanted)})
+    trained = [arm for arm in arms if arm is not Arm.MASKTUNE_CONTROL or params.control]
+    return Plan(dataset.id, params.to_json(), {"model_ids": _new_models(trained)})
 
 
 def _mask(session: Session, request: MaskRequest) -> Plan:
     model, dataset = _pair(session, request.model, request.dataset)
-    params = resolve(_base(session, model, dataset), request, **_own(model))
+    params = resolve(_base(session, model, dataset), request, **_fields_of_weights(model))
     return Plan(dataset.id, params.to_json(), {"model": model.id})
 
 
@@ -114,8 +115,8 @@ def _finetune(session: Session, request: FinetuneRequest) -> Plan:
             "/mask_set", "not-a-mask-set", f"job {mask.id} is not a mask job that succeeded"
         )
     model, dataset = _pair(session, mask.inputs["model"], mask.dataset_id)
-    params = _as_masked(resolve(mask.params, request, **_own(model)), mask, request)
-    _check_goes_on(session, model, params, pointer="/preset" if request.preset else "/mask_set")
+    params = _as_masked(resolve(mask.params, request, **_fields_of_weights(model)), mask, request)
+    _check_continuation(session, model, params, pointer="/preset" if request.preset else "/mask_set")
     inputs = {"mask_set": mask.id, "model": model.id, "model_ids": _new_models([Arm.MASKTUNE])}
     return Plan(dataset.id, params.to_json(), inputs)
 
@@ -180,12 +181,12 @@ PLANNERS: dict[JobKind, Callable[[Session, Any], Plan]] = {
 def _pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[ModelRow, DatasetRow]:
     """Return the model and a ready data set with its classes, by default the one that it was trained on."""
     model = registry.get(session, model_name)
-    wanted = dataset_id or model.dataset_id
-    if wanted is None:
+    dataset_id = dataset_id or model.dataset_id
+    if dataset_id is None:
         raise InvalidInput.field(
             "/dataset", "missing", f"model {model.id} was imported without a data set; name one"
         )
-    dataset = datasets.get_ready(session, wanted)
+    dataset = datasets.get_ready(session, dataset_id)
     if dataset.classes != model.classes:
         raise WrongDataset(
             f"model {model.id} has the classes {first_names(model.classes)}, but data set {dataset.id} has "
@@ -199,16 +200,16 @@ def _base(session: Session, model: ModelRow, dataset: DatasetRow) -> Mapping[str
 
     For a retrained head, these are the hyperparameters of its backbone.
     """
-    found: ModelRow | None = model
-    while found is not None and found.job_id is not None:
-        job = jobs.get(session, found.job_id)
+    source: ModelRow | None = model
+    while source is not None and source.job_id is not None:
+        job = jobs.get(session, source.job_id)
         if job.kind is not JobKind.RETRAIN_HEAD:
             return job.params
-        found = session.get(ModelRow, job.inputs["model"])
+        source = session.get(ModelRow, job.inputs["model"])
     return defaults_for(dataset, backbone=model.backbone, pretrained=model.id)
 
 
-def _own(model: ModelRow) -> dict[str, Any]:
+def _fields_of_weights(model: ModelRow) -> dict[str, Any]:
     """Return the fields that go with the model's weights, where they are the start."""
     return {"backbone": model.backbone, "image_size": model.image_size, "pretrained": model.id}
 
@@ -217,32 +218,32 @@ def _as_masked(params: Hyperparameters, mask: JobRow, request: FinetuneRequest) 
     """Apply the settings of the mask set if it is the only one; `InvalidInput` if the request differs."""
     if params.masking.iterations > 1:
         return params
-    made = {name: mask.params["masking"][name] for name in _OF_A_SET}
-    for name, wanted in given(request).get("masking", {}).items():
-        if wanted != made.get(name, wanted):
+    of_set = {name: mask.params["masking"][name] for name in _OF_A_SET}
+    for name, requested in explicit_fields(request).get("masking", {}).items():
+        if requested != of_set.get(name, requested):
             raise InvalidInput.field(
                 f"/masking/{name}",
                 "other-masks",
-                f"the masks of {mask.id} were made with {name} = {made[name]}; leave it out, or make a mask "
-                "set with your value. With 2 or 3 iterations it applies to the later sets",
+                f"the masks of {mask.id} were made with {name} = {of_set[name]}; leave it out, or make a "
+                "mask set with your value. With 2 or 3 iterations it applies to the later sets",
             )
-    return replace(params, masking=replace(params.masking, **made))
+    return replace(params, masking=replace(params.masking, **of_set))
 
 
-def _check_goes_on(session: Session, model: ModelRow, params: Hyperparameters, *, pointer: str) -> None:
+def _check_continuation(session: Session, model: ModelRow, params: Hyperparameters, *, pointer: str) -> None:
     """Check that the finetune trains the same layers, with the optimizer whose state it goes on with."""
     if model.job_id is None:
         return
     job = jobs.get(session, model.job_id)
     if job.kind is JobKind.RETRAIN_HEAD:  # leaves no optimizer state
         return
-    trained, wanted = job.params["optimizer"]["name"], params.optimizer.name
-    if trained != wanted:
+    earlier, optimizer = job.params["optimizer"]["name"], params.optimizer.name
+    if earlier != optimizer:
         raise InvalidInput.field(
             pointer,
             "other-optimizer",
-            f"it asks for {wanted}, but the finetune continues with the state of {trained}, which trained "
-            f"model {model.id}; use a preset with {trained}, or none",
+            f"it asks for {optimizer}, but the finetune continues with the state of {earlier}, which "
+            f"trained model {model.id}; use a preset with {earlier}, or none",
         )
     if job.params.get("freeze_backbone", False) != params.freeze_backbone:
         layers = "the last layer alone" if job.params.get("freeze_backbone") else "the whole network"

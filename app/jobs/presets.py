@@ -11,18 +11,18 @@ from core.errors import InvalidInput
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.jobs import Preset
 
-_WORDS = ("title", "description", "data", "released")
+_DESCRIPTION = ("title", "description", "data", "released")
 
 
 @cache
 def load() -> dict[str, Preset]:
     """Return all presets by name. Raises `ConfigError` for a preset that no job could run."""
-    found = {}
+    presets = {}
     for file in sorted(files("presets").iterdir(), key=lambda entry: entry.name):
         name, dot, ending = file.name.rpartition(".")
         if dot and ending == "toml":
-            found[name] = _read(name, tomllib.loads(file.read_text(encoding="utf-8")))
-    return found
+            presets[name] = _read(name, tomllib.loads(file.read_text(encoding="utf-8")))
+    return presets
 
 
 def get(name: str) -> Preset:
@@ -36,7 +36,7 @@ def get(name: str) -> Preset:
 
 
 def _read(name: str, raw: dict[str, Any]) -> Preset:
-    params = {key: value for key, value in raw.items() if key not in _WORDS}
+    params = {key: raw[key] for key in raw if key not in _DESCRIPTION}
     released = raw.get("released", {})
     for fields in (params, released):
         Hyperparameters.from_json(fields)

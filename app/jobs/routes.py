@@ -133,9 +133,8 @@ def list_jobs(
     rows = queries.listing(
         session, before=before, limit=limit + 1, kind=kind, state=state, dataset_id=dataset
     )
-    shown, following = pagination.page(rows, limit)
-    data = [describe(row, locate) for row in shown]
-    return conditional(request, JobPage(data=data, next_cursor=following))
+    rows, following = pagination.page(rows, limit)
+    return conditional(request, JobPage(data=[describe(row, locate) for row in rows], next_cursor=following))
 
 
 @router.get(

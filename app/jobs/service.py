@@ -30,8 +30,8 @@ def predictions(row: JobRow, artifacts: Artifacts) -> tuple[Path, str]:
     """Return the file that a predict job wrote, and its media type."""
     if row.kind is not JobKind.PREDICT:
         raise NotFound(f"job {row.id} is not a predict job; start one with POST /jobs/predict")
-    result = row.done.get(Stage.PREDICT)
-    if result is None:
+    output = row.done.get(Stage.PREDICT)
+    if output is None:
         raise NotReported(f"job {row.id} is {row.state.value}; its file is available once it has succeeded")
-    file = artifacts.folder(result["artifact"]) / result["file"]
+    file = artifacts.folder(output["artifact"]) / output["file"]
     return file, MEDIA_TYPES[file.suffix]

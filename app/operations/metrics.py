@@ -20,7 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from app.inference import Inference
-from app.jobs.event_feed import Followers
+from app.jobs.event_feed import EventFeed
 from app.operations.background import in_background
 from masktune.contract.vocabulary import Counted, JobState
 
@@ -119,10 +119,10 @@ class Metrics:
             self._jobs.labels(state.value).set(counts.get(state, 0))
         self._oldest.set(oldest_queued)
 
-    def set_gauges(self, followers: Followers, inference: Inference) -> None:
+    def set_gauges(self, event_feed: EventFeed, inference: Inference) -> None:
         """Set the gauges of this process."""
         self._in_flight.set(self.inside)
-        self.followers.set(len(followers))
+        self.followers.set(len(event_feed))
         self.waiting.set(inference.waiting)
         self.set_loaded(inference.loaded)
 
@@ -170,7 +170,7 @@ class Metrics:
 
 
 @asynccontextmanager
-async def refreshed(metrics: Metrics, followers: Followers, inference: Inference) -> AsyncIterator[None]:
+async def refreshed(metrics: Metrics, event_feed: EventFeed, inference: Inference) -> AsyncIterator[None]:
     """Set the gauges every few seconds while the block runs, and drop them at its end.
 
     If several processes share an address, only one answers a scrape; the others report the values they last
@@ -178,15 +178,15 @@ async def refreshed(metrics: Metrics, followers: Followers, inference: Inference
     """
     forget_the_dead()
     try:
-        async with in_background(_refresh_periodically(metrics, followers, inference)):
+        async with in_background(_refresh_periodically(metrics, event_feed, inference)):
             yield
     finally:
         metrics.close()
 
 
-async def _refresh_periodically(metrics: Metrics, followers: Followers, inference: Inference) -> None:
+async def _refresh_periodically(metrics: Metrics, event_feed: EventFeed, inference: Inference) -> None:
     while True:
-        metrics.set_gauges(followers, inference)
+        metrics.set_gauges(event_feed, inference)
         await asyncio.sleep(GAUGES_SECONDS)
 
 

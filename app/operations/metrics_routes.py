@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from app.deps import FollowersDep, InferenceDep, MetricsDep, Reading
+from app.deps import EventFeedDep, InferenceDep, MetricsDep, Reading
 from app.http.responses import sends
 from app.operations.metrics import CONTENT_TYPE
 from app.operations.problems_routes import problems
@@ -20,8 +20,8 @@ router = APIRouter(tags=["service"])
     responses=sends("text/plain") | problems(503),
 )
 def get_metrics(
-    metrics: MetricsDep, session: Reading, followers: FollowersDep, inference: InferenceDep
+    metrics: MetricsDep, session: Reading, event_feed: EventFeedDep, inference: InferenceDep
 ) -> Response:
     metrics.set_jobs(jobs.counts(session), oldest_queued=jobs.oldest_queued_seconds(session))
-    metrics.set_gauges(followers, inference)
+    metrics.set_gauges(event_feed, inference)
     return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})

@@ -51,7 +51,7 @@ class Server(uvicorn.Server):
         if self._loop is not None and self.started:
             services = self._app.state.services
             with suppress(RuntimeError):  # an earlier signal has already closed the loop
-                self._loop.call_soon_threadsafe(services.followers.stop)
+                self._loop.call_soon_threadsafe(services.event_feed.stop)
                 self._loop.call_soon_threadsafe(services.inference.exports.stop)
 
 

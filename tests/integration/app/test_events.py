@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
-from app.jobs.event_feed import Followers
+from app.jobs.event_feed import EventFeed
 from app.jobs.event_stream import HEARTBEAT, frames
 from core.errors import Unavailable
 from core.queries import events, jobs, leases
@@ -80,12 +80,12 @@ def test_a_stream_behind_a_number_that_was_never_told_ends_with_its_job(
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(front.client.get, f"/jobs/{job}/events", headers=headers)
         try:
-            wait_until(lambda: len(front.services.followers) == 1, 10)
+            wait_until(lambda: len(front.services.event_feed) == 1, 10)
             front.end(lease)
             assert [event["id"] for event in parse(asked.result(10).text)] == ["3"]
         finally:
             assert front.client.portal is not None
-            front.client.portal.call(front.services.followers.stop)
+            front.client.portal.call(front.services.event_feed.stop)
 
 
 def test_a_stream_goes_over_what_is_gone(either: Front) -> None:
@@ -149,7 +149,7 @@ def work(database: Database, messages: int, *, end: bool = True) -> None:
             leases.end(session, lease, JobState.SUCCEEDED)
 
 
-async def ids(followers: Followers, job: str, *, after: int = 0) -> list[int]:
+async def ids(followers: EventFeed, job: str, *, after: int = 0) -> list[int]:
     async with asyncio.timeout(20):
         return [row.seq async for row in followers.follow(job, after=after, heartbeat=5) if row is not None]
 
@@ -158,7 +158,7 @@ def test_many_followers_at_different_places_each_get_all_of_theirs(database: Dat
     quick, slow = queued(database), queued(database)
 
     async def run() -> list[list[int]]:
-        followers = Followers(database, poll_seconds=0.01)
+        followers = EventFeed(database, poll_seconds=0.01)
         waiting = [
             asyncio.create_task(ids(followers, job, after=n)) for job in (quick, slow) for n in (0, 2, 5)
         ]
@@ -181,7 +181,7 @@ def test_reconnecting_anywhere_loses_and_repeats_nothing(front: Front, cut: list
     job = finished(front, *"abcdefghij")
 
     async def run() -> list[int]:
-        followers, seen = Followers(front.services.database, poll_seconds=0.01), list[int]()
+        followers, seen = EventFeed(front.services.database, poll_seconds=0.01), list[int]()
         for length in [*cut, 1000]:
             after = seen[-1] if seen else 0
             taken = 0
@@ -203,7 +203,7 @@ def test_an_event_that_cannot_be_understood_ends_no_reader_in_silence(database: 
         events.add(session, strange, EventType.STATE, {"state": "hibernating"})
 
     async def run() -> tuple[str, list[int]]:
-        followers = Followers(database, poll_seconds=0.001)
+        followers = EventFeed(database, poll_seconds=0.001)
         with pytest.raises(Unavailable) as told:
             await ids(followers, strange)
         await asyncio.to_thread(work, database, 1)
@@ -217,7 +217,7 @@ def test_an_event_that_cannot_be_understood_ends_no_reader_in_silence(database: 
 
 def test_a_long_history_is_read_in_batches(front: Front) -> None:
     job = finished(front, *map(str, range(10)))
-    followers = Followers(front.services.database, poll_seconds=60, batch=3)
+    followers = EventFeed(front.services.database, poll_seconds=60, batch=3)
     assert asyncio.run(ids(followers, job)) == list(range(1, 14))
 
 
@@ -225,7 +225,7 @@ def test_silence_is_filled_with_heartbeats_and_stopping_ends_the_stream(front: F
     job = front.job()
 
     async def run() -> list[bytes]:
-        followers, sent = Followers(front.services.database, poll_seconds=0.01), list[bytes]()
+        followers, sent = EventFeed(front.services.database, poll_seconds=0.01), list[bytes]()
         async for chunk in frames(followers, job, after=1, instance="/jobs/x/events", heartbeat=0.03):
             sent.append(chunk)
             if sent.count(HEARTBEAT) == 2:
@@ -243,7 +243,7 @@ def test_a_database_that_stays_away_ends_the_stream_with_a_problem(front: Front)
     job = front.job()
 
     async def run() -> list[bytes]:
-        followers = Followers(Database(f"sqlite:///{front.settings.data_dir}/empty.db"), poll_seconds=0.001)
+        followers = EventFeed(Database(f"sqlite:///{front.settings.data_dir}/empty.db"), poll_seconds=0.001)
         return [chunk async for chunk in frames(followers, job, after=0, instance="/jobs/x/events")]
 
     (last,) = asyncio.run(run())[1:]
@@ -257,7 +257,7 @@ def test_no_more_streams_than_the_process_may_keep(front: Front) -> None:
     job = front.job()
 
     async def run() -> list[bytes]:
-        followers = Followers(front.services.database, poll_seconds=0.01, most=1)
+        followers = EventFeed(front.services.database, poll_seconds=0.01, most=1)
         first = followers.follow(job, after=0, heartbeat=5)
         await anext(first)
         # Let in before the first had begun: it learns in its stream what a later one is told by a 503.
@@ -304,4 +304,4 @@ def test_a_client_that_leaves_is_forgotten(
             await front.app(scope, receive, send)
 
     asyncio.run(run())
-    wait_until(lambda: len(front.services.followers) == 0, 5)
+    wait_until(lambda: len(front.services.event_feed) == 0, 5)

@@ -127,7 +127,7 @@ def test_a_stored_problem_has_its_type_and_code(behind: Front) -> None:
 
 def test_a_problem_of_a_stream_names_the_path_with_its_prefix(behind: Front) -> None:
     async def run() -> bytes:
-        followers = behind.services.followers
+        followers = behind.services.event_feed
         return [chunk async for chunk in frames(followers, "job_gone", after=0, instance="/mt/jobs/x")][-1]
 
     data = json.loads(asyncio.run(run()).partition(b"data: ")[2])

@@ -866,7 +866,7 @@ def test_honest_clients_are_not_slow(listen: Listen, tmp_path: Path) -> None:
         paused.sendall(body)
         assert paused.recv(65_536).startswith(b"HTTP/1.1 202 ")
         time.sleep(Impatient.limits.head * 2)
-        assert len(server.services.followers) == 1
+        assert len(server.services.event_feed) == 1
 
 
 def until(true: Callable[[], bool], *, seconds: float = 10) -> None:
@@ -986,14 +986,14 @@ def test_idle_event_streams_are_bounded(listen: Listen) -> None:
     stream = f"GET /jobs/{server.job()}/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n".encode()
     open_ = [server.connect(stream + b"\r\n") for _ in range(2)]
     assert all(connection.recv(65_536).startswith(b"HTTP/1.1 200 ") for connection in open_)
-    until(lambda: len(server.services.followers) == 2)
+    until(lambda: len(server.services.event_feed) == 2)
     refused = server.ask(stream + b"Connection: close\r\n\r\n")
     assert refused.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: 5" in refused
     assert b"/problems/overloaded" in refused
     assert server.ask(HEAD + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 200 ")
     open_.pop().close()
-    until(lambda: len(server.services.followers) == 1)
+    until(lambda: len(server.services.event_feed) == 1)
     open_.append(server.connect(stream + b"\r\n"))
     assert open_[-1].recv(65_536).startswith(b"HTTP/1.1 200 ")
     for connection in open_:
@@ -1011,12 +1011,12 @@ def test_who_left_keeps_no_stream_by_a_request_behind_it(listen: Listen) -> None
     )
     open_ = [server.connect(stream) for _ in range(3)]
     assert all(connection.recv(65_536).startswith(b"HTTP/1.1 200 ") for connection in open_)
-    until(lambda: len(server.services.followers) == 3)
+    until(lambda: len(server.services.event_feed) == 3)
     for connection in open_:
         connection.sendall(HEAD + b"\r\n")
         time.sleep(0.05)  # it has arrived
         connection.close()
-    until(lambda: not len(server.services.followers), seconds=40)
+    until(lambda: not len(server.services.event_feed), seconds=40)
 
 
 def test_thousands_of_idle_event_streams_leave_room_for_everybody_else(listen: Listen) -> None:
@@ -1031,9 +1031,9 @@ def test_thousands_of_idle_event_streams_leave_room_for_everybody_else(listen: L
                 connection = stack.enter_context(server.connect(stream.encode()))
                 told[connection.recv(65_536)[9:12]] += 1
             assert told == {b"200": 500, b"503": 1_500}
-            assert len(server.services.followers) == 500
+            assert len(server.services.event_feed) == 500
             assert server.ask(HEAD + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 200 ")
-        until(lambda: not len(server.services.followers))
+        until(lambda: not len(server.services.event_feed))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -60,7 +60,7 @@ def test_the_head_of_a_stream_is_no_stream(listen: Callable[..., Listening]) -> 
     assert b"content-type: text/event-stream" in head
     assert b"content-length" not in head
     assert behind.startswith(b"HTTP/1.1 200 ")  # the answer of the next request
-    assert len(server.services.followers) == 0
+    assert len(server.services.event_feed) == 0
 
 
 def test_the_head_of_a_file_has_its_size(listen: Callable[..., Listening]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from app.datasets.samples import media_type
 from app.datasets.uploads import Spool, clear_abandoned
-from app.jobs.event_stream import frame, wanted
+from app.jobs.event_stream import accepts_stream, frame
 from app.operations.health import FORWARD_SECONDS, ForwardCheck
 from app.operations.limits import FRAMING, limit_of
 from app.operations.problems_routes import storage_error
@@ -105,7 +105,7 @@ def test_an_event_is_one_line_of_data() -> None:
     ],
 )
 def test_who_asks_for_a_stream_gets_one(accept: str, stream: bool) -> None:
-    assert wanted(accept) is stream
+    assert accepts_stream(accept) is stream
 
 
 def test_times_are_utc() -> None:
