@@ -22,7 +22,7 @@ class Figure:
     """A share in 0..1 with its interval, if it has one. `lowest`: of all groups or classes of the model."""
 
     arm: Arm
-    value: float
+    share: float
     low: float | None
     high: float | None
     lowest: bool = False
@@ -33,7 +33,7 @@ class Figure:
 
     @property
     def text(self) -> str:
-        return percent(self.value)
+        return percent(self.share)
 
     @property
     def interval(self) -> str:
@@ -53,7 +53,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Place:
+class ScaledDifference:
     """A difference on a scale: its ends, its estimate and zero, as positions in percent from the left."""
 
     difference: ArmDifference
@@ -75,7 +75,7 @@ def statistics(report: Report, split: str) -> list[Row]:
     for name in statistics_in_order(report, split):
         of_arms = {arm: metrics.statistic(name) for arm, metrics in report.metrics[split].items()}
         figures = [
-            Figure(arm, value, low, high) for arm, (value, low, high) in of_arms.items() if value is not None
+            Figure(arm, share, low, high) for arm, (share, low, high) in of_arms.items() if share is not None
         ]
         rows.append(Row(*STATISTICS[name], None, _sorted(figures)))
     return rows
@@ -127,7 +127,7 @@ def _sorted(figures: Iterable[Figure]) -> tuple[Figure, ...]:
     return tuple(by_arm[arm] for arm in in_order(by_arm))
 
 
-def places(differences: Sequence[ArmDifference]) -> list[Place]:
+def on_one_scale(differences: Sequence[ArmDifference]) -> list[ScaledDifference]:
     """Place the differences on one scale, so that lengths compare; at least ±5 points wide."""
     grouped = any(d.statistic == "worst_group_accuracy" for d in differences)
     hidden = ("balanced_accuracy", "worst_class_accuracy") if grouped else ()
@@ -135,23 +135,15 @@ def places(differences: Sequence[ArmDifference]) -> list[Place]:
     low = 1.05 * min(-0.05, *(d.low for d in differences), 0)
     high = 1.05 * max(0.05, *(d.high for d in differences), 0)
 
-    def place(value: float) -> float:
-        return round(100 * (value - low) / (high - low), 3)
+    def position(points: float) -> float:
+        return round(100 * (points - low) / (high - low), 3)
 
-    return [Place(d, place(d.low), place(d.high), place(d.estimate), place(0.0)) for d in differences]
+    return [
+        ScaledDifference(d, position(d.low), position(d.high), position(d.estimate), position(0.0))
+        for d in differences
+    ]
 
 
 def date(seconds: float) -> str:
     """Format a time in seconds since 1970."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%d %B %Y, %H:%M UTC")
-
-
-def duration(seconds: float) -> str:
-    """Format a duration, e.g. "4.2 s", "3 min 20 s", "2 h 5 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"

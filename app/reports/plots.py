@@ -73,13 +73,13 @@ def risk_coverage(curves: Mapping[Arm, RiskCurve], *, name: str) -> Markup:
     axes.set_xlim(0, 100)
     axes.set_ylim(0, _top(curves))
     _frame(axes, "coverage: inputs answered, %", "risk: wrong answers, %")
-    said = "; ".join(
+    summary = "; ".join(
         f"{ARM_NAMES[arm]} is wrong on {percent(curve.points[-1].risk)} when it answers "
         f"{percent(curve.points[-1].coverage)} of the inputs"
         for arm, curve in ((arm, curves[arm]) for arm in in_order(curves))
         if curve.points
     )
-    return _svg(figure, name=name, label=f"Risk over coverage: {said}")
+    return _svg(figure, name=name, label=f"Risk over coverage: {summary}")
 
 
 def _top(curves: Mapping[Arm, RiskCurve]) -> float:
@@ -89,13 +89,13 @@ def _top(curves: Mapping[Arm, RiskCurve]) -> float:
     return min(102.0, 108 * float(max([0.005, *settled, *risks])))
 
 
-def reliability(arm: Arm, found: Reliability, *, name: str) -> Markup:
+def reliability(arm: Arm, measured: Reliability, *, name: str) -> Markup:
     """Plot accuracy over confidence, with each bin's interval; larger dots hold more samples."""
     figure = _figure(2.7, 2.7)
     axes = figure.add_subplot()
     axes.plot([0, 100], [0, 100], color=_COLOR["soft"], linewidth=0.8, linestyle=(0, (4, 3)))
-    total = max(1, sum(b.n for b in found.bins))
-    for b in found.bins:
+    total = max(1, sum(b.n for b in measured.bins))
+    for b in measured.bins:
         x, y = 100 * b.confidence, 100 * b.accuracy
         if b.accuracy_low is not None and b.accuracy_high is not None:
             axes.plot([x, x], [100 * b.accuracy_low, 100 * b.accuracy_high], color=_COLOR[arm], linewidth=1)
@@ -112,7 +112,7 @@ def reliability(arm: Arm, found: Reliability, *, name: str) -> Markup:
     axes.set_ylim(-4, 104)
     axes.set_aspect("equal")
     _frame(axes, "confidence, %", "accuracy, %")
-    label = f"Reliability of {ARM_NAMES[arm]}: off by {100 * found.ece:.1f} points on average"
+    label = f"Reliability of {ARM_NAMES[arm]}: off by {100 * measured.ece:.1f} points on average"
     return _svg(figure, name=name, label=label)
 
 
@@ -150,8 +150,8 @@ def _svg(figure: Figure, *, name: str, label: str) -> Markup:
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with _drawing, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata=metadata)
-    drawn = _inline(buffer.getvalue(), name, label)  # escapes the label
-    return Markup(drawn)  # noqa: S704  # nosec B704
+    element = _inline(buffer.getvalue(), name, label)  # escapes the label
+    return Markup(element)  # noqa: S704  # nosec B704
 
 
 def _inline(svg: str, name: str, label: str) -> str:

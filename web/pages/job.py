@@ -9,7 +9,8 @@ from nicegui import background_tasks, ui
 
 from masktune import AsyncClient, ClientError, Event, Job, OwnKey
 from masktune.client.calls import get, pages
-from masktune.contract.stages import STAGES
+from masktune.contract.stages import STAGES as STAGE_NAMES
+from masktune.contract.vocabulary import STAGES, JobKind
 from web.charts import svg
 from web.forms.kinds import FORMS
 from web.job_timeline import JobTimeline
@@ -168,10 +169,10 @@ def _link(text: str, path: str, kind: str = "") -> None:
 def stages(job: Job, timeline: JobTimeline) -> list[tuple[str, str]]:
     """(CSS class, name) of each stage: done, current, or still to come."""
     states = []
-    order = labels.STAGES_OF.get(job.kind, ())
+    order = STAGES[JobKind(job.kind)]
     before = order[: order.index(job.stage)] if job.stage in order else ()
     for stage in order:
         done = stage in timeline.finished or stage in before or job.state == "succeeded"
         state = "done" if done else "now" if stage == job.stage and job.state == "running" else ""
-        states.append((state, STAGES[stage]))
+        states.append((state, STAGE_NAMES[stage]))
     return states

@@ -5,10 +5,10 @@ from __future__ import annotations
 from nicegui import ui
 
 from masktune import Model
+from masktune.contract.report.text import names
 from web.forms.kinds import BACKBONES
 from web.paging import Pager, first
 from web.shell import html, notify_on_error, page
-from web.text import labels
 from web.transport.connection import api
 from web.widgets import select_field, show_pages
 
@@ -28,7 +28,7 @@ async def show() -> None:
     is_empty = not await newest.page()
 
     def draw_table(models: list[Model]) -> None:
-        html("models", models=models, aliases_of=aliases_of, names=names)
+        html("models", models=models, aliases_of=aliases_of, names=dataset_names)
 
     async def draw(pager: Pager[Model]) -> None:
         await pager.page()
@@ -41,7 +41,7 @@ async def show() -> None:
         await draw(Pager(connection.models.list(arm=arm.value or None, limit=PER_PAGE + 1), PER_PAGE))
 
     datasets = await first(connection.datasets.list(limit=OFFERED), OFFERED)
-    names = {dataset.id: dataset.name for dataset in datasets}
+    dataset_names = {dataset.id: dataset.name for dataset in datasets}
     html("models_title", aliases=aliases)
     own = await connection.keys.whoami()
     if own.may("train"):
@@ -52,7 +52,8 @@ async def show() -> None:
             empty=is_empty,
             largest=(await connection.limits()).max_upload_bytes,
         )
+    arms = {"": "all kinds"} | {arm.value: names.ARM_NAMES[arm] for arm in names.ARMS}
     with ui.element("div").style("max-width: 280px; margin-bottom: 16px"):
-        arm = select_field("Kind", {"": "all kinds"} | labels.ARMS, "", on_change=filter_by_arm)
+        arm = select_field("Kind", arms, "", on_change=filter_by_arm)
     holder = ui.element("div")
     await draw(newest)

@@ -7,30 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from masktune import Dataset, ImportReport, Model
+from masktune.contract.report.text.names import ARM_NAMES, ARMS
 from masktune.contract.stages import STAGES
+from masktune.contract.vocabulary import Arm
 
 Json = Mapping[str, Any]
-
-ARMS = {
-    "erm": "ERM",
-    "baseline": "Baseline",
-    "masktune_control": "Control",
-    "retrained_control": "Control head",
-    "masktune": "MaskTune",
-    "retrained": "Retrained head",
-    "imported": "Imported",
-}
-"""Arms in reading order: before, the same amount of training, after."""
-
-ARM_SENTENCES = {
-    "erm": "before: plain training",
-    "baseline": "before: the model that the judged one was made from",
-    "masktune_control": "the same extra budget, without the masks that are judged",
-    "retrained_control": "the last layer fitted alike, without the groups that are judged",
-    "masktune": "after: finetuned with the salient pixels masked",
-    "retrained": "after: the last layer refitted, balanced over groups",
-    "imported": "imported from a file",
-}
 
 KINDS = {
     "masktune": (
@@ -50,17 +31,6 @@ KINDS = {
     ),
     "predict": ("Predict a split", "A model's answer for every sample of a split, as a file to download."),
     "import": ("Import", "Check and pack the uploaded images."),
-}
-
-STAGES_OF = {
-    "import": ("import",),
-    "erm": ("erm", "calibrate", "evaluate"),
-    "mask": ("mask",),
-    "finetune": ("finetune", "calibrate", "evaluate"),
-    "masktune": ("erm", "mask", "finetune", "control", "calibrate", "evaluate"),
-    "retrain_head": ("retrain_head", "control", "calibrate", "evaluate"),
-    "evaluate": ("calibrate", "evaluate"),
-    "predict": ("predict",),
 }
 
 TONES = {
@@ -177,22 +147,6 @@ def number(count: float | None) -> str:
     return "–" if count is None else f"{count:,.0f}"
 
 
-def duration(seconds: float | None) -> str:
-    """Format a duration, e.g. "45 s", "3 min 20 s", "2 h 5 min"."""
-    if seconds is None:
-        return "–"
-    if 0 < seconds < 1:
-        return "under 1 s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if minutes < 10 else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
-
-
 def ago(at: datetime | None, now: datetime | None = None) -> str:
     """How long ago, in the largest unit that fits."""
     if at is None:
@@ -219,7 +173,7 @@ def kind(name: str) -> str:
 
 
 def arm(name: str) -> str:
-    return ARMS.get(name, name)
+    return ARM_NAMES[Arm(name)] if name in ARM_NAMES else name
 
 
 def model_label(model: Model, dataset: str = "") -> str:
@@ -234,7 +188,7 @@ def shorten(text: str, most: int = 40) -> str:
 
 
 def arms_in_order(by_arm: Mapping[str, object]) -> list[str]:
-    """The arms that are present, in the order of `ARMS`; unknown ones last."""
+    """The arms that are present, in reading order; unknown ones last."""
     return [*(a for a in ARMS if a in by_arm), *(a for a in by_arm if a not in ARMS)]
 
 

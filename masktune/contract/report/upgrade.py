@@ -142,7 +142,8 @@ def _gallery(section: Json, arm: Arm) -> Json:
 
     return _rename(section, {"rule": "rules", "turns": "class_balanced_order"}) | {
         "items": [
-            _rename(item, names) | {"arms": _by_arm(item["arms"], arm, answer)} for item in section["items"]
+            _rename(image, names) | {"arms": _by_arm(image["arms"], arm, answer)}
+            for image in section["items"]
         ]
     }
 

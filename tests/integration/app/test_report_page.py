@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.reports import plots as figures
-from app.reports.figures import duration, places, slices
+from app.reports.figures import on_one_scale, slices
 from app.reports.service import render
 from masktune.contract.report import Report
 from masktune.contract.report.text import verdict
+from masktune.contract.report.text.formats import duration
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import GROUPS, evidence, report
 
@@ -135,19 +136,19 @@ def test_every_arm_has_its_figures_with_intervals() -> None:
         for figure in row.figures:
             assert figure.low is not None
             assert figure.high is not None
-            assert figure.low <= figure.value <= figure.high
+            assert figure.low <= figure.share <= figure.high
     for arm in arms:
         assert sum(f.lowest for row in rows for f in row.figures if f.arm == arm) == 1
     assert "The same on the val split (400 samples)" in _text(report())
 
 
 def test_differences_are_drawn_where_they_are() -> None:
-    placed = places(Report.model_validate(report()).differences["test"])
-    assert placed
-    for place in placed:
-        assert 0 <= place.low <= place.at <= place.high <= 100
-        assert 0 < place.zero < 100
-        assert (place.sign == "better") == (place.low > place.zero)
+    differences = on_one_scale(Report.model_validate(report()).differences["test"])
+    assert differences
+    for scaled in differences:
+        assert 0 <= scaled.low <= scaled.at <= scaled.high <= 100
+        assert 0 < scaled.zero < 100
+        assert (scaled.sign == "better") == (scaled.low > scaled.zero)
 
 
 @pytest.mark.parametrize("groups", [True, False])
@@ -181,10 +182,10 @@ def test_the_three_questions_are_answered_in_order_and_with_their_evidence() -> 
     text = re.sub(r"[ \n]+", " ", _read(_html(value)).text)
     questions = ("Does the model rely on a shortcut?", "Did MaskTune help?", "Can I trust the new model?")
     parts = [f"{number}. {question}" for number, question in enumerate(questions, start=1)]
-    places = [text.rindex(part) for part in parts]
-    assert places == sorted(places)
+    on_one_scale = [text.rindex(part) for part in parts]
+    assert on_one_scale == sorted(on_one_scale)
     first, second, third = (
-        text[start:end] for start, end in zip(places, [*places[1:], len(text)], strict=True)
+        text[start:end] for start, end in zip(on_one_scale, [*on_one_scale[1:], len(text)], strict=True)
     )
     for evidence_of_the_shortcut in (
         "It relies on a shortcut",

@@ -37,12 +37,28 @@ def percent_interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{100 * low:.1f} – {100 * high:.1f}"
 
 
-def effect(value: float) -> str:
+def effect(size: float) -> str:
     """An effect between 0 and 1, or below 0."""
-    return f"{value:.2f}".replace("-", "−")
+    return f"{size:.2f}".replace("-", "−")
 
 
 def first_names(names: Sequence[str], most: int = 5) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def duration(seconds: float | None) -> str:
+    """Format a duration, e.g. "45 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds is None:
+        return "–"
+    if 0 < seconds < 1:
+        return "under 1 s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes < 10 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"

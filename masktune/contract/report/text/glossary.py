@@ -32,7 +32,7 @@ _RETRAINED_HEAD = (
         "training split.",
     ),
     (
-        "Control",
+        "Control head",
         "The same layer fitted on the same features, its penalty chosen by the same rule, but balanced over "
         "classes alone. What the retrained head gains over it is not due to retraining alone.",
     ),

@@ -24,7 +24,7 @@ ARM_NAMES: Mapping[Arm, str] = {
     Arm.ERM: "ERM",
     Arm.BASELINE: "Baseline",
     Arm.MASKTUNE_CONTROL: "Control",
-    Arm.RETRAINED_CONTROL: "Control",
+    Arm.RETRAINED_CONTROL: "Control head",
     Arm.MASKTUNE: "MaskTune",
     Arm.RETRAINED: "Retrained head",
     Arm.IMPORTED: "Imported",

@@ -45,15 +45,15 @@ def undivided_classes(names: Sequence[str], divided: int) -> str:
     return f"As far as the maps show, the model looks at {images} of {first_names(names)} in one way."
 
 
-def agreement(found: GroupAgreement | None) -> str | None:
+def agreement(measured: GroupAgreement | None) -> str | None:
     """How well inferred slices match the true groups."""
-    if found is None:
+    if measured is None:
         return None
-    verb = {"high": "follow", "partial": "partly follow", "low": "do not follow"}[found.degree]
+    verb = {"high": "follow", "partial": "partly follow", "low": "do not follow"}[measured.degree]
     return (
         f"Here the true groups are known: the slices {verb} them (adjusted mutual information "
-        f"{found.adjusted_mutual_information:.2f}, {found.low:.2f} – {found.high:.2f}, over {found.n:,} "
-        "images; 0 is chance, 1 is identical)."
+        f"{measured.adjusted_mutual_information:.2f}, {measured.low:.2f} – {measured.high:.2f}, over "
+        f"{measured.n:,} images; 0 is chance, 1 is identical)."
     )
 
 
@@ -82,13 +82,13 @@ def masks(summary: MaskSummary | None) -> tuple[tuple[str, str], ...]:
     )
 
 
-def disagreement(found: Disagreement | None, after: Arm) -> str | None:
+def disagreement(measured: Disagreement | None, after: Arm) -> str | None:
     """How often the two models differ, which needs no labels."""
-    if found is None:
+    if measured is None:
         return None
     return (
-        f"ERM and {within_sentence(after)} give different answers on {found.disagree:,} of {found.n:,} "
-        f"samples: {percent(found.share)} ({percent(found.low)} – {percent(found.high)}). "
+        f"ERM and {within_sentence(after)} give different answers on {measured.disagree:,} of {measured.n:,} "
+        f"samples: {percent(measured.share)} ({percent(measured.low)} – {percent(measured.high)}). "
         "It needs no labels: a larger share on new inputs is a warning that they are unlike these."
     )
 
@@ -138,20 +138,20 @@ def copies(left_out: int | None) -> str:
     )
 
 
-def reliability(found: Reliability) -> str:
+def reliability(measured: Reliability) -> str:
     """Whether the model is over- or underconfident, and whether chance alone would explain the error."""
-    over = found.overconfidence
+    over = measured.overconfidence
     confidence = (
         "neither over- nor underconfident"
         if abs(over) < 0.0005
         else f"{'overconfident' if over > 0 else 'underconfident'} by {100 * abs(over):.1f} points"
     )
-    interval = percent_interval(found.ece_low, found.ece_high)
-    text = f"interval {interval}, n = {found.n:,}; on average {confidence}. "
-    if found.non_finite:
-        text = f"{found.non_finite:,} answers that are not finite numbers are left out; {text}"
-    chance = f"{100 * found.ece_by_chance:.1f}"
-    if found.ece <= found.ece_by_chance:
+    interval = percent_interval(measured.ece_low, measured.ece_high)
+    text = f"interval {interval}, n = {measured.n:,}; on average {confidence}. "
+    if measured.non_finite:
+        text = f"{measured.non_finite:,} answers that are not finite numbers are left out; {text}"
+    chance = f"{100 * measured.ece_by_chance:.1f}"
+    if measured.ece <= measured.ece_by_chance:
         return (
             f"{text}Perfectly calibrated probabilities would be off by up to {chance} points on so few "
             "samples, so no fault is shown."
@@ -162,11 +162,11 @@ def reliability(found: Reliability) -> str:
     )
 
 
-def reliability_at_temperature(found: Reliability | None, temperature: Temperature | None) -> str:
+def reliability_at_temperature(measured: Reliability | None, temperature: Temperature | None) -> str:
     """How far the probabilities are off after the temperature is applied."""
-    if found is None or temperature is None:
+    if measured is None or temperature is None:
         return ""
     return (
-        f"In predictions, at temperature {temperature.value:.2f}: {100 * found.ece:.1f} points off "
-        f"({percent_interval(found.ece_low, found.ece_high)})."
+        f"In predictions, at temperature {temperature.value:.2f}: {100 * measured.ece:.1f} points off "
+        f"({percent_interval(measured.ece_low, measured.ece_high)})."
     )

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from masktune import Dataset, Model
-from masktune.contract.stages import STAGES
+from masktune.contract.report.text import formats
+from masktune.contract.stages import STAGES as STAGE_NAMES
+from masktune.contract.vocabulary import STAGES
 from web.text import labels
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -26,7 +28,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
     ],
 )
 def test_durations_in_the_units_that_tell(seconds: float, said: str) -> None:
-    assert labels.duration(seconds) == said
+    assert formats.duration(seconds) == said
 
 
 @pytest.mark.parametrize(
@@ -37,7 +39,7 @@ def test_how_long_ago(before: int, said: str) -> None:
 
 
 def test_what_is_not_known_is_a_dash() -> None:
-    assert [labels.percent(None), labels.number(None), labels.duration(None), labels.ago(None)] == ["–"] * 4
+    assert [labels.percent(None), labels.number(None), formats.duration(None), labels.ago(None)] == ["–"] * 4
 
 
 def test_shares() -> None:
@@ -48,9 +50,9 @@ def test_arms_stand_before_first_and_strangers_last() -> None:
     assert labels.arms_in_order({"new": 1, "masktune": 1, "erm": 1}) == ["erm", "masktune", "new"]
 
 
-def test_every_stage_of_every_kind_has_words() -> None:
-    assert {stage for stages in labels.STAGES_OF.values() for stage in stages} <= STAGES.keys()
-    assert labels.STAGES_OF.keys() == labels.KINDS.keys()
+def test_every_kind_and_every_stage_has_a_name() -> None:
+    assert {stage for stages in STAGES.values() for stage in stages} <= STAGE_NAMES.keys()
+    assert labels.KINDS.keys() == STAGES.keys()
 
 
 @pytest.mark.parametrize(
