@@ -80,13 +80,13 @@ class _Scale:
     x_high: float
     y_high: float
 
-    def x(self, value: float) -> float:
+    def x(self, coordinate: float) -> float:
         span = self.x_high - self.x_low
-        share = (value - self.x_low) / span if span else 0.5
+        share = (coordinate - self.x_low) / span if span else 0.5
         return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
-    def y(self, value: float) -> float:
-        share = min(1.0, value / self.y_high) if self.y_high else 0.0
+    def y(self, coordinate: float) -> float:
+        share = min(1.0, coordinate / self.y_high) if self.y_high else 0.0
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
 
@@ -103,7 +103,7 @@ def ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> lis
     return [round(n * step, 10) for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def thinned(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
+def thin(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
     """Thin the points evenly to `MOST_POINTS`, keeping the first and the last."""
     if len(points) <= MOST_POINTS:
         return list(points)
@@ -113,33 +113,33 @@ def thinned(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, f
 
 def _axes(chart: Chart, scale: _Scale) -> list[str]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    drawn = []
+    elements = []
     for y in ticks(0, scale.y_high):
         at = scale.y(y)
-        drawn.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{at}" y2="{at}"/>')
-        drawn.append(
+        elements.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{at}" y2="{at}"/>')
+        elements.append(
             f'<text x="{LEFT - 6}" y="{at + 4}" text-anchor="end">{_tick(y, chart.percent_y)}</text>'
         )
     for x in ticks(scale.x_low, scale.x_high, 6, whole=chart.whole_x):
         at = scale.x(x)
         anchor = "end" if at > right - 14 else "middle"
-        drawn.append(
+        elements.append(
             f'<text x="{at}" y="{bottom + 16}" text-anchor="{anchor}">{_tick(x, chart.percent_x)}</text>'
         )
-    drawn.append(
+    elements.append(
         f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 3}" text-anchor="middle">{escape(chart.x_label)}</text>'
     )
-    drawn.append(f'<text x="4" y="14">{escape(chart.y_label)}</text>')
-    return drawn
+    elements.append(f'<text x="4" y="14">{escape(chart.y_label)}</text>')
+    return elements
 
 
-def _tick(value: float, percent: bool) -> str:
-    return f"{100 * value:g} %" if percent else f"{value:g}"
+def _tick(number: float, percent: bool) -> str:
+    return f"{100 * number:g} %" if percent else f"{number:g}"
 
 
 def _path(line: Line, scale: _Scale) -> str:
     steps, pen_down = [], False
-    points = thinned(line.points)
+    points = thin(line.points)
     for x, y in points:
         if y is None or not math.isfinite(y):
             pen_down = False

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from web.charts import MOST_POINTS, Band, Chart, Line, svg, thinned, ticks
+from web.charts import MOST_POINTS, Band, Chart, Line, svg, thin, ticks
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,6 @@ def test_the_band_is_closed_and_the_mark_is_drawn() -> None:
 
 def test_long_lines_are_thinned_and_keep_their_ends() -> None:
     points = [(float(n), float(n)) for n in range(10_000)]
-    kept = thinned(points)
+    kept = thin(points)
     assert len(kept) == MOST_POINTS
     assert (kept[0], kept[-1]) == (points[0], points[-1])

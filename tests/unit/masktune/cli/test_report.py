@@ -26,7 +26,8 @@ def test_the_columns_are_the_models_in_reading_order() -> None:
 def test_the_control_of_a_retrained_head_is_not_a_training() -> None:
     value = report()
     value["models"] = {"retrained_control": value["models"]["masktune_control"]}
-    assert legend(Report.model_validate(value)) == "Control head: the same last layer, refitted without groups."
+    text = legend(Report.model_validate(value))
+    assert text == "Control head: the same last layer, refitted without groups."
 
 
 def test_every_figure_has_its_interval_and_every_group_its_counts() -> None:
