@@ -126,8 +126,7 @@ class JobTimeline:
         return f"{state.state}, attempt {state.attempt}" + (f": {why}" if why else "")
 
     def _log(self, event: Event, line: str) -> None:
-        at = event.at.strftime("%H:%M:%S") if event.at is not None else ""
-        self._lines[event.id] = f"{at}  {line}"
+        self._lines[event.id] = f"{event.at:%H:%M:%S}  {line}"
         if len(self._lines) > 2 * LOG_LINES:
             for number in sorted(self._lines)[:-LOG_LINES]:
                 del self._lines[number]

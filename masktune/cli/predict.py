@@ -125,7 +125,7 @@ def _newest(session: Session) -> str:
     models = [model for model in tuned if model is not None] or list(islice(listed(limit=1), 1))
     if not models:
         fail("there is no model yet; train one with `masktune jobs start masktune --dataset ds_…`", REFUSED)
-    newest = max(models, key=lambda model: model.created_at.timestamp() if model.created_at else 0.0)
+    newest = max(models, key=lambda model: model.created_at)
     session.say(f"using the newest model, {newest.id}; choose another with --model")
     return newest.id
 

@@ -168,14 +168,14 @@ class Dataset(Resource):
     id: str
     name: str
     state: DatasetState
-    format: str | None = Field(None, description="As the import found it; until then as requested.")
+    format: str = Field(description="As the import found it; until then as requested.")
     source: dict[str, Any] = {}
     classes: list[str] = []
     splits: dict[str, int] = {}
     groups: list[Group] = []
     report: ImportReport | None = None
     job: str | None = Field(None, description="The import job.")
-    created_at: Time | None = None
+    created_at: Time
     ended_at: Time | None = None
 
 
@@ -183,10 +183,10 @@ class Sample(Shape):
     """One image of a data set. `id` is its number there."""
 
     id: int
-    path: str | None = Field(None, description="Its name in the upload.")
+    path: str = Field(description="Its name in the upload.")
     label: str = Field(description="The name of its class.")
     split: str
     group: str | None = None
-    width: int | None = None
-    height: int | None = None
-    sha256: str | None = Field(None, description="Digest of the image file.")
+    width: int
+    height: int
+    sha256: str = Field(description="Digest of the image file.")

@@ -63,7 +63,7 @@ class Job(Resource):
     metrics: JobMetrics = {}
     error: Problem | None = Field(None, description="Why the job failed, and what to do about it.")
     events: int = Field(0, description="Number of the newest event.")
-    created_at: Time | None = None
+    created_at: Time
     queued_at: Time | None = None
     started_at: Time | None = None
     cancelling_at: Time | None = None
@@ -200,7 +200,7 @@ class Event(Shape):
 
     id: int
     type: EventTypeName
-    at: Time | None = None
+    at: Time
     data: EventData | JobMetrics = Field(default_factory=EventData)
 
     @model_validator(mode="wrap")

@@ -27,7 +27,7 @@ class Key(Shape):
     id: str
     name: str
     scopes: list[ScopeName]
-    created_at: Time | None = None
+    created_at: Time
     revoked_at: Time | None = Field(None, description="When the key was revoked; null while it is valid.")
 
 

@@ -110,11 +110,11 @@ class Model(Resource):
     arm: ArmName
     backbone: str
     classes: list[str]
-    image_size: int | None = Field(None, description="Side in pixels of the square that the network sees.")
+    image_size: int = Field(description="Side in pixels of the square that the network sees.")
     erm: str | None = Field(None, description="The ERM model it was tuned from: the other half of the pair.")
     calibration: CalibrationRef | None = None
     metrics: ModelMetrics = ModelMetrics()
-    created_at: Time | None = None
+    created_at: Time
 
 
 class AliasMove(Shape):
@@ -130,8 +130,8 @@ class Alias(Shape):
 
     name: str
     model: str
-    version: int = Field(1, description="Number of moves so far.")
-    updated_at: Time | None = None
+    version: int = Field(description="Number of moves so far.")
+    updated_at: Time
 
 
 class AliasWithHistory(Alias):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from nicegui import ui
@@ -176,6 +175,6 @@ async def _earlier_rates(connection: AsyncClient) -> list[MeasuredRates]:
     jobs: list[Job] = []
     for kind in ("masktune", "erm"):
         jobs += await first(connection.jobs.list(kind=kind, state="succeeded", limit=REPORTS), REPORTS)
-    jobs.sort(key=lambda job: job.created_at or datetime.min.replace(tzinfo=UTC), reverse=True)
+    jobs.sort(key=lambda job: job.created_at, reverse=True)
     # Concurrently: sequential requests took most of the page's loading time.
     return [job_rates for job_rates in await asyncio.gather(*map(rates, jobs[:REPORTS])) if job_rates]

@@ -13,6 +13,8 @@ from masktune.contract.report.text.answers import EVIDENCE
 from web.shell import render
 from web.text import labels
 
+CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
+
 
 def drawn(template: str, **values: Any) -> str:
     """The template with links that lead nowhere, its spaces made one."""
@@ -82,7 +84,14 @@ SPLITS = ("train", "val", "calibration", "test")
 
 def dataset(**fields: Any) -> Dataset:
     splits = {"train": 90, "test": 30}
-    made: dict[str, Any] = {"id": "ds_1", "name": "birds", "state": "ready", "splits": splits}
+    made: dict[str, Any] = {
+        "id": "ds_1",
+        "name": "birds",
+        "state": "ready",
+        "format": "auto",
+        **CREATED,
+        "splits": splits,
+    }
     return Dataset.model_validate(made | fields)
 
 

@@ -41,6 +41,7 @@ FULL_REPORT: dict[str, Any] = {
     "ignored": [{"path": ".DS_Store", "code": "junk", "detail": "it was ignored"}],
     "duplicates": [{"paths": ["a.png", "b.png"], "same_bytes": True, "codes": ["in_two_splits"]}],
 }
+SAMPLE = {"split": "test", "label": "a", "width": 28, "height": 28, "sha256": ""}
 BACKBONE = {"name": "tf_efficientnet_lite0", "library": "timm", "weights": "packaged", "image_size": 224}
 LIMITS = {
     "max_body_bytes": 1_000,
@@ -54,6 +55,7 @@ LIMITS = {
 }
 JOB: dict[str, Any] = {
     "id": "job_1",
+    "created_at": "2025-11-03T09:30:00.000Z",
     "kind": "masktune",
     "state": "succeeded",
     "stage": "evaluate",
@@ -65,6 +67,7 @@ JOB: dict[str, Any] = {
 FAILED = JOB | {"state": "failed", "error": {"title": "The job failed", "detail": "the disk\nis full"}}
 MODEL: dict[str, Any] = {
     "id": "mdl_2",
+    "created_at": "2025-11-03T09:30:00.000Z",
     "arm": "masktune",
     "backbone": "small_cnn",
     "classes": ["a", "b"],
@@ -76,6 +79,7 @@ ALIAS = {
     "name": "best",
     "model": "mdl_2",
     "version": 2,
+    "updated_at": "2025-11-03T09:30:00.000Z",
     "history": [{"version": 2, "model": "mdl_2", "at": "2025-11-03T09:30:00.000Z"}],
 }
 KEY: dict[str, Any] = {
@@ -178,7 +182,7 @@ DRIFT: dict[str, Any] = {
         (
             "datasets samples ds_1 --split test --most 2",
             "GET /datasets/ds_1/samples",
-            {"data": [{"id": n, "split": "test", "label": "a", "path": f"{n}.png"} for n in range(3)]},
+            {"data": [SAMPLE | {"id": n, "path": f"{n}.png"} for n in range(3)]},
             ["0.png", "1.png"],
         ),
         ("datasets delete ds_1", "DELETE /datasets/ds_1", {}, ["ds_1 is deleted"]),
@@ -296,7 +300,7 @@ ODD = "photos[/x] [old] :dog:"
         (
             "datasets samples ds_1",
             "GET /datasets/ds_1/samples",
-            {"data": [{"id": 1, "split": "test", "label": "a", "path": ODD}]},
+            {"data": [SAMPLE | {"id": 1, "path": ODD}]},
         ),
         ("jobs show job_1", "GET /jobs/job_1", FAILED | {"error": {"detail": ODD}}),
         ("keys create line", "POST /keys", KEY | {"secret": ODD}),

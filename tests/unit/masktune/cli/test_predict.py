@@ -15,7 +15,11 @@ CALIBRATION: dict[str, Any] = {
 
 
 def said(status: str, **calibration: Any) -> str:
-    selection = {"status": status, "threshold": 0.7, "calibration": CALIBRATION | calibration}
+    selection = {
+        "status": status,
+        "threshold": 0.7,
+        "calibration": CALIBRATION | calibration,
+    }
     return basis(Answer.model_validate({"model": "mdl_2", "predictions": [], "selection": selection}))
 
 

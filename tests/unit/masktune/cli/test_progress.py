@@ -10,6 +10,8 @@ from rich.console import Console
 from masktune import Job
 from masktune.cli.progress import describe, follow, sending
 
+CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
+
 STEPS: list[dict[str, Any]] = [
     {"state": "queued"},
     {"state": "running"},
@@ -22,7 +24,7 @@ STEPS: list[dict[str, Any]] = [
     {"state": "running", "stage": "newer", "progress": {"fraction": 0.9}},
     {"state": "succeeded", "stage": "evaluate", "progress": {"fraction": 1.0}},
 ]
-JOBS = [Job.model_validate({"id": "job_1", "kind": "masktune"} | step) for step in STEPS]
+JOBS = [Job.model_validate({"id": "job_1", "kind": "masktune", **CREATED} | step) for step in STEPS]
 
 
 def test_without_a_terminal_each_change_is_a_line() -> None:
@@ -52,14 +54,37 @@ def test_a_bar_has_names_as_they_are() -> None:
     console = Console(file=out, width=120, force_terminal=True)
     with sending(console, "uploading photos[/x] [old]") as on_sent:
         on_sent(512, 1024)
-    follow(console, [Job.model_validate({"id": "job_1", "kind": "erm", "state": "running", "stage": "[/x]"})])
+    follow(
+        console,
+        [
+            Job.model_validate(
+                {
+                    "id": "job_1",
+                    "kind": "erm",
+                    **CREATED,
+                    "state": "running",
+                    "stage": "[/x]",
+                }
+            )
+        ],
+    )
     assert "uploading photos[/x] [old]" in out.getvalue()
     assert "[/x]" in out.getvalue().rpartition("uploading")[2]
 
 
 def test_states_have_their_words() -> None:
     assert [describe(job) for job in JOBS][-2:] == ["newer", "succeeded"]
-    cancelling = Job.model_validate({"id": "job_1", "kind": "erm", "state": "cancelling", "stage": "erm"})
+    cancelling = Job.model_validate(
+        {
+            "id": "job_1",
+            "kind": "erm",
+            **CREATED,
+            "state": "cancelling",
+            "stage": "erm",
+        }
+    )
     assert describe(cancelling) == "cancelling"
-    plain = Job.model_validate({"id": "j", "kind": "retrain_head", "state": "running", "stage": "control"})
+    plain = Job.model_validate(
+        {"id": "j", "kind": "retrain_head", **CREATED, "state": "running", "stage": "control"}
+    )
     assert describe(plain) == "the same layer without groups"

@@ -13,6 +13,8 @@ import pytest
 from masktune import AsyncClient, Client, Retry
 from masktune.client.wire import EmittingFlow, Flow, Sleep
 
+CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
+
 E = TypeVar("E")
 T = TypeVar("T")
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -121,7 +123,13 @@ class Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 def job(**fields: Any) -> dict[str, Any]:
     """A job as the service returns it."""
-    return {"id": "job_1", "kind": "masktune", "state": "running", "progress": {"fraction": 0.5}} | fields
+    return {
+        "id": "job_1",
+        "kind": "masktune",
+        **CREATED,
+        "state": "running",
+        "progress": {"fraction": 0.5},
+    } | fields
 
 
 def problem(code: str, status: int, **fields: Any) -> httpx.Response:

@@ -32,7 +32,15 @@ from models.data.report import DuplicateSet, FileCode, ImportReport, Rejection
 from tests.support.reports import report
 from tests.unit.masktune.client.conftest import FAST, Chunks, Runner, Script, job, problem
 
-DATASET = {"id": "ds_1", "name": "birds", "state": "ready"}
+CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
+
+DATASET = {
+    "id": "ds_1",
+    "name": "birds",
+    "state": "ready",
+    "format": "auto",
+    **CREATED,
+}
 FULL_REPORT = {
     "count": 4,
     "rejected": [{"path": f"{n}.png", "code": "truncated", "detail": "it ends too early"} for n in range(3)],
@@ -42,10 +50,24 @@ FULL_REPORT = {
         | {"same_bytes": True, "codes": ["in_two_splits"]}
     ],
 }
-MODEL = {"id": "mdl_1", "arm": "erm", "backbone": "small_cnn", "classes": ["a", "b"]}
+MODEL = {
+    "id": "mdl_1",
+    "arm": "erm",
+    "backbone": "small_cnn",
+    "classes": ["a", "b"],
+    "image_size": 28,
+    **CREATED,
+}
 ALIAS = {"name": "best", "model": "mdl_1", "version": 2, "updated_at": "2025-11-03T09:30:00.000Z"}
+SAMPLE = {"id": 3, "path": "3.png", "label": "a", "split": "test", "width": 28, "height": 28, "sha256": ""}
 BACKBONE = {"name": "resnet32", "library": "own", "weights": "none", "image_size": None}
-KEY = {"id": "key_1", "name": "line 1", "scopes": ["read"], "revoked_at": None}
+KEY = {
+    "id": "key_1",
+    "name": "line 1",
+    **CREATED,
+    "scopes": ["read"],
+    "revoked_at": None,
+}
 ANSWER = {
     "model": "mdl_1",
     "predictions": [
@@ -200,7 +222,7 @@ def test_the_async_client_awaits_and_iterates() -> None:
     ("make", "listed"),
     [
         (datasets.list_datasets, DATASET),
-        (lambda: datasets.list_samples("ds_1", split="test"), {"id": 3, "split": "test", "label": "a"}),
+        (lambda: datasets.list_samples("ds_1", split="test"), SAMPLE),
         (lambda: jobs.list_jobs(state="failed"), job()),
         (lambda: models.list_models(arm="erm"), MODEL),
         (models.list_aliases, ALIAS),

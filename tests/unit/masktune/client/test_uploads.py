@@ -19,6 +19,8 @@ from masktune.client.uploads import STORED_SECONDS, CountedFile, ZippedFolder
 from masktune.client.wire import Flow
 from tests.unit.masktune.client.conftest import Runner, Script
 
+CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
+
 LIMITS = {
     "max_body_bytes": 1_000,
     "max_upload_bytes": ASKED_ABOVE + 5,
@@ -29,7 +31,13 @@ LIMITS = {
     "max_archive_bytes": 1_000,
     "max_archive_ratio": 2.0,
 }
-DATASET = {"id": "ds_1", "name": "birds", "state": "importing"}
+DATASET = {
+    "id": "ds_1",
+    "name": "birds",
+    "state": "importing",
+    "format": "auto",
+    **CREATED,
+}
 
 
 def multipart(request: httpx.Request, body: bytes) -> dict[str, bytes]:

@@ -6,6 +6,8 @@ from masktune import Event, Job
 from web.job_timeline import JobTimeline
 from web.pages.job import stages
 
+CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
+
 
 def _drawn(job: Job, *finished: str) -> list[str]:
     timeline = JobTimeline()
@@ -15,6 +17,7 @@ def _drawn(job: Job, *finished: str) -> list[str]:
                 {
                     "id": number,
                     "type": "stage",
+                    "at": CREATED["created_at"],
                     "data": {"stage": stage, "status": "finished", "seconds": 1.0},
                 }
             )
@@ -23,17 +26,43 @@ def _drawn(job: Job, *finished: str) -> list[str]:
 
 
 def test_a_stage_is_done_that_said_so() -> None:
-    job = Job.model_validate({"id": "job_1", "kind": "erm", "state": "running", "stage": "calibrate"})
+    job = Job.model_validate(
+        {
+            "id": "job_1",
+            "kind": "erm",
+            **CREATED,
+            "state": "running",
+            "stage": "calibrate",
+        }
+    )
     assert _drawn(job, "erm") == ["done", "now", ""]
 
 
 def test_a_stage_is_done_that_another_came_after_whatever_was_read_of_it() -> None:
-    job = Job.model_validate({"id": "job_1", "kind": "masktune", "state": "running", "stage": "finetune"})
+    job = Job.model_validate(
+        {
+            "id": "job_1",
+            "kind": "masktune",
+            **CREATED,
+            "state": "running",
+            "stage": "finetune",
+        }
+    )
     assert _drawn(job) == ["done", "done", "now", "", "", ""]
 
 
 def test_all_are_done_of_a_job_that_succeeded() -> None:
     assert (
-        _drawn(Job.model_validate({"id": "job_1", "kind": "erm", "state": "succeeded", "stage": "evaluate"}))
+        _drawn(
+            Job.model_validate(
+                {
+                    "id": "job_1",
+                    "kind": "erm",
+                    **CREATED,
+                    "state": "succeeded",
+                    "stage": "evaluate",
+                }
+            )
+        )
         == ["done"] * 3
     )

@@ -104,7 +104,9 @@ def test_an_import_that_judged_nothing_has_found_no_absence(
 
 def test_the_splits_that_a_data_set_really_has() -> None:
     splits = {"only_bg_t": 40, "test": 9, "train": 3, "val": 0, "another": 1}
-    dataset = Dataset(id="ds_1", name="birds", state="ready", splits=splits)
+    dataset = Dataset(
+        id="ds_1", name="birds", state="ready", format="csv", splits=splits, created_at=datetime.now(UTC)
+    )
     assert labels.splits_of(dataset) == ["train", "test", "only_bg_t"]
 
 
@@ -115,7 +117,15 @@ def test_every_split_of_the_service_has_words() -> None:
 
 
 def test_a_model_is_told_by_what_it_was_trained_on() -> None:
-    model = Model(id="mdl_01abcdef", arm="masktune", backbone="resnet18", classes=["a", "b"])
-    assert labels.model_label(model, "birds") == "MaskTune · birds · resnet18 · – · abcdef"
-    assert labels.model_label(model) == "MaskTune · resnet18 · – · abcdef"
+    created_at = datetime.now(UTC) - timedelta(hours=2)
+    model = Model(
+        id="mdl_01abcdef",
+        arm="masktune",
+        backbone="resnet18",
+        classes=["a", "b"],
+        image_size=28,
+        created_at=created_at,
+    )
+    assert labels.model_label(model, "birds") == "MaskTune · birds · resnet18 · 2 hours ago · abcdef"
+    assert labels.model_label(model) == "MaskTune · resnet18 · 2 hours ago · abcdef"
     assert labels.shorten("b" * 41) == "b" * 39 + "…"
