@@ -45,7 +45,7 @@ class EngineCache:
         self._loading: dict[Pair, Future[Engine]] = {}
         self._unwanted: set[Pair] = set()
         """Pairs that were dropped while loading: they answer the waiting requests but are not kept."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = False
         self._waiters = Waiters(
             most_waiting, "requests are waiting for models to load", retry_seconds=_RETRY_SECONDS
@@ -53,9 +53,12 @@ class EngineCache:
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
 
     def ready(self, pair: Pair) -> Engine | None:
-        """Return the engine of this pair if it is loaded."""
+        """Return the engine of this pair if it is loaded, and mark it as used."""
         with self._lock:
-            return self._use(pair)
+            engine = self._engines.get(pair)
+            if engine is not None:
+                self._engines.move_to_end(pair)
+            return engine
 
     def peek(self, pair: Pair) -> Engine | None:
         """Like `ready`, but without marking the engine as used."""
@@ -70,7 +73,7 @@ class EngineCache:
         with self._lock:
             if self._closed:
                 raise shutting_down()
-            engine = self._use(pair)
+            engine = self.ready(pair)
             if engine is not None:
                 ready: Future[Engine] = Future()
                 ready.set_result(engine)
@@ -123,13 +126,6 @@ class EngineCache:
         self._loader.shutdown(cancel_futures=True)
         with self._lock:
             self._engines.clear()
-
-    def _use(self, pair: Pair) -> Engine | None:
-        """Look up the engine and mark it as used. The caller holds the lock."""
-        engine = self._engines.get(pair)
-        if engine is not None:
-            self._engines.move_to_end(pair)
-        return engine
 
     def _keep(self, pair: Pair, done: Future[Engine]) -> None:
         with self._lock:

@@ -39,11 +39,8 @@ def masked_pixels(
 
 def _require_type(upload: Upload, kind: str) -> None:
     """Raise `ImageError` if the client declares another type."""
-    for claimed in (_type_of_name(upload.name), _TYPE_OF_MEDIA.get(upload.media_type or "")):
+    suffix = PurePosixPath(upload.name or "").suffix.lower()
+    for claimed in (TYPES.get(suffix), _TYPE_OF_MEDIA.get(upload.media_type or "")):
         if claimed is not None and claimed != kind:
             detail = f"is declared as {claimed} but holds a {kind} image: declare it as {kind}"
             raise ImageError(FileCode.MISLABELLED, detail)
-
-
-def _type_of_name(name: str | None) -> str | None:
-    return TYPES.get(PurePosixPath(name).suffix.lower()) if name else None

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.engines.choice import Check, Engines, Stored, all_there, nothing_stored
+from app.inference.engines.choice import Check, Engines, Stored
 from app.inference.engines.graph_store import Exports
 from app.inference.scheduling.batcher import Batcher, ForwardRequest
 from app.inference.scheduling.limits import ImageMemory
@@ -43,13 +43,7 @@ class ForwardResult(NamedTuple):
 class Inference:
     """The serving part of a process. Imports torch on first use."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        artifacts: Artifacts,
-        stored: Stored = nothing_stored,
-        check: Check = all_there,
-    ) -> None:
+    def __init__(self, settings: Settings, artifacts: Artifacts, stored: Stored, check: Check) -> None:
         self._limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
         self._fast = Batcher(
             max_batch=settings.predict_batch,
@@ -58,13 +52,7 @@ class Inference:
             name="predict",
         )
         self._slow = Batcher(max_batch=SLOW_IMAGES, max_waiting=4 * SLOW_IMAGES, name="explain")
-        self._engines = Engines(
-            settings,
-            artifacts,
-            self._limits,
-            stored=stored,
-            check=check,
-        )
+        self._engines = Engines(settings, artifacts, self._limits, stored=stored, check=check)
         self.cache = self._engines.cache
         self.exports = Exports(artifacts)
         self.memory = ImageMemory(settings.predict_image_bytes)

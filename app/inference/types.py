@@ -121,9 +121,6 @@ class Engine(Protocol):
         ...
 
     @property
-    def classes(self) -> int: ...
-
-    @property
     def nbytes(self) -> int:
         """Memory of the weights, in bytes."""
         ...

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -33,14 +32,6 @@ GAUGES_SECONDS = 5.0
 ENGINES = ("onnxruntime", "torch")
 _OTHERS = "(other)"
 _OUTCOMES = (Counted.ANSWERED, Counted.BELOW_THRESHOLD, Counted.NO_CERTIFIED_THRESHOLD)
-
-
-class _Series(NamedTuple):
-    """The series of one model, looked up once so that requests do not pay for it."""
-
-    outcomes: Mapping[Counted, Counter]
-    agree: Counter
-    disagree: Counter
 
 
 class Metrics:
@@ -63,7 +54,7 @@ class Metrics:
         """Requests in flight, counted in the event loop's thread; copied to the gauge on refresh."""
         # For several processes at one address: the sum, or the value last read from the database by any.
         own = partial(Gauge, registry=self.registry, multiprocess_mode="livesum")
-        told = partial(Gauge, registry=self.registry, multiprocess_mode="mostrecent")
+        shared = partial(Gauge, registry=self.registry, multiprocess_mode="mostrecent")
         self._in_flight = own("masktune_requests_in_flight", "Requests being answered.")
         self.upload_bytes = Counter(
             "masktune_upload_bytes", "Bytes of archives received.", registry=self.registry
@@ -81,34 +72,23 @@ class Metrics:
             ("model", "agree"),
             registry=self.registry,
         )
-        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._series: dict[str, _Series] = {}
+        self._models = set[str]()
         self._lock = Lock()
-        self._loaded = own("masktune_models_loaded", "Pairs in memory, by engine.", ("engine",))
+        self.loaded = own("masktune_models_loaded", "Pairs in memory, by engine.", ("engine",))
         self.waiting = own("masktune_images_waiting", "Images waiting for an engine.")
-        self._jobs = told("masktune_jobs", "Jobs in each state.", ("state",))
-        self._oldest = told(
+        self._jobs = shared("masktune_jobs", "Jobs in each state.", ("state",))
+        self._oldest = shared(
             "masktune_oldest_queued_job_age_seconds",
             "How long the oldest job in the queue has waited for a worker; 0 if none waits.",
         )
-        told("masktune_build_info", "1, labelled with the version.", ("version",)).labels(version).set(1)
+        shared("masktune_build_info", "1, labelled with the version.", ("version",)).labels(version).set(1)
         ProcessCollector(registry=self.registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float | None) -> None:
-        """Count a request and, unless `seconds` is None, record how long it took.
-
-        All three labels come from bounded sets, so each series is looked up once and kept.
-        """
-        key = (method, route, status)
-        series = self._answers.get(key)
-        if series is None:
-            series = self._answers[key] = (
-                self.requests.labels(method, route, str(status)),
-                self.seconds.labels(method, route),
-            )
-        series[0].inc()
+        """Count a request and, unless `seconds` is None, record how long it took."""
+        self.requests.labels(method, route, str(status)).inc()
         if seconds is not None:
-            series[1].observe(seconds)
+            self.seconds.labels(method, route).observe(seconds)
 
     def set_jobs(self, counts: Mapping[JobState, int], *, oldest_queued: float) -> None:
         """Set the job counts of the database, the same on every replica. `oldest_queued` is in seconds.
@@ -124,35 +104,21 @@ class Metrics:
         self._in_flight.set(self.inside)
         self.followers.set(len(event_feed))
         self.waiting.set(inference.waiting)
-        self.set_loaded(inference.loaded)
-
-    def set_loaded(self, counts: Mapping[str, int]) -> None:
-        """Set the count of every engine, also of those that run nothing."""
-        for engine in ENGINES:
-            self._loaded.labels(engine).set(counts.get(engine, 0))
+        loaded = inference.loaded
+        for engine in ENGINES:  # also those that run nothing
+            self.loaded.labels(engine).set(loaded.get(engine, 0))
 
     def served(self, model: str, counts: Mapping[Counted, int]) -> None:
         """Count what a model was served: 5 series per model, for `MOST_MODELS` models and the rest."""
-        series = self._series.get(model) or self._new_series(model)
-        for what, counter in series.outcomes.items():
-            if counts.get(what):
-                counter.inc(counts[what])
-        pairs, apart = counts.get(Counted.PAIRS, 0), counts.get(Counted.DISAGREEMENTS, 0)
-        if pairs:
-            series.agree.inc(pairs - apart)
-            series.disagree.inc(apart)
-
-    def _new_series(self, model: str) -> _Series:
         with self._lock:
-            name = model if len(self._series) < MOST_MODELS else _OTHERS
-            series = _Series(
-                {what: self.predictions.labels(name, what.value) for what in _OUTCOMES},
-                self.pairs.labels(name, "true"),
-                self.pairs.labels(name, "false"),
-            )
-            if name is model:
-                self._series[model] = series
-        return series
+            if len(self._models) < MOST_MODELS:
+                self._models.add(model)
+        name = model if model in self._models else _OTHERS
+        for outcome in _OUTCOMES:
+            self.predictions.labels(name, outcome.value).inc(counts.get(outcome, 0))
+        pairs, apart = counts.get(Counted.PAIRS, 0), counts.get(Counted.DISAGREEMENTS, 0)
+        self.pairs.labels(name, "true").inc(pairs - apart)
+        self.pairs.labels(name, "false").inc(apart)
 
     def render(self) -> bytes:
         """Render all metrics in Prometheus' text format, aggregated over processes that share the address."""

@@ -27,19 +27,16 @@ class Plan:
 
 def plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
     """Resolve the model, its ERM model and the policy. Raises for whatever is wrong with the query."""
+    request = requested_policy(query)
+    find = calibrations.needed if request.policy in ("coverage", "max_risk") else calibrations.of
+    model = models.find(session, inference, query.model)
     try:
-        return _plan(session, inference, artifacts, query)
+        calibration = find(model, artifacts)
     except ArtifactMissing:  # the model was deleted or recalibrated after its row was read: read again
         session.rollback()
-        return _plan(session, inference, artifacts, query)
-
-
-def _plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
-    request = requested_policy(query)
-    model = models.find(session, inference, query.model)
+        model = models.find(session, inference, query.model)
+        calibration = find(model, artifacts)
     name = calibrations.score_name(query.score, model)
-    find = calibrations.needed if request.policy in ("coverage", "max_risk") else calibrations.of
-    calibration = find(model, artifacts)
     policy = apply_policy(request, calibration, name)
     if query.on_uncertified == "error":
         require_certified(policy)

@@ -21,12 +21,11 @@ from app.http.etag import JSON
 from app.http.negotiation import preferred
 from app.inference import Explain, ForwardResult, Inference, Pair
 from app.predictions import stored_images
-from app.predictions.admission import load
 from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.plans import pair_of
 from app.predictions.presenter import data_uri, finite_rows
 from app.predictions.request_images import RequestImages
-from app.predictions.service import NOT_STORED, ReadImages
+from app.predictions.service import NOT_STORED, ReadImages, load
 from app.predictions.stored_images import Stored
 from app.registry import service as models
 from core.errors import InvalidInput

@@ -18,9 +18,8 @@ from starlette.responses import Response
 from app.datasets.stores import Stores
 from app.http.etag import JSON
 from app.http.single_flight import Shared
-from app.inference import Explain, ForwardResult, Inference, Upload
+from app.inference import Engine, Explain, ForwardResult, Inference, Pair, Upload
 from app.predictions import plans, stored_images
-from app.predictions.admission import load
 from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.plans import Plan
 from app.predictions.presenter import EXPLAIN_METHOD, answer
@@ -28,6 +27,7 @@ from app.predictions.request_images import RequestImages
 from app.predictions.stored_images import Stored
 from app.predictions.usage import UsageCounters, count
 from app.registry import calibrations
+from app.server.middleware.admission import without_slot
 from core.artifacts import Artifacts
 from core.errors import NotFound
 from core.session import Database
@@ -109,6 +109,15 @@ class PredictionService:
         with self.database.read() as session:
             plan = plans.plan(session, self.inference, self.artifacts, query)
             return plan, stored_images.find(session, plan.model, query.dataset, query.sample)
+
+
+async def load(request: Request, inference: Inference, pair: Pair) -> Engine:
+    """Load a pair before its images are in memory. Raises `Overloaded` if too many already wait for loads."""
+    engine = inference.cache.ready(pair)
+    if engine is None:
+        with without_slot(request.app.state.gate):
+            engine = await inference.cache.get(pair)
+    return engine
 
 
 async def answered(

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from app.datasets.stores import Stores
 from app.inference import Reserve, Upload
-from app.predictions.admission import without_slot
+from app.server.middleware.admission import without_slot
 from core.artifacts import ArtifactMissing
 from core.errors import FieldError, NotFound, WrongDataset
 from core.queries import datasets
@@ -56,7 +56,7 @@ async def read(
     """
     store = stores.ready(stored.artifact)
     if store is None:
-        with without_slot(request):
+        with without_slot(request.app.state.gate):
             store = await stores.fetch(stored.artifact)
     if stored.sample >= len(store):
         raise NotFound(

@@ -20,10 +20,6 @@ Check = Callable[[Pair], None]
 """Raises `NotFound` if a model of the pair has been deleted."""
 
 
-def nothing_stored(model: str, count: int) -> list[bytes]:
-    return []
-
-
 def check_forward(device: str) -> None:
     """Raise unless a real forward pass works in this process on this device (named as in the settings).
 
@@ -33,10 +29,6 @@ def check_forward(device: str) -> None:
         from app.inference.engines.torch import probe
 
     probe(device)
-
-
-def all_there(pair: Pair) -> None:
-    """A check for when models are never deleted."""
 
 
 class Engines:

@@ -15,7 +15,6 @@ from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 from app.inference.engines.torch import SIGNED, TorchEngine, no_memory
 from app.inference.types import Explain, Scores
 from core.errors import Conflict
-from models.data.grey import GreyWindow
 
 TOLERANCE = 1e-4
 """Largest difference of a logit from torch's, relative to the largest logit or to 1 if that is larger."""
@@ -60,24 +59,10 @@ class OnnxEngine:
         self._model = _Graph(graphs.model, threads, card)
         self._erm = None if graphs.erm is None else _Graph(graphs.erm, threads, card)
         self._torch = torch_engine.alone()
-        self._graph_bytes = sum(path.stat().st_size for path in graphs if path is not None)
-
-    @property
-    def image_size(self) -> int:
-        return self._torch.image_size
-
-    @property
-    def grey_window(self) -> GreyWindow | None:
-        return self._torch.grey_window
-
-    @property
-    def classes(self) -> int:
-        return self._torch.classes
-
-    @property
-    def nbytes(self) -> int:
-        """Upper bound: a library may keep weights in lower precision than their file."""
-        return self._graph_bytes + self._torch.nbytes
+        self.image_size, self.grey_window = torch_engine.image_size, torch_engine.grey_window
+        # An upper bound: a library may keep weights in lower precision than their file.
+        files = sum(path.stat().st_size for path in graphs if path is not None)
+        self.nbytes = files + self._torch.nbytes
 
     def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
         batch = np.divide(images, np.float32(255), dtype=np.float32)  # (N, 3, S, S)

@@ -45,19 +45,9 @@ class TorchEngine:
         self._network = _settled(network, device)
         self._erm = None if erm is None else _settled(erm, device)
         self.device = device
+        self.on_cuda = device.type == "cuda"
+        self.image_size = network.spec.image_size
         self.grey_window = grey_window
-
-    @property
-    def on_cuda(self) -> bool:
-        return self.device.type == "cuda"
-
-    @property
-    def image_size(self) -> int:
-        return self._network.spec.image_size
-
-    @property
-    def classes(self) -> int:
-        return self._network.spec.classes
 
     @property
     def nbytes(self) -> int:

@@ -93,7 +93,8 @@ class Batcher:
         reservation = Reservation(images)
         with self._changed:
             self._check(images)
-            self._take_places(images)
+            self._images += images
+            self._requests += 1
         try:
             yield reservation
         finally:
@@ -109,7 +110,8 @@ class Batcher:
         with self._changed:
             if reservation is None:
                 self._check(len(request.images))
-                self._take_places(len(request.images))
+                self._images += len(request.images)
+                self._requests += 1
             elif self._closed:
                 raise shutting_down()
             else:
@@ -137,10 +139,6 @@ class Batcher:
         if self._images and (late or self._images + images > self._max_waiting):
             seconds = max(1, round(wait + 0.5))
             raise busy(f"{self._images} images are already waiting for the engine", seconds=seconds)
-
-    def _take_places(self, images: int) -> None:
-        self._images += images
-        self._requests += 1
 
     def _free_places(self, images: int) -> None:
         self._images -= images

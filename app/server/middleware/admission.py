@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -63,6 +64,20 @@ class Gate:
         """Whether refusals have gone on for longer than a burst and are still going on."""
         standing = self._refused_at - self._refusing_since >= _STANDING_SECONDS
         return standing and self._clock() - self._refused_at < _CALM_SECONDS
+
+
+@contextmanager
+def without_slot(gate: Gate) -> Iterator[None]:
+    """Release a request's slot while the block runs; afterwards take it again, however many are in use.
+
+    For a request that waits for something other than an engine, and whose body is complete. The block itself
+    must limit how many requests wait in it.
+    """
+    gate.in_flight -= 1
+    try:
+        yield
+    finally:
+        gate.in_flight += 1
 
 
 class Admission:

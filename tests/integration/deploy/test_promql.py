@@ -44,7 +44,7 @@ def told() -> dict[str, set[str]]:
     metrics.seconds.labels("GET", "/jobs").observe(0.1)
     metrics.upload_bytes.inc()
     metrics.served("mdl_1", {Counted.ANSWERED: 1, Counted.PAIRS: 1})
-    metrics.set_loaded({"torch": 1})
+    metrics.loaded.labels("torch").set(1)
     metrics.set_jobs({JobState.QUEUED: 1}, oldest_queued=1.0)
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(metrics.render().decode()):

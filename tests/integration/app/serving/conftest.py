@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.inference import Explain, ForwardResult, Inference, Pair, Upload
+from app.inference.engines.choice import Stored
 from app.main import create_app
 from app.registry.calibrations import FILE
 from app.services import Services
+from core.artifacts import Artifacts
 from core.queries import datasets, registry
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow
@@ -220,6 +222,11 @@ def _model_row(
         calibration=calibration,
         metrics={"test": figures},
     )
+
+
+def inference_of(settings: Settings, artifacts: Artifacts, stored: Stored = lambda *_: []) -> Inference:
+    """An `Inference` whose models are never deleted."""
+    return Inference(settings, artifacts, stored, lambda pair: None)
 
 
 async def forward(

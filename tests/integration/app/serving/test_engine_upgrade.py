@@ -28,7 +28,7 @@ from core.errors import Conflict, MasktuneError, Unavailable
 from core.settings import Settings
 from models.backbones import build_network
 from models.export import card_of, export_onnx, save_model
-from tests.integration.app.serving.conftest import forward, picture
+from tests.integration.app.serving.conftest import forward, inference_of, picture
 from tests.machine import needs
 
 HEADS = {"small_cnn": 28, "timm/test_resnet": 64}
@@ -183,7 +183,7 @@ def _stored(model: str, count: int) -> list[bytes]:
 
 @pytest.fixture
 def inference(artifacts: Artifacts, tmp_path: Path) -> Iterator[Inference]:
-    made = Inference(Settings(data_dir=tmp_path, threads=1), artifacts, _stored)
+    made = inference_of(Settings(data_dir=tmp_path, threads=1), artifacts, _stored)
     yield made
     made.close()
 
@@ -225,7 +225,7 @@ def test_closing_ends_an_export(inference: Inference, artifacts: Artifacts) -> N
 def test_what_goes_out_of_the_cache_leaves_the_memory(artifacts: Artifacts, tmp_path: Path) -> None:
     """Frozen for the collector (`gc.freeze`), but freed by its last reference."""
     settings = Settings(data_dir=tmp_path, threads=1, engine="torch", models_in_memory_bytes=1)
-    inference = Inference(settings, artifacts)
+    inference = inference_of(settings, artifacts)
     pairs = [Pair(_saved(artifacts, f"mdl_{name}"), None) for name in "ab"]
 
     async def engine_of(pair: Pair) -> object:

@@ -19,7 +19,7 @@ from core.errors import BadImage, NotFound, Overloaded, Unavailable
 from core.settings import Settings
 from models.backbones import build_network
 from models.export import card_of, save_model
-from tests.integration.app.serving.conftest import forward, picture
+from tests.integration.app.serving.conftest import forward, inference_of, picture
 from tests.unit.app.inference.doubles import EchoEngine, pictures
 
 Waiter = Callable[[Callable[[], bool], float], None]
@@ -30,7 +30,7 @@ def inference(artifacts: Artifacts, tmp_path: Path) -> Inference:
     network = build_network("small_cnn", classes=2, image_size=28)
     with artifacts.writing("models/mdl_a") as folder:
         save_model(network, card_of(network, ("a", "b"), "erm"), folder)
-    return Inference(Settings(data_dir=tmp_path, predict_queue=4, threads=1, engine="torch"), artifacts)
+    return inference_of(Settings(data_dir=tmp_path, predict_queue=4, threads=1, engine="torch"), artifacts)
 
 
 PAIR = Pair(Part("mdl_a", "models/mdl_a"), None)

@@ -22,7 +22,6 @@ class EchoEngine:
         self.name = "echo"
         self.image_size = 2
         self.grey_window: GreyWindow | None = None
-        self.classes = 2
         self.nbytes = nbytes
         self.batches: list[int] = []
         self.entered = threading.Event()
