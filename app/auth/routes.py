@@ -13,6 +13,8 @@ from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED
 from app.operations.problems_routes import problems
 from core.queries import keys as queries
+from core.queries.rows import newest_first
+from core.tables import KeyRow
 from masktune.contract.base import Page
 from masktune.contract.keys import Key, KeyRequest, NewKey, OwnKey
 
@@ -40,7 +42,7 @@ def create_key(body: KeyRequest, once: Idempotent, keyring: KeyringDep, locate: 
     responses=NOT_MODIFIED | problems(422),
 )
 def list_keys(request: Request, session: Reading, limit: Limit = 20, cursor: Cursor = None) -> Response:
-    rows = queries.listing(session, before=pagination.decode(cursor), limit=limit + 1)
+    rows = newest_first(session, KeyRow, before=pagination.decode(cursor), limit=limit + 1)
     rows_of_page, following = pagination.page(rows, limit)
     return conditional(
         request, Page[Key](data=[keys.describe(row) for row in rows_of_page], next_cursor=following)

@@ -38,6 +38,8 @@ from app.jobs.queue import CreationDep
 from app.operations.problems_routes import problems
 from core.errors import NotReported, UnsupportedMedia
 from core.queries import datasets as queries
+from core.queries.rows import newest_first
+from core.tables import DatasetRow
 from masktune.contract.base import Edit, Page, Split
 from masktune.contract.datasets import Dataset, DatasetUpload, FullReport, Sample, SourceRequest
 
@@ -89,7 +91,7 @@ async def create_dataset(
     responses=NOT_MODIFIED | problems(422),
 )
 def list_datasets(request: Request, session: Reading, limit: Limit = 20, cursor: Cursor = None) -> Response:
-    rows = queries.listing(session, before=pagination.decode(cursor), limit=limit + 1)
+    rows = newest_first(session, DatasetRow, before=pagination.decode(cursor), limit=limit + 1)
     entries, following = pagination.page(rows, limit)
     page = Page[Dataset](data=[describe(row) for row in entries], next_cursor=following)
     return conditional(request, page)

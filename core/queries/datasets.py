@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import DatasetInUse, DatasetNotReady, NotFound
 from core.queries import jobs
-from core.queries.paging import newest_first
+from core.queries.rows import add as add
 from core.session import db_now
 from core.tables import DatasetRow, JobRow
 from masktune.contract.vocabulary import RESUMABLE, DatasetState
@@ -35,18 +35,6 @@ def get_ready(session: Session, dataset_id: str) -> DatasetRow:
         }[row.state]
         raise DatasetNotReady(f"data set {dataset_id} is {row.state.value}: {hint}")
     return row
-
-
-def add(session: Session, row: DatasetRow) -> DatasetRow:
-    session.add(row)
-    session.flush()
-    session.refresh(row)
-    return row
-
-
-def listing(session: Session, *, before: tuple[float, str] | None, limit: int) -> list[DatasetRow]:
-    """Data sets, newest first, after the (created_at, id) of the last one seen."""
-    return newest_first(session, DatasetRow, before=before, limit=limit)
 
 
 def finish(

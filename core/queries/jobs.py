@@ -12,7 +12,7 @@ from sqlalchemy import String, case, cast, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from core.errors import JobEnded, JobNotResumable, NotFound
-from core.queries.paging import newest_first
+from core.queries.rows import newest_first
 from core.queries.states import enter, renamed
 from core.session import db_now
 from core.tables import JobRow

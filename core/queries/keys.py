@@ -6,7 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
-from core.queries.paging import newest_first
+from core.queries.rows import add as add
 from core.session import db_now
 from core.tables import KeyRow
 
@@ -17,18 +17,6 @@ def get(session: Session, key_id: str) -> KeyRow:
     if row is None:
         raise NotFound(f"there is no key {key_id}; GET /keys lists them")
     return row
-
-
-def add(session: Session, row: KeyRow) -> KeyRow:
-    session.add(row)
-    session.flush()
-    session.refresh(row)
-    return row
-
-
-def listing(session: Session, *, before: tuple[float, str] | None, limit: int) -> list[KeyRow]:
-    """Keys, including revoked ones, newest first, after the (created_at, id) of the last one seen."""
-    return newest_first(session, KeyRow, before=before, limit=limit)
 
 
 def valid(session: Session) -> list[KeyRow]:

@@ -168,17 +168,6 @@ def release(
 # --- the sweep, run by any process ----------------------------------------------------------
 
 
-def expired(session: Session) -> list[JobRow]:
-    """Jobs whose lease has expired, locked for the caller."""
-    query = (
-        select(JobRow)
-        .where(JobRow.state.in_((JobState.RUNNING, JobState.CANCELLING)), JobRow.lease_until < db_now())
-        .order_by(JobRow.id)
-        .with_for_update(skip_locked=True)
-    )
-    return list(session.scalars(query))
-
-
 def requeue_expired(session: Session, *, max_attempts: int, too_many: Mapping[str, Any]) -> list[str]:
     """Settle the jobs of silent workers: cancel them, fail them after too many losses, or requeue them.
 
@@ -186,7 +175,13 @@ def requeue_expired(session: Session, *, max_attempts: int, too_many: Mapping[st
     here, so that the silent worker's writes are rejected even before the next claim.
     """
     again = []
-    for row in expired(session):
+    expired = (
+        select(JobRow)
+        .where(JobRow.state.in_((JobState.RUNNING, JobState.CANCELLING)), JobRow.lease_until < db_now())
+        .order_by(JobRow.id)
+        .with_for_update(skip_locked=True)
+    )
+    for row in session.scalars(expired).all():
         row.token, row.losses = row.token + 1, row.losses + 1
         extra: dict[str, Any]
         if row.state is JobState.CANCELLING:

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from core.errors import ModelInUse, NotFound
 from core.queries import jobs, served
-from core.queries.paging import newest_first
+from core.queries.rows import add as add
+from core.queries.rows import newest_first
 from core.session import db_now
 from core.tables import AliasMoveRow, AliasRow, ModelRow
 from masktune.contract.ids import is_id
@@ -27,13 +28,6 @@ def get(session: Session, name: str, *, lock: bool = False) -> ModelRow:
     row = session.get(ModelRow, model_id, with_for_update=lock)
     if row is None:
         raise NotFound(f"there is no model {model_id}; GET /models lists them")
-    return row
-
-
-def add(session: Session, row: ModelRow) -> ModelRow:
-    session.add(row)
-    session.flush()
-    session.refresh(row)
     return row
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from core import schema
 from core.errors import DatasetInUse, DatasetNotReady, ModelInUse, NotFound
 from core.queries import datasets, idempotency, jobs, registry
+from core.queries.rows import newest_first
 from core.session import Database
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
@@ -112,8 +114,8 @@ def test_an_unknown_model_is_not_found(database: Database, name: str) -> None:
 
 def _list_datasets(database: Database) -> list[str]:
     with database.read() as session:
-        first = datasets.listing(session, before=None, limit=2)
-        rest = datasets.listing(session, before=(first[-1].created_at, first[-1].id), limit=9)
+        first = newest_first(session, DatasetRow, before=None, limit=2)
+        rest = newest_first(session, DatasetRow, before=(first[-1].created_at, first[-1].id), limit=9)
         return [r.id for r in (*first, *rest)]
 
 
@@ -134,7 +136,7 @@ def test_lists_page_newest_first(
 
 @pytest.mark.parametrize(
     ("table", "make", "query"),
-    [("datasets", _dataset, datasets.listing), ("models", _model, registry.listing)],
+    [("datasets", _dataset, partial(newest_first, table=DatasetRow)), ("models", _model, registry.listing)],
 )
 def test_a_page_reads_what_it_shows_and_not_the_table(
     database: Database, table: str, make: Callable[[Database], str], query: Callable[..., list[object]]

@@ -1,4 +1,4 @@
-"""Keyset pagination of a table: newest first, after the last row seen."""
+"""What the queries of several tables share: add a row, list the newest."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from core.tables import DatasetRow, JobRow, KeyRow, ModelRow
 Row = TypeVar("Row", DatasetRow, JobRow, KeyRow, ModelRow)
 
 
+def add(session: Session, row: Row) -> Row:
+    """Insert the row, and read what the database has filled in."""
+    session.add(row)
+    session.flush()
+    session.refresh(row)
+    return row
+
+
 def newest_first(
     session: Session,
     table: type[Row],
@@ -21,7 +29,10 @@ def newest_first(
     limit: int,
     where: Mapping[InstrumentedAttribute[Any], object] | None = None,
 ) -> list[Row]:
-    """At most `limit` rows older than the (created_at, id) `before`; None values in `where` are ignored."""
+    """At most `limit` rows after the (created_at, id) `before` of the last one seen, newest first.
+
+    None values in `where` are ignored.
+    """
     query = select(table).order_by(table.created_at.desc(), table.id.desc()).limit(limit)
     if before is not None:
         at, last = before
