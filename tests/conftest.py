@@ -35,7 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 gc.disable()  # until collection is done, which creates a million long-lived objects
 
-__all__ = ["free_port", "postgres_database", "redis_server"]
+__all__ = ["free_port", "postgres_database", "redis_server", "sqlite_database"]
 
 POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432"
 REDIS_PORT = 6379
@@ -95,20 +95,45 @@ def _postgres() -> str:
 
 
 @contextmanager
-def postgres_database() -> Iterator[str]:
+def postgres_database(template: str = "template1") -> Iterator[str]:
     """Create a new database on this machine's PostgreSQL or on one started here; drop it at the end."""
     needs("postgresql")
     server = _postgres()
     name = f"masktune_test_{uuid.uuid4().hex[:12]}"
     admin = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     try:
         yield f"{server}/{name}"
     finally:
         with admin.connect() as connection:
             connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
         admin.dispose()
+
+
+@cache
+def _migrated_postgres() -> str:
+    """The name of a migrated database to copy: to migrate each takes longer than most tests."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    url = stack.enter_context(postgres_database())
+    schema.upgrade(url)
+    return url.rpartition("/")[2]
+
+
+@cache
+def _migrated_sqlite() -> bytes:
+    with TemporaryDirectory() as folder:
+        schema.upgrade(f"sqlite:///{folder}/masktune.db")
+        return Path(folder, "masktune.db").read_bytes()
+
+
+def sqlite_database(folder: Path) -> str:
+    """Put a migrated database where the service has its own in the data folder, and return its URL."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "masktune.db"
+    file.write_bytes(_migrated_sqlite())
+    return f"sqlite:///{file}"
 
 
 @contextmanager
@@ -134,11 +159,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     """The URL of an empty, migrated database, on each of the two engines."""
     with ExitStack() as stack:
         if request.param == "sqlite":
-            url = f"sqlite:///{tmp_path}/masktune.db"
+            yield sqlite_database(tmp_path)
         else:
-            url = stack.enter_context(postgres_database())
-        schema.upgrade(url)
-        yield url
+            needs("postgresql")
+            yield stack.enter_context(postgres_database(_migrated_postgres()))
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
 from models.data.importing import ImportOptions, import_dataset
+from tests.conftest import sqlite_database
 
 CLASSES = ["left", "right"]
 LOCAL = "http://localhost"
@@ -149,6 +150,12 @@ class Front:
             leases.end(session, lease, state, error=error)
 
 
+def migrated(data_dir: Path, database_url: str = "", **_: object) -> None:
+    """Give a front that has no database the one that it would make, sooner."""
+    if not database_url and not (data_dir / "masktune.db").exists():
+        sqlite_database(data_dir)
+
+
 @contextmanager
 def running(settings: Settings) -> Iterator[Front]:
     """Run a front while the block runs."""
@@ -168,6 +175,7 @@ def start(tmp_path: Path) -> Iterator[StartFront]:
 
         def begin(**settings: Any) -> Front:
             given: dict[str, Any] = {"data_dir": tmp_path, "events_poll_seconds": 0.02} | settings
+            migrated(**given)
             return stack.enter_context(running(Settings(**given)))
 
         yield begin
@@ -252,6 +260,7 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
 
         def begin(wrap: Callable[[FastAPI], ASGIApp] | None = None, **settings: Any) -> Listening:
             given: dict[str, Any] = {"data_dir": tmp_path, "allowed_hosts": "a"} | settings
+            migrated(**given)
             app = create_app(Settings(**given))
             app.state.gate.slow_seconds = 0.1
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
