@@ -117,13 +117,14 @@ class JobTimeline:
         stage = str(event.data.stage)
         if event.data.status == "finished":
             self.finished[stage] = event.data.seconds or 0.0
-            self._log(event, f"{stage} finished after {self.finished[stage]:.1f} s")
+            self._log(event, f"{STAGES[stage]} finished after {self.finished[stage]:.1f} s")
         else:
-            self._log(event, f"{stage} started")
+            self._log(event, f"{STAGES[stage]} started")
 
     def _state(self, state: StateData) -> str:
         why = state.reason or (state.error and state.error.detail)
-        return f"{state.state}, attempt {state.attempt}" + (f": {why}" if why else "")
+        attempt = f", attempt {state.attempt}" if state.attempt > 1 else ""
+        return f"{state.state}{attempt}" + (f": {why}" if why else "")
 
     def _log(self, event: Event, line: str) -> None:
         self._lines[event.id] = f"{event.at:%H:%M:%S}  {line}"

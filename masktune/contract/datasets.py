@@ -144,7 +144,7 @@ class ImportReport(Shape):
     shortcuts: dict[str, Any] | None = Field(
         None,
         description="Which simple property of an image (a corner, its brightness) predicts its class better "
-        "than the majority does, with a permutation p-value over all properties: what a network may lean on.",
+        "than the majority does, with a permutation p-value over all properties: what a network may rely on.",
     )
     error: Problem | None = Field(None, description="Why the import failed.")
 

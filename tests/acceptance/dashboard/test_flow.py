@@ -78,7 +78,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     visitor.looked_at("job-live")
     expect(visitor.badge("succeeded")).to_be_visible(timeout=2 * PATIENCE)
     expect(page.locator(".stages li.done")).to_have_count(6)
-    expect(page.locator(".log")).to_contain_text("erm finished after")
+    expect(page.locator(".log")).to_contain_text("plain training finished after")
     visitor.looked_at("job")
 
     # --- the report, and the slider between before and after

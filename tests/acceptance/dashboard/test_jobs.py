@@ -24,7 +24,7 @@ def test_a_job_is_cancelled_and_resumed(visitor: Visitor, dataset: str) -> None:
     with Client(visitor.url) as client:
         job = client.jobs.start("erm", dataset=dataset, epochs=9_000, backbone="small_cnn")
         visitor.goto(f"/ui/jobs/{job.id}")
-        expect(visitor.log).to_contain_text("erm started", timeout=PATIENCE)
+        expect(visitor.log).to_contain_text("plain training started", timeout=PATIENCE)
         expect(visitor.page.locator("svg.chart").first).to_be_visible(timeout=PATIENCE)
         visitor.button("Cancel").click()
         visitor.button("Cancel the job").click()
@@ -48,12 +48,12 @@ def test_of_a_long_job_only_what_is_drawn_is_read(visitor: Visitor, dataset: str
     with Client(visitor.url) as client:
         job = client.jobs.start("erm", dataset=dataset, epochs=9_000, backbone="small_cnn")
         visitor.goto(f"/ui/jobs/{job.id}")
-        expect(visitor.log).to_contain_text("erm started", timeout=PATIENCE)
+        expect(visitor.log).to_contain_text("plain training started", timeout=PATIENCE)
         _add_events(folder / "var", job.id, 2 * TAIL)
 
         # --- opened late: its beginning, its newest lines, and its curve as it grows
         visitor.goto(f"/ui/jobs/{job.id}")
-        expect(visitor.log).to_contain_text("erm started")
+        expect(visitor.log).to_contain_text("plain training started")
         expect(visitor.log).to_contain_text("the newest line")
         curve = page.locator("svg.chart").first
         seen = curve.get_attribute("aria-label")

@@ -54,11 +54,11 @@ def test_stages_states_and_words_make_the_log() -> None:
         ("metrics", {"erm": {}}),
     )
     assert timeline.log == [
-        "09:30:05  running, attempt 1",
-        "09:30:05  erm started",
+        "09:30:05  running",
+        "09:30:05  plain training started",
         "09:30:05  3 images were skipped",
-        "09:30:05  erm finished after 12.3 s",
-        "09:30:05  failed, attempt 1: the disk is full",
+        "09:30:05  plain training finished after 12.3 s",
+        "09:30:05  failed: the disk is full",
     ]
     assert timeline.finished == {"erm": 12.34}
 

@@ -31,12 +31,12 @@ ARM_NAMES: Mapping[Arm, str] = {
 }
 
 ARM_DESCRIPTIONS: Mapping[Arm, str] = {
-    Arm.ERM: "before: plain training",
-    Arm.BASELINE: "before: the model that the one after was made from",
+    Arm.ERM: "plain training",
+    Arm.BASELINE: "the model that the one after was made from",
     Arm.MASKTUNE_CONTROL: "the same further training, without masks",
     Arm.RETRAINED_CONTROL: "the same last layer, refitted without groups",
-    Arm.MASKTUNE: "after: trained further with the most salient pixels masked",
-    Arm.RETRAINED: "after: the last layer refitted, balanced over groups",
+    Arm.MASKTUNE: "trained further with the most salient pixels masked",
+    Arm.RETRAINED: "the last layer refitted, balanced over groups",
     Arm.IMPORTED: "imported from a file",
 }
 
