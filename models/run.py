@@ -8,12 +8,16 @@ same numbers whether or not its process also ran the epoch before. torch is impo
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import torch
+
+
+_REPORT_SECONDS = 0.3
 
 
 class Progress(NamedTuple):
@@ -64,6 +68,25 @@ class Run:
         """Raise `Stopped` if `should_stop` returns True."""
         if self.should_stop():
             raise Stopped
+
+
+class ThrottledProgress:
+    """Reports the steps of a pass or an epoch to `run`, at most once per `_REPORT_SECONDS`."""
+
+    def __init__(self, run: Run, steps: int, *, epoch: int = 0, epochs: int = 1) -> None:
+        self._run, self._steps, self._epoch, self._epochs = run, steps, epoch, epochs
+        self._started = self._reported = time.monotonic()
+        self._images = 0
+
+    def tick(self, step: int, images: int, *, finished: bool = False) -> None:
+        """Count a step of `images`; `finished` is reported at once, as the end of the epoch."""
+        self._images += images
+        now = time.monotonic()
+        if finished or now - self._reported >= _REPORT_SECONDS:
+            self._reported = now
+            speed = self._images / max(now - self._started, 1e-9)
+            epoch = self._epoch + finished
+            self._run.on_progress(Progress(epoch, self._epochs, step, self._steps, speed))
 
 
 def resolve_device(name: str = "auto") -> torch.device:

@@ -9,7 +9,6 @@ gives the same bits.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from models.run import Progress, Run
+from models.run import Run, ThrottledProgress
 from models.runtime.ordered import in_order
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_REPORT_SECONDS = 0.3
 _AT_ONCE = 1 << 25
 """Limit of images in flight, in float32 values (128 MiB); ResNet-50's activations take 25 times as much."""
 
@@ -59,9 +57,8 @@ def with_progress(loader: Loader, run: Run, process: Callable[[Iterator[Batch]],
 
     Reports progress every 0.3 s and at the end, counting batches that are finished, not begun.
     """
-    start = reported = time.perf_counter()
-    steps, images = len(loader), 0
-    sizes = deque[int]()
+    steps, sizes = len(loader), deque[int]()
+    progress = ThrottledProgress(run, steps)
 
     def batches() -> Iterator[Batch]:
         for batch in loader.epoch(None):
@@ -69,13 +66,9 @@ def with_progress(loader: Loader, run: Run, process: Callable[[Iterator[Batch]],
             sizes.append(len(batch.rows))
             yield batch
 
-    for step, result in enumerate(process(batches()), 1):
-        yield result
-        images += sizes.popleft()
-        now = time.perf_counter()
-        if now - reported >= _REPORT_SECONDS or step == steps:
-            reported = now
-            run.on_progress(Progress(step // steps, 1, step, steps, images / max(now - start, 1e-9)))
+    for step, output in enumerate(process(batches()), 1):
+        yield output
+        progress.tick(step, sizes.popleft(), finished=step == steps)
 
 
 def map_batches(loader: Loader, run: Run, function: Callable[[Batch], T]) -> Iterator[T]:

@@ -19,7 +19,7 @@ from models.backbones import Network
 from models.backbones.weights import load_strictly
 from models.data.batches import Loader
 from models.errors import LearningError
-from models.run import Progress, Run
+from models.run import Progress, Run, ThrottledProgress
 from models.training.checkpoints import (
     Checkpoint,
     CheckpointError,
@@ -32,8 +32,6 @@ from models.training.counting import StepCounts, count
 from models.training.distributed import share_buffers, total, wait_for_all, wrap_ddp
 from models.training.optim import learning_rate, load_optimizer, make_optimizer, set_learning_rate
 from models.training.precision import autocast
-
-_REPORT_SECONDS = 0.3
 
 
 class Diverged(LearningError):
@@ -187,7 +185,7 @@ class _Loop:
         run, optimizer, model = self.run, self.optimizer, self.model
         generator = run.generator(self.config.stage, self.config.first_epoch + epoch)
         seed = generator.initial_seed() + run.rank
-        throttle = _Throttle(run, self.config.epochs, epoch, len(loader))
+        progress = ThrottledProgress(run, len(loader), epoch=epoch, epochs=self.config.epochs)
         counts = StepCounts(run.device)
         self.trained.train()
         with _seeded(run.device, seed):  # dropout draws from torch's global generator
@@ -200,7 +198,7 @@ class _Loop:
                 torch.autograd.backward(loss * batch.share)
                 optimizer.step()
                 counts.add(loss.detach(), logits.detach().argmax(1), batch.labels)
-                throttle.tick(step, len(batch.labels))
+                progress.tick(step, len(batch.labels) * run.world_size)
         summed, right, images = total(counts.sums(), run).tolist()
         return summed / images, round(right), round(images)
 
@@ -210,23 +208,6 @@ class _Loop:
             metrics["val_accuracy"] = record.val_accuracy
         speed = record.images / max(record.seconds, 1e-9)
         self.run.on_progress(Progress(record.epoch, self.config.epochs, 0, steps, speed, metrics))
-
-
-class _Throttle:
-    """Reports progress, at most once per `_REPORT_SECONDS`."""
-
-    def __init__(self, run: Run, epochs: int, epoch: int, steps: int) -> None:
-        self._run, self._epochs, self._epoch, self._steps = run, epochs, epoch, steps
-        self._started = self._reported = time.monotonic()
-        self._images = 0
-
-    def tick(self, step: int, images: int) -> None:
-        self._images += images * self._run.world_size
-        now = time.monotonic()
-        if now - self._reported >= _REPORT_SECONDS:
-            self._reported = now
-            speed = self._images / (now - self._started)
-            self._run.on_progress(Progress(self._epoch, self._epochs, step, self._steps, speed))
 
 
 @contextmanager
