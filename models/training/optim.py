@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,27 +18,7 @@ from models.training.eager_optim import eager
 SGD, Adam, AdamW = eager(torch.optim.SGD), eager(torch.optim.Adam), eager(torch.optim.AdamW)
 
 
-def _sgd(parameters: Iterable[nn.Parameter], config: OptimizerConfig, fused: bool) -> Optimizer:
-    return SGD(
-        parameters,
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        nesterov=config.nesterov,
-        fused=fused,
-    )
-
-
-def _adam(parameters: Iterable[nn.Parameter], config: OptimizerConfig, fused: bool) -> Optimizer:
-    return Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
-
-
-def _adamw(parameters: Iterable[nn.Parameter], config: OptimizerConfig, fused: bool) -> Optimizer:
-    return AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
-
-
-_Maker = Callable[[Iterable[nn.Parameter], OptimizerConfig, bool], Optimizer]
-_OPTIMIZERS: dict[OptimizerName, _Maker] = {"sgd": _sgd, "adam": _adam, "adamw": _adamw}
+_OPTIMIZERS: dict[OptimizerName, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
 _HYPERPARAMETERS = ("lr", "momentum", "weight_decay", "nesterov")
 """The options that `OptimizerConfig` sets, by torch's names."""
 _FUSED = ("cpu", "cuda")  # one kernel for all parameters: worth a fifth of SmallCNN's step on a CPU
@@ -47,8 +27,11 @@ _FUSED = ("cpu", "cuda")  # one kernel for all parameters: worth a fifth of Smal
 def make_optimizer(network: nn.Module, config: OptimizerConfig) -> Optimizer:
     """An optimizer of all parameters that require gradients, on the network's device."""
     parameters = [p for p in network.parameters() if p.requires_grad]
-    fused = all(p.device.type in _FUSED for p in parameters)
-    return _OPTIMIZERS[config.name](parameters, config, fused)
+    options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    options["fused"] = all(p.device.type in _FUSED for p in parameters)
+    if config.name == "sgd":
+        options |= {"momentum": config.momentum, "nesterov": config.nesterov}
+    return _OPTIMIZERS[config.name](parameters, **options)
 
 
 class OptimizerMismatch(LearningError, ValueError):
