@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from models.backbones import BackboneError, Network, WeightsUnavailable, build_network, weight_shapes
@@ -26,7 +23,6 @@ Arm = Literal["erm", "masktune", "retrained", "masktune_control", "retrained_con
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 _VERSION = 2
-_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class ModelError(LearningError, ValueError):
@@ -122,22 +118,9 @@ def save_model(network: Network, card: ModelCard, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(network.model).items()}
     rule = {} if card.grey_window is None else _grey_rule(card.grey_window)
-    with system_errors():
-        save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt", **rule})
+    # `save_file` reports a full disk as text alone, a write of our own as an `OSError`.
+    (folder / WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "pt", **rule}))
     (folder / CARD_FILE).write_text(json.dumps(card.to_json(), indent=1, ensure_ascii=False))
-
-
-@contextmanager
-def system_errors() -> Iterator[None]:
-    """Raise the original `OSError`, such as a full disk, that safetensors reports only as text."""
-    try:
-        yield
-    except SafetensorError as error:
-        match = _SYSTEM_ERROR.search(str(error))
-        if match is None:
-            raise
-        number = int(match[1])
-        raise OSError(number, os.strerror(number)) from error
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
