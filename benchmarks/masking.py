@@ -1,6 +1,6 @@
 """The masking stage compared with its limit, a plain forward pass, and with the grad-cam package.
 
-    python -m benchmarks.masking [--device cpu|cuda] [--networks resnet18 …] [--bf16] [--quick]
+    python -m benchmarks.masking [--device cpu|cuda] [--networks resnet18 …] [--quick]
 
 Random images are held in memory, so that no loader is measured. Measured per network and layout, in turn
 and several times: `network(images)`, one batch after the other on all cores; the same with one batch on
@@ -36,7 +36,6 @@ from models.masking.store import MaskSet
 from models.run import Run
 from models.runtime.batched_eval import side_by_side
 from models.runtime.process import prepare_process
-from models.saliency import Precision
 
 
 class Case(NamedTuple):
@@ -97,18 +96,17 @@ class Whole(nn.Module):
         return self.network.head(self.tap(self.network.features(images)))
 
 
-def forward_pass(network: Network, loader: Fixed, precision: Precision) -> None:
-    device = loader.pixels.device.type
-    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+def forward_pass(network: Network, loader: Fixed) -> None:
+    with torch.inference_mode():
         for batch in loader.epoch(None):
             network(batch.images)
 
 
-def forward_apart(network: Network, loader: Fixed, precision: Precision) -> None:
+def forward_apart(network: Network, loader: Fixed) -> None:
     device = loader.pixels.device
 
     def answer(batch: Batch) -> None:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.inference_mode():
             network(batch.images)
 
     for _ in side_by_side(loader.epoch(None), device, answer):
@@ -148,8 +146,6 @@ def synchronize(device: torch.device) -> None:
 class Plan:
     device: torch.device
     runs: int
-    precision: Precision
-    library: bool
     folder: Path
 
 
@@ -165,30 +161,28 @@ def measure(name: str, case: Case, layout: str, plan: Plan) -> dict[str, Any]:
     few = Fixed(pixels.contiguous(), max(1, loader.batches // 4))  # the package needs three times as long
     run = Run(device=plan.device)
     seconds = dict[str, list[float]](forward=[], apart=[], stage=[], library=[])
-    folders = (plan.folder / f"{name}-{layout}-{plan.precision}-{i}" for i in range(plan.runs + 1))
+    folders = (plan.folder / f"{name}-{layout}-{i}" for i in range(plan.runs + 1))
     shown = next(folders)
-    forward_pass(network, few, plan.precision)  # warm-up
-    compute_mask_set(network, few, MaskingConfig(), run, folder=shown, precision=plan.precision)
+    forward_pass(network, few)  # warm-up
+    compute_mask_set(network, few, MaskingConfig(), run, folder=shown)
     reference = library_masks(network, Fixed(loader.pixels, 1))
     library_masks(plain, Fixed(few.pixels, 1))
     for folder in folders:
-        seconds["forward"].append(timed(lambda: forward_pass(network, loader, plan.precision), plan.device))
-        seconds["apart"].append(timed(lambda: forward_apart(network, loader, plan.precision), plan.device))
+        seconds["forward"].append(timed(lambda: forward_pass(network, loader), plan.device))
+        seconds["apart"].append(timed(lambda: forward_apart(network, loader), plan.device))
         seconds["stage"].append(
             timed(
                 lambda at=folder: compute_mask_set(  # type: ignore[misc]  # a lambda's default
-                    network, loader, MaskingConfig(), run, folder=at, precision=plan.precision
+                    network, loader, MaskingConfig(), run, folder=at
                 ),
                 plan.device,
             )
         )
-        if plan.library:
-            seconds["library"].append(timed(lambda: library_masks(plain, few), plan.device))
+        seconds["library"].append(timed(lambda: library_masks(plain, few), plan.device))
     ours = MaskSet.open(shown).masks(torch.arange(case.batch), case.size, torch.device("cpu")).numpy()
     return {
         "network": name,
         "layout": layout,
-        "precision": plan.precision,
         **rates(seconds, images=loader.images, few=few.images),
         "pixels_different": int((ours != reference).sum()),
         "pixels": ours.size,
@@ -196,15 +190,15 @@ def measure(name: str, case: Case, layout: str, plan: Plan) -> dict[str, Any]:
     }
 
 
-def rates(seconds: dict[str, list[float]], *, images: int, few: int) -> dict[str, float | None]:
-    """Medians in images/s, and of the paired ratios; the package saw `few` images, or was left out."""
+def rates(seconds: dict[str, list[float]], *, images: int, few: int) -> dict[str, float]:
+    """Medians in images/s, and of the paired ratios; the package saw `few` images."""
     shares, apart = (
         statistics.median(f / s for f, s in zip(seconds[name], seconds["stage"], strict=True))
         for name in ("forward", "apart")
     )
     gains = [
         (slow / few) / (fast / images)
-        for slow, fast in zip(seconds["library"], seconds["stage"], strict=bool(seconds["library"]))
+        for slow, fast in zip(seconds["library"], seconds["stage"], strict=True)
     ]
     return {
         "forward": images / statistics.median(seconds["forward"]),
@@ -212,23 +206,19 @@ def rates(seconds: dict[str, list[float]], *, images: int, few: int) -> dict[str
         "stage_over_forward": shares,
         "forward_apart": images / statistics.median(seconds["apart"]),
         "stage_over_forward_apart": apart,
-        "library": few / statistics.median(seconds["library"]) if gains else None,
-        "stage_over_library": statistics.median(gains) if gains else None,
+        "library": few / statistics.median(seconds["library"]),
+        "stage_over_library": statistics.median(gains),
     }
 
 
 def targets(rows: list[dict[str, Any]], cases: dict[str, Case]) -> dict[str, dict[str, Any]]:
-    """bf16 rows are not compared with the package: their masks are meant to differ, and it has no bf16."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        key = f"{row['network']}/{row['layout']}/{row['precision']}"
+        key = f"{row['network']}/{row['layout']}"
         aims = {"stage_over_forward": (row["stage_over_forward"], ">=", cases[row["network"]].share)}
         aims["bytes_per_image"] = (row["bytes_per_image"], "<=", MOST_BYTES)
-        if row["precision"] == "fp32":
-            share = row["pixels_different"] / row["pixels"]
-            aims["pixels_different"] = (share, "<=", MOST_DIFFERENT)
-            gain = row["stage_over_library"]
-            aims["stage_over_library"] = (gain, ">=", OVER_LIBRARY[row["layout"]])
+        aims["pixels_different"] = (row["pixels_different"] / row["pixels"], "<=", MOST_DIFFERENT)
+        aims["stage_over_library"] = (row["stage_over_library"], ">=", OVER_LIBRARY[row["layout"]])
         for aim, (value, sign, bound) in aims.items():
             ok = value >= bound if sign == ">=" else value <= bound
             found[f"{key}/{aim}"] = {"value": value, sign: bound, "ok": ok}
@@ -236,9 +226,9 @@ def targets(rows: list[dict[str, Any]], cases: dict[str, Case]) -> dict[str, dic
 
 
 def show(row: dict[str, Any]) -> None:
-    library = f"{row['library']:9.1f} {row['stage_over_library']:5.2f}" if row["library"] else " " * 15
+    library = f"{row['library']:9.1f} {row['stage_over_library']:5.2f}"
     print(
-        f"{row['network']:10} {row['layout']:13} {row['precision']:5} {row['forward']:9.1f} "
+        f"{row['network']:10} {row['layout']:13} {row['forward']:9.1f} "
         f"{row['stage']:9.1f} {row['stage_over_forward']:6.3f} "
         f"{row['forward_apart']:9.1f} {row['stage_over_forward_apart']:6.3f} {library} "
         f"{row['pixels_different']:6} of {row['pixels']:8} {row['bytes_per_image']:6.1f} B",
@@ -252,7 +242,6 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--networks", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--bf16", action="store_true", help="also with the backbone in bfloat16")
     parser.add_argument("--quick", action="store_true", help="one short run of each: a smoke test")
     arguments = parser.parse_args()
     prepare_process(arguments.threads)
@@ -263,18 +252,15 @@ def main() -> int:
         cases = {name: case._replace(images=2 * case.batch) for name, case in cases.items()}
     runs = 1 if arguments.quick else arguments.runs
     print(
-        f"{'network':10} {'layout':13} {'type':5} {'forward':>9} {'stage':>9} {'share':>6} "
+        f"{'network':10} {'layout':13} {'forward':>9} {'stage':>9} {'share':>6} "
         f"{'apart':>9} {'share':>6} {'library':>9} {'gain':>5}"
     )
     rows: list[dict[str, Any]] = []
-    precisions: tuple[Precision, ...] = ("fp32", "bf16") if arguments.bf16 else ("fp32",)
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.networks:
             for layout in LAYOUTS:
-                for precision in precisions:
-                    plan = Plan(device, runs, precision, precision == "fp32", Path(folder))
-                    rows.append(measure(name, cases[name], layout, plan))
-                    show(rows[-1])
+                rows.append(measure(name, cases[name], layout, Plan(device, runs, Path(folder))))
+                show(rows[-1])
     aims = targets(rows, cases)
     ok = arguments.quick or all(aim["ok"] for aim in aims.values())
     where = device_name(device)

@@ -30,7 +30,6 @@ from models.runtime.batched_eval import evaluating, map_batches, with_progress
 from models.runtime.ordered import in_order
 from models.saliency import (
     DEFAULT_METHOD,
-    Precision,
     Saliency,
     activation_of,
     is_light,
@@ -110,18 +109,17 @@ def compute_mask_set(
     run: Run,
     *,
     folder: Path,
-    precision: Precision = "fp32",
     iteration: int = 0,
 ) -> MaskSetSummary:
     """Stream the masks of all images in `loader` into the new `folder`, which appears only when complete.
 
     With method `random`, the counts are xgradcam's and the places are random, different for each
-    `iteration`. `bf16` applies to the backbone, and changes the masks slightly. With DDP, call it on
-    rank 0 only, with a loader of all images. Raises UnknownMethod, Stopped, FileExistsError.
+    `iteration`. With DDP, call it on rank 0 only, with a loader of all images. Raises UnknownMethod, Stopped,
+    FileExistsError.
     """
     start = time.perf_counter()
     with evaluating(network):
-        batches = mask_batches(network, loader, config, run, precision=precision)
+        batches = mask_batches(network, loader, config, run)
         size, first = next(batches, (None, None))
         if size is None or first is None:
             raise ValueError("there is no image to mask")
@@ -157,12 +155,12 @@ def _header(config: MaskingConfig, seed: int, size: Size, first: MaskBatch, *, i
 
 
 def mask_batches(
-    network: Network, loader: Loader, config: MaskingConfig, run: Run, *, precision: Precision
+    network: Network, loader: Loader, config: MaskingConfig, run: Run
 ) -> Iterator[tuple[Size, MaskBatch]]:
     """The image size and the masks of each batch, on the CPU, in stored order."""
 
     def start_batch(batch: Batch) -> Callable[[], tuple[Size, MaskBatch]]:
-        return partial(_finish_batch, batch, _start_maps(network, batch, config, precision), config)
+        return partial(_finish_batch, batch, _start_maps(network, batch, config), config)
 
     if run.device.type == "cpu":
         return map_batches(loader, run, lambda batch: start_batch(batch)())
@@ -175,15 +173,13 @@ def _prefetch(works: Iterator[Callable[[], T]]) -> Iterator[T]:
         yield from in_order(worker, works, ahead=_IN_FLIGHT)
 
 
-def _start_maps(
-    network: Network, batch: Batch, config: MaskingConfig, precision: Precision
-) -> Callable[[], Saliency]:
+def _start_maps(network: Network, batch: Batch, config: MaskingConfig) -> Callable[[], Saliency]:
     """Run the backbone and return the work that remains for the maps; heavy heads and methods run here."""
     method, target = method_of(config), target_of(config, batch)
     if is_light(network, method):
-        activation = activation_of(network, batch.images, precision=precision)
+        activation = activation_of(network, batch.images)
         return partial(saliency_of_activation, network, activation, method=method, target=target)
-    maps = saliency(network, batch.images, method=method, target=target, precision=precision)
+    maps = saliency(network, batch.images, method=method, target=target)
     return lambda: maps
 
 

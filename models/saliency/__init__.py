@@ -18,14 +18,13 @@ from torch import Tensor
 from models.saliency import channels, components, perturbing
 from models.saliency.head_pass import HeadPass, run_head
 from models.saliency.layers import readable
-from models.saliency.network import NotInEvaluation, Precision, Saliency, SplitNetwork, UnknownMethod
+from models.saliency.network import NotInEvaluation, Saliency, SplitNetwork, UnknownMethod
 from models.saliency.scale import upsample
 
 __all__ = [
     "DEFAULT_METHOD",
     "METHODS",
     "NotInEvaluation",
-    "Precision",
     "Saliency",
     "SplitNetwork",
     "UnknownMethod",
@@ -74,23 +73,21 @@ def saliency(
     *,
     method: str = DEFAULT_METHOD,
     target: Literal["predicted"] | Tensor = "predicted",
-    precision: Precision = "fp32",
     seed: int = 0,
 ) -> Saliency:
     """Saliency maps of `images` (B, 3, H, W) float in 0..1, on the network's device.
 
-    `target` is the predicted class or a class per image (B,) int64. `bf16` runs the backbone in
-    bfloat16: about twice as fast on hardware that supports it, with slightly different masks. Only
-    `randomcam` uses `seed`. Raises UnknownMethod, and NotInEvaluation in training mode.
+    `target` is the predicted class or a class per image (B,) int64. Only `randomcam` uses `seed`.
+    Raises UnknownMethod, and NotInEvaluation in training mode.
     """
     _check(network, method)
-    activation = activation_of(network, images, precision=precision)
+    activation = activation_of(network, images)
     return _explain(network, activation, method, target=target, images=images, seed=seed)
 
 
-def activation_of(network: SplitNetwork, images: Tensor, *, precision: Precision = "fp32") -> Tensor:
+def activation_of(network: SplitNetwork, images: Tensor) -> Tensor:
     """`features` of `images`, without a graph: the part of `saliency` that costs a forward pass."""
-    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.no_grad():
         return network.features(images)
 
 

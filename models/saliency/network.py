@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from models.errors import LearningError
-
-Precision = Literal["fp32", "bf16"]
 
 
 class SplitNetwork(Protocol):

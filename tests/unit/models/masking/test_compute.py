@@ -226,7 +226,7 @@ def test_a_thread_beside_makes_the_same_masks(network: Network) -> None:
     """As on a GPU, whose batches are waited for there."""
     loader, config = Batches(22, batch=4), MaskingConfig()
     some, others = (
-        list(mask_batches(network.eval(), loader, config, Run(device=torch.device(name)), precision="fp32"))
+        list(mask_batches(network.eval(), loader, config, Run(device=torch.device(name))))
         for name in ("cpu", "cuda")
     )
     assert len(some) == len(others) == 6
