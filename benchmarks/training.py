@@ -314,7 +314,7 @@ def _write_photographs(folder: Path, labels: NDArray[np.int64]) -> None:
             side = _STORED_SIDE
             data = encoded[index % len(encoded)]
             writer.add(Row(f"{index}.jpg", label, "train", -1, width=side, height=side, image=data))
-            writer.add_pixels(None)
+            writer.pixels.add(None)
         writer.finish(DatasetInfo("photographs", "builtin", CLASSES))
 
 

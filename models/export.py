@@ -137,9 +137,14 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 def load_model(folder: Path, device: torch.device | None = None) -> tuple[Network, ModelCard]:
     """Load what `save_model` wrote, in eval mode. Raises `ModelError`, also for weights of another card."""
     card = read_card(folder)
-    network = _load(folder / WEIGHTS_FILE, card)
-    digest = weights_digest(network.model)
-    if digest != card.digest:
+    try:
+        network = build_network(card.backbone, classes=len(card.classes), image_size=card.image_size)
+        load_strictly(network.model, read_tensors(folder / WEIGHTS_FILE), what=WEIGHTS_FILE)
+    except BackboneError as error:
+        raise ModelError(str(error)) from error
+    if (network.spec.mean, network.spec.std) != (card.mean, card.std):
+        raise ModelError(f"this version of {card.backbone} normalises differently from the model card")
+    if weights_digest(network.model) != card.digest:
         raise ModelError(f"{folder.name}: the weights are not those that the card describes")
     return network.to(device or torch.device("cpu")), card
 
@@ -160,7 +165,8 @@ def import_safetensors(
     The window of 16-bit grey images is the one that `save_model` wrote into the file, if any.
     Reads only safetensors, never a pickle. Raises `ModelError`, `BackboneError`.
     """
-    _require_safetensors(file)
+    if file.suffix != ".safetensors":
+        raise ModelError(f"{file.name} is not a safetensors file, and nothing else is loaded")
     try:  # before building anything: a file of a kilobyte may name a network of gigabytes
         expected = weight_shapes(backbone, classes=len(classes), image_size=image_size)
         require_fit(expected, stored_shapes(file), what=file.name, network=backbone)
@@ -180,23 +186,6 @@ def _window_in(file: Path) -> GreyWindow | None:
         return read_window([int(metadata["grey_window_low"]), int(metadata["grey_window_high"])])
     except (KeyError, ValueError) as error:
         raise ModelError(f"{file.name} names a window of 16-bit levels that cannot be read") from error
-
-
-def _load(file: Path, card: ModelCard) -> Network:
-    _require_safetensors(file)
-    try:
-        network = build_network(card.backbone, classes=len(card.classes), image_size=card.image_size)
-        load_strictly(network.model, read_tensors(file), what=file.name)
-    except BackboneError as error:
-        raise ModelError(str(error)) from error
-    if (network.spec.mean, network.spec.std) != (card.mean, card.std):
-        raise ModelError(f"this version of {card.backbone} normalises differently from the model card")
-    return network
-
-
-def _require_safetensors(file: Path) -> None:
-    if file.suffix != ".safetensors":
-        raise ModelError(f"{file.name} is not a safetensors file, and nothing else is loaded")
 
 
 class _Exported(nn.Module):

@@ -85,7 +85,8 @@ class Network(nn.Module):
 
     `activation_shape` is (C, h, w). The first `spatial_channels` of the C belong to positions of
     the image; the others, if any, carry class tokens. `linear` is the last layer if the head is
-    exactly global average pooling and that layer, else None.
+    exactly global average pooling and that layer, else None. `classifier_names` names `classifiers` in
+    `model`.
     """
 
     def __init__(self, built: Built, spec: BackboneSpec) -> None:
@@ -93,7 +94,7 @@ class Network(nn.Module):
         self.model = built.model
         self.spec = spec
         self._split = built.split
-        self._classifiers = tuple(built.classifiers) or tuple(last_layers(built.model, spec.classes))
+        self.classifier_names = tuple(built.classifiers) or tuple(last_layers(built.model, spec.classes))
         self._size_hint = built.size_hint
         self._plain = spec.mean == (0.0, 0.0, 0.0) and spec.std == (1.0, 1.0, 1.0)
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
@@ -145,14 +146,9 @@ class Network(nn.Module):
         return self.classifiers[-1]
 
     @property
-    def classifier_names(self) -> tuple[str, ...]:
-        """Names of `classifiers` in `model`."""
-        return self._classifiers
-
-    @property
     def classifiers(self) -> list[nn.Linear | nn.Conv2d]:
         """Every layer that gives class scores: usually one; with several, the network sums their scores."""
-        layers = [self.model.get_submodule(name) for name in self._classifiers]
+        layers = [self.model.get_submodule(name) for name in self.classifier_names]
         return [layer for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
 
     def _probe(self) -> tuple[int, int, int]:
@@ -180,12 +176,12 @@ class Network(nn.Module):
             )
         pooled = noise.mean((2, 3))
         if (
-            len(self._classifiers) == 1
+            len(self.classifier_names) == 1
             and isinstance(self.classifier, nn.Linear)
             and inputs.shape == pooled.shape
             and torch.allclose(inputs, pooled, atol=1e-5)
         ):
-            self._linear_name = self._classifiers[0]
+            self._linear_name = self.classifier_names[0]
         _, channels, height, width = activation.shape
         return channels, height, width
 

@@ -51,11 +51,9 @@ class MaskSource(Protocol):
     @property
     def digest(self) -> str:
         """Equal if the masks of all samples are equal, whatever produced them."""
-        ...
 
     def masks(self, rows: Tensor, size: int, device: torch.device) -> Tensor:
         """Masks of the samples `rows` (B,) int64 on the CPU: (B, size, size) bool, true where masked."""
-        ...
 
 
 class Masking(NamedTuple):
@@ -71,15 +69,12 @@ class Loader(Protocol):
     @property
     def images(self) -> int:
         """Samples per epoch, over all ranks."""
-        ...
 
     def __len__(self) -> int:
         """Steps per epoch."""
-        ...
 
     def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
         """Batches shuffled and augmented with `generator`; without one, in stored order and unaugmented."""
-        ...
 
 
 class PixelSource(Protocol):
@@ -87,7 +82,6 @@ class PixelSource(Protocol):
 
     def squares(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield (B, 3, size, size) uint8 on the device for each (B,) int64 tensor of positions."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,10 @@ class ImageLimits:
     min_side: int = 8  # pixels
 
 
+STORED = ImageLimits(max_bytes=1 << 62, max_pixels=1 << 62, min_side=1)
+"""For the images of a store: they were checked at import, under limits that may have changed since."""
+
+
 @dataclass(frozen=True)
 class CheckedImage:
     """A fully decoded image. Sizes are in pixels, upright; `pixel_hash` is equal for equal pixels.

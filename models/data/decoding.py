@@ -10,16 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from masktune.contract.hyperparameters import Crop
-from models.data.checks import ImageLimits, decode_image
+from models.data.checks import STORED, decode_image
 from models.data.grey import GreyWindow
-
-# The images of a store were checked at import, under limits that may have changed since.
-_STORED = ImageLimits(max_bytes=1 << 62, max_pixels=1 << 62, min_side=1)
 
 
 def stored_square(encoded: bytes, size: int, crop: Crop = "none", window: GreyWindow | None = None) -> Tensor:
     """An image of a packed store, with its window, as (3, size, size) uint8 RGB. Raises `ImageError`."""
-    return square(decode_image(encoded, _STORED, window).image, size, crop)
+    return square(decode_image(encoded, STORED, window).image, size, crop)
 
 
 def square(picture: Image.Image, size: int, crop: Crop = "none") -> Tensor:

@@ -61,15 +61,6 @@ class ImportOptions:
     archive: ArchiveLimits = field(default_factory=ArchiveLimits)
 
 
-def _ignore(done: int, total: int) -> None:
-    """The default `on_progress`."""
-
-
-def _never() -> bool:
-    """The default `should_stop`."""
-    return False
-
-
 class Watch(NamedTuple):
     """`on_progress(done, total)` counts each image twice: checked, packed. `should_stop` ends the import."""
 
@@ -89,8 +80,8 @@ def import_dataset(
     target: Path,
     options: ImportOptions | None = None,
     *,
-    on_progress: Callable[[int, int], None] = _ignore,
-    should_stop: Callable[[], bool] = _never,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> ImportReport:
     """Import `source` into the folder `target`, which appears complete at the end or not at all.
 
@@ -188,7 +179,7 @@ def _check_all(
             continue
         size, hashes = (checked.width, checked.height), (checked.sha256, checked.pixel_hash)
         images.append(AcceptedImage(index, *size, *hashes, checked.grey_16))
-        writer.add_pixels(checked.pixels)
+        writer.pixels.add(checked.pixels)
     return images, rejected
 
 

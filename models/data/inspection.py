@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.data.formats import Entry, Manifest
 from models.data.grey import TAIL, GreyWindow
 from models.data.report import DuplicateSet, ImportReport, Note, NoteCode, Problem, ProblemCode
-from models.data.splits import ALL_SPLITS, SPLITS, Assignment, tally
+from models.data.splits import ALL_SPLITS, SPLITS, Assignment
 
 
 class AcceptedImage(NamedTuple):
@@ -144,12 +144,18 @@ def _counts(accepted: AcceptedImages, splits: NDArray[np.int64]) -> dict[str, di
     return {
         split: {
             "count": int((splits == code).sum()),
-            "classes": tally(accepted.labels[splits == code], accepted.manifest.classes),
-            "groups": tally(accepted.groups[splits == code], accepted.manifest.group_names),
+            "classes": _tally(accepted.labels[splits == code], accepted.manifest.classes),
+            "groups": _tally(accepted.groups[splits == code], accepted.manifest.group_names),
         }
         for code, split in enumerate(ALL_SPLITS)
         if split in SPLITS or (splits == code).any()
     }
+
+
+def _tally(codes: NDArray[np.int64], names: Sequence[str]) -> dict[str, int]:
+    """{name: how often its number occurs in `codes`}; zeros are left out, -1 is ignored."""
+    counts = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
+    return {name: count for name, count in zip(names, counts, strict=True) if count}
 
 
 def _duplicates(accepted: AcceptedImages, splits: Sequence[str]) -> Iterator[DuplicateSet]:

@@ -42,7 +42,7 @@ class StoreWriter:
 
     Use it in a `with` block: without `finish` (an error, a stop) nothing is left behind, and
     `sweep_siblings` removes what a killed process left. Memory is one record batch: 8 MiB of images,
-    or the largest image. Pixels are optional; they are added for every row, in row order.
+    or the largest image. `pixels` are optional; they are added for every row, in row order.
 
         with StoreWriter(folder) as writer:
             writer.add(Row("cat/1.png", label=0, split="train", group=-1, width=28, height=28, image=data))
@@ -55,7 +55,7 @@ class StoreWriter:
         self.count = 0
         self._pending: list[Row] = []
         self._pending_bytes = 0
-        self._pixels = _PixelFile(self.folder / PIXELS_FILE)
+        self.pixels = PixelFile(self.folder / PIXELS_FILE)
         self._file = pa.OSFile(str(self.folder / SAMPLES_FILE), "wb")
         self._arrow = pa.ipc.new_file(self._file, SCHEMA)
 
@@ -77,14 +77,10 @@ class StoreWriter:
             self._flush()
         return self.count - 1
 
-    def add_pixels(self, pixels: NDArray[np.uint8] | None) -> None:
-        """Add the next row's decoded (H, W, 3); None, another size or a large one drops the pixel file."""
-        self._pixels.add(pixels)
-
     def finish(self, info: DatasetInfo) -> None:
         """Complete the folder and rename it to `directory`, replacing an older one."""
         self._flush()
-        self._pixels.complete(self.count)
+        self.pixels.complete(self.count)
         self._close()
         text = json.dumps(
             {"version": VERSION, "count": self.count, **info.to_json()}, indent=2, ensure_ascii=False
@@ -112,13 +108,13 @@ class StoreWriter:
         self._pending_bytes = 0
 
     def _close(self) -> None:
-        self._pixels.close()
+        self.pixels.close()
         if not self._file.closed:
             self._arrow.close()
             self._file.close()
 
 
-class _PixelFile:
+class PixelFile:
     """A growing .npy of small images of one size; dropped for good at the first one that does not fit."""
 
     def __init__(self, path: Path) -> None:
@@ -128,6 +124,7 @@ class _PixelFile:
         self._count = 0
 
     def add(self, pixels: NDArray[np.uint8] | None) -> None:
+        """Add the next row's decoded (H, W, 3); None, another size or a large one drops the file."""
         if self._file is None:
             return
         fits = pixels is not None and max(pixels.shape[:2]) <= MAX_PIXELS_SIDE

@@ -158,9 +158,3 @@ def _cut(
     chosen = np.zeros(count, dtype=bool)
     chosen[order[positions]] = True
     return rows[chosen[unit_of]]
-
-
-def tally(codes: NDArray[np.int64], names: Sequence[str]) -> dict[str, int]:
-    """{name: how often its number occurs in `codes`}; zeros are left out, -1 is ignored."""
-    counts = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
-    return {name: count for name, count in zip(names, counts, strict=True) if count}

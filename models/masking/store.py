@@ -59,9 +59,6 @@ class MaskSetHeader:
     crop: str | None = None
     version: int = _VERSION
 
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Self:
         sizes = {name: (int(record[name][0]), int(record[name][1])) for name in ("size", "map_size")}
@@ -117,7 +114,8 @@ class MaskSetWriter:
 
     def add(self, batch: MaskBatch) -> None:
         records = np.empty(len(batch.rows), self._dtype)
-        for name, column in zip(self._dtype.names or (), _columns(batch), strict=True):
+        columns = batch.rows, batch.thresholds, batch.counts, batch.targets, batch.maps
+        for name, column in zip(self._dtype.names or (), columns, strict=True):
             records[name] = column.detach().cpu().numpy()
         self._file.write(records.tobytes())
         self._written += len(records)
@@ -137,13 +135,8 @@ class MaskSetWriter:
         if self._written != self._header.images:
             raise MaskSetError(f"{self._written} masks were added, {self._header.images} announced")
         self._file.close()
-        (self._partial / _HEADER).write_text(json.dumps(self._header.to_json(), indent=1))
+        (self._partial / _HEADER).write_text(json.dumps(dataclasses.asdict(self._header), indent=1))
         publish(self._partial, self._folder)
-
-
-def _columns(batch: MaskBatch) -> tuple[Tensor, ...]:
-    """The columns in the order of the record's fields."""
-    return batch.rows, batch.thresholds, batch.counts, batch.targets, batch.maps
 
 
 class MaskSet:

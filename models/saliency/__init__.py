@@ -82,7 +82,7 @@ def saliency(
     """
     _check(network, method)
     activation = activation_of(network, images)
-    return _explain(network, activation, method, target=target, images=images, seed=seed)
+    return saliency_of_activation(network, activation, method=method, target=target, images=images, seed=seed)
 
 
 def activation_of(network: SplitNetwork, images: Tensor) -> Tensor:
@@ -97,36 +97,11 @@ def saliency_of_activation(
     *,
     method: str = DEFAULT_METHOD,
     target: Literal["predicted"] | Tensor = "predicted",
+    images: Tensor | None = None,
     seed: int = 0,
 ) -> Saliency:
-    """`saliency` of a given output of `features`. Raises ValueError for `scorecam` and `fullgrad`."""
+    """`saliency` of an output of `features`; `scorecam` and `fullgrad` raise ValueError without `images`."""
     _check(network, method)
-    return _explain(network, activation, method, target=target, images=None, seed=seed)
-
-
-def is_light(network: SplitNetwork, method: str) -> bool:
-    """True if `saliency_of_activation` takes a few passes over the activation, whatever the network costs."""
-    layers = network.head_layers
-    plain = network.linear is not None or (layers is not None and readable(layers))
-    return plain and method in _TABLE and not _TABLE[method].perturbs
-
-
-def _check(network: SplitNetwork, method: str) -> None:
-    if method not in _TABLE:
-        raise UnknownMethod(f"there is no saliency method {method!r}; use one of {', '.join(METHODS)}")
-    if network.training:
-        raise NotInEvaluation("call network.eval() first: in training mode a map depends on the batch")
-
-
-def _explain(
-    network: SplitNetwork,
-    activation: Tensor,
-    method: str,
-    *,
-    target: Literal["predicted"] | Tensor,
-    images: Tensor | None,
-    seed: int,
-) -> Saliency:
     entry = _TABLE[method]
     classes = target if isinstance(target, Tensor) else None
     with torch.inference_mode(False), torch.no_grad():
@@ -141,3 +116,17 @@ def _explain(
         )
         maps = entry.maps(head_pass).clamp_min(0)
     return Saliency(maps, head_pass.logits.detach(), head_pass.targets)
+
+
+def is_light(network: SplitNetwork, method: str) -> bool:
+    """True if `saliency_of_activation` takes a few passes over the activation, whatever the network costs."""
+    layers = network.head_layers
+    plain = network.linear is not None or (layers is not None and readable(layers))
+    return plain and method in _TABLE and not _TABLE[method].perturbs
+
+
+def _check(network: SplitNetwork, method: str) -> None:
+    if method not in _TABLE:
+        raise UnknownMethod(f"there is no saliency method {method!r}; use one of {', '.join(METHODS)}")
+    if network.training:
+        raise NotInEvaluation("call network.eval() first: in training mode a map depends on the batch")

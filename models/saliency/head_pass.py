@@ -61,8 +61,10 @@ class HeadPass:
         at every position: an expanded view, without autograd. Otherwise only the head is differentiated:
         by hand if it consists of plain layers.
         """
+        if self.tape is not None and objective is target_logit:
+            return self._places(self.tape.gradient_of(self.targets))
         if self.tape is not None:
-            return self._places(self._of_tape(self.tape, objective))
+            return self._places(self.tape.gradient(self._logit_gradient(objective)))
         linear = self.network.linear
         if linear is None:
             with torch.enable_grad():
@@ -88,11 +90,6 @@ class HeadPass:
             return (self.gradient() * self.values).sum((2, 3))
         gradient = self.tape.gradient_of(self.targets, of_passed_on=True)
         return (gradient * self.tape.passed_on).sum((2, 3))
-
-    def _of_tape(self, tape: HeadTape, objective: Objective) -> Tensor:
-        if objective is target_logit:
-            return tape.gradient_of(self.targets)
-        return tape.gradient(self._logit_gradient(objective))
 
     def _logit_gradient(self, objective: Objective) -> Tensor:
         """d objective / d logits, (B, K)."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from models.data.checks import MEDIA_TYPES, ImageLimits, decode_image, image_type
+from models.data.checks import MEDIA_TYPES, STORED, decode_image, image_type
 from models.data.grey import GreyWindow
 from models.data.store import Store
 
@@ -30,7 +30,6 @@ MIN_IMAGES = 500  # measured however large they are
 MAX_IMAGES = 5000  # measured by default
 _CHUNK = 256
 _TYPES = tuple(MEDIA_TYPES)
-_STORED = ImageLimits(max_bytes=1 << 62, max_pixels=1 << 62, min_side=1)  # checked on import
 # What PIL raises for a broken EXIF block; `decode_image` then decides, as everywhere else.
 _BROKEN_EXIF = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
 
@@ -124,7 +123,7 @@ def _reduced(encoded: bytes, window: GreyWindow | None) -> NDArray[np.uint8]:
     """The whole image, upright, as (SIDE, SIDE, 3) RGB. A JPEG is decoded at a fraction of its size."""
     picture = _drafted(encoded) if image_type(encoded) == "JPEG" else None
     if picture is None:
-        picture = decode_image(encoded, _STORED, window).image
+        picture = decode_image(encoded, STORED, window).image
     return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 

@@ -30,7 +30,7 @@ from models.training.checkpoints import (
 )
 from models.training.counting import StepCounts, count
 from models.training.distributed import share_buffers, total, wait_for_all, wrap_ddp
-from models.training.optim import learning_rate, load_optimizer, make_optimizer, set_learning_rate
+from models.training.optim import learning_rate, load_optimizer, make_optimizer
 from models.training.precision import autocast
 
 
@@ -151,7 +151,8 @@ class _Loop:
     run: Run
 
     def epoch(self, data: FitData, epoch: int, rate: float) -> EpochRecord:
-        set_learning_rate(self.optimizer, rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         started = time.monotonic()
         loss, correct, images = self._train(data.train, epoch)
         if not loss < float("inf"):  # NaN included

@@ -65,11 +65,6 @@ def _outline(group: dict[str, Any]) -> tuple[list[str], list[int], bool | None]:
     return sorted(group), group["params"], group.get("decoupled_weight_decay")
 
 
-def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
 def learning_rate(base: float, schedule: ScheduleConfig, *, epoch: int, epochs: int) -> float:
     """The learning rate of `epoch` (0 … epochs - 1)."""
     return base * _SCHEDULES[schedule.name](schedule, epoch, epochs)

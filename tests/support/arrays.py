@@ -31,5 +31,5 @@ def write_arrays(directory: Path | str, arrays: Arrays, info: DatasetInfo) -> No
             label, group = int(arrays.labels[index]), int(groups[index])
             path = f"{arrays.splits[index]}/{index:06d}.png"
             writer.add(Row(path, label, arrays.splits[index], group, width, height, encode_png(image)))
-            writer.add_pixels(image)
+            writer.pixels.add(image)
         writer.finish(info)

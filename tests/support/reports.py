@@ -133,7 +133,7 @@ def _evidence(arms: tuple[Arm, ...], n: int) -> Json:
     cost = masking_cost(_masked(labels), generator=np.random.default_rng(0), names=Names(CLASSES))
     check = check_properties(_table(labels), labels, CLASSES, rng=np.random.default_rng(0), permutations=39)
     shifted = of_shift(metrics(labels, labels), metrics(labels, said[Arm.ERM]))
-    signs = [shifted, of_mask(cost, split="test"), of_property(check.to_json())]
+    signs = [shifted, of_mask(cost, split="test"), of_property(dataclasses.asdict(check))]
     tables = {arm: CalibrationTable.build(np.linspace(-1, 0, n), said[arm] == labels) for arm in arms}
     means = [section.MeanMap.model_validate(mean) for mean in mean_maps(maps, labels, classes=CLASSES)]
     parts: dict[str, Any] = {

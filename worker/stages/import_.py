@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,8 @@ def _summary(
             "longer_side_median": int(np.median(longer)),
             "longer_side_max": int(longer.max()),
         }
-        facts["shortcuts"] = find_shortcuts(
-            store, rng=np.random.default_rng(seed), on_progress=on_progress
-        ).to_json()
+        check = find_shortcuts(store, rng=np.random.default_rng(seed), on_progress=on_progress)
+        facts["shortcuts"] = asdict(check)
     return facts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 
 from models.data.loaders import map_loader
 from models.masking.compute import compute_mask_set
@@ -21,6 +22,6 @@ def mask(context: StageContext) -> Result:
     context.artifacts.put(folder, artifact)
     return {
         "artifact": artifact,
-        "summary": summary.to_json(),
+        "summary": asdict(summary),
         "images_per_second": round(summary.images_per_second, 1),
     }

@@ -14,7 +14,7 @@ from models.data.formats.listing import Listing, scan
 from models.data.formats.manifest import Entry, FormatError, FormatName, FormatOptions, Manifest
 from models.data.report import ProblemCode
 
-__all__ = ["Entry", "FormatError", "FormatName", "FormatOptions", "Manifest", "detect", "read"]
+__all__ = ["Entry", "FormatError", "FormatName", "FormatOptions", "Manifest", "read"]
 
 _READERS: Mapping[FormatName, Callable[[Listing, FormatOptions], Manifest]] = {
     FormatName.IMAGE_FOLDER: image_folder.read,
@@ -32,11 +32,6 @@ _SIGNS: Mapping[FormatName, Callable[[Listing], bool]] = {
     FormatName.CSV: table.matches,
     FormatName.IMAGE_FOLDER: image_folder.matches,
 }
-
-
-def detect(root: Path) -> FormatName:
-    """The layout of the files below `root`. Raises `FormatError` where there is none we know."""
-    return _detect(scan(root))
 
 
 def read(root: Path, format: FormatName | None = None, options: FormatOptions | None = None) -> Manifest:

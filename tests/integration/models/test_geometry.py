@@ -96,7 +96,7 @@ def photographs(tmp_path: Path, request: pytest.FixtureRequest) -> Store:
             writer.add(
                 Row(f"{index}.png", index % 2, "train", -1, width=width, height=height, image=file.getvalue())
             )
-            writer.add_pixels(pixels if width <= 64 else None)
+            writer.pixels.add(pixels if width <= 64 else None)
         writer.finish(DatasetInfo("red spots", "builtin", ("a", "b")))
     return Store.open(tmp_path / "store")
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, detect, read
+from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, read
 from models.data.formats.manifest import natural_order
 from models.data.report import FileCode, ProblemCode
 
@@ -263,7 +263,7 @@ def test_variants_without_an_object_are_no_groups_but_splits_of_their_own(make_t
 
 def test_no_known_layout(make_tree: MakeTree) -> None:
     with pytest.raises(FormatError, match=r"labels\.csv") as unknown:
-        detect(make_tree({"notes.txt": "", "a.png": ""}))
+        read(make_tree({"notes.txt": "", "a.png": ""}))
     assert unknown.value.problem.code is ProblemCode.UNKNOWN_FORMAT
 
 

@@ -109,7 +109,7 @@ def test_many_batches_and_odd_sizes(tmp_path: Path) -> None:
                 b"x" * (index % 7) + bytes([index % 256]),
             )
             assert writer.add(row) == index
-            writer.add_pixels(np.zeros((8 + index % 2, 8, 3), dtype=np.uint8))
+            writer.pixels.add(np.zeros((8 + index % 2, 8, 3), dtype=np.uint8))
         writer.finish(INFO)
     store = Store.open(tmp_path / "ds")
     assert store.pixels is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -19,7 +20,7 @@ SIZE = (28, 28)
 
 def header(images: int, **changes: object) -> MaskSetHeader:
     plain = MaskSetHeader("xgradcam", "predicted", 2.0, None, SIZE, (7, 7), 0, images)
-    return MaskSetHeader.from_json(plain.to_json() | changes)
+    return MaskSetHeader.from_json(dataclasses.asdict(plain) | changes)
 
 
 def batch(rows: list[int], seed: int = 0) -> MaskBatch:
