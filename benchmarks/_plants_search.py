@@ -27,7 +27,8 @@ from masktune.contract.hyperparameters import (
     Target,
 )
 from models.backbones import Network
-from models.data.batches import LoaderSettings, Masking, MaskSource, make_loader
+from models.data.batches import make_loader
+from models.data.loader_settings import LoaderSettings, Masking, MaskSource
 from models.evaluation.metrics import metrics
 from models.masking.compute import load_or_compute_masks
 from models.masking.rule import apply_masks

@@ -29,7 +29,8 @@ from benchmarks._common import Aim, add_machine, finish, make_run, table, work_f
 from benchmarks._plants import lite0
 from benchmarks._recut import Case, Half, cut_outs, digits, recompose
 from masktune.contract.hyperparameters import BiasKind, HeadConfig
-from models.data.batches import LoaderSettings, make_loader
+from models.data.batches import make_loader
+from models.data.loader_settings import LoaderSettings
 from models.data.store import DatasetInfo, Store
 from models.mitigation.features import Features, compute_features
 from models.mitigation.groups import Groups, class_groups, cross_mistakes, label_groups

@@ -33,8 +33,9 @@ from PIL import Image
 from benchmarks._common import Aim, add_machine, finish, table, work_folder
 from masktune.contract.hyperparameters import Augmentation, Hyperparameters, Precision
 from models.backbones import Network, build_network
-from models.data.batches import Batch, Loader, Masking
+from models.data.batches import Batch, Loader
 from models.data.layout import DatasetInfo
+from models.data.loader_settings import Masking
 from models.data.loaders import train_loader
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store

@@ -30,7 +30,8 @@ from benchmarks._common import Aim, add_machine, finish, make_run, predict, tabl
 from benchmarks._plants import Plants, lite0, masked_background, open_plants
 from benchmarks._plants_search import search
 from masktune.contract.hyperparameters import HeadConfig, Hyperparameters, MaskingConfig, OptimizerConfig
-from models.data.batches import LoaderSettings, make_loader
+from models.data.batches import make_loader
+from models.data.loader_settings import LoaderSettings
 from models.evaluation.metrics import metrics
 from models.evaluation.verdict import compare, verdict
 from models.masking.compute import compute_mask_set

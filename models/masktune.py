@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones import Network
-from models.data.batches import MaskSource
+from models.data.loader_settings import MaskSource
 from models.data.store import Store
 from models.evaluation.metrics import Metrics
 from models.evaluation.splits import evaluate_splits

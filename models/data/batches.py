@@ -7,8 +7,7 @@ that square, and augmentation follows, so that a crop of a masked image is the m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from masktune.contract.hyperparameters import Augmentation, Crop
 from models.data.decoding import cropped, resize_square, to_unit
+from models.data.loader_settings import LoaderSettings
 from models.data.packing import MAX_PIXELS_SIDE
 from models.data.store import Store
 from models.data.workers import DecodedPixels
@@ -45,24 +44,6 @@ class Batch(NamedTuple):
     share: float = 1.0
 
 
-class MaskSource(Protocol):
-    """Gives the mask of each sample."""
-
-    @property
-    def digest(self) -> str:
-        """Equal if the masks of all samples are equal, whatever produced them."""
-
-    def masks(self, rows: Tensor, size: int, device: torch.device) -> Tensor:
-        """Masks of the samples `rows` (B,) int64 on the CPU: (B, size, size) bool, true where masked."""
-
-
-class Masking(NamedTuple):
-    """`fill(images (B, 3, S, S), masks (B, S, S))` returns the images with the masked pixels filled."""
-
-    source: MaskSource
-    fill: Callable[[Tensor, Tensor], Tensor]
-
-
 class Loader(Protocol):
     """A fixed set of samples, batched anew in each epoch."""
 
@@ -82,23 +63,6 @@ class PixelSource(Protocol):
 
     def squares(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield (B, 3, size, size) uint8 on the device for each (B,) int64 tensor of positions."""
-
-
-@dataclass(frozen=True)
-class LoaderSettings:
-    """`workers` None picks a number that suits the machine. With `masking`, each image is masked first.
-
-    `crop` is for saliency maps only: a loader that masks does not crop. With `several_epochs`,
-    small squares are kept once decoded.
-    """
-
-    image_size: int
-    batch_size: int
-    augmentation: Augmentation = "none"
-    masking: Masking | None = None
-    workers: int | None = None
-    crop: Crop = "none"
-    several_epochs: bool = False
 
 
 def make_loader(store: Store, rows: NDArray[np.int64], settings: LoaderSettings, run: Run) -> StoreLoader:

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import Hyperparameters
-from models.data.batches import LoaderSettings, Masking, StoreLoader, make_loader
+from models.data.batches import StoreLoader, make_loader
+from models.data.loader_settings import LoaderSettings, Masking
 from models.data.store import Store
 from models.errors import LearningError
 from models.run import Run

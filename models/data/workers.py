@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from masktune.contract.hyperparameters import Crop
 from models.data.decoding import stored_square
+from models.data.loader_settings import LoaderSettings
 from models.data.store import Store
 from models.run import Run
-
-if TYPE_CHECKING:
-    from models.data.batches import LoaderSettings
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from models.runtime.files import publish
 from models.runtime.transfer import to_device
 
 if TYPE_CHECKING:
-    from models.data.batches import MaskSource
+    from models.data.loader_settings import MaskSource
 
 _VERSION = 1
 _RECORDS, _HEADER = "masks.npy", "mask_set.json"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import Hyperparameters, ScheduleConfig
 from models.backbones import Network, build_network
-from models.data.batches import Masking, MaskSource
+from models.data.loader_settings import Masking, MaskSource
 from models.data.loaders import check_split, evaluation_loader, train_loader, val_loader
 from models.data.store import Store
 from models.masking.rule import apply_masks

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import Crop
 from models.backbones import Network
-from models.data.batches import LoaderSettings, StoreLoader, make_loader
+from models.data.batches import StoreLoader, make_loader
+from models.data.loader_settings import LoaderSettings
 from models.run import Progress, Run
 from worker.stages.context import StageContext
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from masktune.contract.hyperparameters import Crop, Hyperparameters, MaskingConfig
 from models.backbones.network import BackboneSpec, Built, Network, Split
-from models.data.batches import Masking
 from models.data.layout import DatasetInfo
+from models.data.loader_settings import Masking
 from models.data.loaders import map_loader, train_loader
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store

@@ -18,7 +18,8 @@ from masktune.contract.hyperparameters import (
     ScheduleConfig,
 )
 from models.backbones import build_network
-from models.data.batches import LoaderSettings, Masking, make_loader
+from models.data.batches import make_loader
+from models.data.loader_settings import LoaderSettings, Masking
 from models.data.loaders import train_loader, val_loader
 from models.data.store import Store
 from models.errors import LearningError

@@ -24,8 +24,9 @@ from masktune.contract.hyperparameters import (
     OptimizerName,
 )
 from models.backbones import build_network
-from models.data.batches import LoaderSettings, make_loader
+from models.data.batches import make_loader
 from models.data.layout import DatasetInfo
+from models.data.loader_settings import LoaderSettings
 from models.data.loaders import evaluation_loader
 from models.data.store import Store
 from models.evaluation.masking_cost import predict_under_masks

@@ -21,8 +21,9 @@ from masktune.contract.ids import new_id
 from masktune.contract.report import Report
 from masktune.contract.vocabulary import Arm, JobKind
 from models.backbones import Network, build_network
-from models.data.batches import LoaderSettings, make_loader
+from models.data.batches import make_loader
 from models.data.importing import import_dataset
+from models.data.loader_settings import LoaderSettings
 from models.data.store import Store
 from models.evaluation.metrics import Logits, predict_logits
 from models.export import card_of, load_model, save_model

@@ -6,7 +6,7 @@ import multiprocessing
 
 import pytest
 
-from models.data.batches import LoaderSettings
+from models.data.loader_settings import LoaderSettings
 from models.data.store import Store
 from tests.unit.models.data.conftest import make_image
 from tests.unit.models.data.test_batches import (

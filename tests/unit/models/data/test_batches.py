@@ -14,9 +14,10 @@ from torch import Tensor
 
 from masktune.contract.hyperparameters import Augmentation, Hyperparameters
 from models.data import batches as batches_module
-from models.data.batches import Batch, LoaderSettings, Masking, StoreLoader, make_loader, plan
+from models.data.batches import Batch, StoreLoader, make_loader, plan
 from models.data.decoding import cropped, resize_square, square, stored_square
 from models.data.layout import DatasetInfo
+from models.data.loader_settings import LoaderSettings, Masking
 from models.data.loaders import train_loader, val_loader
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store
