@@ -17,7 +17,7 @@ from app.auth.rate_limits import open_rates
 from app.datasets import routes as datasets
 from app.datasets import uploads
 from app.datasets.stores import Stores
-from app.http.single_flight import KEPT_SECONDS, Shared
+from app.http.single_flight import CACHE_SECONDS, SingleFlight
 from app.inference import Inference, check_forward
 from app.jobs import event_routes as events
 from app.jobs import preset_routes as presets
@@ -161,7 +161,7 @@ def _open(
         inference,
         UsageCounters(counters, tally),
         threads,
-        Shared(threads, keep=KEPT_SECONDS, written=lambda: database.commits),
+        SingleFlight(threads, keep=CACHE_SECONDS, written=lambda: database.commits),
     )
     return Services(
         settings=settings,

@@ -8,7 +8,7 @@ from threading import Lock
 
 from anyio import CapacityLimiter
 
-from app.http.single_flight import Shared
+from app.http.single_flight import SingleFlight
 from app.inference.scheduling.limits import Waiters
 from core.artifacts import Artifacts
 from models.data.store import Store
@@ -29,7 +29,7 @@ class Stores:
         self._open: OrderedDict[str, Store] = OrderedDict()
         self._lock = Lock()
         self._forgotten = 0  # how often `forget` was called
-        self._opening: Shared[Store] = Shared(CapacityLimiter(MOST_OPENING))
+        self._opening: SingleFlight[Store] = SingleFlight(CapacityLimiter(MOST_OPENING))
         self._waiters = Waiters(
             MOST_WAITING, "requests are waiting for data sets to open", retry_seconds=_RETRY_SECONDS
         )

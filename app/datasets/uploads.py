@@ -16,7 +16,7 @@ from typing import BinaryIO
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from app.http.multipart import FormReader
+from app.http.multipart import UploadForm
 from app.operations.metrics import Metrics
 from core.artifacts import Artifacts
 from core.errors import InvalidInput, StorageFull
@@ -48,7 +48,7 @@ class Spool:
         self._digest = hashlib.sha256()
         self._file: BinaryIO = path.open("wb")
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes | bytearray) -> None:
         self._digest.update(block)
         self._file.write(block)
         self.size += len(block)
@@ -77,16 +77,15 @@ async def received(request: Request, scratch: Path, *, metrics: Metrics) -> Asyn
 
 
 async def _receive(request: Request, path: Path, *, metrics: Metrics) -> Upload:
-    reader, spool, gathered = FormReader(request.headers.get("content-type", "")), Spool(path), 0
+    form, spool, block = UploadForm(request.headers.get("content-type", "")), Spool(path), bytearray()
     try:
         async for chunk in request.stream():
-            reader.feed(chunk)
-            gathered += len(chunk)
-            if gathered >= BLOCK:
-                await run_in_threadpool(spool.write, reader.form.take())
-                gathered = 0
-        form = reader.finish()
-        await run_in_threadpool(spool.write, form.take())
+            block += form.feed(chunk)
+            if len(block) >= BLOCK:
+                await run_in_threadpool(spool.write, block)
+                block = bytearray()
+        form.finish()
+        await run_in_threadpool(spool.write, block)
     finally:
         digest = spool.close()
     if not spool.size:

@@ -15,17 +15,17 @@ class WholeFile(FileResponse):
     """Ignores Range, as RFC 9110 (14.2) allows: Starlette answers a malformed one in plain text."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        headers = [header for header in scope["headers"] if header[0] != b"range"]
         await super().__call__({**scope, "headers": headers}, receive, send)
 
 
 def send_file(request: Request, path: Path, *, media_type: str, filename: str | None = None) -> Response:
     """Send the file, to be saved as `filename` if given. Its ETag is made of its size and mtime."""
     headers = {"Accept-Ranges": "none", "Cache-Control": "private, no-cache"}
-    answer = WholeFile(
+    response = WholeFile(
         path, headers=headers, media_type=media_type, filename=filename, stat_result=path.stat()
     )
-    if matches(request.headers.get("if-none-match"), answer.headers["etag"]):
-        kept = ("etag", "cache-control", "last-modified")
-        return Response(status_code=304, headers={name: answer.headers[name] for name in kept})
-    return answer
+    if matches(request.headers.get("if-none-match"), response.headers["etag"]):
+        validators = ("etag", "cache-control", "last-modified")
+        return Response(status_code=304, headers={name: response.headers[name] for name in validators})
+    return response

@@ -9,10 +9,9 @@ from starlette.types import Scope
 
 def header(scope: Scope, name: bytes) -> bytes:
     """Return the first header of this (lower-case) name, or `b""`. Starlette's look-up encodes and copies."""
-    for key, value in scope["headers"]:
+    for key, content in scope["headers"]:
         if key == name:
-            found: bytes = value
-            return found
+            return bytes(content)
     return b""
 
 

@@ -67,8 +67,8 @@ class Once:
         if self.key is None:
             return None
         with self.database.read() as session:
-            found = session.get(IdempotencyRow, self.key)
-        return None if found is None or found.status is None else _replay(found, fingerprint)
+            first = session.get(IdempotencyRow, self.key)
+        return None if first is None or first.status is None else _replay(first, fingerprint)
 
     def run_planned(
         self, fingerprint: str, plan: Callable[[], Plan], make: Callable[[Session, Plan], Response]
@@ -79,10 +79,10 @@ class Once:
             with self.database.begin() as session:
                 return make(session, planned)
         with self.database.begin() as session:
-            found = idempotency.begin(session, self.key, fingerprint, stale_after=STALE_AFTER)
+            first = idempotency.begin(session, self.key, fingerprint, stale_after=STALE_AFTER)
             since = session.get_one(IdempotencyRow, self.key).at
-        if found is not None:
-            return _replay(found, fingerprint)
+        if first is not None:
+            return _replay(first, fingerprint)
         try:
             planned = plan()
             with self.database.begin() as session:
@@ -122,18 +122,18 @@ def fingerprint(*parts: BaseModel | str) -> str:
     return digest.hexdigest()
 
 
-def _replay(found: IdempotencyRow, fingerprint: str) -> Response:
-    if found.fingerprint != fingerprint:
+def _replay(first: IdempotencyRow, fingerprint: str) -> Response:
+    if first.fingerprint != fingerprint:
         raise IdempotencyMismatch("this Idempotency-Key was used with a different body; use a new key")
-    if found.status is None:
+    if first.status is None:
         raise _in_flight()
-    return Response(found.body, status_code=found.status, headers=found.headers | {REPLAYED: "true"})
+    return Response(first.body, status_code=first.status, headers=first.headers | {REPLAYED: "true"})
 
 
 def _store(session: Session, key: str, since: float, response: Response) -> None:
-    kept = {name: value for name, value in response.headers.items() if name != "content-length"}
+    headers = {name: text for name, text in response.headers.items() if name != "content-length"}
     status, body = response.status_code, bytes(response.body)
-    if not idempotency.finish(session, key, since=since, status=status, headers=kept, body=body):
+    if not idempotency.finish(session, key, since=since, status=status, headers=headers, body=body):
         raise _in_flight()  # another request has taken over the key: roll back what this one created
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -12,30 +11,16 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from core.errors import InvalidInput
 
 MULTIPART = "multipart/form-data"
+FILE = "file"
+"""Name of the part of an upload that is the file."""
 MAX_FIELD_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 8 * 1024
 MAX_PARTS = 16
 
 
-@dataclass
-class Form:
-    """The part of the form received so far. `file` holds bytes of the file that were not yet taken."""
-
-    file_field: str
-    fields: dict[str, str] = field(default_factory=dict)
-    filename: str | None = None
-    """The client's name for the file, once its part has begun."""
-    file: list[bytes] = field(default_factory=list)
-
-    def take(self) -> bytes:
-        """Return the file's bytes received since the last call."""
-        taken = b"".join(self.file)
-        self.file.clear()
-        return taken
-
-
 class PartParser(ABC):
-    """Parses a body that is fed piece by piece. Subclasses take its parts, one after the other.
+    """Parses a body that is fed piece by piece. Subclasses take its parts, one after the other, and append
+    what belongs to a file to `pieces`.
 
     Every fault of the form itself is raised as the `InvalidInput` that `fault` makes of it.
     """
@@ -44,29 +29,33 @@ class PartParser(ABC):
         kind, options = parse_options_header(content_type)
         if kind != MULTIPART.encode() or not options.get(b"boundary"):
             raise self.fault("no-boundary", f"the Content-Type must be {MULTIPART} with a boundary")
-        self._name, self._value = bytearray(), bytearray()
+        self.pieces: list[bytes] = []
+        self._header_name, self._header_text = bytearray(), bytearray()
         self._disposition = b""
         self._ended = False
         self._parser = MultipartParser(
             options[b"boundary"],
             {
                 "on_part_begin": self._part_begin,
-                "on_header_field": lambda data, start, end: self._header(self._name, data[start:end]),
-                "on_header_value": lambda data, start, end: self._header(self._value, data[start:end]),
+                "on_header_field": lambda body, start, end: self._header(self._header_name, body[start:end]),
+                "on_header_value": lambda body, start, end: self._header(self._header_text, body[start:end]),
                 "on_header_end": self._header_end,
                 "on_headers_finished": self._headers_finished,
-                "on_part_data": lambda data, start, end: self.part_data(data[start:end]),
+                "on_part_data": lambda body, start, end: self.part_data(body[start:end]),
                 "on_part_end": self.part_ended,
                 "on_end": self._end,
             },
         )
 
-    def parse(self, chunk: bytes) -> None:
-        """Parse the next piece of the body."""
+    def feed(self, chunk: bytes) -> bytes:
+        """Parse the next piece of the body and return the bytes of files in it."""
         try:
             self._parser.write(chunk)
         except MultipartParseError as error:
             raise self.fault("malformed-multipart", f"the body is not well-formed {MULTIPART}") from error
+        content = b"".join(self.pieces)
+        self.pieces.clear()
+        return content
 
     def check_ended(self) -> None:
         """Raise if the body has ended before its last boundary."""
@@ -85,7 +74,7 @@ class PartParser(ABC):
         """Take the names of the part that has begun; `filename` is None for a field."""
 
     @abstractmethod
-    def part_data(self, data: bytes) -> None: ...
+    def part_data(self, content: bytes) -> None: ...
 
     @abstractmethod
     def part_ended(self) -> None: ...
@@ -100,10 +89,10 @@ class PartParser(ABC):
             raise self.fault("header-too-large", "a header of a part is too large")
 
     def _header_end(self) -> None:
-        if self._name.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._name.clear()
-        self._value.clear()
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = bytes(self._header_text)
+        self._header_name.clear()
+        self._header_text.clear()
 
     def _headers_finished(self) -> None:
         kind, options = parse_options_header(self._disposition)
@@ -115,27 +104,22 @@ class PartParser(ABC):
         self._ended = True
 
 
-class FormReader(PartParser):
-    """Parses a body into `form`. Raises `InvalidInput` if it is malformed."""
+class UploadForm(PartParser):
+    """The form of an upload: small `fields` and one file, in any order."""
 
-    def __init__(self, content_type: str, *, file_field: str = "file") -> None:
+    def __init__(self, content_type: str) -> None:
         super().__init__(content_type)
-        self.form = Form(file_field)
+        self.fields: dict[str, str] = {}
+        self.filename: str | None = None
+        """The client's name for the file, once its part has begun."""
         self._parts = 0
-        self._field = ""
-        self._data = bytearray()
+        self._field, self._text = "", bytearray()
 
-    def feed(self, chunk: bytes) -> None:
-        """Parse the next piece of the body."""
-        self.parse(chunk)
-
-    def finish(self) -> Form:
-        """Return the complete form, once the body has ended."""
+    def finish(self) -> None:
+        """Raise unless the body was complete."""
         self.check_ended()
-        if self.form.filename is None:
-            name = self.form.file_field
-            raise InvalidInput.field(f"/{name}", "missing", f"the file part {name} is missing")
-        return self.form
+        if self.filename is None:
+            raise InvalidInput.field(f"/{FILE}", "missing", f"the file part {FILE} is missing")
 
     def fault(self, code: str, detail: str) -> InvalidInput:
         return InvalidInput.field("/", code, detail)
@@ -146,26 +130,26 @@ class FormReader(PartParser):
             raise self.fault("too-many-parts", f"the body may have at most {MAX_PARTS} parts")
 
     def part_named(self, name: str, filename: str | None) -> None:
-        if name in self.form.fields or (name == self.form.file_field and self.form.filename is not None):
+        if name in self.fields or (name == FILE and self.filename is not None):
             raise InvalidInput.field(pointer(name), "repeated", f"the field {name} was sent twice")
-        if name == self.form.file_field:
-            self.form.filename = filename or ""
-        self._field, self._data = name, bytearray()
+        if name == FILE:
+            self.filename = filename or ""
+        self._field, self._text = name, bytearray()
 
-    def part_data(self, data: bytes) -> None:
-        if self._field == self.form.file_field:
-            self.form.file.append(data)
+    def part_data(self, content: bytes) -> None:
+        if self._field == FILE:
+            self.pieces.append(content)
             return
-        self._data += data
-        if len(self._data) > MAX_FIELD_BYTES:
+        self._text += content
+        if len(self._text) > MAX_FIELD_BYTES:
             detail = f"a field may have at most {MAX_FIELD_BYTES} bytes"
             raise InvalidInput.field(pointer(self._field), "too-long", detail)
 
     def part_ended(self) -> None:
-        if self._field == self.form.file_field:
+        if self._field == FILE:
             return
         try:
-            self.form.fields[self._field] = self._data.decode("utf-8")
+            self.fields[self._field] = self._text.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InvalidInput.field(pointer(self._field), "not-utf8", "the field is not UTF-8") from error
 

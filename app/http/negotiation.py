@@ -25,10 +25,10 @@ def _quality(accept: str, offer: str) -> float:
 
 def _q(parameters: Sequence[str]) -> float:
     for parameter in parameters:
-        name, _, value = parameter.partition("=")
+        name, _, number = parameter.partition("=")
         if name.strip() == "q":
             try:
-                return min(1.0, max(0.0, float(value)))
+                return min(1.0, max(0.0, float(number)))
             except ValueError:
                 return 0.0
     return 1.0

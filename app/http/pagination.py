@@ -69,17 +69,17 @@ def page(rows: list[Row], limit: int) -> tuple[list[Row], str | None]:
     return rows[:limit], encode(last.created_at, last.id)
 
 
-def _pack(value: list[Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+def _pack(place: list[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 
 
 def _unpack(cursor: str) -> object:
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        value: object = json.loads(raw)
+        place: object = json.loads(raw)
     except (binascii.Error, ValueError, RecursionError) as error:
         raise _invalid() from error
-    return value
+    return place
 
 
 def _invalid() -> InvalidInput:

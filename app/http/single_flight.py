@@ -1,9 +1,8 @@
 """Reads shared by concurrent requests, at a fraction of the cost of a read for each.
 
-An idle reader starts at once. Requests that arrive during a read share the next one, which begins after they
-have arrived. A value is cached for a moment, until this process writes anything. A request therefore sees all
-earlier writes of this process (an alias moved here has moved), and those of other processes within that
-moment.
+A read is shared while it lasts and for a moment after it began, until this process writes anything. A request
+therefore sees all earlier writes of this process (an alias moved here has moved), and those of other
+processes within that moment.
 """
 
 from __future__ import annotations
@@ -18,19 +17,16 @@ from anyio.to_thread import run_sync
 
 T = TypeVar("T")
 
-
-KEPT_SECONDS = 0.1
+CACHE_SECONDS = 0.1
 """How long other processes' writes may go unseen: one read per request costs more than a small network."""
-_AHEAD = 0.7
-"""Share of that time after which the value is read again in advance, since a busy process reads slowly."""
-_MOST_KEPT = 256
+_MOST_READS = 256
 
 
-class _Kept(NamedTuple, Generic[T]):
-    """A value, when its read began, and this process's write count at that time."""
+class _Read(NamedTuple, Generic[T]):
+    """A read, when it began, and this process's write count at that time."""
 
-    value: T
-    begun: float
+    task: asyncio.Task[T]
+    began: float
     written: int
 
 
@@ -38,11 +34,11 @@ def _unwritten() -> int:
     return 0
 
 
-class Shared(Generic[T]):
+class SingleFlight(Generic[T]):
     """Blocking reads by key, in the threads of `limiter`. Use it only in the event loop's thread.
 
-    Values are shared by several requests and must not be modified. `written` grows with each write of this
-    process. A value is reused for `keep` seconds.
+    What is read is shared by several requests and must not be modified. `written` grows with each write of
+    this process. A read is reused for `keep` seconds.
     """
 
     def __init__(
@@ -55,53 +51,29 @@ class Shared(Generic[T]):
     ) -> None:
         self._limiter = limiter
         self._keep, self._written, self._clock = keep, written, clock
-        self._kept: dict[Hashable, _Kept[T]] = {}
-        self._reading: dict[Hashable, asyncio.Task[T]] = {}
-        self._next: dict[Hashable, asyncio.Task[T]] = {}
+        self._reads: dict[Hashable, _Read[T]] = {}
 
     async def get(self, key: Hashable, read: Callable[[], T]) -> T:
-        """Return (or raise) the result of a `read` that begins after this call, or a cached value."""
-        kept = self._kept.get(key)
-        if kept is not None and self._written() == kept.written:
-            age = self._clock() - kept.begun
-            if age < self._keep:
-                if age > _AHEAD * self._keep and key not in self._reading:
-                    self._begin(key, read)
-                return kept.value
-        return await asyncio.shield(self._begin(key, read))  # one cancelled request must not affect others
+        """Return (or raise) the outcome of `read`, or of an equal one that is fresh."""
+        latest = self._reads.get(key)
+        if latest is None or not self._is_fresh(latest):
+            if len(self._reads) >= _MOST_READS:  # few can be fresh, and those are simply read again
+                self._reads.clear()
+            task = asyncio.create_task(run_sync(read, limiter=self._limiter))
+            task.add_done_callback(_retrieve_exception)
+            latest = self._reads[key] = _Read(task, self._clock(), self._written())
+        return await asyncio.shield(latest.task)  # one cancelled request must not affect others
 
-    def _begin(self, key: Hashable, read: Callable[[], T]) -> asyncio.Task[T]:
-        """Return the next read, which may already be scheduled."""
-        coming = self._next.get(key)
-        if coming is None:
-            coming = self._next[key] = asyncio.create_task(self._read(key, read))
-            coming.add_done_callback(_heard)
-        return coming
-
-    async def _read(self, key: Hashable, read: Callable[[], T]) -> T:
-        before, own = self._reading.get(key), self._next[key]
-        if before is not None:
-            await asyncio.wait((before,))
-        del self._next[key]
-        self._reading[key] = own
-        begun, written = self._clock(), self._written()
-        try:
-            value = await run_sync(read, limiter=self._limiter)
-            self._store(key, _Kept(value, begun, written))
-            return value
-        finally:
-            if self._reading.get(key) is own:
-                del self._reading[key]
-
-    def _store(self, key: Hashable, kept: _Kept[T]) -> None:
-        if not self._keep:
-            return
-        if len(self._kept) >= _MOST_KEPT:  # few can be fresh, and those are simply read again
-            self._kept.clear()
-        self._kept[key] = kept
+    def _is_fresh(self, read: _Read[T]) -> bool:
+        if read.written != self._written():
+            return False
+        if not read.task.done():
+            return True
+        failed = read.task.cancelled() or read.task.exception() is not None
+        return not failed and self._clock() - read.began < self._keep
 
 
-def _heard(task: asyncio.Task[T]) -> None:
-    """Mark the exception as retrieved: if all requests have left, asyncio would log it as never retrieved."""
+def _retrieve_exception(task: asyncio.Task[T]) -> None:
+    """If all requests have left, asyncio would log the exception as never retrieved."""
     if not task.cancelled():
         task.exception()

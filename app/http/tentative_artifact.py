@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from core.artifacts import Artifacts
 from core.errors import Unavailable
 from core.queries import trash
-from core.session import Database, after_commit
+from core.session import Database
 from core.trash import discard
 
 logger = logging.getLogger(__name__)
@@ -31,26 +31,19 @@ def tentative(database: Database, artifacts: Artifacts, key: str) -> Iterator[Ca
     """
     with database.begin() as session:
         trash.put(session, [key], after=LONGEST_SECONDS)
-    kept = False
-
-    def note() -> None:
-        nonlocal kept
-        kept = True
 
     def keep(session: Session) -> None:
         if not trash.take_back(session, key):  # the sweep may be deleting it
             raise Unavailable("storing the file took more than a day; send it again")
-        after_commit(session, note)
 
     try:
         yield keep
     finally:
-        if not kept:
-            _let_go(database, artifacts, key)
+        _discard_unless_kept(database, artifacts, key)
 
 
-def _let_go(database: Database, artifacts: Artifacts, key: str) -> None:
-    """Delete the artifact, unless its row was committed without this process learning of it."""
+def _discard_unless_kept(database: Database, artifacts: Artifacts, key: str) -> None:
+    """Delete the artifact, unless its row was committed: perhaps without this process learning of it."""
     try:
         with database.begin() as session:
             if trash.waits(session, key):

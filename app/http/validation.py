@@ -15,27 +15,27 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def invalid_input(faults: Sequence[Any], body: object, *, prefix: str = "") -> InvalidInput:
     """Turn Pydantic's errors into one problem with pointers. `body` is the checked value, if known."""
-    found = tuple(_fault(fault, body, prefix) for fault in faults)
-    detail = found[0].detail if len(found) == 1 else f"{len(found)} fields are not valid; see errors"
-    return InvalidInput(f"{found[0].pointer}: {detail}" if len(found) == 1 else detail, errors=found)
+    errors = tuple(_fault(fault, body, prefix) for fault in faults)
+    detail = errors[0].detail if len(errors) == 1 else f"{len(errors)} fields are not valid; see errors"
+    return InvalidInput(f"{errors[0].pointer}: {detail}" if len(errors) == 1 else detail, errors=errors)
 
 
-def parse(kind: type[Model], value: object, *, prefix: str = "") -> Model:
+def parse(kind: type[Model], body: object, *, prefix: str = "") -> Model:
     """Validate a body, or part of one. Raises `InvalidInput` with pointers that start with `prefix`."""
     try:
-        return kind.model_validate(value)
+        return kind.model_validate(body)
     except ValidationError as error:
         faults = [fault | {"loc": ("body", *fault["loc"])} for fault in error.errors()]
-        raise invalid_input(faults, value, prefix=prefix) from error
+        raise invalid_input(faults, body, prefix=prefix) from error
 
 
 def parse_json(kind: type[Model], body: bytes) -> Model:
     """Parse and validate a JSON body. Raises `InvalidInput` if it is not JSON or not valid."""
     try:
-        value = json.loads(body)
+        document = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise InvalidInput.field("/", "malformed-json", "the body is not valid JSON in UTF-8") from error
-    return parse(kind, value)
+    return parse(kind, document)
 
 
 def _fault(fault: Mapping[str, Any], body: object, prefix: str) -> FieldError:
@@ -61,10 +61,10 @@ def _body_pointer(parts: list[str | int], body: Any, *, missing: bool) -> str:
     return pointer
 
 
-def _holds(value: Any, part: str | int) -> bool:
-    if isinstance(value, list):
-        return isinstance(part, int) and part < len(value)
-    return isinstance(value, dict) and part in value
+def _holds(here: Any, part: str | int) -> bool:
+    if isinstance(here, list):
+        return isinstance(part, int) and part < len(here)
+    return isinstance(here, dict) and part in here
 
 
 _MARKS = {"query": "?{}", "path": "{{{}}}", "header": "{}:", "cookie": "{}="}

@@ -26,15 +26,7 @@ class ImageForm(PartParser):
         self._most, self._max_bytes = most, max_bytes
         super().__init__(content_type)
         self._files: list[File] = []
-        self._pieces: list[bytes] = []
         self._filename, self._size = "", 0
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Parse the next piece of the body and return the file bytes in it."""
-        self.parse(chunk)
-        content = b"".join(self._pieces)
-        self._pieces.clear()
-        return content
 
     def finish(self) -> list[File]:
         """Return the files in order, once the body has ended. Raises `BadImage` if one is too large."""
@@ -71,10 +63,10 @@ class ImageForm(PartParser):
             )
         self._filename, self._size = filename, 0
 
-    def part_data(self, data: bytes) -> None:
-        self._size += len(data)
+    def part_data(self, content: bytes) -> None:
+        self._size += len(content)
         if self._size <= self._max_bytes:
-            self._pieces.append(data)
+            self.pieces.append(content)
 
     def part_ended(self) -> None:
         self._files.append(File(self._filename, self._size))

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from app.datasets.stores import Stores
 from app.http.etag import JSON
-from app.http.single_flight import Shared
+from app.http.single_flight import SingleFlight
 from app.inference import Engine, Explain, ForwardResult, Inference, Pair, Upload
 from app.predictions import plans, stored_images
 from app.predictions.disconnect import cancel_on_disconnect
@@ -56,7 +56,7 @@ class PredictionService:
     counters: UsageCounters
     threads: CapacityLimiter
     """Threads reserved for predictions' database reads; slow requests of other kinds cannot take them."""
-    plans: Shared[Plan]
+    plans: SingleFlight[Plan]
     """Plans of uploaded images, shared by concurrent requests with the same query."""
 
     async def predict_uploaded(self, request: Request, query: PredictQuery) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -44,26 +45,25 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
 
-def storable(value: Any) -> Any:
+def storable(json: Any) -> Any:
     """Refuse what a database cannot store in JSON: NUL, lone surrogates, NaN, infinities, large integers."""
-    match value:
+    match json:
         case str():
-            if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+            if "\0" in json or any("\ud800" <= c <= "\udfff" for c in json):
                 raise ValueError("must not contain a NUL character or a lone surrogate")
         case float():
-            if value != value or value in (float("inf"), float("-inf")):
+            if not math.isfinite(json):
                 raise ValueError("must be a finite number")
         case dict():
-            for key, item in value.items():
-                storable(key)
-                storable(item)
+            for entry in (*json, *json.values()):
+                storable(entry)
         case list():
-            for item in value:
-                storable(item)
+            for entry in json:
+                storable(entry)
         case int():
-            if not isinstance(value, bool) and abs(value) >= 2**63:
+            if abs(json) >= 2**63:
                 raise ValueError("must fit in 64 bits")
-    return value
+    return json
 
 
 Storable = AfterValidator(storable)

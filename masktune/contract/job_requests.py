@@ -105,9 +105,9 @@ class PredictRequest(JobRequest):
 
     @model_validator(mode="after")
     def _one_policy(self) -> PredictRequest:
-        asked = [n for n in ("coverage", "max_risk", "min_score") if getattr(self, n) is not None]
-        if len(asked) > 1:
-            raise ValueError(f"give at most one policy, not {' and '.join(asked)}")
+        policies = [n for n in ("coverage", "max_risk", "min_score") if getattr(self, n) is not None]
+        if len(policies) > 1:
+            raise ValueError(f"give at most one policy, not {' and '.join(policies)}")
         if self.risk_confidence is not None and self.max_risk is None:
             raise ValueError("risk_confidence is only for use with max_risk")
         return self

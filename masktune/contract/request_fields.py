@@ -46,14 +46,14 @@ def _optional_group(group: type[Parameters]) -> type[Strict]:
 def explicit(group: type[Parameters], fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that set something: null sets only a parameter that can be null."""
     known = declared(group)
-    kept = {}
+    settings = {}
     for name, setting in fields.items():
         nested = known[name].nested
         if nested is not None and setting is not None:
-            kept[name] = explicit(nested, setting)
+            settings[name] = explicit(nested, setting)
         elif setting is not None or known[name].nullable:
-            kept[name] = setting
-    return kept
+            settings[name] = setting
+    return settings
 
 
 def _fields(group: type[Parameters], names: tuple[str, ...], docs: Mapping[str, str]) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.http.multipart import MAX_FIELD_BYTES, Form, FormReader
+from app.http.multipart import MAX_FIELD_BYTES, UploadForm
 from core.errors import InvalidInput
 
 TYPE = "multipart/form-data; boundary=cut"
@@ -18,13 +18,13 @@ def part(name: str, value: bytes, filename: str | None = None) -> bytes:
     return f'--cut\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'.encode() + value + b"\r\n"
 
 
-def read(body: bytes, *cuts: int) -> tuple[Form, bytes]:
-    reader, file = FormReader(TYPE), b""
+def read(body: bytes, *cuts: int) -> tuple[UploadForm, bytes]:
+    form, file = UploadForm(TYPE), b""
     edges = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
     for start, end in pairwise(edges):
-        reader.feed(body[start:end])
-        file += reader.form.take()
-    return reader.finish(), file
+        file += form.feed(body[start:end])
+    form.finish()
+    return form, file
 
 
 @given(
@@ -77,7 +77,7 @@ def test_endless_headers_are_refused() -> None:
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/mixed; boundary=cut", ""])
 def test_a_type_without_a_boundary_is_refused(kind: str) -> None:
     with pytest.raises(InvalidInput):
-        FormReader(kind)
+        UploadForm(kind)
 
 
 @given(body=st.binary(max_size=400))

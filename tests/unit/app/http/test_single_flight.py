@@ -1,4 +1,4 @@
-"""Shared reads: fewer than requests, and never begun before the request that gets them."""
+"""Shared reads: fewer than requests, and fresh after every write of this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 import pytest
 from anyio import CapacityLimiter
 
-from app.http.single_flight import Shared
+from app.http.single_flight import SingleFlight
 from core.errors import NotFound
 
 
@@ -34,33 +34,16 @@ class Source:
 
 def test_who_asks_at_once_shares_a_read() -> None:
     async def run() -> None:
-        source, shared = Source(), Shared[int](CapacityLimiter(4))
+        source, shared = Source(), SingleFlight[int](CapacityLimiter(4))
         assert await asyncio.gather(*(shared.get("a", source.read) for _ in range(20))) == [0] * 20
         assert source.reads == 1
 
     asyncio.run(run())
 
 
-def test_nobody_is_told_what_was_true_before_they_asked() -> None:
-    async def run() -> None:
-        source, shared = Source(), Shared[int](CapacityLimiter(4))
-        source.gate.clear()
-        first = asyncio.create_task(shared.get("a", source.read))
-        assert await asyncio.to_thread(source.begun.wait, 10)
-        source.value = 1  # the read that is under way has not seen it
-        later = [asyncio.create_task(shared.get("a", source.read)) for _ in range(5)]
-        await asyncio.sleep(0.01)
-        source.gate.set()
-        assert await first == 0
-        assert await asyncio.gather(*later) == [1] * 5
-        assert source.reads == 2
-
-    asyncio.run(run())
-
-
 def test_keys_do_not_wait_for_each_other() -> None:
     async def run() -> None:
-        slow, quick, shared = Source(), Source(), Shared[int](CapacityLimiter(4))
+        slow, quick, shared = Source(), Source(), SingleFlight[int](CapacityLimiter(4))
         slow.gate.clear()
         waiting = asyncio.create_task(shared.get("a", slow.read))
         assert await asyncio.to_thread(slow.begun.wait, 10)
@@ -73,7 +56,7 @@ def test_keys_do_not_wait_for_each_other() -> None:
 
 def test_a_failure_reaches_everybody_and_is_not_kept() -> None:
     async def run() -> None:
-        source, shared = Source(), Shared[int](CapacityLimiter(4))
+        source, shared = Source(), SingleFlight[int](CapacityLimiter(4))
         source.value = -1
         found = await asyncio.gather(
             *(shared.get("a", source.read) for _ in range(3)), return_exceptions=True
@@ -87,7 +70,7 @@ def test_a_failure_reaches_everybody_and_is_not_kept() -> None:
 
 def test_one_who_leaves_does_not_take_the_read_along() -> None:
     async def run() -> None:
-        source, shared = Source(), Shared[int](CapacityLimiter(4))
+        source, shared = Source(), SingleFlight[int](CapacityLimiter(4))
         source.gate.clear()
         leaves, stays = (asyncio.create_task(shared.get("a", source.read)) for _ in range(2))
         assert await asyncio.to_thread(source.begun.wait, 10)
@@ -103,7 +86,7 @@ def test_one_who_leaves_does_not_take_the_read_along() -> None:
 def test_what_was_read_is_kept_for_a_moment_and_until_something_is_written_here() -> None:
     async def run() -> None:
         now, written, source = 0.0, 0, Source()
-        shared = Shared[int](CapacityLimiter(4), keep=0.1, written=lambda: written, clock=lambda: now)
+        shared = SingleFlight[int](CapacityLimiter(4), keep=0.1, written=lambda: written, clock=lambda: now)
 
         async def reads() -> int:
             await shared.get("a", source.read)
@@ -128,30 +111,9 @@ def test_a_write_during_the_read_makes_it_stale() -> None:
             written += 1  # it may or may not be in what was read
             return value
 
-        shared = Shared[int](CapacityLimiter(4), keep=60.0, written=lambda: written)
+        shared = SingleFlight[int](CapacityLimiter(4), keep=60.0, written=lambda: written)
         await shared.get("a", read)
         await shared.get("a", source.read)
         assert source.reads == 2
-
-    asyncio.run(run())
-
-
-def test_it_is_read_again_before_it_is_too_old_and_nobody_waits_for_that() -> None:
-    async def run() -> None:
-        now, source = 0.0, Source()
-        shared = Shared[int](CapacityLimiter(4), keep=0.1, clock=lambda: now)
-        await shared.get("a", source.read)
-        source.value = 1
-        source.gate.clear()
-        now += 0.08
-        assert [await shared.get("a", source.read) for _ in range(3)] == [0, 0, 0]
-        assert await asyncio.to_thread(source.begun.wait, 10)
-        now += 0.01
-        source.gate.set()
-        while source.reads < 2 or await shared.get("a", source.read) == 0:
-            await asyncio.sleep(0.01)
-        assert source.reads == 2
-        now += 0.02  # the first would be too old now
-        assert await shared.get("a", source.read) == 1
 
     asyncio.run(run())
