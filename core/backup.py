@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import JSON, Connection, LargeBinary, MetaData, Table, func, select
 
 from core import schema
-from core.artifacts import MARKER, Artifacts
+from core.artifacts import MARKER, ArtifactMissing, Artifacts
 from core.session import Database
 
 logger = logging.getLogger(__name__)
@@ -162,35 +161,25 @@ def _fetch(artifacts: Artifacts, folder: Path) -> Iterator[int]:
     for name in names:
         path, _, last = name.rpartition("/")
         if last == MARKER:
-            yield from _whole(artifacts, path, folder)
+            yield from _whole(artifacts, str(_relative(artifacts, path)), folder)
 
 
-def _whole(artifacts: Artifacts, path: str, folder: Path) -> list[int]:
+def _whole(artifacts: Artifacts, key: str, folder: Path) -> list[int]:
     """Copy an artifact of an object store, its marker last; try again if it was replaced meanwhile.
 
     Running jobs replace their work folders. Each has two alternating copies in the store, so if one is
     replaced faster than it can be copied, there is still the other.
     """
+    target = folder / key
     for _ in range(_TRIES):
-        mark = _mark(artifacts, path)
-        if mark is None:  # deleted since it was listed
+        try:
+            if artifacts.copies.save(key, target):
+                (target / MARKER).touch()
+                return [file.stat().st_size for file in target.rglob("*") if file.is_file()]
+        except ArtifactMissing:  # deleted since it was listed
             return []
-        sizes = list(_copy(artifacts, artifacts.fs.find(path), folder))
-        target = folder / _relative(artifacts, path)
-        if _mark(artifacts, path) == mark:
-            target.mkdir(parents=True, exist_ok=True)
-            (target / MARKER).write_bytes(mark)
-            return [*sizes, len(mark)]
-        shutil.rmtree(target, ignore_errors=True)
-    logger.warning("%s was replaced each time it was copied; it is left out", _relative(artifacts, path))
+    logger.warning("%s was replaced each time it was copied; it is left out", key)
     return []
-
-
-def _mark(artifacts: Artifacts, path: str) -> bytes | None:
-    try:
-        return bytes(artifacts.fs.cat_file(f"{path}/{MARKER}"))
-    except FileNotFoundError:
-        return None
 
 
 def _relative(artifacts: Artifacts, name: str) -> PurePosixPath:

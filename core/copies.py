@@ -99,6 +99,11 @@ class Copies:
                 else:
                     raise ArtifactMissing(f"{key}/{name}")
 
+    def save(self, key: str, place: Path) -> bool:
+        """Copy the current artifact to the new folder `place`; False if it was replaced meanwhile."""
+        self._fetch(key, self._mark(key), place, self._names(key))
+        return place.is_dir()
+
     def forget(self, key: str) -> None:
         """Remove the copies of the artifact and of everything below its key."""
         place = self._folder / key

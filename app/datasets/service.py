@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from app.deps import DiscardFiles
 from app.http.etag import represent
 from app.http.idempotency import fingerprint
 from app.http.tentative_artifact import tentative
-from app.http.validation import parse
+from app.http.validation import parse, parse_form
 from app.jobs.queue import JobCreation
 from core.artifacts import Artifacts
 from core.errors import InvalidInput
@@ -82,19 +82,7 @@ def delete(session: Session, dataset_id: str, stores: Stores, discard: DiscardFi
 
 def parse_fields(fields: Mapping[str, str]) -> UploadRequest:
     """Parse the form's fields; `options` and `metadata` are JSON and `seed` a decimal integer."""
-    raw: dict[str, Any] = dict(fields)
-    for name, read in _FORM_FIELDS.items():
-        if name in raw:
-            try:
-                raw[name] = read(raw[name])
-            except (ValueError, RecursionError) as error:
-                raise InvalidInput.field(
-                    f"/{name}", "malformed", f"the field {name} cannot be read"
-                ) from error
-    return parse(UploadRequest, raw)
-
-
-_FORM_FIELDS: dict[str, Callable[[str], Any]] = {"options": json.loads, "metadata": json.loads, "seed": int}
+    return parse_form(UploadRequest, fields, {"options": json.loads, "metadata": json.loads, "seed": int})
 
 
 def _options(kind: type[FormatOptions | BuiltinOptions], options: dict[str, Any]) -> dict[str, Any]:

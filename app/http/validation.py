@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -36,6 +36,19 @@ def parse_json(kind: type[Model], body: bytes) -> Model:
     except (ValueError, RecursionError) as error:
         raise InvalidInput.field("/", "malformed-json", "the body is not valid JSON in UTF-8") from error
     return parse(kind, document)
+
+
+def parse_form(
+    kind: type[Model], fields: Mapping[str, str], readers: Mapping[str, Callable[[str], Any]]
+) -> Model:
+    """Validate the fields of a form, each read by its reader first, if it has one. Raises `InvalidInput`."""
+    values: dict[str, Any] = dict(fields)
+    for name in readers.keys() & fields.keys():
+        try:
+            values[name] = readers[name](fields[name])
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput.field(f"/{name}", "malformed", f"the field {name} cannot be read") from error
+    return parse(kind, values)
 
 
 def _fault(fault: Mapping[str, Any], body: object, prefix: str) -> FieldError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -15,7 +14,7 @@ from app.http.etag import represent
 from app.http.idempotency import Once, fingerprint
 from app.http.locations import Locate
 from app.http.tentative_artifact import tentative
-from app.http.validation import parse
+from app.http.validation import parse_form
 from app.registry.service import describe
 from core.artifacts import Artifacts
 from core.errors import FieldError, InvalidInput, WrongDataset
@@ -78,16 +77,9 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, locate: Locate) -> 
 
 def parse_fields(fields: Mapping[str, str]) -> ModelImport:
     """Parse the form's fields; `classes` and `metadata` are JSON and `image_size` a decimal integer."""
-    raw: dict[str, Any] = dict(fields)
-    for name, read in (("classes", json.loads), ("metadata", json.loads), ("image_size", int)):
-        if name in raw:
-            try:
-                raw[name] = read(raw[name])
-            except (ValueError, RecursionError) as error:
-                raise InvalidInput.field(
-                    f"/{name}", "malformed", f"the field {name} cannot be read"
-                ) from error
-    request = parse(ModelImport, raw)
+    request = parse_form(
+        ModelImport, fields, {"classes": json.loads, "metadata": json.loads, "image_size": int}
+    )
     if len(set(request.classes)) < len(request.classes):
         raise InvalidInput.field("/classes", "repeated", "class names must be unique")
     return request

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from masktune.client.calls import call, get
-from masktune.client.errors import ProblemError, TooLarge
+from masktune.client.errors import TooLarge
 from masktune.client.uploads import size_of
 from masktune.client.wire import Flow
 from masktune.contract.operations import Limits
@@ -24,11 +24,6 @@ def check_upload(path: Path) -> Flow[None]:
     size = size_of(path)
     if size <= ASKED_ABOVE:
         return
-    try:
-        limit = (yield from service_limits()).max_upload_bytes
-    except ProblemError as error:
-        if error.status == 404:  # an older service, without /limits
-            return
-        raise
+    limit = (yield from service_limits()).max_upload_bytes
     if size > limit:
         raise TooLarge(path.name, size, limit)

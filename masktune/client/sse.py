@@ -20,7 +20,6 @@ class Parser:
     """An incremental parser. An event that is cut off by the end of the stream is dropped."""
 
     last_id: str = ""
-    retry_seconds: float | None = None
     _decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace")
     )
@@ -48,8 +47,6 @@ class Parser:
             self._type = text
         elif name == "id" and "\0" not in text:
             self.last_id = text
-        elif name == "retry" and text.isdigit():
-            self.retry_seconds = int(text) / 1000
         return None
 
     def _dispatch(self) -> ServerEvent | None:

@@ -31,7 +31,6 @@ EVENTS = [
 def test_a_stream_as_the_standard_has_it() -> None:
     parser = Parser()
     assert parser.feed(STREAM) == EVENTS
-    assert parser.retry_seconds == 1.5
 
 
 @settings(max_examples=60, deadline=None)
@@ -46,4 +45,3 @@ def test_it_does_not_matter_where_it_is_cut(cuts: list[int]) -> None:
 def test_lines_without_a_meaning_are_passed_over(line: str) -> None:
     parser = Parser()
     assert parser.feed(f"{line}\ndata: x\n\n".encode()) == [ServerEvent("", "message", "x")]
-    assert parser.retry_seconds is None

@@ -201,12 +201,6 @@ def test_what_just_fits_is_sent(runner: Runner, tmp_path: Path) -> None:
     assert len(script.bodies[1]) > ASKED_ABOVE
 
 
-def test_a_service_that_tells_no_limits_is_sent_to(runner: Runner, tmp_path: Path) -> None:
-    script = Script([httpx.Response(404, json={}), httpx.Response(202, json=DATASET)])
-    runner.run(script, upload_dataset(_archive(tmp_path, ASKED_ABOVE + 9)))
-    assert len(script.asked) == 2
-
-
 def test_a_small_file_asks_for_no_limits(runner: Runner, tmp_path: Path) -> None:
     script = Script([httpx.Response(202, json=DATASET)])
     runner.run(script, upload_dataset(_archive(tmp_path, ASKED_ABOVE)))
