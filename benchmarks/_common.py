@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks._machine import device_name, load_average
 from masktune.contract.hyperparameters import Hyperparameters
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.loaders import evaluation_loader
 from models.data.store import DatasetInfo, Store
 from models.evaluation.metrics import Logits, predict_logits

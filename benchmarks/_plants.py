@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.backbones import Network, build_network
-from models.backbones.network import Built, Split
+from models.backbones.build import build_network
+from models.backbones.network import Built, Network, Split
 from models.data.archives import ArchiveLimits, unpack
 from models.data.formats import FormatName, read
 from models.data.packing import Row, StoreWriter

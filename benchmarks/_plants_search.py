@@ -26,7 +26,7 @@ from masktune.contract.hyperparameters import (
     MaskingConfig,
     Target,
 )
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.batches import make_loader
 from models.data.loader_settings import LoaderSettings, Masking, MaskSource
 from models.evaluation.metrics import metrics

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks._machine import usable_cores
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.decoding import square, to_unit
 from models.export import load_model
 from models.runtime.process import prepare_process

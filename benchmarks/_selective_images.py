@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks._common import packed, predict
 from benchmarks._plants import BACKBONE, lite0, open_plants
 from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.builtin import BuiltinOptions, make_builtin
 from models.data.loaders import train_loader, val_loader
 from models.data.store import DatasetInfo, Store

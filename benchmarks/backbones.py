@@ -27,8 +27,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._common import Aim, finish, make_run, table
-from models.backbones import Network, UnsupportedBackbone, build_network
 from models.backbones import torchvision as backbones_torchvision
+from models.backbones.build import build_network
+from models.backbones.errors import UnsupportedBackbone
+from models.backbones.network import Network
 from models.backbones.timm_cuts import cut_of
 from models.runtime.process import prepare_process
 from models.saliency import saliency

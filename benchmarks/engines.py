@@ -35,7 +35,8 @@ from app.inference.engines.torch import TorchEngine
 from app.inference.types import Engine, Explain, Scores
 from benchmarks._common import Aim, finish, table
 from benchmarks._machine import usable_cores
-from models.backbones import Network, build_network
+from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.data.decoding import to_unit
 from models.export import export_onnx
 from models.run import Run

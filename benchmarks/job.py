@@ -28,7 +28,7 @@ from core.artifacts import Artifacts
 from core.settings import Settings
 from masktune import Client, Job
 from masktune.contract.hyperparameters import Hyperparameters
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.loaders import evaluation_loader
 from models.data.store import Store
 from models.evaluation.metrics import predict_logits

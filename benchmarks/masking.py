@@ -29,7 +29,8 @@ from torch import Tensor, nn
 
 from benchmarks._machine import device_name, load_average
 from masktune.contract.hyperparameters import MaskingConfig
-from models.backbones import Network, build_network
+from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.data.batches import Batch
 from models.masking.compute import compute_mask_set
 from models.masking.store import MaskSet

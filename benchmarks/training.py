@@ -32,7 +32,8 @@ from PIL import Image
 
 from benchmarks._common import Aim, add_machine, finish, table, work_folder
 from masktune.contract.hyperparameters import Augmentation, Hyperparameters, Precision
-from models.backbones import Network, build_network
+from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.data.batches import Batch, Loader
 from models.data.layout import DatasetInfo
 from models.data.loader_settings import Masking

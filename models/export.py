@@ -13,7 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from models.backbones import BackboneError, Network, WeightsUnavailable, build_network, weight_shapes
+from models.backbones.build import build_network, weight_shapes
+from models.backbones.errors import BackboneError, WeightsUnavailable
+from models.backbones.network import Network
 from models.backbones.weights import load_strictly, read_tensors, require_fit, stored_shapes
 from models.data.grey import GreyWindow, read_window
 from models.errors import LearningError

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from masktune.contract.hyperparameters import Hyperparameters
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.loader_settings import MaskSource
 from models.data.store import Store
 from models.evaluation.metrics import Metrics

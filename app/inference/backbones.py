@@ -10,7 +10,7 @@ from models.backbones.errors import UnknownBackbone
 from models.defaults import OWN_BACKBONES
 
 if TYPE_CHECKING:
-    from models.backbones import ListedBackbone
+    from models.backbones.build import ListedBackbone
 
 
 def check_backbone(name: str) -> None:

@@ -12,7 +12,7 @@ from masktune.contract.models import Backbone
 from masktune.contract.vocabulary import WeightsPlace
 
 if TYPE_CHECKING:
-    from models.backbones import ListedBackbone
+    from models.backbones.build import ListedBackbone
 
 _RANKS: Mapping[str, float] = {place: float(rank) for rank, place in enumerate(WeightsPlace)}
 

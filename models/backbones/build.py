@@ -11,25 +11,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from models.backbones import small as backbones_own
-from models.backbones.errors import BackboneError, UnknownBackbone, UnsupportedBackbone, WeightsUnavailable
+from models.backbones.errors import BackboneError, UnknownBackbone, WeightsUnavailable
 from models.backbones.network import SIZE_ERRORS, BackboneSpec, BuildRequest, Library, Network
 from models.backbones.published import WeightsPlace
 from models.backbones.weights import Shapes, load_strictly, shapes_of
-
-__all__ = [
-    "BackboneError",
-    "BackboneSpec",
-    "ListedBackbone",
-    "Network",
-    "UnknownBackbone",
-    "UnsupportedBackbone",
-    "WeightsUnavailable",
-    "adopt_weights",
-    "available_backbones",
-    "build_network",
-    "list_backbones",
-    "weight_shapes",
-]
 
 
 def _torchvision() -> Library:

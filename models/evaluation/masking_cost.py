@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from masktune.contract.hyperparameters import MaskingConfig
-    from models.backbones import Network
+    from models.backbones.network import Network
     from models.data.batches import Batch, Loader
     from models.run import Run
     from models.saliency import Saliency

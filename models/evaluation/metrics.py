@@ -14,7 +14,7 @@ from models.statistics import Interval, least_share, mean_share, wilson
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.backbones import Network
+    from models.backbones.network import Network
     from models.data.batches import Batch, Loader
     from models.run import Run
 

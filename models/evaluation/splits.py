@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from masktune.contract.hyperparameters import Hyperparameters
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.loaders import evaluation_loader
 from models.data.store import Store
 from models.evaluation.metrics import Metrics, Names, metrics, predict_logits

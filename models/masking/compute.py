@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig
+from models.backbones.network import Network
+from models.data.batches import Batch, Loader
 from models.data.loaders import map_loader
+from models.data.store import Store
 from models.masking.rule import (
     Size,
     count_masked,
@@ -36,11 +39,6 @@ from models.saliency import (
     saliency_of_activation,
 )
 from models.training.distributed import wait_for_all
-
-if TYPE_CHECKING:
-    from models.backbones import Network
-    from models.data.batches import Batch, Loader
-    from models.data.store import Store
 
 T = TypeVar("T")
 

@@ -15,20 +15,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.data.loader_settings import MaskSource
 from models.errors import LearningError
 from models.masking.rule import Size, random_masks, threshold_masks
 from models.runtime.files import publish
 from models.runtime.transfer import to_device
-
-if TYPE_CHECKING:
-    from models.data.loader_settings import MaskSource
 
 _VERSION = 1
 _RECORDS, _HEADER = "masks.npy", "mask_set.json"

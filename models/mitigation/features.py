@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -15,14 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.backbones.network import Network
+from models.data.batches import Batch, Loader
 from models.errors import LearningError
+from models.run import Run
 from models.runtime.batched_eval import evaluating, map_batches
 from models.runtime.files import replacing
-
-if TYPE_CHECKING:
-    from models.backbones import Network
-    from models.data.batches import Batch, Loader
-    from models.run import Run
 
 Labels = NDArray[np.int64]
 Floats = NDArray[np.float64]

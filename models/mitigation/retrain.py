@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import HeadConfig
+from models.backbones.network import Network
 from models.mitigation.features import Features, Floats, Head, Labels, install_head
 from models.mitigation.groups import Groups
 from models.mitigation.logistic import (
@@ -27,9 +28,6 @@ from models.mitigation.logistic import (
 )
 from models.shortcuts.slices import ModelAccuracy
 from models.statistics import wilson
-
-if TYPE_CHECKING:
-    from models.backbones import Network
 
 _SHARPNESS = np.geomspace(0.02, 50, 60)  # inverse temperatures to try
 _EXAMPLES = 8

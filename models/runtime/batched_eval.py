@@ -15,17 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
+from torch import nn
 
+from models.data.batches import Batch, Loader
 from models.run import Run, ThrottledProgress
 from models.runtime.ordered import in_order
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from models.data.batches import Batch, Loader
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from masktune.contract.hyperparameters import OptimizerConfig, Precision, ScheduleConfig
-from models.backbones import Network
+from models.backbones.network import Network
 from models.backbones.weights import load_strictly
 from models.data.batches import Loader
 from models.errors import LearningError

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.batches import Batch, plan
 from models.mitigation.features import Labels
 from models.run import Run

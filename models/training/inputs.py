@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import Hyperparameters, ScheduleConfig
-from models.backbones import Network, build_network
+from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.data.loader_settings import Masking, MaskSource
 from models.data.loaders import check_split, evaluation_loader, train_loader, val_loader
 from models.data.store import Store

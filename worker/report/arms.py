@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from core.errors import JobError
 from masktune.contract.vocabulary import CONTROLS, Arm, JobKind
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.store import Store
 from models.evaluation.metrics import Logits, predict_logits
 from models.mitigation.features import head_of

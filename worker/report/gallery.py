@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from masktune.contract.report.saliency import Gallery, GalleryAnswer, GalleryItem, GalleryRule
-from models.backbones import Network
+from models.backbones.network import Network
 from models.runtime.images import mask_image, overlay, png, thumbnail
 from models.shortcuts.saliency_summary import (
     RULE_SENTENCES,

@@ -15,7 +15,7 @@ from masktune.contract.hyperparameters import Crop, MaskingConfig
 from masktune.contract.report import saliency as section
 from masktune.contract.report.saliency import ClassPicture, SaliencyShifts, SaliencySummary
 from masktune.contract.vocabulary import CONTROLS, Arm
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.batches import Batch
 from models.data.store import Store
 from models.evaluation.masking_cost import MaskingCost, masking_cost, predict_under_masks

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.artifacts import ArtifactMissing
-from models.backbones import Network
+from models.backbones.network import Network
 from models.export import ModelCard
 from models.mitigation.features import compute_features
 from models.run import Progress, Run

@@ -18,7 +18,7 @@ import numpy as np
 
 from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import Arm
-from models.backbones import Network
+from models.backbones.network import Network
 from models.export import ModelCard
 from models.mitigation.features import Features, Labels, compute_features, head_of
 from models.mitigation.groups import Groups

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import Crop
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.batches import StoreLoader, make_loader
 from models.data.loader_settings import LoaderSettings
 from models.run import Progress, Run

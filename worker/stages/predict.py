@@ -25,7 +25,7 @@ import torch
 
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import Decision
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.batches import Batch
 from models.runtime.batched_eval import evaluating, map_batches
 from models.saliency import saliency

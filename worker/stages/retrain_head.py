@@ -9,7 +9,7 @@ import torch
 
 from masktune.contract.hyperparameters import GroupSource, RetrainConfig
 from masktune.contract.vocabulary import Arm
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.batches import Batch
 from models.mitigation.features import Features, Labels
 from models.mitigation.groups import Groups, cluster_groups, cross_mistakes, disagreement_groups, label_groups

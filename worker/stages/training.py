@@ -10,7 +10,8 @@ from typing import Any, cast
 from core.artifacts import ArtifactMissing
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import Arm, Stage
-from models.backbones import Network, adopt_weights
+from models.backbones.build import adopt_weights
+from models.backbones.network import Network
 from models.export import Arm as CardArm
 from models.export import ModelCard, card_of, load_model, save_model
 from models.training.checkpoints import Checkpoint, CheckpointFolder, EpochRecord

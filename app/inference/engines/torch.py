@@ -14,7 +14,9 @@ from torch import Tensor
 from app.inference.types import Explain, Pair, Scores
 from core.artifacts import ArtifactMissing, Artifacts
 from core.errors import NotFound, Unavailable
-from models.backbones import BackboneError, Network, build_network
+from models.backbones.build import build_network
+from models.backbones.errors import BackboneError
+from models.backbones.network import Network
 from models.data.decoding import to_unit
 from models.data.grey import GreyWindow
 from models.export import ModelError, load_model

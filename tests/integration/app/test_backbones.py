@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from masktune.contract.vocabulary import WeightsPlace
-from models.backbones import available_backbones
+from models.backbones.build import available_backbones
 from tests.integration.app.conftest import Front
 from tests.integration.app.test_jobs import refused
 

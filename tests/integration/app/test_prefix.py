@@ -15,7 +15,7 @@ from core.errors import problem
 from core.queries import datasets
 from masktune.contract.problems import PROBLEM_BASE, ErrorCode
 from masktune.contract.vocabulary import JobKind, JobState, Stage
-from models.backbones import build_network
+from models.backbones.build import build_network
 from tests.integration.app.conftest import CLASSES, Front, StartFront
 
 

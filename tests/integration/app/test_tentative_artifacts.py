@@ -30,7 +30,7 @@ from core.settings import Settings
 from core.tables import DatasetRow, TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState
-from models.backbones import build_network
+from models.backbones.build import build_network
 from tests.conftest import StubbornStore
 from tests.integration.app.conftest import CLASSES, Front, StartFront
 from tests.integration.app.test_datasets import archive

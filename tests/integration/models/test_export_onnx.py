@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.data.grey import GreyWindow
 from models.export import export_onnx
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from models.backbones import Network, build_network
+from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.export import card_of, save_model
 from models.training.checkpoints import Checkpoint
 from tests.machine import lacks, needs

@@ -17,7 +17,7 @@ from masktune.contract.hyperparameters import (
     OptimizerConfig,
     ScheduleConfig,
 )
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.data.batches import make_loader
 from models.data.loader_settings import LoaderSettings, Masking
 from models.data.loaders import train_loader, val_loader

@@ -23,7 +23,7 @@ from masktune.contract.hyperparameters import (
     MaskingConfig,
     OptimizerName,
 )
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.data.batches import make_loader
 from models.data.layout import DatasetInfo
 from models.data.loader_settings import LoaderSettings

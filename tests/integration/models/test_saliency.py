@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.saliency import (
     METHODS,
     NotInEvaluation,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from models.backbones import Network, build_network
+from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.masking.rule import threshold_masks, thresholds
 from models.saliency import saliency
 from tests.integration.models.cam_library import FAST, LIBRARY, Whole

@@ -16,7 +16,7 @@ from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, EventType, JobKind, JobState
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.export import card_of, save_model
 from tests.integration.worker.inline import run_inline
 from tests.integration.worker.real_jobs import add_dataset, add_import, add_job

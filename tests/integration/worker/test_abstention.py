@@ -20,7 +20,8 @@ from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.report import Report
 from masktune.contract.vocabulary import Arm, JobKind
-from models.backbones import Network, build_network
+from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.data.batches import make_loader
 from models.data.importing import import_dataset
 from models.data.loader_settings import LoaderSettings

@@ -16,7 +16,7 @@ from app.reports.service import render
 from core.tables import JobRow
 from masktune.contract.report import Report
 from masktune.contract.vocabulary import JobKind
-from models.backbones import Network
+from models.backbones.network import Network
 from models.data.batches import Loader
 from models.data.importing import import_dataset
 from models.evaluation.metrics import Logits, predict_logits

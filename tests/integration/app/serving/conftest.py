@@ -27,7 +27,7 @@ from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.data.store import DatasetInfo, Row, StoreWriter
 from models.export import card_of, save_model
 from models.selective import SCORES, CalibrationTable, score

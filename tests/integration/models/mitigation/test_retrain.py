@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from masktune.contract.hyperparameters import HeadConfig
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.mitigation.features import Features
 from models.mitigation.groups import class_groups, cross_mistakes, label_groups
 from models.mitigation.retrain import RetrainedHead, retrain_head

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from masktune.contract.hyperparameters import MaskingConfig
-from models.backbones import Network, build_network
+from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.data.batches import Batch
 from models.evaluation.metrics import predict_logits
 from models.masking.compute import compute_mask_set

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig, OptimizerName, ScheduleConfig
 from masktune.contract.parameters import ConfigError
-from models.backbones import Network, build_network
+from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.data.batches import Batch
 from models.data.loaders import train_loader, val_loader
 from models.data.store import Store

@@ -11,7 +11,8 @@ import torch
 
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.parameters import ConfigError
-from models.backbones import Network, build_network
+from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.data.loaders import evaluation_loader, train_loader
 from models.data.store import Store
 from models.masktune import fit_erm, masktune

@@ -20,7 +20,8 @@ def main(store_folder: str, pause: str, *trainings: str) -> None:
     import torch
 
     from masktune.contract.hyperparameters import Hyperparameters
-    from models.backbones import Network, build_network
+    from models.backbones.build import build_network
+    from models.backbones.network import Network
     from models.data.batches import Batch, StoreLoader
     from models.data.loaders import train_loader, val_loader
     from models.data.store import Store

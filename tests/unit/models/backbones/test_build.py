@@ -8,16 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.backbones import (
-    Network,
-    UnknownBackbone,
-    UnsupportedBackbone,
-    WeightsUnavailable,
-    adopt_weights,
-    available_backbones,
-    build_network,
-    weight_shapes,
-)
+from models.backbones.build import adopt_weights, available_backbones, build_network, weight_shapes
+from models.backbones.errors import UnknownBackbone, UnsupportedBackbone, WeightsUnavailable
+from models.backbones.network import Network
 from models.backbones.weights import shapes_of
 from models.training.checkpoints import weights_digest
 

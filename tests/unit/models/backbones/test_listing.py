@@ -8,7 +8,7 @@ from typing import Any
 import huggingface_hub.constants
 import pytest
 
-from models.backbones import ListedBackbone, available_backbones, build_network, list_backbones
+from models.backbones.build import ListedBackbone, available_backbones, build_network, list_backbones
 from models.backbones.packaged import PACKAGED
 from models.backbones.published import PublishedWeights
 

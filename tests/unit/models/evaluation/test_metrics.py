@@ -10,7 +10,7 @@ import torch
 
 from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.probabilities import Reliability
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.data.batches import Batch
 from models.evaluation.metrics import Logits, Names, metrics, predict_logits
 from models.evaluation.reliability import calibration_error

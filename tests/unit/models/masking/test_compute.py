@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masktune.contract.hyperparameters import Fill, MaskingConfig
-from models.backbones import Network, build_network
+from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.data.batches import Batch
 from models.masking.compute import compute_mask_set, mask_batches
 from models.masking.rule import apply_masks, heights, random_masks, threshold_masks, thresholds

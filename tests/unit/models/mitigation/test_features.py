@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.data.batches import make_loader
 from models.data.loader_settings import LoaderSettings
 from models.data.store import Store

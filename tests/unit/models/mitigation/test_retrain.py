@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from masktune.contract.hyperparameters import HeadConfig
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.mitigation.features import Features
 from models.mitigation.groups import class_groups, cross_mistakes
 from models.mitigation.retrain import describe_groups, retrain_head

@@ -12,7 +12,7 @@ from itertools import chain
 import pytest
 import torch
 
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.data.batches import Batch
 from models.run import Progress, Run, Stopped
 from models.runtime.batched_eval import evaluating, map_batches, side_by_side

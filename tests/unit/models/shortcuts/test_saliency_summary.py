@@ -17,7 +17,8 @@ from masktune.contract.hyperparameters import MaskingConfig
 from masktune.contract.report import saliency as section
 from masktune.contract.report.saliency import SaliencyShifts
 from masktune.contract.report.shortcut import MaskingCost
-from models.backbones import Network, build_network
+from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.data.batches import Batch
 from models.evaluation.masking_cost import MaskedPredictions, masking_cost, predict_under_masks, shifted
 from models.evaluation.metrics import Names

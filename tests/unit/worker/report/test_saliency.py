@@ -14,7 +14,7 @@ from core.settings import Settings
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, JobKind, Stage
-from models.backbones import build_network
+from models.backbones.build import build_network
 from models.data.layout import DatasetInfo
 from models.export import card_of, save_model
 from models.saliency import saliency

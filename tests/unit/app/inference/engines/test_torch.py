@@ -13,7 +13,8 @@ from app.inference import Explain, Pair, Part
 from app.inference.engines.torch import TorchEngine, load, probe
 from core.artifacts import Artifacts
 from core.errors import Unavailable
-from models.backbones import Network, build_network
+from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.export import card_of, save_model
 from tests.support.pretend_cuda import pretended_card
 
