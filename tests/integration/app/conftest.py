@@ -233,7 +233,7 @@ class Listening:
             registry.add(session, row)
         return row.id
 
-    def connect(self, sent: bytes = b"", *, seconds: float = 10) -> socket.socket:
+    def connect(self, sent: bytes = b"", *, seconds: float = 30) -> socket.socket:
         """Connect and send these bytes. Waiting longer than `seconds` on the connection fails the test."""
         connection = socket.create_connection(self.address, timeout=seconds)
         connection.sendall(sent)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +122,18 @@ def events_of(database: Database) -> Callable[[str], list[EventRow]]:
     return read
 
 
+def with_settings(runtime: Runtime, **settings: Any) -> Runtime:
+    """The same worker with other settings."""
+    return replace(runtime, settings=runtime.settings.model_copy(update=settings))
+
+
 @pytest.fixture
-def working(runtime: Runtime) -> Iterator[Callable[[], threading.Thread]]:
+def working(runtime: Runtime) -> Iterator[Callable[..., threading.Thread]]:
     """A function that runs `work` on a thread, as a slot does; all threads are joined at the end."""
     threads: list[threading.Thread] = []
 
-    def start() -> threading.Thread:
-        thread = threading.Thread(target=work, args=(runtime,))
+    def start(worker: Runtime = runtime) -> threading.Thread:
+        thread = threading.Thread(target=work, args=(worker,))
         thread.start()
         threads.append(thread)
         return thread

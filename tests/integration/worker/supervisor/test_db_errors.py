@@ -15,6 +15,8 @@ from core.queries import leases
 from core.session import Database
 from core.tables import JobRow
 from masktune.contract.vocabulary import JobState
+from tests.integration.worker.conftest import with_settings
+from tests.integration.worker.supervisor.test_supervisor import processes_of_children
 from worker.runtime import Runtime
 from worker.slots import work
 from worker.supervisor.supervisor import Supervisor
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=Tr
 
 AddJob = Callable[..., str]
 JobOf = Callable[[str], JobRow]
-Working = Callable[[], threading.Thread]
+Working = Callable[..., threading.Thread]
 Wait = Callable[[Callable[[], bool], float], None]
 
 Script = list[tuple[str, Any]]
@@ -120,11 +122,11 @@ def test_a_failover_to_a_server_that_takes_no_writes_yet_fails_no_job(
     database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working, wait_until: Wait
 ) -> None:
     """The connections that led to it are given up, or they would find it read-only for ever."""
-    job_id = add_job([("say", {"type": "stage_started", "stage": "erm"}), ("sleep", 0.3), *TRAINED])
-    thread = working()
+    job_id = add_job([("say", {"type": "stage_started", "stage": "erm"}), ("sleep", 1.0), *TRAINED])
+    thread = working(with_settings(runtime, lease_seconds=60.0))
     wait_until(lambda: job_of(job_id).stage is not None, 20)
     with read_only(database_url):
-        time.sleep(1.0)  # the child has finished meanwhile; the lease of 3 s still holds
+        wait_until(lambda: processes_of_children() == [], 20)  # it has finished
     thread.join(20)
     job = job_of(job_id)
     assert (job.state, job.error, job.attempt) == (JobState.SUCCEEDED, None, 1)

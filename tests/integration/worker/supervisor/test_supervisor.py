@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from core.tables import DatasetRow, EventRow, JobRow, ModelRow, TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, EventType, JobKind, JobState, Stage
 from tests.conftest import StubbornStore
-from tests.integration.worker.conftest import TESTED_BY
+from tests.integration.worker.conftest import TESTED_BY, with_settings
 from worker.protocol import ProgressReport
 from worker.runtime import Runtime
 from worker.slots import work
@@ -32,7 +31,7 @@ from worker.supervisor.sweeper import sweep_once
 AddJob = Callable[..., str]
 JobOf = Callable[[str], JobRow]
 EventsOf = Callable[[str], list[EventRow]]
-Working = Callable[[], threading.Thread]
+Working = Callable[..., threading.Thread]
 Wait = Callable[[Callable[[], bool], float], None]
 
 
@@ -425,14 +424,13 @@ def away(database_url: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_child_goes_on_while_the_database_is_away(
-    database_url: str, add_job: AddJob, job_of: JobOf, working: Working, wait_until: Wait
+    database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working, wait_until: Wait
 ) -> None:
-    script = [started("erm"), ("sleep", 0.5), *TRAINED[1:]]
-    job_id = add_job(script)
-    thread = working()
+    job_id = add_job([started("erm"), ("sleep", 1.0), *TRAINED[1:]])
+    thread = working(with_settings(runtime, lease_seconds=60.0))
     wait_until(lambda: job_of(job_id).stage is not None, 20)
     with away(database_url):
-        time.sleep(1.2)  # the child has finished meanwhile; the lease of 3 s still holds
+        wait_until(lambda: processes_of_children() == [], 20)  # it has finished
     thread.join(20)
     job = job_of(job_id)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
