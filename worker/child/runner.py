@@ -105,7 +105,7 @@ class Job:
             self.artifacts.folder(self.spec.dataset.artifact)
         gc.collect()
         torch.cuda.empty_cache()
-        folder = self.workspace.folder(f"ranks-{stage}")
+        folder = self.workspace.path / f"ranks-{stage}"
         # Not `_stop_or_alive`: the ranks send their own signs of life, and ours would hide that they hang.
         return Ranks(count, folder, self.reporter.descriptor, self.should_stop).run(self.spec, stage)
 
@@ -141,7 +141,7 @@ class Job:
 
     def _epochs(self, stage: Stage) -> int:
         """The number of checkpointed epochs; each finetune iteration but the last has its own folder."""
-        folders = [self.workspace.folder(stage), *self.workspace.path.glob(f"{stage}-*")]
+        folders = [self.workspace.path / stage, *self.workspace.path.glob(f"{stage}-*")]
         if not any(folder.exists() for folder in folders):
             return 0
         from models.training.checkpoints import CheckpointFolder  # imports torch

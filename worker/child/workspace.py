@@ -22,7 +22,10 @@ STATE = "state.json"
 
 
 class Workspace:
-    """`jobs/{id}/work`. Only one attempt writes here at a time: no child outlives its worker or its lease."""
+    """`jobs/{id}/work`; below its `path`, each stage has a folder of its own for checkpoints.
+
+    Only one attempt writes here at a time: no child outlives its worker or its lease.
+    """
 
     def __init__(self, artifacts: Artifacts, job_id: str, *, scratch: Path) -> None:
         self._artifacts = artifacts
@@ -39,10 +42,6 @@ class Workspace:
         workspace.path.mkdir(parents=True, exist_ok=True)
         workspace._saved = workspace._files()
         return workspace
-
-    def folder(self, name: str) -> Path:
-        """The folder for a stage's checkpoints; it is created on first use, not here."""
-        return self.path / name
 
     def threads(self, count: int) -> int:
         """The thread count of the first attempt, kept for all: the rounding of sums depends on it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from models.run import Run
 from models.runtime.files import replacing
 from worker.protocol import ModelSpec
 from worker.stages.context import StageContext
-from worker.stages.features import FrozenFeatures, is_frozen
+from worker.stages.features import FrozenFeatures
 from worker.stages.passes import Passes, loader_for
 from worker.stages.training import load
 
@@ -39,20 +38,30 @@ class ComparedModels(NamedTuple):
 
 
 def compared_models(context: StageContext) -> ComparedModels:
-    """The models of this job in the order of `Arm`: ERM, then the models made from it, then the controls."""
+    """The models of this job in the order of `Arm`: ERM, then the models made from it, then the controls.
+
+    Raises JobError if a model's classes are not the data set's.
+    """
     trained = [
         model["id"]
         for stage_output in context.spec.done.values()
         for model in stage_output.get("models", ())
         if "id" in model
     ]
-    own = {context.model(id).arm: context.model(id) for id in trained or [context.spec.model] if id}
-    partners = [context.model(m.erm_id) for m in own.values() if m.erm_id in context.spec.models and m.erm_id]
+    specs = context.spec.models
+    own = {specs[id].arm: specs[id] for id in trained or [context.spec.model] if id}
+    partners = [specs[model.erm_id] for model in own.values() if model.erm_id and model.erm_id in specs]
     if context.spec.kind is JobKind.RETRAIN_HEAD and context.spec.model:
-        partners.append(context.model(context.spec.model))  # its backbone may be a MaskTune model's
+        partners.append(specs[context.spec.model])  # its backbone may be a MaskTune model's
     everything = {arm_before(partner): partner for partner in partners} | own
+    for model in everything.values():
+        if model.classes != context.store.classes:  # its answers would be counted wrongly
+            raise JobError(
+                "model_of_another_dataset",
+                f"model {model.id} has the classes {', '.join(model.classes)}, but the data set has "
+                f"{', '.join(context.store.classes)}; use a data set with the same classes",
+            )
     order = [arm for arm in Arm if arm in everything]
-    _check_classes(context, everything)
     return ComparedModels(
         {arm: own[arm] for arm in order if arm in own}, {arm: everything[arm] for arm in order}
     )
@@ -73,11 +82,6 @@ def seed_name(arm: Arm) -> str:
 def judged_arm(arms: Collection[Arm]) -> Arm:
     """The arm that the others are compared with: the retrained head if there is one, else MaskTune."""
     return Arm.RETRAINED if Arm.RETRAINED in arms else Arm.MASKTUNE
-
-
-def partner_of(context: StageContext, model: ModelSpec) -> ModelSpec | None:
-    """The ERM model of the model's pair; None if it has none."""
-    return context.spec.models.get(model.erm_id) if model.erm_id else None
 
 
 def seeded(run: Run, name: str) -> np.random.Generator:
@@ -105,7 +109,7 @@ class LogitsCache:
     """
 
     def __init__(self, context: StageContext, *, passes: int) -> None:
-        self._context, self._passes = context, Passes(context.run, passes)
+        self._context, self.passes = context, Passes(context.run, passes)
         self._networks: dict[str, Network] = {}
         self._frozen: dict[str, FrozenFeatures] = {}
         self._images, self._seconds = 0, 0.0
@@ -119,46 +123,28 @@ class LogitsCache:
         if model.id not in self._networks:
             network, card = load(self._context, model)
             self._networks[model.id] = network
-            if is_frozen(card):
+            if card.hyperparameters.get("freeze_backbone"):
                 self._frozen[model.id] = FrozenFeatures(self._context, network)
         return self._networks[model.id]
 
     def logits(self, model: ModelSpec, split: str, *, keep: bool = False) -> Logits:
         """The logits of every sample of the split, in stored order; `keep` saves them for later stages."""
-        file = self._context.workspace.folder("logits") / f"{model.id}-{split}.npz"
-        with self.next_pass() as run:
+        file = self._context.workspace.path / "logits" / f"{model.id}-{split}.npz"
+        with self.passes.next() as run:
             if file.exists():
                 with np.load(file) as columns:
                     return Logits(**columns)
-            logits = self._compute(model, split, run)
+            network, rows = self.network(model), self._context.store.rows(split)
+            if model.id in self._frozen:  # no forward pass: it has no part in their throughput
+                features = self._frozen[model.id].load(split, run)
+                logits = Logits(rows, self._context.store.labels[rows], head_of(network).logits(features))
+            else:
+                started = time.monotonic()
+                logits = predict_logits(network, loader_for(self._context, network, rows, run), run)
+                self._images += len(rows)
+                self._seconds += time.monotonic() - started
         if keep:
             file.parent.mkdir(exist_ok=True)
             with replacing(file) as partial:
                 np.savez(partial, **logits._asdict())
         return logits
-
-    def _compute(self, model: ModelSpec, split: str, run: Run) -> Logits:
-        network, rows = self.network(model), self._context.store.rows(split)
-        if model.id in self._frozen:  # no forward pass: it has no part in their throughput
-            values = self._frozen[model.id].load(split, run)
-            return Logits(rows, self._context.store.labels[rows], head_of(network).logits(values))
-        started = time.monotonic()
-        logits = predict_logits(network, loader_for(self._context, network, rows, run), run)
-        self._images += len(rows)
-        self._seconds += time.monotonic() - started
-        return logits
-
-    def next_pass(self) -> AbstractContextManager[Run]:
-        """A run whose progress is reported as that of the next pass."""
-        return self._passes.next()
-
-
-def _check_classes(context: StageContext, models: dict[Arm, ModelSpec]) -> None:
-    """Raise JobError if a model's classes are not the data set's: its answers would be counted wrongly."""
-    for model in models.values():
-        if model.classes != context.store.classes:
-            raise JobError(
-                "model_of_another_dataset",
-                f"model {model.id} has the classes {', '.join(model.classes)}, but the data set has "
-                f"{', '.join(context.store.classes)}; use a data set with the same classes",
-            )

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL.Image import Image
 
 from masktune.contract.report.saliency import Gallery, GalleryAnswer, GalleryItem, GalleryRule
 from models.backbones.network import Network
-from models.runtime.images import mask_image, overlay, png, thumbnail
+from models.runtime.images import mask_image, overlay
 from models.shortcuts.saliency_summary import (
     RULE_SENTENCES,
     RULES,
@@ -24,7 +23,7 @@ from models.shortcuts.saliency_summary import (
     saliency_shift,
     select,
 )
-from worker.report.saliency import SaliencyPool, mask_of, masking_of
+from worker.report.saliency import SaliencyPool, mask_of, masking_of, save_picture
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for
 
@@ -43,7 +42,9 @@ CLASS_BALANCED_ORDER = "Within each rule, the first image of each class comes fi
 
 def make_gallery(context: StageContext, pool: SaliencyPool, *, folder: Path) -> Gallery:
     """Pick up to 12 images of the pool, write their pictures to `folder`, return the section `gallery`."""
-    shares = _moved_shares(pool)
+    shares: Floats = np.full(len(pool.rows), np.nan)  # NaN too where a map is empty
+    if pool.after is not None:
+        shares = saliency_shift(pool.arms[pool.before].maps, pool.arms[pool.after].maps)
     picks = list(_picks(context, pool, shares))
     rows = pool.rows[[index for _, index in picks]]
     pictures = squares_of(context, pool.arms[pool.before].network, rows)
@@ -62,13 +63,6 @@ def make_gallery(context: StageContext, pool: SaliencyPool, *, folder: Path) -> 
 
 
 # --- which ones -------------------------------------------------------------------------------
-
-
-def _moved_shares(pool: SaliencyPool) -> Floats:
-    """The moved share of each image, (N,); NaN if one of its maps is empty or there is only one model."""
-    if pool.after is None:
-        return np.full(len(pool.rows), np.nan)
-    return saliency_shift(pool.arms[pool.before].maps, pool.arms[pool.after].maps)
 
 
 def _picks(context: StageContext, pool: SaliencyPool, shares: Floats) -> Iterator[tuple[GalleryRule, int]]:
@@ -145,8 +139,8 @@ def _describe(
             label=store.classes[label],
             probability=probability if np.isfinite(probability) else None,
             correct=label == sample.label,
-            overlay=_save(folder, f"{row}-{arm}-overlay.png", overlay(squares, map)),
-            mask=_save(folder, f"{row}-{arm}-mask.png", mask_image(squares, masked)),
+            overlay=save_picture(folder, f"{row}-{arm}-overlay.png", overlay(squares, map), side=_SIDE),
+            mask=save_picture(folder, f"{row}-{arm}-mask.png", mask_image(squares, masked), side=_SIDE),
         )
     return GalleryItem(
         sample=row,
@@ -156,11 +150,6 @@ def _describe(
         rule=rule,
         shift=None if np.isnan(shift) else float(shift),
         masked_share=float(pool.arms[pool.before].masked[index]),
-        image=_save(folder, f"{row}-image.png", mask_image(squares, blank)),
+        image=save_picture(folder, f"{row}-image.png", mask_image(squares, blank), side=_SIDE),
         arms=answers,
     )
-
-
-def _save(folder: Path, name: str, image: Image) -> str:
-    (folder / name).write_bytes(png(thumbnail(image, side=_SIDE)))
-    return name

@@ -35,7 +35,7 @@ def make_groups(
     if context.spec.kind is not JobKind.RETRAIN_HEAD:
         return None
     members, head = _left_by(context, Stage.RETRAIN_HEAD)
-    before = arm_before(context.model(context.spec.model or ""))
+    before = arm_before(context.spec.models[context.spec.model or ""])
     predictions = {before: members.before, Arm.RETRAINED: members.held_out}
     control = None
     if Stage.CONTROL in context.spec.done:

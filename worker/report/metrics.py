@@ -33,7 +33,7 @@ class Figures:
     def __init__(self, context: StageContext, logits: Mapping[str, Mapping[Arm, Logits]]) -> None:
         self._run, self._store, self._logits = context.run, context.store, logits
         source = context.spec.model if context.spec.kind is JobKind.RETRAIN_HEAD else None
-        first = (arm_before(context.model(source)),) if source else ()
+        first = (arm_before(context.spec.models[source]),) if source else ()
         arms = {arm for by_arm in logits.values() for arm in by_arm}
         self.before = next((arm for arm in (*first, *BEFORE) if arm in arms), None)
         """The model that the judged one was made from."""

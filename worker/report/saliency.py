@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from masktune.contract.hyperparameters import Crop, MaskingConfig
 from masktune.contract.report import saliency as section
@@ -109,7 +110,7 @@ def _explain(context: StageContext, model: ModelSpec, cache: LogitsCache, rows: 
         return tuple(c.cpu() for c in (top.indices, top.values, explained.maps, masked))
 
     def columns_of_pass(crop: Crop) -> Iterator[NDArray[Any]]:
-        with cache.next_pass() as run, evaluating(network):
+        with cache.passes.next() as run, evaluating(network):
             columns = list(map_batches(loader_for(context, network, rows, run, crop=crop), run, answer))
         return (torch.cat(column).numpy() for column in zip(*columns, strict=True))
 
@@ -141,15 +142,21 @@ def make_saliency(context: StageContext, pool: SaliencyPool, *, folder: Path) ->
     store, classes = context.store, largest_classes(context.store, pool.rows)
     means = {}
     for arm, arm_saliency in pool.arms.items():
-        of_classes = mean_maps(arm_saliency.maps, classes.labels, classes=store.classes)
-        means[arm] = [of_classes[code] for code in classes.codes]
+        maps_of_classes = mean_maps(arm_saliency.maps, classes.labels, classes=store.classes)
+        means[arm] = [maps_of_classes[code] for code in classes.codes]
+    shift = None
+    if pool.after is not None:
+        before, after = pool.arms[pool.before].maps, pool.arms[pool.after].maps
+        shifts = saliency_shifts(before, after, classes.labels, classes=store.classes)
+        of_classes = tuple(shifts.classes[code] for code in classes.codes)
+        shift = SaliencyShifts.model_validate(replace(shifts, classes=of_classes))
     return SaliencySummary(
         split=pool.split,
         n=len(pool.rows),
         split_size=pool.split_size,
         before=pool.before,
         after=pool.after,
-        shift=_shifts(store, pool, classes),
+        shift=shift,
         mean_maps={
             arm: [section.MeanMap.model_validate(mean) for mean in of_arm] for arm, of_arm in means.items()
         },
@@ -158,17 +165,6 @@ def make_saliency(context: StageContext, pool: SaliencyPool, *, folder: Path) ->
             for at in range(min(_PICTURED, len(classes.codes)))
         ],
         left_out=list(classes.left_out),
-    )
-
-
-def _shifts(store: Store, pool: SaliencyPool, classes: LargestClasses) -> SaliencyShifts | None:
-    """The share of saliency that moved, over all images of the pool and over each of these classes."""
-    if pool.after is None:
-        return None
-    before, after = pool.arms[pool.before].maps, pool.arms[pool.after].maps
-    shifts = saliency_shifts(before, after, classes.labels, classes=store.classes)
-    return SaliencyShifts.model_validate(
-        replace(shifts, classes=tuple(shifts.classes[code] for code in classes.codes))
     )
 
 
@@ -187,9 +183,11 @@ def _pictures(
         class_name=mean.name,
         n=len(rows),
         n_averaged=len(averaged),
-        image=_save(folder, f"mean-{mean.id}.png", pixels, np.zeros((1, 1))),
+        image=save_picture(folder, f"mean-{mean.id}.png", overlay(pixels, np.zeros((1, 1))), side=_SIDE),
         arms={
-            arm: _save(folder, f"mean-{mean.id}-{arm}.png", pixels, np.array(of_arm.map))
+            arm: save_picture(
+                folder, f"mean-{mean.id}-{arm}.png", overlay(pixels, np.array(of_arm.map)), side=_SIDE
+            )
             for arm, of_arm in means
             if of_arm.map is not None
         },
@@ -214,8 +212,9 @@ def largest_classes(store: Store, rows: Labels) -> LargestClasses:
     return LargestClasses(tuple(codes), within, tuple(store.classes[c] for c in left_out))
 
 
-def _save(folder: Path, name: str, pixels: Pixels, heat: NDArray[np.float64]) -> str:
-    (folder / name).write_bytes(png(thumbnail(overlay(pixels, heat), side=_SIDE)))
+def save_picture(folder: Path, name: str, image: Image, *, side: int) -> str:
+    """Write the picture as a PNG of at most `side` pixels a side; return its name."""
+    (folder / name).write_bytes(png(thumbnail(image, side=side)))
     return name
 
 
@@ -239,7 +238,7 @@ def _cost(context: StageContext, model: ModelSpec, cache: LogitsCache, split: st
     samples = store.rows(split)
     rows = evenly(samples[store.firsts(samples)], COSTED)  # intervals assume samples without copies
     config = masking_of(context)
-    with cache.next_pass() as run:
+    with cache.passes.next() as run:
         whole = loader_for(context, network, rows, run)
         crops = config.crop != "none"
         cropped = loader_for(context, network, rows, run, crop=config.crop) if crops else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,12 +54,16 @@ def make_slices(
     by_class = [inferred.classes[code] for code in classes.codes]
     divided = {each.label for each in by_class if each.slices > 1}
     pictured = [part for part in inferred.slices if part.label in divided][:_PICTURED]
+    plain = {"picture": None, "n_pictured": 0}
     pictures = {(part.label, part.index): _picture(context, pool, part, folder) for part in pictured}
     return section.InferredSlices(
         inferred=True,
         rule=inferred.rule,
         classes=[section.ClassSlices.model_validate(each) for each in by_class],
-        slices=[_slice(part, pictures.get((part.label, part.index))) for part in inferred.slices],
+        slices=[
+            section.InferredSlice.model_validate(asdict(part) | pictures.get((part.label, part.index), plain))
+            for part in inferred.slices
+        ],
         split=pool.split,
         n=len(pool.rows),
         split_size=pool.split_size,
@@ -67,12 +72,7 @@ def make_slices(
     )
 
 
-def _slice(part: InferredSlice, picture: str | None) -> section.InferredSlice:
-    n_pictured = min(_EXAMPLES, len(part.examples)) if picture else 0
-    return section.InferredSlice.model_validate(asdict(part) | {"picture": picture, "n_pictured": n_pictured})
-
-
-def _picture(context: StageContext, pool: SaliencyPool, part: InferredSlice, folder: Path) -> str:
+def _picture(context: StageContext, pool: SaliencyPool, part: InferredSlice, folder: Path) -> dict[str, Any]:
     """The slice's first examples side by side, overlaid with the saliency maps of the model before."""
     before, rows = pool.arms[pool.before], np.array(part.examples[:_EXAMPLES], np.int64)
     maps = before.maps[np.searchsorted(pool.rows, rows)]
@@ -80,4 +80,4 @@ def _picture(context: StageContext, pool: SaliencyPool, part: InferredSlice, fol
     name = f"slice-{part.label}-{part.index}.png"
     images = [overlay(pixels, map) for pixels, map in zip(squares, maps, strict=True)]
     (folder / name).write_bytes(png(strip(images)))
-    return name
+    return {"picture": name, "n_pictured": len(rows)}

@@ -29,7 +29,7 @@ from masktune.contract.ids import calibration_id
 from models.evaluation.metrics import Logits
 from models.selective import CalibrationTable, count_split, fit_temperature
 from worker.protocol import ModelSpec
-from worker.report.arms import LogitsCache, compared_models, of_rows, partner_of
+from worker.report.arms import LogitsCache, compared_models, of_rows
 from worker.stages.context import Result, StageContext
 
 SPLIT = "calibration"
@@ -64,7 +64,7 @@ def calibrate(context: StageContext) -> Result:
     cache = LogitsCache(context, passes=len(everything) + warmed)
     logits = {model.id: of_rows(cache.logits(model, SPLIT), rows) for model in everything.values()}
     calibrations = {
-        model.id: _calibrated(
+        model.id: _calibrate(
             context, model, logits, left_out=copies, temperature=_temperature(cache, context, model)
         )
         for model in own.values()
@@ -84,7 +84,7 @@ def _temperature(cache: LogitsCache, context: StageContext, model: ModelSpec) ->
     return {"value": temperature, "split": TEMPERATURE_SPLIT, "n": len(val.labels)}
 
 
-def _calibrated(
+def _calibrate(
     context: StageContext,
     model: ModelSpec,
     logits: Mapping[str, Logits],
@@ -92,21 +92,32 @@ def _calibrated(
     left_out: int,
     temperature: dict[str, Any],
 ) -> dict[str, Any]:
-    partner = partner_of(context, model)
-    own, erm = logits[model.id], logits[partner.id] if partner else None
+    """Write the model's tables; return their entry for the stage's result. `logits` are by model."""
+    store, own, erm = context.store, logits[model.id], logits.get(model.erm_id or "")
     assert context.spec.dataset is not None
     id = calibration_id(context.spec.job_id, model.id, context.spec.inputs.get("resumed", 0))
-    n = len(own.labels)
-    counts = {"n": n, "copies_left_out": left_out}
-    tables = _tables(context, own, erm)
+    counts = {"n": len(own.labels), "copies_left_out": left_out}
+    tables = count_split(
+        own.logits,
+        None if erm is None else erm.logits,
+        own.labels,
+        classes=store.classes,
+        groups=store.groups[own.rows],
+        group_names=store.group_names,
+    )
     facts = {
         "id": id,
         "model": model.id,
         "dataset": context.spec.dataset.id,
         "split": SPLIT,
         **counts,
-        **tables,
-        "agreement": _agreement(own, erm),
+        "scores": _to_json(tables.scores),
+        "groups": {score: _to_json(by_group) for score, by_group in tables.groups.items()},
+        "classes": {score: _to_json(by_class) for score, by_class in tables.classes.items()},
+        # How often the models disagree here is the baseline for their disagreement in production.
+        "agreement": None
+        if erm is None
+        else {"n": len(own.labels), "disagree": int((own.predictions != erm.predictions).sum())},
         "temperature": temperature,
     }
     with context.artifacts.writing(f"calibrations/{id}") as folder:
@@ -116,36 +127,11 @@ def _calibrated(
         "artifact": f"calibrations/{id}",
         **counts,
         "score_name": DEFAULT_SCORE,
-        "scores": list(tables["scores"]),
+        "scores": list(tables.scores),
         "temperature": temperature["value"],
         "created_at": time.time(),
     }
 
 
-def _tables(context: StageContext, own: Logits, erm: Logits | None) -> dict[str, dict[str, Any]]:
-    """The calibration tables by score, by score and group, and by score and true class."""
-    store = context.store
-    counted = count_split(
-        own.logits,
-        None if erm is None else erm.logits,
-        own.labels,
-        classes=store.classes,
-        groups=store.groups[own.rows],
-        group_names=store.group_names,
-    )
-    return {
-        "scores": {name: table.to_json() for name, table in counted.scores.items()},
-        "groups": {name: _written(parts) for name, parts in counted.groups.items()},
-        "classes": {name: _written(parts) for name, parts in counted.classes.items()},
-    }
-
-
-def _written(parts: Mapping[str, CalibrationTable]) -> dict[str, Any]:
-    return {part: table.to_json() for part, table in parts.items()}
-
-
-def _agreement(own: Logits, erm: Logits | None) -> dict[str, int] | None:
-    """How often the two models disagree here: the baseline for their disagreement in production."""
-    if erm is None:
-        return None
-    return {"n": len(own.labels), "disagree": int((own.predictions != erm.predictions).sum())}
+def _to_json(tables: Mapping[str, CalibrationTable]) -> dict[str, Any]:
+    return {name: table.to_json() for name, table in tables.items()}

@@ -14,7 +14,7 @@ from masktune.contract.vocabulary import JobKind, Stage
 from models.data.store import Store
 from models.run import Progress, Run, resolve_device
 from worker.child.workspace import Workspace
-from worker.protocol import ModelSpec, Spec
+from worker.protocol import Spec
 
 Result = Mapping[str, Any]
 """The result of a finished stage: plain JSON values, including the key of its `artifact`."""
@@ -67,15 +67,12 @@ class StageContext:
             return store
         from models.export import read_card  # imports torch
 
-        card = read_card(self.artifacts.folder(self.model(self.spec.model).artifact))
+        card = read_card(self.artifacts.folder(self.spec.models[self.spec.model].artifact))
         return store.with_window(card.grey_window)
 
     def key(self, name: str) -> str:
         """The key of an artifact of this job."""
         return f"jobs/{self.spec.job_id}/{name}"
-
-    def model(self, model_id: str) -> ModelSpec:
-        return self.spec.models[model_id]
 
     def progress(self, done: int, total: int, images_per_second: float = 0.0) -> None:
         """Report the progress of a stage without epochs."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from masktune.contract.vocabulary import Arm, JobKind
+from models.backbones.network import Network
+from models.export import ModelCard
 from models.masktune import continue_as_control
 from models.mitigation.groups import class_groups
 from models.training.distributed import process_group
@@ -14,15 +16,15 @@ from worker.stages.training import config_for, given_model, last_checkpoint, loa
 
 
 def control(context: StageContext) -> Result:
-    """The control: for a retrained head, the same fit without groups; else, ERM continued without masks."""
-    return (_plain_head if context.spec.kind is JobKind.RETRAIN_HEAD else _trained_on)(context)
+    """For a retrained head, the same fit without groups; else, ERM continued without masks.
 
-
-def _trained_on(context: StageContext) -> Result:
-    """Continue from the checkpoint that the finetune started from, with the same batches."""
+    ERM goes on from the checkpoint that the finetune started from, with the same batches.
+    """
     model = given_model(context)
     network, card = load(context, model)
-    start, checkpoints = last_checkpoint(context, model), context.workspace.folder(context.stage)
+    if context.spec.kind is JobKind.RETRAIN_HEAD:
+        return _plain_head(context, network, card)
+    start, checkpoints = last_checkpoint(context, model), context.workspace.path / context.stage
     config = config_for(context, card)
     source = frozen_source(context, network)
     with process_group(context.run) as run:
@@ -36,9 +38,8 @@ def _trained_on(context: StageContext) -> Result:
         )
 
 
-def _plain_head(context: StageContext) -> Result:
+def _plain_head(context: StageContext, network: Network, card: ModelCard) -> Result:
     """Fit the head on the same features with the same rule for its penalty, balanced over classes only."""
-    network, card = load(context, given_model(context))
     cache = LogitsCache(context, passes=2)
     features = training_features(context, network, card, cache)
     groups = class_groups(features.labels, context.store.classes)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from masktune.contract.vocabulary import Arm
+from models.backbones.build import adopt_weights
 from models.masktune import fit_erm
 from models.training.distributed import process_group
+from models.training.inputs import new_network
 from worker.stages.context import Result, StageContext
 from worker.stages.features import frozen_source
-from worker.stages.training import fresh_network, publish
+from worker.stages.training import load, publish
 
 
 def erm(context: StageContext) -> Result:
     """Train, and publish the epoch with the best plain accuracy on val as the job's ERM model."""
-    network, checkpoints = fresh_network(context), context.workspace.folder(context.stage)
+    params, checkpoints = context.params, context.workspace.path / context.stage
+    network = new_network(context.store, params)
+    if isinstance(params.pretrained, str):  # a model of the registry
+        network_of_model, _ = load(context, context.spec.models[params.pretrained])
+        adopt_weights(network, network_of_model)
     source = frozen_source(context, network)
     with process_group(context.run) as run:
-        fitted = fit_erm(network, context.store, context.params, run, folder=checkpoints, features=source)
+        fitted = fit_erm(network, context.store, params, run, folder=checkpoints, features=source)
         if run.rank > 0:
             return {}
         return publish(context, network, fitted, arm=Arm.ERM, checkpoints=checkpoints)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from core.artifacts import ArtifactMissing
 from models.backbones.network import Network
-from models.export import ModelCard
 from models.mitigation.features import compute_features
 from models.run import Progress, Run
 from models.training.frozen import FeatureSource, backbone_digest
@@ -23,11 +22,6 @@ from worker.stages.context import StageContext
 from worker.stages.passes import Passes, loader_for
 
 VALUES = "values.npy"
-
-
-def is_frozen(card: ModelCard) -> bool:
-    """Whether the model was trained on the features of a frozen backbone."""
-    return bool(card.hyperparameters.get("freeze_backbone"))
 
 
 def frozen_source(context: StageContext, network: Network) -> FeatureSource | None:

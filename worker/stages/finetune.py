@@ -28,14 +28,16 @@ def finetune(context: StageContext) -> Result:
 
     def checkpoints(iteration: int) -> Path:
         last = iteration == config.masking.iterations - 1
-        return context.workspace.folder(context.stage if last else f"{context.stage}-{iteration + 1}")
+        return context.workspace.path / (context.stage if last else f"{context.stage}-{iteration + 1}")
 
     with process_group(context.run) as run:
 
         def masks(iteration: int) -> MaskSet:
-            if iteration == 0:
-                return MaskSet.open(_first_masks(context))
-            folder = context.workspace.folder(f"masks-{iteration + 1}")
+            if iteration == 0:  # those of the given mask set, else those of the job's mask stage
+                spec = context.spec
+                artifact = spec.mask_set.artifact if spec.mask_set else spec.done[Stage.MASK]["artifact"]
+                return MaskSet.open(context.artifacts.folder(artifact))
+            folder = context.workspace.path / f"masks-{iteration + 1}"
             mask_set = load_or_compute_masks(network, store, config, run, folder=folder, iteration=iteration)
             if run.rank == 0:
                 context.workspace.save()
@@ -53,11 +55,3 @@ def finetune(context: StageContext) -> Result:
         folder = checkpoints(config.masking.iterations - 1)
         erm_id = model.id if model.arm is not Arm.MASKTUNE else model.erm_id
         return publish(context, network, fitted, arm=Arm.MASKTUNE, checkpoints=folder, erm_id=erm_id)
-
-
-def _first_masks(context: StageContext) -> Path:
-    """The mask set that the job was given, else the one that its mask stage made."""
-    mask_set = context.spec.mask_set
-    return context.artifacts.folder(
-        mask_set.artifact if mask_set else context.spec.done[Stage.MASK]["artifact"]
-    )

@@ -27,7 +27,7 @@ from models.run import Progress
 from models.training.checkpoints import weights_digest
 from worker.report.arms import LogitsCache
 from worker.stages.context import Result, StageContext
-from worker.stages.features import FrozenFeatures, is_frozen
+from worker.stages.features import FrozenFeatures
 from worker.stages.passes import loader_for
 from worker.stages.training import given_model, publish_model
 
@@ -43,13 +43,13 @@ def training_features(
     job.
     """
     rows = context.store.rows("train")
-    if is_frozen(card):
-        with cache.next_pass() as run:
+    if card.hyperparameters.get("freeze_backbone"):
+        with cache.passes.next() as run:
             values = np.array(FrozenFeatures(context, network).load("train", run))
         return Features(rows, context.store.labels[rows], values, head_of(network).logits(values))
-    folder = context.workspace.folder("features")
+    folder = context.workspace.path / "features"
     file = folder / FEATURES
-    with cache.next_pass() as run:
+    with cache.passes.next() as run:
         if not file.is_file():
             loader = loader_for(context, network, rows, run)
             features = compute_features(network, loader, run)
@@ -64,7 +64,7 @@ def fit_head(
 ) -> RetrainedHead:
     """Fit a head balanced over `groups` and install it in the network."""
     config = RetrainConfig.from_json(context.spec.params)
-    with cache.next_pass() as run:
+    with cache.passes.next() as run:
         run.on_progress(Progress(0, 1, 0, 1, 0.0))
         head = retrain_head(
             network,

@@ -36,7 +36,7 @@ def import_(context: StageContext) -> Result:
     """Import the job's data set; `ready` says whether it can be used. The artifact holds its full report."""
     dataset = context.spec.dataset
     assert dataset is not None
-    target, artifact = context.workspace.folder("store"), f"datasets/{dataset.id}"
+    target, artifact = context.workspace.path / "store", f"datasets/{dataset.id}"
     started = time.monotonic()
     stored = 0  # steps until the store is packed, two per image
 
@@ -172,7 +172,7 @@ def below(address: str, prefix: str) -> bool:
 def _fetched(context: StageContext, address: str) -> Path:
     """Copy a remote file or tree to this host, enforcing the size limit file by file."""
     fs, path = fsspec.core.url_to_fs(address)
-    target = context.workspace.folder("source")
+    target = context.workspace.path / "source"
     shutil.rmtree(target, ignore_errors=True)
     if not fs.exists(path):
         raise JobError("source_unavailable", "there is nothing at this address; check its spelling")

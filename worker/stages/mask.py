@@ -16,7 +16,7 @@ def mask(context: StageContext) -> Result:
     network, card = load(context, given_model(context))
     config = config_for(context, card)
     loader = map_loader(context.store, config, context.run)
-    folder, artifact = context.workspace.folder("masks-1"), context.key(context.stage)
+    folder, artifact = context.workspace.path / "masks-1", context.key(context.stage)
     shutil.rmtree(folder, ignore_errors=True)  # from an attempt that was killed before it reported
     summary = compute_mask_set(network, loader, config.masking, context.run, folder=folder)
     context.artifacts.put(folder, artifact)

@@ -31,7 +31,6 @@ from models.runtime.batched_eval import evaluating, map_batches
 from models.saliency import saliency
 from models.selective import Selection, decide, probabilities, score
 from worker.protocol import ModelSpec
-from worker.report.arms import partner_of
 from worker.report.tables import open_writer
 from worker.stages.context import Result, StageContext
 from worker.stages.passes import loader_for
@@ -41,7 +40,7 @@ from worker.stages.training import load
 
 def predict(context: StageContext) -> Result:
     """Write the predictions of the job's model on its split, batch by batch in constant memory."""
-    params, model = context.spec.params, context.model(context.spec.model or "")
+    params, model = context.spec.params, context.spec.models[context.spec.model or ""]
     output, split = params.get("output", "parquet"), params.get("split", "test")
     pair = _Pair(context, model)
     selection = apply_policy(context, model, pair.score_name)
@@ -75,7 +74,7 @@ class _Pair:
     def __init__(self, context: StageContext, model: ModelSpec) -> None:
         self._context, self._classes = context, model.classes
         self._network: Network = load(context, model)[0]
-        partner = partner_of(context, model)
+        partner = context.spec.models.get(model.erm_id or "")
         self._erm = None if partner is None else load(context, partner)[0]
         self.score_name: ScoreName = score_name(context, model)
         self._temperature = float((model.calibration or {}).get("temperature") or 1.0)

@@ -68,7 +68,7 @@ def _cross_mistakes(
 
 
 def _disagreement(context: StageContext, network: Network, features: Features, cache: LogitsCache) -> Groups:
-    second = cache.logits(context.model(config_of(context).second_model or ""), "train")
+    second = cache.logits(context.spec.models[config_of(context).second_model or ""], "train")
     return disagreement_groups(
         features.labels,
         features.predictions,
@@ -96,7 +96,7 @@ def _maps_of_labels(context: StageContext, network: Network, rows: Labels, cache
     def answer(batch: Batch) -> torch.Tensor:
         return saliency(network, batch.images, target=batch.labels).maps.float().cpu()
 
-    with cache.next_pass() as run, evaluating(network):
+    with cache.passes.next() as run, evaluating(network):
         maps = list(map_batches(loader_for(context, network, rows, run), run, answer))
     return np.asarray(torch.cat(maps).numpy(), np.float32)
 

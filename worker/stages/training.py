@@ -10,28 +10,17 @@ from typing import Any, cast
 from core.artifacts import ArtifactMissing
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import Arm, Stage
-from models.backbones.build import adopt_weights
 from models.backbones.network import Network
 from models.export import Arm as CardArm
 from models.export import ModelCard, card_of, load_model, save_model
-from models.training.checkpoints import Checkpoint, CheckpointFolder, EpochRecord
+from models.training.checkpoints import Checkpoint, CheckpointFolder
 from models.training.fit import FitResult
-from models.training.inputs import new_network
 from worker.child.workspace import copy_files
 from worker.protocol import ModelSpec
 from worker.stages.context import Result, StageContext
 
 _STAGE_OF = {Arm.ERM: Stage.ERM, Arm.MASKTUNE: Stage.FINETUNE, Arm.MASKTUNE_CONTROL: Stage.CONTROL}
 """The stage that trained the model of each arm; its checkpoints lie under that stage's name."""
-
-
-def fresh_network(context: StageContext) -> Network:
-    """The network that ERM starts from: random, with published weights, or with those of a registry model."""
-    network = new_network(context.store, context.params)
-    if isinstance(context.params.pretrained, str):
-        source, _ = load(context, context.model(context.params.pretrained))
-        adopt_weights(network, source)
-    return network
 
 
 def load(context: StageContext, model: ModelSpec) -> tuple[Network, ModelCard]:
@@ -49,7 +38,7 @@ def load(context: StageContext, model: ModelSpec) -> tuple[Network, ModelCard]:
 
 def given_model(context: StageContext) -> ModelSpec:
     """The model to mask and finetune: the one that the job was given, else the ERM model that it trained."""
-    return context.model(context.spec.model or context.spec.inputs["model_ids"][Arm.ERM])
+    return context.spec.models[context.spec.model or context.spec.inputs["model_ids"][Arm.ERM]]
 
 
 def config_for(context: StageContext, card: ModelCard) -> Hyperparameters:
@@ -85,25 +74,24 @@ def publish(
     model = publish_model(context, network, arm=arm, erm_id=erm_id, params=context.params.to_json())
     with context.artifacts.writing(artifact) as folder:
         copy_files(checkpoints, folder)
+    cost: dict[str, float | None] = {}
+    if not context.params.freeze_backbone:  # it would leave out the features, which take the time
+        seconds = sum(record.seconds for record in fitted.history)
+        images = sum(record.images for record in fitted.history)
+        rate = round(images / seconds, 1) if seconds else None
+        cost = {"seconds": round(seconds, 3), "images_per_second": rate}
     return {
         "artifact": artifact,
         "models": [model],
-        **({} if context.params.freeze_backbone else _speed(fitted)),
+        **cost,
         "figures": {
             "epoch": fitted.epoch,
             "weights": fitted.digest,
-            "history": [_epoch(record) for record in fitted.history],
+            "history": [
+                {**record._asdict(), "accuracy": record.accuracy, "val_accuracy": record.val_accuracy}
+                for record in fitted.history
+            ],
         },
-    }
-
-
-def _speed(fitted: FitResult) -> dict[str, float | None]:
-    """The time of the epochs. For a frozen backbone it would leave out the features, which take the time."""
-    seconds = sum(record.seconds for record in fitted.history)
-    images = sum(record.images for record in fitted.history)
-    return {
-        "seconds": round(seconds, 3),
-        "images_per_second": round(images / seconds, 1) if seconds else None,
     }
 
 
@@ -132,8 +120,3 @@ def publish_model(
         "artifact": key,
         "erm_id": erm_id,
     }
-
-
-def _epoch(record: EpochRecord) -> dict[str, float | int | None]:
-    shares = {"accuracy": record.accuracy, "val_accuracy": record.val_accuracy}
-    return record._asdict() | shares
