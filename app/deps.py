@@ -25,7 +25,7 @@ from app.inference import Inference
 from app.jobs.event_feed import EventFeed
 from app.operations.health import Probes
 from app.operations.metrics import Metrics
-from app.predictions.usage import Tally
+from app.predictions.usage import UsageBuffer
 from core.artifacts import Artifacts
 from core.errors import NotFound
 from core.notifications import JobNotifier
@@ -54,7 +54,7 @@ NotifierDep = Annotated[JobNotifier, opened("notifier")]
 StoresDep = Annotated[Stores, opened("stores")]
 InferenceDep = Annotated[Inference, opened("inference")]
 KeyringDep = Annotated[Keyring, opened("keyring")]
-TallyDep = Annotated[Tally, opened("tally")]
+UsageDep = Annotated[UsageBuffer, opened("usage")]
 TracingDep = Annotated[Tracing, opened("tracing")]
 ProbesDep = Annotated[Probes, opened("probes")]
 EventFeedDep = Annotated[EventFeed, opened("event_feed")]

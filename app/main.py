@@ -37,7 +37,7 @@ from app.predictions import saliency_routes as saliency
 from app.predictions import stored_images as images
 from app.predictions.saliency import SaliencyService
 from app.predictions.service import PredictionService
-from app.predictions.usage import Tally, UsageCounters, flushed
+from app.predictions.usage import UsageBuffer, UsageCounters, flushed
 from app.registry import alias_routes as aliases
 from app.registry import backbone_routes as backbones
 from app.registry import routes as models
@@ -96,7 +96,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
             app.state.services = services
             async with (
                 in_background(sweep_periodically(services.database, settings)),
-                flushed(services.tally, services.database),
+                flushed(services.usage, services.database),
                 refreshed(counters, services.event_feed, services.inference),
                 in_background(warm_up(forward)),
                 aclosing(services.rates),
@@ -152,14 +152,14 @@ def _open(
         partial(model_rows.check_there, database),
     )
     closing.callback(inference.close)
-    tally, threads = Tally(), CapacityLimiter(20)
+    usage, threads = UsageBuffer(), CapacityLimiter(20)
     predictions = PredictionService(
         settings,
         database,
         artifacts,
         stores,
         inference,
-        UsageCounters(counters, tally),
+        UsageCounters(counters, usage),
         threads,
         SingleFlight(threads, keep=CACHE_SECONDS, written=lambda: database.commits),
     )
@@ -178,7 +178,7 @@ def _open(
             database, poll_seconds=settings.events_poll_seconds, most=settings.max_event_streams
         ),
         metrics=counters,
-        tally=tally,
+        usage=usage,
         tracing=tracing,
         probes=Probes(
             [

@@ -14,7 +14,7 @@ from app.operations.health import Probes
 from app.operations.metrics import Metrics
 from app.predictions.saliency import SaliencyService
 from app.predictions.service import PredictionService
-from app.predictions.usage import Tally
+from app.predictions.usage import UsageBuffer
 from core.artifacts import Artifacts
 from core.notifications import JobNotifier
 from core.session import Database
@@ -38,7 +38,7 @@ class Services:
     saliency: SaliencyService
     event_feed: EventFeed
     metrics: Metrics
-    tally: Tally
+    usage: UsageBuffer
     tracing: Tracing
     probes: Probes
     """The checks of /readyz."""

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from core.session import db_now
-from masktune.contract.vocabulary import Arm, Counted, DatasetState, JobKind, JobState, Stage
+from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage, UsageKind
 
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
@@ -47,7 +47,7 @@ class Table(DeclarativeBase):
         Stage: _word(Stage),
         DatasetState: _word(DatasetState),
         Arm: _word(Arm, length=32),
-        Counted: _word(Counted, length=32),
+        UsageKind: _word(UsageKind, length=32),
     }
 
 
@@ -241,7 +241,7 @@ class ServedRow(Table):
     """Empty for a model without a calibration. Counts under different calibrations are not comparable."""
     hour: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     """The hour in which the count was written, in hours since 1970."""
-    what: Mapped[Counted] = mapped_column(primary_key=True)
+    what: Mapped[UsageKind] = mapped_column(primary_key=True)
     count: Mapped[int] = mapped_column(BigInteger)
 
     __table_args__ = (Index("served_hour", "hour"),)

@@ -22,7 +22,7 @@ def to_square(
     upload: Upload, size: int, limits: ImageLimits, window: GreyWindow | None = None
 ) -> NDArray[np.uint8]:
     """Decode to (3, size, size) uint8 RGB, 16-bit grey through the model's `window`. Raises `ImageError`."""
-    picture = decode_image(upload.data, limits, window)
+    picture = decode_image(upload.content, limits, window)
     _require_type(upload, picture.type)
     return square_array(picture.image, size)
 

@@ -48,7 +48,7 @@ class Explain(NamedTuple):
 class Upload(NamedTuple):
     """An encoded image. `name` and `media_type` are the client's, and are checked against the content."""
 
-    data: bytes
+    content: bytes
     name: str | None = None
     media_type: str | None = None
 

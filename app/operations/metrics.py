@@ -21,7 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from app.inference import Inference
 from app.jobs.event_feed import EventFeed
 from app.operations.background import in_background
-from masktune.contract.vocabulary import Counted, JobState
+from masktune.contract.vocabulary import JobState, UsageKind
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -31,7 +31,7 @@ GAUGES_SECONDS = 5.0
 """Between two settings of the gauges, which are set for each scrape too."""
 ENGINES = ("onnxruntime", "torch")
 _OTHERS = "(other)"
-_OUTCOMES = (Counted.ANSWERED, Counted.BELOW_THRESHOLD, Counted.NO_CERTIFIED_THRESHOLD)
+_OUTCOMES = (UsageKind.ANSWERED, UsageKind.BELOW_THRESHOLD, UsageKind.NO_CERTIFIED_THRESHOLD)
 
 
 class Metrics:
@@ -108,7 +108,7 @@ class Metrics:
         for engine in ENGINES:  # also those that run nothing
             self.loaded.labels(engine).set(loaded.get(engine, 0))
 
-    def served(self, model: str, counts: Mapping[Counted, int]) -> None:
+    def served(self, model: str, counts: Mapping[UsageKind, int]) -> None:
         """Count what a model was served: 5 series per model, for `MOST_MODELS` models and the rest."""
         with self._lock:
             if len(self._models) < MOST_MODELS:
@@ -116,7 +116,7 @@ class Metrics:
         name = model if model in self._models else _OTHERS
         for outcome in _OUTCOMES:
             self.predictions.labels(name, outcome.value).inc(counts.get(outcome, 0))
-        pairs, apart = counts.get(Counted.PAIRS, 0), counts.get(Counted.DISAGREEMENTS, 0)
+        pairs, apart = counts.get(UsageKind.PAIRS, 0), counts.get(UsageKind.DISAGREEMENTS, 0)
         self.pairs.labels(name, "true").inc(pairs - apart)
         self.pairs.labels(name, "false").inc(apart)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
 
@@ -12,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.http.multipart import MULTIPART
 from app.inference import Reserve, Upload
-from app.predictions.image_form import File, ImageForm
+from app.predictions.image_form import ImageForm
 from core.errors import InvalidInput, UnsupportedMedia
 from core.settings import Settings
 
@@ -33,23 +34,31 @@ class RequestImages:
     ) -> None:
         """`reserve` reserves memory; `threads` read and write the file."""
         self._request, self._settings, self._reserve, self._threads = request, settings, reserve, threads
-        self._spool: SpooledTemporaryFile[bytes] | None = None
+        self._spool = SpooledTemporaryFile[bytes](IN_MEMORY, dir=str(settings.scratch))
         self._spooled = 0
         self._reserved = False
-        self._whole: bytes | None = None
-        self._kind = ""
-        self._files: list[File] | None = None
+        self._images: list[Upload] = []
+        """Without their content, which is in the file."""
         self.sizes: list[int] = []
         """Bytes of each image, once all have been received."""
 
     async def receive(self) -> None:
         """Receive the whole body. Raises `UnsupportedMedia`, `InvalidInput` or `BadImage` if unusable."""
         header = self._request.headers.get("content-type", "")
-        self._kind = header.partition(";")[0].strip().lower()
-        if self._kind == MULTIPART:
-            await self._receive_form(header)
-        elif self._kind.startswith(RAW):
-            await self._receive_raw()
+        media_type = header.partition(";")[0].strip().lower()
+        if media_type == MULTIPART:
+            settings = self._settings
+            form = ImageForm(header, most=settings.max_images_per_request, max_bytes=settings.max_image_bytes)
+            await self._receive(form.feed)
+            files = form.finish()
+            self.sizes = [file.size for file in files]
+            self._images = [Upload(b"", name=file.name) for file in files]
+        elif media_type.startswith(RAW):
+            await self._receive(bytes)
+            if not self._spooled:
+                raise InvalidInput.field("/", "missing", "the body is empty; send an image")
+            self.sizes = [self._spooled]
+            self._images = [Upload(b"", media_type=media_type)]
         else:
             raise UnsupportedMedia(
                 f"send one image as the body, with its Content-Type, or several as {MULTIPART}"
@@ -58,10 +67,8 @@ class RequestImages:
     async def uploads(self) -> list[Upload]:
         """Load the images into memory, in order. Raises `Overloaded` if other requests' images fill it."""
         if not self._reserved:
-            self._reserve(sum(self.sizes))
+            self._reserve(self._spooled)
             self._reserved = True
-        if self._whole is not None:
-            return [Upload(self._whole, media_type=self._kind)]
         if self._spooled <= IN_MEMORY:
             return self._read()
         return await run_sync(self._read, limiter=self._threads)
@@ -72,54 +79,27 @@ class RequestImages:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._spool is not None and self._spooled <= IN_MEMORY:
+        if self._spooled <= IN_MEMORY:
             self._spool.close()
-        elif self._spool is not None:  # freeing hundreds of megabytes on disk takes time
+        else:  # freeing hundreds of megabytes on disk takes time
             asyncio.get_running_loop().run_in_executor(None, self._spool.close)
 
-    async def _receive_form(self, header: str) -> None:
-        settings = self._settings
-        form = ImageForm(header, most=settings.max_images_per_request, max_bytes=settings.max_image_bytes)
+    async def _receive(self, content_of: Callable[[bytes], bytes]) -> None:
+        """Spool the images' bytes in each piece of the body. Starlette's `stream` costs ten times as much."""
         more = True
         while more:
-            piece, more = await self._piece()
-            await self._spool_piece(form.feed(piece))
-        self._files = form.finish()
-        self.sizes = [file.size for file in self._files]
-
-    async def _receive_raw(self) -> None:
-        piece, more = await self._piece()
-        if not more:  # the usual case
-            self._whole, self.sizes = piece, [len(piece)]
-        else:
-            while more:
-                await self._spool_piece(piece)
-                piece, more = await self._piece()
-            await self._spool_piece(piece)
-            self.sizes = [self._spooled]
-        if not self.sizes[0]:
-            raise InvalidInput.field("/", "missing", "the body is empty; send an image")
-
-    async def _piece(self) -> tuple[bytes, bool]:
-        """Return the next piece and whether more follows. Starlette's `stream` costs ten times as much."""
-        message = await self._request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        return message.get("body", b""), message.get("more_body", False)
-
-    async def _spool_piece(self, piece: bytes) -> None:
-        if self._spool is None:
-            scratch = str(self._settings.scratch)
-            self._spool = SpooledTemporaryFile(IN_MEMORY, dir=scratch)  # noqa: SIM115  # closed with the block
-        self._spooled += len(piece)
-        if self._spooled <= IN_MEMORY:
-            self._spool.write(piece)
-        else:  # writing to disk may be slow
-            await run_sync(self._spool.write, piece, limiter=self._threads)
+            message = await self._request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            more = message.get("more_body", False)
+            content = content_of(message.get("body", b""))
+            self._spooled += len(content)
+            if self._spooled <= IN_MEMORY:
+                self._spool.write(content)
+            else:  # writing to disk may be slow
+                await run_sync(self._spool.write, content, limiter=self._threads)
 
     def _read(self) -> list[Upload]:
-        assert self._spool is not None
         self._spool.seek(0)
-        if self._files is None:
-            return [Upload(self._spool.read(), media_type=self._kind)]
-        return [Upload(self._spool.read(file.size), name=file.name) for file in self._files]
+        pairs = zip(self._images, self.sizes, strict=True)
+        return [image._replace(content=self._spool.read(size)) for image, size in pairs]

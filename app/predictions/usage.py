@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from threading import Lock
@@ -23,7 +23,7 @@ from app.operations.metrics import Metrics
 from core.queries import served
 from core.queries.served import Key
 from masktune.contract.predictions import Prediction
-from masktune.contract.vocabulary import AbstainReason, Counted
+from masktune.contract.vocabulary import AbstainReason, UsageKind
 from models.selective import Reference
 
 if TYPE_CHECKING:
@@ -35,27 +35,25 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
 
-ABSTAINED: Mapping[str, Counted] = {
-    AbstainReason.BELOW_THRESHOLD: Counted.BELOW_THRESHOLD,
-    AbstainReason.NO_CERTIFIED_THRESHOLD: Counted.NO_CERTIFIED_THRESHOLD,
+ABSTAINED: Mapping[str, UsageKind] = {
+    AbstainReason.BELOW_THRESHOLD: UsageKind.BELOW_THRESHOLD,
+    AbstainReason.NO_CERTIFIED_THRESHOLD: UsageKind.NO_CERTIFIED_THRESHOLD,
 }
-SUREST: tuple[Counted, ...] = (Counted.SUREST_50, Counted.SUREST_80, Counted.SUREST_95)
+ABOVE: tuple[UsageKind, ...] = (UsageKind.ABOVE_50, UsageKind.ABOVE_80, UsageKind.ABOVE_95)
 """Counts in the order of `models.selective.REFERENCES`."""
 
 
-class Tally:
+class UsageBuffer:
     """Counts that are not yet in the database. Thread-safe."""
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[tuple[str, str], Counter[Counted]] = defaultdict(Counter)
+        self._waiting: Counter[Key] = Counter()
         self._lock = Lock()
         self._writing = Lock()
 
-    def add(self, model_id: str, calibration_id: str, counts: Mapping[Counted, int]) -> None:
+    def add(self, counts: Mapping[Key, int]) -> None:
         with self._lock:
-            waiting = self._waiting[model_id, calibration_id]
-            for what, number in counts.items():
-                waiting[what] += number
+            self._waiting.update(counts)
 
     def flush(self, database: Database) -> None:
         """Write the waiting counts; if the database fails, they keep waiting.
@@ -65,77 +63,66 @@ class Tally:
         """
         with self._writing:
             with self._lock:
-                taken, self._waiting = self._waiting, defaultdict(Counter)
+                counts, self._waiting = self._waiting, Counter()
             try:
-                self._write(database, taken)
+                if counts:
+                    with database.begin() as session:
+                        served.add(session, counts)
             except BaseException:
-                for names, counts in taken.items():
-                    self.add(*names, counts)
+                self.add(counts)
                 raise
-
-    @staticmethod
-    def _write(database: Database, taken: Mapping[tuple[str, str], Mapping[Counted, int]]) -> None:
-        rows = {
-            Key(model_id, calibration_id, what): count
-            for (model_id, calibration_id), counts in taken.items()
-            for what, count in counts.items()
-            if count
-        }
-        if rows:
-            with database.begin() as session:
-                served.add(session, rows)
 
 
 class UsageCounters(NamedTuple):
     """What is counted of each served input: for the metrics of this process, and over all processes."""
 
     metrics: Metrics
-    tally: Tally
+    buffer: UsageBuffer
 
-    def add(self, model_id: str, calibration_id: str, counts: Mapping[Counted, int]) -> None:
+    def add(self, model_id: str, calibration_id: str, counts: Mapping[UsageKind, int]) -> None:
         self.metrics.served(model_id, counts)
-        self.tally.add(model_id, calibration_id, counts)
+        self.buffer.add({Key(model_id, calibration_id, kind): n for kind, n in counts.items() if n})
 
 
 def count(
     predictions: Sequence[Prediction], scores: Sequence[float], references: Sequence[Reference]
-) -> dict[Counted, int]:
+) -> dict[UsageKind, int]:
     """Count the outcomes of these inputs. `scores` use the calibration's own score, whatever was requested.
 
     A plain dict, because creating a `Counter` costs as much as all the rest.
     """
-    found: dict[Counted, int] = {Counted.INPUTS: len(predictions)}
+    counts = {UsageKind.INPUTS: len(predictions)}
     for prediction in predictions:
         reason, agree = prediction.abstain_reason, prediction.agreement.agree
-        outcome = Counted.ANSWERED if reason is None else ABSTAINED[reason]
-        found[outcome] = found.get(outcome, 0) + 1
+        outcome = UsageKind.ANSWERED if reason is None else ABSTAINED[reason]
+        counts[outcome] = counts.get(outcome, 0) + 1
         if agree is not None:
-            found[Counted.PAIRS] = found.get(Counted.PAIRS, 0) + 1
-            found[Counted.DISAGREEMENTS] = found.get(Counted.DISAGREEMENTS, 0) + (not agree)
+            counts[UsageKind.PAIRS] = counts.get(UsageKind.PAIRS, 0) + 1
+            counts[UsageKind.DISAGREEMENTS] = counts.get(UsageKind.DISAGREEMENTS, 0) + (not agree)
     if references:
-        for what, reference in zip(SUREST, references, strict=True):
-            found[what] = sum(score >= reference.threshold for score in scores)  # NaN never counts
-    return found
+        for kind, reference in zip(ABOVE, references, strict=True):
+            counts[kind] = sum(score >= reference.threshold for score in scores)  # NaN never counts
+    return counts
 
 
 @asynccontextmanager
-async def flushed(tally: Tally, database: Database) -> AsyncIterator[None]:
+async def flushed(usage: UsageBuffer, database: Database) -> AsyncIterator[None]:
     """Flush every `FLUSH_SECONDS` while the block runs, and once at its end."""
+
+    async def flush_periodically() -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await asyncio.to_thread(_flush, usage, database)
+
     try:
-        async with in_background(_flush_periodically(tally, database)):
+        async with in_background(flush_periodically()):
             yield
     finally:
-        await asyncio.to_thread(_flush, tally, database)
+        await asyncio.to_thread(_flush, usage, database)
 
 
-async def _flush_periodically(tally: Tally, database: Database) -> None:
-    while True:
-        await asyncio.sleep(FLUSH_SECONDS)
-        await asyncio.to_thread(_flush, tally, database)
-
-
-def _flush(tally: Tally, database: Database) -> None:
+def _flush(usage: UsageBuffer, database: Database) -> None:
     try:
-        tally.flush(database)
+        usage.flush(database)
     except (SQLAlchemyError, OSError) as error:  # e.g. the database restarts: the next flush writes them
         logger.warning("counts of what was served could not be written and wait: %s", error)

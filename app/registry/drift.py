@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.inference import Calibration
-from app.predictions.usage import ABSTAINED, SUREST, Tally
+from app.predictions.usage import ABOVE, ABSTAINED, UsageBuffer
 from app.registry import calibrations
 from core.artifacts import Artifacts
 from core.queries import served
@@ -11,7 +11,7 @@ from core.queries.served import HOUR, Totals
 from core.session import Database
 from core.tables import ModelRow
 from masktune.contract.reject_option import Drift, DriftStatus, DriftTest, Served, ShareOf
-from masktune.contract.vocabulary import Counted
+from masktune.contract.vocabulary import UsageKind
 from models.selective import Comparison, Reference, Share, compare
 
 ALPHA = 0.01
@@ -26,11 +26,11 @@ _STATEMENTS: dict[DriftStatus, str] = {
 }
 
 
-def drift(row: ModelRow, artifacts: Artifacts, tally: Tally, database: Database, *, days: int) -> Drift:
+def drift(row: ModelRow, artifacts: Artifacts, usage: UsageBuffer, database: Database, *, days: int) -> Drift:
     """Test for drift over the last `days`. Raises `Conflict` for a model without a calibration."""
     calibration = calibrations.needed(row, artifacts)
     name = calibrations.score_name(None, row)
-    tally.flush(database)  # counts of this replica; the others may be seconds behind
+    usage.flush(database)  # counts of this replica; the others may be seconds behind
     with database.read() as session:
         totals = served.totals(session, row.id, calibration.id, hours=24 * days)
     tests = compare(_shares(calibration, calibration.references[name], totals.counts), alpha=ALPHA)
@@ -49,21 +49,21 @@ def drift(row: ModelRow, artifacts: Artifacts, tally: Tally, database: Database,
         status=status,
         certificate_trusted=None if status == "too_few" else status != "drifted",
         statement=_STATEMENTS[status].format(
-            names=", ".join(drifted), inputs=totals.counts.get(Counted.INPUTS, 0)
+            names=", ".join(drifted), inputs=totals.counts.get(UsageKind.INPUTS, 0)
         ),
     )
 
 
 def _shares(
-    calibration: Calibration, references: tuple[Reference, ...], counts: dict[Counted, int]
+    calibration: Calibration, references: tuple[Reference, ...], counts: dict[UsageKind, int]
 ) -> dict[str, tuple[Share, Share]]:
-    inputs, pairs = counts.get(Counted.INPUTS, 0), counts.get(Counted.PAIRS, 0)
+    inputs, pairs = counts.get(UsageKind.INPUTS, 0), counts.get(UsageKind.PAIRS, 0)
     shares = {
         what.value: (reference.answered, Share(counts.get(what, 0), inputs))
-        for what, reference in zip(SUREST, references, strict=True)
+        for what, reference in zip(ABOVE, references, strict=True)
     }
     if calibration.disagreement is not None:
-        apart = Share(counts.get(Counted.DISAGREEMENTS, 0), pairs)
+        apart = Share(counts.get(UsageKind.DISAGREEMENTS, 0), pairs)
         shares["disagreement"] = (calibration.disagreement, apart)
     return shares
 
@@ -91,7 +91,7 @@ def _share(of: Share) -> ShareOf:
 
 def _served(totals: Totals) -> Served:
     counts = totals.counts
-    inputs, answered = counts.get(Counted.INPUTS, 0), counts.get(Counted.ANSWERED, 0)
+    inputs, answered = counts.get(UsageKind.INPUTS, 0), counts.get(UsageKind.ANSWERED, 0)
     return Served(
         inputs=inputs,
         answered=answered,

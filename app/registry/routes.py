@@ -22,7 +22,7 @@ from app.deps import (
     MetricsDep,
     Reading,
     SettingsDep,
-    TallyDep,
+    UsageDep,
     Writing,
 )
 from app.http import pagination
@@ -204,8 +204,8 @@ def get_drift(
     request: Request,
     row: LoadedModel,
     artifacts: ArtifactsDep,
-    tally: TallyDep,
+    usage: UsageDep,
     database: DatabaseDep,
     days: Annotated[int, Query(ge=1, le=90, description="How many days to look back.")] = 7,
 ) -> Response:
-    return conditional(request, drift.drift(row, artifacts, tally, database, days=days))
+    return conditional(request, drift.drift(row, artifacts, usage, database, days=days))

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from core.session import db_now
 from core.tables import ServedRow
-from masktune.contract.vocabulary import Counted
+from masktune.contract.vocabulary import UsageKind
 
 HOUR = 3600
 
@@ -21,13 +21,13 @@ class Key(NamedTuple):
 
     model_id: str
     calibration_id: str
-    what: Counted
+    what: UsageKind
 
 
 class Totals(NamedTuple):
     """Sums over the requested hours, and the first of these hours with a count (None if there is none)."""
 
-    counts: dict[Counted, int]
+    counts: dict[UsageKind, int]
     first_hour: int | None
 
 

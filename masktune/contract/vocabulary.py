@@ -191,7 +191,7 @@ class SelectionStatus(StrEnum):
     """No policy was requested: every input is answered."""
 
 
-class Counted(StrEnum):
+class UsageKind(StrEnum):
     """What is counted for the images that a model is sent: the decisions, and what drift is measured by."""
 
     INPUTS = "inputs"
@@ -205,7 +205,7 @@ class Counted(StrEnum):
     """Answered by the model and its ERM half."""
     DISAGREEMENTS = "disagreements"
     """Pairs whose two labels differ."""
-    SUREST_50 = "surest_50"
+    ABOVE_50 = "surest_50"
     """Above the threshold that answers 50 % of the calibration split, whatever policy was requested."""
-    SUREST_80 = "surest_80"
-    SUREST_95 = "surest_95"
+    ABOVE_80 = "surest_80"
+    ABOVE_95 = "surest_95"

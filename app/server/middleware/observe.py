@@ -18,7 +18,7 @@ from core.errors import Unavailable
 
 logger = logging.getLogger("masktune.access")
 
-_GIVEN = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_HARMLESS_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _STREAM = b"text/event-stream"
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _ENDED = (
@@ -41,8 +41,8 @@ class Observe:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        given = header(scope, b"x-request-id").decode("latin-1")
-        request_id = given if given and _GIVEN.fullmatch(given) else new_request_id()
+        client_id = header(scope, b"x-request-id").decode("latin-1")
+        request_id = client_id if _HARMLESS_ID.fullmatch(client_id) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         status, streams, answered, begun = 500, False, False, time.perf_counter()
 
@@ -53,8 +53,8 @@ class Observe:
                 status, headers = message["status"], list(message.get("headers", ()))
                 streams = any(n == b"content-type" and v.startswith(_STREAM) for n, v in headers)
                 headers += ((b"x-request-id", request_id.encode()), _NO_SNIFFING)
-                for name, value in scope["state"].get("headers", _NONE).items():
-                    headers.append((name.lower().encode(), value.encode()))
+                for name, text in scope["state"].get("headers", _NONE).items():
+                    headers.append((name.lower().encode(), text.encode()))
                 message = {**message, "headers": headers}
             await send(message)
 

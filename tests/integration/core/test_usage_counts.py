@@ -11,7 +11,7 @@ from core.queries.served import Key
 from core.session import Database
 from core.tables import ModelRow, ServedRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm, Counted
+from masktune.contract.vocabulary import Arm, UsageKind
 
 
 def _add(database: Database, counts: dict[Key, int]) -> None:
@@ -19,13 +19,17 @@ def _add(database: Database, counts: dict[Key, int]) -> None:
         served.add(session, counts)
 
 
-def _total(database: Database, model: str, calibration: str = "cal_1", hours: int = 24) -> dict[Counted, int]:
+def _total(
+    database: Database, model: str, calibration: str = "cal_1", hours: int = 24
+) -> dict[UsageKind, int]:
     with database.read() as session:
         return served.totals(session, model, calibration, hours=hours).counts
 
 
 def test_replicas_add_to_the_same_rows(database: Database) -> None:
-    keys = [Key(f"mdl_{m}", "cal_1", what) for m in range(3) for what in (Counted.INPUTS, Counted.ANSWERED)]
+    keys = [
+        Key(f"mdl_{m}", "cal_1", what) for m in range(3) for what in (UsageKind.INPUTS, UsageKind.ANSWERED)
+    ]
 
     def replica(order: int) -> None:
         for _ in range(20):
@@ -37,33 +41,33 @@ def test_replicas_add_to_the_same_rows(database: Database) -> None:
     for thread in threads:
         thread.join()
     for model in range(3):
-        assert _total(database, f"mdl_{model}") == {Counted.INPUTS: 60, Counted.ANSWERED: 60}
+        assert _total(database, f"mdl_{model}") == {UsageKind.INPUTS: 60, UsageKind.ANSWERED: 60}
 
 
 def test_models_and_calibrations_are_counted_apart(database: Database) -> None:
-    _add(database, {Key("mdl_1", "cal_1", Counted.INPUTS): 5, Key("mdl_1", "", Counted.INPUTS): 7})
+    _add(database, {Key("mdl_1", "cal_1", UsageKind.INPUTS): 5, Key("mdl_1", "", UsageKind.INPUTS): 7})
     _add(database, {})
-    assert _total(database, "mdl_1") == {Counted.INPUTS: 5}
-    assert _total(database, "mdl_1", "") == {Counted.INPUTS: 7}
+    assert _total(database, "mdl_1") == {UsageKind.INPUTS: 5}
+    assert _total(database, "mdl_1", "") == {UsageKind.INPUTS: 7}
     assert _total(database, "mdl_2") == {}
 
 
 def test_old_hours_are_out_of_the_window_and_then_gone(database: Database) -> None:
-    _add(database, {Key("mdl_1", "cal_1", Counted.INPUTS): 5})
+    _add(database, {Key("mdl_1", "cal_1", UsageKind.INPUTS): 5})
     with database.begin() as session:
         session.execute(update(ServedRow).values(hour=ServedRow.hour - 30))
-    _add(database, {Key("mdl_1", "cal_1", Counted.INPUTS): 2})
-    assert _total(database, "mdl_1", hours=24) == {Counted.INPUTS: 2}
+    _add(database, {Key("mdl_1", "cal_1", UsageKind.INPUTS): 2})
+    assert _total(database, "mdl_1", hours=24) == {UsageKind.INPUTS: 2}
     with database.read() as session:
         both = served.totals(session, "mdl_1", "cal_1", hours=31)
         last = served.totals(session, "mdl_1", "cal_1", hours=24)
-    assert both.counts == {Counted.INPUTS: 7}
+    assert both.counts == {UsageKind.INPUTS: 7}
     assert both.first_hour is not None
     assert last.first_hour is not None
     assert last.first_hour - both.first_hour == 30
     with database.begin() as session:
         served.purge(session, older_than=24 * 3600)
-    assert _total(database, "mdl_1", hours=1000) == {Counted.INPUTS: 2}
+    assert _total(database, "mdl_1", hours=1000) == {UsageKind.INPUTS: 2}
 
 
 def test_a_deleted_model_takes_its_counts_along(database: Database) -> None:
@@ -71,8 +75,8 @@ def test_a_deleted_model_takes_its_counts_along(database: Database) -> None:
     with database.begin() as session:
         row = ModelRow(id=model, arm=Arm.ERM, backbone="x", classes=["a"], image_size=28, artifact="models/x")
         registry.add(session, row)
-    _add(database, {Key(model, "cal_1", Counted.INPUTS): 5, Key("mdl_2", "cal_1", Counted.INPUTS): 1})
+    _add(database, {Key(model, "cal_1", UsageKind.INPUTS): 5, Key("mdl_2", "cal_1", UsageKind.INPUTS): 1})
     with database.begin() as session:
         registry.delete(session, model)
     assert _total(database, model) == {}
-    assert _total(database, "mdl_2") == {Counted.INPUTS: 1}
+    assert _total(database, "mdl_2") == {UsageKind.INPUTS: 1}

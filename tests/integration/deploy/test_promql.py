@@ -14,7 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.operations.metrics import Metrics
-from masktune.contract.vocabulary import Counted, JobState
+from masktune.contract.vocabulary import JobState, UsageKind
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "masktune.json").read_text())
@@ -43,7 +43,7 @@ def told() -> dict[str, set[str]]:
     metrics.requests.labels("GET", "/jobs", "200").inc()
     metrics.seconds.labels("GET", "/jobs").observe(0.1)
     metrics.upload_bytes.inc()
-    metrics.served("mdl_1", {Counted.ANSWERED: 1, Counted.PAIRS: 1})
+    metrics.served("mdl_1", {UsageKind.ANSWERED: 1, UsageKind.PAIRS: 1})
     metrics.loaded.labels("torch").set(1)
     metrics.set_jobs({JobState.QUEUED: 1}, oldest_queued=1.0)
     found: dict[str, set[str]] = {}
@@ -86,7 +86,7 @@ def test_a_query_groups_by_labels_that_are_there(query: str, told: dict[str, set
 
 
 def test_the_states_and_outcomes_that_are_asked_for_exist() -> None:
-    words = {state.value for state in JobState} | {what.value for what in Counted}
+    words = {state.value for state in JobState} | {what.value for what in UsageKind}
     asked = re.findall(r'(?:state|outcome)=~?"([^"]*)"', " ".join(queries().values()))
     assert {word for words in asked for word in words.split("|")} <= words
     assert asked

@@ -13,13 +13,12 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.operations.metrics import MOST_MODELS, Metrics
-from app.predictions import usage as tally
-from app.predictions.usage import SUREST, Tally
+from app.predictions.usage import ABOVE, ABSTAINED, UsageBuffer, count
 from core.queries import served
 from core.schema import upgrade
 from core.session import Database
 from masktune.contract.predictions import Agreement, Prediction
-from masktune.contract.vocabulary import AbstainReason, Counted, Decision
+from masktune.contract.vocabulary import AbstainReason, Decision, UsageKind
 from models.selective import REFERENCES, Reference, Share
 
 
@@ -46,39 +45,42 @@ def test_every_input_is_counted_once_by_its_outcome() -> None:
         _prediction(AbstainReason.BELOW_THRESHOLD, None),
         _prediction(AbstainReason.NO_CERTIFIED_THRESHOLD, True),
     ]
-    found = tally.count(predictions, [-0.1, -0.3, math.nan, -9.0], REFERENCE)
-    assert found[Counted.INPUTS] == 4
-    outcomes = [Counted.ANSWERED, Counted.BELOW_THRESHOLD, Counted.NO_CERTIFIED_THRESHOLD]
+    found = count(predictions, [-0.1, -0.3, math.nan, -9.0], REFERENCE)
+    assert found[UsageKind.INPUTS] == 4
+    outcomes = [UsageKind.ANSWERED, UsageKind.BELOW_THRESHOLD, UsageKind.NO_CERTIFIED_THRESHOLD]
     assert [found[what] for what in outcomes] == [2, 1, 1]
-    assert (found[Counted.PAIRS], found[Counted.DISAGREEMENTS]) == (3, 1)
-    assert [found[what] for what in SUREST] == [1, 2, 2]
+    assert (found[UsageKind.PAIRS], found[UsageKind.DISAGREEMENTS]) == (3, 1)
+    assert [found[what] for what in ABOVE] == [1, 2, 2]
 
 
 def test_every_reason_and_every_reference_has_its_word() -> None:
-    assert set(tally.ABSTAINED) == set(AbstainReason)
-    assert [what.value for what in SUREST] == [f"surest_{round(100 * c)}" for c in REFERENCES]
+    assert set(ABSTAINED) == set(AbstainReason)
+    assert [what.value for what in ABOVE] == [f"surest_{round(100 * c)}" for c in REFERENCES]
+
+
+KEY = served.Key("mdl_1", "cal_1", UsageKind.INPUTS)
 
 
 def test_what_could_not_be_written_waits(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/masktune.db"
-    counts, database = Tally(), Database(url)
-    counts.add("mdl_1", "cal_1", {Counted.INPUTS: 3, Counted.ANSWERED: 0})
+    counts, database = UsageBuffer(), Database(url)
+    counts.add({KEY: 3})
     with pytest.raises(Exception, match="no such table"):
         counts.flush(database)
-    counts.add("mdl_1", "cal_1", {Counted.INPUTS: 4})
+    counts.add({KEY: 4})
     upgrade(url)
     for _ in range(2):  # the second has nothing to write
         counts.flush(database)
     with database.read() as session:
         found = served.totals(session, "mdl_1", "cal_1", hours=1)
-    assert found.counts == {Counted.INPUTS: 7}
+    assert found.counts == {UsageKind.INPUTS: 7}
     database.close()
 
 
 def test_the_metrics_tell_coverage_reasons_and_disagreement_in_bounded_series() -> None:
     metrics = Metrics()
-    counts = {Counted.INPUTS: 5, Counted.ANSWERED: 3, Counted.BELOW_THRESHOLD: 2}
-    pairs = {Counted.PAIRS: 5, Counted.DISAGREEMENTS: 1}
+    counts = {UsageKind.INPUTS: 5, UsageKind.ANSWERED: 3, UsageKind.BELOW_THRESHOLD: 2}
+    pairs = {UsageKind.PAIRS: 5, UsageKind.DISAGREEMENTS: 1}
     for number in range(MOST_MODELS + 10):
         metrics.served(f"mdl_{number}", counts | pairs)
     metrics.served("mdl_0", counts)
@@ -109,13 +111,13 @@ class Slow(Database):
 def test_who_reads_after_a_flush_finds_what_another_thread_was_writing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/masktune.db"
     upgrade(url)
-    counts, database = Tally(), Slow(url)
-    counts.add("mdl_1", "cal_1", {Counted.INPUTS: 3})
+    counts, database = UsageBuffer(), Slow(url)
+    counts.add({KEY: 3})
 
     def read() -> int:
         counts.flush(database)
         with database.read() as session:
-            return served.totals(session, "mdl_1", "cal_1", hours=1).counts.get(Counted.INPUTS, 0)
+            return served.totals(session, "mdl_1", "cal_1", hours=1).counts.get(UsageKind.INPUTS, 0)
 
     with ThreadPoolExecutor(2) as threads:
         writing = threads.submit(counts.flush, database)
