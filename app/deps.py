@@ -15,6 +15,7 @@ from fastapi import Depends, Path, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
+from pydantic import AfterValidator
 from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
@@ -168,36 +169,34 @@ probe ids or take a database connection, and a request that ends in 404 counts t
 
 # --- load it or 404 -----------------------------------------------------------------------
 
-DatasetId = Annotated[str, Path(description="Id of a data set.", examples=["ds_06d4k3w8s0q6v7yx3n5m9a1b2c"])]
-KeyId = Annotated[str, Path(description="Id of a key.", examples=["key_06d4k3w8s0q6v7yx3n5m9a1b2c"])]
-JobId = Annotated[str, Path(description="Id of a job.", examples=["job_06d4k3w8s0q6v7yx3n5m9a1b2c"])]
+
+def _shaped_like(prefix: str, kind: str, listed_at: str) -> AfterValidator:
+    """Let only such ids pass; anything else is a 404, without a query."""
+
+    def check(id: str) -> str:
+        if not is_id(id, prefix):
+            raise NotFound(f"there is no such {kind}; GET {listed_at} lists them")
+        return id
+
+    return AfterValidator(check)
+
+
+DatasetKey = Annotated[
+    str,
+    Path(description="Id of a data set.", examples=["ds_06d4k3w8s0q6v7yx3n5m9a1b2c"]),
+    _shaped_like("ds", "data set", "/datasets"),
+]
+JobKey = Annotated[
+    str,
+    Path(description="Id of a job.", examples=["job_06d4k3w8s0q6v7yx3n5m9a1b2c"]),
+    _shaped_like("job", "job", "/jobs"),
+]
+KeyKey = Annotated[
+    str,
+    Path(description="Id of a key.", examples=["key_06d4k3w8s0q6v7yx3n5m9a1b2c"]),
+    _shaped_like("key", "key", "/keys"),
+]
 ModelName = Annotated[str, Path(description="Id or alias of a model.", max_length=100)]
-
-
-def dataset_id(dataset_id: DatasetId) -> str:
-    """Return the path's id, or raise 404 without a query if it is not shaped like one."""
-    if not is_id(dataset_id, "ds"):
-        raise NotFound("there is no such data set; GET /datasets lists them")
-    return dataset_id
-
-
-def job_id(job_id: JobId) -> str:
-    """Return the path's id, or raise 404 without a query if it is not shaped like one."""
-    if not is_id(job_id, "job"):
-        raise NotFound("there is no such job; GET /jobs lists them")
-    return job_id
-
-
-def key_id(key_id: KeyId) -> str:
-    """Return the path's id, or raise 404 without a query if it is not shaped like one."""
-    if not is_id(key_id, "key"):
-        raise NotFound("there is no such key; GET /keys lists them")
-    return key_id
-
-
-KeyKey = Annotated[str, Depends(key_id)]
-DatasetKey = Annotated[str, Depends(dataset_id)]
-JobKey = Annotated[str, Depends(job_id)]
 
 
 # Each loader opens its own short read. If it used the route's session, that session would hold its connection

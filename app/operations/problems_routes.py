@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -29,6 +30,8 @@ router = APIRouter(prefix="/problems", tags=["service"])
 
 MEDIA_TYPE = "application/problem+json"
 Handler = Callable[[Request, Exception], Awaitable[Response]]
+Converter = Callable[[Any], MasktuneError | None]
+"""Turns an exception into what the client is told; None if it is none of its cases."""
 
 
 def problems(*statuses: int) -> Responses:
@@ -78,31 +81,22 @@ def install(
     async def framework(request: Request, error: HTTPException) -> Response:
         return _framework(request, error, routes)
 
-    app.exception_handler(MasktuneError)(_ours)
-    app.exception_handler(RequestValidationError)(_invalid)
-    app.exception_handler(ConfigError)(_config)
+    converters = _CONVERTERS | dict.fromkeys(store_errors, _store_error)
+    for kind, convert in converters.items():
+        app.exception_handler(kind)(_responding(convert))
     app.exception_handler(HTTPException)(framework)
-    app.exception_handler(ArtifactMissing)(_missing)
-    app.exception_handler(StoreError)(_missing)
-    app.exception_handler(DBAPIError)(_database)
-    app.exception_handler(PoolTimeout)(_database)
-    app.exception_handler(OSError)(_system)
-    for kind in store_errors:
-        app.exception_handler(kind)(_store)
-    app.exception_handler(ClientDisconnect)(_gone)
+    app.exception_handler(ClientDisconnect)(_disconnected)
     app.exception_handler(Exception)(_unexpected)
 
 
-async def _ours(request: Request, error: MasktuneError) -> Response:
-    return respond(error, request)
+def _responding(convert: Converter) -> Handler:
+    async def handle(request: Request, error: Exception) -> Response:
+        problem = convert(error)
+        if problem is None:
+            raise error
+        return respond(problem, request)
 
-
-async def _invalid(request: Request, error: RequestValidationError) -> Response:
-    return respond(invalid_input(error.errors(), error.body), request)
-
-
-async def _config(request: Request, error: ConfigError) -> Response:
-    return respond(InvalidInput.field(error.pointer, "invalid-value", str(error)), request)
+    return handle
 
 
 def _framework(request: Request, error: HTTPException, routes: Sequence[APIRoute]) -> Response:
@@ -123,62 +117,25 @@ def _methods(request: Request, routes: Sequence[APIRoute]) -> set[str]:
     return taken | ({"HEAD"} if "GET" in taken else set())
 
 
-async def _missing(request: Request, error: Exception) -> Response:
-    """Answer 503: the files were deleted after their row was read, or they are lost."""
+def _files_missing(error: Exception) -> MasktuneError:
+    """The files were deleted after their row was read, or they are lost."""
     logger.error("the files that a row names cannot be read: %s", error)
-    gone = errors.Unavailable(
+    return errors.Unavailable(
         "the files of this resource cannot be read: it was just deleted, or they are lost. Try again; if "
         "that does not help, tell the operator",
         headers={"Retry-After": "1"},
     )
-    return respond(gone, request)
 
 
-async def _database(request: Request, error: Exception) -> Response:
+def _database_error(error: Exception) -> MasktuneError | None:
     if isinstance(error, DBAPIError) and not (
         isinstance(error, OperationalError) or error.connection_invalidated
     ):
-        raise error
+        return None
     logger.error("the database does not answer: %s", error)
-    return respond(
-        errors.Unavailable(
-            "the database does not answer; try again in a moment", headers={"Retry-After": "5"}
-        ),
-        request,
+    return errors.Unavailable(
+        "the database does not answer; try again in a moment", headers={"Retry-After": "5"}
     )
-
-
-async def _system(request: Request, error: OSError) -> Response:
-    full = storage_error(error)
-    if full is None:
-        raise error
-    logger.error("the store is full: %s", error)
-    return respond(full, request)
-
-
-async def _store(request: Request, error: Exception) -> Response:
-    logger.error("the artifacts' store cannot be asked: %s", error)
-    away = errors.Unavailable(
-        "the store of data sets and models does not answer; try again in a moment",
-        headers={"Retry-After": "5"},
-    )
-    return respond(away, request)
-
-
-async def _gone(request: Request, error: ClientDisconnect) -> Response:
-    """Answer with nginx's 499, which no client receives: it tells a disconnect from a failure in the log."""
-    return Response(status_code=499)
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    """Answer 500. The server logs the traceback, because Starlette raises the error again afterwards."""
-    number = request.scope.get("state", {}).get("request_id", "")
-    answer = respond(
-        MasktuneError(f"an unexpected error occurred in the service; report the id {number} to the operator"),
-        request,
-    )
-    answer.headers["X-Request-ID"] = number
-    return answer
 
 
 _STORAGE: dict[type[MasktuneError], str] = {
@@ -190,7 +147,46 @@ _STORAGE: dict[type[MasktuneError], str] = {
 def storage_error(error: OSError) -> MasktuneError | None:
     """Map a full or read-only disk or an exhausted quota to its problem; None for any other error."""
     kind = errors.storage_fault(error)
-    return None if kind is None else kind(_STORAGE[kind])
+    if kind is None:
+        return None
+    logger.error("the store is full: %s", error)
+    return kind(_STORAGE[kind])
+
+
+def _store_error(error: Exception) -> MasktuneError:
+    logger.error("the artifacts' store cannot be asked: %s", error)
+    return errors.Unavailable(
+        "the store of data sets and models does not answer; try again in a moment",
+        headers={"Retry-After": "5"},
+    )
+
+
+_CONVERTERS: dict[type[Exception], Converter] = {
+    MasktuneError: lambda error: error,
+    RequestValidationError: lambda error: invalid_input(error.errors(), error.body),
+    ConfigError: lambda error: InvalidInput.field(error.pointer, "invalid-value", str(error)),
+    ArtifactMissing: _files_missing,
+    StoreError: _files_missing,
+    DBAPIError: _database_error,
+    PoolTimeout: _database_error,
+    OSError: storage_error,
+}
+
+
+async def _disconnected(request: Request, error: ClientDisconnect) -> Response:
+    """Answer with nginx's 499, which no client receives: it tells a disconnect from a failure in the log."""
+    return Response(status_code=499)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """Answer 500. The server logs the traceback, because Starlette raises the error again afterwards."""
+    number = request.scope.get("state", {}).get("request_id", "")
+    response = respond(
+        MasktuneError(f"an unexpected error occurred in the service; report the id {number} to the operator"),
+        request,
+    )
+    response.headers["X-Request-ID"] = number
+    return response
 
 
 _FRAMEWORK: dict[int, type[MasktuneError]] = {

@@ -29,7 +29,7 @@ def test_unknown_addresses_and_methods(front: Front) -> None:
     refused = front.client.delete("/livez")
     problem(refused, 405, "method-not-allowed")
     assert refused.headers["Allow"] == "GET, HEAD"
-    assert front.client.put(f"/datasets/{new_id('ds')}").headers["Allow"] == "DELETE, GET, HEAD"
+    assert front.client.put(f"/datasets/{new_id('ds')}").headers["Allow"] == "DELETE, GET, HEAD, PATCH"
     assert front.client.put("/jobs/erm").headers["Allow"] == "POST"
     problem(front.client.get("/datasets/"), 404, "not-found")
     problem(front.client.post("/jobs/distil", json={}), 405, "method-not-allowed")
