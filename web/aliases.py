@@ -16,14 +16,14 @@ ALIAS_SIGNS = "Up to 64 lower-case letters, digits, dots, dashes and underscores
 class AliasPanel:
     """The aliases that point at a model."""
 
-    def __init__(self, connection: AsyncClient, model: Model, own: OwnKey) -> None:
-        self.connection, self.model, self.own = connection, model, own
+    def __init__(self, connection: AsyncClient, model: Model, key: OwnKey) -> None:
+        self.connection, self.model, self.key = connection, model, key
 
     async def build(self) -> None:
         ui.html("<h2>Aliases</h2>", sanitize=False)
         html("aliases_title")
         self.holder = ui.element("div")
-        if self.own.may("admin"):
+        if self.key.may("admin"):
             with ui.element("div").classes("actions").style("align-items: end"):
                 self.name = ui.input("Alias", placeholder="birds-best").props("outlined dense stack-label")
                 button("Point it at this model", notify_on_error(self.point_here), "second")
@@ -38,7 +38,7 @@ class AliasPanel:
             for alias in aliases:
                 with ui.element("div").classes("card"):
                     html("alias", alias=alias)
-                    if not self.own.may("admin"):
+                    if not self.key.may("admin"):
                         continue
                     with ui.element("div").classes("actions").style("margin-top: 10px"):
                         if len({move.model for move in alias.history if move.model}) > 1:

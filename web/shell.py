@@ -15,8 +15,9 @@ from starlette.responses import Response
 
 from masktune import ClientError, ProblemError, UnexpectedAnswer, Unreachable
 from masktune.contract.report.text import formats, names
+from masktune.contract.report.text.names import capitalised
 from web.text import labels
-from web.transport.connection import THEME_COOKIE, UNSENDABLE, connections, here, key_of, request
+from web.transport.connection import THEME_COOKIE, UNSENDABLE, connections, key_of, link, request
 
 P = ParamSpec("P")
 logger = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ def html(template: str, **values: Any) -> ui.html:
 
 
 def render(template: str, **values: Any) -> str:
-    """Render a template to text. Outside of a page, pass `here` if the template has links."""
-    return _templates.get_template(f"{template}.html.j2").render({"here": here} | values)
+    """Render a template to text. Outside of a page, pass `link` if the template has links."""
+    return _templates.get_template(f"{template}.html.j2").render({"link": link} | values)
 
 
 def page(
@@ -137,12 +138,12 @@ def error_text(error: ClientError) -> tuple[str, str]:
                 "“masktune serve” starts it. Running jobs resume from their last checkpoint.",
             )
         case ProblemError(status=404):
-            return "Not found", labels.sentence(error.detail)
+            return "Not found", capitalised(error.detail)
         case ProblemError(status=403):
-            return "This key does not allow that", labels.sentence(error.detail)
+            return "This key does not allow that", capitalised(error.detail)
         case ProblemError():
             faults = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in error.errors)
-            return error.title, faults or labels.sentence(error.detail)
+            return error.title, faults or capitalised(error.detail)
         case UnexpectedAnswer():
             return "The service sent an answer that this dashboard does not understand", str(error)[:400]
         case _:

@@ -10,7 +10,7 @@ from nicegui import events, ui
 
 from web.paging import Pager
 from web.shell import button, notify_on_error
-from web.transport.connection import here
+from web.transport.connection import link
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ async def show_pages(pager: Pager[T], draw: Callable[[list[T]], object]) -> None
 def set_query(path: str, **parameters: object) -> None:
     """Put the choices into the page's URL, so that it can be shared and survives a reload."""
     query = urlencode({name: choice for name, choice in parameters.items() if choice})
-    ui.navigate.history.replace(here(path) + (f"?{query}" if query else ""))
+    ui.navigate.history.replace(link(path) + (f"?{query}" if query else ""))
 
 
 def select_field(

@@ -13,7 +13,7 @@ from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import GroupSlice
 from masktune.contract.report.saliency import InferredSlice
 from masktune.contract.report.text import percent
-from masktune.contract.report.text.names import ARM_NAMES, STATISTICS, in_order, statistics_in_order
+from masktune.contract.report.text.names import STATISTICS, in_order, statistics_in_order
 from masktune.contract.vocabulary import Arm
 
 
@@ -26,20 +26,6 @@ class Figure:
     low: float | None
     high: float | None
     lowest: bool = False
-
-    @property
-    def name(self) -> str:
-        return ARM_NAMES[self.arm]
-
-    @property
-    def text(self) -> str:
-        return percent(self.share)
-
-    @property
-    def interval(self) -> str:
-        if self.low is None or self.high is None:
-            return ""
-        return f"{percent(self.low)} – {percent(self.high)}"
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,16 @@ ALL = ""
 
 @page("/datasets/{dataset_id}", "Data set", "/")
 async def show(dataset_id: str, split: str = "", label: str = "", group: str = "") -> None:
-    dataset, own = await api().datasets.get(dataset_id), await api().keys.whoami()
+    dataset, key = await api().datasets.get(dataset_id), await api().keys.whoami()
     set_title(f"{labels.shorten(dataset.name)} · Data set")
     with ui.element("div").classes("title-row"):
         html("dataset_title", d=dataset)
         with ui.element("div").classes("actions"):
             if dataset.state == "ready":
-                if own.may("train"):
+                if key.may("train"):
                     button("Train a model", lambda: ui.navigate.to(f"/new?dataset={dataset.id}"))
                 button("Show jobs", lambda: ui.navigate.to(f"/jobs?dataset={dataset.id}"), "second")
-            if own.may("admin"):
+            if key.may("admin"):
                 button("Delete", lambda: _delete(dataset), "danger")
     if dataset.state == "importing":
         await _show_import(dataset)

@@ -17,15 +17,15 @@ BUILTIN = "builtin:biased-digits"
 async def show() -> None:
     datasets = Pager(api().datasets.list(limit=PER_PAGE + 1), PER_PAGE)
     first = await datasets.page()  # before drawing, so that an unavailable service shows a single message
-    own = await api().keys.whoami()
-    html("home", largest=(await api().limits()).max_upload_bytes, own=own)
+    key = await api().keys.whoami()
+    html("home", largest=(await api().limits()).max_upload_bytes, key=key)
     ui.html("<h2>Your data sets</h2>", sanitize=False)
     if first:
         await show_pages(datasets, lambda page: html("datasets", datasets=page))
         return
     with ui.element("div").classes("empty"):
-        html("no_dataset", own=own)
-        if own.may("train"):
+        html("no_dataset", key=key)
+        if key.may("train"):
             button("Try a built-in data set", _builtin, "second")
 
 

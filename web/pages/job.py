@@ -9,6 +9,7 @@ from nicegui import background_tasks, ui
 
 from masktune import AsyncClient, ClientError, Event, Job, OwnKey
 from masktune.client.calls import get, pages
+from masktune.contract.report.text import formats
 from masktune.contract.stages import STAGES as STAGE_NAMES
 from masktune.contract.vocabulary import STAGES, JobKind
 from web.charts import svg
@@ -29,17 +30,17 @@ REPORTED = ("masktune", "erm", "finetune", "retrain_head", "evaluate")
 @page("/jobs/{job_id}", "Job", "/jobs")
 async def show(job_id: str) -> None:
     job = await api().jobs.get(job_id)
-    view = View(api(), job, await dataset_name(api(), job.dataset), await api().keys.whoami())
+    view = JobView(api(), job, await dataset_name(api(), job.dataset), await api().keys.whoami())
     view.build()
     following = background_tasks.create(view.follow(), name=f"follow {job.id}")
     ui.context.client.on_delete(following.cancel)
 
 
-class View:
+class JobView:
     """The page of one job: events arrive as they happen, and the page is redrawn shortly after."""
 
-    def __init__(self, connection: AsyncClient, job: Job, dataset: str, own: OwnKey) -> None:
-        self.connection, self.job, self.dataset, self.own = connection, job, dataset, own
+    def __init__(self, connection: AsyncClient, job: Job, dataset: str, key: OwnKey) -> None:
+        self.connection, self.job, self.dataset, self.key = connection, job, dataset, key
         self.timeline = JobTimeline()
         self.dirty = True
         self.connection_error = ""
@@ -62,7 +63,7 @@ class View:
             return
         self.dirty = False
         job, timeline = self.job, self.timeline
-        percent = "" if job.ended else f"{labels.percent(float(str(self._progress()['fraction'])), 0)} · "
+        percent = "" if job.ended else f"{formats.percent(float(str(self._progress()['fraction'])), 0)} · "
         set_title(f"{percent}{labels.kind(job.kind)} on {labels.shorten(self.dataset)} · {job.state}")
         self.title.content = render("job_title", job=job, dataset=self.dataset)
         self.head.content = render(
@@ -89,19 +90,19 @@ class View:
     def _buttons(self) -> None:
         job = self.job
         if job.state == "succeeded" and job.kind in REPORTED:
-            _link("Read the report", f"/jobs/{job.id}/report")
+            _link_button("Read the report", f"/jobs/{job.id}/report")
         if job.state == "succeeded" and job.kind == "predict":
-            _link("Download the predictions", f"/files/jobs/{job.id}/predictions")
-        if not self.own.may("train"):
+            _link_button("Download the predictions", f"/files/jobs/{job.id}/predictions")
+        if not self.key.may("train"):
             return
         if job.state == "succeeded" and job.kind == "mask":
-            _link("Finetune with these masks", f"/new?kind=finetune&mask_set={job.id}")
+            _link_button("Finetune with these masks", f"/new?kind=finetune&mask_set={job.id}")
         if not job.ended and job.state != "cancelling":
             button("Cancel", self.cancel, "danger")
         if job.state in ("failed", "cancelled"):
             button("Resume", self.resume)
             if job.kind in FORMS:
-                _link("Edit as a new job", f"/new?{urlencode(self._form_query())}", "second")
+                _link_button("Edit as a new job", f"/new?{urlencode(self._form_query())}", "second")
 
     def _form_query(self) -> dict[str, str]:
         """The choices that the form of a new job of this kind starts with."""
@@ -162,7 +163,7 @@ class View:
         ui.navigate.reload()
 
 
-def _link(text: str, path: str, kind: str = "") -> None:
+def _link_button(text: str, path: str, kind: str = "") -> None:
     button(text, lambda: ui.navigate.to(path), kind)
 
 

@@ -20,16 +20,16 @@ FOCUS_IN_TABLE = "Boolean(document.activeElement?.closest('table'))"
 
 @page("/jobs", "Jobs")
 async def show(dataset: str = "", kind: str = "", state: str = "") -> None:
-    names, own = await dataset_names(), await api().keys.whoami()
+    names, key = await dataset_names(), await api().keys.whoami()
     with ui.element("div").classes("title-row"):
         html("jobs_title", dataset=dataset, name=labels.shorten(names.get(dataset, "one data set")))
-        if own.may("train"):
+        if key.may("train"):
             button("New job", lambda: ui.navigate.to(f"/new?dataset={dataset}" if dataset else "/new"))
-    view = View(names, dataset)
-    await view.build(kind if kind in labels.KINDS else "", state if state in STATES else "")
+    jobs = JobList(names, dataset)
+    await jobs.build(kind if kind in labels.KINDS else "", state if state in STATES else "")
 
 
-class View:
+class JobList:
     """The list with its two filters; refreshed while a job on its first page has not ended."""
 
     def __init__(self, names: dict[str, str], dataset: str) -> None:

@@ -7,6 +7,7 @@ import asyncio
 from nicegui import ui
 
 from masktune import AsyncClient, ClientError, Model, OwnKey, ProblemError, RiskCoverage
+from masktune.contract.report.text import formats
 from web.aliases import AliasPanel
 from web.charts import svg
 from web.paging import first
@@ -34,18 +35,18 @@ DEBOUNCE_SECONDS = 0.15
 @page("/models/{model_id}", "Model", "/models")
 async def show(model_id: str) -> None:
     connection = api()
-    model, own = await connection.models.get(model_id), await connection.keys.whoami()
+    model, key = await connection.models.get(model_id), await connection.keys.whoami()
     with ui.element("div").classes("title-row"):
         name = await dataset_name(connection, model.dataset)
         set_title(" · ".join(filter(None, (labels.arm(model.arm), labels.shorten(name), "Model"))))
         html("model_title", m=model, dataset=name)
         with ui.element("div").classes("actions"):
-            if own.may("predict"):
+            if key.may("predict"):
                 button("Try it", lambda: ui.navigate.to(f"/try?model={model.id}"))
-            if own.may("train"):
+            if key.may("train"):
                 kind, text = ("predict", "Predict a split") if model.calibration else ("evaluate", "Evaluate")
                 button(text, lambda: ui.navigate.to(f"/new?kind={kind}&model={model.id}"), "second")
-            if own.may("admin"):
+            if key.may("admin"):
                 button("Delete", lambda: _delete(connection, model), "danger")
     html("model_figures", m=model)
     if model.calibration:
@@ -54,7 +55,7 @@ async def show(model_id: str) -> None:
         except ProblemError as error:
             html("notice", tone="unsure", text=error.detail)
         else:
-            view = RejectOption(connection, model, curve, own)
+            view = RejectOption(connection, model, curve, key)
             view.build()
             ui.timer(0.1, view.fill, once=True)
     else:
@@ -65,15 +66,15 @@ async def show(model_id: str) -> None:
             "A job that trains or evaluates it on a data set with a calibration split calibrates it.",
         )
     await _drift(connection, model)
-    await AliasPanel(connection, model, own).build()
+    await AliasPanel(connection, model, key).build()
     html("model_files", m=model)
 
 
 class RejectOption:
     """The curve with its slider, the groups at the chosen threshold, and samples it would abstain on."""
 
-    def __init__(self, connection: AsyncClient, model: Model, curve: RiskCoverage, own: OwnKey) -> None:
-        self.connection, self.model, self.curve, self.own = connection, model, curve, own
+    def __init__(self, connection: AsyncClient, model: Model, curve: RiskCoverage, key: OwnKey) -> None:
+        self.connection, self.model, self.curve, self.key = connection, model, curve, key
         self.requests = 0
         """Counts the requested tables, so that only the last one is drawn."""
         self.samples: list[ScoredSample] = []
@@ -112,7 +113,7 @@ class RejectOption:
     async def fill(self) -> None:
         """Fetch what needs further requests once the page is shown."""
         await notify_on_error(self._request_table)()
-        if self.own.may("predict"):
+        if self.key.may("predict"):
             await notify_on_error(self._score_samples)()
 
     def _change_policy(self, *_: object) -> None:
@@ -130,11 +131,11 @@ class RejectOption:
         """Show at once what the curve already tells; request the rest when the slider comes to rest."""
         share = self._share
         if self.policy.value == "coverage":
-            at = point_at(self.curve.points, share)
-            self.caption.text = f"Answer {labels.percent(share, 0)} of the inputs"
-            self.chart.content = svg(curve_chart(self.curve, at))
+            point = point_at(self.curve.points, share)
+            self.caption.text = f"Answer {formats.percent(share, 0)} of the inputs"
+            self.chart.content = svg(curve_chart(self.curve, point))
         else:
-            self.caption.text = f"At most {labels.percent(share)} of the answers may be wrong"
+            self.caption.text = f"At most {formats.percent(share)} of the answers may be wrong"
         self.debounce.activate()
 
     async def _settled(self) -> None:
@@ -146,7 +147,7 @@ class RejectOption:
         self.requests += 1
         number, share = self.requests, self._share
         if self.policy.value == "coverage":
-            self.caption.text = f"Answer {labels.percent(share, 0)} of the inputs"
+            self.caption.text = f"Answer {formats.percent(share, 0)} of the inputs"
             curve = await self.connection.models.risk_coverage(
                 self.model.id, points=CURVE_POINTS, coverage=share
             )
@@ -161,9 +162,11 @@ class RejectOption:
             return  # superseded by a later request
         table = curve.table
         self.threshold = table.threshold
-        at = point_of(curve.points, table.threshold)
-        self.chart.content = svg(curve_chart(curve, at))
-        self.facts.content = render("reject_facts", table=table, at=at, statement=statement(table, at, curve))
+        point = point_of(curve.points, table.threshold)
+        self.chart.content = svg(curve_chart(curve, point))
+        self.facts.content = render(
+            "reject_facts", table=table, point=point, statement=statement(table, point, curve)
+        )
         self.groups.content = render("reject_groups", table=table)
         self._draw_samples()
 

@@ -43,8 +43,8 @@ async def show() -> None:
     datasets = await first(connection.datasets.list(limit=OFFERED), OFFERED)
     dataset_names = {dataset.id: dataset.name for dataset in datasets}
     html("models_title", aliases=aliases)
-    own = await connection.keys.whoami()
-    if own.may("train"):
+    key = await connection.keys.whoami()
+    if key.may("train"):
         html(
             "import_model",
             datasets=[dataset for dataset in datasets if dataset.state == "ready"],

@@ -30,10 +30,10 @@ PROBLEM_FIELDS = {"model-of-another-dataset": "/dataset", "dataset-not-ready": "
 @page("/new", "New job", "/jobs")
 async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str = "masktune") -> None:
     connection = api()
-    own = await connection.keys.whoami()
-    if not own.may("train"):
+    key = await connection.keys.whoami()
+    if not key.may("train"):
         html("new_job_title")
-        html("notice", tone="unsure", text=missing_scope(own, "train"))
+        html("notice", tone="unsure", text=missing_scope(key, "train"))
         return
     datasets = {
         d.id: d for d in await first(connection.datasets.list(limit=100), LISTED) if d.state == "ready"

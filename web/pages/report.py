@@ -22,7 +22,7 @@ from masktune.contract.report.text.names import (
 from masktune.contract.vocabulary import Arm
 from web.shell import html, page, set_title
 from web.text import labels
-from web.transport.connection import api, here, missing_scope
+from web.transport.connection import api, link, missing_scope
 
 MOST_GROUPS = 60
 """Most rows of a table: those in which a model is worst. The API's report has all of them."""
@@ -42,11 +42,11 @@ async def show(job_id: str) -> None:
     for split in splits[:1]:
         _split(report, split)
     images = [_gallery_image(image, report) for image in report.gallery.items] if report.gallery else []
-    own = await api().keys.whoami()
-    if images and own.may("predict"):
+    key = await api().keys.whoami()
+    if images and key.may("predict"):
         html("gallery", images=images, lead=notes.GALLERY, rules=report.gallery and report.gallery.rules)
     elif images:  # the models generate its images when the page is opened
-        html("notice", tone="", text=f"Where the models look is not shown. {missing_scope(own, 'predict')}")
+        html("notice", tone="", text=f"Where the models look is not shown. {missing_scope(key, 'predict')}")
     for split in splits[1:]:
         _split(report, split)
     html("report_cost", cost=report.cost)
@@ -102,7 +102,7 @@ def _gallery_image(image: GalleryItem, report: Report) -> dict[str, Any]:
 
     def saliency(arm: Arm) -> str:
         query = {"model": report.models[arm].id, "dataset": report.dataset.id, "sample": image.sample}
-        return here(f"/files/saliency?{urlencode(query)}")
+        return link(f"/files/saliency?{urlencode(query)}")
 
     return {
         "image": image,

@@ -9,6 +9,7 @@ from nicegui import events, ui
 
 from masktune import Answer, AsyncClient, ClientError, Model, ProblemError, Sample
 from masktune.contract.predictions import ImageSaliency
+from masktune.contract.report.text.names import capitalised
 from web.forms.fields import percent
 from web.paging import first
 from web.shell import error_text, html, notify_on_error, page
@@ -28,10 +29,10 @@ async def show(
     model: str = "", sample: int | None = None, policy: str = "none", value: float | None = None
 ) -> None:
     connection = api()
-    own = await connection.keys.whoami()
-    if not own.may("predict"):
+    key = await connection.keys.whoami()
+    if not key.may("predict"):
         html("try_title")
-        html("notice", tone="unsure", text=missing_scope(own, "predict"))
+        html("notice", tone="unsure", text=missing_scope(key, "predict"))
         return
     names = await _models(connection)
     if not names:
@@ -197,7 +198,7 @@ class Trial:
         except ClientError as error:
             title, detail = error_text(error)
             if isinstance(error, ProblemError) and error.errors:
-                detail = "; ".join(labels.sentence(field_error.detail) for field_error in error.errors)
+                detail = "; ".join(capitalised(field_error.detail) for field_error in error.errors)
             self._draw(number, "try_error", title=title, detail=detail, name=image.name)
             return
         prediction = answer.predictions[0]

@@ -46,7 +46,7 @@ document.addEventListener("click", (event) => {
 
 // --- uploads -------------------------------------------------------------------------------------
 const show = (drop, text, failed = false) => {
-  drop.querySelector(".drop-says").textContent = text;
+  drop.querySelector(".drop-status").textContent = text;
   drop.classList.toggle("failed", failed);
 };
 const fieldsOf = (drop) => [...document.querySelectorAll(`[data-for="${drop.id}"]`)];
@@ -113,7 +113,7 @@ function send(drop, file) {
     try { answer = JSON.parse(request.responseText); } catch { /* reported below */ }
     if (request.status >= 400) {
       const errors = answer.errors || [];
-      const detail = errors.map((error) => error.detail).join("; ") || answer.detail;
+      const detail = errors.map((error) => error.detail).join("; ") || [answer.title, answer.detail].filter(Boolean).join(": ");
       const fields = errors.map((error) => [error.pointer.split("/")[1], error.detail]);
       return fail(detail || `The upload was refused (${request.status}).`, Object.fromEntries(fields));
     }

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from masktune import Dataset, ImportReport, Model
-from masktune.contract.report.text.names import ARM_NAMES, ARMS
+from masktune.contract.report.text.formats import percent
+from masktune.contract.report.text.names import ARM_NAMES, ARMS, capitalised
 from masktune.contract.stages import STAGES
 from masktune.contract.vocabulary import Arm
 
@@ -99,11 +100,6 @@ ABSTAINED = {
 }
 
 
-def sentence(text: str) -> str:
-    """Capitalise a text: the service's error details start in lower case to fit into log lines."""
-    return text[:1].upper() + text[1:]
-
-
 def import_error(report: ImportReport | None) -> str:
     """Why a data set is invalid: its first problem, or the error that ended its import."""
     reason = ""
@@ -111,7 +107,7 @@ def import_error(report: ImportReport | None) -> str:
         reason = report.problems[0].detail
     elif report is not None and report.error is not None:
         reason = report.error.detail
-    return sentence(reason or "the import failed") + "."
+    return capitalised(reason or "the import failed") + "."
 
 
 def splits_of(dataset: Dataset) -> list[str]:
@@ -137,10 +133,6 @@ _SHORTCUTS = {
 def count_of(count: int, one: str, many: str) -> str:
     """A count with its noun, e.g. "1 file was rejected" or "3 files were rejected"."""
     return f"{number(count)} {one if count == 1 else many}"
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f}\u00a0%"  # no line break before the sign
 
 
 def number(count: float | None) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from masktune import CurvePoint, GroupTable, RiskCoverage
+from masktune.contract.report.text import formats
 from web.charts import Band, Chart, Line
-from web.text import labels
 
 CURVE_POINTS = 400
 
@@ -35,7 +35,7 @@ def point_of(points: Sequence[CurvePoint], threshold: float | None) -> CurvePoin
     return above[-1] if above else points[0] if points else None
 
 
-def curve_chart(curve: RiskCoverage, at: CurvePoint | None) -> Chart:
+def curve_chart(curve: RiskCoverage, point: CurvePoint | None) -> Chart:
     """Chart of risk over coverage, with the band that holds for all points simultaneously."""
     line = Line("selective risk", [(p.coverage, p.risk) for p in curve.points])
     band = Band([(p.coverage, p.band_low, p.band_high) for p in curve.points])
@@ -44,44 +44,44 @@ def curve_chart(curve: RiskCoverage, at: CurvePoint | None) -> Chart:
         [p.risk for p in curve.points] + [p.band_high for p in curve.points if p.coverage > 0.3] + [0.01]
     )
     position = ""
-    if at is not None:
-        position = f"; here {labels.percent(at.coverage)} answered, {labels.percent(at.risk)} wrong"
+    if point is not None:
+        position = f"; here {formats.percent(point.coverage)} answered, {formats.percent(point.risk)} wrong"
     return Chart(
         f"Selective risk over coverage on {curve.n} calibration samples{position}",
         "coverage: share of inputs answered",
         "risk: share of answers that are wrong",
         [line],
         band=band,
-        mark=None if at is None else (at.coverage, at.risk),
+        mark=None if point is None else (point.coverage, point.risk),
         percent_x=True,
         percent_y=True,
         y_top=top,
     )
 
 
-def statement(table: GroupTable, at: CurvePoint | None, curve: RiskCoverage) -> str:
+def statement(table: GroupTable, point: CurvePoint | None, curve: RiskCoverage) -> str:
     """What the chosen threshold guarantees, and what it does not."""
-    confidence = labels.percent(table.risk_confidence, 0)
+    confidence = formats.percent(table.risk_confidence, 0)
     if table.policy == "max_risk" and table.status == "certified":
         return (
             f"Certified: with {confidence} confidence over the draw of the calibration split, at most "
-            f"{labels.percent(table.requested)} of the answers are wrong, for inputs like those of the "
+            f"{formats.percent(table.requested)} of the answers are wrong, for inputs like those of the "
             "split. This is no promise about a single input, a group or shifted data, and it holds only if "
             "the risk was chosen before looking at this curve."
         )
     if table.policy == "max_risk":
         return (
             f"Not certifiable: with these {curve.n} calibration samples, no threshold can be certified for a "
-            f"risk of {labels.percent(table.requested)} at {confidence} confidence. Under this policy the "
+            f"risk of {formats.percent(table.requested)} at {confidence} confidence. Under this policy the "
             "model abstains on every input. Allow a larger risk or a lower confidence; more calibration "
             "samples certify smaller risks."
         )
-    if at is None:
+    if point is None:
         return "No input would be answered."
     return (
-        f"On the calibration split, {at.n_answered} of {curve.n} samples are answered, {at.n_errors} of them "
-        f"wrongly. Chosen after looking, the risk is at most {labels.percent(at.band_high)} with "
-        f"{labels.percent(curve.confidence, 0)} confidence: the upper edge of the band."
+        f"On the calibration split, {point.n_answered} of {curve.n} samples are answered, {point.n_errors} "
+        f"of them wrongly. Chosen after looking, the risk is at most {formats.percent(point.band_high)} with "
+        f"{formats.percent(curve.confidence, 0)} confidence: the upper edge of the band."
     )
 
 

@@ -108,9 +108,9 @@ def api() -> AsyncClient:
     return api_for(request())
 
 
-def missing_scope(own: OwnKey, scope: str) -> str:
+def missing_scope(key: OwnKey, scope: str) -> str:
     """Explain, in the service's wording, that the visitor's key lacks this scope."""
-    return f"This needs a key with the scope {scope}; yours has only {', '.join(own.scopes)}."
+    return f"This needs a key with the scope {scope}; yours has only {', '.join(key.scopes)}."
 
 
 async def dataset_name(connection: AsyncClient, dataset: str | None) -> str:
@@ -128,7 +128,7 @@ async def dataset_names() -> dict[str, str]:
     return {dataset.id: dataset.name for dataset in await first(api().datasets.list(limit=100), 100)}
 
 
-def here(path: str, browser_request: Request | None = None) -> str:
+def link(path: str, browser_request: Request | None = None) -> str:
     """A path of the dashboard as the browser must request it, with any proxy prefix (`ForwardedPrefix`)."""
     root: str = (browser_request or request()).scope.get("root_path", "")
     return root + path

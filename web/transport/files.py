@@ -15,7 +15,7 @@ from masktune.client.predict import View
 from masktune.client.wire import Emit, EmittingFlow, Read
 from masktune.client.wire import Request as ApiRequest
 from web.shell import accepts_html, error_page
-from web.transport.connection import KEY_COOKIE, UNSENDABLE, api_for, here, is_sendable
+from web.transport.connection import KEY_COOKIE, UNSENDABLE, api_for, is_sendable, link
 from web.transport.refusals import refusal
 
 router = APIRouter(include_in_schema=False)
@@ -40,12 +40,12 @@ async def set_key(
 
     A key that cannot be sent in a header is not stored: the target page says so at its key form.
     """
-    home = here("/", request)
+    home = link("/", request)
     target = next if next.startswith(home) and "//" not in next else home
     if not is_sendable(key.strip()):
         return RedirectResponse(f"{target}{'&' if '?' in target else '?'}{UNSENDABLE}", status_code=303)
     response = RedirectResponse(target, status_code=303)
-    path = here("", request) or "/"
+    path = link("", request) or "/"
     if key.strip():
         secure = request.url.scheme == "https" or request.headers.get("X-Forwarded-Proto") == "https"
         response.set_cookie(

@@ -60,11 +60,11 @@ dropped_images = ImageBuffer()
 async def upload_image(request: Request, filename: str = "image") -> Response:
     """Keep an image until the page on which it was dropped asks for it."""
     try:
-        own = await api_for(request).keys.whoami()
+        key = await api_for(request).keys.whoami()
     except ClientError as error:
         return refusal(error)
-    if not own.may("predict"):
-        return refused(403, missing_scope(own, "predict"))
+    if not key.may("predict"):
+        return refused(403, missing_scope(key, "predict"))
     content = bytearray()
     async for chunk in request.stream():
         content += chunk

@@ -28,7 +28,7 @@ def test_a_model_is_imported_and_a_wrong_file_says_what_is_wrong(
         weights = client.models.download(model, tmp_path / "weights.safetensors")
     visitor.goto("/ui/models")
     page.get_by_text("Import a model").click()
-    says = page.locator("#model-drop .drop-says")
+    says = page.locator("#model-drop .drop-status")
     visitor.button("Import the model").click()
     expect(says).to_have_text("Choose a file first.")
 
@@ -52,7 +52,7 @@ def test_a_model_is_imported_and_a_wrong_file_says_what_is_wrong(
     page.get_by_label("Model weights").set_input_files(weights)
     visitor.fill("Network", "resnet18")
     visitor.button("Import the model").click()
-    expect(page.locator("#model-drop.failed .drop-says")).to_contain_text("resnet18", timeout=PATIENCE)
+    expect(page.locator("#model-drop.failed .drop-status")).to_contain_text("resnet18", timeout=PATIENCE)
     visitor.looked_at("import-misfit")
     page.get_by_label("Model weights").set_input_files(weights)
     visitor.fill("Network", "small_cnn")
@@ -71,7 +71,7 @@ def test_wrong_files_are_refused_in_words(visitor: Visitor, service: str) -> Non
     upload.set_input_files(
         {"name": "notes.zip", "mimeType": "application/zip", "buffer": b"no archive at all"}
     )
-    said = visitor.page.locator("#dataset-drop.failed .drop-says, .callout.bad")
+    said = visitor.page.locator("#dataset-drop.failed .drop-status, .callout.bad")
     expect(said.first).to_be_visible(timeout=PATIENCE)
     visitor.looked_at("wrong-file")
 
@@ -100,7 +100,7 @@ def test_several_files_that_are_dropped_are_not_taken_for_one(visitor: Visitor) 
             drop.dispatchEvent(new DragEvent("drop", { bubbles: true, dataTransfer: brought }));
         }"""
     )
-    expect(visitor.page.locator("#dataset-drop.failed .drop-says")).to_have_text(
+    expect(visitor.page.locator("#dataset-drop.failed .drop-status")).to_have_text(
         "One file at a time, please."
     )
 

@@ -183,7 +183,7 @@ def test_alone_it_asks_for_a_key_and_says_when_the_service_is_away(
     page.locator("#dataset-drop input[type=file]").set_input_files(
         {"name": "large.zip", "mimeType": "application/zip", "buffer": bytes(6_000)}
     )
-    says = page.locator("#dataset-drop.failed .drop-says")
+    says = page.locator("#dataset-drop.failed .drop-status")
     expect(says).to_have_text("This file has 6 kB, but the service accepts at most 5 kB.")
     visitor.looked_at("too-large")
 

@@ -90,7 +90,7 @@ def test_every_model_stands_at_every_group_with_its_interval() -> None:
     assert told.groups is not None
     rows = [group(one) for one in told.groups.slices]
     for row in rows:
-        assert [figure.name for figure in row.figures] == ["ERM", "Control head", "Retrained head"]
+        assert [figure.arm for figure in row.figures] == ["erm", "retrained_control", "retrained"]
         assert all(f.low is not None and f.low <= f.share for f in row.figures)
     assert rows[1].figures[0].share == 8 / 110
     assert "ERM had seen all of them" in groups_note(told.groups)

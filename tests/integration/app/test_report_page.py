@@ -223,7 +223,7 @@ def test_the_figures_of_the_page_are_those_of_the_json() -> None:
         assert f"Slice {part['index'] + 1} {part['n']:,} samples" in text
     worst = value["metrics"]["test"]["masktune"]
     low, high = worst["worst_group_accuracy_low"], worst["worst_group_accuracy_high"]
-    assert f"{100 * low:.1f}\u00a0% – {100 * high:.1f}\u00a0%" in text
+    assert f"{100 * low:.1f} – {100 * high:.1f}" in text
     certified = value["certificates"]["masktune"]["targets"][1]
     assert f"{certified['errors']} of {certified['answered']:,} wrong" in text
 

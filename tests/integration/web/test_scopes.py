@@ -14,16 +14,33 @@ from tests.integration.web.conftest import NO_API
 from tests.support.stub_api import StubApi, stub_api
 from web.transport.connection import connect
 
-MODEL = {"id": "mdl_1", "arm": "erm", "backbone": "small_cnn", "classes": ["a", "b"]}
-DATASET = {"id": "ds_1", "name": "birds", "state": "ready", "splits": {"train": 1}, "classes": ["a", "b"]}
-JOB = {"id": "job_1", "kind": "erm", "state": "cancelled", "dataset": "ds_1"}
+AT = "2026-03-01T09:30:05Z"
+MODEL = {
+    "id": "mdl_1",
+    "arm": "erm",
+    "backbone": "small_cnn",
+    "classes": ["a", "b"],
+    "image_size": 28,
+    "created_at": AT,
+}
+DATASET = {
+    "id": "ds_1",
+    "name": "birds",
+    "state": "ready",
+    "splits": {"train": 1},
+    "classes": ["a", "b"],
+    "format": "csv",
+    "created_at": AT,
+}
+JOB = {"id": "job_1", "kind": "erm", "state": "cancelled", "dataset": "ds_1", "created_at": AT}
+ALIAS = {"name": "best", "model": "mdl_1", "version": 1, "updated_at": AT}
 ANSWERS: dict[str, tuple[int, Any]] = {
     "/limits": (200, dict.fromkeys(Limits.model_fields, 10**9)),
     "/models/mdl_1": (200, MODEL),
     "/datasets/ds_1": (200, DATASET),
     "/jobs/job_1": (200, JOB),
-    "/aliases": (200, {"data": [{"name": "best", "model": "mdl_1"}]}),
-    "/aliases/best": (200, {"name": "best", "model": "mdl_1"}),
+    "/aliases": (200, {"data": [ALIAS]}),
+    "/aliases/best": (200, ALIAS | {"history": []}),
 }
 
 

@@ -18,7 +18,7 @@ CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
 
 def drawn(template: str, **values: Any) -> str:
     """The template with links that lead nowhere, its spaces made one."""
-    return re.sub(r"\s+", " ", render(template, here=lambda path: path, **values))
+    return re.sub(r"\s+", " ", render(template, link=lambda path: path, **values))
 
 
 # --- drift --------------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def percent(share: float | None) -> str:
-    """A share with one decimal, "76.2 %" with a non-breaking space; a dash if there is none."""
-    return "–" if share is None else f"{100 * share:.1f}\u00a0%"
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share, "76.2 %" with a non-breaking space; a dash if there is none."""
+    return "–" if share is None else f"{100 * share:.{digits}f}\u00a0%"
 
 
 def whole_percent(share: float) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from masktune.contract.report.base import StatisticName
 from masktune.contract.report.report import Report
-from masktune.contract.report.saliency import GalleryRule
 from masktune.contract.report.shortcut import SignName
 from masktune.contract.vocabulary import CONTROLS, Arm
 
@@ -138,7 +137,3 @@ def statistics_in_order(report: Report, split: str) -> list[StatisticName]:
         if any(metrics.statistic(name)[0] is not None for metrics in by_arm)
         and not (grouped and name == "worst_class_accuracy")
     ]
-
-
-def gallery_rule(rule: GalleryRule) -> str:
-    return rule.replace("_", " ")

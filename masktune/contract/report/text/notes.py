@@ -123,11 +123,6 @@ def certificate(target: Certificate) -> tuple[str, str]:
     return percent(target.coverage), f"{target.errors} of {target.answered:,} wrong"
 
 
-def best_risk(risk: float | None) -> str:
-    """The smallest risk that can be certified."""
-    return "none" if risk is None else percent(risk)
-
-
 def copies(left_out: int | None) -> str:
     """How many copies of images a calibration left out, and why."""
     if not left_out:

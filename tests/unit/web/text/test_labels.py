@@ -39,11 +39,11 @@ def test_how_long_ago(before: int, said: str) -> None:
 
 
 def test_what_is_not_known_is_a_dash() -> None:
-    assert [labels.percent(None), labels.number(None), formats.duration(None), labels.ago(None)] == ["–"] * 4
+    assert [formats.percent(None), labels.number(None), formats.duration(None), labels.ago(None)] == ["–"] * 4
 
 
 def test_shares() -> None:
-    assert labels.percent(0.9999, 1) == "100.0\u00a0%"
+    assert formats.percent(0.9999, 1) == "100.0\u00a0%"
 
 
 def test_arms_stand_before_first_and_strangers_last() -> None:

@@ -35,7 +35,7 @@ def dashboard(told: Report) -> str:
     after = told.models.get(arm_after(told))
     arms = list(told.models.items())
     head = render_dashboard(
-        "report_head", report=told, verdict=verdict(told), arms=arms, after=after, here=str
+        "report_head", report=told, verdict=verdict(told), arms=arms, after=after, link=str
     )
     reliance = told.shortcut_reliance
     return head + render_dashboard(
