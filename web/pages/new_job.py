@@ -115,7 +115,7 @@ class Form:
         if dataset not in self.sides:
             self.sides[dataset] = None
             async for sample in self.connection.datasets.samples(dataset, limit=1):
-                self.sides[dataset] = max(sample.width or 0, sample.height or 0) or None
+                self.sides[dataset] = max(sample.width, sample.height)
                 break
         return self.sides[dataset]
 
