@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from launcher.starting import read_settings, telling
+from launcher.startup import read_settings, report_failure
 from masktune.cli.output import REFUSED, fail
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def backup(
     from core.backup import save
 
     settings = read_settings()
-    with telling(lambda why: fail(f"the backup failed: {why}", REFUSED)):
+    with report_failure(lambda why: fail(f"the backup failed: {why}", REFUSED)):
         _tell("saved", save(settings.database, None if tables_only else _artifacts(settings), folder))
 
 
@@ -40,7 +40,7 @@ def restore(
     from core.backup import restore as restored
 
     settings = read_settings()
-    with telling(lambda why: fail(f"the restore failed: {why}", REFUSED)):
+    with report_failure(lambda why: fail(f"the restore failed: {why}", REFUSED)):
         _tell("restored", restored(folder, settings.database, _artifacts(settings)))
 
 

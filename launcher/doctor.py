@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from launcher.starting import fault, telling
+from launcher.startup import fault, report_failure
 from masktune.cli.output import REFUSED, USAGE, console, fail
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _storage(settings: Settings) -> Iterator[Finding]:
 def _part(name: str, kind: str, check: Callable[[], None], advice: str) -> Finding:
     """Run the check of one part of the service; an exception makes the finding "wrong"."""
     errors: list[str] = []
-    with telling(errors.append):
+    with report_failure(errors.append):
         check()
     return Finding(name, "wrong", f"{kind}: {errors[0]}", advice) if errors else Finding(name, "ok", kind)
 

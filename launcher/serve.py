@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from launcher import doctor, starting
-from launcher.starting import read_settings
+from launcher import doctor, startup
+from launcher.startup import read_settings
 from masktune.cli.output import USAGE, fail
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ def serve(
 
     A running job goes back to the queue and resumes from its last checkpoint at the next start.
     """
-    starting.require_linux()
+    startup.require_linux()
     settings = read_settings(host=host, port=port, data_dir=data_dir, worker_slots=workers)
-    starting.exit_0_on_sigterm()
+    startup.exit_0_on_sigterm()
     _tie(tied)
-    starting.migrate(settings)
+    startup.migrate(settings)
     doctor.warn_without_card(settings)
     with _listening(settings) as listener:
         asyncio.run(_keep(settings, _service(settings, listener), listener))
@@ -83,9 +83,9 @@ def api(
 
     prepare_process()
     settings = read_settings(host=host, port=port, api_processes=processes)
-    starting.exit_0_on_sigterm()
+    startup.exit_0_on_sigterm()
     _tie(tied)
-    starting.migrate(settings)
+    startup.migrate(settings)
     if not tied:  # otherwise the process that started this one checks
         doctor.warn_without_card(settings)
     if settings.api_processes == 1 or fd is not None:
@@ -103,7 +103,7 @@ def worker(
     ] = False,
 ) -> None:
     """Run one worker alone, with up to MASKTUNE_WORKER_SLOTS jobs at a time."""
-    starting.require_linux()
+    startup.require_linux()
     settings = read_settings()
     if check:
         return doctor.check_parts(settings)
@@ -121,7 +121,7 @@ def worker(
 
 def migrate() -> None:
     """Bring the database up to date. The API and the worker do this themselves when they start."""
-    starting.migrate(read_settings())
+    startup.migrate(read_settings())
 
 
 def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
@@ -134,7 +134,7 @@ def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
 
         server = make_server(settings, wrap=_with_dashboard(settings, listener) if dashboard else None)
     loaded()
-    with starting.refusing():
+    with startup.exit_1_on_failure():
         server.run(sockets=[listener] if listener is not None else None)
     if not server.started:
         raise typer.Exit(1)
@@ -291,7 +291,7 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
 
 def _tie(tied: bool) -> None:
     if tied:
-        starting.end_with_parent()
+        startup.end_with_parent()
 
 
 def _say(line: str) -> None:

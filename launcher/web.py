@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from launcher.starting import refusing
+from launcher.startup import exit_1_on_failure
 from masktune.cli.output import fail_with
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def web(
 
     dashboard = create_dashboard(url)
     guarded = RequestGuard(dashboard, allowed=allowed_hosts, is_open=is_open)
-    with refusing():
+    with exit_1_on_failure():
         serve(trust_proxies(guarded, trusted_proxies), host, port)
 
 

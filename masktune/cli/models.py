@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from masktune.cli import completion, judged
+from masktune.cli import completion, evaluation
 from masktune.cli.assignments import Metadata, NewMetadata, NewName, changes_of, metadata_of
 from masktune.cli.output import add_user_rows, age, figure, new_table
 from masktune.cli.progress import sending
@@ -257,7 +257,7 @@ def risk_coverage(
         plot.write_bytes(models.risk_coverage_picture(model, **options))
     options["points"] = points
     risks = models.risk_coverage(model, **options)
-    session.show(risks, lambda: judged.curve(risks))
+    session.show(risks, lambda: evaluation.curve(risks))
     if plot is not None:
         session.say(f"the curve is drawn in {plot}")
 
@@ -271,7 +271,7 @@ def drift(
 ) -> None:
     """Show whether a model's inputs still look like its calibration split."""
     report = session.client.models.drift(model, days=days)
-    session.show(report, lambda: judged.drift(report))
+    session.show(report, lambda: evaluation.drift(report))
 
 
 @app.command()

@@ -88,7 +88,7 @@ def test_a_part_that_does_not_end_is_killed(tmp_path: Path) -> None:
 def test_a_tied_process_ends_with_its_parent() -> None:
     code = (
         "import os, sys, subprocess, signal\n"
-        "tied = 'from launcher.starting import end_with_parent; import signal; '\\\n"
+        "tied = 'from launcher.startup import end_with_parent; import signal; '\\\n"
         "    'end_with_parent(); signal.pause()'\n"
         "child = subprocess.Popen([sys.executable, '-c', tied], stdin=subprocess.PIPE)\n"
         "print(child.pid, flush=True); signal.pause()\n"

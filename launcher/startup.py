@@ -48,8 +48,8 @@ def fault(error: ValueError) -> str:
 
 
 @contextmanager
-def telling(tell: Callable[[str], object]) -> Iterator[None]:
-    """Pass the first line of any exception that the block raises to `tell`.
+def report_failure(report: Callable[[str], object]) -> Iterator[None]:
+    """Pass the first line of any exception that the block raises to `report`.
 
     Any type is caught, because the block calls drivers and file systems that each raise their own.
     """
@@ -58,7 +58,7 @@ def telling(tell: Callable[[str], object]) -> Iterator[None]:
     except typer.Exit:
         raise
     except Exception as error:  # noqa: BLE001  # see the docstring
-        tell((str(error).strip().splitlines() or [type(error).__name__])[0])
+        report((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def migrate(settings: Settings) -> None:
@@ -97,7 +97,7 @@ def _make_first_key(url: str, file: Path) -> None:
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
+def exit_1_on_failure() -> Iterator[None]:
     """Exit with 1 if the server cannot start: here, uvicorn's own 3 means that the service is unreachable."""
     try:
         yield
