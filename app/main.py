@@ -15,7 +15,6 @@ from app.auth import routes as keys
 from app.auth.keyring import Keyring, created_keys
 from app.auth.rate_limits import open_rates
 from app.datasets import routes as datasets
-from app.datasets import uploads
 from app.datasets.stores import Stores
 from app.http.single_flight import CACHE_SECONDS, SingleFlight
 from app.inference import Inference, check_forward
@@ -92,7 +91,6 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         with ExitStack() as closing:
             forward = ForwardCheck(partial(check_forward, settings.device))
             services = _open(settings, counters, traces, closing, forward)
-            await asyncio.to_thread(uploads.clear_abandoned, settings.scratch)
             app.state.services = services
             async with (
                 in_background(sweep_periodically(services.database, settings)),

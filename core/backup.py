@@ -62,7 +62,9 @@ def save(database: str, artifacts: Artifacts | None, folder: Path) -> Contents:
         raise NotRestorable(f"{folder} is not empty; name a new or empty folder")
     (folder / TABLES).mkdir()
     with closing(Database(database)) as opened, opened.engine.connect() as plain:
-        connection = plain.execution_options(read_only=True, **_snapshot(plain))
+        # One snapshot for all tables; in SQLite every read transaction is one.
+        level = {"isolation_level": "REPEATABLE READ"} if plain.dialect.name == "postgresql" else {}
+        connection = plain.execution_options(read_only=True, **level)
         revision = MigrationContext.configure(connection).get_current_revision()
         if revision is None:
             raise NotRestorable("the database has no tables; there is nothing to back up")
@@ -100,11 +102,6 @@ def restore(folder: Path, database: str, artifacts: Artifacts) -> Contents:
 
 
 # --- rows ---------------------------------------------------------------------------------
-
-
-def _snapshot(connection: Connection) -> dict[str, str]:
-    """Options to read all tables in one snapshot; in SQLite every read transaction is one."""
-    return {"isolation_level": "REPEATABLE READ"} if connection.dialect.name == "postgresql" else {}
 
 
 def _tables(connection: Connection) -> list[Table]:

@@ -17,7 +17,7 @@ from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow
 from masktune.contract.problems import ErrorCode
-from masktune.contract.vocabulary import ENDED, DatasetState, JobState
+from masktune.contract.vocabulary import ENDED, DatasetState
 
 logger = logging.getLogger(__name__)
 
@@ -74,10 +74,6 @@ def close_imports(session: Session, job_id: str | None = None) -> None:
             },
             ready=False,
         )
-
-
-def _ended(state: JobState) -> dict[str, object]:
-    return problem(ErrorCode.JOB_FAILED, f"the import was {state.value}")
 
 
 def _too_many(losses: int) -> dict[str, object]:

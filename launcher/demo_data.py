@@ -6,11 +6,12 @@ import csv
 import io
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_digits
 
 SIZE, SQUARE = 28, 4  # pixels
 SHARE = 0.99
@@ -36,9 +37,6 @@ def write_zip(target: Path, *, seed: int = 0) -> Counts:
     second; in test, on all of the second class and nothing else. The group combines the square and the
     class: it is used to measure, never to train.
     """
-    import numpy as np
-    from sklearn.datasets import load_digits
-
     pixels, digits = load_digits(return_X_y=True)
     images, labels = _enlarged(pixels), (digits >= 5).astype(np.int64)
     rng = np.random.default_rng(seed)
@@ -62,8 +60,6 @@ def _in_training(
     labels: NDArray[np.int64], test: NDArray[np.bool_], rng: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Mask of the training images that get the square: the shares are exact, the images drawn at random."""
-    import numpy as np
-
     square = np.zeros(len(labels), dtype=bool)
     for label, share in ((0, SHARE), (1, 1 - SHARE)):
         rows = rng.permutation(np.flatnonzero((labels == label) & ~test))
@@ -73,17 +69,12 @@ def _in_training(
 
 def _enlarged(pixels: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Enlarge (N, 64) values in 0..16 to (N, 28, 28, 3) uint8 images."""
-    import numpy as np
-    from PIL import Image
-
     grey = np.round(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     large = [np.asarray(Image.fromarray(one).resize((SIZE, SIZE), Image.Resampling.BILINEAR)) for one in grey]
     return np.repeat(np.stack(large)[..., None], 3, axis=-1)
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()

@@ -20,7 +20,6 @@ from app.http.multipart import UploadForm
 from app.operations.metrics import Metrics
 from core.artifacts import Artifacts
 from core.errors import InvalidInput, StorageFull
-from core.leftovers import remove_abandoned
 
 ARCHIVE = "archive"
 FACTS = "upload.json"
@@ -100,11 +99,6 @@ def store(upload: Upload, artifacts: Artifacts, key: str) -> None:
         shutil.move(upload.path, folder / ARCHIVE)  # a rename if both are on one file system
         facts = {"filename": upload.filename, "bytes": upload.size, "sha256": upload.sha256}
         (folder / FACTS).write_text(json.dumps(facts))
-
-
-def clear_abandoned(scratch: Path) -> None:
-    """Remove the scratch files of uploads that killed processes left behind."""
-    remove_abandoned((scratch / "uploads").glob("*"))
 
 
 def _check_space(request: Request, root: Path) -> None:

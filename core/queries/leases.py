@@ -160,7 +160,15 @@ def release(
     """Put the job back into the queue; a job that is being cancelled ends cancelled instead."""
     if held(session, lease, lock=True) is JobState.CANCELLING:
         return end(session, lease, JobState.CANCELLED)
-    _fenced(session, lease, **_requeued(delay), crashes=JobRow.crashes + int(crashed))
+    _fenced(
+        session,
+        lease,
+        state=JobState.QUEUED,
+        worker=None,
+        lease_until=None,
+        not_before=db_now() + delay,
+        crashes=JobRow.crashes + int(crashed),
+    )
     enter(session, lease.job_id, JobState.QUEUED, reason=reason)
     return JobState.QUEUED
 
@@ -198,15 +206,6 @@ def requeue_expired(session: Session, *, max_attempts: int, too_many: Mapping[st
         session.flush()
         enter(session, row.id, state, **extra)
     return again
-
-
-def _requeued(delay: float) -> dict[str, Any]:
-    return {
-        "state": JobState.QUEUED,
-        "worker": None,
-        "lease_until": None,
-        "not_before": db_now() + delay,
-    }
 
 
 def _fenced(session: Session, lease: Lease, **values: Any) -> None:

@@ -190,7 +190,7 @@ def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
                 ) from error
             if last or not _sendable_again(request, error):
                 raise Unreachable(
-                    f"no answer to {request.method} {request.path} ({_reason(error)})"
+                    f"no answer to {request.method} {request.path} ({str(error) or type(error).__name__})"
                 ) from error
             wait = _backoff(retry, attempt)
         else:
@@ -243,7 +243,3 @@ def _retry_after(retry: Retry, response: httpx.Response) -> float | None:
     except ValueError:
         return None
     return min(max(at.timestamp() - time.time(), 0.0), retry.longest_asked)
-
-
-def _reason(error: httpx.TransportError) -> str:
-    return str(error) or type(error).__name__

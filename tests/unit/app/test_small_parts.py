@@ -1,14 +1,13 @@
 """Limits, media types, the kept forward check, the shape of an event, abandoned uploads."""
 
 import errno
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from app.datasets.samples import media_type
-from app.datasets.uploads import Spool, clear_abandoned
+from app.datasets.uploads import Spool
 from app.jobs.event_stream import accepts_stream, frame
 from app.operations.health import FORWARD_SECONDS, ForwardCheck
 from app.operations.limits import FRAMING, limit_of
@@ -129,14 +128,3 @@ def test_a_store_that_may_not_be_written_is_told_and_other_faults_are_not() -> N
         assert found is not None
         assert (found.code, found.status) == ("storage-not-writable", 507)
     assert storage_error(OSError(errno.EIO, "no")) is None
-
-
-def test_only_old_uploads_are_abandoned(tmp_path: Path) -> None:
-    for name, age in (("old", 100_000), ("new", 0)):
-        folder = tmp_path / "uploads" / name
-        folder.mkdir(parents=True)
-        (folder / "archive").write_bytes(b"x")
-        for path in (folder / "archive", folder):
-            os.utime(path, (path.stat().st_mtime - age,) * 2)
-    clear_abandoned(tmp_path)
-    assert [p.name for p in (tmp_path / "uploads").iterdir()] == ["new"]
