@@ -41,7 +41,7 @@ from models.data.loaders import train_loader
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store
 from models.masking.rule import apply_masks, thresholds
-from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter
+from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, write_mask_set
 from models.run import Progress, Run, resolve_device
 from models.runtime.process import prepare_process
 from models.training.checkpoints import CheckpointFolder
@@ -231,8 +231,7 @@ def _masks(setup: Setup) -> MaskSet:
         bounds = torch.cat([thresholds(some, (size, size), share=0.05) for some in parts])
         rows, zeros = torch.arange(images), torch.zeros(images, dtype=torch.int64)
         header = MaskSetHeader("xgradcam", "predicted", 2.0, 0.05, (size, size), (7, 7), 0, images)
-        with MaskSetWriter(folder, header) as writer:
-            writer.add(MaskBatch(rows, maps, bounds, zeros.int(), zeros))
+        write_mask_set(folder, header, [MaskBatch(rows, maps, bounds, zeros.int(), zeros)])
     return MaskSet.open(folder)
 
 

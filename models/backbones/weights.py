@@ -27,16 +27,13 @@ def scoring_layers(model: nn.Module, classes: int) -> list[str]:
     return [
         name
         for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d) and _outputs(layer) == classes
+        if (isinstance(layer, nn.Linear) and layer.out_features == classes)
+        or (isinstance(layer, nn.Conv2d) and layer.out_channels == classes)
     ]
 
 
 Find = Callable[[nn.Module, int], list[str]]
 """(model, its number of classes) → the names of the layers that give its class scores."""
-
-
-def _outputs(layer: nn.Linear | nn.Conv2d) -> int:
-    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
 def renew_classifiers(model: nn.Module, *, old: int, new: int, find: Find = last_layers) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_convert
 
 from masktune.contract.hyperparameters import Crop
 from models.data.decoding import stored_square
@@ -71,7 +70,7 @@ class DecodedPixels:
             _Squares(store, rows, settings.image_size, settings.crop),
             batch_sampler=self._plan,
             num_workers=workers,
-            collate_fn=_as_is,
+            collate_fn=default_convert,
             pin_memory=device.type == "cuda",
             prefetch_factor=_PREFETCH if workers else None,
             persistent_workers=workers > 0,
@@ -82,10 +81,6 @@ class DecodedPixels:
         self._plan.batches = batches
         for squares in self._loader:
             yield squares.to(self._device, non_blocking=True)
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
 
 
 def fitting_workers(

@@ -26,7 +26,7 @@ from models.masking.rule import (
     seed_of_set,
     threshold_heights,
 )
-from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, MaskSetWriter
+from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, write_mask_set
 from models.run import Run
 from models.runtime.batched_eval import evaluating, map_batches, with_progress
 from models.runtime.ordered import in_order
@@ -117,10 +117,8 @@ def compute_mask_set(
         size, first = next(batches, (None, None))
         if size is None or first is None:
             raise ValueError("there is no image to mask")
-        seed = seed_of_set(run.seed, iteration)
-        with MaskSetWriter(folder, _header(config, seed, size, first, images=loader.images)) as writer:
-            for _, batch in chain([(size, first)], batches):
-                writer.add(batch)
+        header = _header(config, seed_of_set(run.seed, iteration), size, first, images=loader.images)
+        write_mask_set(folder, header, chain([first], (batch for _, batch in batches)))
     seconds = time.perf_counter() - start
     mask_set = MaskSet.open(folder)
     return MaskSetSummary(

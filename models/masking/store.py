@@ -10,12 +10,11 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from torch import Tensor
 from models.data.loader_settings import MaskSource
 from models.errors import LearningError
 from models.masking.rule import Size, random_masks, threshold_masks
-from models.runtime.files import publish
+from models.runtime.files import hidden_sibling, publish, sweep_siblings
 from models.runtime.transfer import to_device
 
 _VERSION = 1
@@ -85,56 +84,44 @@ def _record(map_size: Size) -> np.dtype[np.void]:
     )
 
 
-class MaskSetWriter:
-    """Streams records into `folder`, which must not exist, in constant memory.
+def write_mask_set(folder: Path, header: MaskSetHeader, batches: Iterable[MaskBatch]) -> None:
+    """Stream `batches` into `folder`, which must not exist, in constant memory; it appears when complete.
 
-    A context manager: the folder appears when the block ends without an exception; MaskSetError if not
-    exactly `header.images` records were added. After an error nothing is left. The next writer removes
-    what a killed one left behind.
+    Raises FileExistsError, and MaskSetError if they are not exactly `header.images` records. After an error
+    nothing is left. What a killed process left beside `folder` is removed.
     """
+    if folder.exists():
+        raise FileExistsError(f"a mask set is already at {folder}")
+    sweep_siblings(folder)
+    partial = hidden_sibling(folder)
+    try:
+        with (partial / _RECORDS).open("wb") as file:
+            written = _write_records(file, header, batches)
+        if written != header.images:
+            raise MaskSetError(f"{written} masks were given, {header.images} announced")
+        (partial / _HEADER).write_text(json.dumps(dataclasses.asdict(header), indent=1))
+        publish(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
-    def __init__(self, folder: Path, header: MaskSetHeader) -> None:
-        if folder.exists():
-            raise FileExistsError(f"a mask set is already at {folder}")
-        self._folder, self._header = folder, header
-        self._partial = folder.with_name(f".{folder.name}.partial")
-        self._dtype = _record(header.map_size)
-        self._written = 0
-        shutil.rmtree(self._partial, ignore_errors=True)
-        self._partial.mkdir(parents=True)
-        self._file = (self._partial / _RECORDS).open("wb")  # closed by __exit__
-        description = {
-            "descr": np.lib.format.dtype_to_descr(self._dtype),
-            "fortran_order": False,
-            "shape": (header.images,),
-        }
-        np.lib.format.write_array_header_1_0(self._file, description)
 
-    def add(self, batch: MaskBatch) -> None:
-        records = np.empty(len(batch.rows), self._dtype)
+def _write_records(file: BinaryIO, header: MaskSetHeader, batches: Iterable[MaskBatch]) -> int:
+    """Write an .npy file with a record for each image; returns their number."""
+    dtype, written = _record(header.map_size), 0
+    description = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": (header.images,),
+    }
+    np.lib.format.write_array_header_1_0(file, description)
+    for batch in batches:
+        records = np.empty(len(batch.rows), dtype)
         columns = batch.rows, batch.thresholds, batch.counts, batch.targets, batch.maps
-        for name, column in zip(self._dtype.names or (), columns, strict=True):
+        for name, column in zip(dtype.names or (), columns, strict=True):
             records[name] = column.detach().cpu().numpy()
-        self._file.write(records.tobytes())
-        self._written += len(records)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            self._file.close()
-            shutil.rmtree(self._partial, ignore_errors=True)
-
-    def _finish(self) -> None:
-        if self._written != self._header.images:
-            raise MaskSetError(f"{self._written} masks were added, {self._header.images} announced")
-        self._file.close()
-        (self._partial / _HEADER).write_text(json.dumps(dataclasses.asdict(self._header), indent=1))
-        publish(self._partial, self._folder)
+        file.write(records.tobytes())
+        written += len(records)
+    return written
 
 
 class MaskSet:

@@ -1,4 +1,4 @@
-"""k-means, and a test of whether the data have clusters at all. numpy only, seeded."""
+"""k-means, and a test of whether the data have clusters at all. Seeded; does not import torch."""
 
 from __future__ import annotations
 
@@ -61,14 +61,17 @@ def cluster(points: Floats, rng: np.random.Generator) -> Clustering:
 
 def _best_cut(points: Floats, rng: np.random.Generator) -> _Cut | None:
     """The division with the best silhouette; None if each one leaves a cluster smaller than `MIN_SIZE`."""
+    from sklearn.metrics import silhouette_score  # takes a second to import
+
     distances = np.sqrt(_squares(points, points))
+    np.fill_diagonal(distances, 0)
     best = None
     for count in range(2, MAX_CLUSTERS + 1):
         centres = k_means(points, count, rng)
         assigned = _nearest(points, centres)
         if np.bincount(assigned, minlength=count).min() < MIN_SIZE:
             continue
-        width = silhouette(distances, assigned)
+        width = float(silhouette_score(distances, assigned, metric="precomputed"))
         if best is None or width > best.silhouette:
             best = _Cut(width, centres)
     return best
@@ -96,19 +99,6 @@ def k_means(points: Floats, count: int, rng: np.random.Generator) -> Floats:
             centres = moved
         tries.append((float(_squares(points, centres).min(1).sum()), centres))
     return min(tries, key=lambda attempt: attempt[0])[1]
-
-
-def silhouette(distances: Floats, assigned: Labels) -> float:
-    """Mean of (b − a) / max(a, b) (Rousseeuw 1987), from distances (N, N); singletons count as 0."""
-    members = np.eye(int(assigned.max()) + 1)[assigned]  # (N, K)
-    sizes = members.sum(0)
-    sums = distances @ members
-    own = sizes[assigned] - 1
-    inside = sums[np.arange(len(assigned)), assigned] / np.maximum(own, 1)
-    outside = np.where(members > 0, np.inf, sums / np.maximum(sizes, 1)).min(1)
-    scale = np.maximum(inside, outside)
-    widths = np.divide(outside - inside, scale, out=np.zeros_like(scale), where=(scale > 0) & (own > 0))
-    return float(widths.mean())
 
 
 def _spread(points: Floats, count: int, rng: np.random.Generator) -> Floats:

@@ -33,7 +33,7 @@ from models.evaluation.masking_cost import predict_under_masks
 from models.evaluation.metrics import predict_logits
 from models.export import card_of, load_model, save_model
 from models.masking.compute import compute_mask_set, load_or_compute_masks
-from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, MaskSetWriter
+from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, write_mask_set
 from models.masktune import finetune_on_masks, fit_erm, masktune
 from models.mitigation.features import compute_features
 from models.mitigation.groups import cross_mistakes
@@ -182,8 +182,8 @@ def test_large_maps_come_from_pinned_memory(card: Pretended, tmp_path: Path) -> 
     count, side = 8, 64
     header = MaskSetHeader("xgradcam", "predicted", 2.0, None, (side, side), (side, side), 0, count)
     columns = (torch.rand(count), torch.ones(count, dtype=torch.int32), torch.zeros(count, dtype=torch.int64))
-    with MaskSetWriter(tmp_path / "masks", header) as writer:
-        writer.add(MaskBatch(torch.arange(count), torch.rand(count, side, side), *columns))
+    batch = MaskBatch(torch.arange(count), torch.rand(count, side, side), *columns)
+    write_mask_set(tmp_path / "masks", header, [batch])
     masks = MaskSet.open(tmp_path / "masks")
     masks.masks(torch.arange(count), side, CUDA)  # what is made once
     assert masks.records(torch.arange(count)).maps.nbytes > 1 << 16

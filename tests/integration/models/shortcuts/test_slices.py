@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import silhouette_score
 
-from models.shortcuts.clustering import MIN_SIZE, cluster, k_means, silhouette
+from models.shortcuts.clustering import MIN_SIZE, cluster, k_means
 from models.shortcuts.slices import InferredSlices, SliceInputs, infer_slices
 
 Maps = NDArray[np.float32]
@@ -132,13 +131,6 @@ def test_the_same_seed_gives_the_same_slices() -> None:
 
 
 # the clustering
-
-
-def test_the_silhouette_is_that_of_scikit_learn() -> None:
-    rng = np.random.default_rng(0)
-    points, assigned = rng.normal(size=(60, 3)), rng.integers(0, 3, 60)
-    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
-    assert silhouette(distances, assigned) == pytest.approx(silhouette_score(points, assigned))
 
 
 def test_k_means_finds_separate_clumps() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.masking.rule import threshold_masks, thresholds
-from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, MaskSetWriter, union
+from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, union, write_mask_set
 
 CPU, SIZE, MAP_SIZE = torch.device("cpu"), (20, 30), (3, 7)
 ROWS = torch.tensor([4, 900, 17])
@@ -25,8 +25,7 @@ def batch(seed: int = 0) -> MaskBatch:
 
 def write(folder: Path, one: MaskBatch, *, method: str = "xgradcam", seed: int = 0) -> MaskSet:
     header = MaskSetHeader(method, "predicted", 2.0, None, SIZE, MAP_SIZE, seed, len(one.rows))
-    with MaskSetWriter(folder, header) as writer:
-        writer.add(one)
+    write_mask_set(folder, header, [one])
     return MaskSet.open(folder)
 
 
