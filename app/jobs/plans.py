@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -24,8 +24,9 @@ from app.jobs.queue import JobCreation
 from core.errors import InvalidInput, WrongDataset
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow, JobRow, ModelRow
-from masktune.contract.hyperparameters import Hyperparameters
+from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
 from masktune.contract.ids import new_id
+from masktune.contract.job_params import EvaluateParams, PredictParams
 from masktune.contract.job_requests import (
     ErmRequest,
     EvaluateRequest,
@@ -36,6 +37,7 @@ from masktune.contract.job_requests import (
     PredictRequest,
     RetrainHeadRequest,
 )
+from masktune.contract.parameters import Parameters
 from masktune.contract.report.text.formats import first_names
 from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
 
@@ -48,8 +50,25 @@ class Plan:
     """A valid job, ready to be queued."""
 
     dataset_id: str
-    params: dict[str, Any]
-    inputs: dict[str, Any] = field(default_factory=dict)
+    params: Hyperparameters | RetrainConfig | EvaluateParams | PredictParams
+    arms: Sequence[Arm] = ()
+    """Of the models that the job makes."""
+    model: str | None = None
+    """Id of the model that it reads."""
+    mask_set: str | None = None
+
+    def params_as_json(self) -> dict[str, Any]:
+        if isinstance(self.params, Parameters):
+            return self.params.to_json()
+        return self.params.model_dump(mode="json")
+
+    def inputs_as_json(self) -> dict[str, Any]:
+        """Assign the ids of the models now, so that a stage that runs twice writes the same artifacts."""
+        named = {"mask_set": self.mask_set, "model": self.model}
+        inputs: dict[str, Any] = {name: id for name, id in named.items() if id is not None}
+        if self.arms:
+            inputs["model_ids"] = {arm.value: new_id("mdl") for arm in self.arms}
+        return inputs
 
 
 def start(creation: JobCreation, kind: JobKind, request: JobRequest) -> Response:
@@ -63,13 +82,14 @@ def start(creation: JobCreation, kind: JobKind, request: JobRequest) -> Response
         # Lock and check again: data set or models may have been deleted while the plan was made.
         session.get(DatasetRow, planned.dataset_id, with_for_update=True)
         datasets.get_ready(session, planned.dataset_id)
-        registry.keep(session, jobs.models_read(planned.inputs, planned.params))
+        params, inputs = planned.params_as_json(), planned.inputs_as_json()
+        registry.keep(session, jobs.models_read(inputs, params))
         row = creation.add(
             session,
             kind,
             planned.dataset_id,
-            params=planned.params,
-            inputs=planned.inputs,
+            params=params,
+            inputs=inputs,
             name=request.name,
             user_metadata=request.metadata,
             priority=request.priority,
@@ -99,13 +119,13 @@ def _training(session: Session, request: ErmRequest | MasktuneRequest, arms: tup
     else:
         params = resolve(base, request)
     trained = [arm for arm in arms if arm is not Arm.MASKTUNE_CONTROL or params.control]
-    return Plan(dataset.id, params.to_json(), {"model_ids": _new_models(trained)})
+    return Plan(dataset.id, params, trained)
 
 
 def _mask(session: Session, request: MaskRequest) -> Plan:
     model, dataset = _pair(session, request.model, request.dataset)
     params = resolve(_base(session, model, dataset), request, **_fields_of_weights(model))
-    return Plan(dataset.id, params.to_json(), {"model": model.id})
+    return Plan(dataset.id, params, model=model.id)
 
 
 def _finetune(session: Session, request: FinetuneRequest) -> Plan:
@@ -117,8 +137,7 @@ def _finetune(session: Session, request: FinetuneRequest) -> Plan:
     model, dataset = _pair(session, mask.inputs["model"], mask.dataset_id)
     params = _as_masked(resolve(mask.params, request, **_fields_of_weights(model)), mask, request)
     _check_continuation(session, model, params, pointer="/preset" if request.preset else "/mask_set")
-    inputs = {"mask_set": mask.id, "model": model.id, "model_ids": _new_models([Arm.MASKTUNE])}
-    return Plan(dataset.id, params.to_json(), inputs)
+    return Plan(dataset.id, params, [Arm.MASKTUNE], model=model.id, mask_set=mask.id)
 
 
 def _retrain_head(session: Session, request: RetrainHeadRequest) -> Plan:
@@ -135,14 +154,14 @@ def _retrain_head(session: Session, request: RetrainHeadRequest) -> Plan:
     if params.groups == "labels":
         _check_grouped(dataset)
     arms = [Arm.RETRAINED, Arm.RETRAINED_CONTROL] if params.control else [Arm.RETRAINED]
-    return Plan(dataset.id, params.to_json(), {"model": model.id, "model_ids": _new_models(arms)})
+    return Plan(dataset.id, params, arms, model=model.id)
 
 
 def _evaluate(session: Session, request: EvaluateRequest) -> Plan:
     model, dataset = _pair(session, request.model, request.dataset)
     splits = list(dict.fromkeys(request.splits))
     _check_splits(dataset, splits, "/splits")
-    return Plan(dataset.id, {"splits": splits}, {"model": model.id})
+    return Plan(dataset.id, EvaluateParams(splits=splits), model=model.id)
 
 
 def _predict(session: Session, request: PredictRequest) -> Plan:
@@ -160,8 +179,8 @@ def _predict(session: Session, request: PredictRequest) -> Plan:
         raise InvalidInput.field(
             "/score", "needs-erm", f"{request.score} needs an ERM model, and model {model.id} has none"
         )
-    params = request.model_dump(mode="json", exclude={"model", "dataset", *JobRequest.model_fields})
-    return Plan(dataset.id, params, {"model": model.id})
+    params = PredictParams.model_validate(request.model_dump(include=set(PredictParams.model_fields)))
+    return Plan(dataset.id, params, model=model.id)
 
 
 PLANNERS: dict[JobKind, Callable[[Session, Any], Plan]] = {
@@ -253,11 +272,6 @@ def _check_continuation(session: Session, model: ModelRow, params: Hyperparamete
             f"the finetune continues the training of model {model.id}, which trained {layers}; use another "
             "preset, or none",
         )
-
-
-def _new_models(arms: list[Arm]) -> dict[str, str]:
-    """Assign ids now, so that a stage that runs twice writes the same artifacts."""
-    return {arm.value: new_id("mdl") for arm in arms}
 
 
 def _check_pretrained(model: ModelRow, backbone: str) -> None:
